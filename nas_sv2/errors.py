@@ -1,0 +1,73 @@
+"""Every error that nas-sv2 raises on purpose.
+
+::
+
+    NasError                  exit 1
+    ├── ConfigError           exit 2: what the user gave cannot be meant; names field, value, allowed
+    ├── InfeasibleError       exit 3: no network of the space meets the budget
+    ├── Rejected              a candidate broke a limit; the search loop catches it
+    ├── DeviceError           a device is missing, unreachable or lacks its runtime
+    ├── MeasurementError      a device answered, but not with a latency
+    ├── EvaluationError       a training gave no accuracy
+    └── StoreError            a database or file cannot be read or written
+
+The command line catches the root once and prints one line. Anything else is a bug.
+"""
+
+
+class NasError(Exception):
+    """The root of the tree; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class ConfigError(NasError):
+    """A value the user gave is not allowed.
+
+    Args:
+        field: What was given, as the user knows it: an option, a key of a file.
+        value: The value, as given.
+        allowed: What would be accepted.
+    """
+
+    exit_code = 2
+
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        super().__init__(f"{field}: {value!r} is not allowed; give {allowed}")
+        self.field, self.value, self.allowed = field, value, allowed
+
+
+class InfeasibleError(NasError):
+    """No network of the space meets the budget; the message names the nearest figure."""
+
+    exit_code = 3
+
+
+class Rejected(NasError):  # noqa: N818 - a verdict on a candidate, not a fault
+    """A candidate broke a limit.
+
+    Args:
+        constraint: The name of the limit, as told to the sampler.
+        excess: How far beyond it the candidate is; above 0.
+        reason: The same for a person, with numbers and units.
+    """
+
+    def __init__(self, constraint: str, excess: float, reason: str) -> None:
+        super().__init__(f"{constraint}: {reason}")
+        self.constraint, self.excess, self.reason = constraint, excess, reason
+
+
+class DeviceError(NasError):
+    """A device is missing, cannot be reached or lacks the runtime."""
+
+
+class MeasurementError(NasError):
+    """A device answered, but not with a latency that can be trusted."""
+
+
+class EvaluationError(NasError):
+    """A training ended without an accuracy."""
+
+
+class StoreError(NasError):
+    """A database or a file of results cannot be read or written."""

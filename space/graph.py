@@ -1,0 +1,234 @@
+"""The flat list of primitive operators that an architecture lowers to.
+
+Everything else reads this list: cost, guidelines, the torch and ONNX lowerings, the latency table.
+An `Op` says what it does (`kind`), which values it reads and which it writes; a `Value` carries its
+shape, so that no reader has to infer one. Batch is left out: a `Value` is one image's.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Function = Literal["relu", "sigmoid"]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor (N, channels, height, width) that flows between operators."""
+
+    name: str
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def area(self) -> int:
+        """Height × width."""
+        return self.height * self.width
+
+    @property
+    def elements(self) -> int:
+        """Numbers held for one image."""
+        return self.channels * self.area
+
+
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """A square convolution padded by kernel // 2; folds its batch norm where it has one."""
+
+    kernel: int
+    stride: int = 1
+    groups: int = 1
+    batch_norm: bool = True
+    bias: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """An element-wise function."""
+
+    function: Function
+
+
+@dataclass(frozen=True, slots=True)
+class MaxPool:
+    """A square max pool padded by kernel // 2."""
+
+    kernel: int
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalAveragePool:
+    """The mean over height and width, kept as (N, C, 1, 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The channels in consecutive parts, one output each."""
+
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Concat:
+    """The channels of all inputs, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shuffle:
+    """ShuffleNet's channel shuffle: (groups, C/groups) transposed."""
+
+    groups: int
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """The sum of two values of one shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Multiply:
+    """(N, C, H, W) times (N, C, 1, 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A fully connected layer with bias on (N, C, 1, 1)."""
+
+
+Kind = (
+    Conv
+    | Activation
+    | MaxPool
+    | GlobalAveragePool
+    | Split
+    | Concat
+    | Shuffle
+    | Add
+    | Multiply
+    | Linear
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operator. `name` is a dotted path, unique in its graph, and the key of its weights."""
+
+    name: str
+    kind: Kind
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+
+    @property
+    def source(self) -> Value:
+        """The first input."""
+        return self.inputs[0]
+
+    @property
+    def output(self) -> Value:
+        """The first output."""
+        return self.outputs[0]
+
+    @property
+    def block(self) -> str:
+        """The building block it belongs to: `stem`, `stage2.0`, `head`."""
+        parts = self.name.split(".")
+        return ".".join(parts[:2]) if parts[0].startswith("stage") else parts[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Operators in an order in which they can run; one input, one output (N, classes, 1, 1)."""
+
+    input: Value
+    output: Value
+    ops: tuple[Op, ...]
+
+
+@dataclass(slots=True)
+class GraphBuilder:
+    """Appends operators and works out their shapes; used by the blocks and by `lower` only."""
+
+    ops: list[Op] = field(default_factory=list)
+
+    def conv(
+        self,
+        name: str,
+        source: Value,
+        channels: int,
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        depthwise: bool = False,
+        relu: bool = False,
+    ) -> Value:
+        """A convolution with batch norm, and a ReLU behind it where asked."""
+        groups = source.channels if depthwise else 1
+        value = self._append(
+            name, Conv(kernel, stride, groups), (source,), _strided(name, source, channels, stride)
+        )
+        return self.activation(f"{name}.relu", value, "relu") if relu else value
+
+    def gate(self, name: str, source: Value, channels: int) -> Value:
+        """A 1×1 convolution with bias and no batch norm, as squeeze-and-excitation has."""
+        kind = Conv(1, batch_norm=False, bias=True)
+        return self._append(name, kind, (source,), _strided(name, source, channels, 1))
+
+    def activation(self, name: str, source: Value, function: Function) -> Value:
+        """`function` of every element."""
+        return self._append(name, Activation(function), (source,), _like(name, source))
+
+    def max_pool(self, name: str, source: Value) -> Value:
+        """The 3×3 max pool of stride 2."""
+        return self._append(
+            name, MaxPool(3, 2), (source,), _strided(name, source, source.channels, 2)
+        )
+
+    def global_average_pool(self, name: str, source: Value) -> Value:
+        """One number a channel."""
+        return self._append(
+            name, GlobalAveragePool(), (source,), Value(name, source.channels, 1, 1)
+        )
+
+    def split(self, name: str, source: Value, sizes: tuple[int, ...]) -> tuple[Value, ...]:
+        """Consecutive channels of the given sizes."""
+        outputs = tuple(
+            Value(f"{name}:{index}", size, source.height, source.width)
+            for index, size in enumerate(sizes)
+        )
+        self.ops.append(Op(name, Split(sizes), (source,), outputs))
+        return outputs
+
+    def concat(self, name: str, *sources: Value) -> Value:
+        """All channels, in order."""
+        channels = sum(source.channels for source in sources)
+        output = Value(name, channels, sources[0].height, sources[0].width)
+        return self._append(name, Concat(), sources, output)
+
+    def shuffle(self, name: str, source: Value, groups: int = 2) -> Value:
+        """The channel shuffle."""
+        return self._append(name, Shuffle(groups), (source,), _like(name, source))
+
+    def add(self, name: str, left: Value, right: Value) -> Value:
+        """left + right."""
+        return self._append(name, Add(), (left, right), _like(name, left))
+
+    def multiply(self, name: str, source: Value, gates: Value) -> Value:
+        """Every channel of `source` times its gate."""
+        return self._append(name, Multiply(), (source, gates), _like(name, source))
+
+    def linear(self, name: str, source: Value, classes: int) -> Value:
+        """The classifier."""
+        return self._append(name, Linear(), (source,), Value(name, classes, 1, 1))
+
+    def _append(self, name: str, kind: Kind, inputs: tuple[Value, ...], output: Value) -> Value:
+        self.ops.append(Op(name, kind, inputs, (output,)))
+        return output
+
+
+def _like(name: str, source: Value) -> Value:
+    return Value(name, source.channels, source.height, source.width)
+
+
+def _strided(name: str, source: Value, channels: int, stride: int) -> Value:
+    return Value(name, channels, -(-source.height // stride), -(-source.width // stride))
