@@ -3,7 +3,7 @@
 ::
 
     NasError                  exit 1
-    ├── ConfigError           exit 2: what the user gave cannot be meant; names field, value, allowed
+    ├── ConfigError           exit 2: a value that cannot be meant: field, value, what is allowed
     ├── InfeasibleError       exit 3: no network of the space meets the budget
     ├── Rejected              a candidate broke a limit; the search loop catches it
     ├── DeviceError           a device is missing, unreachable or lacks its runtime
@@ -43,7 +43,7 @@ class InfeasibleError(NasError):
     exit_code = 3
 
 
-class Rejected(NasError):  # noqa: N818 - a verdict on a candidate, not a fault
+class Rejected(NasError):
     """A candidate broke a limit.
 
     Args:

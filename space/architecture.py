@@ -1,8 +1,8 @@
 """One network of the space, as a value: the description that every other reading starts from.
 
-The vocabulary is the paper's (ShuffleNet V2, section 3.2 and table 5): a stem, stages of units that
-split their channels, a 1×1 head ("conv5"), a global pool and a classifier. Stages are numbered from
-2, as the paper does.
+The vocabulary is the paper's (ShuffleNet V2, section 3.2 and table 5): a stem, stages of units
+that split their channels, a 1×1 head ("conv5"), a global pool and a classifier. Stages are
+numbered from 2, as the paper does.
 """
 
 import dataclasses
@@ -131,7 +131,7 @@ def _check_stage(where: str, stage: Stage, width_in: int, downsample: Downsample
         raise ConfigError(
             f"{where}.split",
             str(stage.split),
-            f"a share that makes c′ = width × split an integer; here {stage.width} × {stage.split}",
+            f"a share that makes c′ = {stage.width} × split an integer",
         )
     _one_of(f"{where}.kernel", stage.kernel, KERNELS)
     _one_of(f"{where}.stride", stage.stride, (1, 2))

@@ -1,8 +1,8 @@
 """The flat list of primitive operators that an architecture lowers to.
 
-Everything else reads this list: cost, guidelines, the torch and ONNX lowerings, the latency table.
-An `Op` says what it does (`kind`), which values it reads and which it writes; a `Value` carries its
-shape, so that no reader has to infer one. Batch is left out: a `Value` is one image's.
+Everything else reads this list: cost, guidelines, the torch and ONNX lowerings, the latency
+table. An `Op` says what it does (`kind`), which values it reads and which it writes; a `Value`
+carries its shape, so that no reader has to infer one. Batch is left out: a `Value` is one image's.
 """
 
 from dataclasses import dataclass, field
@@ -210,7 +210,7 @@ class GraphBuilder:
         return self._append(name, Shuffle(groups), (source,), _like(name, source))
 
     def add(self, name: str, left: Value, right: Value) -> Value:
-        """left + right."""
+        """The sum of both."""
         return self._append(name, Add(), (left, right), _like(name, left))
 
     def multiply(self, name: str, source: Value, gates: Value) -> Value:

@@ -26,9 +26,7 @@ def downsample_unit(
     The authors' code keeps c_in channels on the shortcut and emits c − c_in from the main branch
     (ShuffleNet-Series, ShuffleNetV2/blocks.py); torchvision emits c − c′ and c′.
     """
-    shortcut_width = (
-        source.channels if downsample == "paper" else stage.width - stage.convolved
-    )
+    shortcut_width = source.channels if downsample == "paper" else stage.width - stage.convolved
     shortcut = build.conv(
         f"{name}.shortcut.depthwise",
         source,
@@ -73,9 +71,7 @@ def _main_branch(
     if stage.se:
         value = _squeeze_excite(build, f"{name}.se", value, hidden=stage.width // 2)
     if residual:
-        value = build.activation(
-            f"{name}.relu", build.add(f"{name}.add", source, value), "relu"
-        )
+        value = build.activation(f"{name}.relu", build.add(f"{name}.add", source, value), "relu")
     return value
 
 
