@@ -14,6 +14,8 @@
 The command line catches the root once and prints one line. Anything else is a bug.
 """
 
+from collections.abc import Mapping
+
 
 class NasError(Exception):
     """The root of the tree; `exit_code` is what the command line ends with."""
@@ -48,13 +50,17 @@ class Rejected(NasError):
 
     Args:
         constraint: The name of the limit, as told to the sampler.
-        excess: How far beyond it the candidate is; above 0.
-        reason: The same for a person, with numbers and units.
+        excess: How far beyond it the candidate is, as a share of the limit; above 0.
+        reason: The same for a person.
+        excesses: What is known of all limits, this one among them.
     """
 
-    def __init__(self, constraint: str, excess: float, reason: str) -> None:
+    def __init__(
+        self, constraint: str, excess: float, reason: str, excesses: Mapping[str, float]
+    ) -> None:
         super().__init__(f"{constraint}: {reason}")
         self.constraint, self.excess, self.reason = constraint, excess, reason
+        self.excesses = dict(excesses)
 
 
 class DeviceError(NasError):

@@ -92,18 +92,17 @@ class Guidelines:
         """How far `graph` is beyond each limit, as a share of it; at most 0 inside."""
         return {name: SCORES[name](graph) / limit - 1 for name, limit in self.limits.items()}
 
-    def admit(self, graph: Graph) -> None:
-        """Pass in silence.
 
-        Raises:
-            Rejected: The guideline that is broken furthest.
-        """
-        excesses = self.excesses(graph)
-        worst = max(excesses, key=excesses.__getitem__, default=None)
-        if worst is not None and excesses[worst] > 0:
-            score, limit = SCORES[worst](graph), self.limits[worst]
-            reason = f"{score:.3f} exceeds {limit:.3f} ({excesses[worst]:+.0%})"
-            raise Rejected(worst, excesses[worst], reason)
+def admit(excesses: Mapping[str, float]) -> None:
+    """Pass in silence where no limit is exceeded.
+
+    Raises:
+        Rejected: Names the limit that is exceeded furthest, and carries all that is known.
+    """
+    worst = max(excesses, key=excesses.__getitem__, default=None)
+    if worst is not None and excesses[worst] > 0:
+        reason = f"{excesses[worst]:+.1%} beyond the limit"
+        raise Rejected(worst, excesses[worst], reason, excesses)
 
 
 def paper_guidelines(family: Iterable[Graph]) -> Guidelines:

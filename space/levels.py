@@ -5,9 +5,15 @@ where its width lies on that grid and of 4 where it does not (116, 244, 340); ea
 network as a point, and the forms with squeeze-and-excitation, residuals and the wide field.
 """
 
+from dataclasses import replace
 from fractions import Fraction
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.space.architecture import Architecture
+from nas_sv2.space.cost import cost_of
+from nas_sv2.space.guidelines import Guidelines, paper_guidelines
+from nas_sv2.space.lowering import lower
+from nas_sv2.space.reference import reference
 from nas_sv2.space.search_space import Range, SearchSpace, StageChoices
 
 SPLITS = tuple(Fraction(eighths, 8) for eighths in (2, 3, 4, 5, 6))
@@ -74,6 +80,37 @@ LEVELS: dict[str, SearchSpace] = {
 FLOPS_OF_LEVEL = {"40M": 40e6, "140M": 140e6, "300M": 300e6, "500M": 500e6, "large": 2300e6}
 
 
+_FAMILIES = [
+    *(
+        tuple(f"shufflenet_v2_{form}{scale}" for form in ("", "se_", "residual_", "star_"))
+        for scale in ("x0_5", "x1_0", "x1_5", "x2_0")
+    ),
+    ("shufflenet_v2_50", "se_shufflenet_v2_164"),
+]
+
+
+def paper_limits(like: SearchSpace | Architecture, flops: float) -> Guidelines:
+    """The guidelines' limits at the level of `flops` multiply-adds.
+
+    They are set by the paper's networks nearest to it in all their forms, with the input and the
+    classes of `like`.
+    """
+    families = [
+        [
+            replace(
+                reference(name),
+                resolution=like.resolution,
+                channels=like.channels,
+                classes=like.classes,
+            )
+            for name in names
+        ]
+        for names in _FAMILIES
+    ]
+    nearest = min(families, key=lambda family: _ratio(cost_of(lower(family[0])).flops, flops))
+    return paper_guidelines(map(lower, nearest))
+
+
 def named_space(name: str) -> SearchSpace:
     """The space of that name.
 
@@ -87,8 +124,8 @@ def named_space(name: str) -> SearchSpace:
 
 def nearest_level(flops: float) -> SearchSpace:
     """The named space whose level is nearest to `flops` multiply-adds, as a ratio."""
-    name = min(
-        FLOPS_OF_LEVEL,
-        key=lambda level: max(flops / FLOPS_OF_LEVEL[level], FLOPS_OF_LEVEL[level] / flops),
-    )
-    return LEVELS[name]
+    return LEVELS[min(FLOPS_OF_LEVEL, key=lambda level: _ratio(FLOPS_OF_LEVEL[level], flops))]
+
+
+def _ratio(a: float, b: float) -> float:
+    return max(a / b, b / a)

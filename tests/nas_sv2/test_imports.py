@@ -6,7 +6,5 @@ HEAVY = {"torch", "torchvision", "onnx", "onnxruntime", "optuna", "sqlalchemy", 
 
 def test_the_command_line_starts_without_the_heavy_packages() -> None:
     code = "import nas_sv2.cli, sys; print(*sorted(sys.modules))"
-    run = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert not HEAVY & set(run.stdout.split())

@@ -1,0 +1,178 @@
+"""Results as tables for people and as plain data for programs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from nas_sv2.latency.measurement import Latency
+from nas_sv2.latency.targets import TargetInfo
+from nas_sv2.space import Architecture, Cost
+from nas_sv2.studies.front import Entry, front_of
+from nas_sv2.studies.record import Record
+
+
+def front_table(records: Mapping[int, Record]) -> RenderableType:
+    """The front, fastest first; behind it the baselines that are not on it."""
+    entries = front_of(records)
+    targets = list(next(iter(records.values())).latencies) if records else []
+    table = _table("trial", "network", "MFLOPs", "M params", "top-1", "loss")
+    for target in targets:
+        provenance = next(iter(records.values())).latencies[target].provenance
+        table.add_column(f"{target} ms\n({provenance})", justify="right")
+    table.add_column("")
+    for entry in entries:
+        record = entry.record
+        table.add_row(
+            str(entry.number),
+            record.baseline or record.architecture.digest[:8],
+            f"{record.cost.flops / 1e6:.1f}",
+            f"{record.cost.params / 1e6:.2f}",
+            f"{record.evaluation.accuracy:.2%}",
+            f"{record.evaluation.loss:.3f}",
+            *(_ms(record.latencies[target]) for target in targets),
+            _standing(entry),
+            style=None if entry.on_front else "dim",
+        )
+    return table
+
+
+def front_notes(records: Mapping[int, Record]) -> list[str]:
+    """What has to be known of the figures in the front's table, one fact a line."""
+    if not records:
+        return ["no finished trial yet"]
+    record = next(iter(records.values()))
+    evaluation = record.evaluation
+    notes = []
+    for name, latency in record.latencies.items():
+        # A measurement's note is its own; an emulated or predicted one's is the method's.
+        method = "" if latency.provenance == "measured" else f"; {latency.note}"
+        device = latency.device.removeprefix(f"{name}: ")
+        notes.append(f"{name}: {latency.provenance}, {device}{method}")
+    contended = [n for n, r in records.items() if any(v.contended for v in r.latencies.values())]
+    if contended:
+        notes.append(f"contended while measured: trials {', '.join(map(str, contended))}")
+    notes.append(
+        f"top-1: recipe {evaluation.recipe}, seed {evaluation.seed}, {evaluation.data}, "
+        f"{evaluation.val_images:,} validation images; not certified: how well it ranks is not "
+        "known"
+    )
+    return notes
+
+
+def front_data(records: Mapping[int, Record]) -> list[dict[str, Any]]:
+    """The rows of the front's table as plain data."""
+    return [entry_data(entry) for entry in front_of(records)]
+
+
+def entry_data(entry: Entry) -> dict[str, Any]:
+    """One candidate as plain data."""
+    record, evaluation = entry.record, entry.record.evaluation
+    return {
+        "trial": entry.number,
+        **architecture_data(
+            record.baseline or record.architecture.digest, record.architecture, record.cost
+        ),
+        "baseline": record.baseline,
+        "on_front": entry.on_front,
+        "beaten_by": entry.beaten_by,
+        "feasible": record.feasible,
+        "excesses": dict(record.excesses),
+        "accuracy": evaluation.accuracy,
+        "loss": evaluation.loss,
+        "recipe": evaluation.recipe,
+        "seed": evaluation.seed,
+        "data": evaluation.data,
+        "latencies": {name: latency.to_json() for name, latency in record.latencies.items()},
+    }
+
+
+def architecture_data(name: str, architecture: Architecture, cost: Cost) -> dict[str, Any]:
+    """A network and its cost on paper as plain data."""
+    return {
+        "name": name,
+        "digest": architecture.digest,
+        "flops": cost.flops,
+        "params": cost.params,
+        "memory_access_bytes": cost.memory_access_bytes,
+        "elementwise_bytes": cost.elementwise_bytes,
+        "kernel_count": cost.kernel_count,
+    }
+
+
+def cost_table(
+    name: str, architecture: Architecture, cost: Cost, guidelines: Mapping[str, float]
+) -> RenderableType:
+    """What a network costs on paper."""
+    side = architecture.resolution
+    table = _table(name, "")
+    rows = {
+        "digest": architecture.digest,
+        "input": f"{architecture.channels} × {side} × {side}",
+        "multiply-adds": f"{cost.flops / 1e6:.2f} M",
+        "params": f"{cost.params:,}",
+        "memory access": f"{cost.memory_access_bytes / 1e6:.2f} MB",
+        "  element-wise": f"{cost.elementwise_bytes / 1e6:.2f} MB",
+        "operators": str(cost.kernel_count),
+        **{f"{name} beyond its limit": f"{excess:+.1%}" for name, excess in guidelines.items()},
+    }
+    for key, value in rows.items():
+        table.add_row(key, value)
+    return table
+
+
+def latency_table(rows: Sequence[tuple[str, str, Latency]]) -> RenderableType:
+    """Latencies by network and target."""
+    table = _table("network", "target", "ms", "95 % interval", "p95", "runs", "provenance")
+    for name, target, latency in rows:
+        interval = "–" if latency.ci_ms is None else "{:.3f}–{:.3f}".format(*latency.ci_ms)
+        table.add_row(
+            name,
+            target,
+            f"{latency.ms:.3f}",
+            interval,
+            "–" if latency.p95_ms is None else f"{latency.p95_ms:.3f}",
+            "–" if latency.runs is None else str(latency.runs),
+            latency.provenance + (", contended" if latency.contended else ""),
+        )
+    return table
+
+
+def latency_notes(rows: Sequence[tuple[str, str, Latency]]) -> list[str]:
+    """On what, and what to know, one fact a line."""
+    notes = [latency.device for _, _, latency in rows]
+    notes += [f"{name}: {latency.note}" for name, _, latency in rows if latency.note]
+    return list(dict.fromkeys(notes))
+
+
+def targets_table(infos: Sequence[TargetInfo]) -> RenderableType:
+    """Where latency can be had."""
+    table = _table("target", "what", "provenance", "available")
+    for info in infos:
+        available = "yes" if info.available else f"no: {info.reason}"
+        table.add_row(info.name, info.what, info.provenance, available)
+    return table
+
+
+def _ms(latency: Latency) -> str:
+    if latency.ci_ms is None:
+        return f"{latency.ms:.2f}"
+    low, high = latency.ci_ms
+    return f"{latency.ms:.2f} ±{(high - low) / 2:.2f}" + ("*" if latency.contended else "")
+
+
+def _standing(entry: Entry) -> str:
+    if entry.on_front:
+        return "baseline" if entry.record.baseline else ""
+    if not entry.record.feasible:
+        broken = max(entry.record.excesses, key=entry.record.excesses.__getitem__)
+        return f"baseline, beyond {broken}"
+    return f"baseline, beaten by {entry.beaten_by}"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < 2 else "right")
+    return table

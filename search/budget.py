@@ -1,0 +1,97 @@
+"""Budgets as the user writes them: `140M`, `25ms`, `arm=25ms`, `2.5Mparams`."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from nas_sv2.errors import ConfigError
+
+ALLOWED = (
+    "a number with a unit: 140M (FLOPs), 25ms (latency on every target), arm=25ms (on one), "
+    "2.5Mparams"
+)
+_SCALE = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
+_FORM = re.compile(
+    r"(?:(?P<target>[\w.-]+)=)?(?P<number>\d+(?:\.\d+)?)(?P<unit>[KMG]|ms|[KMG]?params)"
+)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Upper limits; one that is None or absent does not count.
+
+    Attributes:
+        flops: Multiply-adds; a level, so that `tolerance` more is admitted.
+        params: Learnt numbers.
+        latency_ms: By target.
+        tolerance: Share by which `flops` may be exceeded. The paper's networks of a level differ
+            by about so much (1×: 146M at the level of 140M).
+    """
+
+    flops: float | None = None
+    params: float | None = None
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
+    tolerance: float = 0.05
+
+    def cost_excesses(self, flops: float, params: float) -> dict[str, float]:
+        """How far a cost is beyond each limit on cost, as a share of it; at most 0 inside."""
+        found = {}
+        if self.flops is not None:
+            found["flops"] = flops / (self.flops * (1 + self.tolerance)) - 1
+        if self.params is not None:
+            found["params"] = params / self.params - 1
+        return found
+
+    def latency_excesses(self, ms: Mapping[str, float]) -> dict[str, float]:
+        """How far each latency is beyond its limit, as a share of it; at most 0 inside."""
+        return {f"{name}_ms": ms[name] / limit - 1 for name, limit in self.latency_ms.items()}
+
+    @property
+    def constraints(self) -> list[str]:
+        """The names under which the sampler is told of the limits."""
+        unlimited = dict.fromkeys(self.latency_ms, 0.0)
+        return [*self.cost_excesses(0, 0), *self.latency_excesses(unlimited)]
+
+    def describe(self) -> str:
+        """In the user's units."""
+        parts = []
+        if self.flops is not None:
+            parts.append(f"{self.flops / 1e6:g} MFLOPs + {self.tolerance:.0%}")
+        if self.params is not None:
+            parts.append(f"{self.params / 1e6:g} M params")
+        parts += [f"{ms:g} ms on {name}" for name, ms in self.latency_ms.items()]
+        return ", ".join(parts) or "none"
+
+
+def parse_budget(texts: Iterable[str], targets: Iterable[str], tolerance: float = 0.05) -> Budget:
+    """The budget that the user's words describe.
+
+    Raises:
+        ConfigError: A word has no unit, is negative or zero, names a target that is not searched
+            for, or limits again what another limits.
+    """
+    if not 0 <= tolerance < 1:
+        raise ConfigError("--tolerance", tolerance, "a share from 0 up to 1, as 0.05")
+    known = list(targets)
+    limits: dict[str, float] = {}
+    for text in texts:
+        for name, limit in _parse(text, known).items():
+            if name in limits:
+                raise ConfigError("--budget", text, f"one limit on {name} only")
+            limits[name] = limit
+    flops, params = limits.pop("flops", None), limits.pop("params", None)
+    return Budget(flops, params, {name[:-3]: ms for name, ms in limits.items()}, tolerance)
+
+
+def _parse(text: str, targets: list[str]) -> dict[str, float]:
+    form = _FORM.fullmatch(text.strip())
+    if form is None or float(form["number"]) == 0:
+        raise ConfigError("--budget", text, ALLOWED)
+    number, unit, target = float(form["number"]), form["unit"], form["target"]
+    if target is not None and (unit != "ms" or target not in targets):
+        raise ConfigError("--budget", text, f"TARGET=NUMBERms with one of {', '.join(targets)}")
+    if unit == "ms":
+        return {f"{name}_ms": number for name in ([target] if target else targets)}
+    if unit.endswith("params"):
+        return {"params": number * _SCALE[unit.removesuffix("params")]}
+    return {"flops": number * _SCALE[unit]}

@@ -1,0 +1,220 @@
+"""A search from the user's words to its front; all is checked before anything is written."""
+
+import random
+import statistics
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas_sv2.errors import ConfigError, NasError
+from nas_sv2.evaluate.data import open_data
+from nas_sv2.evaluate.image_data import ImageData
+from nas_sv2.evaluate.recipes import Recipe, recipe
+from nas_sv2.evaluate.training import ProxyTraining
+from nas_sv2.latency.store import MeasurementStore, open_engine
+from nas_sv2.latency.targets import Target, open_target, target_names
+from nas_sv2.search.budget import Budget, parse_budget
+from nas_sv2.search.duration import parse_duration
+from nas_sv2.search.events import Listener
+from nas_sv2.search.feasibility import RandomSuggester, check_feasible
+from nas_sv2.search.loop import Loop
+from nas_sv2.search.samplers import SamplerChoice, sampler_choice
+from nas_sv2.search.stored_evaluator import StoredEvaluator
+from nas_sv2.search.walk import Walk
+from nas_sv2.space import SearchSpace, cost_of, lower
+from nas_sv2.space.guidelines import Guidelines
+from nas_sv2.space.levels import nearest_level, paper_limits
+from nas_sv2.space.space_files import open_space
+from nas_sv2.studies.record import Record
+from nas_sv2.studies.record_store import RecordStore
+from nas_sv2.studies.study import DEFAULT_STORAGE, create_or_resume
+from nas_sv2.studies.weights_folder import WeightsFolder
+
+DEFAULT_FLOPS = 140e6  # the level of the paper's 1× network, where no FLOPs are budgeted
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A search in the user's words; the options of `nas-sv2 search`."""
+
+    targets: str
+    budgets: Sequence[str] = ()
+    space: str | None = None
+    data: str = "animals"
+    recipe: str = "quick"
+    sampler: str = "tpe"
+    trials: int = 16
+    timeout: str | None = None
+    seed: int = 0
+    study: str | None = None
+    storage: str = DEFAULT_STORAGE
+    tolerance: float = 0.05
+    guidelines: str = "paper"
+    require_measured: bool = False
+    skip_unreadable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search has found.
+
+    Attributes:
+        study: The name of its study.
+        records: Every record by its trial.
+        ended_by: What ended it before its time: an error, or the user's KeyboardInterrupt.
+    """
+
+    study: str
+    records: Mapping[int, Record]
+    ended_by: NasError | KeyboardInterrupt | None = None
+
+
+def run_search(request: Request, listener: Listener) -> Found:
+    """Search as asked; the same request goes on where an earlier one was ended.
+
+    Raises:
+        ConfigError: A word of the request cannot be meant; nothing is written.
+        InfeasibleError: No sampled network keeps the budget.
+        NasError: A target or the database cannot be opened.
+    """
+    question = _Question.of(request)
+    with ExitStack() as open_things:
+        engine = open_engine(request.storage)
+        open_things.callback(engine.dispose)
+        measurements = MeasurementStore.open(request.storage)
+        open_things.callback(measurements.close)
+        targets: dict[str, Target] = {}
+        for name in question.targets:
+            targets[name] = open_target(
+                name, store=measurements, require_measured=request.require_measured
+            )
+            open_things.callback(targets[name].close)
+        store = RecordStore(engine, question.study)
+        weights = WeightsFolder.of_study(request.storage, question.study)
+        training = ProxyTraining(
+            question.recipe, question.data, request.seed, progress=listener.advanced
+        )
+        evaluator = StoredEvaluator(training, store, weights)
+        walk = Walk(question.guidelines, question.budget, targets, evaluator, listener.entered)
+        done = len(store.all())
+        if not done:
+            check_feasible(question.space, walk, request.seed)
+        study = create_or_resume(
+            request.storage,
+            question.study,
+            question.identity(targets, request),
+            # A resumed sampler with the seed of the first run would repeat its first candidates.
+            question.sampler.make(request.seed + done),
+        )
+        listener.began(question.describe(targets, request, done))
+        pruned = question.sampler.learns_from_pruned
+        loop = Loop(study, question.space, walk, store, weights, pruned, listener)
+        ended_by: NasError | KeyboardInterrupt | None = None
+        try:
+            loop.run(request.trials, question.timeout_s)
+        except (NasError, KeyboardInterrupt) as end:
+            ended_by = end
+        return Found(question.study, store.all(), ended_by)
+
+
+@dataclass(frozen=True)
+class _Question:
+    """The request, understood; nothing was opened but the data."""
+
+    targets: list[str]
+    budget: Budget
+    space: SearchSpace
+    recipe: Recipe
+    data: ImageData
+    guidelines: Guidelines
+    sampler: SamplerChoice
+    timeout_s: float | None
+    study: str
+
+    @classmethod
+    def of(cls, request: Request) -> "_Question":
+        targets = target_names(request.targets)
+        budget = parse_budget(request.budgets, targets, request.tolerance)
+        if request.trials < 1:
+            raise ConfigError("--trials", request.trials, "at least 1")
+        if request.seed < 0:
+            raise ConfigError("--seed", request.seed, "a whole number from 0")
+        timeout_s = parse_duration("--timeout", request.timeout) if request.timeout else None
+        sampler = sampler_choice(request.sampler)
+        chosen = recipe(request.recipe)
+        level = nearest_level(budget.flops or DEFAULT_FLOPS)
+        space = open_space(request.space) if request.space else level
+        data = open_data(
+            request.data, resolution=chosen.resolution, skip_unreadable=request.skip_unreadable
+        )
+        lowest = space.sample(RandomSuggester(random.Random(0)))
+        ProxyTraining(chosen, data).adapt(lowest)  # every network of a space has one total stride
+        guidelines = _guidelines(request.guidelines, space, budget)
+        return cls(
+            targets,
+            budget,
+            space,
+            chosen,
+            data,
+            guidelines,
+            sampler,
+            timeout_s,
+            study=request.study or _study_name(request, targets),
+        )
+
+    def identity(self, targets: Mapping[str, Target], request: Request) -> dict[str, Any]:
+        """What all trials of the study depend on."""
+        return {
+            "space": self.space.name,
+            "space_digest": self.space.digest,
+            "targets": {name: target.provenance for name, target in targets.items()},
+            "budget": self.budget.describe(),
+            "guidelines": dict(self.guidelines.limits),
+            "data": request.data,
+            "data_content": self.data.provenance,
+            "skip_unreadable": request.skip_unreadable,
+            "recipe": self.recipe.name,
+            "recipe_digest": self.recipe.digest,
+            "seed": request.seed,
+        }
+
+    def describe(self, targets: Mapping[str, Target], request: Request, done: int) -> list[str]:
+        """One fact a line, for people."""
+        shown = ", ".join(f"{name} ({target.provenance})" for name, target in targets.items())
+        data = self.data
+        limits = ", ".join(f"{name} ≤ {at:.3g}" for name, at in self.guidelines.limits.items())
+        return [
+            f"study     {self.study} in {request.storage}"
+            + (f", {done} of {request.trials} trials done" if done else ""),
+            f"space     {self.space.name}, input {self.space.resolution}×{self.space.resolution}",
+            f"budget    {self.budget.describe()}; guidelines {limits or 'off'}",
+            f"targets   {shown}",
+            f"data      {data.name}: {len(data.train):,} images to train, {len(data.val):,} to "
+            f"validate, {data.classes} classes, {data.side}×{data.side}",
+            *(f"          {note}" for note in data.notes),
+            f"recipe    {self.recipe.name}, seed {request.seed}; not certified: how well it ranks "
+            "is not known",
+        ]
+
+
+def _guidelines(choice: str, space: SearchSpace, budget: Budget) -> Guidelines:
+    if choice == "off":
+        return Guidelines({})
+    if choice != "paper":
+        raise ConfigError("--guidelines", choice, "one of paper, off")
+    return paper_limits(space, budget.flops or _usual_flops(space))
+
+
+def _usual_flops(space: SearchSpace) -> float:
+    suggester = RandomSuggester(random.Random(0))
+    return statistics.median(cost_of(lower(space.sample(suggester))).flops for _ in range(31))
+
+
+def _study_name(request: Request, targets: list[str]) -> str:
+    """`arm-140M-animals-quick`: so that repeating a command goes on with its study."""
+    data = request.data.partition(":")[0]
+    space = [Path(request.space).stem] if request.space else []
+    words = [*targets, *request.budgets, *space, data, request.recipe]
+    return "-".join(word.replace("=", "") for word in words)

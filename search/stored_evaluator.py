@@ -1,0 +1,34 @@
+"""An evaluator that trains nothing twice, and keeps the weights of what it trained."""
+
+from dataclasses import dataclass
+
+from nas_sv2.evaluate.evaluation import Evaluation
+from nas_sv2.evaluate.training import ProxyTraining
+from nas_sv2.space import Architecture
+from nas_sv2.studies.record_store import RecordStore
+from nas_sv2.studies.weights_folder import WeightsFolder
+
+
+@dataclass(frozen=True)
+class StoredEvaluator:
+    """`training` behind the store; an `Evaluator`."""
+
+    training: ProxyTraining
+    store: RecordStore
+    weights: WeightsFolder
+
+    def evaluate(self, architecture: Architecture) -> Evaluation:
+        """The stored evaluation by this recipe, data and seed, else a new one; raises as `train`.
+
+        The weights are on disk before the evaluation is in the store, so that a stored evaluation
+        of this study never lacks them.
+        """
+        recipe, data = self.training.recipe.digest, self.training.data.provenance
+        digest, seed = architecture.digest, self.training.seed
+        found = self.store.find_evaluation(digest, recipe, data, seed)
+        if found is not None:
+            return found
+        trained = self.training.train(architecture)
+        self.weights.save(digest, trained.weights)
+        self.store.save_evaluation(digest, trained.evaluation)
+        return trained.evaluation

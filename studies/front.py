@@ -1,0 +1,55 @@
+"""The Pareto front: what no other candidate beats in accuracy and on every target at once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nas_sv2.errors import StoreError
+from nas_sv2.studies.record import Record
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a front's table.
+
+    Attributes:
+        number: The trial.
+        record: What was found.
+        beaten_by: The trial of the front that dominates it, or None where it is on the front.
+    """
+
+    number: int
+    record: Record
+    beaten_by: int | None = None
+
+    @property
+    def on_front(self) -> bool:
+        """Whether it is feasible and nothing dominates it."""
+        return self.record.feasible and self.beaten_by is None
+
+
+def front_of(records: Mapping[int, Record]) -> list[Entry]:
+    """The front, fastest first, and behind it the baselines that are not on it.
+
+    Only candidates within every limit can be on the front or beat one that is.
+    """
+    feasible = {number: record for number, record in records.items() if record.feasible}
+    entries = []
+    for number, record in records.items():
+        rivals = (n for n, rival in feasible.items() if rival.dominates(record))
+        # Named is the most accurate of those that beat it.
+        beaten_by = max(rivals, key=lambda n: feasible[n].objectives, default=None)
+        entries.append(Entry(number, record, beaten_by))
+    shown = [entry for entry in entries if entry.on_front or entry.record.baseline]
+    return sorted(shown, key=lambda entry: (not entry.on_front, entry.record.objectives[1:]))
+
+
+def best_of(records: Mapping[int, Record]) -> int:
+    """The trial of the front with the highest accuracy.
+
+    Raises:
+        StoreError: No candidate keeps the limits yet.
+    """
+    front = [entry for entry in front_of(records) if entry.on_front]
+    if not front:
+        raise StoreError("no finished trial keeps every limit of the study yet")
+    return max(front, key=lambda entry: entry.record.evaluation.accuracy).number

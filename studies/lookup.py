@@ -1,0 +1,71 @@
+"""The networks that a command line names: a reference, a file, or a trial of a study."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.space import Architecture, load_architecture, reference
+from nas_sv2.studies.record import Record
+
+FILE_ENDINGS = (".yaml", ".yml", ".json")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A network and what the user called it."""
+
+    name: str
+    architecture: Architecture
+
+
+def find_architecture(text: str, storage: str) -> Named:
+    """The network that `text` names.
+
+    Args:
+        text: A reference name, a YAML or JSON file, or `STUDY:NUMBER`.
+        storage: Where studies are.
+
+    Raises:
+        ConfigError: It names none.
+    """
+    if text.endswith(FILE_ENDINGS):
+        return Named(text, load_architecture(Path(text)))
+    trial = re.fullmatch(r"(.+):(\d+)", text)
+    if trial:
+        record = record_of(storage, trial[1], int(trial[2]))
+        return Named(text, record.architecture)
+    return Named(text, reference(text))
+
+
+def records_of(storage: str, study: str) -> dict[int, Record]:
+    """Every record of a study by its trial.
+
+    Raises:
+        ConfigError: There is no such study.
+        StoreError: It cannot be read.
+    """
+    # Imported here: a reference or a file is found without Optuna and a database.
+    from nas_sv2.latency.store import open_engine
+    from nas_sv2.studies.record_store import RecordStore
+    from nas_sv2.studies.study import load_study
+
+    load_study(storage, study)
+    engine = open_engine(storage)
+    try:
+        return RecordStore(engine, study).all()
+    finally:
+        engine.dispose()
+
+
+def record_of(storage: str, study: str, number: int) -> Record:
+    """What a trial found.
+
+    Raises:
+        ConfigError: The study has no such finished trial.
+    """
+    records = records_of(storage, study)
+    if number not in records:
+        known = ", ".join(map(str, records)) or "none yet"
+        raise ConfigError("trial", number, f"a finished trial of {study}: {known}")
+    return records[number]

@@ -1,0 +1,70 @@
+"""The trained weights of a study's front, as safetensors files beside its database."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from sqlalchemy.engine import make_url
+
+from nas_sv2.errors import StoreError
+from nas_sv2.space.weights import Array
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFolder:
+    """Weights by the digest of the architecture that was asked about."""
+
+    path: Path
+
+    @classmethod
+    def of_study(cls, storage: str, study: str) -> "WeightsFolder":
+        """`NAME.weights/STUDY` beside an SQLite file, else in the working folder."""
+        database = make_url(storage).database
+        is_file = storage.startswith("sqlite") and database not in (None, "", ":memory:")
+        base = Path(database or "") if is_file else Path("nas-sv2.db")
+        return cls(base.with_suffix(".weights") / quote(study, safe=" ").replace(".", "%2E"))
+
+    def save(self, digest: str, weights: Mapping[str, Array]) -> None:
+        """Keep `weights`; the file is whole or not there.
+
+        Raises:
+            StoreError: The file cannot be written.
+        """
+        file = self._file(digest)
+        partial = file.with_suffix(f".{os.getpid()}")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            save_file(dict(weights), partial)
+            os.replace(partial, file)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise StoreError(f"weights cannot be saved: {error}") from error
+
+    def find(self, digest: str) -> dict[str, Array] | None:
+        """The weights, or None where they were not kept.
+
+        Raises:
+            StoreError: The file cannot be read.
+        """
+        file = self._file(digest)
+        if not file.exists():
+            return None
+        try:
+            weights: dict[str, Array] = load_file(file)
+        except (OSError, SafetensorError) as error:
+            raise StoreError(f"{file} cannot be read: {error}") from error
+        return weights
+
+    def keep_only(self, digests: Iterable[str]) -> None:
+        """Delete all others: the weights of hundreds of candidates would fill a disk."""
+        kept = {self._file(digest) for digest in digests}
+        for file in self.path.glob("*.safetensors"):
+            if file not in kept:
+                file.unlink(missing_ok=True)
+
+    def _file(self, digest: str) -> Path:
+        return self.path / f"{digest}.safetensors"
