@@ -4,7 +4,7 @@
 
     NasError                  exit 1
     ├── ConfigError           exit 2: a value that cannot be meant: field, value, what is allowed
-    ├── InfeasibleError       exit 3: no network of the space meets the budget
+    ├── InfeasibleError       exit 3: no network of the space, or no further one, meets the budget
     ├── Rejected              a candidate broke a limit; the search loop catches it
     ├── DeviceError           a device is missing, unreachable or lacks its runtime
     ├── MeasurementError      a device answered, but not with a latency
@@ -40,7 +40,7 @@ class ConfigError(NasError):
 
 
 class InfeasibleError(NasError):
-    """No network of the space meets the budget; the message names the nearest figure."""
+    """No network of the space, or no further one, meets the budget; names the nearest figure."""
 
     exit_code = 3
 

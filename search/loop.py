@@ -35,6 +35,7 @@ WORKER, DUPLICATE, REJECTED, ERROR = "worker", "duplicate_of", "rejected_by", "e
 
 FAILURES_IN_A_ROW = 3  # the third equal fault in a row is no accident
 REJECTIONS_IN_A_ROW = 2000  # as many as are sampled before the search to see that it can succeed
+DUPLICATES_IN_A_ROW = 200  # a sampler that learns repeats itself, but not for so long
 
 
 @dataclass
@@ -65,23 +66,29 @@ class Loop:
 
         Raises:
             DeviceError: A target is gone; the candidate is asked again by the next run.
-            InfeasibleError: Too many candidates in a row were rejected.
+            InfeasibleError: Too many candidates in a row were rejected, or known already.
             NasError: Trials failed one after the other; the message is the last one's.
             KeyboardInterrupt: The candidate is asked again by the next run.
         """
         started = time.monotonic()
         self._prepare()
-        failures = rejections = 0
+        failures = rejections = duplicates = 0
         while self._finished() < trials:
             if timeout_s is not None and time.monotonic() - started >= timeout_s:
                 return
             verdict, error = self._trial(trials)
             failures = failures + 1 if verdict == "failed" else 0
             rejections = rejections + 1 if verdict == "rejected" else 0
+            duplicates = duplicates + 1 if verdict == "duplicate" else 0
             if error is not None and failures == FAILURES_IN_A_ROW:
                 raise error
             if rejections == REJECTIONS_IN_A_ROW:
                 raise InfeasibleError(f"{rejections} candidates in a row were rejected; {error}")
+            if duplicates == DUPLICATES_IN_A_ROW:
+                raise InfeasibleError(
+                    f"{duplicates} candidates in a row were known already: space "
+                    f"{self.space.name} hardly has {trials} networks within the limits"
+                )
 
     def _prepare(self) -> None:
         """Ask the baselines first, and again what a dead process left running."""

@@ -1,0 +1,107 @@
+"""Stand-ins with known answers, for what takes minutes or a device."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from nas_sv2.errors import NasError
+from nas_sv2.evaluate.evaluation import Evaluation
+from nas_sv2.latency.measurement import Latency
+from nas_sv2.search.events import Outcome
+from nas_sv2.space import Architecture, cost_of, lower, reference
+from nas_sv2.space.search_space import Range, SearchSpace, StageChoices
+from nas_sv2.studies.record import Record
+
+
+def small_space(depths: int = 4) -> SearchSpace:
+    """A few dozen networks; `depths` × 3 × 2 × 2 of them."""
+    stage = StageChoices(Range(1, depths), Range(16, 32, 8), se=(False, True))
+    return SearchSpace("small", ((8,),), (stage,), Range(16, 32, 16), resolution=32, classes=10)
+
+
+def latency_of(ms: float, name: str = "fake") -> Latency:
+    return Latency(ms, (ms, ms), ms, "measured", f"{name}: stand-in", 50, False, "")
+
+
+def evaluation_of(accuracy: float) -> Evaluation:
+    return Evaluation(
+        accuracy, 1 - accuracy, "fake", "0" * 16, "none@0", 0, "cpu", 0.0, 1.0, 1, 1, 1
+    )
+
+
+@dataclass
+class FakeTarget:
+    """1 ms a million multiply-adds."""
+
+    name: str = "fake"
+    provenance: str = "measured"
+    asked: list[str] = field(default_factory=list)
+    fault: Callable[[int], NasError | KeyboardInterrupt | None] = lambda number: None
+
+    def estimate(self, architecture: Architecture) -> Latency:
+        self.asked.append(architecture.digest)
+        if fault := self.fault(len(self.asked)):
+            raise fault
+        return latency_of(cost_of(lower(architecture)).flops / 1e6, self.name)
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class FakeEvaluator:
+    """The more parameters, the more accurate."""
+
+    seconds: float = 0.0
+    asked: list[str] = field(default_factory=list)
+    fault: Callable[[int], NasError | KeyboardInterrupt | None] = lambda number: None
+
+    def evaluate(self, architecture: Architecture) -> Evaluation:
+        self.asked.append(architecture.digest)
+        if fault := self.fault(len(self.asked)):
+            raise fault
+        time.sleep(self.seconds)
+        params = cost_of(lower(architecture)).params
+        return evaluation_of(params / (params + 10_000))
+
+
+@dataclass
+class Ear:
+    """A listener that remembers how trials ended."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def began(self, lines: list[str]) -> None: ...
+
+    def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None: ...
+
+    def entered(self, stage: str) -> None: ...
+
+    def advanced(self, done: int, total: int) -> None: ...
+
+    def ended(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    @property
+    def verdicts(self) -> list[str]:
+        return [outcome.verdict for outcome in self.outcomes]
+
+
+V2 = reference("shufflenet_v2_x0_5")
+
+
+def record_of(
+    accuracy: float = 0.5,
+    *ms: float,
+    excess: float = -0.1,
+    baseline: str | None = None,
+    architecture: Architecture = V2,
+) -> Record:
+    return Record(
+        architecture,
+        cost_of(lower(architecture)),
+        {"flops": excess},
+        {f"t{index}": latency_of(value) for index, value in enumerate(ms)},
+        evaluation_of(accuracy),
+        baseline,
+    )

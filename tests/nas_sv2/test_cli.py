@@ -1,0 +1,192 @@
+"""The command line as a user meets it: what it prints, and with what it exits."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from nas_sv2.cli import main
+from nas_sv2.space import reference
+from nas_sv2.space.documents import architecture_to_yaml
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Run:
+    """Run the command line in an empty folder: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["nas-sv2", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        captured = capsys.readouterr()
+        assert isinstance(caught.value.code, int)
+        return caught.value.code, captured.out, captured.err
+
+    return run
+
+
+def test_the_version_and_every_command_have_an_answer(run: Run) -> None:
+    assert run("--version")[1].startswith("nas-sv2 ")
+    for command in ("search", "front", "export", "dashboard", "cost", "measure", "devices"):
+        code, out, _ = run(command, "--help")
+        assert (code, command in out) == (0, True)
+
+
+def test_cost_in_stable_keys(run: Run) -> None:
+    code, out, _ = run("cost", "shufflenet_v2_x1_0", "--json")
+    data = json.loads(out)
+    assert code == 0
+    assert data["name"] == "shufflenet_v2_x1_0"
+    assert data["digest"] == reference("shufflenet_v2_x1_0").digest
+    assert (data["flops"], data["params"]) == (145_814_296, 2_279_760)
+    assert data["memory_access_bytes"] > 0
+    assert data["guidelines"].keys() == {"G1", "G2", "G3", "G4"}
+    assert max(data["guidelines"].values()) <= 0
+
+
+def test_cost_of_a_file_is_that_of_the_network_in_it(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "net.yaml").write_text(architecture_to_yaml(reference("shufflenet_v2_50")))
+    _, out, _ = run("cost", "net.yaml")
+    assert "16,576,898" in out
+
+
+def test_measure_in_stable_keys_and_from_the_store(run: Run) -> None:
+    networks = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0")
+    code, out, _ = run("measure", *networks, "--target", "arm,cpu", "--json")
+    assert code == 0
+    rows = json.loads(out)
+    assert [(row["name"], row["target"]) for row in rows] == [
+        (name, target) for target in ("arm", "cpu") for name in networks
+    ]
+    keys = {"name", "digest", "ms", "ci_ms", "p95_ms", "provenance", "runs", "contended", "device"}
+    for row in rows:
+        assert keys <= row.keys()
+        assert row["ms"] > 0
+    emulated, measured = rows[0], rows[2]
+    assert (emulated["provenance"], emulated["runs"]) == ("emulated", None)
+    assert measured["provenance"] == "measured"
+    assert measured["runs"] >= 50
+    assert measured["ci_ms"][0] <= measured["ms"] <= measured["ci_ms"][1]
+    again = json.loads(run("measure", *networks, "--target", "arm,cpu", "--json")[1])
+    assert again == rows  # to the last digit: nothing was measured again
+    fresh = json.loads(run("measure", *networks, "--target", "cpu", "--fresh", "--json")[1])
+    assert [row["ms"] for row in fresh] != [row["ms"] for row in rows[2:]]
+
+
+def test_devices_say_where_figures_come_from(run: Run) -> None:
+    infos = {info["name"]: info for info in json.loads(run("devices", "--json")[1])}
+    assert infos["cpu"]["provenance"] == "measured"
+    assert infos["cpu"]["available"]
+    assert infos.keys() == {"cpu", "arm", "gpu"}
+
+
+FUTURE = "nas_sv2_architecture: 9\n"
+UNKNOWN_KEY = architecture_to_yaml(reference("shufflenet_v2_x0_5")) + "colour: red\n"
+SPLIT = architecture_to_yaml(reference("shufflenet_v2_x0_5")).replace("1/2", "1/5")
+OBJECTS = "!!python/object/apply:os.getcwd []\n"
+
+SEARCH = ("search", "--target", "arm", "--recipe", "smoke", "--trials", "2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("search", "--target", "toaster", "--budget", "140M"), "--target: 'toaster'"),
+        (("search", "--target", "arm,arm"), "--target: 'arm,arm'"),
+        (("search", "--budget", "140M"), "--target"),
+        ((*SEARCH, "--budget", "140"), "--budget: '140'"),
+        ((*SEARCH, "--budget=-140M"), "--budget: '-140M'"),
+        ((*SEARCH, "--budget", "cpu=5ms"), "--budget: 'cpu=5ms'"),
+        ((*SEARCH, "--tolerance", "2"), "--tolerance: 2.0"),
+        ((*SEARCH, "--trials", "0"), "--trials: 0"),
+        ((*SEARCH, "--trials", "many"), "--trials"),
+        ((*SEARCH, "--seed=-1"), "--seed: -1"),
+        ((*SEARCH, "--timeout", "5"), "--timeout: '5'"),
+        ((*SEARCH, "--sampler", "magic"), "--sampler: 'magic'"),
+        ((*SEARCH, "--guidelines", "strict"), "--guidelines: 'strict'"),
+        ((*SEARCH, "--recipe", "slow"), "--recipe: 'slow'"),
+        ((*SEARCH, "--space", "41M"), "space: '41M'"),
+        ((*SEARCH, "--space", "none.yaml"), "none.yaml"),
+        ((*SEARCH, "--data", "dogs"), "--data: 'dogs'"),
+        ((*SEARCH, "--data", "imagefolder:nowhere"), "nowhere"),
+        ((*SEARCH, "--data", "imagefolder:one_class"), "one_class"),
+        ((*SEARCH, "--data", "imagefolder:broken"), "torn.png"),
+        ((*SEARCH, "--storage", "no url"), "--storage: 'no url'"),
+        ((*SEARCH, "--colour", "red"), "--colour"),
+        (("cost", "shufflenet"), "architecture: 'shufflenet'"),
+        (("cost", "future.yaml"), "future.yaml: nas_sv2_architecture: 9"),
+        (("cost", "unknown.yaml"), "unknown.yaml: colour: 'red'"),
+        (("cost", "split.yaml"), "split.yaml: stages[0].split: '1/5'"),
+        (("cost", "objects.yaml"), "objects.yaml"),
+        (("cost", "study:3"), "--storage"),
+        (("cost", "shufflenet_v2_x1_0", "--storage"), "--storage"),
+        (("measure", "shufflenet_v2_x1_0", "--target", "toaster"), "--target: 'toaster'"),
+        (("measure", "--target", "cpu"), "ARCH"),
+        (("front", "study"), "--storage"),
+        (("export", "study", "--out", "x"), "--storage"),
+        (("export", "study", "--out", "one_class"), "--out: 'one_class'"),
+        (("export", "study", "--out", "x", "--trial", "last"), "--trial: 'last'"),
+        (("dashboard",), "--storage"),
+        (("dashboard", "--port", "0"), "--port"),
+        (("dance",), "dance"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...], named: str
+) -> None:
+    for name, text in {
+        "future": FUTURE,
+        "unknown": UNKNOWN_KEY,
+        "split": SPLIT,
+        "objects": OBJECTS,
+    }.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    (tmp_path / "one_class" / "cats").mkdir(parents=True)
+    Image.new("L", (28, 28)).save(tmp_path / "one_class" / "cats" / "a.png")
+    for label in ("cats", "dogs"):
+        (tmp_path / "broken" / label).mkdir(parents=True)
+        for index in range(4):
+            Image.new("L", (28, 28), index).save(tmp_path / "broken" / label / f"{index}.png")
+    (tmp_path / "broken" / "dogs" / "torn.png").write_bytes(b"\x89PNG\r\n")
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert err.startswith("nas-sv2: ")
+    assert named in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("budget", "nearest"),
+    [("1M", "MFLOPs"), ("0.1Mparams", "M params"), ("arm=0.5ms", "emulated")],
+)
+def test_an_infeasible_budget_exits_3_with_the_nearest_figure(
+    run: Run, monkeypatch: pytest.MonkeyPatch, budget: str, nearest: str
+) -> None:
+    monkeypatch.setattr("nas_sv2.search.feasibility.SAMPLES", 60)
+    code, _, err = run(*SEARCH, "--budget", budget)
+    assert code == 3
+    assert nearest in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_target_that_is_not_measured_is_refused_where_measured_is_required(run: Run) -> None:
+    code, _, err = run("measure", "shufflenet_v2_x0_5", "--target", "arm", "--require-measured")
+    assert code == 1
+    assert "emulated" in err
+
+
+def test_a_storage_that_cannot_be_opened_is_one_line(run: Run) -> None:
+    code, _, err = run(*SEARCH, "--storage", "sqlite:////nowhere/at/all/x.db")
+    assert code == 1
+    assert "cannot be opened" in err
+    assert len(err.splitlines()) == 1

@@ -1,0 +1,263 @@
+"""The loop on a real Optuna study in a real SQLite file."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from doubles import Ear, FakeEvaluator, FakeTarget, small_space
+from optuna.trial import TrialState
+
+from nas_sv2.errors import (
+    ConfigError,
+    DeviceError,
+    EvaluationError,
+    InfeasibleError,
+    MeasurementError,
+)
+from nas_sv2.latency.store import open_engine
+from nas_sv2.search.budget import Budget
+from nas_sv2.search.loop import DUPLICATE, ERROR, REJECTED, Loop
+from nas_sv2.search.samplers import SAMPLERS
+from nas_sv2.search.walk import Walk
+from nas_sv2.search.worker import is_alive, worker_name
+from nas_sv2.space.guidelines import Guidelines
+from nas_sv2.studies.record_store import RecordStore
+from nas_sv2.studies.study import create_or_resume
+from nas_sv2.studies.weights_folder import WeightsFolder
+
+IDENTITY = {"targets": {"fake": "measured"}}
+
+
+class Bench:
+    """A loop with stand-ins, on a database of its own."""
+
+    def __init__(self, folder: Path, sampler: str = "tpe", budget: Budget | None = None) -> None:
+        self.storage = f"sqlite:///{folder / 'studies.db'}"
+        self.engine = open_engine(self.storage)
+        self.store = RecordStore(self.engine, "s")
+        self.target, self.evaluator = FakeTarget(), FakeEvaluator()
+        self.folder, self.sampler, self.ear = folder, sampler, Ear()
+        self.budget = budget or Budget()
+        self.space = small_space()
+
+    def run(self, trials: int, timeout_s: float | None = None) -> optuna.Study:
+        choice = SAMPLERS[self.sampler]
+        study = create_or_resume(self.storage, "s", IDENTITY, choice.make(len(self.store.all())))
+        targets = {"fake": self.target}
+        walk = Walk(Guidelines({}), self.budget, targets, self.evaluator)
+        weights = WeightsFolder.of_study(self.storage, "s")
+        loop = Loop(
+            study, self.space, walk, self.store, weights, choice.learns_from_pruned, self.ear
+        )
+        loop.run(trials, timeout_s)
+        return study
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.engine.dispose()
+
+
+def states(study: optuna.Study) -> Counter[str]:
+    return Counter(trial.state.name for trial in study.get_trials())
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_every_sampler_finds_distinct_networks_and_is_told_all_limits(
+    tmp_path: Path, sampler: str
+) -> None:
+    bench = Bench(tmp_path, sampler, Budget(flops=0.086e6))
+    study = bench.run(10)
+    records = bench.store.all()
+    assert len(records) == 10
+    assert len({record.architecture.digest for record in records.values()}) == 10
+    assert len(bench.evaluator.asked) == len(set(bench.evaluator.asked)) == 10
+    for trial in study.get_trials():
+        assert trial.constraints.keys() == {"flops"}
+        rejected = REJECTED in trial.user_attrs
+        assert rejected == (trial.constraints["flops"] > 0)
+        if rejected:
+            pruned = trial.state == TrialState.PRUNED
+            assert pruned == SAMPLERS[sampler].learns_from_pruned
+    assert "rejected" in bench.ear.verdicts
+    assert all(
+        records[trial.number].feasible
+        for trial in study.best_trials
+        if not {DUPLICATE, REJECTED} & trial.user_attrs.keys()
+    )
+    bench.engine.dispose()
+
+
+def test_a_duplicate_is_answered_from_the_store(bench: Bench) -> None:
+    study = bench.run(16)  # of 48 networks
+    assert "duplicate" in bench.ear.verdicts
+    twins = [trial for trial in study.get_trials() if DUPLICATE in trial.user_attrs]
+    for twin in twins:
+        first = study.get_trials()[twin.user_attrs[DUPLICATE]]
+        assert (twin.values, twin.constraints) == (first.values, first.constraints)
+    assert len(bench.evaluator.asked) == 16
+
+
+def test_a_finished_study_asks_nothing_more(bench: Bench) -> None:
+    bench.run(3)
+    bench.run(3)
+    assert len(bench.evaluator.asked) == 3
+    bench.run(5)
+    assert len(bench.evaluator.asked) == 5
+
+
+def test_a_second_study_name_does_not_see_the_first(bench: Bench) -> None:
+    bench.run(2)
+    assert RecordStore(bench.engine, "other").all() == {}
+
+
+def test_the_timeout_begins_no_trial(bench: Bench) -> None:
+    bench.run(3, timeout_s=1e-9)
+    assert not bench.evaluator.asked
+
+
+def test_a_fault_fails_its_trial_and_the_search_goes_on(bench: Bench) -> None:
+    bench.target.fault = lambda number: MeasurementError("odd") if number == 2 else None
+    bench.evaluator.fault = lambda number: EvaluationError("loss") if number == 3 else None
+    study = bench.run(4)
+    failed = [trial for trial in study.get_trials() if trial.state == TrialState.FAIL]
+    assert [trial.user_attrs[ERROR] for trial in failed] == ["odd", "loss"]
+    assert bench.ear.verdicts.count("failed") == 2
+    assert len(bench.store.all()) == 4
+
+
+def test_the_third_fault_in_a_row_ends_the_search_with_its_message(bench: Bench) -> None:
+    bench.target.fault = lambda number: MeasurementError(f"fault {number}")
+    with pytest.raises(MeasurementError, match="fault 3"):
+        bench.run(4)
+
+
+@pytest.mark.parametrize("end", [DeviceError("unplugged"), KeyboardInterrupt()])
+def test_an_interrupted_candidate_is_asked_again_first(
+    bench: Bench, end: DeviceError | KeyboardInterrupt
+) -> None:
+    bench.target.fault = lambda number: end if number == 3 else None
+    with pytest.raises(type(end)):
+        bench.run(5)
+    assert len(bench.store.all()) == 2
+    interrupted = bench.target.asked[-1]
+    study = bench.run(5)
+    assert bench.target.asked[3] == interrupted
+    assert len(bench.store.all()) == 5
+    assert states(study)["FAIL"] == 1
+
+
+def test_an_unexpected_error_is_a_bug_and_stops_the_search(bench: Bench) -> None:
+    bench.evaluator.fault = lambda number: 1 // 0  # type: ignore[assignment, return-value]
+    with pytest.raises(ZeroDivisionError):
+        bench.run(2)
+
+
+def test_a_search_that_meets_nothing_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas_sv2.search.loop.REJECTIONS_IN_A_ROW", 25)
+    bench.budget = Budget(flops=1)
+    with pytest.raises(InfeasibleError, match="25 candidates"):
+        bench.run(2)
+
+
+def test_an_exhausted_space_ends_the_search(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas_sv2.search.loop.DUPLICATES_IN_A_ROW", 10)
+    bench.space = small_space(depths=1)
+    with pytest.raises(InfeasibleError, match="known already"):
+        bench.run(13)  # of 12 networks
+    assert bench.ear.verdicts[-10:] == ["duplicate"] * 10
+
+
+def test_a_study_in_use_is_refused(bench: Bench) -> None:
+    bench.run(1)
+    study = create_or_resume(bench.storage, "s", IDENTITY, SAMPLERS["random"].make(0))
+    study.ask().set_user_attr("worker", worker_name(os.getppid()))
+    with pytest.raises(ConfigError, match="no other process"):
+        bench.run(2)
+
+
+def test_the_trial_of_another_host_is_left_alone(bench: Bench) -> None:
+    bench.run(1)
+    study = create_or_resume(bench.storage, "s", IDENTITY, SAMPLERS["random"].make(0))
+    study.ask().set_user_attr("worker", "elsewhere:1:1")
+    assert states(bench.run(2)) == {"COMPLETE": 2, "RUNNING": 1}
+
+
+def test_a_record_saved_before_the_crash_is_told_not_made_again(bench: Bench) -> None:
+    """What a crash between saving and telling leaves behind."""
+    study = create_or_resume(bench.storage, "s", IDENTITY, SAMPLERS["tpe"].make(0))
+    trial = study.ask()
+    architecture = small_space().sample(trial)
+    walk = Walk(Guidelines({}), Budget(), {"fake": bench.target}, bench.evaluator)
+    bench.store.save(trial.number, walk.assess(architecture))
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    trial.set_user_attr("worker", worker_name(process.pid))
+    process.kill()
+    process.communicate()
+    after = bench.run(1)
+    assert len(bench.evaluator.asked) == 1
+    assert states(after) == {"FAIL": 1, "COMPLETE": 1}
+    assert list(bench.store.all()) == [1]
+
+
+def test_a_worker_is_known_by_more_than_its_number() -> None:
+    name = worker_name()
+    assert name is not None
+    assert is_alive(name)
+    assert is_alive(name + "0") is False
+    assert is_alive(name.replace(":", "x:", 1)) is None
+
+
+CHILD = """
+    import sys
+    from pathlib import Path
+    sys.path.insert(0, {tests!r})
+    sys.path.insert(0, {here!r})
+    from test_loop import Bench
+    bench = Bench(Path({folder!r}))
+    bench.evaluator.seconds = 0.15
+    print("ready", flush=True)
+    bench.run(12)
+"""
+
+
+def test_killed_twice_and_resumed_a_search_loses_only_the_running_trial(tmp_path: Path) -> None:
+    here = Path(__file__).parent
+    code = textwrap.dedent(CHILD).format(
+        tests=str(here.parent), here=str(here), folder=str(tmp_path)
+    )
+    bench = Bench(tmp_path)
+    survivors: set[str] = set()
+    for kill_after in (3, 7):
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
+            deadline = time.monotonic() + 60
+            while len(bench.store.all()) < kill_after and time.monotonic() < deadline:
+                time.sleep(0.02)
+            child.send_signal(signal.SIGKILL)
+        kept = {record.architecture.digest for record in bench.store.all().values()}
+        assert kill_after <= len(kept) < 12
+        assert survivors <= kept
+        survivors = kept
+    study = bench.run(12)
+    told = [
+        trial
+        for trial in study.get_trials(states=(TrialState.COMPLETE,))
+        if DUPLICATE not in trial.user_attrs
+    ]
+    assert len(told) == 12
+    assert len({trial.user_attrs["architecture"] for trial in told}) == 12
+    assert not survivors & set(bench.evaluator.asked)
+    assert states(study)["RUNNING"] == 0
+    assert states(study)["FAIL"] <= 2
+    bench.engine.dispose()

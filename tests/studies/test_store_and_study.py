@@ -1,0 +1,131 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from doubles import evaluation_of, record_of
+from optuna.samplers import RandomSampler
+from sqlalchemy import Engine
+
+from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.latency.store import open_engine
+from nas_sv2.space import reference
+from nas_sv2.studies.lookup import find_architecture
+from nas_sv2.studies.lookup import record_of as found_record
+from nas_sv2.studies.record_store import RecordStore
+from nas_sv2.studies.study import create_or_resume, load_study
+from nas_sv2.studies.weights_folder import WeightsFolder
+
+IDENTITY = {"space": "140M", "targets": {"arm": "emulated"}, "seed": 0}
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'studies.db'}"
+
+
+@pytest.fixture
+def engine(storage: str) -> Iterator[Engine]:
+    engine = open_engine(storage)
+    yield engine
+    engine.dispose()
+
+
+def test_records_are_kept_by_study_and_found_by_digest(engine: Engine) -> None:
+    ours, theirs = RecordStore(engine, "ours"), RecordStore(engine, "theirs")
+    first, second = record_of(0.5, 1.0), record_of(0.7, 2.0)
+    ours.save(3, first)
+    assert ours.find(first.architecture.digest) == (3, first)
+    assert theirs.find(first.architecture.digest) is None
+    ours.save(5, second)  # the same architecture, told by a later trial
+    assert ours.all() == {5: second}
+
+
+def test_evaluations_are_shared_by_studies_and_kept_apart_by_what_they_depend_on(
+    engine: Engine,
+) -> None:
+    evaluation = evaluation_of(0.5)
+    RecordStore(engine, "ours").save_evaluation("digest", evaluation)
+    key = (evaluation.recipe_digest, evaluation.data, evaluation.seed)
+    theirs = RecordStore(engine, "theirs")
+    assert theirs.find_evaluation("digest", *key) == evaluation
+    assert theirs.find_evaluation("other", *key) is None
+    assert theirs.find_evaluation("digest", *key[:2], 1) is None
+
+
+def test_a_study_is_made_once_and_resumed(storage: str) -> None:
+    study = create_or_resume(storage, "s", IDENTITY, RandomSampler())
+    study.enqueue_trial({"x": 1})
+    again = create_or_resume(storage, "s", IDENTITY, RandomSampler())
+    assert len(again.get_trials()) == 1
+    assert [d.name for d in again.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert again.metric_names == ["top-1 accuracy", "arm latency (ms)"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("space", "40M"), ("targets", {"arm": "measured"}), ("seed", 1)]
+)
+def test_a_study_that_asks_another_question_is_refused(
+    storage: str, key: str, value: object
+) -> None:
+    create_or_resume(storage, "s", IDENTITY, RandomSampler())
+    with pytest.raises(ConfigError, match=f"begun with {key}"):
+        create_or_resume(storage, "s", {**IDENTITY, key: value}, RandomSampler())
+
+
+def test_a_foreign_study_is_refused(storage: str) -> None:
+    optuna.create_study(storage=storage, study_name="s")
+    with pytest.raises(ConfigError, match="not nas-sv2's"):
+        create_or_resume(storage, "s", IDENTITY, RandomSampler())
+    with pytest.raises(ConfigError, match="`nas-sv2 search` made"):
+        load_study(storage, "s")
+
+
+def test_reading_makes_no_database(storage: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        load_study(storage, "s")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_study_names_those_that_are_there(storage: str) -> None:
+    create_or_resume(storage, "mine", IDENTITY, RandomSampler())
+    with pytest.raises(ConfigError, match="mine"):
+        load_study(storage, "yours")
+
+
+def test_architectures_are_found_by_reference_file_and_trial(
+    storage: str, engine: Engine, tmp_path: Path
+) -> None:
+    create_or_resume(storage, "a:b", IDENTITY, RandomSampler())
+    record = record_of(0.5, 1.0)
+    RecordStore(engine, "a:b").save(3, record)
+    assert find_architecture("a:b:3", storage).architecture == record.architecture
+    assert find_architecture("shufflenet_v2_x1_0", "nowhere").name == "shufflenet_v2_x1_0"
+    with pytest.raises(ConfigError, match="a finished trial of a:b: 3"):
+        found_record(storage, "a:b", 4)
+    with pytest.raises(ConfigError, match="No such file"):
+        find_architecture(str(tmp_path / "none.yaml"), storage)
+
+
+def test_weights_are_whole_or_not_there_and_only_the_front_is_kept(tmp_path: Path) -> None:
+    folder = WeightsFolder.of_study(f"sqlite:///{tmp_path / 'x.db'}", "../study")
+    weights = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    for digest in ("a", "b"):
+        folder.save(digest, weights)
+    found = folder.find("a")
+    assert found is not None
+    assert np.array_equal(found["w"], weights["w"])
+    folder.keep_only(["b"])
+    assert folder.find("a") is None
+    assert [file.name for file in folder.path.iterdir()] == ["b.safetensors"]
+    assert folder.path.parent == tmp_path / "x.weights"
+    (folder.path / "b.safetensors").write_bytes(b"cut")
+    with pytest.raises(StoreError, match="cannot be read"):
+        folder.find("b")
+
+
+def test_a_reference_needs_no_database() -> None:
+    assert find_architecture("shufflenet_v2_x0_5", "").architecture == reference(
+        "shufflenet_v2_x0_5"
+    )
