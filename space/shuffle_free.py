@@ -1,4 +1,4 @@
-"""The same network with no shuffle: a rewrite of operators and weights with equal outputs.
+"""The same network without shuffles: a rewrite of operators and weights with equal outputs.
 
 Concatenate–shuffle–split moves all c channels of a unit through memory three times. But a shuffle
 only renames channels, and which unit will convolve a channel next is known beforehand. So nothing
@@ -7,8 +7,9 @@ them (the sorting folds into the last 1×1 convolution), is cut once into one pi
 unit's input is the concatenation of its pieces (their order folds into the first 1×1 convolution).
 Only c′ channels are cut and c′ joined in each unit, and the channels that pass are not touched.
 
-A residual sum ties the order of what a unit emits to the order of what it read; such stages are
-cut into more and smaller pieces, still with equal outputs.
+A residual sum ties the order of what a unit emits to the order of what it read, so that a unit's
+input would be joined from a hundred pieces, which costs more than the shuffle. Stages with
+residuals therefore keep their shuffles.
 """
 
 from collections import defaultdict
@@ -39,15 +40,11 @@ Channel = tuple[str, int]
 
 
 def without_shuffles(graph: Graph, weights: Weights) -> tuple[Graph, dict[str, Array]]:
-    """A graph without `Shuffle` and the weights with which it gives the outputs of `graph`."""
+    """A graph without shuffles but in residual stages, and the weights that keep its outputs."""
     rewrite = _Rewrite(_Routes(graph), dict(weights))
     for op in graph.ops:
         rewrite.append(op)
     return Graph(graph.input, graph.output, tuple(rewrite.ops)), rewrite.weights
-
-
-def _only_moves(op: Op) -> bool:
-    return isinstance(op.kind, Split | Concat | Shuffle)
 
 
 class _Routes:
@@ -58,14 +55,19 @@ class _Routes:
         self.readers: dict[Channel, tuple[int, ...]] = defaultdict(tuple)
         self.reading: dict[str, int] = {}  # moved value -> number of the join that makes it
         self.match: dict[str, str] = {}  # dense output -> value whose order it must have
-        self._carried: dict[int, str] = {}  # join -> sum that hands its channels on
         self._writer = {value.name: op for op in graph.ops for value in op.outputs}
+        self._residual = {_stage(op) for op in graph.ops if isinstance(op.kind, Add)}
         for op in graph.ops:
-            if _only_moves(op):
+            if self.only_moves(op):
                 self._follow(op)
             else:
                 self._read(op)
         self.sorted = self._sorted_outputs()
+
+    def only_moves(self, op: Op) -> bool:
+        """Whether `op` moves channels and is to be rewritten; in residual stages none is."""
+        moves = isinstance(op.kind, Split | Concat | Shuffle)
+        return moves and _stage(op) not in self._residual
 
     def _follow(self, op: Op) -> None:
         channels = [c for value in op.inputs for c in self._channels(value)]
@@ -83,10 +85,8 @@ class _Routes:
                 self.reading[value.name] = number = len(self.reading)
                 for channel in self.origin[value.name]:
                     self.readers[channel] += (number,)
-        if isinstance(op.kind, Add | Multiply):
+        if isinstance(op.kind, Multiply):
             self.match[self._dense_before(op.inputs[1]).output.name] = op.source.name
-        if isinstance(op.kind, Add) and op.source.name in self.reading:
-            self._carried[self.reading[op.source.name]] = op.output.name
 
     def _channels(self, value: Value) -> list[Channel]:
         return self.origin.get(value.name) or [(value.name, i) for i in range(value.channels)]
@@ -108,19 +108,13 @@ class _Routes:
             writer = self._writer[name]
             decides = self._dense_before(writer.output)
             if isinstance(decides.kind, Conv) and not is_depthwise(decides):
-                channels = sorted((self._route((name, c)), c) for c in range(sizes[name]))
+                channels = sorted((self.readers[name, c], c) for c in range(sizes[name]))
                 found[decides.output.name] = [channel for _, channel in channels]
         return found
 
-    def _route(self, channel: Channel) -> tuple[int, ...]:
-        """The joins that read `channel`, and those that read it on through residual sums."""
-        route = readers = self.readers[channel]
-        while len(readers) == 1 and (carrier := self._carried.get(readers[0])):
-            moved = next(v for v, number in self.reading.items() if number == readers[0])
-            channel = (carrier, self.origin[moved].index(channel))
-            readers = self.readers[channel]
-            route += readers
-        return route
+
+def _stage(op: Op) -> str:
+    return op.block.partition(".")[0]
 
 
 @dataclass(slots=True)
@@ -136,7 +130,7 @@ class _Rewrite:
 
     def append(self, op: Op) -> None:
         """Rewrite one operator; the joins that it needs come before it, the cut after it."""
-        if _only_moves(op):
+        if self.routes.only_moves(op):
             return
         inputs = tuple(self._joined(value) for value in op.inputs)
         self.ops.append(Op(op.name, op.kind, inputs, op.outputs))
