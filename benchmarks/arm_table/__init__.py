@@ -1,0 +1,1 @@
+"""Builds and checks the kernel costs of the emulated ARM target."""

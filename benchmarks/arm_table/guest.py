@@ -1,0 +1,59 @@
+"""Runs inside the emulated aarch64 Python: marks one inference of each model for the plugin.
+
+    guest.py OUTPUT profile|whole   < paths of ONNX models, one a line
+
+`profile` turns onnxruntime's profiler on, whose clock calls cut the region at every kernel;
+`whole` leaves it off, for the cost of an inference as it is shipped. Writes OUTPUT: JSON lines
+with model, region number, profile file and the first output, by which the emulation is checked.
+
+Needs only the standard library, numpy and onnxruntime; imported by nothing here.
+"""
+
+import contextlib
+import json
+import os
+import sys
+
+import numpy as np
+import onnxruntime
+
+MARK = 0x5EED0000
+
+
+def mark(region: int) -> None:
+    """Start a region (0) or end it under a number; a system call that fails and does nothing."""
+    with contextlib.suppress(OSError):
+        os.lseek(-1, MARK + region, os.SEEK_SET)
+
+
+def run(path: str, region: int, profiling: bool) -> dict[str, object]:
+    """Warm up once, then run once inside the region."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.enable_profiling = profiling
+    options.profile_file_prefix = path.removesuffix(".onnx")
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    generator = np.random.default_rng(0)
+    feeds = {
+        value.name: generator.standard_normal(value.shape, np.float32)
+        for value in session.get_inputs()
+    }
+    names = [value.name for value in session.get_outputs()]
+    session.run(names, feeds)
+    mark(0)
+    outputs = session.run(names, feeds)
+    mark(region)
+    return {
+        "model": path,
+        "region": region,
+        "profile": session.end_profiling() if profiling else None,
+        "output": outputs[0].ravel()[:1000].tolist(),
+    }
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1], "w") as file:
+        for number, line in enumerate(sys.stdin, 1):
+            file.write(json.dumps(run(line.strip(), number, sys.argv[2] == "profile")) + "\n")
+            file.flush()

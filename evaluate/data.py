@@ -1,0 +1,49 @@
+"""From what the user typed to a data set: `animals`, `fashion-mnist`, `cifar10`, ... ."""
+
+import dataclasses
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.animals import open_animals
+from nas_sv2.evaluate.datasets import PUBLISHED, open_published
+from nas_sv2.evaluate.image_data import ImageData, content_key
+from nas_sv2.evaluate.image_folder import open_image_folder
+from nas_sv2.evaluate.resize import resized
+
+SPECS = (
+    "one of animals, fashion-mnist, cifar10, cifar100 (a folder that holds it may follow: "
+    "cifar10:FOLDER) or imagefolder:PATH"
+)
+
+
+def open_data(
+    spec: str, *, resolution: int | None = None, skip_unreadable: bool = False
+) -> ImageData:
+    """The data set that `spec` names.
+
+    Args:
+        spec: `animals`, or a name with a folder behind a colon.
+        resolution: Side to bring the images to, pixels; None for the data's own, or 32 for a
+            folder of images.
+        skip_unreadable: Go on without the images of a folder that cannot be read.
+
+    Raises:
+        ConfigError: The spec is none of these, or its folder does not hold what it should.
+        EvaluationError: The data are not where they should be, or damaged.
+    """
+    name, _, where = spec.partition(":")
+    if name == "imagefolder":
+        return open_image_folder(spec, where, resolution, skip_unreadable)
+    if name in PUBLISHED:
+        return open_published(spec, name, where, resolution)
+    if spec == "animals":
+        return _at(open_animals(), resolution)
+    raise ConfigError("--data", spec, SPECS)
+
+
+def _at(data: ImageData, resolution: int | None) -> ImageData:
+    if resolution is None or resolution == data.side:
+        return data
+    train, val = resized(data.train, resolution), resized(data.val, resolution)
+    test = None if data.test is None else resized(data.test, resolution)
+    key = content_key(train, val, test)
+    return dataclasses.replace(data, key=key, train=train, val=val, test=test)

@@ -1,0 +1,122 @@
+"""Labelled images as whole tensors: what every data set becomes before training sees it."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nas_sv2.errors import ConfigError
+
+STATISTICS_IMAGES = 10_000  # evenly spaced; a mean of so many is exact to 1 % of a deviation
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Part:
+    """Images and their labels.
+
+    Attributes:
+        images: uint8 (N, C, H, W), H = W; may be memory-mapped, it is only ever indexed.
+        labels: int64 (N,).
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """How many images."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """A data set, split.
+
+    Attributes:
+        name: The spec it was opened by.
+        key: 16 hexadecimal digits that name its content and its split.
+        class_names: What the labels mean, in order.
+        train: What networks learn from.
+        val: What they are compared on.
+        test: What nobody looks at before the finalists; None where the source has no such part.
+        notes: For people: what was dropped, skipped or carved, with counts.
+
+    Raises:
+        ConfigError: The tensors do not fit together.
+    """
+
+    name: str
+    key: str
+    class_names: tuple[str, ...]
+    train: Part
+    val: Part
+    test: Part | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what the training could not read."""
+        shape = self.train.images.shape[1:]
+        for part in self.parts:
+            images, labels = part.images, part.labels
+            fits = (
+                images.dtype == torch.uint8
+                and labels.dtype == torch.int64
+                and images.dim() == 4
+                and images.shape[1:] == shape
+                and images.shape[2] == images.shape[3]
+                and len(images) == len(labels) > 0
+                and bool((labels >= 0).all())
+                and bool((labels < self.classes).all())
+            )
+            if not fits:
+                allowed = "uint8 (N, C, side, side) images of one shape, int64 (N,) labels"
+                raise ConfigError("data", f"{self.name} {tuple(images.shape)}", allowed)
+        if self.classes < 2:
+            raise ConfigError("data", self.name, "at least two classes")
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Train, val and, where there is one, test."""
+        return (self.train, self.val) if self.test is None else (self.train, self.val, self.test)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for RGB."""
+        return int(self.train.images.shape[1])
+
+    @property
+    def side(self) -> int:
+        """Height and width, pixels."""
+        return int(self.train.images.shape[2])
+
+    @property
+    def provenance(self) -> str:
+        """`SPEC@KEY`, as evaluations record it."""
+        return f"{self.name}@{self.key}"
+
+
+def content_key(*parts: Part | None) -> str:
+    """16 hexadecimal digits that name images, labels and their split."""
+    content = hashlib.sha256()
+    for part in parts:
+        if part is None:
+            content.update(b"none")
+            continue
+        content.update(repr(tuple(part.images.shape)).encode())
+        content.update(part.images.contiguous().numpy().data)
+        content.update(part.labels.contiguous().numpy().data)
+    return content.hexdigest()[:16]
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, (C,) each, in grey levels 0 to 255."""
+    count = min(len(images), STATISTICS_IMAGES)
+    sample = images[torch.arange(count) * len(images) // count].double()
+    mean = sample.mean((0, 2, 3))
+    deviation = (sample - mean[:, None, None]).square().mean((0, 2, 3)).sqrt()
+    return mean.float(), deviation.clamp(min=1).float()  # a constant channel stays finite

@@ -1,0 +1,203 @@
+"""Where code runs: a device is a way to start the agent, and everything else is the same.
+
+A child process, `ssh host python3 ...`, `adb shell`, `docker run`: each is a command list for
+`AgentDevice`. A device of another kind is any object with the members of `Device`.
+"""
+
+import datetime
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any, Protocol, Self
+
+from nas_sv2.errors import DeviceError, MeasurementError
+from nas_sv2.latency import agent
+from nas_sv2.latency.channel import Channel
+from nas_sv2.latency.measurement import Fingerprint, Measurement
+from nas_sv2.latency.plan import MeasurePlan
+
+NS_PER_MS = 1e6
+START_TIMEOUT_S = 60.0
+"""For greeting and fingerprint: torch takes 4 s to import here, ten times that from an SD card."""
+
+
+class Device(Protocol):
+    """Where networks are measured."""
+
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
+
+    def start(self) -> None:
+        """Begin to get ready, without waiting; the rest works without it, but later."""
+
+    def fingerprint(self, plan: MeasurePlan) -> Fingerprint:
+        """What the device is, as far as `plan` uses it.
+
+        Raises:
+            DeviceError: It cannot be reached or lacks what the plan needs.
+        """
+
+    def measure(self, payload: bytes, plan: MeasurePlan, *, architecture: str) -> Measurement:
+        """Time the network.
+
+        Args:
+            payload: An ONNX model, or for the runtime `torch` the architecture as JSON.
+            plan: How.
+            architecture: Its digest, which the measurement is filed under.
+
+        Raises:
+            DeviceError: As `fingerprint`.
+            MeasurementError: The device failed while measuring.
+        """
+
+    def close(self) -> None:
+        """Let go of what is held; a later call starts again."""
+
+
+@dataclass(slots=True, eq=False)
+class AgentDevice:
+    """A device that is reached by a command.
+
+    One agent serves many measurements and is started anew after a failure. It is not frozen: it
+    holds the agent that runs.
+
+    Attributes:
+        name: What the user calls it.
+        command: Starts a python3 that runs the code on its stdin, as `agent_command` gives it.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    _channel: Channel | None = None
+    _fingerprints: dict[str, Fingerprint] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        """Itself; nothing starts yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the agent that runs, and of its process group; None while none does."""
+        return None if self._channel is None else self._channel.process.pid
+
+    def start(self) -> None:
+        """Start the agent if none runs; does not wait for it."""
+        if self._channel is None:
+            self._channel = Channel.open(self.name, self.command)
+            self._channel.send(agent_text())
+
+    def fingerprint(self, plan: MeasurePlan) -> Fingerprint:
+        """What the device is, asked once for each plan."""
+        if plan.key not in self._fingerprints:
+            answer = self._ask({"op": "fingerprint"}, b"", plan, START_TIMEOUT_S)
+            self._fingerprints[plan.key] = Fingerprint(_fact(self.name, answer, "fingerprint"))
+        return self._fingerprints[plan.key]
+
+    def measure(self, payload: bytes, plan: MeasurePlan, *, architecture: str) -> Measurement:
+        """Time the network in the agent; kills it when the plan's timeout is over."""
+        answer = self._ask({"op": "measure"}, payload, plan, plan.timeout_s)
+        if _fact(self.name, answer, "digest") != hashlib.sha256(payload).hexdigest():
+            self._kill()
+            raise MeasurementError(f"{self.name}: the agent answered for another model")
+        return _measurement(self.name, answer, plan, architecture)
+
+    def outputs(self, payload: bytes, plan: MeasurePlan) -> list[float]:
+        """What the network gives there for the plan's input; to check it against another."""
+        answer = self._ask({"op": "outputs"}, payload, plan, plan.timeout_s)
+        return [float(number) for number in _fact(self.name, answer, "outputs")]
+
+    def close(self) -> None:
+        """Let the agent leave."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+    def _kill(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.kill()
+
+    def _ask(
+        self, request: dict[str, Any], payload: bytes, plan: MeasurePlan, timeout_s: float
+    ) -> Mapping[str, Any]:
+        """One request, one answer; whatever interrupts it ends the agent, which is out of step."""
+        try:
+            channel = self._greeted()
+            told = {**plan.to_json(), "cpu_time_is_latency": plan.cpu_time_is_latency}
+            header = json.dumps({**request, "plan": told, "bytes": len(payload)}).encode()
+            channel.send(header + b"\n" + payload)
+            answer = channel.receive(time.monotonic() + timeout_s)
+        except BaseException:
+            self._kill()
+            raise
+        if "error" in answer:
+            kind = DeviceError if answer["error"] == "device" else MeasurementError
+            raise kind(f"{self.name}: {answer.get('message')}")
+        return answer
+
+    def _greeted(self) -> Channel:
+        if self._channel is not None and self._channel.process.poll() is not None:
+            self._kill()  # it ended while nobody asked: no measurement is lost
+        if self._channel is not None and self._channel.greeted:
+            return self._channel
+        self.start()
+        assert self._channel is not None
+        try:
+            greeting = self._channel.receive(time.monotonic() + START_TIMEOUT_S)
+        except MeasurementError as error:
+            raise DeviceError(f"{error}; it did not start") from error
+        if greeting.get("agent") != agent.VERSION:
+            raise DeviceError(f"{self.name}: {greeting} is not the greeting of our agent")
+        self._channel.greeted = True
+        return self._channel
+
+
+def agent_command(python: str) -> tuple[str, ...]:
+    """The command that makes `python` run the agent that is piped to it."""
+    return (python, "-u", "-c", agent.BOOTSTRAP)
+
+
+def agent_text() -> bytes:
+    """What is piped to that command: the agent's texts, framed."""
+    folder = resources.files("nas_sv2.latency")
+    texts = [folder.joinpath(name).read_bytes() for name in ("estimator.py", "agent.py")]
+    return b"%d\n" % len(texts) + b"".join(b"%d\n%b" % (len(text), text) for text in texts)
+
+
+def _fact(name: str, answer: Mapping[str, Any], key: str) -> Any:
+    if key not in answer:
+        raise MeasurementError(f"{name}: the agent's answer has no {key!r}")
+    return answer[key]
+
+
+def _measurement(
+    name: str, answer: Mapping[str, Any], plan: MeasurePlan, architecture: str
+) -> Measurement:
+    """Raises MeasurementError where the answer is not a measurement."""
+    try:
+        wall, cpu, switches = answer["wall_ns"], answer["cpu_ns"], answer["switches"]
+        columns = [wall, cpu] if switches is None else [wall, cpu, switches]
+        if len({len(column) for column in columns}) != 1 or not wall or min(wall) <= 0:
+            raise ValueError("runs without a time, or times below zero")
+        return Measurement(
+            architecture=architecture,
+            plan=plan,
+            fingerprint=Fingerprint(answer["fingerprint"]),
+            wall_ms=tuple(time_ns / NS_PER_MS for time_ns in wall),
+            cpu_ms=tuple(time_ns / NS_PER_MS for time_ns in cpu),
+            switches=None if switches is None else tuple(switches),
+            warmup_runs=answer["warmup_runs"],
+            stationary=answer["stationary"],
+            measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            series={key: tuple(times) for key, times in answer["series"].items()},
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise MeasurementError(f"{name}: the agent's answer is no measurement: {error}") from error

@@ -1,0 +1,166 @@
+"""A graph as onnxruntime's CPU provider runs it: which operators melt into one kernel.
+
+The aarch64 build keeps plain NCHW (no NCHWc reorders were seen) and fuses, at load,
+
+- a convolution with the ReLU or sigmoid that alone reads it;
+- a convolution, the sum that alone reads it and the ReLU that alone reads the sum.
+
+An operator whose outputs nobody reads is dropped. A channel shuffle runs as reshape, transpose,
+reshape, a classifier as flatten and matrix product; each counts as one kernel here.
+`benchmarks/arm_table` holds this against what onnxruntime does.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from nas_sv2.space.cost import is_depthwise
+from nas_sv2.space.graph import (
+    Activation,
+    Add,
+    Concat,
+    Conv,
+    GlobalAveragePool,
+    Graph,
+    Linear,
+    MaxPool,
+    Multiply,
+    Op,
+    Shuffle,
+    Split,
+    Value,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What is launched at once.
+
+    Attributes:
+        ops: Names of the operators it covers, in running order.
+        kind: What it does, in the words of the latency table: `pointwise`, `depthwise 3x3 s2`.
+        source: The map it reads, the first of them.
+        channels_in: Channels of that map; of all maps for a concat.
+        channels_out: Channels written, all outputs together.
+        parts: How many maps a split writes or a concat reads; else 1.
+        fused: What is done to the result before it is written: `add`, `relu`, `sigmoid`.
+    """
+
+    ops: tuple[str, ...]
+    kind: str
+    source: Value
+    channels_in: int
+    channels_out: int
+    parts: int = 1
+    fused: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Kind and map read, as `pointwise @28` or `pointwise @28x14`."""
+        height, width = self.source.height, self.source.width
+        return f"{self.kind} @{height}" + (f"x{width}" if width != height else "")
+
+    @property
+    def shape(self) -> str:
+        """The kernel for a person: `pointwise @28, 58 → 116 channels, with relu`."""
+        fused = f", with {' and '.join(self.fused)}" if self.fused else ""
+        return f"{self.key}, {self.channels_in} → {self.channels_out} channels{fused}"
+
+
+def kernels_of(graph: Graph) -> tuple[Kernel, ...]:
+    """The kernels of `graph`, in running order."""
+    return tuple(_fuse(_live(graph)))
+
+
+def _live(graph: Graph) -> list[Op]:
+    """The operators that the output depends on, in running order."""
+    needed, live = {graph.output.name}, []
+    for op in reversed(graph.ops):
+        if any(value.name in needed for value in op.outputs):
+            needed.update(value.name for value in op.inputs)
+            live.append(op)
+    return live[::-1]
+
+
+def _fuse(ops: Sequence[Op]) -> Iterator[Kernel]:
+    reads = Counter(value.name for op in ops for value in op.inputs)
+    reader = {value.name: op for op in ops for value in op.inputs}
+
+    def only_reader(op: Op) -> Op | None:
+        return reader[op.output.name] if reads[op.output.name] == 1 else None
+
+    melted: dict[str, Kernel] = {}  # by the name of the last operator melted in
+    inside: set[str] = set()
+    for op in ops:
+        if not isinstance(op.kind, Conv) or op.name in inside:
+            continue
+        follower = only_reader(op)
+        tail: tuple[Op, ...] = ()
+        if follower and isinstance(follower.kind, Activation):
+            tail = (follower,)
+        elif follower and isinstance(follower.kind, Add) and follower.name not in inside:
+            last = only_reader(follower)
+            if last and last.kind == Activation("relu"):
+                tail = (follower, last)
+        inside.update(part.name for part in tail)
+        melted[(tail[-1] if tail else op).name] = replace(
+            _plain(op),
+            ops=(op.name, *(part.name for part in tail)),
+            fused=tuple(_fused_name(part) for part in tail),
+        )
+    for op in ops:
+        if op.name in melted:
+            yield melted[op.name]
+        elif op.name not in inside and not isinstance(op.kind, Conv):
+            yield _plain(op)
+
+
+def _fused_name(op: Op) -> str:
+    return op.kind.function if isinstance(op.kind, Activation) else "add"
+
+
+def _plain(op: Op) -> Kernel:
+    return Kernel(
+        ops=(op.name,),
+        kind=_kind(op),
+        source=op.source,
+        channels_in=(
+            sum(value.channels for value in op.inputs)
+            if isinstance(op.kind, Concat)
+            else op.source.channels
+        ),
+        channels_out=sum(value.channels for value in op.outputs),
+        parts=(len(op.inputs) if isinstance(op.kind, Concat) else len(op.outputs)),
+    )
+
+
+def _kind(op: Op) -> str:
+    match op.kind:
+        case Conv(kernel=1, stride=1, groups=1):
+            return "pointwise"
+        case Conv(kernel=side, stride=stride, groups=groups):
+            groups_text = "depthwise" if is_depthwise(op) else f"conv g{groups}"
+            if groups == 1:
+                groups_text = "conv"
+            return f"{groups_text} {side}x{side} s{stride}"
+        case Activation(function=function):
+            return function
+        case MaxPool(kernel=side, stride=stride):
+            return f"max pool {side}x{side} s{stride}"
+        case GlobalAveragePool():
+            return "average pool"
+        case Split():
+            return "split"
+        case Concat():
+            return "concat"
+        case Shuffle(groups=groups):
+            return f"shuffle g{groups}"
+        case Add():
+            return "add"
+        case Multiply():
+            return "multiply"
+        case Linear():
+            return "linear"
+        case _:
+            assert_never(op.kind)

@@ -1,0 +1,43 @@
+"""This machine as a device: the agent in a child process, on the CPU or on a GPU."""
+
+import platform
+import sys
+from pathlib import Path
+
+from nas_sv2.latency.device import AgentDevice, agent_command
+from nas_sv2.latency.plan import MeasurePlan
+
+CPU_PLAN = MeasurePlan()
+"""One thread, batch 1, as the paper measures on ARM (section 4)."""
+GPU_PLAN = MeasurePlan(
+    runtime="torch",
+    torch_device="cuda",
+    batch=8,
+    lowering="plain",
+    min_runs=100,
+    max_runs=100,
+    timeout_s=300.0,
+)
+"""The paper's protocol on a GPU (section 4): batch 8, cuDNN benchmark mode, 100 runs.
+
+The longer timeout is for cuDNN, which times its kernels in the first run of every shape.
+"""
+ARM_MACHINES = ("aarch64", "arm64")  # the same, as Linux and as macOS call it
+GPU_DRIVERS = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/dxg", "/dev/kfd")
+"""One of these exists where a GPU driver is loaded: NVIDIA desktop, two kinds of Jetson, Windows'
+Linux, AMD. Looked at to answer `devices` without the seconds that importing torch takes."""
+
+
+def local_device(name: str) -> AgentDevice:
+    """This machine, under the interpreter and packages of this process."""
+    return AgentDevice(name, agent_command(sys.executable))
+
+
+def is_arm() -> bool:
+    """Whether this machine is a 64-bit ARM."""
+    return platform.machine() in ARM_MACHINES
+
+
+def has_gpu_driver() -> bool:
+    """Whether a GPU driver is loaded; torch may still not be able to use it."""
+    return any(Path(path).exists() for path in GPU_DRIVERS)

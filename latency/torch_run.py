@@ -1,0 +1,124 @@
+"""The runtime `torch`, inside the agent: imported there, on demand, and only for plans that ask.
+
+Unlike the rest of the agent it needs nas-sv2 where it runs, because only `space` can build the
+module. On a GPU each run is timed three ways: wall time up to `synchronize`, CUDA events around
+the kernels, and the same for a CUDA graph of the network, which takes the launches of single
+kernels away (what guideline G3 is about) and so shows how much they cost.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas_sv2.space.documents import architecture_from_document
+from nas_sv2.space.lowering import lower
+from nas_sv2.space.torch_lowering import build_module
+
+Run = Callable[[], object]
+Series = dict[str, list[float]]
+GRAPH_WARMUP = 3  # runs on the capturing stream, as torch's documentation of CUDA graphs asks
+
+
+def missing(device: str) -> str | None:
+    """What this machine lacks to run torch on `device`, and what to do; None if nothing."""
+    if device == "cpu" or torch.cuda.is_available():
+        return None
+    return (
+        f"torch {torch.__version__} sees no CUDA GPU; use a machine where `nvidia-smi` lists one "
+        "and torch is a CUDA build (https://pytorch.org/get-started), or another target"
+    )
+
+
+def facts(device: str) -> Mapping[str, object]:
+    """The part of the fingerprint that torch knows."""
+    known: dict[str, object] = {"runtime_version": torch.__version__, "provider": device}
+    if device == "cuda":
+        driver = Path("/proc/driver/nvidia/version")
+        known |= {
+            "gpu": torch.cuda.get_device_name(0),
+            "driver": driver.read_text().splitlines()[0] if driver.is_file() else None,
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        }
+    return known
+
+
+def load(body: bytes, plan: Mapping[str, Any]) -> tuple[Run, list[float], Callable[[int], Series]]:
+    """The network of an architecture's JSON: how to run it, its outputs, its further series."""
+    torch.set_num_threads(plan["threads"])
+    torch.backends.cudnn.benchmark = True
+    torch.manual_seed(plan["seed"])  # this process does nothing else
+    architecture = architecture_from_document(json.loads(body))
+    device = torch.device(plan["torch_device"])
+    module = build_module(lower(architecture)).eval().to(device)
+    side = architecture.resolution
+    image = torch.randn(plan["batch"], architecture.channels, side, side, device=device)
+
+    def eager() -> torch.Tensor:
+        with torch.inference_mode():
+            output: torch.Tensor = module(image)
+            return output
+
+    numbers: list[float] = eager().flatten().tolist()
+    if device.type == "cpu":
+        return eager, numbers, lambda runs: {}
+    run, spans = _with_events(eager)
+
+    def more_series(runs: int) -> Series:
+        replay, graph_spans = _with_events(_captured(eager))
+        for _ in range(runs):  # as many again, to settle the clocks
+            replay()
+        graph_ms = [_wall_ms(replay) for _ in range(runs)]
+        return {
+            "event_ms": _elapsed(spans[-runs:]),
+            "graph_ms": graph_ms,
+            "graph_event_ms": _elapsed(graph_spans[-runs:]),
+        }
+
+    return run, numbers, more_series
+
+
+Span = tuple[torch.cuda.Event, torch.cuda.Event]
+
+
+def _with_events(run: Run) -> tuple[Run, list[Span]]:
+    """`run` until the GPU is done, and the list that its events are added to."""
+    spans: list[Span] = []
+
+    def timed() -> None:
+        began = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        ended = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        began.record()
+        run()
+        ended.record()
+        torch.cuda.synchronize()
+        spans.append((began, ended))
+
+    return timed, spans
+
+
+def _elapsed(spans: Sequence[Span]) -> list[float]:
+    return [began.elapsed_time(ended) for began, ended in spans]
+
+
+def _captured(run: Run) -> Run:
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(GRAPH_WARMUP):
+            run()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay
+
+
+def _wall_ms(run: Run) -> float:
+    began = time.perf_counter_ns()
+    run()
+    return (time.perf_counter_ns() - began) / 1e6

@@ -1,0 +1,252 @@
+"""The emulated ARM target: what it prices, what it refuses, and what it says about itself."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nas_sv2.errors import DeviceError, MeasurementError
+from nas_sv2.latency.emulated import EmulatedA57
+from nas_sv2.latency.kernel_table import EXTRAPOLATION, Table, term
+from nas_sv2.latency.kernels import Kernel, kernels_of
+from nas_sv2.space.architecture import Architecture, Stage
+from nas_sv2.space.graph import Add, Conv, Graph, GraphBuilder, Op, Value
+from nas_sv2.space.lowering import lower
+from nas_sv2.space.reference import REFERENCES, reference
+
+TABLE = Table.load()
+SCALES = ("0_5", "1_0", "1_5", "2_0")
+PUBLISHED_IMAGES_PER_S = (57.0, 24.4, 11.8, 6.7)  # Table 8, ARM column
+WORST = 0.29  # as the note says
+
+
+@pytest.fixture(scope="module")
+def target() -> EmulatedA57:
+    return EmulatedA57()
+
+
+def v2(scale: str) -> Architecture:
+    return reference(f"shufflenet_v2_x{scale}")
+
+
+def graph_of(build: GraphBuilder, source: Value) -> Graph:
+    return Graph(source, build.ops[-1].output, tuple(build.ops))
+
+
+def pointwise(into: int, out: int, side: int = 28) -> Kernel:
+    build, source = GraphBuilder(), Value("input", into, side, side)
+    build.conv("conv", source, out, relu=True)
+    return kernels_of(graph_of(build, source))[0]
+
+
+# Prices
+
+
+@pytest.mark.parametrize("lowering", ["plain", "shuffle_free"])
+@pytest.mark.parametrize("name", sorted(REFERENCES))
+def test_every_reference_network_has_a_price(name: str, lowering: str) -> None:
+    latency = EmulatedA57(TABLE, lowering).estimate(reference(name))  # type: ignore[arg-type]
+    assert 5 < latency.ms < 10_000
+    assert "beyond" not in latency.note
+
+
+@pytest.mark.parametrize("side", [32, 64, 96, 128, 160, 192, 224, 256])
+def test_every_calibrated_resolution_has_a_price(target: EmulatedA57, side: int) -> None:
+    architecture = replace(v2("1_0"), resolution=side)
+    assert target.estimate(architecture).ms < 1.01 * target.estimate(v2("1_0")).ms * (
+        (max(side, 224) / 224) ** 2
+    )
+
+
+def test_price_is_the_sum_of_its_kernels(target: EmulatedA57) -> None:
+    graph = lower(v2("1_0"))
+    prices = target.price(graph)
+    plain = replace(target, lowering="plain").estimate(v2("1_0"))
+    assert sum(cycles for _, cycles in prices) / TABLE.cycles_per_ms == pytest.approx(plain.ms)
+    assert all(cycles > 0 for _, cycles in prices)
+    assert [name for name, _ in prices][:3] == [
+        "stem.0",
+        "stem.pool",
+        "stage2.0.shortcut.depthwise",
+    ]
+
+
+def test_v2_is_priced_near_its_published_speed(target: EmulatedA57) -> None:
+    prices = [replace(target, lowering="plain").estimate(v2(scale)).ms for scale in SCALES]
+    assert prices == sorted(prices)
+    for ms, images_per_s in zip(prices, PUBLISHED_IMAGES_PER_S, strict=True):
+        assert abs(ms * images_per_s / 1000 - 1) < WORST
+
+
+def test_without_shuffles_costs_less(target: EmulatedA57) -> None:
+    plain = replace(target, lowering="plain")
+    for scale in SCALES:
+        assert target.estimate(v2(scale)).ms < plain.estimate(v2(scale)).ms
+
+
+@given(st.integers(4, 400), st.integers(4, 400), st.integers(0, 64), st.integers(0, 64))
+def test_more_channels_never_cost_less(into: int, out: int, more: int, further: int) -> None:
+    small, large = pointwise(into, out), pointwise(into + more, out + further)
+    assert 0 < TABLE.cycles(small) <= TABLE.cycles(large)
+
+
+widths = st.integers(2, 14).map(lambda eighth: 8 * eighth)
+
+
+@given(
+    st.tuples(widths, widths, widths),
+    st.tuples(*[st.integers(1, 5)] * 3),
+    st.sampled_from((3, 5, 7)),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 2),
+)
+def test_a_deeper_network_costs_more(
+    steps: tuple[int, int, int],
+    depths: tuple[int, int, int],
+    kernel: int,
+    se: bool,
+    residual: bool,
+    wide_field: bool,
+    where: int,
+) -> None:
+    def network(depths: list[int]) -> Architecture:
+        width, stages = 24, []
+        for depth, step in zip(depths, steps, strict=True):
+            width += step
+            stages.append(Stage(depth, width, Fraction(1, 4), kernel, se, residual, wide_field))
+        return Architecture((24,), tuple(stages), 1024)
+
+    plain, more = EmulatedA57(TABLE, "plain"), list(depths)
+    more[where] += 1
+    assert 0 < plain.estimate(network(list(depths))).ms < plain.estimate(network(more)).ms
+
+
+# What onnxruntime fuses
+
+
+def test_kernels_are_what_onnxruntime_runs() -> None:
+    build, source = GraphBuilder(), Value("input", 16, 28, 28)
+    passed, convolved = build.split("split", source, (8, 8))
+    value = build.conv("convolve", convolved, 8)
+    value = build.activation("relu", build.add("add", passed, value), "relu")
+    gate = build.activation("sigmoid", build.gate("gate", value, 8), "sigmoid")
+    alone = build.add("alone", value, gate)
+    build.activation("last", alone, "relu")
+    kernels = kernels_of(graph_of(build, source))
+    assert [(kernel.kind, kernel.fused) for kernel in kernels] == [
+        ("split", ()),
+        ("pointwise", ("add", "relu")),
+        ("pointwise", ("sigmoid",)),
+        ("add", ()),
+        ("relu", ()),
+    ]
+    assert kernels[1].ops == ("convolve", "add", "relu")
+
+
+def test_nothing_is_fused_that_another_operator_reads() -> None:
+    build, source = GraphBuilder(), Value("input", 16, 28, 28)
+    value = build.conv("convolve", source, 16)
+    build.add("add", value, build.activation("relu", value, "relu"))
+    assert [kernel.kind for kernel in kernels_of(graph_of(build, source))] == [
+        "pointwise",
+        "relu",
+        "add",
+    ]
+
+
+def test_what_nobody_reads_is_not_run() -> None:
+    build, source = GraphBuilder(), Value("input", 16, 28, 28)
+    value = build.add("add", source, build.conv("convolve", source, 16))
+    build.split("dead", value, (8, 8))
+    build.activation("relu", value, "relu")
+    (kernel,) = kernels_of(graph_of(build, source))
+    assert kernel.fused == ("add", "relu")
+
+
+# Refusals: never a silent zero
+
+
+def refused(graph: Graph) -> str:
+    with pytest.raises(MeasurementError) as caught:
+        EmulatedA57(TABLE).price(graph)
+    return str(caught.value)
+
+
+def test_unknown_map_is_refused_with_the_known_ones(target: EmulatedA57) -> None:
+    with pytest.raises(MeasurementError, match=r"stem\.0 .*conv 3x3 s2 @231.*side .*224"):
+        target.estimate(replace(v2("1_0"), resolution=231))
+
+
+def test_unknown_kind_is_refused_with_the_known_ones() -> None:
+    source = Value("input", 16, 28, 28)
+    conv = Op("grouped", Conv(1, groups=2), (source,), (Value("grouped", 16, 28, 28),))
+    message = refused(Graph(source, conv.output, (conv,)))
+    assert "grouped (conv g2 1x1 s1 @28, 16 → 16 channels)" in message
+    assert "pointwise" in message
+
+
+def test_oblong_map_is_refused() -> None:
+    source = Value("input", 16, 28, 14)
+    add = Op("sum", Add(), (source, source), (Value("sum", 16, 28, 14),))
+    assert "add @28x14" in refused(Graph(source, add.output, (add,)))
+
+
+def test_unknown_fusion_is_refused() -> None:
+    build, source = GraphBuilder(), Value("input", 16, 28, 28)
+    build.conv("depthwise", source, 16, 3, depthwise=True, relu=True)
+    assert "with relu" in refused(graph_of(build, source))
+
+
+def test_channels_far_beyond_the_calibrated_are_refused() -> None:
+    most = TABLE.entries["pointwise @28"].channels_in[1]
+    allowed = int(most * EXTRAPOLATION)
+    assert TABLE.extrapolates(pointwise(allowed, 8))
+    assert TABLE.cycles(pointwise(allowed, 8)) > TABLE.cycles(pointwise(most, 8))
+    with pytest.raises(MeasurementError, match=f"to {most} input channels are calibrated"):
+        TABLE.cycles(pointwise(allowed + 1, 8))
+
+
+def test_extrapolation_is_noted(target: EmulatedA57) -> None:
+    architecture = v2("1_0")
+    most = TABLE.entries["pointwise @7"].channels_out[1]
+    assert "1 of" in target.estimate(replace(architecture, head=most + 8)).note
+
+
+def test_unknown_term_is_refused() -> None:
+    with pytest.raises(DeviceError, match="unknown term 'cubed'"):
+        term("in*cubed", pointwise(8, 8))
+
+
+# What it says about itself
+
+
+def test_target_says_what_it_is(target: EmulatedA57) -> None:
+    latency = target.estimate(v2("0_5"))
+    assert target.name == "arm"
+    assert target.provenance == latency.provenance == "emulated"
+    assert [latency.ci_ms, latency.p95_ms, latency.runs, latency.contended] == [None] * 4
+    assert "±9.7 %" in latency.note
+    assert "worst 29 %" in latency.note
+    assert latency.device.startswith("arm: Cortex-A57 model · onnxruntime 1.")
+    assert latency.device.endswith("aarch64 kernels · 1 thread · batch 1 · fp32")
+    target.close()
+
+
+def test_metadata_is_complete() -> None:
+    metadata = TABLE.metadata
+    assert set(metadata["versions"]) == {"onnxruntime", "qemu", "llvm"}
+    assert all(metadata[key] for key in ("meaning", "method", "built", "core"))
+    assert "Table 8" in metadata["scale"]["origin"]
+    assert metadata["published"]["worst"] == WORST
+    assert metadata["fit"]["entries"] == len(TABLE.entries)
+    assert metadata["fit"]["error_mean"] < 0.015
+
+
+def test_no_entry_is_negative_or_free() -> None:
+    for key, entry in TABLE.entries.items():
+        assert min(entry.cycles.values()) > 0, key
+        assert entry.channels_in[0] <= entry.channels_in[1], key

@@ -1,0 +1,123 @@
+"""The statistics on samples whose truth is known."""
+
+import random
+import statistics
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nas_sv2.latency.estimator import chosen, median_interval, switch_cost
+
+times = st.lists(st.floats(0.01, 1e4), min_size=6, max_size=300)
+
+
+@given(times)
+def test_the_interval_contains_the_median(values: list[float]) -> None:
+    interval = median_interval(values)
+    assert interval is not None
+    assert interval[0] <= statistics.median(values) <= interval[1]
+
+
+@pytest.mark.parametrize("count", range(6))
+def test_no_interval_from_too_few_runs(count: int) -> None:
+    assert median_interval([1.0] * count) is None
+
+
+def test_the_interval_holds_the_true_median_as_often_as_it_says() -> None:
+    generator = random.Random(1)
+    held = 0
+    for _ in range(400):
+        interval = median_interval([generator.lognormvariate(0, 1) for _ in range(60)])
+        assert interval is not None
+        held += interval[0] <= 1.0 <= interval[1]
+    assert held >= 0.95 * 400 - 15  # three standard deviations of a binomial
+
+
+def test_a_drift_that_single_runs_hide_widens_the_interval() -> None:
+    generator = random.Random(1)
+    still = [generator.gauss(10, 0.1) for _ in range(400)]
+    drifting = [time + (0.5 if index % 80 < 40 else 0) for index, time in enumerate(still)]
+    shuffled = random.Random(2).sample(drifting, len(drifting))
+    in_order, by_chance = median_interval(drifting), median_interval(shuffled)
+    assert in_order is not None
+    assert by_chance is not None
+    assert in_order[1] - in_order[0] > 1.2 * (by_chance[1] - by_chance[0])
+
+
+@given(times, st.integers(0, 2**32))
+def test_order_does_not_change_the_median_of_quiet_runs(values: list[float], seed: int) -> None:
+    generator = random.Random(seed)
+    switches = [0] * len(values)
+    for index in generator.sample(range(len(values)), len(values) // 10):
+        switches[index] = generator.choice([1, 2])
+    wall = [time * (1 + count) for time, count in zip(values, switches, strict=True)]
+    runs = list(zip(wall, values, switches, strict=True))
+    mixed = generator.sample(runs, len(runs))
+    before, after = (
+        chosen(
+            [run[0] for run in order], [run[1] for run in order], [run[2] for run in order], True
+        )
+        for order in (runs, mixed)
+    )
+    assert before[0] == after[0]
+    assert statistics.median(before[1]) == pytest.approx(statistics.median(after[1]))
+
+
+@given(st.integers(0, 2**32), st.floats(0, 1), st.floats(1.5, 50))
+def test_contention_changes_the_figure_little(seed: int, share: float, factor: float) -> None:
+    """A share of the runs is interrupted, takes up to 50 times as long, and refills its caches."""
+    generator = random.Random(seed)
+    cpu = [generator.gauss(5, 0.05) for _ in range(200)]
+    quiet = statistics.median(cpu)
+    switches = [generator.choice([1, 2]) if generator.random() < share else 0 for _ in cpu]
+    cpu = [time + 0.2 * count for time, count in zip(cpu, switches, strict=True)]
+    wall = [time * (factor if count else 1) for time, count in zip(cpu, switches, strict=True)]
+    _, used = chosen(wall, cpu, switches, True)
+    assert statistics.median(used) == pytest.approx(quiet, rel=0.02)
+
+
+def test_runs_with_cold_caches_do_not_count() -> None:
+    """Short runs, a switch in every seventh, and 0.2 ms more in it and the one after it."""
+    generator = random.Random(5)
+    switches = [int(index % 7 == 0) for index in range(300)]
+    cold = [0.2 if index % 7 < 2 else 0.0 for index in range(300)]
+    cpu = [generator.gauss(1, 0.01) + more for more in cold]
+    name, used = chosen([2 * time for time in cpu], cpu, switches, True)
+    assert name == "settled thread CPU time"
+    assert statistics.median(used) == pytest.approx(1, rel=0.01)
+
+
+def test_the_cost_of_a_switch_is_found() -> None:
+    generator = random.Random(3)
+    switches = [generator.choice([1, 2, 3]) for _ in range(300)]
+    cpu = [generator.gauss(5, 0.1) + 0.2 * count for count in switches]
+    assert switch_cost(cpu, switches) == pytest.approx(0.2, rel=0.15)
+
+
+@pytest.mark.parametrize("switches", [[0] * 100, [1] * 100, [0, 1] * 50])
+def test_no_cost_is_claimed_where_none_shows(switches: list[int]) -> None:
+    generator = random.Random(4)
+    assert switch_cost([generator.gauss(5, 0.1) for _ in switches], switches) == 0
+
+
+QUIET, HALF = [0] * 100, [0, 1] * 50
+
+
+@pytest.mark.parametrize(
+    ("switches", "one_thread", "estimator", "runs"),
+    [
+        (QUIET, True, "undisturbed wall time", 100),
+        ([1] * 10 + [0] * 90, True, "undisturbed wall time", 90),
+        (HALF, True, "thread CPU time", 100),
+        (HALF, False, "undisturbed wall time", 50),
+        ([1] * 90 + [0] * 10, False, "wall time", 100),
+        (None, True, "thread CPU time", 100),
+        (None, False, "wall time", 100),
+    ],
+)
+def test_which_runs_count(
+    switches: list[int] | None, one_thread: bool, estimator: str, runs: int
+) -> None:
+    name, used = chosen([2.0] * 100, [1.0] * 100, switches, one_thread)
+    assert (name, len(used)) == (estimator, runs)
