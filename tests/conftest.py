@@ -1,8 +1,60 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+from nas_sv2.evaluate.animals import open_animals
+from nas_sv2.evaluate.image_data import ImageData, Part
+from nas_sv2.space.architecture import Architecture, Stage
 
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
     """Small networks run faster on one thread than they hand work over."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def animals() -> ImageData:
+    return open_animals()
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Architecture:
+    stages = (Stage(1, 16), Stage(1, 32), Stage(1, 64))
+    return Architecture(stem=(8,), stages=stages, head=64, resolution=64)
+
+
+@pytest.fixture(scope="session")
+def blobs() -> ImageData:
+    """Two classes that a glance tells apart, 16×16 grey: the brighter half is above or below."""
+    count, side = 400, 16
+    generator = torch.Generator().manual_seed(5)
+    images = torch.randint(0, 120, (count, 1, side, side), generator=generator)
+    labels = torch.arange(count) % 2
+    images[labels == 0, :, : side // 2] += 100
+    images[labels == 1, :, side // 2 :] += 100
+    images, half = images.to(torch.uint8), count // 2
+    train, val = Part(images[:half], labels[:half]), Part(images[half:], labels[half:])
+    return ImageData("blobs", "k", ("above", "below"), train, val)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a folder of classes with `count` readable, distinct images each."""
+
+    def make(
+        root: str = "pets", classes: tuple[str, ...] = ("cat", "dog"), count: int = 10
+    ) -> Path:
+        for label, name in enumerate(classes):
+            (tmp_path / root / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = np.random.default_rng([label, number]).integers(0, 255, (9, 12, 3))
+                image = Image.fromarray(pixels.astype(np.uint8))
+                image.save(tmp_path / root / name / f"{number}.png")
+        return tmp_path / root
+
+    return make

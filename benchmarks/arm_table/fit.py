@@ -22,8 +22,8 @@ TERMS = {
     "split": PARTS,
     "concat": PARTS,
 }
-# One kernel in four hundred took 20 to 120 thousand cycles more than its likes, never less; we think
-# that the profiler's records grew just then. Kernels this far above a robust fit are left out.
+# One kernel in four hundred took 20 to 120 thousand cycles more than its likes, never less; we
+# think that the profiler's records grew just then. Kernels so far above a robust fit are left out.
 MOVED_RECORDS = 0.25
 ROBUST_ROUNDS, ROBUST_FLOOR = 20, 0.01  # least absolute errors by reweighting; settles in ten
 SIGNIFICANT = 6  # digits; the fits are good to three

@@ -213,7 +213,7 @@ def test_channels_far_beyond_the_calibrated_are_refused() -> None:
 def test_extrapolation_is_noted(target: EmulatedA57) -> None:
     architecture = v2("1_0")
     most = TABLE.entries["pointwise @7"].channels_out[1]
-    assert "1 of" in target.estimate(replace(architecture, head=most + 8)).note
+    assert "beyond the calibrated" in target.estimate(replace(architecture, head=most + 8)).note
 
 
 def test_unknown_term_is_refused() -> None:
