@@ -207,6 +207,7 @@ def _timed(run: Callable[[], object], plan: Json) -> Json:
         wall: list[int] = []
         cpu: list[int] = []
         switches: list[int] = []
+        runnable = _runnable()
         began = time.perf_counter()
         while not _enough(wall, cpu, switches, time.perf_counter() - began, plan):
             before = _switches()
@@ -216,12 +217,14 @@ def _timed(run: Callable[[], object], plan: Json) -> Json:
             wall.append(wall_ended - wall_began)
             cpu.append(cpu_ended - cpu_began)
             switches.append(_switches() - before)
+        runnable = min(runnable, _runnable())
     finally:
         gc.enable()
     return {
         "wall_ns": wall,
         "cpu_ns": cpu,
         "switches": switches if COUNTS_SWITCHES else None,
+        "runnable": runnable or None,
         "warmup_runs": warmup_runs,
         "stationary": stationary,
     }
@@ -233,6 +236,14 @@ COUNTS_SWITCHES = hasattr(resource, "RUSAGE_THREAD")  # Linux
 def _switches() -> int:
     """Involuntary context switches of this thread so far."""
     return resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw if COUNTS_SWITCHES else 0
+
+
+def _runnable() -> int:
+    """How many threads of the system want a processor now, this one included; 0 if unknown."""
+    for line in (_read("/proc/stat") or "").splitlines():
+        if line.startswith("procs_running"):
+            return int(line.split()[1])
+    return 0
 
 
 def _warm_up(run: Callable[[], object], plan: Json) -> tuple[int, bool]:

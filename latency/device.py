@@ -196,6 +196,7 @@ def _measurement(
             switches=None if switches is None else tuple(switches),
             warmup_runs=answer["warmup_runs"],
             stationary=answer["stationary"],
+            runnable=answer["runnable"],
             measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             series={key: tuple(times) for key, times in answer["series"].items()},
         )

@@ -119,6 +119,8 @@ class Measurement:
             does not count them by thread (it does on Linux).
         warmup_runs: Runs before the first timed one.
         stationary: Whether the last two windows of warm-up agreed.
+        runnable: Threads of the whole system that wanted a processor, this one included; the
+            fewer of before and after the timed runs. None where the system does not say.
         measured_at: UTC, ISO 8601.
         series: What else was timed in each run, in ms by name: `event_ms`, `graph_ms`,
             `graph_event_ms` on a GPU.
@@ -132,6 +134,7 @@ class Measurement:
     switches: tuple[int, ...] | None
     warmup_runs: int
     stationary: bool
+    runnable: int | None
     measured_at: str
     series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -183,7 +186,14 @@ class Measurement:
 
     @property
     def contended(self) -> bool:
-        """Whether other programs held the processor for a part of the runs that matters."""
+        """Whether other programs held the processor for a part of the runs, or wanted to.
+
+        A scheduler may leave a short measurement alone though every core is wanted by another
+        program; caches and memory are shared even then.
+        """
+        cores = len(self.fingerprint.facts.get("affinity") or ())
+        if self.runnable is not None and 0 < cores < self.runnable:
+            return True
         if self.disturbed_share is None:
             wall, cpu = statistics.median(self.wall_ms), statistics.median(self.cpu_ms)
             return self.plan.cpu_time_is_latency and wall > estimator.WALL_OVER_CPU * cpu
@@ -257,4 +267,4 @@ class Measurement:
         )
 
 
-_AS_IS = ("architecture", "warmup_runs", "stationary", "measured_at")
+_AS_IS = ("architecture", "warmup_runs", "stationary", "runnable", "measured_at")

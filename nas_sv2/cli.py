@@ -118,11 +118,9 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Search networks that are accurate and fast on the target, within the budget."""
-    from rich.console import Console
-
     from nas_sv2.progress import shown_on
     from nas_sv2.search.session import Request, run_search
-    from nas_sv2.tables import front_data, front_notes, front_table
+    from nas_sv2.tables import front_data, front_notes, front_table, output
 
     request = Request(
         targets=target,
@@ -141,7 +139,7 @@ def search(
         require_measured=require_measured,
         skip_unreadable=skip_unreadable,
     )
-    console = Console()
+    console = output()
     with shown_on(console, as_json) as listener:
         found = run_search(request, listener)
     if as_json:
@@ -161,16 +159,14 @@ def front(
     as_json: AsJson = False,
 ) -> None:
     """Print the front of a study, with its baselines."""
-    from rich.console import Console
-
     from nas_sv2.studies.lookup import records_of
-    from nas_sv2.tables import front_data, front_notes, front_table
+    from nas_sv2.tables import front_data, front_notes, front_table, output
 
     records = records_of(storage, study)
     if as_json:
         _print_json({"study": study, "entries": front_data(records)})
     else:
-        Console().print(front_table(records))
+        output().print(front_table(records))
         _print_notes(front_notes(records))
 
 
@@ -210,12 +206,10 @@ def dashboard(
 @app.command()
 def cost(arch: Arch, storage: Storage = STORAGE, as_json: AsJson = False) -> None:
     """Print what a network costs on paper, and how far it is from the guidelines."""
-    from rich.console import Console
-
     from nas_sv2.space import cost_of, lower
     from nas_sv2.space.levels import paper_limits
     from nas_sv2.studies.lookup import find_architecture
-    from nas_sv2.tables import architecture_data, cost_table
+    from nas_sv2.tables import architecture_data, cost_table, output
 
     found = find_architecture(arch, storage)
     graph = lower(found.architecture)
@@ -225,7 +219,7 @@ def cost(arch: Arch, storage: Storage = STORAGE, as_json: AsJson = False) -> Non
         data = architecture_data(found.name, found.architecture, counted)
         _print_json({**data, "guidelines": excesses})
     else:
-        Console().print(cost_table(found.name, found.architecture, counted, excesses))
+        output().print(cost_table(found.name, found.architecture, counted, excesses))
 
 
 @app.command()
@@ -240,13 +234,11 @@ def measure(
     as_json: AsJson = False,
 ) -> None:
     """Print the latency of networks on a target, with its provenance."""
-    from rich.console import Console
-
     from nas_sv2.latency.measurement import Latency
     from nas_sv2.latency.store import MeasurementStore
     from nas_sv2.latency.targets import open_target, target_names
     from nas_sv2.studies.lookup import find_architecture
-    from nas_sv2.tables import latency_notes, latency_table
+    from nas_sv2.tables import latency_notes, latency_table, output
 
     names = target_names(target)
     networks = [find_architecture(text, storage) for text in archs]
@@ -267,7 +259,7 @@ def measure(
     if as_json:
         _print_json(data)
     else:
-        Console().print(latency_table(rows))
+        output().print(latency_table(rows))
         _print_notes(latency_notes(rows))
 
 
@@ -276,16 +268,14 @@ def devices(as_json: AsJson = False) -> None:
     """List the targets: where latency can be had, and how."""
     import dataclasses
 
-    from rich.console import Console
-
     from nas_sv2.latency.targets import describe_targets
-    from nas_sv2.tables import targets_table
+    from nas_sv2.tables import output, targets_table
 
     infos = describe_targets()
     if as_json:
         _print_json([dataclasses.asdict(info) for info in infos])
     else:
-        Console().print(targets_table(infos))
+        output().print(targets_table(infos))
 
 
 def _print_json(data: object) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 from nas_sv2.latency.measurement import Latency
@@ -13,15 +13,27 @@ from nas_sv2.studies.front import Entry, front_of
 from nas_sv2.studies.record import Record
 
 
+FILE_WIDTH = 160  # characters; for output that no terminal limits
+
+
+def output() -> Console:
+    """Standard output: as wide as the terminal, or wide enough for every table."""
+    console = Console()
+    return console if console.is_terminal else Console(width=FILE_WIDTH)
+
+
 def front_table(records: Mapping[int, Record]) -> RenderableType:
-    """The front, fastest first; behind it the baselines that are not on it."""
+    """The front, fastest first; behind it the baselines that are not on it.
+
+    "beaten by" names the trial that is better, or the limit that a baseline breaks.
+    """
     entries = front_of(records)
     targets = list(next(iter(records.values())).latencies) if records else []
-    table = _table("trial", "network", "MFLOPs", "M params", "top-1", "loss")
+    table = _table("trial", "network", "MFLOPs", "Mparams", "top-1", "loss")
     for target in targets:
         provenance = next(iter(records.values())).latencies[target].provenance
         table.add_column(f"{target} ms\n({provenance})", justify="right")
-    table.add_column("")
+    table.add_column("beaten by", justify="right")
     for entry in entries:
         record = entry.record
         table.add_row(
@@ -46,10 +58,10 @@ def front_notes(records: Mapping[int, Record]) -> list[str]:
     evaluation = record.evaluation
     notes = []
     for name, latency in record.latencies.items():
-        # A measurement's note is its own; an emulated or predicted one's is the method's.
-        method = "" if latency.provenance == "measured" else f"; {latency.note}"
-        device = latency.device.removeprefix(f"{name}: ")
-        notes.append(f"{name}: {latency.provenance}, {device}{method}")
+        # A measurement's note is its own; an emulated one's is the method's.
+        notes.append(f"{latency.device} · {latency.provenance}")
+        if latency.provenance != "measured":
+            notes.append(f"{name}: {latency.note}")
     contended = [n for n, r in records.items() if any(v.contended for v in r.latencies.values())]
     if contended:
         notes.append(f"contended while measured: trials {', '.join(map(str, contended))}")
@@ -164,15 +176,15 @@ def _ms(latency: Latency) -> str:
 
 def _standing(entry: Entry) -> str:
     if entry.on_front:
-        return "baseline" if entry.record.baseline else ""
-    if not entry.record.feasible:
-        broken = max(entry.record.excesses, key=entry.record.excesses.__getitem__)
-        return f"baseline, beyond {broken}"
-    return f"baseline, beaten by {entry.beaten_by}"
+        return ""
+    if entry.record.feasible:
+        return str(entry.beaten_by)
+    return max(entry.record.excesses, key=entry.record.excesses.__getitem__)
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < 2 else "right")
+        # A name must not be cut: it is what the next command is given.
+        table.add_column(column, justify="left" if index < 2 else "right", no_wrap=index < 2)
     return table

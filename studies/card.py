@@ -33,7 +33,8 @@ def card_of(study: str, number: int, record: Record, identity: dict[str, Any]) -
             "",
             *(f"{value.note}." for value in record.latencies.values() if value.note),
             "",
-            "Timed was the network of `timing.onnx`: full size, random weights, no shuffles.",
+            "Timed was the network of `timing.onnx`: full size, random weights, shuffles folded away "
+            "where there is no residual.",
             "",
             "## Accuracy",
             "",
@@ -44,7 +45,7 @@ def card_of(study: str, number: int, record: Record, identity: dict[str, Any]) -
             "",
             "## Limits of the study",
             "",
-            *_table({key: str(identity[key]) for key in ("space", "budget", "guidelines")}),
+            *_table({key: str(identity[key]) for key in ("space", "budget")}),
             *_table({name: f"{excess:+.1%}" for name, excess in record.excesses.items()})[2:],
             "",
             "Negative is inside a limit.",

@@ -119,7 +119,7 @@ def _moves(side: int) -> Iterator[Point]:
 
 
 def _many_parts(side: int) -> Iterator[Point]:
-    """Residual stages without shuffles are cut and joined in up to 128 small pieces."""
+    """A residual stage rewritten to have no shuffle would be cut in up to 128 small pieces."""
     for parts in (32, 128):
         yield _parts(side, parts, 2)
 
@@ -131,7 +131,7 @@ def _parts(side: int, parts: int, channels: int) -> Point:
 
 
 def _widest(side: int) -> Iterator[Point]:
-    """SE-ShuffleNet v2-164: its widest pointwise convolution, and its units cut in 596 pieces."""
+    """SE-ShuffleNet v2-164: its widest pointwise convolution; a unit cut in hundreds of pieces."""
     width = WIDEST * typical_width(side)
     build, source = GraphBuilder(), _image(width, side)
     build.conv("conv", source, width, relu=True)

@@ -18,6 +18,7 @@ STEADY = Measurement(
     switches=(0,) * 100,
     warmup_runs=20,
     stationary=True,
+    runnable=1,
     measured_at="2026-01-01T00:00:00+00:00",
     series={"event_ms": (1.0, 2.0)},
 )
@@ -43,6 +44,14 @@ def test_a_contended_one_uses_cpu_time_and_says_so() -> None:
     assert INTERRUPTED.median_ms == 5.0
     assert INTERRUPTED.contended
     assert "50% of runs were interrupted, thread CPU time is used" in INTERRUPTED.judgement
+
+
+def test_more_threads_than_cores_are_contention_even_where_no_run_was_interrupted() -> None:
+    facts = {**FINGERPRINT.facts, "affinity": [0, 1]}
+    wanted = dataclasses.replace(STEADY, fingerprint=Fingerprint(facts), runnable=3)
+    assert wanted.contended
+    assert wanted.estimator == "undisturbed wall time"
+    assert not dataclasses.replace(wanted, runnable=2).contended
 
 
 def test_with_threads_undisturbed_runs_stand_in() -> None:

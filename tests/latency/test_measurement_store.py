@@ -23,6 +23,7 @@ MEASUREMENT = Measurement(
     switches=(0, 1),
     warmup_runs=20,
     stationary=True,
+    runnable=1,
     measured_at="2026-01-01T00:00:00+00:00",
 )
 
