@@ -10,7 +10,7 @@ from pathlib import Path
 
 def main() -> None:
     """Run the benchmarks one after the other, so that none disturbs another."""
-    for name in ("turnaround", "shuffle_free", "training_throughput"):
+    for name in ("turnaround", "shuffle_free", "contention", "training_throughput"):
         print(f"== {name}", flush=True)
         subprocess.run([sys.executable, Path(__file__).with_name(f"{name}.py")], check=True)
 

@@ -12,7 +12,6 @@ from nas_sv2.space import Architecture, Cost
 from nas_sv2.studies.front import Entry, front_of
 from nas_sv2.studies.record import Record
 
-
 FILE_WIDTH = 160  # characters; for output that no terminal limits
 
 

@@ -33,8 +33,8 @@ def card_of(study: str, number: int, record: Record, identity: dict[str, Any]) -
             "",
             *(f"{value.note}." for value in record.latencies.values() if value.note),
             "",
-            "Timed was the network of `timing.onnx`: full size, random weights, shuffles folded away "
-            "where there is no residual.",
+            "Timed was the network of `timing.onnx`: full size, random weights, shuffles folded "
+            "away where there is no residual.",
             "",
             "## Accuracy",
             "",

@@ -161,7 +161,10 @@ print('{"agent": "1"}', flush=True)
 request = json.loads(stdin.readline())
 stdin.read(request["bytes"])
 """
-EMPTY = '"series": {}, "fingerprint": {}, "warmup_runs": 1, "stationary": true, "runnable": 1, "switches": null'
+EMPTY = (
+    '"series": {}, "fingerprint": {}, "warmup_runs": 1, "stationary": true, "runnable": 1, '
+    '"switches": null'
+)
 
 
 def answering(text: str) -> str:
