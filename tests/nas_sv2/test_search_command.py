@@ -1,0 +1,103 @@
+"""A whole search through the command line: real trainings, real prices, a real study."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nas_sv2.studies.export import load_package
+
+SEARCH = ("search", "--target", "arm", "--budget", "140M", "--recipe", "smoke")
+STUDY = "arm-140M-animals-smoke"
+
+
+def nas_sv2(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "nas_sv2", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which three candidates were searched."""
+    folder = tmp_path_factory.mktemp("search")
+    done = nas_sv2(folder, *SEARCH, "--trials", "3")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("  finished  ") == 3
+    assert "[3/3" in done.stdout
+    assert "arm ms" in done.stdout
+    assert "emulated" in done.stdout
+    assert "shufflenet_v2_x1_0" in done.stdout
+    return folder
+
+
+def test_repeating_it_tells_the_front_again_and_more_trials_go_on(folder: Path) -> None:
+    again = nas_sv2(folder, *SEARCH, "--trials", "3", "--json")
+    events = [json.loads(line) for line in again.stdout.splitlines()]
+    assert [event.get("event") for event in events] == ["began", None]
+    assert events[-1]["study"] == STUDY
+    more = nas_sv2(folder, *SEARCH, "--trials", "4", "--json")
+    events = [json.loads(line) for line in more.stdout.splitlines()]
+    ended = [event for event in events if event.get("event") == "ended"]
+    assert [event["verdict"] for event in ended].count("finished") == 1
+    assert ended[-1]["finished"] == ended[-1]["wanted"] == 4
+    # Rejected candidates cost nothing but their question, and say why.
+    assert all(event["reason"] for event in ended if event["verdict"] == "rejected")
+
+
+def test_the_front_has_the_baselines_and_stable_keys(folder: Path) -> None:
+    data = json.loads(nas_sv2(folder, "front", STUDY, "--json").stdout)
+    baselines = {entry["baseline"] for entry in data["entries"]}
+    assert {"shufflenet_v2_x1_0", "shufflenet_v2_se_x1_0"} <= baselines
+    for entry in data["entries"]:
+        assert entry["on_front"] == (entry["beaten_by"] is None and entry["feasible"])
+        assert entry["latencies"]["arm"]["provenance"] == "emulated"
+        assert (entry["recipe"], entry["seed"]) == ("smoke", 0)
+
+
+def test_a_winner_is_exported_and_loads_again(folder: Path) -> None:
+    exported = nas_sv2(folder, "export", STUDY, "--out", "winner")
+    assert exported.returncode == 0, exported.stderr
+    package = load_package(folder / "winner")
+    assert package.architecture.resolution == 224
+    assert (package.trained.resolution, package.trained.classes) == (28, 10)
+    card = (folder / "winner" / "card.md").read_text()
+    for stated in ("emulated", "smoke", "seed 0", "animals@", "onnxruntime"):
+        assert stated in card
+    costs = json.loads(nas_sv2(folder, "cost", "winner/architecture.yaml", "--json").stdout)
+    assert costs["digest"] == package.architecture.digest
+
+
+def test_a_network_without_kept_weights_is_trained_to_the_same_again(folder: Path) -> None:
+    for file in (folder / "nas-sv2.weights" / STUDY).iterdir():
+        file.unlink()
+    exported = nas_sv2(folder, "export", STUDY, "--trial", "0", "--out", "baseline")
+    assert exported.returncode == 0, exported.stderr
+    assert "training it again" in exported.stderr
+    load_package(folder / "baseline")
+
+
+def test_another_question_under_the_same_name_is_refused(folder: Path) -> None:
+    other = nas_sv2(folder, *SEARCH, "--study", STUDY, "--seed", "1")
+    assert other.returncode == 2
+    assert "begun with seed 0, not 1" in other.stderr
+    assert len(other.stderr.splitlines()) == 1
+
+
+def test_an_interrupt_ends_with_the_front_so_far(tmp_path: Path) -> None:
+    command = [sys.executable, "-u", "-m", "nas_sv2", *SEARCH, "--trials", "50"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as search:
+        assert search.stdout is not None
+        before = ""
+        while "finished" not in before:
+            before = search.stdout.readline()
+        search.send_signal(signal.SIGINT)
+        after, errors = search.communicate(timeout=60)
+    assert search.returncode == 130
+    assert "Traceback" not in errors
+    assert "shufflenet_v2_x1_0" in after
+    assert "nas-sv2 export" in after
