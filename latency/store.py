@@ -5,6 +5,8 @@ The key is what makes two measurements the same question: architecture, device a
 """
 
 import json
+import sqlite3
+import time
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -167,8 +169,26 @@ def one_line(error: SQLAlchemyError) -> str:
 def _set_up_sqlite(connection: Any, _: object) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    cursor.execute("PRAGMA journal_mode = WAL")
+    _write_ahead(cursor)
     cursor.close()
+
+
+def _write_ahead(cursor: Any) -> None:
+    """Turn write-ahead logging on, which stays with the file.
+
+    SQLite does not wait for others here as it does elsewhere: the turn needs the file for itself,
+    and fails at once while another process opens it too. Where the file system cannot do it,
+    SQLite goes on without.
+    """
+    ends = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > ends:
+                raise
+            time.sleep(0.02)
 
 
 def _read(text: str) -> Measurement:

@@ -106,9 +106,10 @@ def test_processes_that_start_at_once_all_find_their_tables(url: str) -> None:
         assert starter.stdin is not None
         starter.stdin.write("go\n")
         starter.stdin.flush()
-    for starter in starters:
-        _, errors = starter.communicate(timeout=60)
-        assert (starter.returncode, errors) == (0, "")
+    errors = [starter.communicate(timeout=60)[1] for starter in starters]
+    assert [
+        (starter.returncode, error) for starter, error in zip(starters, errors, strict=True)
+    ] == [(0, "")] * len(starters)
 
 
 @pytest.mark.parametrize("url", ["studies.db", "", "sqlite//x", "nosql://host/name"])
