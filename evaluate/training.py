@@ -90,6 +90,11 @@ class ProxyTraining:
         return Trained(evaluation, adapted, weights_of(module))
 
     @property
+    def place(self) -> str:
+        """Where it trains, as evaluations record it; their last digits depend on it."""
+        return f"cpu, {self.thread_count} threads" if self.device == "cpu" else self.device
+
+    @property
     def thread_count(self) -> int:
         """How many CPU threads a training uses."""
         return self.threads or default_threads()
@@ -130,7 +135,7 @@ class ProxyTraining:
             recipe_digest=self.recipe.digest,
             data=self.data.provenance,
             seed=self.seed,
-            device=f"cpu, {self.thread_count} threads" if self.device == "cpu" else self.device,
+            device=self.place,
             seconds=seconds,
             images_per_second=images / sum(done.seconds for done, _ in passes),
             epochs=len(passes),

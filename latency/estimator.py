@@ -22,13 +22,16 @@ Leaving out the others favours runs that are short by chance: where 40-75 % were
 median was 2 % below the idle figure. Leaving out a tenth moves it by five percentiles at most.
 """
 FEWEST = 20
-"""Fewest runs that are used in preference to all, or that a comparison is made of: the interval of
-their median lies between ranks 6 and 15, clear of odd runs at either end."""
-SETTLED_AFTER = 2
-"""A run is settled when it and this many before it saw no switch.
+"""Fewest runs that are used in preference to all: the interval of their median then lies between
+ranks 6 and 15, clear of odd runs at either end."""
+SETTLED_AFTER = (2, 1)
+"""A run is settled when it and so many before it saw no switch; the first number that leaves
+enough runs is taken.
 
 A switch leaves the caches cold for longer than its own run: a run of 1.4 ms took 13 % more with a
-switch in it, then 8 %, 2 % and 0 % more in the next three.
+switch in it, then 8 %, 2 % and 0 % more in the next three. Under two busy loops the settled runs
+came to 1.00 of the idle figure, all runs to 1.04 (24 pairs). Taking the cost of a switch off by
+regression was tried and given up: slow spells and switches coincide, and it took off up to 34 %.
 """
 WALL_OVER_CPU = 1.05
 """Where no context switches can be read, wall time above CPU time by this says `contended`."""
@@ -54,11 +57,11 @@ def chosen(
     if len(undisturbed) >= UNDISTURBED_SHARE * len(wall):
         return "undisturbed wall time", undisturbed
     if cpu_time_is_latency:
-        settled = [time for index, time in enumerate(cpu) if _is_settled(index, switches)]
-        if len(settled) >= FEWEST:
-            return "settled thread CPU time", settled
-        cost = switch_cost(cpu, switches)
-        return "thread CPU time", [time - cost * switches[i] for i, time in enumerate(cpu)]
+        for before in SETTLED_AFTER:
+            settled = [time for index, time in enumerate(cpu) if _settled(index, switches, before)]
+            if len(settled) >= FEWEST:
+                return "settled thread CPU time", settled
+        return "thread CPU time", list(cpu)
     return ("undisturbed wall time", undisturbed) if len(undisturbed) >= FEWEST else _all(wall)
 
 
@@ -66,38 +69,8 @@ def _all(wall: Sequence[float]) -> Choice:
     return "wall time", list(wall)
 
 
-def _is_settled(index: int, switches: Sequence[int]) -> bool:
-    return index >= SETTLED_AFTER and not any(switches[index - SETTLED_AFTER : index + 1])
-
-
-def switch_cost(cpu: Sequence[float], switches: Sequence[int]) -> float:
-    """The CPU time that an involuntary context switch adds to a run; 0 where that is not clear.
-
-    The caches come back cold: we saw 0.1-0.25 ms a switch, which is 10 % of a run of 1.4 ms. The
-    runs with more switches are compared with those with fewer, by medians; the difference counts
-    when it is twice its standard error, else taking it off would add more noise than it mends.
-    """
-    middle = sorted(switches)[len(switches) // 2]
-    limit = min(
-        (middle - 1, middle), key=lambda t: abs(2 * sum(s <= t for s in switches) - len(cpu))
-    )
-    few = [i for i, count in enumerate(switches) if count <= limit]
-    many = [i for i, count in enumerate(switches) if count > limit]
-    if min(len(few), len(many)) < FEWEST:
-        return 0.0
-    fast, slow = ([cpu[i] for i in part] for part in (few, many))
-    added = statistics.median(slow) - statistics.median(fast)
-    if added < 2 * (_median_variance(fast) + _median_variance(slow)) ** 0.5:
-        return 0.0
-    most = sorted(switches)[int(0.9 * len(switches))]  # odd runs with dozens would weigh too much
-    fewer, more = (statistics.mean(min(switches[i], most) for i in part) for part in (few, many))
-    return added / (more - fewer) if more > fewer else 0.0
-
-
-def _median_variance(times: Sequence[float]) -> float:
-    """As of normal times, their spread taken from the quartiles so that odd runs do not count."""
-    low, _, high = statistics.quantiles(times, n=4)
-    return 1.57 * ((high - low) / 1.35) ** 2 / len(times)
+def _settled(index: int, switches: Sequence[int], before: int) -> bool:
+    return index >= before and not any(switches[index - before : index + 1])
 
 
 def median_interval(times: Sequence[float]) -> tuple[float, float] | None:

@@ -150,9 +150,9 @@ class Measurement:
 
         `undisturbed wall time` (runs without an involuntary context switch) where nearly all runs
         are such. Else, where one thread does all the work, `settled thread CPU time` of the runs
-        whose caches no switch left cold, or if those are too few `thread CPU time` of all, less
-        what the switches cost. With several threads or a GPU, CPU time is not the time of the
-        network: undisturbed runs are then used even when they are few, else `wall time`.
+        whose caches no switch left cold, or `thread CPU time` of all if those are too few. With
+        several threads or a GPU, CPU time is not the time of the network: undisturbed runs are
+        then used even when they are few, else `wall time`.
         """
         return self._chosen[0]
 

@@ -46,8 +46,9 @@ class MeasurePlan:
             of the median.
         time_limit_s: Measuring ends after this time even so, once `min_runs` are made, unless the
             interval is wider than `noisy_width`.
-        noisy_width: An interval wider than this share is not accepted at `time_limit_s`. 5 %: we
-            saw other work on the host slow a whole second by 22 %, in an interval 9 % wide.
+        noisy_width: An interval wider than this share is not accepted at `time_limit_s`. 5 %: at
+            rest it is 1-3 % wide; a spell in which the host slowed a whole measurement by 22 %
+            showed as 9 %.
         noisy_time_limit_s: When measuring ends even then; such spells lasted 0.5 to 2 s.
         timeout_s: The agent is killed when it has not answered after this time. The largest
             network of the paper, 12.7 GFLOPs, takes about 25 s for `min_runs` on a slow core.

@@ -60,8 +60,8 @@ class MeasurementStore:
         """The store in the database at `url`, made if it is not there.
 
         Raises:
-            ConfigError: The text is no database URL.
-            StoreError: The database cannot be opened.
+            ConfigError: The text is no database URL, or the database cannot be opened.
+            StoreError: Its tables cannot be made.
         """
         engine = open_engine(url)
         create_tables(engine, Base.metadata)
@@ -122,8 +122,8 @@ def open_engine(url: str) -> Engine:
     With it readers do not wait for a writer, so a dashboard can watch a search.
 
     Raises:
-        ConfigError: The text is no database URL, or names an unknown kind of database.
-        StoreError: The database cannot be opened, or its driver is not installed.
+        ConfigError: The text is no database URL, or the database cannot be opened.
+        StoreError: The driver of the database is not installed.
     """
     try:
         address = make_url(url)
@@ -140,7 +140,8 @@ def open_engine(url: str) -> Engine:
         engine.connect().close()
     except SQLAlchemyError as error:
         engine.dispose()
-        raise StoreError(f"{shown} cannot be opened: {one_line(error)}") from error
+        allowed = f"a database that can be opened ({one_line(error)})"
+        raise ConfigError("--storage", shown, allowed) from error
     return engine
 
 
@@ -177,17 +178,17 @@ def _write_ahead(cursor: Any) -> None:
     """Turn write-ahead logging on, which stays with the file.
 
     SQLite does not wait for others here as it does elsewhere: the turn needs the file for itself,
-    and fails at once while another process opens it too. Where the file system cannot do it,
-    SQLite goes on without.
+    and fails at once while another process opens it too. Where it cannot be had, on a read-only
+    file say, SQLite goes on without.
     """
     ends = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
             return
-        except sqlite3.OperationalError:
-            if time.monotonic() > ends:
-                raise
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > ends:
+                return
             time.sleep(0.02)
 
 

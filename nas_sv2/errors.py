@@ -14,7 +14,11 @@
 The command line catches the root once and prints one line. Anything else is a bug.
 """
 
+import reprlib
 from collections.abc import Mapping
+
+_SHORT = reprlib.Repr()  # a file of megabytes stays one line
+_SHORT.maxstring = _SHORT.maxother = 300
 
 
 class NasError(Exception):
@@ -35,7 +39,7 @@ class ConfigError(NasError):
     exit_code = 2
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
-        super().__init__(f"{field}: {value!r} is not allowed; give {allowed}")
+        super().__init__(f"{field}: {_SHORT.repr(value)} is not allowed; give {allowed}")
         self.field, self.value, self.allowed = field, value, allowed
 
 

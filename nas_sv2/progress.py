@@ -60,7 +60,7 @@ class PlainLines:
         self._print(outcome_line(outcome))
 
     def _print(self, line: str) -> None:
-        self.console.print(line, soft_wrap=True, markup=False, highlight=False)
+        self.console.print(line, soft_wrap=True)
 
 
 @dataclass

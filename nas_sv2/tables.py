@@ -17,8 +17,8 @@ FILE_WIDTH = 160  # characters; for output that no terminal limits
 
 def output() -> Console:
     """Standard output: as wide as the terminal, or wide enough for every table."""
-    console = Console()
-    return console if console.is_terminal else Console(width=FILE_WIDTH)
+    width = None if Console().is_terminal else FILE_WIDTH
+    return Console(width=width, markup=False, highlight=False)  # names may hold brackets
 
 
 def front_table(records: Mapping[int, Record]) -> RenderableType:

@@ -56,8 +56,9 @@ def check_feasible(space: SearchSpace, walk: Walk, seed: int) -> None:
             break
     if not within:
         raise InfeasibleError(
-            f"no network of space {space.name} keeps {walk.budget.describe()} and the guidelines: "
-            f"the nearest of {SAMPLES} sampled has {nearest[1] if nearest else 'nothing'}"
+            f"none of {SAMPLES} sampled networks of space {space.name} keeps "
+            f"{walk.budget.describe()} and the guidelines: the nearest has "
+            f"{nearest[1] if nearest else 'nothing'}"
         )
     _check_latency(space, walk, [a for _, a in sorted(within, key=lambda pair: pair[0])[:TIMED]])
 
@@ -76,8 +77,8 @@ def _check_latency(space: SearchSpace, walk: Walk, cheapest: list[Architecture])
         figure = f"{times[target]:.3g} ms on {target} ({latencies[target].provenance})"
         nearest = min(nearest, (excesses[worst], figure))
     raise InfeasibleError(
-        f"no network of space {space.name} keeps {walk.budget.describe()}: the nearest of the "
-        f"{len(cheapest)} cheapest that were sampled takes {nearest[1]}"
+        f"none of the {len(cheapest)} cheapest sampled networks of space {space.name} keeps "
+        f"{walk.budget.describe()}: the nearest takes {nearest[1]}"
     )
 
 

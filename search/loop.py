@@ -5,6 +5,7 @@ Saving comes before telling, so that a crash between the two loses no work. One 
 """
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -33,9 +34,10 @@ from nas_sv2.studies.weights_folder import WeightsFolder
 WORKER, DUPLICATE, REJECTED, ERROR = "worker", "duplicate_of", "rejected_by", "error"
 """Trial attributes."""
 
-FAILURES_IN_A_ROW = 3  # the third equal fault in a row is no accident
-REJECTIONS_IN_A_ROW = 2000  # as many as are sampled before the search to see that it can succeed
-DUPLICATES_IN_A_ROW = 200  # a sampler that learns repeats itself, but not for so long
+# Trials since the last finished one, after which the search ends.
+FAILURES = 3  # faults; the third without a success between is no accident
+REJECTIONS = 2000  # as many as are sampled before the search to see that it can succeed
+DUPLICATES = 200  # a sampler that learns repeats itself, but not for so long
 
 
 @dataclass
@@ -66,45 +68,45 @@ class Loop:
 
         Raises:
             DeviceError: A target is gone; the candidate is asked again by the next run.
-            InfeasibleError: Too many candidates in a row were rejected, or known already.
-            NasError: Trials failed one after the other; the message is the last one's.
+            InfeasibleError: Too many candidates were rejected, or known already.
+            NasError: Trials failed, and none finished between; the message is the last one's.
             KeyboardInterrupt: The candidate is asked again by the next run.
         """
         started = time.monotonic()
         self._prepare()
-        failures = rejections = duplicates = 0
+        fruitless: Counter[Verdict] = Counter()
         while self._finished() < trials:
             if timeout_s is not None and time.monotonic() - started >= timeout_s:
                 return
             verdict, error = self._trial(trials)
-            failures = failures + 1 if verdict == "failed" else 0
-            rejections = rejections + 1 if verdict == "rejected" else 0
-            duplicates = duplicates + 1 if verdict == "duplicate" else 0
-            if error is not None and failures == FAILURES_IN_A_ROW:
+            if verdict == "finished":
+                fruitless.clear()
+                continue
+            fruitless[verdict] += 1
+            if fruitless["failed"] == FAILURES and error is not None:
                 raise error
-            if rejections == REJECTIONS_IN_A_ROW:
-                raise InfeasibleError(f"{rejections} candidates in a row were rejected; {error}")
-            if duplicates == DUPLICATES_IN_A_ROW:
+            if fruitless["rejected"] == REJECTIONS or fruitless["duplicate"] == DUPLICATES:
                 raise InfeasibleError(
-                    f"{duplicates} candidates in a row were known already: space "
-                    f"{self.space.name} hardly has {trials} networks within the limits"
+                    f"no new network in {fruitless['rejected']} rejected candidates and "
+                    f"{fruitless['duplicate']} known ones: space {self.space.name} hardly has "
+                    f"{trials} networks within the limits; the last: {error}"
                 )
 
     def _prepare(self) -> None:
         """Ask the baselines first, and again what a dead process left running."""
-        for name in self.space.baselines:
-            params = self.space.params_of(reference(name))
-            self.study.enqueue_trial(params, skip_if_exists=True)
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             worker = trial.user_attrs.get(WORKER)
-            alive = False if worker is None else is_alive(worker)
+            alive = False if worker in (None, worker_name()) else is_alive(worker)
             if alive:
                 raise ConfigError(
                     "--study", self.study.study_name, "a study that no other process is working on"
                 )
             if alive is False:
-                params = _fixed_params(trial) | trial.params
-                self._ask_again(trial.number, params, "its process died")
+                self._ask_again(trial, "its process died")
+        for name in self.space.baselines:
+            architecture = reference(name)
+            if self.store.find(architecture.digest) is None:
+                self._enqueue(self.space.params_of(architecture), {})
 
     def _finished(self) -> int:
         return len(self._told())
@@ -148,7 +150,7 @@ class Loop:
             self._fail(trial, str(error))
             return "failed", error, None
         except (DeviceError, KeyboardInterrupt) as error:
-            self._ask_again(trial.number, trial.params, f"interrupted: {error}")
+            self._ask_again(self.study.get_trials()[trial.number], f"interrupted: {error}")
             raise
         if known and known[0] != trial.number and known[0] in self._told():
             trial.set_user_attr(DUPLICATE, known[0])
@@ -157,7 +159,7 @@ class Loop:
             return "duplicate", reason, record
         self.store.save(trial.number, record)
         self._tell(trial, record)
-        self._keep_weights_of_front()
+        self._drop_dominated_weights()
         return "finished", None, record
 
     def _baseline(self, architecture: Architecture) -> str | None:
@@ -199,19 +201,31 @@ class Loop:
         accuracies, *times = zip(*records, strict=True)
         return [min(accuracies), *map(max, times)]
 
-    def _ask_again(self, number: int, params: dict[str, object], reason: str) -> None:
-        """Fail the trial and put its candidate first in the queue.
+    def _ask_again(self, trial: FrozenTrial, reason: str) -> None:
+        """Queue the candidate of `trial` once more, and fail the trial.
 
         The new trial starts with no attributes of the old one: constraints cannot be set twice.
+        Queued first and failed then, a crash between the two leaves the candidate to both, and the
+        second is answered from the store.
         """
-        self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
-        queued = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        if params and params not in map(_fixed_params, queued):
-            self.study.enqueue_trial(params, user_attrs={"retry_of": number, "why": reason})
+        params = _fixed_params(trial) | trial.params
+        if params:
+            self._enqueue(params, {"retry_of": trial.number, "why": reason})
+        self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
-    def _keep_weights_of_front(self) -> None:
-        entries = front_of(self.store.all())
-        self.weights.keep_only(entry.record.architecture.digest for entry in entries)
+    def _enqueue(self, params: dict[str, object], attributes: dict[str, object]) -> None:
+        """Put a candidate into the queue unless it is there."""
+        queued = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if params not in map(_fixed_params, queued):
+            self.study.enqueue_trial(params, user_attrs=attributes)
+
+    def _drop_dominated_weights(self) -> None:
+        """Keep the weights of the front and the baselines, and of what has no record yet."""
+        records = self.store.all()
+        kept = {entry.number for entry in front_of(records)}
+        self.weights.drop(
+            record.architecture.digest for n, record in records.items() if n not in kept
+        )
 
 
 def _fixed_params(trial: FrozenTrial) -> dict[str, object]:

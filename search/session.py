@@ -1,5 +1,6 @@
 """A search from the user's words to its front; all is checked before anything is written."""
 
+import dataclasses
 import random
 import statistics
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,12 @@ from nas_sv2.space.levels import nearest_level, paper_limits
 from nas_sv2.space.space_files import open_space
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
-from nas_sv2.studies.study import DEFAULT_STORAGE, create_or_resume
+from nas_sv2.studies.study import (
+    DEFAULT_STORAGE,
+    create_or_resume,
+    store_errors,
+    study_key,
+)
 from nas_sv2.studies.weights_folder import WeightsFolder
 
 DEFAULT_FLOPS = 140e6  # the level of the paper's 1× network, where no FLOPs are budgeted
@@ -91,29 +97,34 @@ def run_search(request: Request, listener: Listener) -> Found:
                 name, store=measurements, require_measured=request.require_measured
             )
             open_things.callback(targets[name].close)
-        store = RecordStore(engine, question.study)
-        weights = WeightsFolder.of_study(request.storage, question.study)
+        RecordStore.create_tables(engine)
+        study = create_or_resume(
+            request.storage,
+            question.study,
+            question.identity(targets, request),
+            question.sampler.make(request.seed),
+        )
+        store = RecordStore(engine, study_key(study))
+        weights = WeightsFolder.of_study(request.storage, store.study)
         training = ProxyTraining(
             question.recipe, question.data, request.seed, progress=listener.advanced
         )
         evaluator = StoredEvaluator(training, store, weights)
         walk = Walk(question.guidelines, question.budget, targets, evaluator, listener.entered)
         done = len(store.all())
-        if not done:
+        if done:
+            _check_devices(question.study, targets, next(iter(store.all().values())))
+            # A sampler with the seed of the first run would repeat its first candidates.
+            study.sampler = question.sampler.make(request.seed + done)
+        else:
             check_feasible(question.space, walk, request.seed)
-        study = create_or_resume(
-            request.storage,
-            question.study,
-            question.identity(targets, request),
-            # A resumed sampler with the seed of the first run would repeat its first candidates.
-            question.sampler.make(request.seed + done),
-        )
         listener.began(question.describe(targets, request, done))
         pruned = question.sampler.learns_from_pruned
         loop = Loop(study, question.space, walk, store, weights, pruned, listener)
         ended_by: NasError | KeyboardInterrupt | None = None
         try:
-            loop.run(request.trials, question.timeout_s)
+            with store_errors():
+                loop.run(request.trials, question.timeout_s)
         except (NasError, KeyboardInterrupt) as end:
             ended_by = end
         return Found(question.study, store.all(), ended_by)
@@ -170,9 +181,9 @@ class _Question:
             "space": self.space.name,
             "space_digest": self.space.digest,
             "targets": {name: target.provenance for name, target in targets.items()},
-            "budget": self.budget.describe(),
+            "budget": dataclasses.asdict(self.budget),
             "guidelines": dict(self.guidelines.limits),
-            "data": request.data,
+            "data": _absolute(request.data),
             "data_content": self.data.provenance,
             "skip_unreadable": request.skip_unreadable,
             "recipe": self.recipe.name,
@@ -199,6 +210,25 @@ class _Question:
         ]
 
 
+def _check_devices(study: str, targets: Mapping[str, Target], first: Record) -> None:
+    """Refuse to go on where a target is not the device that the study was begun on.
+
+    A latency of another machine or runtime beside the first ones would make a front of neither.
+    """
+    for name, target in targets.items():
+        began, here = first.latencies[name].device, target.estimate(first.architecture).device
+        if began != here:
+            raise ConfigError(
+                "--study", study, f"another name: this one was begun on {began}; here is {here}"
+            )
+
+
+def _absolute(data: str) -> str:
+    """A data spec whose folder is found from anywhere."""
+    name, colon, where = data.partition(":")
+    return f"{name}:{Path(where).resolve()}" if colon and where else data
+
+
 def _guidelines(choice: str, space: SearchSpace, budget: Budget) -> Guidelines:
     if choice == "off":
         return Guidelines({})
@@ -217,4 +247,6 @@ def _study_name(request: Request, targets: list[str]) -> str:
     data = request.data.partition(":")[0]
     space = [Path(request.space).stem] if request.space else []
     words = [*targets, *request.budgets, *space, data, request.recipe]
+    words += ["unguided"] if request.guidelines == "off" else []
+    words += [f"seed{request.seed}"] if request.seed else []
     return "-".join(word.replace("=", "") for word in words)

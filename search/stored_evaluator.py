@@ -18,14 +18,14 @@ class StoredEvaluator:
     weights: WeightsFolder
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
-        """The stored evaluation by this recipe, data and seed, else a new one; raises as `train`.
+        """The stored evaluation by this recipe, data, seed and place, else a new one.
 
-        The weights are on disk before the evaluation is in the store, so that a stored evaluation
-        of this study never lacks them.
+        One that another study stored comes without weights; export then trains again.
+        Raises as `ProxyTraining.train`.
         """
         recipe, data = self.training.recipe.digest, self.training.data.provenance
         digest, seed = architecture.digest, self.training.seed
-        found = self.store.find_evaluation(digest, recipe, data, seed)
+        found = self.store.find_evaluation(digest, recipe, data, seed, self.training.place)
         if found is not None:
             return found
         trained = self.training.train(architecture)

@@ -152,7 +152,7 @@ def _positive(field: str, value: object) -> None:
 
 
 def _one_of(field: str, value: object, allowed: tuple[object, ...]) -> None:
-    if isinstance(value, bool) or value not in allowed:
+    if type(value) is not type(allowed[0]) or value not in allowed:
         raise ConfigError(field, value, "one of " + ", ".join(map(str, allowed)))
 
 

@@ -94,7 +94,7 @@ def read_document(path: Path) -> object:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError("file", str(path), f"a readable file ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError("file", str(path), f"YAML or JSON of plain data ({reason})") from None
 

@@ -79,11 +79,16 @@ class StageChoices:
             if not getattr(self, name):
                 raise ConfigError(name, [], "at least one choice")
         for kernel in self.kernel:
-            if kernel not in KERNELS:
+            if type(kernel) is not int or kernel not in KERNELS:
                 raise ConfigError("kernel", kernel, f"among {', '.join(map(str, KERNELS))}")
         for split in self.split:
-            if not 0 < split < 1:
-                raise ConfigError("split", str(split), "shares between 0 and 1")
+            if not 0 < split < 1 or math.lcm(2, split.denominator) > self.width.low:
+                allowed = "shares between 0 and 1 that divide widths of the range, as 3/8 does"
+                raise ConfigError("split", str(split), allowed)
+        for name in ("se", "residual", "wide_field"):
+            for choice in getattr(self, name):
+                if not isinstance(choice, bool):
+                    raise ConfigError(name, choice, "true or false")
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,12 @@ class SearchSpace:
         """Refuse a space without a choice, or with a point that cannot be built."""
         if not self.stem or not self.stages:
             raise ConfigError("stem" if not self.stem else "stages", [], "at least one choice")
+        for width in (width for widths in self.stem for width in widths):
+            if type(width) is not int or width < 1:
+                raise ConfigError("stem", width, "whole numbers above 0")
+        for name in self.baselines:
+            if not isinstance(name, str):
+                raise ConfigError("baselines", name, "names of reference networks")
         self.sample(_Lowest())
 
     @property

@@ -45,7 +45,7 @@ def card_of(study: str, number: int, record: Record, identity: dict[str, Any]) -
             "",
             "## Limits of the study",
             "",
-            *_table({key: str(identity[key]) for key in ("space", "budget")}),
+            *_table({"space": str(identity["space"])}),
             *_table({name: f"{excess:+.1%}" for name, excess in record.excesses.items()})[2:],
             "",
             "Negative is inside a limit.",

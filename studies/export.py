@@ -62,8 +62,7 @@ def write_package(
         ConfigError: The folder exists and `force` is not given.
         StoreError: ONNX and torch disagree, or a file cannot be written.
     """
-    if out.exists() and not (force and out.is_dir()):
-        raise ConfigError("--out", str(out), "a folder that is not there yet, or --force")
+    check_out(out, force)
     graph = lower(trained.architecture)
     model = build_onnx(*without_shuffles(graph, trained.weights), batch=None)
     parity = _parity(trained, model)
@@ -85,6 +84,20 @@ def write_package(
     except OSError as error:
         raise StoreError(f"{out} cannot be written: {error}") from error
     return parity
+
+
+def check_out(out: Path, force: bool) -> None:
+    """Refuse a folder that is there, unless its files may be written over.
+
+    Raises:
+        ConfigError: It is there, or cannot be.
+    """
+    try:
+        there, folder = out.exists(), out.is_dir()
+    except OSError as error:
+        raise ConfigError("--out", str(out), f"a folder that can be made ({error})") from None
+    if there and not (force and folder):
+        raise ConfigError("--out", str(out), "a folder that is not there yet, or --force")
 
 
 def load_package(folder: Path) -> Package:

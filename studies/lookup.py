@@ -48,12 +48,12 @@ def records_of(storage: str, study: str) -> dict[int, Record]:
     # Imported here: a reference or a file is found without Optuna and a database.
     from nas_sv2.latency.store import open_engine
     from nas_sv2.studies.record_store import RecordStore
-    from nas_sv2.studies.study import load_study
+    from nas_sv2.studies.study import load_study, study_key
 
-    load_study(storage, study)
+    key = study_key(load_study(storage, study))
     engine = open_engine(storage)
     try:
-        return RecordStore(engine, study).all()
+        return RecordStore(engine, key).all()
     finally:
         engine.dispose()
 

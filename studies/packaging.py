@@ -9,11 +9,11 @@ from nas_sv2.evaluate.evaluation import Trained
 from nas_sv2.evaluate.recipes import recipe
 from nas_sv2.evaluate.training import ProxyTraining
 from nas_sv2.studies.card import card_of
-from nas_sv2.studies.export import write_package
+from nas_sv2.studies.export import check_out, write_package
 from nas_sv2.studies.front import best_of
 from nas_sv2.studies.lookup import record_of, records_of
 from nas_sv2.studies.record import Record
-from nas_sv2.studies.study import IDENTITY, Identity, load_study
+from nas_sv2.studies.study import IDENTITY, Identity, load_study, study_key
 from nas_sv2.studies.weights_folder import WeightsFolder
 
 
@@ -47,13 +47,13 @@ def export_trial(
     """
     if trial != "best" and not trial.isdecimal():
         raise ConfigError("--trial", trial, "best or a number")
-    if out.exists() and not (force and out.is_dir()):
-        raise ConfigError("--out", str(out), "a folder that is not there yet, or --force")
-    identity = load_study(storage, study).user_attrs[IDENTITY]
+    check_out(out, force)
+    opened = load_study(storage, study)
+    identity = opened.user_attrs[IDENTITY]
     number = best_of(records_of(storage, study)) if trial == "best" else int(trial)
     record = record_of(storage, study, number)
     training = _training(identity)
-    weights = WeightsFolder.of_study(storage, study).find(record.architecture.digest)
+    weights = WeightsFolder.of_study(storage, study_key(opened)).find(record.architecture.digest)
     if weights is None:
         training_again()
         trained = _same_again(training, record)

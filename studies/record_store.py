@@ -25,10 +25,13 @@ class RecordRow(Base):
     """One candidate of one study; `document` is `Record.to_json`."""
 
     __tablename__ = "nas_records"
-    __table_args__ = (UniqueConstraint("study", "architecture"),)
+    __table_args__ = (
+        UniqueConstraint("study", "architecture"),
+        UniqueConstraint("study", "trial"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    study: Mapped[str] = mapped_column(String(512))
+    study: Mapped[str] = mapped_column(String(64))
     architecture: Mapped[str] = mapped_column(String(64))
     trial: Mapped[int]
     document: Mapped[str] = mapped_column(Text)
@@ -38,13 +41,14 @@ class EvaluationRow(Base):
     """One training, for every study that would do the same; `document` is the evaluation's."""
 
     __tablename__ = "nas_evaluations"
-    __table_args__ = (UniqueConstraint("architecture", "recipe", "data", "seed"),)
+    __table_args__ = (UniqueConstraint("architecture", "recipe", "data", "seed", "device"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     architecture: Mapped[str] = mapped_column(String(64))
     recipe: Mapped[str] = mapped_column(String(64))
     data: Mapped[str] = mapped_column(String(512))
     seed: Mapped[int]
+    device: Mapped[str] = mapped_column(String(128))
     document: Mapped[str] = mapped_column(Text)
 
 
@@ -54,15 +58,16 @@ class RecordStore:
 
     Attributes:
         engine: As `nas_sv2.latency.store.open_engine` gives it.
-        study: The name of the study.
+        study: The key of the study (`study_key`), which no later study of its name has.
     """
 
     engine: Engine
     study: str
 
-    def __post_init__(self) -> None:
+    @staticmethod
+    def create_tables(engine: Engine) -> None:
         """Make the tables that are not there."""
-        create_tables(self.engine, Base.metadata)
+        create_tables(engine, Base.metadata)
 
     def find(self, digest: str) -> tuple[int, Record] | None:
         """The trial and record of the architecture with this digest, or None."""
@@ -86,20 +91,32 @@ class RecordStore:
                 session.add(row)
             row.trial, row.document = trial, record.to_json()
 
-    def find_evaluation(self, digest: str, recipe: str, data: str, seed: int) -> Evaluation | None:
-        """The evaluation of that architecture by that recipe, data and seed, from any study."""
+    def find_evaluation(
+        self, digest: str, recipe: str, data: str, seed: int, device: str
+    ) -> Evaluation | None:
+        """The evaluation of that architecture that depended on the same, from any study."""
         query = select(EvaluationRow.document).where(
             EvaluationRow.architecture == digest,
             EvaluationRow.recipe == recipe,
             EvaluationRow.data == data,
             EvaluationRow.seed == seed,
+            EvaluationRow.device == device,
         )
         with self._session("be read") as session:
             text = session.scalar(query)
         return None if text is None else Evaluation.from_json(text)
 
     def save_evaluation(self, digest: str, evaluation: Evaluation) -> None:
-        """Keep `evaluation` of the architecture with this digest."""
+        """Keep `evaluation` of the architecture with this digest; the first of equals stays."""
+        known = self.find_evaluation(
+            digest,
+            evaluation.recipe_digest,
+            evaluation.data,
+            evaluation.seed,
+            evaluation.device,
+        )
+        if known is not None:
+            return
         with self._session("be written") as session:
             session.add(
                 EvaluationRow(
@@ -107,6 +124,7 @@ class RecordStore:
                     recipe=evaluation.recipe_digest,
                     data=evaluation.data,
                     seed=evaluation.seed,
+                    device=evaluation.device,
                     document=evaluation.to_json(),
                 )
             )
@@ -121,4 +139,4 @@ class RecordStore:
             with Session(self.engine) as session, session.begin():
                 yield session
         except SQLAlchemyError as error:
-            raise StoreError(f"study {self.study} cannot {what}: {one_line(error)}") from error
+            raise StoreError(f"records cannot {what}: {one_line(error)}") from error

@@ -1,13 +1,19 @@
 """The Optuna study behind a search: opened, checked, and never mixed with another's trials."""
 
 import json
+import os
+import uuid
 import warnings
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.exceptions import (
+    DuplicatedStudyError,
+    ExperimentalWarning,
+    StorageInternalError,
+)
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
@@ -15,11 +21,15 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas_sv2.errors import ConfigError, StoreError
-from nas_sv2.latency.store import BUSY_TIMEOUT_MS, one_line
+from nas_sv2.latency.store import BUSY_TIMEOUT_MS, one_line, open_engine
 
 DEFAULT_STORAGE = "sqlite:///nas-sv2.db"
 IDENTITY = "nas_sv2"
 """The study attribute that says what its trials have in common."""
+KEY = "key"
+"""Within it, what the records are kept under."""
+NAMES = ("space",)
+"""What is kept for people only; `space_digest` says what the space is."""
 
 Identity = Mapping[str, Any]
 
@@ -42,25 +52,36 @@ def create_or_resume(
         ConfigError: A study of that name asks another question.
         StoreError: The database cannot be read or written.
     """
-    metrics = ["top-1 accuracy", *(f"{target} latency (ms)" for target in identity["targets"])]
+    backend = open_storage(storage)
+    metrics = [
+        "top-1 accuracy",
+        *(f"{name} latency (ms, {kind})" for name, kind in identity["targets"].items()),
+    ]
     directions = [StudyDirection.MAXIMIZE] + [StudyDirection.MINIMIZE] * (len(metrics) - 1)
-    try:
-        study = optuna.create_study(
-            storage=open_storage(storage),
-            study_name=name,
-            sampler=sampler,
-            directions=directions,
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names(metrics)
-        study.set_user_attr(IDENTITY, dict(identity))
-    except DuplicatedStudyError:
-        study = optuna.load_study(study_name=name, storage=open_storage(storage), sampler=sampler)
-        _check_identity(name, study.user_attrs.get(IDENTITY), identity)
-    except SQLAlchemyError as error:
-        raise StoreError(f"study {name} cannot be opened: {one_line(error)}") from error
-    return study
+    with store_errors(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        try:
+            study = optuna.create_study(
+                storage=backend, study_name=name, sampler=sampler, directions=directions
+            )
+        except DuplicatedStudyError:
+            study = optuna.load_study(study_name=name, storage=backend, sampler=sampler)
+            stored = study.user_attrs.get(IDENTITY)
+            fresh = not study.get_trials(deepcopy=False) and study.directions == directions
+            if not fresh or stored is not None:
+                _check_identity(name, stored, identity, begun=not fresh)
+            if not fresh:
+                return study
+        # New, or left without a trial: an infeasible budget, or a process killed just here.
+        study.set_metric_names(metrics)
+        study.set_user_attr(IDENTITY, {**identity, KEY: uuid.uuid4().hex})
+        return study
+
+
+def study_key(study: optuna.Study) -> str:
+    """What the records of this study are kept under; a later study of its name has another."""
+    key: str = study.user_attrs[IDENTITY][KEY]
+    return key
 
 
 def load_study(storage: str, name: str) -> optuna.Study:
@@ -71,14 +92,15 @@ def load_study(storage: str, name: str) -> optuna.Study:
     """
     require_database(storage)
     backend = open_storage(storage)
-    names = [summary.study_name for summary in optuna.get_all_study_summaries(backend)]
-    if name not in names:
-        known = ", ".join(sorted(names)) or "there is none yet"
-        raise ConfigError("study", name, f"a study in {storage}: {known}")
-    study = optuna.load_study(study_name=name, storage=backend)
-    if IDENTITY not in study.user_attrs:
-        raise ConfigError("study", name, "a study that `nas-sv2 search` made")
-    return study
+    with store_errors():
+        names = [summary.study_name for summary in optuna.get_all_study_summaries(backend)]
+        if name not in names:
+            known = ", ".join(sorted(names)) or "there is none yet"
+            raise ConfigError("study", name, f"a study in {storage}: {known}")
+        study = optuna.load_study(study_name=name, storage=backend)
+        if KEY not in study.user_attrs.get(IDENTITY, {}):
+            raise ConfigError("study", name, "a study that `nas-sv2 search` made")
+        return study
 
 
 def require_database(storage: str) -> None:
@@ -89,24 +111,44 @@ def require_database(storage: str) -> None:
     """
     if storage.startswith("sqlite"):
         file = make_url(storage).database
-        if file and not Path(file).exists():
+        if file and not os.path.exists(file):
             raise ConfigError("--storage", storage, "the database of a search; no such file")
 
 
 def open_storage(url: str) -> RDBStorage:
-    """Optuna's tables; SQLite waits for other writers as long as our own tables do."""
+    """Optuna's tables; SQLite waits for other writers as long as our own tables do.
+
+    Raises:
+        ConfigError: The database cannot be opened.
+        StoreError: It was made by an Optuna that this one does not understand.
+    """
+    open_engine(url).dispose()  # says in one line what is wrong with the URL
     options: dict[str, Any] = {}
     if url.startswith("sqlite"):
         options["connect_args"] = {"timeout": BUSY_TIMEOUT_MS / 1000}
-    return RDBStorage(url, engine_kwargs=options)
+    with store_errors():
+        return RDBStorage(url, engine_kwargs=options)
 
 
-def _check_identity(name: str, stored: Identity | None, wanted: Identity) -> None:
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """The errors of database and Optuna as ours."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise StoreError(f"the studies cannot be read or written: {one_line(error)}") from error
+    except (StorageInternalError, RuntimeError) as error:
+        raise StoreError(f"the studies cannot be read or written: {error}") from error
+
+
+def _check_identity(name: str, stored: Identity | None, wanted: Identity, begun: bool) -> None:
     if stored is None:
         raise ConfigError("--study", name, "another name: this study is not nas-sv2's")
-    for key, value in wanted.items():
-        if json.dumps(stored.get(key), sort_keys=True) != json.dumps(value, sort_keys=True):
-            theirs, ours = json.dumps(stored.get(key)), json.dumps(value)
+    for key, value in wanted.items() if begun else ():
+        if key in NAMES:
+            continue
+        theirs, ours = (json.dumps(v, sort_keys=True) for v in (stored.get(key), value))
+        if theirs != ours:
             raise ConfigError(
                 "--study",
                 name,

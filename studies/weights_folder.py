@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
@@ -22,11 +21,11 @@ class WeightsFolder:
 
     @classmethod
     def of_study(cls, storage: str, study: str) -> "WeightsFolder":
-        """`NAME.weights/STUDY` beside an SQLite file, else in the working folder."""
+        """`FILE.weights/KEY` beside an SQLite file, else in the working folder."""
         database = make_url(storage).database
         is_file = storage.startswith("sqlite") and database not in (None, "", ":memory:")
         base = Path(database or "") if is_file else Path("nas-sv2.db")
-        return cls(base.with_suffix(".weights") / quote(study, safe=" ").replace(".", "%2E"))
+        return cls(base.with_name(f"{base.name}.weights") / study)
 
     def save(self, digest: str, weights: Mapping[str, Array]) -> None:
         """Keep `weights`; the file is whole or not there.
@@ -40,7 +39,7 @@ class WeightsFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             save_file(dict(weights), partial)
             os.replace(partial, file)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             partial.unlink(missing_ok=True)
             raise StoreError(f"weights cannot be saved: {error}") from error
 
@@ -59,12 +58,10 @@ class WeightsFolder:
             raise StoreError(f"{file} cannot be read: {error}") from error
         return weights
 
-    def keep_only(self, digests: Iterable[str]) -> None:
-        """Delete all others: the weights of hundreds of candidates would fill a disk."""
-        kept = {self._file(digest) for digest in digests}
-        for file in self.path.glob("*.safetensors"):
-            if file not in kept:
-                file.unlink(missing_ok=True)
+    def drop(self, digests: Iterable[str]) -> None:
+        """Delete the weights of these: those of hundreds of candidates would fill a disk."""
+        for digest in digests:
+            self._file(digest).unlink(missing_ok=True)
 
     def _file(self, digest: str) -> Path:
         return self.path / f"{digest}.safetensors"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas_sv2.latency.estimator import chosen, median_interval, switch_cost
+from nas_sv2.latency.estimator import chosen, median_interval
 
 times = st.lists(st.floats(0.01, 1e4), min_size=6, max_size=300)
 
@@ -66,15 +66,15 @@ def test_order_does_not_change_the_median_of_quiet_runs(values: list[float], see
 
 @given(st.integers(0, 2**32), st.floats(0, 1), st.floats(1.5, 50))
 def test_contention_changes_the_figure_little(seed: int, share: float, factor: float) -> None:
-    """A share of the runs is interrupted, takes up to 50 times as long, and refills its caches."""
+    """A share of the runs is interrupted, lasts up to 50 times as long, and refills its caches."""
     generator = random.Random(seed)
     cpu = [generator.gauss(5, 0.05) for _ in range(200)]
     quiet = statistics.median(cpu)
-    switches = [generator.choice([1, 2]) if generator.random() < share else 0 for _ in cpu]
-    cpu = [time + 0.2 * count for time, count in zip(cpu, switches, strict=True)]
+    switches = [int(generator.random() < share) for _ in cpu]
+    cpu = [time * (1 + 0.03 * count) for time, count in zip(cpu, switches, strict=True)]
     wall = [time * (factor if count else 1) for time, count in zip(cpu, switches, strict=True)]
     _, used = chosen(wall, cpu, switches, True)
-    assert statistics.median(used) == pytest.approx(quiet, rel=0.02)
+    assert statistics.median(used) == pytest.approx(quiet, rel=0.035)
 
 
 def test_runs_with_cold_caches_do_not_count() -> None:
@@ -86,19 +86,6 @@ def test_runs_with_cold_caches_do_not_count() -> None:
     name, used = chosen([2 * time for time in cpu], cpu, switches, True)
     assert name == "settled thread CPU time"
     assert statistics.median(used) == pytest.approx(1, rel=0.01)
-
-
-def test_the_cost_of_a_switch_is_found() -> None:
-    generator = random.Random(3)
-    switches = [generator.choice([1, 2, 3]) for _ in range(300)]
-    cpu = [generator.gauss(5, 0.1) + 0.2 * count for count in switches]
-    assert switch_cost(cpu, switches) == pytest.approx(0.2, rel=0.15)
-
-
-@pytest.mark.parametrize("switches", [[0] * 100, [1] * 100, [0, 1] * 50])
-def test_no_cost_is_claimed_where_none_shows(switches: list[int]) -> None:
-    generator = random.Random(4)
-    assert switch_cost([generator.gauss(5, 0.1) for _ in switches], switches) == 0
 
 
 QUIET, HALF = [0] * 100, [0, 1] * 50

@@ -185,8 +185,13 @@ def test_a_target_that_is_not_measured_is_refused_where_measured_is_required(run
     assert "emulated" in err
 
 
-def test_a_storage_that_cannot_be_opened_is_one_line(run: Run) -> None:
-    code, _, err = run(*SEARCH, "--storage", "sqlite:////nowhere/at/all/x.db")
-    assert code == 1
-    assert "cannot be opened" in err
-    assert len(err.splitlines()) == 1
+@pytest.mark.parametrize("storage", ["sqlite:////nowhere/at/all/x.db", "sqlite:///text.db"])
+def test_a_storage_that_cannot_be_opened_is_one_line(
+    run: Run, tmp_path: Path, storage: str
+) -> None:
+    (tmp_path / "text.db").write_text("no database, but long enough to be taken for one " * 10)
+    for command in (SEARCH, ("measure", "shufflenet_v2_x0_5", "--target", "arm")):
+        code, _, err = run(*command, "--storage", storage)
+        assert code == 2
+        assert "a database that can be opened" in err
+        assert len(err.splitlines()) == 1

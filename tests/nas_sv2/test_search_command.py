@@ -71,7 +71,7 @@ def test_a_winner_is_exported_and_loads_again(folder: Path) -> None:
 
 
 def test_a_network_without_kept_weights_is_trained_to_the_same_again(folder: Path) -> None:
-    for file in (folder / "nas-sv2.weights" / STUDY).iterdir():
+    for file in (folder / "nas-sv2.db.weights").glob("*/*.safetensors"):
         file.unlink()
     exported = nas_sv2(folder, "export", STUDY, "--trial", "0", "--out", "baseline")
     assert exported.returncode == 0, exported.stderr

@@ -60,7 +60,7 @@ def test_it_serves_the_studies(served: str) -> None:
     assert summary["study_name"] == "mine"
     detail = json.loads(get(f"{served}/api/studies/{summary['study_id']}"))
     assert [trial["values"] for trial in detail["trials"]] == [[0.9, 12.5]]
-    assert detail["objective_names"] == ["top-1 accuracy", "arm latency (ms)"]
+    assert detail["objective_names"] == ["top-1 accuracy", "arm latency (ms, emulated)"]
 
 
 def test_a_taken_port_is_refused(storage: str, port: int) -> None:

@@ -14,10 +14,10 @@ from nas_sv2.space import reference
 from nas_sv2.studies.lookup import find_architecture
 from nas_sv2.studies.lookup import record_of as found_record
 from nas_sv2.studies.record_store import RecordStore
-from nas_sv2.studies.study import create_or_resume, load_study
+from nas_sv2.studies.study import create_or_resume, load_study, study_key
 from nas_sv2.studies.weights_folder import WeightsFolder
 
-IDENTITY = {"space": "140M", "targets": {"arm": "emulated"}, "seed": 0}
+IDENTITY = {"space": "140M", "space_digest": "1", "targets": {"arm": "emulated"}, "seed": 0}
 
 
 @pytest.fixture
@@ -28,6 +28,7 @@ def storage(tmp_path: Path) -> str:
 @pytest.fixture
 def engine(storage: str) -> Iterator[Engine]:
     engine = open_engine(storage)
+    RecordStore.create_tables(engine)
     yield engine
     engine.dispose()
 
@@ -47,35 +48,63 @@ def test_evaluations_are_shared_by_studies_and_kept_apart_by_what_they_depend_on
 ) -> None:
     evaluation = evaluation_of(0.5)
     RecordStore(engine, "ours").save_evaluation("digest", evaluation)
-    key = (evaluation.recipe_digest, evaluation.data, evaluation.seed)
+    key = (evaluation.recipe_digest, evaluation.data, evaluation.seed, evaluation.device)
     theirs = RecordStore(engine, "theirs")
     assert theirs.find_evaluation("digest", *key) == evaluation
     assert theirs.find_evaluation("other", *key) is None
-    assert theirs.find_evaluation("digest", *key[:2], 1) is None
+    assert theirs.find_evaluation("digest", *key[:2], 1, key[3]) is None
+    assert theirs.find_evaluation("digest", *key[:3], "cpu, 9 threads") is None
+    theirs.save_evaluation("digest", evaluation)  # as a second search at the same time would
 
 
 def test_a_study_is_made_once_and_resumed(storage: str) -> None:
     study = create_or_resume(storage, "s", IDENTITY, RandomSampler())
     study.enqueue_trial({"x": 1})
+    assert study_key(study) == study_key(load_study(storage, "s"))
     again = create_or_resume(storage, "s", IDENTITY, RandomSampler())
     assert len(again.get_trials()) == 1
     assert [d.name for d in again.directions] == ["MAXIMIZE", "MINIMIZE"]
-    assert again.metric_names == ["top-1 accuracy", "arm latency (ms)"]
+    assert again.metric_names == ["top-1 accuracy", "arm latency (ms, emulated)"]
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("space", "40M"), ("targets", {"arm": "measured"}), ("seed", 1)]
+    ("key", "value"), [("space_digest", "2"), ("targets", {"arm": "measured"}), ("seed", 1)]
 )
 def test_a_study_that_asks_another_question_is_refused(
     storage: str, key: str, value: object
 ) -> None:
-    create_or_resume(storage, "s", IDENTITY, RandomSampler())
+    create_or_resume(storage, "s", IDENTITY, RandomSampler()).ask()
     with pytest.raises(ConfigError, match=f"begun with {key}"):
         create_or_resume(storage, "s", {**IDENTITY, key: value}, RandomSampler())
 
 
+def test_a_study_whose_process_died_before_its_first_trial_is_begun_again(storage: str) -> None:
+    optuna.create_study(storage=storage, study_name="s", directions=["maximize", "minimize"])
+    first = study_key(create_or_resume(storage, "s", IDENTITY, RandomSampler()))
+    other = create_or_resume(storage, "s", {**IDENTITY, "seed": 1}, RandomSampler())
+    assert study_key(other) != first
+    assert load_study(storage, "s").user_attrs["nas_sv2"]["seed"] == 1
+
+
+def test_a_deleted_study_leaves_nothing_to_the_next_of_its_name(storage: str) -> None:
+    first = study_key(create_or_resume(storage, "s", IDENTITY, RandomSampler()))
+    optuna.delete_study(study_name="s", storage=storage)
+    assert study_key(create_or_resume(storage, "s", IDENTITY, RandomSampler())) != first
+
+
+@pytest.mark.parametrize("url", ["nonsense", "foo://x", "sqlite:///text.db"])
+def test_reading_what_is_no_database_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.db").write_text("no database, but long enough to be taken for one " * 10)
+    with pytest.raises(ConfigError, match="--storage") as caught:
+        load_study(url, "s")
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_a_foreign_study_is_refused(storage: str) -> None:
-    optuna.create_study(storage=storage, study_name="s")
+    optuna.create_study(storage=storage, study_name="s").ask()
     with pytest.raises(ConfigError, match="not nas-sv2's"):
         create_or_resume(storage, "s", IDENTITY, RandomSampler())
     with pytest.raises(ConfigError, match="`nas-sv2 search` made"):
@@ -97,9 +126,9 @@ def test_a_missing_study_names_those_that_are_there(storage: str) -> None:
 def test_architectures_are_found_by_reference_file_and_trial(
     storage: str, engine: Engine, tmp_path: Path
 ) -> None:
-    create_or_resume(storage, "a:b", IDENTITY, RandomSampler())
+    study = create_or_resume(storage, "a:b", IDENTITY, RandomSampler())
     record = record_of(0.5, 1.0)
-    RecordStore(engine, "a:b").save(3, record)
+    RecordStore(engine, study_key(study)).save(3, record)
     assert find_architecture("a:b:3", storage).architecture == record.architecture
     assert find_architecture("shufflenet_v2_x1_0", "nowhere").name == "shufflenet_v2_x1_0"
     with pytest.raises(ConfigError, match="a finished trial of a:b: 3"):
@@ -109,17 +138,17 @@ def test_architectures_are_found_by_reference_file_and_trial(
 
 
 def test_weights_are_whole_or_not_there_and_only_the_front_is_kept(tmp_path: Path) -> None:
-    folder = WeightsFolder.of_study(f"sqlite:///{tmp_path / 'x.db'}", "../study")
+    folder = WeightsFolder.of_study(f"sqlite:///{tmp_path / 'x.db'}", "key")
     weights = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
     for digest in ("a", "b"):
         folder.save(digest, weights)
     found = folder.find("a")
     assert found is not None
     assert np.array_equal(found["w"], weights["w"])
-    folder.keep_only(["b"])
+    folder.drop(["a", "never kept"])
     assert folder.find("a") is None
     assert [file.name for file in folder.path.iterdir()] == ["b.safetensors"]
-    assert folder.path.parent == tmp_path / "x.weights"
+    assert folder.path == tmp_path / "x.db.weights" / "key"
     (folder.path / "b.safetensors").write_bytes(b"cut")
     with pytest.raises(StoreError, match="cannot be read"):
         folder.find("b")
