@@ -173,12 +173,15 @@ class Loop:
         self.study.tell(trial, record.objectives)
 
     def _reject(self, trial: Trial, verdict: Rejected) -> None:
+        """Tell the limits, with the worst values seen as placeholders where values are needed."""
         self._constrain(trial, verdict.excesses)
         trial.set_user_attr(REJECTED, str(verdict))
-        if self.learns_from_pruned:
+        records = [record.objectives for record in self.store.all().values()]
+        if self.learns_from_pruned or not records:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
-            self.study.tell(trial, self._worst_values())
+            accuracies, *times = zip(*records, strict=True)
+            self.study.tell(trial, [min(accuracies), *map(max, times)])
 
     def _fail(self, trial: Trial, reason: str) -> None:
         self._constrain(trial, {})
@@ -192,14 +195,6 @@ class Loop:
         """
         for name in self.walk.constraints:
             trial.set_constraint(name, excesses.get(name, 0.0))
-
-    def _worst_values(self) -> list[float]:
-        """Placeholders for a rejected candidate, within the range of what was seen."""
-        records = [record.objectives for record in self.store.all().values()]
-        if not records:
-            return [0.0, *(0.0 for _ in self.walk.targets)]
-        accuracies, *times = zip(*records, strict=True)
-        return [min(accuracies), *map(max, times)]
 
     def _ask_again(self, trial: FrozenTrial, reason: str) -> None:
         """Queue the candidate of `trial` once more, and fail the trial.

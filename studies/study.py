@@ -66,11 +66,8 @@ def create_or_resume(
             )
         except DuplicatedStudyError:
             study = optuna.load_study(study_name=name, storage=backend, sampler=sampler)
-            stored = study.user_attrs.get(IDENTITY)
-            fresh = not study.get_trials(deepcopy=False) and study.directions == directions
-            if not fresh or stored is not None:
-                _check_identity(name, stored, identity, begun=not fresh)
-            if not fresh:
+            if study.get_trials(deepcopy=False) or study.directions != directions:
+                _check_identity(name, study.user_attrs.get(IDENTITY), identity)
                 return study
         # New, or left without a trial: an infeasible budget, or a process killed just here.
         study.set_metric_names(metrics)
@@ -127,7 +124,10 @@ def open_storage(url: str) -> RDBStorage:
     if url.startswith("sqlite"):
         options["connect_args"] = {"timeout": BUSY_TIMEOUT_MS / 1000}
     with store_errors():
-        return RDBStorage(url, engine_kwargs=options)
+        try:
+            return RDBStorage(url, engine_kwargs=options)
+        except RuntimeError as error:  # how Optuna says that its tables are of another version
+            raise StoreError(f"the studies cannot be read or written: {error}") from error
 
 
 @contextmanager
@@ -137,14 +137,14 @@ def store_errors() -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         raise StoreError(f"the studies cannot be read or written: {one_line(error)}") from error
-    except (StorageInternalError, RuntimeError) as error:
+    except StorageInternalError as error:
         raise StoreError(f"the studies cannot be read or written: {error}") from error
 
 
-def _check_identity(name: str, stored: Identity | None, wanted: Identity, begun: bool) -> None:
+def _check_identity(name: str, stored: Identity | None, wanted: Identity) -> None:
     if stored is None:
         raise ConfigError("--study", name, "another name: this study is not nas-sv2's")
-    for key, value in wanted.items() if begun else ():
+    for key, value in wanted.items():
         if key in NAMES:
             continue
         theirs, ours = (json.dumps(v, sort_keys=True) for v in (stored.get(key), value))

@@ -61,10 +61,10 @@ class Emulator:
         work.mkdir(parents=True, exist_ok=True)
         output = work / "runs.jsonl"
         plugin = self.folder / "plugin" / "block_counts.so"
-        python = self.folder / "root" / "usr"
+        python = self.folder / "sysroot" / "usr"
         command: list[str | Path] = [
             self.folder / "host" / "usr" / "bin" / "qemu-aarch64",
-            *("-L", self.folder / "root", "-cpu", "cortex-a57"),
+            *("-L", self.folder / "sysroot", "-cpu", "cortex-a57"),
             *("-plugin", f"{plugin},out={work / 'run'}"),
             *("-E", "LD_LIBRARY_PATH=/usr/lib/aarch64-linux-gnu"),
             *("-E", f"PYTHONHOME={python}", "-E", f"PYTHONPATH={self.folder / 'packages'}"),

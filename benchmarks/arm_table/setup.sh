@@ -6,7 +6,7 @@
 set -euo pipefail
 here=$(realpath "$(dirname "$0")")
 folder=$(realpath -m "${1:?give a folder to build in}")
-mkdir -p "$folder"/{host,root,packages,plugin,downloads/{host,guest,wheels},apt/{state/lists/partial,cache/archives/partial}}
+mkdir -p "$folder"/{host,sysroot,packages,plugin,downloads/{host,guest,wheels},apt/{state/lists/partial,cache/archives/partial}}
 
 unpack() { local into=$1; shift; for package in "$@"; do dpkg -x "$package" "$into"; done; }
 
@@ -34,12 +34,12 @@ CONF
         libssl3 libuuid1 libcrypt1 libsqlite3-0 libreadline8 libtinfo6 libncursesw6 libdb5.3 \
         libnsl2 libtirpc3 libgomp1 libpython3.11-minimal libpython3.11-stdlib python3.11-minimal
 )
-unpack "$folder/root" "$folder"/downloads/guest/*.deb
+unpack "$folder/sysroot" "$folder"/downloads/guest/*.deb
 
 # What onnxruntime asks a Linux kernel about its processor: one Cortex-A57 of a Snapdragon 810.
 # Without these files, which qemu-user serves in place of the host's, it crashes.
-mkdir -p "$folder/root/proc"
-cat > "$folder/root/proc/cpuinfo" <<CPU
+mkdir -p "$folder/sysroot/proc"
+cat > "$folder/sysroot/proc/cpuinfo" <<CPU
 processor	: 0
 BogoMIPS	: 38.40
 Features	: fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid
@@ -51,7 +51,7 @@ CPU revision	: 1
 
 Hardware	: Qualcomm Technologies, Inc MSM8994
 CPU
-cpus=$folder/root/sys/devices/system/cpu
+cpus=$folder/sysroot/sys/devices/system/cpu
 mkdir -p "$cpus"/cpu0/{cpufreq,topology}
 for file in possible present online kernel_max; do echo 0 > "$cpus/$file"; done
 for file in core_id physical_package_id core_siblings_list cluster_cpus_list \

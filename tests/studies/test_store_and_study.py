@@ -7,6 +7,7 @@ import pytest
 from doubles import evaluation_of, record_of
 from optuna.samplers import RandomSampler
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.latency.store import open_engine
@@ -14,7 +15,7 @@ from nas_sv2.space import reference
 from nas_sv2.studies.lookup import find_architecture
 from nas_sv2.studies.lookup import record_of as found_record
 from nas_sv2.studies.record_store import RecordStore
-from nas_sv2.studies.study import create_or_resume, load_study, study_key
+from nas_sv2.studies.study import create_or_resume, load_study, store_errors, study_key
 from nas_sv2.studies.weights_folder import WeightsFolder
 
 IDENTITY = {"space": "140M", "space_digest": "1", "targets": {"arm": "emulated"}, "seed": 0}
@@ -158,3 +159,10 @@ def test_a_reference_needs_no_database() -> None:
     assert find_architecture("shufflenet_v2_x0_5", "").architecture == reference(
         "shufflenet_v2_x0_5"
     )
+
+
+def test_database_faults_are_one_line_and_other_faults_stay_bugs() -> None:
+    with pytest.raises(StoreError, match="disk is full"), store_errors():
+        raise OperationalError("INSERT", {}, Exception("disk is full\nmore"))
+    with pytest.raises(RuntimeError, match="shapes"), store_errors():
+        raise RuntimeError("shapes do not match")  # as torch would
