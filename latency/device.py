@@ -4,22 +4,22 @@ A child process, `ssh host python3 ...`, `adb shell`, `docker run`: each is a co
 `AgentDevice`. A device of another kind is any object with the members of `Device`.
 """
 
-import datetime
-import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Protocol, Self
 
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency import agent
+from nas_sv2.latency.answer import measurements_of
 from nas_sv2.latency.channel import Channel
 from nas_sv2.latency.measurement import Fingerprint, Measurement
+from nas_sv2.latency.payload import Payload
 from nas_sv2.latency.plan import MeasurePlan
 
-NS_PER_MS = 1e6
+AGENT_TEXTS = ("estimator.py", "host_facts.py", "timed_runs.py", "agent.py")
 START_TIMEOUT_S = 60.0
 """For greeting and fingerprint: torch takes 4 s to import here, ten times that from an SD card."""
 
@@ -41,13 +41,19 @@ class Device(Protocol):
             DeviceError: It cannot be reached or lacks what the plan needs.
         """
 
-    def measure(self, payload: bytes, plan: MeasurePlan, *, architecture: str) -> Measurement:
-        """Time the network.
+    def measure(
+        self,
+        payloads: Sequence[Payload],
+        plan: MeasurePlan,
+        *,
+        reference: Payload | None = None,
+    ) -> list[Measurement]:
+        """Time networks in alternation; one measurement each, in the order given.
 
         Args:
-            payload: An ONNX model, or for the runtime `torch` the architecture as JSON.
+            payloads: The networks.
             plan: How.
-            architecture: Its digest, which the measurement is filed under.
+            reference: A further network that each is set in relation to; the plan names it.
 
         Raises:
             DeviceError: As `fingerprint`.
@@ -74,6 +80,7 @@ class AgentDevice:
     command: tuple[str, ...]
     _channel: Channel | None = None
     _fingerprints: dict[str, Fingerprint] = field(default_factory=dict)
+    _kept: set[str] = field(default_factory=set)
 
     def __enter__(self) -> Self:
         """Itself; nothing starts yet."""
@@ -93,25 +100,35 @@ class AgentDevice:
         if self._channel is None:
             self._channel = Channel.open(self.name, self.command)
             self._channel.send(agent_text())
+            self._kept.clear()
 
     def fingerprint(self, plan: MeasurePlan) -> Fingerprint:
         """What the device is, asked once for each plan."""
         if plan.key not in self._fingerprints:
-            answer = self._ask({"op": "fingerprint"}, b"", plan, START_TIMEOUT_S)
+            answer = self._ask("fingerprint", (), plan, START_TIMEOUT_S)
             self._fingerprints[plan.key] = Fingerprint(_fact(self.name, answer, "fingerprint"))
         return self._fingerprints[plan.key]
 
-    def measure(self, payload: bytes, plan: MeasurePlan, *, architecture: str) -> Measurement:
-        """Time the network in the agent; kills it when the plan's timeout is over."""
-        answer = self._ask({"op": "measure"}, payload, plan, plan.timeout_s)
-        if _fact(self.name, answer, "digest") != hashlib.sha256(payload).hexdigest():
+    def measure(
+        self,
+        payloads: Sequence[Payload],
+        plan: MeasurePlan,
+        *,
+        reference: Payload | None = None,
+    ) -> list[Measurement]:
+        """Time the networks in one agent; kills it when the plan's timeout for each is over."""
+        sent = [*payloads, *([] if reference is None else [reference])]
+        timeout_s = plan.heat_s + plan.timeout_s * len(sent)
+        answer = self._ask("measure", sent, plan, timeout_s, keep=reference)
+        try:
+            return measurements_of(answer, payloads, plan, reference)
+        except MeasurementError as error:
             self._kill()
-            raise MeasurementError(f"{self.name}: the agent answered for another model")
-        return _measurement(self.name, answer, plan, architecture)
+            raise MeasurementError(f"{self.name}: {error}") from error
 
-    def outputs(self, payload: bytes, plan: MeasurePlan) -> list[float]:
+    def outputs(self, payload: Payload, plan: MeasurePlan) -> list[float]:
         """What the network gives there for the plan's input; to check it against another."""
-        answer = self._ask({"op": "outputs"}, payload, plan, plan.timeout_s)
+        answer = self._ask("outputs", (payload,), plan, plan.timeout_s)
         return [float(number) for number in _fact(self.name, answer, "outputs")]
 
     def close(self) -> None:
@@ -126,14 +143,17 @@ class AgentDevice:
             channel.kill()
 
     def _ask(
-        self, request: dict[str, Any], payload: bytes, plan: MeasurePlan, timeout_s: float
+        self,
+        operation: str,
+        payloads: Sequence[Payload],
+        plan: MeasurePlan,
+        timeout_s: float,
+        keep: Payload | None = None,
     ) -> Mapping[str, Any]:
         """One request, one answer; whatever interrupts it ends the agent, which is out of step."""
         try:
             channel = self._greeted()
-            told = {**plan.to_json(), "cpu_time_is_latency": plan.cpu_time_is_latency}
-            header = json.dumps({**request, "plan": told, "bytes": len(payload)}).encode()
-            channel.send(header + b"\n" + payload)
+            channel.send(self._request(operation, payloads, plan, keep))
             answer = channel.receive(time.monotonic() + timeout_s)
         except BaseException:
             self._kill()
@@ -142,6 +162,21 @@ class AgentDevice:
             kind = DeviceError if answer["error"] == "device" else MeasurementError
             raise kind(f"{self.name}: {answer.get('message')}")
         return answer
+
+    def _request(
+        self, operation: str, payloads: Sequence[Payload], plan: MeasurePlan, keep: Payload | None
+    ) -> bytes:
+        """The request's line and the networks; one that this agent keeps is not sent again."""
+        bodies = [b"" if payload.digest in self._kept else payload.body for payload in payloads]
+        networks = [
+            {"digest": payload.digest, "bytes": len(body), "keep": payload is keep}
+            for payload, body in zip(payloads, bodies, strict=True)
+        ]
+        if keep is not None:
+            self._kept.add(keep.digest)
+        told = {**plan.to_json(), "cpu_time_is_latency": plan.cpu_time_is_latency}
+        header = json.dumps({"op": operation, "plan": told, "networks": networks}).encode()
+        return b"".join([header, b"\n", *bodies])
 
     def _greeted(self) -> Channel:
         if self._channel is not None and self._channel.process.poll() is not None:
@@ -168,7 +203,7 @@ def agent_command(python: str) -> tuple[str, ...]:
 def agent_text() -> bytes:
     """What is piped to that command: the agent's texts, framed."""
     folder = resources.files("nas_sv2.latency")
-    texts = [folder.joinpath(name).read_bytes() for name in ("estimator.py", "agent.py")]
+    texts = [folder.joinpath(name).read_bytes() for name in AGENT_TEXTS]
     return b"%d\n" % len(texts) + b"".join(b"%d\n%b" % (len(text), text) for text in texts)
 
 
@@ -176,29 +211,3 @@ def _fact(name: str, answer: Mapping[str, Any], key: str) -> Any:
     if key not in answer:
         raise MeasurementError(f"{name}: the agent's answer has no {key!r}")
     return answer[key]
-
-
-def _measurement(
-    name: str, answer: Mapping[str, Any], plan: MeasurePlan, architecture: str
-) -> Measurement:
-    """Raises MeasurementError where the answer is not a measurement."""
-    try:
-        wall, cpu, switches = answer["wall_ns"], answer["cpu_ns"], answer["switches"]
-        columns = [wall, cpu] if switches is None else [wall, cpu, switches]
-        if len({len(column) for column in columns}) != 1 or not wall or min(wall) <= 0:
-            raise ValueError("runs without a time, or times below zero")
-        return Measurement(
-            architecture=architecture,
-            plan=plan,
-            fingerprint=Fingerprint(answer["fingerprint"]),
-            wall_ms=tuple(time_ns / NS_PER_MS for time_ns in wall),
-            cpu_ms=tuple(time_ns / NS_PER_MS for time_ns in cpu),
-            switches=None if switches is None else tuple(switches),
-            warmup_runs=answer["warmup_runs"],
-            stationary=answer["stationary"],
-            runnable=answer["runnable"],
-            measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            series={key: tuple(times) for key, times in answer["series"].items()},
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise MeasurementError(f"{name}: the agent's answer is no measurement: {error}") from error

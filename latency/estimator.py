@@ -1,19 +1,21 @@
-"""The runs that count, and the 95 % interval of their median.
+"""The runs that count, the 95 % interval of their median, and ratios of networks in alternation.
 
 `Measurement` uses these functions for its figures and the agent to decide when to stop, so that
 the two cannot disagree. The text travels with the agent: Python 3.8, the standard library only.
+
+Runs come in rounds: in each, every network of a session runs for a moment, one after the other.
 """
 
 from __future__ import annotations
 
 import functools
 import statistics
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    Choice = tuple[str, list[float]]
+    Interval = tuple[float, float]
 
 UNDISTURBED_SHARE = 0.9
 """Wall time is used when this share of the runs saw no involuntary context switch.
@@ -36,59 +38,141 @@ regression was tried and given up: slow spells and switches coincide, and it too
 WALL_OVER_CPU = 1.05
 """Where no context switches can be read, wall time above CPU time by this says `contended`."""
 BLOCKS = 20
-"""The interval is also taken over medians of up to 20 blocks in time order, of at least 5 runs.
+"""The interval is also taken over medians of up to 20 blocks in time order, each of whole rounds.
 
 Runs near in time are alike, so the interval from single runs is too narrow: at rest it held the
 median of half a minute in 45 % of seconds, with the blocks in 75 %.
 """
 
 
-def chosen(
-    wall: Sequence[float],
-    cpu: Sequence[float],
-    switches: Sequence[int] | None,
-    cpu_time_is_latency: bool,
-) -> Choice:
-    """The estimator's name and the run times it uses, in the unit and order given."""
+class Samples(NamedTuple):
+    """The timed runs of one network in their order; times in any one unit.
+
+    Attributes:
+        wall: Wall time of each run.
+        cpu: CPU time of the calling thread in each run.
+        switches: Involuntary context switches of that thread in each run; None where the system
+            does not count them by thread (it does on Linux).
+        rounds: The number of the round that each run belongs to; it never falls.
+    """
+
+    wall: Sequence[float]
+    cpu: Sequence[float]
+    switches: Sequence[int] | None
+    rounds: Sequence[int]
+
+    def clock(self, name: str) -> Sequence[float]:
+        """The times by `wall` or by `cpu`."""
+        return self.wall if name == "wall" else self.cpu
+
+
+class Choice(NamedTuple):
+    """Which runs count, and by which clock.
+
+    Attributes:
+        estimator: What it is called.
+        clock: `wall` or `cpu`.
+        runs: Indices of the runs that count, in order.
+    """
+
+    estimator: str
+    clock: str
+    runs: Sequence[int]
+
+
+def chosen(samples: Samples, cpu_time_is_latency: bool) -> Choice:
+    """The runs that count: see `Measurement.estimator` for the rule."""
+    wall, cpu, switches, _ = samples
+    every = range(len(wall))
     if switches is None:
         busy = statistics.median(wall) > WALL_OVER_CPU * statistics.median(cpu)
-        return ("thread CPU time", list(cpu)) if cpu_time_is_latency and busy else _all(wall)
-    undisturbed = [time for index, time in enumerate(wall) if switches[index] == 0]
+        if cpu_time_is_latency and busy:
+            return Choice("thread CPU time", "cpu", every)
+        return Choice("wall time", "wall", every)
+    undisturbed = [index for index in every if switches[index] == 0]
     if len(undisturbed) >= UNDISTURBED_SHARE * len(wall):
-        return "undisturbed wall time", undisturbed
+        return Choice("undisturbed wall time", "wall", undisturbed)
     if cpu_time_is_latency:
         for before in SETTLED_AFTER:
-            settled = [time for index, time in enumerate(cpu) if _settled(index, switches, before)]
+            settled = [index for index in every if _settled(index, samples, before)]
             if len(settled) >= FEWEST:
-                return "settled thread CPU time", settled
-        return "thread CPU time", list(cpu)
-    return ("undisturbed wall time", undisturbed) if len(undisturbed) >= FEWEST else _all(wall)
+                return Choice("settled thread CPU time", "cpu", settled)
+        return Choice("thread CPU time", "cpu", every)
+    if len(undisturbed) >= FEWEST:
+        return Choice("undisturbed wall time", "wall", undisturbed)
+    return Choice("wall time", "wall", every)
 
 
-def _all(wall: Sequence[float]) -> Choice:
-    return "wall time", list(wall)
+def _settled(index: int, samples: Samples, before: int) -> bool:
+    """Runs before the first of a round were not kept, but ended without a switch."""
+    rounds, switches = samples.rounds, samples.switches
+    assert switches is not None
+    same = [i for i in range(max(0, index - before), index + 1) if rounds[i] == rounds[index]]
+    return not any(switches[i] for i in same)
 
 
-def _settled(index: int, switches: Sequence[int], before: int) -> bool:
-    return index >= before and not any(switches[index - before : index + 1])
+def times_of(samples: Samples, choice: Choice) -> list[float]:
+    """The times that count."""
+    clock = samples.clock(choice.clock)
+    return [clock[index] for index in choice.runs]
 
 
-def median_interval(times: Sequence[float]) -> tuple[float, float] | None:
+def median_interval(samples: Samples, choice: Choice) -> Interval | None:
     """The 95 % interval of the median, with no distribution assumed; None under 6 runs.
 
     The wider of two: by order statistics of the runs, and of the medians of blocks.
     """
+    times = times_of(samples, choice)
     interval = _order_interval(times)
-    count = min(BLOCKS, len(times) // 5)
-    edges = [round(index * len(times) / count) for index in range(count + 1)] if count else []
-    blocks = [statistics.median(times[edges[i] : edges[i + 1]]) for i in range(count)]
-    between = _order_interval(blocks)
+    rounds = [samples.rounds[index] for index in choice.runs]
+    between = _order_interval(_block_medians(times, rounds))
     if interval is None or between is None:
         return interval
     return min(interval[0], between[0]), max(interval[1], between[1])
 
 
-def _order_interval(values: Sequence[float]) -> tuple[float, float] | None:
+def _block_medians(times: Sequence[float], rounds: Sequence[int]) -> list[float]:
+    """Medians of at most `BLOCKS` blocks; of runs, at least 5 each, where there are few rounds."""
+    kinds = sorted(set(rounds))
+    if len(kinds) < 6:
+        count = min(BLOCKS, len(times) // 5)
+        edges = [round(index * len(times) / count) for index in range(count + 1)] if count else []
+        return [statistics.median(times[edges[i] : edges[i + 1]]) for i in range(count)]
+    count = min(BLOCKS, len(kinds))
+    block_of = {kind: index * count // len(kinds) for index, kind in enumerate(kinds)}
+    blocks: list[list[float]] = [[] for _ in range(count)]
+    for time, kind in zip(times, rounds):  # noqa: B905  Python 3.8 has no strict
+        blocks[block_of[kind]].append(time)
+    return [statistics.median(block) for block in blocks]
+
+
+def ratio_interval(
+    one: Samples, other: Samples, cpu_time_is_latency: bool
+) -> tuple[float, Interval | None] | None:
+    """How long `one` takes relative to `other`, and the 95 % interval; None without common rounds.
+
+    The median of the rounds' ratios: the two ran within a tenth of a second of each other, so what
+    the machine does for longer, a slower clock or a neighbour, is in both and cancels.
+    """
+    choices = chosen(one, cpu_time_is_latency), chosen(other, cpu_time_is_latency)
+    clock = "cpu" if "cpu" in (choices[0].clock, choices[1].clock) else "wall"
+    first, second = (
+        _round_medians(one, choices[0], clock),
+        _round_medians(other, choices[1], clock),
+    )
+    ratios = [first[kind] / second[kind] for kind in first if kind in second]
+    return (statistics.median(ratios), _order_interval(ratios)) if ratios else None
+
+
+def _round_medians(samples: Samples, choice: Choice, clock: str) -> Mapping[int, float]:
+    times = samples.clock(clock)
+    by_round: dict[int, list[float]] = {}
+    for index in choice.runs:
+        by_round.setdefault(samples.rounds[index], []).append(times[index])
+    return {kind: statistics.median(values) for kind, values in by_round.items()}
+
+
+def _order_interval(values: Sequence[float]) -> Interval | None:
     rank = _lower_rank(len(values))
     ordered = sorted(values)
     return (ordered[rank - 1], ordered[-rank]) if rank else None

@@ -11,7 +11,7 @@ CPU_PLAN = MeasurePlan()
 """One thread, batch 1, as the paper measures on ARM (section 4)."""
 GPU_PLAN = MeasurePlan(
     runtime="torch",
-    torch_device="cuda",
+    processor="cuda",
     batch=8,
     lowering="plain",
     min_runs=100,

@@ -15,14 +15,20 @@ from functools import cached_property
 from typing import Any, Literal, Self
 
 from nas_sv2.latency import estimator
+from nas_sv2.latency.conditions import device_complaints
+from nas_sv2.latency.estimator import Samples
 from nas_sv2.latency.plan import MeasurePlan
 
 Provenance = Literal["measured", "emulated", "predicted", "published"]
 Interval = tuple[float, float]
 
+SCHEMA = 2
+"""Of a measurement's JSON. 1 had no rounds and no reference network, and was never released."""
 UNSTABLE = 1.1
 """p95 / median above which runs are called unstable; at rest we saw 1.02-1.07."""
-
+DRIFTING = 0.05
+"""Change from the first third of a measurement to the last that is called drift; at rest we saw
+up to 2 %."""
 
 ARM_CORES = {
     "0x41/0xd03": "Cortex-A53",
@@ -53,6 +59,10 @@ class Latency:
         contended: Whether other programs held the processor meanwhile.
         note: What to know about the figure: the judgement of a measurement, the error of an
             emulator; empty where there is nothing to say.
+        reference: Name of the reference network that was timed in alternation.
+        ratio: How long this network takes relative to it.
+        ratio_ci: The 95 % interval of the ratio.
+        reference_ms: What the reference network took meanwhile.
     """
 
     ms: float
@@ -63,16 +73,46 @@ class Latency:
     runs: int | None
     contended: bool | None
     note: str
+    reference: str | None = None
+    ratio: float | None = None
+    ratio_ci: Interval | None = None
+    reference_ms: float | None = None
+
+    def at_pace(self, reference_ms: float) -> Self:
+        """The same figure as if the reference network had taken `reference_ms`.
+
+        What slows a device for longer than a tenth of a second slows both networks, so figures
+        that were taken hours apart can be compared at one pace.
+
+        Raises:
+            ValueError: It was not measured beside a reference network.
+        """
+        if self.ratio is None or self.reference_ms is None:
+            raise ValueError("no reference network was timed beside it")
+        scale = reference_ms / self.reference_ms
+        ms = self.ratio * reference_ms
+        was = f"measured {self.ms:.3f} ms while {self.reference} took {self.reference_ms:.3f}"
+        return dataclasses.replace(
+            self,
+            ms=ms,
+            ci_ms=_scaled(self.ratio_ci, reference_ms),
+            p95_ms=None if self.p95_ms is None else self.p95_ms * scale,
+            note="; ".join(filter(None, [was, self.note])),
+        )
 
     def to_json(self) -> dict[str, Any]:
-        """Stable keys: ms, ci_ms, p95_ms, provenance, device, runs, contended, note."""
-        return {**dataclasses.asdict(self), "ci_ms": list(self.ci_ms) if self.ci_ms else None}
+        """The fields by name; intervals as lists."""
+        document = dataclasses.asdict(self)
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in document.items()}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`."""
-        ci_ms = document["ci_ms"]
-        return cls(**{**document, "ci_ms": tuple(ci_ms) if ci_ms else None})
+        """The inverse of `to_json`; a field that is absent takes its default."""
+        return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in document.items()})
+
+
+def _scaled(interval: Interval | None, factor: float) -> Interval | None:
+    return None if interval is None else (interval[0] * factor, interval[1] * factor)
 
 
 @dataclass(frozen=True)
@@ -96,53 +136,72 @@ class Fingerprint:
         """Processor, runtime, threads and batch in one line."""
         facts = self.facts
         processor = str(facts.get("gpu") or facts.get("cpu"))
+        cores = ", ".join(map(str, plan.affinity or ()))
         parts = [
             " ".join(ARM_CORES.get(word, word) for word in processor.split()),
             f"{facts['runtime']} {facts['runtime_version']}",
             f"{plan.threads} thread{'s' if plan.threads > 1 else ''}",
+            f"on cores {cores}" if cores else "",
             f"batch {plan.batch}",
+            "" if plan.precision == "fp32" else plan.precision,
         ]
-        return " · ".join(parts)
+        return " · ".join(filter(None, parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The reference network's runs in the rounds of a measurement.
+
+    Attributes:
+        name: Of the network.
+        samples: Its runs, in ms.
+    """
+
+    name: str
+    samples: Samples
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """The timed runs of one network on one device; warm-up runs are not among them.
+    """The timed runs of one network on one device; warm-up and settling runs are not among them.
 
     Attributes:
         architecture: Digest of the architecture.
         plan: How it was measured.
         fingerprint: On what.
-        wall_ms: Wall time of each run, in the order of the runs.
-        cpu_ms: CPU time of the calling thread in each run.
-        switches: Involuntary context switches of that thread in each run; None where the system
-            does not count them by thread (it does on Linux).
-        warmup_runs: Runs before the first timed one.
+        samples: Its runs, in ms.
+        warmup_runs: Runs before the first round.
         stationary: Whether the last two windows of warm-up agreed.
-        runnable: Threads of the whole system that wanted a processor, this one included; the
-            fewer of before and after the timed runs. None where the system does not say.
+        session: Networks of one session were timed in alternation, round by round.
         measured_at: UTC, ISO 8601.
+        conditions: Clocks, temperature, load and more, before, during and after, as far as the
+            system shows them (`host_facts.conditions`).
+        heating: Seconds and ms of the session's first network while it heated the device up.
         series: What else was timed in each run, in ms by name: `event_ms`, `graph_ms`,
             `graph_event_ms` on a GPU.
+        beside: The reference network of the session; None where the plan names none.
     """
 
     architecture: str
     plan: MeasurePlan
     fingerprint: Fingerprint
-    wall_ms: tuple[float, ...]
-    cpu_ms: tuple[float, ...]
-    switches: tuple[int, ...] | None
+    samples: Samples
     warmup_runs: int
     stationary: bool
-    runnable: int | None
+    session: str
     measured_at: str
+    conditions: tuple[Mapping[str, Any], ...] = ()
+    heating: tuple[tuple[float, float], ...] = ()
     series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    beside: Beside | None = None
 
     @cached_property
-    def _chosen(self) -> tuple[str, list[float]]:
-        return estimator.chosen(
-            self.wall_ms, self.cpu_ms, self.switches, self.plan.cpu_time_is_latency
-        )
+    def _choice(self) -> estimator.Choice:
+        return estimator.chosen(self.samples, self.plan.cpu_time_is_latency)
+
+    @cached_property
+    def _times(self) -> list[float]:
+        return estimator.times_of(self.samples, self._choice)
 
     @property
     def estimator(self) -> str:
@@ -154,35 +213,62 @@ class Measurement:
         several threads or a GPU, CPU time is not the time of the network: undisturbed runs are
         then used even when they are few, else `wall time`.
         """
-        return self._chosen[0]
+        return self._choice.estimator
 
     @property
     def runs(self) -> int:
         """Timed runs, whether the figures use them or not."""
-        return len(self.wall_ms)
+        return len(self.samples.wall)
 
     @property
     def median_ms(self) -> float:
         """The latency."""
-        return statistics.median(self._chosen[1])
+        return statistics.median(self._times)
 
     @property
     def p95_ms(self) -> float:
         """The time that 95 % of the runs that count keep within."""
-        times = sorted(self._chosen[1])
+        times = sorted(self._times)
         return times[-(-95 * len(times) // 100) - 1]
 
     @cached_property
     def ci_ms(self) -> Interval | None:
         """The 95 % interval of the median; None under 6 runs. No distribution is assumed."""
-        return estimator.median_interval(self._chosen[1])
+        return estimator.median_interval(self.samples, self._choice)
+
+    @cached_property
+    def ratio(self) -> tuple[float, Interval | None] | None:
+        """How long it takes relative to the reference network, and the 95 % interval."""
+        return None if self.beside is None else self._relative_to(self.beside.samples)
+
+    def relative_to(self, other: "Measurement") -> tuple[float, Interval | None] | None:
+        """How long it takes relative to `other`, and the 95 % interval.
+
+        Raises:
+            ValueError: The two were not timed in one session, so nothing would cancel.
+        """
+        if self.session != other.session:
+            raise ValueError("only networks of one session were timed in alternation")
+        return self._relative_to(other.samples)
+
+    def _relative_to(self, samples: Samples) -> tuple[float, Interval | None] | None:
+        return estimator.ratio_interval(self.samples, samples, self.plan.cpu_time_is_latency)
+
+    @cached_property
+    def reference_ms(self) -> float | None:
+        """The median of the reference network in the same rounds."""
+        if self.beside is None:
+            return None
+        samples = self.beside.samples
+        choice = estimator.chosen(samples, self.plan.cpu_time_is_latency)
+        return statistics.median(estimator.times_of(samples, choice))
 
     @property
     def disturbed_share(self) -> float | None:
         """Share of runs with an involuntary context switch; None where they are not counted."""
-        if self.switches is None:
+        if self.samples.switches is None:
             return None
-        return sum(count > 0 for count in self.switches) / self.runs
+        return sum(count > 0 for count in self.samples.switches) / self.runs
 
     @property
     def contended(self) -> bool:
@@ -192,10 +278,11 @@ class Measurement:
         program; caches and memory are shared even then.
         """
         cores = len(self.fingerprint.facts.get("affinity") or ())
-        if self.runnable is not None and 0 < cores < self.runnable:
+        wanted = [state["runnable"] for state in self.conditions if "runnable" in state]
+        if wanted and 0 < cores < statistics.median_low(wanted):
             return True
         if self.disturbed_share is None:
-            wall, cpu = statistics.median(self.wall_ms), statistics.median(self.cpu_ms)
+            wall, cpu = map(statistics.median, self.samples[:2])
             return self.plan.cpu_time_is_latency and wall > estimator.WALL_OVER_CPU * cpu
         return self.disturbed_share > 1 - estimator.UNDISTURBED_SHARE
 
@@ -203,6 +290,18 @@ class Measurement:
     def noise(self) -> float:
         """p95 / median of the runs that count; 1 is a device that never varies."""
         return self.p95_ms / self.median_ms
+
+    @cached_property
+    def drift(self) -> float:
+        """By how much the last third of the runs that count was slower than the first, a share.
+
+        Of the reference network where there is one: what it does, the device does.
+        """
+        samples = self.beside.samples if self.beside else self.samples
+        choice = estimator.chosen(samples, self.plan.cpu_time_is_latency)
+        times = estimator.times_of(samples, choice)
+        third = max(1, len(times) // 3)
+        return statistics.median(times[-third:]) / statistics.median(times[:third]) - 1
 
     @property
     def judgement(self) -> str:
@@ -215,6 +314,9 @@ class Measurement:
             share = self.disturbed_share
             how_much = "" if share is None else f": {share:.0%} of runs were interrupted"
             found.append(f"contended{how_much}, {self.estimator} is used; close other programs")
+        found += device_complaints(self.conditions)
+        if abs(self.drift) > DRIFTING:
+            found.append(f"the device drifted by {self.drift:+.0%} meanwhile; trust the ratio")
         if not self.stationary:
             found.append("never warmed up: run times still changed; let the device come to rest")
         if self.noise > UNSTABLE:
@@ -228,7 +330,11 @@ class Measurement:
 
     def latency(self, device: str) -> Latency:
         """The figure, for the device that the user calls `device`."""
-        extra = [f"{name} {statistics.median(times):.3g}" for name, times in self.series.items()]
+        notes = [f"{name} {statistics.median(times):.3g}" for name, times in self.series.items()]
+        if self.heating:
+            (_, fresh_ms), (heated_s, _) = self.heating[0], self.heating[-1]
+            notes.append(f"after {heated_s / 60:.1f} min of running; {fresh_ms:.3f} ms at first")
+        ratio, ratio_ci = self.ratio or (None, None)
         return Latency(
             ms=self.median_ms,
             ci_ms=self.ci_ms,
@@ -237,34 +343,56 @@ class Measurement:
             device=f"{device}: {self.fingerprint.describe(self.plan)}",
             runs=self.runs,
             contended=self.contended,
-            note="; ".join(filter(None, [", ".join(extra), self.judgement])),
+            note="; ".join(filter(None, [", ".join(notes), self.judgement])),
+            reference=None if self.beside is None else self.beside.name,
+            ratio=ratio,
+            ratio_ci=ratio_ci,
+            reference_ms=self.reference_ms,
         )
 
     def to_json(self) -> dict[str, Any]:
         """All samples; what the store keeps."""
+        beside = self.beside
         return {
+            "schema": SCHEMA,
             **{name: getattr(self, name) for name in _AS_IS},
             "plan": self.plan.to_json(),
             "fingerprint": dict(self.fingerprint.facts),
-            "wall_ms": list(self.wall_ms),
-            "cpu_ms": list(self.cpu_ms),
-            "switches": None if self.switches is None else list(self.switches),
+            "samples": _columns(self.samples),
+            "conditions": [dict(state) for state in self.conditions],
+            "heating": [list(point) for point in self.heating],
             "series": {name: list(times) for name, times in self.series.items()},
+            "beside": None if beside is None else [beside.name, _columns(beside.samples)],
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`."""
-        switches = document["switches"]
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: It is of another schema.
+        """
+        if document.get("schema") != SCHEMA:
+            raise ValueError(f"schema {document.get('schema')}; this version reads {SCHEMA}")
+        beside = document["beside"]
         return cls(
             **{name: document[name] for name in _AS_IS},
             plan=MeasurePlan.from_json(document["plan"]),
             fingerprint=Fingerprint(document["fingerprint"]),
-            wall_ms=tuple(document["wall_ms"]),
-            cpu_ms=tuple(document["cpu_ms"]),
-            switches=None if switches is None else tuple(switches),
+            samples=_samples(document["samples"]),
+            conditions=tuple(document["conditions"]),
+            heating=tuple((at_s, ms) for at_s, ms in document["heating"]),
             series={name: tuple(times) for name, times in document["series"].items()},
+            beside=None if beside is None else Beside(beside[0], _samples(beside[1])),
         )
 
 
-_AS_IS = ("architecture", "warmup_runs", "stationary", "runnable", "measured_at")
+_AS_IS = ("architecture", "warmup_runs", "stationary", "session", "measured_at")
+
+
+def _columns(samples: Samples) -> dict[str, Any]:
+    return {name: None if v is None else list(v) for name, v in samples._asdict().items()}
+
+
+def _samples(columns: Mapping[str, Any]) -> Samples:
+    return Samples(**{name: None if v is None else tuple(v) for name, v in columns.items()})

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.space.reference import reference
 
 Runtime = Literal["onnxruntime", "torch"]
-TorchDevice = Literal["cuda", "cpu"]
+Processor = Literal["cpu", "cuda"]
 Lowering = Literal["shuffle_free", "plain"]
+Precision = Literal["fp32", "int8", "fp16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +30,36 @@ class MeasurePlan:
 
     Attributes:
         runtime: What executes the network.
-        torch_device: Where the runtime `torch` executes it; `onnxruntime` uses the CPU.
+        processor: Where.
+        precision: `int8` is onnxruntime's static quantisation (QDQ) on a CPU, `fp16` torch's half
+            precision on a GPU.
         batch: Images a run.
         threads: Threads within an operator; 1 is the paper's protocol on ARM.
+        affinity: Cores that the agent keeps to; None for all that it is started with.
+        reference: The reference network that is timed in alternation with every network; None for
+            none. The ratio to it is free of whatever slows the device for longer than a round.
         lowering: Which ONNX form is measured: `plain` shuffles channels as written,
             `shuffle_free` has the shuffle folded into the next kernels, at equal outputs. The
             runtime `torch` runs the network as written, so it takes `plain` only.
         seed: Of weights and input.
+        heat_s: The first network runs for so long before anything is timed, for the figure of a
+            device that has heated up.
+        settle_s: At the start of its turn in a round a network runs for so long, and at least
+            once, without being timed. After another network V2 0.5× took 33, 12, 3 and 2 % more in
+            its first runs of 1.3 ms, 1× 7-9 and 3-4 % in its first of 4.2 ms.
+        block_s: A network's timed part of a round.
+        min_block_runs: The fewest runs of that part.
         warmup_runs: Runs in a warm-up window; at least two windows are run.
         warmup_agreement: Warm-up ends when the medians of two windows in a row differ by no more
             than this share. 2 %: twice the scatter above, so that a steady device passes at once.
         warmup_limit_s: Warm-up ends after this time even so; the measurement then says that it
             was not stationary.
         min_runs: Timed runs that are made whatever they cost.
-        max_runs: Timed runs after which measuring ends.
-        ci_width: Measuring ends when the 95 % interval of the median is no wider than this share
-            of the median.
-        time_limit_s: Measuring ends after this time even so, once `min_runs` are made, unless the
-            interval is wider than `noisy_width`.
+        max_runs: Timed runs of each network after which measuring ends, with the round.
+        ci_width: Measuring ends when the 95 % intervals of the medians, and of the ratios, are no
+            wider than this share of them.
+        time_limit_s: Measuring ends after this time for each network in alternation even so, once
+            `min_runs` are made, unless an interval is wider than `noisy_width`.
         noisy_width: An interval wider than this share is not accepted at `time_limit_s`. 5 %: at
             rest it is 1-3 % wide; a spell in which the host slowed a whole measurement by 22 %
             showed as 9 %.
@@ -58,11 +72,18 @@ class MeasurePlan:
     """
 
     runtime: Runtime = "onnxruntime"
-    torch_device: TorchDevice = "cuda"
+    processor: Processor = "cpu"
+    precision: Precision = "fp32"
     batch: int = 1
     threads: int = 1
+    affinity: tuple[int, ...] | None = None
+    reference: str | None = "shufflenet_v2_x1_0"
     lowering: Lowering = "shuffle_free"
     seed: int = 0
+    heat_s: float = 0.0
+    settle_s: float = 0.01
+    block_s: float = 0.03
+    min_block_runs: int = 3
     warmup_runs: int = 10
     warmup_agreement: float = 0.02
     warmup_limit_s: float = 1.0
@@ -77,15 +98,30 @@ class MeasurePlan:
     def __post_init__(self) -> None:
         """Refuse what cannot be measured, naming the field."""
         _one_of("plan.runtime", self.runtime, get_args(Runtime))
-        _one_of("plan.torch_device", self.torch_device, get_args(TorchDevice))
+        _one_of("plan.processor", self.processor, get_args(Processor))
+        _one_of("plan.precision", self.precision, get_args(Precision))
         _one_of("plan.lowering", self.lowering, get_args(Lowering))
         if self.runtime == "torch":
             _one_of("plan.lowering", self.lowering, ("plain",))
-        for field in ("batch", "threads", "warmup_runs", "min_runs"):
+        possible = {("onnxruntime", "cpu"): ("fp32", "int8"), ("torch", "cuda"): ("fp32", "fp16")}
+        kinds = possible.get((self.runtime, self.processor), ("fp32",))
+        _one_of(f"plan.precision with {self.runtime} on {self.processor}", self.precision, kinds)
+        if self.affinity is not None:
+            if not self.affinity:
+                raise ConfigError("plan.affinity", self.affinity, "a list of cores, or nothing")
+            for core in self.affinity:
+                _whole("plan.affinity", core, least=0)
+        if self.reference is not None:
+            reference(self.reference)
+        for field in ("batch", "threads", "min_block_runs", "warmup_runs", "min_runs"):
             _whole(f"plan.{field}", getattr(self, field), least=1)
         _whole("plan.max_runs", self.max_runs, least=self.min_runs)
         _whole("plan.seed", self.seed, least=0)
+        if self.heat_s:
+            _positive("plan.heat_s", self.heat_s)
         for field in (
+            "settle_s",
+            "block_s",
             "warmup_agreement",
             "warmup_limit_s",
             "ci_width",
@@ -103,8 +139,7 @@ class MeasurePlan:
         True when that one thread does all the work; not with a pool of threads, nor when it waits
         for a GPU.
         """
-        on_cpu = self.runtime == "onnxruntime" or self.torch_device == "cpu"
-        return self.threads == 1 and on_cpu
+        return self.threads == 1 and self.processor == "cpu"
 
     @property
     def key(self) -> str:
@@ -126,7 +161,8 @@ class MeasurePlan:
         names = [field.name for field in dataclasses.fields(cls)]
         for name in document:
             _one_of("plan", name, tuple(names))
-        return cls(**document)
+        affinity = document.get("affinity")
+        return cls(**{**document, "affinity": None if affinity is None else tuple(affinity)})
 
 
 def _one_of(field: str, value: object, allowed: tuple[object, ...]) -> None:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from nas_sv2.errors import ConfigError, DeviceError
-from nas_sv2.latency.device import Device
 from nas_sv2.latency.local import CPU_PLAN, GPU_PLAN, has_gpu_driver, is_arm, local_device
+from nas_sv2.latency.measured_target import MeasuredTarget
 from nas_sv2.latency.measurement import Latency, Provenance
-from nas_sv2.latency.payload import payload_of
 from nas_sv2.latency.plan import MeasurePlan
 from nas_sv2.space import Architecture
 
@@ -42,48 +41,6 @@ class Target(Protocol):
 
     def close(self) -> None:
         """Let go of devices; needed once, at the end."""
-
-
-@dataclass(frozen=True)
-class MeasuredTarget:
-    """A device that runs the network.
-
-    Attributes:
-        name: What the user calls it.
-        device: Where.
-        plan: How.
-        store: Where measurements are looked up and kept; None for nowhere.
-        fresh: Measure even what is stored; the new measurement is kept too.
-    """
-
-    name: str
-    device: Device
-    plan: MeasurePlan
-    store: "MeasurementStore | None" = None
-    fresh: bool = False
-
-    @property
-    def provenance(self) -> Provenance:
-        """Always measured."""
-        return "measured"
-
-    def estimate(self, architecture: Architecture) -> Latency:
-        """The stored figure for this device and plan, else a new one."""
-        self.device.start()
-        if self.store is not None and not self.fresh:
-            fingerprint = self.device.fingerprint(self.plan)
-            found = self.store.find(architecture.digest, fingerprint, self.plan)
-            if found is not None:
-                return found.latency(self.name)
-        payload = payload_of(architecture, self.plan)
-        measurement = self.device.measure(payload, self.plan, architecture=architecture.digest)
-        if self.store is not None:
-            self.store.save(measurement)
-        return measurement.latency(self.name)
-
-    def close(self) -> None:
-        """End the agent."""
-        self.device.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from nas_sv2.space.torch_lowering import build_module
 
 Run = Callable[[], object]
 Series = dict[str, list[float]]
+MoreSeries = Callable[[Sequence[int]], Series]
 GRAPH_WARMUP = 3  # runs on the capturing stream, as torch's documentation of CUDA graphs asks
 
 
@@ -47,34 +48,37 @@ def facts(device: str) -> Mapping[str, object]:
     return known
 
 
-def load(body: bytes, plan: Mapping[str, Any]) -> tuple[Run, list[float], Callable[[int], Series]]:
-    """The network of an architecture's JSON: how to run it, its outputs, its further series."""
+def load(body: bytes, plan: Mapping[str, Any]) -> tuple[Run, list[float], MoreSeries]:
+    """The fields of `timed_runs.Network`, for the network of an architecture's JSON."""
     torch.set_num_threads(plan["threads"])
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(plan["seed"])  # this process does nothing else
     architecture = architecture_from_document(json.loads(body))
-    device = torch.device(plan["torch_device"])
-    module = build_module(lower(architecture)).eval().to(device)
+    device = torch.device(plan["processor"])
+    kind = torch.float16 if plan["precision"] == "fp16" else torch.float32
+    module = build_module(lower(architecture)).eval().to(device, kind)
     side = architecture.resolution
-    image = torch.randn(plan["batch"], architecture.channels, side, side, device=device)
+    shape = (plan["batch"], architecture.channels, side, side)
+    image = torch.randn(shape, device=device, dtype=kind)
 
     def eager() -> torch.Tensor:
         with torch.inference_mode():
             output: torch.Tensor = module(image)
             return output
 
-    numbers: list[float] = eager().flatten().tolist()
+    numbers: list[float] = eager().float().flatten().tolist()
     if device.type == "cpu":
-        return eager, numbers, lambda runs: {}
+        return eager, numbers, lambda kept: {}
     run, spans = _with_events(eager)
 
-    def more_series(runs: int) -> Series:
+    def more_series(kept: Sequence[int]) -> Series:
+        runs = len(kept)
         replay, graph_spans = _with_events(_captured(eager))
         for _ in range(runs):  # as many again, to settle the clocks
             replay()
         graph_ms = [_wall_ms(replay) for _ in range(runs)]
         return {
-            "event_ms": _elapsed(spans[-runs:]),
+            "event_ms": _elapsed([spans[number] for number in kept]),
             "graph_ms": graph_ms,
             "graph_event_ms": _elapsed(graph_spans[-runs:]),
         }

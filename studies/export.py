@@ -68,7 +68,7 @@ def write_package(
     parity = _parity(trained, model)
     if not parity <= PARITY:
         raise StoreError(f"exported ONNX and torch disagree: logits differ by {parity:.1e}")
-    timing = payload_of(architecture, CPU_PLAN)
+    timing = payload_of(architecture, CPU_PLAN).body
     contents: dict[str, bytes] = {
         ARCHITECTURE: architecture_to_yaml(architecture).encode(),
         TRAINED: architecture_to_yaml(trained.architecture).encode(),

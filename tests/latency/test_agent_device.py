@@ -16,15 +16,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency import device as device_module
+from nas_sv2.latency.channel import Channel
 from nas_sv2.latency.device import AgentDevice, agent_command, agent_text
 from nas_sv2.latency.local import local_device
+from nas_sv2.latency.measurement import Measurement
+from nas_sv2.latency.payload import Payload
 from nas_sv2.latency.plan import MeasurePlan
 
-QUICK = MeasurePlan(min_runs=10, max_runs=20, warmup_runs=3, timeout_s=20)
+QUICK = MeasurePlan(min_runs=10, max_runs=20, warmup_runs=3, timeout_s=20, reference=None)
 DIGEST = "0123456789abcdef"
 
 
-def convolution(batch: int | str = 1, scale: float = 1.0) -> bytes:
+def convolution(batch: int | str = 1, scale: float = 1.0) -> Payload:
     """A 3×3 convolution of 4 to 8 channels at 16×16, and the sum over its map."""
     kernel = np.random.default_rng(0).standard_normal((8, 4, 3, 3)).astype(np.float32) * scale
     nodes = [
@@ -40,7 +43,16 @@ def convolution(batch: int | str = 1, scale: float = 1.0) -> bytes:
     )
     opsets = [helper.make_opsetid("", 17)]
     model: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
-    return model
+    return Payload(DIGEST, model)
+
+
+def measure(device: AgentDevice, payload: Payload, plan: MeasurePlan = QUICK) -> Measurement:
+    """Of one network, without a reference."""
+    (measurement,) = device.measure([payload], plan)
+    return measurement
+
+
+A_MODEL = Payload(DIGEST, b"a model")
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +62,74 @@ def local() -> Iterator[AgentDevice]:
 
 
 def test_it_measures(local: AgentDevice) -> None:
-    measurement = local.measure(convolution(), QUICK, architecture=DIGEST)
-    assert QUICK.min_runs <= measurement.runs <= QUICK.max_runs
+    measurement = measure(local, convolution())
+    assert QUICK.min_runs <= measurement.runs < QUICK.max_runs + QUICK.min_block_runs
     assert measurement.architecture == DIGEST
     assert measurement.plan == QUICK
     assert measurement.fingerprint == local.fingerprint(QUICK)
     assert measurement.warmup_runs >= 2 * QUICK.warmup_runs
-    assert min(measurement.wall_ms) > 0
-    assert (measurement.switches is not None) == (sys.platform == "linux")
+    assert min(measurement.samples.wall) > 0
+    assert (measurement.samples.switches is not None) == (sys.platform == "linux")
+    assert len(measurement.conditions) >= 3
+    times = [state["at_s"] for state in measurement.conditions]
+    assert times == sorted(times)
+
+
+def test_networks_are_timed_in_alternation(local: AgentDevice) -> None:
+    plan = dataclasses.replace(QUICK, reference="shufflenet_v2_x1_0", block_s=1e-4)
+    one, two = dataclasses.replace(convolution(), architecture="two"), convolution(scale=2.0)
+    first, second = local.measure([one, two], plan, reference=convolution(scale=3.0))
+    assert [first.architecture, second.architecture] == ["two", DIGEST]
+    assert first.session == second.session
+    assert first.beside == second.beside
+    assert first.beside is not None
+    assert first.beside.name == "shufflenet_v2_x1_0"
+    rounds = sorted(set(first.samples.rounds))
+    assert len(rounds) > 2
+    assert set(second.samples.rounds) == set(first.beside.samples.rounds) == set(rounds)
+    assert first.ratio is not None
+    assert first.ratio[0] == pytest.approx(1, rel=0.5)  # the same work, for microseconds
+
+
+def test_a_kept_network_is_sent_once(local: AgentDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+    send = Channel.send
+    monkeypatch.setattr(
+        Channel, "send", lambda self, data: (sent.append(len(data)), send(self, data))[1]
+    )
+    plan = dataclasses.replace(QUICK, reference="shufflenet_v2_x1_0")
+    reference = convolution(scale=5.0)
+    for _ in range(2):
+        local.measure([convolution()], plan, reference=reference)
+    assert sent[0] - sent[1] == pytest.approx(len(reference.body), abs=10)
+    local.close()
+    sent.clear()
+    local.measure([convolution()], plan, reference=reference)  # a new agent does not have it
+    assert sent[-1] > len(reference.body) + len(convolution().body)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are pinned on Linux only")
+def test_the_agent_keeps_to_the_plans_cores(local: AgentDevice) -> None:
+    core = max(os.sched_getaffinity(0))
+    pinned = dataclasses.replace(QUICK, affinity=(core,))
+    assert local.fingerprint(pinned).facts["affinity"] == [core]
+    assert local.fingerprint(QUICK).facts["affinity"] == sorted(os.sched_getaffinity(0))
+    with pytest.raises(DeviceError, match=r"affinity \[4095\]: the cores here are"):
+        local.fingerprint(dataclasses.replace(QUICK, affinity=(4095,)))
+
+
+def test_a_heated_device_shows_its_curve(local: AgentDevice) -> None:
+    measurement = measure(local, convolution(), dataclasses.replace(QUICK, heat_s=0.1))
+    assert measurement.heating
+    assert measurement.heating[-1][0] >= 0.1
+    assert measurement.heating[-1][1] > 0
+
+
+def test_a_gpu_that_is_not_there_is_a_fault_of_the_device(local: AgentDevice) -> None:
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("has one")
+    with pytest.raises(DeviceError, match="no CUDAExecutionProvider; install onnxruntime-gpu"):
+        local.fingerprint(dataclasses.replace(QUICK, processor="cuda"))
 
 
 def test_the_fingerprint_names_what_runs(local: AgentDevice) -> None:
@@ -72,7 +144,7 @@ def test_it_gives_the_outputs_for_comparison(local: AgentDevice) -> None:
     model = convolution(batch=2)
     plan = dataclasses.replace(QUICK, batch=2)
     image = np.random.default_rng(plan.seed).standard_normal((2, 4, 16, 16)).astype(np.float32)
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model.body, providers=["CPUExecutionProvider"])
     expected = session.run(None, {"image": image})[0].ravel()
     assert local.outputs(model, plan) == pytest.approx(expected.tolist(), rel=1e-5)
 
@@ -85,20 +157,20 @@ def test_a_symbolic_batch_takes_the_plans(local: AgentDevice) -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (b"not a model", "onnxruntime:.*protobuf"),
+        (Payload(DIGEST, b"not a model"), "onnxruntime:.*protobuf"),
         (convolution(batch=4), "but the plan says batch 1"),
         (convolution(scale=float("inf")), "not finite"),
     ],
 )
 def test_a_bad_model_is_refused_and_the_agent_lives_on(
-    local: AgentDevice, model: bytes, message: str
+    local: AgentDevice, model: Payload, message: str
 ) -> None:
     local.start()
     before = local.process_id
     with pytest.raises(MeasurementError, match=f"here: .*{message}"):
-        local.measure(model, QUICK, architecture=DIGEST)
+        measure(local, model)
     assert local.process_id == before
-    assert local.measure(convolution(), QUICK, architecture=DIGEST).runs
+    assert measure(local, convolution()).runs
 
 
 def test_an_agent_that_died_unasked_is_started_anew(local: AgentDevice) -> None:
@@ -107,7 +179,7 @@ def test_an_agent_that_died_unasked_is_started_anew(local: AgentDevice) -> None:
     assert first is not None
     os.kill(first, signal.SIGKILL)
     time.sleep(0.05)
-    assert local.measure(convolution(), QUICK, architecture=DIGEST).runs
+    assert measure(local, convolution()).runs
     assert local.process_id != first
 
 
@@ -115,11 +187,11 @@ def test_torch_runs_the_architecture(local: AgentDevice) -> None:
     from nas_sv2.latency.payload import payload_of
     from nas_sv2.space import reference
 
-    plan = dataclasses.replace(QUICK, runtime="torch", torch_device="cpu", lowering="plain")
+    plan = dataclasses.replace(QUICK, runtime="torch", lowering="plain")
     small = dataclasses.replace(reference("shufflenet_v2_x0_5"), resolution=64, classes=10)
     payload = payload_of(small, plan)
     assert len(local.outputs(payload, plan)) == 10
-    measurement = local.measure(payload, plan, architecture=small.digest)
+    measurement = measure(local, payload, plan)
     assert measurement.fingerprint.facts["runtime"] == "torch"
     assert measurement.fingerprint.facts["provider"] == "cpu"
     assert measurement.series == {}
@@ -149,7 +221,7 @@ def test_a_python_without_our_packages_says_what_to_install() -> None:
         ):
             device.fingerprint(QUICK)
         with pytest.raises(DeviceError, match="bare"):  # and it is still there to say so
-            device.measure(convolution(), QUICK, architecture=DIGEST)
+            measure(device, convolution())
 
 
 GREETS = """
@@ -157,14 +229,13 @@ import json, sys, time, os
 stdin = sys.stdin.buffer
 for _ in range(int(stdin.readline())):
     stdin.read(int(stdin.readline()))
-print('{"agent": "1"}', flush=True)
+print('{"agent": "2"}', flush=True)
 request = json.loads(stdin.readline())
-stdin.read(request["bytes"])
+for network in request["networks"]:
+    stdin.read(network["bytes"])
 """
-EMPTY = (
-    '"series": {}, "fingerprint": {}, "warmup_runs": 1, "stationary": true, "runnable": 1, '
-    '"switches": null'
-)
+REST = '"series": {}, "warmup_runs": 1, "stationary": true, "switches": null'
+SHARED = '"fingerprint": {}, "conditions": [], "heating": []'
 
 
 def answering(text: str) -> str:
@@ -189,37 +260,39 @@ def answering(text: str) -> str:
         (f"{GREETS}\nos.write(2, b'e' * 10**6)\nos._exit(3)", MeasurementError, "code 3: eeee"),
         (answering("[1, 2]"), MeasurementError, "no answer"),
         (answering("Segmentation fault"), MeasurementError, "'Segmentation fault'"),
-        (answering('{"digest": "00"}'), MeasurementError, "another model"),
-        (answering("{}"), MeasurementError, "has no 'digest'"),
+        (answering('{"networks": [{"digest": "00"}]}'), MeasurementError, "another model"),
+        (answering('{"networks": []}'), MeasurementError, "another model"),
+        (answering("{}"), MeasurementError, "no measurement: KeyError.'networks'"),
     ],
 )
 def test_failing_agents(script: str, error: type[Exception], message: str) -> None:
     with AgentDevice("board", (sys.executable, "-S", "-c", script)) as device:
         with pytest.raises(error, match=f"board: .*{message}"):
-            device.measure(b"a model", QUICK, architecture=DIGEST)
+            measure(device, A_MODEL)
         assert device.process_id is None or error is MeasurementError
 
 
 @pytest.mark.parametrize(
     "runs",
     [
-        '"wall_ns": [5, 0], "cpu_ns": [5, 5]',
-        '"wall_ns": [], "cpu_ns": []',
-        '"wall_ns": [5, 5], "cpu_ns": [5]',
-        '"wall_ns": 5, "cpu_ns": 5',
-        '"cpu_ns": [5]',
+        '"wall_ns": [5, 0], "cpu_ns": [5, 5], "rounds": [0, 0]',
+        '"wall_ns": [5, -5], "cpu_ns": [5, 5], "rounds": [0, 0]',
+        '"wall_ns": [5, 5], "cpu_ns": [5, -5], "rounds": [0, 0]',
+        '"wall_ns": [], "cpu_ns": [], "rounds": []',
+        '"wall_ns": [5, 5], "cpu_ns": [5], "rounds": [0, 0]',
+        '"wall_ns": [5, 5], "cpu_ns": [5, 5], "rounds": [0]',
+        '"wall_ns": 5, "cpu_ns": 5, "rounds": 5',
+        '"cpu_ns": [5], "rounds": [0]',
     ],
 )
 def test_answers_that_are_no_measurement(runs: str) -> None:
-    import hashlib
-
-    digest = hashlib.sha256(b"a model").hexdigest()
-    script = answering(f'{{"digest": "{digest}", {runs}, {EMPTY}}}')
+    network = f'{{"digest": "{A_MODEL.digest}", {runs}, {REST}}}'
+    script = answering(f'{{"networks": [{network}], {SHARED}}}')
     with (
         AgentDevice("board", (sys.executable, "-S", "-c", script)) as device,
         pytest.raises(MeasurementError, match=r"board: .*no measurement"),
     ):
-        device.measure(b"a model", QUICK, architecture=DIGEST)
+        measure(device, A_MODEL)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +310,7 @@ def test_a_hanging_agent_is_killed_with_all_it_started(then: str) -> None:
         group = device.process_id
         began = time.monotonic()
         with pytest.raises(MeasurementError, match="no answer within the time limit"):
-            device.measure(b"a model", plan, architecture=DIGEST)
+            measure(device, A_MODEL, plan)
         assert time.monotonic() - began < 10
         assert group is not None
         assert not _running("pgid", group)
@@ -247,7 +320,7 @@ def test_an_agent_that_does_not_read_cannot_block(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(device_module, "START_TIMEOUT_S", 0.3)
     silent = AgentDevice("board", (sys.executable, "-S", "-c", "import time; time.sleep(600)"))
     with silent as device, pytest.raises(DeviceError, match="time limit; it did not start"):
-        device.measure(b"m" * (1 << 22), QUICK, architecture=DIGEST)
+        measure(device, Payload(DIGEST, b"m" * (1 << 22)))
 
 
 def test_a_command_that_does_not_exist() -> None:

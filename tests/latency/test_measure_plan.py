@@ -7,7 +7,11 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.latency.local import CPU_PLAN, GPU_PLAN
 from nas_sv2.latency.plan import MeasurePlan
 
-PLANS = [CPU_PLAN, GPU_PLAN, MeasurePlan(threads=4, seed=7, lowering="plain")]
+PLANS = [
+    CPU_PLAN,
+    GPU_PLAN,
+    MeasurePlan(threads=4, seed=7, lowering="plain", affinity=(0, 3), precision="int8"),
+]
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -20,7 +24,14 @@ def test_every_field_is_in_the_key() -> None:
         dataclasses.replace(CPU_PLAN, **change)
         for change in (
             {"runtime": "torch", "lowering": "plain"},
-            {"torch_device": "cpu"},
+            {"processor": "cuda"},
+            {"precision": "int8"},
+            {"affinity": (0,)},
+            {"reference": None},
+            {"heat_s": 60.0},
+            {"settle_s": 0.02},
+            {"block_s": 0.02},
+            {"min_block_runs": 4},
             {"batch": 2},
             {"threads": 2},
             {"lowering": "plain"},
@@ -46,7 +57,12 @@ def test_every_field_is_in_the_key() -> None:
     [
         ("runtime", "tflite"),
         ("lowering", "fused"),
-        ("torch_device", "mps"),
+        ("processor", "mps"),
+        ("precision", "int4"),
+        ("affinity", ()),
+        ("affinity", (-1,)),
+        ("heat_s", -1.0),
+        ("settle_s", 0),
         ("batch", 0),
         ("threads", 1.5),
         ("min_runs", True),
@@ -67,9 +83,35 @@ def test_torch_takes_the_network_as_written() -> None:
         MeasurePlan(runtime="torch", lowering="shuffle_free")
 
 
+def test_an_unknown_reference_network_is_named() -> None:
+    with pytest.raises(ConfigError, match="'resnet'"):
+        MeasurePlan(reference="resnet")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "processor", "precision"),
+    [
+        ("onnxruntime", "cpu", "fp16"),
+        ("onnxruntime", "cuda", "int8"),
+        ("torch", "cpu", "fp16"),
+        ("torch", "cuda", "int8"),
+    ],
+)
+def test_a_precision_that_nothing_runs_is_refused(
+    runtime: str, processor: str, precision: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"plan\.precision with {runtime} on {processor}"):
+        MeasurePlan(
+            runtime=runtime,  # type: ignore[arg-type]
+            processor=processor,  # type: ignore[arg-type]
+            precision=precision,  # type: ignore[arg-type]
+            lowering="plain",
+        )
+
+
 def test_an_unknown_field_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'precision'"):
-        MeasurePlan.from_json({"precision": "int4"})
+    with pytest.raises(ConfigError, match="'voltage'"):
+        MeasurePlan.from_json({"voltage": 5})
 
 
 @pytest.mark.parametrize(
@@ -78,7 +120,7 @@ def test_an_unknown_field_is_refused() -> None:
         (CPU_PLAN, True),
         (GPU_PLAN, False),
         (MeasurePlan(threads=2), False),
-        (MeasurePlan(runtime="torch", torch_device="cpu", lowering="plain"), True),
+        (MeasurePlan(runtime="torch", lowering="plain"), True),
     ],
 )
 def test_when_cpu_time_is_latency(plan: MeasurePlan, can: bool) -> None:

@@ -1,0 +1,57 @@
+"""What the clocks, temperatures and loads during a measurement say against it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+CLOCK_DROP = 0.9
+"""A clock below this share of the highest seen in the session is called throttled: governors at
+rest move within a few percent, throttling takes a step."""
+STOLEN = 0.01
+"""Share of time taken by a hypervisor above which it is told."""
+GPU_IDLE_OR_USER = 0x1 | 0x2
+"""Bits of NVIDIA's throttle reasons that are none: it was idle, or the user set the clock."""
+
+
+def device_complaints(conditions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is wrong with the device, one fact each; empty if nothing is or nothing is known."""
+    found = []
+    for name, unit in (("khz", 1e3), ("gpu_mhz", 1.0)):
+        clocks = column(conditions[1:], name)  # the first was read at rest
+        if clocks and min(clocks) < CLOCK_DROP * max(clocks):
+            low, high = min(clocks) / unit, max(clocks) / unit
+            found.append(
+                f"the clock fell from {high:.0f} to {low:.0f} MHz; fix it, or let it cool"
+            )
+    if _throttled(conditions):
+        warmest = max(
+            [*column(conditions, "celsius"), *column(conditions, "gpu_celsius")], default=0
+        )
+        at = f" at {warmest:.0f} °C" if warmest else ""
+        found.append(f"the device throttled{at}; cool it, or see --sustained")
+    ticks, stolen = column(conditions, "ticks"), column(conditions, "stolen_ticks")
+    if len(ticks) > 1 and len(stolen) > 1 and ticks[-1] > ticks[0]:
+        share = (stolen[-1] - stolen[0]) / (ticks[-1] - ticks[0])
+        if share > STOLEN:
+            found.append(f"{share:.0%} of the time went to other machines of this host")
+    return found
+
+
+def column(conditions: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    """The values of one reading in order of time."""
+    return [state[name] for state in conditions if isinstance(state.get(name), int | float)]
+
+
+def _throttled(conditions: Sequence[Mapping[str, Any]]) -> bool:
+    counts = column(conditions, "throttle_count")
+    if len(counts) > 1 and counts[-1] > counts[0]:
+        return True
+    board = [_hexadecimal(state.get("throttled")) & 0xF for state in conditions]
+    gpu = [_hexadecimal(state.get("gpu_throttled")) & ~GPU_IDLE_OR_USER for state in conditions]
+    return any(board) or any(gpu)
+
+
+def _hexadecimal(text: object) -> int:
+    try:
+        return int(str(text), 16)
+    except ValueError:
+        return 0

@@ -1,0 +1,80 @@
+"""A device that runs the networks, as a target."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from nas_sv2.latency.device import Device
+from nas_sv2.latency.measurement import Latency, Measurement, Provenance
+from nas_sv2.latency.payload import Payload, payload_of, reference_payload
+from nas_sv2.latency.plan import MeasurePlan
+from nas_sv2.space import Architecture
+
+if TYPE_CHECKING:
+    from nas_sv2.latency.store import MeasurementStore
+
+
+@dataclass(frozen=True)
+class MeasuredTarget:
+    """A device that runs the network, in alternation with the plan's reference network.
+
+    Attributes:
+        name: What the user calls it.
+        device: Where.
+        plan: How.
+        store: Where measurements are looked up and kept; None for nowhere.
+        fresh: Measure even what is stored; the new measurement is kept too.
+        pace_ms: What the reference network takes by agreement, so that figures taken hours apart
+            can be compared (`Latency.at_pace`); None for figures as measured.
+    """
+
+    name: str
+    device: Device
+    plan: MeasurePlan
+    store: "MeasurementStore | None" = None
+    fresh: bool = False
+    pace_ms: float | None = None
+
+    @property
+    def provenance(self) -> Provenance:
+        """Always measured."""
+        return "measured"
+
+    def estimate(self, architecture: Architecture) -> Latency:
+        """The stored figure for this device and plan, else a new one."""
+        found = self._stored(architecture)
+        measurement = found or self.measure_together([architecture])[0]
+        latency = measurement.latency(self.name)
+        return latency if self.pace_ms is None else latency.at_pace(self.pace_ms)
+
+    def measure_together(self, architectures: Sequence[Architecture]) -> list[Measurement]:
+        """New measurements of networks timed in alternation, each of which is kept.
+
+        Raises:
+            DeviceError: The device is missing, unreachable or lacks its runtime.
+            MeasurementError: It answered, but not with a latency.
+            StoreError: A measurement cannot be kept.
+        """
+        self.device.start()
+        payloads = [payload_of(architecture, self.plan) for architecture in architectures]
+        measurements = self.device.measure(payloads, self.plan, reference=self._reference)
+        if self.store is not None:
+            for measurement in measurements:
+                self.store.save(measurement)
+        return measurements
+
+    def close(self) -> None:
+        """End the agent."""
+        self.device.close()
+
+    def _stored(self, architecture: Architecture) -> Measurement | None:
+        if self.store is None or self.fresh:
+            return None
+        self.device.start()
+        fingerprint = self.device.fingerprint(self.plan)
+        return self.store.find(architecture.digest, fingerprint, self.plan)
+
+    @cached_property
+    def _reference(self) -> Payload | None:
+        return reference_payload(self.plan)
