@@ -21,6 +21,7 @@ from nas_sv2.search.duration import parse_duration
 from nas_sv2.search.events import Listener
 from nas_sv2.search.feasibility import RandomSuggester, check_feasible
 from nas_sv2.search.loop import Loop
+from nas_sv2.search.pace import at_pace
 from nas_sv2.search.samplers import SamplerChoice, sampler_choice
 from nas_sv2.search.stored_evaluator import StoredEvaluator
 from nas_sv2.search.walk import Walk
@@ -104,6 +105,7 @@ def run_search(request: Request, listener: Listener) -> Found:
             question.identity(targets, request),
             question.sampler.make(request.seed),
         )
+        targets, pace = at_pace(targets, study)
         store = RecordStore(engine, study_key(study))
         weights = WeightsFolder.of_study(request.storage, store.study)
         training = ProxyTraining(
@@ -118,7 +120,7 @@ def run_search(request: Request, listener: Listener) -> Found:
             study.sampler = question.sampler.make(request.seed + done)
         else:
             check_feasible(question.space, walk, request.seed)
-        listener.began(question.describe(targets, request, done))
+        listener.began(question.describe(targets, request, done, pace))
         pruned = question.sampler.learns_from_pruned
         loop = Loop(study, question.space, walk, store, weights, pruned, listener)
         ended_by: NasError | KeyboardInterrupt | None = None
@@ -191,7 +193,13 @@ class _Question:
             "seed": request.seed,
         }
 
-    def describe(self, targets: Mapping[str, Target], request: Request, done: int) -> list[str]:
+    def describe(
+        self,
+        targets: Mapping[str, Target],
+        request: Request,
+        done: int,
+        pace: Mapping[str, float],
+    ) -> list[str]:
         """One fact a line, for people."""
         shown = ", ".join(f"{name} ({target.provenance})" for name, target in targets.items())
         data = self.data
@@ -202,6 +210,10 @@ class _Question:
             f"space     {self.space.name}, input {self.space.resolution}×{self.space.resolution}",
             f"budget    {self.budget.describe()}; guidelines {limits or 'off'}",
             f"targets   {shown}",
+            *(
+                f"          {name} at the pace of {ms:.3f} ms for the reference network"
+                for name, ms in pace.items()
+            ),
             f"data      {data.name}: {len(data.train):,} images to train, {len(data.val):,} to "
             f"validate, {data.classes} classes, {data.side}×{data.side}",
             *(f"          {note}" for note in data.notes),
