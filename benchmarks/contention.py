@@ -2,9 +2,9 @@
 
 Busy is one endless loop a core. Both states are taken in turn, because a shared host has slow and
 fast spells of its own that last longer than a measurement. Beside them stands what most scripts
-report: the plain mean of the wall times of the same runs.
+report: the plain mean of a hundred wall times.
 
-    python benchmarks/contention.py
+    python benchmarks/contention.py [ROUNDS]
 """
 
 import os
@@ -14,45 +14,68 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from nas_sv2.latency.local import CPU_PLAN, local_device
+from nas_sv2.latency.measured_target import MeasuredTarget
 from nas_sv2.latency.measurement import Measurement
-from nas_sv2.latency.payload import payload_of
 from nas_sv2.space import reference
 
-NETWORK = "shufflenet_v2_x1_0"
+NETWORKS = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x2_0")
 ROUNDS = 8
 
 
+class Pair(NamedTuple):
+    """One network, idle and at once afterwards busy."""
+
+    idle: Measurement
+    busy: Measurement
+
+
 def main() -> None:
-    """Print the medians over the rounds, and how often contention was noticed."""
-    payload = payload_of(reference(NETWORK), CPU_PLAN)
-    idle: list[Measurement] = []
-    busy: list[Measurement] = []
-    with local_device("cpu") as device:
-        for _ in range(ROUNDS):
-            idle.append(device.measure(payload, CPU_PLAN, architecture="idle"))
+    """Print how far busy is from idle for each network, and how often it was noticed."""
+    rounds = int(sys.argv[1]) if sys.argv[1:] else ROUNDS
+    pairs: dict[str, list[Pair]] = {name: [] for name in NETWORKS}
+    target = MeasuredTarget("cpu", local_device("cpu"), CPU_PLAN)
+    for _ in range(rounds):
+        for name in NETWORKS:
+            idle = target.measure_together([reference(name)])[0]
             with _every_core_busy():
-                busy.append(device.measure(payload, CPU_PLAN, architecture="busy"))
-    print(f"{NETWORK}, onnxruntime, one thread, {ROUNDS} rounds, median (lowest to highest):")
-    _line("idle, ours", [m.median_ms for m in idle])
-    _line("busy, ours", [m.median_ms for m in busy])
-    _line("busy, plain mean", [statistics.mean(m.wall_ms) for m in busy])
-    rest = statistics.median(m.median_ms for m in idle)
-    ours = statistics.median(m.median_ms for m in busy) / rest - 1
-    plain = statistics.median(statistics.mean(m.wall_ms) for m in busy) / rest - 1
-    print(f"busy against idle: ours {ours:+.1%} (target: within 5 %), plain mean {plain:+.1%}")
+                busy = target.measure_together([reference(name)])[0]
+            pairs[name].append(Pair(idle, busy))
+    target.close()
+    print(f"onnxruntime, one thread, medians over {rounds} rounds; busy against idle of a round:")
+    print(f"{'network':20} {'idle ms':>8} {'busy ms':>8} {'change':>8} {'ratio':>8} {'mean of 100':>12}")
+    for name, taken in pairs.items():
+        _line(name, taken)
+    busy_ones = [pair.busy for taken in pairs.values() for pair in taken]
+    idle_ones = [pair.idle for taken in pairs.values() for pair in taken]
     print(
-        f"called contended: {sum(m.contended for m in busy)} of {ROUNDS} busy, "
-        f"{sum(m.contended for m in idle)} of {ROUNDS} idle"
+        f"called contended: {sum(m.contended for m in busy_ones)} of {len(busy_ones)} busy, "
+        f"{sum(m.contended for m in idle_ones)} of {len(idle_ones)} idle"
     )
 
 
-def _line(label: str, figures: list[float]) -> None:
-    print(
-        f"  {label:18} {statistics.median(figures):7.3f} ms  "
-        f"({min(figures):.3f} to {max(figures):.3f})"
-    )
+def _line(name: str, taken: list[Pair]) -> None:
+    idle = statistics.median(pair.idle.median_ms for pair in taken)
+    busy = statistics.median(pair.busy.median_ms for pair in taken)
+    times = _change([(pair.idle.median_ms, pair.busy.median_ms) for pair in taken])
+    ratios = _change([(_ratio(pair.idle), _ratio(pair.busy)) for pair in taken])
+    means = _change([(pair.idle.median_ms, _mean_of_100(pair.busy)) for pair in taken])
+    print(f"{name:20} {idle:8.3f} {busy:8.3f} {times:+8.1%} {ratios:+8.1%} {means:+12.1%}")
+
+
+def _change(values: list[tuple[float, float]]) -> float:
+    return statistics.median(busy / idle - 1 for idle, busy in values)
+
+
+def _ratio(measurement: Measurement) -> float:
+    assert measurement.ratio is not None
+    return measurement.ratio[0]
+
+
+def _mean_of_100(measurement: Measurement) -> float:
+    return statistics.mean(measurement.samples.wall[:100])
 
 
 @contextmanager

@@ -14,6 +14,7 @@ GPU_PLAN = MeasurePlan(
     processor="cuda",
     batch=8,
     lowering="plain",
+    loads=1,
     min_runs=100,
     max_runs=100,
     timeout_s=300.0,

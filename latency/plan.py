@@ -49,6 +49,9 @@ class MeasurePlan:
             its first runs of 1.3 ms, 1× 7-9 and 3-4 % in its first of 4.2 ms.
         block_s: A network's timed part of a round.
         min_block_runs: The fewest runs of that part.
+        loads: How often each network is loaded anew, in another order, over the measurement. Where
+            its memory happens to lie moved the same network by up to 1.5 % from load to load, for
+            as long as it was loaded.
         warmup_runs: Runs in a warm-up window; at least two windows are run.
         warmup_agreement: Warm-up ends when the medians of two windows in a row differ by no more
             than this share. 2 %: twice the scatter above, so that a steady device passes at once.
@@ -84,6 +87,7 @@ class MeasurePlan:
     settle_s: float = 0.01
     block_s: float = 0.03
     min_block_runs: int = 3
+    loads: int = 4
     warmup_runs: int = 10
     warmup_agreement: float = 0.02
     warmup_limit_s: float = 1.0
@@ -113,7 +117,7 @@ class MeasurePlan:
                 _whole("plan.affinity", core, least=0)
         if self.reference is not None:
             reference(self.reference)
-        for field in ("batch", "threads", "min_block_runs", "warmup_runs", "min_runs"):
+        for field in ("batch", "threads", "min_block_runs", "loads", "warmup_runs", "min_runs"):
             _whole(f"plan.{field}", getattr(self, field), least=1)
         _whole("plan.max_runs", self.max_runs, least=self.min_runs)
         _whole("plan.seed", self.seed, least=0)

@@ -62,10 +62,12 @@ def _switches() -> int:
 class Recorder:
     """One network that runs, and the times of its runs that are kept."""
 
-    def __init__(self, network: Network, plan: Json) -> None:
-        self.network, self.plan = network, plan
-        self.made = 0  # runs so far, kept or not
-        self.kept: list[int] = []  # their numbers
+    def __init__(self, load: Callable[[], Network], plan: Json) -> None:
+        self.load, self.plan = load, plan
+        self.network = load()
+        self.made = 0  # runs of what is loaded, kept or not
+        self.kept: list[int] = []  # the numbers of those that are
+        self.series: dict[str, list[float]] = {}
         self.columns: tuple[list[int], ...] = ([], [], [], [])  # wall, cpu, switches, rounds
         self.warmup_runs, self.stationary, self.block_runs = 0, False, 1
 
@@ -74,6 +76,18 @@ class Recorder:
         """The runs that were kept."""
         wall, cpu, switches, rounds = self.columns
         return Samples(wall, cpu, switches if COUNTS_SWITCHES else None, rounds)
+
+    def load_anew(self) -> None:
+        """Load it again, elsewhere in memory: the old one is let go of only then."""
+        self.keep_series()
+        self.network, self.made, self.kept = self.load(), 0, []
+        for _ in range(self.plan["min_block_runs"]):
+            self.run()
+
+    def keep_series(self) -> None:
+        """Take over what else was timed in the runs that were kept."""
+        for name, times in self.network.series(self.kept).items():
+            self.series.setdefault(name, []).extend(times)
 
     def run(self) -> None:
         """Once."""
@@ -136,6 +150,7 @@ class Recorder:
 
     def answer(self) -> Json:
         """All that is known."""
+        self.keep_series()
         samples = self.samples
         return {
             "wall_ns": samples.wall,
@@ -144,32 +159,42 @@ class Recorder:
             "rounds": samples.rounds,
             "warmup_runs": self.warmup_runs,
             "stationary": self.stationary,
-            "series": self.network.series(self.kept),
+            "series": self.series,
         }
 
 
-def timed(networks: list[Network], plan: Json) -> Json:
-    """Warm up, run the networks in alternation until enough is known, and tell all times."""
+def timed(loads: list[Callable[[], Network]], plan: Json) -> Json:
+    """Warm up, run the networks in alternation until enough is known, and tell all times.
+
+    Args:
+        loads: Each loads one network; it is called as often as the plan says, so that the figure
+            does not depend on where one load happened to lie in memory.
+        plan: The plan's fields and `cpu_time_is_latency`.
+    """
     gpu = plan["processor"] == "cuda"
     began = time.perf_counter()
     gc.collect()
     gc.disable()
     try:
         states = [conditions(began, gpu)]
-        recorders = [Recorder(network, plan) for network in networks]
+        recorders = [Recorder(load, plan) for load in loads]
         heating = _heat_up(recorders, plan["heat_s"], states, began, gpu)
         for recorder in recorders:
             recorder.warm_up()
         states.append(conditions(began, gpu))
-        rounds_began = time.perf_counter()
-        number = 0
-        while not _enough(recorders, time.perf_counter() - rounds_began, plan):
-            _note_conditions(states, began, gpu)
-            for turn in range(len(recorders)):  # each is first in its turn
-                recorder = recorders[(number + turn) % len(recorders)]
-                recorder.settle()
-                recorder.block(number)
-            number += 1
+        number, seconds = 0, 0.0
+        for part in range(1, plan["loads"] + 1):
+            if part > 1:
+                for recorder in _turned(recorders, part):  # the last one loaded runs fastest
+                    recorder.load_anew()
+            while not _enough(recorders, seconds, part / plan["loads"], plan):
+                _note_conditions(states, began, gpu)
+                round_began = time.perf_counter()
+                for recorder in _turned(recorders, number):
+                    recorder.settle()
+                    recorder.block(number)
+                seconds += time.perf_counter() - round_began
+                number += 1
         states.append(conditions(began, gpu))
     finally:
         gc.enable()
@@ -178,6 +203,12 @@ def timed(networks: list[Network], plan: Json) -> Json:
         "conditions": states,
         "heating": heating,
     }
+
+
+def _turned(recorders: list[Recorder], turn: int) -> list[Recorder]:
+    """Beginning with another one each turn."""
+    first = turn % len(recorders)
+    return recorders[first:] + recorders[:first]
 
 
 def _note_conditions(states: list[Json], began: float, gpu: bool) -> None:
@@ -203,32 +234,32 @@ def _heat_up(
     return curve
 
 
-def _enough(recorders: list[Recorder], seconds: float, plan: Json) -> bool:
-    fewest = min(len(recorder.kept) for recorder in recorders)
-    if fewest < plan["min_runs"]:
-        return False
+def _enough(recorders: list[Recorder], seconds: float, share: float, plan: Json) -> bool:
+    """Whether this share of the loads has had its share of the runs and of the time."""
+    fewest = min(len(recorder.samples.wall) for recorder in recorders)
     count = len(recorders)
-    if fewest >= plan["max_runs"] or seconds >= count * plan["noisy_time_limit_s"]:
+    if fewest < share * plan["min_runs"]:
+        return False
+    if fewest >= share * plan["max_runs"] or seconds >= count * plan["noisy_time_limit_s"]:
         return True
-    in_time = seconds < count * plan["time_limit_s"]
+    in_time = seconds < share * count * plan["time_limit_s"]
+    if share < 1:
+        return not in_time
     allowed = plan["ci_width" if in_time else "noisy_width"]
     return _is_narrow(recorders, allowed, plan["cpu_time_is_latency"])
 
 
 def _is_narrow(recorders: list[Recorder], allowed: float, cpu_time_is_latency: bool) -> bool:
     """Whether every median, and every ratio to the last network, is known well enough."""
-    last = recorders[-1].samples
-    for recorder in recorders:
-        samples = recorder.samples
+    *others, last = (recorder.samples for recorder in recorders)
+    for samples in (last, *others):
         choice = chosen(samples, cpu_time_is_latency)
         median = statistics.median(times_of(samples, choice))
         interval = median_interval(samples, choice)
         if interval is None or interval[1] - interval[0] > allowed * median:
             return False
-        if samples is not last:
-            ratio = ratio_interval(samples, last, cpu_time_is_latency)
-            if ratio is None or ratio[1] is None:
-                return False
-            if ratio[1][1] - ratio[1][0] > allowed * ratio[0]:
-                return False
+    for samples in others:
+        ratio = ratio_interval(samples, last, cpu_time_is_latency)
+        if ratio is None or ratio[1] is None or ratio[1][1] - ratio[1][0] > allowed * ratio[0]:
+            return False
     return True

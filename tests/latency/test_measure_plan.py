@@ -32,6 +32,7 @@ def test_every_field_is_in_the_key() -> None:
             {"settle_s": 0.02},
             {"block_s": 0.02},
             {"min_block_runs": 4},
+            {"loads": 1},
             {"batch": 2},
             {"threads": 2},
             {"lowering": "plain"},
