@@ -183,11 +183,11 @@ def timed(loads: list[Callable[[], Network]], plan: Json) -> Json:
             recorder.warm_up()
         states.append(conditions(began, gpu))
         number, seconds = 0, 0.0
-        for part in range(1, plan["loads"] + 1):
-            if part > 1:
+        for part in range(plan["loads"]):
+            if part > 0:
                 for recorder in _turned(recorders, part):  # the last one loaded runs fastest
                     recorder.load_anew()
-            while not _enough(recorders, seconds, part / plan["loads"], plan):
+            while not _enough(recorders, seconds, (part + 1) / plan["loads"], plan):
                 _note_conditions(states, began, gpu)
                 round_began = time.perf_counter()
                 for recorder in _turned(recorders, number):
