@@ -1,0 +1,32 @@
+"""Images that int8 takes its scales from: some training images, as a network would see them.
+
+Scales decide how much accuracy quantisation costs, not how long a network takes.
+"""
+
+import numpy as np
+import torch
+
+from nas_sv2.evaluate.augment import Normalise
+from nas_sv2.evaluate.image_data import ImageData, Part, channel_statistics
+from nas_sv2.evaluate.resize import resized
+from nas_sv2.space.architecture import Architecture
+
+IMAGES = 8
+"""Evenly spaced over the training images; each is a run of the network while it is quantised."""
+
+
+def calibration_images(data: ImageData, architecture: Architecture) -> np.ndarray:
+    """Normalised training images of the network's own size, float32 `(N, C, H, W)`.
+
+    Grey images are repeated for a network that takes colour, colour averaged for one that does
+    not: the network that is timed need not be the adapted one that is trained.
+    """
+    images = data.train.images
+    count = min(IMAGES, len(images))
+    chosen = images[torch.arange(count) * len(images) // count]
+    sized = resized(Part(chosen, torch.zeros(count)), architecture.resolution).images
+    floats = Normalise(*channel_statistics(images))(sized)
+    if data.channels != architecture.channels:
+        floats = floats.mean(1, keepdim=True).repeat(1, architecture.channels, 1, 1)
+    array: np.ndarray = floats.contiguous().numpy()
+    return array
