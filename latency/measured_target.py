@@ -1,6 +1,6 @@
 """A device that runs the networks, as a target."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,6 +12,8 @@ from nas_sv2.latency.plan import MeasurePlan
 from nas_sv2.space import Architecture
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from nas_sv2.latency.store import MeasurementStore
 
 
@@ -27,6 +29,8 @@ class MeasuredTarget:
         fresh: Measure even what is stored; the new measurement is kept too.
         pace_ms: What the reference network takes by agreement, so that figures taken hours apart
             can be compared (`Latency.at_pace`); None for figures as measured.
+        images: Gives the images that an int8 network takes its scales from, float32
+            `(N, C, H, W)`; None for random ones.
     """
 
     name: str
@@ -35,6 +39,7 @@ class MeasuredTarget:
     store: "MeasurementStore | None" = None
     fresh: bool = False
     pace_ms: float | None = None
+    images: "Callable[[Architecture], np.ndarray] | None" = None
 
     @property
     def provenance(self) -> Provenance:
@@ -57,7 +62,7 @@ class MeasuredTarget:
             StoreError: A measurement cannot be kept.
         """
         self.device.start()
-        payloads = [payload_of(architecture, self.plan) for architecture in architectures]
+        payloads = [self._payload(architecture) for architecture in architectures]
         measurements = self.device.measure(payloads, self.plan, reference=self._reference)
         if self.store is not None:
             for measurement in measurements:
@@ -74,6 +79,11 @@ class MeasuredTarget:
         self.device.start()
         fingerprint = self.device.fingerprint(self.plan)
         return self.store.find(architecture.digest, fingerprint, self.plan)
+
+    def _payload(self, architecture: Architecture) -> Payload:
+        if self.images is None or self.plan.precision != "int8":
+            return payload_of(architecture, self.plan)
+        return payload_of(architecture, self.plan, self.images(architecture))
 
     @cached_property
     def _reference(self) -> Payload | None:

@@ -1,0 +1,62 @@
+"""Networks in int8, as onnxruntime quantises them statically: what is measured and emulated.
+
+Activations are unsigned and weights signed, with a scale for each output channel. Signed
+activations are onnxruntime's default, but where an x86 processor has no int8 dot product it then
+leaves every operator whose input is read twice in float32; and on emulated ARM cores they were
+never faster: ShuffleNet V2 1× takes the same cycles on a Cortex-A57, and 17 % more on a Cortex-A55.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class _Images:
+    """The calibration images, a batch after the other, as onnxruntime asks for them."""
+
+    def __init__(self, name: str, batch: int, images: np.ndarray) -> None:
+        groups = (images[start : start + batch] for start in range(0, len(images), batch))
+        self.feeds: Iterator[dict[str, Any]] = (
+            {name: np.resize(group, (batch, *images.shape[1:]))} for group in groups
+        )
+
+    def get_next(self) -> dict[str, Any] | None:
+        """The next batch, or None after the last."""
+        return next(self.feeds, None)
+
+
+def quantized(model: bytes, images: np.ndarray) -> bytes:
+    """`model` in int8, with the range of every tensor taken from `images`, (N, C, H, W) float32.
+
+    Ranges are the least and the most that is seen, which takes one pass: 0.9 s for ShuffleNet V2
+    1× and four images. They decide the accuracy, not the time.
+    """
+    import onnx
+    from onnxruntime.quantization import (
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    network = onnx.load_model_from_string(model)
+    # Nothing is left to pre-process, shapes are static and norms folded; without this it warns.
+    onnx.helper.set_model_props(network, {"onnx.quant.pre_process": "onnxruntime.quant"})
+    (image,) = network.graph.input
+    batch = image.type.tensor_type.shape.dim[0].dim_value or 1
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "int8.onnx")
+        quantize_static(
+            network,
+            path,
+            _Images(image.name, batch, images),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        return path.read_bytes()
