@@ -40,7 +40,6 @@ def measurements_of(
             "session": uuid.uuid4().hex,
             "measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "conditions": tuple(answer["conditions"]),
-            "heating": tuple((at_s, ms) for at_s, ms in answer["heating"]),
             "beside": beside,
         }
         return [
@@ -50,6 +49,7 @@ def measurements_of(
                 warmup_runs=networks[index]["warmup_runs"],
                 stationary=networks[index]["stationary"],
                 series={name: tuple(ms) for name, ms in networks[index]["series"].items()},
+                heating=() if index else tuple((at_s, ms) for at_s, ms in answer["heating"]),
                 **shared,
             )
             for index, payload in enumerate(payloads)

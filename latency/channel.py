@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, Self
 
-from nas_sv2.errors import DeviceError, MeasurementError
+from nas_sv2.errors import ConnectionLost, DeviceError, MeasurementError
 
 CHUNK = 1 << 16  # bytes moved at a time: the size of a Linux pipe
 LONGEST_ANSWER = 1 << 24  # bytes; 2000 runs take 50 kB, so this is an agent gone mad
@@ -75,7 +75,8 @@ class Channel:
             deadline: A time of `time.monotonic()`.
 
         Raises:
-            MeasurementError: The agent ended, did not answer in time, or wrote what is no answer.
+            ConnectionLost: The agent ended, or what connects to it.
+            MeasurementError: It did not answer in time, or wrote what is no answer.
         """
         with selectors.DefaultSelector() as selector:
             selector.register(_descriptor(self.process.stdout), selectors.EVENT_READ, self._read)
@@ -93,7 +94,7 @@ class Channel:
                 if not self._unsent and stdin in selector.get_map():
                     selector.unregister(stdin)
                 if _descriptor(self.process.stdout) not in selector.get_map():
-                    raise MeasurementError(f"{self.name}: {self._last_words()}")
+                    raise self._lost()
         line, _, rest = bytes(self._unread).partition(b"\n")
         self._unread[:] = rest
         return self._parsed(line)
@@ -150,17 +151,18 @@ class Channel:
             raise MeasurementError(f"{self.name}: the agent answered {text!r}, which is no answer")
         return answer
 
-    def _last_words(self) -> str:
+    def _lost(self) -> ConnectionLost:
         """How the agent ended, with the last line it wrote to stderr."""
         try:
             code = self.process.wait(GRACE_S)
         except subprocess.TimeoutExpired:
-            return "the agent closed its stdout"
+            return ConnectionLost(f"{self.name}: the agent closed its stdout")
         while _readable(self.process.stderr) and self._listen():
             pass
         ended = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
-        lines = self._stderr.decode(errors="replace").strip().splitlines()
-        return f"the agent {ended}" + (f": {lines[-1].strip()}" if lines else "")
+        words = self._stderr.decode(errors="replace").strip()
+        last = f": {words.splitlines()[-1].strip()}" if words else ""
+        return ConnectionLost(f"{self.name}: the agent {ended}{last}", words)
 
 
 def _descriptor(pipe: IO[bytes] | None) -> int:

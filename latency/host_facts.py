@@ -35,6 +35,7 @@ def machine_facts() -> Json:
     first = cores[0] if cores else 0
     facts = {
         "machine": platform.machine(),
+        "emulator": _emulator(),
         "cpu": cpu_name(cores),
         "cores": os.cpu_count(),
         "affinity": cores,
@@ -44,6 +45,12 @@ def machine_facts() -> Json:
         "python": platform.python_version(),
     }
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def _emulator() -> str | None:
+    """The program that emulates this processor, as qemu-user tells by the process name."""
+    name = read("/proc/self/comm") or ""
+    return name if name.startswith("qemu-") else None
 
 
 def cpu_name(cores: list[int] | None) -> str:

@@ -1,10 +1,13 @@
 """This machine as a device: the agent in a child process, on the CPU or on a GPU."""
 
 import platform
+import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from nas_sv2.latency.device import AgentDevice, agent_command
+from nas_sv2.latency.launcher import check_python, python_arguments
 from nas_sv2.latency.plan import MeasurePlan
 
 CPU_PLAN = MeasurePlan()
@@ -27,6 +30,37 @@ ARM_MACHINES = ("aarch64", "arm64")  # the same, as Linux and as macOS call it
 GPU_DRIVERS = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/dxg", "/dev/kfd")
 """One of these exists where a GPU driver is loaded: NVIDIA desktop, two kinds of Jetson, Windows'
 Linux, AMD. Looked at to answer `devices` without the seconds that importing torch takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPython:
+    """A python3 of this machine.
+
+    Attributes:
+        python: Its name or path; by default the interpreter of this process.
+
+    Raises:
+        ConfigError: It cannot be the name of a program.
+    """
+
+    python: str = sys.executable
+
+    def __post_init__(self) -> None:
+        """Refuse what is no program."""
+        check_python(self.python)
+
+    @property
+    def key(self) -> str:
+        """The machine: its CPU and GPU share memory, power and heat."""
+        return f"local {socket.gethostname()}"
+
+    def command(self, code: str) -> tuple[str, ...]:
+        """The interpreter with its arguments."""
+        return python_arguments(self.python, code)
+
+    def advice(self, words: str) -> str:
+        """Nothing: the words are the interpreter's own."""
+        return ""
 
 
 def local_device(name: str) -> AgentDevice:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from nas_sv2.latency.store import MeasurementStore
 
 
+Images = Callable[[Architecture], "np.ndarray"]
+"""Gives float32 images `(N, C, H, W)` of a network's own size."""
+
+
 @dataclass(frozen=True)
 class MeasuredTarget:
     """A device that runs the network, in alternation with the plan's reference network.
@@ -29,8 +33,7 @@ class MeasuredTarget:
         fresh: Measure even what is stored; the new measurement is kept too.
         pace_ms: What the reference network takes by agreement, so that figures taken hours apart
             can be compared (`Latency.at_pace`); None for figures as measured.
-        images: Gives the images that an int8 network takes its scales from, float32
-            `(N, C, H, W)`; None for random ones.
+        images: Gives the images that an int8 network takes its scales from; None for random ones.
     """
 
     name: str
@@ -39,7 +42,7 @@ class MeasuredTarget:
     store: "MeasurementStore | None" = None
     fresh: bool = False
     pace_ms: float | None = None
-    images: "Callable[[Architecture], np.ndarray] | None" = None
+    images: "Images | None" = None
 
     @property
     def provenance(self) -> Provenance:

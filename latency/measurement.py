@@ -108,7 +108,11 @@ class Latency:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`; a field that is absent takes its default."""
-        return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in document.items()})
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in document.items()
+        }
+        return cls(**fields)
 
 
 def _scaled(interval: Interval | None, factor: float) -> Interval | None:
@@ -176,7 +180,8 @@ class Measurement:
         measured_at: UTC, ISO 8601.
         conditions: Clocks, temperature, load and more, before, during and after, as far as the
             system shows them (`host_facts.conditions`).
-        heating: Seconds and ms of the session's first network while it heated the device up.
+        heating: Seconds and ms of this network while it heated the device up; empty where nothing
+            was heated or another network did it.
         series: What else was timed in each run, in ms by name: `event_ms`, `graph_ms`,
             `graph_event_ms` on a GPU.
         beside: The reference network of the session; None where the plan names none.
@@ -331,15 +336,19 @@ class Measurement:
     def latency(self, device: str) -> Latency:
         """The figure, for the device that the user calls `device`."""
         notes = [f"{name} {statistics.median(times):.3g}" for name, times in self.series.items()]
+        if self.plan.heat_s:
+            notes.append(f"after {self.plan.heat_s / 60:.1f} min of running")
         if self.heating:
-            (_, fresh_ms), (heated_s, _) = self.heating[0], self.heating[-1]
-            notes.append(f"after {heated_s / 60:.1f} min of running; {fresh_ms:.3f} ms at first")
+            notes.append(f"{self.heating[0][1]:.3f} ms at first")
         ratio, ratio_ci = self.ratio or (None, None)
+        emulator = self.fingerprint.facts.get("emulator")
+        if emulator:
+            notes.append(f"ran under {emulator}: no latency of any device")
         return Latency(
             ms=self.median_ms,
             ci_ms=self.ci_ms,
             p95_ms=self.p95_ms,
-            provenance="measured",
+            provenance="emulated" if emulator else "measured",
             device=f"{device}: {self.fingerprint.describe(self.plan)}",
             runs=self.runs,
             contended=self.contended,
@@ -395,4 +404,10 @@ def _columns(samples: Samples) -> dict[str, Any]:
 
 
 def _samples(columns: Mapping[str, Any]) -> Samples:
-    return Samples(**{name: None if v is None else tuple(v) for name, v in columns.items()})
+    switches = columns["switches"]
+    return Samples(
+        wall=tuple(columns["wall"]),
+        cpu=tuple(columns["cpu"]),
+        switches=None if switches is None else tuple(switches),
+        rounds=tuple(columns["rounds"]),
+    )

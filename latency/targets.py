@@ -1,18 +1,22 @@
 """Latency targets by name: what the search and the command line ask for a figure.
 
-A target is a device and a plan, or something that prices a network without running it. The names
-here are built in; each is one entry of `TARGETS`.
+A target is a device and a plan, or something that prices a network without running it. Some names
+are built in, each an entry of `TARGETS`; the others are the user's (`device_file`).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from nas_sv2.errors import ConfigError, DeviceError
-from nas_sv2.latency.local import CPU_PLAN, GPU_PLAN, has_gpu_driver, is_arm, local_device
-from nas_sv2.latency.measured_target import MeasuredTarget
+from nas_sv2.latency.configured import Told, device_of, silent, this_machine
+from nas_sv2.latency.device_file import DeviceEntry, EmulatedCore, read_devices
+from nas_sv2.latency.local import CPU_PLAN, GPU_PLAN, has_gpu_driver, is_arm
+from nas_sv2.latency.measured_target import Images, MeasuredTarget
 from nas_sv2.latency.measurement import Latency, Provenance
 from nas_sv2.latency.plan import MeasurePlan
+from nas_sv2.latency.steady import SteadyDevice
 from nas_sv2.space import Architecture
 
 if TYPE_CHECKING:
@@ -51,14 +55,14 @@ class TargetInfo:
         name: For `--target`.
         what: In a few words.
         provenance: Where its figures come from.
-        available: Whether it can be used here and now.
+        available: Whether it can be used here and now; None where it was not asked.
         reason: Why not, and what to do; empty if it can.
     """
 
     name: str
     what: str
     provenance: Provenance
-    available: bool
+    available: bool | None
     reason: str = ""
 
 
@@ -68,22 +72,32 @@ def open_target(
     store: "MeasurementStore | None" = None,
     require_measured: bool = False,
     fresh: bool = False,
+    told: Told = silent,
+    images: Images | None = None,
 ) -> Target:
     """The target of this name, ready or getting ready.
 
     Args:
-        name: One of `TARGETS`.
-        store: Where measurements are looked up and kept.
+        name: One of `TARGETS`, or a device that the user has added.
+        store: Where measurements are looked up and kept, and who uses a device.
         require_measured: Refuse a target that does not run the network.
         fresh: Measure even what is stored.
+        told: Is told what a device is waited for: another process, or its connection.
+        images: Where int8 takes its scales from (`MeasuredTarget.images`).
 
     Raises:
         ConfigError: Unknown name.
         DeviceError: The target cannot be used here; never another in its place.
     """
-    if name not in TARGETS:
-        raise ConfigError("--target", name, "one of " + ", ".join(TARGETS))
-    target = TARGETS[name].open(store, fresh)
+    name, *others = target_names(name)
+    if others:
+        raise ConfigError("--target", ",".join([name, *others]), "one target")
+    if name in TARGETS:
+        target = TARGETS[name].open(store, fresh, told)
+    else:
+        target = _open_entry(read_devices()[name], store, fresh, told)
+    if isinstance(target, MeasuredTarget):
+        target = replace(target, images=images)
     if require_measured and target.provenance != "measured":
         target.close()
         raise DeviceError(
@@ -100,53 +114,75 @@ def target_names(text: str) -> list[str]:
         ConfigError: An unknown name, or one twice.
     """
     names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in TARGETS:
-            raise ConfigError("--target", name, "one of " + ", ".join(TARGETS))
+    if unknown := [name for name in names if name not in TARGETS]:
+        known = [*TARGETS, *read_devices()]
+        for name in unknown:
+            if name not in known:
+                allowed = f"one of {', '.join(known)}; nas-sv2 devices add names a new one"
+                raise ConfigError("--target", name, allowed)
     if len(set(names)) < len(names):
         raise ConfigError("--target", text, "each target once")
     return names
 
 
 def describe_targets() -> list[TargetInfo]:
-    """Every target, available or not."""
-    return [builtin.describe() for builtin in TARGETS.values()]
+    """Every target, available or not; devices of the user's are not asked."""
+    builtin = [target.describe() for target in TARGETS.values()]
+    return builtin + [_describe_entry(entry) for entry in read_devices().values()]
 
 
 @dataclass(frozen=True, slots=True)
 class _Builtin:
-    open: Callable[["MeasurementStore | None", bool], Target]
+    open: Callable[["MeasurementStore | None", bool, Told], Target]
     describe: Callable[[], TargetInfo]
 
 
-def _open_cpu(store: "MeasurementStore | None", fresh: bool) -> Target:
-    return _measured("cpu", CPU_PLAN, store, fresh)
+def _open_cpu(store: "MeasurementStore | None", fresh: bool, told: Told) -> Target:
+    return _measured(this_machine("cpu", store, told), CPU_PLAN, store, fresh)
 
 
-def _open_arm(store: "MeasurementStore | None", fresh: bool) -> Target:
+def _open_arm(store: "MeasurementStore | None", fresh: bool, told: Told) -> Target:
     if is_arm():
-        return _measured("arm", CPU_PLAN, store, fresh)
-    from nas_sv2.latency.emulated import EmulatedA57
+        return _measured(this_machine("arm", store, told), CPU_PLAN, store, fresh)
+    from nas_sv2.latency.emulated import EmulatedArm
 
-    return EmulatedA57()
+    return EmulatedArm.open()
 
 
-def _open_gpu(store: "MeasurementStore | None", fresh: bool) -> Target:
-    target = _measured("gpu", GPU_PLAN, store, fresh)
+def _open_gpu(store: "MeasurementStore | None", fresh: bool, told: Told) -> Target:
+    return _asked(_measured(this_machine("gpu", store, told), GPU_PLAN, store, fresh))
+
+
+def _open_entry(
+    entry: DeviceEntry, store: "MeasurementStore | None", fresh: bool, told: Told
+) -> Target:
+    place, plan = entry.place, entry.plan
+    if isinstance(place, EmulatedCore) or plan is None:
+        from nas_sv2.latency.emulated import EmulatedArm
+
+        assert isinstance(place, EmulatedCore), "all others have a plan"
+        file = None if place.table is None else Path(place.table)
+        return EmulatedArm.open(
+            place.core, place.precision, name=entry.name, file=file, clock_ghz=place.clock_ghz
+        )
+    return _asked(_measured(device_of(entry, store, told), plan, store, fresh))
+
+
+def _measured(
+    device: SteadyDevice, plan: MeasurePlan, store: "MeasurementStore | None", fresh: bool
+) -> MeasuredTarget:
+    device.start()  # the agent imports its runtime while we build the first network
+    return MeasuredTarget(device.name, device, plan, store, fresh)
+
+
+def _asked(target: MeasuredTarget) -> MeasuredTarget:
+    """The same; what it lacks is said before a search begins, not in its first trial."""
     try:
-        target.device.fingerprint(target.plan)  # before a search begins, not in its first trial
+        target.device.fingerprint(target.plan)
     except DeviceError:
         target.close()
         raise
     return target
-
-
-def _measured(
-    name: str, plan: MeasurePlan, store: "MeasurementStore | None", fresh: bool
-) -> MeasuredTarget:
-    device = local_device(name)
-    device.start()  # the agent imports its runtime while we build the first network
-    return MeasuredTarget(name, device, plan, store, fresh)
 
 
 def _describe_cpu() -> TargetInfo:
@@ -165,10 +201,18 @@ def _describe_gpu() -> TargetInfo:
     reason = "" if has_gpu_driver() else "no GPU driver is loaded here"
     if not reason:
         try:
-            _open_gpu(None, False).close()
+            _open_gpu(None, False, silent).close()
         except DeviceError as error:
             reason = str(error)
     return TargetInfo("gpu", what, "measured", not reason, reason)
+
+
+def _describe_entry(entry: DeviceEntry) -> TargetInfo:
+    what = f"{entry.describe()}, from {entry.file}"
+    if isinstance(entry.place, EmulatedCore):
+        return TargetInfo(entry.name, what, "emulated", True)
+    reason = f"not asked; nas-sv2 devices test {entry.name}"
+    return TargetInfo(entry.name, what, "measured", None, reason)
 
 
 TARGETS: Mapping[str, _Builtin] = {

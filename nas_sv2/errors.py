@@ -8,6 +8,7 @@
     ├── Rejected              a candidate broke a limit; the search loop catches it
     ├── DeviceError           a device is missing, unreachable or lacks its runtime
     ├── MeasurementError      a device answered, but not with a latency
+    │   └── ConnectionLost    the agent there ended, or the connection to it
     ├── EvaluationError       a training gave no accuracy
     └── StoreError            a database or file cannot be read or written
 
@@ -73,6 +74,19 @@ class DeviceError(NasError):
 
 class MeasurementError(NasError):
     """A device answered, but not with a latency that can be trusted."""
+
+
+class ConnectionLost(MeasurementError):
+    """The agent on a device ended, or the connection to it; a new attempt may succeed.
+
+    Args:
+        message: How it ended.
+        words: What came on its stderr before, all lines.
+    """
+
+    def __init__(self, message: str, words: str = "") -> None:
+        super().__init__(message)
+        self.words = words
 
 
 class EvaluationError(NasError):

@@ -46,6 +46,10 @@ class PlainLines:
         for line in lines:
             self._print(line)
 
+    def waits(self, reason: str) -> None:
+        """Print why."""
+        self._print(reason)
+
     def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None:
         """Nothing yet."""
 
@@ -86,6 +90,10 @@ class Screen:
         """Print the question."""
         PlainLines(self.console).began(lines)
 
+    def waits(self, reason: str) -> None:
+        """Print why."""
+        PlainLines(self.console).waits(reason)
+
     def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None:
         """Show what the trial is about."""
         mflops = cost_of(lower(architecture)).flops / 1e6
@@ -115,6 +123,10 @@ class JsonLines:
     def began(self, lines: list[str]) -> None:
         """Say what is asked."""
         self._print("began", lines=lines)
+
+    def waits(self, reason: str) -> None:
+        """Say why."""
+        self._print("waits", reason=reason)
 
     def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None:
         """Say what the trial is about."""

@@ -40,6 +40,9 @@ class Listener(Protocol):
     def began(self, lines: list[str]) -> None:
         """What is searched, where and how: one fact a line."""
 
+    def waits(self, reason: str) -> None:
+        """Nothing goes on, because of a device that is in use or away."""
+
     def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None:
         """Trial `number` is about `architecture`."""
 

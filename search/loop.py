@@ -21,9 +21,9 @@ from nas_sv2.errors import (
     NasError,
     Rejected,
 )
+from nas_sv2.latency.processes import is_alive, process_name
 from nas_sv2.search.events import Listener, Outcome, Verdict
 from nas_sv2.search.walk import Walk
-from nas_sv2.search.worker import is_alive, worker_name
 from nas_sv2.space import Architecture, SearchSpace
 from nas_sv2.space.reference import reference, reference_name
 from nas_sv2.studies.front import front_of
@@ -96,7 +96,7 @@ class Loop:
         """Ask the baselines first, and again what a dead process left running."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             worker = trial.user_attrs.get(WORKER)
-            alive = False if worker in (None, worker_name()) else is_alive(worker)
+            alive = False if worker in (None, process_name()) else is_alive(worker)
             if alive:
                 raise ConfigError(
                     "--study", self.study.study_name, "a study that no other process is working on"
@@ -122,7 +122,7 @@ class Loop:
     def _trial(self, wanted: int) -> tuple[Verdict, NasError | None]:
         began = time.monotonic()
         trial = self.study.ask()
-        trial.set_user_attr(WORKER, worker_name())
+        trial.set_user_attr(WORKER, process_name())
         verdict, error, record = self._settle(trial)
         seconds = time.monotonic() - began
         if verdict == "finished":

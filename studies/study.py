@@ -5,7 +5,7 @@ import os
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import optuna
@@ -21,7 +21,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas_sv2.errors import ConfigError, StoreError
-from nas_sv2.latency.store import BUSY_TIMEOUT_MS, one_line, open_engine
+from nas_sv2.latency.store import BUSY_TIMEOUT_MS, CREATE_ATTEMPTS, one_line, open_engine
 
 DEFAULT_STORAGE = "sqlite:///nas-sv2.db"
 IDENTITY = "nas_sv2"
@@ -124,10 +124,17 @@ def open_storage(url: str) -> RDBStorage:
     if url.startswith("sqlite"):
         options["connect_args"] = {"timeout": BUSY_TIMEOUT_MS / 1000}
     with store_errors():
-        try:
-            return RDBStorage(url, engine_kwargs=options)
-        except RuntimeError as error:  # how Optuna says that its tables are of another version
-            raise StoreError(f"the studies cannot be read or written: {error}") from error
+        for _ in range(CREATE_ATTEMPTS - 1):
+            with suppress(SQLAlchemyError):  # another process is making the same tables
+                return _optunas_tables(url, options)
+        return _optunas_tables(url, options)
+
+
+def _optunas_tables(url: str, options: dict[str, Any]) -> RDBStorage:
+    try:
+        return RDBStorage(url, engine_kwargs=options)
+    except RuntimeError as error:  # how Optuna says that its tables are of another version
+        raise StoreError(f"the studies cannot be read or written: {error}") from error
 
 
 @contextmanager

@@ -1,6 +1,7 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import loopback
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,24 @@ from nas_sv2.space.architecture import Architecture, Stage
 def one_thread() -> None:
     """Small networks run faster on one thread than they hand work over."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the devices of the user who runs it."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[loopback.Loopback]:
+    """An OpenSSH server that listens."""
+    if reason := loopback.why_not():
+        pytest.skip(reason)
+    server = loopback.Loopback(tmp_path / "sshd")
+    server.prepare()
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ STEADY = Measurement(
 )
 
 
-def with_samples(measurement: Measurement = STEADY, **columns: object) -> Measurement:
+def with_samples(measurement: Measurement = STEADY, **columns: Any) -> Measurement:
     samples = measurement.samples._replace(**columns)
     return dataclasses.replace(measurement, samples=samples)
 
@@ -145,8 +146,19 @@ def test_a_figure_at_another_pace_of_the_reference() -> None:
 
 
 def test_a_figure_after_heating_up_says_what_it_was_at_first() -> None:
-    heated = dataclasses.replace(STEADY, heating=((5.0, 4.0), (300.0, 5.0)))
-    assert "after 5.0 min of running; 4.000 ms at first" in heated.latency("cpu").note
+    plan = dataclasses.replace(CPU_PLAN, heat_s=300)
+    other = dataclasses.replace(STEADY, plan=plan)
+    heated = dataclasses.replace(other, heating=((5.0, 4.0), (300.0, 5.0)))
+    assert "after 5.0 min of running, 4.000 ms at first" in heated.latency("cpu").note
+    assert "after 5.0 min of running" in other.latency("cpu").note
+    assert "at first" not in other.latency("cpu").note
+
+
+def test_times_under_an_emulator_are_not_called_measured() -> None:
+    facts = Fingerprint({**FINGERPRINT.facts, "emulator": "qemu-aarch64"})
+    latency = dataclasses.replace(STEADY, fingerprint=facts).latency("board")
+    assert latency.provenance == "emulated"
+    assert "ran under qemu-aarch64: no latency of any device" in latency.note
 
 
 def test_another_schema_is_no_measurement() -> None:

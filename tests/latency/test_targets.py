@@ -1,7 +1,7 @@
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,12 @@ from nas_sv2.errors import ConfigError, DeviceError
 from nas_sv2.latency import describe_targets, local, open_target, targets
 from nas_sv2.latency.device import AgentDevice
 from nas_sv2.latency.local import local_device
+from nas_sv2.latency.measured_target import MeasuredTarget
 from nas_sv2.latency.measurement import Fingerprint, Measurement
-from nas_sv2.latency.payload import payload_of
+from nas_sv2.latency.payload import Payload, payload_of
 from nas_sv2.latency.plan import MeasurePlan
 from nas_sv2.latency.store import MeasurementStore
-from nas_sv2.latency.targets import MeasuredTarget, Target
+from nas_sv2.latency.targets import Target
 from nas_sv2.space import Architecture, lower, reference
 
 QUICK = MeasurePlan(min_runs=10, max_runs=20, warmup_runs=3, timeout_s=20)
@@ -50,9 +51,15 @@ class CountingDevice:
     def fingerprint(self, plan: MeasurePlan) -> Fingerprint:
         return self.inner.fingerprint(plan)
 
-    def measure(self, payload: bytes, plan: MeasurePlan, *, architecture: str) -> Measurement:
+    def measure(
+        self,
+        payloads: Sequence[Payload],
+        plan: MeasurePlan,
+        *,
+        reference: Payload | None = None,
+    ) -> list[Measurement]:
         self.measured += 1
-        return self.inner.measure(payload, plan, architecture=architecture)
+        return self.inner.measure(payloads, plan, reference=reference)
 
     def close(self) -> None:
         self.inner.close()

@@ -22,12 +22,12 @@ from nas_sv2.errors import (
     InfeasibleError,
     MeasurementError,
 )
+from nas_sv2.latency.processes import is_alive, process_name
 from nas_sv2.latency.store import open_engine
 from nas_sv2.search.budget import Budget
 from nas_sv2.search.loop import DUPLICATE, ERROR, REJECTED, Loop
 from nas_sv2.search.samplers import SAMPLERS
 from nas_sv2.search.walk import Walk
-from nas_sv2.search.worker import is_alive, worker_name
 from nas_sv2.space.guidelines import Guidelines
 from nas_sv2.space.levels import LEVELS
 from nas_sv2.studies.record_store import RecordStore
@@ -185,7 +185,7 @@ def test_an_exhausted_space_ends_the_search(bench: Bench, monkeypatch: pytest.Mo
 def test_a_study_in_use_is_refused(bench: Bench) -> None:
     bench.run(1)
     study = create_or_resume(bench.storage, "s", IDENTITY, SAMPLERS["random"].make(0))
-    study.ask().set_user_attr("worker", worker_name(os.getppid()))
+    study.ask().set_user_attr("worker", process_name(os.getppid()))
     with pytest.raises(ConfigError, match="no other process"):
         bench.run(2)
 
@@ -205,7 +205,7 @@ def test_a_record_saved_before_the_crash_is_told_not_made_again(bench: Bench) ->
     walk = Walk(Guidelines({}), Budget(), {"fake": bench.target}, bench.evaluator)
     bench.store.save(trial.number, walk.assess(architecture))
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    trial.set_user_attr("worker", worker_name(process.pid))
+    trial.set_user_attr("worker", process_name(process.pid))
     process.kill()
     process.communicate()
     after = bench.run(1)
@@ -215,7 +215,7 @@ def test_a_record_saved_before_the_crash_is_told_not_made_again(bench: Bench) ->
 
 
 def test_a_worker_is_known_by_more_than_its_number() -> None:
-    name = worker_name()
+    name = process_name()
     assert name is not None
     assert is_alive(name)
     assert is_alive(name + "0") is False

@@ -1,11 +1,12 @@
-"""Who runs a trial, so that the trials of a process that died can be told from running ones."""
+"""Names of processes by which others on this host tell whether they still run."""
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 
-def worker_name(pid: int | None = None) -> str | None:
+def process_name(pid: int | None = None) -> str | None:
     """`HOST:PID:START` of a process of this host, or None where it does not run.
 
     The start time keeps a reused process number apart where the system tells it (Linux).
@@ -33,4 +34,13 @@ def is_alive(name: str) -> bool | None:
     host, pid, _ = name.rsplit(":", 2)
     if host != socket.gethostname():
         return None
-    return worker_name(int(pid)) == name
+    return process_name(int(pid)) == name
+
+
+def in_words() -> str:
+    """This process for a person: number, host and what it does, without its arguments."""
+    program = Path(sys.argv[0]).stem if sys.argv else ""
+    program = "nas-sv2" if program == "__main__" else program
+    action = sys.argv[1] if len(sys.argv) > 1 and sys.argv[1].isalpha() else ""
+    doing = " ".join(filter(None, (program, action)))
+    return f"process {os.getpid()} on {socket.gethostname()}" + (f" ({doing})" if doing else "")

@@ -1,0 +1,113 @@
+"""A search in seconds: the real loop and a real device, stand-ins for the trainings.
+
+    mini_search.py DATABASE STUDY TARGET TRIALS
+
+Runs in a folder whose nas-sv2.toml names the target. Prints a line of JSON for every measurement
+and every trial. Exit code 1 where a device is gone.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from doubles import FakeEvaluator, small_space
+
+from nas_sv2.errors import DeviceError
+from nas_sv2.latency.device import AgentDevice
+from nas_sv2.latency.measured_target import MeasuredTarget
+from nas_sv2.latency.measurement import Measurement
+from nas_sv2.latency.payload import Payload
+from nas_sv2.latency.plan import MeasurePlan
+from nas_sv2.latency.steady import SteadyDevice
+from nas_sv2.latency.store import MeasurementStore
+from nas_sv2.latency.targets import open_target
+from nas_sv2.search.budget import Budget
+from nas_sv2.search.events import Outcome
+from nas_sv2.search.loop import Loop
+from nas_sv2.search.samplers import SAMPLERS
+from nas_sv2.search.walk import Walk
+from nas_sv2.space.architecture import Architecture
+from nas_sv2.space.guidelines import Guidelines
+from nas_sv2.studies.record_store import RecordStore
+from nas_sv2.studies.study import create_or_resume
+from nas_sv2.studies.weights_folder import WeightsFolder
+
+
+def say(**facts: Any) -> None:
+    print(json.dumps(facts), flush=True)
+
+
+@dataclass
+class Timed:
+    """An agent's device that tells when it was measured on."""
+
+    inner: AgentDevice
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def measure(
+        self,
+        payloads: Sequence[Payload],
+        plan: MeasurePlan,
+        *,
+        reference: Payload | None = None,
+    ) -> list[Measurement]:
+        began = time.monotonic()
+        try:
+            return self.inner.measure(payloads, plan, reference=reference)
+        finally:
+            say(measured=[began, time.monotonic()])
+
+
+class Voice:
+    """A listener that prints how trials ended."""
+
+    def began(self, lines: list[str]) -> None: ...
+
+    def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None: ...
+
+    def waits(self, reason: str) -> None: ...
+
+    def entered(self, stage: str) -> None: ...
+
+    def advanced(self, done: int, total: int) -> None: ...
+
+    def ended(self, outcome: Outcome) -> None:
+        say(trial=outcome.number, verdict=outcome.verdict, reason=outcome.reason)
+
+
+def main(database: str, name: str, target: str, trials: str) -> int:
+    url = f"sqlite:///{database}"
+    measurements = MeasurementStore.open(url)
+    engine = measurements.engine
+    RecordStore.create_tables(engine)
+    records, choice = RecordStore(engine, name), SAMPLERS["random"]
+    identity = {"targets": {target: "measured"}}
+    study = create_or_resume(url, name, identity, choice.make(len(records.all())))
+    pruned = choice.learns_from_pruned
+    try:
+        opened = open_target(
+            target, store=measurements, fresh=True, told=lambda line: say(told=line)
+        )
+        # A test of a device that stays away must end soon.
+        assert isinstance(opened, MeasuredTarget)
+        assert isinstance(opened.device, SteadyDevice)
+        opened.device.waits_s = (0.2, 0.4, 0.8)
+        opened.device.inner = Timed(opened.device.inner)  # type: ignore[assignment]
+        walk = Walk(Guidelines({}), Budget(), {target: opened}, FakeEvaluator())
+        weights = WeightsFolder.of_study(url, name)
+        Loop(study, small_space(), walk, records, weights, pruned, Voice()).run(int(trials))
+        opened.close()
+    except DeviceError as error:
+        say(ended_by=str(error))
+        return 1
+    say(records=len(records.all()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
