@@ -45,7 +45,8 @@ def main() -> None:
             pairs[name].append(Pair(idle, busy))
     target.close()
     print(f"onnxruntime, one thread, medians over {rounds} rounds; busy against idle of a round:")
-    print(f"{'network':20} {'idle ms':>8} {'busy ms':>8} {'change':>8} {'ratio':>8} {'mean of 100':>12}")
+    columns = f"{'idle ms':>8} {'busy ms':>8} {'change':>8} {'ratio':>8} {'mean of 100':>12}"
+    print(f"{'network':20} {columns}")
     for name, taken in pairs.items():
         _line(name, taken)
     busy_ones = [pair.busy for taken in pairs.values() for pair in taken]

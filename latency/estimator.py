@@ -154,14 +154,25 @@ def ratio_interval(
     The median of the rounds' ratios: the two ran within a tenth of a second of each other, so what
     the machine does for longer, a slower clock or a neighbour, is in both and cancels.
     """
-    choices = chosen(one, cpu_time_is_latency), chosen(other, cpu_time_is_latency)
-    clock = "cpu" if "cpu" in (choices[0].clock, choices[1].clock) else "wall"
+    ratios = round_ratios(one, other, cpu_time_is_latency)
+    return (statistics.median(ratios), _order_interval(ratios)) if ratios else None
+
+
+def round_ratios(one: Samples, other: Samples, cpu_time_is_latency: bool) -> list[float]:
+    """How long `one` takes relative to `other` in each round that both have runs of.
+
+    Both by one clock and by the same kind of runs: beside other programs a short network is left
+    with uninterrupted runs where a long one is not, and of the two kinds those are the shorter.
+    """
+    choices = [chosen(samples, cpu_time_is_latency) for samples in (one, other)]
+    clock = "cpu" if any(choice.clock == "cpu" for choice in choices) else "wall"
+    if clock == "wall" and choices[0].estimator != choices[1].estimator:
+        choices = [Choice("wall time", "wall", range(len(s.wall))) for s in (one, other)]
     first, second = (
         _round_medians(one, choices[0], clock),
         _round_medians(other, choices[1], clock),
     )
-    ratios = [first[kind] / second[kind] for kind in first if kind in second]
-    return (statistics.median(ratios), _order_interval(ratios)) if ratios else None
+    return [first[kind] / second[kind] for kind in first if kind in second]
 
 
 def _round_medians(samples: Samples, choice: Choice, clock: str) -> Mapping[int, float]:

@@ -1,21 +1,35 @@
-"""Measurements in a database, next to the study, so that nothing is measured twice.
+"""Measurements and grades in a database, next to the study, so that nothing is measured twice.
 
 The key is what makes two measurements the same question: architecture, device and runtime
-(fingerprint), protocol (plan). Every answer is kept, with all its runs; the newest counts.
+(fingerprint), protocol (plan). Every answer is kept, with all its runs; the newest counts. A
+grade is of a device and a protocol.
 """
 
 import json
 import sqlite3
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-from sqlalchemy import Engine, Index, MetaData, String, Text, create_engine, event, select
+from sqlalchemy import (
+    Engine,
+    Index,
+    MetaData,
+    Select,
+    String,
+    Text,
+    create_engine,
+    event,
+    select,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from nas_sv2.errors import ConfigError, NasError, StoreError
+from nas_sv2.latency.grade import GRADE_SCHEMA, Grade
 from nas_sv2.latency.measurement import Fingerprint, Measurement
 from nas_sv2.latency.plan import MeasurePlan
 
@@ -23,6 +37,8 @@ BUSY_TIMEOUT_MS = 30_000
 """How long SQLite waits for another writer; our writes take milliseconds, a study's the same."""
 CREATE_ATTEMPTS = 5
 """Each failure means that another process made a table meanwhile; there are only a few tables."""
+ROWS_AT_ONCE = 20
+"""Rows that are fetched together; a document has some 100 kB."""
 
 
 class Base(DeclarativeBase):
@@ -45,9 +61,35 @@ class MeasurementRow(Base):
     document: Mapped[str] = mapped_column(Text)
 
 
+class GradeRow(Base):
+    """How far a device can be trusted; `document` is `Grade.to_json`."""
+
+    __tablename__ = "nas_grades"
+    __table_args__ = (Index("nas_grades_key", "fingerprint_key", "plan_key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    fingerprint_key: Mapped[str] = mapped_column(String(64))
+    plan_key: Mapped[str] = mapped_column(String(64))
+    graded_at: Mapped[str] = mapped_column(String(40))
+    document: Mapped[str] = mapped_column(Text)
+
+
+class Key(NamedTuple):
+    """What makes measurements comparable: one network, one device and runtime, one protocol."""
+
+    architecture: str
+    fingerprint: str
+    plan: str
+
+    @classmethod
+    def of(cls, measurement: Measurement) -> Self:
+        """The key of a measurement."""
+        return cls(measurement.architecture, measurement.fingerprint.key, measurement.plan.key)
+
+
 @dataclass(frozen=True)
 class MeasurementStore:
-    """Finds and saves measurements.
+    """Finds and saves measurements and grades.
 
     Attributes:
         engine: As `open_engine` gives it; its tables exist.
@@ -75,22 +117,23 @@ class MeasurementStore:
         Raises:
             StoreError: The database cannot be read, or holds what is no measurement.
         """
-        query = (
-            select(MeasurementRow.document)
-            .where(
-                MeasurementRow.architecture == architecture,
-                MeasurementRow.fingerprint_key == fingerprint.key,
-                MeasurementRow.plan_key == plan.key,
-            )
-            .order_by(MeasurementRow.id.desc())
-            .limit(1)
-        )
-        try:
-            with Session(self.engine) as session:
-                text = session.scalar(query)
-        except SQLAlchemyError as error:
-            raise StoreError(f"measurements cannot be read: {one_line(error)}") from error
+        query = _newest_first(Key(architecture, fingerprint.key, plan.key)).limit(1)
+        with self._session("measurements cannot be read") as session:
+            text = session.scalar(query)
         return None if text is None else _read(text)
+
+    def documents(self, key: Key | None = None) -> Iterator[str]:
+        """The documents of a key, the newest first; of all keys, the oldest first.
+
+        They are read as they are asked for, so that a large database fits.
+
+        Raises:
+            StoreError: The database cannot be read.
+        """
+        every = select(MeasurementRow.document).order_by(MeasurementRow.id)
+        query = every if key is None else _newest_first(key)
+        with self._session("measurements cannot be read") as session:
+            yield from session.scalars(query.execution_options(yield_per=ROWS_AT_ONCE))
 
     def save(self, measurement: Measurement) -> None:
         """Keep `measurement`; an older one of the same key stays too.
@@ -98,22 +141,80 @@ class MeasurementStore:
         Raises:
             StoreError: The database cannot be written.
         """
-        row = MeasurementRow(
-            architecture=measurement.architecture,
-            fingerprint_key=measurement.fingerprint.key,
-            plan_key=measurement.plan.key,
-            measured_at=measurement.measured_at,
-            document=json.dumps(measurement.to_json()),
-        )
-        try:
-            with Session(self.engine) as session, session.begin():
+        self.save_all([measurement])
+
+    def save_all(self, measurements: Iterable[Measurement]) -> int:
+        """Keep all of them, or none if one cannot be had; how many there were.
+
+        Raises:
+            StoreError: The database cannot be written.
+        """
+        count = 0
+        with self._session("a measurement cannot be saved") as session:
+            for measurement in measurements:
+                count += 1
+                key = Key.of(measurement)
+                row = MeasurementRow(
+                    architecture=key.architecture,
+                    fingerprint_key=key.fingerprint,
+                    plan_key=key.plan,
+                    measured_at=measurement.measured_at,
+                    document=json.dumps(measurement.to_json()),
+                )
                 session.add(row)
-        except SQLAlchemyError as error:
-            raise StoreError(f"a measurement cannot be saved: {one_line(error)}") from error
+                session.flush()  # and let go of it: a document has some 100 kB
+                session.expunge(row)
+        return count
+
+    def grade(self, fingerprint: Fingerprint, plan: MeasurePlan) -> Grade | None:
+        """The newest grade of the device for this plan; None if it never had one.
+
+        Raises:
+            StoreError: The database cannot be read, or holds what is no grade.
+        """
+        query = (
+            select(GradeRow.document)
+            .where(GradeRow.fingerprint_key == fingerprint.key, GradeRow.plan_key == plan.key)
+            .order_by(GradeRow.id.desc())
+            .limit(1)
+        )
+        with self._session("grades cannot be read") as session:
+            text = session.scalar(query)
+        if text is None:
+            return None
+        try:
+            document = json.loads(text)
+            return Grade.from_json(document) if document["schema"] == GRADE_SCHEMA else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"a stored grade cannot be read: {error!r}") from error
+
+    def save_grade(self, fingerprint: Fingerprint, plan: MeasurePlan, grade: Grade) -> None:
+        """Keep `grade`; an older one stays too.
+
+        Raises:
+            StoreError: The database cannot be written.
+        """
+        row = GradeRow(
+            fingerprint_key=fingerprint.key,
+            plan_key=plan.key,
+            graded_at=grade.graded_at,
+            document=json.dumps(grade.to_json()),
+        )
+        with self._session("a grade cannot be saved") as session:
+            session.add(row)
 
     def close(self) -> None:
         """Let go of the connections."""
         self.engine.dispose()
+
+    @contextmanager
+    def _session(self, failed: str) -> Iterator[Session]:
+        """A transaction whose database errors become a `StoreError`."""
+        try:
+            with Session(self.engine) as session, session.begin():
+                yield session
+        except SQLAlchemyError as error:
+            raise StoreError(f"{failed}: {one_line(error)}") from error
 
 
 def open_engine(url: str) -> Engine:
@@ -190,6 +291,18 @@ def _write_ahead(cursor: Any) -> None:
             if "locked" not in str(error) or time.monotonic() > ends:
                 return
             time.sleep(0.02)
+
+
+def _newest_first(key: Key) -> Select[str]:
+    return (
+        select(MeasurementRow.document)
+        .where(
+            MeasurementRow.architecture == key.architecture,
+            MeasurementRow.fingerprint_key == key.fingerprint,
+            MeasurementRow.plan_key == key.plan,
+        )
+        .order_by(MeasurementRow.id.desc())
+    )
 
 
 def _read(text: str) -> Measurement:

@@ -4,15 +4,16 @@ Heavy packages are imported inside the commands, so that `--help` answers at onc
 one place where an error becomes a line and an exit code.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from nas_sv2 import __version__
+from nas_sv2 import __version__, emulation_commands, measure_commands
+from nas_sv2.device_commands import devices_app
 from nas_sv2.errors import ConfigError, NasError
+from nas_sv2.options import ARCH_HELP, STORAGE, AsJson, Storage, print_json, print_notes
 
 app = typer.Typer(
     name="nas-sv2",
@@ -21,17 +22,20 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+devices_app.command()(emulation_commands.calibrate)
+devices_app.command()(emulation_commands.refit)
+app.add_typer(devices_app, name="devices")
+
+app.command()(measure_commands.measure)
+app.command()(measure_commands.doctor)
+app.add_typer(measure_commands.measurements, name="measurements")
 
 INTERRUPTED = 130
 
-Storage = Annotated[str, typer.Option(help="Database of studies and measurements, a URL.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Plain data for programs.")]
 Target = Annotated[
-    str, typer.Option(help="Where latency counts: arm, cpu, gpu; several as arm,cpu.")
+    str, typer.Option(help="Where latency counts: arm, cpu, gpu or a device; several as arm,cpu.")
 ]
-ARCH_HELP = "A reference name, a YAML or JSON file, or STUDY:NUMBER."
 Arch = Annotated[str, typer.Argument(help=ARCH_HELP)]
-STORAGE = "sqlite:///nas-sv2.db"
 
 
 def main() -> NoReturn:
@@ -109,6 +113,12 @@ def search(
     guidelines: Annotated[
         str, typer.Option(help="Prune by G1-G4 with the paper's networks as limits: paper, off.")
     ] = "paper",
+    latency: Annotated[
+        str,
+        typer.Option(
+            help="measured; auto: predicted to screen, what could matter measured; predicted."
+        ),
+    ] = "measured",
     require_measured: Annotated[
         bool, typer.Option(help="Refuse targets whose latency is not measured.")
     ] = False,
@@ -136,6 +146,7 @@ def search(
         storage=storage,
         tolerance=tolerance,
         guidelines=guidelines,
+        latency=latency,
         require_measured=require_measured,
         skip_unreadable=skip_unreadable,
     )
@@ -143,10 +154,10 @@ def search(
     with shown_on(console, as_json) as listener:
         found = run_search(request, listener)
     if as_json:
-        _print_json({"study": found.study, "entries": front_data(found.records)})
+        print_json({"study": found.study, "entries": front_data(found.records)})
     else:
         console.print(front_table(found.records))
-        _print_notes(front_notes(found.records))
+        print_notes(front_notes(found.records))
         print(f"nas-sv2 export {found.study} --trial best --out winner")
     if found.ended_by is not None:
         raise found.ended_by
@@ -164,10 +175,10 @@ def front(
 
     records = records_of(storage, study)
     if as_json:
-        _print_json({"study": study, "entries": front_data(records)})
+        print_json({"study": study, "entries": front_data(records)})
     else:
         output().print(front_table(records))
-        _print_notes(front_notes(records))
+        print_notes(front_notes(records))
 
 
 @app.command()
@@ -217,71 +228,46 @@ def cost(arch: Arch, storage: Storage = STORAGE, as_json: AsJson = False) -> Non
     excesses = paper_limits(found.architecture, counted.flops).excesses(graph)
     if as_json:
         data = architecture_data(found.name, found.architecture, counted)
-        _print_json({**data, "guidelines": excesses})
+        print_json({**data, "guidelines": excesses})
     else:
         output().print(cost_table(found.name, found.architecture, counted, excesses))
 
 
 @app.command()
-def measure(
-    archs: Annotated[list[str], typer.Argument(help=ARCH_HELP, metavar="ARCH...")],
+def predictor(
     target: Target,
-    fresh: Annotated[bool, typer.Option(help="Measure even what is stored.")] = False,
-    require_measured: Annotated[
-        bool, typer.Option(help="Refuse targets whose latency is not measured.")
-    ] = False,
+    space: Annotated[
+        str, typer.Option(help="40M, 140M, 300M, 500M, large or a file: what it can predict.")
+    ] = "140M",
+    fresh: Annotated[bool, typer.Option(help="Fit even where one is stored.")] = False,
     storage: Storage = STORAGE,
     as_json: AsJson = False,
 ) -> None:
-    """Print the latency of networks on a target, with its provenance."""
-    from nas_sv2.latency.measurement import Latency
-    from nas_sv2.latency.store import MeasurementStore
-    from nas_sv2.latency.targets import open_target, target_names
-    from nas_sv2.studies.lookup import find_architecture
-    from nas_sv2.tables import latency_notes, latency_table, output
-
-    names = target_names(target)
-    networks = [find_architecture(text, storage) for text in archs]
-    store = MeasurementStore.open(storage)
-    rows: list[tuple[str, str, Latency]] = []
-    data: list[dict[str, Any]] = []
-    for name in names:
-        opened = open_target(name, store=store, require_measured=require_measured, fresh=fresh)
-        try:
-            for network in networks:
-                latency = opened.estimate(network.architecture)
-                rows.append((network.name, name, latency))
-                identity = {"name": network.name, "digest": network.architecture.digest}
-                data.append({**identity, "target": name, **latency.to_json()})
-        finally:
-            opened.close()
-    store.close()
-    if as_json:
-        _print_json(data)
-    else:
-        output().print(latency_table(rows))
-        _print_notes(latency_notes(rows))
-
-
-@app.command()
-def devices(as_json: AsJson = False) -> None:
-    """List the targets: where latency can be had, and how."""
+    """Fit a predictor of latency, or find the stored one, and print how far it was off."""
     import dataclasses
 
-    from nas_sv2.latency.targets import describe_targets
-    from nas_sv2.tables import output, targets_table
+    from nas_sv2.latency.store import MeasurementStore
+    from nas_sv2.latency.targets import open_target
+    from nas_sv2.search.screening import predictor_of
+    from nas_sv2.space.space_files import open_space
+    from nas_sv2.tables import output
 
-    infos = describe_targets()
+    named = open_space(space)
+    store = MeasurementStore.open(storage)
+    opened = open_target(target, store=store)
+    try:
+        with output().status("timing what networks consist of") as status:
+            found = predictor_of(
+                opened,
+                named,
+                lambda done, total: status.update(f"{done} of {total} networks timed"),
+                fresh,
+            )
+    finally:
+        opened.close()
+        store.close()
+    report = found.predictor.report
     if as_json:
-        _print_json([dataclasses.asdict(info) for info in infos])
+        print_json({"device": found.device, "space": named.name, **dataclasses.asdict(report)})
     else:
-        output().print(targets_table(infos))
-
-
-def _print_json(data: object) -> None:
-    print(json.dumps(data))
-
-
-def _print_notes(notes: list[str]) -> None:
-    for note in notes:
-        print(note)
+        print(f"{found.device} · space {named.name}: {report.describe()}")

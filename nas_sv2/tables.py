@@ -28,7 +28,7 @@ def front_table(records: Mapping[int, Record]) -> RenderableType:
     """
     entries = front_of(records)
     targets = list(next(iter(records.values())).latencies) if records else []
-    table = _table("trial", "network", "MFLOPs", "Mparams", "top-1", "loss")
+    table = plain_table("trial", "network", "MFLOPs", "Mparams", "top-1", "loss")
     for target in targets:
         provenance = next(iter(records.values())).latencies[target].provenance
         table.add_column(f"{target} ms\n({provenance})", justify="right")
@@ -61,6 +61,14 @@ def front_notes(records: Mapping[int, Record]) -> list[str]:
         notes.append(f"{latency.device} · {latency.provenance}")
         if latency.provenance != "measured":
             notes.append(f"{name}: {latency.note}")
+    predicted = [
+        entry.number
+        for entry in front_of(records)
+        if any(v.provenance == "predicted" for v in entry.record.latencies.values())
+    ]
+    if predicted:
+        trials = ", ".join(map(str, predicted))
+        notes.append(f"?: predicted, the same search measures it at its end: trials {trials}")
     contended = [n for n, r in records.items() if any(v.contended for v in r.latencies.values())]
     if contended:
         notes.append(f"contended while measured: trials {', '.join(map(str, contended))}")
@@ -117,7 +125,7 @@ def cost_table(
 ) -> RenderableType:
     """What a network costs on paper."""
     side = architecture.resolution
-    table = _table(name, "")
+    table = plain_table(name, "")
     rows = {
         "digest": architecture.digest,
         "input": f"{architecture.channels} × {side} × {side}",
@@ -134,16 +142,18 @@ def cost_table(
 
 
 def latency_table(rows: Sequence[tuple[str, str, Latency]]) -> RenderableType:
-    """Latencies by network and target."""
-    table = _table("network", "target", "ms", "95 % interval", "p95", "runs", "provenance")
+    """Latencies by network and target; the ratio is to the reference network."""
+    columns = ("ms", "95 % interval", "p95", "ratio", "95 % interval", "runs", "provenance")
+    table = plain_table("network", "target", *columns)
     for name, target, latency in rows:
-        interval = "–" if latency.ci_ms is None else "{:.3f}–{:.3f}".format(*latency.ci_ms)
         table.add_row(
             name,
             target,
             f"{latency.ms:.3f}",
-            interval,
+            interval(latency.ci_ms),
             "–" if latency.p95_ms is None else f"{latency.p95_ms:.3f}",
+            "–" if latency.ratio is None else f"{latency.ratio:.3f}",
+            interval(latency.ratio_ci),
             "–" if latency.runs is None else str(latency.runs),
             latency.provenance + (", contended" if latency.contended else ""),
         )
@@ -153,24 +163,35 @@ def latency_table(rows: Sequence[tuple[str, str, Latency]]) -> RenderableType:
 def latency_notes(rows: Sequence[tuple[str, str, Latency]]) -> list[str]:
     """On what, and what to know, one fact a line."""
     notes = [latency.device for _, _, latency in rows]
+    notes += [
+        f"ratio: to {latency.reference}, which took {latency.reference_ms:.3f} ms meanwhile"
+        for _, _, latency in rows
+        if latency.reference_ms is not None
+    ]
     notes += [f"{name}: {latency.note}" for name, _, latency in rows if latency.note]
     return list(dict.fromkeys(notes))
 
 
 def targets_table(infos: Sequence[TargetInfo]) -> RenderableType:
     """Where latency can be had."""
-    table = _table("target", "what", "provenance", "available")
+    table = plain_table("target", "what", "provenance", "available")
     for info in infos:
-        available = "yes" if info.available else f"no: {info.reason}"
+        available = {True: "yes", None: info.reason, False: f"no: {info.reason}"}[info.available]
         table.add_row(info.name, info.what, info.provenance, available)
     return table
+
+
+def interval(ends: tuple[float, float] | None) -> str:
+    """Both ends, or a dash."""
+    return "–" if ends is None else "{:.3f}–{:.3f}".format(*ends)
 
 
 def _ms(latency: Latency) -> str:
     if latency.ci_ms is None:
         return f"{latency.ms:.2f}"
     low, high = latency.ci_ms
-    return f"{latency.ms:.2f} ±{(high - low) / 2:.2f}" + ("*" if latency.contended else "")
+    mark = "?" if latency.provenance == "predicted" else "*" if latency.contended else ""
+    return f"{latency.ms:.2f} ±{(high - low) / 2:.2f}{mark}"
 
 
 def _standing(entry: Entry) -> str:
@@ -181,7 +202,8 @@ def _standing(entry: Entry) -> str:
     return max(entry.record.excesses, key=entry.record.excesses.__getitem__)
 
 
-def _table(*columns: str) -> Table:
+def plain_table(*columns: str) -> Table:
+    """Without lines; the first two columns hold names."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         # A name must not be cut: it is what the next command is given.

@@ -94,9 +94,12 @@ def test_networks_are_timed_in_alternation(local: AgentDevice) -> None:
 def test_a_kept_network_is_sent_once(local: AgentDevice, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[int] = []
     send = Channel.send
-    monkeypatch.setattr(
-        Channel, "send", lambda self, data: (sent.append(len(data)), send(self, data))[1]
-    )
+
+    def counting(channel: Channel, data: bytes) -> None:
+        sent.append(len(data))
+        send(channel, data)
+
+    monkeypatch.setattr(Channel, "send", counting)
     plan = dataclasses.replace(QUICK, reference="shufflenet_v2_x1_0")
     reference = convolution(scale=5.0)
     for _ in range(2):

@@ -189,3 +189,12 @@ def test_a_run_is_settled_whatever_happened_in_the_round_before() -> None:
     choice = chosen(samples, True)
     assert choice.estimator == "settled thread CPU time"
     assert len(choice.runs) == 75
+
+
+def test_a_ratio_takes_both_networks_by_the_same_kind_of_runs() -> None:
+    """With threads a short network has runs that nobody interrupted, a long one hardly any."""
+    short = samples_of([1.0, 3.0] * 50, switches=[0, 1] * 50)
+    long = samples_of([10.0] * 100, switches=[1] * 95 + [0] * 5)
+    assert chosen(short, False).estimator == "undisturbed wall time"
+    assert chosen(long, False).estimator == "wall time"
+    assert ratio_interval(long, short, False) == (5.0, (5.0, 5.0))  # 10 to 2, not to 1

@@ -1,30 +1,38 @@
 import dataclasses
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from scripted import measurement_of, samples_of
 from sqlalchemy import inspect, text
 
 from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.latency.grade import Finding, Grade
 from nas_sv2.latency.measurement import Fingerprint, Measurement
 from nas_sv2.latency.plan import MeasurePlan
-from nas_sv2.latency.store import MeasurementStore, open_engine
+from nas_sv2.latency.store import Key, MeasurementStore, open_engine
 
-PLAN = MeasurePlan()
-FINGERPRINT = Fingerprint({"cpu": "A", "runtime": "onnxruntime", "runtime_version": "1"})
-MEASUREMENT = Measurement(
-    architecture="0123456789abcdef",
-    plan=PLAN,
-    fingerprint=FINGERPRINT,
-    wall_ms=(1.25, 1.5),
-    cpu_ms=(1.25, 1.5),
-    switches=(0, 1),
-    warmup_runs=20,
-    stationary=True,
-    runnable=1,
-    measured_at="2026-01-01T00:00:00+00:00",
+MEASUREMENT = measurement_of()
+FINGERPRINT, PLAN = MEASUREMENT.fingerprint, MEASUREMENT.plan
+NEWER = measurement_of(samples_of([2.5] * 30), session="b")
+GRADE = Grade(
+    grade="fair",
+    sessions=5,
+    reference="shufflenet_v2_x1_0",
+    reference_ms=2.0,
+    reference_cv=0.02,
+    network="shufflenet_v2_x0_5",
+    ratio=0.3,
+    ratio_cv=0.01,
+    contended=0.2,
+    drift=-0.01,
+    noise=1.05,
+    stolen=None,
+    graded_at="2026-01-01T00:00:00+00:00",
+    findings=(Finding("fair", "it is warm", "cool it"),),
 )
 
 
@@ -50,10 +58,64 @@ def test_what_is_saved_is_found_again_by_another_process(
 
 
 def test_the_newest_counts(store: MeasurementStore) -> None:
-    newer = dataclasses.replace(MEASUREMENT, wall_ms=(2.0, 2.0))
     store.save(MEASUREMENT)
-    store.save(newer)
-    assert store.find(MEASUREMENT.architecture, FINGERPRINT, PLAN) == newer
+    store.save(NEWER)
+    assert store.find(MEASUREMENT.architecture, FINGERPRINT, PLAN) == NEWER
+    assert [json.loads(text)["session"] for text in store.documents()] == ["a", "b"]
+    key = Key.of(MEASUREMENT)
+    assert [json.loads(text)["session"] for text in store.documents(key)] == ["b", "a"]
+    assert list(store.documents(key._replace(plan="another"))) == []
+
+
+def test_all_are_saved_or_none(store: MeasurementStore) -> None:
+    def failing() -> Iterator[Measurement]:
+        yield MEASUREMENT
+        yield NEWER
+        raise ConfigError("line", 3, "a measurement")
+
+    with pytest.raises(ConfigError):
+        store.save_all(failing())
+    assert list(store.documents()) == []
+    assert store.save_all([MEASUREMENT, NEWER]) == 2
+    assert len(list(store.documents())) == 2
+
+
+def test_what_is_saved_may_depend_on_what_is_stored(store: MeasurementStore) -> None:
+    """A merge looks up what it lacks while it writes."""
+    store.save(MEASUREMENT)
+
+    def lacking() -> Iterator[Measurement]:
+        for measurement in (NEWER, NEWER):
+            assert len(list(store.documents(Key.of(MEASUREMENT)))) == 1
+            yield measurement
+
+    assert store.save_all(lacking()) == 2
+
+
+def test_the_newest_grade_of_a_device_and_plan_counts(url: str, store: MeasurementStore) -> None:
+    assert store.grade(FINGERPRINT, PLAN) is None
+    store.save_grade(FINGERPRINT, PLAN, GRADE)
+    newer = dataclasses.replace(GRADE, grade="poor")
+    store.save_grade(FINGERPRINT, PLAN, newer)
+    other = MeasurementStore.open(url)
+    assert other.grade(FINGERPRINT, PLAN) == newer
+    assert other.grade(FINGERPRINT, dataclasses.replace(PLAN, batch=2)) is None
+    assert other.grade(Fingerprint({**FINGERPRINT.facts, "cpu": "B"}), PLAN) is None
+    other.close()
+
+
+def test_a_grade_of_another_version_is_none_and_a_damaged_one_an_error(
+    store: MeasurementStore,
+) -> None:
+    store.save_grade(FINGERPRINT, PLAN, GRADE)
+    with store.engine.begin() as connection:
+        connection.execute(text("UPDATE nas_grades SET document = '{\"schema\": 9}'"))
+    assert store.grade(FINGERPRINT, PLAN) is None
+    for damaged in ("{}", "[", '{"schema": 1, "findings": [{}]}'):
+        with store.engine.begin() as connection:
+            connection.execute(text("UPDATE nas_grades SET document = :d"), {"d": damaged})
+        with pytest.raises(StoreError, match="stored grade cannot be read"):
+            store.grade(FINGERPRINT, PLAN)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +137,7 @@ def test_sqlite_waits_and_does_not_lock_readers_out(store: MeasurementStore) -> 
     with store.engine.connect() as connection:
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
         assert connection.execute(text("PRAGMA busy_timeout")).scalar() == 30_000
-    assert inspect(store.engine).get_table_names() == ["nas_measurements"]
+    assert inspect(store.engine).get_table_names() == ["nas_grades", "nas_measurements"]
 
 
 STARTER = """
@@ -150,7 +212,14 @@ def test_a_document_that_is_damaged_is_an_error_not_a_miss(store: MeasurementSto
 def test_a_table_that_went_missing(store: MeasurementStore) -> None:
     with store.engine.begin() as connection:
         connection.execute(text("DROP TABLE nas_measurements"))
+        connection.execute(text("DROP TABLE nas_grades"))
     with pytest.raises(StoreError, match="cannot be saved: no such table"):
         store.save(MEASUREMENT)
     with pytest.raises(StoreError, match="cannot be read: no such table"):
         store.find("x", FINGERPRINT, PLAN)
+    with pytest.raises(StoreError, match="cannot be read: no such table"):
+        list(store.documents())
+    with pytest.raises(StoreError, match="cannot be saved: no such table"):
+        store.save_grade(FINGERPRINT, PLAN, GRADE)
+    with pytest.raises(StoreError, match="cannot be read: no such table"):
+        store.grade(FINGERPRINT, PLAN)

@@ -21,6 +21,7 @@ def run(
 ) -> Run:
     """Run the command line in an empty folder: exit code, standard output, standard error."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["nas-sv2", *arguments])
@@ -35,9 +36,22 @@ def run(
 
 def test_the_version_and_every_command_have_an_answer(run: Run) -> None:
     assert run("--version")[1].startswith("nas-sv2 ")
-    for command in ("search", "front", "export", "dashboard", "cost", "measure", "devices"):
+    for command in (
+        "search",
+        "front",
+        "export",
+        "dashboard",
+        "cost",
+        "measure",
+        "doctor",
+        "measurements",
+        "predictor",
+        "devices",
+    ):
         code, out, _ = run(command, "--help")
         assert (code, command in out) == (0, True)
+    for command in ("export", "merge", "diff"):
+        assert command in run("measurements", command, "--help")[1]
 
 
 def test_cost_in_stable_keys(run: Run) -> None:
@@ -75,10 +89,17 @@ def test_measure_in_stable_keys_and_from_the_store(run: Run) -> None:
     assert measured["provenance"] == "measured"
     assert measured["runs"] >= 50
     assert measured["ci_ms"][0] <= measured["ms"] <= measured["ci_ms"][1]
-    again = json.loads(run("measure", *networks, "--target", "arm,cpu", "--json")[1])
-    assert again == rows  # to the last digit: nothing was measured again
-    fresh = json.loads(run("measure", *networks, "--target", "cpu", "--fresh", "--json")[1])
-    assert [row["ms"] for row in fresh] != [row["ms"] for row in rows[2:]]
+    assert [row["rank"] for row in rows] == [1, 2, 1, 2]
+    assert measured["reference"] == "shufflenet_v2_x1_0"
+    assert measured["ratio_ci"][0] <= measured["ratio"] <= measured["ratio_ci"][1]
+    assert measured["against"][0]["settled"]
+    assert 2 < measured["against"][0]["slower_to_faster"] < 4.5
+    alone = ("measure", networks[0], "--target", "cpu", "--json")
+    (again,) = json.loads(run(*alone)[1])
+    same = ("ms", "ci_ms", "ratio", "ratio_ci", "runs", "note")
+    assert [again[key] for key in same] == [measured[key] for key in same]  # to the last digit
+    (fresh,) = json.loads(run(*alone, "--fresh")[1])
+    assert fresh["ms"] != again["ms"]
 
 
 def test_devices_say_where_figures_come_from(run: Run) -> None:

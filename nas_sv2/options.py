@@ -1,0 +1,23 @@
+"""Options and arguments that several commands share, and how a command prints for programs."""
+
+import json
+from typing import Annotated
+
+import typer
+
+Storage = Annotated[str, typer.Option(help="Database of studies and measurements, a URL.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Plain data for programs.")]
+STORAGE = "sqlite:///nas-sv2.db"
+
+ARCH_HELP = "A reference name, a YAML or JSON file, or STUDY:NUMBER."
+
+
+def print_json(data: object) -> None:
+    """One line."""
+    print(json.dumps(data))
+
+
+def print_notes(notes: list[str]) -> None:
+    """One fact a line."""
+    for note in notes:
+        print(note)
