@@ -1,18 +1,18 @@
 """The measuring agent: a text that runs wherever a python3 with a runtime is.
 
-It is piped, after `estimator.py`, `host_facts.py` and `timed_runs.py`, to `python3 -u -c
-BOOTSTRAP`, so a local child, `ssh`, `adb` and `docker` are one path and nothing is installed on a
-device but numpy and onnxruntime. Hence its rules: Python 3.8, the standard library and numpy, no
-import of nas_sv2. The one exception is the runtime `torch`, whose networks only nas_sv2 can build:
-it needs nas-sv2 and torch where it runs.
+It is piped, after `estimator.py`, `host_facts.py`, `timed_runs.py` and `node_times.py`, to
+`python3 -u -c BOOTSTRAP`, so a local child, `ssh`, `adb` and `docker` are one path and nothing is
+installed on a device but numpy and onnxruntime. Hence its rules: Python 3.8, the standard library
+and numpy, no import of nas_sv2. The one exception is the runtime `torch`, whose networks only
+nas_sv2 can build: it needs nas-sv2 and torch where it runs.
 
 On stdin and stdout, after the texts (how many in a line; for each its length in a line, and it):
 
 - the agent greets: `{"agent": VERSION}`;
-- a request is a line of JSON, `{"op": "fingerprint" | "outputs" | "measure", "plan": {...},
-  "networks": [{"digest": SHA-256, "bytes": n, "keep": bool}, ...]}`, and after it the bytes of
-  each network: an ONNX model, or for torch an architecture as JSON. One that was sent with `keep`
-  is known from then on and may be named with 0 bytes;
+- a request is a line of JSON, `{"op": "fingerprint" | "outputs" | "measure" | "profile",
+  "plan": {...}, "networks": [{"digest": SHA-256, "bytes": n, "keep": bool}, ...]}`, and after it
+  the bytes of each network: an ONNX model, or for torch an architecture as JSON. One that was sent
+  with `keep` is known from then on and may be named with 0 bytes;
 - an answer is a line of JSON; `{"error": "device" | "model", "message": ...}` where it failed.
   Measurements name the digests of what they are of.
 
@@ -21,6 +21,7 @@ End of stdin ends the agent. Whatever a runtime prints goes to stderr.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -31,10 +32,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 if __name__ != "__main__":  # piped, these names are here already
     from nas_sv2.latency.host_facts import machine_facts
+    from nas_sv2.latency.node_times import node_times
     from nas_sv2.latency.timed_runs import Network, timed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Json = dict[str, Any]
 
@@ -138,6 +140,19 @@ def measure(bodies: list[bytes], plan: Json) -> Json:
     return answer
 
 
+def profile(bodies: list[bytes], plan: Json) -> Json:
+    """What each node of the model takes."""
+    _pin(plan)
+    if plan["runtime"] != "onnxruntime" or plan["processor"] != "cpu":
+        raise Refusal("device", "only onnxruntime on a CPU tells what each node takes")
+
+    def profiled(prefix: str) -> tuple[Any, Callable[[], object]]:
+        session, feed = _onnx_session(bodies[0], plan, profile_to=prefix)
+        return session, lambda: session.run(None, feed)
+
+    return {"nodes": node_times(profiled)}
+
+
 def _load(body: bytes, plan: Json) -> Network:
     network = _loaded(body, plan)
     if not all(abs(number) < float("inf") for number in network.outputs):
@@ -152,6 +167,16 @@ def _loaded(body: bytes, plan: Json) -> Network:
 
 
 def _onnx_network(body: bytes, plan: Json) -> Network:
+    session, feed = _onnx_session(body, plan)
+    with _runtime_errors():
+        arrays = session.run(None, feed)
+        run = _bound(session, feed) if plan["processor"] == "cuda" else None
+    numbers = [float(number) for array in arrays for number in array.ravel()]
+    return Network(run or (lambda: session.run(None, feed)), numbers, lambda numbers: {})
+
+
+def _onnx_session(body: bytes, plan: Json, profile_to: str = "") -> tuple[Any, Json]:
+    """A session and an input for it; it profiles where a prefix of files is given."""
     numpy, onnxruntime = _needed("numpy"), _needed("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = plan["threads"]
@@ -161,21 +186,26 @@ def _onnx_network(body: bytes, plan: Json) -> Network:
     # Idle workers that spin would eat into the next run's clock and into other programs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
-    try:
+    if profile_to:
+        options.enable_profiling, options.profile_file_prefix = True, profile_to
+    with _runtime_errors():
         session = onnxruntime.InferenceSession(body, options, providers=[_provider(plan)])
         generator = numpy.random.default_rng(plan["seed"])
         feed = {
             value.name: _random_input(numpy, generator, value, plan["batch"])
             for value in session.get_inputs()
         }
-        arrays = session.run(None, feed)
-        run = _bound(session, feed) if plan["processor"] == "cuda" else None
+    return session, feed
+
+
+@contextlib.contextmanager
+def _runtime_errors() -> Iterator[None]:
+    try:
+        yield
     except Refusal:
         raise
     except Exception as error:  # onnxruntime raises many kinds, all about the model
         raise Refusal("model", "onnxruntime: " + " ".join(str(error).split())) from error
-    numbers = [float(number) for array in arrays for number in array.ravel()]
-    return Network(run or (lambda: session.run(None, feed)), numbers, lambda numbers: {})
 
 
 def _bound(session: Any, feed: Json) -> Callable[[], object]:
@@ -230,7 +260,8 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
 def _answer(operation: str, bodies: list[bytes], plan: Json) -> Json:
     if operation == "fingerprint":
         return {"fingerprint": fingerprint(plan)}
-    return {"outputs": outputs, "measure": measure}[operation](bodies, plan)
+    answers = {"outputs": outputs, "measure": measure, "profile": profile}
+    return answers[operation](bodies, plan)
 
 
 def _send(answers: BinaryIO, answer: Json) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency import agent
@@ -19,7 +19,7 @@ from nas_sv2.latency.measurement import Fingerprint, Measurement
 from nas_sv2.latency.payload import Payload
 from nas_sv2.latency.plan import MeasurePlan
 
-AGENT_TEXTS = ("estimator.py", "host_facts.py", "timed_runs.py", "agent.py")
+AGENT_TEXTS = ("estimator.py", "host_facts.py", "timed_runs.py", "node_times.py", "agent.py")
 START_TIMEOUT_S = 60.0
 """For greeting and fingerprint: torch takes 4 s to import here, ten times that from an SD card."""
 
@@ -62,6 +62,27 @@ class Device(Protocol):
 
     def close(self) -> None:
         """Let go of what is held; a later call starts again."""
+
+
+class NodeTime(NamedTuple):
+    """A node of a model as the runtime ran it: its name and operator there, and its µs."""
+
+    name: str
+    operator: str
+    us: float
+
+
+@runtime_checkable
+class Profiler(Protocol):
+    """A device that can also tell what the parts of a model take."""
+
+    def profile(self, payload: Payload, plan: MeasurePlan, timeout_s: float) -> list[NodeTime]:
+        """What each node takes there, in the order in which they run.
+
+        Raises:
+            DeviceError: It cannot be reached, or the plan's runtime does not tell.
+            MeasurementError: The device failed meanwhile.
+        """
 
 
 @dataclass(slots=True, eq=False)
@@ -130,6 +151,12 @@ class AgentDevice:
         """What the network gives there for the plan's input; to check it against another."""
         answer = self._ask("outputs", (payload,), plan, plan.timeout_s)
         return [float(number) for number in _fact(self.name, answer, "outputs")]
+
+    def profile(self, payload: Payload, plan: MeasurePlan, timeout_s: float) -> list[NodeTime]:
+        """What each node takes; see `Profiler`."""
+        answer = self._ask("profile", (payload,), plan, timeout_s)
+        nodes = _fact(self.name, answer, "nodes")
+        return [NodeTime(str(name), str(operator), float(us)) for name, operator, us in nodes]
 
     def close(self) -> None:
         """Let the agent leave."""

@@ -3,17 +3,21 @@
 import dataclasses
 import random
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nas_sv2.errors import ConfigError, NasError
+from nas_sv2.errors import ConfigError, InfeasibleError, NasError
+from nas_sv2.evaluate.calibration import calibration_images
 from nas_sv2.evaluate.data import open_data
 from nas_sv2.evaluate.image_data import ImageData
 from nas_sv2.evaluate.recipes import Recipe, recipe
 from nas_sv2.evaluate.training import ProxyTraining
+from nas_sv2.latency.doctor import trust_warning
+from nas_sv2.latency.measured_target import MeasuredTarget
 from nas_sv2.latency.store import MeasurementStore, open_engine
 from nas_sv2.latency.targets import Target, open_target, target_names
 from nas_sv2.search.budget import Budget, parse_budget
@@ -23,6 +27,7 @@ from nas_sv2.search.feasibility import RandomSuggester, check_feasible
 from nas_sv2.search.loop import Loop
 from nas_sv2.search.pace import at_pace
 from nas_sv2.search.samplers import SamplerChoice, sampler_choice
+from nas_sv2.search.screening import check_mode, check_predictable, measure_front, screened
 from nas_sv2.search.stored_evaluator import StoredEvaluator
 from nas_sv2.search.walk import Walk
 from nas_sv2.space import SearchSpace, cost_of, lower
@@ -59,6 +64,7 @@ class Request:
     storage: str = DEFAULT_STORAGE
     tolerance: float = 0.05
     guidelines: str = "paper"
+    latency: str = "measured"
     require_measured: bool = False
     skip_unreadable: bool = False
 
@@ -95,9 +101,14 @@ def run_search(request: Request, listener: Listener) -> Found:
         targets: dict[str, Target] = {}
         for name in question.targets:
             targets[name] = open_target(
-                name, store=measurements, require_measured=request.require_measured
+                name,
+                store=measurements,
+                require_measured=request.require_measured,
+                told=listener.waits,
+                images=partial(calibration_images, question.data),
             )
             open_things.callback(targets[name].close)
+        check_predictable(request.latency, targets)
         RecordStore.create_tables(engine)
         study = create_or_resume(
             request.storage,
@@ -121,15 +132,23 @@ def run_search(request: Request, listener: Listener) -> Found:
         else:
             check_feasible(question.space, walk, request.seed)
         listener.began(question.describe(targets, request, done, pace))
+        walk = screened(walk, request.latency, question.space, store, listener)
         pruned = question.sampler.learns_from_pruned
         loop = Loop(study, question.space, walk, store, weights, pruned, listener)
-        ended_by: NasError | KeyboardInterrupt | None = None
-        try:
-            with store_errors():
-                loop.run(request.trials, question.timeout_s)
-        except (NasError, KeyboardInterrupt) as end:
-            ended_by = end
+        ended_by = _end_of(lambda: loop.run(request.trials, question.timeout_s))
+        if ended_by is None or isinstance(ended_by, InfeasibleError):
+            ended_by = _end_of(lambda: measure_front(walk, store)) or ended_by
         return Found(question.study, store.all(), ended_by)
+
+
+def _end_of(step: Callable[[], None]) -> NasError | KeyboardInterrupt | None:
+    """Take a step; what ended it before its time."""
+    try:
+        with store_errors():
+            step()
+    except (NasError, KeyboardInterrupt) as end:
+        return end
+    return None
 
 
 @dataclass(frozen=True)
@@ -155,6 +174,7 @@ class _Question:
         if request.seed < 0:
             raise ConfigError("--seed", request.seed, "a whole number from 0")
         timeout_s = parse_duration("--timeout", request.timeout) if request.timeout else None
+        check_mode(request.latency)
         sampler = sampler_choice(request.sampler)
         chosen = recipe(request.recipe)
         level = nearest_level(budget.flops or DEFAULT_FLOPS)
@@ -183,6 +203,7 @@ class _Question:
             "space": self.space.name,
             "space_digest": self.space.digest,
             "targets": {name: target.provenance for name, target in targets.items()},
+            "latency": request.latency,
             "budget": dataclasses.asdict(self.budget),
             "guidelines": dict(self.guidelines.limits),
             "data": _absolute(request.data),
@@ -209,10 +230,15 @@ class _Question:
             + (f", {done} of {request.trials} trials done" if done else ""),
             f"space     {self.space.name}, input {self.space.resolution}×{self.space.resolution}",
             f"budget    {self.budget.describe()}; guidelines {limits or 'off'}",
-            f"targets   {shown}",
+            f"targets   {shown}" + _PREDICTING[request.latency],
             *(
                 f"          {name} at the pace of {ms:.3f} ms for the reference network"
                 for name, ms in pace.items()
+            ),
+            *(
+                f"          {line}"
+                for target in targets.values()
+                if isinstance(target, MeasuredTarget) and (line := trust_warning(target))
             ),
             f"data      {data.name}: {len(data.train):,} images to train, {len(data.val):,} to "
             f"validate, {data.classes} classes, {data.side}×{data.side}",
@@ -220,6 +246,13 @@ class _Question:
             f"recipe    {self.recipe.name}, seed {request.seed}; not certified: how well it ranks "
             "is not known",
         ]
+
+
+_PREDICTING = {
+    "measured": "",
+    "predicted": "; latencies are predicted, those of the front measured at last",
+    "auto": "; latencies are predicted first, and measured where that could decide",
+}
 
 
 def _check_devices(study: str, targets: Mapping[str, Target], first: Record) -> None:
@@ -260,5 +293,6 @@ def _study_name(request: Request, targets: list[str]) -> str:
     space = [Path(request.space).stem] if request.space else []
     words = [*targets, *request.budgets, *space, data, request.recipe]
     words += ["unguided"] if request.guidelines == "off" else []
+    words += [request.latency] if request.latency != "measured" else []
     words += [f"seed{request.seed}"] if request.seed else []
     return "-".join(word.replace("=", "") for word in words)

@@ -1,14 +1,33 @@
 """The walk of a candidate: the cheapest question first."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
+from nas_sv2.errors import MeasurementError
 from nas_sv2.evaluate.evaluation import Evaluator
+from nas_sv2.latency.measurement import Latency
 from nas_sv2.latency.targets import Target
 from nas_sv2.search.budget import Budget
 from nas_sv2.space import Architecture, Cost, cost_of, lower
 from nas_sv2.space.guidelines import Guidelines, admit
 from nas_sv2.studies.record import Record
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Predicted latencies in place of measured ones, as long as they decide nothing.
+
+    Attributes:
+        predicted: By the target whose measurements they stand for.
+        careful: Whether a figure whose interval reaches across a limit, or onto the front, is
+            measured at once; else what the front needs is measured when the search is over.
+        rivals: What a candidate has to stand beside to be on the front.
+    """
+
+    predicted: Mapping[str, Target] = field(default_factory=dict)
+    careful: bool = True
+    rivals: Callable[[], Iterable[Record]] = tuple
 
 
 @dataclass(frozen=True)
@@ -21,6 +40,7 @@ class Walk:
         targets: Where it is timed, by name.
         evaluator: How good it becomes.
         entering: Called with the name of each stage that takes longer than a moment.
+        screen: What is asked before it is timed; by default nothing.
     """
 
     guidelines: Guidelines
@@ -28,6 +48,7 @@ class Walk:
     targets: Mapping[str, Target]
     evaluator: Evaluator
     entering: Callable[[str], None] = lambda stage: None
+    screen: Screen = field(default_factory=Screen)
 
     @property
     def constraints(self) -> list[str]:
@@ -59,13 +80,64 @@ class Walk:
         if not baseline:
             admit(excesses)
         latencies = {}
-        for name, target in self.targets.items():
-            self.entering(f"latency on {name}")
-            latencies[name] = target.estimate(architecture)
-        times = {name: latency.ms for name, latency in latencies.items()}
-        excesses |= self.budget.latency_excesses(times)
+        for name in self.targets:
+            latency = None if baseline else self._predicted(name, architecture)
+            latencies[name] = latency or self._timed(name, architecture)
         if not baseline:
-            admit(excesses)
+            admit(excesses | self._excesses(latencies))
         self.entering("training")
         evaluation = self.evaluator.evaluate(architecture)
-        return Record(architecture, cost, excesses, latencies, evaluation, baseline)
+        excesses |= self._excesses(latencies)
+        record = Record(architecture, cost, excesses, latencies, evaluation, baseline)
+        return self.timed(record) if self._may_reach_the_front(record) else record
+
+    def timed(self, record: Record) -> Record:
+        """`record` with measurements in place of predictions."""
+        latencies = {
+            name: self._timed(name, record.architecture) if is_predicted(latency) else latency
+            for name, latency in record.latencies.items()
+        }
+        excesses = {**record.excesses, **self._excesses(latencies)}
+        return dataclasses.replace(record, latencies=latencies, excesses=excesses)
+
+    def _timed(self, name: str, architecture: Architecture) -> Latency:
+        self.entering(f"latency on {name}")
+        return self.targets[name].estimate(architecture)
+
+    def _predicted(self, name: str, architecture: Architecture) -> Latency | None:
+        """The predicted latency, or None where it has to be measured."""
+        if name not in self.screen.predicted:
+            return None
+        try:
+            latency = self.screen.predicted[name].estimate(architecture)
+        except MeasurementError:  # the predictor never saw the like
+            return None
+        limit = self.budget.latency_ms.get(name)
+        if self.screen.careful and limit is not None and latency.ci_ms is not None:
+            low, high = latency.ci_ms
+            if low <= limit < high:
+                return None
+        return latency
+
+    def _excesses(self, latencies: Mapping[str, Latency]) -> dict[str, float]:
+        return self.budget.latency_excesses({name: v.ms for name, v in latencies.items()})
+
+    def _may_reach_the_front(self, record: Record) -> bool:
+        """Whether a predicted candidate could be on the front if it were as fast as can be."""
+        if not self.screen.careful or not any(map(is_predicted, record.latencies.values())):
+            return False
+        best = {name: _at_best(latency) for name, latency in record.latencies.items()}
+        hoped = dataclasses.replace(record, latencies=best)
+        return not any(rival.feasible and rival.dominates(hoped) for rival in self.screen.rivals())
+
+
+def is_predicted(latency: Latency) -> bool:
+    """Whether the figure comes from a predictor."""
+    return latency.provenance == "predicted"
+
+
+def _at_best(latency: Latency) -> Latency:
+    """A predicted figure at the fast end of its interval."""
+    if not is_predicted(latency) or latency.ci_ms is None:
+        return latency
+    return dataclasses.replace(latency, ms=latency.ci_ms[0])
