@@ -57,6 +57,12 @@ def add(
         str | None, typer.Option(help="An ARM core that is priced from a table: cortex-a55.")
     ] = None,
     precision: Annotated[str | None, typer.Option(help="With --emulated: fp32 or int8.")] = None,
+    table: Annotated[
+        str | None, typer.Option(help="With --emulated: a table of devices calibrate or refit.")
+    ] = None,
+    clock_ghz: Annotated[
+        float | None, typer.Option(help="With --emulated: the clock of your core.")
+    ] = None,
     cuda: Annotated[bool, typer.Option("--cuda", help="This machine's GPU.")] = False,
     local: Annotated[bool, typer.Option("--local", help="This machine's CPU.")] = False,
     python: Annotated[
@@ -97,6 +103,8 @@ def add(
         "command": None if command is None else command_words(command),
         "core": emulated,
         "precision": precision,
+        "table": None if table is None else str(Path(table).absolute()),
+        "clock_ghz": clock_ghz,
         "python": python,
         "max_mib": max_mib,
         "plan": dict(map(_plan_field, plan)) if plan else None,

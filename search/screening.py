@@ -58,6 +58,7 @@ def screened(
         return walk
     predicted: dict[str, PredictedTarget] = {}
     for name, target in _predictable(walk.targets).items():
+        listener.waits(f"{name}: the predictor stored here, or 2 to 4 minutes to fit one")
         listener.entered(f"predictor of {name}: networks timed")
         predicted[name] = open_predicted(target, space, listener.advanced)
     screen = Screen(predicted, careful=mode == "auto", rivals=lambda: store.all().values())

@@ -24,7 +24,7 @@ QUICK = {
     "noisy_time_limit_s": 0.05,
 }
 SEARCH = ("search", "--target", "pi", "--budget", "40M", "--recipe", "smoke", "--trials", "3")
-MINI_SEARCH = str(Path(__file__).parents[1] / "mini_search.py")
+MINI_SEARCH = str(Path(__file__).parents[1] / "stand_ins" / "mini_search.py")
 
 Search = subprocess.Popen[str]
 Start = Callable[..., Search]
