@@ -1,17 +1,22 @@
-"""Milliseconds on an ARM Cortex-A57 without having one: a table of kernel costs, summed.
+"""Milliseconds on an ARM core without having one: a table of kernel costs, summed.
 
 The table holds cycles per kernel of onnxruntime's aarch64 build. The kernels ran under an emulator
 that counted basic blocks, and LLVM's scheduling model of the core turned blocks into cycles
-(`benchmarks/arm_table` rebuilds it). Nothing is emulated here: a kernel's cost is a few products
-of its channel counts. One scale, fitted to the paper's published ARM speeds, turns cycles into
-milliseconds. Caches and branch misses are not modelled; what comes out is `emulated`, never
-`measured`.
+(`calibration` rebuilds it). Nothing is emulated here: a kernel's cost is a few products of its
+channel counts. One scale turns cycles into milliseconds, fitted to the paper's published ARM
+speeds for the Cortex-A57 and assumed for others. Caches and branch misses are not modelled; what
+comes out is `emulated`, never `measured`.
 
 A kernel or map size that the table lacks is an error that names it, never a silent zero.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
+from nas_sv2.errors import DeviceError
+from nas_sv2.latency.analytic import second_opinion
+from nas_sv2.latency.arm_cores import EFFICIENCY, ArmPrecision, core_named
 from nas_sv2.latency.kernel_table import Table
 from nas_sv2.latency.kernels import kernels_of
 from nas_sv2.latency.measurement import Latency, Provenance
@@ -21,23 +26,57 @@ from nas_sv2.space.graph import Graph
 from nas_sv2.space.lowering import lower
 from nas_sv2.space.shuffle_free import without_shuffles
 
+FITTED = ("cortex-a57", "fp32")
+"""What the analytic model was fitted to; it says nothing of other cores."""
+
 
 @dataclass(frozen=True, slots=True)
-class EmulatedA57:
-    """A target that prices networks from the shipped table.
+class EmulatedArm:
+    """A target that prices networks from a table.
 
     Attributes:
         table: The costs.
+        name: What the user calls it.
         lowering: Which form is priced; by default the one that is measured and shipped.
     """
 
-    table: Table = field(default_factory=Table.load)
+    table: Table
+    name: str = "arm"
     lowering: Lowering = "shuffle_free"
 
-    @property
-    def name(self) -> str:
-        """What the user calls it."""
-        return "arm"
+    @classmethod
+    def open(
+        cls,
+        core: str = "cortex-a57",
+        precision: ArmPrecision = "fp32",
+        *,
+        name: str = "arm",
+        lowering: Lowering = "shuffle_free",
+        file: Path | None = None,
+        clock_ghz: float | None = None,
+    ) -> Self:
+        """The target for a core.
+
+        Args:
+            core: One of `arm_cores.CORE_NAMES`.
+            precision: What runs there.
+            name: What the user calls it.
+            lowering: Which form is priced.
+            file: A table that `calibrate` wrote, in place of the one that is shipped.
+            clock_ghz: The core's clock, where it is not that of the typical board.
+
+        Raises:
+            ConfigError: An unknown core.
+            DeviceError: The file cannot be used, or holds another core.
+        """
+        chosen = core_named(core)
+        table = Table.load(file or core, precision)
+        if table.metadata["core"] != core:
+            raise DeviceError(f"{file} holds {table.metadata['core']}, not {core}")
+        if clock_ghz is not None:
+            why = f"ms assume {EFFICIENCY:.0%} of {clock_ghz:g} GHz, which is not checked"
+            table = table.with_scale(chosen.cycles_per_ms(clock_ghz), why)
+        return cls(table, name, lowering)
 
     @property
     def provenance(self) -> Provenance:
@@ -47,7 +86,7 @@ class EmulatedA57:
     @property
     def device(self) -> str:
         """The device in words, for every table and file."""
-        return str(self.table.metadata["device"])
+        return f"{self.name}: {self.table.device}"
 
     def estimate(self, architecture: Architecture) -> Latency:
         """The latency of one image through `architecture`.
@@ -58,21 +97,23 @@ class EmulatedA57:
         graph = lower(architecture)
         if self.lowering == "shuffle_free":
             graph, _ = without_shuffles(graph, {})
-        kernels = kernels_of(graph)
-        cycles = sum(map(self.table.cycles, kernels))
-        note = str(self.table.metadata["published"]["note"])
+        kernels = kernels_of(graph, self.table.precision)
+        ms = sum(map(self.table.cycles, kernels)) / self.table.cycles_per_ms
+        notes = [self.table.note]
         beyond = sum(map(self.table.extrapolates, kernels))
         if beyond:
-            note += f"; {beyond} of {len(kernels)} kernels beyond the calibrated channels"
+            notes.append(f"{beyond} of {len(kernels)} kernels beyond the calibrated channels")
+        if (self.table.metadata["core"], self.table.precision) == FITTED:
+            notes.append(second_opinion(graph, ms))
         return Latency(
-            ms=cycles / self.table.cycles_per_ms,
+            ms=ms,
             ci_ms=None,
             p95_ms=None,
             provenance=self.provenance,
             device=self.device,
             runs=None,
             contended=None,
-            note=note,
+            note="; ".join(notes),
         )
 
     def price(self, graph: Graph) -> list[tuple[str, float]]:
@@ -81,7 +122,8 @@ class EmulatedA57:
         Raises:
             MeasurementError: As `estimate`.
         """
-        return [(kernel.ops[0], self.table.cycles(kernel)) for kernel in kernels_of(graph)]
+        kernels = kernels_of(graph, self.table.precision)
+        return [(kernel.ops[0], self.table.cycles(kernel)) for kernel in kernels]
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -1,4 +1,4 @@
-"""A graph as onnxruntime's CPU provider runs it: which operators melt into one kernel.
+"""A graph as onnxruntime's CPU provider runs it in float32: which operators melt into one kernel.
 
 The aarch64 build keeps plain NCHW (no NCHWc reorders were seen) and fuses, at load,
 
@@ -6,8 +6,10 @@ The aarch64 build keeps plain NCHW (no NCHWc reorders were seen) and fuses, at l
 - a convolution, the sum that alone reads it and the ReLU that alone reads the sum.
 
 An operator whose outputs nobody reads is dropped. A channel shuffle runs as reshape, transpose,
-reshape, a classifier as flatten and matrix product; each counts as one kernel here.
-`benchmarks/arm_table` holds this against what onnxruntime does.
+reshape, a classifier as flatten and matrix product; each counts as one kernel here. Calibration
+(`arm_samples`) stops where onnxruntime runs anything else.
+
+In int8 the same graph runs otherwise: `int8_kernels`.
 """
 
 from collections import Counter
@@ -15,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from nas_sv2.latency.arm_cores import ArmPrecision
 from nas_sv2.space.cost import is_depthwise
 from nas_sv2.space.graph import (
     Activation,
@@ -68,12 +71,16 @@ class Kernel:
         return f"{self.key}, {self.channels_in} → {self.channels_out} channels{fused}"
 
 
-def kernels_of(graph: Graph) -> tuple[Kernel, ...]:
+def kernels_of(graph: Graph, precision: ArmPrecision = "fp32") -> tuple[Kernel, ...]:
     """The kernels of `graph`, in running order."""
-    return tuple(_fuse(_live(graph)))
+    if precision == "int8":
+        from nas_sv2.latency.int8_kernels import int8_kernels_of
+
+        return int8_kernels_of(graph)
+    return tuple(_fuse(live_ops(graph)))
 
 
-def _live(graph: Graph) -> list[Op]:
+def live_ops(graph: Graph) -> list[Op]:
     """The operators that the output depends on, in running order."""
     needed, live = {graph.output.name}, []
     for op in reversed(graph.ops):
@@ -105,7 +112,7 @@ def _fuse(ops: Sequence[Op]) -> Iterator[Kernel]:
                 tail = (follower, last)
         inside.update(part.name for part in tail)
         melted[(tail[-1] if tail else op).name] = replace(
-            _plain(op),
+            plain_kernel(op),
             ops=(op.name, *(part.name for part in tail)),
             fused=tuple(_fused_name(part) for part in tail),
         )
@@ -113,14 +120,15 @@ def _fuse(ops: Sequence[Op]) -> Iterator[Kernel]:
         if op.name in melted:
             yield melted[op.name]
         elif op.name not in inside and not isinstance(op.kind, Conv):
-            yield _plain(op)
+            yield plain_kernel(op)
 
 
 def _fused_name(op: Op) -> str:
     return op.kind.function if isinstance(op.kind, Activation) else "add"
 
 
-def _plain(op: Op) -> Kernel:
+def plain_kernel(op: Op) -> Kernel:
+    """`op` on its own."""
     return Kernel(
         ops=(op.name,),
         kind=_kind(op),

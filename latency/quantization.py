@@ -3,7 +3,7 @@
 Activations are unsigned and weights signed, with a scale for each output channel. Signed
 activations are onnxruntime's default, but where an x86 processor has no int8 dot product it then
 leaves every operator whose input is read twice in float32; and on emulated ARM cores they were
-never faster: ShuffleNet V2 1× takes the same cycles on a Cortex-A57, and 17 % more on a Cortex-A55.
+never faster: ShuffleNet V2 1× takes the same cycles on a Cortex-A57, and 17 % more on an A55.
 """
 
 import tempfile

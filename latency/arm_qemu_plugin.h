@@ -1,4 +1,4 @@
-/* The declarations of QEMU's plugin interface, API version 1 (QEMU 4.2 to 8.x), that block_counts.c
+/* The declarations of QEMU's plugin interface, API version 1 (QEMU 4.2 to 8.x), that arm_block_counts.c
  * uses, so that building it needs no QEMU source. */
 #include <stddef.h>
 #include <stdint.h>

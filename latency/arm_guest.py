@@ -1,6 +1,6 @@
 """Runs inside the emulated aarch64 Python: marks one inference of each model for the plugin.
 
-    guest.py OUTPUT profile|whole   < paths of ONNX models, one a line
+    arm_guest.py OUTPUT profile|whole   < paths of ONNX models, one a line
 
 `profile` turns onnxruntime's profiler on, whose clock calls cut the region at every kernel;
 `whole` leaves it off, for the cost of an inference as it is shipped. Writes OUTPUT: JSON lines

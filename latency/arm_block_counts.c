@@ -1,6 +1,6 @@
 /* A QEMU TCG plugin: how often each translated block ran, inside regions that the guest marks.
  *
- *   qemu-aarch64 -plugin block_counts.so,out=PREFIX ...
+ *   qemu-aarch64 -plugin arm_block_counts.so,out=PREFIX ...
  *
  * The guest marks regions with lseek(-1, 0x5EED0000 + k, 0): k = 0 starts one, k >= 1 ends it and
  * names it k. A region is cut into segments at its clock_gettime() calls, which onnxruntime's
@@ -9,7 +9,7 @@
  * PREFIX.blocks  for each block, in order of number: u32 n, then its n instructions, u32 each
  * PREFIX.counts  for each segment: u64 region, u64 n, then n pairs u64 block, u64 times run
  */
-#include "qemu_plugin.h"
+#include "arm_qemu_plugin.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

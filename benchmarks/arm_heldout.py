@@ -1,0 +1,157 @@
+"""The shipped tables against whole networks that no table has seen, emulated directly.
+
+    python benchmarks/arm_heldout.py FOLDER     # 10 minutes; FOLDER as calibration uses it
+
+Random networks of every shipped space, networks with odd widths, and reference networks, with
+squeeze-and-excitation, residuals, wide fields and kernels of 3, 5 and 7; plain and shuffle-free,
+at six resolutions, in float32 and int8. Each runs whole and unprofiled, and is priced for each
+core.
+"""
+
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas_sv2.errors import ConfigError, MeasurementError
+from nas_sv2.latency.arm_cores import CORES, PRECISIONS, ArmPrecision, Core
+from nas_sv2.latency.arm_grid import Point
+from nas_sv2.latency.arm_workshop import Workshop, prepare
+from nas_sv2.latency.calibration import emulate
+from nas_sv2.latency.kernel_table import Table
+from nas_sv2.latency.kernels import kernels_of
+from nas_sv2.space.architecture import KERNELS, Architecture, Stage
+from nas_sv2.space.cost import cost_of
+from nas_sv2.space.levels import LEVELS
+from nas_sv2.space.lowering import lower
+from nas_sv2.space.reference import reference
+from nas_sv2.space.shuffle_free import without_shuffles
+
+SEED = 2
+EACH_SPACE, ODD = 4, 8
+RESOLUTIONS = (224, 160, 128, 192, 96, 64)
+SMALLEST = 32
+MOST_FLOPS = 700e6  # about eight seconds of emulation
+REFERENCES = (
+    "shufflenet_v2_x1_0", "shufflenet_v2_se_x1_0", "shufflenet_v2_residual_x1_0",
+    "shufflenet_v2_star_x0_5", "torchvision_shufflenet_v2_x1_0",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Print each network's error, then the mean and the worst of each core."""
+    shop, everything = prepare(Path(sys.argv[1])), list(networks())
+    for precision in PRECISIONS:
+        points = [point for point in everything if _covered(point, precision)]
+        errors = {core.title: _errors(shop, core, precision, points) for core in CORES.values()}
+        print(f"{precision:47s} MFLOPs " + " ".join(f"{title:>10s}" for title in errors))
+        for index, point in enumerate(points):
+            mflops = cost_of(point.graph).flops / 1e6
+            figures = " ".join(f"{found[index]:+10.2%}" for found in errors.values())
+            print(f"{point.name:47s} {mflops:6.1f} {figures}")
+        for name, figure in (("mean", np.mean), ("worst", np.max)):
+            figures = " ".join(f"{figure(np.abs(found)):10.2%}" for found in errors.values())
+            print(f"{name:54s} {figures}")
+        print(f"{len(everything) - len(points)} networks are refused\n")
+
+
+def _covered(point: Point, precision: ArmPrecision) -> bool:
+    """Whether the tables, which cover the same, have all of its kernels."""
+    try:
+        _priced(point, Table.load(precision=precision))
+    except MeasurementError:
+        return False
+    return True
+
+
+def _priced(point: Point, table: Table) -> float:
+    return sum(map(table.cycles, kernels_of(point.graph, table.precision)))
+
+
+def _errors(
+    shop: Workshop, core: Core, precision: ArmPrecision, points: Sequence[Point]
+) -> list[float]:
+    table = Table.load(core.name, precision)
+    runs = emulate(shop, core, precision, "heldout", points, profile=False)
+    per_run = table.metadata["overhead"]["per_run"]
+    return [
+        _priced(point, table) / (run.cycles - per_run) - 1
+        for point, run in zip(points, runs, strict=True)
+    ]
+
+
+def networks() -> Iterator[Point]:
+    """Every other one without shuffles, whatever it is drawn from."""
+    for index, (name, architecture) in enumerate(_architectures()):
+        graph = lower(architecture)
+        if index % 2:
+            graph = without_shuffles(graph, {})[0]
+        yield Point(f"{name}_at_{graph.input.height}" + "_free" * (index % 2), graph)
+
+
+def _architectures() -> Iterator[tuple[str, Architecture]]:
+    generator = random.Random(SEED)
+    for space in LEVELS.values():
+        for index in range(EACH_SPACE):
+            yield f"{space.name}_{index}", _small(space.sample(_Drawn(generator)), generator)
+    for index in range(ODD):
+        yield f"odd_{index}", _small(_odd(generator), generator)
+    for name in REFERENCES:
+        yield name, reference(name)
+        yield f"{name}_too", reference(name)
+
+
+def _small(architecture: Architecture, generator: random.Random) -> Architecture:
+    """At a resolution of which emulation does not take too long."""
+    for side in generator.sample(RESOLUTIONS, len(RESOLUTIONS)):
+        drawn = replace(architecture, resolution=side)
+        if cost_of(lower(drawn)).flops < MOST_FLOPS:
+            return drawn
+    return replace(architecture, resolution=SMALLEST)
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """Random answers for a search space."""
+
+    generator: random.Random
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        """Any of them."""
+        return self.generator.randrange(low, high + 1, step)
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Any of them."""
+        return self.generator.choice(choices)
+
+
+def _odd(generator: random.Random) -> Architecture:
+    """Any even widths and stems, drawn anew until the network is valid."""
+    while True:
+        stages = tuple(
+            Stage(
+                depth=generator.randint(1, 6),
+                width=2 * generator.randint(12 * 2**index, 56 * 2**index),
+                split=Fraction(generator.choice((2, 3, 4, 5, 6)), 8),
+                kernel=generator.choice(KERNELS),
+                se=generator.random() < 0.3,
+                residual=generator.random() < 0.3,
+                wide_field=generator.random() < 0.3,
+            )
+            for index in range(3)
+        )
+        stem, head = generator.choice((8, 16, 21, 24, 32)), generator.choice((512, 768, 1024))
+        classes = generator.choice((10, 100, 1000))
+        try:
+            return Architecture((stem,), stages, head, classes=classes)
+        except ConfigError:
+            continue
+
+
+if __name__ == "__main__":
+    main()

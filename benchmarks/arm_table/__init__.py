@@ -1,1 +1,0 @@
-"""Builds and checks the kernel costs of the emulated ARM target."""
