@@ -61,6 +61,9 @@ def front_notes(records: Mapping[int, Record]) -> list[str]:
         notes.append(f"{latency.device} · {latency.provenance}")
         if latency.provenance != "measured":
             notes.append(f"{name}: {latency.note}")
+        if latency.ratio is not None:
+            pace_ms = latency.ms / latency.ratio
+            notes.append(f"{name}: at the pace of {pace_ms:.3f} ms for {latency.reference}")
     predicted = [
         entry.number
         for entry in front_of(records)
