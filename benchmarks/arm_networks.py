@@ -68,7 +68,9 @@ def write_published(name: str, graph: Graph, precision: ArmPrecision, folder: Pa
 def shufflenet_v1(stem: int, width: int, groups: int = 3) -> Graph:
     """Zhang et al. 2018 with g = 3; the first 1×1 of stage 2 is not grouped."""
     build, image = GraphBuilder(), Value("input", 3, 224, 224)
-    value = build.max_pool("stem.pool", build.conv("stem.0", image, stem, 3, stride=2, relu=True))
+    value = build.max_pool(
+        "stem.pool", build.conv("stem.0", image, stem, 3, stride=2, activation="relu")
+    )
     for stage, depth in enumerate((4, 8, 4)):
         for index in range(depth):
             name, into, out = f"{stage}.{index}", value, width << stage
@@ -100,21 +102,21 @@ def _grouped(build: GraphBuilder, name: str, source: Value, channels: int, group
 def mobilenet_v1(width: float) -> Graph:
     """Howard et al. 2017, Table 1."""
     build, image = GraphBuilder(), Value("input", 3, 224, 224)
-    value = build.conv("stem", image, round(32 * width), 3, stride=2, relu=True)
+    value = build.conv("stem", image, round(32 * width), 3, stride=2, activation="relu")
     plan = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5)
     for index, (channels, stride) in enumerate((*plan, (1024, 2), (1024, 1))):
         value = build.conv(
             f"{index}.depthwise", value, value.channels, 3,
-            stride=stride, depthwise=True, relu=True,
+            stride=stride, depthwise=True, activation="relu",
         )  # fmt: skip
-        value = build.conv(f"{index}.project", value, round(channels * width), relu=True)
+        value = build.conv(f"{index}.project", value, round(channels * width), activation="relu")
     return _classified(build, image, value)
 
 
 def mobilenet_v2(width: float, side: int) -> Graph:
     """Sandler et al. 2018, Table 2; ReLU stands for ReLU6, which onnxruntime fuses as well."""
     build, image = GraphBuilder(), Value("input", 3, side, side)
-    value = build.conv("stem", image, _by_8(32 * width), 3, stride=2, relu=True)
+    value = build.conv("stem", image, _by_8(32 * width), 3, stride=2, activation="relu")
     plan = (
         (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2),
         (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
@@ -124,15 +126,17 @@ def mobilenet_v2(width: float, side: int) -> Graph:
             name, into = f"{stage}.{index}", value
             stride, out = (1 if index else first_stride), _by_8(channels * width)
             if expansion > 1:
-                value = build.conv(f"{name}.expand", value, into.channels * expansion, relu=True)
+                value = build.conv(
+                    f"{name}.expand", value, into.channels * expansion, activation="relu"
+                )
             value = build.conv(
                 f"{name}.depthwise", value, value.channels, 3,
-                stride=stride, depthwise=True, relu=True,
+                stride=stride, depthwise=True, activation="relu",
             )  # fmt: skip
             value = build.conv(f"{name}.project", value, out)
             if index:
                 value = build.add(f"{name}.add", into, value)
-    value = build.conv("head", value, max(1280, _by_8(1280 * width)), relu=True)
+    value = build.conv("head", value, max(1280, _by_8(1280 * width)), activation="relu")
     return _classified(build, image, value)
 
 

@@ -9,13 +9,13 @@ import torch
 from nas_sv2.evaluate.augment import Normalise
 from nas_sv2.evaluate.image_data import ImageData, Part, channel_statistics
 from nas_sv2.evaluate.resize import resized
-from nas_sv2.space.architecture import Architecture
+from nas_sv2.space.network import Network
 
 IMAGES = 8
 """Evenly spaced over the training images; each is a run of the network while it is quantised."""
 
 
-def calibration_images(data: ImageData, architecture: Architecture) -> np.ndarray:
+def calibration_images(data: ImageData, network: Network) -> np.ndarray:
     """Normalised training images of the network's own size, float32 `(N, C, H, W)`.
 
     Grey images are repeated for a network that takes colour, colour averaged for one that does
@@ -24,9 +24,9 @@ def calibration_images(data: ImageData, architecture: Architecture) -> np.ndarra
     images = data.train.images
     count = min(IMAGES, len(images))
     chosen = images[torch.arange(count) * len(images) // count]
-    sized = resized(Part(chosen, torch.zeros(count)), architecture.resolution).images
+    sized = resized(Part(chosen, torch.zeros(count)), network.resolution).images
     floats = Normalise(*channel_statistics(images))(sized)
-    if data.channels != architecture.channels:
-        floats = floats.mean(1, keepdim=True).repeat(1, architecture.channels, 1, 1)
+    if data.channels != network.channels:
+        floats = floats.mean(1, keepdim=True).repeat(1, network.channels, 1, 1)
     array: np.ndarray = floats.contiguous().numpy()
     return array

@@ -117,7 +117,7 @@ def _pointwise(side: int) -> Iterator[Point]:
         pairs += [(4 * w, w), (w, 4 * w), (4 * w, 4 * w + 1)]
     for into, out in dict.fromkeys(pairs):
         build, source = GraphBuilder(), image(into, side)
-        build.conv("conv", source, out, relu=True)
+        build.conv("conv", source, out, activation="relu")
         yield graph_of(f"pointwise_{side}_{into}_{out}", build, source)
     for into, out in ((quarter, quarter), (half, w), (w + 1, w + 3), (2 * w, 2 * w)):
         build, source = GraphBuilder(), image(into, side)
@@ -143,7 +143,13 @@ def _depthwise(side: int) -> Iterator[Point]:
             for channels in (w // 4, w):
                 build, source = GraphBuilder(), image(channels, side)
                 build.conv(
-                    "conv", source, channels, kernel, stride=stride, depthwise=True, relu=True
+                    "conv",
+                    source,
+                    channels,
+                    kernel,
+                    stride=stride,
+                    depthwise=True,
+                    activation="relu",
                 )
                 name = f"depthwise_relu_{kernel}_{stride}_{side}_{channels}"
                 yield graph_of(name, build, source)
@@ -184,7 +190,7 @@ def _widest(side: int) -> Iterator[Point]:
     """SE-ShuffleNet v2-164: its widest pointwise convolution; a unit cut in hundreds of pieces."""
     width = WIDEST * typical_width(side)
     build, source = GraphBuilder(), image(width, side)
-    build.conv("conv", source, width, relu=True)
+    build.conv("conv", source, width, activation="relu")
     yield graph_of(f"pointwise_{side}_{width}_{width}", build, source)
     yield _parts(side, 640, 1)
 
@@ -208,12 +214,12 @@ def _stem(resolution: int, widths: Sequence[int]) -> Iterator[Point]:
         for into in (1, 3):
             for out in widths:
                 build, source = GraphBuilder(), image(into, resolution)
-                build.conv("conv", source, out, 3, stride=stride, relu=True)
+                build.conv("conv", source, out, 3, stride=stride, activation="relu")
                 yield graph_of(f"stem_{stride}_{resolution}_{into}_{out}", build, source)
     half = resolution // 2
     for into, out in ((8, 8), (16, 16), (16, 32), (24, 24), (31, 33), (64, 64), (64, WIDEST_STEM)):
         build, source = GraphBuilder(), image(into, half)
-        build.conv("conv", source, out, 3, relu=True)
+        build.conv("conv", source, out, 3, activation="relu")
         yield graph_of(f"stem_1_{half}_{into}_{out}", build, source)
 
 

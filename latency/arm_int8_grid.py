@@ -50,7 +50,7 @@ def _pointwise(side: int) -> Iterator[Point]:
     pairs.append((4 * w, 4 * w + 1) if side <= WIDE_SIDE else (3 * w, 3 * w))
     for into, out in dict.fromkeys(pairs):
         build, source = GraphBuilder(), image(into, side)
-        build.conv("conv", source, out, relu=True)
+        build.conv("conv", source, out, activation="relu")
         yield graph_of(f"pointwise_{side}_{into}_{out}", build, source)
 
 
@@ -116,7 +116,7 @@ def _unit(name: str, side: int, passed: int, convolved: int, residual: bool) -> 
     """A unit as written, plane by plane, and the split of the next."""
     build, source = GraphBuilder(), image(passed + convolved, side)
     keep, into = build.split("split", source, (passed, convolved))
-    value = build.conv("conv", into, convolved, relu=not residual)
+    value = build.conv("conv", into, convolved, activation=None if residual else "relu")
     if residual:
         value = build.activation("relu", build.add("add", into, value), "relu")
     value = build.shuffle("shuffle", build.concat("concat", keep, value))
@@ -133,7 +133,7 @@ def _scaled(side: int) -> Iterator[Point]:
     for channels in dict.fromkeys(widths):
         for planes in (False, True):
             build, source = GraphBuilder(), image(FEW, side)
-            value = build.conv("start", source, channels, relu=True)
+            value = build.conv("start", source, channels, activation="relu")
             gates = build.gate("reduce", build.global_average_pool("pool", value), FEW)
             gates = build.activation("relu", gates, "relu")
             gates = build.activation("sigmoid", build.gate("expand", gates, channels), "sigmoid")
@@ -144,7 +144,7 @@ def _scaled(side: int) -> Iterator[Point]:
             build.conv("end", value, FEW)
             yield graph_of(f"scaled_{planes}_{side}_{channels}", build, source)
         build, source = GraphBuilder(), image(FEW, side)
-        build.max_pool("pool", build.conv("start", source, channels, relu=True))
+        build.max_pool("pool", build.conv("start", source, channels, activation="relu"))
         yield graph_of(f"pool_{side}_{channels}", build, source)
 
 

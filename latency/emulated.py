@@ -21,9 +21,9 @@ from nas_sv2.latency.kernel_table import Table
 from nas_sv2.latency.kernels import kernels_of
 from nas_sv2.latency.measurement import Latency, Provenance
 from nas_sv2.latency.plan import Lowering
-from nas_sv2.space.architecture import Architecture
 from nas_sv2.space.graph import Graph
 from nas_sv2.space.lowering import lower
+from nas_sv2.space.network import Network
 from nas_sv2.space.shuffle_free import without_shuffles
 
 FITTED = ("cortex-a57", "fp32")
@@ -88,13 +88,13 @@ class EmulatedArm:
         """The device in words, for every table and file."""
         return f"{self.name}: {self.table.device}"
 
-    def estimate(self, architecture: Architecture) -> Latency:
-        """The latency of one image through `architecture`.
+    def estimate(self, network: Network) -> Latency:
+        """The latency of one image through `network`.
 
         Raises:
             MeasurementError: The table lacks one of its kernels; the message names it.
         """
-        graph = lower(architecture)
+        graph = lower(network)
         if self.lowering == "shuffle_free":
             graph, _ = without_shuffles(graph, {})
         kernels = kernels_of(graph, self.table.precision)

@@ -2,7 +2,7 @@
 
 The aarch64 build keeps plain NCHW (no NCHWc reorders were seen) and fuses, at load,
 
-- a convolution with the ReLU or sigmoid that alone reads it;
+- a convolution with the ReLU, ReLU6 or sigmoid that alone reads it;
 - a convolution, the sum that alone reads it and the ReLU that alone reads the sum.
 
 An operator whose outputs nobody reads is dropped. A channel shuffle runs as reshape, transpose,
@@ -22,6 +22,7 @@ from nas_sv2.space.cost import is_depthwise
 from nas_sv2.space.graph import (
     Activation,
     Add,
+    AveragePool,
     Concat,
     Conv,
     GlobalAveragePool,
@@ -29,7 +30,10 @@ from nas_sv2.space.graph import (
     Linear,
     MaxPool,
     Multiply,
+    Norm,
     Op,
+    Select,
+    Shift,
     Shuffle,
     Split,
     Value,
@@ -156,8 +160,16 @@ def _kind(op: Op) -> str:
             return function
         case MaxPool(kernel=side, stride=stride):
             return f"max pool {side}x{side} s{stride}"
+        case AveragePool(kernel=side, stride=stride):
+            return f"average pool {side}x{side} s{stride}"
         case GlobalAveragePool():
             return "average pool"
+        case Norm():
+            return "norm"
+        case Shift():
+            return "shift"
+        case Select():
+            return "select"
         case Split():
             return "split"
         case Concat():

@@ -9,7 +9,7 @@ from nas_sv2.latency.device import Device
 from nas_sv2.latency.measurement import Latency, Measurement, Provenance
 from nas_sv2.latency.payload import Payload, payload_of, reference_payload
 from nas_sv2.latency.plan import MeasurePlan
-from nas_sv2.space import Architecture
+from nas_sv2.space.network import Network
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nas_sv2.latency.store import MeasurementStore
 
 
-Images = Callable[[Architecture], "np.ndarray"]
+Images = Callable[[Network], "np.ndarray"]
 """Gives float32 images `(N, C, H, W)` of a network's own size."""
 
 
@@ -49,14 +49,14 @@ class MeasuredTarget:
         """Always measured."""
         return "measured"
 
-    def estimate(self, architecture: Architecture) -> Latency:
+    def estimate(self, network: Network) -> Latency:
         """The stored figure for this device and plan, else a new one."""
-        found = self._stored(architecture)
-        measurement = found or self.measure_together([architecture])[0]
+        found = self._stored(network)
+        measurement = found or self.measure_together([network])[0]
         latency = measurement.latency(self.name)
         return latency if self.pace_ms is None else latency.at_pace(self.pace_ms)
 
-    def measure_together(self, architectures: Sequence[Architecture]) -> list[Measurement]:
+    def measure_together(self, networks: Sequence[Network]) -> list[Measurement]:
         """New measurements of networks timed in alternation, each of which is kept.
 
         Raises:
@@ -65,7 +65,7 @@ class MeasuredTarget:
             StoreError: A measurement cannot be kept.
         """
         self.device.start()
-        payloads = [self._payload(architecture) for architecture in architectures]
+        payloads = [self._payload(network) for network in networks]
         measurements = self.device.measure(payloads, self.plan, reference=self._reference)
         if self.store is not None:
             for measurement in measurements:
@@ -76,17 +76,17 @@ class MeasuredTarget:
         """End the agent."""
         self.device.close()
 
-    def _stored(self, architecture: Architecture) -> Measurement | None:
+    def _stored(self, network: Network) -> Measurement | None:
         if self.store is None or self.fresh:
             return None
         self.device.start()
         fingerprint = self.device.fingerprint(self.plan)
-        return self.store.find(architecture.digest, fingerprint, self.plan)
+        return self.store.find(network.digest, fingerprint, self.plan)
 
-    def _payload(self, architecture: Architecture) -> Payload:
+    def _payload(self, network: Network) -> Payload:
         if self.images is None or self.plan.precision != "int8":
-            return payload_of(architecture, self.plan)
-        return payload_of(architecture, self.plan, self.images(architecture))
+            return payload_of(network, self.plan)
+        return payload_of(network, self.plan, self.images(network))
 
     @cached_property
     def _reference(self) -> Payload | None:

@@ -11,9 +11,10 @@ import numpy as np
 
 from nas_sv2.latency.kernels import Kernel, kernels_of
 from nas_sv2.latency.plan import Lowering
-from nas_sv2.space import Architecture, lower
+from nas_sv2.space import lower
 from nas_sv2.space.cost import op_cost
 from nas_sv2.space.graph import Op
+from nas_sv2.space.network import Network
 from nas_sv2.space.shuffle_free import without_shuffles
 
 ALIGNMENT = 4
@@ -33,9 +34,9 @@ class Piece:
     op: Op
 
 
-def pieces_of(architecture: Architecture, lowering: Lowering) -> list[Piece]:
-    """The kernels of `architecture` in the form that is measured, in running order."""
-    graph = lower(architecture)
+def pieces_of(network: Network, lowering: Lowering) -> list[Piece]:
+    """The kernels of `network` in the form that is measured, in running order."""
+    graph = lower(network)
     if lowering == "shuffle_free":
         graph, _ = without_shuffles(graph, {})
     ops = {op.name: op for op in graph.ops}

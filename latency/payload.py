@@ -6,8 +6,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nas_sv2.latency.plan import MeasurePlan
-from nas_sv2.space import Architecture, lower
-from nas_sv2.space.reference import reference
+from nas_sv2.space import lower
+from nas_sv2.space.network import Network
+from nas_sv2.space.published import hand_designed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,8 +22,8 @@ class Payload:
     """A network for a device.
 
     Attributes:
-        architecture: Digest of the architecture, which measurements are filed under.
-        body: An ONNX model, or for the runtime `torch` the architecture as JSON.
+        architecture: Digest of the network, which measurements are filed under.
+        body: An ONNX model, or for the runtime `torch` the network as JSON.
     """
 
     architecture: str
@@ -34,30 +35,28 @@ class Payload:
         return hashlib.sha256(self.body).hexdigest()
 
 
-def payload_of(
-    architecture: Architecture, plan: MeasurePlan, images: "np.ndarray | None" = None
-) -> Payload:
+def payload_of(network: Network, plan: MeasurePlan, images: "np.ndarray | None" = None) -> Payload:
     """The network with random weights.
 
     Weights do not change the time of a network, so none need to be trained before it is measured;
     nor do the scales of int8.
 
     Args:
-        architecture: The network.
+        network: What to send.
         plan: What it is made for.
         images: Float images `(N, C, H, W)` that the scales of int8 are taken from; random ones
             where they are not given.
     """
     if plan.runtime == "torch":
-        from nas_sv2.space.documents import architecture_to_json
+        from nas_sv2.space.network_documents import network_to_json
 
-        return Payload(architecture.digest, architecture_to_json(architecture).encode())
+        return Payload(network.digest, network_to_json(network).encode())
     # Imported here: onnx takes a quarter of a second, which a stored measurement can do without.
     from nas_sv2.space.onnx_lowering import build_onnx
     from nas_sv2.space.shuffle_free import without_shuffles
     from nas_sv2.space.weights import random_weights
 
-    graph = lower(architecture)
+    graph = lower(network)
     weights = random_weights(graph, plan.seed)
     if plan.lowering == "shuffle_free":
         graph, weights = without_shuffles(graph, weights)
@@ -68,13 +67,13 @@ def payload_of(
         from nas_sv2.latency.quantization import quantized
 
         if images is None:
-            side = architecture.resolution
-            shape = (CALIBRATION_IMAGES, architecture.channels, side, side)
+            side = network.resolution
+            shape = (CALIBRATION_IMAGES, network.channels, side, side)
             images = np.random.default_rng(plan.seed).standard_normal(shape).astype(np.float32)
         body = quantized(body, images)
-    return Payload(architecture.digest, body)
+    return Payload(network.digest, body)
 
 
 def reference_payload(plan: MeasurePlan) -> Payload | None:
     """The network that is timed in alternation; None where the plan names none."""
-    return None if plan.reference is None else payload_of(reference(plan.reference), plan)
+    return None if plan.reference is None else payload_of(hand_designed(plan.reference), plan)

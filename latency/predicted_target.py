@@ -7,7 +7,8 @@ from nas_sv2.latency.measurement import Latency, Provenance
 from nas_sv2.latency.predictor import Predictor
 from nas_sv2.latency.predictor_fit import Progress, fit_on_device
 from nas_sv2.latency.predictor_store import PredictorStore
-from nas_sv2.space import Architecture, SearchSpace
+from nas_sv2.space import SearchSpace
+from nas_sv2.space.network import Network
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,13 @@ class PredictedTarget:
         """Always predicted."""
         return "predicted"
 
-    def estimate(self, architecture: Architecture) -> Latency:
+    def estimate(self, network: Network) -> Latency:
         """The predicted latency; `ci_ms` holds 95 of 100 measured ones.
 
         Raises:
             MeasurementError: The predictor refuses: it never saw the like.
         """
-        found = self.predictor.predict(architecture)
+        found = self.predictor.predict(network)
         return Latency(
             ms=found.ratio * self.pace_ms,
             ci_ms=(found.low * self.pace_ms, found.high * self.pace_ms),

@@ -20,7 +20,7 @@ from nas_sv2.errors import MeasurementError
 from nas_sv2.latency.coverage import BEYOND, Coverage
 from nas_sv2.latency.node_costs import NodeCosts, Piece, pieces_of, share_of
 from nas_sv2.latency.plan import Lowering
-from nas_sv2.space import Architecture
+from nas_sv2.space.network import Network
 
 SCHEMA = 1
 CONFIDENCE = 0.95
@@ -107,20 +107,20 @@ class Predictor:
     slowness_power: float
     report: Report
 
-    def predict(self, architecture: Architecture) -> Prediction:
-        """The ratio of `architecture` to the reference network.
+    def predict(self, network: Network) -> Prediction:
+        """The ratio of `network` to the reference network.
 
         Raises:
             MeasurementError: It has an operator, or a size as a whole, unlike all that was seen.
         """
-        pieces = pieces_of(architecture, self.lowering)
+        pieces = pieces_of(network, self.lowering)
         for piece in pieces:
             self.coverage.check(piece.kernel)
         found = features(pieces, self.costs, self.residual.names)
         low, high = self.sums_us
         if not low / BEYOND <= found.sum_us <= high * BEYOND:
             raise MeasurementError(
-                f"no prediction for {architecture.digest}: its operators sum to "
+                f"no prediction for {network.digest}: its operators sum to "
                 f"{found.sum_us / 1e3:.1f} ms, and networks of {low / 1e3:.1f} to "
                 f"{high / 1e3:.1f} ms were measured"
             )

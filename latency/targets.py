@@ -17,7 +17,7 @@ from nas_sv2.latency.measured_target import Images, MeasuredTarget
 from nas_sv2.latency.measurement import Latency, Provenance
 from nas_sv2.latency.plan import MeasurePlan
 from nas_sv2.latency.steady import SteadyDevice
-from nas_sv2.space import Architecture
+from nas_sv2.space.network import Network
 
 if TYPE_CHECKING:
     from nas_sv2.latency.store import MeasurementStore
@@ -34,8 +34,8 @@ class Target(Protocol):
     def provenance(self) -> str:
         """Where its figures come from; a `Provenance`."""
 
-    def estimate(self, architecture: Architecture) -> Latency:
-        """The latency of `architecture` at its own resolution.
+    def estimate(self, network: Network) -> Latency:
+        """The latency of `network` at its own resolution.
 
         Raises:
             DeviceError: The device is missing, unreachable or lacks its runtime.

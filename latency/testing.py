@@ -47,10 +47,10 @@ def ms_of_flops(payload: Payload) -> float:
     """
     try:
         if payload.body[:1] == b"{":
-            from nas_sv2.space.documents import architecture_from_document
+            from nas_sv2.space.network_documents import network_from_document
 
-            architecture = architecture_from_document(json.loads(payload.body))
-            return cost_of(lower(architecture)).flops / FLOPS_PER_MS
+            network = network_from_document(json.loads(payload.body))
+            return cost_of(lower(network)).flops / FLOPS_PER_MS
         return _onnx_flops(payload.body) / FLOPS_PER_MS
     except Exception as error:  # onnx raises many kinds
         raise MeasurementError(f"no network: {error}") from error
@@ -65,7 +65,7 @@ class FakeDevice:
         ms_of: The time of a network.
         fault: Called with the number of each measurement, from 1; what it gives is raised.
         facts: Of its fingerprint.
-        measured: Digests of the architectures that it was given, in order.
+        measured: Digests of the networks that it was given, in order.
     """
 
     name: str = "fake"
@@ -165,7 +165,7 @@ class DeviceContract:
     def test_a_measurement_is_of_what_was_asked(
         self, device: Device, plan: MeasurePlan, small: Payload
     ) -> None:
-        """Architecture, plan and fingerprint are those of the question; times are times."""
+        """Network, plan and fingerprint are those of the question; times are times."""
         (measurement,) = device.measure([small], plan)
         assert measurement.architecture == small.architecture
         assert measurement.plan == plan

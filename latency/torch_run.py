@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from nas_sv2.space.documents import architecture_from_document
 from nas_sv2.space.lowering import lower
+from nas_sv2.space.network_documents import network_from_document
 from nas_sv2.space.torch_lowering import build_module
 
 Run = Callable[[], object]
@@ -49,16 +49,16 @@ def facts(device: str) -> Mapping[str, object]:
 
 
 def load(body: bytes, plan: Mapping[str, Any]) -> tuple[Run, list[float], MoreSeries]:
-    """The fields of `timed_runs.Network`, for the network of an architecture's JSON."""
+    """The fields of `timed_runs.Network`, for the network of a network's JSON."""
     torch.set_num_threads(plan["threads"])
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(plan["seed"])  # this process does nothing else
-    architecture = architecture_from_document(json.loads(body))
+    network = network_from_document(json.loads(body))
     device = torch.device(plan["processor"])
     kind = torch.float16 if plan["precision"] == "fp16" else torch.float32
-    module = build_module(lower(architecture)).eval().to(device, kind)
-    side = architecture.resolution
-    shape = (plan["batch"], architecture.channels, side, side)
+    module = build_module(lower(network)).eval().to(device, kind)
+    side = network.resolution
+    shape = (plan["batch"], network.channels, side, side)
     image = torch.randn(shape, device=device, dtype=kind)
 
     def eager() -> torch.Tensor:

@@ -219,18 +219,18 @@ def cost(arch: Arch, storage: Storage = STORAGE, as_json: AsJson = False) -> Non
     """Print what a network costs on paper, and how far it is from the guidelines."""
     from nas_sv2.space import cost_of, lower
     from nas_sv2.space.levels import paper_limits
-    from nas_sv2.studies.lookup import find_architecture
-    from nas_sv2.tables import architecture_data, cost_table, output
+    from nas_sv2.studies.lookup import find_network
+    from nas_sv2.tables import cost_table, network_data, output
 
-    found = find_architecture(arch, storage)
-    graph = lower(found.architecture)
+    found = find_network(arch, storage)
+    graph = lower(found.network)
     counted = cost_of(graph)
-    excesses = paper_limits(found.architecture, counted.flops).excesses(graph)
+    excesses = paper_limits(found.network, counted.flops).excesses(graph)
     if as_json:
-        data = architecture_data(found.name, found.architecture, counted)
+        data = network_data(found.name, found.network, counted)
         print_json({**data, "guidelines": excesses})
     else:
-        output().print(cost_table(found.name, found.architecture, counted, excesses))
+        output().print(cost_table(found.name, found.network, counted, excesses))
 
 
 @app.command()

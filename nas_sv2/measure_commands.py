@@ -64,13 +64,13 @@ def measure(
     from nas_sv2.latency.store import MeasurementStore
     from nas_sv2.latency.targets import open_target, target_names
     from nas_sv2.measure_tables import order_notes, order_table
-    from nas_sv2.studies.lookup import find_architecture
+    from nas_sv2.studies.lookup import find_network
     from nas_sv2.tables import latency_notes, latency_table, output
 
     changes = _changes(precision, threads, batch, affinity, sustained)
     names = target_names(target)
     check_number(len(archs))
-    networks = [find_architecture(text, storage) for text in archs]
+    networks = [find_network(text, storage) for text in archs]
     found: list[_OnTarget] = []
     with closing(MeasurementStore.open(storage)) as store:
         for name in names:
@@ -266,7 +266,7 @@ class _OnTarget:
         return [
             {
                 "name": network.name,
-                "digest": network.architecture.digest,
+                "digest": network.network.digest,
                 "target": self.name,
                 **self.latencies[index].to_json(),
                 "rank": 1 if self.orders is None else self.orders.ranking.index(index) + 1,
@@ -282,7 +282,7 @@ class _OnTarget:
         return [
             {
                 "name": other.name,
-                "digest": other.architecture.digest,
+                "digest": other.network.digest,
                 "is": "slower" if pair.faster == index else "faster",
                 "settled": pair.settled,
                 "slower_to_faster": pair.ratio,
@@ -299,7 +299,7 @@ def _measured(target: "Target", networks: list["Named"]) -> _OnTarget:
     from nas_sv2.latency.head_to_head import emulated_orders, orders_of
     from nas_sv2.latency.measured_target import MeasuredTarget
 
-    architectures = [network.architecture for network in networks]
+    architectures = [network.network for network in networks]
     if isinstance(target, MeasuredTarget) and len(networks) > 1:
         session = target.measure_together(architectures)
         latencies = [measurement.latency(target.name) for measurement in session]

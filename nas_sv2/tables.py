@@ -8,7 +8,8 @@ from rich.table import Table
 
 from nas_sv2.latency.measurement import Latency
 from nas_sv2.latency.targets import TargetInfo
-from nas_sv2.space import Architecture, Cost
+from nas_sv2.space import Cost
+from nas_sv2.space.network import Network
 from nas_sv2.studies.front import Entry, front_of
 from nas_sv2.studies.record import Record
 
@@ -93,7 +94,7 @@ def entry_data(entry: Entry) -> dict[str, Any]:
     record, evaluation = entry.record, entry.record.evaluation
     return {
         "trial": entry.number,
-        **architecture_data(
+        **network_data(
             record.baseline or record.architecture.digest, record.architecture, record.cost
         ),
         "baseline": record.baseline,
@@ -110,11 +111,11 @@ def entry_data(entry: Entry) -> dict[str, Any]:
     }
 
 
-def architecture_data(name: str, architecture: Architecture, cost: Cost) -> dict[str, Any]:
+def network_data(name: str, network: Network, cost: Cost) -> dict[str, Any]:
     """A network and its cost on paper as plain data."""
     return {
         "name": name,
-        "digest": architecture.digest,
+        "digest": network.digest,
         "flops": cost.flops,
         "params": cost.params,
         "memory_access_bytes": cost.memory_access_bytes,
@@ -124,14 +125,14 @@ def architecture_data(name: str, architecture: Architecture, cost: Cost) -> dict
 
 
 def cost_table(
-    name: str, architecture: Architecture, cost: Cost, guidelines: Mapping[str, float]
+    name: str, network: Network, cost: Cost, guidelines: Mapping[str, float]
 ) -> RenderableType:
     """What a network costs on paper."""
-    side = architecture.resolution
+    side = network.resolution
     table = plain_table(name, "")
     rows = {
-        "digest": architecture.digest,
-        "input": f"{architecture.channels} × {side} × {side}",
+        "digest": network.digest,
+        "input": f"{network.channels} × {side} × {side}",
         "multiply-adds": f"{cost.flops / 1e6:.2f} M",
         "params": f"{cost.params:,}",
         "memory access": f"{cost.memory_access_bytes / 1e6:.2f} MB",

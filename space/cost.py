@@ -13,6 +13,7 @@ from typing import assert_never
 from nas_sv2.space.graph import (
     Activation,
     Add,
+    AveragePool,
     Concat,
     Conv,
     GlobalAveragePool,
@@ -20,7 +21,10 @@ from nas_sv2.space.graph import (
     Linear,
     MaxPool,
     Multiply,
+    Norm,
     Op,
+    Select,
+    Shift,
     Shuffle,
     Split,
 )
@@ -36,8 +40,8 @@ class Cost:
         flops: Multiply-adds.
         params: Learnt numbers: kernels, biases, and scale and shift of batch norms.
         memory_access_bytes: Inputs read, outputs written and kernels read by every operator.
-        elementwise_bytes: The share of that which G4 counts: activations, sums, scalings and
-            depthwise convolutions.
+        elementwise_bytes: The share of that which G4 counts: activations, sums, scalings, norms
+            that cannot be folded and depthwise convolutions.
         kernel_count: Operators launched one by one, an activation fused with what it follows.
     """
 
@@ -83,7 +87,7 @@ def is_depthwise(op: Op) -> bool:
 
 def is_elementwise(op: Op) -> bool:
     """Element-wise in the paper's sense, which takes in depthwise convolutions (section 2, G4)."""
-    return isinstance(op.kind, Activation | Add | Multiply) or is_depthwise(op)
+    return isinstance(op.kind, Activation | Add | Multiply | Norm) or is_depthwise(op)
 
 
 def kernel_shape(op: Op) -> tuple[int, ...]:
@@ -96,7 +100,11 @@ def kernel_shape(op: Op) -> tuple[int, ...]:
         case (
             Activation()
             | MaxPool()
+            | AveragePool()
             | GlobalAveragePool()
+            | Norm()
+            | Shift()
+            | Select()
             | Split()
             | Concat()
             | Shuffle()
@@ -118,5 +126,7 @@ def _params(op: Op, kernel: int) -> int:
             return kernel + op.output.channels * (2 * batch_norm + bias)
         case Linear():
             return kernel + op.output.channels
+        case Norm():
+            return 2 * op.output.channels
         case _:
             return 0

@@ -8,7 +8,7 @@ carries its shape, so that no reader has to infer one. Batch is left out: a `Val
 from dataclasses import dataclass, field
 from typing import Literal
 
-Function = Literal["relu", "sigmoid"]
+Function = Literal["relu", "relu6", "sigmoid"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,22 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Conv:
-    """A square convolution padded by kernel // 2; folds its batch norm where it has one."""
+    """A square convolution; folds its batch norm where it has one.
+
+    Padded by kernel // 2, or not at all where not `padded`.
+    """
 
     kernel: int
     stride: int = 1
     groups: int = 1
     batch_norm: bool = True
     bias: bool = False
+    padded: bool = True
+
+    @property
+    def padding(self) -> int:
+        """Zeros on each side."""
+        return self.kernel // 2 if self.padded else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +67,41 @@ class MaxPool:
 
 
 @dataclass(frozen=True, slots=True)
+class AveragePool:
+    """A square average pool; padded so that an odd kernel keeps the map, and not averaging that.
+
+    Of kernel 1 it takes every `stride`-th pixel.
+    """
+
+    kernel: int
+    stride: int
+
+    @property
+    def padding(self) -> int:
+        """Pixels on each side, which do not count in the mean."""
+        return (self.kernel - 1) // 2
+
+
+@dataclass(frozen=True, slots=True)
 class GlobalAveragePool:
     """The mean over height and width, kept as (N, C, 1, 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """A batch norm that no convolution can fold, as before a ReLU that precedes a convolution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """The map moved up and left by one pixel, with zeros behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """The channels of these numbers, in this order."""
+
+    channels: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +142,11 @@ Kind = (
     Conv
     | Activation
     | MaxPool
+    | AveragePool
     | GlobalAveragePool
+    | Norm
+    | Shift
+    | Select
     | Split
     | Concat
     | Shuffle
@@ -138,7 +184,10 @@ class Op:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Operators in an order in which they can run; one input, one output (N, classes, 1, 1)."""
+    """Operators in an order in which they can run, from one input to one output.
+
+    The output of a network is (N, classes, 1, 1); that of a part may be a map.
+    """
 
     input: Value
     output: Value
@@ -159,30 +208,59 @@ class GraphBuilder:
         kernel: int = 1,
         *,
         stride: int = 1,
+        groups: int = 1,
         depthwise: bool = False,
-        relu: bool = False,
+        batch_norm: bool = True,
+        padded: bool = True,
+        activation: Function | None = None,
     ) -> Value:
-        """A convolution with batch norm, and a ReLU behind it where asked."""
-        groups = source.channels if depthwise else 1
-        value = self._append(
-            name, Conv(kernel, stride, groups), (source,), _strided(name, source, channels, stride)
+        """A convolution with batch norm, and the activation behind it where asked."""
+        kind = Conv(
+            kernel,
+            stride,
+            source.channels if depthwise else groups,
+            batch_norm=batch_norm,
+            padded=padded,
         )
-        return self.activation(f"{name}.relu", value, "relu") if relu else value
+        output = _windowed(name, source, channels, kernel, stride, kind.padding)
+        value = self._append(name, kind, (source,), output)
+        if activation is None:
+            return value
+        return self.activation(f"{name}.{activation}", value, activation)
 
     def gate(self, name: str, source: Value, channels: int) -> Value:
         """A 1×1 convolution with bias and no batch norm, as squeeze-and-excitation has."""
         kind = Conv(1, batch_norm=False, bias=True)
-        return self._append(name, kind, (source,), _strided(name, source, channels, 1))
+        output = Value(name, channels, source.height, source.width)
+        return self._append(name, kind, (source,), output)
 
     def activation(self, name: str, source: Value, function: Function) -> Value:
         """`function` of every element."""
         return self._append(name, Activation(function), (source,), _like(name, source))
 
-    def max_pool(self, name: str, source: Value) -> Value:
-        """The 3×3 max pool of stride 2."""
-        return self._append(
-            name, MaxPool(3, 2), (source,), _strided(name, source, source.channels, 2)
-        )
+    def max_pool(self, name: str, source: Value, kernel: int = 3, *, stride: int = 2) -> Value:
+        """The largest of each window."""
+        output = _windowed(name, source, source.channels, kernel, stride, kernel // 2)
+        return self._append(name, MaxPool(kernel, stride), (source,), output)
+
+    def average_pool(self, name: str, source: Value, kernel: int, *, stride: int) -> Value:
+        """The mean of each window."""
+        kind = AveragePool(kernel, stride)
+        output = _windowed(name, source, source.channels, kernel, stride, kind.padding)
+        return self._append(name, kind, (source,), output)
+
+    def norm(self, name: str, source: Value) -> Value:
+        """A batch norm of its own."""
+        return self._append(name, Norm(), (source,), _like(name, source))
+
+    def shift(self, name: str, source: Value) -> Value:
+        """The map moved up and left by one pixel."""
+        return self._append(name, Shift(), (source,), _like(name, source))
+
+    def select(self, name: str, source: Value, channels: tuple[int, ...]) -> Value:
+        """The channels of these numbers, in this order."""
+        output = Value(name, len(channels), source.height, source.width)
+        return self._append(name, Select(channels), (source,), output)
 
     def global_average_pool(self, name: str, source: Value) -> Value:
         """One number a channel."""
@@ -230,5 +308,10 @@ def _like(name: str, source: Value) -> Value:
     return Value(name, source.channels, source.height, source.width)
 
 
-def _strided(name: str, source: Value, channels: int, stride: int) -> Value:
-    return Value(name, channels, -(-source.height // stride), -(-source.width // stride))
+def _windowed(
+    name: str, source: Value, channels: int, kernel: int, stride: int, padding: int
+) -> Value:
+    height, width = (
+        (side + 2 * padding - kernel) // stride + 1 for side in (source.height, source.width)
+    )
+    return Value(name, channels, height, width)

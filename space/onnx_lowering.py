@@ -13,6 +13,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from nas_sv2.space.graph import (
     Activation,
     Add,
+    AveragePool,
     Concat,
     Conv,
     GlobalAveragePool,
@@ -20,11 +21,14 @@ from nas_sv2.space.graph import (
     Linear,
     MaxPool,
     Multiply,
+    Norm,
     Op,
+    Select,
+    Shift,
     Shuffle,
     Split,
 )
-from nas_sv2.space.weights import Weights, folded
+from nas_sv2.space.weights import BATCH_NORM_EPSILON, NORM_PARTS, Weights, folded
 
 OPSET = 17
 IR_VERSION = 8
@@ -33,6 +37,8 @@ INPUT, OUTPUT = "input", "logits"
 
 def build_onnx(graph: Graph, weights: Weights, batch: int | None = 1) -> bytes:
     """The serialised model: `input` (N, C, H, W) float32 to `logits` (N, classes).
+
+    Of a graph that ends in a map, `logits` is that map, (N, C', H', W').
 
     Args:
         graph: What to build.
@@ -45,13 +51,19 @@ def build_onnx(graph: Graph, weights: Weights, batch: int | None = 1) -> bytes:
         _append(op, weights, nodes, tensors)
     nodes[-1].output[0] = OUTPUT
     count = "N" if batch is None else batch
-    image = graph.input
+    image, last = graph.input, graph.output
+    ends_in_map = not isinstance(graph.ops[-1].kind, Linear)
     model = helper.make_model(
         helper.make_graph(
             nodes,
             "network",
             [_described(INPUT, [count, image.channels, image.height, image.width])],
-            [_described(OUTPUT, [count, graph.output.channels])],
+            [
+                _described(
+                    OUTPUT,
+                    [count, last.channels, *([last.height, last.width] if ends_in_map else [])],
+                )
+            ],
             tensors,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -69,9 +81,9 @@ def _described(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:
 def _append(op: Op, weights: Weights, nodes: list[NodeProto], tensors: list[TensorProto]) -> None:
     """Add the nodes of one operator, and the tensors they hold."""
 
-    def constant(part: str, array: np.ndarray) -> str:
+    def constant(part: str, array: np.ndarray | np.float32) -> str:
         name = f"{op.name}.{part}"
-        tensors.append(numpy_helper.from_array(array, name))
+        tensors.append(numpy_helper.from_array(np.asarray(array), name))
         return name
 
     def node(kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
@@ -82,13 +94,30 @@ def _append(op: Op, weights: Weights, nodes: list[NodeProto], tensors: list[Tens
         case Conv(kernel=side, stride=stride, groups=groups):
             kernel, bias = folded(op, weights)
             held = [constant("weight", kernel), constant("bias", bias)]
-            node("Conv", inputs + held, outputs, group=groups, **_window(side, stride))
+            window = _window(side, stride, op.kind.padding)
+            node("Conv", inputs + held, outputs, group=groups, **window)
         case Activation(function=function):
-            node({"relu": "Relu", "sigmoid": "Sigmoid"}[function], inputs, outputs)
+            if function == "relu6":
+                ends = [constant(end, np.float32(at)) for end, at in (("least", 0), ("most", 6))]
+                node("Clip", inputs + ends, outputs)
+            else:
+                node({"relu": "Relu", "sigmoid": "Sigmoid"}[function], inputs, outputs)
         case MaxPool(kernel=side, stride=stride):
-            node("MaxPool", inputs, outputs, **_window(side, stride))
+            node("MaxPool", inputs, outputs, **_window(side, stride, side // 2))
+        case AveragePool(kernel=side, stride=stride):
+            window = _window(side, stride, op.kind.padding)
+            node("AveragePool", inputs, outputs, **window)
         case GlobalAveragePool():
             node("GlobalAveragePool", inputs, outputs)
+        case Norm():
+            held = [constant(part, weights[f"{op.name}.norm.{part}"]) for part in NORM_PARTS]
+            node("BatchNormalization", inputs + held, outputs, epsilon=BATCH_NORM_EPSILON)
+        case Shift():
+            moved = np.array([0, 0, -1, -1, 0, 0, 1, 1], np.int64)
+            node("Pad", [*inputs, constant("moved", moved)], outputs)
+        case Select(channels=channels):
+            held = [constant("channels", np.array(channels, np.int64))]
+            node("Gather", inputs + held, outputs, axis=1)
         case Split(sizes=sizes):
             held = [constant("sizes", np.array(sizes, np.int64))]
             node("Split", inputs + held, outputs, axis=1)
@@ -116,5 +145,5 @@ def _append(op: Op, weights: Weights, nodes: list[NodeProto], tensors: list[Tens
             assert_never(op.kind)
 
 
-def _window(side: int, stride: int) -> dict[str, list[int]]:
-    return {"kernel_shape": [side] * 2, "strides": [stride] * 2, "pads": [side // 2] * 4}
+def _window(side: int, stride: int, padding: int) -> dict[str, list[int]]:
+    return {"kernel_shape": [side] * 2, "strides": [stride] * 2, "pads": [padding] * 4}

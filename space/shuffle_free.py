@@ -9,7 +9,8 @@ Only c′ channels are cut and c′ joined in each unit, and the channels that p
 
 A residual sum ties the order of what a unit emits to the order of what it read, so that a unit's
 input would be joined from a hundred pieces, which costs more than the shuffle. Stages with
-residuals therefore keep their shuffles.
+residuals therefore keep their shuffles. So do graphs that this cannot prove: with group
+convolutions, whose groups tie their channels, or with norms and selections between.
 """
 
 from collections import defaultdict
@@ -22,13 +23,17 @@ from nas_sv2.space.cost import is_depthwise
 from nas_sv2.space.graph import (
     Activation,
     Add,
+    AveragePool,
     Concat,
     Conv,
     Graph,
     Linear,
     MaxPool,
     Multiply,
+    Norm,
     Op,
+    Select,
+    Shift,
     Shuffle,
     Split,
     Value,
@@ -40,7 +45,9 @@ Channel = tuple[str, int]
 
 
 def without_shuffles(graph: Graph, weights: Weights) -> tuple[Graph, dict[str, Array]]:
-    """A graph without shuffles but in residual stages, and the weights that keep its outputs."""
+    """A graph without shuffles but where they must stay, and the weights that keep its outputs."""
+    if any(map(_ties_channels, graph.ops)):
+        return graph, dict(weights)
     rewrite = _Rewrite(_Routes(graph), dict(weights))
     for op in graph.ops:
         rewrite.append(op)
@@ -94,7 +101,7 @@ class _Routes:
     def _dense_before(self, value: Value) -> Op:
         """The convolution that decides the order of `value`."""
         op = self._writer[value.name]
-        while isinstance(op.kind, Activation | MaxPool | Multiply):
+        while isinstance(op.kind, Activation | MaxPool | AveragePool | Shift | Multiply):
             op = self._writer[op.source.name]
         return op
 
@@ -111,6 +118,11 @@ class _Routes:
                 channels = sorted((self.readers[name, c], c) for c in range(sizes[name]))
                 found[decides.output.name] = [channel for _, channel in channels]
         return found
+
+
+def _ties_channels(op: Op) -> bool:
+    grouped = isinstance(op.kind, Conv) and op.kind.groups > 1 and not is_depthwise(op)
+    return grouped or isinstance(op.kind, Norm | Select)
 
 
 def _stage(op: Op) -> str:

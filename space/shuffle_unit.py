@@ -35,7 +35,7 @@ def downsample_unit(
         stride=stage.stride,
         depthwise=True,
     )
-    shortcut = build.conv(f"{name}.shortcut.project", shortcut, shortcut_width, relu=True)
+    shortcut = build.conv(f"{name}.shortcut.project", shortcut, shortcut_width, activation="relu")
     main = _main_branch(
         build,
         f"{name}.main",
@@ -63,11 +63,11 @@ def _main_branch(
     value = source
     if stage.wide_field:
         value = build.conv(f"{name}.field", value, value.channels, 3, depthwise=True)
-    value = build.conv(f"{name}.expand", value, middle, relu=True)
+    value = build.conv(f"{name}.expand", value, middle, activation="relu")
     value = build.conv(
         f"{name}.depthwise", value, middle, stage.kernel, stride=stride, depthwise=True
     )
-    value = build.conv(f"{name}.project", value, width, relu=not residual)
+    value = build.conv(f"{name}.project", value, width, activation=None if residual else "relu")
     if stage.se:
         value = _squeeze_excite(build, f"{name}.se", value, hidden=stage.width // 2)
     if residual:

@@ -13,20 +13,31 @@ from torch import Tensor, nn
 from nas_sv2.space.graph import (
     Activation,
     Add,
+    AveragePool,
     Concat,
     Conv,
+    Function,
     GlobalAveragePool,
     Graph,
     Linear,
     MaxPool,
     Multiply,
+    Norm,
     Op,
+    Select,
+    Shift,
     Shuffle,
     Split,
 )
 from nas_sv2.space.weights import BATCH_NORM_EPSILON, Array, Weights, check_weights
 
 Run = Callable[..., Tensor | tuple[Tensor, ...]]
+
+FUNCTIONS: dict[Function, Run] = {
+    "relu": torch.relu,
+    "relu6": nn.functional.relu6,
+    "sigmoid": torch.sigmoid,
+}
 
 
 class ConvNorm(nn.Module):
@@ -41,7 +52,7 @@ class ConvNorm(nn.Module):
             op.output.channels,
             op.kind.kernel,
             op.kind.stride,
-            padding=op.kind.kernel // 2,
+            padding=op.kind.padding,
             groups=op.kind.groups,
             bias=op.kind.bias,
         )
@@ -55,8 +66,22 @@ class ConvNorm(nn.Module):
         return value if self.norm is None else self.norm(value)
 
 
+class LoneNorm(nn.Module):
+    """A batch norm of its own."""
+
+    def __init__(self, channels: int) -> None:
+        """Hold the layer, not yet filled with numbers."""
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, BATCH_NORM_EPSILON)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """(N, C, H, W) to the same."""
+        normed: Tensor = self.norm(value)
+        return normed
+
+
 class GraphModule(nn.Module):
-    """A network as torch runs it: (N, C, H, W) to logits (N, classes).
+    """A network as torch runs it: (N, C, H, W) to logits (N, classes), or to the map it ends in.
 
     A value is dropped after its last reader, so that inference holds no more than it needs.
     """
@@ -66,6 +91,7 @@ class GraphModule(nn.Module):
         super().__init__()
         last_reader = {value.name: op.name for op in graph.ops for value in op.inputs}
         self._input, self._output = graph.input.name, graph.output.name
+        self._ends_in_map = not isinstance(graph.ops[-1].kind, Linear)
         self._steps: list[tuple[Run, list[str], list[str], list[str]]] = []
         for op in graph.ops:
             inputs = [value.name for value in op.inputs]
@@ -74,7 +100,7 @@ class GraphModule(nn.Module):
             self._steps.append((self._runner(op), inputs, outputs, done))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of a batch of images."""
+        """The output for a batch of images."""
         values = {self._input: images}
         for run, inputs, outputs, done in self._steps:
             result = run(*(values[name] for name in inputs))
@@ -84,7 +110,7 @@ class GraphModule(nn.Module):
                 values.update(zip(outputs, result, strict=True))
             else:
                 values[outputs[0]] = result
-        return values[self._output].flatten(1)
+        return values[self._output] if self._ends_in_map else values[self._output].flatten(1)
 
     def _runner(self, op: Op) -> Run:
         match op.kind:
@@ -96,9 +122,17 @@ class GraphModule(nn.Module):
                 )
                 return lambda value: layer(value.flatten(1))
             case Activation(function=function):
-                return {"relu": torch.relu, "sigmoid": torch.sigmoid}[function]
+                return FUNCTIONS[function]
             case MaxPool(kernel=side, stride=stride):
                 return nn.MaxPool2d(side, stride, padding=side // 2)
+            case AveragePool(kernel=side, stride=stride):
+                return nn.AvgPool2d(side, stride, op.kind.padding, count_include_pad=False)
+            case Norm():
+                return self._registered(op.name, LoneNorm(op.source.channels))
+            case Shift():
+                return lambda value: nn.functional.pad(value, (-1, 1, -1, 1))
+            case Select(channels=channels):
+                return lambda value: value[:, list(channels)]
             case GlobalAveragePool():
                 return lambda value: value.mean((2, 3), keepdim=True)
             case Split(sizes=sizes):
@@ -129,8 +163,8 @@ def build_module(graph: Graph, generator: torch.Generator | None = None) -> Grap
     """The network of `graph`, initialised from `generator` (seed 0 where none is given).
 
     Convolutions are He-normal (fan-out), the classifier is N(0, 0.01), and the batch norm before
-    every residual sum starts at zero, so that a deep residual network starts as a shallow one
-    (Goyal et al. 2017, section 5.1).
+    every sum with what its branch read starts at zero, so that a deep residual network starts as a
+    shallow one (Goyal et al. 2017, section 5.1).
     """
     with torch.device("meta"):  # draws nothing from torch's global generator
         module = GraphModule(graph)
@@ -178,13 +212,18 @@ def _initialise(module: nn.Module, graph: Graph, generator: torch.Generator) -> 
 
 
 def _last_before_sum(graph: Graph) -> list[str]:
-    """The convolution whose output each residual sum adds, scaled or not."""
+    """The normed convolution whose output a sum adds, scaled or not, to what its branch read."""
     writer = {value.name: op for op in graph.ops for value in op.outputs}
     names = []
     for op in graph.ops:
         if isinstance(op.kind, Add):
-            before = writer[op.inputs[1].name]
-            while not isinstance(before.kind, Conv):
-                before = writer[before.source.name]
-            names.append(before.name)
+            identity, value = op.inputs
+            normed = None
+            while value.name in writer and value.name != identity.name:
+                before = writer[value.name]
+                if normed is None and isinstance(before.kind, Conv) and before.kind.batch_norm:
+                    normed = before.name
+                value = before.source
+            if normed is not None and value.name == identity.name:
+                names.append(normed)
     return names

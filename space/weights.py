@@ -1,8 +1,8 @@
 """The numbers of a network: their names, shapes, random values, and batch norm folded away.
 
 A weight is named by its operator, as torch names the lowered module's state: `NAME.conv.weight`,
-`NAME.conv.bias`, `NAME.norm.weight|bias|running_mean|running_var`; the classifier has
-`NAME.weight|bias`.
+`NAME.conv.bias`, `NAME.norm.weight|bias|running_mean|running_var`; a norm of its own has the
+latter four, the classifier `NAME.weight|bias`.
 """
 
 import math
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.cost import kernel_shape
-from nas_sv2.space.graph import Conv, Graph, Linear, Op
+from nas_sv2.space.graph import Conv, Graph, Linear, Norm, Op
 
 Array = NDArray[np.float32]
 Weights = Mapping[str, Array]
@@ -32,12 +32,17 @@ def weight_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
                 if bias:
                     shapes[f"{op.name}.conv.bias"] = (op.output.channels,)
                 if batch_norm:
-                    for part in NORM_PARTS:
-                        shapes[f"{op.name}.norm.{part}"] = (op.output.channels,)
+                    shapes |= _norm_shapes(op)
+            case Norm():
+                shapes |= _norm_shapes(op)
             case Linear():
                 shapes[f"{op.name}.weight"] = kernel_shape(op)
                 shapes[f"{op.name}.bias"] = (op.output.channels,)
     return shapes
+
+
+def _norm_shapes(op: Op) -> dict[str, tuple[int, ...]]:
+    return {f"{op.name}.norm.{part}": (op.output.channels,) for part in NORM_PARTS}
 
 
 def random_weights(graph: Graph, seed: int) -> dict[str, Array]:

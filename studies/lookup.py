@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.space import Architecture, load_architecture, reference
+from nas_sv2.space.network import Network
+from nas_sv2.space.network_documents import load_network
+from nas_sv2.space.published import hand_designed
 from nas_sv2.studies.record import Record
 
 FILE_ENDINGS = (".yaml", ".yml", ".json")
@@ -16,10 +18,10 @@ class Named:
     """A network and what the user called it."""
 
     name: str
-    architecture: Architecture
+    network: Network
 
 
-def find_architecture(text: str, storage: str) -> Named:
+def find_network(text: str, storage: str) -> Named:
     """The network that `text` names.
 
     Args:
@@ -30,12 +32,12 @@ def find_architecture(text: str, storage: str) -> Named:
         ConfigError: It names none.
     """
     if text.endswith(FILE_ENDINGS):
-        return Named(text, load_architecture(Path(text)))
+        return Named(text, load_network(Path(text)))
     trial = re.fullmatch(r"(.+):(\d+)", text)
     if trial:
         record = record_of(storage, trial[1], int(trial[2]))
         return Named(text, record.architecture)
-    return Named(text, reference(text))
+    return Named(text, hand_designed(text))
 
 
 def records_of(storage: str, study: str) -> dict[int, Record]:

@@ -162,7 +162,7 @@ def test_what_llvm_cannot_schedule_is_replaced(line: str, priced: str) -> None:
 
 def conv_graph(channels: int = 8) -> Graph:
     build, source = GraphBuilder(), Value("input", channels, 7, 7)
-    build.conv("conv", source, channels, relu=True)
+    build.conv("conv", source, channels, activation="relu")
     return Graph(source, build.ops[-1].output, tuple(build.ops))
 
 

@@ -43,7 +43,7 @@ def graph_of(build: GraphBuilder, source: Value) -> Graph:
 
 def pointwise(into: int, out: int, side: int = 28) -> Kernel:
     build, source = GraphBuilder(), Value("input", into, side, side)
-    build.conv("conv", source, out, relu=True)
+    build.conv("conv", source, out, activation="relu")
     return kernels_of(graph_of(build, source))[0]
 
 

@@ -104,7 +104,7 @@ def kinds(build: GraphBuilder, source: Value) -> list[str]:
 def test_a_unit_with_a_shuffle_is_transposed_twice() -> None:
     build, source = GraphBuilder(), Value("input", 16, 28, 28)
     keep, convolved = build.split("split", source, (8, 8))
-    value = build.conv("conv", convolved, 8, relu=True)
+    value = build.conv("conv", convolved, 8, activation="relu")
     build.shuffle("shuffle", build.concat("concat", keep, value))
     assert kinds(build, source) == [
         "quantize",

@@ -12,6 +12,7 @@ from nas_sv2.latency.measured_target import MeasuredTarget
 from nas_sv2.latency.payload import payload_of, reference_payload
 from nas_sv2.latency.plan import MeasurePlan
 from nas_sv2.space import Architecture, reference
+from nas_sv2.space.network import Network
 
 QUICK = dataclasses.replace(
     CPU_PLAN, min_runs=10, max_runs=20, warmup_runs=3, loads=1, reference=None
@@ -24,10 +25,10 @@ def small() -> Architecture:
     return dataclasses.replace(reference("shufflenet_v2_se_x0_5"), resolution=64, classes=10)
 
 
-def images_of(count: int, scale: float = 1.0) -> Callable[[Architecture], np.ndarray]:
-    def images(architecture: Architecture) -> np.ndarray:
-        side = architecture.resolution
-        shape = (count, architecture.channels, side, side)
+def images_of(count: int, scale: float = 1.0) -> Callable[[Network], np.ndarray]:
+    def images(network: Network) -> np.ndarray:
+        side = network.resolution
+        shape = (count, network.channels, side, side)
         array = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
         return scale * array
 

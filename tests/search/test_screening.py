@@ -16,9 +16,9 @@ from nas_sv2.latency.store import open_engine
 from nas_sv2.search.budget import Budget
 from nas_sv2.search.screening import check_mode, check_predictable, measure_front, predictor_of
 from nas_sv2.search.walk import Screen, Walk, is_predicted
-from nas_sv2.space import Architecture
 from nas_sv2.space.guidelines import Guidelines
 from nas_sv2.space.levels import named_space
+from nas_sv2.space.network import Network
 from nas_sv2.space.reference import reference
 from nas_sv2.studies.front import front_of
 from nas_sv2.studies.record import Record
@@ -36,7 +36,7 @@ class FakePredictor:
     name: str = "fake"
     provenance: str = "predicted"
 
-    def estimate(self, architecture: Architecture) -> Latency:
+    def estimate(self, network: Network) -> Latency:
         if self.refuses:
             raise MeasurementError("no prediction for stem.0")
         interval = 0.9 * self.ms, 1.1 * self.ms

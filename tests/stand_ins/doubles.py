@@ -9,6 +9,7 @@ from nas_sv2.evaluate.evaluation import Evaluation
 from nas_sv2.latency.measurement import Latency
 from nas_sv2.search.events import Outcome
 from nas_sv2.space import Architecture, cost_of, lower, reference
+from nas_sv2.space.network import Network
 from nas_sv2.space.search_space import Range, SearchSpace, StageChoices
 from nas_sv2.studies.record import Record
 
@@ -38,11 +39,11 @@ class FakeTarget:
     asked: list[str] = field(default_factory=list)
     fault: Callable[[int], NasError | KeyboardInterrupt | None] = lambda number: None
 
-    def estimate(self, architecture: Architecture) -> Latency:
-        self.asked.append(architecture.digest)
+    def estimate(self, network: Network) -> Latency:
+        self.asked.append(network.digest)
         if fault := self.fault(len(self.asked)):
             raise fault
-        return latency_of(cost_of(lower(architecture)).flops / 1e6, self.name)
+        return latency_of(cost_of(lower(network)).flops / 1e6, self.name)
 
     def close(self) -> None:
         pass

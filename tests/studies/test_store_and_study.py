@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.latency.store import open_engine
 from nas_sv2.space import reference
-from nas_sv2.studies.lookup import find_architecture
+from nas_sv2.studies.lookup import find_network
 from nas_sv2.studies.lookup import record_of as found_record
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.study import create_or_resume, load_study, store_errors, study_key
@@ -130,12 +130,12 @@ def test_architectures_are_found_by_reference_file_and_trial(
     study = create_or_resume(storage, "a:b", IDENTITY, RandomSampler())
     record = record_of(0.5, 1.0)
     RecordStore(engine, study_key(study)).save(3, record)
-    assert find_architecture("a:b:3", storage).architecture == record.architecture
-    assert find_architecture("shufflenet_v2_x1_0", "nowhere").name == "shufflenet_v2_x1_0"
+    assert find_network("a:b:3", storage).network == record.architecture
+    assert find_network("shufflenet_v2_x1_0", "nowhere").name == "shufflenet_v2_x1_0"
     with pytest.raises(ConfigError, match="a finished trial of a:b: 3"):
         found_record(storage, "a:b", 4)
     with pytest.raises(ConfigError, match="No such file"):
-        find_architecture(str(tmp_path / "none.yaml"), storage)
+        find_network(str(tmp_path / "none.yaml"), storage)
 
 
 def test_weights_are_whole_or_not_there_and_only_the_front_is_kept(tmp_path: Path) -> None:
@@ -156,9 +156,7 @@ def test_weights_are_whole_or_not_there_and_only_the_front_is_kept(tmp_path: Pat
 
 
 def test_a_reference_needs_no_database() -> None:
-    assert find_architecture("shufflenet_v2_x0_5", "").architecture == reference(
-        "shufflenet_v2_x0_5"
-    )
+    assert find_network("shufflenet_v2_x0_5", "").network == reference("shufflenet_v2_x0_5")
 
 
 def test_database_faults_are_one_line_and_other_faults_stay_bugs() -> None:

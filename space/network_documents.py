@@ -1,0 +1,62 @@
+"""Networks as files: an architecture of the space, or the name of a published network."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nas_sv2.space.architecture import Architecture
+from nas_sv2.space.documents import (
+    architecture_from_document,
+    architecture_to_document,
+    checked_schema,
+    known_keys,
+    read_document,
+    to_yaml,
+    within,
+)
+from nas_sv2.space.network import Network
+from nas_sv2.space.published import PaperNetwork
+
+SCHEMA_KEY = "nas_sv2_network"
+SCHEMA_VERSION = 1
+
+
+def network_to_document(network: Network) -> dict[str, Any]:
+    """Plain data that `network_from_document` reads back."""
+    if isinstance(network, Architecture):
+        return architecture_to_document(network)
+    return {SCHEMA_KEY: SCHEMA_VERSION, **dataclasses.asdict(network)}
+
+
+def network_to_json(network: Network) -> str:
+    """The document on one line."""
+    return json.dumps(network_to_document(network))
+
+
+def network_to_yaml(network: Network) -> str:
+    """The document for people."""
+    return to_yaml(network_to_document(network))
+
+
+def network_from_document(document: object) -> Network:
+    """The network that `document` describes.
+
+    Raises:
+        ConfigError: Names the field, the value and what is allowed.
+    """
+    if not isinstance(document, Mapping) or SCHEMA_KEY not in document:
+        return architecture_from_document(document)
+    data = checked_schema(document, SCHEMA_KEY, SCHEMA_VERSION)
+    known_keys(data, "", PaperNetwork)
+    return PaperNetwork(**data)
+
+
+def load_network(path: Path) -> Network:
+    """The network in a YAML or JSON file.
+
+    Raises:
+        ConfigError: The file cannot be read, or describes no network.
+    """
+    return within(path, network_from_document, read_document(path))
