@@ -1,0 +1,39 @@
+"""How pictures look: one palette, sizes that can be read, and a caption that says what was measured.
+
+Drawn with matplotlib's objects and no global state; a file is written once, complete.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from matplotlib.figure import Figure
+
+from nas_sv2.errors import ConfigError
+
+COLOURS: Final = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#555555",
+    "#bcbd22", "#7b3294", "#1b9e77", "#a6761d",
+)  # fmt: skip
+"""Okabe and Ito's colours, which people who see colours differently tell apart, and four more."""
+GREY: Final = "#9a9a9a"
+CAPTION_SIZE: Final = 8
+DPI: Final = 150
+
+
+def new_figure(width_in: float = 9.0, height_in: float = 5.5) -> Figure:
+    """An empty figure that lays itself out."""
+    return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def write_png(figure: Figure, caption: Sequence[str], path: Path) -> None:
+    """Write the figure with its caption below: device, provenance, units, a line each.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    figure.supxlabel("\n".join(caption), fontsize=CAPTION_SIZE, color="#333333")
+    try:
+        figure.savefig(path, dpi=DPI, format="png")
+    except OSError as error:
+        raise ConfigError("--out", str(path), f"a file to write ({error.strerror})") from None
