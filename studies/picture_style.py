@@ -1,4 +1,4 @@
-"""How pictures look: one palette, sizes that can be read, and a caption that says what was measured.
+"""How pictures look: one palette, readable sizes, and a caption that says what was measured.
 
 Drawn with matplotlib's objects and no global state; a file is written once, complete.
 """
