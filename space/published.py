@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.space import mobilenet_v1, shufflenet_v1
+from nas_sv2.space import (
+    light_densenet,
+    light_xception,
+    mobilenet_v1,
+    mobilenet_v2,
+    resnet,
+    shufflenet_v1,
+)
 from nas_sv2.space.architecture import Architecture
 from nas_sv2.space.graph import Graph, GraphBuilder, Value
 from nas_sv2.space.reference import REFERENCES
@@ -19,6 +26,10 @@ from nas_sv2.space.structure import Structure
 STRUCTURES: Mapping[str, Structure] = {
     **shufflenet_v1.STRUCTURES,
     **mobilenet_v1.STRUCTURES,
+    **mobilenet_v2.STRUCTURES,
+    **light_xception.STRUCTURES,
+    **light_densenet.STRUCTURES,
+    **resnet.STRUCTURES,
 }
 
 

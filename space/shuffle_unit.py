@@ -6,6 +6,7 @@ like any other.
 
 from nas_sv2.space.architecture import Downsample, Stage
 from nas_sv2.space.graph import GraphBuilder, Value
+from nas_sv2.space.squeeze_excite import squeeze_excite
 
 
 def basic_unit(build: GraphBuilder, name: str, source: Value, stage: Stage) -> Value:
@@ -69,17 +70,8 @@ def _main_branch(
     )
     value = build.conv(f"{name}.project", value, width, activation=None if residual else "relu")
     if stage.se:
-        value = _squeeze_excite(build, f"{name}.se", value, hidden=stage.width // 2)
+        # c/2: stated for SE-ShuffleNet v2-164 (appendix, table 2) and taken for all
+        value = squeeze_excite(build, f"{name}.se", value, hidden=stage.width // 2)
     if residual:
         value = build.activation(f"{name}.relu", build.add(f"{name}.add", source, value), "relu")
     return value
-
-
-def _squeeze_excite(build: GraphBuilder, name: str, source: Value, hidden: int) -> Value:
-    """Hidden width c/2: stated for SE-ShuffleNet v2-164 (appendix, table 2) and taken for all."""
-    gates = build.global_average_pool(f"{name}.pool", source)
-    gates = build.gate(f"{name}.reduce", gates, hidden)
-    gates = build.activation(f"{name}.relu", gates, "relu")
-    gates = build.gate(f"{name}.expand", gates, source.channels)
-    gates = build.activation(f"{name}.sigmoid", gates, "sigmoid")
-    return build.multiply(f"{name}.scale", source, gates)
