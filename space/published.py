@@ -11,10 +11,13 @@ from functools import cached_property
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.space import (
+    condensenet,
     light_densenet,
     light_xception,
     mobilenet_v1,
     mobilenet_v2,
+    nasnet,
+    pnasnet,
     resnet,
     shufflenet_v1,
 )
@@ -30,6 +33,9 @@ STRUCTURES: Mapping[str, Structure] = {
     **light_xception.STRUCTURES,
     **light_densenet.STRUCTURES,
     **resnet.STRUCTURES,
+    **condensenet.STRUCTURES,
+    **nasnet.STRUCTURES,
+    **pnasnet.STRUCTURES,
 }
 
 
