@@ -10,7 +10,8 @@ Only c′ channels are cut and c′ joined in each unit, and the channels that p
 A residual sum ties the order of what a unit emits to the order of what it read, so that a unit's
 input would be joined from a hundred pieces, which costs more than the shuffle. Stages with
 residuals therefore keep their shuffles. So do graphs that this cannot prove: with group
-convolutions, whose groups tie their channels, or with norms and selections between.
+convolutions, whose groups tie their channels, with norms and selections between, and parts of
+networks that begin or end with a move.
 """
 
 from collections import defaultdict
@@ -46,9 +47,10 @@ Channel = tuple[str, int]
 
 def without_shuffles(graph: Graph, weights: Weights) -> tuple[Graph, dict[str, Array]]:
     """A graph without shuffles but where they must stay, and the weights that keep its outputs."""
-    if any(map(_ties_channels, graph.ops)):
+    routes = _Routes(graph)
+    if any(map(_ties_channels, graph.ops)) or routes.moves_ends(graph):
         return graph, dict(weights)
-    rewrite = _Rewrite(_Routes(graph), dict(weights))
+    rewrite = _Rewrite(routes, dict(weights))
     for op in graph.ops:
         rewrite.append(op)
     return Graph(graph.input, graph.output, tuple(rewrite.ops)), rewrite.weights
@@ -75,6 +77,11 @@ class _Routes:
         """Whether `op` moves channels and is to be rewritten; in residual stages none is."""
         moves = isinstance(op.kind, Split | Concat | Shuffle)
         return moves and _stage(op) not in self._residual
+
+    def moves_ends(self, graph: Graph) -> bool:
+        """Whether what enters or leaves the graph is only moved, so that its order is given."""
+        first = (op for op in graph.ops if graph.input in op.inputs)
+        return graph.output.name in self.origin or any(map(self.only_moves, first))
 
     def _follow(self, op: Op) -> None:
         channels = [c for value in op.inputs for c in self._channels(value)]
