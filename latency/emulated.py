@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from nas_sv2.errors import DeviceError
+from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.analytic import second_opinion
 from nas_sv2.latency.arm_cores import EFFICIENCY, ArmPrecision, core_named
 from nas_sv2.latency.kernel_table import Table
@@ -94,9 +94,7 @@ class EmulatedArm:
         Raises:
             MeasurementError: The table lacks one of its kernels; the message names it.
         """
-        graph = lower(network)
-        if self.lowering == "shuffle_free":
-            graph, _ = without_shuffles(graph, {})
+        graph = self._lowered(network)
         kernels = kernels_of(graph, self.table.precision)
         ms = sum(map(self.table.cycles, kernels)) / self.table.cycles_per_ms
         notes = [self.table.note]
@@ -115,6 +113,24 @@ class EmulatedArm:
             contended=None,
             note="; ".join(notes),
         )
+
+    def uncovered(self, network: Network) -> list[str]:
+        """What the table has no price for, each once: kind and map, or those with the channels.
+
+        Empty where `estimate` answers.
+        """
+        missing = {}
+        for kernel in kernels_of(self._lowered(network), self.table.precision):
+            try:
+                self.table.cycles(kernel)
+            except MeasurementError:
+                known = kernel.key in self.table.entries
+                missing[kernel.shape if known else kernel.key] = None
+        return list(missing)
+
+    def _lowered(self, network: Network) -> Graph:
+        graph = lower(network)
+        return without_shuffles(graph, {})[0] if self.lowering == "shuffle_free" else graph
 
     def price(self, graph: Graph) -> list[tuple[str, float]]:
         """Operator and cycles; an operator fused into another's kernel is not listed.

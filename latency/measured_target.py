@@ -51,7 +51,7 @@ class MeasuredTarget:
 
     def estimate(self, network: Network) -> Latency:
         """The stored figure for this device and plan, else a new one."""
-        found = self._stored(network)
+        found = self.stored(network)
         measurement = found or self.measure_together([network])[0]
         latency = measurement.latency(self.name)
         return latency if self.pace_ms is None else latency.at_pace(self.pace_ms)
@@ -72,16 +72,17 @@ class MeasuredTarget:
                 self.store.save(measurement)
         return measurements
 
-    def close(self) -> None:
-        """End the agent."""
-        self.device.close()
-
-    def _stored(self, network: Network) -> Measurement | None:
+    def stored(self, network: Network) -> Measurement | None:
+        """The newest measurement that is kept for this device and plan; None where fresh."""
         if self.store is None or self.fresh:
             return None
         self.device.start()
         fingerprint = self.device.fingerprint(self.plan)
         return self.store.find(network.digest, fingerprint, self.plan)
+
+    def close(self) -> None:
+        """End the agent."""
+        self.device.close()
 
     def _payload(self, network: Network) -> Payload:
         if self.images is None or self.plan.precision != "int8":

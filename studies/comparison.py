@@ -1,0 +1,254 @@
+"""The paper's networks side by side on one device: what follows from their times.
+
+FLOPs do not order networks by speed (section 1, figure 1). `inversions` lists where they do not on
+this device; `agreement` says how far this device orders networks as the paper's two did.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from scipy.stats import kendalltau, spearmanr  # type: ignore[import-untyped]
+
+from nas_sv2.latency.head_to_head import Orders
+from nas_sv2.latency.measurement import Interval, Latency, Provenance
+from nas_sv2.space.cost import Cost
+from nas_sv2.space.network import Network
+from nas_sv2.studies.table8 import PublishedRow
+
+EQUAL_FLOPS_WITHIN = 0.3
+"""Networks whose multiply-adds differ by less than this share are of equal complexity. The paper's
+levels reach so far: 140M holds IGCV3-D with 210M, 300M MobileNet V1 with 325M."""
+PUBLISHED_TIE = 0.05
+"""Published speeds nearer to each other than this share may be called a tie."""
+FEWEST_RANKED = 3
+"""Two networks always agree or disagree; a rank correlation needs more."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network of the comparison.
+
+    Attributes:
+        level: Its complexity level.
+        model: What the paper calls it, or what the user calls a network of theirs.
+        family: What it is a member of; `FOUND` for a network of the user's.
+        name: Our name of it; empty where we have not built it.
+        published: What the paper says of it; None for a network of the user's.
+        network: None where we have not built it.
+        cost: The same.
+        reconstructed: What the sources leave open of its structure, and how it was decided.
+        latency: None where there is none.
+        lacks: Why there is none; else empty.
+    """
+
+    level: str
+    model: str
+    family: str
+    name: str
+    published: PublishedRow | None
+    network: Network | None
+    cost: Cost | None
+    reconstructed: str = ""
+    latency: Latency | None = None
+    lacks: str = ""
+
+    @property
+    def pace(self) -> float | None:
+        """Its time: as a ratio to the reference network timed beside it, else in ms.
+
+        Ratios can be compared between sessions, ms less so.
+        """
+        if self.latency is None:
+            return None
+        return self.latency.ms if self.latency.ratio is None else self.latency.ratio
+
+    @property
+    def arm_images_per_s(self) -> float | None:
+        """Published speed on the paper's ARM core."""
+        return None if self.published is None else self.published.arm_images_per_s
+
+    @property
+    def gpu_batches_per_s(self) -> float | None:
+        """Published speed on the paper's GPU, in batches of 8."""
+        return None if self.published is None else self.published.gpu_batches_per_s
+
+
+FOUND = "found"
+V2 = "ShuffleNet V2"
+
+
+@dataclass(frozen=True)
+class Session:
+    """Networks whose figures were taken together, and their order.
+
+    Attributes:
+        rows: Each network once.
+        orders: By places in `rows`.
+    """
+
+    rows: tuple[Row, ...]
+    orders: Orders
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The paper's networks, and the user's, on one device.
+
+    Attributes:
+        target: What the user calls it.
+        device: Device, runtime, threads and batch in words.
+        provenance: Where the times come from.
+        batch: Images a run.
+        rows: In the paper's order; networks of the user's after those of their level.
+        sessions: One a level, or several where a level has too many networks.
+    """
+
+    target: str
+    device: str
+    provenance: Provenance
+    batch: int
+    rows: tuple[Row, ...]
+    sessions: tuple[Session, ...]
+
+    def v2_of(self, level: str) -> Row | None:
+        """ShuffleNet V2 of the level."""
+        v2 = (row for row in self.rows if (row.level, row.family) == (level, V2))
+        return next(v2, None)
+
+    def speed(self, row: Row) -> float | None:
+        """How fast `row` is relative to ShuffleNet V2 of its level, here."""
+        v2 = self.v2_of(row.level)
+        if v2 is None or v2.pace is None or row.pace is None:
+            return None
+        return v2.pace / row.pace
+
+    def published_speed(self, row: Row, published: "Published") -> float | None:
+        """The same on one of the paper's devices."""
+        v2 = self.v2_of(row.level)
+        v2_speed = None if v2 is None else published(v2)
+        own = published(row)
+        return own / v2_speed if own and v2_speed else None
+
+    def images_per_s(self, row: Row) -> float | None:
+        """Its throughput here, one run after the other."""
+        return None if row.latency is None else 1000 * self.batch / row.latency.ms
+
+
+Published = Callable[[Row], float | None]
+"""A published speed of a row, the more the faster."""
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """Two networks of about equal FLOPs of which the one that should be faster is slower.
+
+    Attributes:
+        slower: The one with fewer FLOPs, or as many.
+        faster: The other.
+        ratio: How long the slower takes relative to the faster.
+        ratio_ci: The 95 % interval; None where nothing was run.
+    """
+
+    slower: Row
+    faster: Row
+    ratio: float
+    ratio_ci: Interval | None
+
+    def published_ratio(self, published: Published) -> float | None:
+        """The same ratio on one of the paper's devices; below 1 where it is no inversion."""
+        slower, faster = published(self.slower), published(self.faster)
+        return faster / slower if slower and faster else None
+
+
+def inversions(comparison: Comparison) -> list[Inversion]:
+    """Where FLOPs order two networks wrongly, by settled orders only; the worst first."""
+    found = [
+        Inversion(slower, faster, pair.ratio, pair.ratio_ci)
+        for session in comparison.sessions
+        for pair in session.orders.pairs
+        for slower, faster in [(session.rows[pair.slower], session.rows[pair.faster])]
+        if pair.settled and _flops(slower) <= _flops(faster) and _equal_flops(slower, faster)
+    ]
+    return sorted(found, key=lambda inversion: -inversion.ratio)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far a device orders networks as a published one did.
+
+    Attributes:
+        rows: Networks that both have a figure of.
+        spearman: Rank correlation of their times over all levels; None with fewer than three.
+        kendall: The same, Kendall's τ-b.
+        pairs: Pairs of equal FLOPs and level whose published speeds differ at all.
+        in_order: Those that come in the published order here.
+        apart: Pairs of these whose published speeds differ by more than `PUBLISHED_TIE`.
+        apart_in_order: Those of them in the published order.
+        against: The pairs in the other order: slower here, faster here.
+    """
+
+    rows: int
+    spearman: float | None
+    kendall: float | None
+    pairs: int
+    in_order: int
+    apart: int
+    apart_in_order: int
+    against: tuple[tuple[Row, Row], ...]
+
+
+def agreement(rows: Sequence[Row], published: Published, known_only: bool = False) -> Agreement:
+    """The agreement of the times here with published ones.
+
+    Args:
+        rows: The networks; one that stands in several rows counts once.
+        published: The published speed.
+        known_only: Without networks whose structure was reconstructed.
+    """
+    shared = [
+        (row, row.pace, speed)
+        for row in distinct(rows)
+        for speed in [published(row)]
+        if row.pace is not None and speed and not (known_only and row.reconstructed)
+    ]
+    spearman = kendall = None
+    if len(shared) >= FEWEST_RANKED:
+        here, there = [pace for _, pace, _ in shared], [1 / speed for _, _, speed in shared]
+        spearman = float(spearmanr(here, there).statistic)
+        kendall = float(kendalltau(here, there).statistic)
+    pairs = in_order = apart = apart_in_order = 0
+    against = []
+    for (one, one_pace, one_speed), (other, other_pace, other_speed) in combinations(shared, 2):
+        if one.level != other.level or not _equal_flops(one, other) or one_speed == other_speed:
+            continue
+        right = (one_pace < other_pace) == (one_speed > other_speed)
+        clear = max(one_speed, other_speed) > (1 + PUBLISHED_TIE) * min(one_speed, other_speed)
+        pairs += 1
+        in_order += right
+        apart += clear
+        apart_in_order += clear and right
+        if not right:
+            against.append((one, other) if one_pace > other_pace else (other, one))
+    return Agreement(
+        len(shared), spearman, kendall, pairs, in_order, apart, apart_in_order, tuple(against)
+    )
+
+
+def distinct(rows: Sequence[Row]) -> list[Row]:
+    """The rows without those whose network stands in an earlier one; not built ones left out."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        if row.network is not None:
+            first.setdefault(row.network.digest, row)
+    return list(first.values())
+
+
+def _flops(row: Row) -> int:
+    assert row.cost is not None, "a network with a latency was built"
+    return row.cost.flops
+
+
+def _equal_flops(one: Row, other: Row) -> bool:
+    few, many = sorted((_flops(one), _flops(other)))
+    return many < (1 + EQUAL_FLOPS_WITHIN) * few
