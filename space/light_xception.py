@@ -16,7 +16,7 @@ EXPANSION = 4
 def light_xception(
     build: GraphBuilder, image: Value, classes: int, *, stem: int, middle: int
 ) -> Value:
-    """Stages whose blocks are `middle`, 2 and 4 times `middle` wide within, and 4 times without."""
+    """Stages whose blocks are `middle`, 2 and 4 times `middle` wide within, four times between."""
     value = build.conv("stem.0", image, stem, 3, stride=2, activation="relu")
     value = build.max_pool("stem.pool", value)
     for number, depth in enumerate(DEPTHS):

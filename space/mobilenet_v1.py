@@ -1,5 +1,6 @@
 """MobileNet V1 (Howard et al. 2017, table 1): depthwise-separable layers, no shortcut."""
 
+from collections.abc import Iterator
 from functools import partial
 
 from nas_sv2.space.graph import GraphBuilder, Value
@@ -13,14 +14,20 @@ LAYERS = (
 )  # fmt: skip
 
 
-def mobilenet_v1(build: GraphBuilder, image: Value, classes: int, *, width: float) -> Value:
-    """All widths times `width`."""
-    value = build.conv("stem.0", image, round(STEM * width), 3, stride=2, activation="relu")
+def named_layers() -> Iterator[tuple[str, int, int]]:
+    """Name, width and stride of every layer."""
     stage, index = 1, 0
     for channels, stride in LAYERS:
         if stride == 2:
             stage, index = stage + 1, 0
-        name = f"stage{stage}.{index}"
+        yield f"stage{stage}.{index}", channels, stride
+        index += 1
+
+
+def mobilenet_v1(build: GraphBuilder, image: Value, classes: int, *, width: float) -> Value:
+    """All widths times `width`."""
+    value = build.conv("stem.0", image, round(STEM * width), 3, stride=2, activation="relu")
+    for name, channels, stride in named_layers():
         value = build.conv(
             f"{name}.depthwise",
             value,
@@ -31,7 +38,6 @@ def mobilenet_v1(build: GraphBuilder, image: Value, classes: int, *, width: floa
             activation="relu",
         )
         value = build.conv(f"{name}.project", value, round(channels * width), activation="relu")
-        index += 1
     value = build.global_average_pool("head.pool", value)
     return build.linear("head.classifier", value, classes)
 

@@ -12,6 +12,8 @@ from functools import cached_property
 from nas_sv2.errors import ConfigError
 from nas_sv2.space import (
     condensenet,
+    igcv2,
+    igcv3,
     light_densenet,
     light_xception,
     mobilenet_v1,
@@ -32,6 +34,8 @@ STRUCTURES: Mapping[str, Structure] = {
     **mobilenet_v2.STRUCTURES,
     **light_xception.STRUCTURES,
     **light_densenet.STRUCTURES,
+    **igcv2.STRUCTURES,
+    **igcv3.STRUCTURES,
     **resnet.STRUCTURES,
     **condensenet.STRUCTURES,
     **nasnet.STRUCTURES,

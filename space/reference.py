@@ -65,6 +65,10 @@ REFERENCES: dict[str, Architecture] = {
         f"shufflenet_v2_residual_{scale}": _with(_shufflenet_v2(scale), residual=True)
         for scale in _WIDTHS
     },
+    **{
+        f"shufflenet_v2_se_residual_{scale}": _with(_shufflenet_v2(scale), se=True, residual=True)
+        for scale in _WIDTHS
+    },
     "shufflenet_v2_50": _large((64,), (3, 4, 6, 3), (244, 488, 976, 1952), deep=False),
     "se_shufflenet_v2_164": _large(
         (64, 64, 128), (10, 10, 23, 10), (340, 680, 1360, 2720), deep=True

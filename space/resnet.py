@@ -1,6 +1,6 @@
 """ResNet-50 (He et al. 2016, table 1), ResNeXt-50 (Xie et al. 2017, table 1) and SENet-154.
 
-One bottleneck serves all three: 1×1, 3×3 with groups, 1×1, squeeze-and-excitation where asked, sum.
+One bottleneck serves all three: 1×1, 3×3 with groups, 1×1, squeeze-and-excitation, sum.
 """
 
 from dataclasses import dataclass
