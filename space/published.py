@@ -78,10 +78,18 @@ class PaperNetwork:
 
     @cached_property
     def graph(self) -> Graph:
-        """Its operators."""
+        """Its operators.
+
+        Raises:
+            ConfigError: The resolution leaves a map without a pixel.
+        """
         build = GraphBuilder()
         image = Value("input", self.channels, self.resolution, self.resolution)
         logits = self.structure.build(build, image, self.classes)
+        for op in build.ops:
+            if min(op.output.height, op.output.width) < 1:
+                allowed = f"more, or {self.name} has no pixel left at {op.name}"
+                raise ConfigError("resolution", self.resolution, allowed)
         return Graph(image, logits, tuple(build.ops))
 
     @cached_property
