@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from nas_sv2.latency.device import Device
+from nas_sv2.errors import DeviceError
+from nas_sv2.latency.device import Device, NodeTime, Profiler
 from nas_sv2.latency.measurement import Latency, Measurement, Provenance
 from nas_sv2.latency.payload import Payload, payload_of, reference_payload
 from nas_sv2.latency.plan import MeasurePlan
@@ -71,6 +72,17 @@ class MeasuredTarget:
             for measurement in measurements:
                 self.store.save(measurement)
         return measurements
+
+    def node_times(self, network: Network) -> list[NodeTime]:
+        """What each node of the network takes there, in the order in which they run.
+
+        Raises:
+            DeviceError: As `measure_together`, or the device cannot tell.
+            MeasurementError: The device failed meanwhile.
+        """
+        if not isinstance(self.device, Profiler):
+            raise DeviceError(f"{self.name}: this device cannot tell what parts of a network take")
+        return self.device.profile(self._payload(network), self.plan, self.plan.timeout_s)
 
     def stored(self, network: Network) -> Measurement | None:
         """The newest measurement that is kept for this device and plan; None where fresh."""

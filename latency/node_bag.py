@@ -15,6 +15,7 @@ from onnx import compose
 
 from nas_sv2.latency.device import NodeTime
 from nas_sv2.latency.node_costs import Piece, pieces_of
+from nas_sv2.latency.node_places import placed
 from nas_sv2.latency.payload import Payload, payload_of
 from nas_sv2.latency.plan import MeasurePlan
 from nas_sv2.latency.spread_sampling import spread
@@ -80,23 +81,11 @@ class Bag:
     def kernel_times(self, nodes: Iterable[NodeTime]) -> list[float]:
         """µs of each of `pieces`, from the nodes in the order in which they ran.
 
-        A node that the runtime inserted belongs to the kernel that it serves: what prepares an
-        input to the next one, anything else to the last.
+        A node that the runtime inserted belongs to the kernel that it serves (`placed`).
         """
-        index = self.places
         times_us = [0.0] * len(self.pieces)
-        last, waiting_us = 0, 0.0
-        for node in nodes:
-            # Fused and blocked nodes have the name of an operator and an ending of the runtime's.
-            name = node.name.removesuffix("_nchwc")
-            known = index.get(name, index.get(name.rpartition(".")[0]))
-            if known is not None:
-                times_us[known] += waiting_us + node.us
-                last, waiting_us = known, 0.0
-            elif node.operator == "ReorderInput":
-                waiting_us += node.us
-            else:
-                times_us[last] += node.us
+        for found in placed(nodes, self.places):
+            times_us[found.place] += found.node.us
         return times_us
 
     @cached_property
