@@ -115,17 +115,18 @@ class EmulatedArm:
         )
 
     def uncovered(self, network: Network) -> list[str]:
-        """What the table has no price for, each once: kind and map, or those with the channels.
+        """What the table has no price for, each once; empty where `estimate` answers.
 
-        Empty where `estimate` answers.
+        A kind of kernel that it lacks altogether by the kind, another by its kind and map.
         """
+        kinds = {key.rpartition(" @")[0] for key in self.table.entries}
         missing = {}
         for kernel in kernels_of(self._lowered(network), self.table.precision):
             try:
                 self.table.cycles(kernel)
             except MeasurementError:
-                known = kernel.key in self.table.entries
-                missing[kernel.shape if known else kernel.key] = None
+                name = kernel.key if kernel.kind in kinds else kernel.kind
+                missing[" with ".join([name, *kernel.fused])] = None
         return list(missing)
 
     def _lowered(self, network: Network) -> Graph:
