@@ -1,23 +1,22 @@
 """The property that ties the readings of the graph together."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 import torchvision
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lowered import assert_close, lived_in_weights, run_onnx, run_torch
 from onnx import numpy_helper
 from strategies import architectures
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.architecture import Architecture
 from nas_sv2.space.cost import cost_of, kernel_shape
-from nas_sv2.space.graph import Graph, Shuffle
+from nas_sv2.space.graph import Shuffle
 from nas_sv2.space.lowering import lower
 from nas_sv2.space.onnx_lowering import build_onnx
 from nas_sv2.space.reference import reference
@@ -25,36 +24,6 @@ from nas_sv2.space.shuffle_free import without_shuffles
 from nas_sv2.space.torch_lowering import GraphModule, build_module, load_weights, weights_of
 from nas_sv2.space.torchvision_weights import from_torchvision
 from nas_sv2.space.weights import Array, check_weights, random_weights, weight_shapes
-
-
-def lived_in_weights(graph: Graph, seed: int) -> dict[str, Array]:
-    """Random weights whose batch norms are not the identity, so that folding is seen."""
-    generator = np.random.default_rng(seed)
-    weights = random_weights(graph, seed)
-    for name, array in weights.items():
-        if ".norm." in name or name.endswith("bias"):
-            weights[name] = array + generator.uniform(0, 0.5, array.shape).astype(np.float32)
-    return weights
-
-
-def run_torch(graph: Graph, weights: Mapping[str, Array], images: Array) -> Array:
-    module = build_module(graph)
-    load_weights(module, graph, weights)
-    with torch.no_grad():
-        logits: Array = module.eval()(torch.from_numpy(images)).numpy()
-    return logits
-
-
-def run_onnx(model: bytes, images: Array) -> Array:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    (logits,) = session.run(None, {"input": images})
-    return np.asarray(logits)
-
-
-def assert_close(left: Array, right: Array) -> None:
-    np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-4 * float(abs(left).max()))
 
 
 def images_for(architecture: Architecture, batch: int = 1) -> Array:

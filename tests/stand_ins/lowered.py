@@ -1,0 +1,41 @@
+"""Runs a graph through both lowerings, to compare what comes out."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnxruntime
+import torch
+
+from nas_sv2.space.graph import Graph
+from nas_sv2.space.torch_lowering import build_module, load_weights
+from nas_sv2.space.weights import Array, random_weights
+
+
+def lived_in_weights(graph: Graph, seed: int) -> dict[str, Array]:
+    """Random weights whose batch norms are not the identity, so that folding is seen."""
+    generator = np.random.default_rng(seed)
+    weights = random_weights(graph, seed)
+    for name, array in weights.items():
+        if ".norm." in name or name.endswith("bias"):
+            weights[name] = array + generator.uniform(0, 0.5, array.shape).astype(np.float32)
+    return weights
+
+
+def run_torch(graph: Graph, weights: Mapping[str, Array], images: Array) -> Array:
+    module = build_module(graph)
+    load_weights(module, graph, weights)
+    with torch.no_grad():
+        logits: Array = module.eval()(torch.from_numpy(images)).numpy()
+    return logits
+
+
+def run_onnx(model: bytes, images: Array) -> Array:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"input": images})
+    return np.asarray(logits)
+
+
+def assert_close(left: Array, right: Array) -> None:
+    np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-4 * float(abs(left).max()))
