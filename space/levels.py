@@ -12,7 +12,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.space.cost import cost_of
 from nas_sv2.space.guidelines import Guidelines, paper_guidelines
 from nas_sv2.space.lowering import lower
-from nas_sv2.space.network import Network
+from nas_sv2.space.network import Classifier
 from nas_sv2.space.reference import reference
 from nas_sv2.space.search_space import Range, SearchSpace, StageChoices
 
@@ -89,7 +89,7 @@ _FAMILIES = [
 ]
 
 
-def paper_limits(like: SearchSpace | Network, flops: float) -> Guidelines:
+def paper_limits(like: SearchSpace | Classifier, flops: float) -> Guidelines:
     """The guidelines' limits at the level of `flops` multiply-adds.
 
     They are set by the paper's networks nearest to it in all their forms, with the input and the

@@ -1,4 +1,4 @@
-"""Networks as files: an architecture of the space, or the name of a published network."""
+"""Networks as files: an architecture of the space, a published network, one of an experiment."""
 
 import dataclasses
 import json
@@ -16,7 +16,13 @@ from nas_sv2.space.documents import (
     to_yaml,
     within,
 )
-from nas_sv2.space.network import Network
+from nas_sv2.space.experiment_network import SCHEMA_KEY as EXPERIMENT_KEY
+from nas_sv2.space.experiment_network import (
+    ExperimentNetwork,
+    experiment_from_document,
+    experiment_to_document,
+)
+from nas_sv2.space.network import Classifier, Network
 from nas_sv2.space.published import PaperNetwork
 
 SCHEMA_KEY = "nas_sv2_network"
@@ -27,6 +33,8 @@ def network_to_document(network: Network) -> dict[str, Any]:
     """Plain data that `network_from_document` reads back."""
     if isinstance(network, Architecture):
         return architecture_to_document(network)
+    if isinstance(network, ExperimentNetwork):
+        return experiment_to_document(network)
     return {SCHEMA_KEY: SCHEMA_VERSION, **dataclasses.asdict(network)}
 
 
@@ -46,6 +54,17 @@ def network_from_document(document: object) -> Network:
     Raises:
         ConfigError: Names the field, the value and what is allowed.
     """
+    if isinstance(document, Mapping) and EXPERIMENT_KEY in document:
+        return experiment_from_document(document)
+    return classifier_from_document(document)
+
+
+def classifier_from_document(document: object) -> Classifier:
+    """The network that `document` describes, one that classifies images.
+
+    Raises:
+        ConfigError: Names the field, the value and what is allowed.
+    """
     if not isinstance(document, Mapping) or SCHEMA_KEY not in document:
         return architecture_from_document(document)
     data = checked_schema(document, SCHEMA_KEY, SCHEMA_VERSION)
@@ -53,10 +72,10 @@ def network_from_document(document: object) -> Network:
     return PaperNetwork(**data)
 
 
-def load_network(path: Path) -> Network:
-    """The network in a YAML or JSON file.
+def load_network(path: Path) -> Classifier:
+    """The network in a YAML or JSON file, one that classifies images.
 
     Raises:
         ConfigError: The file cannot be read, or describes no network.
     """
-    return within(path, network_from_document, read_document(path))
+    return within(path, classifier_from_document, read_document(path))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.space.network import Network
+from nas_sv2.space.network import Classifier
 from nas_sv2.space.network_documents import load_network
 from nas_sv2.space.published import hand_designed
 from nas_sv2.studies.record import Record
@@ -18,7 +18,7 @@ class Named:
     """A network and what the user called it."""
 
     name: str
-    network: Network
+    network: Classifier
 
 
 def find_network(text: str, storage: str) -> Named:
