@@ -143,8 +143,11 @@ def measure(bodies: list[bytes], plan: Json) -> Json:
 def profile(bodies: list[bytes], plan: Json) -> Json:
     """What each node of the model takes."""
     _pin(plan)
-    if plan["runtime"] != "onnxruntime" or plan["processor"] != "cpu":
-        raise Refusal("device", "only onnxruntime on a CPU tells what each node takes")
+    if plan["runtime"] == "torch":
+        _runtime_facts(plan)  # refuses what it lacks
+        return {"nodes": _torch_run().node_times(bodies[0], plan)}
+    if plan["processor"] != "cpu":
+        raise Refusal("device", "onnxruntime tells what each node takes on a CPU only; use torch")
 
     def profiled(prefix: str) -> tuple[Any, Callable[[], object]]:
         session, feed = _onnx_session(bodies[0], plan, profile_to=prefix)

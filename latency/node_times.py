@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PROFILED_RUNS = 20
-"""Of which a quarter counts, see `_undisturbed`; 40 runs were no better."""
+"""Of which a quarter counts, see `undisturbed`; 40 runs were no better."""
 COLD_RUNS = 3
 """The first runs are left out: they allocate."""
 SUFFIX = "_kernel_time"
@@ -42,12 +42,11 @@ def node_times(profiled: Callable[[str], tuple[Any, Callable[[], object]]]) -> l
             times.setdefault(node, []).append(event["dur"])
             operators[node] = event["args"]["op_name"]
     return [
-        [node, operators[node], _undisturbed(runs[-PROFILED_RUNS:])]
-        for node, runs in times.items()
+        [node, operators[node], undisturbed(runs[-PROFILED_RUNS:])] for node, runs in times.items()
     ]
 
 
-def _undisturbed(values: list[float]) -> float:
+def undisturbed(values: list[float]) -> float:
     """The mean of the fastest quarter: what else runs on the machine only ever adds time.
 
     It is finer than the least of whole µs. With five other programs on two cores it left networks

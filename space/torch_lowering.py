@@ -92,6 +92,7 @@ class GraphModule(nn.Module):
         last_reader = {value.name: op.name for op in graph.ops for value in op.inputs}
         self._input, self._output = graph.input.name, graph.output.name
         self._ends_in_map = not isinstance(graph.ops[-1].kind, Linear)
+        self._names = [op.name for op in graph.ops]
         self._steps: list[tuple[Run, list[str], list[str], list[str]]] = []
         for op in graph.ops:
             inputs = [value.name for value in op.inputs]
@@ -111,6 +112,13 @@ class GraphModule(nn.Module):
             else:
                 values[outputs[0]] = result
         return values[self._output] if self._ends_in_map else values[self._output].flatten(1)
+
+    def wrap_steps(self, wrapped: Callable[[str, Run], Run]) -> None:
+        """Let every operator run as `wrapped` of its name and what runs it, so as to trace it."""
+        self._steps = [
+            (wrapped(name, run), inputs, outputs, done)
+            for name, (run, inputs, outputs, done) in zip(self._names, self._steps, strict=True)
+        ]
 
     def _runner(self, op: Op) -> Run:
         match op.kind:
