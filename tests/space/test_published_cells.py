@@ -83,7 +83,7 @@ def test_one_training_step_reaches_every_weight(name: str) -> None:
     before = {key: value.clone() for key, value in module.named_parameters()}
     batch = torch.from_numpy(images(SMALL, batch=4))
     loss = torch.nn.functional.cross_entropy(module(batch), torch.arange(4))
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
     assert torch.isfinite(loss)
     for key, value in module.named_parameters():
