@@ -120,7 +120,7 @@ class EmulatedArm:
         A kind of kernel that it lacks altogether by the kind, another by its kind and map.
         """
         kinds = {key.rpartition(" @")[0] for key in self.table.entries}
-        missing = {}
+        missing: dict[str, None] = {}
         for kernel in kernels_of(self._lowered(network), self.table.precision):
             try:
                 self.table.cycles(kernel)

@@ -21,6 +21,9 @@ EQUAL_FLOPS_WITHIN = 0.3
 levels reach so far: 140M holds IGCV3-D with 210M, 300M MobileNet V1 with 325M."""
 PUBLISHED_TIE = 0.05
 """Published speeds nearer to each other than this share may be called a tie."""
+FOUND = "found"
+"""The family of networks of the user's."""
+V2 = "ShuffleNet V2"
 FEWEST_RANKED = 3
 """Two networks always agree or disagree; a rank correlation needs more."""
 
@@ -63,19 +66,19 @@ class Row:
             return None
         return self.latency.ms if self.latency.ratio is None else self.latency.ratio
 
-    @property
-    def arm_images_per_s(self) -> float | None:
-        """Published speed on the paper's ARM core."""
-        return None if self.published is None else self.published.arm_images_per_s
 
-    @property
-    def gpu_batches_per_s(self) -> float | None:
-        """Published speed on the paper's GPU, in batches of 8."""
-        return None if self.published is None else self.published.gpu_batches_per_s
+Published = Callable[[Row], float | None]
+"""A published speed of a row, the more the faster."""
 
 
-FOUND = "found"
-V2 = "ShuffleNet V2"
+def arm_speed(row: Row) -> float | None:
+    """Images a second on the paper's ARM core."""
+    return None if row.published is None else row.published.arm_images_per_s
+
+
+def gpu_speed(row: Row) -> float | None:
+    """Batches of 8 a second on the paper's GPU."""
+    return None if row.published is None else row.published.gpu_batches_per_s
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class Comparison:
             return None
         return v2.pace / row.pace
 
-    def published_speed(self, row: Row, published: "Published") -> float | None:
+    def published_speed(self, row: Row, published: Published) -> float | None:
         """The same on one of the paper's devices."""
         v2 = self.v2_of(row.level)
         v2_speed = None if v2 is None else published(v2)
@@ -133,10 +136,6 @@ class Comparison:
     def images_per_s(self, row: Row) -> float | None:
         """Its throughput here, one run after the other."""
         return None if row.latency is None else 1000 * self.batch / row.latency.ms
-
-
-Published = Callable[[Row], float | None]
-"""A published speed of a row, the more the faster."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Runs the paper's networks, and the user's, on one target: level by level, each in one session."""
+"""Runs the paper's networks, and the user's, on one target: each level in a session."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace

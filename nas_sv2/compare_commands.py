@@ -1,0 +1,82 @@
+"""`compare`: the paper's main table and first figure, on the user's own device."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.options import ARCH_HELP, STORAGE, AsJson, Storage, print_json, print_notes
+
+PICTURE, PAGE = "compare.png", "compare.html"
+
+
+def compare(
+    target: Annotated[str, typer.Option(help="A target: arm, cpu, gpu or a device.")],
+    level: Annotated[str, typer.Option(help="40M, 140M, 300M, 500M or all.")] = "all",
+    vs: Annotated[
+        list[str] | None,
+        typer.Option(help="A network of yours among them, repeatable. " + ARCH_HELP),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("."),
+    fresh: Annotated[bool, typer.Option(help="Measure even what is stored.")] = False,
+    storage: Storage = STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Time the paper's networks head to head on a device, beside what the paper published."""
+    from rich.console import Console
+
+    from nas_sv2 import compare_tables as tables
+    from nas_sv2.latency.store import MeasurementStore
+    from nas_sv2.latency.targets import open_target, target_names
+    from nas_sv2.studies import comparison_run
+    from nas_sv2.studies.comparison import inversions
+    from nas_sv2.studies.comparison_page import write_page
+    from nas_sv2.studies.comparison_picture import draw_comparison
+    from nas_sv2.studies.lookup import find_network
+    from nas_sv2.studies.table8 import levels_of
+    from nas_sv2.tables import output
+
+    target_names(target)
+    levels = levels_of(level)
+    others = [find_network(text, storage) for text in vs or []]
+    _make(out)
+    with (
+        closing(MeasurementStore.open(storage)) as store,
+        Console(stderr=True).status(f"comparing on {target}") as status,
+        closing(open_target(target, store=store, fresh=fresh, told=status.update)) as opened,
+    ):
+
+        def begun(of_level: str) -> None:
+            status.update(f"{target}: the networks of the {of_level} level")
+
+        found = comparison_run.compare(opened, levels, others, begun)
+    draw_comparison(found, out / PICTURE)
+    write_page(found, out / PAGE)
+    files = [str(out / PICTURE), str(out / PAGE)]
+    if as_json:
+        print_json({**tables.comparison_data(found), "files": files})
+        return
+    console = output()
+    for one in levels:
+        console.print(tables.level_table(found, one))
+        print()
+    print_notes(tables.comparison_notes(found))
+    print()
+    wrong = inversions(found)
+    if wrong:
+        console.print(tables.inversion_table(wrong))
+    print_notes(tables.inversion_notes(found, wrong))
+    print()
+    console.print(tables.agreement_table(found))
+    print_notes(tables.agreement_notes(found))
+    print("drawn: " + ", ".join(files))
+
+
+def _make(folder: Path) -> None:
+    """Before minutes of measuring, so that they are not lost."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError("--out", str(folder), f"a folder to write ({error.strerror})") from None
