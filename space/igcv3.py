@@ -63,7 +63,7 @@ STRUCTURES = {
         paper_mflops=mflops,
         reconstructed=""
         if width == 1
-        else "the authors' code, scaled, does not count what they state",
+        else "the authors' code at this width does not count what they state",
     )
     for name, width, mflops in (("x0_7", 0.7, 210), ("x1_0", 1.0, 318), ("x1_4", 1.4, 610))
 }
