@@ -107,6 +107,6 @@ STRUCTURES["shufflenet_v1_50"] = Structure(
     ),
     "the paper's appendix, table 2",
     paper_mflops=2300,
-    reconstructed="the bottleneck of 1:4 that the paper states counts 1161M; 1:2 is taken, with no "
-    "shortcut where conv2_x begins",
+    reconstructed="the bottleneck of 1:4 that the paper states counts 1161M; 1:2 is taken, with "
+    "no shortcut where conv2_x begins",
 )
