@@ -177,7 +177,7 @@ def test_a_training_step_moves_the_weights(name: str) -> None:
     loss = torch.nn.functional.cross_entropy(
         module(torch.from_numpy(images_for(graph, batch=2))), labels
     )
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     assert torch.isfinite(loss)
     after = list(module.parameters())
