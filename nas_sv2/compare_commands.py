@@ -38,7 +38,8 @@ def compare(
     from nas_sv2.studies.table8 import levels_of
     from nas_sv2.tables import output
 
-    target_names(target)
+    if len(target_names(target)) > 1:
+        raise ConfigError("--target", target, "one target")
     levels = levels_of(level)
     others = [find_network(text, storage) for text in vs or []]
     _make(out)
