@@ -1,6 +1,7 @@
 """Orders, grades and differences of measurements as tables for people and data for programs."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from rich.console import RenderableType
@@ -8,6 +9,7 @@ from rich.console import RenderableType
 from nas_sv2.latency.exchange import Difference, Figures, OnPaper
 from nas_sv2.latency.grade import Grade
 from nas_sv2.latency.head_to_head import Orders, Pair
+from nas_sv2.space.published import STRUCTURES, hand_designed
 from nas_sv2.space.reference import REFERENCES
 from nas_sv2.tables import interval, plain_table
 
@@ -114,9 +116,13 @@ def difference_data(found: Difference) -> dict[str, Any]:
 
 
 def network_name(digest: str) -> str:
-    """The name of a reference network, else the digest's first half."""
-    names = (name for name, network in REFERENCES.items() if network.digest == digest)
-    return next(names, digest[:8])
+    """The name of a hand-designed network, else the digest's first half."""
+    return _names().get(digest, digest[:8])
+
+
+@cache
+def _names() -> dict[str, str]:
+    return {hand_designed(name).digest: name for name in (*REFERENCES, *STRUCTURES)}
 
 
 def _figures_data(figures: Figures) -> dict[str, Any]:

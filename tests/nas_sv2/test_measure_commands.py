@@ -15,7 +15,9 @@ from nas_sv2.latency.measured_target import MeasuredTarget
 from nas_sv2.latency.measurement import Measurement
 from nas_sv2.latency.payload import Payload
 from nas_sv2.latency.plan import MeasurePlan
+from nas_sv2.measure_tables import network_name
 from nas_sv2.space import reference
+from nas_sv2.space.published import hand_designed
 
 Run = Callable[..., tuple[int, str, str]]
 NAMES = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "torchvision_shufflenet_v2_x1_0")
@@ -266,3 +268,9 @@ def test_a_difference_for_people(run: Run, device: TimedDevice, tmp_path: Path) 
     assert "0 compared" in out
     assert f"not compared, measured under other conditions: {NAMES[0]}: plan.batch 1 | 2" in out
     assert "1 of the networks only the first has" in out
+
+
+def test_networks_of_every_family_are_called_by_name() -> None:
+    for name in ("shufflenet_v2_x1_0", "igcv3_d_x0_7", "nasnet_a_mobile"):
+        assert network_name(hand_designed(name).digest) == name
+    assert network_name("0123456789abcdef") == "01234567"
