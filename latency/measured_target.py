@@ -92,6 +92,20 @@ class MeasuredTarget:
         fingerprint = self.device.fingerprint(self.plan)
         return self.store.find(network.digest, fingerprint, self.plan)
 
+    def session_of(self, networks: Sequence[Network]) -> list[Measurement]:
+        """The newest stored session if it was of these very networks, else a new one.
+
+        Raises:
+            DeviceError: As `measure_together`.
+            MeasurementError: The same.
+            StoreError: Stored measurements cannot be read, or new ones not kept.
+        """
+        found = [self.stored(network) for network in networks]
+        known = [measurement for measurement in found if measurement is not None]
+        if len(known) == len(networks) and len({one.session for one in known}) == 1:
+            return known
+        return self.measure_together(networks)
+
     def close(self) -> None:
         """End the agent."""
         self.device.close()

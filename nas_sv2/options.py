@@ -1,9 +1,12 @@
 """Options and arguments that several commands share, and how a command prints for programs."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from nas_sv2.errors import ConfigError
 
 Storage = Annotated[str, typer.Option(help="Database of studies and measurements, a URL.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Plain data for programs.")]
@@ -21,3 +24,16 @@ def print_notes(notes: list[str]) -> None:
     """One fact a line."""
     for note in notes:
         print(note)
+
+
+def output_folder(path: Path) -> Path:
+    """The folder that `--out` names, made before minutes of work, so that they are not lost.
+
+    Raises:
+        ConfigError: It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError("--out", str(path), f"a folder to write ({error.strerror})") from None
+    return path

@@ -1,0 +1,71 @@
+"""`guidelines`: the paper's controlled experiments, and ours, on the user's own device."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas_sv2.options import STORAGE, AsJson, Storage, output_folder, print_json, print_notes
+
+PICTURE, FURTHER_PICTURE = "guidelines.png", "guidelines_further.png"
+
+
+def guidelines(
+    target: Annotated[str, typer.Option(help="A target: arm, cpu, gpu or a device.")],
+    out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("."),
+    fresh: Annotated[bool, typer.Option(help="Measure even what is stored.")] = False,
+    storage: Storage = STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Run the experiments behind guidelines G1-G4 on a device, and further ones of our own."""
+    from rich.console import Console
+
+    from nas_sv2.guideline_tables import (
+        experiment_table,
+        experiments_data,
+        run_notes,
+        table_notes,
+    )
+    from nas_sv2.latency.experiment_run import run_experiments, times_of
+    from nas_sv2.latency.store import MeasurementStore
+    from nas_sv2.latency.targets import open_target
+    from nas_sv2.studies.guideline_picture import draw_further, draw_guidelines
+    from nas_sv2.tables import output
+
+    folder = output_folder(out)
+    with (
+        closing(MeasurementStore.open(storage)) as store,
+        Console(stderr=True).status(f"opening {target}") as status,
+        closing(open_target(target, store=store, fresh=fresh, told=status.update)) as opened,
+    ):
+
+        def progress(what: str, done: int, total: int) -> None:
+            status.update(f"{target}: table {done + 1} of {total}: {what}")
+
+        tables = run_experiments(opened, progress)
+        times = times_of(tables)
+        # The device's guideline profile is fitted to `times` and stored here.
+    files = [str(folder / PICTURE), str(folder / FURTHER_PICTURE)]
+    draw_guidelines(tables, folder / PICTURE)
+    draw_further(tables, folder / FURTHER_PICTURE)
+    if as_json:
+        latency = times[0].latency
+        print_json(
+            {
+                "target": target,
+                "device": latency.device,
+                "provenance": latency.provenance,
+                "tables": experiments_data(tables),
+                "files": files,
+            }
+        )
+        return
+    console = output()
+    for timed in tables:
+        print(f"{timed.table.name}: {timed.table.title}")
+        console.print(experiment_table(timed))
+        print_notes(table_notes(timed))
+        print()
+    print_notes(run_notes(tables))
+    print("drawn: " + ", ".join(files))
