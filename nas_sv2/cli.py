@@ -10,7 +10,13 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from nas_sv2 import __version__, compare_commands, emulation_commands, measure_commands
+from nas_sv2 import (
+    __version__,
+    compare_commands,
+    emulation_commands,
+    guideline_commands,
+    measure_commands,
+)
 from nas_sv2.device_commands import devices_app
 from nas_sv2.errors import ConfigError, NasError
 from nas_sv2.options import ARCH_HELP, STORAGE, AsJson, Storage, print_json, print_notes
@@ -27,6 +33,7 @@ devices_app.command()(emulation_commands.refit)
 app.add_typer(devices_app, name="devices")
 
 app.command()(compare_commands.compare)
+app.command()(guideline_commands.guidelines)
 app.command()(measure_commands.measure)
 app.command()(measure_commands.doctor)
 app.add_typer(measure_commands.measurements, name="measurements")
