@@ -11,6 +11,7 @@ from PIL import Image
 from nas_sv2.cli import main
 from nas_sv2.space import reference
 from nas_sv2.space.documents import architecture_to_yaml
+from nas_sv2.space.published import STRUCTURES, hand_designed
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -216,3 +217,15 @@ def test_a_storage_that_cannot_be_opened_is_one_line(
         assert code == 2
         assert "a database that can be opened" in err
         assert len(err.splitlines()) == 1
+
+
+def test_cost_knows_the_networks_of_every_family(run: Run) -> None:
+    one_each = {structure.family: name for name, structure in STRUCTURES.items()}
+    for name in one_each.values():
+        code, out, _ = run("cost", name, "--json")
+        assert code == 0
+        data = json.loads(out)
+        assert data["name"] == name
+        assert data["digest"] == hand_designed(name).digest
+        assert data["flops"] > 0
+        assert data["guidelines"].keys() == {"G1", "G2", "G3", "G4"}
