@@ -16,6 +16,7 @@ from nas_sv2 import (
     emulation_commands,
     guideline_commands,
     measure_commands,
+    reuse_commands,
 )
 from nas_sv2.device_commands import devices_app
 from nas_sv2.errors import ConfigError, NasError
@@ -37,6 +38,7 @@ app.command()(guideline_commands.guidelines)
 app.command()(measure_commands.measure)
 app.command()(measure_commands.doctor)
 app.add_typer(measure_commands.measurements, name="measurements")
+app.command()(reuse_commands.reuse)
 
 INTERRUPTED = 130
 
