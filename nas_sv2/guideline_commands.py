@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from nas_sv2.errors import ConfigError
 from nas_sv2.options import STORAGE, AsJson, Storage, output_folder, print_json, print_notes
 
 PICTURE, FURTHER_PICTURE = "guidelines.png", "guidelines_further.png"
@@ -29,10 +30,12 @@ def guidelines(
     )
     from nas_sv2.latency.experiment_run import run_experiments, times_of
     from nas_sv2.latency.store import MeasurementStore
-    from nas_sv2.latency.targets import open_target
+    from nas_sv2.latency.targets import open_target, target_names
     from nas_sv2.studies.guideline_picture import draw_further, draw_guidelines
     from nas_sv2.tables import output
 
+    if len(target_names(target)) > 1:
+        raise ConfigError("--target", target, "one target")
     folder = output_folder(out)
     with (
         closing(MeasurementStore.open(storage)) as store,

@@ -89,6 +89,7 @@ def _table_data(timed: TimedTable) -> dict[str, Any]:
         "name": timed.table.name,
         "title": timed.table.title,
         "rule": timed.orders.rule,
+        "verdict": summary(timed.table.name, verdicts) if any(published.values()) else "",
         "rows": [
             {
                 "group": row.experiment.group,

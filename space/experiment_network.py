@@ -13,7 +13,13 @@ from typing import Any, get_args
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.documents import checked_schema, known_keys
-from nas_sv2.space.experiment_blocks import Block, ShrinkingUnit, Unit
+from nas_sv2.space.experiment_blocks import (
+    Block,
+    Bottleneck,
+    MovedPointwise,
+    ShrinkingUnit,
+    Unit,
+)
 from nas_sv2.space.graph import Graph, GraphBuilder, Value
 
 SCHEMA_KEY = "nas_sv2_experiment"
@@ -62,14 +68,17 @@ class ExperimentNetwork:
     def graph(self) -> Graph:
         """Its operators.
 
-        Units move channels at their ends. A 1×1 convolution before and behind them gives the moves
-        something that writes and reads what is moved, as in a whole network; without, they could
-        not be folded away where the device's plan says so (`shuffle_free`).
+        What a shortcut adds and what a unit moves is written by a convolution before the first
+        block, and read by one behind the last, as in a whole network. Else the runtime would keep
+        every block in the layout of the network's input, and moves could not be folded away where
+        the device's plan says so (`shuffle_free`).
         """
         build = GraphBuilder()
         source = Value("input", self.channels, self.resolution, self.resolution)
         value = source
-        if isinstance(self.block, Unit):
+        if isinstance(self.block, Bottleneck | MovedPointwise):
+            value = build.conv("first", value, value.channels, 3, depthwise=True)
+        elif isinstance(self.block, Unit):
             value = build.conv("first", value, value.channels, activation="relu")
         for index in range(self.repeats):
             value = self.block.append(build, f"stage.{index}", value)
