@@ -9,9 +9,12 @@ from typing import NamedTuple
 
 from nas_sv2.latency.device import NodeTime
 
-ENDINGS = re.compile(r"(?:\.(?:grouped|swapped|flat))?(?:_quant)?(?:_token_\d+)?(?:_nchwc)?$")
+ENDINGS = re.compile(
+    r"(?:\.(?:grouped|swapped|flat))?(?:_quant)?(?:_token_\d+)?(?:_bn)?(?:_nchwc)?$"
+)
 """What may follow an operator's name: of the parts of a shuffle or classifier (`onnx_lowering`),
-of a quantised node, of one that was made anew, and of one that is blocked."""
+of a quantised node, of one that was made anew, of a norm that became a convolution, and of one
+that is blocked."""
 FOR_THE_NEXT = (
     "ReorderInput",
     "Transpose",
