@@ -6,7 +6,7 @@ batch of models, and another core costs no further emulation.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,21 @@ class Counts:
             nodes = tuple(map(PricedNode, run.nodes, costs)) if run.nodes else ()
             found.append(Run(run.model, nodes, sum(costs), run.output))
         return found
+
+    def joined(self, others: "Counts") -> "Counts":
+        """These inferences and others."""
+        codes = dict.fromkeys((*self.blocks, *others.blocks))
+        blocks = {code: number for number, code in enumerate(codes)}
+        runs = []
+        for counts in (self, others):
+            number = np.array([blocks[code] for code in counts.blocks], np.int64)
+            runs += [
+                replace(
+                    run, segments=tuple((number[block], times) for block, times in run.segments)
+                )
+                for run in counts.runs
+            ]
+        return Counts(list(blocks), runs)
 
     def save(self, path: Path) -> None:
         """Write it, all or nothing."""

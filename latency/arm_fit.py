@@ -18,10 +18,11 @@ PLANE: Terms = ("1", "out")
 BILINEAR: Terms = ("1", "in", "out", "in*out")
 PARTS: Terms = ("1", "parts", "out")
 LOOKED_UP = "looked*out"
+FUSED: Terms = ("relu", "relu*out", "sigmoid", "sigmoid*out", "add", "add*out")
 FP32: dict[str, tuple[Terms, ...]] = {
-    "pointwise": ((*BILINEAR, "relu", "relu*out", "sigmoid", "sigmoid*out", "add", "add*out"),),
+    "pointwise": ((*BILINEAR, *FUSED),),
     "depthwise": ((*PLANE, "relu", "relu*out"),),
-    "conv": (BILINEAR,),
+    "conv": ((*BILINEAR, *FUSED),),
     "linear": (BILINEAR,),
     "split": (PARTS,),
     "concat": (PARTS,),
@@ -75,7 +76,12 @@ def _best(samples: Sequence[Sample], precision: ArmPrecision) -> dict[str, Any]:
 def _entry(samples: Sequence[Sample], terms: Terms) -> dict[str, Any]:
     kernels = [sample.kernel for sample in samples]
     matrix = np.array([[term(name, kernel) for name in terms] for kernel in kernels])
-    used = [index for index in range(len(terms)) if matrix[:, index].any()]
+    # A term that is nought or equals one before it, as `relu` where all have one, says nothing.
+    used = [
+        index
+        for index, column in enumerate(matrix.T)
+        if column.any() and not any((column == earlier).all() for earlier in matrix.T[:index])
+    ]
     terms = tuple(terms[index] for index in used)
     matrix = matrix[:, used]
     cycles = np.array([sample.cycles for sample in samples])

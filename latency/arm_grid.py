@@ -3,10 +3,12 @@
 They are lowered by the product's own ONNX lowering, so that what is calibrated is what is shipped.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nas_sv2.latency.arm_cores import ArmPrecision
+from nas_sv2.latency.kernels import kernels_of
 from nas_sv2.space.graph import Function, Graph, GraphBuilder, Value
 
 # Inputs whose maps are calibrated, the paper's first.
@@ -27,10 +29,17 @@ GATE_FUNCTIONS: tuple[Function | None, ...] = ("relu", "sigmoid", None)
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One tiny graph, with a name that a file can have."""
+    """One tiny graph, with a name that a file can have.
+
+    Attributes:
+        name: That name, unique in a grid.
+        graph: What is run.
+        priced: The key of the one kernel that is priced; of all where it is empty.
+    """
 
     name: str
     graph: Graph
+    priced: str = ""
 
 
 def maps(resolution: int) -> tuple[int, ...]:
@@ -46,6 +55,7 @@ def typical_width(side: int) -> int:
 def batches(precision: ArmPrecision, resolutions: Sequence[int]) -> dict[str, tuple[Point, ...]]:
     """The grid, in batches by name, each a minute or two of emulation."""
     from nas_sv2.latency.arm_int8_grid import int8_points, int8_vectors
+    from nas_sv2.latency.arm_published_grid import published_batches
 
     fp32 = precision == "fp32"
     found = {"vectors": tuple(_vectors() if fp32 else int8_vectors())}
@@ -57,6 +67,16 @@ def batches(precision: ArmPrecision, resolutions: Sequence[int]) -> dict[str, tu
                 points += _map_points(side) if fp32 else int8_points(side)
                 seen.add(side)
         found[f"input_{resolution}"] = tuple(points)
+    return found | published_batches(resolutions, _priced(found)) if fp32 else found
+
+
+def _priced(grid: Mapping[str, Sequence[Point]]) -> Mapping[str, set[tuple[str, ...]]]:
+    """What is fused to the kernels of a grid, by their keys."""
+    found: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for points in grid.values():
+        for point in points:
+            for kernel in kernels_of(point.graph):
+                found[kernel.key].add(kernel.fused)
     return found
 
 

@@ -19,8 +19,8 @@ from nas_sv2.latency.arm_grid import RESOLUTIONS, Point, batches, output_pairs, 
 from nas_sv2.latency.arm_samples import Overhead, Sample, samples, write_model
 from nas_sv2.latency.arm_table_file import Section, render
 from nas_sv2.latency.arm_workshop import Workshop, prepare
-from nas_sv2.space.graph import Graph
 
+AT_ONCE = 200  # inferences in one emulated process: some minutes, lost where it is interrupted
 Progress = Callable[[str, float], None]
 """Told what is being done and the share that is done."""
 
@@ -76,18 +76,22 @@ def emulate(
     points: Sequence[Point],
     *,
     profile: bool,
-    write: Callable[[str, Graph, ArmPrecision, Path], Path] = write_model,
 ) -> list[Run]:
     """One inference of each point, priced for `core`; what has run already is not run again."""
     emulator = Emulator(shop, core.guest_for(precision))
     work = shop.folder / "work" / f"{precision}_{emulator.guest.name}" / name
     kept = work / "counts.npz"
-    counts = Counts.load(kept) if kept.exists() else None
-    if counts is None or [run.model for run in counts.runs] != [point.name for point in points]:
+    counts = Counts.load(kept) if kept.exists() else Counts((), ())
+    known = {run.model for run in counts.runs}
+    missing = [point for point in points if point.name not in known]
+    for start in range(0, len(missing), AT_ONCE):
+        some = missing[start : start + AT_ONCE]
         with shop.alone():
-            models = [write(point.name, point.graph, precision, work) for point in points]
-            counts = emulator.run(models, work, profile=profile)
+            models = [write_model(point.name, point.graph, precision, work) for point in some]
+            counts = counts.joined(emulator.run(models, work, profile=profile))
             counts.save(kept)
+    runs = {run.model: run for run in counts.runs}
+    counts = Counts(counts.blocks, [runs[point.name] for point in points])
     return counts.priced(emulator.pricer(core))
 
 
@@ -123,6 +127,8 @@ def _section(
     def found() -> Iterator[Sample]:
         for name, points in grid.items():
             for point, run in zip(points, runs[name], strict=True):
-                yield from samples(point.graph, run, overhead, precision)
+                for sample in samples(point.graph, run, overhead, precision):
+                    if point.priced in ("", sample.kernel.key):
+                        yield sample
 
     return Section(fit(found(), precision), overhead)

@@ -2,11 +2,13 @@
 
 The aarch64 build keeps plain NCHW (no NCHWc reorders were seen) and fuses, at load,
 
-- a convolution with the ReLU, ReLU6 or sigmoid that alone reads it;
+- a convolution with the ReLU, ReLU6 or sigmoid that alone reads it; ReLU6 runs other code, so that
+  a convolution with it is a kind of its own, `clipped`;
 - a convolution, the sum that alone reads it and the ReLU that alone reads the sum.
 
 An operator whose outputs nobody reads is dropped. A channel shuffle runs as reshape, transpose,
-reshape, a classifier as flatten and matrix product; each counts as one kernel here. Calibration
+reshape, a classifier as flatten and matrix product; each counts as one kernel here. A shuffle
+costs the same in any number of groups, within 2 %; that in two is apart. Calibration
 (`arm_samples`) stops where onnxruntime runs anything else.
 
 In int8 the same graph runs otherwise: `int8_kernels`.
@@ -39,6 +41,8 @@ from nas_sv2.space.graph import (
     Value,
 )
 
+CLIPPED = " clipped"
+
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
@@ -51,7 +55,8 @@ class Kernel:
         channels_in: Channels of that map; of all maps for a concat.
         channels_out: Channels written, all outputs together.
         parts: How many maps a split writes or a concat reads; else 1.
-        fused: What is done to the result before it is written: `add`, `relu`, `sigmoid`.
+        fused: What is done to the result before it is written: `add`, `relu`, `relu6`,
+            `sigmoid`.
     """
 
     ops: tuple[str, ...]
@@ -115,10 +120,12 @@ def _fuse(ops: Sequence[Op]) -> Iterator[Kernel]:
             if last and last.kind == Activation("relu"):
                 tail = (follower, last)
         inside.update(part.name for part in tail)
+        alone, fused = plain_kernel(op), tuple(_fused_name(part) for part in tail)
         melted[(tail[-1] if tail else op).name] = replace(
-            plain_kernel(op),
+            alone,
             ops=(op.name, *(part.name for part in tail)),
-            fused=tuple(_fused_name(part) for part in tail),
+            kind=alone.kind + CLIPPED * ("relu6" in fused),
+            fused=fused,
         )
     for op in ops:
         if op.name in melted:
@@ -155,7 +162,8 @@ def _kind(op: Op) -> str:
             groups_text = "depthwise" if is_depthwise(op) else f"conv g{groups}"
             if groups == 1:
                 groups_text = "conv"
-            return f"{groups_text} {side}x{side} s{stride}"
+            unpadded = "" if op.kind.padding == side // 2 else " unpadded"
+            return f"{groups_text} {side}x{side} s{stride}{unpadded}"
         case Activation(function=function):
             return function
         case MaxPool(kernel=side, stride=stride):
@@ -175,7 +183,7 @@ def _kind(op: Op) -> str:
         case Concat():
             return "concat"
         case Shuffle(groups=groups):
-            return f"shuffle g{groups}"
+            return "shuffle g2" if groups == 2 else "shuffle"
         case Add():
             return "add"
         case Multiply():

@@ -1,6 +1,7 @@
 """Calibrating an emulated core: what it needs, what it keeps, and once all of it under qemu."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,16 @@ def test_counts_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["counts.npz"]
 
 
+def test_counts_of_two_processes_are_joined_by_their_code() -> None:
+    one, other = counted(), counted()
+    other = Counts([b"efghijkl", b"new."], [replace(run, model="other") for run in other.runs])
+    both = one.joined(other)
+    assert list(both.blocks) == [b"abcd", b"efghijkl", b"new."]
+    assert [run.model for run in both.runs] == ["one", "two", "other", "other"]
+    assert both.runs[2].segments[0][0].tolist() == [1, 2]
+    assert both.runs[2].segments[0][1].tolist() == [3, 5]
+
+
 class Prices:
     def of(self, blocks: object) -> dict[bytes, float]:
         return {b"abcd": 1.0, b"efghijkl": 10.0}
@@ -241,25 +252,28 @@ def test_the_part_of_a_quantised_concat_that_was_copied_is_found() -> None:
     assert entry["error_mean"] < 0.02
 
 
-def test_a_batch_that_has_run_is_not_run_again(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_what_has_run_is_not_run_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     shop = arm_workshop.Workshop(tmp_path, NO_TOOLS)
-    ran: list[str] = []
+    ran: list[list[str]] = []
 
     def run(self: object, models: list[Path], work: Path, *, profile: bool) -> Counts:
-        ran.append(work.name)
         names = [model.stem for model in models]
+        ran.append(names)
         first = counted().runs[0]
         runs = [CountedRun(name, first.nodes, first.segments, ()) for name in names]
         return Counts(counted().blocks, runs)
 
     monkeypatch.setattr(Emulator, "run", run)
     monkeypatch.setattr(Emulator, "pricer", lambda self, core: Prices())
-    points = [Point("a", conv_graph(8)), Point("b", conv_graph(16))]
-    for wanted in (points, points, points[:1]):
-        calibration.emulate(shop, CORES["cortex-a57"], "fp32", "batch", wanted, profile=True)
-    assert ran == ["batch", "batch"]  # the third asks for other models
+    monkeypatch.setattr(calibration, "AT_ONCE", 2)
+    points = [Point(name, conv_graph(8)) for name in "abcd"]
+    for wanted in (points[:1], points, points[1:]):
+        runs = calibration.emulate(
+            shop, CORES["cortex-a57"], "fp32", "batch", wanted, profile=True
+        )
+        assert [run.model for run in runs] == [point.name for point in wanted]
+        assert {run.cycles for run in runs} == {56}
+    assert ran == [["a"], ["b", "c"], ["d"]]
 
 
 def test_two_processes_do_not_calibrate_in_one_folder(tmp_path: Path) -> None:

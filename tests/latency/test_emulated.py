@@ -18,8 +18,12 @@ from nas_sv2.latency.kernel_table import EXTRAPOLATION, Table, table_text, term
 from nas_sv2.latency.kernels import Kernel, kernels_of
 from nas_sv2.latency.plan import Lowering
 from nas_sv2.space.architecture import Architecture, Stage
+from nas_sv2.space.cost import cost_of
+from nas_sv2.space.experiments import paper_tables
+from nas_sv2.space.further_experiments import further_tables
 from nas_sv2.space.graph import Add, Conv, Graph, GraphBuilder, Op, Value
 from nas_sv2.space.lowering import lower
+from nas_sv2.space.published import STRUCTURES, PaperNetwork
 from nas_sv2.space.reference import REFERENCES, reference
 
 TABLE = Table.load()
@@ -64,6 +68,38 @@ def test_every_calibrated_resolution_has_a_price(target: EmulatedArm, side: int)
     assert target.estimate(architecture).ms < 1.01 * target.estimate(v2("1_0")).ms * (
         (max(side, 224) / 224) ** 2
     )
+
+
+@pytest.mark.parametrize("core", CORE_NAMES)
+def test_every_network_of_the_paper_has_a_price(core: str) -> None:
+    target = EmulatedArm.open(core, lowering="plain")
+    for name, structure in STRUCTURES.items():
+        network = PaperNetwork(name, structure.resolution)
+        assert target.uncovered(network) == []
+        ms_per_gmac = target.estimate(network).ms / (cost_of(lower(network)).flops / 1e9)
+        # One multiply-add takes from a quarter of a cycle of the fastest core to many.
+        assert 50 < ms_per_gmac < 5000, name
+
+
+@pytest.mark.parametrize("core", CORE_NAMES)
+def test_every_controlled_experiment_has_a_price(core: str) -> None:
+    target = EmulatedArm.open(core, lowering="plain")
+    for table in (*paper_tables("ARM"), *further_tables()):
+        for experiment in table.experiments:
+            assert target.uncovered(experiment.network) == [], (table.name, experiment.variant)
+            assert target.estimate(experiment.network).ms > 0
+
+
+def test_groups_and_unequal_channels_cost_more_at_equal_flops() -> None:
+    """G1 and G2, whose ordering the paper found on its ARM core too."""
+    target = EmulatedArm.open(lowering="plain")
+    for table in paper_tables("ARM")[:2]:
+        for group in table.groups:
+            ms_per_flop = [
+                target.estimate(each.network).ms / cost_of(each.network.graph).flops
+                for each in group
+            ]
+            assert ms_per_flop[0] == min(ms_per_flop), (table.name, group[0].group)
 
 
 def test_price_is_the_sum_of_its_kernels(target: EmulatedArm) -> None:
@@ -164,6 +200,38 @@ def test_nothing_is_fused_that_another_operator_reads() -> None:
     ]
 
 
+def test_relu6_is_fused_and_a_kind_of_its_own() -> None:
+    build, source = GraphBuilder(), Value("input", 16, 28, 28)
+    value = build.conv("expand", source, 96, activation="relu6")
+    value = build.conv("depthwise", value, 96, 3, depthwise=True, activation="relu6")
+    value = build.add("add", source, build.conv("project", value, 16))
+    build.activation("last", value, "relu6")
+    assert [(kernel.kind, kernel.fused) for kernel in kernels_of(graph_of(build, source))] == [
+        ("pointwise clipped", ("relu6",)),
+        ("depthwise 3x3 s1 clipped", ("relu6",)),
+        ("pointwise", ()),
+        ("add", ()),
+        ("relu6", ()),
+    ]
+
+
+def test_relu6_costs_more_than_relu() -> None:
+    prices = []
+    for function in ("relu", "relu6"):
+        build, source = GraphBuilder(), Value("input", 96, 14, 14)
+        build.conv("depthwise", source, 96, 3, depthwise=True, activation=function)
+        (kernel,) = kernels_of(graph_of(build, source))
+        prices.append(TABLE.cycles(kernel))
+    assert prices[0] < prices[1] < 1.1 * prices[0]
+
+
+def test_a_convolution_without_padding_is_a_kind_of_its_own() -> None:
+    build, source = GraphBuilder(), Value("input", 3, 224, 224)
+    build.conv("stem", source, 32, 3, stride=2, padded=False)
+    (kernel,) = kernels_of(graph_of(build, source))
+    assert kernel.kind == "conv 3x3 s2 unpadded"
+
+
 def test_what_nobody_reads_is_not_run() -> None:
     build, source = GraphBuilder(), Value("input", 16, 28, 28)
     value = build.add("add", source, build.conv("convolve", source, 16))
@@ -189,10 +257,26 @@ def test_unknown_map_is_refused_with_the_known_ones(target: EmulatedArm) -> None
 
 def test_unknown_kind_is_refused_with_the_known_ones() -> None:
     source = Value("input", 16, 28, 28)
-    conv = Op("grouped", Conv(1, groups=2), (source,), (Value("grouped", 16, 28, 28),))
+    conv = Op("grouped", Conv(5, groups=2), (source,), (Value("grouped", 16, 28, 28),))
     message = refused(Graph(source, conv.output, (conv,)))
-    assert "grouped (conv g2 1x1 s1 @28, 16 → 16 channels)" in message
+    assert "grouped (conv g2 5x5 s1 @28, 16 → 16 channels)" in message
     assert "pointwise" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "operator"),
+    [
+        ("shufflenet_v1_g3_x1_0", "conv g3 1x1 s1"),
+        ("mobilenet_v2_x1_0", "relu6"),
+        ("light_densenet_x1_0", "norm"),
+    ],
+)
+def test_int8_is_refused_where_an_operator_has_no_price(name: str, operator: str) -> None:
+    target = EmulatedArm.open(precision="int8", lowering="plain")
+    missing = target.uncovered(PaperNetwork(name))
+    assert operator in missing
+    with pytest.raises(MeasurementError, match=missing[0]):
+        target.estimate(PaperNetwork(name))
 
 
 def test_oblong_map_is_refused() -> None:
