@@ -23,6 +23,7 @@ from nas_sv2.tables import interval, network_data, plain_table
 PUBLISHED = {"ARM": arm_speed, "GPU": gpu_speed}
 RECONSTRUCTED = "†"
 DASH = "–"
+SHOWN_INVERSIONS = 20
 SHOWN_AGAINST = 5
 
 
@@ -39,8 +40,8 @@ def level_table(comparison: Comparison, level: str) -> RenderableType:
         "ARM\nimages/s",
         f"{comparison.target} ms\n({comparison.provenance})",
         "speed\nto V2",
-        "the same\nARM",
-        "the same\nGPU",
+        "ARM\nto V2",
+        "GPU\nto V2",
     )
     for row in comparison.rows:
         if row.level == level:
@@ -90,7 +91,9 @@ def comparison_notes(comparison: Comparison) -> list[str]:
         notes += dict.fromkeys(one.note.split(";")[0] for one in latencies if one.note)
     reasons = dict.fromkeys((row.family, row.reconstructed) for row in rows if row.reconstructed)
     notes += [f"{RECONSTRUCTED} reconstructed, {family}: {why}" for family, why in reasons]
-    notes += [f"{row.name}: {row.lacks}" for row in rows if ":" in row.lacks]
+    for lacks in dict.fromkeys(row.lacks for row in rows if row.lacks):
+        names = dict.fromkeys(row.name or row.model for row in rows if row.lacks == lacks)
+        notes.append(f"{lacks} ({', '.join(names)})")
     notes.append(
         "paper's: ShuffleNet V2, table 8; GPU a GTX 1080Ti, batches of 8; ARM a Snapdragon 810, "
         "one thread"
@@ -104,7 +107,7 @@ def inversion_table(found: list[Inversion]) -> RenderableType:
     """Where FLOPs order two networks wrongly, the worst first."""
     columns = ("MFLOPs", "× as long", "95 % interval", "paper's ARM", "paper's GPU")
     table = plain_table("slower, of fewer FLOPs", "faster", *columns)
-    for one in found:
+    for one in found[:SHOWN_INVERSIONS]:
         table.add_row(
             one.slower.name,
             one.faster.name,
@@ -125,7 +128,8 @@ def inversion_notes(comparison: Comparison, found: list[Inversion]) -> list[str]
     rules = dict.fromkeys(session.orders.rule for session in comparison.sessions)
     count = f"{len(found)} inversion{'' if len(found) == 1 else 's'}"
     within = f"FLOPs within {EQUAL_FLOPS_WITHIN:.0%}, the fewer slower, settled orders only"
-    return [f"{count}: {within}", *rules]
+    more = f"; the worst {SHOWN_INVERSIONS} are shown, --json lists all"
+    return [f"{count}: {within}" + more * (len(found) > SHOWN_INVERSIONS), *rules]
 
 
 def agreement_table(comparison: Comparison) -> RenderableType:

@@ -20,10 +20,7 @@ TICKS: Final = (1, 2, 3, 5, 7)
 """Of each power of ten; all nine would run into each other."""
 WIDE: Final = 3.0
 """Values that span more than this factor are drawn on a logarithmic axis."""
-TITLES: Final = (
-    "accuracy and speed: best at the upper right",
-    "speed and FLOPs: of equal FLOPs the upper is faster",
-)
+TITLES: Final = ("accuracy and speed", "speed and FLOPs")
 ACCURACY: Final = "ImageNet top-1 accuracy, % (published)"
 MFLOPS: Final = "multiply-adds, M (our count)"
 

@@ -42,6 +42,7 @@ def test_the_version_and_every_command_have_an_answer(run: Run) -> None:
         "front",
         "export",
         "dashboard",
+        "compare",
         "cost",
         "measure",
         "doctor",
