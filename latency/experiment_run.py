@@ -82,6 +82,13 @@ def platform_of(target: Target) -> Platform:
     return "GPU" if on_gpu else "ARM"
 
 
+def with_one_image(target: Target) -> Target:
+    """The target with a plan for one image a run, as the paper's tables are."""
+    if not isinstance(target, MeasuredTarget):
+        return target
+    return replace(target, plan=replace(target.plan, batch=BATCH))
+
+
 def run_experiments(
     target: Target, progress: Progress = lambda what, done, total: None
 ) -> list[TimedTable]:
@@ -89,12 +96,15 @@ def run_experiments(
 
     A stored session of a whole table is taken in place of a new one, unless the target is `fresh`.
 
+    Args:
+        target: Where; one image a run (`with_one_image`) if the paper's figures are to compare.
+        progress: Told before each table.
+
     Raises:
         DeviceError: The device is missing, unreachable or lacks its runtime.
         MeasurementError: It answered, but not with a latency; or no network is covered.
         StoreError: Stored measurements cannot be read or written.
     """
-    target = _one_image(target)
     tables = (*paper_tables(platform_of(target)), *further_tables())
     found = []
     for done, table in enumerate(tables):
@@ -124,12 +134,6 @@ def time_table(target: Target, table: ExperimentTable) -> TimedTable:
     rows = tuple(_priced(target, table))
     latencies = [row.time.latency for row in rows if row.time is not None]
     return TimedTable(table, rows, emulated_orders(latencies))
-
-
-def _one_image(target: Target) -> Target:
-    if not isinstance(target, MeasuredTarget):
-        return target
-    return replace(target, plan=replace(target.plan, batch=BATCH))
 
 
 def _measured(

@@ -14,6 +14,7 @@ from nas_sv2.latency.experiment_run import (
     run_experiments,
     time_table,
     times_of,
+    with_one_image,
 )
 from nas_sv2.latency.local import CPU_PLAN, GPU_PLAN
 from nas_sv2.latency.measured_target import MeasuredTarget
@@ -83,7 +84,7 @@ def test_all_tables_are_timed_with_one_image_and_the_widths_of_the_processor() -
     device = FakeDevice()
     target = MeasuredTarget("gpu", device, GPU_PLAN)
     heard: list[tuple[str, int, int]] = []
-    found = run_experiments(target, lambda *told: heard.append(told))
+    found = run_experiments(with_one_image(target), lambda *told: heard.append(told))
     expected = (*paper_tables("GPU"), *further_tables())
     assert [timed.table for timed in found] == list(expected)
     assert [(done, total) for _, done, total in heard] == [
