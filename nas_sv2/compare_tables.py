@@ -1,6 +1,6 @@
 """Table 8 on a device: as tables for people and as plain data for programs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -12,6 +12,7 @@ from nas_sv2.studies.comparison import (
     Agreement,
     Comparison,
     Inversion,
+    RankedPair,
     Row,
     agreement,
     arm_speed,
@@ -134,17 +135,16 @@ def inversion_notes(comparison: Comparison, found: list[Inversion]) -> list[str]
 
 def agreement_table(comparison: Comparison) -> RenderableType:
     """How far the order here is that of the paper's devices."""
-    columns = ("Spearman", "Kendall", "pairs in order", "without ties")
+    columns = ("Spearman", "Kendall", "pairs in order", "no ties there", "none here")
     table = plain_table("times here and there", "networks", *columns)
     for device, known_only, found in _agreements(comparison):
-        which = f"{found.rows} known" if known_only else f"{found.rows}"
+        which = f"{found.networks} known" if known_only else f"{found.networks}"
         table.add_row(
             f"paper's {device}",
             which,
             _number(found.spearman, ".3f"),
             _number(found.kendall, ".3f"),
-            _share(found.in_order, found.pairs),
-            _share(found.apart_in_order, found.apart),
+            *map(_share, (found.pairs, found.apart, found.settled)),
         )
     return table
 
@@ -153,14 +153,15 @@ def agreement_notes(comparison: Comparison) -> list[str]:
     """What the agreement is of, and which pairs are the other way round."""
     within = f"of a level, FLOPs within {EQUAL_FLOPS_WITHIN:.0%}"
     notes = [
-        f"pairs: {within}; a tie: published speeds within {PUBLISHED_TIE:.0%}; known: without "
-        f"{RECONSTRUCTED}"
+        f"pairs: {within}; a tie there: published speeds within {PUBLISHED_TIE:.0%}; none here: "
+        f"settled orders only; known: without {RECONSTRUCTED}"
     ]
-    against = agreement(comparison.rows, arm_speed, known_only=True).against
+    against = agreement(comparison, arm_speed, known_only=True).against
     notes += [
-        f"against the paper's ARM: {slower.name} is slower here than {faster.name}, there "
-        f"{_number(arm_speed(slower), 'g')} to {_number(arm_speed(faster), 'g')} images/s"
-        for slower, faster in against[:SHOWN_AGAINST]
+        f"against the paper's ARM: {pair.slower.name} is slower here than {pair.faster.name}"
+        f"{'' if pair.settled else ' (a tie)'}, there {_number(arm_speed(pair.slower), 'g')} to "
+        f"{_number(arm_speed(pair.faster), 'g')} images/s"
+        for pair in against[:SHOWN_AGAINST]
     ]
     if len(against) > SHOWN_AGAINST:
         notes.append(f"and {len(against) - SHOWN_AGAINST} further pairs; --json lists all")
@@ -170,7 +171,7 @@ def agreement_notes(comparison: Comparison) -> list[str]:
 def _agreements(comparison: Comparison) -> Iterator[tuple[str, bool, Agreement]]:
     for device, speed in PUBLISHED.items():
         for known_only in (False, True):
-            yield device, known_only, agreement(comparison.rows, speed, known_only)
+            yield device, known_only, agreement(comparison, speed, known_only)
 
 
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
@@ -198,14 +199,19 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
             {
                 "with": f"paper_{device.lower()}",
                 "known_structures_only": known_only,
-                "networks": found.rows,
+                "networks": found.networks,
                 "spearman": found.spearman,
                 "kendall": found.kendall,
-                "pairs": found.pairs,
-                "pairs_in_order": found.in_order,
-                "pairs_without_ties": found.apart,
-                "pairs_without_ties_in_order": found.apart_in_order,
-                "slower_against_faster": [[one.name, other.name] for one, other in found.against],
+                "pairs": [
+                    {
+                        "slower": pair.slower.name,
+                        "faster": pair.faster.name,
+                        "in_order": pair.in_order,
+                        "tie_there": not pair.apart,
+                        "settled": pair.settled,
+                    }
+                    for pair in found.pairs
+                ],
             }
             for device, known_only, found in _agreements(comparison)
         ],
@@ -240,5 +246,6 @@ def _number(value: float | None, form: str) -> str:
     return DASH if value is None else format(value, form)
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.0%} of {whole}" if whole else DASH
+def _share(pairs: Sequence[RankedPair]) -> str:
+    in_order = sum(pair.in_order for pair in pairs)
+    return f"{in_order / len(pairs):.0%} of {len(pairs)}" if pairs else DASH

@@ -173,41 +173,67 @@ def inversions(comparison: Comparison) -> list[Inversion]:
 
 
 @dataclass(frozen=True, slots=True)
+class RankedPair:
+    """Two networks of one level and about equal FLOPs that a published device tells apart.
+
+    Attributes:
+        slower: The slower one here.
+        faster: The other.
+        in_order: Whether that is the published order.
+        apart: Whether the published speeds differ by more than `PUBLISHED_TIE`.
+        settled: Whether the order here is settled.
+    """
+
+    slower: Row
+    faster: Row
+    in_order: bool
+    apart: bool
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Agreement:
     """How far a device orders networks as a published one did.
 
     Attributes:
-        rows: Networks that both have a figure of.
+        networks: How many both have a figure of.
         spearman: Rank correlation of their times over all levels; None with fewer than three.
         kendall: The same, Kendall's τ-b.
-        pairs: Pairs of equal FLOPs and level whose published speeds differ at all.
-        in_order: Those that come in the published order here.
-        apart: Pairs of these whose published speeds differ by more than `PUBLISHED_TIE`.
-        apart_in_order: Those of them in the published order.
-        against: The pairs in the other order: slower here, faster here.
+        pairs: Those whose published speeds differ at all.
     """
 
-    rows: int
+    networks: int
     spearman: float | None
     kendall: float | None
-    pairs: int
-    in_order: int
-    apart: int
-    apart_in_order: int
-    against: tuple[tuple[Row, Row], ...]
+    pairs: tuple[RankedPair, ...]
+
+    @property
+    def apart(self) -> list[RankedPair]:
+        """Without ties of the published speeds."""
+        return [pair for pair in self.pairs if pair.apart]
+
+    @property
+    def settled(self) -> list[RankedPair]:
+        """Without ties here."""
+        return [pair for pair in self.pairs if pair.settled]
+
+    @property
+    def against(self) -> list[RankedPair]:
+        """Those that come in the other order here."""
+        return [pair for pair in self.pairs if not pair.in_order]
 
 
-def agreement(rows: Sequence[Row], published: Published, known_only: bool = False) -> Agreement:
+def agreement(comparison: Comparison, published: Published, known_only: bool = False) -> Agreement:
     """The agreement of the times here with published ones.
 
     Args:
-        rows: The networks; one that stands in several rows counts once.
+        comparison: The networks; one that stands in several rows counts once.
         published: The published speed.
         known_only: Without networks whose structure was reconstructed.
     """
     shared = [
         (row, row.pace, speed)
-        for row in distinct(rows)
+        for row in distinct(comparison.rows)
         for speed in [published(row)]
         if row.pace is not None and speed and not (known_only and row.reconstructed)
     ]
@@ -216,22 +242,31 @@ def agreement(rows: Sequence[Row], published: Published, known_only: bool = Fals
         here, there = [pace for _, pace, _ in shared], [1 / speed for _, _, speed in shared]
         spearman = float(spearmanr(here, there).statistic)
         kendall = float(kendalltau(here, there).statistic)
-    pairs = in_order = apart = apart_in_order = 0
-    against = []
-    for (one, one_pace, one_speed), (other, other_pace, other_speed) in combinations(shared, 2):
-        if one.level != other.level or not _equal_flops(one, other) or one_speed == other_speed:
-            continue
-        right = (one_pace < other_pace) == (one_speed > other_speed)
-        clear = max(one_speed, other_speed) > (1 + PUBLISHED_TIE) * min(one_speed, other_speed)
-        pairs += 1
-        in_order += right
-        apart += clear
-        apart_in_order += clear and right
-        if not right:
-            against.append((one, other) if one_pace > other_pace else (other, one))
-    return Agreement(
-        len(shared), spearman, kendall, pairs, in_order, apart, apart_in_order, tuple(against)
+    settled = _settled(comparison)
+    by_pace = sorted(shared, key=lambda entry: entry[1])
+    pairs = tuple(
+        RankedPair(
+            slower,
+            faster,
+            in_order=slower_speed < faster_speed,
+            apart=not 1 / (1 + PUBLISHED_TIE) <= slower_speed / faster_speed <= 1 + PUBLISHED_TIE,
+            settled=(_digest(faster), _digest(slower)) in settled,
+        )
+        for (faster, _, faster_speed), (slower, _, slower_speed) in combinations(by_pace, 2)
+        if faster.level == slower.level and _equal_flops(faster, slower)
+        if faster_speed != slower_speed
     )
+    return Agreement(len(shared), spearman, kendall, pairs)
+
+
+def _settled(comparison: Comparison) -> set[tuple[str, str]]:
+    """Digests of the faster and the slower network of each settled order."""
+    return {
+        (_digest(session.rows[pair.faster]), _digest(session.rows[pair.slower]))
+        for session in comparison.sessions
+        for pair in session.orders.pairs
+        if pair.settled
+    }
 
 
 def distinct(rows: Sequence[Row]) -> list[Row]:
@@ -241,6 +276,11 @@ def distinct(rows: Sequence[Row]) -> list[Row]:
         if row.network is not None:
             first.setdefault(row.network.digest, row)
     return list(first.values())
+
+
+def _digest(row: Row) -> str:
+    assert row.network is not None, "a network with a latency was built"
+    return row.network.digest
 
 
 def _flops(row: Row) -> int:

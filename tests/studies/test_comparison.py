@@ -20,7 +20,9 @@ from nas_sv2.space.published import PaperNetwork
 from nas_sv2.studies import comparison_run
 from nas_sv2.studies.comparison import (
     FOUND,
+    Agreement,
     Comparison,
+    RankedPair,
     Row,
     Session,
     agreement,
@@ -101,18 +103,38 @@ def test_agreement_counts_pairs_of_equal_flops_and_level() -> None:
         row_of("f", 140, 2.0, arm=1, level="300M"),  # of another level
         row_of("g", 140, 3.0),  # no published speed
     )
-    found = agreement(rows, arm_speed)
-    assert (found.rows, found.pairs, found.in_order) == (6, 5, 3)
-    assert (found.apart, found.apart_in_order) == (3, 3)
-    assert [(slower.name, faster.name) for slower, faster in found.against] == [
-        ("c", "b"),
-        ("c", "d"),
+    comparison = comparison_of(*rows)
+    found = agreement(comparison, arm_speed)
+    assert found.networks == 6
+    assert [shown(pair) for pair in found.pairs] == [
+        ("d", "a", True, True, True),
+        ("b", "a", True, True, True),
+        ("c", "a", True, True, True),
+        ("c", "d", False, False, True),
+        ("c", "b", False, False, True),
     ]
-    known = agreement(rows, arm_speed, known_only=True)
-    assert (known.rows, known.pairs, known.in_order) == (5, 3, 2)
-    assert (known.apart, known.apart_in_order) == (2, 2)
-    nothing = agreement(rows, gpu_speed)
-    assert (nothing.rows, nothing.pairs, nothing.spearman, nothing.kendall) == (0, 0, None, None)
+    assert len(found.apart) == 3
+    assert found.against == list(found.pairs[3:])
+    known = agreement(comparison, arm_speed, known_only=True)
+    assert known.networks == 5
+    assert [(pair.slower.name, pair.faster.name) for pair in known.pairs] == [
+        ("b", "a"),
+        ("c", "a"),
+        ("c", "b"),
+    ]
+    assert agreement(comparison, gpu_speed) == Agreement(0, None, None, ())
+
+
+def shown(pair: RankedPair) -> tuple[str, str, bool, bool, bool]:
+    return pair.slower.name, pair.faster.name, pair.in_order, pair.apart, pair.settled
+
+
+def test_a_tie_here_is_no_settled_pair() -> None:
+    """An emulated order within 10 % is a tie."""
+    comparison = comparison_of(row_of("a", 140, 10.0, arm=30), row_of("b", 140, 10.9, arm=50))
+    found = agreement(comparison, arm_speed)
+    assert [shown(pair) for pair in found.pairs] == [("b", "a", False, True, False)]
+    assert not found.settled
 
 
 @pytest.mark.parametrize(("speeds", "expected"), [((30, 20, 10), 1.0), ((10, 20, 30), -1.0)])
@@ -120,7 +142,7 @@ def test_rank_correlations(speeds: tuple[float, ...], expected: float) -> None:
     rows = [
         row_of(str(arm), 140, ms, arm) for ms, arm in zip((1.0, 2.0, 3.0), speeds, strict=True)
     ]
-    found = agreement(rows, arm_speed)
+    found = agreement(comparison_of(*rows), arm_speed)
     assert (found.spearman, found.kendall) == pytest.approx((expected, expected))
 
 
@@ -131,8 +153,9 @@ def test_a_network_of_two_rows_counts_once() -> None:
         row_of("other", 300, 11.0, arm=5, side=6),
     )
     assert [row.name for row in distinct(rows)] == ["1.0", "other"]
-    found = agreement(rows, arm_speed)
-    assert (found.rows, found.pairs) == (2, 1)
+    comparison = replace(comparison_of(rows[0], rows[2]), rows=rows)
+    found = agreement(comparison, arm_speed)
+    assert (found.networks, len(found.pairs)) == (2, 1)
 
 
 def test_speeds_are_relative_to_v2_of_the_level() -> None:
@@ -205,7 +228,7 @@ def test_a_row_that_we_have_not_built_is_shown_without_a_latency(
     assert found.rows[0].latency is not None
     assert (found.rows[1].latency, found.rows[1].lacks) == (None, "not built")
     assert found.rows[1].model == others[0].model
-    assert agreement(found.rows, arm_speed).rows == 1
+    assert agreement(found, arm_speed).networks == 1
 
 
 def test_more_networks_than_a_session_holds_are_linked_by_the_reference(
@@ -266,6 +289,9 @@ def test_a_device_that_fails_is_no_empty_row(device: FakeDevice) -> None:
 
 
 def test_the_emulated_core_keeps_the_papers_order() -> None:
-    """For networks whose structure is known; ties of the published speeds left out."""
-    found = agreement(compare(EmulatedArm.open(), ("40M", "140M", "300M", "500M")).rows, arm_speed)
-    assert found.apart_in_order >= 0.85 * found.apart
+    """Of networks whose structure is known: all that it settles, 95 % of what the paper does."""
+    comparison = compare(EmulatedArm.open(), ("40M", "140M", "300M", "500M"))
+    found = agreement(comparison, arm_speed, known_only=True)
+    assert found.networks == 17
+    assert all(pair.in_order for pair in found.settled)
+    assert sum(pair.in_order for pair in found.apart) >= 0.95 * len(found.apart)
