@@ -5,6 +5,7 @@ kernels run one by one. A kernel or map size that the table lacks is an error th
 a silent zero. One file holds a core, with a section for each precision.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -162,6 +163,13 @@ class Table:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DeviceError(f"{source} is no table of kernel costs: {error!r}") from error
         return cls(entries, scale, precision, *names, {**document, **section})
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that name the costs and the scale."""
+        costs = sorted((key, sorted(entry.cycles.items())) for key, entry in self.entries.items())
+        text = repr((self.device, self.cycles_per_ms, costs))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def with_scale(self, cycles_per_ms: float, why: str) -> "Table":
         """The same costs with another scale; `why` is said of every figure."""

@@ -6,6 +6,7 @@ that are never negative.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from nas_sv2.latency.kernels import Kernel, kernels_of
 from nas_sv2.latency.plan import Lowering
 from nas_sv2.space import lower
 from nas_sv2.space.cost import op_cost
-from nas_sv2.space.graph import Op
+from nas_sv2.space.graph import Graph, Op
 from nas_sv2.space.network import Network
 from nas_sv2.space.shuffle_free import without_shuffles
 
@@ -22,6 +23,7 @@ ALIGNMENT = 4
 convolution of other channels runs 5 to 9 times slower, so the two are different classes."""
 BLOCK = 16
 """Channels of a block with AVX-512 (8 with AVX2): a blocked kernel computes whole blocks."""
+ALIGNED, UNALIGNED = "on aligned channels", "on unaligned channels"
 LEAST_US = 1.0
 """Errors are relative, but those of shorter nodes count as of this: the profile has whole µs."""
 
@@ -36,7 +38,11 @@ class Piece:
 
 def pieces_of(network: Network, lowering: Lowering) -> list[Piece]:
     """The kernels of `network` in the form that is measured, in running order."""
-    graph = lower(network)
+    return pieces_of_graph(lower(network), lowering)
+
+
+def pieces_of_graph(graph: Graph, lowering: Lowering) -> list[Piece]:
+    """The same of a graph as it is written."""
     if lowering == "shuffle_free":
         graph, _ = without_shuffles(graph, {})
     ops = {op.name: op for op in graph.ops}
@@ -44,7 +50,12 @@ def pieces_of(network: Network, lowering: Lowering) -> list[Piece]:
 
 
 def class_of(kernel: Kernel) -> str:
-    """What shares one formula: a kind; of convolutions also the alignment, and gates apart."""
+    """What shares one formula: a kind; of convolutions also the alignment, and gates apart.
+
+    Group convolutions are one class whatever their groups.
+    """
+    if kernel.kind.startswith("conv g"):
+        return "grouped"
     if not kernel.kind.startswith(("pointwise", "depthwise")):
         return kernel.kind
     return kernel.kind + _alignment(kernel)
@@ -60,30 +71,50 @@ def share_of(kernel: Kernel) -> str:
 def _alignment(kernel: Kernel) -> str:
     if kernel.source.area == 1:
         return " on one pixel"
-    return f" on {'' if kernel.channels_in % ALIGNMENT == 0 else 'un'}aligned channels"
+    return f" {ALIGNED if kernel.channels_in % ALIGNMENT == 0 else UNALIGNED}"
 
 
-def terms_of(piece: Piece) -> list[float]:
+class Terms(NamedTuple):
     """What a cost may be proportional to.
 
-    Nothing, numbers read, numbers written, multiply-adds, multiply-adds in whole blocks of
-    channels, weights, parts, and numbers written after a sum.
+    Attributes:
+        launch: One.
+        read: Numbers read.
+        written: Numbers written.
+        flops: Multiply-adds.
+        blocked_flops: Multiply-adds in whole blocks of channels.
+        weights: Numbers of the kernel.
+        parts: Maps that a split writes or a concat reads.
+        added: Numbers written after a sum.
     """
+
+    launch: float
+    read: float
+    written: float
+    flops: float
+    blocked_flops: float
+    weights: float
+    parts: float
+    added: float
+
+
+def terms_of(piece: Piece) -> Terms:
+    """The terms of a kernel."""
     kernel, op = piece.kernel, piece.op
     flops = op_cost(op).flops
     depthwise = kernel.kind.startswith("depthwise")
     channels = kernel.channels_in if depthwise else kernel.channels_out
     written = sum(value.elements for value in op.outputs)
-    return [
-        1,
-        sum(value.elements for value in op.inputs),
-        written,
-        flops,
-        flops * (-(-channels // BLOCK) * BLOCK / channels),
-        flops / op.output.area,
-        kernel.parts,
-        written * ("add" in kernel.fused),
-    ]
+    return Terms(
+        launch=1,
+        read=sum(value.elements for value in op.inputs),
+        written=written,
+        flops=flops,
+        blocked_flops=flops * (-(-channels // BLOCK) * BLOCK / channels),
+        weights=flops / op.output.area,
+        parts=kernel.parts,
+        added=written * ("add" in kernel.fused),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +125,11 @@ class NodeCosts:
 
     def price(self, piece: Piece) -> float:
         """The cost of a kernel in µs; its class was in the bag."""
-        return float(np.dot(self.coefficients[class_of(piece.kernel)], terms_of(piece)))
+        return self.price_of(class_of(piece.kernel), terms_of(piece))
+
+    def price_of(self, name: str, terms: Terms) -> float:
+        """The cost in µs of what a class would do."""
+        return float(np.dot(self.coefficients[name], terms))
 
 
 def fit_node_costs(pieces: Sequence[Piece], times_us: Sequence[float]) -> NodeCosts:

@@ -14,8 +14,10 @@ from nas_sv2 import (
     __version__,
     compare_commands,
     emulation_commands,
+    explain_commands,
     guideline_commands,
     measure_commands,
+    profile_commands,
     reuse_commands,
 )
 from nas_sv2.device_commands import devices_app
@@ -34,10 +36,12 @@ devices_app.command()(emulation_commands.refit)
 app.add_typer(devices_app, name="devices")
 
 app.command()(compare_commands.compare)
+app.command()(explain_commands.explain)
 app.command()(guideline_commands.guidelines)
 app.command()(measure_commands.measure)
 app.command()(measure_commands.doctor)
 app.add_typer(measure_commands.measurements, name="measurements")
+app.command()(profile_commands.profile)
 app.command()(reuse_commands.reuse)
 
 INTERRUPTED = 130
@@ -121,8 +125,15 @@ def search(
         float, typer.Option(help="Share by which a FLOPs budget may be exceeded.")
     ] = 0.05,
     guidelines: Annotated[
-        str, typer.Option(help="Prune by G1-G4 with the paper's networks as limits: paper, off.")
-    ] = "paper",
+        str | None,
+        typer.Option(
+            help="Prune by G1-G4: measured (nas-sv2 guidelines), paper, off; measured where there "
+            "is a profile."
+        ),
+    ] = None,
+    audit: Annotated[
+        float, typer.Option(help="Share of pruned candidates that is assessed all the same.")
+    ] = 0.05,
     latency: Annotated[
         str,
         typer.Option(
@@ -140,7 +151,7 @@ def search(
     """Search networks that are accurate and fast on the target, within the budget."""
     from nas_sv2.progress import shown_on
     from nas_sv2.search.session import Request, run_search
-    from nas_sv2.tables import front_data, front_notes, front_table, output
+    from nas_sv2.tables import front_data, front_notes, front_table, output, pruned_data
 
     request = Request(
         targets=target,
@@ -156,6 +167,7 @@ def search(
         storage=storage,
         tolerance=tolerance,
         guidelines=guidelines,
+        audit=audit,
         latency=latency,
         require_measured=require_measured,
         skip_unreadable=skip_unreadable,
@@ -164,10 +176,12 @@ def search(
     with shown_on(console, as_json) as listener:
         found = run_search(request, listener)
     if as_json:
-        print_json({"study": found.study, "entries": front_data(found.records)})
+        entries = front_data(found.records)
+        print_json({"study": found.study, "entries": entries, "pruned": pruned_data(found.pruned)})
     else:
         console.print(front_table(found.records))
         print_notes(front_notes(found.records))
+        print_notes([each.describe() for each in found.pruned])
         print(f"nas-sv2 export {found.study} --trial best --out winner")
     if found.ended_by is not None:
         raise found.ended_by
@@ -180,15 +194,17 @@ def front(
     as_json: AsJson = False,
 ) -> None:
     """Print the front of a study, with its baselines."""
-    from nas_sv2.studies.lookup import records_of
-    from nas_sv2.tables import front_data, front_notes, front_table, output
+    from nas_sv2.studies.lookup import pruned_in, records_of
+    from nas_sv2.tables import front_data, front_notes, front_table, output, pruned_data
 
-    records = records_of(storage, study)
+    records, pruned = records_of(storage, study), pruned_in(storage, study)
     if as_json:
-        print_json({"study": study, "entries": front_data(records)})
+        entries = front_data(records)
+        print_json({"study": study, "entries": entries, "pruned": pruned_data(pruned)})
     else:
         output().print(front_table(records))
         print_notes(front_notes(records))
+        print_notes([each.describe() for each in pruned])
 
 
 @app.command()

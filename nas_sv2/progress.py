@@ -62,6 +62,8 @@ class PlainLines:
     def ended(self, outcome: Outcome) -> None:
         """Print the verdict and why."""
         self._print(outcome_line(outcome))
+        if outcome.notice:
+            self._print(f"           {outcome.notice}")
 
     def _print(self, line: str) -> None:
         self.console.print(line, soft_wrap=True)
@@ -150,6 +152,7 @@ class JsonLines:
             seconds=round(outcome.seconds, 3),
             finished=outcome.finished,
             wanted=outcome.wanted,
+            notice=outcome.notice,
             record=None if record is None else entry_data(Entry(outcome.number, record)),
         )
 

@@ -1,6 +1,7 @@
 """Results as tables for people and as plain data for programs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -10,6 +11,7 @@ from nas_sv2.latency.measurement import Latency
 from nas_sv2.latency.targets import TargetInfo
 from nas_sv2.space import Cost
 from nas_sv2.space.network import Network
+from nas_sv2.studies.audit import Pruned
 from nas_sv2.studies.front import Entry, front_of
 from nas_sv2.studies.record import Record
 
@@ -87,6 +89,11 @@ def front_notes(records: Mapping[int, Record]) -> list[str]:
 def front_data(records: Mapping[int, Record]) -> list[dict[str, Any]]:
     """The rows of the front's table as plain data."""
     return [entry_data(entry) for entry in front_of(records)]
+
+
+def pruned_data(pruned: Iterable[Pruned]) -> list[dict[str, Any]]:
+    """What the guidelines turned away as plain data."""
+    return [{**asdict(each), "most_wrong": each.most_wrong} for each in pruned]
 
 
 def entry_data(entry: Entry) -> dict[str, Any]:

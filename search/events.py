@@ -22,6 +22,7 @@ class Outcome:
         finished: Finished trials of the study, this one included.
         wanted: How many are wanted.
         remaining_s: Estimate of the time that the others will take, or None before the first.
+        notice: What else the user has to know; mostly empty.
     """
 
     number: int
@@ -32,6 +33,7 @@ class Outcome:
     finished: int
     wanted: int
     remaining_s: float | None
+    notice: str = ""
 
 
 class Listener(Protocol):

@@ -4,6 +4,7 @@ Saving comes before telling, so that a crash between the two loses no work. One 
 `_settle`, turns exceptions into the states of trials.
 """
 
+import dataclasses
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -22,10 +23,13 @@ from nas_sv2.errors import (
     Rejected,
 )
 from nas_sv2.latency.processes import is_alive, process_name
+from nas_sv2.search.audit import Audit, enters_front
 from nas_sv2.search.events import Listener, Outcome, Verdict
 from nas_sv2.search.walk import Walk
 from nas_sv2.space import Architecture, SearchSpace
+from nas_sv2.space.guidelines import Relaxed
 from nas_sv2.space.reference import reference, reference_name
+from nas_sv2.studies.audit import ARCHITECTURE, ENTERED, PRUNED, RELAXED
 from nas_sv2.studies.front import front_of
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
@@ -52,6 +56,7 @@ class Loop:
         weights: Where the weights of the front are kept.
         learns_from_pruned: See `SamplerChoice`.
         listener: Is told of everything.
+        audit: Which pruned candidates go the whole way.
     """
 
     study: optuna.Study
@@ -61,7 +66,9 @@ class Loop:
     weights: WeightsFolder
     learns_from_pruned: bool
     listener: Listener
+    audit: Audit = field(default_factory=lambda: Audit(share=0.0))
     _seconds: list[float] = field(default_factory=list)
+    _notice: str = ""
 
     def run(self, trials: int, timeout_s: float | None = None) -> None:
         """Go on until the study has `trials` finished candidates, or no trial may begin any more.
@@ -94,6 +101,7 @@ class Loop:
 
     def _prepare(self) -> None:
         """Ask the baselines first, and again what a dead process left running."""
+        self._widen(self.study.user_attrs.get(RELAXED, {}))
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             worker = trial.user_attrs.get(WORKER)
             alive = False if worker in (None, process_name()) else is_alive(worker)
@@ -132,8 +140,19 @@ class Loop:
         remaining_s = None if mean_s is None else mean_s * (wanted - finished)
         reason = str(error) if error else ""
         self.listener.ended(
-            Outcome(trial.number, verdict, reason, record, seconds, finished, wanted, remaining_s)
+            Outcome(
+                trial.number,
+                verdict,
+                reason,
+                record,
+                seconds,
+                finished,
+                wanted,
+                remaining_s,
+                self._notice,
+            )
         )
+        self._notice = ""
         return verdict, error
 
     def _settle(self, trial: Trial) -> tuple[Verdict, NasError | None, Record | None]:
@@ -142,7 +161,7 @@ class Loop:
             baseline = self._baseline(architecture)
             self.listener.asked(trial.number, architecture, baseline)
             known = self.store.find(architecture.digest)
-            record = known[1] if known else self.walk.assess(architecture, baseline)
+            record = known[1] if known else self._assessed(trial, architecture, baseline)
         except Rejected as verdict:
             self._reject(trial, verdict)
             return "rejected", verdict, None
@@ -162,13 +181,47 @@ class Loop:
         self._drop_dominated_weights()
         return "finished", None, record
 
+    def _assessed(self, trial: Trial, architecture: Architecture, baseline: str | None) -> Record:
+        """Walk a candidate; one that a guideline prunes goes on where it is to be audited."""
+        limits = self.walk.guidelines.limits
+        try:
+            return self.walk.assess(architecture, baseline)
+        except Rejected as verdict:
+            if verdict.constraint not in limits:
+                raise
+            trial.set_user_attr(ARCHITECTURE, architecture.digest)
+            trial.set_user_attr(PRUNED, verdict.constraint)
+            if not self.audit.takes(architecture.digest):
+                raise
+            excesses = verdict.excesses
+        trial.set_user_attr(ENTERED, False)
+        record = self.walk.assess(architecture, unguided=True)
+        if enters_front(trial.number, record, self.store.all()):
+            trial.set_user_attr(ENTERED, True)
+            self._relax({name: 1 + excesses[name] for name in limits if excesses[name] > 0})
+        return record
+
+    def _relax(self, slack: Mapping[str, float]) -> None:
+        """Widen the limits by these factors for the rest of the study, and say so."""
+        self._widen(slack)
+        before = self.study.user_attrs.get(RELAXED, {})
+        after = {name: before.get(name, 1.0) * factor for name, factor in slack.items()}
+        self.study.set_user_attr(RELAXED, before | after)
+        factors = ", ".join(f"{name} by {factor - 1:.1%}" for name, factor in slack.items())
+        self._notice = f"the audit found it on the front though pruned; relaxed: {factors}"
+
+    def _widen(self, slack: Mapping[str, float]) -> None:
+        if slack:
+            guidelines = Relaxed(self.walk.guidelines, slack)
+            self.walk = dataclasses.replace(self.walk, guidelines=guidelines)
+
     def _baseline(self, architecture: Architecture) -> str | None:
         name = reference_name(architecture)
         return name if name in self.space.baselines else None
 
     def _tell(self, trial: Trial, record: Record) -> None:
         self._constrain(trial, record.excesses)
-        trial.set_user_attr("architecture", record.architecture.digest)
+        trial.set_user_attr(ARCHITECTURE, record.architecture.digest)
         trial.set_user_attr("baseline", record.baseline)
         self.study.tell(trial, record.objectives)
 

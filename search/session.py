@@ -2,7 +2,6 @@
 
 import dataclasses
 import random
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,26 +17,30 @@ from nas_sv2.evaluate.recipes import Recipe, recipe
 from nas_sv2.evaluate.training import ProxyTraining
 from nas_sv2.latency.doctor import trust_warning
 from nas_sv2.latency.measured_target import MeasuredTarget
+from nas_sv2.latency.profile_store import ProfileStore
 from nas_sv2.latency.store import MeasurementStore, open_engine
 from nas_sv2.latency.targets import Target, open_target, target_names
+from nas_sv2.search.audit import SHARE, Audit
 from nas_sv2.search.budget import Budget, parse_budget
 from nas_sv2.search.duration import parse_duration
 from nas_sv2.search.events import Listener
 from nas_sv2.search.feasibility import RandomSuggester, check_feasible
+from nas_sv2.search.guideline_choice import Chosen, check_choice, choose
 from nas_sv2.search.loop import Loop
 from nas_sv2.search.pace import at_pace
 from nas_sv2.search.samplers import SamplerChoice, sampler_choice
 from nas_sv2.search.screening import check_mode, check_predictable, measure_front, screened
 from nas_sv2.search.stored_evaluator import StoredEvaluator
 from nas_sv2.search.walk import Walk
-from nas_sv2.space import SearchSpace, cost_of, lower
-from nas_sv2.space.guidelines import Guidelines
-from nas_sv2.space.levels import nearest_level, paper_limits
+from nas_sv2.space import SearchSpace
+from nas_sv2.space.levels import nearest_level
 from nas_sv2.space.space_files import open_space
+from nas_sv2.studies.audit import Pruned, audit_of
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.study import (
     DEFAULT_STORAGE,
+    began_with,
     create_or_resume,
     store_errors,
     study_key,
@@ -63,7 +66,8 @@ class Request:
     study: str | None = None
     storage: str = DEFAULT_STORAGE
     tolerance: float = 0.05
-    guidelines: str = "paper"
+    guidelines: str | None = None
+    audit: float = SHARE
     latency: str = "measured"
     require_measured: bool = False
     skip_unreadable: bool = False
@@ -77,11 +81,13 @@ class Found:
         study: The name of its study.
         records: Every record by its trial.
         ended_by: What ended it before its time: an error, or the user's KeyboardInterrupt.
+        pruned: What the guidelines turned away.
     """
 
     study: str
     records: Mapping[int, Record]
     ended_by: NasError | KeyboardInterrupt | None = None
+    pruned: Sequence[Pruned] = ()
 
 
 def run_search(request: Request, listener: Listener) -> Found:
@@ -110,10 +116,18 @@ def run_search(request: Request, listener: Listener) -> Found:
             open_things.callback(targets[name].close)
         check_predictable(request.latency, targets)
         RecordStore.create_tables(engine)
+        guidelines = choose(
+            request.guidelines,
+            began_with(request.storage, question.study).get("guidelines"),
+            targets,
+            ProfileStore.beside(measurements),
+            question.space,
+            question.budget,
+        )
         study = create_or_resume(
             request.storage,
             question.study,
-            question.identity(targets, request),
+            question.identity(targets, request, guidelines),
             question.sampler.make(request.seed),
         )
         targets, pace = at_pace(targets, study)
@@ -123,7 +137,7 @@ def run_search(request: Request, listener: Listener) -> Found:
             question.recipe, question.data, request.seed, progress=listener.advanced
         )
         evaluator = StoredEvaluator(training, store, weights)
-        walk = Walk(question.guidelines, question.budget, targets, evaluator, listener.entered)
+        walk = Walk(guidelines.limits, question.budget, targets, evaluator, listener.entered)
         done = len(store.all())
         if done:
             _check_devices(question.study, targets, next(iter(store.all().values())))
@@ -131,14 +145,17 @@ def run_search(request: Request, listener: Listener) -> Found:
             study.sampler = question.sampler.make(request.seed + done)
         else:
             check_feasible(question.space, walk, request.seed)
-        listener.began(question.describe(targets, request, done, pace))
+        listener.began(question.describe(targets, request, guidelines, done, pace))
         walk = screened(walk, request.latency, question.space, store, listener)
-        pruned = question.sampler.learns_from_pruned
-        loop = Loop(study, question.space, walk, store, weights, pruned, listener)
+        learns = question.sampler.learns_from_pruned
+        audit = dataclasses.replace(question.audit, salt=store.study)
+        loop = Loop(study, question.space, walk, store, weights, learns, listener, audit)
         ended_by = _end_of(lambda: loop.run(request.trials, question.timeout_s))
         if ended_by is None or isinstance(ended_by, InfeasibleError):
             ended_by = _end_of(lambda: measure_front(walk, store)) or ended_by
-        return Found(question.study, store.all(), ended_by)
+        with store_errors():
+            pruned = audit_of(study.get_trials(deepcopy=False))
+        return Found(question.study, store.all(), ended_by, pruned)
 
 
 def _end_of(step: Callable[[], None]) -> NasError | KeyboardInterrupt | None:
@@ -160,9 +177,9 @@ class _Question:
     space: SearchSpace
     recipe: Recipe
     data: ImageData
-    guidelines: Guidelines
     sampler: SamplerChoice
     timeout_s: float | None
+    audit: Audit
     study: str
 
     @classmethod
@@ -175,6 +192,7 @@ class _Question:
             raise ConfigError("--seed", request.seed, "a whole number from 0")
         timeout_s = parse_duration("--timeout", request.timeout) if request.timeout else None
         check_mode(request.latency)
+        check_choice(request.guidelines)
         sampler = sampler_choice(request.sampler)
         chosen = recipe(request.recipe)
         level = nearest_level(budget.flops or DEFAULT_FLOPS)
@@ -184,20 +202,21 @@ class _Question:
         )
         lowest = space.sample(RandomSuggester(random.Random(0)))
         ProxyTraining(chosen, data).adapt(lowest)  # every network of a space has one total stride
-        guidelines = _guidelines(request.guidelines, space, budget)
         return cls(
             targets,
             budget,
             space,
             chosen,
             data,
-            guidelines,
             sampler,
             timeout_s,
+            Audit(request.audit),
             study=request.study or _study_name(request, targets),
         )
 
-    def identity(self, targets: Mapping[str, Target], request: Request) -> dict[str, Any]:
+    def identity(
+        self, targets: Mapping[str, Target], request: Request, guidelines: Chosen
+    ) -> dict[str, Any]:
         """What all trials of the study depend on."""
         return {
             "space": self.space.name,
@@ -205,7 +224,7 @@ class _Question:
             "targets": {name: target.provenance for name, target in targets.items()},
             "latency": request.latency,
             "budget": dataclasses.asdict(self.budget),
-            "guidelines": dict(self.guidelines.limits),
+            "guidelines": guidelines.identity,
             "data": _absolute(request.data),
             "data_content": self.data.provenance,
             "skip_unreadable": request.skip_unreadable,
@@ -218,18 +237,22 @@ class _Question:
         self,
         targets: Mapping[str, Target],
         request: Request,
+        guidelines: Chosen,
         done: int,
         pace: Mapping[str, float],
     ) -> list[str]:
         """One fact a line, for people."""
         shown = ", ".join(f"{name} ({target.provenance})" for name, target in targets.items())
         data = self.data
-        limits = ", ".join(f"{name} ≤ {at:.3g}" for name, at in self.guidelines.limits.items())
+        pruning, *more = guidelines.described
+        audited = f"; {self.audit.share:.0%} of what they prune is audited"
         return [
             f"study     {self.study} in {request.storage}"
             + (f", {done} of {request.trials} trials done" if done else ""),
             f"space     {self.space.name}, input {self.space.resolution}×{self.space.resolution}",
-            f"budget    {self.budget.describe()}; guidelines {limits or 'off'}",
+            f"budget    {self.budget.describe()}",
+            f"prune by  {pruning}{audited if guidelines.limits.limits else ''}",
+            *(f"          {line}" for line in more),
             f"targets   {shown}" + _PREDICTING[request.latency],
             *(
                 f"          {name} at the pace of {ms:.3f} ms for the reference network"
@@ -274,25 +297,13 @@ def _absolute(data: str) -> str:
     return f"{name}:{Path(where).resolve()}" if colon and where else data
 
 
-def _guidelines(choice: str, space: SearchSpace, budget: Budget) -> Guidelines:
-    if choice == "off":
-        return Guidelines({})
-    if choice != "paper":
-        raise ConfigError("--guidelines", choice, "one of paper, off")
-    return paper_limits(space, budget.flops or _usual_flops(space))
-
-
-def _usual_flops(space: SearchSpace) -> float:
-    suggester = RandomSuggester(random.Random(0))
-    return statistics.median(cost_of(lower(space.sample(suggester))).flops for _ in range(31))
-
-
 def _study_name(request: Request, targets: list[str]) -> str:
     """`arm-140M-animals-quick`: so that repeating a command goes on with its study."""
     data = request.data.partition(":")[0]
     space = [Path(request.space).stem] if request.space else []
     words = [*targets, *request.budgets, *space, data, request.recipe]
     words += ["unguided"] if request.guidelines == "off" else []
+    words += ["measured"] if request.guidelines == "measured" else []
     words += [request.latency] if request.latency != "measured" else []
     words += [f"seed{request.seed}"] if request.seed else []
     return "-".join(word.replace("=", "") for word in words)

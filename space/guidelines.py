@@ -11,6 +11,7 @@ measured or trained.
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from nas_sv2.errors import Rejected
 from nas_sv2.space.cost import cost_of, is_depthwise, op_cost
@@ -82,15 +83,53 @@ MARGINS: dict[str, Callable[[float], float]] = {
 }
 
 
+class GuidelineLimits(Protocol):
+    """What a candidate is held against before anything is run."""
+
+    @property
+    def limits(self) -> Mapping[str, float]:
+        """The limit of each guideline that is checked, for people."""
+
+    def excesses(self, graph: Graph) -> dict[str, float]:
+        """How far `graph` is beyond each limit, as a share of it; at most 0 inside."""
+
+
 @dataclass(frozen=True, slots=True)
 class Guidelines:
-    """A limit for each guideline that is checked."""
+    """The paper's: a score for each guideline, and a limit for each that is checked."""
 
     limits: Mapping[str, float]
 
     def excesses(self, graph: Graph) -> dict[str, float]:
         """How far `graph` is beyond each limit, as a share of it; at most 0 inside."""
         return {name: SCORES[name](graph) / limit - 1 for name, limit in self.limits.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Relaxed:
+    """The same guidelines with wider limits.
+
+    Attributes:
+        inner: The guidelines.
+        slack: By what a limit is multiplied, where it is relaxed.
+    """
+
+    inner: GuidelineLimits
+    slack: Mapping[str, float]
+
+    @property
+    def limits(self) -> Mapping[str, float]:
+        """The limits as they now are."""
+        return {
+            name: limit * self.slack.get(name, 1.0) for name, limit in self.inner.limits.items()
+        }
+
+    def excesses(self, graph: Graph) -> dict[str, float]:
+        """How far `graph` is beyond each limit as it now is."""
+        return {
+            name: (1 + excess) / self.slack.get(name, 1.0) - 1
+            for name, excess in self.inner.excesses(graph).items()
+        }
 
 
 def admit(excesses: Mapping[str, float]) -> None:

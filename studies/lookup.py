@@ -8,6 +8,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.space.network import Classifier
 from nas_sv2.space.network_documents import load_network
 from nas_sv2.space.published import hand_designed
+from nas_sv2.studies.audit import Pruned, audit_of
 from nas_sv2.studies.record import Record
 
 FILE_ENDINGS = (".yaml", ".yml", ".json")
@@ -38,6 +39,20 @@ def find_network(text: str, storage: str) -> Named:
         record = record_of(storage, trial[1], int(trial[2]))
         return Named(text, record.architecture)
     return Named(text, hand_designed(text))
+
+
+def pruned_in(storage: str, study: str) -> list[Pruned]:
+    """What the guidelines turned away in a study, and what their audit found.
+
+    Raises:
+        ConfigError: There is no such study.
+        StoreError: The database cannot be read.
+    """
+    from nas_sv2.studies.study import load_study, store_errors
+
+    found = load_study(storage, study)
+    with store_errors():
+        return audit_of(found.get_trials(deepcopy=False))
 
 
 def records_of(storage: str, study: str) -> dict[int, Record]:

@@ -75,6 +75,22 @@ def create_or_resume(
         return study
 
 
+def began_with(storage: str, name: str) -> Identity:
+    """What the study of that name depends on; nothing where there is none with a trial.
+
+    Raises:
+        StoreError: The database cannot be read.
+    """
+    backend = open_storage(storage)
+    with store_errors():
+        try:
+            study = optuna.load_study(study_name=name, storage=backend)
+        except KeyError:
+            return {}
+        identity: Identity = study.user_attrs.get(IDENTITY, {})
+        return identity if study.get_trials(deepcopy=False) else {}
+
+
 def study_key(study: optuna.Study) -> str:
     """What the records of this study are kept under; a later study of its name has another."""
     key: str = study.user_attrs[IDENTITY][KEY]

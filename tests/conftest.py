@@ -9,6 +9,10 @@ from PIL import Image
 
 from nas_sv2.evaluate.animals import open_animals
 from nas_sv2.evaluate.image_data import ImageData, Part
+from nas_sv2.latency.emulated import EmulatedArm
+from nas_sv2.latency.experiment_run import run_experiments, times_of
+from nas_sv2.latency.guideline_profile import GuidelineProfile
+from nas_sv2.latency.profile_run import profile_device
 from nas_sv2.space.architecture import Architecture, Stage
 
 
@@ -39,6 +43,13 @@ def server(tmp_path: Path) -> Iterator[loopback.Loopback]:
 @pytest.fixture(scope="session")
 def animals() -> ImageData:
     return open_animals()
+
+
+@pytest.fixture(scope="session")
+def arm_profile() -> GuidelineProfile:
+    """The guideline profile of the emulated Cortex-A57."""
+    arm = EmulatedArm.open()
+    return profile_device(arm, times_of(run_experiments(arm)))
 
 
 @pytest.fixture(scope="session")

@@ -24,12 +24,15 @@ from nas_sv2.errors import (
 )
 from nas_sv2.latency.processes import is_alive, process_name
 from nas_sv2.latency.store import open_engine
+from nas_sv2.search.audit import Audit
 from nas_sv2.search.budget import Budget
 from nas_sv2.search.loop import DUPLICATE, ERROR, REJECTED, Loop
 from nas_sv2.search.samplers import SAMPLERS
 from nas_sv2.search.walk import Walk
-from nas_sv2.space.guidelines import Guidelines
+from nas_sv2.space.guidelines import Guidelines, g4_elementwise
 from nas_sv2.space.levels import LEVELS
+from nas_sv2.space.lowering import lower
+from nas_sv2.studies.audit import ENTERED, PRUNED, RELAXED, audit_of
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.study import create_or_resume
 from nas_sv2.studies.weights_folder import WeightsFolder
@@ -49,16 +52,17 @@ class Bench:
         self.folder, self.sampler, self.ear = folder, sampler, Ear()
         self.budget = budget or Budget()
         self.space = small_space()
+        self.guidelines = Guidelines({})
+        self.audit = Audit(share=0.0)
 
     def run(self, trials: int, timeout_s: float | None = None) -> optuna.Study:
         choice = SAMPLERS[self.sampler]
         study = create_or_resume(self.storage, "s", IDENTITY, choice.make(len(self.store.all())))
         targets = {"fake": self.target}
-        walk = Walk(Guidelines({}), self.budget, targets, self.evaluator)
+        walk = Walk(self.guidelines, self.budget, targets, self.evaluator)
         weights = WeightsFolder.of_study(self.storage, "s")
-        loop = Loop(
-            study, self.space, walk, self.store, weights, choice.learns_from_pruned, self.ear
-        )
+        learns = choice.learns_from_pruned
+        loop = Loop(study, self.space, walk, self.store, weights, learns, self.ear, self.audit)
         loop.run(trials, timeout_s)
         return study
 
@@ -294,4 +298,67 @@ def test_rejections_and_duplicates_in_turn_end_the_search_too(
     bench = Bench(tmp_path, "random", Budget(flops=0.07e6))
     with pytest.raises(InfeasibleError, match="hardly has 40 networks"):
         bench.run(40)
+    bench.engine.dispose()
+
+
+# The audit of the guidelines
+
+
+def test_a_guideline_that_prunes_the_front_is_found_out_and_relaxed(bench: Bench) -> None:
+    bench.guidelines, bench.audit = Guidelines({"G4": 0.05}), Audit(share=1.0)
+    study = bench.run(4)
+    first = study.get_trials()[0]
+    assert first.user_attrs[PRUNED] == "G4"
+    assert first.user_attrs[ENTERED] is True
+    record = bench.store.all()[0]
+    assert record.feasible
+    assert "relaxed: G4 by" in bench.ear.outcomes[0].notice
+    # So far that this candidate keeps the limit, which others then may keep too.
+    seen = [r.architecture for n, r in bench.store.all().items() if _entered(study, n)]
+    most = max(g4_elementwise(lower(architecture)) for architecture in seen)
+    assert study.user_attrs[RELAXED]["G4"] == pytest.approx(most / 0.05)
+
+
+def _entered(study: optuna.Study, number: int) -> bool:
+    return bool(study.get_trials()[number].user_attrs.get(ENTERED))
+
+
+def test_what_was_relaxed_stays_so_when_the_search_goes_on(bench: Bench) -> None:
+    bench.guidelines, bench.audit = Guidelines({"G4": 0.05}), Audit(share=1.0)
+    study = bench.run(3)
+    slack = study.user_attrs[RELAXED]["G4"]
+    bench.audit = Audit(share=0.0)
+    bench.space = small_space()
+    study = bench.run(4)
+    assert study.user_attrs[RELAXED]["G4"] == slack
+    later = bench.store.all()[max(bench.store.all())]
+    assert g4_elementwise(lower(later.architecture)) <= 0.05 * slack * (1 + 1e-9)
+
+
+def test_what_is_beaten_shows_that_the_guideline_was_right(bench: Bench) -> None:
+    bench.run(8)  # unguided: a front
+    bench.guidelines, bench.audit = Guidelines({"G4": 0.3}), Audit(share=1.0)
+    study = bench.run(14)
+    pruned = [trial for trial in study.get_trials() if PRUNED in trial.user_attrs]
+    verdicts = [trial.user_attrs[ENTERED] for trial in pruned]
+    assert set(verdicts) == {False, True}  # both occur among these
+    records = bench.store.all()
+    for trial, entered in zip(pruned, verdicts, strict=True):
+        before = [record for number, record in records.items() if number < trial.number]
+        assert entered != any(other.dominates(records[trial.number]) for other in before)
+    (found,) = audit_of(pruned)
+    assert (found.pruned, found.audited) == (len(pruned), len(pruned))
+    assert found.entered == sum(verdicts)
+
+
+def test_without_an_audit_nothing_pruned_is_assessed(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.guidelines = Guidelines({"G4": 0.37})  # about half of this space
+    study = bench.run(8)
+    assert any(PRUNED in trial.user_attrs for trial in study.get_trials())
+    for trial in study.get_trials():
+        if PRUNED in trial.user_attrs:
+            assert ENTERED not in trial.user_attrs
+            assert trial.state == TrialState.PRUNED
+    assert all(record.excesses["G4"] <= 0 for record in bench.store.all().values())
     bench.engine.dispose()

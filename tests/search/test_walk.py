@@ -43,7 +43,26 @@ def test_a_baseline_goes_the_whole_way_beyond_a_limit() -> None:
     record = candidate.assess(V2, baseline="shufflenet_v2_x0_5")
     assert not record.feasible
     assert set(record.excesses) == set(candidate.constraints)
-    assert all(excess > 0 for excess in record.excesses.values())
+    assert {name for name, excess in record.excesses.items() if excess > 0} == {
+        "flops",
+        "fake_ms",
+    }
+
+
+@pytest.mark.parametrize("baseline", [None, "shufflenet_v2_x0_5"])
+def test_a_guideline_that_spares_no_work_does_not_count(baseline: str | None) -> None:
+    candidate, _, _ = walk(Budget(flops=50e6), {"G4": 0.1})
+    record = candidate.assess(V2, baseline, unguided=baseline is None)
+    assert record.feasible
+    assert record.excesses["G4"] == 0
+
+
+def test_without_guidelines_the_budget_still_counts() -> None:
+    candidate, target, _ = walk(Budget(flops=30e6), {"G4": 0.1})
+    with pytest.raises(Rejected) as caught:
+        candidate.assess(V2, unguided=True)
+    assert caught.value.constraint == "flops"
+    assert not target.asked
 
 
 def test_a_candidate_within_all_limits_is_recorded() -> None:
