@@ -31,7 +31,7 @@ def compare(
     from nas_sv2.latency.store import MeasurementStore
     from nas_sv2.latency.targets import open_target, target_names
     from nas_sv2.studies import comparison_run
-    from nas_sv2.studies.comparison import inversions
+    from nas_sv2.studies.comparison_orders import inversions
     from nas_sv2.studies.comparison_page import write_page
     from nas_sv2.studies.comparison_picture import draw_comparison
     from nas_sv2.studies.lookup import find_network

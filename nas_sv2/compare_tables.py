@@ -5,18 +5,14 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from nas_sv2.studies.comparison import (
+from nas_sv2.studies.comparison import YOURS, Comparison, Row, arm_speed, gpu_speed
+from nas_sv2.studies.comparison_orders import (
     EQUAL_FLOPS_WITHIN,
-    FOUND,
     PUBLISHED_TIE,
     Agreement,
-    Comparison,
     Inversion,
     RankedPair,
-    Row,
     agreement,
-    arm_speed,
-    gpu_speed,
     inversions,
 )
 from nas_sv2.tables import interval, network_data, plain_table
@@ -99,7 +95,7 @@ def comparison_notes(comparison: Comparison) -> list[str]:
         "paper's: ShuffleNet V2, table 8; GPU a GTX 1080Ti, batches of 8; ARM a Snapdragon 810, "
         "one thread"
     )
-    if any(row.family == FOUND for row in rows):
+    if any(row.family == YOURS for row in rows):
         notes.append("networks of yours stand with the level nearest in FLOPs; no published error")
     return notes
 

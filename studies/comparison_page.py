@@ -11,7 +11,7 @@ from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.studies.comparison import FOUND, V2, Comparison, Row, arm_speed, gpu_speed
+from nas_sv2.studies.comparison import V2, YOURS, Comparison, Row, arm_speed, gpu_speed
 from nas_sv2.studies.comparison_picture import (
     ACCURACY,
     MFLOPS,
@@ -22,6 +22,7 @@ from nas_sv2.studies.comparison_picture import (
     caption_of,
     families_of,
     is_wide,
+    label_of,
     speed_label,
 )
 
@@ -70,14 +71,14 @@ def _trace(
     return Scatter(
         x=[x for _, x, _ in points],
         y=[y for _, _, y in points],
-        mode="lines+markers+text" if family.name == V2 else "markers",
-        text=[point.row.level for point, _, _ in points],
+        mode="lines+markers+text" if family.name == V2 else "markers+text",
+        text=[escape(label_of(point.row)) for point, _, _ in points],
         textposition="top right",
         cliponaxis=False,
         marker={
             "symbol": symbols,
             "color": family.colour,
-            "size": 16 if family.name == FOUND else 11,
+            "size": 16 if family.name == YOURS else 11,
             "line": {"width": 2, "color": family.colour},
         },
         line={"color": family.colour},

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from matplotlib.ticker import LogLocator, NullLocator
 
-from nas_sv2.studies.comparison import FOUND, V2, Comparison, Row
+from nas_sv2.studies.comparison import V2, YOURS, Comparison, Row
 from nas_sv2.studies.picture_style import COLOURS, new_figure, write_png
 from nas_sv2.studies.table8 import table8
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MARKERS: Final = ("o", "p", "s", "^", "v", "D", "P", "<", ">", "X", "h", "d")
-FOUND_LOOK: Final = ("#000000", "*")
+YOURS_LOOK: Final = ("#000000", "*")
 TICKS: Final = (1, 2, 3, 5, 7)
 """Of each power of ten; all nine would run into each other."""
 WIDE: Final = 3.0
@@ -66,7 +66,7 @@ def families_of(comparison: Comparison) -> list[Family]:
     points = list(_points(comparison))
     return [
         Family(name, colour, marker, drawn)
-        for name, (colour, marker) in {**looks, FOUND: FOUND_LOOK}.items()
+        for name, (colour, marker) in {**looks, YOURS: YOURS_LOOK}.items()
         if (drawn := tuple(point for point in points if point.row.family == name))
     ]
 
@@ -85,6 +85,11 @@ def speed_label(comparison: Comparison) -> str:
     return f"images/s on {comparison.target} ({comparison.provenance}{batch})"
 
 
+def label_of(row: Row) -> str:
+    """What stands beside its point: the level at V2, and the name of a network of the user's."""
+    return {V2: row.level, YOURS: row.model}.get(row.family, "")
+
+
 def is_wide(values: Sequence[float]) -> bool:
     """Whether they want a logarithmic axis."""
     return max(values) > WIDE * min(values)
@@ -101,8 +106,8 @@ def caption_of(comparison: Comparison) -> list[str]:
         lines.append("Hollow: structure reconstructed, the sources leave something open")
     if lacking := sum(row.latency is None for row in rows):
         lines.append(f"Not shown: {lacking} of {len(rows)} networks, which have no latency here")
-    if any(row.family == FOUND for row in rows):
-        lines.append("Found networks have no published accuracy: they stand on the right only")
+    if any(row.family == YOURS for row in rows):
+        lines.append("Networks of yours have no published accuracy: they stand on the right only")
     return lines
 
 
@@ -142,14 +147,19 @@ def _draw(axes: "Axes", family: Family, points: Sequence[tuple[Row, float, float
     rows, across, up = zip(*points, strict=True)
     if family.name == V2:  # the line that the others are to be seen against
         axes.plot(across, up, color=family.colour)
-        for row, x, y in points:
-            axes.annotate(
-                row.level, (x, y), (6, 6), textcoords="offset points", color=family.colour
-            )
+    for row, x, y in points:
+        axes.annotate(
+            label_of(row),
+            (x, y),
+            (6, 6),
+            textcoords="offset points",
+            color=family.colour,
+            parse_math=False,  # a study's name may hold a $
+        )
     axes.scatter(
         across,
         up,
-        s=150 if family.name == FOUND else 55,
+        s=150 if family.name == YOURS else 55,
         marker=family.marker,
         facecolors=["none" if row.reconstructed else family.colour for row in rows],
         edgecolors=family.colour,

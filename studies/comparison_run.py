@@ -14,7 +14,7 @@ from nas_sv2.space.levels import FLOPS_OF_LEVEL
 from nas_sv2.space.lowering import lower
 from nas_sv2.space.network import Network
 from nas_sv2.space.published import STRUCTURES, hand_designed
-from nas_sv2.studies.comparison import FOUND, Comparison, Row, Session, distinct
+from nas_sv2.studies.comparison import YOURS, Comparison, Row, Session, distinct
 from nas_sv2.studies.lookup import Named
 from nas_sv2.studies.table8 import PublishedRow, table8
 
@@ -91,7 +91,7 @@ def _found(named: Named, levels: Sequence[str]) -> Row:
     cost = cost_of(lower(named.network))
     ratios = {level: FLOPS_OF_LEVEL[level] / cost.flops for level in levels}
     nearest = min(ratios, key=lambda level: max(ratios[level], 1 / ratios[level]))
-    return Row(nearest, named.name, FOUND, named.name, None, named.network, cost)
+    return Row(nearest, named.name, YOURS, named.name, None, named.network, cost)
 
 
 def _sessions(target: Target, rows: Sequence[Row]) -> Iterator[Session]:

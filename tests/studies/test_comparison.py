@@ -19,18 +19,15 @@ from nas_sv2.space import Cost, reference
 from nas_sv2.space.published import PaperNetwork
 from nas_sv2.studies import comparison_run
 from nas_sv2.studies.comparison import (
-    FOUND,
-    Agreement,
+    YOURS,
     Comparison,
-    RankedPair,
     Row,
     Session,
-    agreement,
     arm_speed,
     distinct,
     gpu_speed,
-    inversions,
 )
+from nas_sv2.studies.comparison_orders import Agreement, RankedPair, agreement, inversions
 from nas_sv2.studies.comparison_run import compare
 from nas_sv2.studies.lookup import Named
 from nas_sv2.studies.table8 import PublishedRow, table8
@@ -250,7 +247,7 @@ def test_found_networks_stand_with_the_nearest_level(device: FakeDevice) -> None
     others = [Named("study:3", network), Named("same", reference("shufflenet_v2_x0_5"))]
     found = compare(target, ("40M", "140M"), others)
     (mine,) = (row for row in found.rows if row.model == "study:3")
-    assert (mine.level, mine.family, mine.published) == ("140M", FOUND, None)
+    assert (mine.level, mine.family, mine.published) == ("140M", YOURS, None)
     assert found.published_speed(mine, arm_speed) is None
     assert found.speed(mine) is not None
     (same,) = (row for row in found.rows if row.model == "same")
