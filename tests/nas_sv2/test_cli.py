@@ -49,6 +49,8 @@ def test_the_version_and_every_command_have_an_answer(run: Run) -> None:
         "measurements",
         "predictor",
         "devices",
+        "explain",
+        "reuse",
     ):
         code, out, _ = run(command, "--help")
         assert (code, command in out) == (0, True)
