@@ -69,17 +69,18 @@ def reuse(
 
 def _kept(arch: str, weights: str | None, storage: str) -> "KeptWeights | None":
     """What the user named, else what was kept of a trial; says where nothing was."""
-    from nas_sv2.studies.lookup import FILE_ENDINGS
+    from nas_sv2.studies.lookup import trial_named
 
     if weights is not None:
         from nas_sv2.studies.kept_weights import weights_named
 
         return weights_named(weights, storage)
-    if arch.endswith(FILE_ENDINGS) or ":" not in arch:
+    trial = trial_named(arch)
+    if trial is None:
         return None
     from nas_sv2.studies.kept_weights import weights_of_trial
 
-    found = weights_of_trial(arch, storage)
+    found = weights_of_trial(*trial, storage)
     if found is None:
         print(f"the weights of {arch} were not kept; export it to have them", file=sys.stderr)
     return found

@@ -1,6 +1,5 @@
 """Trained weights by what the user calls them: a file, or a trial of a study."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from safetensors.numpy import load_file
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.weights import Weights
-from nas_sv2.studies.lookup import record_of
+from nas_sv2.studies.lookup import record_of, trial_named
 from nas_sv2.studies.study import load_study, study_key
 from nas_sv2.studies.weights_folder import WeightsFolder
 
@@ -54,38 +53,30 @@ def weights_named(text: str, storage: str) -> KeptWeights:
     """
     if text.endswith(ENDING):
         return _of_file(text)
-    if trial_named(text) is None:
+    trial = trial_named(text)
+    if trial is None:
         raise ConfigError("--weights", text, "a file FILE.safetensors or a trial STUDY:NUMBER")
-    found = weights_of_trial(text, storage)
+    found = weights_of_trial(*trial, storage)
     if found is None:
         allowed = "a trial whose weights were kept, on the front or a baseline, or export it"
         raise ConfigError("--weights", text, allowed)
     return found
 
 
-def trial_named(text: str) -> tuple[str, int] | None:
-    """Study and number, where `text` is `STUDY:NUMBER`."""
-    match = re.fullmatch(r"(.+):(\d+)", text)
-    return None if match is None else (match[1], int(match[2]))
-
-
-def weights_of_trial(text: str, storage: str) -> KeptWeights | None:
-    """The weights of the trial that `text` names, or None where they were not kept.
+def weights_of_trial(study: str, number: int, storage: str) -> KeptWeights | None:
+    """The weights of a trial, or None where they were not kept.
 
     Raises:
         ConfigError: There is no such trial.
         StoreError: What is stored cannot be read.
     """
-    trial = trial_named(text)
-    if trial is None:
-        raise ConfigError("trial", text, "STUDY:NUMBER")
-    record = record_of(storage, *trial)
-    folder = WeightsFolder.of_study(storage, study_key(load_study(storage, trial[0])))
+    record = record_of(storage, study, number)
+    folder = WeightsFolder.of_study(storage, study_key(load_study(storage, study)))
     weights = folder.find(record.architecture.digest)
     if weights is None:
         return None
     trained = record.evaluation
-    return KeptWeights(weights, text, trained.recipe, trained.seed, trained.data)
+    return KeptWeights(weights, f"{study}:{number}", trained.recipe, trained.seed, trained.data)
 
 
 def _of_file(text: str) -> KeptWeights:

@@ -34,11 +34,16 @@ def find_network(text: str, storage: str) -> Named:
     """
     if text.endswith(FILE_ENDINGS):
         return Named(text, load_network(Path(text)))
-    trial = re.fullmatch(r"(.+):(\d+)", text)
-    if trial:
-        record = record_of(storage, trial[1], int(trial[2]))
-        return Named(text, record.architecture)
+    trial = trial_named(text)
+    if trial is not None:
+        return Named(text, record_of(storage, *trial).architecture)
     return Named(text, hand_designed(text))
+
+
+def trial_named(text: str) -> tuple[str, int] | None:
+    """Study and number, where `text` is `STUDY:NUMBER` and no file."""
+    match = re.fullmatch(r"(.+):(\d+)", text)
+    return None if match is None else (match[1], int(match[2]))
 
 
 def pruned_in(storage: str, study: str) -> list[Pruned]:
