@@ -43,8 +43,8 @@ def reuse(
     if out is not None:
         from nas_sv2.studies.reuse_picture import draw_reuse
 
-        of_weights = "no weights" if kept is None else kept.describe()
-        caption = [f"{found.name} · shares exact from the graph", of_weights]
+        caption = [f"{found.name} · shares exact from the graph"]
+        caption += [] if kept is None else [kept.describe()]
         draw_reuse(connected, weighed, caption, out)
     if as_json:
         print_json(

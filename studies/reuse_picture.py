@@ -67,7 +67,7 @@ def _panel(
     axes.set_facecolor(BLANK)
     picture = axes.imshow(np.ma.masked_invalid(values), cmap=colours, norm=norm)
     starts = [i for i, block in enumerate(blocks) if i and _stage(block) != _stage(blocks[i - 1])]
-    named = range(len(blocks)) if len(blocks) <= MOST_NAMED else [0, *starts]
+    named = range(len(blocks)) if len(blocks) <= MOST_NAMED else starts
     names = [blocks[index] for index in named]
     axes.set_xticks(list(named), names, rotation=90, fontsize=8)
     axes.set_yticks(list(named), names, fontsize=8)
