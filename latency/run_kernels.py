@@ -57,7 +57,7 @@ class RunKernel:
     """What ran at once.
 
     Attributes:
-        name: Of the operator it is named after; of what the runtime inserted, its name there.
+        name: Of the first operator that it carries out; of what the runtime inserted, its name.
         runs_as: The runtime's name for what it does, `FusedConv`; of an emulator, the kernel.
         ops: Operators of the network that it carries out, in running order. Empty where it was
             inserted; the same for all kernels of one operator, as a shuffle has three.
@@ -93,7 +93,7 @@ def kernels_run(graph: Graph, nodes: Iterable[NodeTime]) -> tuple[RunKernel, ...
         op = graph.ops[place]
         ops = () if inserted else carried.get(op.name, (op.name,))
         kind = kind_of(by_name[ops[0]]) if ops else _inserted_kind(node)
-        name = node.name if inserted else op.name
+        name = ops[0] if ops else node.name
         kernels.append(RunKernel(name, node.operator, ops, op.block, kind, node.us))
     return tuple(kernels)
 
