@@ -1,18 +1,20 @@
 """The calibration grid of published networks: the kernels that they have and our spaces lack.
 
-Which these are is found by lowering the networks (`space.published`) and the graphs of the paper's
-controlled experiments; a network that is added is calibrated with the others. Each kind of kernel
-on a map gets a handful of channels, of those that occur and, where few do, around them.
+Which these are is found by lowering the networks (`space.published`) and the controlled
+experiments (`space.experiments`, `space.further_experiments`); what is added to those is calibrated
+with the others. Each kind of kernel on a map gets a handful of channels, of those that occur and,
+where few do, around them.
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from nas_sv2.latency.arm_grid import Point, graph_of, image
+from nas_sv2.latency.arm_grid import Point, graph_of, image, maps
 from nas_sv2.latency.kernels import Kernel, kernels_of
 from nas_sv2.space.cost import is_depthwise, op_cost
 from nas_sv2.space.experiments import paper_tables
+from nas_sv2.space.further_experiments import further_tables
 from nas_sv2.space.graph import (
     Add,
     Concat,
@@ -38,7 +40,6 @@ EACH_FUSION = 3  # channels at least
 AROUND = ((1, 2), (2, 1), (2, 2), (4, 2), (2, 4), (0.5, 1), (1, 0.5), (0.5, 0.5), (0.25, 0.5))
 MOST_FLOPS = 120e6  # around what occurs: a second of emulation
 ROWS = 4  # output channels that a matrix kernel takes at once
-HALVED_TWICE = 4  # a controlled experiment's map is that of a network's first stage
 
 Channels = tuple[int, int]
 Fused = tuple[str, ...]
@@ -86,9 +87,10 @@ def _graphs(resolutions: Sequence[int]) -> Iterator[Graph]:
     for name, structure in STRUCTURES.items():
         if structure.resolution in resolutions:
             yield PaperNetwork(name, structure.resolution).graph
-    for table in paper_tables("ARM"):
+    sides = {side for resolution in resolutions for side in (resolution, *maps(resolution))}
+    for table in (*paper_tables("ARM"), *further_tables()):
         for experiment in table.experiments:
-            if HALVED_TWICE * experiment.network.resolution in resolutions:
+            if experiment.network.resolution in sides:
                 yield experiment.network.graph
 
 

@@ -2,9 +2,10 @@
 
 The aarch64 build keeps plain NCHW (no NCHWc reorders were seen) and fuses, at load,
 
-- a convolution with the ReLU, ReLU6 or sigmoid that alone reads it; ReLU6 runs other code, so that
-  a convolution with it is a kind of its own, `clipped`;
-- a convolution, the sum that alone reads it and the ReLU that alone reads the sum.
+- a convolution with the ReLU, ReLU6 or sigmoid that alone reads it; with ReLU6 it is a kind of its
+  own, `clipped`, since that runs other code;
+- a convolution, the sum that alone reads it and the ReLU that alone reads the sum; without a ReLU
+  it is a kind of its own too, `summed`.
 
 An operator whose outputs nobody reads is dropped. A channel shuffle runs as reshape, transpose,
 reshape, a classifier as flatten and matrix product; each counts as one kernel here. A shuffle
@@ -41,7 +42,8 @@ from nas_sv2.space.graph import (
     Value,
 )
 
-CLIPPED = " clipped"
+APART = {("relu6",): " clipped", ("add",): " summed"}
+"""What is fused to convolutions that are kinds of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ def _fuse(ops: Sequence[Op]) -> Iterator[Kernel]:
             tail = (follower,)
         elif follower and isinstance(follower.kind, Add) and follower.name not in inside:
             last = only_reader(follower)
+            tail = (follower,)
             if last and last.kind == Activation("relu"):
                 tail = (follower, last)
         inside.update(part.name for part in tail)
@@ -124,7 +127,7 @@ def _fuse(ops: Sequence[Op]) -> Iterator[Kernel]:
         melted[(tail[-1] if tail else op).name] = replace(
             alone,
             ops=(op.name, *(part.name for part in tail)),
-            kind=alone.kind + CLIPPED * ("relu6" in fused),
+            kind=alone.kind + APART.get(fused, ""),
             fused=fused,
         )
     for op in ops:

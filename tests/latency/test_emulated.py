@@ -209,9 +209,19 @@ def test_relu6_is_fused_and_a_kind_of_its_own() -> None:
     assert [(kernel.kind, kernel.fused) for kernel in kernels_of(graph_of(build, source))] == [
         ("pointwise clipped", ("relu6",)),
         ("depthwise 3x3 s1 clipped", ("relu6",)),
-        ("pointwise", ()),
-        ("add", ()),
+        ("pointwise summed", ("add",)),
         ("relu6", ()),
+    ]
+
+
+def test_a_sum_is_fused_into_the_first_convolution_that_it_alone_reads() -> None:
+    build, source = GraphBuilder(), Value("input", 16, 28, 28)
+    value = build.add("both", build.conv("first", source, 16), build.conv("second", source, 16))
+    build.add("again", value, build.conv("third", value, 16, 3))
+    assert [(kernel.kind, kernel.ops) for kernel in kernels_of(graph_of(build, source))] == [
+        ("pointwise", ("second",)),
+        ("pointwise summed", ("first", "both")),
+        ("conv 3x3 s1 summed", ("third", "again")),
     ]
 
 
