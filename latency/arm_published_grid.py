@@ -1,9 +1,9 @@
 """The calibration grid of published networks: the kernels that they have and our spaces lack.
 
 Which these are is found by lowering the networks (`space.published`) and the controlled
-experiments (`space.experiments`, `space.further_experiments`); what is added to those is calibrated
-with the others. Each kind of kernel on a map gets a handful of channels, of those that occur and,
-where few do, around them.
+experiments (`space.experiments`, `space.further_experiments`); what is added to those is
+calibrated with the others. Each kind of kernel on a map gets a handful of channels, of those that
+occur and, where few do, around them.
 """
 
 from collections import defaultdict

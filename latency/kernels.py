@@ -16,7 +16,7 @@ In int8 the same graph runs otherwise: `int8_kernels`.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -42,7 +42,7 @@ from nas_sv2.space.graph import (
     Value,
 )
 
-APART = {("relu6",): " clipped", ("add",): " summed"}
+APART: Mapping[tuple[str, ...], str] = {("relu6",): " clipped", ("add",): " summed"}
 """What is fused to convolutions that are kinds of their own."""
 
 
