@@ -10,8 +10,11 @@ from typing import Any, get_args
 
 from nas_sv2.space.architecture import KERNELS
 from nas_sv2.space.experiment_blocks import (
+    Arrangement,
     Block,
     Depthwise,
+    Fragments,
+    GroupedPointwise,
     Head,
     Move,
     MovedPointwise,
@@ -79,6 +82,21 @@ def _table(name: str, title: str, rows: Callable[[], Iterable[Experiment]]) -> E
 
 def _row(variant: str, group: str, block: Block, side: int, repeats: int = 10) -> Experiment:
     return Experiment(variant, group, ExperimentNetwork(block, side, repeats))
+
+
+def _whole_blocks() -> Iterable[Experiment]:
+    """In steps of 4, because √2, by which the paper's widths grow, leaves no multiples."""
+    first, side = 128, 28
+    for root in (1, 2, 4):
+        pair = PointwisePair(first // root, first * root)
+        yield _row(f"1:{root * root}", "G1: c1:c2", pair, side)
+    for root in (1, 2, 4):
+        grouped = GroupedPointwise(first * root, root * root)
+        yield _row(f"{root * root}", "G2: groups", grouped, side)
+    for arrangement in get_args(Arrangement):
+        for root in (1, 2, 4):
+            fragments = Fragments(first // root, root * root, arrangement)
+            yield _row(f"{root * root}", f"G3: {arrangement}", fragments, side)
 
 
 def _maps() -> Iterable[Experiment]:
