@@ -1,6 +1,7 @@
 """`guidelines`: the paper's controlled experiments, and ours, on the user's own device."""
 
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,8 @@ def guidelines(
         table_notes,
     )
     from nas_sv2.latency.experiment_run import run_experiments, times_of, with_one_image
+    from nas_sv2.latency.profile_run import profile_device
+    from nas_sv2.latency.profile_store import DeviceKey, ProfileStore
     from nas_sv2.latency.store import MeasurementStore
     from nas_sv2.latency.targets import open_target, target_names
     from nas_sv2.studies.guideline_picture import draw_further, draw_guidelines
@@ -49,7 +52,10 @@ def guidelines(
         asked = with_one_image(opened)
         tables = run_experiments(asked, progress)
         times = times_of(tables)
-        # HERE: the guideline profile of `asked` is fitted to `times` and stored.
+        # The profile answers for the target as a search uses it, so with its own batch.
+        own = times if asked == opened else times_of(run_experiments(opened, progress))
+        profile = profile_device(opened, own, status.update)
+        ProfileStore.beside(store).save(DeviceKey.of(opened), profile)
     files = [str(folder / PICTURE), str(folder / FURTHER_PICTURE)]
     draw_guidelines(tables, folder / PICTURE)
     draw_further(tables, folder / FURTHER_PICTURE)
@@ -61,6 +67,7 @@ def guidelines(
                 "device": latency.device,
                 "provenance": latency.provenance,
                 "tables": experiments_data(tables),
+                "profile": {"digest": profile.digest, "accuracy": asdict(profile.accuracy)},
                 "files": files,
             }
         )
@@ -72,4 +79,5 @@ def guidelines(
         print_notes(table_notes(timed))
         print()
     print_notes(run_notes(tables))
+    print(f"guideline profile {profile.digest}, {profile.accuracy.describe()}; searches use it")
     print("drawn: " + ", ".join(files))

@@ -23,13 +23,13 @@ from nas_sv2.errors import (
     Rejected,
 )
 from nas_sv2.latency.processes import is_alive, process_name
-from nas_sv2.search.audit import Audit, enters_front
+from nas_sv2.search.audit import MATURE, Audit
 from nas_sv2.search.events import Listener, Outcome, Verdict
 from nas_sv2.search.walk import Walk
 from nas_sv2.space import Architecture, SearchSpace
 from nas_sv2.space.guidelines import Relaxed
 from nas_sv2.space.reference import reference, reference_name
-from nas_sv2.studies.audit import ARCHITECTURE, ENTERED, PRUNED, RELAXED
+from nas_sv2.studies.audit import ARCHITECTURE, AUDITED, PRUNED, RELAXED
 from nas_sv2.studies.front import front_of
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
@@ -101,7 +101,7 @@ class Loop:
 
     def _prepare(self) -> None:
         """Ask the baselines first, and again what a dead process left running."""
-        self._widen(self.study.user_attrs.get(RELAXED, {}))
+        self._widen(self._slack)
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             worker = trial.user_attrs.get(WORKER)
             alive = False if worker in (None, process_name()) else is_alive(worker)
@@ -179,6 +179,7 @@ class Loop:
         self.store.save(trial.number, record)
         self._tell(trial, record)
         self._drop_dominated_weights()
+        self._learn_from_audit()
         return "finished", None, record
 
     def _assessed(self, trial: Trial, architecture: Architecture, baseline: str | None) -> Record:
@@ -193,27 +194,42 @@ class Loop:
             trial.set_user_attr(PRUNED, verdict.constraint)
             if not self.audit.takes(architecture.digest):
                 raise
-            excesses = verdict.excesses
-        trial.set_user_attr(ENTERED, False)
-        record = self.walk.assess(architecture, unguided=True)
-        if enters_front(trial.number, record, self.store.all()):
-            trial.set_user_attr(ENTERED, True)
-            self._relax({name: 1 + excesses[name] for name in limits if excesses[name] > 0})
-        return record
+            # In terms of the limits as they were at first.
+            beyond = {
+                name: (1 + verdict.excesses[name]) * self._slack.get(name, 1.0)
+                for name in limits
+                if verdict.excesses[name] > 0
+            }
+        trial.set_user_attr(AUDITED, beyond)
+        return self.walk.assess(architecture, unguided=True)
 
-    def _relax(self, slack: Mapping[str, float]) -> None:
-        """Widen the limits by these factors for the rest of the study, and say so."""
-        self._widen(slack)
-        before = self.study.user_attrs.get(RELAXED, {})
-        after = {name: before.get(name, 1.0) * factor for name, factor in slack.items()}
-        self.study.set_user_attr(RELAXED, before | after)
-        factors = ", ".join(f"{name} by {factor - 1:.1%}" for name, factor in slack.items())
-        self._notice = f"the audit found it on the front though pruned; relaxed: {factors}"
+    def _learn_from_audit(self) -> None:
+        """Widen the limits that would have turned away what is on the front, and say so."""
+        if self._finished() < MATURE:
+            return
+        on_front = {entry.number for entry in front_of(self.store.all()) if entry.on_front}
+        slack = dict(self._slack)
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            if trial.number in on_front:
+                for name, ratio in trial.user_attrs.get(AUDITED, {}).items():
+                    slack[name] = max(slack.get(name, 1.0), ratio)
+        if slack != self._slack:
+            self.study.set_user_attr(RELAXED, slack)
+            self._widen(slack)
+            factors = ", ".join(f"{name} by {factor - 1:.1%}" for name, factor in slack.items())
+            self._notice = f"the audit found pruned candidates on the front; relaxed: {factors}"
+
+    @property
+    def _slack(self) -> dict[str, float]:
+        """By what limits of the guidelines are multiplied."""
+        slack: dict[str, float] = self.study.user_attrs.get(RELAXED, {})
+        return slack
 
     def _widen(self, slack: Mapping[str, float]) -> None:
-        if slack:
-            guidelines = Relaxed(self.walk.guidelines, slack)
-            self.walk = dataclasses.replace(self.walk, guidelines=guidelines)
+        inner = self.walk.guidelines
+        if isinstance(inner, Relaxed):
+            inner = inner.inner
+        self.walk = dataclasses.replace(self.walk, guidelines=Relaxed(inner, slack))
 
     def _baseline(self, architecture: Architecture) -> str | None:
         name = reference_name(architecture)

@@ -153,9 +153,10 @@ def run_search(request: Request, listener: Listener) -> Found:
         ended_by = _end_of(lambda: loop.run(request.trials, question.timeout_s))
         if ended_by is None or isinstance(ended_by, InfeasibleError):
             ended_by = _end_of(lambda: measure_front(walk, store)) or ended_by
+        records = store.all()
         with store_errors():
-            pruned = audit_of(study.get_trials(deepcopy=False))
-        return Found(question.study, store.all(), ended_by, pruned)
+            pruned = audit_of(study.get_trials(deepcopy=False), records)
+        return Found(question.study, records, ended_by, pruned)
 
 
 def _end_of(step: Callable[[], None]) -> NasError | KeyboardInterrupt | None:

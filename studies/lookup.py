@@ -55,9 +55,9 @@ def pruned_in(storage: str, study: str) -> list[Pruned]:
     """
     from nas_sv2.studies.study import load_study, store_errors
 
-    found = load_study(storage, study)
+    records, found = records_of(storage, study), load_study(storage, study)
     with store_errors():
-        return audit_of(found.get_trials(deepcopy=False))
+        return audit_of(found.get_trials(deepcopy=False), records)
 
 
 def records_of(storage: str, study: str) -> dict[int, Record]:

@@ -4,38 +4,40 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from doubles import record_of
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.search.audit import Audit
-from nas_sv2.studies.audit import ALL, ARCHITECTURE, ENTERED, PRUNED, Pruned, audit_of
+from nas_sv2.studies.audit import ALL, ARCHITECTURE, AUDITED, PRUNED, Pruned, audit_of
 
 
-def trial(digest: str, guideline: str | None = None, entered: bool | None = None) -> Any:
+def trial(number: int, digest: str, guideline: str | None = None, audited: bool = False) -> Any:
     attributes: dict[str, Any] = {ARCHITECTURE: digest}
     if guideline is not None:
         attributes[PRUNED] = guideline
-    if entered is not None:
-        attributes[ENTERED] = entered
-    return SimpleNamespace(user_attrs=attributes)
+    if audited:
+        attributes[AUDITED] = {guideline: 1.5}
+    return SimpleNamespace(number=number, user_attrs=attributes)
 
 
 def test_candidates_are_counted_once_and_by_guideline() -> None:
     trials = [
-        trial("a"),
-        trial("b", "G4", False),
-        trial("b", "G4"),
-        trial("c", "G4", True),
-        trial("d", "G4"),
-        trial("e", "G1"),
-        SimpleNamespace(user_attrs={}),
+        trial(0, "a"),
+        trial(1, "b", "G4", audited=True),
+        trial(2, "b", "G4"),
+        trial(3, "c", "G4", audited=True),
+        trial(4, "d", "G4"),
+        trial(5, "e", "G1"),
+        SimpleNamespace(number=6, user_attrs={}),
     ]
-    assert audit_of(trials) == [
+    records = {0: record_of(0.8, 5.0), 1: record_of(0.7, 6.0), 3: record_of(0.9, 7.0)}
+    assert audit_of(trials, records) == [
         Pruned(ALL, 4, 2, 1),
         Pruned("G4", 3, 2, 1),
         Pruned("G1", 1, 0, 0),
     ]
-    assert audit_of(trials[:2]) == [Pruned("G4", 1, 1, 0)]
-    assert audit_of([]) == []
+    assert audit_of(trials[:2], records) == [Pruned("G4", 1, 1, 0)]
+    assert audit_of([], records) == []
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,7 @@ def test_candidates_are_counted_once_and_by_guideline() -> None:
 def test_the_bound_is_exact(audited: int, entered: int, most: float) -> None:
     found = Pruned("G4", 100, audited, entered)
     assert found.most_wrong == pytest.approx(most, abs=1e-3)
-    assert f"{audited} audited, of which {entered} entered" in found.describe()
+    assert f"{audited} audited, of which {entered} are on the front" in found.describe()
 
 
 def test_without_an_audit_there_is_no_bound() -> None:
