@@ -200,6 +200,23 @@ def test_torch_runs_the_architecture(local: AgentDevice) -> None:
     assert measurement.series == {}
 
 
+def test_torch_tells_what_each_operator_takes(local: AgentDevice) -> None:
+    from nas_sv2.latency.payload import payload_of
+    from nas_sv2.latency.run_kernels import kernels_run
+    from nas_sv2.space import lower, reference
+
+    plan = dataclasses.replace(QUICK, runtime="torch", lowering="plain")
+    small = dataclasses.replace(reference("shufflenet_v2_x0_5"), resolution=64, classes=10)
+    graph = lower(small)
+    kernels = kernels_run(graph, local.profile(payload_of(small, plan), plan, 60))
+    assert [kernel.ops for kernel in kernels] == [(op.name,) for op in graph.ops]
+    us = {kernel.name: kernel.us for kernel in kernels}
+    assert min(us.values()) > 0
+    assert us["stem.0"] > us["head.conv.relu"]  # on 32 × 32 pixels, and on 2 × 2
+    assert {kernel.runs_as for kernel in kernels} >= {"Conv", "Activation", "Shuffle"}
+    assert "data" not in {kernel.kind for kernel in kernels}
+
+
 def test_leaving_ends_the_agent() -> None:
     with local_device("here") as device:
         device.start()

@@ -50,6 +50,7 @@ def test_the_version_and_every_command_have_an_answer(run: Run) -> None:
         "predictor",
         "devices",
         "explain",
+        "profile",
         "reuse",
     ):
         code, out, _ = run(command, "--help")
