@@ -46,6 +46,11 @@ def further_tables() -> tuple[ExperimentTable, ...]:
     """All of them; the groups of each are compared in one session."""
     return (
         _table(
+            "whole blocks",
+            "G1 to G3 at equal FLOPs, all channels, also of each group, multiples of 16",
+            _whole_blocks,
+        ),
+        _table(
             "map", "1×1 convolutions on smaller maps with more channels, at equal FLOPs", _maps
         ),
         _table("ratio", "c1:c2 of 1×1 convolutions on the maps of the stages", _ratios),
@@ -61,6 +66,13 @@ def further_tables() -> tuple[ExperimentTable, ...]:
             "side of the depthwise kernel, channels a multiple of 2 only",
             _kernels_of_even_widths,
         ),
+        _table(
+            "kernel, narrow even widths",
+            "the same of the spaces' narrowest stages, channels a multiple of 2 only",
+            _narrow_even_kernels,
+        ),
+        _table("kernel, narrow", "the same of the spaces' narrowest stages", _narrow_kernels),
+        _table("kernel, wide", "the same of the widest", _wide_kernels),
         _table(
             "kernel, stride 2", "side of the depthwise kernel where the map shrinks", _shrinking
         ),
@@ -128,15 +140,29 @@ def _depthwise_multiples() -> Iterable[Experiment]:
 
 
 def _kernels() -> Iterable[Experiment]:
-    for side, width, repeats in ((56, 24, 20), (28, 60, 30), (14, 116, 40), (7, 232, 60)):
+    return _depthwise((56, 24, 20), (28, 60, 30), (14, 116, 40), (7, 232, 60))
+
+
+def _narrow_kernels() -> Iterable[Experiment]:
+    return _depthwise((28, 16, 60), (14, 32, 80), (7, 64, 120))
+
+
+def _wide_kernels() -> Iterable[Experiment]:
+    return _depthwise((28, 120, 15), (14, 240, 20), (7, 464, 30))
+
+
+def _depthwise(*maps: tuple[int, int, int]) -> Iterable[Experiment]:
+    for side, width, repeats in maps:
         for kernel in KERNELS:
             yield _row(_square(kernel), _on(side), Depthwise(width, kernel), side, repeats)
 
 
 def _kernels_of_even_widths() -> Iterable[Experiment]:
-    for side, width, repeats in ((28, 58, 5), (14, 118, 5), (7, 234, 10)):
-        for kernel in KERNELS:
-            yield _row(_square(kernel), _on(side), Depthwise(width, kernel), side, repeats)
+    return _depthwise((28, 58, 5), (14, 118, 5), (7, 234, 10))
+
+
+def _narrow_even_kernels() -> Iterable[Experiment]:
+    return _depthwise((28, 18, 15), (14, 34, 15), (7, 66, 30))
 
 
 def _shrinking() -> Iterable[Experiment]:
