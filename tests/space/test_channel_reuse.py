@@ -17,7 +17,7 @@ from strategies import architectures
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.architecture import Architecture, Stage
-from nas_sv2.space.channel_reuse import Reuse, channel_reuse
+from nas_sv2.space.channel_reuse import Reuse, channel_reuse, follow_channels
 from nas_sv2.space.graph import Graph, GraphBuilder, Op, Value
 from nas_sv2.space.lowering import lower
 from nas_sv2.space.published import hand_designed
@@ -124,15 +124,16 @@ def between(graph: Graph, source: Value, target: Value) -> Graph:
     return Graph(source, target, tuple(ops[::-1]))
 
 
-def comes_through(graph: Graph) -> int:
-    """How many of the input's channels come through the torch network with all weights zero."""
+def came_through(graph: Graph) -> dict[int, int]:
+    """Place in the output and place in the input, through the network with all weights zero."""
     module = build_module(graph).eval()
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.zero_()
         channels, height, width = graph.input.channels, graph.input.height, graph.input.width
         images = torch.eye(channels)[:, :, None, None].expand(-1, -1, height, width)
-        return int(module(images).flatten(1).any(1).sum())
+        places = module(images).amax((2, 3)).nonzero()  # of an image and of an output channel
+    return {int(output): int(image) for image, output in places}
 
 
 def unit_outputs(graph: Graph) -> Iterator[tuple[str, Value]]:
@@ -152,20 +153,23 @@ def test_the_network_itself_lets_the_same_channels_through(
     )
     assume(len(list(unit_outputs(lower(plain)))) > 1)
     graph, reuse = lower(plain), channel_reuse(lower(architecture))
+    held = follow_channels(graph).held
     outputs = dict(unit_outputs(graph))
     source, target = sorted(
         data.draw(st.lists(st.sampled_from(list(outputs)), min_size=2, max_size=2, unique=True)),
         key=reuse.blocks.index,
     )
-    whole = len(reuse.put_out[reuse.blocks.index(source)])
-    counted = comes_through(between(graph, outputs[source], outputs[target])) / whole
-    assert share(reuse, "passed", source, target) == counted
+    leaves, arrives = held[outputs[source].name], held[outputs[target].name]
+    through = came_through(between(graph, outputs[source], outputs[target]))
+    place = {channel: index for index, channel in enumerate(leaves)}
+    assert through == {q: place[channel] for q, channel in enumerate(arrives) if channel in place}
+    assert share(reuse, "passed", source, target) == len(through) / len(leaves)
     if not target.endswith(".0"):
         # What reaches the convolved part: of this block's own and of those that it passed.
         split = next(op for op in graph.ops if op.name == f"{target}.split")
         i, j = map(reuse.blocks.index, (source, target))
-        really = comes_through(between(graph, outputs[source], split.outputs[1]))
-        assert really == len(reuse.put_out[i] & reuse.convolved[j])
+        really = came_through(between(graph, outputs[source], split.outputs[1]))
+        assert len(really) == len(reuse.put_out[i] & reuse.convolved[j])
 
 
 def test_weights_are_averaged_by_the_block_their_channels_come_from() -> None:
