@@ -145,7 +145,11 @@ def profile(bodies: list[bytes], plan: Json) -> Json:
     _pin(plan)
     if plan["runtime"] == "torch":
         _runtime_facts(plan)  # refuses what it lacks
-        return {"nodes": _torch_run().node_times(bodies[0], plan)}
+        nodes = _torch_run().node_times(bodies[0], plan)
+        if not any(us for _, _, us in nodes):
+            advice = "allow CUPTI to count there, or profile on another device"
+            raise Refusal("device", f"torch's profiler sees no kernels of the GPU; {advice}")
+        return {"nodes": nodes}
     if plan["processor"] != "cpu":
         raise Refusal("device", "onnxruntime tells what each node takes on a CPU only; use torch")
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -15,6 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from nas_sv2.errors import DeviceError, MeasurementError
+from nas_sv2.latency import agent
 from nas_sv2.latency import device as device_module
 from nas_sv2.latency.channel import Channel
 from nas_sv2.latency.device import AgentDevice, agent_command, agent_text
@@ -215,6 +217,17 @@ def test_torch_tells_what_each_operator_takes(local: AgentDevice) -> None:
     assert us["stem.0"] > us["head.conv.relu"]  # on 32 × 32 pixels, and on 2 × 2
     assert {kernel.runs_as for kernel in kernels} >= {"Conv", "Activation", "Shuffle"}
     assert "data" not in {kernel.kind for kernel in kernels}
+
+
+def test_a_profiler_that_sees_no_kernels_is_no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    blind = SimpleNamespace(
+        missing=lambda device: None,
+        facts=lambda device: {},
+        node_times=lambda body, plan: [["stem.0", "Conv", 0.0], ["stem.pool", "MaxPool", 0.0]],
+    )
+    monkeypatch.setattr(agent, "_torch_run", lambda: blind)
+    with pytest.raises(agent.Refusal, match="sees no kernels of the GPU"):
+        agent.profile([b""], {"runtime": "torch", "processor": "cuda", "affinity": None})
 
 
 def test_leaving_ends_the_agent() -> None:
