@@ -103,7 +103,7 @@ def sum_in_words(profile: Profile) -> str:
     """The sum of the kernels and the network as a whole, and where they differ why."""
     whole, kernels = profile.whole, len(profile.kernels)
     total = f"{kernels} kernels sum to {profile.ms:.3f} ms"
-    if whole.provenance != "measured":
+    if whole.runs is None:
         return f"{total}, which is the estimate; nothing ran"
     unprofiled = f"without the profiler the network took {whole.ms:.3f} ms"
     if whole.ci_ms is not None:

@@ -65,7 +65,7 @@ def caption_of(profiles: Sequence[Profile]) -> list[str]:
         "conv and depthwise: with the activations and sums that run within them. shuffle: with "
         "splits and concats. data: layout changes by the runtime",
     ]
-    if whole.provenance == "measured":
+    if whole.runs is not None:
         lines.append(
             "Shares are of the sum of kernel times, each of which the runtime's profiler raises a "
             "little"
@@ -105,7 +105,7 @@ def _draw_blocks(axes: "Axes", name: str, profile: Profile) -> None:
     axes.set_xticks(range(len(blocks)), list(blocks), rotation=90, fontsize=size)
     axes.set_xlim(-0.7, len(blocks) - 0.3)
     whole = profile.whole
-    beside = f" ({whole.ms:.3f} without the profiler)" if whole.provenance == "measured" else ""
+    beside = f" ({whole.ms:.3f} without the profiler)" if whole.runs is not None else ""
     kernels = f"{len(profile.kernels)} kernels, {profile.ms:.3f} ms{beside}"
     axes.set(title=f"{name}: {kernels}", ylabel=f"ms ({whole.provenance})")
     axes.grid(axis="y", alpha=0.3)
