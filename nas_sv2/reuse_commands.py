@@ -26,6 +26,7 @@ def reuse(
 
     The paper's Figure 4 for any network, exact from its operators.
     """
+    from nas_sv2.measure_tables import network_name
     from nas_sv2.reuse_tables import reuse_data, reuse_notes, reuse_table
     from nas_sv2.space.channel_reuse import channel_reuse
     from nas_sv2.space.lowering import lower
@@ -43,7 +44,8 @@ def reuse(
     if out is not None:
         from nas_sv2.studies.reuse_picture import draw_reuse
 
-        caption = [f"{found.name} · shares exact from the graph"]
+        network_is = f"{found.name}: network {network_name(found.network.digest)}"
+        caption = [f"{network_is} · shares exact from the graph"]
         caption += [] if kept is None else [kept.describe()]
         draw_reuse(connected, weighed, caption, out)
     if as_json:
