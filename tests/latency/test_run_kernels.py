@@ -11,7 +11,7 @@ from nas_sv2.latency.kernels import live_ops
 from nas_sv2.latency.local import CPU_PLAN, local_device
 from nas_sv2.latency.payload import payload_of
 from nas_sv2.latency.plan import Lowering, Precision
-from nas_sv2.latency.run_kernels import RunKernel, kernels_run
+from nas_sv2.latency.run_kernels import RunKernel, kernels_run, kind_of
 from nas_sv2.space.architecture import Architecture, Stage
 from nas_sv2.space.graph import Graph, GraphBuilder, Value
 from nas_sv2.space.lowering import lower
@@ -183,3 +183,33 @@ def test_parts_of_an_operator_are_kernels_of_it() -> None:
         ),
     ) * 3  # fmt: skip
     assert kernels_run(graph, nodes)[3].ops == ("stage2.0.split", "stage2.0.scale")
+
+
+def test_kinds_of_operators() -> None:
+    build = GraphBuilder()
+    image = Value("image", 8, 16, 16)
+    build.conv("dense", image, 16)
+    build.conv("grouped", image, 16, 3, groups=4)
+    build.conv("deep", image, 8, 3, depthwise=True, activation="relu6")
+    build.norm("norm", image)
+    build.max_pool("largest", image)
+    build.average_pool("mean", image, 3, stride=2)
+    mean = build.global_average_pool("squeeze", image)
+    gates = build.activation("sigmoid", build.gate("gate", mean, 8), "sigmoid")
+    build.multiply("scale", image, gates)
+    build.add("sum", image, image)
+    build.shift("shift", image)
+    build.select("select", image, (1, 0))
+    build.concat("concat", image, *build.split("split", image, (4, 4)))
+    build.shuffle("shuffle", image)
+    build.linear("classifier", mean, 10)
+    found: dict[str, set[str]] = {}
+    for op in build.ops:
+        found.setdefault(kind_of(op), set()).add(op.name)
+    assert found == {
+        "conv": {"dense", "grouped"},
+        "depthwise": {"deep"},
+        "element-wise": {"deep.relu6", "norm", "sigmoid", "scale", "sum"},
+        "shuffle": {"shift", "select", "concat", "split", "shuffle"},
+        "other": {"largest", "mean", "squeeze", "gate", "classifier"},
+    }
