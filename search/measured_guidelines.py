@@ -31,7 +31,7 @@ of them and lost 5 % of their front of latency and FLOPs, 4 % 68 % and 0.7 %, 6 
 """
 SAMPLED = 300
 MOST_SAMPLES = 5000
-MARGIN = 0.01
+MARGIN = 0.05
 """Of the time, beyond the largest share that was sampled."""
 TOTAL = "waste"
 
