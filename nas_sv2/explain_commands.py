@@ -82,11 +82,14 @@ def _waste(
     """What each block wastes by the target's guideline profile, or why that is not known."""
     from nas_sv2.latency.profile_store import DeviceKey, ProfileStore
 
-    profile = ProfileStore.beside(store).find(DeviceKey.of(target))
+    profiles = ProfileStore.beside(store)
+    profile = profiles.find(DeviceKey.of(target))
     if profile is None:
-        made = f"nas-sv2 guidelines --target {target.name} measures it"
-        return None, f"what the blocks waste is not known here: {made}"
+        stale = profiles.find_of_name(target.name) is not None
+        why = "its profile is of another device, runtime or protocol" if stale else "not measured"
+        made = f"nas-sv2 guidelines --target {target.name} makes one"
+        return None, f"what the blocks waste on {target.name} is not known: {why}; {made}"
     try:
         return profile.waste_by_block(graph), ""
     except MeasurementError as error:
-        return None, f"what the blocks waste is not known: {error}"
+        return None, f"what the blocks waste on {target.name} is not known: {error}"
