@@ -12,7 +12,7 @@ from nas_sv2.space import cost_of, lower
 from nas_sv2.space.experiment_blocks import Bottleneck, Head, PointwisePair, ShrinkingUnit, Unit
 from nas_sv2.space.experiments import Experiment, Platform
 from nas_sv2.space.network_documents import network_to_document
-from nas_sv2.studies.guideline_verdict import chain_verdicts, summary
+from nas_sv2.studies.guideline_verdict import CHAINS, chain_verdicts, summary
 from nas_sv2.studies.published_speeds import PublishedSpeed, published_speeds
 from nas_sv2.tables import interval, plain_table
 
@@ -48,7 +48,7 @@ def table_notes(timed: TimedTable) -> list[str]:
     """What a table does not cover, and the verdict on its guideline."""
     lacking = Counter(kernel for row in timed.rows for kernel in row.not_covered)
     notes = [f"not covered: {kernel}, in {count} of these" for kernel, count in lacking.items()]
-    if any(published_speeds(timed.table).values()):
+    if timed.table.name in CHAINS:
         verdicts = chain_verdicts(timed)
         notes.append(summary(timed.table.name, verdicts))
         notes += [f"  {verdict.group}: {verdict.describe()}" for verdict in verdicts]
@@ -89,7 +89,7 @@ def _table_data(timed: TimedTable) -> dict[str, Any]:
         "name": timed.table.name,
         "title": timed.table.title,
         "rule": timed.orders.rule,
-        "verdict": summary(timed.table.name, verdicts) if any(published.values()) else "",
+        "verdict": summary(timed.table.name, verdicts) if timed.table.name in CHAINS else "",
         "rows": [
             {
                 "group": row.experiment.group,

@@ -25,8 +25,9 @@ CHAINS: Mapping[str, Sequence[Sequence[str]]] = {
         ("no ReLU, no shortcut", "ReLU, no shortcut", "ReLU, shortcut"),
         ("no ReLU, no shortcut", "no ReLU, shortcut", "ReLU, shortcut"),
     ],
+    "whole blocks": [("1:1", "1:4", "1:16"), ("1", "4", "16")],
 }
-"""What is fastest by each guideline, and what follows it."""
+"""By table: what is fastest by a guideline, and what follows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class ChainVerdict:
 
 
 def chain_verdicts(timed: TimedTable) -> list[ChainVerdict]:
-    """The verdicts on a table, by group; none for a table that is not the paper's."""
+    """The verdicts on a table, by group; none where no guideline puts its networks in order."""
     found = []
     for group in timed.table.groups:
         for chain in CHAINS.get(timed.table.name, ()):
@@ -91,7 +92,7 @@ def summary(name: str, verdicts: Sequence[ChainVerdict]) -> str:
     counted = ", ".join(f"{standing} {standings[standing]}" for standing in get_args(Standing))
     longer = sum(verdict.ends > 1 for verdict in verdicts)
     return (
-        f"{name}: the paper's ordering in {len(verdicts)} comparisons: {counted}; "
+        f"{name}: the guideline's ordering in {len(verdicts)} comparisons: {counted}; "
         f"what should be slowest takes longer than what should be fastest in {longer}"
     )
 
