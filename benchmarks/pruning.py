@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from nas_sv2.latency.experiment_run import run_experiments, times_of
 from nas_sv2.latency.guideline_profile import GuidelineProfile
+from nas_sv2.latency.guideline_profiling import profile_device
 from nas_sv2.latency.measured_target import MeasuredTarget
-from nas_sv2.latency.profile_run import profile_device
 from nas_sv2.latency.profile_store import DeviceKey, ProfileStore
 from nas_sv2.latency.store import MeasurementStore
 from nas_sv2.latency.targets import Target, open_target

@@ -30,7 +30,7 @@ def guidelines(
         table_notes,
     )
     from nas_sv2.latency.experiment_run import run_experiments, times_of, with_one_image
-    from nas_sv2.latency.profile_run import profile_device
+    from nas_sv2.latency.guideline_profiling import profile_device
     from nas_sv2.latency.profile_store import DeviceKey, ProfileStore
     from nas_sv2.latency.store import MeasurementStore
     from nas_sv2.latency.targets import open_target, target_names

@@ -12,7 +12,7 @@ from nas_sv2.evaluate.image_data import ImageData, Part
 from nas_sv2.latency.emulated import EmulatedArm
 from nas_sv2.latency.experiment_run import run_experiments, times_of
 from nas_sv2.latency.guideline_profile import GuidelineProfile
-from nas_sv2.latency.profile_run import profile_device
+from nas_sv2.latency.guideline_profiling import profile_device
 from nas_sv2.space.architecture import Architecture, Stage
 
 
