@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from arm_networks import Row, emulated_cycles, rows
+from arm_networks import Row, emulated_cycles, point_of, rows
 from numpy.typing import NDArray
 from scipy.optimize import lsq_linear
 from scipy.stats import kendalltau, spearmanr
@@ -23,8 +23,6 @@ from nas_sv2.latency.arm_cores import core_named
 from nas_sv2.latency.arm_workshop import prepare
 from nas_sv2.latency.refit import least_error_scale
 from nas_sv2.space.cost import cost_of
-from nas_sv2.space.lowering import lower
-from nas_sv2.space.published import hand_designed
 
 CORE = core_named("cortex-a57")
 EQUAL_FLOPS_WITHIN = 1.3
@@ -38,11 +36,11 @@ Model = Callable[[NDArray[np.int64]], Numbers]
 def main() -> None:
     """Print the table, then the figures of each estimate."""
     published = rows()
-    graphs = [lower(hand_designed(row.network)) for row in published]
+    points = [point_of(row.network) for row in published]
+    graphs = [point.graph for point in points]
     truth = np.array([row.ms for row in published])
     flops = np.array([float(cost_of(graph).flops) for graph in graphs])
-    found = emulated_cycles(prepare(Path(sys.argv[1])), CORE)
-    cycles = np.array([found[row.network] for row in published])
+    cycles = np.array(emulated_cycles(prepare(Path(sys.argv[1])), CORE, points))
     counted = np.array([features(graph) for graph in graphs])
     everything = np.arange(len(published))
     fitted: dict[str, Model] = {

@@ -4,7 +4,7 @@ Speeds are images/s on a Snapdragon 810 (Cortex-A57), one thread, batch 1: Shuff
 The published networks shuffle as written, so they are emulated `plain`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nas_sv2.latency.arm_cores import Core
@@ -60,18 +60,24 @@ def rows() -> list[Row]:
 def networks() -> list[Point]:
     """Every network of the paper at its own resolution: the rows, and those without a speed."""
     names = dict.fromkeys([*(row.network for row in rows()), *STRUCTURES])
-    return [Point(name, lower(hand_designed(name))) for name in names]
+    return [point_of(name) for name in names]
+
+
+def point_of(network: str) -> Point:
+    """A network of that name, to be emulated whole."""
+    return Point(network, lower(hand_designed(network)))
 
 
 def experiments() -> Iterator[Point]:
     """Some of the controlled experiments, of every table."""
     for table in paper_tables("ARM"):
-        for number, experiment in enumerate(table.experiments[::EACH_EXPERIMENT]):
-            yield Point(f"{table.name}_{number}", experiment.network.graph)
+        for experiment in table.experiments[::EACH_EXPERIMENT]:
+            network = experiment.network
+            yield Point(f"{table.name}_{network.digest}", network.graph)
 
 
-def emulated_cycles(shop: Workshop, core: Core) -> dict[str, float]:
-    """Cycles of `networks`, each run whole and unprofiled, in float32."""
-    runs = emulate(shop, core, "fp32", "published", networks(), profile=False)
+def emulated_cycles(shop: Workshop, core: Core, points: Sequence[Point]) -> list[float]:
+    """Cycles of each, run whole and unprofiled, in float32."""
+    runs = emulate(shop, core, "fp32", "published", points, profile=False)
     per_run = Table.load(core.name).metadata["overhead"]["per_run"]
-    return {run.model: run.cycles - per_run for run in runs}
+    return [run.cycles - per_run for run in runs]

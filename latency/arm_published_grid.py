@@ -189,6 +189,7 @@ def _point(seen: _Seen, pair: Channels, fused: Fused) -> Point:
             build.add("priced", source, build.activation("other", source, "relu"))
         case _:
             build, source = _alone(_op(seen.op, into, out), fused)
+    name += " followed" * ("add" in fused)
     point = graph_of("_".join(name.split()), build, source)
     return replace(point, priced=kernel.key)
 
@@ -210,7 +211,8 @@ def _alone(op: Op, fused: Fused) -> tuple[GraphBuilder, Value]:
         if name != "add":
             function: Function = name  # type: ignore[assignment]
             build.activation(name, build.ops[-1].output, function)
-    if isinstance(op.kind, Shuffle):
-        # Its last reshape copies where it writes the output, so something has to follow.
-        build.activation("follows", op.output, "relu")
+    if isinstance(op.kind, Shuffle) or "add" in fused:
+        # A shuffle's last reshape and a sum would copy what they read into the output of the
+        # graph, and in a network work in place, so something has to follow.
+        build.max_pool("follows", build.ops[-1].output, 1, stride=1)
     return build, source

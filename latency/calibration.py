@@ -33,7 +33,7 @@ def calibrate(
     precisions: Sequence[ArmPrecision] = PRECISIONS,
     resolutions: Sequence[int] = RESOLUTIONS,
 ) -> Path:
-    """Write the table of `core` for the installed onnxruntime; half an hour a precision.
+    """Write the table of `core` for the installed onnxruntime; over an hour for both precisions.
 
     Args:
         core: One of `arm_cores.CORE_NAMES`.

@@ -15,12 +15,14 @@ from nas_sv2.latency.arm_counts import CountedRun, Counts, Node, PricedNode, Run
 from nas_sv2.latency.arm_emulator import Emulator
 from nas_sv2.latency.arm_fit import fit
 from nas_sv2.latency.arm_grid import Point, batches, output_pairs, overhead_points
+from nas_sv2.latency.arm_published_grid import published_batches
 from nas_sv2.latency.arm_samples import Overhead, Sample, samples
 from nas_sv2.latency.calibration import calibrate
 from nas_sv2.latency.emulated import EmulatedArm
 from nas_sv2.latency.kernel_table import Table
 from nas_sv2.latency.kernels import Kernel, kernels_of
 from nas_sv2.space.graph import Graph, GraphBuilder, Value
+from nas_sv2.space.published import STRUCTURES, PaperNetwork
 
 NO_TOOLS = arm_workshop.Tools(Path(), Path(), Path(), Path(), {})
 NO_OVERHEAD = Overhead(0, 0, 0, 0)
@@ -108,6 +110,27 @@ def test_every_point_of_the_grid_has_a_name_of_its_own(precision: ArmPrecision) 
 def test_a_map_is_calibrated_once(precision: ArmPrecision) -> None:
     both, alone = batches(precision, (64, 32)), batches(precision, (32,))
     assert len(both["input_32"]) < len(alone["input_32"])
+
+
+def test_a_network_of_the_paper_is_calibrated_where_it_runs_and_nowhere_else() -> None:
+    at_160 = [name for name, one in STRUCTURES.items() if one.resolution == 160]
+    assert at_160 == ["mobilenet_v2_x0_4"]
+    kernels = kernels_of(PaperNetwork(at_160[0], 160).graph)
+    covered = {key: {fused} for key, fused in {(k.key, k.fused) for k in kernels[2:]}}
+    found = [p for points in published_batches((160,), {}).values() for p in points]
+    assert {k.key for k in kernels} <= {point.priced for point in found}
+    for point in found:
+        assert point.priced in {kernel.key for kernel in kernels_of(point.graph)}
+    left = [p for points in published_batches((160,), covered).values() for p in points]
+    assert not {point.priced for point in left} & set(covered)
+
+
+def test_one_kernel_of_a_point_is_priced_where_it_says_so() -> None:
+    points = [p for points in published_batches((160,), {}).values() for p in points]
+    (point,) = [p for p in points if p.name == "pointwise_summed_20_96_16_add_followed"]
+    kernels = kernels_of(point.graph)
+    assert [k.kind for k in kernels] == ["split", "pointwise summed", "max pool 1x1 s1"]
+    assert [k.key == point.priced for k in kernels] == [False, True, False]
 
 
 # What is kept
