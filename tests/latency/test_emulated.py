@@ -29,7 +29,7 @@ from nas_sv2.space.reference import REFERENCES, reference
 TABLE = Table.load()
 SCALES = ("0_5", "1_0", "1_5", "2_0")
 PUBLISHED_IMAGES_PER_S = (57.0, 24.4, 11.8, 6.7)  # Table 8, ARM column
-WORST = 0.31  # as the note says
+WORST = 0.36  # as the note says
 
 
 @pytest.fixture(scope="module")
@@ -329,8 +329,8 @@ def test_target_says_what_it_is(target: EmulatedArm) -> None:
     assert target.name == "arm"
     assert target.provenance == latency.provenance == "emulated"
     assert [latency.ci_ms, latency.p95_ms, latency.runs, latency.contended] == [None] * 4
-    assert "±8.2%" in latency.note
-    assert "worst 31%" in latency.note
+    assert "±11.7%" in latency.note
+    assert "worst 36%" in latency.note
     assert latency.device.startswith("arm: Cortex-A57 model · onnxruntime 1.")
     assert latency.device.endswith("aarch64 kernels · 1 thread · batch 1 · fp32")
     target.close()
