@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.options import ARCH_HELP, STORAGE, AsJson, Storage, print_json, print_notes
+from nas_sv2.options import (
+    ARCH_HELP,
+    STORAGE,
+    AsJson,
+    Storage,
+    output_folder,
+    print_json,
+    print_notes,
+)
 
 PICTURE, PAGE = "compare.png", "compare.html"
 
@@ -42,7 +50,7 @@ def compare(
         raise ConfigError("--target", target, "one target")
     levels = levels_of(level)
     others = [find_network(text, storage) for text in vs or []]
-    _make(out)
+    output_folder(out)
     with (
         closing(MeasurementStore.open(storage)) as store,
         Console(stderr=True).status(f"comparing on {target}") as status,
@@ -73,11 +81,3 @@ def compare(
     console.print(tables.agreement_table(found))
     print_notes(tables.agreement_notes(found))
     print("drawn: " + ", ".join(files))
-
-
-def _make(folder: Path) -> None:
-    """Before minutes of measuring, so that they are not lost."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError("--out", str(folder), f"a folder to write ({error.strerror})") from None

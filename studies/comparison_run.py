@@ -7,7 +7,6 @@ from nas_sv2.errors import MeasurementError
 from nas_sv2.latency.emulated import EmulatedArm
 from nas_sv2.latency.head_to_head import MOST_NETWORKS, emulated_orders, orders_of
 from nas_sv2.latency.measured_target import MeasuredTarget
-from nas_sv2.latency.measurement import Measurement
 from nas_sv2.latency.targets import Target
 from nas_sv2.space.cost import cost_of
 from nas_sv2.space.levels import FLOPS_OF_LEVEL
@@ -109,21 +108,12 @@ def _sessions(target: Target, rows: Sequence[Row]) -> Iterator[Session]:
     left = list(networks)
     while left:
         together, left = left[:MOST_NETWORKS], left[MOST_NETWORKS:]
-        found = _session(target, [networks[row] for row in together])
+        found = target.session_of([networks[row] for row in together])
         with_time = (
             replace(row, latency=measurement.latency(target.name))
             for row, measurement in zip(together, found, strict=True)
         )
         yield Session(tuple(with_time), orders_of(found))
-
-
-def _session(target: MeasuredTarget, networks: list[Network]) -> list[Measurement]:
-    """The newest stored session if it was of these networks, else a new one."""
-    stored = [target.stored(network) for network in networks]
-    known = [measurement for measurement in stored if measurement is not None]
-    if len(known) == len(networks) and len({one.session for one in known}) == 1:
-        return known
-    return target.measure_together(networks)
 
 
 def _with_time(row: Row, timed: dict[str, Row], target: Target) -> Row:

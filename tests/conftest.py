@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,13 @@ from nas_sv2.latency.experiment_run import run_experiments, times_of
 from nas_sv2.latency.guideline_profile import GuidelineProfile
 from nas_sv2.latency.guideline_profiling import profile_device
 from nas_sv2.space.architecture import Architecture, Stage
+
+
+def pytest_configure() -> None:
+    """Keep each worker of pytest-xdist to a core: torch's threads wait spinning for each other."""
+    if worker := os.environ.get("PYTEST_XDIST_WORKER", ""):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 
 @pytest.fixture(autouse=True, scope="session")
