@@ -1,14 +1,13 @@
 """`compare` as a user meets it: the paper's networks on a target, two pictures, and refusals."""
 
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from nas_sv2.cli import main
 from nas_sv2.latency import targets
 from nas_sv2.latency.local import GPU_PLAN
 from nas_sv2.latency.measured_target import MeasuredTarget
@@ -20,22 +19,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Run:
-    """Run the command line in an empty folder: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nas-sv2", "compare", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, captured.out, captured.err
-
-    return run
+def run(command_line: Run) -> Run:
+    return partial(command_line, "compare")
 
 
 def test_table_8_on_the_emulated_core(run: Run, tmp_path: Path) -> None:

@@ -2,14 +2,12 @@
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
+from functools import partial
 
 import pytest
 
-from nas_sv2.cli import main
 from nas_sv2.explain_tables import gain_line
 from nas_sv2.latency.gains import Gain
 from nas_sv2.latency.guideline_profile import Accuracy, GuidelineProfile
@@ -25,21 +23,8 @@ NAME = "shufflenet_v2_se_x0_5"
 
 
 @pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Run:
-    """Run the command line in an empty folder: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nas-sv2", "explain", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, captured.out, captured.err
-
-    return run
+def run(command_line: Run) -> Run:
+    return partial(command_line, "explain")
 
 
 def test_blocks_guidelines_and_counterfactuals_are_printed(run: Run) -> None:

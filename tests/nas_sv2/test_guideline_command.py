@@ -1,14 +1,13 @@
 """`guidelines` as a user meets it: tables, verdicts, two pictures, and refusals."""
 
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from nas_sv2.cli import main
 from nas_sv2.errors import DeviceError
 from nas_sv2.latency import targets
 from nas_sv2.latency.local import GPU_PLAN
@@ -22,21 +21,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Run:
-    """Run the command line in an empty folder: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nas-sv2", "guidelines", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, captured.out, captured.err
-
-    return run
+def run(command_line: Run) -> Run:
+    return partial(command_line, "guidelines")
 
 
 def test_the_emulated_core_for_programs(run: Run) -> None:

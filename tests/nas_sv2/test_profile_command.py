@@ -3,15 +3,14 @@
 import json
 import random
 import re
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from scripted import PLAN, ScriptedDevice
 
-from nas_sv2.cli import main
 from nas_sv2.latency import targets
 from nas_sv2.latency.device import NodeTime
 from nas_sv2.latency.measured_target import MeasuredTarget
@@ -39,21 +38,8 @@ class ProfiledDevice(ScriptedDevice):
 
 
 @pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Run:
-    """Run the command line in an empty folder: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nas-sv2", "profile", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, captured.out, captured.err
-
-    return run
+def run(command_line: Run) -> Run:
+    return partial(command_line, "profile")
 
 
 def behind_cpu(monkeypatch: pytest.MonkeyPatch, device: ScriptedDevice) -> None:

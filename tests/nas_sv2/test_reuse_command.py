@@ -2,9 +2,9 @@
 
 import dataclasses
 import json
-import sys
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,6 @@ from optuna.samplers import RandomSampler
 from PIL import Image
 from safetensors.numpy import save_file
 
-from nas_sv2.cli import main
 from nas_sv2.latency.store import open_engine
 from nas_sv2.space import Architecture, Stage, lower
 from nas_sv2.space.documents import architecture_to_yaml
@@ -28,21 +27,8 @@ TRAINED = dataclasses.replace(NETWORK, channels=1, classes=10, resolution=28, st
 
 
 @pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Run:
-    """Run the command line in an empty folder: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nas-sv2", "reuse", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, captured.out, captured.err
-
-    return run
+def run(command_line: Run) -> Run:
+    return partial(command_line, "reuse")
 
 
 @pytest.fixture
