@@ -22,7 +22,8 @@ from nas_sv2.evaluate.data import open_data
 from nas_sv2.evaluate.determinism import cpu_threads, stream
 from nas_sv2.evaluate.image_data import ImageData, Part, channel_statistics
 from nas_sv2.evaluate.norms import settle
-from nas_sv2.evaluate.recipes import Recipe, recipe
+from nas_sv2.evaluate.recipe_files import built_in_recipe
+from nas_sv2.evaluate.recipes import Recipe
 from nas_sv2.evaluate.schedule import one_cycle
 from nas_sv2.evaluate.training import ProxyTraining
 from nas_sv2.evaluate.validation import some_of, validate
@@ -133,7 +134,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; default all")
     options = parser.parse_args()
 
-    quick = recipe("quick")
+    quick = built_in_recipe("quick")
     how = Recipe(
         "benchmark", options.epochs, batch=quick.batch, learning_rate=quick.learning_rate,
         validation_images=1000, hopeless_after=0,

@@ -4,10 +4,18 @@ Row and column of every output pixel are computed for the batch, and one gather 
 and shift cost the same as a copy, and the result lies channels-last, as the network wants it.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from nas_sv2.evaluate.recipes import Recipe
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+"""(N, C, H, W), grey levels 0 to 255, to the same; the generator is on the CPU."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -23,7 +31,7 @@ class Normalise:
     deviation: Tensor
 
     def __call__(self, images: Tensor) -> Tensor:
-        """uint8 (N, C, H, W) to float32 of the same shape, channels-last."""
+        """Grey levels (N, C, H, W) to float32 of the same shape, channels-last."""
         mean = self.mean.to(images.device)[:, None, None]
         scale = 1 / self.deviation.to(images.device)[:, None, None]
         floats = images.to(torch.float32, memory_format=torch.channels_last)
@@ -41,7 +49,7 @@ class FlipShift:
     shift: int
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """uint8 (N, C, H, W) to the same, channels-last; draws three numbers an image."""
+        """(N, C, H, W) to the same, channels-last; draws three numbers an image."""
         count, _, height, width = images.shape
         span = 2 * self.shift + 1
         down, right = torch.randint(span, (2, count, 1), generator=generator) - self.shift
@@ -53,3 +61,66 @@ class FlipShift:
         which = torch.arange(count, device=images.device)[:, None, None]
         gathered = images[which, :, rows[:, :, None], columns[:, None, :]]  # (N, H, W, C)
         return gathered.permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class RandomCrop:
+    """Shows a part of each image, magnified to the whole: torchvision's RandomResizedCrop.
+
+    Attributes:
+        area: Smallest share of the image.
+    """
+
+    area: float
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """(N, C, H, W) to float32 of the same shape; draws four numbers an image."""
+        area, ratio, down, right = torch.rand(4, len(images), generator=generator)
+        area = self.area + (1 - self.area) * area
+        ratio = torch.exp((2 * ratio - 1) * math.log(4 / 3))
+        wide = (area * ratio).sqrt().clamp(max=1)
+        high = (area / ratio).sqrt().clamp(max=1)
+        # Of the square from -1 to 1 that grid_sample reads, what each output pixel shows.
+        zero = torch.zeros_like(wide)
+        across = torch.stack([wide, zero, (2 * right - 1) * (1 - wide)], dim=1)
+        along = torch.stack([zero, high, (2 * down - 1) * (1 - high)], dim=1)
+        theta = torch.stack([across, along], dim=1).to(images.device)
+        grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+        cropped: Tensor = functional.grid_sample(
+            images.float(), grid, padding_mode="border", align_corners=False
+        )
+        return cropped
+
+
+@dataclass(frozen=True, slots=True)
+class Colour:
+    """Brightness, contrast and saturation of each image times 1 ± up to `strength`, each."""
+
+    strength: float
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """(N, C, H, W) to float32 of the same shape; draws three numbers an image."""
+        draws = 1 + self.strength * (2 * torch.rand(3, len(images), generator=generator) - 1)
+        bright, contrast, saturation = draws.to(images.device)[:, :, None, None, None].unbind()
+        changed = (images.float() * bright).clamp_(0, 255)
+        mean = changed.mean((1, 2, 3), keepdim=True)
+        changed = (mean + contrast * (changed - mean)).clamp_(0, 255)
+        grey = changed.mean(1, keepdim=True)  # a grey image is this already
+        coloured: Tensor = grey + saturation * (changed - grey)
+        return coloured.clamp_(0, 255)
+
+
+def augmentation(recipe: Recipe) -> Augment:
+    """What happens to the training images of `recipe`; nothing is drawn for what it has not."""
+    steps: list[Augment] = [FlipShift(recipe.flip, recipe.shift)]
+    if recipe.crop_area < 1:
+        steps.insert(0, RandomCrop(recipe.crop_area))
+    if recipe.colour:
+        steps.append(Colour(recipe.colour))
+
+    def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+        for step in steps:
+            images = step(images, generator)
+        return images
+
+    return augment

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nas_sv2.evaluate.augment import FlipShift, Normalise
+from nas_sv2.evaluate.augment import Augment, Normalise
 from nas_sv2.evaluate.image_data import Part
 
 
@@ -21,28 +21,47 @@ class Batches:
         size: Images a batch; an incomplete last one is left out.
         limit: At most so many images a pass, drawn anew each time; None for all.
         device: Where the batches are wanted.
+        among: Which images of `part` are used at all, (M,); None for all.
     """
 
     part: Part
-    augment: FlipShift
+    augment: Augment
     normalise: Normalise
     size: int
     limit: int | None = None
     device: str = "cpu"
+    among: Tensor | None = None
 
     def __len__(self) -> int:
         """Batches a pass; at least one, which is smaller than `size` if the data are."""
         return max(1, self._images // self.size)
 
     @property
+    def labels(self) -> Tensor:
+        """Of the images that are used, int64 (M,)."""
+        return self.part.labels if self.among is None else self.part.labels[self.among]
+
+    @property
     def _images(self) -> int:
-        return min(len(self.part), self.limit or len(self.part))
+        used = len(self.part) if self.among is None else len(self.among)
+        return min(used, self.limit or used)
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """The images of one pass, as indices into `part`."""
+        drawn = torch.randperm(len(self.labels), generator=generator)[: self._images]
+        return drawn if self.among is None else self.among[drawn]
+
+    def take(
+        self, order: Tensor, number: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Batch `number` of a pass: images (N, C, H, W), normalised; labels (N,)."""
+        index = order[number * self.size : (number + 1) * self.size]
+        images = self.part.images[index].to(self.device, non_blocking=True)
+        labels = self.part.labels[index].to(self.device, non_blocking=True)
+        return self.normalise(self.augment(images, generator)), labels
 
     def one_pass(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images (N, C, H, W), normalised and channels-last, with labels (N,)."""
-        order = torch.randperm(len(self.part), generator=generator)[: self._images]
+        """The batches of a whole pass, as `take` gives them."""
+        order = self.order(generator)
         for number in range(len(self)):
-            index = order[number * self.size : (number + 1) * self.size]
-            images = self.part.images[index].to(self.device, non_blocking=True)
-            labels = self.part.labels[index].to(self.device, non_blocking=True)
-            yield self.normalise(self.augment(images, generator)), labels
+            yield self.take(order, number, generator)

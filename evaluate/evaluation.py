@@ -6,7 +6,8 @@ Figures are compared only where these are equal.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -51,8 +52,11 @@ class Evaluation:
         epochs: Passes, the last perhaps unfinished where `stopped`.
         train_images: Image passes trained on.
         val_images: Images validated on.
-        stopped: Why the training was ended early, for a person; None where it was not.
-        history: The passes in order.
+        stopped: Why a training was ended early, for a person; None where it was not.
+        history: The passes in order; of the first seed where there were several.
+        scored_by: What candidates are compared by; see `Recipe.score`.
+        scores: By that, of each seed, higher is better. Where there are several, accuracy, loss
+            and speed are means over them, seconds are their sum, and the rest is the first's.
     """
 
     accuracy: float
@@ -69,6 +73,18 @@ class Evaluation:
     val_images: int
     stopped: str | None = None
     history: tuple[Epoch, ...] = ()
+    scored_by: str = "accuracy"
+    scores: tuple[float, ...] = ()
+
+    @property
+    def score(self) -> float:
+        """What candidates are compared by, higher is better: the mean over the seeds."""
+        return statistics.fmean(self.scores) if self.scores else self.accuracy
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation of the score between seeds; None of a single one."""
+        return statistics.stdev(self.scores) if len(self.scores) > 1 else None
 
     def to_json(self) -> str:
         """One line of JSON that `from_json` reads back to an equal value."""
@@ -84,7 +100,8 @@ class Evaluation:
         try:
             fields: Mapping[str, Any] = json.loads(text)
             history = tuple(Epoch(**epoch) for epoch in fields["history"])
-            return cls(**{**fields, "history": history})
+            scores = tuple(fields["scores"])
+            return cls(**{**fields, "history": history, "scores": scores})
         except (TypeError, KeyError, ValueError) as error:
             raise EvaluationError(f"not a stored evaluation: {error}") from error
 
@@ -116,3 +133,20 @@ class Evaluator(Protocol):
             EvaluationError: The evaluation gave no accuracy.
         """
         ...
+
+
+def mean_of(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """One evaluation of the same training with several seeds; see `Evaluation.scores`."""
+    first = evaluations[0]
+    if len(evaluations) == 1:
+        return first
+    stopped = (each.stopped for each in evaluations)
+    return dataclasses.replace(
+        first,
+        accuracy=statistics.fmean(each.accuracy for each in evaluations),
+        loss=statistics.fmean(each.loss for each in evaluations),
+        seconds=sum(each.seconds for each in evaluations),
+        images_per_second=statistics.fmean(each.images_per_second for each in evaluations),
+        stopped=next(filter(None, stopped), None),
+        scores=tuple(score for each in evaluations for score in each.scores),
+    )

@@ -1,17 +1,64 @@
 """How a candidate is trained, as a value: the same recipe, data and seed give the same accuracy.
 
-Optimiser and schedule follow what was learnt on Fashion-MNIST: SGD with Nesterov momentum under
-one linear warm-up and one linear descent exaggerates the penalty of depth least, and scores taken
-in the middle of such a schedule say nothing. No recipe here is shown to *rank* networks: `quick`
-is the best that was found inside its time, `standard` the same for longer.
+The recipes that come with nas-sv2 are in `built_in_recipes`, the YAML form in `recipe_files`.
 """
 
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from nas_sv2.errors import ConfigError
+
+Optimiser = Literal["sgd", "adamw"]
+Schedule = Literal["linear", "cosine"]
+Precision = Literal["fp32", "bf16", "fp16"]
+Score = Literal["accuracy", "cross_entropy", "training_speed"]
+
+
+@dataclass(frozen=True, slots=True)
+class FullTraining:
+    """What a published training does beyond the short trainings of a search, which refuse it.
+
+    Attributes:
+        validation_resize: Short side that a validation image is brought to before its centre, of
+            the recipe's `resolution`, is cut out.
+        train_resolution: Side of the training crops where it is not `resolution`.
+        raw_input: Grey levels 0 to 255 as they are, with neither mean nor deviation.
+        norm_steps: Steps at the end that only reset the statistics of the batch norms.
+        trivial_augment: TrivialAugmentWide.
+        random_erase: Probability that a rectangle of an image is erased.
+        mixup: α of mixup; 0 for none.
+        cutmix: α of CutMix; 0 for none.
+        repeated_augmentation: How often an image is drawn within a pass, augmented anew.
+        ema: Whether an exponential moving average of the weights is what is kept.
+    """
+
+    validation_resize: int
+    train_resolution: int | None = None
+    raw_input: bool = False
+    norm_steps: int = 0
+    trivial_augment: bool = False
+    random_erase: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    repeated_augmentation: int = 1
+    ema: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant, naming the field."""
+        for field in ("validation_resize", "repeated_augmentation"):
+            _whole(self, field, 1)
+        if self.train_resolution is not None:
+            _whole(self, "train_resolution", 1)
+        _whole(self, "norm_steps", 0)
+        for field in ("raw_input", "trivial_augment", "ema"):
+            _boolean(self, field)
+        _number(self, "random_erase", 0, 1)
+        for field in ("mixup", "cutmix"):
+            _number(self, field, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,61 +68,107 @@ class Recipe:
     Attributes:
         name: What people call it.
         epochs: Passes over the training images.
+        train_images: At most so many of the training images are ever used, the same for every
+            candidate and every seed; None for all.
+        classes: At most so many classes, drawn once; images of others are left out of training and
+            validation. None for all.
+        subset_seed: Of the draws of `train_images` and `classes`.
         images_per_epoch: At most so many images a pass, drawn anew each time; None for all.
         validation_images: At most so many validation images, the same for every candidate.
         validate_each_epoch: Whether every pass ends with a validation, or only the last.
         stem_stride: Stride that the first stem convolution is given, for small images.
         stem_pool: Whether the max pool stays behind the stem.
+        width_factor: Share of its widths at which a candidate is trained, rounded to what can be
+            built; its latency and cost stay those of the whole.
         resolution: Side that images are brought to; None for the data's own.
         batch: Images a step.
         learning_rate: The peak.
         warm_up: Share of the steps in which the rate climbs linearly to the peak; after that it
-            falls linearly to 0.
-        momentum: Nesterov momentum.
+            falls to 0.
+        schedule: How it falls: `linear` or `cosine`.
+        optimiser: `sgd` or `adamw`.
+        momentum: Of SGD; the first β of AdamW.
+        nesterov: Whether SGD's momentum is Nesterov's.
         weight_decay: On kernels only, not on biases and batch norms.
         label_smoothing: Share of the target spread over all classes.
         flip: Whether images are mirrored with probability ½.
         shift: Images move by up to so many pixels each way, the border repeated.
+        crop_area: Smallest share of an image that a random crop, resized to the whole, may show
+            (sides 3:4 to 4:3); 1 for no crops.
+        colour: Brightness, contrast and, where there is colour, saturation are each multiplied by
+            1 ± up to so much.
+        precision: Of the forward passes in training: `fp32`, `bf16` or, on a GPU, `fp16`, the two
+            latter by torch's autocast. Weights, optimiser and validation stay fp32.
         norm_images: Training images over which the statistics of the batch norms are taken anew
             before a validation; 0 keeps the running ones. After 40 steps these lag behind the
             weights (animals, V2 0.5x, rate 0.1: cross-entropy 8.9 with them, 1.3 without); after
             400 it makes no difference.
         hopeless_after: Share of the steps after which a network that is still no better than
             chance on the images it trains on is given up, though not before 50 steps; 0 for never.
+        score: What candidates are compared by: `accuracy`; `cross_entropy` on the validation
+            images; `training_speed`, the sum of the training losses, lower is better.
+        seeds: How many trainings, each with a seed of its own, are averaged.
+        full_training: What only a full training does.
     """
 
     name: str
     epochs: int
+    train_images: int | None = None
+    classes: int | None = None
+    subset_seed: int = 0
     images_per_epoch: int | None = None
     validation_images: int | None = None
     validate_each_epoch: bool = False
+    width_factor: float = 1.0
     stem_stride: int = 2
     stem_pool: bool = False
     resolution: int | None = None
     batch: int = 64
     learning_rate: float = 0.1
     warm_up: float = 0.2
+    schedule: Schedule = "linear"
+    optimiser: Optimiser = "sgd"
     momentum: float = 0.9
+    nesterov: bool = True
     weight_decay: float = 5e-4
     label_smoothing: float = 0.1
     flip: bool = True
     shift: int = 2
+    crop_area: float = 1.0
+    colour: float = 0.0
+    precision: Precision = "fp32"
     norm_images: int = 512
     hopeless_after: float = 0.5
+    score: Score = "accuracy"
+    seeds: int = 1
+    full_training: FullTraining | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained, naming the field."""
-        for field in ("epochs", "batch"):
-            _within(self, field, 1, None)
-        for field in ("images_per_epoch", "validation_images", "resolution"):
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise ConfigError("recipe name", self.name, "a word or two")
+        for field in ("epochs", "batch", "seeds"):
+            _whole(self, field, 1)
+        for field in ("train_images", "images_per_epoch", "validation_images", "resolution"):
             if getattr(self, field) is not None:
-                _within(self, field, 1, None)
-        for field in ("weight_decay", "shift", "norm_images"):
-            _within(self, field, 0, None)
-        for field in ("momentum", "warm_up", "label_smoothing", "hopeless_after"):
-            _within(self, field, 0, 1)
-        if not self.learning_rate > 0:
-            raise ConfigError("recipe learning_rate", self.learning_rate, "a number above 0")
+                _whole(self, field, 1)
+        if self.classes is not None:
+            _whole(self, "classes", 2)
+        for field in ("subset_seed", "shift", "norm_images"):
+            _whole(self, field, 0)
+        for field in ("validate_each_epoch", "stem_pool", "nesterov", "flip"):
+            _boolean(self, field)
+        for field in ("momentum", "warm_up", "label_smoothing", "hopeless_after", "colour"):
+            _number(self, field, 0, 1)
+        _number(self, "weight_decay", 0)
+        for field in ("width_factor", "crop_area"):
+            _above_zero(self, field, 1)
+        _above_zero(self, "learning_rate")
+        _one_of(self, "stem_stride", (1, 2))
+        for field, kind in _CHOICES.items():
+            _one_of(self, field, get_args(kind))
+        if not isinstance(self.full_training, FullTraining | None):
+            raise ConfigError("recipe full_training", self.full_training, "its fields, or nothing")
 
     @property
     def digest(self) -> str:
@@ -84,44 +177,46 @@ class Recipe:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _within(recipe: Recipe, field: str, low: float, high: float | None) -> None:
-    value = getattr(recipe, field)
-    if not (value >= low and (high is None or value <= high)):
-        allowed = f"a number from {low}" + ("" if high is None else f" to {high}")
+_CHOICES = {
+    "schedule": Schedule,
+    "optimiser": Optimiser,
+    "precision": Precision,
+    "score": Score,
+}
+_Described = Recipe | FullTraining
+
+
+def _whole(described: _Described, field: str, low: int) -> None:
+    value = getattr(described, field)
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ConfigError(f"recipe {field}", value, f"a whole number from {low}")
+
+
+def _number(described: _Described, field: str, low: float, high: float = math.inf) -> None:
+    value = getattr(described, field)
+    if not (_is_number(value) and low <= value <= high and math.isfinite(value)):
+        allowed = f"a number from {low}" + ("" if high == math.inf else f" to {high}")
         raise ConfigError(f"recipe {field}", value, allowed)
 
 
-# Chosen by validation accuracy and cross-entropy of ShuffleNet V2 0.5x and 1x on animals with a
-# stem stride of 2, at one seed; a point of accuracy is noise: with two threads in place of one the
-# first line reads 89.9 %, 0.382 (19 s of wall time on two idle cores).
-# quick, V2 1x, by CPU seconds on one thread:
-#   batch 64, rate 0.1, 2 passes, shift 0   24 s   90.8 %  0.356   <- taken
-#   batch 32, rate 0.05, 2 passes, shift 0  26 s   91.0 %  0.354
-#   batch 32, rate 0.05 (or 0.1), 2 passes  27 s   88.5 %  0.405 (0.426)
-#   batch 64, rate 0.1 (or 0.05), 2 passes  22 s   87.0 %  0.467 (0.492)
-#   batch 64, rate 0.1, 3 passes of 4,800   29 s   88.4 %  0.431   (shift 0: 91.8 %, 0.344)
-#   batch 128, rate 0.2 (or 0.1), 3 passes  31 s   89.7 %  0.419   (87.7 %, 0.425)
-# Shifts cost accuracy in so few passes; standard, which is not tuned, has them: V2 0.5x reaches
-# 96.1 %, 0.195 in 120 s on one thread.
-# smoke is what teaches V2 0.5x twice chance or more in two seconds: 60 steps, small batches.
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe(
-            "smoke", 1, images_per_epoch=960, validation_images=500, batch=16, learning_rate=0.05
-        ),
-        Recipe("quick", 2, images_per_epoch=6_500, validation_images=2_000, shift=0),
-        Recipe("standard", 12, images_per_epoch=10_000, validate_each_epoch=True),
-    )
-}
+def _above_zero(described: _Described, field: str, high: float = math.inf) -> None:
+    value = getattr(described, field)
+    if not (_is_number(value) and 0 < value <= high and math.isfinite(value)):
+        allowed = "a number above 0" + ("" if high == math.inf else f", at most {high}")
+        raise ConfigError(f"recipe {field}", value, allowed)
 
 
-def recipe(name: str) -> Recipe:
-    """The built-in recipe of that name.
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
-    Raises:
-        ConfigError: There is none.
-    """
-    if name not in RECIPES:
-        raise ConfigError("--recipe", name, "one of " + ", ".join(RECIPES))
-    return RECIPES[name]
+
+def _boolean(described: _Described, field: str) -> None:
+    value = getattr(described, field)
+    if not isinstance(value, bool):
+        raise ConfigError(f"recipe {field}", value, "true or false")
+
+
+def _one_of(described: _Described, field: str, allowed: tuple[object, ...]) -> None:
+    value = getattr(described, field)
+    if isinstance(value, bool) or value not in allowed:
+        raise ConfigError(f"recipe {field}", value, "one of " + ", ".join(map(str, allowed)))

@@ -18,8 +18,10 @@ from nas_sv2 import (
     guideline_commands,
     measure_commands,
     profile_commands,
+    recipe_commands,
     reuse_commands,
 )
+from nas_sv2.data_commands import SPEC_HELP, data_app
 from nas_sv2.device_commands import devices_app
 from nas_sv2.errors import ConfigError, NasError
 from nas_sv2.options import ARCH_HELP, STORAGE, AsJson, Storage, print_json, print_notes
@@ -34,6 +36,7 @@ app = typer.Typer(
 devices_app.command()(emulation_commands.calibrate)
 devices_app.command()(emulation_commands.refit)
 app.add_typer(devices_app, name="devices")
+app.add_typer(data_app, name="data")
 
 app.command()(compare_commands.compare)
 app.command()(explain_commands.explain)
@@ -42,6 +45,7 @@ app.command()(measure_commands.measure)
 app.command()(measure_commands.doctor)
 app.add_typer(measure_commands.measurements, name="measurements")
 app.command()(profile_commands.profile)
+app.add_typer(recipe_commands.recipes, name="recipes")
 app.command()(reuse_commands.reuse)
 
 INTERRUPTED = 130
@@ -104,10 +108,11 @@ def search(
     ] = None,
     data: Annotated[
         str,
-        typer.Option(help="animals, fashion-mnist, cifar10, cifar100 or imagefolder:PATH."),
+        typer.Option(help=SPEC_HELP),
     ] = "animals",
     recipe: Annotated[
-        str, typer.Option(help="How candidates are trained: smoke, quick, standard.")
+        str,
+        typer.Option(help="How candidates are trained: smoke, quick, standard, long or a file."),
     ] = "quick",
     trials: Annotated[
         int, typer.Option(help="Finished candidates to reach, baselines among them.")

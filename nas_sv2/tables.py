@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.table import Table
 
+from nas_sv2.evaluate.evaluation import Evaluation
 from nas_sv2.latency.measurement import Latency
 from nas_sv2.latency.targets import TargetInfo
 from nas_sv2.space import Cost
@@ -43,13 +44,25 @@ def front_table(records: Mapping[int, Record]) -> RenderableType:
             record.baseline or record.architecture.digest[:8],
             f"{record.cost.flops / 1e6:.1f}",
             f"{record.cost.params / 1e6:.2f}",
-            f"{record.evaluation.accuracy:.2%}",
+            _accuracy(record.evaluation),
             f"{record.evaluation.loss:.3f}",
             *(_ms(record.latencies[target]) for target in targets),
             _standing(entry),
             style=None if entry.on_front else "dim",
         )
     return table
+
+
+def _accuracy(evaluation: Evaluation) -> str:
+    """Top-1, with the spread where it is one of accuracies."""
+    spread = evaluation.spread if evaluation.scored_by == "accuracy" else None
+    return f"{evaluation.accuracy:.2%}" + ("" if spread is None else f" ±{spread:.2%}")
+
+
+def _spread(records: Mapping[int, Record]) -> str:
+    """Between which values the candidates' spreads lie."""
+    spreads = [s for r in records.values() if (s := r.evaluation.spread) is not None]
+    return f"{min(spreads):.2g} to {max(spreads):.2g}"
 
 
 def front_notes(records: Mapping[int, Record]) -> list[str]:
@@ -78,6 +91,13 @@ def front_notes(records: Mapping[int, Record]) -> list[str]:
     contended = [n for n, r in records.items() if any(v.contended for v in r.latencies.values())]
     if contended:
         notes.append(f"contended while measured: trials {', '.join(map(str, contended))}")
+    if evaluation.scored_by != "accuracy":
+        notes.append(f"compared by {evaluation.scored_by}, not by top-1")
+    if len(evaluation.scores) > 1:
+        notes.append(
+            f"top-1 and loss: means of {len(evaluation.scores)} trainings, standard deviation of "
+            f"the {evaluation.scored_by} between them {_spread(records)}"
+        )
     notes.append(
         f"top-1: recipe {evaluation.recipe}, seed {evaluation.seed}, {evaluation.data}, "
         f"{evaluation.val_images:,} validation images; not certified: how well it ranks is not "
@@ -111,6 +131,9 @@ def entry_data(entry: Entry) -> dict[str, Any]:
         "excesses": dict(record.excesses),
         "accuracy": evaluation.accuracy,
         "loss": evaluation.loss,
+        "scored_by": evaluation.scored_by,
+        "score": evaluation.score,
+        "spread": evaluation.spread,
         "recipe": evaluation.recipe,
         "seed": evaluation.seed,
         "data": evaluation.data,

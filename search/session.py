@@ -13,8 +13,9 @@ from nas_sv2.errors import ConfigError, InfeasibleError, NasError
 from nas_sv2.evaluate.calibration import calibration_images
 from nas_sv2.evaluate.data import open_data
 from nas_sv2.evaluate.image_data import ImageData
-from nas_sv2.evaluate.recipes import Recipe, recipe
-from nas_sv2.evaluate.training import ProxyTraining
+from nas_sv2.evaluate.recipe_files import open_recipe, recipe_to_document
+from nas_sv2.evaluate.recipes import Recipe
+from nas_sv2.evaluate.training import ProxyTraining, check_trainable
 from nas_sv2.latency.doctor import trust_warning
 from nas_sv2.latency.measured_target import MeasuredTarget
 from nas_sv2.latency.profile_store import ProfileStore
@@ -98,7 +99,7 @@ def run_search(request: Request, listener: Listener) -> Found:
         InfeasibleError: No sampled network keeps the budget.
         NasError: A target or the database cannot be opened.
     """
-    question = _Question.of(request)
+    question = _Question.of(request, listener.waits)
     with ExitStack() as open_things:
         engine = open_engine(request.storage)
         open_things.callback(engine.dispose)
@@ -134,7 +135,12 @@ def run_search(request: Request, listener: Listener) -> Found:
         store = RecordStore(engine, study_key(study))
         weights = WeightsFolder.of_study(request.storage, store.study)
         training = ProxyTraining(
-            question.recipe, question.data, request.seed, progress=listener.advanced
+            question.recipe,
+            question.data,
+            request.seed,
+            progress=listener.advanced,
+            checkpoints=weights.checkpoints,
+            told=listener.waits,
         )
         evaluator = StoredEvaluator(training, store, weights)
         walk = Walk(guidelines.limits, question.budget, targets, evaluator, listener.entered)
@@ -184,7 +190,7 @@ class _Question:
     study: str
 
     @classmethod
-    def of(cls, request: Request) -> "_Question":
+    def of(cls, request: Request, told: Callable[[str], None]) -> "_Question":
         targets = target_names(request.targets)
         budget = parse_budget(request.budgets, targets, request.tolerance)
         if request.trials < 1:
@@ -195,11 +201,15 @@ class _Question:
         check_mode(request.latency)
         check_choice(request.guidelines)
         sampler = sampler_choice(request.sampler)
-        chosen = recipe(request.recipe)
+        chosen = open_recipe(request.recipe)
+        check_trainable(chosen)  # before minutes of decoding
         level = nearest_level(budget.flops or DEFAULT_FLOPS)
         space = open_space(request.space) if request.space else level
         data = open_data(
-            request.data, resolution=chosen.resolution, skip_unreadable=request.skip_unreadable
+            request.data,
+            resolution=chosen.resolution,
+            skip_unreadable=request.skip_unreadable,
+            told=told,
         )
         lowest = space.sample(RandomSuggester(random.Random(0)))
         ProxyTraining(chosen, data).adapt(lowest)  # every network of a space has one total stride
@@ -212,7 +222,7 @@ class _Question:
             sampler,
             timeout_s,
             Audit(request.audit),
-            study=request.study or _study_name(request, targets),
+            study=request.study or _study_name(request, targets, chosen.name),
         )
 
     def identity(
@@ -231,6 +241,7 @@ class _Question:
             "skip_unreadable": request.skip_unreadable,
             "recipe": self.recipe.name,
             "recipe_digest": self.recipe.digest,
+            "recipe_document": recipe_to_document(self.recipe),
             "seed": request.seed,
         }
 
@@ -267,11 +278,20 @@ class _Question:
             f"data      {data.name}: {len(data.train):,} images to train, {len(data.val):,} to "
             f"validate, {data.classes} classes, {data.side}×{data.side}",
             *(f"          {note}" for note in data.notes),
-            f"recipe    {self.recipe.name}, seed {request.seed}; not certified: how well it ranks "
-            "is not known",
+            f"recipe    {self.recipe.name}, {self._seeds(request)}{_SCORING[self.recipe.score]}; "
+            "not certified: how well it ranks is not known",
         ]
 
+    def _seeds(self, request: Request) -> str:
+        count = self.recipe.seeds
+        return f"seed {request.seed}" + (f", mean of {count} trainings" if count > 1 else "")
 
+
+_SCORING = {
+    "accuracy": "",
+    "cross_entropy": "; compared by cross-entropy, not by accuracy",
+    "training_speed": "; compared by the sum of training losses, not by accuracy",
+}
 _PREDICTING = {
     "measured": "",
     "predicted": "; latencies are predicted, those of the front measured at last",
@@ -298,11 +318,11 @@ def _absolute(data: str) -> str:
     return f"{name}:{Path(where).resolve()}" if colon and where else data
 
 
-def _study_name(request: Request, targets: list[str]) -> str:
+def _study_name(request: Request, targets: list[str], recipe: str) -> str:
     """`arm-140M-animals-quick`: so that repeating a command goes on with its study."""
     data = request.data.partition(":")[0]
     space = [Path(request.space).stem] if request.space else []
-    words = [*targets, *request.budgets, *space, data, request.recipe]
+    words = [*targets, *request.budgets, *space, data, recipe]
     words += ["unguided"] if request.guidelines == "off" else []
     words += ["measured"] if request.guidelines == "measured" else []
     words += [request.latency] if request.latency != "measured" else []

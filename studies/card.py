@@ -68,7 +68,8 @@ def card_of(study: str, number: int, record: Record, identity: dict[str, Any]) -
 
 _FILES = (
     "- `architecture.yaml`: the network as it was found; `nas-sv2 cost architecture.yaml`",
-    "- `trained.yaml`: the same network with the input, classes and stem that it was trained with",
+    "- `trained.yaml`: the form that was trained: input and classes of the data, stem "
+    "of the recipe, and its share of the widths where it has a `width_factor`",
     "- `model.onnx`, `weights.safetensors`: the trained network of `trained.yaml`, any batch",
     "- `timing.onnx`: the network of `architecture.yaml` with random weights, batch 1: for timing "
     "on other devices; its outputs mean nothing",
@@ -97,11 +98,27 @@ def _latency(target: str, latency: Latency) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def _compared(record: Record) -> dict[str, str]:
+    """What the search went by, where that is not one accuracy."""
+    evaluation, spread = record.evaluation, record.evaluation.spread
+    rows = {}
+    if spread is not None:
+        count = len(evaluation.scores)
+        rows["seeds"] = (
+            f"means of {count} trainings; standard deviation of the {evaluation.scored_by} "
+            f"between them {spread:.4f}; the weights are those of the first"
+        )
+    if evaluation.scored_by != "accuracy":
+        rows["compared by"] = f"{evaluation.scored_by}: {evaluation.score:.4f}, higher is better"
+    return rows
+
+
 def _accuracy(record: Record) -> dict[str, str]:
     evaluation = record.evaluation
     return {
         "top-1": f"{evaluation.accuracy:.2%} of {evaluation.val_images:,} validation images",
         "cross-entropy": f"{evaluation.loss:.4f} nats",
+        **_compared(record),
         "recipe": f"{evaluation.recipe} ({evaluation.recipe_digest}), seed {evaluation.seed}, "
         f"{evaluation.epochs} epochs, {evaluation.train_images:,} image passes"
         + (f", stopped: {evaluation.stopped}" if evaluation.stopped else ""),

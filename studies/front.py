@@ -44,7 +44,7 @@ def front_of(records: Mapping[int, Record]) -> list[Entry]:
 
 
 def best_of(records: Mapping[int, Record]) -> int:
-    """The trial of the front with the highest accuracy.
+    """The trial of the front with the highest score.
 
     Raises:
         StoreError: No candidate keeps the limits yet.
@@ -52,4 +52,4 @@ def best_of(records: Mapping[int, Record]) -> int:
     front = [entry for entry in front_of(records) if entry.on_front]
     if not front:
         raise StoreError("no finished trial keeps every limit of the study yet")
-    return max(front, key=lambda entry: entry.record.evaluation.accuracy).number
+    return max(front, key=lambda entry: entry.record.evaluation.score).number

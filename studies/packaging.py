@@ -6,7 +6,7 @@ from pathlib import Path
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data import open_data
 from nas_sv2.evaluate.evaluation import Trained
-from nas_sv2.evaluate.recipes import recipe
+from nas_sv2.evaluate.recipe_files import recipe_from_document
 from nas_sv2.evaluate.training import ProxyTraining
 from nas_sv2.studies.card import card_of
 from nas_sv2.studies.export import check_out, write_package
@@ -64,7 +64,7 @@ def export_trial(
 
 
 def _training(identity: Identity) -> ProxyTraining:
-    chosen = recipe(identity["recipe"])
+    chosen = recipe_from_document(identity["recipe_document"])
     data = open_data(
         identity["data"],
         resolution=chosen.resolution,

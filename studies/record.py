@@ -39,9 +39,9 @@ class Record:
 
     @property
     def objectives(self) -> tuple[float, ...]:
-        """Top-1 accuracy, to be maximised, then ms on every target, to be minimised."""
+        """Score (top-1 accuracy, mostly), to be maximised, then ms on each target, minimised."""
         times = (latency.ms for latency in self.latencies.values())
-        return (self.evaluation.accuracy, *times)
+        return (self.evaluation.score, *times)
 
     def dominates(self, other: "Record") -> bool:
         """Whether it is at least as good in every objective, and better in one."""
@@ -84,5 +84,5 @@ class Record:
 
 
 def _gains(record: Record) -> tuple[float, ...]:
-    accuracy, *times = record.objectives
-    return (accuracy, *(-ms for ms in times))
+    score, *times = record.objectives
+    return (score, *(-ms for ms in times))

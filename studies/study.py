@@ -30,6 +30,12 @@ KEY = "key"
 """Within it, what the records are kept under."""
 NAMES = ("space",)
 """What is kept for people only; `space_digest` says what the space is."""
+SCORES = {
+    "accuracy": "top-1 accuracy",
+    "cross_entropy": "minus cross-entropy (nats)",
+    "training_speed": "minus mean training loss (nats)",
+}
+"""What is maximised, by `Recipe.score`."""
 
 Identity = Mapping[str, Any]
 
@@ -54,7 +60,7 @@ def create_or_resume(
     """
     backend = open_storage(storage)
     metrics = [
-        "top-1 accuracy",
+        SCORES[identity.get("recipe_document", {}).get("score", "accuracy")],
         *(f"{name} latency (ms, {kind})" for name, kind in identity["targets"].items()),
     ]
     directions = [StudyDirection.MAXIMIZE] + [StudyDirection.MINIMIZE] * (len(metrics) - 1)

@@ -27,6 +27,11 @@ class WeightsFolder:
         base = Path(database or "") if is_file else Path("nas-sv2.db")
         return cls(base.with_name(f"{base.name}.weights") / study)
 
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of what a training that was killed goes on from."""
+        return self.path / "checkpoints"
+
     def save(self, digest: str, weights: Mapping[str, Array]) -> None:
         """Keep `weights`; the file is whole or not there.
 

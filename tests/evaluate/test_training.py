@@ -9,10 +9,11 @@ from torch import nn
 
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.evaluation import Evaluation, Evaluator
-from nas_sv2.evaluate.fitting import Hopeless
+from nas_sv2.evaluate.hopeless import Hopeless
 from nas_sv2.evaluate.image_data import ImageData, Part
 from nas_sv2.evaluate.norms import settle
-from nas_sv2.evaluate.recipes import Recipe, recipe
+from nas_sv2.evaluate.recipe_files import built_in_recipe as recipe
+from nas_sv2.evaluate.recipes import Recipe
 from nas_sv2.evaluate.training import ProxyTraining
 from nas_sv2.space.architecture import Architecture
 from nas_sv2.space.lowering import lower
