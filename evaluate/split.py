@@ -5,17 +5,22 @@ mirror image of a validation image while it trains with flips has seen that imag
 """
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 Images = NDArray[np.uint8]
+PARTS = ("train", "val", "test")
+LEFT_OUT = -1
 
 
 def mirror_keys(images: Images) -> list[bytes]:
     """A digest for each of (N, C, H, W) that an image shares with its left-right mirror image."""
     keys = []
     for image in images:
+        if len(image) > 1 and (image == image[:1]).all():
+            image = image[:1]  # grey stored as colour is a copy of the same stored as grey
         plain, mirrored = image.tobytes(), image[..., ::-1].tobytes()
         keys.append(hashlib.sha256(min(plain, mirrored)).digest())
     return keys
@@ -56,3 +61,34 @@ def carve(keys: list[bytes], labels: NDArray[np.int64], *shares: float) -> list[
     for index, key in enumerate(keys):
         parts[side[key]].append(index)
     return parts
+
+
+def placed(
+    keys: Sequence[bytes],
+    labels: NDArray[np.int64],
+    parts: NDArray[np.int8],
+    val_share: float | None,
+) -> NDArray[np.int8]:
+    """The part of each image so that no part holds a copy of what is in a later one.
+
+    Args:
+        keys: Of `mirror_keys`.
+        labels: (N,).
+        parts: (N,), as the source has it: 0 train, 1 val, 2 test.
+        val_share: What to carve from train as val; None where the source has one.
+
+    Returns:
+        (N,) the part of each; `LEFT_OUT` for an image whose copy is in a later part: what networks
+        are compared on is kept whole, and what they learn from gives way.
+    """
+    chosen = parts.copy()
+    later: set[bytes] = set()
+    for part in (2, 1, 0):
+        members = np.flatnonzero(parts == part)
+        chosen[[index for index in members if keys[index] in later]] = LEFT_OUT
+        later |= {keys[index] for index in members}
+    if val_share is not None:
+        rest = np.flatnonzero(chosen == 0)
+        _, val = carve([keys[index] for index in rest], labels[rest], val_share)
+        chosen[rest[val]] = 1
+    return chosen

@@ -60,12 +60,37 @@ def test_copies_under_other_names_stay_on_one_side(folder: Folder) -> None:
     assert not plain & {image.numpy().tobytes() for image in data.val.images}
 
 
-def test_given_parts_are_taken_as_they_are(folder: Folder) -> None:
-    for part, count in (("train", 5), ("val", 3), ("test", 2)):
+def test_given_parts_are_kept_but_for_copies_of_what_is_compared_on(folder: Folder) -> None:
+    for part, count in (("train", 10), ("val", 3), ("test", 2)):
         folder(f"pets/{part}", count=count)
+    file = folder("pets/val", classes=("cow",)) / "cat" / "2.png"
+    shutil.rmtree(file.parents[1] / "cow")
+    Image.new("RGB", (6, 6), "red").save(file)  # of val, 0 and 1 are in test as well
     data = opened(folder("pets/train/..", classes=()))
     assert data.test is not None
-    assert [len(part) for part in data.parts] == [10, 6, 4]
+    assert [len(part) for part in data.parts] == [15, 2, 4]
+    assert any(note.startswith("left out: 9 images") for note in data.notes)
+
+
+def test_imagenet_keeps_its_val_untouched_unless_it_has_a_labelled_test(tmp_path: Path) -> None:
+    root = tmp_path / "net"
+    for level, part in enumerate(("train", "val", "test")):
+        for label in ("n01", "n02"):
+            (root / part / label).mkdir(parents=True)
+            for number in range(10):
+                color = (level * 80, number * 20, 5 if label == "n01" else 90)
+                Image.new("RGB", (6, 6), color).save(root / part / label / f"{number}.JPEG", "png")
+    whole = open_data(f"imagenet:{root}")
+    assert [len(part) for part in whole.parts] == [20, 20, 20]
+    for label in ("n01", "n02"):  # as the test set is distributed: flat and without labels
+        for image in (root / "test" / label).iterdir():
+            image.rename(root / "test" / f"{label} {image.name}")
+        (root / "test" / label).rmdir()
+    usual = open_data(f"imagenet:{root}")
+    assert usual.test is not None
+    assert [len(part) for part in usual.parts] == [18, 2, 20]
+    assert set(usual.test.images[:, 0].unique().tolist()) == {80}, "val, untouched"
+    assert set(usual.val.images[:, 0].unique().tolist()) == {0}, "carved from train"
 
 
 def test_validation_is_carved_where_only_train_is_given(folder: Folder) -> None:
