@@ -19,8 +19,10 @@ BILINEAR: Terms = ("1", "in", "out", "in*out")
 PARTS: Terms = ("1", "parts", "out")
 LOOKED_UP = "looked*out"
 FUSED: Terms = ("relu", "relu*out", "sigmoid", "sigmoid*out", "add", "add*out")
+# With a sum, ReLU may cost less than alone, which terms that are never negative could not say.
+LONE: Terms = ("lone", "lone*out", "sigmoid", "sigmoid*out", "add", "add*out")
 FP32: dict[str, tuple[Terms, ...]] = {
-    "pointwise": ((*BILINEAR, *FUSED),),
+    "pointwise": ((*BILINEAR, *FUSED), (*BILINEAR, *LONE)),
     "depthwise": ((*PLANE, "relu", "relu*out"),),
     "conv": ((*BILINEAR, *FUSED),),
     "linear": (BILINEAR,),

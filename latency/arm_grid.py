@@ -5,7 +5,7 @@ They are lowered by the product's own ONNX lowering, so that what is calibrated 
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nas_sv2.latency.arm_cores import ArmPrecision
 from nas_sv2.latency.kernels import kernels_of
@@ -76,7 +76,8 @@ def _priced(grid: Mapping[str, Sequence[Point]]) -> Mapping[str, set[tuple[str, 
     for points in grid.values():
         for point in points:
             for kernel in kernels_of(point.graph):
-                found[kernel.key].add(kernel.fused)
+                if point.priced in ("", kernel.key):
+                    found[kernel.key].add(kernel.fused)
     return found
 
 
@@ -146,9 +147,12 @@ def _pointwise(side: int) -> Iterator[Point]:
     for width in (quarter, half, half + 1, w, 2 * w):
         build, source = GraphBuilder(), image(2 * width, side)
         keep, convolve = build.split("split", source, (width, width))
-        added = build.add("add", keep, build.conv("conv", convolve, width))
-        build.activation("relu", added, "relu")
-        yield graph_of(f"pointwise_add_{side}_{width}", build, source)
+        conv = build.conv("conv", convolve, width)
+        added = build.activation("relu", build.add("add", keep, conv), "relu")
+        # It would copy what it adds into the output of the graph, and in a network works in place.
+        build.max_pool("follows", added, 1, stride=1)
+        point = graph_of(f"pointwise_add_{side}_{width}_followed", build, source)
+        yield replace(point, priced=f"pointwise @{side}")
 
 
 def _depthwise(side: int) -> Iterator[Point]:

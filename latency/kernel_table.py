@@ -59,7 +59,8 @@ def term(name: str, kernel: Kernel) -> float:
 
     - `1`; `in` and `out`, the channels; `parts`; `looked`, the share of a quantised concat that is
       looked up and not copied, as it is on average;
-    - `relu`, `sigmoid` and `add`, 1 where that is fused and else 0;
+    - `relu`, `sigmoid` and `add`, 1 where that is fused and else 0; `lone`, 1 where ReLU is and
+      nothing else;
     - `out^8`, channels rounded up to a multiple of 8; `out%4`, what is left over by 4; `out?4`, 1
       where anything is; `out&8`, 1 where that bit of their number is set; `out<64`, channels up to
       64. The same for `in`.
@@ -87,6 +88,8 @@ def _factor(name: str) -> Callable[[Kernel], float]:
             return lambda kernel: 1 - COPIED.get(kernel.parts, COPIED_OF_MORE) / kernel.parts
         case "relu" | "sigmoid" | "add":
             return lambda kernel: float(name in kernel.fused)
+        case "lone":
+            return lambda kernel: float(kernel.fused == ("relu",))
     raise DeviceError(f"unknown term {name!r} in a kernel table; it is of another version")
 
 

@@ -253,6 +253,32 @@ def test_a_fit_finds_the_formula_and_leaves_an_outlier_out() -> None:
     assert entry["fused"] == ["relu"]
 
 
+def test_relu_may_cost_less_with_a_sum_than_alone() -> None:
+    (kernel,) = kernels_of(conv_graph())
+    after, found = {(): 0, ("relu",): 9, ("add", "relu"): 4}, []
+    for into in (8, 24, 40, 96):
+        for out in (8, 16, 64, 128):
+            for fused, each in after.items():
+                one = replace(kernel, channels_in=into, channels_out=out, fused=fused)
+                found.append(sample_of(one, 500 + 3 * into + each * out + 2 * into * out))
+    entry = fit(found, "fp32")["pointwise @7"]
+    assert entry["error_max"] < 1e-3
+    assert entry["cycles"]["lone*out"] == pytest.approx(9, rel=0.01)
+    assert entry["cycles"]["add*out"] == pytest.approx(4, rel=0.01)
+
+
+def test_no_sum_of_the_grid_writes_the_output_of_its_graph() -> None:
+    """There it would copy what it adds, and in a network works in place."""
+    summed = 0
+    for points in batches("fp32", (64, 32)).values():
+        for point in points:
+            for kernel in kernels_of(point.graph):
+                if "add" in kernel.fused and point.priced in ("", kernel.key):
+                    summed += 1
+                    assert kernel.ops[-1] != point.graph.ops[-1].name, point.name
+    assert summed >= 5 * 6
+
+
 def test_the_part_of_a_quantised_concat_that_was_copied_is_found() -> None:
     found = []
     cuts = [
