@@ -81,11 +81,11 @@ def _read(spec: str, where: str) -> dict[str, NDArray[Any]]:
     wanted = {f"{prefix}{kind}" for prefix in ("", "train_", "val_", "test_") for kind in _KINDS}
     name = "the file"
     try:
-        loaded = np.load(file, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise ValueError("one array without a name")
         arrays = {}
-        with loaded:
+        with open(file, "rb") as stream:  # numpy leaves a damaged one open
+            loaded = np.load(stream, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
+                raise ValueError("one array without a name")
             for name in sorted(wanted & set(loaded.files)):
                 arrays[name] = loaded[name]
         return arrays
@@ -129,7 +129,7 @@ def _labels(
 
 def _check_classes(spec: str, name: str, parts: dict[int, Part]) -> None:
     """Every class has training images, and no other class is asked about."""
-    seen = parts[0].labels.unique().tolist()
+    seen = np.unique(parts[0].labels.numpy()).tolist()
     missing = set(range(len(seen))) - set(seen)
     if missing:
         raise ConfigError("--data", spec, f"{name} of every class; {min(missing)} has no image")

@@ -122,7 +122,7 @@ class ImageCache:
         """What it holds; None where it is not finished.
 
         Raises:
-            EvaluationError: It is damaged.
+            EvaluationError: It is damaged, or cannot be read.
         """
         try:
             fields = json.loads((self.folder / "data.json").read_text())
@@ -134,7 +134,11 @@ class ImageCache:
             )
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except OSError as error:
+            raise EvaluationError(
+                f"{self.folder} cannot be read ({error}); {_ELSEWHERE}"
+            ) from error
+        except (ValueError, TypeError, KeyError) as error:
             raise EvaluationError(f"{self.folder} is damaged ({error}); {REMEDY}") from error
 
     def part(self, prepared: Prepared, name: str) -> Part:

@@ -84,11 +84,11 @@ def placed(
     chosen = parts.copy()
     later: set[bytes] = set()
     for part in (2, 1, 0):
-        members = np.flatnonzero(parts == part)
+        members: list[int] = np.flatnonzero(parts == part).tolist()
         chosen[[index for index in members if keys[index] in later]] = LEFT_OUT
         later |= {keys[index] for index in members}
     if val_share is not None:
-        rest = np.flatnonzero(chosen == 0)
+        rest: list[int] = np.flatnonzero(chosen == 0).tolist()
         _, val = carve([keys[index] for index in rest], labels[rest], val_share)
-        chosen[rest[val]] = 1
+        chosen[[rest[index] for index in val]] = 1
     return chosen

@@ -46,7 +46,12 @@ def prepare(
 
     console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
     with Progress(
-        BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
     ) as bar:
         task = bar.add_task("", total=None, visible=False)
         data = open_data(

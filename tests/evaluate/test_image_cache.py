@@ -183,6 +183,21 @@ def test_a_damaged_cache_is_refused_or_made_again(file: str, gone: bool, folder:
     assert open_data(f"imagefolder:{root}").key == key
 
 
+def test_several_processes_decode_the_same(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder()
+    alone = open_data(f"imagefolder:{root}")
+    cache_of(root).clear()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
+    told: list[tuple[int, int]] = []
+    together = open_data(
+        f"imagefolder:{root}", progress=lambda done, total: told.append((done, total))
+    )
+    assert together.key == alone.key
+    assert told == [(done, 20) for done in range(0, 21, 4)]
+
+
 def many(tmp_path: Path, count: int) -> Path:
     """Images that take a few milliseconds each to decode."""
     for label in ("a", "b"):
@@ -203,6 +218,7 @@ def prepare(root: Path) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_no_children_and_another_two_go_on_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,8 +22,8 @@ MODES = [(mode, "png") for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")]
 MODES += [(mode, "tif") for mode in ("CMYK", "YCbCr", "LAB", "PA")]
 
 
-def opened(path: Path, **options: bool) -> ImageData:
-    return open_data(f"imagefolder:{path}", **options)
+def opened(path: Path, skip_unreadable: bool = False) -> ImageData:
+    return open_data(f"imagefolder:{path}", skip_unreadable=skip_unreadable)
 
 
 def png_of(width: int, height: int) -> bytes:
@@ -89,8 +89,8 @@ def test_imagenet_keeps_its_val_untouched_unless_it_has_a_labelled_test(tmp_path
     usual = open_data(f"imagenet:{root}")
     assert usual.test is not None
     assert [len(part) for part in usual.parts] == [18, 2, 20]
-    assert set(usual.test.images[:, 0].unique().tolist()) == {80}, "val, untouched"
-    assert set(usual.val.images[:, 0].unique().tolist()) == {0}, "carved from train"
+    assert {int(image[0, 0, 0]) for image in usual.test.images} == {80}, "val, untouched"
+    assert {int(image[0, 0, 0]) for image in usual.val.images} == {0}, "carved from train"
 
 
 def test_validation_is_carved_where_only_train_is_given(folder: Folder) -> None:
