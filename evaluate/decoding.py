@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401, their formats
 
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N", "I")
-# A picture of so many pixels is decoded in half a gigabyte. Pillow's own limits are 89 (a warning)
-# and 179 million, and are the whole process's.
+# A transparent picture of so many pixels is decoded in 1.2 GB. Pillow's own limits are 89 (a
+# warning) and 179 million, and are the whole process's.
 PIXEL_LIMIT = 100_000_000
 # By content, whatever a file is called: other decoders of Pillow start programs (EPS).
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
