@@ -40,7 +40,7 @@ class Checkpoint:
     ) -> "Checkpoint":
         """The checkpoint in `folder` of the training that `identity` names."""
         name = hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()[:32]
-        return cls(folder / f"{name}{ENDING}", {**identity, "torch": torch.__version__}, told)
+        return cls(folder / f"{name}{ENDING}", {**identity, "torch": str(torch.__version__)}, told)
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep `state`, tensors and plain data; the file is the new one or still the old one.
@@ -76,7 +76,7 @@ class Checkpoint:
         if hashlib.sha256(content).digest() != checksum:
             self._pass_over("is damaged")
             return None
-        read = torch.load(io.BytesIO(content), weights_only=True)
+        read = torch.load(io.BytesIO(content), weights_only=True)  # whole, so what `save` wrote
         if read["identity"] != self.identity:
             theirs = (
                 f"{name} {read['identity'].get(name)}, not {ours}"
