@@ -91,9 +91,9 @@ def test_a_damaged_checkpoint_is_told_of_and_not_used(fault: str, tmp_path: Path
     told: list[str] = []
     checkpoint = Checkpoint.of(tmp_path, IDENTITY, told.append)
     checkpoint.save({"step": 7})
-    content = bytearray(checkpoint.file.read_bytes())
-    content[len(content) // 2] ^= 1
-    damaged = {"flipped": content, "cut": content[:-100], "empty": b"", "not ours": b"x" * 99}
+    content = checkpoint.file.read_bytes()
+    flipped = content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
+    damaged = {"flipped": flipped, "cut": content[:-100], "empty": b"", "not ours": b"x" * 99}
     checkpoint.file.write_bytes(damaged[fault])
     assert checkpoint.load() is None
     assert told == [f"checkpoint {checkpoint.file.name} is damaged; the training begins anew"]
