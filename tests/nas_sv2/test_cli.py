@@ -48,6 +48,7 @@ def test_the_version_and_every_command_have_an_answer(run: Run) -> None:
         "doctor",
         "measurements",
         "predictor",
+        "data",
         "devices",
         "explain",
         "profile",
