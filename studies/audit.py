@@ -65,7 +65,8 @@ class Pruned:
 
     def describe(self) -> str:
         """In one line."""
-        head = f"pruned by {self.guideline}: {self.pruned} candidates"
+        plural = "s" * (self.pruned != 1)
+        head = f"pruned by {self.guideline}: {self.pruned} candidate{plural}"
         if self.most_wrong is None:
             return f"{head}, none audited"
         return (
