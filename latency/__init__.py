@@ -4,7 +4,8 @@ Only light names are handed on; the database (`nas_sv2.latency.store`) and the r
 imported where they are used.
 """
 
-from nas_sv2.latency.measurement import Fingerprint, Latency, Measurement
+from nas_sv2.latency.fingerprint import Fingerprint
+from nas_sv2.latency.measurement import Latency, Measurement
 from nas_sv2.latency.plan import MeasurePlan
 from nas_sv2.latency.targets import Target, TargetInfo, describe_targets, open_target
 

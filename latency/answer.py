@@ -7,7 +7,8 @@ from typing import Any
 
 from nas_sv2.errors import MeasurementError
 from nas_sv2.latency.estimator import Samples
-from nas_sv2.latency.measurement import Beside, Fingerprint, Measurement
+from nas_sv2.latency.fingerprint import Fingerprint
+from nas_sv2.latency.measurement import Beside, Measurement
 from nas_sv2.latency.payload import Payload
 from nas_sv2.latency.plan import MeasurePlan
 

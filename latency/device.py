@@ -15,7 +15,8 @@ from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency import agent
 from nas_sv2.latency.answer import measurements_of
 from nas_sv2.latency.channel import Channel
-from nas_sv2.latency.measurement import Fingerprint, Measurement
+from nas_sv2.latency.fingerprint import Fingerprint
+from nas_sv2.latency.measurement import Measurement
 from nas_sv2.latency.payload import Payload
 from nas_sv2.latency.plan import MeasurePlan
 

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.latency import conditions
+from nas_sv2.latency.fingerprint import Fingerprint
 from nas_sv2.latency.grade import Finding, Grade, Level
 from nas_sv2.latency.measured_target import MeasuredTarget
-from nas_sv2.latency.measurement import DRIFTING, UNSTABLE, Fingerprint, Measurement
+from nas_sv2.latency.measurement import DRIFTING, UNSTABLE, Measurement
 from nas_sv2.space.reference import reference
 
 SESSIONS, QUICK_SESSIONS, MOST_SESSIONS = 5, 3, 100

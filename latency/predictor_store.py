@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from nas_sv2.errors import StoreError
-from nas_sv2.latency.measurement import Fingerprint
+from nas_sv2.latency.fingerprint import Fingerprint
 from nas_sv2.latency.plan import MeasurePlan
 from nas_sv2.latency.predictor import SCHEMA, Predictor
 from nas_sv2.latency.store import MeasurementStore, create_tables, one_line

@@ -8,7 +8,8 @@ from typing import TypeVar
 from nas_sv2.errors import ConnectionLost, DeviceError, MeasurementError
 from nas_sv2.latency.device import START_TIMEOUT_S, AgentDevice, NodeTime
 from nas_sv2.latency.exclusive import Exclusive
-from nas_sv2.latency.measurement import Fingerprint, Measurement
+from nas_sv2.latency.fingerprint import Fingerprint
+from nas_sv2.latency.measurement import Measurement
 from nas_sv2.latency.payload import Payload
 from nas_sv2.latency.plan import MeasurePlan
 

@@ -29,8 +29,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from nas_sv2.errors import ConfigError, NasError, StoreError
+from nas_sv2.latency.fingerprint import Fingerprint
 from nas_sv2.latency.grade import GRADE_SCHEMA, Grade
-from nas_sv2.latency.measurement import Fingerprint, Measurement
+from nas_sv2.latency.measurement import Measurement
 from nas_sv2.latency.plan import MeasurePlan
 
 BUSY_TIMEOUT_MS = 30_000

@@ -27,7 +27,8 @@ import pytest
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.answer import measurements_of
 from nas_sv2.latency.device import Device
-from nas_sv2.latency.measurement import Fingerprint, Measurement
+from nas_sv2.latency.fingerprint import Fingerprint
+from nas_sv2.latency.measurement import Measurement
 from nas_sv2.latency.payload import Payload, payload_of
 from nas_sv2.latency.plan import MeasurePlan
 from nas_sv2.space import Architecture, cost_of, lower, reference

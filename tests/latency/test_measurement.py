@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from nas_sv2.latency.estimator import Samples
+from nas_sv2.latency.fingerprint import Fingerprint
 from nas_sv2.latency.local import CPU_PLAN
-from nas_sv2.latency.measurement import Beside, Fingerprint, Latency, Measurement
+from nas_sv2.latency.measurement import Beside, Latency, Measurement
 
 FINGERPRINT = Fingerprint(
     {"cpu": "A board 0x41/0xd08", "runtime": "onnxruntime", "runtime_version": "1.20"}

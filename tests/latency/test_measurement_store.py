@@ -10,8 +10,9 @@ from scripted import measurement_of, samples_of
 from sqlalchemy import inspect, text
 
 from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.latency.fingerprint import Fingerprint
 from nas_sv2.latency.grade import Finding, Grade
-from nas_sv2.latency.measurement import Fingerprint, Measurement
+from nas_sv2.latency.measurement import Measurement
 from nas_sv2.latency.plan import MeasurePlan
 from nas_sv2.latency.store import Key, MeasurementStore, open_engine
 

@@ -15,9 +15,10 @@ from nas_sv2.errors import ConfigError, MeasurementError, StoreError
 from nas_sv2.latency import predictor, predictor_fit
 from nas_sv2.latency.device import NodeTime
 from nas_sv2.latency.estimator import Samples
+from nas_sv2.latency.fingerprint import Fingerprint
 from nas_sv2.latency.local import CPU_PLAN, GPU_PLAN, local_device
 from nas_sv2.latency.measured_target import MeasuredTarget
-from nas_sv2.latency.measurement import Beside, Fingerprint, Measurement
+from nas_sv2.latency.measurement import Beside, Measurement
 from nas_sv2.latency.node_bag import Bag
 from nas_sv2.latency.node_costs import Piece, pieces_of
 from nas_sv2.latency.payload import Payload

@@ -10,9 +10,10 @@ import pytest
 from nas_sv2.errors import ConfigError, DeviceError
 from nas_sv2.latency import describe_targets, local, open_target, targets
 from nas_sv2.latency.device import AgentDevice
+from nas_sv2.latency.fingerprint import Fingerprint
 from nas_sv2.latency.local import local_device
 from nas_sv2.latency.measured_target import MeasuredTarget
-from nas_sv2.latency.measurement import Fingerprint, Measurement
+from nas_sv2.latency.measurement import Measurement
 from nas_sv2.latency.payload import Payload, payload_of
 from nas_sv2.latency.plan import MeasurePlan
 from nas_sv2.latency.store import MeasurementStore

@@ -13,9 +13,9 @@ from nas_sv2.cli import app
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency import targets
 from nas_sv2.latency.emulated import EmulatedArm
+from nas_sv2.latency.fingerprint import Fingerprint
 from nas_sv2.latency.local import CPU_PLAN
 from nas_sv2.latency.measured_target import MeasuredTarget
-from nas_sv2.latency.measurement import Fingerprint
 from nas_sv2.latency.testing import FakeDevice
 from nas_sv2.space import reference
 

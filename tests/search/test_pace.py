@@ -8,9 +8,10 @@ import pytest
 from doubles import FakeTarget, small_space
 
 from nas_sv2.latency.estimator import Samples
+from nas_sv2.latency.fingerprint import Fingerprint
 from nas_sv2.latency.local import CPU_PLAN
 from nas_sv2.latency.measured_target import MeasuredTarget
-from nas_sv2.latency.measurement import Beside, Fingerprint, Measurement
+from nas_sv2.latency.measurement import Beside, Measurement
 from nas_sv2.latency.payload import Payload
 from nas_sv2.latency.plan import MeasurePlan
 from nas_sv2.search.feasibility import RandomSuggester
