@@ -20,6 +20,8 @@ AUDITED = "audited"
 """The one of a candidate that went on all the same: how many times each limit it had."""
 RELAXED = "relaxed_guidelines"
 """The study attribute with what limits are multiplied by."""
+JUDGED = ("COMPLETE", "PRUNED")
+"""The states of a trial that came to a verdict; one that failed or was interrupted did not."""
 CONFIDENCE = 0.95
 ALL = "all guidelines"
 
@@ -30,6 +32,10 @@ class Trial(Protocol):
     @property
     def number(self) -> int:
         """Which it is."""
+
+    @property
+    def state(self) -> Any:
+        """Optuna's `TrialState`; this file is read where Optuna is not loaded."""
 
     @property
     def user_attrs(self) -> dict[str, Any]:
@@ -76,20 +82,24 @@ class Pruned:
 
 
 def audit_of(trials: Iterable[Trial], records: Mapping[int, Record]) -> list[Pruned]:
-    """What each guideline pruned, the busiest first, and all of them together."""
+    """What each guideline pruned, the busiest first, and all of them together.
+
+    A candidate that was asked again, after an interruption say, counts once. An audit counts once
+    it has come to a verdict.
+    """
     on_front = {entry.number for entry in front_of(records) if entry.on_front}
-    counts: dict[str, list[int]] = {}
-    seen: set[str] = set()
+    by_network: dict[str, list[Trial]] = {}
     for trial in trials:
-        attributes = trial.user_attrs
-        if PRUNED not in attributes or attributes[ARCHITECTURE] in seen:
-            continue
-        seen.add(attributes[ARCHITECTURE])
-        for name in (attributes[PRUNED], ALL):
+        if PRUNED in trial.user_attrs:
+            by_network.setdefault(trial.user_attrs[ARCHITECTURE], []).append(trial)
+    counts: dict[str, list[int]] = {}
+    for same in by_network.values():
+        judged = [t for t in same if AUDITED in t.user_attrs and t.state.name in JUDGED]
+        for name in (same[0].user_attrs[PRUNED], ALL):
             count = counts.setdefault(name, [0, 0, 0])
             count[0] += 1
-            count[1] += AUDITED in attributes
-            count[2] += AUDITED in attributes and trial.number in on_front
+            count[1] += bool(judged)
+            count[2] += any(trial.number in on_front for trial in judged)
     found = [Pruned(name, *count) for name, count in counts.items()]
     several = len(found) > 2
     shown = [each for each in found if several or each.guideline != ALL]

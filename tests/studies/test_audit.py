@@ -5,19 +5,26 @@ from typing import Any
 
 import pytest
 from doubles import record_of
+from optuna.trial import TrialState
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.search.audit import Audit
 from nas_sv2.studies.audit import ALL, ARCHITECTURE, AUDITED, PRUNED, Pruned, audit_of
 
 
-def trial(number: int, digest: str, guideline: str | None = None, audited: bool = False) -> Any:
+def trial(
+    number: int,
+    digest: str,
+    guideline: str | None = None,
+    audited: bool = False,
+    state: TrialState = TrialState.COMPLETE,
+) -> Any:
     attributes: dict[str, Any] = {ARCHITECTURE: digest}
     if guideline is not None:
         attributes[PRUNED] = guideline
     if audited:
         attributes[AUDITED] = {guideline: 1.5}
-    return SimpleNamespace(number=number, user_attrs=attributes)
+    return SimpleNamespace(number=number, state=state, user_attrs=attributes)
 
 
 def test_candidates_are_counted_once_and_by_guideline() -> None:
@@ -28,7 +35,7 @@ def test_candidates_are_counted_once_and_by_guideline() -> None:
         trial(3, "c", "G4", audited=True),
         trial(4, "d", "G4"),
         trial(5, "e", "G1"),
-        SimpleNamespace(number=6, user_attrs={}),
+        SimpleNamespace(number=6, state=TrialState.RUNNING, user_attrs={}),
     ]
     records = {0: record_of(0.8, 5.0), 1: record_of(0.7, 6.0), 3: record_of(0.9, 7.0)}
     assert audit_of(trials, records) == [
@@ -38,6 +45,16 @@ def test_candidates_are_counted_once_and_by_guideline() -> None:
     ]
     assert audit_of(trials[:2], records) == [Pruned("G4", 1, 1, 0)]
     assert audit_of([], records) == []
+
+
+def test_an_audit_that_was_interrupted_counts_when_it_was_asked_again() -> None:
+    cut = trial(0, "a", "G4", audited=True, state=TrialState.FAIL)
+    records = {1: record_of(0.9, 5.0)}
+    assert audit_of([cut], {}) == [Pruned("G4", 1, 0, 0)]
+    again = trial(1, "a", "G4", audited=True)
+    assert audit_of([cut, again], records) == [Pruned("G4", 1, 1, 1)]
+    too_slow = trial(1, "a", "G4", audited=True, state=TrialState.PRUNED)
+    assert audit_of([cut, too_slow], {}) == [Pruned("G4", 1, 1, 0)]
 
 
 @pytest.mark.parametrize(
