@@ -1,0 +1,168 @@
+"""What the stop rule saves and loses on recorded trainings that ran to their end.
+
+Their order is shuffled many times, since a search may come upon the same networks in any order.
+The intervals say what another set of networks would give: a jackknife over the networks (Efron and
+Stein, "The jackknife estimate of variance", Annals of Statistics 1981); the orders share one set
+and would make them too narrow.
+
+    python benchmarks/stop_rule.py sqlite:///nas-sv2.db --space docs/certificates/space.yaml
+        --recipe docs/certificates/reference.yaml --trajectories 1:100 --trajectories 2:0
+        --matched 8:0:0.135977
+"""
+
+import argparse
+import math
+import random
+import statistics
+from collections.abc import Callable, Sequence
+
+from scipy.stats import spearmanr
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.evaluation import Evaluation
+from nas_sv2.evaluate.recipe_files import open_recipe
+from nas_sv2.latency.store import open_engine
+from nas_sv2.latency.targets import open_target
+from nas_sv2.search.audit import Audit
+from nas_sv2.search.stop_rule import FEWEST, MISS, Curve, CurveBound
+from nas_sv2.search.stop_rule_replay import FullTraining, Replay, front_members, replay
+from nas_sv2.space import Architecture, SearchSpace
+from nas_sv2.space.contrasts import flops_matched, trajectories
+from nas_sv2.space.space_files import open_space
+from nas_sv2.studies.record_store import EvaluationRow
+
+Z = 1.96  # 95 % of a normal distribution
+SHARES = (0.0, 0.1, 0.2)  # of what would be stopped that goes on
+
+
+def main() -> None:
+    """Print how much the passes tell, and what the rule does."""
+    options = _options()
+    networks = _networks(open_space(options.space), options.trajectories, options.matched)
+    trainings = _recorded(options, networks)
+    print(f"{len(trainings)} trainings of {len(networks)} networks; target {options.target}")
+    print(f"front: {len(front_members(trainings))} networks")
+    for line in _by_pass([training.curve for training in trainings]):
+        print(line)
+    for share in SHARES:
+        for fewest in options.fewest:
+            print(_line(trainings, share, fewest, options.miss, options.orders))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("database", help="URL of a database with evaluations")
+    parser.add_argument("--space", required=True)
+    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--seed", type=int, default=0, help="of the trainings")
+    parser.add_argument("--trajectories", action="append", default=[], metavar="COUNT:SEED")
+    parser.add_argument("--matched", action="append", default=[], metavar="COUNT:SEED:MFLOPS")
+    parser.add_argument("--target", default="arm")
+    parser.add_argument("--fewest", type=int, nargs="+", default=[FEWEST])
+    parser.add_argument("--miss", type=float, default=MISS)
+    parser.add_argument("--orders", type=int, default=200)
+    return parser.parse_args()
+
+
+def _networks(
+    space: SearchSpace, walks: Sequence[str], matched: Sequence[str]
+) -> dict[str, Architecture]:
+    """By digest."""
+    found: list[Architecture] = []
+    for walk in walks:
+        count, seed = map(int, walk.split(":"))
+        found += trajectories(space, count, seed).networks
+    for one in matched:
+        how_many, drawn_by, mflops = one.split(":")
+        found += flops_matched(space, float(mflops) * 1e6, int(how_many), int(drawn_by))
+    return {network.digest: network for network in found}
+
+
+def _recorded(
+    options: argparse.Namespace, networks: dict[str, Architecture]
+) -> list[FullTraining]:
+    recipe = open_recipe(options.recipe)
+    if not recipe.validate_each_epoch:
+        raise ConfigError("--recipe", recipe.name, "a recipe with validate_each_epoch: true")
+    query = select(EvaluationRow.architecture, EvaluationRow.document).where(
+        EvaluationRow.recipe == recipe.digest, EvaluationRow.seed == options.seed
+    )
+    with Session(open_engine(options.database)) as session:
+        rows = [(digest, Evaluation.from_json(text)) for digest, text in session.execute(query)]
+    target = open_target(options.target)
+    trainings = []
+    for digest, evaluation in rows:
+        if digest not in networks or evaluation.stopped is not None:
+            print(f"left out: {digest[:12]} ({evaluation.stopped or 'none of the networks'})")
+            continue
+        scores = [epoch.accuracy for epoch in evaluation.history if epoch.accuracy is not None]
+        ms = target.estimate(networks[digest]).ms
+        trainings.append(FullTraining(digest, Curve(tuple(scores)), (ms,), evaluation.seconds))
+    return trainings
+
+
+def _by_pass(curves: Sequence[Curve]) -> list[str]:
+    """How the score after each pass orders the networks, and what comes on top of it."""
+    finals = [curve.final for curve in curves]
+    bound = CurveBound(tuple(curves), fewest=1)
+    lines = []
+    for number in range(1, bound.passes):
+        scores = [curve.scores[number - 1] for curve in curves]
+        gains = [curve.gain(number) for curve in curves]
+        lines.append(
+            f"pass {number}: Spearman with the final {spearmanr(scores, finals).statistic:.2f}, "
+            f"with the gain {spearmanr(scores, gains).statistic:.2f}; gain "
+            f"{statistics.fmean(gains):.3f} ± {statistics.stdev(gains):.4f}, "
+            f"largest {max(gains):.3f}; scores ± {statistics.stdev(scores):.4f}"
+        )
+    return [*lines, f"final: {statistics.fmean(finals):.3f} ± {statistics.stdev(finals):.4f}"]
+
+
+def _line(
+    trainings: Sequence[FullTraining], share: float, fewest: int, miss: float, orders: int
+) -> str:
+    def replays(some: Sequence[FullTraining]) -> list[Replay]:
+        draw = random.Random(0)
+        return [
+            replay(draw.sample(some, len(some)), Audit(share, str(n)), miss=miss, fewest=fewest)
+            for n in range(orders)
+        ]
+
+    every = replays(trainings)
+    without = [replays([*trainings[:n], *trainings[n + 1 :]]) for n in range(len(trainings))]
+    saved = _interval(every, without, lambda r: r.seconds_saved, lambda r: r.seconds)
+    later = _interval(
+        every, without, lambda r: r.seconds_saved, lambda r: r.seconds - r.seconds_before
+    )
+    lost = _interval(every, without, lambda r: r.lost, lambda r: r.front)
+    stopped = statistics.fmean(r.stopped for r in every)
+    audited, false = (
+        sum(getattr(r, name) for r in every) for name in ("audited", "audited_on_front")
+    )
+    wrong = f"{false / audited:.1%} of the audited on the front" if audited else "none audited"
+    return (
+        f"audit {share:.0%}, first {fewest} in full: stopped {stopped:.1f}; saved {saved} of the "
+        f"time ({later} once calibrated); front members lost {lost}; {wrong}"
+    )
+
+
+def _interval(
+    every: Sequence[Replay],
+    without: Sequence[Sequence[Replay]],
+    part: Callable[[Replay], float],
+    whole: Callable[[Replay], float],
+) -> str:
+    def ratio(replays: Sequence[Replay]) -> float:
+        return sum(map(part, replays)) / sum(map(whole, replays))
+
+    each = [ratio(replays) for replays in without]
+    middle = statistics.fmean(each)
+    error = math.sqrt(sum((one - middle) ** 2 for one in each) * (len(each) - 1) / len(each))
+    value = ratio(every)
+    return f"{value:.1%} ({max(0.0, value - Z * error):.1%} to {min(1.0, value + Z * error):.1%})"
+
+
+if __name__ == "__main__":
+    main()

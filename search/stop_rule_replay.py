@@ -1,0 +1,139 @@
+"""What the stop rule would have saved and lost, had it been on in trainings that are recorded.
+
+Only trainings that ran to their end can tell: of each it is then known whether it is on the front.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nas_sv2.search.audit import Audit
+from nas_sv2.search.stop_rule import FEWEST, MISS, Curve, CurveBound, Rival, StopRule
+
+
+@dataclass(frozen=True, slots=True)
+class FullTraining:
+    """A recorded training that ran to its end.
+
+    Attributes:
+        digest: Of the network.
+        curve: Its scores.
+        latencies_ms: Of the network, on each target.
+        seconds: What the training took, equally much for each pass.
+    """
+
+    digest: str
+    curve: Curve
+    latencies_ms: tuple[float, ...]
+    seconds: float
+
+    def dominates(self, other: "FullTraining") -> bool:
+        """Whether it is at least as good and as fast, and better in one."""
+        mine, others = self._gains, other._gains
+        return mine != others and all(a >= b for a, b in zip(mine, others, strict=True))
+
+    @property
+    def _gains(self) -> tuple[float, ...]:
+        return (self.curve.final, *(-ms for ms in self.latencies_ms))
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What the rule did to one order of trainings.
+
+    Attributes:
+        trained: Networks in all.
+        stopped: Of them, those whose training was ended early.
+        audited: Those that the rule would have stopped and the audit let run on.
+        audited_on_front: Of these, how many are on the front: false stops.
+        front: Members of the front that full trainings give.
+        lost: Of them, those whose training was stopped.
+        seconds: Of all trainings, in full.
+        seconds_before: Of those, spent before the first verdict was possible.
+        seconds_saved: By stopping.
+    """
+
+    trained: int
+    stopped: int
+    audited: int
+    audited_on_front: int
+    front: int
+    lost: int
+    seconds: float
+    seconds_before: float
+    seconds_saved: float
+
+    @property
+    def saved(self) -> float:
+        """Share of the training time that was saved, 0 to 1."""
+        return self.seconds_saved / self.seconds
+
+    @property
+    def saved_once_calibrated(self) -> float | None:
+        """The same of the time after the first trainings, which only calibrate; None without."""
+        rest = self.seconds - self.seconds_before
+        return self.seconds_saved / rest if rest > 0 else None
+
+    @property
+    def lost_share(self) -> float:
+        """Share of the front's members that were lost, 0 to 1."""
+        return self.lost / self.front
+
+
+def front_members(trainings: Sequence[FullTraining]) -> set[str]:
+    """The digests of what no other dominates."""
+    return {
+        one.digest for one in trainings if not any(other.dominates(one) for other in trainings)
+    }
+
+
+def replay(
+    trainings: Sequence[FullTraining],
+    audit: Audit,
+    *,
+    miss: float = MISS,
+    fewest: int = FEWEST,
+) -> Replay:
+    """Go through `trainings` in their order with the rule on.
+
+    What is stopped teaches the bound nothing and is nobody's rival, as in a search; what the audit
+    lets run on is and does.
+    """
+    full: list[FullTraining] = []
+    stopped: set[str] = set()
+    audited: set[str] = set()
+    before = saved = 0.0
+    for one in trainings:
+        bound = CurveBound(tuple(each.curve for each in full), miss, fewest)
+        if bound.why_not is not None:
+            before += one.seconds
+        rule = StopRule(bound, tuple(Rival(f.curve.final, f.latencies_ms) for f in full))
+        last = _stopped_after(rule, one)
+        if last is None:
+            full.append(one)
+        elif audit.takes(one.digest):
+            audited.add(one.digest)
+            full.append(one)
+        else:
+            stopped.add(one.digest)
+            saved += one.seconds * (1 - last / len(one.curve.scores))
+    front = front_members(trainings)
+    return Replay(
+        trained=len(trainings),
+        stopped=len(stopped),
+        audited=len(audited),
+        audited_on_front=len(audited & front),
+        front=len(front),
+        lost=len(stopped & front),
+        seconds=sum(one.seconds for one in trainings),
+        seconds_before=before,
+        seconds_saved=saved,
+    )
+
+
+def _stopped_after(rule: StopRule, one: FullTraining) -> int | None:
+    """The first pass after which the rule ends the training, from 1, or None."""
+    scores = one.curve.scores
+    for done, score in enumerate(scores[:-1], start=1):
+        if rule.verdict(done, score, one.latencies_ms) is not None:
+            return done
+    return None
