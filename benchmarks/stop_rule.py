@@ -11,22 +11,23 @@ and would make them too narrow.
 """
 
 import argparse
+import itertools
 import math
 import random
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from scipy.stats import spearmanr
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.evaluate.evaluation import Evaluation
+from nas_sv2.evaluate.evaluation import Epoch, Evaluation
 from nas_sv2.evaluate.recipe_files import open_recipe
 from nas_sv2.latency.store import open_engine
 from nas_sv2.latency.targets import open_target
 from nas_sv2.search.audit import Audit
-from nas_sv2.search.stop_rule import FEWEST, MISS, Curve, CurveBound
+from nas_sv2.search.stop_rule import FEWEST, MISS, Course, FinalBound
 from nas_sv2.search.stop_rule_replay import FullTraining, Replay, front_members, replay
 from nas_sv2.space import Architecture, SearchSpace
 from nas_sv2.space.contrasts import flops_matched, trajectories
@@ -34,21 +35,29 @@ from nas_sv2.space.space_files import open_space
 from nas_sv2.studies.record_store import EvaluationRow
 
 Z = 1.96  # 95 % of a normal distribution
-SHARES = (0.0, 0.1, 0.2)  # of what would be stopped that goes on
+SIGNALS: dict[str, Callable[[Epoch], tuple[float | None, ...]]] = {
+    "train_loss": lambda epoch: (epoch.train_loss,),
+    "accuracy": lambda epoch: (epoch.accuracy,),
+    "loss": lambda epoch: (epoch.loss,),
+    "train_loss+accuracy": lambda epoch: (epoch.train_loss, epoch.accuracy),
+}
+Recorded = tuple[str, Evaluation, float]
+"""Digest of a network, its training, and its latency in ms."""
 
 
 def main() -> None:
     """Print how much the passes tell, and what the rule does."""
     options = _options()
     networks = _networks(open_space(options.space), options.trajectories, options.matched)
-    trainings = _recorded(options, networks)
-    print(f"{len(trainings)} trainings of {len(networks)} networks; target {options.target}")
-    print(f"front: {len(front_members(trainings))} networks")
-    for line in _by_pass([training.curve for training in trainings]):
-        print(line)
-    for share in SHARES:
-        for fewest in options.fewest:
-            print(_line(trainings, share, fewest, options.miss, options.orders))
+    recorded = _recorded(options, networks)
+    print(f"{len(recorded)} trainings of {len(networks)} networks; target {options.target}")
+    for name in options.signals:
+        trainings = [_full(one, name) for one in recorded]
+        print(f"{name}; {len(front_members(trainings))} networks on the front")
+        for line in _by_pass([training.course for training in trainings]):
+            print(f"  {line}")
+        for share, fewest in itertools.product(options.shares, options.fewest):
+            print(f"  {_line(trainings, share, fewest, options.miss, options.orders)}")
 
 
 def _options() -> argparse.Namespace:
@@ -60,6 +69,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--trajectories", action="append", default=[], metavar="COUNT:SEED")
     parser.add_argument("--matched", action="append", default=[], metavar="COUNT:SEED:MFLOPS")
     parser.add_argument("--target", default="arm")
+    parser.add_argument("--signals", nargs="+", choices=list(SIGNALS), default=list(SIGNALS))
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.1])
     parser.add_argument("--fewest", type=int, nargs="+", default=[FEWEST])
     parser.add_argument("--miss", type=float, default=MISS)
     parser.add_argument("--orders", type=int, default=200)
@@ -80,44 +91,53 @@ def _networks(
     return {network.digest: network for network in found}
 
 
-def _recorded(
-    options: argparse.Namespace, networks: dict[str, Architecture]
-) -> list[FullTraining]:
+def _recorded(options: argparse.Namespace, networks: dict[str, Architecture]) -> list[Recorded]:
     recipe = open_recipe(options.recipe)
-    if not recipe.validate_each_epoch:
-        raise ConfigError("--recipe", recipe.name, "a recipe with validate_each_epoch: true")
     query = select(EvaluationRow.architecture, EvaluationRow.document).where(
         EvaluationRow.recipe == recipe.digest, EvaluationRow.seed == options.seed
     )
     with Session(open_engine(options.database)) as session:
         rows = [(digest, Evaluation.from_json(text)) for digest, text in session.execute(query)]
     target = open_target(options.target)
-    trainings = []
+    recorded = []
     for digest, evaluation in rows:
-        if digest not in networks or evaluation.stopped is not None:
+        if digest in networks and evaluation.stopped is None:
+            recorded.append((digest, evaluation, target.estimate(networks[digest]).ms))
+        else:
             print(f"left out: {digest[:12]} ({evaluation.stopped or 'none of the networks'})")
-            continue
-        scores = [epoch.accuracy for epoch in evaluation.history if epoch.accuracy is not None]
-        ms = target.estimate(networks[digest]).ms
-        trainings.append(FullTraining(digest, Curve(tuple(scores)), (ms,), evaluation.seconds))
-    return trainings
+    return recorded
 
 
-def _by_pass(curves: Sequence[Curve]) -> list[str]:
-    """How the score after each pass orders the networks, and what comes on top of it."""
-    finals = [curve.final for curve in curves]
-    bound = CurveBound(tuple(curves), fewest=1)
-    lines = []
-    for number in range(1, bound.passes):
-        scores = [curve.scores[number - 1] for curve in curves]
-        gains = [curve.gain(number) for curve in curves]
-        lines.append(
-            f"pass {number}: Spearman with the final {spearmanr(scores, finals).statistic:.2f}, "
-            f"with the gain {spearmanr(scores, gains).statistic:.2f}; gain "
-            f"{statistics.fmean(gains):.3f} ± {statistics.stdev(gains):.4f}, "
-            f"largest {max(gains):.3f}; scores ± {statistics.stdev(scores):.4f}"
+def _full(recorded: Recorded, signals: str) -> FullTraining:
+    digest, evaluation, ms = recorded
+    shown = []
+    for epoch in evaluation.history:
+        figures = [figure for figure in SIGNALS[signals](epoch) if figure is not None]
+        if len(figures) < len(SIGNALS[signals](epoch)):
+            allowed = "train_loss, as the recipe does not validate after each pass"
+            raise ConfigError("--signals", signals, allowed)
+        shown.append(tuple(figures))
+    course = Course(tuple(shown), evaluation.score)
+    return FullTraining(digest, course, (ms,), evaluation.seconds)
+
+
+def _by_pass(courses: Sequence[Course]) -> Iterator[str]:
+    """How the signals after each pass order the networks, and how far above them finals were."""
+    finals = [course.final for course in courses]
+    yield f"final {statistics.fmean(finals):.4f}, deviation {statistics.stdev(finals):.4f}"
+    for number in range(1, len(courses[0].signals)):
+        over = []
+        for n, course in enumerate(courses):
+            others = FinalBound((*courses[:n], *courses[n + 1 :]), miss=0.5, fewest=3)
+            over.append(course.final - others.best_final(number, course.signals[number - 1]))
+        ranks = [
+            f"{spearmanr(column, finals).statistic:+.2f}"
+            for column in zip(*(course.signals[number - 1] for course in courses), strict=True)
+        ]
+        yield (
+            f"pass {number}: Spearman with the final {', '.join(ranks)}; final less what "
+            f"the others foretell: deviation {statistics.stdev(over):.4f}, most {max(over):.4f}"
         )
-    return [*lines, f"final: {statistics.fmean(finals):.3f} ± {statistics.stdev(finals):.4f}"]
 
 
 def _line(

@@ -1,120 +1,134 @@
-"""When a training cannot lead to the front any more, from what finished trainings gained.
+"""When a training cannot lead to the front any more, from how finished trainings went.
 
 How long a network takes is known before it is trained. A candidate therefore competes only with
 the recorded networks that are at least as fast on every target: if not even its optimistic final
 score comes up to the best of them, it is dominated whatever the remaining passes bring, and they
 need not be trained. Optuna's pruners cannot tell so, since they know one objective.
 
-The optimistic final score is the score after a pass plus an upper bound of what a training gains
-from there to its end. The bound is an order statistic of what finished trainings of the same
-study gained, which assumes no form of the curve: the largest gain of n exchangeable trainings
-is exceeded by the next one with probability 1/(n + 1), and the r-th smallest with
-1 - r/(n + 1) (split conformal prediction: Lei et al., "Distribution-free predictive inference
-for regression", JASA 2018, section 2.2). Trainings of a search are not quite exchangeable, which
-is why some that the rule would stop go on and are counted (`nas_sv2.search.audit.Audit`).
+The optimistic final score comes from the finished trainings of the same study: least squares from
+what they showed after the same pass to their final scores, and the jackknife+ bound above it
+(Barber, Candès, Ramdas and Tibshirani, "Predictive inference with the jackknife+", Annals of
+Statistics 2021): each finished training is left out once, the line through the others is read at
+the candidate, and by how much the one left out was better than its own line is added. The r-th
+smallest of these n figures is exceeded with probability 1 - r/(n + 1), whatever the distribution,
+if trainings are exchangeable and lines hardly change by one of them (at most twice that in any
+case). Trainings of a search are not quite exchangeable, which is why some that the rule would
+stop go on and are counted (`nas_sv2.search.audit.Audit`).
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nas_sv2.errors import ConfigError
 
 FEWEST = 10
-"""Finished trainings before anything is stopped: the bound then fails at most once in eleven."""
+"""Finished trainings before anything is stopped: the bound then fails about once in eleven."""
 MISS = 0.02
 """How often the bound may fail at a pass, once there are trainings enough to tell (49)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
-    """The scores of a training that ran to its end.
+class Course:
+    """A training that ran to its end.
 
     Attributes:
-        scores: After each pass, higher is better; the last is the final one.
+        signals: What it showed after each pass, as many figures each time: its training loss say.
+        final: Its score, higher is better.
 
     Raises:
-        ConfigError: Fewer than two passes, or a score that is no number.
+        ConfigError: Fewer than two passes, no figures, or one that is no number.
     """
 
-    scores: tuple[float, ...]
+    signals: tuple[tuple[float, ...], ...]
+    final: float
 
     def __post_init__(self) -> None:
         """Refuse what nothing can be learnt from."""
-        if len(self.scores) < 2 or not all(map(math.isfinite, self.scores)):
-            raise ConfigError("curve", self.scores, "finite scores after two passes or more")
-
-    @property
-    def final(self) -> float:
-        """The score at the end."""
-        return self.scores[-1]
-
-    def gain(self, pass_number: int) -> float:
-        """What came on top after pass `pass_number`, which counts from 1."""
-        return self.final - self.scores[pass_number - 1]
+        widths = {len(each) for each in self.signals}
+        finite = all(math.isfinite(one) for each in self.signals for one in each)
+        if len(self.signals) < 2 or len(widths) > 1 or 0 in widths or not finite:
+            allowed = "two passes or more, with as many finite figures after each"
+            raise ConfigError("signals", self.signals, allowed)
+        if not math.isfinite(self.final):
+            raise ConfigError("final", self.final, "a finite score")
 
 
-@dataclass(frozen=True, slots=True)
-class CurveBound:
-    """What a training can still gain, by those that are finished.
+@dataclass(frozen=True, eq=False)
+class FinalBound:
+    """The best final score that a training may come to, by those that are finished.
 
     Attributes:
-        curves: Of trainings by the same recipe that ran to their end.
+        courses: Of trainings by the same recipe that ran to their end.
         miss: How often the bound may fail at a pass.
-        fewest: Curves without which it says nothing.
+        fewest: Courses without which it says nothing.
 
     Raises:
-        ConfigError: Curves of different lengths, or a share or number that cannot be meant.
+        ConfigError: Courses that do not go together, or a share or number that cannot be meant.
     """
 
-    curves: tuple[Curve, ...]
+    courses: tuple[Course, ...]
     miss: float = MISS
     fewest: int = FEWEST
+    _lines: "dict[int, _Lines]" = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be calibrated with."""
         if not 0 < self.miss < 1:
             raise ConfigError("miss", self.miss, "a share between 0 and 1, as 0.02")
-        if self.fewest < 1:
-            raise ConfigError("fewest", self.fewest, "a whole number from 1")
-        lengths = sorted({len(curve.scores) for curve in self.curves})
-        if len(lengths) > 1:
-            raise ConfigError("curves", lengths, "curves of one recipe, with equally many passes")
+        if self.fewest < 3:
+            raise ConfigError("fewest", self.fewest, "a whole number from 3")
+        shapes = sorted({(len(each.signals), len(each.signals[0])) for each in self.courses})
+        if len(shapes) > 1:
+            allowed = "courses of one recipe, with as many passes and figures"
+            raise ConfigError("courses", shapes, allowed)
 
     @property
     def passes(self) -> int:
         """In a whole training; 0 while none is known."""
-        return len(self.curves[0].scores) if self.curves else 0
+        return len(self.courses[0].signals) if self.courses else 0
 
     @property
     def why_not(self) -> str | None:
         """Why it says nothing yet; None where it does."""
-        known = len(self.curves)
+        known = len(self.courses)
         if known >= self.fewest:
             return None
-        return f"{known} finished trainings with a score after each pass; {self.fewest} are needed"
+        return f"{known} finished trainings; {self.fewest} are needed"
 
     @property
     def fails(self) -> float:
-        """The probability that the next training gains more than the bound at a given pass."""
-        return 1 - self._rank / (len(self.curves) + 1)
+        """About how often the next training is better than the bound after a given pass."""
+        return 1 - self._rank / (len(self.courses) + 1)
 
-    def gain(self, pass_number: int) -> float:
-        """The most that a training is taken to gain after pass `pass_number`, from 1.
+    def best_final(self, pass_number: int, signals: Sequence[float]) -> float:
+        """The best final score of a training that shows `signals` after pass `pass_number`.
+
+        Infinite where the finished trainings do not tell.
 
         Raises:
-            ConfigError: Too few curves, or no such pass before the last.
+            ConfigError: Too few courses, no such pass before the last, or other figures.
         """
         if self.why_not is not None:
-            raise ConfigError("curves", len(self.curves), f"at least {self.fewest}")
+            raise ConfigError("courses", len(self.courses), f"at least {self.fewest}")
         if not 1 <= pass_number < self.passes:
             raise ConfigError("pass", pass_number, f"a number from 1 to {self.passes - 1}")
-        return sorted(curve.gain(pass_number) for curve in self.curves)[self._rank - 1]
+        known = self.courses[0].signals[0]
+        if len(signals) != len(known):
+            raise ConfigError("signals", tuple(signals), f"{len(known)} figures")
+        if pass_number not in self._lines:
+            shown = np.array([course.signals[pass_number - 1] for course in self.courses])
+            finals = np.array([course.final for course in self.courses])
+            self._lines[pass_number] = _Lines.fitted(shown, finals)
+        return float(np.sort(self._lines[pass_number].read_at(signals))[self._rank - 1])
 
     @property
     def _rank(self) -> int:
-        """Which of the gains, in ascending order and from 1, is the bound."""
-        known = len(self.curves)
+        """Which of the figures, in ascending order and from 1, is the bound."""
+        known = len(self.courses)
         return min(known, math.ceil((known + 1) * (1 - self.miss)))
 
 
@@ -145,28 +159,69 @@ class StopRule:
     """Whether a training under way can still lead to the front.
 
     Attributes:
-        bound: What it can still gain.
+        bound: What it can still come to.
         rivals: What it has to stand beside.
     """
 
-    bound: CurveBound
+    bound: FinalBound
     rivals: tuple[Rival, ...]
 
-    def verdict(self, pass_number: int, score: float, latencies_ms: Sequence[float]) -> str | None:
+    def verdict(
+        self, pass_number: int, signals: Sequence[float], latencies_ms: Sequence[float]
+    ) -> str | None:
         """Why the rest of a training is not worth its time, for a person; None where it is.
 
         Args:
             pass_number: Passes done, from 1.
-            score: After them.
+            signals: What it shows after them.
             latencies_ms: Of the network, on each target.
         """
         if self.bound.why_not is not None or pass_number >= self.bound.passes:
             return None
         faster = [r.score for r in self.rivals if r.at_least_as_fast(latencies_ms)]
-        hoped = score + self.bound.gain(pass_number)
-        if not faster or hoped >= max(faster):
+        if not faster:
+            return None
+        hoped = self.bound.best_final(pass_number, signals)
+        if hoped >= max(faster):
             return None
         return (
-            f"{score:.4f} after pass {pass_number} of {self.bound.passes} leads to at most "
-            f"{hoped:.4f}, and a network that is as fast has {max(faster):.4f}"
+            f"after pass {pass_number} of {self.bound.passes} it can come to {hoped:.4f} at most, "
+            f"and a network that is as fast has {max(faster):.4f}"
         )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Lines:
+    """Least squares without each training in turn.
+
+    Attributes:
+        coefficients: (N, K + 1), the constant first.
+        residuals: By how much each training was better than the line without it, (N,).
+    """
+
+    coefficients: NDArray[np.float64]
+    residuals: NDArray[np.float64]
+
+    @classmethod
+    def fitted(cls, shown: NDArray[np.float64], finals: NDArray[np.float64]) -> "_Lines":
+        """From figures (N, K) and final scores (N,).
+
+        One fit gives all (Cook and Weisberg, "Residuals and Influence in Regression", 1982,
+        equation 2.2.4). Where the others do not determine a line, its residual is infinite.
+        """
+        design = np.column_stack([np.ones(len(finals)), shown - shown.mean(axis=0)])
+        inverse = np.linalg.pinv(design)
+        whole = inverse @ finals
+        free = 1 - np.einsum("nk,kn->n", design, inverse)
+        determined = free > 1e-9
+        if np.linalg.matrix_rank(design) < design.shape[1]:
+            determined[:] = False
+        left = (finals - design @ whole) / np.where(determined, free, 1.0)
+        each = whole - (inverse * left).T
+        each[:, 0] -= each[:, 1:] @ shown.mean(axis=0)
+        return cls(each, np.where(determined, left, np.inf))
+
+    def read_at(self, signals: Sequence[float]) -> NDArray[np.float64]:
+        """Each line's figure for `signals`, with its residual on top, (N,)."""
+        figures: NDArray[np.float64] = self.coefficients @ np.array([1.0, *signals])
+        return figures + self.residuals

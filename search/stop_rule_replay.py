@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_sv2.search.audit import Audit
-from nas_sv2.search.stop_rule import FEWEST, MISS, Curve, CurveBound, Rival, StopRule
+from nas_sv2.search.stop_rule import FEWEST, MISS, Course, FinalBound, Rival, StopRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +16,13 @@ class FullTraining:
 
     Attributes:
         digest: Of the network.
-        curve: Its scores.
+        course: What it showed, and its final score.
         latencies_ms: Of the network, on each target.
         seconds: What the training took, equally much for each pass.
     """
 
     digest: str
-    curve: Curve
+    course: Course
     latencies_ms: tuple[float, ...]
     seconds: float
 
@@ -33,7 +33,7 @@ class FullTraining:
 
     @property
     def _gains(self) -> tuple[float, ...]:
-        return (self.curve.final, *(-ms for ms in self.latencies_ms))
+        return (self.course.final, *(-ms for ms in self.latencies_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +103,10 @@ def replay(
     audited: set[str] = set()
     before = saved = 0.0
     for one in trainings:
-        bound = CurveBound(tuple(each.curve for each in full), miss, fewest)
+        bound = FinalBound(tuple(each.course for each in full), miss, fewest)
         if bound.why_not is not None:
             before += one.seconds
-        rule = StopRule(bound, tuple(Rival(f.curve.final, f.latencies_ms) for f in full))
+        rule = StopRule(bound, tuple(Rival(f.course.final, f.latencies_ms) for f in full))
         last = _stopped_after(rule, one)
         if last is None:
             full.append(one)
@@ -115,7 +115,7 @@ def replay(
             full.append(one)
         else:
             stopped.add(one.digest)
-            saved += one.seconds * (1 - last / len(one.curve.scores))
+            saved += one.seconds * (1 - last / len(one.course.signals))
     front = front_members(trainings)
     return Replay(
         trained=len(trainings),
@@ -132,8 +132,7 @@ def replay(
 
 def _stopped_after(rule: StopRule, one: FullTraining) -> int | None:
     """The first pass after which the rule ends the training, from 1, or None."""
-    scores = one.curve.scores
-    for done, score in enumerate(scores[:-1], start=1):
-        if rule.verdict(done, score, one.latencies_ms) is not None:
+    for done, signals in enumerate(one.course.signals[:-1], start=1):
+        if rule.verdict(done, signals, one.latencies_ms) is not None:
             return done
     return None
