@@ -229,7 +229,7 @@ def _branch_alone(identity: Tensor, branch: Tensor) -> Tensor:
 
 
 def _log_deviation(norm: nn.BatchNorm2d) -> float:
-    """log of the root of the mean variance that its channels were divided by."""
+    """Log of the root of the mean variance that its channels were divided by."""
     assert norm.running_var is not None
     return _log(float(norm.running_var.mean())) / 2
 

@@ -193,7 +193,17 @@ def test_zen_undoes_the_scaling_of_batch_norms() -> None:
         for batch_norm in (True, False)
     )
     assert normed == pytest.approx(bare, abs=0.15)
-    assert bare > math.log(scoring.ZEN_STEP)
+
+
+def test_zen_of_one_normal_convolution_is_the_norm_of_its_noise() -> None:
+    channels, width, side = 32, 64, 8
+    build = GraphBuilder()
+    image = Value("input", channels, side, side)
+    value = build.conv("conv", image, width, batch_norm=False)
+    value = build.linear("classifier", build.global_average_pool("pool", value), 3)
+    score = scoring.zen(untrained(Graph(image, value, tuple(build.ops))))
+    expected = math.log(0.01 * math.sqrt(channels * width * side**2))  # E ‖W α ε‖
+    assert score == pytest.approx(expected, abs=0.02)
 
 
 def test_zen_does_not_see_residual_links(blobs: ImageData, tiny: Architecture) -> None:
