@@ -69,12 +69,14 @@ class RandomCrop:
 
     Attributes:
         area: Smallest share of the image.
+        side: Of what comes out, pixels; None for that of the image.
     """
 
     area: float
+    side: int | None = None
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """(N, C, H, W) to float32 of the same shape; draws four numbers an image."""
+        """(N, C, H, W) to float32 (N, C, side, side); draws four numbers an image."""
         area, ratio, down, right = torch.rand(4, len(images), generator=generator)
         area = self.area + (1 - self.area) * area
         ratio = torch.exp((2 * ratio - 1) * math.log(4 / 3))
@@ -85,7 +87,10 @@ class RandomCrop:
         across = torch.stack([wide, zero, (2 * right - 1) * (1 - wide)], dim=1)
         along = torch.stack([zero, high, (2 * down - 1) * (1 - high)], dim=1)
         theta = torch.stack([across, along], dim=1).to(images.device)
-        grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+        shape = list(images.shape)
+        if self.side is not None:
+            shape[2:] = self.side, self.side
+        grid = functional.affine_grid(theta, shape, align_corners=False)
         cropped: Tensor = functional.grid_sample(
             images.float(), grid, padding_mode="border", align_corners=False
         )
@@ -110,11 +115,25 @@ class Colour:
         return coloured.clamp_(0, 255)
 
 
-def augmentation(recipe: Recipe) -> Augment:
-    """What happens to the training images of `recipe`; nothing is drawn for what it has not."""
+def centre_of(images: Tensor, side: int) -> Tensor:
+    """The middle (N, C, side, side) of larger images (N, C, H, W), which is not copied."""
+    top, left = ((length - side) // 2 for length in images.shape[2:])
+    return images[:, :, top : top + side, left : left + side]
+
+
+def augmentation(recipe: Recipe, side: int | None = None) -> Augment:
+    """What happens to the training images of `recipe`; nothing is drawn for what it has not.
+
+    Args:
+        recipe: How.
+        side: What the network takes, pixels, where the images are larger: crops are brought to it,
+            and without crops the centre is cut out.
+    """
     steps: list[Augment] = [FlipShift(recipe.flip, recipe.shift)]
     if recipe.crop_area < 1:
-        steps.insert(0, RandomCrop(recipe.crop_area))
+        steps.insert(0, RandomCrop(recipe.crop_area, side))
+    elif side is not None:
+        steps.insert(0, lambda images, generator: centre_of(images, side))
     if recipe.colour:
         steps.append(Colour(recipe.colour))
 

@@ -2,12 +2,41 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from nas_sv2.evaluate.augment import Augment, Normalise
 from nas_sv2.evaluate.image_data import Part
+
+
+class Supply(Protocol):
+    """What a training takes its batches from: `Batches`, or the share of one of its processes."""
+
+    @property
+    def device(self) -> str:
+        """Where the batches are wanted."""
+        ...
+
+    @property
+    def labels(self) -> Tensor:
+        """Of the images that are used, int64 (M,)."""
+        ...
+
+    def __len__(self) -> int:
+        """Batches a pass."""
+        ...
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """The images of one pass, as indices."""
+        ...
+
+    def take(
+        self, order: Tensor, number: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Batch `number` of a pass: images (N, C, H, W), normalised; labels (N,)."""
+        ...
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -28,11 +28,13 @@ class Checkpoint:
         file: Where; named after what `identity` says, the version of torch left out.
         identity: What the training depends on, to the bit.
         told: Is told, in a line, why a file was not used.
+        instead: What happens then, or is to be done: how that line ends.
     """
 
     file: Path
     identity: Mapping[str, str]
     told: Callable[[str], None]
+    instead: str = "the training begins anew"
 
     @classmethod
     def of(
@@ -93,4 +95,4 @@ class Checkpoint:
         self.file.unlink(missing_ok=True)
 
     def _pass_over(self, why: str) -> None:
-        self.told(f"checkpoint {self.file.name} {why}; the training begins anew")
+        self.told(f"checkpoint {self.file.name} {why}; {self.instead}")

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from nas_sv2.errors import EvaluationError
-from nas_sv2.evaluate.batches import Batches
+from nas_sv2.evaluate.batches import Supply
 from nas_sv2.evaluate.hopeless import Hopeless
 from nas_sv2.evaluate.recipes import Recipe
 from nas_sv2.evaluate.schedule import one_cycle
@@ -105,7 +105,7 @@ class Fit:
     """
 
     module: nn.Module
-    batches: Batches
+    batches: Supply
     recipe: Recipe
     generator: torch.Generator
     after_step: Progress = lambda step, steps: None
@@ -127,6 +127,16 @@ class Fit:
     def step(self) -> int:
         """Steps done."""
         return self._at.step
+
+    @property
+    def mean_loss(self) -> float:
+        """Of the pass under way so far, nats; not a number before its first step."""
+        return self._at.losses / self._at.images if self._at.images else math.nan
+
+    @property
+    def learning_rate(self) -> float:
+        """At the last step."""
+        return self._at.learning_rate
 
     def passes(self) -> Iterator[Pass]:
         """Train, one pass for each item taken.

@@ -14,9 +14,10 @@ from nas_sv2.latency.local import CPU_PLAN
 from nas_sv2.latency.payload import payload_of
 from nas_sv2.space import Architecture, load_architecture, lower
 from nas_sv2.space.documents import architecture_to_yaml
+from nas_sv2.space.network import Classifier
 from nas_sv2.space.onnx_lowering import INPUT, build_onnx
 from nas_sv2.space.shuffle_free import without_shuffles
-from nas_sv2.space.weights import Array, check_weights
+from nas_sv2.space.weights import Array, Weights, check_weights
 
 ARCHITECTURE, TRAINED, MODEL = "architecture.yaml", "trained.yaml", "model.onnx"
 WEIGHTS, TIMING, CARD = "weights.safetensors", "timing.onnx", "card.md"
@@ -65,9 +66,7 @@ def write_package(
     check_out(out, force)
     graph = lower(trained.architecture)
     model = build_onnx(*without_shuffles(graph, trained.weights), batch=None)
-    parity = _parity(trained, model)
-    if not parity <= PARITY:
-        raise StoreError(f"exported ONNX and torch disagree: logits differ by {parity:.1e}")
+    parity = checked_parity(trained.architecture, trained.weights, model)
     timing = payload_of(architecture, CPU_PLAN).body
     contents: dict[str, bytes] = {
         ARCHITECTURE: architecture_to_yaml(architecture).encode(),
@@ -115,21 +114,28 @@ def load_package(folder: Path) -> Package:
     return Package(load_architecture(folder / ARCHITECTURE), trained, weights)
 
 
-def _parity(trained: Trained, model: bytes) -> float:
-    """The largest difference of logits on random images, as a share of the largest."""
+def checked_parity(network: Classifier, weights: Weights, model: bytes) -> float:
+    """The largest difference of logits on random images, as a share of the largest.
+
+    Raises:
+        StoreError: It is more than other sums of the same numbers make.
+    """
     import onnxruntime
     import torch
 
     from nas_sv2.space.torch_lowering import build_module, load_weights
 
-    graph = lower(trained.architecture)
+    graph = lower(network)
     image = graph.input
     shape = (PARITY_IMAGES, image.channels, image.height, image.width)
     images = np.random.default_rng(0).standard_normal(shape, np.float32)
     module = build_module(graph).eval()
-    load_weights(module, graph, trained.weights)
+    load_weights(module, graph, weights)
     with torch.no_grad():
         expected = module(torch.from_numpy(images)).numpy()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {INPUT: images})
-    return float(abs(logits - expected).max() / abs(expected).max())
+    parity = float(abs(logits - expected).max() / abs(expected).max())
+    if not parity <= PARITY:
+        raise StoreError(f"exported ONNX and torch disagree: logits differ by {parity:.1e}")
+    return parity
