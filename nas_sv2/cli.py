@@ -20,6 +20,7 @@ from nas_sv2 import (
     profile_commands,
     recipe_commands,
     reuse_commands,
+    train_commands,
 )
 from nas_sv2.data_commands import SPEC_HELP, data_app
 from nas_sv2.device_commands import devices_app
@@ -47,6 +48,7 @@ app.add_typer(measure_commands.measurements, name="measurements")
 app.command()(profile_commands.profile)
 app.add_typer(recipe_commands.recipes, name="recipes")
 app.command()(reuse_commands.reuse)
+app.command()(train_commands.train)
 
 INTERRUPTED = 130
 
