@@ -24,9 +24,13 @@ def default_threads() -> int:
     of the speed where other programs keep the cores busy, since torch's threads wait spinning);
     more were not tried, and a figure that repeats on another machine is worth more.
     """
+    return min(core_count(), 2)
+
+
+def core_count() -> int:
+    """The cores that this process may use."""
     has_affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    return min(cores, 2)
+    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from nas_sv2 import (
     guideline_commands,
     measure_commands,
     profile_commands,
+    qualify_commands,
     recipe_commands,
     reuse_commands,
     train_commands,
@@ -46,6 +47,7 @@ app.command()(measure_commands.measure)
 app.command()(measure_commands.doctor)
 app.add_typer(measure_commands.measurements, name="measurements")
 app.command()(profile_commands.profile)
+app.command()(qualify_commands.qualify)
 app.add_typer(recipe_commands.recipes, name="recipes")
 app.command()(reuse_commands.reuse)
 app.command()(train_commands.train)

@@ -1,0 +1,273 @@
+"""Trains networks by a recipe and by a longer one, to see whether the first ranks them.
+
+Trainings run on one thread each, several at a time; each is kept in the database as soon as it is
+done, so that a qualification that was killed goes on where it was.
+"""
+
+import dataclasses
+import multiprocessing
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+
+from nas_sv2.errors import ConfigError, EvaluationError
+from nas_sv2.evaluate.data import open_data
+from nas_sv2.evaluate.determinism import core_count
+from nas_sv2.evaluate.evaluation import Evaluation
+from nas_sv2.evaluate.image_data import ImageData
+from nas_sv2.evaluate.recipe_files import open_recipe
+from nas_sv2.evaluate.recipes import Recipe
+from nas_sv2.evaluate.training import ProxyTraining, check_trainable
+from nas_sv2.latency.store import open_engine
+from nas_sv2.space import Architecture, cost_of, lower
+from nas_sv2.space.contrasts import Contrasts, flops_matched, trajectories
+from nas_sv2.space.search_space import SearchSpace
+from nas_sv2.space.space_files import open_space
+from nas_sv2.studies.certificate import Certificate, Trained
+from nas_sv2.studies.certificate_store import CertificateStore
+from nas_sv2.studies.record_store import RecordStore
+
+LONGER = 8
+"""How many times as many passes the reference has, where none is named."""
+SHARED = "qualify"
+"""Evaluations belong to no study; this is the name the store is opened under."""
+
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class QualifyRequest:
+    """A qualification in the user's words; the options of `nas-sv2 qualify`."""
+
+    recipe: str
+    data: str
+    storage: str
+    reference: str | None = None
+    space: str = "140M"
+    trajectories: int = 2
+    matched: int = 8
+    seeds: int = 2
+    draw: int = 0
+    jobs: int | None = None
+
+
+@dataclass(frozen=True)
+class _Training:
+    """One network, one recipe, one seed."""
+
+    architecture: Architecture
+    recipe: Recipe
+    seed: int
+
+
+def qualify(
+    request: QualifyRequest, told: Told, advanced: Callable[[int, int], None]
+) -> Certificate:
+    """Train what is not in the database yet, and say how well the recipe ranks.
+
+    Args:
+        request: What to qualify, and by what.
+        told: Is told what is about to be done, in lines.
+        advanced: Called with the trainings done and those in all.
+
+    Raises:
+        ConfigError: A word of the request cannot be meant; nothing is trained.
+        EvaluationError: A training gave no accuracy.
+        StoreError: The database cannot be read or written.
+    """
+    recipe = _single(open_recipe(request.recipe))
+    reference = _reference(request.reference, recipe)
+    for field in ("trajectories", "seeds", "jobs"):
+        value = getattr(request, field)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{field}", value, "at least 1")
+    if request.matched != 0 and request.matched < 3:
+        raise ConfigError("--matched", request.matched, "0, or at least 3")
+    space = open_space(request.space)
+    data = open_data(request.data, resolution=recipe.resolution, told=told)
+    joint, matched = _networks(space, request)
+    trainings = [
+        _Training(network, one, seed)
+        for one in (recipe, reference)
+        for seed in range(request.seeds)
+        for network in (*joint.networks, *matched)
+    ]
+    for network in (*joint.networks, *matched):
+        ProxyTraining(recipe, data).adapt(network)  # refused before hours of training
+    engine = open_engine(request.storage)
+    try:
+        RecordStore.create_tables(engine)
+        CertificateStore.create_tables(engine)
+        store = RecordStore(engine, SHARED)
+        found = _trained(trainings, request, data, store, told, advanced)
+        entries = [
+            _entry(network, found, recipe, reference, request.seeds)
+            for network in (*joint.networks, *matched)
+        ]
+        certificate = Certificate(
+            recipe=recipe.name,
+            recipe_digest=recipe.digest,
+            reference=reference.name,
+            reference_digest=reference.digest,
+            scored_by=recipe.score,
+            reference_scored_by=reference.score,
+            data=data.provenance,
+            space=space.name,
+            space_digest=space.digest,
+            place=_place(recipe, data),
+            longer=_longer(found, recipe, reference),
+            joint=tuple(entries[: len(joint.networks)]),
+            matched=tuple(entries[len(joint.networks) :]),
+            contrasts=joint.pairs,
+        )
+        CertificateStore(engine).save(certificate)
+        return certificate
+    finally:
+        engine.dispose()
+
+
+def _single(recipe: Recipe) -> Recipe:
+    """Refuse what cannot be certified."""
+    check_trainable(recipe)
+    return recipe
+
+
+def _reference(text: str | None, recipe: Recipe) -> Recipe:
+    """The recipe that is held for the truth: the one named, or the same for longer."""
+    if text is None:
+        return dataclasses.replace(
+            recipe, name=f"{recipe.name} ×{LONGER}", epochs=LONGER * recipe.epochs
+        )
+    reference = open_recipe(text)
+    check_trainable(reference)
+    if reference.resolution != recipe.resolution:
+        raise ConfigError(
+            "--reference",
+            text,
+            f"a recipe at the resolution of {recipe.name}: {recipe.resolution}",
+        )
+    return reference
+
+
+def _networks(
+    space: SearchSpace, request: QualifyRequest
+) -> tuple[Contrasts, tuple[Architecture, ...]]:
+    joint = trajectories(space, request.trajectories, request.draw)
+    if not request.matched:
+        return joint, ()
+    middle = statistics.median(cost_of(lower(one)).flops for one in joint.networks)
+    return joint, flops_matched(space, middle, request.matched, request.draw)
+
+
+Evaluations = Mapping[tuple[str, str, int], Evaluation]
+
+
+def _trained(
+    trainings: Sequence[_Training],
+    request: QualifyRequest,
+    data: ImageData,
+    store: RecordStore,
+    told: Told,
+    advanced: Callable[[int, int], None],
+) -> Evaluations:
+    """The evaluation of every training: that of the database, else a new one."""
+    found: dict[tuple[str, str, int], Evaluation] = {}
+    missing = []
+    for one in trainings:
+        known = store.find_evaluation(
+            one.architecture.digest,
+            one.recipe.digest,
+            data.provenance,
+            one.seed,
+            _place(one.recipe, data),
+        )
+        if known is None:
+            missing.append(one)
+        else:
+            found[_key(one)] = known
+    jobs = min(request.jobs or core_count(), max(1, len(missing)))
+    told(
+        f"{len(trainings)} trainings, {len(found)} of them known; "
+        f"{jobs} at a time, on one thread each"
+    )
+    advanced(len(found), len(trainings))
+    for one, evaluation in _run(missing, request.data, jobs):
+        if evaluation.stopped is not None:
+            told(f"{one.architecture.digest[:8]} by {one.recipe.name}: {evaluation.stopped}")
+        store.save_evaluation(one.architecture.digest, evaluation)
+        found[_key(one)] = evaluation
+        advanced(len(found), len(trainings))
+    return found
+
+
+def _run(
+    trainings: Sequence[_Training], data: str, jobs: int
+) -> Iterator[tuple[_Training, Evaluation]]:
+    if not trainings:
+        return
+    # The dear ones first: nothing long is left for one worker at the end.
+    by_cost = sorted(trainings, key=lambda one: -one.recipe.epochs)
+    with ProcessPoolExecutor(
+        jobs, multiprocessing.get_context("spawn"), _open, (data, by_cost[0].recipe.resolution)
+    ) as pool:
+        running = {pool.submit(_train, one): one for one in by_cost}
+        try:
+            for done in as_completed(running):
+                yield running[done], done.result()
+        except BrokenProcessPool as error:
+            raise EvaluationError("a training process was killed; the same command goes on") from (
+                error
+            )
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+_opened: list[ImageData] = []
+"""What a worker process trains on."""
+
+
+def _open(spec: str, resolution: int | None) -> None:
+    _opened[:] = [open_data(spec, resolution=resolution)]
+
+
+def _train(training: _Training) -> Evaluation:
+    (data,) = _opened
+    return ProxyTraining(training.recipe, data, training.seed, threads=1).evaluate(
+        training.architecture
+    )
+
+
+def _key(training: _Training) -> tuple[str, str, int]:
+    return training.architecture.digest, training.recipe.digest, training.seed
+
+
+def _place(recipe: Recipe, data: ImageData) -> str:
+    return ProxyTraining(recipe, data, threads=1).place
+
+
+def _longer(found: Evaluations, recipe: Recipe, reference: Recipe) -> float:
+    """How many times as many images the reference trained on."""
+    images = {
+        one.digest: statistics.fmean(
+            evaluation.train_images for (_, by, _), evaluation in found.items() if by == one.digest
+        )
+        for one in (recipe, reference)
+    }
+    return images[reference.digest] / images[recipe.digest]
+
+
+def _entry(
+    network: Architecture, found: Evaluations, recipe: Recipe, reference: Recipe, seeds: int
+) -> Trained:
+    ours = [found[network.digest, recipe.digest, seed] for seed in range(seeds)]
+    theirs = [found[network.digest, reference.digest, seed] for seed in range(seeds)]
+    counted = cost_of(lower(network))
+    return Trained(
+        network,
+        tuple(one.score for one in ours),
+        tuple(one.score for one in theirs),
+        statistics.fmean(one.seconds for one in ours),
+        {"flops": float(counted.flops), "params": float(counted.params)},
+    )

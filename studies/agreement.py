@@ -1,0 +1,151 @@
+"""How far two orders of the same networks agree, and how sure that is."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+TWO_SIDED = 1.96  # standard deviations that hold 95 % of a normal distribution
+
+Scores = Sequence[float]
+"""Of networks, in one order."""
+Runs = Sequence[Scores]
+"""Of the same networks by several seeds; what is the same in every run, a count say, is one."""
+Floats = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its 95 % interval, by resampling the networks."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """As `0.75 (0.52 to 0.88)`."""
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+@dataclass(frozen=True, slots=True)
+class Decisive:
+    """Of the pairs that the reference tells apart, how many have the same order elsewhere.
+
+    `right` is a mean over the seeds.
+    """
+
+    right: float
+    pairs: int
+
+    @property
+    def share(self) -> float | None:
+        """`right` of `pairs`; None where the reference tells no pair apart."""
+        return self.right / self.pairs if self.pairs else None
+
+    def __str__(self) -> str:
+        """As `92 % of 80`."""
+        return "none" if self.share is None else f"{self.share:.0%} of {self.pairs}"
+
+
+def kendall(ours: Runs, theirs: Scores) -> Estimate:
+    """Kendall's τ-b, as one run has it on average."""
+    return _interval(lambda index: _mean(_tau, ours, theirs, index), len(theirs))
+
+
+def spearman(ours: Runs, theirs: Scores) -> Estimate:
+    """Spearman's ρ, as one run has it on average."""
+    return _interval(lambda index: _mean(_rho, ours, theirs, index), len(theirs))
+
+
+def chance_of(ours: Runs, theirs: Scores) -> float:
+    """How often an order drawn at random has at least the τ of `ours` (permutation test)."""
+    generator = np.random.default_rng(0)
+    found = _mean(_tau, ours, theirs, np.arange(len(theirs)))
+    drawn = (generator.permutation(np.asarray(theirs, float)) for _ in range(RESAMPLES))
+    every = np.arange(len(theirs))
+    as_good = sum(_mean(_tau, ours, list(order), every) >= found for order in drawn)
+    return (1 + as_good) / (1 + RESAMPLES)
+
+
+def lead(ours: Runs, others: Runs, reference: Scores) -> Estimate:
+    """By how much the τ of `ours` against the reference exceeds that of `others`.
+
+    Both are taken over the same resampled networks, so that what they share cancels.
+    """
+    return _interval(
+        lambda index: _mean(_tau, ours, reference, index) - _mean(_tau, others, reference, index),
+        len(reference),
+    )
+
+
+def decisive(ours: Runs, reference: Scores, gap: float) -> Decisive:
+    """The agreement on pairs whose scores differ by more than `gap` in the reference."""
+    first, second = np.triu_indices(len(reference), 1)
+    theirs = np.subtract(_at(reference, first), _at(reference, second))
+    counted = np.abs(theirs) > gap
+    right = sum(
+        int((np.sign(_at(run, first) - _at(run, second)) == np.sign(theirs))[counted].sum())
+        for run in ours
+    )
+    return Decisive(right / len(ours), int(counted.sum()))
+
+
+def seed_noise(scores: Sequence[Scores]) -> float | None:
+    """Standard deviation of one training's score, as far as it does not move all networks alike.
+
+    Args:
+        scores: Of each network, by seed. Seeds are shared by all networks, and what a seed does
+            to all of them changes no order: it is taken off (residuals of network plus seed).
+
+    Returns:
+        None with fewer than two seeds or two networks.
+    """
+    table = np.asarray(scores, float)
+    networks, seeds = table.shape
+    if networks < 2 or seeds < 2:
+        return None
+    rest = table - table.mean(1, keepdims=True) - table.mean(0, keepdims=True) + table.mean()
+    return float(np.sqrt((rest**2).sum() / ((networks - 1) * (seeds - 1))))
+
+
+def smallest_difference(noise: float, trainings: int) -> float:
+    """The difference of two means over `trainings` that noise alone exceeds once in twenty."""
+    return float(TWO_SIDED * noise * np.sqrt(2 / trainings))
+
+
+def _mean(
+    statistic: Callable[[Floats, Floats], float], ours: Runs, theirs: Scores, index: Index
+) -> float:
+    truth = _at(theirs, index)
+    return float(np.mean([statistic(_at(run, index), truth) for run in ours]))
+
+
+def _interval(statistic: Callable[[Index], float], count: int) -> Estimate:
+    generator = np.random.default_rng(0)
+    draws = [statistic(generator.integers(0, count, count)) for _ in range(RESAMPLES)]
+    low, high = np.nanquantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(statistic(np.arange(count)), float(low), float(high))
+
+
+def _at(scores: Scores, index: Index) -> Floats:
+    return np.asarray(scores, float)[index]
+
+
+def _tau(a: Floats, b: Floats) -> float:
+    """τ-b, which the copies of a network in a resample do not count in, being ties in both."""
+    first, second = np.triu_indices(len(a), 1)
+    x, y = np.sign(a[first] - a[second]), np.sign(b[first] - b[second])
+    scale = np.sqrt(np.abs(x).sum() * np.abs(y).sum())
+    return float((x * y).sum() / scale) if scale else float("nan")
+
+
+def _rho(a: Floats, b: Floats) -> float:
+    from scipy.stats import rankdata
+
+    x, y = rankdata(a), rankdata(b)
+    spread = x.std() * y.std()
+    return float(((x - x.mean()) * (y - y.mean())).mean() / spread) if spread else float("nan")

@@ -1,0 +1,68 @@
+"""Certificates in the database of the studies; of equals the latest counts."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, String, Text, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from nas_sv2.errors import StoreError
+from nas_sv2.latency.store import create_tables, one_line
+from nas_sv2.studies.certificate import Certificate
+
+
+class Base(DeclarativeBase):
+    """The table of this module."""
+
+
+class CertificateRow(Base):
+    """One qualification; `document` is `Certificate.to_json`."""
+
+    __tablename__ = "nas_certificates"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    recipe: Mapped[str] = mapped_column(String(64), index=True)
+    data: Mapped[str] = mapped_column(String(512))
+    space: Mapped[str] = mapped_column(String(64))
+    document: Mapped[str] = mapped_column(Text)
+
+
+@dataclass(frozen=True)
+class CertificateStore:
+    """Finds and saves certificates."""
+
+    engine: Engine
+
+    @staticmethod
+    def create_tables(engine: Engine) -> None:
+        """Make the table if it is not there."""
+        create_tables(engine, Base.metadata)
+
+    def find(self, recipe_digest: str, data: str, space_digest: str = "") -> Certificate | None:
+        """The latest of that recipe on that data; one of that space, where there is one."""
+        query = (
+            select(CertificateRow)
+            .where(CertificateRow.recipe == recipe_digest, CertificateRow.data == data)
+            .order_by((CertificateRow.space == space_digest).desc(), CertificateRow.id.desc())
+            .limit(1)
+        )
+        try:
+            with Session(self.engine) as session:
+                row = session.scalar(query)
+        except SQLAlchemyError as error:
+            raise StoreError(f"certificates cannot be read: {one_line(error)}") from error
+        return None if row is None else Certificate.from_json(row.document)
+
+    def save(self, certificate: Certificate) -> None:
+        """Keep `certificate`."""
+        row = CertificateRow(
+            recipe=certificate.recipe_digest,
+            data=certificate.data,
+            space=certificate.space_digest,
+            document=certificate.to_json(),
+        )
+        try:
+            with Session(self.engine) as session, session.begin():
+                session.add(row)
+        except SQLAlchemyError as error:
+            raise StoreError(f"certificates cannot be written: {one_line(error)}") from error
