@@ -1,0 +1,94 @@
+"""`train` as a user meets it, on a folder of images."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from safetensors.numpy import load_file
+
+from nas_sv2.evaluate.data import open_data
+from nas_sv2.space import lower
+from nas_sv2.space.architecture import Architecture, Stage
+from nas_sv2.space.documents import architecture_to_yaml
+from nas_sv2.space.network_documents import load_network
+from nas_sv2.space.weights import check_weights
+
+Run = Callable[..., tuple[int, str, str]]
+
+RECIPE = """
+nas_sv2_recipe: 1
+epochs: 2
+batch: 5
+resolution: 16
+crop_area: 0.5
+colour: 0.1
+full_training: {validation_resize: 20, norm_steps: 3}
+"""
+STAGES = (Stage(1, 16), Stage(1, 32))
+NETWORK = Architecture(stem=(8,), stages=STAGES, head=64, resolution=16, stem_pool=False)
+
+
+@pytest.fixture
+def asked(tmp_path: Path, folder: Callable[..., Path]) -> list[str]:
+    (tmp_path / "net.yaml").write_text(architecture_to_yaml(NETWORK))
+    (tmp_path / "mine.yaml").write_text(RECIPE)
+    data = f"imagefolder:{folder()}"
+    return ["train", "net.yaml", "--data", data, "--recipe", "mine.yaml", "--out", "out"]
+
+
+def test_a_folder_holds_the_network_its_numbers_and_how_it_came_to_them(
+    command_line: Run, asked: list[str], tmp_path: Path
+) -> None:
+    code, out, err = command_line(*asked, "--seed", "3", "--threads", "1")
+    assert code == 0, err
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {
+        "architecture.yaml", "card.md", "log.csv", "metrics.json", "model.onnx", "tensorboard",
+        "weights.safetensors",
+    }  # fmt: skip
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["seed"] == 3 and metrics["recipe"]["name"] == "mine"
+    assert len(metrics["passes"]) == 2 and metrics["class_names"] == ["cat", "dog"]
+    assert metrics["parity"] < 1e-4
+    network = load_network(tmp_path / "out" / "architecture.yaml")
+    assert (network.classes, network.channels, network.resolution) == (2, 3, 16)
+    check_weights(lower(network), load_file(tmp_path / "out" / "weights.safetensors"))
+    assert accuracy_of_onnx(tmp_path / "out", asked[3], metrics) == pytest.approx(
+        metrics["validation"]["accuracy"]
+    )
+    assert f"{metrics['validation']['accuracy']:.2%}" in out
+
+    code, _, err = command_line(*asked)
+    assert code == 2 and "a folder without a training that has ended" in err
+
+
+def accuracy_of_onnx(out: Path, spec: str, metrics: dict[str, Any]) -> float:
+    """By a user who has the folder and the data, and nothing else of ours."""
+    taken = metrics["input"]
+    val = open_data(spec, resolution=taken["centre_of"]).val
+    edge = (taken["centre_of"] - taken["side"]) // 2
+    images = val.images.numpy()[:, :, edge : edge + taken["side"], edge : edge + taken["side"]]
+    mean, deviation = (np.array(taken[key])[:, None, None] for key in ("mean", "deviation"))
+    session = onnxruntime.InferenceSession(out / "model.onnx")
+    feed = {session.get_inputs()[0].name: ((images - mean) / deviation).astype(np.float32)}
+    (logits,) = session.run(None, feed)
+    return float((logits.argmax(1) == val.labels.numpy()).mean())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--recipe", "paper"), "recipe resolution: 224 is not allowed; give 16"),
+        (("--device", "tpu"), "--device: 'tpu' is not allowed; give cpu or cuda"),
+        (("--data", "nothing"), "--data: 'nothing' is not allowed"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    options: tuple[str, ...], said: str, command_line: Run, asked: list[str]
+) -> None:
+    code, _, err = command_line(*asked, *options)
+    assert code == 2 and said in err and err.count("\n") == 1
