@@ -7,7 +7,7 @@ Figures are compared only where these are equal.
 import dataclasses
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -132,6 +132,19 @@ class Evaluator(Protocol):
             ConfigError: It cannot be evaluated in this way at all.
             EvaluationError: The evaluation gave no accuracy.
         """
+        ...
+
+
+Stops = Callable[[int, Epoch], str | None]
+"""Asked after each pass but the last, with the passes done and what the last of them showed: why
+the training should end there, or None."""
+
+
+class StoppableEvaluator(Protocol):
+    """An evaluator whose trainings can be ended after a pass."""
+
+    def evaluate(self, architecture: Architecture, stops: Stops | None = None) -> Evaluation:
+        """How good `architecture` is, or was when `stops` ended it; raises as `Evaluator`'s."""
         ...
 
 

@@ -20,7 +20,7 @@ from nas_sv2.evaluate.augment import Normalise, augmentation
 from nas_sv2.evaluate.batches import Batches
 from nas_sv2.evaluate.checkpoint import Checkpoint
 from nas_sv2.evaluate.determinism import cpu_threads, default_threads, stream
-from nas_sv2.evaluate.evaluation import Epoch, Evaluation, Trained, mean_of
+from nas_sv2.evaluate.evaluation import Epoch, Evaluation, Stops, Trained, mean_of
 from nas_sv2.evaluate.fitting import Fit, Pass, Progress
 from nas_sv2.evaluate.image_data import ImageData, channel_statistics
 from nas_sv2.evaluate.narrowing import narrowed
@@ -85,10 +85,14 @@ class ProxyTraining:
             stem_pool=self.recipe.stem_pool,
         )
 
-    def train(self, architecture: Architecture) -> Trained:
+    def train(self, architecture: Architecture, stops: Stops | None = None) -> Trained:
         """Train `architecture` from fresh weights and validate it, once for each seed.
 
         The weights are those of the first seed; after a training that was stopped no other begins.
+
+        Args:
+            architecture: The network.
+            stops: May end the training of the first seed after a pass.
 
         Raises:
             ConfigError: The total stride exceeds the side of the images.
@@ -99,7 +103,7 @@ class ProxyTraining:
         runs: list[Trained] = []
         try:
             for number, seed in enumerate(self.seeds):
-                runs.append(self._train(adapted, number, seed))
+                runs.append(self._train(adapted, number, seed, None if number else stops))
                 if runs[-1].evaluation.stopped is not None:
                     break
         except EvaluationError:
@@ -145,7 +149,9 @@ class ProxyTraining:
             self._subset.among,
         )
 
-    def _train(self, adapted: Architecture, number: int, seed: int) -> Trained:
+    def _train(
+        self, adapted: Architecture, number: int, seed: int, stops: Stops | None
+    ) -> Trained:
         """The training of one seed, the `number`th."""
         with cpu_threads(self.thread_count):
             module = build_module(lower(adapted), stream(seed, "weights"))
@@ -165,9 +171,16 @@ class ProxyTraining:
 
             fit.after_step = after_step
             for done in fit.passes():
-                last = done.stopped is not None or len(course.passes) + 1 == self.recipe.epochs
+                passed = len(course.passes) + 1
+                last = done.stopped is not None or passed == self.recipe.epochs
                 wanted = last or self.recipe.validate_each_epoch
-                course.passes.append((done, self._validate(module, seed) if wanted else None))
+                found = self._validate(module, seed) if wanted else None
+                reason = None if last or stops is None else stops(passed, _epoch(done, found))
+                if reason is not None:  # not saved: one that is killed here asks again
+                    found = found or self._validate(module, seed)
+                    course.passes.append((dataclasses.replace(done, stopped=reason), found))
+                    break
+                course.passes.append((done, found))
                 course.save()
         return Trained(self._evaluation(course, seed), adapted, weights_of(module))
 

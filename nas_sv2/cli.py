@@ -143,6 +143,10 @@ def search(
     audit: Annotated[
         float, typer.Option(help="Share of pruned candidates that is assessed all the same.")
     ] = 0.05,
+    stop_rule: Annotated[
+        str,
+        typer.Option(help="on: end trainings that cannot lead to the front any more; off."),
+    ] = "off",
     latency: Annotated[
         str,
         typer.Option(
@@ -160,6 +164,7 @@ def search(
     """Search networks that are accurate and fast on the target, within the budget."""
     from nas_sv2.progress import shown_on
     from nas_sv2.search.session import Request, run_search
+    from nas_sv2.studies.lookup import certificate_for
     from nas_sv2.tables import front_data, front_notes, front_table, output, pruned_data
 
     request = Request(
@@ -177,6 +182,7 @@ def search(
         tolerance=tolerance,
         guidelines=guidelines,
         audit=audit,
+        stop_rule=stop_rule,
         latency=latency,
         require_measured=require_measured,
         skip_unreadable=skip_unreadable,
@@ -189,7 +195,7 @@ def search(
         print_json({"study": found.study, "entries": entries, "pruned": pruned_data(found.pruned)})
     else:
         console.print(front_table(found.records))
-        print_notes(front_notes(found.records))
+        print_notes(front_notes(found.records, certificate_for(storage, found.records)))
         print_notes([each.describe() for each in found.pruned])
         print(f"nas-sv2 export {found.study} --trial best --out winner")
     if found.ended_by is not None:
@@ -203,7 +209,7 @@ def front(
     as_json: AsJson = False,
 ) -> None:
     """Print the front of a study, with its baselines."""
-    from nas_sv2.studies.lookup import pruned_in, records_of
+    from nas_sv2.studies.lookup import certificate_for, pruned_in, records_of
     from nas_sv2.tables import front_data, front_notes, front_table, output, pruned_data
 
     records, pruned = records_of(storage, study), pruned_in(storage, study)
@@ -212,7 +218,7 @@ def front(
         print_json({"study": study, "entries": entries, "pruned": pruned_data(pruned)})
     else:
         output().print(front_table(records))
-        print_notes(front_notes(records))
+        print_notes(front_notes(records, certificate_for(storage, records)))
         print_notes([each.describe() for each in pruned])
 
 

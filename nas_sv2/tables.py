@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -13,8 +14,10 @@ from nas_sv2.latency.targets import TargetInfo
 from nas_sv2.space import Cost
 from nas_sv2.space.network import Network
 from nas_sv2.studies.audit import Pruned
+from nas_sv2.studies.certificate import UNCERTIFIED, Certificate
 from nas_sv2.studies.front import Entry, front_of
 from nas_sv2.studies.record import Record
+from nas_sv2.studies.stop_audit import stops_in
 
 FILE_WIDTH = 160  # characters; for output that no terminal limits
 
@@ -65,8 +68,13 @@ def _spread(records: Mapping[int, Record]) -> str:
     return f"{min(spreads):.2g} to {max(spreads):.2g}"
 
 
-def front_notes(records: Mapping[int, Record]) -> list[str]:
-    """What has to be known of the figures in the front's table, one fact a line."""
+def front_notes(records: Mapping[int, Record], certificate: Certificate | None) -> list[str]:
+    """What has to be known of the figures in the front's table, one fact a line.
+
+    Args:
+        records: What was found.
+        certificate: Of their recipe and data, if there is one.
+    """
     if not records:
         return ["no finished trial yet"]
     record = next(iter(records.values()))
@@ -91,6 +99,8 @@ def front_notes(records: Mapping[int, Record]) -> list[str]:
     contended = [n for n, r in records.items() if any(v.contended for v in r.latencies.values())]
     if contended:
         notes.append(f"contended while measured: trials {', '.join(map(str, contended))}")
+    if stops := stops_in(records):
+        notes.append(stops.describe())
     if evaluation.scored_by != "accuracy":
         notes.append(f"compared by {evaluation.scored_by}, not by top-1")
     if len(evaluation.scores) > 1:
@@ -100,10 +110,29 @@ def front_notes(records: Mapping[int, Record]) -> list[str]:
         )
     notes.append(
         f"top-1: recipe {evaluation.recipe}, seed {evaluation.seed}, {evaluation.data}, "
-        f"{evaluation.val_images:,} validation images; not certified: how well it ranks is not "
-        "known"
+        f"{evaluation.val_images:,} validation images; "
+        + (UNCERTIFIED if certificate is None else certificate.describe())
     )
+    if certificate is not None:
+        notes += _ties(records, certificate)
     return notes
+
+
+def _ties(records: Mapping[int, Record], certificate: Certificate) -> list[str]:
+    """Which neighbours on the front the recipe cannot tell apart."""
+    if certificate.smallest_difference is None:
+        return []
+    front = sorted(
+        (entry for entry in front_of(records) if entry.on_front),
+        key=lambda entry: entry.record.evaluation.score,
+    )
+    tied = [
+        f"{worse.number} and {better.number}"
+        for worse, better in pairwise(front)
+        if better.record.evaluation.score - worse.record.evaluation.score
+        < certificate.smallest_difference
+    ]
+    return [f"ties in {certificate.scored_by}: trials {', '.join(tied)}"] if tied else []
 
 
 def front_data(records: Mapping[int, Record]) -> list[dict[str, Any]]:

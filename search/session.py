@@ -24,6 +24,7 @@ from nas_sv2.latency.targets import Target, open_target, target_names
 from nas_sv2.search.audit import SHARE, Audit
 from nas_sv2.search.budget import Budget, parse_budget
 from nas_sv2.search.duration import parse_duration
+from nas_sv2.search.early_stop import EarlyStop, check_stop_rule
 from nas_sv2.search.events import Listener
 from nas_sv2.search.feasibility import RandomSuggester, check_feasible
 from nas_sv2.search.guideline_choice import Chosen, check_choice, choose
@@ -37,6 +38,8 @@ from nas_sv2.space import SearchSpace
 from nas_sv2.space.levels import nearest_level
 from nas_sv2.space.space_files import open_space
 from nas_sv2.studies.audit import Pruned, audit_of
+from nas_sv2.studies.certificate import UNCERTIFIED
+from nas_sv2.studies.certificate_store import CertificateStore
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.study import (
@@ -69,6 +72,7 @@ class Request:
     tolerance: float = 0.05
     guidelines: str | None = None
     audit: float = SHARE
+    stop_rule: str = "off"
     latency: str = "measured"
     require_measured: bool = False
     skip_unreadable: bool = False
@@ -144,6 +148,8 @@ def run_search(request: Request, listener: Listener) -> Found:
         )
         evaluator = StoredEvaluator(training, store, weights)
         walk = Walk(guidelines.limits, question.budget, targets, evaluator, listener.entered)
+        if request.stop_rule == "on":
+            walk = dataclasses.replace(walk, early=EarlyStop.of(evaluator, store))
         done = len(store.all())
         if done:
             _check_devices(question.study, targets, next(iter(store.all().values())))
@@ -151,7 +157,11 @@ def run_search(request: Request, listener: Listener) -> Found:
             study.sampler = question.sampler.make(request.seed + done)
         else:
             check_feasible(question.space, walk, request.seed)
-        listener.began(question.describe(targets, request, guidelines, done, pace))
+        certificate = CertificateStore(engine).find(
+            question.recipe.digest, question.data.provenance, question.space.digest
+        )
+        said = UNCERTIFIED if certificate is None else certificate.describe()
+        listener.began(question.describe(targets, request, guidelines, done, pace, said))
         walk = screened(walk, request.latency, question.space, store, listener)
         learns = question.sampler.learns_from_pruned
         audit = dataclasses.replace(question.audit, salt=store.study)
@@ -203,6 +213,7 @@ class _Question:
         sampler = sampler_choice(request.sampler)
         chosen = open_recipe(request.recipe)
         check_trainable(chosen)  # before minutes of decoding
+        check_stop_rule(request.stop_rule, chosen)
         level = nearest_level(budget.flops or DEFAULT_FLOPS)
         space = open_space(request.space) if request.space else level
         data = open_data(
@@ -252,6 +263,7 @@ class _Question:
         guidelines: Chosen,
         done: int,
         pace: Mapping[str, float],
+        certified: str,
     ) -> list[str]:
         """One fact a line, for people."""
         shown = ", ".join(f"{name} ({target.provenance})" for name, target in targets.items())
@@ -279,7 +291,8 @@ class _Question:
             f"validate, {data.classes} classes, {data.side}×{data.side}",
             *(f"          {note}" for note in data.notes),
             f"recipe    {self.recipe.name}, {self._seeds(request)}{_SCORING[self.recipe.score]}; "
-            "not certified: how well it ranks is not known",
+            f"{certified}",
+            *([EarlyStop.DESCRIBED] if request.stop_rule == "on" else []),
         ]
 
     def _seeds(self, request: Request) -> str:

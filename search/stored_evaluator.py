@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from nas_sv2.evaluate.evaluation import Evaluation
+from nas_sv2.evaluate.evaluation import Epoch, Evaluation, Stops
 from nas_sv2.evaluate.training import ProxyTraining
 from nas_sv2.space import Architecture
 from nas_sv2.studies.record_store import RecordStore
@@ -11,16 +11,17 @@ from nas_sv2.studies.weights_folder import WeightsFolder
 
 @dataclass(frozen=True)
 class StoredEvaluator:
-    """`training` behind the store; an `Evaluator`."""
+    """`training` behind the store; an `Evaluator`, and a `StoppableEvaluator`."""
 
     training: ProxyTraining
     store: RecordStore
     weights: WeightsFolder
 
-    def evaluate(self, architecture: Architecture) -> Evaluation:
+    def evaluate(self, architecture: Architecture, stops: Stops | None = None) -> Evaluation:
         """The stored evaluation by this recipe, data, seed and place, else a new one.
 
-        One that another study stored comes without weights; export then trains again.
+        One that another study stored comes without weights; export then trains again. One that
+        `stops` has ended is not stored: it is no answer to another study.
         Raises as `ProxyTraining.train`.
         """
         recipe, data = self.training.recipe.digest, self.training.data.provenance
@@ -28,7 +29,14 @@ class StoredEvaluator:
         found = self.store.find_evaluation(digest, recipe, data, seed, self.training.place)
         if found is not None:
             return found
-        trained = self.training.train(architecture)
+        reasons: list[str | None] = []
+
+        def heard(passed: int, epoch: Epoch) -> str | None:
+            reasons.append(stops(passed, epoch) if stops is not None else None)
+            return reasons[-1]
+
+        trained = self.training.train(architecture, heard)
         self.weights.save(digest, trained.weights)
-        self.store.save_evaluation(digest, trained.evaluation)
+        if not any(reasons):
+            self.store.save_evaluation(digest, trained.evaluation)
         return trained.evaluation

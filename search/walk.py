@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from nas_sv2.errors import MeasurementError
-from nas_sv2.evaluate.evaluation import Evaluator
+from nas_sv2.evaluate.evaluation import Evaluation, Evaluator
 from nas_sv2.latency.measurement import Latency
 from nas_sv2.latency.targets import Target
 from nas_sv2.search.budget import Budget
+from nas_sv2.search.early_stop import EarlyStop
 from nas_sv2.space import Architecture, Cost, cost_of, lower
 from nas_sv2.space.guidelines import GuidelineLimits, admit
 from nas_sv2.studies.record import Record
@@ -41,6 +42,7 @@ class Walk:
         evaluator: How good it becomes.
         entering: Called with the name of each stage that takes longer than a moment.
         screen: What is asked before it is timed; by default nothing.
+        early: Ends trainings that cannot lead to the front; None where all run to their end.
     """
 
     guidelines: GuidelineLimits
@@ -49,6 +51,7 @@ class Walk:
     evaluator: Evaluator
     entering: Callable[[str], None] = lambda stage: None
     screen: Screen = field(default_factory=Screen)
+    early: EarlyStop | None = None
 
     @property
     def constraints(self) -> list[str]:
@@ -92,8 +95,8 @@ class Walk:
         if not baseline:
             admit(excesses | self._excesses(latencies))
         self.entering("training")
-        evaluation = self.evaluator.evaluate(architecture)
-        excesses |= self._excesses(latencies)
+        evaluation, stopped = self._trained(architecture, latencies, baseline)
+        excesses |= self._excesses(latencies) | stopped
         record = Record(architecture, cost, excesses, latencies, evaluation, baseline)
         return self.timed(record) if self._may_reach_the_front(record) else record
 
@@ -105,6 +108,15 @@ class Walk:
         }
         excesses = {**record.excesses, **self._excesses(latencies)}
         return dataclasses.replace(record, latencies=latencies, excesses=excesses)
+
+    def _trained(
+        self, architecture: Architecture, latencies: Mapping[str, Latency], baseline: str | None
+    ) -> tuple[Evaluation, dict[str, float]]:
+        """How good it is, and what the stop rule says of that."""
+        if self.early is None or baseline:
+            return self.evaluator.evaluate(architecture), {}
+        hoped = [_at_best(latency).ms for latency in latencies.values()]
+        return self.early.evaluate(architecture, hoped)
 
     def _timed(self, name: str, architecture: Architecture) -> Latency:
         self.entering(f"latency on {name}")

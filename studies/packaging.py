@@ -11,8 +11,9 @@ from nas_sv2.evaluate.training import ProxyTraining
 from nas_sv2.studies.card import card_of
 from nas_sv2.studies.export import check_out, write_package
 from nas_sv2.studies.front import best_of
-from nas_sv2.studies.lookup import record_of, records_of
+from nas_sv2.studies.lookup import certificate_for, record_of, records_of
 from nas_sv2.studies.record import Record
+from nas_sv2.studies.stop_audit import STOP_RULE
 from nas_sv2.studies.study import IDENTITY, Identity, load_study, study_key
 from nas_sv2.studies.weights_folder import WeightsFolder
 
@@ -52,6 +53,8 @@ def export_trial(
     identity = opened.user_attrs[IDENTITY]
     number = best_of(records_of(storage, study)) if trial == "best" else int(trial)
     record = record_of(storage, study, number)
+    if record.excesses.get(STOP_RULE, 0.0) > 0:
+        raise ConfigError("--trial", number, "one whose training the stop rule did not end")
     training = _training(identity)
     weights = WeightsFolder.of_study(storage, study_key(opened)).find(record.architecture.digest)
     if weights is None:
@@ -59,7 +62,8 @@ def export_trial(
         trained = _same_again(training, record)
     else:
         trained = Trained(record.evaluation, training.adapt(record.architecture), weights)
-    card = card_of(study, number, record, dict(identity))
+    certificate = certificate_for(storage, {number: record})
+    card = card_of(study, number, record, dict(identity), certificate)
     return number, write_package(out, record.architecture, trained, card, force=force)
 
 

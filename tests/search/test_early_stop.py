@@ -1,0 +1,184 @@
+"""Trainings of a search end where the front is out of reach, and only there."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from doubles import Ear, FakeTarget, evaluation_of, latency_of, record_of, small_space
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.evaluation import Epoch, Evaluation, Stops
+from nas_sv2.evaluate.recipe_files import built_in_recipe
+from nas_sv2.evaluate.recipes import Recipe
+from nas_sv2.latency.store import open_engine
+from nas_sv2.search.audit import Audit
+from nas_sv2.search.budget import Budget
+from nas_sv2.search.early_stop import EarlyStop, check_stop_rule, rule_of
+from nas_sv2.search.loop import Loop
+from nas_sv2.search.samplers import SAMPLERS
+from nas_sv2.search.session import Request, run_search
+from nas_sv2.search.stop_rule import FEWEST
+from nas_sv2.search.walk import Walk
+from nas_sv2.space import Architecture, cost_of, lower, reference
+from nas_sv2.space.guidelines import Guidelines
+from nas_sv2.studies.front import front_of
+from nas_sv2.studies.record import Record
+from nas_sv2.studies.record_store import RecordStore
+from nas_sv2.studies.stop_audit import STOP_RULE, stops_in
+from nas_sv2.studies.study import create_or_resume
+from nas_sv2.studies.weights_folder import WeightsFolder
+
+V2 = reference("shufflenet_v2_x0_5")
+PASSES = 4
+
+
+def epochs_to(accuracy: float, digest: str) -> list[Epoch]:
+    """Training losses that foretell `accuracy`, off by what depends on the network."""
+    wobble = int(digest[:4], 16) / 0xFFFF / 500
+    losses = [2 - accuracy + 0.2 * (PASSES - n) + wobble for n in range(1, PASSES + 1)]
+    return [Epoch(loss, 0.1) for loss in losses]
+
+
+@dataclass
+class Learner:
+    """Trains in no time and asks after each pass but the last; `accuracy_of` says what comes."""
+
+    accuracies: dict[str, float] = field(default_factory=dict)
+    passes: dict[str, int] = field(default_factory=dict)
+
+    def evaluate(self, architecture: Architecture, stops: Stops | None = None) -> Evaluation:
+        digest = architecture.digest
+        params = cost_of(lower(architecture)).params
+        # Some are as good as their size lets hope, others much worse.
+        fallback = params / (params + 10_000) * (1.0 if int(digest[-1], 16) % 2 else 0.3)
+        accuracy = self.accuracies.get(digest, fallback)
+        epochs = epochs_to(accuracy, digest)
+        reason = None
+        for done, epoch in enumerate(epochs[:-1], start=1):
+            reason = stops(done, epoch) if stops else None
+            if reason is not None:
+                epochs, accuracy = epochs[:done], accuracy / 2
+                break
+        self.passes[digest] = len(epochs)
+        return dataclasses.replace(
+            evaluation_of(accuracy),
+            history=tuple(epochs),
+            epochs=len(epochs),
+            seconds=float(len(epochs)),
+            stopped=reason,
+        )
+
+
+def known(count: int = FEWEST, ms: float = 1.0) -> list[Record]:
+    records = []
+    for n in range(count):
+        record = record_of(0.7 + n / 100, ms)
+        history = tuple(epochs_to(record.evaluation.accuracy, f"{n * 40503 % 0x10000:04x}"))
+        evaluation = dataclasses.replace(record.evaluation, history=history, epochs=PASSES)
+        records.append(dataclasses.replace(record, evaluation=evaluation))
+    return records
+
+
+def walk_of(learner: Learner, records: Sequence[Record], share: float = 0.0) -> Walk:
+    early = EarlyStop(learner, lambda: records, Audit(share))
+    return Walk(Guidelines({}), Budget(), {"fake": FakeTarget()}, learner, early=early)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "records", "passes", "feasible"),
+    [
+        (0.50, known(), 1, False),
+        (0.7895, known(), 4, True),  # may come up to the best, 0.79
+        (0.50, known(ms=99.0), 4, True),  # the others are slower: 40 ms
+        (0.50, known(FEWEST - 1), 4, True),
+    ],
+)
+def test_a_training_ends_where_the_front_is_out_of_reach(
+    accuracy: float, records: list[Record], passes: int, feasible: bool
+) -> None:
+    learner = Learner({V2.digest: accuracy})
+    record = walk_of(learner, records).assess(V2)
+    assert learner.passes[V2.digest] == record.evaluation.epochs == passes
+    assert record.feasible == feasible
+    assert (STOP_RULE in record.excesses) == (not feasible)
+
+
+def test_a_baseline_runs_to_its_end() -> None:
+    learner = Learner({V2.digest: 0.5})
+    record = walk_of(learner, known()).assess(V2, baseline="shufflenet_v2_x0_5")
+    assert record.evaluation.epochs == PASSES
+    assert record.feasible
+
+
+def test_what_is_audited_runs_to_its_end_and_is_marked() -> None:
+    learner = Learner({V2.digest: 0.5})
+    record = walk_of(learner, known(), share=1.0).assess(V2)
+    assert record.evaluation.epochs == PASSES
+    assert record.feasible
+    assert record.excesses[STOP_RULE] == 0.0
+
+
+def test_neither_stopped_nor_infeasible_records_stand_for_others() -> None:
+    *records, one, other = known(12)
+    stopped = dataclasses.replace(
+        one,
+        evaluation=dataclasses.replace(one.evaluation, stopped="why", history=()),
+        excesses={STOP_RULE: 1.0},
+    )
+    slow = dataclasses.replace(other, excesses={"fake_ms": 0.1})
+    rule = rule_of([*records, stopped, slow])
+    assert len(rule.bound.courses) == 11  # one beyond a limit was trained to its end all the same
+    assert [rival.score for rival in rule.rivals] == [r.evaluation.score for r in records]
+
+
+def test_a_predicted_rival_counts_as_slow_as_it_may_be() -> None:
+    record = known(1)[0]
+    guess = dataclasses.replace(latency_of(1.0), provenance="predicted", ci_ms=(0.5, 1.5))
+    rule = rule_of([dataclasses.replace(record, latencies={"fake": guess})])
+    assert rule.rivals[0].latencies_ms == (1.5,)
+
+
+@pytest.mark.parametrize("sampler", ["random", "nsga2"])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_search_saves_time_and_keeps_its_front(tmp_path: Path, sampler: str) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    engine = open_engine(url)
+    RecordStore.create_tables(engine)
+    store, learner, ear = RecordStore(engine, "s"), Learner(), Ear()
+    early = EarlyStop(learner, lambda: store.all().values(), Audit(0.2, "salt"))
+    walk = Walk(Guidelines({}), Budget(), {"fake": FakeTarget()}, learner, early=early)
+    choice = SAMPLERS[sampler]
+    study = create_or_resume(url, "s", {"targets": {"fake": "measured"}}, choice.make(1))
+    weights = WeightsFolder.of_study(url, "s")
+    Loop(study, small_space(), walk, store, weights, choice.learns_from_pruned, ear).run(24)
+    records = store.all()
+    engine.dispose()
+    assert len(records) == 24  # a stopped training is a finished trial
+    found = stops_in(records)
+    assert found is not None and found.stopped > 0 and found.saved > 0
+    assert found.entered == 0
+    full = Learner()
+    ended = {
+        n: dataclasses.replace(r, evaluation=full.evaluate(r.architecture), excesses={})
+        for n, r in records.items()
+    }
+    assert [e.number for e in front_of(records)] == [e.number for e in front_of(ended)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "recipe"), [("maybe", built_in_recipe("quick")), ("on", Recipe("one", 1))]
+)
+def test_modes_and_recipes_that_cannot_be_meant_are_refused(mode: str, recipe: Recipe) -> None:
+    with pytest.raises(ConfigError) as raised:
+        check_stop_rule(mode, recipe)
+    assert raised.value.field == "--stop-rule"
+
+
+def test_a_request_is_checked_before_anything_is_written(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    request = Request("arm", ["140M"], recipe="smoke", storage=url, stop_rule="on")
+    with pytest.raises(ConfigError, match="--stop-rule"):
+        run_search(request, Ear())
+    assert not (tmp_path / "s.db").exists()
