@@ -14,7 +14,8 @@ import signal
 import sys
 from pathlib import Path
 
-import torch.utils.tensorboard  # noqa: F401, once for all children
+import torch._dynamo
+import torch.utils.tensorboard  # noqa: F401, both once for all children
 from killed_training import data
 
 from nas_sv2.evaluate import full_training
