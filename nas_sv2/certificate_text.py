@@ -14,6 +14,11 @@ _ENDS = {
     "ends": ("a narrow stem and head", "a wide stem and head"),
 }
 
+_COLUMNS = (
+    *("set", "depth", "width", "split", "kernel", "SE", "residual"),
+    *("stem, head", "MFLOPs", "by seed", "reference"),
+)
+
 
 def certificate_markdown(certificate: Certificate) -> str:
     """What was found, the figures first, then by dimension, then every network."""
@@ -134,10 +139,8 @@ def _bias(effect: Effect, certificate: Certificate) -> str:
 
 
 def _networks(certificate: Certificate) -> Iterable[str]:
-    columns = ("set", "depth", "width", "split", "kernel", "SE", "residual", "stem, head")
-    columns += ("MFLOPs", "by seed", "reference")
-    yield "| " + " | ".join(columns) + " |"
-    yield "|" + "---|" * len(columns)
+    yield "| " + " | ".join(_COLUMNS) + " |"
+    yield "|" + "---|" * len(_COLUMNS)
     for name, networks in _sets(certificate):
         for one in networks:
             stages = one.architecture.stages

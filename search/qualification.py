@@ -20,6 +20,7 @@ from nas_sv2.evaluate.image_data import ImageData
 from nas_sv2.evaluate.recipe_files import open_recipe
 from nas_sv2.evaluate.recipes import Recipe
 from nas_sv2.evaluate.training import ProxyTraining, check_trainable
+from nas_sv2.evaluate.untrained_scores import untrained_scores
 from nas_sv2.latency.store import open_engine
 from nas_sv2.space import Architecture, cost_of, lower
 from nas_sv2.space.contrasts import Contrasts, flops_matched, trajectories
@@ -103,7 +104,7 @@ def qualify(
         store = RecordStore(engine, SHARED)
         found = _trained(trainings, request, data, store, told, advanced)
         entries = [
-            _entry(network, found, recipe, reference, request.seeds)
+            _entry(network, found, recipe, reference, data, request.seeds)
             for network in (*joint.networks, *matched)
         ]
         certificate = Certificate(
@@ -259,15 +260,21 @@ def _longer(found: Evaluations, recipe: Recipe, reference: Recipe) -> float:
 
 
 def _entry(
-    network: Architecture, found: Evaluations, recipe: Recipe, reference: Recipe, seeds: int
+    network: Architecture,
+    found: Evaluations,
+    recipe: Recipe,
+    reference: Recipe,
+    data: ImageData,
+    seeds: int,
 ) -> Trained:
     ours = [found[network.digest, recipe.digest, seed] for seed in range(seeds)]
     theirs = [found[network.digest, reference.digest, seed] for seed in range(seeds)]
-    counted = cost_of(lower(network))
+    untrained = [untrained_scores(network, data, recipe, seed) for seed in range(seeds)]
+    counts = {name: statistics.fmean(one[name] for one in untrained) for name in untrained[0]}
     return Trained(
         network,
         tuple(one.score for one in ours),
         tuple(one.score for one in theirs),
         statistics.fmean(one.seconds for one in ours),
-        {"flops": float(counted.flops), "params": float(counted.params)},
+        counts,
     )

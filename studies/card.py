@@ -6,12 +6,19 @@ from typing import Any
 
 from nas_sv2 import __version__
 from nas_sv2.latency.measurement import Latency
+from nas_sv2.studies.certificate import UNCERTIFIED, Certificate
 from nas_sv2.studies.record import Record
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "optuna", "numpy")
 
 
-def card_of(study: str, number: int, record: Record, identity: dict[str, Any]) -> str:
+def card_of(
+    study: str,
+    number: int,
+    record: Record,
+    identity: dict[str, Any],
+    certificate: Certificate | None = None,
+) -> str:
     """Markdown; `{parity}` is left for the check of the exported files."""
     name = record.baseline or record.architecture.digest
     return "\n".join(
@@ -40,8 +47,8 @@ def card_of(study: str, number: int, record: Record, identity: dict[str, Any]) -
             "",
             *_table(_accuracy(record)),
             "",
-            "The recipe is not certified: how well it ranks networks is not known. The figure is "
-            "no estimate of the accuracy after full training.",
+            f"The recipe is {UNCERTIFIED if certificate is None else certificate.describe()}. "
+            "The figure is no estimate of the accuracy after full training.",
             "",
             "## Limits of the study",
             "",

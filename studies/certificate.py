@@ -40,7 +40,8 @@ class Trained:
         scores: By the recipe, one for each seed; higher is better.
         reference: By the reference recipe, the same seeds.
         seconds: Of one evaluation by the recipe, mean over the seeds, on one thread.
-        counts: What can be said without training (`flops`, `params`, ...), higher is better.
+        counts: What can be said without training (`flops`, `synflow`, ...), of the form that is
+            trained, mean over the seeds; higher is better.
     """
 
     architecture: Architecture

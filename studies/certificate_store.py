@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, String, Text, select
+from sqlalchemy import Engine, String, Text, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -39,7 +39,11 @@ class CertificateStore:
         create_tables(engine, Base.metadata)
 
     def find(self, recipe_digest: str, data: str, space_digest: str = "") -> Certificate | None:
-        """The latest of that recipe on that data; one of that space, where there is one."""
+        """The latest of that recipe on that data; one of that space, where there is one.
+
+        Raises:
+            StoreError: The database cannot be read.
+        """
         query = (
             select(CertificateRow)
             .where(CertificateRow.recipe == recipe_digest, CertificateRow.data == data)
@@ -47,6 +51,8 @@ class CertificateStore:
             .limit(1)
         )
         try:
+            if not inspect(self.engine).has_table(CertificateRow.__tablename__):
+                return None  # made before there were certificates; reading adds nothing
             with Session(self.engine) as session:
                 row = session.scalar(query)
         except SQLAlchemyError as error:
@@ -54,7 +60,11 @@ class CertificateStore:
         return None if row is None else Certificate.from_json(row.document)
 
     def save(self, certificate: Certificate) -> None:
-        """Keep `certificate`."""
+        """Keep `certificate`.
+
+        Raises:
+            StoreError: The database cannot be written.
+        """
         row = CertificateRow(
             recipe=certificate.recipe_digest,
             data=certificate.data,

@@ -1,6 +1,7 @@
 """The networks that a command line names: a reference, a file, or a trial of a study."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from nas_sv2.space.network import Classifier
 from nas_sv2.space.network_documents import load_network
 from nas_sv2.space.published import hand_designed
 from nas_sv2.studies.audit import Pruned, audit_of
+from nas_sv2.studies.certificate import Certificate
 from nas_sv2.studies.record import Record
 
 FILE_ENDINGS = (".yaml", ".yml", ".json")
@@ -58,6 +60,25 @@ def pruned_in(storage: str, study: str) -> list[Pruned]:
     records, found = records_of(storage, study), load_study(storage, study)
     with store_errors():
         return audit_of(found.get_trials(deepcopy=False), records)
+
+
+def certificate_for(storage: str, records: Mapping[int, Record]) -> Certificate | None:
+    """The certificate of the recipe that `records` were trained by, on their data.
+
+    Raises:
+        StoreError: The database cannot be read.
+    """
+    from nas_sv2.latency.store import open_engine
+    from nas_sv2.studies.certificate_store import CertificateStore
+
+    if not records:
+        return None
+    evaluation = next(iter(records.values())).evaluation
+    engine = open_engine(storage)
+    try:
+        return CertificateStore(engine).find(evaluation.recipe_digest, evaluation.data)
+    finally:
+        engine.dispose()
 
 
 def records_of(storage: str, study: str) -> dict[int, Record]:
