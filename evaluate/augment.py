@@ -134,6 +134,10 @@ def augmentation(recipe: Recipe, side: int | None = None) -> Augment:
         steps.insert(0, RandomCrop(recipe.crop_area, side))
     elif side is not None:
         steps.insert(0, lambda images, generator: centre_of(images, side))
+    if recipe.full_training is not None and recipe.full_training.trivial_augment:
+        from nas_sv2.evaluate.trivial_augment import TrivialAugment  # torchvision takes a second
+
+        steps.append(TrivialAugment())
     if recipe.colour:
         steps.append(Colour(recipe.colour))
 

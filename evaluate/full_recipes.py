@@ -6,16 +6,6 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.recipes import Recipe
 from nas_sv2.space.network import Classifier
 
-_NOT_YET = (
-    "train_resolution",
-    "trivial_augment",
-    "random_erase",
-    "mixup",
-    "cutmix",
-    "repeated_augmentation",
-)
-"""Fields of `FullTraining` that nothing follows so far."""
-
 
 def data_side(recipe: Recipe, network: Classifier, device: str = "cpu") -> int:
     """The side at which the data are to be opened, pixels: crops are cut out of these images.
@@ -41,9 +31,11 @@ def data_side(recipe: Recipe, network: Classifier, device: str = "cpu") -> int:
     if full.validation_resize < side:
         allowed = f"{side} or more, the side of the centre that is cut out"
         raise ConfigError("recipe validation_resize", full.validation_resize, allowed)
-    defaults = {field.name: field.default for field in dataclasses.fields(full)}
-    unknown = [name for name in _NOT_YET if getattr(full, name) != defaults[name]]
-    if unknown:
-        allowed = "a recipe without " + ", ".join(unknown) + ", which train cannot do yet"
-        raise ConfigError("--recipe", recipe.name, allowed)
+    if full.train_resolution is not None:
+        if full.train_resolution > full.validation_resize:
+            allowed = (
+                f"{full.validation_resize} or less, the side of the images that it is cut from"
+            )
+            raise ConfigError("recipe train_resolution", full.train_resolution, allowed)
+        dataclasses.replace(network, resolution=full.train_resolution)  # refuses one too small
     return full.validation_resize

@@ -8,27 +8,26 @@ killed is followed by another to the same weights, bit by bit.
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from nas_sv2.errors import ConfigError, EvaluationError, StoreError
 from nas_sv2.evaluate.augment import Normalise, augmentation, centre_of
 from nas_sv2.evaluate.averaging import Average
-from nas_sv2.evaluate.batches import Batches
+from nas_sv2.evaluate.batches import Batches, Supply
 from nas_sv2.evaluate.checkpoint import Checkpoint
 from nas_sv2.evaluate.determinism import cpu_threads, default_threads, stream
 from nas_sv2.evaluate.distributed import Processes, Share
-from nas_sv2.evaluate.fitting import Fit, Pass, Progress
+from nas_sv2.evaluate.fitting import Fit, Progress
 from nas_sv2.evaluate.full_recipes import data_side
+from nas_sv2.evaluate.full_result import FullyTrained, PassRecord, pass_rows, read_record
 from nas_sv2.evaluate.image_data import ImageData, Part, channel_statistics
+from nas_sv2.evaluate.mixing import Mixed
 from nas_sv2.evaluate.norms import settle
 from nas_sv2.evaluate.recipes import Recipe
 from nas_sv2.evaluate.subset import Subset, subset_of
@@ -41,43 +40,6 @@ from nas_sv2.space.torch_lowering import build_module, weights_of
 CHECKPOINT = "training.checkpoint"
 CHECKPOINT_SECONDS = 60.0  # what a kill may cost
 DRAWN_EVERY = 50  # steps between two points of TensorBoard's training curves
-
-
-@dataclass(frozen=True, slots=True)
-class PassRecord:
-    """One pass and the validation after it."""
-
-    step: int
-    trained: Pass
-    validated: Validation
-
-
-@dataclass(frozen=True, eq=False)
-class FullyTrained:
-    """What came out of a full training.
-
-    Attributes:
-        network: As it was trained: with channels and classes of the data.
-        weights: Its numbers, named after its operators.
-        passes: In order; the last has the final validation.
-        test: On the split that nothing was chosen by; None where the data have none.
-        seconds: Wall time, of all processes that followed each other.
-        normalise: What was done to grey levels.
-        place: Where it was trained.
-    """
-
-    network: Classifier
-    weights: dict[str, NDArray[np.float32]]
-    passes: tuple[PassRecord, ...]
-    test: Validation | None
-    seconds: float
-    normalise: Normalise
-    place: str
-
-    @property
-    def validation(self) -> Validation:
-        """The final one."""
-        return self.passes[-1].validated
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,13 +114,19 @@ class FullRun:
         where = f"cpu, {threads} threads" if kind == "cpu" else torch.cuda.get_device_name()
         return where if self.processes.count == 1 else f"{self.processes.count} × {where}"
 
-    @cached_property
+    @property
     def side(self) -> int | None:
-        """What the network takes where the images of the data are larger, else None."""
+        """What is cut out of validation images; None for all of them."""
+        resolution = self.recipe.resolution
+        return None if resolution == self.data.side else resolution
+
+    @property
+    def train_side(self) -> int | None:
+        """Of what training images are brought to; None for what they have."""
         full = self.recipe.full_training
-        if full is None or full.validation_resize == self.recipe.resolution:
-            return None
-        return self.recipe.resolution
+        if full is None or full.train_resolution is None:
+            return self.side
+        return None if full.train_resolution == self.data.side else full.train_resolution
 
     @cached_property
     def normalise(self) -> Normalise:
@@ -178,13 +146,22 @@ class FullRun:
         """What is trained on, by all processes together."""
         return Batches(
             self.subset.train,
-            augmentation(self.recipe, self.side),
+            augmentation(self.recipe, self.train_side),
             self.normalise,
             self.recipe.batch,
             self.recipe.images_per_epoch,
             self.device,
             self.subset.among,
         )
+
+    @property
+    def supply(self) -> Supply:
+        """What this process trains on: its share, mixed as the recipe says."""
+        share, full = self.processes.share(self.batches), self.recipe.full_training
+        mixes = full is not None and (
+            full.random_erase or full.mixup or full.cutmix or full.repeated_augmentation > 1
+        )
+        return Mixed(share, full, self.subset.classes) if full is not None and mixes else share
 
     def validate(self, module: nn.Module, last: bool) -> Validation:
         """Validate `module`, whose batch norms are settled first as the recipe says.
@@ -255,9 +232,8 @@ class _Course:
         """A training of `module`, not begun."""
         # Nobody asked for a winner to be given up half-way.
         recipe = dataclasses.replace(whole.recipe, hopeless_after=0.0)
-        batches = whole.processes.share(whole.batches)
         order = stream(whole.seed, "order")
-        fit = Fit(whole.processes.wrapped(module), batches, recipe, order)
+        fit = Fit(whole.processes.wrapped(module), whole.supply, recipe, order)
         full = recipe.full_training
         keeps = full is not None and full.ema
         average = Average.of(module, fit.steps, recipe.warm_up) if keeps else None
@@ -296,7 +272,7 @@ class _Course:
         self.fit.restore(state["fit"])
         if self.average is not None:
             self.average.restore(state["average"])
-        self.passes = [_read_record(each) for each in state["passes"]]
+        self.passes = [read_record(each) for each in state["passes"]]
         self._earlier_s = state["seconds"]
         line = f"going on at step {self.fit.step} of {self.fit.steps}"
         self.whole.told(f"{line} of a training that was interrupted")
@@ -331,26 +307,3 @@ class _Course:
         names = ("train_loss", "val_accuracy", "val_loss", "images_per_second")
         step = self.passes[-1].step
         self._log.draw(step, {f"pass/{name}": float(rows[-1][name]) for name in names})
-
-
-def pass_rows(passes: Sequence[PassRecord], processes: int) -> list[dict[str, float]]:
-    """A row of the log for each pass; the training loss is that of the first process's images."""
-    return [
-        {
-            "pass": number,
-            "step": record.step,
-            "learning_rate": record.trained.learning_rate,
-            "train_loss": record.trained.loss,
-            "val_accuracy": record.validated.accuracy,
-            "val_loss": record.validated.loss,
-            "train_seconds": round(record.trained.seconds, 3),
-            "images_per_second": round(
-                processes * record.trained.images / record.trained.seconds, 1
-            ),
-        }
-        for number, record in enumerate(passes, 1)
-    ]
-
-
-def _read_record(state: Mapping[str, Any]) -> PassRecord:
-    return PassRecord(state["step"], Pass(**state["trained"]), Validation(**state["validated"]))

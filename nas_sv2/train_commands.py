@@ -18,7 +18,7 @@ def train(
         typer.Option(help="Folder to write; one that a killed training left is gone on with."),
     ],
     recipe: Annotated[
-        str, typer.Option(help="paper, megvii, a recipe for candidates, or a file.")
+        str, typer.Option(help="paper, megvii, torchvision-new, quick, ..., or a file.")
     ] = "paper",
     seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
     device: Annotated[

@@ -12,7 +12,8 @@ from safetensors.numpy import save
 
 from nas_sv2 import __version__
 from nas_sv2.errors import ConfigError, StoreError
-from nas_sv2.evaluate.full_training import FullRun, FullyTrained, pass_rows
+from nas_sv2.evaluate.full_result import FullyTrained, pass_rows
+from nas_sv2.evaluate.full_training import FullRun
 from nas_sv2.evaluate.recipe_files import recipe_to_document
 from nas_sv2.evaluate.validation import Validation
 from nas_sv2.space import cost_of, lower

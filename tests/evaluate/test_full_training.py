@@ -187,7 +187,12 @@ REFERENCE = reference("shufflenet_v2_x0_5")
 
 @pytest.mark.parametrize(
     ("recipe", "side"),
-    [(RECIPES["quick"], 224), (RECIPES["paper"], 256), (RECIPES["megvii"], 256)],
+    [
+        (RECIPES["quick"], 224),
+        (RECIPES["paper"], 256),
+        (RECIPES["megvii"], 256),
+        (RECIPES["torchvision-new"], 232),
+    ],
     ids=lambda each: getattr(each, "name", ""),
 )
 def test_images_are_opened_as_large_as_the_recipe_needs(recipe: Recipe, side: int) -> None:
@@ -197,7 +202,14 @@ def test_images_are_opened_as_large_as_the_recipe_needs(recipe: Recipe, side: in
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        (RECIPES["torchvision-new"], "without train_resolution, trivial_augment, random_erase"),
+        (
+            dataclasses.replace(SHORT, resolution=224, full_training=FullTraining(232, 256)),
+            "recipe train_resolution: 256 .* give 232 or less",
+        ),
+        (
+            dataclasses.replace(SHORT, resolution=224, full_training=FullTraining(232, 16)),
+            "resolution: 16",
+        ),
         (dataclasses.replace(SHORT, resolution=64), "recipe resolution: 64 .* give 224"),
         (dataclasses.replace(SHORT, seeds=2), "recipe seeds: 2"),
         (dataclasses.replace(SHORT, width_factor=0.5), "recipe width_factor: 0.5"),
