@@ -27,7 +27,7 @@ from nas_sv2.evaluate.recipe_files import open_recipe
 from nas_sv2.latency.store import open_engine
 from nas_sv2.latency.targets import open_target
 from nas_sv2.search.audit import Audit
-from nas_sv2.search.stop_rule import FEWEST, MISS, Course, FinalBound
+from nas_sv2.search.stop_rule import FEWEST, LEFT, Course, FinalBound
 from nas_sv2.search.stop_rule_replay import FullTraining, Replay, front_members, replay
 from nas_sv2.space import Architecture, SearchSpace
 from nas_sv2.space.contrasts import flops_matched, trajectories
@@ -56,8 +56,8 @@ def main() -> None:
         print(f"{name}; {len(front_members(trainings))} networks on the front")
         for line in _by_pass([training.course for training in trainings]):
             print(f"  {line}")
-        for share, fewest in itertools.product(options.shares, options.fewest):
-            print(f"  {_line(trainings, share, fewest, options.miss, options.orders)}")
+        for share, fewest, left in itertools.product(options.shares, options.fewest, options.left):
+            print(f"  {_line(trainings, share, fewest, left, options.orders)}")
 
 
 def _options() -> argparse.Namespace:
@@ -72,7 +72,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--signals", nargs="+", choices=list(SIGNALS), default=list(SIGNALS))
     parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.1])
     parser.add_argument("--fewest", type=int, nargs="+", default=[FEWEST])
-    parser.add_argument("--miss", type=float, default=MISS)
+    parser.add_argument("--left", type=float, nargs="+", default=[LEFT])
     parser.add_argument("--orders", type=int, default=200)
     return parser.parse_args()
 
@@ -122,31 +122,28 @@ def _full(recorded: Recorded, signals: str) -> FullTraining:
 
 
 def _by_pass(courses: Sequence[Course]) -> Iterator[str]:
-    """How the signals after each pass order the networks, and how far above them finals were."""
+    """How the signals after each pass order the networks, and what they leave unexplained."""
     finals = [course.final for course in courses]
+    bound = FinalBound(tuple(courses), fewest=3)
     yield f"final {statistics.fmean(finals):.4f}, deviation {statistics.stdev(finals):.4f}"
-    for number in range(1, len(courses[0].signals)):
-        over = []
-        for n, course in enumerate(courses):
-            others = FinalBound((*courses[:n], *courses[n + 1 :]), miss=0.5, fewest=3)
-            over.append(course.final - others.best_final(number, course.signals[number - 1]))
+    for number in range(1, bound.passes):
         ranks = [
             f"{spearmanr(column, finals).statistic:+.2f}"
             for column in zip(*(course.signals[number - 1] for course in courses), strict=True)
         ]
         yield (
-            f"pass {number}: Spearman with the final {', '.join(ranks)}; final less what "
-            f"the others foretell: deviation {statistics.stdev(over):.4f}, most {max(over):.4f}"
+            f"pass {number}: Spearman with the final {', '.join(ranks)}; "
+            f"unexplained {bound.unexplained(number):.2f}"
         )
 
 
 def _line(
-    trainings: Sequence[FullTraining], share: float, fewest: int, miss: float, orders: int
+    trainings: Sequence[FullTraining], share: float, fewest: int, left: float, orders: int
 ) -> str:
     def replays(some: Sequence[FullTraining]) -> list[Replay]:
         draw = random.Random(0)
         return [
-            replay(draw.sample(some, len(some)), Audit(share, str(n)), miss=miss, fewest=fewest)
+            replay(draw.sample(some, len(some)), Audit(share, str(n)), fewest=fewest, left=left)
             for n in range(orders)
         ]
 
@@ -162,9 +159,11 @@ def _line(
         sum(getattr(r, name) for r in every) for name in ("audited", "audited_on_front")
     )
     wrong = f"{false / audited:.1%} of the audited on the front" if audited else "none audited"
+    members = sum(r.lost for r in every)
+    score = f", {sum(r.lost_score for r in every) / members:.4f} better each" if members else ""
     return (
-        f"audit {share:.0%}, first {fewest} in full: stopped {stopped:.1f}; saved {saved} of the "
-        f"time ({later} once calibrated); front members lost {lost}; {wrong}"
+        f"audit {share:.0%}, first {fewest} in full, {left} left: stopped {stopped:.1f}; "
+        f"saved {saved} of the time ({later} once calibrated); front members lost {lost}{score}; {wrong}"
     )
 
 

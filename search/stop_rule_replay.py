@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_sv2.search.audit import Audit
-from nas_sv2.search.stop_rule import FEWEST, MISS, Course, FinalBound, Rival, StopRule
+from nas_sv2.search.stop_rule import FEWEST, LEFT, MISS, Course, FinalBound, Rival, StopRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class Replay:
         audited_on_front: Of these, how many are on the front: false stops.
         front: Members of the front that full trainings give.
         lost: Of them, those whose training was stopped.
+        lost_score: By how much these were better than what is left and as fast, in sum.
         seconds: Of all trainings, in full.
         seconds_before: Of those, spent before the first verdict was possible.
         seconds_saved: By stopping.
@@ -58,6 +59,7 @@ class Replay:
     audited_on_front: int
     front: int
     lost: int
+    lost_score: float
     seconds: float
     seconds_before: float
     seconds_saved: float
@@ -92,6 +94,7 @@ def replay(
     *,
     miss: float = MISS,
     fewest: int = FEWEST,
+    left: float = LEFT,
 ) -> Replay:
     """Go through `trainings` in their order with the rule on.
 
@@ -103,7 +106,7 @@ def replay(
     audited: set[str] = set()
     before = saved = 0.0
     for one in trainings:
-        bound = FinalBound(tuple(each.course for each in full), miss, fewest)
+        bound = FinalBound(tuple(each.course for each in full), miss, fewest, left)
         if bound.why_not is not None:
             before += one.seconds
         rule = StopRule(bound, tuple(Rival(f.course.final, f.latencies_ms) for f in full))
@@ -124,10 +127,21 @@ def replay(
         audited_on_front=len(audited & front),
         front=len(front),
         lost=len(stopped & front),
+        lost_score=sum(
+            one.course.final - _best_as_fast(full, one)
+            for one in trainings
+            if one.digest in stopped & front
+        ),
         seconds=sum(one.seconds for one in trainings),
         seconds_before=before,
         seconds_saved=saved,
     )
+
+
+def _best_as_fast(full: Sequence[FullTraining], one: FullTraining) -> float:
+    """There is one: the rival for which `one` was stopped."""
+    rivals = ((f.course.final, Rival(f.course.final, f.latencies_ms)) for f in full)
+    return max(final for final, rival in rivals if rival.at_least_as_fast(one.latencies_ms))
 
 
 def _stopped_after(rule: StopRule, one: FullTraining) -> int | None:

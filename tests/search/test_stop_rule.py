@@ -2,6 +2,7 @@
 
 import math
 import random
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,7 +58,7 @@ def test_the_next_of_like_trainings_misses_about_as_often_as_said(known: int) ->
 
     def one() -> Course:
         shown = draw.random()
-        return Course(((shown,), (0.0,)), 2 * shown + draw.lognormvariate(0, 1))
+        return Course(((shown,), (0.0,)), 20 * shown + draw.lognormvariate(0, 1))
 
     missed, repeats, claimed = 0, 1000, 0.0
     for _ in range(repeats):
@@ -66,6 +67,23 @@ def test_the_next_of_like_trainings_misses_about_as_often_as_said(known: int) ->
         claimed = bound.fails
     deviation = (claimed * (1 - claimed) / repeats) ** 0.5
     assert abs(missed / repeats - claimed) < 4 * deviation
+
+
+def test_a_pass_that_explains_too_little_bounds_nothing() -> None:
+    draw = random.Random(8)
+    shown = [draw.random() for _ in range(20)]
+    courses = tuple(Course(((x,), (0.5,)), x + draw.gauss(0, 0.3)) for x in shown)
+    finals = [one.final for one in courses]
+    beside_line, beside_mean = 0.0, 0.0
+    for n, one in enumerate(courses):
+        xs, ys = shown[:n] + shown[n + 1 :], finals[:n] + finals[n + 1 :]
+        slope, constant = np.polyfit(xs, ys, 1)
+        beside_line += float(one.final - slope * shown[n] - constant) ** 2
+        beside_mean += (one.final - statistics.fmean(ys)) ** 2
+    left = FinalBound(courses).unexplained(1)
+    assert left == pytest.approx(beside_line / beside_mean)
+    assert FinalBound(courses, left=left - 0.01).best_final(1, (0.5,)) == math.inf
+    assert FinalBound(courses, left=left + 0.01).best_final(1, (0.5,)) < 2
 
 
 def test_too_few_courses_stop_nothing_and_say_why() -> None:
@@ -80,6 +98,8 @@ def test_too_few_courses_stop_nothing_and_say_why() -> None:
 def test_signals_from_which_no_line_follows_bound_nothing() -> None:
     alike = tuple(Course(((0.5,), (0.5,)), 0.6 + n / 100) for n in range(12))
     assert FinalBound(alike).best_final(1, (0.5,)) == math.inf
+    noise = tuple(Course(((n % 3,), (0.5,)), 0.6 + n * 7 % 13 / 100) for n in range(13))
+    assert FinalBound(noise).best_final(1, (1.0,)) == math.inf
     one_apart = (*alike, Course(((0.9,), (0.5,)), 0.9))
     assert FinalBound(one_apart).best_final(1, (0.5,)) == math.inf
 
@@ -159,6 +179,7 @@ def test_a_replay_counts_what_is_saved_and_lost() -> None:
     assert front_members(trainings) == {"first 9", "late", "fast"}
     assert (result.front, result.lost) == (3, 1)
     assert result.lost_share == pytest.approx(1 / 3)
+    assert result.lost_score == pytest.approx(0.85 - 0.795)
     assert result.seconds_saved == pytest.approx(2 * 20.0)
     assert result.saved == pytest.approx(40 / 390)
     assert result.saved_once_calibrated == pytest.approx(40 / 90)
