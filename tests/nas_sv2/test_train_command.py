@@ -1,6 +1,11 @@
 """`train` as a user meets it, on a folder of images."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,3 +97,50 @@ def test_bad_input_is_one_line_and_exit_code_2(
 ) -> None:
     code, _, err = command_line(*asked, *options)
     assert code == 2 and said in err and err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_torchrun_on_the_imagenet_layout_killed_and_taken_up(
+    asked: list[str], folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    for part, count in (("train", 20), ("val", 7)):
+        folder(f"net/{part}", count=count)
+    (tmp_path / "mine.yaml").write_text(
+        RECIPE.replace("epochs: 2", "epochs: 100").replace("batch: 5", "batch: 10")
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "-m", "nas_sv2", *asked, "--threads", "1"]
+    command[command.index("--data") + 1] = f"imagenet:{tmp_path / 'net'}"
+
+    def begin(out: str) -> subprocess.Popen[str]:
+        command[command.index("--out") + 1] = out
+        return subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+        out, err = process.communicate(timeout=200)
+        return process.returncode, out, err
+
+    code, out, err = end(begin("undisturbed"))
+    assert code == 0, err
+    assert out.count("validation top-1") == 1  # of two processes one speaks
+
+    killed, log = begin("killed"), tmp_path / "killed" / "log.csv"
+    while not log.exists() or log.read_text().count("\n") < 4:
+        assert killed.poll() is None, end(killed)
+        time.sleep(0.02)
+    children = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    assert end(killed)[0] != 0
+    assert not (tmp_path / "killed" / "metrics.json").exists()
+
+    code, _, err = end(begin("killed"))
+    assert code == 0 and "going on at step" in err, err
+    for name in ("weights.safetensors", "model.onnx"):
+        parts = [(tmp_path / out / name).read_bytes() for out in ("undisturbed", "killed")]
+        assert parts[0] == parts[1], name
+    metrics = json.loads((tmp_path / "killed" / "metrics.json").read_text())
+    assert metrics["processes"] == 2
+    assert metrics["test"]["images"] == 14  # ImageNet's val; validation is carved from its train
+    assert len(metrics["passes"]) == 100
