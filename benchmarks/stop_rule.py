@@ -163,7 +163,8 @@ def _line(
     score = f", {sum(r.lost_score for r in every) / members:.4f} better each" if members else ""
     return (
         f"audit {share:.0%}, first {fewest} in full, {left} left: stopped {stopped:.1f}; "
-        f"saved {saved} of the time ({later} once calibrated); front members lost {lost}{score}; {wrong}"
+        f"saved {saved} of the time ({later} once calibrated); "
+        f"front members lost {lost}{score}; {wrong}"
     )
 
 
