@@ -122,7 +122,7 @@ def test_a_training_with_all_of_it_learns_and_repeats(blobs: ImageData, tmp_path
     published = RECIPES["torchvision-new"].full_training
     assert published is not None
     full = dataclasses.replace(published, validation_resize=16, train_resolution=12)
-    recipe = dataclasses.replace(RECIPE, epochs=12, full_training=full, learning_rate=0.1)
+    recipe = dataclasses.replace(RECIPE, epochs=8, full_training=full, learning_rate=0.1)
     found = []
     for number in range(2):
         out = tmp_path / str(number)
