@@ -24,10 +24,11 @@ from nas_sv2.search.walk import Walk
 from nas_sv2.space import Architecture, cost_of, lower, reference
 from nas_sv2.space.guidelines import Guidelines
 from nas_sv2.studies.front import front_of
+from nas_sv2.studies.packaging import export_trial
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.stop_audit import STOP_RULE, stops_in
-from nas_sv2.studies.study import create_or_resume
+from nas_sv2.studies.study import create_or_resume, study_key
 from nas_sv2.studies.weights_folder import WeightsFolder
 
 V2 = reference("shufflenet_v2_x0_5")
@@ -182,3 +183,15 @@ def test_a_request_is_checked_before_anything_is_written(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="--stop-rule"):
         run_search(request, Ear())
     assert not (tmp_path / "s.db").exists()
+
+
+def test_a_network_whose_training_was_ended_is_not_exported(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    engine = open_engine(url)
+    RecordStore.create_tables(engine)
+    study = create_or_resume(url, "s", {"targets": {"t0": "measured"}}, SAMPLERS["random"].make(1))
+    record = dataclasses.replace(record_of(0.5, 1.0), excesses={STOP_RULE: 1.0})
+    RecordStore(engine, study_key(study)).save(0, record)
+    engine.dispose()
+    with pytest.raises(ConfigError, match="the stop rule did not end"):
+        export_trial(url, "s", "0", tmp_path / "out", force=False, training_again=lambda: None)
