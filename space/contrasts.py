@@ -20,7 +20,7 @@ DIMENSIONS = ("depth", "width", "split", "kernel", "se", "residual", "ends")
 """What a step of a trajectory changes, in all stages at once; `ends` are stem and head."""
 
 TOLERANCE = 0.05  # how far from each other networks of "equal" FLOPs may be from the middle
-_DRAWS = 20_000  # after which a space is said to have too few networks of equal FLOPs
+_DRAWS = 3_000  # after which a space is said to have too few networks of equal FLOPs
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,10 @@ def flops_matched(
 
 @dataclass(frozen=True, slots=True)
 class _Halves:
-    """Draws from the upper or the lower half of what is offered, always the same."""
+    """Draws from the upper or the lower half of what is offered, always the same.
+
+    A middle belongs to both halves, of three choices to neither.
+    """
 
     upper: bool
     seed: float
@@ -108,7 +111,7 @@ class _Halves:
     def among(self, choices: Sequence[Any], name: str) -> Any:
         middle = (len(choices) + 1) // 2
         half = choices[len(choices) // 2 :] if self.upper else choices[:middle]
-        if len(choices) == 3:  # the middle belongs to neither
+        if len(choices) == 3:
             half = choices[2:] if self.upper else choices[:1]
         return random.Random(f"{self.seed} {name}").choice(list(half))
 

@@ -1,0 +1,118 @@
+"""A qualification: what is trained, what is known already, what is refused."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doubles import evaluation_of
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.evaluation import Evaluation
+from nas_sv2.latency.store import open_engine
+from nas_sv2.search import qualification
+from nas_sv2.search.qualification import QualifyRequest, qualify
+from nas_sv2.studies.certificate_store import CertificateStore
+
+SPACE = str(Path(__file__).parents[2] / "docs" / "certificates" / "space.yaml")
+
+
+class Trainings:
+    """Answers at once; accuracy grows with the widths, so that counting is right."""
+
+    def __init__(self, ends_after: int | None = None) -> None:
+        self.done: list[tuple[str, int]] = []
+        self.ends_after = ends_after
+
+    def __call__(
+        self, trainings: Sequence[Any], data: str, jobs: int
+    ) -> Iterator[tuple[Any, Evaluation]]:
+        for one in trainings:
+            if len(self.done) == self.ends_after:
+                raise KeyboardInterrupt
+            self.done.append((one.recipe.name, one.seed))
+            width = sum(stage.width for stage in one.architecture.stages)
+            accuracy = 0.5 + width / 1000 + 0.0001 * one.seed
+            yield (
+                one,
+                dataclasses.replace(
+                    evaluation_of(accuracy),
+                    recipe=one.recipe.name,
+                    recipe_digest=one.recipe.digest,
+                    data=qualification.open_data("animals").provenance,
+                    seed=one.seed,
+                    device="cpu, 1 threads",
+                    train_images=100 * one.recipe.epochs,
+                    scores=(accuracy,),
+                ),
+            )
+
+
+def request(folder: Path, **changes: Any) -> QualifyRequest:
+    url = f"sqlite:///{folder / 'q.db'}"
+    plain = QualifyRequest("smoke", "animals", url, space=SPACE, trajectories=1, matched=3)
+    return dataclasses.replace(plain, **changes)
+
+
+@pytest.fixture(autouse=True)
+def no_untrained_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    def counts(*_: object) -> dict[str, float]:
+        return {"flops": 1.0}
+
+    monkeypatch.setattr(qualification, "untrained_scores", counts)
+
+
+def test_what_was_trained_before_a_kill_is_not_trained_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    first, second, third = Trainings(ends_after=9), Trainings(), Trainings()
+    monkeypatch.setattr(qualification, "_run", first)
+    with pytest.raises(KeyboardInterrupt):
+        qualify(request(tmp_path), told.append, lambda done, total: None)
+    monkeypatch.setattr(qualification, "_run", second)
+    counted: list[tuple[int, int]] = []
+    found = qualify(request(tmp_path), told.append, lambda *now: counted.append(now))
+    assert "44 trainings, 9 of them known" in told[-1]
+    assert len(first.done) + len(second.done) == 44
+    assert (counted[0], counted[-1]) == ((9, 44), (44, 44))
+    assert sorted({name for name, _ in second.done}) == ["smoke", "smoke ×8"]
+    monkeypatch.setattr(qualification, "_run", third)
+    again = qualify(request(tmp_path), told.append, lambda done, total: None)
+    assert not third.done
+    assert again == found
+
+
+def test_the_certificate_is_of_what_was_asked_and_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(qualification, "_run", Trainings())
+    found = qualify(request(tmp_path), lambda line: None, lambda done, total: None)
+    assert (len(found.joint), len(found.matched), found.seeds) == (8, 3, 2)
+    assert found.longer == 8
+    assert found.ranking(found.joint).tau.value == pytest.approx(1)
+    assert found.noise == pytest.approx(0, abs=1e-9)  # a seed for all moves no order
+    engine = open_engine(request(tmp_path).storage)
+    assert CertificateStore(engine).find(found.recipe_digest, found.data) == found
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"recipe": "paper"}, "--recipe: paper"),
+        ({"reference": "megvii"}, "--recipe: megvii"),
+        ({"trajectories": 0}, "--trajectories: 0"),
+        ({"seeds": 0}, "--seeds: 0"),
+        ({"matched": 2}, "--matched: 2"),
+        ({"jobs": 0}, "--jobs: 0"),
+        ({"space": "12M"}, "space: 12M"),
+    ],
+)
+def test_what_cannot_be_meant_is_named_and_nothing_is_written(
+    tmp_path: Path, changes: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ConfigError, match=named):
+        qualify(request(tmp_path, **changes), lambda line: None, lambda done, total: None)
+    assert not list(tmp_path.iterdir())
