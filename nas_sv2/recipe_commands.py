@@ -35,7 +35,7 @@ def listed(context: typer.Context, as_json: AsJson = False) -> None:
             "candidates" if recipe.full_training is None else "full training",
         )
     output().print(table)
-    print("nas-sv2 recipes show NAME prints one to start from; nas-sv2 qualify says how well one ranks")
+    print("nas-sv2 recipes show NAME prints one to start from, nas-sv2 qualify how well one ranks")
 
 
 @recipes.command()

@@ -17,8 +17,10 @@ def test_a_recipe_is_qualified_and_a_search_with_it_says_so(
     recipe.write_text(
         "nas_sv2_recipe: 1\nepochs: 1\nimages_per_epoch: 320\nvalidation_images: 200\nbatch: 16\n"
     )
-    search = ("search", "--target", "arm", "--space", SPACE, "--recipe", str(recipe))
-    search += ("--trials", "2", "--guidelines", "off", "--study", "s")
+    search = (
+        *("search", "--target", "arm", "--space", SPACE, "--recipe", str(recipe)),
+        *("--trials", "2", "--guidelines", "off", "--study", "s"),
+    )
     code, out, err = command_line(*search)
     assert code == 0, err
     assert "not certified" in out

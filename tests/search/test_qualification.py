@@ -9,6 +9,7 @@ import pytest
 from doubles import evaluation_of
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data import open_data
 from nas_sv2.evaluate.evaluation import Evaluation
 from nas_sv2.latency.store import open_engine
 from nas_sv2.search import qualification
@@ -40,7 +41,7 @@ class Trainings:
                     evaluation_of(accuracy),
                     recipe=one.recipe.name,
                     recipe_digest=one.recipe.digest,
-                    data=qualification.open_data("animals").provenance,
+                    data=open_data("animals").provenance,
                     seed=one.seed,
                     device="cpu, 1 threads",
                     train_images=100 * one.recipe.epochs,
