@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from doubles import small_space
 
 from nas_sv2.certificate_text import certificate_data, certificate_markdown
 from nas_sv2.errors import StoreError
@@ -128,7 +127,3 @@ def test_it_is_found_again_by_recipe_and_data_the_space_s_own_first(tmp_path: Pa
 def test_a_damaged_one_is_a_clear_error() -> None:
     with pytest.raises(StoreError, match="a stored certificate cannot be read"):
         Certificate.from_json('{"recipe": 1, "joint": [], "matched": [], "contrasts": []}')
-
-
-def test_the_small_space_of_the_tests_can_be_varied() -> None:
-    assert {pair.dimension for pair in trajectories(small_space(), 1).pairs} == {"depth"}
