@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.options import AsJson, print_json, print_notes
+from nas_sv2.options import AsJson, counting_bar, print_json, print_notes
 
 if TYPE_CHECKING:
     from nas_sv2.evaluate.image_data import ImageData
@@ -39,26 +39,15 @@ def prepare(
 
     What was killed goes on where it was. Other data sets are opened, and downloaded if need be.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
     from nas_sv2.evaluate.data import open_data
 
-    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
-    with Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
+    with counting_bar() as bar:
         task = bar.add_task("", total=None, visible=False)
         data = open_data(
             spec,
             resolution=resolution,
             skip_unreadable=skip_unreadable,
-            told=console.print,
+            told=bar.console.print,
             progress=lambda done, total: bar.update(
                 task, completed=done, total=total, visible=True
             ),

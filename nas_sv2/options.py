@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas_sv2.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 Storage = Annotated[str, typer.Option(help="Database of studies and measurements, a URL.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Plain data for programs.")]
@@ -24,6 +27,22 @@ def print_notes(notes: list[str]) -> None:
     """One fact a line."""
     for note in notes:
         print(note)
+
+
+def counting_bar() -> "Progress":
+    """A bar of things done and to do on standard error; silent where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+    return Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 def output_folder(path: Path) -> Path:

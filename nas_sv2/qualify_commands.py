@@ -7,7 +7,7 @@ import typer
 
 from nas_sv2.data_commands import SPEC_HELP
 from nas_sv2.errors import ConfigError
-from nas_sv2.options import STORAGE, AsJson, Storage, print_json
+from nas_sv2.options import STORAGE, AsJson, Storage, counting_bar, print_json
 
 
 def qualify(
@@ -38,9 +38,6 @@ def qualify(
     The certificate is kept in the database; searches and fronts with that recipe and data state
     it. A qualification that was killed goes on where it was.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
     from nas_sv2.certificate_text import certificate_data, certificate_markdown
     from nas_sv2.search.qualification import QualifyRequest
     from nas_sv2.search.qualification import qualify as run
@@ -50,19 +47,11 @@ def qualify(
     request = QualifyRequest(
         recipe, data, storage, reference, space, trajectories, matched, seeds, draw, jobs
     )
-    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
-    with Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
+    with counting_bar() as bar:
         task = bar.add_task("", total=None)
         certificate = run(
             request,
-            console.print,
+            bar.console.print,
             lambda done, total: bar.update(task, completed=done, total=total),
         )
     text = certificate_markdown(certificate)

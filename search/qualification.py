@@ -78,7 +78,8 @@ def qualify(
         EvaluationError: A training gave no accuracy.
         StoreError: The database cannot be read or written.
     """
-    recipe = _single(open_recipe(request.recipe))
+    recipe = open_recipe(request.recipe)
+    check_trainable(recipe)
     reference = _reference(request.reference, recipe)
     for field in ("trajectories", "seeds", "jobs"):
         value = getattr(request, field)
@@ -129,12 +130,6 @@ def qualify(
         engine.dispose()
 
 
-def _single(recipe: Recipe) -> Recipe:
-    """Refuse what cannot be certified."""
-    check_trainable(recipe)
-    return recipe
-
-
 def _reference(text: str | None, recipe: Recipe) -> Recipe:
     """The recipe that is held for the truth: the one named, or the same for longer."""
     if text is None:
@@ -142,6 +137,8 @@ def _reference(text: str | None, recipe: Recipe) -> Recipe:
             recipe, name=f"{recipe.name} ×{LONGER}", epochs=LONGER * recipe.epochs
         )
     reference = open_recipe(text)
+    if reference.full_training is not None:
+        raise ConfigError("--reference", text, "a recipe for candidates, not for full training")
     check_trainable(reference)
     if reference.resolution != recipe.resolution:
         raise ConfigError(

@@ -103,7 +103,7 @@ def test_the_certificate_is_of_what_was_asked_and_is_kept(
     ("changes", "named"),
     [
         ({"recipe": "paper"}, "--recipe: 'paper'"),
-        ({"reference": "megvii"}, "--recipe: 'megvii'"),
+        ({"reference": "megvii"}, "--reference: 'megvii'"),
         ({"trajectories": 0}, "--trajectories: 0"),
         ({"seeds": 0}, "--seeds: 0"),
         ({"matched": 2}, "--matched: 2"),
