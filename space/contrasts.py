@@ -21,6 +21,7 @@ DIMENSIONS = ("depth", "width", "split", "kernel", "se", "residual", "ends")
 
 TOLERANCE = 0.05  # how far from each other networks of "equal" FLOPs may be from the middle
 _DRAWS = 3_000  # after which a space is said to have too few networks of equal FLOPs
+_ROUTES = 20  # trajectories drawn until one has no step that leaves the network as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +58,56 @@ def trajectories(space: SearchSpace, count: int, seed: int = 0) -> Contrasts:
     networks: list[Architecture] = []
     pairs: list[Contrast] = []
     for _ in range(count):
-        levels = {dimension: draw.random() < 0.5 for dimension in DIMENSIONS}
-        answers = {one: _Halves(levels[one], draw.random()) for one in DIMENSIONS}
-        networks.append(space.sample(_Answers(answers)))
-        for dimension in draw.sample(DIMENSIONS, len(DIMENSIONS)):
-            levels[dimension] = not levels[dimension]
-            answers[dimension] = _Halves(levels[dimension], draw.random())
-            changed = space.sample(_Answers(answers))
-            if changed in networks:  # the space offers no choice there
-                continue
-            ends = (len(networks), len(networks) - 1)
-            pairs.append(Contrast(dimension, *(ends[::-1] if levels[dimension] else ends)))
-            networks.append(changed)
+        for dimension, upper, network in _route_without_void(space, draw, networks):
+            networks.append(network)
+            if dimension is not None:
+                high, low = len(networks) - 1, len(networks) - 2
+                pairs.append(Contrast(dimension, *((low, high) if upper else (high, low))))
     if not pairs:
         raise ConfigError("space", space.name, "a space in which something can be varied")
     return Contrasts(tuple(networks), tuple(pairs))
+
+
+_Step = tuple[str | None, bool, Architecture]
+"""What was changed, whether upwards, and the network after it."""
+
+
+def _route_without_void(
+    space: SearchSpace, draw: random.Random, known: Sequence[Architecture]
+) -> list[_Step]:
+    """The first trajectory in which every step builds another network, else the longest."""
+    longest: list[_Step] = []
+    for _ in range(_ROUTES):
+        steps, whole = _route(space, draw, known)
+        if whole:
+            return steps
+        longest = max(longest, steps, key=len)
+    return longest
+
+
+def _route(
+    space: SearchSpace, draw: random.Random, known: Sequence[Architecture]
+) -> tuple[list[_Step], bool]:
+    """A trajectory up to the first step that builds a network known already; whether none does.
+
+    A dimension without a choice is passed over. A residual at depth 1 is a choice, and changes
+    nothing that is built.
+    """
+    built = {lower(network) for network in known}
+    levels = {dimension: draw.random() < 0.5 for dimension in DIMENSIONS}
+    answers = {one: _Halves(levels[one], draw.random()) for one in DIMENSIONS}
+    steps: list[_Step] = [(None, False, space.sample(_Answers(answers)))]
+    for dimension in draw.sample(DIMENSIONS, len(DIMENSIONS)):
+        levels[dimension] = not levels[dimension]
+        answers[dimension] = _Halves(levels[dimension], draw.random())
+        changed = space.sample(_Answers(answers))
+        if changed == steps[-1][2]:
+            continue
+        built.add(lower(steps[-1][2]))
+        if lower(changed) in built:
+            return steps, False
+        steps.append((dimension, levels[dimension], changed))
+    return steps, True
 
 
 def flops_matched(
@@ -102,18 +138,16 @@ def flops_matched(
 class _Halves:
     """Draws from the upper or the lower half of what is offered, always the same.
 
-    A middle belongs to both halves, of three choices to neither.
+    A middle belongs to neither, so that a step leaves no stage as it was.
     """
 
     upper: bool
     seed: float
 
     def among(self, choices: Sequence[Any], name: str) -> Any:
-        middle = (len(choices) + 1) // 2
-        half = choices[len(choices) // 2 :] if self.upper else choices[:middle]
-        if len(choices) == 3:
-            half = choices[2:] if self.upper else choices[:1]
-        return random.Random(f"{self.seed} {name}").choice(list(half))
+        half = max(1, len(choices) // 2)
+        offered = choices[-half:] if self.upper else choices[:half]
+        return random.Random(f"{self.seed} {name}").choice(list(offered))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,8 @@
 """Sets of networks by which a recipe is qualified."""
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 
 from nas_sv2.errors import ConfigError
@@ -9,6 +12,8 @@ from nas_sv2.space.contrasts import DIMENSIONS, TOLERANCE, flops_matched, trajec
 from nas_sv2.space.cost import cost_of
 from nas_sv2.space.levels import named_space
 from nas_sv2.space.lowering import lower
+from nas_sv2.space.search_space import Range
+from nas_sv2.space.space_files import open_space
 
 SPACE = named_space("40M")
 
@@ -33,6 +38,28 @@ def test_each_pair_differs_in_its_dimension_alone(seed: int) -> None:
         assert differing <= {pair.dimension, "width"}
         if pair.dimension not in {"split", "ends"}:
             assert differing == {pair.dimension}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_step_builds_another_network_and_moves_every_stage(seed: int) -> None:
+    small = Path("docs/certificates/space.yaml")
+    found = trajectories(open_space(str(small)), 2, seed)
+    assert len({lower(network) for network in found.networks}) == len(found.networks) == 16
+    for pair in found.pairs:
+        if pair.dimension in {"split", "kernel", "se", "residual"}:
+            for low, high in zip(
+                found.networks[pair.low].stages, found.networks[pair.high].stages, strict=True
+            ):
+                assert getattr(low, pair.dimension) < getattr(high, pair.dimension)
+
+
+def test_a_residual_that_cannot_be_built_is_no_step() -> None:
+    flat = dataclasses.replace(
+        SPACE,
+        stages=tuple(dataclasses.replace(one, depth=Range(1, 1)) for one in SPACE.stages),
+    )
+    found = trajectories(flat, 1)
+    assert len({lower(network) for network in found.networks}) == len(found.networks)
 
 
 @pytest.mark.parametrize("name", ["depth", "width", "split", "kernel", "se", "residual"])
