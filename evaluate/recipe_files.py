@@ -74,7 +74,7 @@ def recipe_to_yaml(recipe: Recipe) -> str:
     document = recipe_to_document(recipe)
     if recipe.full_training is None:
         del document["full_training"]
-    return to_yaml(document)
+    return to_yaml(document, one_line_each=False)
 
 
 def _with_numbers(data: Mapping[str, Any], described: type) -> dict[str, Any]:

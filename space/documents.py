@@ -43,10 +43,14 @@ def architecture_to_yaml(architecture: Architecture) -> str:
     return to_yaml(architecture_to_document(architecture))
 
 
-def to_yaml(document: Document) -> str:
-    """Plain data as YAML: the keys in order, each inner list or mapping on one line."""
+def to_yaml(document: Document, *, one_line_each: bool = True) -> str:
+    """Plain data as YAML: the keys in order, each inner list or mapping on one line, or opened."""
     text: str = yaml.safe_dump(
-        dict(document), sort_keys=False, default_flow_style=None, width=200, allow_unicode=True
+        dict(document),
+        sort_keys=False,
+        default_flow_style=None if one_line_each else False,
+        width=200,
+        allow_unicode=True,
     )
     return text
 
