@@ -19,6 +19,7 @@ from nas_sv2.evaluate.training import ProxyTraining, check_trainable
 from nas_sv2.latency.doctor import trust_warning
 from nas_sv2.latency.measured_target import MeasuredTarget
 from nas_sv2.latency.profile_store import ProfileStore
+from nas_sv2.latency.storage_url import without_password
 from nas_sv2.latency.store import MeasurementStore, open_engine
 from nas_sv2.latency.targets import Target, open_target, target_names
 from nas_sv2.search.audit import SHARE, Audit
@@ -42,6 +43,7 @@ from nas_sv2.studies.certificate import UNCERTIFIED
 from nas_sv2.studies.certificate_store import CertificateStore
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
+from nas_sv2.studies.runs import note_run
 from nas_sv2.studies.study import (
     DEFAULT_STORAGE,
     began_with,
@@ -161,6 +163,7 @@ def run_search(request: Request, listener: Listener) -> Found:
             question.recipe.digest, question.data.provenance, question.space.digest
         )
         said = UNCERTIFIED if certificate is None else certificate.describe()
+        note_run(study, dataclasses.asdict(request) | {"study": question.study})
         listener.began(question.describe(targets, request, guidelines, done, pace, said))
         walk = screened(walk, request.latency, question.space, store, listener)
         learns = question.sampler.learns_from_pruned
@@ -271,7 +274,7 @@ class _Question:
         pruning, *more = guidelines.described
         audited = f"; {self.audit.share:.0%} of what they prune is audited"
         return [
-            f"study     {self.study} in {request.storage}"
+            f"study     {self.study} in {without_password(request.storage)}"
             + (f", {done} of {request.trials} trials done" if done else ""),
             f"space     {self.space.name}, input {self.space.resolution}×{self.space.resolution}",
             f"budget    {self.budget.describe()}",
