@@ -16,10 +16,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from nas_sv2.errors import DeviceError, StoreError
 from nas_sv2.latency.processes import in_words
+from nas_sv2.latency.turns import SQLITE, turn_at
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 PATIENCE_S = 600.0
 """How long a process waits for its turn; a measurement takes 2 to 10 s, on a slow core 2 min."""
@@ -132,6 +136,24 @@ class FileLock:
             return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
         except FileNotFoundError:
             return False
+
+
+@contextlib.contextmanager
+def alone_at(engine: "Engine", what: str) -> Iterator[None]:
+    """Hold the name `what` in a database; waits for its turn, and for as long as it takes.
+
+    A file lock for an SQLite file, which is on one machine; else the server's.
+
+    Raises:
+        DeviceError: Another process did not let go of it.
+    """
+    if engine.dialect.name == SQLITE:
+        lock = FileLock.of(f"{Path(engine.url.database or '').resolve()} {what}")
+        with Exclusive(what, (lock,)).held(PATIENCE_S):
+            yield
+    else:
+        with turn_at(engine, what):
+            yield
 
 
 def _lock_folder() -> Path:

@@ -10,38 +10,29 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import (
-    Column,
-    Engine,
-    Float,
-    MetaData,
-    String,
-    Table,
-    delete,
-    extract,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Engine, Float, String, delete, extract, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Mapped, mapped_column
 
 from nas_sv2.errors import StoreError
 from nas_sv2.latency.processes import in_words, is_alive, process_name
-from nas_sv2.latency.store import create_tables, one_line
+from nas_sv2.latency.schema import Base, migrate
+from nas_sv2.latency.store import one_line
 
-METADATA = MetaData()
-LEASES = Table(
-    "nas_leases",
-    METADATA,
-    Column("device", String(255), primary_key=True),
-    Column("token", String(32), nullable=False),
-    Column("holder", String(200), nullable=False),
-    Column("process", String(200), nullable=False),
-    Column("taken_at", Float, nullable=False),
-    Column("ends_at", Float, nullable=False),
-)
+
+class LeaseRow(Base):
+    """Who has a device, and until when; times are seconds since 1970 by the database's clock."""
+
+    __tablename__ = "nas_leases"
+
+    device: Mapped[str] = mapped_column(String(255), primary_key=True)
+    token: Mapped[str] = mapped_column(String(32))
+    holder: Mapped[str] = mapped_column(String(200))
+    process: Mapped[str] = mapped_column(String(200))
+    taken_at: Mapped[float] = mapped_column(Float)
+    ends_at: Mapped[float] = mapped_column(Float)
+
+
 CLOCK_SLACK_S = 60.0
 """By how much a database's clock may be set back without a lease being taken for nonsense."""
 
@@ -66,7 +57,7 @@ class Lease:
         Raises:
             StoreError: It cannot be made.
         """
-        create_tables(self.engine, METADATA)
+        migrate(self.engine)
 
     def take(self, longest_s: float) -> str | None:
         """Take it for at most `longest_s`; None if it is ours now, else who has it.
@@ -75,12 +66,12 @@ class Lease:
             StoreError: The database cannot be written.
         """
         now = self._now()
-        nonsense = LEASES.c.taken_at > now + CLOCK_SLACK_S
+        nonsense = LeaseRow.taken_at > now + CLOCK_SLACK_S
         columns = (
-            LEASES.c.token,
-            LEASES.c.holder,
-            LEASES.c.process,
-            or_(LEASES.c.ends_at < now, nonsense).label("over"),
+            LeaseRow.token,
+            LeaseRow.holder,
+            LeaseRow.process,
+            or_(LeaseRow.ends_at < now, nonsense).label("over"),
         )
         ours = {
             "token": self.token,
@@ -93,11 +84,11 @@ class Lease:
             with self.engine.begin() as connection:
                 found = connection.execute(select(*columns).where(self._row())).one_or_none()
                 if found is None:
-                    connection.execute(insert(LEASES).values(device=self.device, **ours))
+                    connection.execute(insert(LeaseRow).values(device=self.device, **ours))
                     return None
                 if not found.over and is_alive(found.process) is not False:
                     return str(found.holder)
-                taken = update(LEASES).where(self._row(), LEASES.c.token == found.token)
+                taken = update(LeaseRow).where(self._row(), LeaseRow.token == found.token)
                 return None if connection.execute(taken.values(ours)).rowcount else found.holder
         except IntegrityError:  # somebody was faster
             return "another process"
@@ -106,15 +97,13 @@ class Lease:
 
     def let_go(self) -> None:
         """Give it back; where that fails it ends by itself, and no measurement is lost for it."""
-        ours = delete(LEASES).where(self._row(), LEASES.c.token == self.token)
+        ours = delete(LeaseRow).where(self._row(), LeaseRow.token == self.token)
         with contextlib.suppress(SQLAlchemyError), self.engine.begin() as connection:
             connection.execute(ours)
 
     def _row(self) -> Any:
-        return LEASES.c.device == self.device
+        return LeaseRow.device == self.device
 
     def _now(self) -> Any:
         """Seconds since 1970 by the database's clock."""
-        if self.engine.dialect.name in ("mysql", "mariadb"):
-            return func.unix_timestamp()
         return extract("epoch", func.current_timestamp())

@@ -10,18 +10,15 @@ from typing import Self
 
 from sqlalchemy import Engine, Index, String, Text, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from nas_sv2.errors import StoreError
 from nas_sv2.latency.fingerprint import Fingerprint
 from nas_sv2.latency.plan import MeasurePlan
 from nas_sv2.latency.predictor import SCHEMA, Predictor
-from nas_sv2.latency.store import MeasurementStore, create_tables, one_line
+from nas_sv2.latency.schema import Base, migrate
+from nas_sv2.latency.store import MeasurementStore, one_line
 from nas_sv2.space import SearchSpace
-
-
-class Base(DeclarativeBase):
-    """The table of this module."""
 
 
 class PredictorRow(Base):
@@ -60,7 +57,7 @@ class PredictorStore:
         Raises:
             StoreError: Its table cannot be made.
         """
-        create_tables(measurements.engine, Base.metadata)
+        migrate(measurements.engine)
         return cls(measurements.engine, fingerprint, plan, space)
 
     def find(self) -> Predictor | None:

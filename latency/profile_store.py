@@ -9,19 +9,16 @@ from typing import NamedTuple, Self
 
 from sqlalchemy import Engine, Index, Select, String, Text, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from nas_sv2.errors import DeviceError, StoreError
 from nas_sv2.latency.emulated import EmulatedArm
 from nas_sv2.latency.guideline_profile import SCHEMA, GuidelineProfile
 from nas_sv2.latency.measured_target import MeasuredTarget
 from nas_sv2.latency.plan import Lowering
-from nas_sv2.latency.store import MeasurementStore, create_tables, one_line
+from nas_sv2.latency.schema import Base, migrate
+from nas_sv2.latency.store import MeasurementStore, one_line
 from nas_sv2.latency.targets import Target
-
-
-class Base(DeclarativeBase):
-    """The table of this module."""
 
 
 class ProfileRow(Base):
@@ -89,7 +86,7 @@ class ProfileStore:
         Raises:
             StoreError: Its table cannot be made.
         """
-        create_tables(measurements.engine, Base.metadata)
+        migrate(measurements.engine)
         return cls(measurements.engine)
 
     def find(self, key: DeviceKey) -> GuidelineProfile | None:

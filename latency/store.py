@@ -13,37 +13,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import (
-    Engine,
-    Index,
-    MetaData,
-    Select,
-    String,
-    Text,
-    create_engine,
-    event,
-    select,
-)
+from sqlalchemy import Engine, Index, Select, String, Text, create_engine, event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from nas_sv2.errors import ConfigError, NasError, StoreError
 from nas_sv2.latency.fingerprint import Fingerprint
 from nas_sv2.latency.grade import GRADE_SCHEMA, Grade
 from nas_sv2.latency.measurement import Measurement
 from nas_sv2.latency.plan import MeasurePlan
+from nas_sv2.latency.reconnect import LIBPQ, PATIENT_CONNECTION, wait_for_database
+from nas_sv2.latency.schema import Base, check_schema, migrate
+from nas_sv2.latency.storage_url import without_password
+from nas_sv2.latency.turns import POSTGRESQL, SQLITE
 
 BUSY_TIMEOUT_MS = 30_000
 """How long SQLite waits for another writer; our writes take milliseconds, a study's the same."""
-CREATE_ATTEMPTS = 5
-"""Each failure means that another process made a table meanwhile; there are only a few tables."""
 ROWS_AT_ONCE = 20
 """Rows that are fetched together; a document has some 100 kB."""
-
-
-class Base(DeclarativeBase):
-    """The tables of this module."""
 
 
 class MeasurementRow(Base):
@@ -107,7 +95,7 @@ class MeasurementStore:
             StoreError: Its tables cannot be made.
         """
         engine = open_engine(url)
-        create_tables(engine, Base.metadata)
+        migrate(engine)
         return cls(engine)
 
     def find(
@@ -219,48 +207,57 @@ class MeasurementStore:
 
 
 def open_engine(url: str) -> Engine:
-    """An engine for `url` that is known to connect; SQLite is set to write-ahead logging.
+    """An engine for `url` that is known to connect.
 
-    With it readers do not wait for a writer, so a dashboard can watch a search.
+    SQLite is set to write-ahead logging: readers do not wait for a writer, so a dashboard can
+    watch a search. A PostgreSQL that is started anew meanwhile is waited for.
 
     Raises:
-        ConfigError: The text is no database URL, or the database cannot be opened.
-        StoreError: The driver of the database is not installed.
+        ConfigError: The text is no URL of such a database, or it cannot be opened.
+        StoreError: The driver of the database is not installed, or a newer nas-sv2 made it.
     """
+    allowed = "sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
     try:
         address = make_url(url)
-        shown = address.render_as_string(hide_password=True)
-        engine = create_engine(address)
-    except ArgumentError as error:
-        allowed = "a database URL, as sqlite:///studies.db or postgresql://user@host/name"
-        raise ConfigError("--storage", url, allowed) from error
+        kind = address.get_backend_name()
+        if "@" in (address.host or ""):
+            allowed = "the password with %40 for @"
+        elif kind in (SQLITE, POSTGRESQL):
+            engine = create_engine(address, **engine_options(url))
+            allowed = ""
+    except (ArgumentError, ValueError) as error:
+        raise ConfigError("--storage", without_password(url), allowed) from error
     except ImportError as error:
-        raise StoreError(f"{shown}: its driver is not installed: {error}") from error
-    if engine.dialect.name == "sqlite":
+        missing = "pip install 'nas-sv2[postgres]'" if kind == POSTGRESQL else str(error)
+        shown = without_password(url)
+        raise StoreError(f"{shown}: its driver is not installed: {missing}") from error
+    if allowed:
+        raise ConfigError("--storage", without_password(url), allowed)
+    if kind == SQLITE:
         event.listen(engine, "connect", _set_up_sqlite)
     try:
-        engine.connect().close()
+        with engine.connect() as connection:
+            check_schema(connection)
     except SQLAlchemyError as error:
         engine.dispose()
         allowed = f"a database that can be opened ({one_line(error)})"
-        raise ConfigError("--storage", shown, allowed) from error
+        raise ConfigError("--storage", without_password(url), allowed) from error
+    except StoreError:
+        engine.dispose()
+        raise
+    wait_for_database(engine)
     return engine
 
 
-def create_tables(engine: Engine, metadata: MetaData) -> None:
-    """Make the tables that are not there; other processes may be doing the same.
-
-    Raises:
-        StoreError: They cannot be made.
-    """
-    for attempt in range(1, CREATE_ATTEMPTS + 1):
-        try:
-            metadata.create_all(engine)
-        except SQLAlchemyError as error:
-            if attempt == CREATE_ATTEMPTS:
-                raise StoreError(f"tables cannot be made: {one_line(error)}") from error
-        else:
-            return
+def engine_options(url: str) -> dict[str, Any]:
+    """How `create_engine` is called for a database of this kind."""
+    address = make_url(url)
+    if address.get_backend_name() == SQLITE:
+        return {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000}}
+    if address.drivername not in LIBPQ:
+        return {"pool_pre_ping": True}
+    asked = {k: v for k, v in PATIENT_CONNECTION.items() if k not in address.query}
+    return {"pool_pre_ping": True, "connect_args": asked}
 
 
 def one_line(error: SQLAlchemyError) -> str:

@@ -4,15 +4,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, String, Text, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from nas_sv2.errors import StoreError
-from nas_sv2.latency.store import create_tables, one_line
+from nas_sv2.latency.schema import Base, migrate
+from nas_sv2.latency.store import one_line
 from nas_sv2.studies.certificate import Certificate
-
-
-class Base(DeclarativeBase):
-    """The table of this module."""
 
 
 class CertificateRow(Base):
@@ -36,7 +33,7 @@ class CertificateStore:
     @staticmethod
     def create_tables(engine: Engine) -> None:
         """Make the table if it is not there."""
-        create_tables(engine, Base.metadata)
+        migrate(engine)
 
     def find(self, recipe_digest: str, data: str, space_digest: str = "") -> Certificate | None:
         """The latest of that recipe on that data; one of that space, where there is one.

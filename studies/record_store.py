@@ -9,16 +9,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, Select, String, Text, UniqueConstraint, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.evaluation import Evaluation
-from nas_sv2.latency.store import create_tables, one_line
+from nas_sv2.latency.schema import Base, migrate
+from nas_sv2.latency.store import one_line
 from nas_sv2.studies.record import Record
-
-
-class Base(DeclarativeBase):
-    """The tables of this module."""
 
 
 class RecordRow(Base):
@@ -67,7 +64,7 @@ class RecordStore:
     @staticmethod
     def create_tables(engine: Engine) -> None:
         """Make the tables that are not there."""
-        create_tables(engine, Base.metadata)
+        migrate(engine)
 
     def find(self, digest: str) -> tuple[int, Record] | None:
         """The trial and record of the architecture with this digest, or None."""

@@ -4,8 +4,9 @@ import json
 import os
 import uuid
 import warnings
+import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import optuna
@@ -21,7 +22,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas_sv2.errors import ConfigError, StoreError
-from nas_sv2.latency.store import BUSY_TIMEOUT_MS, CREATE_ATTEMPTS, one_line, open_engine
+from nas_sv2.latency.exclusive import alone_at
+from nas_sv2.latency.reconnect import wait_for_database
+from nas_sv2.latency.storage_url import without_password
+from nas_sv2.latency.store import engine_options, one_line, open_engine
 
 DEFAULT_STORAGE = "sqlite:///nas-sv2.db"
 IDENTITY = "nas_sv2"
@@ -115,7 +119,7 @@ def load_study(storage: str, name: str) -> optuna.Study:
         names = [summary.study_name for summary in optuna.get_all_study_summaries(backend)]
         if name not in names:
             known = ", ".join(sorted(names)) or "there is none yet"
-            raise ConfigError("study", name, f"a study in {storage}: {known}")
+            raise ConfigError("study", name, f"a study in {without_password(storage)}: {known}")
         study = optuna.load_study(study_name=name, storage=backend)
         if KEY not in study.user_attrs.get(IDENTITY, {}):
             raise ConfigError("study", name, "a study that `nas-sv2 search` made")
@@ -135,28 +139,25 @@ def require_database(storage: str) -> None:
 
 
 def open_storage(url: str) -> RDBStorage:
-    """Optuna's tables; SQLite waits for other writers as long as our own tables do.
+    """Optuna's tables; it waits for other writers, and for the server, as our own tables do.
 
     Raises:
         ConfigError: The database cannot be opened.
         StoreError: It was made by an Optuna that this one does not understand.
     """
-    open_engine(url).dispose()  # says in one line what is wrong with the URL
-    options: dict[str, Any] = {}
-    if url.startswith("sqlite"):
-        options["connect_args"] = {"timeout": BUSY_TIMEOUT_MS / 1000}
-    with store_errors():
-        for _ in range(CREATE_ATTEMPTS - 1):
-            with suppress(SQLAlchemyError):  # another process is making the same tables
-                return _optunas_tables(url, options)
-        return _optunas_tables(url, options)
-
-
-def _optunas_tables(url: str, options: dict[str, Any]) -> RDBStorage:
+    engine = open_engine(url)  # says in one line what is wrong with the URL
+    # Optuna takes a brace, as in a password, for a field to fill in.
+    address = url.replace("{", "{{").replace("}", "}}")
     try:
-        return RDBStorage(url, engine_kwargs=options)
+        with store_errors(), alone_at(engine, "tables of Optuna"):
+            storage = RDBStorage(address, engine_kwargs=engine_options(url))
     except RuntimeError as error:  # how Optuna says that its tables are of another version
         raise StoreError(f"the studies cannot be read or written: {error}") from error
+    finally:
+        engine.dispose()
+    wait_for_database(storage.engine)
+    weakref.finalize(storage, storage.engine.dispose)  # nobody closes an Optuna study
+    return storage
 
 
 @contextmanager

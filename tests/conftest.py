@@ -5,6 +5,7 @@ from pathlib import Path
 
 import loopback
 import numpy as np
+import postgres
 import pytest
 import torch
 from PIL import Image
@@ -69,6 +70,18 @@ def server(tmp_path: Path) -> Iterator[loopback.Loopback]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Postgres]:
+    """A PostgreSQL server."""
+    if reason := postgres.why_not():
+        pytest.skip(reason)
+    server = postgres.Postgres()
+    server.prepare()
+    server.start()
+    yield server
+    server.remove()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ["search", "space", "latency", "evaluate", "studies"]
+FOLDERS = ["search", "space", "latency", "evaluate", "studies", "migrations"]
 
 
 def test_every_folder_is_packaged_and_linked() -> None:

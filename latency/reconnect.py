@@ -1,0 +1,42 @@
+"""A database server that is started anew is waited for; what was under way there has failed."""
+
+import time
+from typing import Any
+
+from sqlalchemy import Engine, event
+from sqlalchemy.engine.interfaces import Dialect
+
+from nas_sv2.latency.turns import POSTGRESQL
+
+PATIENCE_S = 60.0
+"""How long a server may be away; starting it anew takes seconds, after a crash some more."""
+POLL_S = 0.5
+LIBPQ = ("postgresql", "postgresql+psycopg", "postgresql+psycopg2")
+"""Drivers that take the options of PostgreSQL's own library."""
+PATIENT_CONNECTION = {
+    "connect_timeout": "10",  # seconds; else a host that is off is waited for for minutes
+    "keepalives_idle": "30",  # a connection that a router dropped is noticed in a minute
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "application_name": "nas-sv2",
+}
+
+
+def wait_for_database(engine: Engine) -> None:
+    """From now on, a new connection that is refused is asked for again, for a while.
+
+    To be called when the first one was had: a wrong address is to be said at once.
+    """
+    if engine.dialect.name == POSTGRESQL:
+        event.listen(engine, "do_connect", _connect_patiently)
+
+
+def _connect_patiently(dialect: Dialect, _: Any, arguments: Any, options: Any) -> Any:
+    ends = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return dialect.connect(*arguments, **options)
+        except dialect.loaded_dbapi.OperationalError:
+            if time.monotonic() >= ends:
+                raise
+            time.sleep(POLL_S)

@@ -1,0 +1,52 @@
+"""Turns at a database: what may be done by one process at a time, of however many machines."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, func, select
+
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
+
+
+@contextmanager
+def writing_alone(engine: Engine, what: str) -> Iterator[Connection]:
+    """A transaction beside which no other one of the same `what` runs; waits for its turn.
+
+    SQLite has one writer at a time anyway; its transaction begins as one that writes, so that
+    what it reads stays true until its end. PostgreSQL gives a lock by name.
+    """
+    if engine.dialect.name == SQLITE:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.exec_driver_sql("COMMIT")
+            except BaseException:
+                if not connection.invalidated:  # as an interrupt in the middle of a call does
+                    connection.exec_driver_sql("ROLLBACK")
+                raise
+    else:
+        with engine.begin() as connection:
+            connection.execute(select(func.pg_advisory_xact_lock(_number_of(what))))
+            yield connection
+
+
+@contextmanager
+def turn_at(engine: Engine, what: str) -> Iterator[None]:
+    """Hold the name `what` while other transactions begin and end; waits for its turn.
+
+    For PostgreSQL. An SQLite file is on one machine, where a file lock does it.
+    """
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(select(func.pg_advisory_lock(_number_of(what))))
+        try:
+            yield
+        finally:
+            connection.execute(select(func.pg_advisory_unlock(_number_of(what))))
+
+
+def _number_of(what: str) -> int:
+    """The 64 bits by which PostgreSQL knows a lock."""
+    digest = hashlib.sha256(f"nas-sv2 {what}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
