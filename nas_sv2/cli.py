@@ -245,14 +245,19 @@ def export(
 @app.command()
 def dashboard(
     storage: Storage = STORAGE,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 8080,
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8080,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but this machine's own opens it to all.")
+    ] = "127.0.0.1",
 ) -> None:
-    """Open the Optuna dashboard on the studies, for this machine only."""
-    from nas_sv2.studies.dashboard import HOST, dashboard_storage, serve_dashboard
+    """Open the Optuna dashboard on the studies, for this machine only unless told otherwise."""
+    from nas_sv2.studies.dashboard import open_dashboard
 
-    opened = dashboard_storage(storage, port)
-    print(f"http://{HOST}:{port}  (Ctrl-C ends it)", flush=True)
-    serve_dashboard(opened, port)
+    opened = open_dashboard(storage, port, host)
+    if opened.exposes:
+        print(f"nas-sv2: {opened.exposes}", file=sys.stderr)
+    print(f"{opened.url}  (Ctrl-C ends it)", flush=True)
+    opened.serve()
 
 
 @app.command()

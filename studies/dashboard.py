@@ -1,32 +1,114 @@
-"""The Optuna dashboard on the database of the studies."""
+"""The Optuna dashboard on the database of the studies, shown by our own server.
+
+It listens on this machine alone unless told otherwise, and then it only shows.
+"""
 
 import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from optuna.storages import RDBStorage
-from optuna_dashboard import run_server
+from optuna.storages import get_storage
+from optuna_dashboard import wsgi
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.latency.storage_url import without_password
+from nas_sv2.latency.store import open_engine
+from nas_sv2.studies.artifact_folder import ArtifactFolder
+from nas_sv2.studies.dashboard_app import Dashboard
 from nas_sv2.studies.study import open_storage, require_database
 
 HOST = "127.0.0.1"  # nobody but this machine; a tunnel is the user's own choice
 
 
-def dashboard_storage(storage: str, port: int) -> RDBStorage:
-    """The opened database, once it is sure that the dashboard can be served.
+@dataclass(frozen=True)
+class Served:
+    """A dashboard that listens.
+
+    Attributes:
+        server: Accepts connections already.
+        url: Where to look.
+        exposes: What others can see, for the user; empty where only this machine can.
+    """
+
+    server: WSGIServer
+    url: str
+    exposes: str
+
+    def serve(self) -> None:
+        """Answer until interrupted."""
+        with self.server, suppress(KeyboardInterrupt):
+            self.server.serve_forever()
+
+
+def open_dashboard(storage: str, port: int, host: str = HOST) -> Served:
+    """The dashboard on a database, listening.
+
+    Args:
+        storage: The database's URL.
+        port: Where it listens; 0 for any that is free.
+        host: The address that it listens on.
 
     Raises:
-        ConfigError: There is no such database, or the port is taken.
+        ConfigError: There is no such database, or it cannot listen there.
+        StoreError: The database cannot be read.
     """
     require_database(storage)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except (OSError, OverflowError) as error:
-            raise ConfigError("--port", port, f"a free port ({error})") from None
-    return open_storage(storage)
+    studies, engine = open_storage(storage), open_engine(storage)
+    family, exposed = _address(host)
+    dashboard = Dashboard(
+        wsgi(studies, artifact_store=ArtifactFolder.of_storage(storage)),
+        get_storage(studies),
+        engine,
+        without_password(storage),
+        exposed,
+    )
+    server = _listening(host, port, family)
+    server.set_app(dashboard)
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{server.server_port}"
+    return Served(server, url, _exposes(url, without_password(storage)) if exposed else "")
 
 
-def serve_dashboard(storage: RDBStorage, port: int) -> None:
-    """Serve until interrupted."""
-    run_server(storage, host=HOST, port=port)
+def _exposes(url: str, storage: str) -> str:
+    return (
+        f"open to everybody who reaches {url}: without a password they can read every study in "
+        f"{storage}, its notes, files and attributes, host names among them; they can change "
+        "nothing, and nor can you there. For yourself alone leave --host out and tunnel: "
+        "ssh -L 8080:127.0.0.1:8080 HOST"
+    )
+
+
+def _address(host: str) -> tuple[int, bool]:
+    """The address family of `host`, and whether others than this machine can reach it."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError("--host", host, f"an address of this machine ({error})") from None
+    addresses = [ip_address(str(each[4][0]).partition("%")[0]) for each in found]
+    return found[0][0], not all(address.is_loopback for address in addresses)
+
+
+def _listening(host: str, port: int, family: int) -> WSGIServer:
+    # A browser opens connections that it may never use: a server of one thread would wait on them.
+    kind = type(
+        "Server",
+        (ThreadingMixIn, WSGIServer),
+        {"address_family": family, "daemon_threads": True},
+    )
+    quiet = type("Quiet", (WSGIRequestHandler,), {"log_message": lambda *said: None})
+    try:
+        server: WSGIServer = kind((host, port), quiet)
+    except (OSError, OverflowError) as error:
+        field, value = ("--port", port) if _is_ours(host, family) else ("--host", host)
+        raise ConfigError(field, value, f"a free port, an address of ours ({error})") from None
+    return server
+
+
+def _is_ours(host: str, family: int) -> bool:
+    with socket.socket(family, socket.SOCK_STREAM) as probe, suppress(OSError):
+        probe.bind((host, 0))
+        return True
+    return False

@@ -27,20 +27,34 @@ class Entry:
         return self.record.feasible and self.beaten_by is None
 
 
-def front_of(records: Mapping[int, Record]) -> list[Entry]:
-    """The front, fastest first, and behind it the baselines that are not on it.
+def standings(records: Mapping[int, Record]) -> list[Entry]:
+    """Where every candidate stands, in the order of `records`.
 
     Only candidates within every limit can be on the front or beat one that is.
     """
+    front: dict[int, Record] = {}
     feasible = {number: record for number, record in records.items() if record.feasible}
-    entries = []
-    for number, record in records.items():
-        rivals = (n for n, rival in feasible.items() if rival.dominates(record))
+    # The most accurate first and the fastest of equals: what beats one stands before it, and on
+    # the front, for what beats that beats it too.
+    for number in sorted(feasible, key=lambda n: _best_first(feasible[n])):
+        if not any(rival.dominates(feasible[number]) for rival in front.values()):
+            front[number] = feasible[number]
+    return [
         # Named is the most accurate of those that beat it.
-        beaten_by = max(rivals, key=lambda n: feasible[n].objectives, default=None)
-        entries.append(Entry(number, record, beaten_by))
-    shown = [entry for entry in entries if entry.on_front or entry.record.baseline]
+        Entry(number, record, next((n for n, r in front.items() if r.dominates(record)), None))
+        for number, record in records.items()
+    ]
+
+
+def front_of(records: Mapping[int, Record]) -> list[Entry]:
+    """The front, fastest first, and behind it the baselines that are not on it."""
+    shown = [entry for entry in standings(records) if entry.on_front or entry.record.baseline]
     return sorted(shown, key=lambda entry: (not entry.on_front, entry.record.objectives[1:]))
+
+
+def _best_first(record: Record) -> tuple[float, ...]:
+    score, *times = record.objectives
+    return (-score, *times)
 
 
 def best_of(records: Mapping[int, Record]) -> int:

@@ -1,0 +1,133 @@
+"""What the dashboard answers: its own application behind a gate, our studies shown as they are."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import optuna
+from optuna.storages import BaseStorage
+from sqlalchemy import Engine
+
+from nas_sv2.errors import NasError
+from nas_sv2.studies.certificate_store import CertificateStore
+from nas_sv2.studies.dashboard_view import StudyView
+from nas_sv2.studies.record_store import RecordStore
+from nas_sv2.studies.study import IDENTITY, KEY, store_errors
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+SHOWING = {"GET", "HEAD"}
+
+Environment = dict[str, Any]
+StartResponse = Callable[..., Any]
+App = Callable[[Environment, StartResponse], Iterable[bytes]]
+
+_STUDY = re.compile(r"/api/studies/(\d+)/*")
+_FILE = re.compile(r"/artifacts/(\d+)/(\d+)/([0-9a-f-]+)/*")
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """The dashboard's WSGI application behind a gate, with our studies shown as they are.
+
+    Attributes:
+        inner: The dashboard's own application.
+        storage: The studies, for Optuna.
+        engine: The records.
+        shown_storage: The database's URL without a password.
+        exposed: Whether others than this machine can reach it.
+    """
+
+    inner: App
+    storage: BaseStorage
+    engine: Engine
+    shown_storage: str
+    exposed: bool
+
+    def __call__(self, environ: Environment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
+        refusal = self._refusal(method, environ.get("HTTP_HOST", ""))
+        if refusal:
+            return _answer(start_response, "403 Forbidden", {"reason": refusal})
+        try:
+            with store_errors():
+                if method in SHOWING and (match := _STUDY.fullmatch(path)):
+                    return self._study(int(match[1]), environ, start_response)
+                if method in SHOWING and (match := _FILE.fullmatch(path)):
+                    found = self._file(int(match[1]), int(match[2]), match[3])
+                    if found is not None:
+                        return _file_answer(start_response, *found)
+        except NasError as error:
+            return _answer(start_response, "500 Internal Server Error", {"reason": str(error)})
+        return self.inner(environ, start_response)
+
+    def _refusal(self, method: str, host: str) -> str:
+        """Why a request is not answered; empty where it is."""
+        if self.exposed:
+            return "" if method in SHOWING else "this dashboard is open to others and only shows"
+        # A page from elsewhere can give its own name our address, and would be let in by it.
+        name = urlsplit(f"//{host}").hostname or ""
+        return "" if name in LOOPBACK else "this dashboard is for this machine only"
+
+    def _study(
+        self, study_id: int, environ: Environment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        after = parse_qs(environ.get("QUERY_STRING", "")).get("after", ["0"])[0]
+        if not after.isdecimal():
+            return self.inner(environ, start_response)
+        seen: list[Any] = []
+        whole = {**environ, "QUERY_STRING": "", "REQUEST_METHOD": "GET"}
+        body = self.inner(whole, lambda *status: seen.append(status))
+        content = b"".join(body)
+        status, headers = seen[-1][:2]
+        if not status.startswith("200"):
+            start_response(status, headers)
+            return [content]
+        try:
+            view = self._view(study_id)
+        except KeyError:  # deleted meanwhile
+            return _answer(start_response, "404 Not Found", {"reason": "the study is gone"})
+        return _answer(start_response, status, view.amend(json.loads(content), int(after)))
+
+    def _file(self, study_id: int, trial_id: int, wanted: str) -> tuple[str, bytes] | None:
+        try:
+            number = self.storage.get_trial_number_from_id(trial_id)
+            return self._view(study_id).file(number, wanted)
+        except KeyError:
+            return None
+
+    def _view(self, study_id: int) -> StudyView:
+        """The study as it is now; `KeyError` where there is none."""
+        name = self.storage.get_study_name_from_id(study_id)
+        study = optuna.load_study(study_name=name, storage=self.storage)
+        key = study.user_attrs.get(IDENTITY, {}).get(KEY)
+        if key is None:
+            return StudyView(study, self.shown_storage)
+        records = RecordStore(self.engine, key).all()
+        certificate = None
+        if records:
+            trained = next(iter(records.values())).evaluation
+            certificates = CertificateStore(self.engine)
+            certificate = certificates.find(trained.recipe_digest, trained.data)
+        return StudyView(study, self.shown_storage, records, certificate)
+
+
+def _answer(start_response: StartResponse, status: str, data: Mapping[str, Any]) -> list[bytes]:
+    content = json.dumps(data).encode()
+    start_response(
+        status, [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
+    )
+    return [content]
+
+
+def _file_answer(start_response: StartResponse, mimetype: str, content: bytes) -> list[bytes]:
+    headers = [
+        ("Content-Type", mimetype),
+        ("Content-Length", str(len(content))),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+    start_response("200 OK", headers)
+    return [content]
