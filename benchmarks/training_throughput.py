@@ -92,9 +92,9 @@ def usual_loop(
             optimiser.step()
             step, images = step + 1, images + len(labels)
     rate = images / (time.perf_counter() - started)
-    settle(module, training._batches, how.norm_images, stream(training.seed, "norms"))
+    settle(module, training.batches, how.norm_images, stream(training.seed, "norms"))
     part = some_of(data.val, how.validation_images)
-    return rate, validate(module, part, training._normalise, "cpu").accuracy
+    return rate, validate(module, part, training.normalise, "cpu").accuracy
 
 
 def our_loop(training: ProxyTraining, architecture: Architecture) -> tuple[float, float]:
@@ -107,7 +107,7 @@ def feeding(training: ProxyTraining, workers: int | None) -> float:
     """Images a second that the batches alone would allow; ours where `workers` is None."""
     started, images = time.perf_counter(), 0
     if workers is None:
-        for _, labels in training._batches.one_pass(stream(0, "feeding")):
+        for _, labels in training.batches.one_pass(stream(0, "feeding")):
             images += len(labels)
     else:
         pictures = PictureSet(training.data.train, training.recipe.shift)

@@ -80,7 +80,7 @@ class ProxyTraining:
             narrowed(architecture, self.recipe.width_factor),
             resolution=self.data.side,
             channels=self.data.channels,
-            classes=self._subset.classes,
+            classes=self.subset.classes,
             stem_stride=self.recipe.stem_stride,
             stem_pool=self.recipe.stem_pool,
         )
@@ -130,23 +130,26 @@ class ProxyTraining:
         return self.threads or default_threads()
 
     @cached_property
-    def _normalise(self) -> Normalise:
+    def normalise(self) -> Normalise:
+        """Grey levels to what a network takes."""
         return Normalise(*channel_statistics(self.data.train.images))
 
     @cached_property
-    def _subset(self) -> Subset:
+    def subset(self) -> Subset:
+        """The images that the recipe uses."""
         return subset_of(self.data, self.recipe)
 
     @cached_property
-    def _batches(self) -> Batches:
+    def batches(self) -> Batches:
+        """Of its training images."""
         return Batches(
-            self._subset.train,
+            self.subset.train,
             augmentation(self.recipe),
-            self._normalise,
+            self.normalise,
             self.recipe.batch,
             self.recipe.images_per_epoch,
             self.device,
-            self._subset.among,
+            self.subset.among,
         )
 
     def _train(
@@ -156,7 +159,7 @@ class ProxyTraining:
         with cpu_threads(self.thread_count):
             module = build_module(lower(adapted), stream(seed, "weights"))
             module = module.to(self.device).to(memory_format=torch.channels_last)
-            fit = Fit(module, self._batches, self.recipe, stream(seed, "order"))
+            fit = Fit(module, self.batches, self.recipe, stream(seed, "order"))
             course = _Course(fit, self._checkpoint(adapted, seed))
             if course.resume():
                 before, steps = course.steps
@@ -174,19 +177,24 @@ class ProxyTraining:
                 passed = len(course.passes) + 1
                 last = done.stopped is not None or passed == self.recipe.epochs
                 wanted = last or self.recipe.validate_each_epoch
-                found = self._validate(module, seed) if wanted else None
+                found = self.validated(module, seed) if wanted else None
                 reason = None if last or stops is None else stops(passed, _epoch(done, found))
                 if reason is not None:  # not saved: one that is killed here asks again
-                    found = found or self._validate(module, seed)
+                    found = found or self.validated(module, seed)
                     course.passes.append((dataclasses.replace(done, stopped=reason), found))
                     break
                 course.passes.append((done, found))
                 course.save()
         return Trained(self._evaluation(course, seed), adapted, weights_of(module))
 
-    def _validate(self, module: torch.nn.Module, seed: int) -> Validation:
-        settle(module, self._batches, self.recipe.norm_images, stream(seed, "norms"))
-        validation = validate(module, self._subset.val, self._normalise, self.device)
+    def validated(self, module: torch.nn.Module, seed: int) -> Validation:
+        """How good `module` is once its batch norms have their statistics anew.
+
+        Raises:
+            EvaluationError: The loss is not finite.
+        """
+        settle(module, self.batches, self.recipe.norm_images, stream(seed, "norms"))
+        validation = validate(module, self.subset.val, self.normalise, self.device)
         if not math.isfinite(validation.loss):
             raise EvaluationError(f"the validation loss is {validation.loss} after the training")
         return validation

@@ -5,32 +5,15 @@ that no network of the space would. The message says how many were looked at.
 """
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from nas_sv2.errors import InfeasibleError
 from nas_sv2.search.walk import Walk
 from nas_sv2.space import Architecture, Cost, SearchSpace
+from nas_sv2.space.suggesters import RandomSuggester as RandomSuggester
 
 SAMPLES = 2000  # about 8 s on one slow core, and only where nothing is found before
 ENOUGH = 200  # within the limits on cost, to take the cheapest of
 TIMED = 8  # of the cheapest within the limits on cost; each takes about a second on a device
-
-
-@dataclass(frozen=True, slots=True)
-class RandomSuggester:
-    """Uniform answers from a generator of its own."""
-
-    generator: random.Random
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
-        """One of low, low + step, ..., high."""
-        return self.generator.randrange(low, high + 1, step)
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of `choices`."""
-        return self.generator.choice(choices)
 
 
 def check_feasible(space: SearchSpace, walk: Walk, seed: int) -> None:

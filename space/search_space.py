@@ -216,7 +216,7 @@ def _sample_stage(trial: Suggester, name: str, choices: StageChoices, width_in: 
     split = Fraction(trial.suggest_categorical(f"{name}.split", [*map(str, choices.split)]))
     return Stage(
         depth=depth,
-        width=_splittable(width, split, more_than=width_in),
+        width=splittable(width, split, more_than=width_in),
         split=split,
         kernel=among("kernel"),
         se=among("se"),
@@ -226,7 +226,7 @@ def _sample_stage(trial: Suggester, name: str, choices: StageChoices, width_in: 
     )
 
 
-def _splittable(width: int, split: Fraction, more_than: int) -> int:
+def splittable(width: int, split: Fraction, more_than: int) -> int:
     """The even width nearest to `width` (the wider of two) that `split` divides."""
     step = math.lcm(2, split.denominator)
     nearest = (width + step // 2) // step * step

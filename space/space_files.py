@@ -16,8 +16,10 @@
     baselines: [shufflenet_v2_x1_0]
 """
 
+import dataclasses
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,10 +75,32 @@ def space_from_document(document: object, name: str) -> SearchSpace:
     return space
 
 
+def space_to_document(space: SearchSpace) -> dict[str, Any]:
+    """Plain data that `space_from_document` reads back to an equal space."""
+    document = {SCHEMA_KEY: SCHEMA_VERSION, **dataclasses.asdict(space)}
+    document["stem"] = [list(widths) for widths in space.stem]
+    document["baselines"] = list(space.baselines)
+    document["stages"] = [
+        {
+            name: value if name in _RANGES or name == "stride" else _plain(value)
+            for name, value in dataclasses.asdict(stage).items()
+        }
+        for stage in space.stages
+    ]
+    return document
+
+
+_RANGES = ("depth", "width")
+
+
+def _plain(choices: Sequence[Any]) -> list[Any]:
+    return [str(one) if isinstance(one, Fraction) else one for one in choices]
+
+
 def _stage(where: str, value: object) -> StageChoices:
     data = dict(_mapping(where, value))
     known_keys(data, f"{where}.", StageChoices)
-    for field in ("depth", "width"):
+    for field in _RANGES:
         data[field] = _range(f"{where}.{field}", data[field])
     for field in ("kernel", "se", "residual", "wide_field", "split"):
         if field in data:

@@ -213,13 +213,13 @@ def _initialise(module: nn.Module, graph: Graph, generator: torch.Generator) -> 
             nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm2d):
             layer.reset_parameters()
-    for name in _last_before_sum(graph):
+    for name in last_before_sum(graph):
         norm = module.get_submodule(f"{name}.norm")
         assert isinstance(norm, nn.BatchNorm2d)
         nn.init.zeros_(norm.weight)
 
 
-def _last_before_sum(graph: Graph) -> list[str]:
+def last_before_sum(graph: Graph) -> list[str]:
     """The normed convolution whose output a sum adds, scaled or not, to what its branch read."""
     writer = {value.name: op for op in graph.ops for value in op.outputs}
     names = []

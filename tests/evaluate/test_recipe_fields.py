@@ -54,11 +54,11 @@ def test_a_subset_is_the_same_each_time_and_another_with_another_seed(many: Imag
 
 def test_only_the_subset_is_trained_on(many: ImageData) -> None:
     training = one_thread(with_(train_images=50, classes=3, flip=False, shift=0), many)
-    chosen = training._subset
+    chosen = training.subset
     assert chosen.among is not None
     seen = {
         round(float(image * many.train.images.double().std() + many.train.images.double().mean()))
-        for images, _ in training._batches.one_pass(torch.Generator())
+        for images, _ in training.batches.one_pass(torch.Generator())
         for image in images[:, 0, 0, 0]
     }
     assert seen <= set(chosen.among.tolist())

@@ -114,7 +114,7 @@ def test_lopsided_data_are_no_reason_to_give_up() -> None:
 def test_settled_norms_know_the_images_and_leave_the_weights_alone(blobs: ImageData) -> None:
     module = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten())
     before = {name: value.clone() for name, value in module.named_parameters()}
-    batches = one_thread(dataclasses.replace(SHORT, shift=0), blobs)._batches
+    batches = one_thread(dataclasses.replace(SHORT, shift=0), blobs).batches
     settle(module, batches, len(blobs.train), torch.Generator())
     norm = module[0]
     assert isinstance(norm, nn.BatchNorm2d)
@@ -159,7 +159,7 @@ def test_memory_mapped_images_train_to_the_same_figures(
 
 def test_candidates_see_the_same_images_in_the_same_order(blobs: ImageData) -> None:
     first, again = (
-        [images for images, _ in one_thread(SHORT, blobs)._batches.one_pass(generator)]
+        [images for images, _ in one_thread(SHORT, blobs).batches.one_pass(generator)]
         for generator in (torch.Generator().manual_seed(1), torch.Generator().manual_seed(1))
     )
     assert all(map(torch.equal, first, again))
