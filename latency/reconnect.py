@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from nas_sv2.latency.turns import POSTGRESQL
 
@@ -40,3 +41,22 @@ def _connect_patiently(dialect: Dialect, _: Any, arguments: Any, options: Any) -
             if time.monotonic() >= ends:
                 raise
             time.sleep(POLL_S)
+
+
+def is_passing(error: BaseException | None) -> bool:
+    """Whether a database failed in a way that passes: its server went away, another writes.
+
+    Args:
+        error: Of the database, or what was raised from one.
+    """
+    while error is not None:
+        if isinstance(error, DBAPIError):
+            locked = "locked" in str(error.orig)
+            server = type(error.orig).__module__.partition(".")[0] != "sqlite3"
+            return locked or (server and _by_the_server(error))
+        error = error.__cause__
+    return False
+
+
+def _by_the_server(error: DBAPIError) -> bool:
+    return error.connection_invalidated or isinstance(error, OperationalError)

@@ -2,6 +2,9 @@
 
 Saving comes before telling, so that a crash between the two loses no work. One `try`, in
 `_settle`, turns exceptions into the states of trials.
+
+Any number of processes may run a loop on the same study. A trial begins only where there is room
+for it, so that the wanted number is reached and not exceeded, and no two are about one network.
 """
 
 import dataclasses
@@ -11,20 +14,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import optuna
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.exceptions import StorageInternalError
+from optuna.trial import Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from nas_sv2.errors import (
-    ConfigError,
     DeviceError,
     EvaluationError,
     InfeasibleError,
     MeasurementError,
     NasError,
     Rejected,
+    StoreError,
 )
-from nas_sv2.latency.processes import is_alive, process_name
+from nas_sv2.latency.exclusive import alone_at
+from nas_sv2.latency.processes import process_name
+from nas_sv2.latency.reconnect import is_passing
 from nas_sv2.search.audit import MATURE, Audit
 from nas_sv2.search.events import Listener, Outcome, Verdict
+from nas_sv2.search.seat import EXPIRES_S, Seat, Watch
+from nas_sv2.search.unfinished import WORKER, Unfinished
 from nas_sv2.search.walk import Walk
 from nas_sv2.space import Architecture, SearchSpace
 from nas_sv2.space.guidelines import Relaxed
@@ -33,15 +42,28 @@ from nas_sv2.studies.audit import ARCHITECTURE, AUDITED, PRUNED, RELAXED
 from nas_sv2.studies.front import front_of
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
+from nas_sv2.studies.trial_lease import TakenNetwork, TakenTrial, TrialLeases
 from nas_sv2.studies.weights_folder import WeightsFolder
 
-WORKER, DUPLICATE, REJECTED, ERROR = "worker", "duplicate_of", "rejected_by", "error"
+DUPLICATE, REJECTED, ERROR = "duplicate_of", "rejected_by", "error"
 """Trial attributes."""
+FORESEEN = "foreseen_score"
+"""The one of a trial whose first value is a prediction: its training was ended before."""
 
 # Trials since the last finished one, after which the search ends.
 FAILURES = 3  # faults; the third without a success between is no accident
 REJECTIONS = 2000  # as many as are sampled before the search to see that it can succeed
 DUPLICATES = 200  # a sampler that learns repeats itself, but not for so long
+
+OUTAGES = 5  # of the database, in a row; each was waited for
+POLL_S = 0.2  # while other workers are at the last trials
+
+
+class LostTrial(NasError):
+    """The lease of the trial ran out and was taken over."""
+
+    def __init__(self) -> None:
+        super().__init__("this process stood still, and another worker took the candidate over")
 
 
 @dataclass
@@ -57,6 +79,7 @@ class Loop:
         learns_from_pruned: See `SamplerChoice`.
         listener: Is told of everything.
         audit: Which pruned candidates go the whole way.
+        expires_s: After this time without a sign of life a worker's candidate is asked again.
     """
 
     study: optuna.Study
@@ -67,8 +90,17 @@ class Loop:
     learns_from_pruned: bool
     listener: Listener
     audit: Audit = field(default_factory=lambda: Audit(share=0.0))
+    expires_s: float = EXPIRES_S
     _seconds: list[float] = field(default_factory=list)
     _notice: str = ""
+    _trial_at: int | None = None
+    _dropped: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Take no seat yet."""
+        leases = TrialLeases(self.store.engine, self.store.study)
+        self._seat = Seat(leases, self.expires_s)
+        self._unfinished = Unfinished(self.study, self._seat, Watch(self.expires_s))
 
     def run(self, trials: int, timeout_s: float | None = None) -> None:
         """Go on until the study has `trials` finished candidates, or no trial may begin any more.
@@ -82,39 +114,62 @@ class Loop:
         started = time.monotonic()
         self._prepare()
         fruitless: Counter[Verdict] = Counter()
-        while self._finished() < trials:
-            if timeout_s is not None and time.monotonic() - started >= timeout_s:
-                return
-            verdict, error = self._trial(trials)
-            if verdict == "finished":
-                fruitless.clear()
-                continue
-            fruitless[verdict] += 1
-            if fruitless["failed"] == FAILURES and error is not None:
-                raise error
-            if fruitless["rejected"] == REJECTIONS or fruitless["duplicate"] == DUPLICATES:
-                raise InfeasibleError(
-                    f"no new network in {fruitless['rejected']} rejected candidates and "
-                    f"{fruitless['duplicate']} known ones: space {self.space.name} hardly has "
-                    f"{trials} networks within the limits; the last: {error}"
-                )
+        outages = 0
+        with self._seat.kept():
+            while timeout_s is None or time.monotonic() - started < timeout_s:
+                try:
+                    self._give_back()
+                    if not self._seat.take(lambda others: self._finished() + others < trials):
+                        self._unfinished.recover()
+                        if self._finished() >= trials:
+                            return
+                        time.sleep(POLL_S)
+                        continue
+                    verdict, error = self._trial(trials)
+                except (SQLAlchemyError, StorageInternalError, StoreError) as failed:
+                    outages += 1
+                    if outages == OUTAGES or not is_passing(failed):
+                        raise
+                    self.listener.waits(f"{failed}; going on once the database answers")
+                    time.sleep(POLL_S)
+                    continue
+                outages = 0
+                self._see_to(fruitless, verdict, error, trials)
+
+    def _see_to(
+        self, fruitless: Counter[Verdict], verdict: Verdict, error: NasError | None, trials: int
+    ) -> None:
+        """Count what came to nothing, and end what comes to nothing for too long."""
+        if verdict == "finished":
+            fruitless.clear()
+            self._seat.leave()
+            return
+        fruitless[verdict] += 1
+        if fruitless["failed"] == FAILURES and error is not None:
+            raise error
+        if fruitless["rejected"] == REJECTIONS or fruitless["duplicate"] == DUPLICATES:
+            raise InfeasibleError(
+                f"no new network in {fruitless['rejected']} rejected candidates and "
+                f"{fruitless['duplicate']} known ones: space {self.space.name} hardly has "
+                f"{trials} networks within the limits; the last: {error}"
+            )
 
     def _prepare(self) -> None:
-        """Ask the baselines first, and again what a dead process left running."""
+        """Ask again what a dead process left running, and the baselines first."""
         self._widen(self._slack)
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            worker = trial.user_attrs.get(WORKER)
-            alive = False if worker in (None, process_name()) else is_alive(worker)
-            if alive:
-                raise ConfigError(
-                    "--study", self.study.study_name, "a study that no other process is working on"
-                )
-            if alive is False:
-                self._ask_again(trial, "its process died")
-        for name in self.space.baselines:
-            architecture = reference(name)
-            if self.store.find(architecture.digest) is None:
-                self._enqueue(self.space.params_of(architecture), {})
+        with alone_at(self.store.engine, f"baselines of {self.store.study}"):
+            self._unfinished.recover()
+            for name in self.space.baselines:
+                architecture = reference(name)
+                if self.store.find(architecture.digest) is None:
+                    self._unfinished.enqueue(self.space.params_of(architecture), {})
+
+    def _give_back(self) -> None:
+        """Ask again what was under way when the database failed, or the lease was lost."""
+        if self._trial_at is not None:
+            self._unfinished.ask_again(self._trial_at, "interrupted")
+            self._trial_at = None
+            self._seat.leave()
 
     def _finished(self) -> int:
         return len(self._told())
@@ -130,8 +185,11 @@ class Loop:
     def _trial(self, wanted: int) -> tuple[Verdict, NasError | None]:
         began = time.monotonic()
         trial = self.study.ask()
+        self._trial_at = trial.number
         trial.set_user_attr(WORKER, process_name())
         verdict, error, record = self._settle(trial)
+        if not isinstance(error, LostTrial):
+            self._trial_at = None
         seconds = time.monotonic() - began
         if verdict == "finished":
             self._seconds.append(seconds)
@@ -158,10 +216,19 @@ class Loop:
     def _settle(self, trial: Trial) -> tuple[Verdict, NasError | None, Record | None]:
         try:
             architecture = self.space.sample(trial)
+            if not self._seat.bind(trial.number, architecture.digest):
+                raise LostTrial
             baseline = self._baseline(architecture)
             self.listener.asked(trial.number, architecture, baseline)
             known = self.store.find(architecture.digest)
-            record = known[1] if known else self._assessed(trial, architecture, baseline)
+            record = known[1] if known else self._walked(trial, architecture, baseline)
+        except LostTrial as lost:
+            return "failed", lost, None
+        except TakenTrial:
+            return "duplicate", NasError("another worker took it"), None
+        except TakenNetwork as taken:
+            self._fail(trial, str(taken))
+            return "duplicate", NasError(str(taken)), None
         except Rejected as verdict:
             self._reject(trial, verdict)
             return "rejected", verdict, None
@@ -169,7 +236,7 @@ class Loop:
             self._fail(trial, str(error))
             return "failed", error, None
         except (DeviceError, KeyboardInterrupt) as error:
-            self._ask_again(self.study.get_trials()[trial.number], f"interrupted: {error}")
+            self._unfinished.ask_again(trial.number, f"interrupted: {error}")
             raise
         if known and known[0] != trial.number and known[0] in self._told():
             trial.set_user_attr(DUPLICATE, known[0])
@@ -181,6 +248,20 @@ class Loop:
         self._drop_dominated_weights()
         self._learn_from_audit()
         return "finished", None, record
+
+    def _walked(self, trial: Trial, architecture: Architecture, baseline: str | None) -> Record:
+        """Walk a candidate; nothing is told of one that is another worker's by now."""
+        try:
+            record = self._assessed(trial, architecture, baseline)
+        except (Rejected, MeasurementError, EvaluationError):
+            self._check_seat()
+            raise
+        self._check_seat()
+        return record
+
+    def _check_seat(self) -> None:
+        if not self._seat.holds():
+            raise LostTrial
 
     def _assessed(self, trial: Trial, architecture: Architecture, baseline: str | None) -> Record:
         """Walk a candidate; one that a guideline prunes goes on where it is to be audited."""
@@ -239,13 +320,15 @@ class Loop:
         self._constrain(trial, record.excesses)
         trial.set_user_attr(ARCHITECTURE, record.architecture.digest)
         trial.set_user_attr("baseline", record.baseline)
-        self.study.tell(trial, record.objectives)
+        if record.foreseen is not None:
+            trial.set_user_attr(FORESEEN, record.foreseen)
+        self.study.tell(trial, record.told)
 
     def _reject(self, trial: Trial, verdict: Rejected) -> None:
         """Tell the limits, with the worst values seen as placeholders where values are needed."""
         self._constrain(trial, verdict.excesses)
         trial.set_user_attr(REJECTED, str(verdict))
-        records = [record.objectives for record in self.store.all().values()]
+        records = [record.told for record in self.store.all().values()]
         if self.learns_from_pruned or not records:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
@@ -265,33 +348,10 @@ class Loop:
         for name in self.walk.constraints:
             trial.set_constraint(name, excesses.get(name, 0.0))
 
-    def _ask_again(self, trial: FrozenTrial, reason: str) -> None:
-        """Queue the candidate of `trial` once more, and fail the trial.
-
-        The new trial starts with no attributes of the old one: constraints cannot be set twice.
-        Queued first and failed then, a crash between the two leaves the candidate to both, and the
-        second is answered from the store.
-        """
-        params = _fixed_params(trial) | trial.params
-        if params:
-            self._enqueue(params, {"retry_of": trial.number, "why": reason})
-        self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-
-    def _enqueue(self, params: dict[str, object], attributes: dict[str, object]) -> None:
-        """Put a candidate into the queue unless it is there."""
-        queued = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        if params not in map(_fixed_params, queued):
-            self.study.enqueue_trial(params, user_attrs=attributes)
-
     def _drop_dominated_weights(self) -> None:
         """Keep the weights of the front and the baselines, and of what has no record yet."""
         records = self.store.all()
-        kept = {entry.number for entry in front_of(records)}
-        self.weights.drop(
-            record.architecture.digest for n, record in records.items() if n not in kept
-        )
-
-
-def _fixed_params(trial: FrozenTrial) -> dict[str, object]:
-    fixed: dict[str, object] = trial.system_attrs.get("fixed_params", {})
-    return fixed
+        kept = {entry.record.architecture.digest for entry in front_of(records)}
+        beaten = {record.architecture.digest for record in records.values()} - kept
+        self.weights.drop(beaten - self._dropped)
+        self._dropped = beaten

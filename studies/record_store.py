@@ -4,17 +4,32 @@ A crash between the two loses no work: the next run finds the record and tells i
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from operator import itemgetter
 
-from sqlalchemy import Engine, Select, String, Text, UniqueConstraint, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    Select,
+    String,
+    Text,
+    UniqueConstraint,
+    cast,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import REGCLASS
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.evaluation import Evaluation
 from nas_sv2.latency.schema import Base, migrate
 from nas_sv2.latency.store import one_line
+from nas_sv2.latency.turns import SQLITE, writing_alone
 from nas_sv2.studies.record import Record
 
 
@@ -49,6 +64,14 @@ class EvaluationRow(Base):
     document: Mapped[str] = mapped_column(Text)
 
 
+@dataclass
+class _Read:
+    """What was read of a study: the highest id, and trial and record by the network."""
+
+    last: int = 0
+    found: dict[str, tuple[int, Record]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class RecordStore:
     """The records of one study.
@@ -60,6 +83,7 @@ class RecordStore:
 
     engine: Engine
     study: str
+    _read: _Read = field(default_factory=_Read, init=False, repr=False, compare=False)
 
     @staticmethod
     def create_tables(engine: Engine) -> None:
@@ -73,20 +97,33 @@ class RecordStore:
             return None if row is None else (row.trial, Record.from_json(row.document))
 
     def all(self) -> dict[int, Record]:
-        """Every record by its trial, in the order of the trials."""
+        """Every record by its trial, in the order of the trials.
+
+        Read are those that are new or changed since the last time.
+        """
+        query = self._rows().where(RecordRow.id > self._read.last).order_by(RecordRow.id)
         with self._session("be read") as session:
-            rows = session.scalars(self._rows().order_by(RecordRow.trial)).all()
-            return {row.trial: Record.from_json(row.document) for row in rows}
+            for row in session.scalars(query):
+                found = row.trial, Record.from_json(row.document)
+                self._read.last, self._read.found[row.architecture] = row.id, found
+        return dict(sorted(self._read.found.values(), key=itemgetter(0)))
 
     def save(self, trial: int, record: Record) -> None:
-        """Keep `record` as what `trial` found; takes the place of an earlier one."""
+        """Keep `record` as what `trial` found; takes the place of an earlier one.
+
+        A row that changes gets a new, higher id. Writers of a study take turns, so that whoever
+        has seen an id has seen all below it.
+        """
         digest = record.architecture.digest
-        with self._session("be written") as session:
-            row = session.scalar(self._rows().where(RecordRow.architecture == digest))
-            if row is None:
-                row = RecordRow(study=self.study, architecture=digest)
-                session.add(row)
-            row.trial, row.document = trial, record.to_json()
+        found = (RecordRow.study == self.study, RecordRow.architecture == digest)
+        with (
+            self._errors("be written"),
+            writing_alone(self.engine, f"records of {self.study}") as connection,
+        ):
+            values = {"id": self._next_id, "trial": trial, "document": record.to_json()}
+            if not connection.execute(update(RecordRow).where(*found).values(values)).rowcount:
+                values |= {"study": self.study, "architecture": digest}
+                connection.execute(insert(RecordRow).values(values))
 
     def find_evaluation(
         self, digest: str, recipe: str, data: str, seed: int, device: str
@@ -114,7 +151,12 @@ class RecordStore:
         )
         if known is not None:
             return
-        with self._session("be written") as session:
+        with (
+            self._errors("be written"),
+            suppress(IntegrityError),  # another worker was faster
+            Session(self.engine) as session,
+            session.begin(),
+        ):
             session.add(
                 EvaluationRow(
                     architecture=digest,
@@ -129,11 +171,24 @@ class RecordStore:
     def _rows(self) -> Select[RecordRow]:
         return select(RecordRow).where(RecordRow.study == self.study)
 
+    @property
+    def _next_id(self) -> ColumnElement[int]:
+        """An id above all others, in SQL."""
+        if self.engine.dialect.name == SQLITE:
+            highest = select(func.coalesce(func.max(RecordRow.id), 0)).scalar_subquery()
+            return highest + 1
+        sequence = func.pg_get_serial_sequence(RecordRow.__tablename__, "id")
+        return func.nextval(cast(sequence, REGCLASS))
+
     @contextmanager
     def _session(self, what: str) -> Iterator[Session]:
         """A transaction whose database errors become a `StoreError`."""
+        with self._errors(what), Session(self.engine) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
         try:
-            with Session(self.engine) as session, session.begin():
-                yield session
+            yield
         except SQLAlchemyError as error:
             raise StoreError(f"records cannot {what}: {one_line(error)}") from error

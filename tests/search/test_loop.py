@@ -16,7 +16,6 @@ from doubles import Ear, FakeEvaluator, FakeTarget, small_space
 from optuna.trial import TrialState
 
 from nas_sv2.errors import (
-    ConfigError,
     DeviceError,
     EvaluationError,
     InfeasibleError,
@@ -187,12 +186,11 @@ def test_an_exhausted_space_ends_the_search(bench: Bench, monkeypatch: pytest.Mo
     assert bench.ear.verdicts.count("duplicate") >= 10
 
 
-def test_a_study_in_use_is_refused(bench: Bench) -> None:
+def test_a_study_in_use_is_joined_and_the_others_trial_left_alone(bench: Bench) -> None:
     bench.run(1)
     study = create_or_resume(bench.storage, "s", IDENTITY, SAMPLERS["random"].make(0))
     study.ask().set_user_attr("worker", process_name(os.getppid()))
-    with pytest.raises(ConfigError, match="no other process"):
-        bench.run(2)
+    assert states(bench.run(2)) == {"COMPLETE": 2, "RUNNING": 1}
 
 
 def test_the_trial_of_another_host_is_left_alone(bench: Bench) -> None:

@@ -1,0 +1,109 @@
+"""Candidates that were begun and not finished: asked again, once, by whoever notices."""
+
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from nas_sv2.latency.processes import is_alive
+from nas_sv2.search.seat import Seat, Watch
+
+WORKER = "worker"
+"""The trial attribute that names the process (`process_name`)."""
+
+
+@dataclass
+class Unfinished:
+    """The queue of a study, and what dead workers left.
+
+    Attributes:
+        study: The study.
+        seat: Of this worker.
+        watch: Which leases stand still.
+    """
+
+    study: optuna.Study
+    seat: Seat
+    watch: Watch
+
+    def enqueue(self, params: dict[str, object], attributes: dict[str, object]) -> None:
+        """Put a candidate into the queue unless it is there, or being worked on."""
+        states = (TrialState.WAITING, TrialState.RUNNING)
+        if params not in map(fixed_params, self.study.get_trials(deepcopy=False, states=states)):
+            self.study.enqueue_trial(params, user_attrs=attributes)
+
+    def ask_again(self, number: int, reason: str) -> None:
+        """Queue the candidate of a trial once more, and fail the trial; nothing if it has ended.
+
+        The new trial starts with no attributes of the old one: constraints cannot be set twice.
+        Queued first and failed then, a crash between the two leaves the candidate to both, and the
+        second is answered from the store.
+        """
+        trial = self.study.get_trials(deepcopy=False)[number]
+        if trial.state.is_finished():
+            return
+        params = fixed_params(trial) | trial.params
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if params and params not in map(fixed_params, waiting):
+            attributes = {"retry_of": trial.number, "why": reason}
+            self.study.enqueue_trial(params, user_attrs=attributes)
+        self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def recover(self) -> None:
+        """Ask again what a worker was at that died, or that stands still for too long.
+
+        Of workers of this machine it is known at once; the leases of others are watched. Several
+        workers may call this at the same time: the one that gets the dead one's lease does it.
+
+        Raises:
+            StoreError: The database cannot be read or written.
+        """
+        leases = self.seat.leases
+        # In this order: a worker has its lease before its trial, so what runs has one, or had.
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        known = leases.all()
+        for lease in known:
+            dead = is_alive(lease.process) is False
+            stands = self.watch.stands_still(lease.token, lease.beats)
+            if self.seat.is_ours(lease.token) or not (dead or stands):
+                continue
+            if token := leases.take_over(lease):
+                if lease.trial is not None:
+                    self.ask_again(lease.trial, f"its worker {_gone(dead)}")
+                leases.let_go(token)
+        leased = {lease.trial for lease in known}
+        alone = all(self.seat.is_ours(lease.token) for lease in known)
+        for trial in running:
+            if trial.number in leased:
+                self.watch.forget(trial.number)
+            elif self._was_left(trial, alone) and (token := leases.take_for(trial.number)):
+                self.ask_again(trial.number, "its worker died")
+                leases.let_go(token)
+
+    def _was_left(self, trial: FrozenTrial, alone: bool) -> bool:
+        """Whether the worker of a running trial without a lease is gone.
+
+        It died, or lost its connection, just after asking; or it is a program from before there
+        were leases, which may be alive.
+
+        Args:
+            trial: The trial.
+            alone: Whether no other worker has a lease, one that will be the trial's in a moment.
+        """
+        worker = trial.user_attrs.get(WORKER)
+        alive = None if worker is None else is_alive(worker)
+        if worker is None and alone:
+            return True
+        return alive is False or (
+            alive is None and self.watch.stands_still(trial.number, "running")
+        )
+
+
+def fixed_params(trial: FrozenTrial) -> dict[str, object]:
+    """The candidate that a trial of the queue is to be."""
+    fixed: dict[str, object] = trial.system_attrs.get("fixed_params", {})
+    return fixed
+
+
+def _gone(dead: bool) -> str:
+    return "died" if dead else "stood still"
