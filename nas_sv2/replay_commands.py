@@ -1,0 +1,68 @@
+"""`replay`: the networks of a study on another device, with the accuracies that they have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.options import STORAGE, AsJson, Storage, counting_bar, print_json, print_notes
+
+
+def replay(
+    study: Annotated[str, typer.Argument(help="Name of a study.")],
+    target: Annotated[str, typer.Option(help="Where to measure: arm, cpu, gpu or a device.")],
+    budget: Annotated[
+        list[str] | None, typer.Option(help="A latency limit on that target, as 25ms.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--study", help="Name of the new study; STUDY-on-TARGET if left out."),
+    ] = None,
+    require_measured: Annotated[
+        bool, typer.Option(help="Refuse a target whose latency is not measured.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="File to write the text to as well.")] = None,
+    storage: Storage = STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Measure all networks of a study on another target, without training; print what changed.
+
+    The result is a study of its own. One that was ended goes on with the same command.
+    """
+    from rich.console import Console
+
+    from nas_sv2.replay_tables import moves_notes, moves_table, replay_data
+    from nas_sv2.search.replay import ReplayRequest
+    from nas_sv2.search.replay import replay as run
+    from nas_sv2.studies.lookup import certificate_for
+    from nas_sv2.tables import FILE_WIDTH, front_notes, front_table, output
+
+    if out is not None and not out.absolute().parent.is_dir():
+        raise ConfigError("--out", str(out), "a file in a folder that exists")
+    request = ReplayRequest(study, target, storage, budget or [], name, require_measured)
+    with counting_bar() as bar:
+        task = bar.add_task("", total=None)
+        found = run(
+            request,
+            bar.console.print,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    front, moves = front_table(found.records), moves_table(found.comparison)
+    notes = front_notes(found.records, certificate_for(storage, found.records))
+    moved = moves_notes(found)
+    if out is not None:
+        with out.open("w", encoding="utf-8") as file:
+            console = Console(file=file, width=FILE_WIDTH, markup=False, highlight=False)
+            for part in (front, *notes, "", moves, *moved):
+                console.print(part, soft_wrap=isinstance(part, str))
+    if as_json:
+        print_json(replay_data(found))
+        return
+    console = output()
+    console.print(front)
+    print_notes(notes)
+    print()
+    console.print(moves)
+    print_notes(moved)
+    print(f"nas-sv2 front {found.study}")

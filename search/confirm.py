@@ -1,0 +1,297 @@
+"""Finalists of a study against the hand-designed networks of its level, on figures that count.
+
+Latencies are taken anew, all networks in one session and in alternation; accuracies come from
+longer trainings with seeds that the search did not have, and are those of the test split, by which
+nothing was chosen. Measurements and scores are kept as they come: one that was ended goes on.
+"""
+
+import dataclasses
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.determinism import core_count
+from nas_sv2.evaluate.image_data import ImageData
+from nas_sv2.evaluate.recipe_files import open_recipe, recipe_from_document
+from nas_sv2.evaluate.recipes import Recipe
+from nas_sv2.latency.exclusive import FileLock
+from nas_sv2.latency.head_to_head import Orders, check_number, emulated_orders, orders_of
+from nas_sv2.latency.measured_target import MeasuredTarget
+from nas_sv2.latency.measurement import Latency
+from nas_sv2.latency.store import MeasurementStore, open_engine
+from nas_sv2.latency.targets import Target, open_target
+from nas_sv2.search.confirm_field import BEST, Contestant, contestants, finalists_of
+from nas_sv2.search.confirm_training import Job, Source, form_of, side_of, trained
+from nas_sv2.studies.confirmation import (
+    FEWEST_SEEDS,
+    Confirmation,
+    Confirmed,
+    Finding,
+    LatencyGain,
+    Verdict,
+    accuracy_gains,
+)
+from nas_sv2.studies.confirmation_store import confirmations_of, keep
+from nas_sv2.studies.held_out import HeldOutScore, HeldOutScores
+from nas_sv2.studies.record import Record
+from nas_sv2.studies.record_store import RecordStore
+from nas_sv2.studies.study import IDENTITY, load_study, study_key
+from nas_sv2.studies.weights_folder import WeightsFolder
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmRequest:
+    """A confirmation in the user's words; the options of `nas-sv2 confirm`."""
+
+    study: str
+    recipe: str
+    storage: str
+    trials: str = BEST
+    seeds: int = FEWEST_SEEDS
+    jobs: int | None = None
+    fresh: bool = False
+
+
+Told = Callable[[str], None]
+
+
+def confirm(
+    request: ConfirmRequest, told: Told, advanced: Callable[[int, int], None]
+) -> Confirmation:
+    """Measure and train what is not in the database yet, and say what may be claimed.
+
+    Args:
+        request: Which study, and how.
+        told: Is told what is about to be done, in lines.
+        advanced: Called with the trainings done and those in all.
+
+    Raises:
+        ConfigError: A word of the request cannot be meant; nothing is measured or trained.
+        DeviceError: A target cannot be used; the same request goes on.
+        MeasurementError: A target gave no latency.
+        EvaluationError: A training gave no accuracy.
+        StoreError: The database cannot be read or written.
+    """
+    if request.seeds < FEWEST_SEEDS:
+        allowed = f"at least {FEWEST_SEEDS}: of fewer there is no interval worth the name"
+        raise ConfigError("--seeds", request.seeds, allowed)
+    if request.jobs is not None and request.jobs < 1:
+        raise ConfigError("--jobs", request.jobs, "at least 1")
+    recipe = open_recipe(request.recipe)
+    study = load_study(request.storage, request.study)
+    identity: Mapping[str, Any] = study.user_attrs[IDENTITY]
+    with ExitStack() as opened:
+        engine = open_engine(request.storage)
+        opened.callback(engine.dispose)
+        records = RecordStore(engine, study_key(study)).all()
+        finalists = finalists_of(records, request.trials)
+        field = contestants(records, finalists, identity)
+        check_number(len(field))
+        source = Source(
+            identity["data"],
+            side_of(recipe, field[0].architecture),
+            identity["skip_unreadable"],
+        )
+        data = _data(source, identity)
+        for one in field:
+            form_of(recipe, one.architecture, data)  # refused before anything is run
+        opened.callback(_alone(request.storage, request.study).let_go)
+        for line in _looked_at(confirmations_of(study), data):
+            told(line)
+        measurements = MeasurementStore.open(request.storage)
+        opened.callback(measurements.close)
+        timed = {
+            name: _timed(name, field, measurements, request.fresh, told)
+            for name in identity["targets"]
+        }
+        folder = WeightsFolder.of_study(request.storage, study_key(study)).path / "confirm"
+        jobs = [
+            Job(
+                one.architecture,
+                recipe,
+                seed,
+                folder / f"{one.architecture.digest}-{recipe.digest}-{seed}",
+            )
+            for seed in _seeds(identity, request.seeds)
+            for one in field
+        ]
+        scores = _scores(jobs, source, data, HeldOutScores(study), request, told, advanced)
+        place = jobs[0].key(data).device
+        found = _found(field, len(finalists), timed, scores, recipe, data, records, place)
+        keep(study, found)
+        return found
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """What a target said of all networks, and their order."""
+
+    latencies: Sequence[Latency]
+    orders: Orders
+
+
+def _data(source: Source, identity: Mapping[str, Any]) -> ImageData:
+    """The images of the study, with a test split.
+
+    Raises:
+        ConfigError: There is none, or they are not those of the study any more.
+    """
+    data = source.open()
+    if data.test is None:
+        allowed = (
+            "a study whose data have a test split: these have none, and images that the search "
+            "chose by confirm nothing"
+        )
+        raise ConfigError("STUDY", data.name, allowed)
+    side = recipe_from_document(identity["recipe_document"]).resolution
+    same = data if side == source.side else dataclasses.replace(source, side=side).open()
+    if same.provenance != identity["data_content"]:
+        allowed = f"{identity['data_content']}, the data of the study; they have changed"
+        raise ConfigError("STUDY", same.provenance, allowed)
+    return data
+
+
+def _seeds(identity: Mapping[str, Any], count: int) -> range:
+    """Seeds that no training of the search had: a network that was lucky by one was chosen so."""
+    per_training = identity["recipe_document"].get("seeds", 1)
+    first = (identity["seed"] + 1) * per_training
+    return range(first, first + count)
+
+
+def _looked_at(earlier: Sequence[Confirmation], data: ImageData) -> list[str]:
+    asked = sum(each.data == data.provenance for each in earlier)
+    if not asked:
+        return []
+    return [
+        f"this study has asked the test images {asked} time{'s' * (asked > 1)} before: what is "
+        "chosen by several confirmations is chosen by them"
+    ]
+
+
+def _timed(
+    name: str, field: Sequence[Contestant], store: MeasurementStore, fresh: bool, told: Told
+) -> _Timed:
+    """All networks in one session of a target; that of the database if it was of these very."""
+    networks = [one.architecture for one in field]
+    told(f"{name}: {len(networks)} networks head to head")
+    target: Target = open_target(name, store=store, fresh=fresh, told=told)
+    try:
+        if not isinstance(target, MeasuredTarget):
+            latencies = [target.estimate(network) for network in networks]
+            return _Timed(latencies, emulated_orders(latencies))
+        session = target.session_of(networks)
+        return _Timed([one.latency(name) for one in session], orders_of(session))
+    finally:
+        target.close()
+
+
+Scores = Mapping[tuple[str, int], HeldOutScore]
+
+
+def _scores(
+    jobs: Sequence[Job],
+    source: Source,
+    data: ImageData,
+    store: HeldOutScores,
+    request: ConfirmRequest,
+    told: Told,
+    advanced: Callable[[int, int], None],
+) -> Scores:
+    """The score of every training, by digest and seed: that of the database, else a new one."""
+    found = {
+        (job.architecture.digest, job.seed): known
+        for job in jobs
+        if (known := store.find(job.key(data))) is not None
+    }
+    missing = [job for job in jobs if (job.architecture.digest, job.seed) not in found]
+    count = min(request.jobs or core_count(), max(1, len(missing)))
+    told(
+        f"{len(jobs)} trainings by {jobs[0].recipe.name}, {len(found)} of them known; {count} at "
+        "a time, on one thread each"
+    )
+    advanced(len(found), len(jobs))
+    for job, score in trained(missing, source, count):
+        store.save(job.key(data), score)
+        job.finish()
+        found[job.architecture.digest, job.seed] = score
+        advanced(len(found), len(jobs))
+    return found
+
+
+def _found(
+    field: Sequence[Contestant],
+    finalists: int,
+    timed: Mapping[str, _Timed],
+    scores: Scores,
+    recipe: Recipe,
+    data: ImageData,
+    records: Mapping[int, Record],
+    trained_on: str,
+) -> Confirmation:
+    seeds = sorted({seed for _, seed in scores})
+    by_network = [[scores[one.architecture.digest, seed] for seed in seeds] for one in field]
+    networks = tuple(
+        Confirmed(
+            one.name,
+            one.architecture.digest,
+            one.trial,
+            tuple(score.accuracy for score in of_one),
+            tuple(score.loss for score in of_one),
+            {name: on.latencies[place] for name, on in timed.items()},
+        )
+        for place, (one, of_one) in enumerate(zip(field, by_network, strict=True))
+    )
+    images = by_network[0][0].images
+    gains = accuracy_gains(
+        [network.accuracies for network in networks[:finalists]],
+        networks[finalists].accuracies,
+        images,
+    )
+    findings = []
+    for place, (one, gain) in enumerate(zip(field, gains, strict=False)):
+        assert one.trial is not None, "finalists are trials"
+        latency = {name: _gain(on, place, finalists) for name, on in timed.items()}
+        findings.append(Finding(one.trial, one.architecture.digest, gain, latency))
+    searched = records[findings[0].trial].evaluation.train_images
+    return Confirmation(
+        against=field[finalists].name,
+        recipe=recipe.name,
+        recipe_digest=recipe.digest,
+        data=data.provenance,
+        test_images=images,
+        seeds=tuple(seeds),
+        longer=by_network[0][0].train_images / searched,
+        networks=networks,
+        findings=tuple(findings),
+        at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        place=trained_on,
+    )
+
+
+def _gain(timed: _Timed, one: int, baseline: int) -> LatencyGain:
+    """How a network stands to the baseline, by their places."""
+    pair = next(p for p in timed.orders.pairs if {p.faster, p.slower} == {one, baseline})
+    faster = pair.faster == one
+    ratio, interval = pair.ratio, pair.ratio_ci
+    if faster:  # the pair has the slower over the faster
+        ratio = 1 / ratio
+        interval = None if interval is None else (1 / interval[1], 1 / interval[0])
+    verdict: Verdict = "tie" if not pair.settled else "better" if faster else "worse"
+    latency = timed.latencies[one]
+    contended = any(timed.latencies[place].contended for place in (one, baseline))
+    return LatencyGain(ratio, interval, latency.provenance, contended, verdict, timed.orders.rule)
+
+
+def _alone(storage: str, name: str) -> FileLock:
+    """The right to confirm the study, so that no two processes share a checkpoint.
+
+    Raises:
+        ConfigError: Another process has it.
+    """
+    lock = FileLock.of(f"confirm {name} in {storage}")
+    if (holder := lock.take(0)) is not None:
+        raise ConfigError("STUDY", name, f"one that no other process confirms; {holder} does")
+    return lock
