@@ -13,6 +13,7 @@ import typer
 from nas_sv2 import (
     __version__,
     compare_commands,
+    confirm_commands,
     emulation_commands,
     explain_commands,
     guideline_commands,
@@ -20,6 +21,7 @@ from nas_sv2 import (
     profile_commands,
     qualify_commands,
     recipe_commands,
+    replay_commands,
     reuse_commands,
     train_commands,
 )
@@ -41,6 +43,7 @@ app.add_typer(devices_app, name="devices")
 app.add_typer(data_app, name="data")
 
 app.command()(compare_commands.compare)
+app.command()(confirm_commands.confirm)
 app.command()(explain_commands.explain)
 app.command()(guideline_commands.guidelines)
 app.command()(measure_commands.measure)
@@ -49,6 +52,7 @@ app.add_typer(measure_commands.measurements, name="measurements")
 app.command()(profile_commands.profile)
 app.command()(qualify_commands.qualify)
 app.add_typer(recipe_commands.recipes, name="recipes")
+app.command()(replay_commands.replay)
 app.command()(reuse_commands.reuse)
 app.command()(train_commands.train)
 
@@ -209,17 +213,26 @@ def front(
     as_json: AsJson = False,
 ) -> None:
     """Print the front of a study, with its baselines."""
+    from nas_sv2.studies.confirmation_store import confirmation_lines, confirmations_in
     from nas_sv2.studies.lookup import certificate_for, pruned_in, records_of
     from nas_sv2.tables import front_data, front_notes, front_table, output, pruned_data
 
     records, pruned = records_of(storage, study), pruned_in(storage, study)
+    confirmations = confirmations_in(storage, study)
     if as_json:
-        entries = front_data(records)
-        print_json({"study": study, "entries": entries, "pruned": pruned_data(pruned)})
+        print_json(
+            {
+                "study": study,
+                "entries": front_data(records),
+                "pruned": pruned_data(pruned),
+                "confirmations": [each.to_json() for each in confirmations],
+            }
+        )
     else:
         output().print(front_table(records))
         print_notes(front_notes(records, certificate_for(storage, records)))
         print_notes([each.describe() for each in pruned])
+        print_notes(confirmation_lines(confirmations))
 
 
 @app.command()
