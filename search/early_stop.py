@@ -1,7 +1,9 @@
 """Trainings of a search that are ended once the stop rule says so."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from typing import ClassVar
 
 from nas_sv2.errors import ConfigError
@@ -9,8 +11,10 @@ from nas_sv2.evaluate.evaluation import Epoch, Evaluation, StoppableEvaluator
 from nas_sv2.evaluate.recipes import Recipe
 from nas_sv2.latency.measurement import Latency
 from nas_sv2.search.audit import Audit
-from nas_sv2.search.stop_rule import FEWEST, Course, FinalBound, Rival, StopRule
-from nas_sv2.space import Architecture
+from nas_sv2.search.stop_rule import FEWEST, Course, Ending, FinalBound, Rival, StopRule
+from nas_sv2.search.stored_evaluator import StoredEvaluator
+from nas_sv2.space import Architecture, cost_of, lower
+from nas_sv2.studies.earlier_trainings import whole_trainings
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.stop_audit import STOP_RULE
@@ -32,6 +36,29 @@ def check_stop_rule(mode: str, recipe: Recipe) -> None:
         raise ConfigError("--stop-rule", mode, allowed)
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A training, and what the stop rule said of it.
+
+    Attributes:
+        evaluation: How good the network is, or was when its training was ended.
+        excesses: Of the record (`STOP_RULE`); none where the rule did not speak.
+        foreseen: See `Record.foreseen`.
+    """
+
+    evaluation: Evaluation
+    excesses: Mapping[str, float] = field(default_factory=dict)
+    foreseen: float | None = None
+
+
+Size = Callable[[Architecture], float]
+
+
+def log_flops(architecture: Architecture) -> float:
+    """How large a network is, as the final score depends on it: nearly in a line."""
+    return math.log(cost_of(lower(architecture)).flops)
+
+
 @dataclass(frozen=True)
 class EarlyStop:
     """Trains, and ends what cannot lead to the front.
@@ -40,66 +67,99 @@ class EarlyStop:
         evaluator: What trains.
         records: What the study has found so far.
         audit: Which trainings run on though the rule would end them.
+        size: Of a network.
+        earlier: By digest of the network, trainings by the same recipe, data and seed that are no
+            part of the study; they calibrate, but a candidate need not stand beside them.
     """
 
     evaluator: StoppableEvaluator
     records: Callable[[], Iterable[Record]]
     audit: Audit
+    size: Size = log_flops
+    earlier: Mapping[str, Course] = field(default_factory=dict)
 
     DESCRIBED: ClassVar[str] = (
-        f"stops     trainings that cannot lead to the front any more, once {FEWEST} are finished; "
-        f"{SHARE:.0%} of them run on as an audit"
+        f"stops     trainings that cannot lead to the front any more, once {FEWEST} are finished, "
+        f"those of earlier studies among them; {SHARE:.0%} of them run on as an audit"
     )
 
     @classmethod
-    def of(cls, evaluator: StoppableEvaluator, store: RecordStore) -> "EarlyStop":
-        """For the study of `store`, with our share of audits."""
-        return cls(evaluator, lambda: store.all().values(), Audit(SHARE, f"stop {store.study}"))
+    def of(cls, evaluator: StoredEvaluator, store: RecordStore) -> "EarlyStop":
+        """For the study of `store`, with our share of audits and what its database knows."""
+        training = evaluator.training
 
-    def evaluate(
-        self, architecture: Architecture, latencies_ms: Sequence[float]
-    ) -> tuple[Evaluation, dict[str, float]]:
-        """How good `architecture` is, and the rule's excess of its record (`STOP_RULE`).
+        @cache
+        def size(architecture: Architecture) -> float:
+            """Of the form that is trained: spaces differ in their images' side."""
+            return log_flops(training.adapt(architecture))
+
+        known = whole_trainings(
+            store.engine, training.recipe.digest, training.data.provenance, training.seed
+        )
+        earlier = {
+            digest: course_of(evaluation, size(architecture))
+            for digest, (architecture, evaluation) in known.items()
+        }
+        audit = Audit(SHARE, f"stop {store.study}")
+        return cls(evaluator, lambda: store.all().values(), audit, size, earlier)
+
+    def evaluate(self, architecture: Architecture, latencies_ms: Sequence[float]) -> Judged:
+        """How good `architecture` is, as far as that matters.
 
         Args:
             architecture: The candidate.
             latencies_ms: On each target, in the order of the study's.
         """
-        rule = rule_of(self.records())
-        said: dict[str, float] = {}
+        rule = rule_of(self.records(), self.size, self.earlier)
+        size = self.size(architecture)
+        endings: list[Ending] = []
+        audited = self.audit.takes(architecture.digest)
 
         def stops(passed: int, epoch: Epoch) -> str | None:
-            if said:  # it runs on
+            if endings:  # it runs on
                 return None
-            reason = rule.verdict(passed, signals_of(epoch), latencies_ms)
-            if reason is None:
+            ending = rule.verdict(passed, signals_of(epoch, size), latencies_ms)
+            if ending is None:
                 return None
-            audited = self.audit.takes(architecture.digest)
-            said[STOP_RULE] = 0.0 if audited else 1.0
-            return None if audited else reason
+            endings.append(ending)
+            return None if audited else ending.reason
 
-        return self.evaluator.evaluate(architecture, stops), said
+        evaluation = self.evaluator.evaluate(architecture, stops)
+        if not endings:
+            return Judged(evaluation)
+        if audited:
+            return Judged(evaluation, {STOP_RULE: 0.0})
+        return Judged(evaluation, {STOP_RULE: 1.0}, endings[0].foreseen)
 
 
-def signals_of(epoch: Epoch) -> tuple[float, ...]:
+def signals_of(epoch: Epoch, size: float) -> tuple[float, ...]:
     """What the rule goes by: see `docs/stop-rule.md` for what foretells the final score best."""
-    return (epoch.train_loss,)
+    return (epoch.train_loss, size)
 
 
-def rule_of(records: Iterable[Record]) -> StopRule:
-    """The rule by what a study has found so far."""
+def course_of(evaluation: Evaluation, size: float) -> Course:
+    """A training that ran to its end, of a network of that size."""
+    shown = tuple(signals_of(epoch, size) for epoch in evaluation.history)
+    return Course(shown, evaluation.score)
+
+
+def rule_of(
+    records: Iterable[Record],
+    size: Size = log_flops,
+    earlier: Mapping[str, Course] | None = None,
+) -> StopRule:
+    """The rule by what a study has found so far, and by trainings that are no part of it."""
     known = list(records)
-    courses = tuple(
-        Course(tuple(map(signals_of, one.evaluation.history)), one.evaluation.score)
-        for one in known
-        if one.evaluation.stopped is None and len(one.evaluation.history) > 1
-    )
+    whole = [r for r in known if r.evaluation.stopped is None and len(r.evaluation.history) > 1]
+    own = {record.architecture.digest for record in whole}
+    courses = [course for digest, course in (earlier or {}).items() if digest not in own]
+    courses += [course_of(record.evaluation, size(record.architecture)) for record in whole]
     rivals = tuple(
         Rival(one.evaluation.score, tuple(map(_at_worst, one.latencies.values())))
         for one in known
         if one.feasible
     )
-    return StopRule(FinalBound(courses), rivals)
+    return StopRule(FinalBound(tuple(courses)), rivals)
 
 
 def _at_worst(latency: Latency) -> float:

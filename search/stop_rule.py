@@ -5,18 +5,11 @@ the recorded networks that are at least as fast on every target: if not even its
 score comes up to the best of them, it is dominated whatever the remaining passes bring, and they
 need not be trained. Optuna's pruners cannot tell so, since they know one objective.
 
-The optimistic final score comes from the finished trainings of the same study: least squares from
-what they showed after the same pass to their final scores, and the jackknife+ bound above it
-(Barber, Candès, Ramdas and Tibshirani, "Predictive inference with the jackknife+", Annals of
-Statistics 2021): each finished training is left out once, the line through the others is read at
-the candidate, and by how much the one left out was better than its own line is added. The r-th
-smallest of these n figures is exceeded with probability 1 - r/(n + 1), whatever the distribution,
-if trainings are exchangeable and lines hardly change by one of them (at most twice that in any
-case). Trainings of a search are not quite exchangeable, which is why some that the rule would
-stop go on and are counted (`nas_sv2.search.audit.Audit`).
-
-A pass that does not foretell the final score stops nothing. Its bound would be little more than
-the best score so far, and a training that comes out above that is just what a search looks for.
+The optimistic final score comes from finished trainings by the same recipe: least squares from
+what they showed after the same pass to their final scores, and the prediction limit above it
+(`nas_sv2.search.prediction_limit`). At a pass it fails about as often as `miss` says, if trainings
+are alike and residuals normal. Those of a search are not quite, which is why some that the rule
+would stop go on and are counted (`nas_sv2.search.audit.Audit`).
 """
 
 import math
@@ -24,18 +17,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.search.prediction_limit import Line
 
-FEWEST = 10
-"""Finished trainings before anything is stopped: the bound then fails about once in eleven."""
-MISS = 0.02
-"""How often the bound may fail at a pass, once there are trainings enough to tell (49)."""
-LEFT = 0.7
-"""Squared error that the lines may leave, of what the mean of the others leaves. In replays of 22
-trainings 10 % of the front's members were lost without this limit, 1.3 % with it, 0.5 % at 0.5
-(`docs/stop-rule.md`). Part of it is noise of the final score, which nothing foretells."""
+FEWEST = 8
+"""Finished trainings before anything is stopped: five degrees of freedom for two figures a pass.
+Chosen with `MISS` in replays of 24 trainings (`docs/stop-rule.md`)."""
+MISS = 0.07
+"""How often the bound may fail at a pass. At 0.05 to 0.07 about 1 % of the front's members were
+lost in those replays, at 0.1 3 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +34,8 @@ class Course:
     """A training that ran to its end.
 
     Attributes:
-        signals: What it showed after each pass, as many figures each time: its training loss say.
+        signals: What it showed after each pass, as many figures each time: training loss and size,
+            say.
         final: Its score, higher is better.
 
     Raises:
@@ -66,13 +58,12 @@ class Course:
 
 @dataclass(frozen=True, eq=False)
 class FinalBound:
-    """The best final score that a training may come to, by those that are finished.
+    """The final score that a training may come to, by those that are finished.
 
     Attributes:
         courses: Of trainings by the same recipe that ran to their end.
         miss: How often the bound may fail at a pass.
         fewest: Courses without which it says nothing.
-        left: The most that a pass may leave unexplained for a bound to be given after it.
 
     Raises:
         ConfigError: Courses that do not go together, or a share or number that cannot be meant.
@@ -81,13 +72,12 @@ class FinalBound:
     courses: tuple[Course, ...]
     miss: float = MISS
     fewest: int = FEWEST
-    left: float = LEFT
-    _lines: "dict[int, _Lines]" = field(default_factory=dict, init=False, repr=False)
+    _lines: dict[int, Line] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be calibrated with."""
         if not 0 < self.miss < 1:
-            raise ConfigError("miss", self.miss, "a share between 0 and 1, as 0.02")
+            raise ConfigError("miss", self.miss, "a share between 0 and 1, as 0.07")
         if self.fewest < 3:
             raise ConfigError("fewest", self.fewest, "a whole number from 3")
         shapes = sorted({(len(each.signals), len(each.signals[0])) for each in self.courses})
@@ -108,51 +98,42 @@ class FinalBound:
             return None
         return f"{known} finished trainings; {self.fewest} are needed"
 
-    @property
-    def fails(self) -> float:
-        """About how often the next training is better than the bound after a given pass."""
-        return 1 - self._rank / (len(self.courses) + 1)
-
-    def best_final(self, pass_number: int, signals: Sequence[float]) -> float:
-        """The best final score of a training that shows `signals` after pass `pass_number`.
-
-        Infinite where the pass leaves more unexplained than `left`.
+    def expected_final(self, pass_number: int, signals: Sequence[float]) -> float:
+        """The likeliest final score of a training that shows `signals` after pass `pass_number`.
 
         Raises:
             ConfigError: Too few courses, no such pass before the last, or other figures.
         """
-        lines = self._lines_after(pass_number)
-        known = len(self.courses[0].signals[0])
-        if len(signals) != known:
-            raise ConfigError("signals", tuple(signals), f"{known} figures")
-        if lines.left > self.left:
-            return math.inf
-        return float(np.sort(lines.read_at(signals))[self._rank - 1])
+        return self._line_after(pass_number, signals).read_at(signals)
+
+    def best_final(self, pass_number: int, signals: Sequence[float]) -> float:
+        """The best final score of a training that shows `signals` after pass `pass_number`.
+
+        Infinite where the finished trainings do not determine one. Raises as `expected_final`.
+        """
+        return self._line_after(pass_number, signals).upper_at(signals, self.miss)
 
     def unexplained(self, pass_number: int) -> float:
-        """Squared error of the lines after a pass, of that of the mean of the others, from 0.
+        """Squared error of lines through all but one, of that of the mean of the others, from 0.
 
         Raises:
             ConfigError: Too few courses, or no such pass before the last.
         """
-        return self._lines_after(pass_number).left
+        return self._line_after(pass_number).unexplained()
 
-    def _lines_after(self, pass_number: int) -> "_Lines":
+    def _line_after(self, pass_number: int, signals: Sequence[float] | None = None) -> Line:
         if self.why_not is not None:
             raise ConfigError("courses", len(self.courses), f"at least {self.fewest}")
         if not 1 <= pass_number < self.passes:
             raise ConfigError("pass", pass_number, f"a number from 1 to {self.passes - 1}")
+        known = len(self.courses[0].signals[0])
+        if signals is not None and len(signals) != known:
+            raise ConfigError("signals", tuple(signals), f"{known} figures")
         if pass_number not in self._lines:
             shown = np.array([course.signals[pass_number - 1] for course in self.courses])
             finals = np.array([course.final for course in self.courses])
-            self._lines[pass_number] = _Lines.fitted(shown, finals)
+            self._lines[pass_number] = Line.fitted(shown, finals)
         return self._lines[pass_number]
-
-    @property
-    def _rank(self) -> int:
-        """Which of the figures, in ascending order and from 1, is the bound."""
-        known = len(self.courses)
-        return min(known, math.ceil((known + 1) * (1 - self.miss)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +159,19 @@ class Rival:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """A training that is not worth the rest of its time.
+
+    Attributes:
+        reason: For a person.
+        foreseen: The final score that it would most likely have come to; a prediction.
+    """
+
+    reason: str
+    foreseen: float
+
+
+@dataclass(frozen=True, slots=True)
 class StopRule:
     """Whether a training under way can still lead to the front.
 
@@ -191,8 +185,8 @@ class StopRule:
 
     def verdict(
         self, pass_number: int, signals: Sequence[float], latencies_ms: Sequence[float]
-    ) -> str | None:
-        """Why the rest of a training is not worth its time, for a person; None where it is.
+    ) -> Ending | None:
+        """Why a training should end here; None where it should go on.
 
         Args:
             pass_number: Passes done, from 1.
@@ -207,49 +201,8 @@ class StopRule:
         hoped = self.bound.best_final(pass_number, signals)
         if hoped >= max(faster):
             return None
-        return (
+        return Ending(
             f"after pass {pass_number} of {self.bound.passes} it can come to {hoped:.4f} at most, "
-            f"and a network that is as fast has {max(faster):.4f}"
+            f"and a network that is as fast has {max(faster):.4f}",
+            self.bound.expected_final(pass_number, signals),
         )
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Lines:
-    """Least squares without each training in turn.
-
-    Attributes:
-        coefficients: (N, K + 1), the constant first.
-        residuals: By how much each training was better than the line without it, (N,).
-        left: Sum of their squares, by that of how far it was from the mean of the others.
-    """
-
-    coefficients: NDArray[np.float64]
-    residuals: NDArray[np.float64]
-    left: float
-
-    @classmethod
-    def fitted(cls, shown: NDArray[np.float64], finals: NDArray[np.float64]) -> "_Lines":
-        """From figures (N, K) and final scores (N,).
-
-        One fit gives all (Cook and Weisberg, "Residuals and Influence in Regression", 1982,
-        equation 2.2.4). Where the others do not determine a line, its residual is infinite.
-        """
-        design = np.column_stack([np.ones(len(finals)), shown - shown.mean(axis=0)])
-        inverse = np.linalg.pinv(design)
-        whole = inverse @ finals
-        free = 1 - np.einsum("nk,kn->n", design, inverse)
-        determined = free > 1e-9
-        if np.linalg.matrix_rank(design) < design.shape[1]:
-            determined[:] = False
-        beside = (finals - design @ whole) / np.where(determined, free, 1.0)
-        each = whole - (inverse * beside).T
-        each[:, 0] -= each[:, 1:] @ shown.mean(axis=0)
-        residuals = np.where(determined, beside, np.inf)
-        from_mean = (finals - finals.mean()) * len(finals) / (len(finals) - 1)
-        unexplained, all_of_it = float(np.sum(residuals**2)), float(np.sum(from_mean**2))
-        return cls(each, residuals, unexplained / all_of_it if all_of_it else math.inf)
-
-    def read_at(self, signals: Sequence[float]) -> NDArray[np.float64]:
-        """Each line's figure for `signals`, with its residual on top, (N,)."""
-        figures: NDArray[np.float64] = self.coefficients @ np.array([1.0, *signals])
-        return figures + self.residuals

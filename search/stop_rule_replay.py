@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_sv2.search.audit import Audit
-from nas_sv2.search.stop_rule import FEWEST, LEFT, MISS, Course, FinalBound, Rival, StopRule
+from nas_sv2.search.stop_rule import FEWEST, MISS, Course, FinalBound, Rival, StopRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +94,20 @@ def replay(
     *,
     miss: float = MISS,
     fewest: int = FEWEST,
-    left: float = LEFT,
+    earlier: Sequence[Course] = (),
 ) -> Replay:
     """Go through `trainings` in their order with the rule on.
 
     What is stopped teaches the bound nothing and is nobody's rival, as in a search; what the audit
-    lets run on is and does.
+    lets run on is and does. Trainings of `earlier` studies teach it, and are nobody's rivals.
     """
     full: list[FullTraining] = []
     stopped: set[str] = set()
     audited: set[str] = set()
     before = saved = 0.0
     for one in trainings:
-        bound = FinalBound(tuple(each.course for each in full), miss, fewest, left)
+        known = (*earlier, *(each.course for each in full))
+        bound = FinalBound(known, miss, fewest)
         if bound.why_not is not None:
             before += one.seconds
         rule = StopRule(bound, tuple(Rival(f.course.final, f.latencies_ms) for f in full))

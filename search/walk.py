@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from nas_sv2.errors import MeasurementError
-from nas_sv2.evaluate.evaluation import Evaluation, Evaluator
+from nas_sv2.evaluate.evaluation import Evaluator
 from nas_sv2.latency.measurement import Latency
 from nas_sv2.latency.targets import Target
 from nas_sv2.search.budget import Budget
-from nas_sv2.search.early_stop import EarlyStop
+from nas_sv2.search.early_stop import EarlyStop, Judged
 from nas_sv2.space import Architecture, Cost, cost_of, lower
 from nas_sv2.space.guidelines import GuidelineLimits, admit
 from nas_sv2.studies.record import Record
@@ -95,9 +95,17 @@ class Walk:
         if not baseline:
             admit(excesses | self._excesses(latencies))
         self.entering("training")
-        evaluation, stopped = self._trained(architecture, latencies, baseline)
-        excesses |= self._excesses(latencies) | stopped
-        record = Record(architecture, cost, excesses, latencies, evaluation, baseline)
+        trained = self._trained(architecture, latencies, baseline)
+        excesses |= {**self._excesses(latencies), **trained.excesses}
+        record = Record(
+            architecture,
+            cost,
+            excesses,
+            latencies,
+            trained.evaluation,
+            baseline,
+            trained.foreseen,
+        )
         return self.timed(record) if self._may_reach_the_front(record) else record
 
     def timed(self, record: Record) -> Record:
@@ -111,10 +119,10 @@ class Walk:
 
     def _trained(
         self, architecture: Architecture, latencies: Mapping[str, Latency], baseline: str | None
-    ) -> tuple[Evaluation, dict[str, float]]:
+    ) -> Judged:
         """How good it is, and what the stop rule says of that."""
         if self.early is None or baseline:
-            return self.evaluator.evaluate(architecture), {}
+            return Judged(self.evaluator.evaluate(architecture))
         hoped = [_at_best(latency).ms for latency in latencies.values()]
         return self.early.evaluate(architecture, hoped)
 

@@ -23,6 +23,8 @@ class Record:
         latencies: By target.
         evaluation: How good it became.
         baseline: The name of the hand-designed network that it is, or None.
+        foreseen: Predicted, where the stop rule ended its training: the score that the whole one
+            would most likely have given. None where the score is that of a whole training.
     """
 
     architecture: Architecture
@@ -31,6 +33,7 @@ class Record:
     latencies: Mapping[str, Latency]
     evaluation: Evaluation
     baseline: str | None = None
+    foreseen: float | None = None
 
     @property
     def feasible(self) -> bool:
@@ -42,6 +45,15 @@ class Record:
         """Score (top-1 accuracy, mostly), to be maximised, then ms on each target, minimised."""
         times = (latency.ms for latency in self.latencies.values())
         return (self.evaluation.score, *times)
+
+    @property
+    def told(self) -> tuple[float, ...]:
+        """The objectives for the sampler, with the foreseen score of a training that was ended.
+
+        What it had at its end is lower than that of a worse network that was trained to the end.
+        """
+        score, *times = self.objectives
+        return (score if self.foreseen is None else self.foreseen, *times)
 
     def dominates(self, other: "Record") -> bool:
         """Whether it is at least as good in every objective, and better in one."""
@@ -58,6 +70,7 @@ class Record:
                 "latencies": {name: value.to_json() for name, value in self.latencies.items()},
                 "evaluation": json.loads(self.evaluation.to_json()),
                 "baseline": self.baseline,
+                "foreseen": self.foreseen,
             }
         )
 
@@ -78,6 +91,7 @@ class Record:
                 latencies={name: Latency.from_json(value) for name, value in latencies},
                 evaluation=Evaluation.from_json(json.dumps(data["evaluation"])),
                 baseline=data["baseline"],
+                foreseen=data.get("foreseen"),  # records were kept before there was one
             )
         except (KeyError, TypeError, ValueError, AttributeError, NasError) as error:
             raise StoreError(f"a stored record cannot be read: {error!r}") from error
