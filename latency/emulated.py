@@ -10,6 +10,7 @@ comes out is `emulated`, never `measured`.
 A kernel or map size that the table lacks is an error that names it, never a silent zero.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -38,11 +39,13 @@ class EmulatedArm:
         table: The costs.
         name: What the user calls it.
         lowering: Which form is priced; by default the one that is measured and shipped.
+        file: Where the table was read from; None for the one that is shipped.
     """
 
     table: Table
     name: str = "arm"
     lowering: Lowering = "shuffle_free"
+    file: Path | None = None
 
     @classmethod
     def open(
@@ -76,7 +79,19 @@ class EmulatedArm:
         if clock_ghz is not None:
             why = f"ms assume {EFFICIENCY:.0%} of {clock_ghz:g} GHz, which is not checked"
             table = table.with_scale(chosen.cycles_per_ms(clock_ghz), why)
-        return cls(table, name, lowering)
+        return cls(table, name, lowering, file)
+
+    def at(self, precision: ArmPrecision) -> Self:
+        """The same core in another precision, by the same clock.
+
+        Raises:
+            DeviceError: Its table has no such part.
+        """
+        own, core = self.table, str(self.table.metadata["core"])
+        table = Table.load(self.file or core, precision)
+        if own.cycles_per_ms != Table.load(self.file or core, own.precision).cycles_per_ms:
+            table = table.with_scale(own.cycles_per_ms, own.note.removeprefix("emulated; "))
+        return dataclasses.replace(self, table=table)
 
     @property
     def provenance(self) -> Provenance:

@@ -67,11 +67,20 @@ class MeasuredTarget:
         """
         self.device.start()
         payloads = [self._payload(network) for network in networks]
-        measurements = self.device.measure(payloads, self.plan, reference=self._reference)
+        measurements = self.measure_files(payloads)
         if self.store is not None:
             for measurement in measurements:
                 self.store.save(measurement)
         return measurements
+
+    def measure_files(self, payloads: Sequence[Payload]) -> list[Measurement]:
+        """The same of models as they are given, which are not kept: any may have any weights.
+
+        Raises:
+            DeviceError: As `measure_together`.
+            MeasurementError: The same.
+        """
+        return self.device.measure(payloads, self.plan, reference=self._reference)
 
     def node_times(self, network: Network) -> list[NodeTime]:
         """What each node of the network takes there, in the order in which they run.

@@ -5,7 +5,6 @@ one place where an error becomes a line and an exit code.
 """
 
 import sys
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -23,6 +22,7 @@ from nas_sv2 import (
     recipe_commands,
     replay_commands,
     reuse_commands,
+    ship_commands,
     train_commands,
 )
 from nas_sv2.data_commands import SPEC_HELP, data_app
@@ -54,6 +54,8 @@ app.command()(qualify_commands.qualify)
 app.add_typer(recipe_commands.recipes, name="recipes")
 app.command()(replay_commands.replay)
 app.command()(reuse_commands.reuse)
+app.command()(ship_commands.export)
+app.command()(ship_commands.verify)
 app.command()(train_commands.train)
 
 INTERRUPTED = 130
@@ -233,26 +235,6 @@ def front(
         print_notes(front_notes(records, certificate_for(storage, records)))
         print_notes([each.describe() for each in pruned])
         print_notes(confirmation_lines(confirmations))
-
-
-@app.command()
-def export(
-    study: Annotated[str, typer.Argument(help="Name of a study.")],
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
-    trial: Annotated[str, typer.Option(help="A number, or best: the most accurate.")] = "best",
-    storage: Storage = STORAGE,
-    force: Annotated[bool, typer.Option(help="Write over an earlier export.")] = False,
-) -> None:
-    """Write a found network as configuration, ONNX and weights, with a card."""
-    from nas_sv2.studies.packaging import export_trial
-
-    def training_again() -> None:
-        print("its weights were not kept; training it again", file=sys.stderr)
-
-    number, parity = export_trial(
-        storage, study, trial, out, force=force, training_again=training_again
-    )
-    print(f"trial {number} is in {out}; logits of torch and ONNX differ by {parity:.1e} at most")
 
 
 @app.command()

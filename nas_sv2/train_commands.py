@@ -47,6 +47,7 @@ def train(
     from nas_sv2.evaluate.full_recipes import data_side
     from nas_sv2.evaluate.full_training import FullRun
     from nas_sv2.evaluate.recipe_files import open_recipe
+    from nas_sv2.studies.forms import TORCH
     from nas_sv2.studies.full_package import check_unfinished, write_full_package
     from nas_sv2.studies.lookup import find_network
 
@@ -100,7 +101,12 @@ def train(
     for part in ("validation", "test"):
         if metrics[part] is not None:
             print(_found(part, metrics[part]))
-    print(f"{out}: logits of torch and ONNX differ by {metrics['parity']:.1e} at most")
+    for name, form in metrics["forms"].items():
+        if name != TORCH:
+            print(
+                f"{name}: top-1 {form['accuracy']:.2%}, "
+                f"logits differ by {form['relative']:.1e} of the largest"
+            )
 
 
 def _found(part: str, found: dict[str, Any]) -> str:

@@ -1,134 +1,325 @@
-"""The card of an exported network: what it is, and how far each of its figures can be trusted."""
+"""The card of an exported network: what it is, and how far each of its figures can be trusted.
 
+`card.json` holds the figures, `card.md` says them for people; both are made from one document.
+"""
+
+import json
 import platform
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from nas_sv2 import __version__
+from nas_sv2.evaluate.image_data import ImageData
+from nas_sv2.evaluate.recipe_files import recipe_to_document
+from nas_sv2.evaluate.recipes import Recipe
 from nas_sv2.latency.measurement import Latency
+from nas_sv2.space import cost_of, lower
 from nas_sv2.studies.certificate import UNCERTIFIED, Certificate
+from nas_sv2.studies.file_latency import FileLatency
+from nas_sv2.studies.forms import (
+    ARCHITECTURE,
+    MODEL,
+    MODEL_INT8,
+    SOURCE,
+    TIMING,
+    TIMING_INT8,
+    TORCH,
+    TRAINED,
+    WEIGHTS,
+    Checked,
+    Winner,
+)
+from nas_sv2.studies.markdown import code, escaped, table
 from nas_sv2.studies.record import Record
 
+CARD, CARD_JSON = "card.md", "card.json"
+SCHEMA_KEY, SCHEMA_VERSION = "nas_sv2_card", 1
 PACKAGES = ("torch", "onnx", "onnxruntime", "optuna", "numpy")
 
 
-def card_of(
+def made_with() -> dict[str, str]:
+    """The program and what its figures depend on, with their versions."""
+    packages = {name: version(name) for name in PACKAGES}
+    return {"nas-sv2": __version__, "python": platform.python_version(), **packages}
+
+
+def document_of(
+    name: str,
+    winner: Winner,
+    data: ImageData,
+    recipe: Recipe,
+    seed: int,
+    checked: Checked,
+    latencies: Sequence[FileLatency],
+) -> dict[str, Any]:
+    """What every card says, as plain data.
+
+    Args:
+        name: What the user calls the network.
+        winner: The network.
+        data: What it was trained on.
+        recipe: How.
+        seed: Of the training.
+        checked: What was found of its forms.
+        latencies: Of its files; empty where none were asked for.
+    """
+    cost, trained = cost_of(lower(winner.trained)), winner.trained
+    return {
+        SCHEMA_KEY: SCHEMA_VERSION,
+        "network": name,
+        "digest": winner.found.digest,
+        "trained_digest": trained.digest,
+        "flops": cost.flops,
+        "params": cost.params,
+        "input": {
+            "channels": trained.channels,
+            "side": trained.resolution,
+            "centre_of": data.side,
+            "mean": winner.normalise.mean.tolist(),
+            "deviation": winner.normalise.deviation.tolist(),
+        },
+        "class_names": list(data.class_names) if recipe.classes is None else None,
+        "data": data.provenance,
+        "recipe": recipe_to_document(recipe),
+        "recipe_digest": recipe.digest,
+        "seed": seed,
+        "calibration_images": len(winner.calibration),
+        "forms": {name: each.to_json() for name, each in checked.validation.items()},
+        "forms_on_noise": {name: each.to_json() for name, each in checked.noise.items()},
+        "latency": [row.to_json() for row in latencies],
+        "made_with": made_with(),
+    }
+
+
+def json_of(document: Mapping[str, Any]) -> bytes:
+    """The text of `card.json`."""
+    return json.dumps(document, indent=1, allow_nan=False).encode()
+
+
+def trial_document(
+    document: dict[str, Any],
     study: str,
     number: int,
     record: Record,
-    identity: dict[str, Any],
-    certificate: Certificate | None = None,
+    identity: Mapping[str, Any],
+    certificate: Certificate | None,
+) -> dict[str, Any]:
+    """`document` with what a study found of the network."""
+    found = {
+        "name": study,
+        "trial": number,
+        "space": str(identity["space"]),
+        "excesses": dict(record.excesses),
+        "latencies": {name: value.to_json() for name, value in record.latencies.items()},
+        "accuracy": record.evaluation.accuracy,
+        "loss": record.evaluation.loss,
+        "val_images": record.evaluation.val_images,
+        "device": record.evaluation.device,
+        "recipe_is": UNCERTIFIED if certificate is None else certificate.describe(),
+        "full_size": {"flops": record.cost.flops, "params": record.cost.params},
+    }
+    return {**document, "study": found}
+
+
+def trial_card(
+    document: Mapping[str, Any], record: Record, files: Iterable[str], why_no_latency: str
 ) -> str:
-    """Markdown; `{parity}` is left for the check of the exported files."""
-    name = record.baseline or record.architecture.digest
-    return "\n".join(
+    """`card.md` of a trial.
+
+    Args:
+        document: As `trial_document` gives it.
+        record: What was found.
+        files: Names of the files beside it.
+        why_no_latency: Said where no file was timed.
+    """
+    found, baseline = document["study"], record.baseline
+    return page(
+        [f"# {escaped(document['network'])}"],
         [
-            f"# {name}",
-            "",
-            f"Trial {number} of study `{study}`"
-            + (f", the hand-designed network {record.baseline}." if record.baseline else "."),
-            "",
-            "## Network",
-            "",
-            *_table(_network(record)),
-            "",
-            "## Latency",
-            "",
-            "| target | ms | 95 % interval of the median | p95 | provenance | on |",
-            "| --- | --- | --- | --- | --- | --- |",
-            *(_latency(target, value) for target, value in record.latencies.items()),
-            "",
-            *(f"{value.note}." for value in record.latencies.values() if value.note),
-            "",
-            "Timed was the network of `timing.onnx`: full size, random weights, shuffles folded "
-            "away where there is no residual.",
-            "",
-            "## Accuracy",
-            "",
-            *_table(_accuracy(record)),
-            "",
-            f"The recipe is {UNCERTIFIED if certificate is None else certificate.describe()}. "
-            "The figure is no estimate of the accuracy after full training.",
-            "",
-            "## Limits of the study",
-            "",
-            *_table({"space": str(identity["space"])}),
-            *_table({name: f"{excess:+.1%}" for name, excess in record.excesses.items()})[2:],
-            "",
-            "Negative is inside a limit.",
-            "",
-            "## Files",
-            "",
-            *_FILES,
-            "",
-            "Largest difference between the logits of torch and of `model.onnx` on random images: "
-            "{parity} of the largest logit.",
-            "",
-            "## Made with",
-            "",
-            f"nas-sv2 {__version__}, Python {platform.python_version()}, "
-            + ", ".join(f"{name} {version(name)}" for name in PACKAGES),
-            "",
-        ]
+            f"Trial {found['trial']} of study {code(found['name'])}"
+            + (f", the hand-designed network {escaped(baseline)}." if baseline else ".")
+        ],
+        ["## Network"],
+        table(("", ""), *_network(document, record)),
+        *forms_section(document),
+        *latency_section(document, why_no_latency),
+        ["In the study, at full size (`architecture.yaml`):"],
+        table(
+            ("target", "ms", "95 % interval", "p95", "provenance", "on"),
+            *(
+                (target, *_figures(value), value.provenance, value.device)
+                for target, value in record.latencies.items()
+            ),
+        ),
+        [f"- {escaped(value.note)}" for value in record.latencies.values() if value.note],
+        ["## Accuracy in the study"],
+        table(("", ""), *_accuracy(record)),
+        [
+            f"The recipe is {escaped(found['recipe_is'])}. "
+            "The figure is no estimate of the accuracy after full training."
+        ],
+        ["## Limits of the study"],
+        table(
+            ("limit", "used beyond it"),
+            ("space", found["space"]),
+            *((name, f"{excess:+.1%}") for name, excess in record.excesses.items()),
+        ),
+        ["Negative is inside a limit."],
+        *files_section(document, files),
     )
 
 
-_FILES = (
-    "- `architecture.yaml`: the network as it was found; `nas-sv2 cost architecture.yaml`",
-    "- `trained.yaml`: the form that was trained: input and classes of the data, stem "
-    "of the recipe, and its share of the widths where it has a `width_factor`",
-    "- `model.onnx`, `weights.safetensors`: the trained network of `trained.yaml`, any batch",
-    "- `timing.onnx`: the network of `architecture.yaml` with random weights, batch 1: for timing "
-    "on other devices; its outputs mean nothing",
-)
+def page(*parts: Sequence[str]) -> str:
+    """Paragraphs and tables as one text."""
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
-def _table(rows: dict[str, str]) -> list[str]:
-    return ["| | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in rows.items())]
+def forms_section(document: Mapping[str, Any]) -> list[list[str]]:
+    """How the forms agree, and how good each is."""
+    forms: Mapping[str, Mapping[str, Any]] = document["forms"]
+    rows = [
+        (
+            name,
+            f"{form['accuracy']:.2%}",
+            "" if name == TORCH else f"{form['difference']:.1e} ({form['relative']:.1e})",
+            "" if name == TORCH else f"{form['same']:.2%}",
+        )
+        for name, form in forms.items()
+    ]
+    images = next(iter(forms.values()))["images"]
+    head = ("form", "top-1", "logits differ by (of the largest)", "same class first")
+    said = (
+        f"Every form was asked about the same {images:,} validation images and held against the "
+        "network as torch runs it in nas-sv2."
+    )
+    if MODEL_INT8 in forms:
+        lost = forms[MODEL_INT8]["accuracy"] - forms[TORCH]["accuracy"]
+        said += (
+            f" int8 (static, weights a channel, ranges from {document['calibration_images']} "
+            f"training images) changes the accuracy by {100 * lost:+.2f} points."
+        )
+    return [["## Forms, checked at export"], table(head, *rows), [said]]
 
 
-def _network(record: Record) -> dict[str, str]:
+def latency_section(document: Mapping[str, Any], why_none: str) -> list[list[str]]:
+    """How long the files take; `why_none` is said where none was timed."""
+    rows: Sequence[Mapping[str, Any]] = document["latency"]
+    if not rows:
+        return [["## Latency of the files"], [why_none]]
+    cells, notes = [], []
+    for row in rows:
+        side = f"{row['side']} × {row['side']}"
+        if row["latency"] is None:
+            cells.append((row["file"], side, row["target"], "–", "–", "–", "–", "none", "–"))
+        else:
+            latency = Latency.from_json(row["latency"])
+            ratio = "–" if latency.ratio is None else f"{latency.ratio:.3f}"
+            shown = (*_figures(latency), ratio, latency.provenance, latency.device)
+            cells.append((row["file"], side, row["target"], *shown))
+        notes += [f"{row['file']} on {row['target']}: {said}" for said in _said(row)]
+    head = ("file", "image", "target", "ms", "95 % interval", "p95", "× V2 1×", "provenance", "on")
+    lines = [f"- {escaped(note)}" for note in dict.fromkeys(notes)]
+    return [["## Latency of the files"], table(head, *cells), lines]
+
+
+def _said(row: Mapping[str, Any]) -> list[str]:
+    """What is to be known of a row."""
+    said = []
+    if row["latency"] is None:
+        said.append(f"no figure: {row['why']}")
+    elif row["why"]:
+        said.append(row["why"])
+    if row["against"] is not None:
+        ratio, interval = row["against"]
+        within = "" if interval is None else " ({:.3f} to {:.3f})".format(*interval)
+        said.append(f"takes {ratio:.3f}{within} times as long as in float32")
+    if row["latency"] is not None and row["latency"]["note"]:
+        said.append(row["latency"]["note"])
+    return said
+
+
+def files_section(document: Mapping[str, Any], files: Iterable[str]) -> list[list[str]]:
+    """What each file is, and what made them."""
+    made = ", ".join(f"{name} {version}" for name, version in document["made_with"].items())
+    known = [f"- `{name}`: {_FILES[name]}" for name in _FILES if name in set(files)]
+    return [["## Files"], known, [f"Made with {made}."]]
+
+
+_FILES = {
+    ARCHITECTURE: "the network as it was found; `nas-sv2 cost architecture.yaml`",
+    TRAINED: "the form that was trained: input and classes of the data, stem of the recipe, and "
+    "its share of the widths where it has a `width_factor`; all trained files are of this form",
+    WEIGHTS: "the trained numbers",
+    SOURCE: "the trained network in plain torch, without nas-sv2: `model.load()`",
+    MODEL: "the trained network for onnxruntime, shuffles folded away, any batch",
+    MODEL_INT8: "the same in int8",
+    TIMING: "the network of `architecture.yaml` with random weights: for timing on other devices; "
+    "its outputs mean nothing",
+    TIMING_INT8: "the same in int8",
+    CARD_JSON: "the figures of this page, the whole recipe, the names of the classes",
+    "SHA256SUMS": "what `nas-sv2 verify`, `nas_sv2.load` and `sha256sum -c` check",
+}
+
+
+def _network(document: Mapping[str, Any], record: Record) -> Sequence[tuple[object, ...]]:
     cost, side = record.cost, record.architecture.resolution
-    return {
-        "digest": record.architecture.digest,
-        "input": f"{record.architecture.channels} × {side} × {side}",
-        "multiply-adds": f"{cost.flops / 1e6:.1f} M",
-        "params": f"{cost.params:,}",
-        "memory access": f"{cost.memory_access_bytes / 1e6:.1f} MB (unfused, float32)",
-    }
+    taken = document["input"]
+    return [
+        ("digest", record.architecture.digest),
+        ("input", f"{record.architecture.channels} × {side} × {side}"),
+        ("multiply-adds", f"{cost.flops / 1e6:.1f} M"),
+        ("params", f"{cost.params:,}"),
+        ("memory access", f"{cost.memory_access_bytes / 1e6:.1f} MB (unfused, float32)"),
+        ("trained with input", input_of(taken)),
+        ("trained form", f"{document['flops'] / 1e6:.1f} M, {document['params']:,} params"),
+        ("grey levels", grey_levels(taken)),
+    ]
 
 
-def _latency(target: str, latency: Latency) -> str:
+def input_of(taken: Mapping[str, Any]) -> str:
+    """What the trained form takes."""
+    side, whole = taken["side"], taken["centre_of"]
+    cut = "" if whole == side else f", the centre of {whole} pixels"
+    return f"{taken['channels']} × {side} × {side}{cut}"
+
+
+def grey_levels(taken: Mapping[str, Any]) -> str:
+    """What is done to them before the network sees them."""
+    means = ", ".join(f"{each:.2f}" for each in taken["mean"])
+    deviations = ", ".join(f"{each:.2f}" for each in taken["deviation"])
+    return f"0 to 255, minus {means}, over {deviations}"
+
+
+def _figures(latency: Latency) -> tuple[str, str, str]:
     interval = "–" if latency.ci_ms is None else "{:.3f} to {:.3f}".format(*latency.ci_ms)
     p95 = "–" if latency.p95_ms is None else f"{latency.p95_ms:.3f}"
-    cells = [target, f"{latency.ms:.3f}", interval, p95, latency.provenance, latency.device]
-    return "| " + " | ".join(cells) + " |"
+    return f"{latency.ms:.3f}", interval, p95
 
 
-def _compared(record: Record) -> dict[str, str]:
-    """What the search went by, where that is not one accuracy."""
+def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:
     evaluation, spread = record.evaluation, record.evaluation.spread
-    rows = {}
+    stopped = f", stopped: {evaluation.stopped}" if evaluation.stopped else ""
+    rows = [
+        ("top-1", f"{evaluation.accuracy:.2%} of {evaluation.val_images:,} validation images"),
+        ("cross-entropy", f"{evaluation.loss:.4f} nats"),
+    ]
     if spread is not None:
-        count = len(evaluation.scores)
-        rows["seeds"] = (
-            f"means of {count} trainings; standard deviation of the {evaluation.scored_by} "
-            f"between them {spread:.4f}; the weights are those of the first"
+        between = (
+            f"means of {len(evaluation.scores)} trainings; standard deviation of the "
+            f"{evaluation.scored_by} between them {spread:.4f}; the weights are the first's"
         )
+        rows.append(("seeds", between))
     if evaluation.scored_by != "accuracy":
-        rows["compared by"] = f"{evaluation.scored_by}: {evaluation.score:.4f}, higher is better"
+        score = f"{evaluation.scored_by}: {evaluation.score:.4f}, higher is better"
+        rows.append(("compared by", score))
+    recipe = (
+        f"{evaluation.recipe} ({evaluation.recipe_digest}), seed {evaluation.seed}, "
+        f"{evaluation.epochs} epochs, {evaluation.train_images:,} image passes{stopped}"
+    )
+    rows += [
+        ("recipe", recipe),
+        ("data", evaluation.data),
+        ("trained on", evaluation.device),
+    ]
     return rows
-
-
-def _accuracy(record: Record) -> dict[str, str]:
-    evaluation = record.evaluation
-    return {
-        "top-1": f"{evaluation.accuracy:.2%} of {evaluation.val_images:,} validation images",
-        "cross-entropy": f"{evaluation.loss:.4f} nats",
-        **_compared(record),
-        "recipe": f"{evaluation.recipe} ({evaluation.recipe_digest}), seed {evaluation.seed}, "
-        f"{evaluation.epochs} epochs, {evaluation.train_images:,} image passes"
-        + (f", stopped: {evaluation.stopped}" if evaluation.stopped else ""),
-        "data": evaluation.data,
-        "trained on": evaluation.device,
-    }

@@ -1,141 +1,96 @@
-"""A winner as files: the configuration, the trained network, and the network that was timed."""
+"""An exported network as a folder: how its files come together, and how they are read back."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load as read_weights
 
-from nas_sv2.errors import ConfigError, StoreError
-from nas_sv2.evaluate.evaluation import Trained
-from nas_sv2.latency.local import CPU_PLAN
-from nas_sv2.latency.payload import payload_of
-from nas_sv2.space import Architecture, load_architecture, lower
-from nas_sv2.space.documents import architecture_to_yaml
+from nas_sv2.errors import ConfigError
+from nas_sv2.space import Architecture, lower
 from nas_sv2.space.network import Classifier
-from nas_sv2.space.onnx_lowering import INPUT, build_onnx
-from nas_sv2.space.shuffle_free import without_shuffles
-from nas_sv2.space.weights import Array, Weights, check_weights
+from nas_sv2.space.network_documents import load_network
+from nas_sv2.space.weights import Array, check_weights
+from nas_sv2.studies.card import CARD_JSON, SCHEMA_KEY, SCHEMA_VERSION
+from nas_sv2.studies.forms import ARCHITECTURE as ARCHITECTURE
+from nas_sv2.studies.forms import TIMING as TIMING
+from nas_sv2.studies.forms import TRAINED, WEIGHTS, plain_module
+from nas_sv2.studies.package_folder import SUMS, read_folder
 
-ARCHITECTURE, TRAINED, MODEL = "architecture.yaml", "trained.yaml", "model.onnx"
-WEIGHTS, TIMING, CARD = "weights.safetensors", "timing.onnx", "card.md"
-
-PARITY_IMAGES = 4
-PARITY = 1e-3
-"""Largest accepted difference of logits, as a share of the largest logit: float32 sums in another
-order differ by about 1e-6 of it, and a wrong weight by all of it."""
+if TYPE_CHECKING:
+    import torch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Package:
-    """An exported network, read back.
+    """An exported network, read back: every file is what it was when it was written.
 
     Attributes:
+        folder: Where.
         architecture: The network as it was found, at the resolution whose latency counts.
-        trained: The form in which it was trained; `weights` and `model.onnx` are its.
+        trained: The form in which it was trained; weights and models are its.
         weights: Its numbers.
+        card: What `card.json` says.
+        files: The content of each file, by its name.
     """
 
-    architecture: Architecture
-    trained: Architecture
+    folder: Path
+    architecture: Classifier
+    trained: Classifier
     weights: Mapping[str, Array]
+    card: Mapping[str, Any]
+    files: Mapping[str, bytes]
 
+    def module(self) -> "torch.nn.Module":
+        """The network in torch, in evaluation mode: that of `model.py` where there is one."""
+        if isinstance(self.trained, Architecture):
+            return plain_module(self.trained, self.weights)
+        from nas_sv2.space.torch_lowering import build_module, load_weights
 
-def write_package(
-    out: Path, architecture: Architecture, trained: Trained, card: str, *, force: bool
-) -> float:
-    """Write all files of a winner to the folder `out`.
-
-    Args:
-        out: The folder; made if it is not there.
-        architecture: The network as it was found.
-        trained: The network after its training.
-        card: What `card.md` says; `{parity}` in it is filled with the checked difference.
-        force: Write over the files of an earlier export.
-
-    Returns:
-        The largest difference between torch's logits and those of the exported ONNX, as a share of
-        the largest logit.
-
-    Raises:
-        ConfigError: The folder exists and `force` is not given.
-        StoreError: ONNX and torch disagree, or a file cannot be written.
-    """
-    check_out(out, force)
-    graph = lower(trained.architecture)
-    model = build_onnx(*without_shuffles(graph, trained.weights), batch=None)
-    parity = checked_parity(trained.architecture, trained.weights, model)
-    timing = payload_of(architecture, CPU_PLAN).body
-    contents: dict[str, bytes] = {
-        ARCHITECTURE: architecture_to_yaml(architecture).encode(),
-        TRAINED: architecture_to_yaml(trained.architecture).encode(),
-        MODEL: model,
-        WEIGHTS: save(trained.weights),
-        TIMING: timing,
-        CARD: card.replace("{parity}", f"{parity:.1e}").encode(),
-    }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            (out / name).write_bytes(content)
-    except OSError as error:
-        raise StoreError(f"{out} cannot be written: {error}") from error
-    return parity
-
-
-def check_out(out: Path, force: bool) -> None:
-    """Refuse a folder that is there, unless its files may be written over.
-
-    Raises:
-        ConfigError: It is there, or cannot be.
-    """
-    try:
-        there, folder = out.exists(), out.is_dir()
-    except OSError as error:
-        raise ConfigError("--out", str(out), f"a folder that can be made ({error})") from None
-    if there and not (force and folder):
-        raise ConfigError("--out", str(out), "a folder that is not there yet, or --force")
+        graph = lower(self.trained)
+        module = build_module(graph)
+        load_weights(module, graph, self.weights)
+        return module.eval()
 
 
 def load_package(folder: Path) -> Package:
-    """The network that `write_package` wrote to `folder`.
+    """The package in `folder`.
 
     Raises:
-        ConfigError: A file is missing or describes something else.
+        ConfigError: It is none, or its files are not of one network.
+        StoreError: A file is missing or is not what was written.
     """
-    trained = load_architecture(folder / TRAINED)
+    files = read_folder(folder)
+    for name in (ARCHITECTURE, WEIGHTS, CARD_JSON):
+        if name not in files:
+            raise ConfigError(f"{SUMS} of {folder}", sorted(files), f"a list with {name}")
+    found = load_network(folder / ARCHITECTURE)
+    trained = load_network(folder / TRAINED) if TRAINED in files else found
     try:
-        weights: dict[str, Array] = load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError) as error:
+        weights: dict[str, Array] = read_weights(files[WEIGHTS])
+    except SafetensorError as error:
         raise ConfigError("file", str(folder / WEIGHTS), f"readable weights ({error})") from None
+    if isinstance(trained, Architecture) and _units(trained) > len(weights):
+        # A depth of billions would be lowered for hours before its weights are missed.
+        raise ConfigError("weights", len(weights), f"those of {_units(trained)} units")
     check_weights(lower(trained), weights)
-    return Package(load_architecture(folder / ARCHITECTURE), trained, weights)
+    return Package(folder, found, trained, weights, _card(folder, files[CARD_JSON]), files)
 
 
-def checked_parity(network: Classifier, weights: Weights, model: bytes) -> float:
-    """The largest difference of logits on random images, as a share of the largest.
+def _units(architecture: Architecture) -> int:
+    return sum(stage.depth for stage in architecture.stages)
 
-    Raises:
-        StoreError: It is more than other sums of the same numbers make.
-    """
-    import onnxruntime
-    import torch
 
-    from nas_sv2.space.torch_lowering import build_module, load_weights
-
-    graph = lower(network)
-    image = graph.input
-    shape = (PARITY_IMAGES, image.channels, image.height, image.width)
-    images = np.random.default_rng(0).standard_normal(shape, np.float32)
-    module = build_module(graph).eval()
-    load_weights(module, graph, weights)
-    with torch.no_grad():
-        expected = module(torch.from_numpy(images)).numpy()
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    (logits,) = session.run(None, {INPUT: images})
-    parity = float(abs(logits - expected).max() / abs(expected).max())
-    if not parity <= PARITY:
-        raise StoreError(f"exported ONNX and torch disagree: logits differ by {parity:.1e}")
-    return parity
+def _card(folder: Path, text: bytes) -> Mapping[str, Any]:
+    allowed = f"a card that starts with {SCHEMA_KEY}: {SCHEMA_VERSION}"
+    try:
+        card: Mapping[str, Any] = json.loads(text)
+        known = card[SCHEMA_KEY] == SCHEMA_VERSION
+    except (ValueError, KeyError, TypeError, RecursionError):
+        known = False
+    if not known:
+        raise ConfigError("file", str(folder / CARD_JSON), allowed)
+    return card

@@ -1,21 +1,54 @@
 """From a trial to its package: the record, its weights or the same training again, the files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from nas_sv2.errors import ConfigError, EvaluationError
+from nas_sv2.errors import ConfigError, DeviceError, EvaluationError
+from nas_sv2.evaluate.augment import Normalise
 from nas_sv2.evaluate.data import open_data
 from nas_sv2.evaluate.evaluation import Trained
+from nas_sv2.evaluate.image_data import channel_statistics
 from nas_sv2.evaluate.recipe_files import recipe_from_document
+from nas_sv2.evaluate.subset import subset_of
 from nas_sv2.evaluate.training import ProxyTraining
-from nas_sv2.studies.card import card_of
-from nas_sv2.studies.export import check_out, write_package
+from nas_sv2.latency.store import MeasurementStore
+from nas_sv2.latency.targets import open_target
+from nas_sv2.studies.card import (
+    CARD,
+    CARD_JSON,
+    document_of,
+    json_of,
+    trial_card,
+    trial_document,
+)
+from nas_sv2.studies.file_latency import FileLatency, latencies_of
+from nas_sv2.studies.forms import Winner
 from nas_sv2.studies.front import best_of
 from nas_sv2.studies.lookup import certificate_for, record_of, records_of
+from nas_sv2.studies.package_folder import SUMS, check_out, write_folder
+from nas_sv2.studies.parity import Agreement
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.stop_audit import STOP_RULE
 from nas_sv2.studies.study import IDENTITY, Identity, load_study, study_key
 from nas_sv2.studies.weights_folder import WeightsFolder
+
+NOT_ASKED = "Not asked for (`--no-latency`)."
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        number: The trial.
+        forms: How each form agrees with the network, by name.
+        latencies: Of the files.
+    """
+
+    number: int
+    forms: dict[str, Agreement]
+    latencies: Sequence[FileLatency]
 
 
 def export_trial(
@@ -25,8 +58,9 @@ def export_trial(
     out: Path,
     *,
     force: bool,
-    training_again: Callable[[], None],
-) -> tuple[int, float]:
+    latency: bool = True,
+    told: Callable[[str], None],
+) -> Exported:
     """Write the package of a trial.
 
     Args:
@@ -35,16 +69,17 @@ def export_trial(
         trial: A number, or `best` for the most accurate of the front.
         out: The folder to write.
         force: Write over an earlier export.
-        training_again: Called before a training, which is needed where the weights were not kept:
-            only those of the front are.
-
-    Returns:
-        The number of the trial, and the checked difference between torch and ONNX.
+        latency: Whether the files are timed on the study's targets.
+        told: Is told what takes long: a training, which is needed where the weights were not kept
+            (only those of the front are), a device that is waited for.
 
     Raises:
         ConfigError: No such study or trial, or the folder exists.
+        DeviceError: A target of the study cannot be used here.
+        MeasurementError: It answered, but not with latencies.
         EvaluationError: The training cannot be repeated to the same accuracy.
-        StoreError: What is stored cannot be read, or the package cannot be written.
+        StoreError: What is stored cannot be read, a form is not the network, or the package
+            cannot be written.
     """
     if trial != "best" and not trial.isdecimal():
         raise ConfigError("--trial", trial, "best or a number")
@@ -58,13 +93,73 @@ def export_trial(
     training = _training(identity)
     weights = WeightsFolder.of_study(storage, study_key(opened)).find(record.architecture.digest)
     if weights is None:
-        training_again()
+        told("its weights were not kept; training it again")
         trained = _same_again(training, record)
     else:
         trained = Trained(record.evaluation, training.adapt(record.architecture), weights)
-    certificate = certificate_for(storage, {number: record})
-    card = card_of(study, number, record, dict(identity), certificate)
-    return number, write_package(out, record.architecture, trained, card, force=force)
+    winner = _winner(training, record, trained)
+    files = winner.files()
+    checked = winner.checked(files)
+    latencies = _latencies(storage, record, winner, files, told) if latency else []
+    document = trial_document(
+        document_of(
+            record.baseline or record.architecture.digest,
+            winner,
+            training.data,
+            training.recipe,
+            training.seed,
+            checked,
+            latencies,
+        ),
+        study,
+        number,
+        record,
+        identity,
+        certificate_for(storage, {number: record}),
+    )
+    names = [*files, CARD_JSON, SUMS]
+    card = trial_card(document, record, names, NOT_ASKED)
+    write_folder(out, {**files, CARD_JSON: json_of(document), CARD: card.encode()})
+    return Exported(number, checked.validation, latencies)
+
+
+def _winner(training: ProxyTraining, record: Record, trained: Trained) -> Winner:
+    data = training.data
+    return Winner.of(
+        record.architecture,
+        trained.architecture,
+        trained.weights,
+        Normalise(*channel_statistics(data.train.images)),
+        data,
+        subset_of(data, training.recipe).val,
+    )
+
+
+def _latencies(
+    storage: str,
+    record: Record,
+    winner: Winner,
+    files: dict[str, bytes],
+    told: Callable[[str], None],
+) -> Sequence[FileLatency]:
+    """What each target of the study says of the files."""
+    store, rows = MeasurementStore.open(storage), list[FileLatency]()
+    try:
+        for name in record.latencies:
+            told(f"timing the files on {name}")
+            target = open_target(name, store=store, told=told)
+            try:
+                rows += latencies_of(target, winner, files)
+            finally:
+                target.close()
+    except DeviceError as error:
+        raise DeviceError(f"{error}; --no-latency exports without timing the files") from error
+    except ConfigError as error:  # a device that was removed since
+        allowed = f"{error.allowed}, or --no-latency"
+        raise ConfigError("target of the study", error.value, allowed) from error
+    finally:
+        store.close()
+    return rows
 
 
 def _training(identity: Identity) -> ProxyTraining:
