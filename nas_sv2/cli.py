@@ -165,9 +165,14 @@ def search(
     skip_unreadable: Annotated[
         bool, typer.Option(help="Go on without images of a folder that cannot be read.")
     ] = False,
+    log_json: Annotated[
+        bool,
+        typer.Option("--log-json", help="Log events to standard error, one JSON object a line."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Search networks that are accurate and fast on the target, within the budget."""
+    from nas_sv2.log_lines import Both, logged
     from nas_sv2.progress import shown_on
     from nas_sv2.search.session import Request, run_search
     from nas_sv2.studies.lookup import certificate_for
@@ -194,18 +199,22 @@ def search(
         skip_unreadable=skip_unreadable,
     )
     console = output()
-    with shown_on(console, as_json) as listener:
-        found = run_search(request, listener)
-    if as_json:
-        entries = front_data(found.records)
-        print_json({"study": found.study, "entries": entries, "pruned": pruned_data(found.pruned)})
-    else:
-        console.print(front_table(found.records))
-        print_notes(front_notes(found.records, certificate_for(storage, found.records)))
-        print_notes([each.describe() for each in found.pruned])
-        print(f"nas-sv2 export {found.study} --trial best --out winner")
-    if found.ended_by is not None:
-        raise found.ended_by
+    with logged(request, log_json) as log:
+        with shown_on(console, as_json) as listener:
+            told = listener if log is None else Both(listener, log)
+            found = run_search(request, told)
+        if as_json:
+            entries = front_data(found.records)
+            print_json(
+                {"study": found.study, "entries": entries, "pruned": pruned_data(found.pruned)}
+            )
+        else:
+            console.print(front_table(found.records))
+            print_notes(front_notes(found.records, certificate_for(storage, found.records)))
+            print_notes([each.describe() for each in found.pruned])
+            print(f"nas-sv2 export {found.study} --trial best --out winner")
+        if found.ended_by is not None:
+            raise found.ended_by
 
 
 @app.command()

@@ -41,7 +41,7 @@ class PlainLines:
 
     console: Console
 
-    def began(self, lines: list[str]) -> None:
+    def began(self, study: str, lines: list[str]) -> None:
         """Print the question."""
         for line in lines:
             self._print(line)
@@ -88,9 +88,9 @@ class Screen:
         line = Text(f"{elapsed}{self.remaining}  {status}", style="bold")
         return Group(front_table(self.records), line) if self.records else line
 
-    def began(self, lines: list[str]) -> None:
+    def began(self, study: str, lines: list[str]) -> None:
         """Print the question."""
-        PlainLines(self.console).began(lines)
+        PlainLines(self.console).began(study, lines)
 
     def waits(self, reason: str) -> None:
         """Print why."""
@@ -122,9 +122,9 @@ class Screen:
 class JsonLines:
     """One JSON object a line on standard output."""
 
-    def began(self, lines: list[str]) -> None:
+    def began(self, study: str, lines: list[str]) -> None:
         """Say what is asked."""
-        self._print("began", lines=lines)
+        self._print("began", study=study, lines=lines)
 
     def waits(self, reason: str) -> None:
         """Say why."""

@@ -39,8 +39,8 @@ class Outcome:
 class Listener(Protocol):
     """Whoever is told."""
 
-    def began(self, lines: list[str]) -> None:
-        """What is searched, where and how: one fact a line."""
+    def began(self, study: str, lines: list[str]) -> None:
+        """What the study is called, and what is searched, where and how: one fact a line."""
 
     def waits(self, reason: str) -> None:
         """Nothing goes on, because of a device that is in use or away."""

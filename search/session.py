@@ -164,7 +164,8 @@ def run_search(request: Request, listener: Listener) -> Found:
         )
         said = UNCERTIFIED if certificate is None else certificate.describe()
         note_run(study, dataclasses.asdict(request) | {"study": question.study})
-        listener.began(question.describe(targets, request, guidelines, done, pace, said))
+        lines = question.describe(targets, request, guidelines, done, pace, said)
+        listener.began(question.study, lines)
         walk = screened(walk, request.latency, question.space, store, listener)
         learns = question.sampler.learns_from_pruned
         audit = dataclasses.replace(question.audit, salt=store.study)

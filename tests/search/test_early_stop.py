@@ -194,4 +194,4 @@ def test_a_network_whose_training_was_ended_is_not_exported(tmp_path: Path) -> N
     RecordStore(engine, study_key(study)).save(0, record)
     engine.dispose()
     with pytest.raises(ConfigError, match="the stop rule did not end"):
-        export_trial(url, "s", "0", tmp_path / "out", force=False, training_again=lambda: None)
+        export_trial(url, "s", "0", tmp_path / "out", force=False, told=lambda line: None)

@@ -20,7 +20,7 @@ class FirstWords(Ear):
 
     lines: list[str] = dataclasses.field(default_factory=list)
 
-    def began(self, lines: list[str]) -> None:
+    def began(self, study: str, lines: list[str]) -> None:
         self.lines = lines
         raise KeyboardInterrupt
 
