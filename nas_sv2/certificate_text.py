@@ -60,11 +60,12 @@ def _facts(certificate: Certificate) -> list[str]:
     smallest = certificate.smallest_difference
     lines = [
         f"- data: {certificate.data}",
-        f"- against: `{certificate.reference}`, {certificate.longer:.3g} times as many training "
-        f"images, mean of {certificate.seeds} seeds",
+        f"- against: `{certificate.reference}`, {_longer(certificate)}"
+        f"mean of {certificate.seeds} seeds",
         f"- networks: {len(certificate.joint)} that vary jointly, {len(certificate.matched)} of "
         f"equal FLOPs (±5 %), space {certificate.space} ({certificate.space_digest})",
-        f"- cost of a candidate: {certificate.seconds:.1f} s on one thread, mean",
+        f"- cost of a candidate: {certificate.seconds:.1f} s on one thread, mean"
+        f"{_before(certificate)}",
         f"- trained on: {certificate.place}",
         f"- recipes: {certificate.recipe_digest}, reference {certificate.reference_digest}",
     ]
@@ -79,6 +80,18 @@ def _facts(certificate: Certificate) -> list[str]:
         f"{certificate.in_words(smallest)}",
         f"- decisive: pairs further apart than {_gap(certificate)} in the reference",
     ]
+
+
+def _longer(certificate: Certificate) -> str:
+    if certificate.before_seconds:
+        return ""
+    return f"{certificate.longer:.3g} times as many training images, "
+
+
+def _before(certificate: Certificate) -> str:
+    if not certificate.before_seconds:
+        return ""
+    return f", after {certificate.before_seconds:,.0f} s for the supernet, once"
 
 
 def _agreement(certificate: Certificate) -> list[str]:

@@ -1,4 +1,4 @@
-"""`qualify`: whether a recipe ranks networks, as training for longer would."""
+"""`qualify`: whether a recipe, or a supernet, ranks networks as training for longer would."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,15 +11,24 @@ from nas_sv2.options import STORAGE, AsJson, Storage, counting_bar, print_json
 
 
 def qualify(
-    recipe: Annotated[str, typer.Option(help="The recipe: a built-in one or a file.")] = "quick",
+    recipe: Annotated[
+        str | None, typer.Option(help="The recipe: a built-in one or a file; quick if left out.")
+    ] = None,
     data: Annotated[str, typer.Option(help=SPEC_HELP)] = "animals",
     reference: Annotated[
         str | None,
         typer.Option(help="What is held for the truth; else the recipe with 8 times the passes."),
     ] = None,
     space: Annotated[
-        str, typer.Option(help="40M, 140M, 300M, 500M, large or a file: whose networks.")
-    ] = "140M",
+        str | None,
+        typer.Option(
+            help="40M, 140M, 300M, 500M, large or a file: whose networks; else 140M, or the "
+            "supernet's."
+        ),
+    ] = None,
+    evaluator: Annotated[
+        str, typer.Option(help="What is certified: recipe, or supernet:DIR in its place.")
+    ] = "recipe",
     trajectories: Annotated[
         int, typer.Option(help="Of up to 8 networks each, which change one dimension a step.")
     ] = 2,
@@ -33,7 +42,7 @@ def qualify(
     storage: Storage = STORAGE,
     as_json: AsJson = False,
 ) -> None:
-    """Certify how well a recipe ranks networks: against longer training, and against counting.
+    """Certify how well a recipe, or a supernet, ranks networks: against training, and counting.
 
     The certificate is kept in the database; searches and fronts with that recipe and data state
     it. A qualification that was killed goes on where it was.
@@ -45,7 +54,17 @@ def qualify(
     if out is not None and not out.absolute().parent.is_dir():
         raise ConfigError("--out", str(out), "a file in a folder that exists")
     request = QualifyRequest(
-        recipe, data, storage, reference, space, trajectories, matched, seeds, draw, jobs
+        recipe,
+        data,
+        storage,
+        reference,
+        space,
+        trajectories,
+        matched,
+        seeds,
+        draw,
+        jobs,
+        evaluator,
     )
     with counting_bar() as bar:
         task = bar.add_task("", total=None)

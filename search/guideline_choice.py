@@ -99,6 +99,19 @@ def choose(
     return Chosen(limits, dict(limits.limits), (f"the paper's, {shown}", *stale))
 
 
+def supernet_guidelines(choice: str, space: SearchSpace) -> GuidelineLimits:
+    """What the random networks of a supernet's training are held against.
+
+    A profile of a device is not asked for: a supernet is for all of them.
+
+    Raises:
+        ConfigError: The word is neither `paper` nor `off`.
+    """
+    if choice not in ("paper", "off"):
+        raise ConfigError("--guidelines", choice, "paper or off")
+    return Guidelines({}) if choice == "off" else paper_limits(space, _usual_flops(space))
+
+
 def _profile_of(
     target: Target, digest: str | None, profiles: ProfileStore
 ) -> GuidelineProfile | None:

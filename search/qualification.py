@@ -1,7 +1,8 @@
 """Trains networks by a recipe and by a longer one, to see whether the first ranks them.
 
-Trainings run on one thread each, several at a time; each is kept in the database as soon as it is
-done, so that a qualification that was killed goes on where it was.
+In place of the first a supernet may be asked, once: it has one seed. Trainings run on one thread
+each, several at a time; each is kept in the database as soon as it is done, so that a
+qualification that was killed goes on where it was.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import cache
 
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data import open_data
@@ -19,19 +21,22 @@ from nas_sv2.evaluate.evaluation import Evaluation
 from nas_sv2.evaluate.image_data import ImageData
 from nas_sv2.evaluate.recipe_files import open_recipe
 from nas_sv2.evaluate.recipes import Recipe
+from nas_sv2.evaluate.trainer import Trainer
 from nas_sv2.evaluate.training import ProxyTraining, check_trainable
 from nas_sv2.evaluate.untrained_scores import untrained_scores
 from nas_sv2.latency.store import open_engine
+from nas_sv2.search.evaluator_choice import RECIPE, EvaluatorChoice, evaluator_choice
 from nas_sv2.space import Architecture, cost_of, lower
 from nas_sv2.space.contrasts import Contrasts, flops_matched, trajectories
+from nas_sv2.space.levels import named_space
 from nas_sv2.space.search_space import SearchSpace
-from nas_sv2.space.space_files import open_space
 from nas_sv2.studies.certificate import Certificate, Trained
 from nas_sv2.studies.certificate_store import CertificateStore
 from nas_sv2.studies.record_store import RecordStore
 
 LONGER = 8
 """How many times as many passes the reference has, where none is named."""
+DEFAULT_SPACE = "140M"
 SHARED = "qualify"
 """Evaluations belong to no study; this is the name the store is opened under."""
 
@@ -42,25 +47,27 @@ Told = Callable[[str], None]
 class QualifyRequest:
     """A qualification in the user's words; the options of `nas-sv2 qualify`."""
 
-    recipe: str
+    recipe: str | None
     data: str
     storage: str
     reference: str | None = None
-    space: str = "140M"
+    space: str | None = None
     trajectories: int = 2
     matched: int = 8
     seeds: int = 2
     draw: int = 0
     jobs: int | None = None
+    evaluator: str = RECIPE
 
 
 @dataclass(frozen=True)
 class _Training:
-    """One network, one recipe, one seed."""
+    """One network, one recipe, one seed; `evaluator` is asked where it is no recipe."""
 
     architecture: Architecture
     recipe: Recipe
     seed: int
+    evaluator: str = RECIPE
 
 
 def qualify(
@@ -78,26 +85,30 @@ def qualify(
         EvaluationError: A training gave no accuracy.
         StoreError: The database cannot be read or written.
     """
-    recipe = open_recipe(request.recipe)
-    check_trainable(recipe)
-    reference = _reference(request.reference, recipe)
+    choice = evaluator_choice(request.evaluator, request.recipe)
+    recipe = choice.recipe
+    reference = _reference(request.reference, choice)
     for field in ("trajectories", "seeds", "jobs"):
         value = getattr(request, field)
         if value is not None and value < 1:
             raise ConfigError(f"--{field}", value, "at least 1")
     if request.matched != 0 and request.matched < 3:
         raise ConfigError("--matched", request.matched, "0, or at least 3")
-    space = open_space(request.space)
+    space = choice.space(request.space, named_space(DEFAULT_SPACE))
     data = open_data(request.data, resolution=recipe.resolution, told=told)
     joint, matched = _networks(space, request)
+    ours = _seeds(choice, request)
     trainings = [
-        _Training(network, one, seed)
-        for one in (recipe, reference)
-        for seed in range(request.seeds)
+        _Training(network, one, seed, evaluator)
+        for one, seeds, evaluator in (
+            (recipe, ours, request.evaluator),
+            (reference, range(request.seeds), RECIPE),
+        )
+        for seed in seeds
         for network in (*joint.networks, *matched)
     ]
     for network in (*joint.networks, *matched):
-        ProxyTraining(recipe, data).adapt(network)  # refused before hours of training
+        choice.trainer(data).adapt(network)  # refused before hours of training
     engine = open_engine(request.storage)
     try:
         RecordStore.create_tables(engine)
@@ -105,7 +116,7 @@ def qualify(
         store = RecordStore(engine, SHARED)
         found = _trained(trainings, request, data, store, told, advanced)
         entries = [
-            _entry(network, found, recipe, reference, data, request.seeds)
+            _entry(network, found, recipe, ours, reference, data, request.seeds)
             for network in (*joint.networks, *matched)
         ]
         certificate = Certificate(
@@ -123,6 +134,7 @@ def qualify(
             joint=tuple(entries[: len(joint.networks)]),
             matched=tuple(entries[len(joint.networks) :]),
             contrasts=joint.pairs,
+            before_seconds=0.0 if choice.supernet is None else choice.supernet.seconds,
         )
         CertificateStore(engine).save(certificate)
         return certificate
@@ -130,9 +142,13 @@ def qualify(
         engine.dispose()
 
 
-def _reference(text: str | None, recipe: Recipe) -> Recipe:
+def _reference(text: str | None, choice: EvaluatorChoice) -> Recipe:
     """The recipe that is held for the truth: the one named, or the same for longer."""
+    recipe = choice.recipe
     if text is None:
+        if choice.supernet is not None:
+            allowed = "a recipe for candidates; a supernet has no longer form of itself"
+            raise ConfigError("--reference", text, allowed)
         return dataclasses.replace(
             recipe, name=f"{recipe.name} ×{LONGER}", epochs=LONGER * recipe.epochs
         )
@@ -147,6 +163,11 @@ def _reference(text: str | None, recipe: Recipe) -> Recipe:
             f"a recipe at the resolution of {recipe.name}: {recipe.resolution}",
         )
     return reference
+
+
+def _seeds(choice: EvaluatorChoice, request: QualifyRequest) -> Sequence[int]:
+    """Of what is certified: a supernet has the one of its training."""
+    return range(request.seeds) if choice.supernet is None else [choice.supernet.seed]
 
 
 def _networks(
@@ -232,9 +253,18 @@ def _open(spec: str, resolution: int | None) -> None:
 
 def _train(training: _Training) -> Evaluation:
     (data,) = _opened
-    return ProxyTraining(training.recipe, data, training.seed, threads=1).evaluate(
-        training.architecture
-    )
+    if training.evaluator == RECIPE:
+        trainer: Trainer = ProxyTraining(training.recipe, data, training.seed, threads=1)
+    else:
+        trainer = _asked(training.evaluator)
+    return trainer.train(training.architecture).evaluation
+
+
+@cache
+def _asked(evaluator: str) -> Trainer:
+    """The supernet of this worker, whose weights are read once."""
+    (data,) = _opened
+    return evaluator_choice(evaluator, None).trainer(data, threads=1)
 
 
 def _key(training: _Training) -> tuple[str, str, int]:
@@ -260,11 +290,12 @@ def _entry(
     network: Architecture,
     found: Evaluations,
     recipe: Recipe,
+    own_seeds: Sequence[int],
     reference: Recipe,
     data: ImageData,
     seeds: int,
 ) -> Trained:
-    ours = [found[network.digest, recipe.digest, seed] for seed in range(seeds)]
+    ours = [found[network.digest, recipe.digest, seed] for seed in own_seeds]
     theirs = [found[network.digest, reference.digest, seed] for seed in range(seeds)]
     untrained = [untrained_scores(network, data, recipe, seed) for seed in range(seeds)]
     counts = {name: statistics.fmean(one[name] for one in untrained) for name in untrained[0]}

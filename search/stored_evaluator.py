@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from nas_sv2.evaluate.evaluation import Epoch, Evaluation, Stops
-from nas_sv2.evaluate.training import ProxyTraining
+from nas_sv2.evaluate.trainer import Trainer
 from nas_sv2.space import Architecture
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.weights_folder import WeightsFolder
@@ -13,7 +13,7 @@ from nas_sv2.studies.weights_folder import WeightsFolder
 class StoredEvaluator:
     """`training` behind the store; an `Evaluator`, and a `StoppableEvaluator`."""
 
-    training: ProxyTraining
+    training: Trainer
     store: RecordStore
     weights: WeightsFolder
 
@@ -22,7 +22,7 @@ class StoredEvaluator:
 
         One that another study stored comes without weights; export then trains again. One that
         `stops` has ended is not stored: it is no answer to another study.
-        Raises as `ProxyTraining.train`.
+        Raises as `Trainer.train`.
         """
         recipe, data = self.training.recipe.digest, self.training.data.provenance
         digest, seed = architecture.digest, self.training.seed

@@ -123,6 +123,8 @@ class Certificate:
         joint: Networks that vary in everything at once.
         matched: Networks of equal FLOPs.
         contrasts: Pairs in `joint` that differ in one dimension.
+        before_seconds: Wall time spent once, before the first candidate: the training of a
+            supernet, which `recipe` then names; 0 where candidates are trained.
     """
 
     recipe: str
@@ -139,6 +141,7 @@ class Certificate:
     joint: tuple[Trained, ...]
     matched: tuple[Trained, ...]
     contrasts: tuple[Contrast, ...]
+    before_seconds: float = 0.0
 
     @property
     def networks(self) -> tuple[Trained, ...]:
@@ -202,12 +205,19 @@ class Certificate:
         joint = self.ranking(self.joint)
         words = [
             f"certified on {self.data}, space {self.space}: τ {joint.tau} over "
-            f"{len(self.joint)} networks against {self.longer:.3g}× longer training",
+            f"{len(self.joint)} networks against {self.against}",
             f"decisive pairs right {joint.decisive}",
         ]
         if self.smallest_difference is not None:
             words.append(f"gaps under {self.in_words(self.smallest_difference)} are ties")
         return "; ".join(words)
+
+    @property
+    def against(self) -> str:
+        """The reference; how much longer it is says nothing beside a supernet."""
+        if self.before_seconds:
+            return f"training by {self.reference}"
+        return f"{self.longer:.3g}× longer training"
 
     def in_words(self, difference: float) -> str:
         """A difference of the recipe's scores."""
