@@ -29,6 +29,7 @@ from nas_sv2.data_commands import SPEC_HELP, data_app
 from nas_sv2.device_commands import devices_app
 from nas_sv2.errors import ConfigError, NasError
 from nas_sv2.options import ARCH_HELP, STORAGE, AsJson, Storage, print_json, print_notes
+from nas_sv2.supernet_commands import supernet_app
 
 app = typer.Typer(
     name="nas-sv2",
@@ -41,6 +42,7 @@ devices_app.command()(emulation_commands.calibrate)
 devices_app.command()(emulation_commands.refit)
 app.add_typer(devices_app, name="devices")
 app.add_typer(data_app, name="data")
+app.add_typer(supernet_app, name="supernet")
 
 app.command()(compare_commands.compare)
 app.command()(confirm_commands.confirm)
@@ -121,9 +123,15 @@ def search(
         typer.Option(help=SPEC_HELP),
     ] = "animals",
     recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="How candidates are trained: smoke, quick, standard, long or a file; else quick."
+        ),
+    ] = None,
+    evaluator: Annotated[
         str,
-        typer.Option(help="How candidates are trained: smoke, quick, standard, long or a file."),
-    ] = "quick",
+        typer.Option(help="recipe: candidates are trained; supernet:DIR: that one is asked."),
+    ] = "recipe",
     trials: Annotated[
         int, typer.Option(help="Finished candidates to reach, baselines among them.")
     ] = 16,
@@ -197,6 +205,7 @@ def search(
         latency=latency,
         require_measured=require_measured,
         skip_unreadable=skip_unreadable,
+        evaluator=evaluator,
     )
     console = output()
     with logged(request, log_json) as log:

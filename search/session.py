@@ -1,7 +1,6 @@
 """A search from the user's words to its front; all is checked before anything is written."""
 
 import dataclasses
-import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,9 +12,8 @@ from nas_sv2.errors import ConfigError, InfeasibleError, NasError
 from nas_sv2.evaluate.calibration import calibration_images
 from nas_sv2.evaluate.data import open_data
 from nas_sv2.evaluate.image_data import ImageData
-from nas_sv2.evaluate.recipe_files import open_recipe, recipe_to_document
+from nas_sv2.evaluate.recipe_files import recipe_to_document
 from nas_sv2.evaluate.recipes import Recipe
-from nas_sv2.evaluate.training import ProxyTraining, check_trainable
 from nas_sv2.latency.doctor import trust_warning
 from nas_sv2.latency.measured_target import MeasuredTarget
 from nas_sv2.latency.profile_store import ProfileStore
@@ -26,8 +24,9 @@ from nas_sv2.search.audit import SHARE, Audit
 from nas_sv2.search.budget import Budget, parse_budget
 from nas_sv2.search.duration import parse_duration
 from nas_sv2.search.early_stop import EarlyStop, check_stop_rule
+from nas_sv2.search.evaluator_choice import RECIPE, EvaluatorChoice, evaluator_choice
 from nas_sv2.search.events import Listener
-from nas_sv2.search.feasibility import RandomSuggester, check_feasible
+from nas_sv2.search.feasibility import check_feasible
 from nas_sv2.search.guideline_choice import Chosen, check_choice, choose
 from nas_sv2.search.loop import Loop
 from nas_sv2.search.pace import at_pace
@@ -37,7 +36,7 @@ from nas_sv2.search.stored_evaluator import StoredEvaluator
 from nas_sv2.search.walk import Walk
 from nas_sv2.space import SearchSpace
 from nas_sv2.space.levels import nearest_level
-from nas_sv2.space.space_files import open_space
+from nas_sv2.space.widest import smallest
 from nas_sv2.studies.audit import Pruned, audit_of
 from nas_sv2.studies.certificate import UNCERTIFIED
 from nas_sv2.studies.certificate_store import CertificateStore
@@ -64,7 +63,7 @@ class Request:
     budgets: Sequence[str] = ()
     space: str | None = None
     data: str = "animals"
-    recipe: str = "quick"
+    recipe: str | None = None
     sampler: str = "tpe"
     trials: int = 16
     timeout: str | None = None
@@ -78,6 +77,7 @@ class Request:
     latency: str = "measured"
     require_measured: bool = False
     skip_unreadable: bool = False
+    evaluator: str = RECIPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +140,7 @@ def run_search(request: Request, listener: Listener) -> Found:
         targets, pace = at_pace(targets, study)
         store = RecordStore(engine, study_key(study))
         weights = WeightsFolder.of_study(request.storage, store.study)
-        training = ProxyTraining(
-            question.recipe,
+        training = question.evaluator.trainer(
             question.data,
             request.seed,
             progress=listener.advanced,
@@ -196,12 +195,17 @@ class _Question:
     targets: list[str]
     budget: Budget
     space: SearchSpace
-    recipe: Recipe
+    evaluator: EvaluatorChoice
     data: ImageData
     sampler: SamplerChoice
     timeout_s: float | None
     audit: Audit
     study: str
+
+    @property
+    def recipe(self) -> Recipe:
+        """As evaluations record it."""
+        return self.evaluator.recipe
 
     @classmethod
     def of(cls, request: Request, told: Callable[[str], None]) -> "_Question":
@@ -215,29 +219,28 @@ class _Question:
         check_mode(request.latency)
         check_choice(request.guidelines)
         sampler = sampler_choice(request.sampler)
-        chosen = open_recipe(request.recipe)
-        check_trainable(chosen)  # before minutes of decoding
+        evaluator = evaluator_choice(request.evaluator, request.recipe)
+        chosen = evaluator.recipe
         check_stop_rule(request.stop_rule, chosen)
-        level = nearest_level(budget.flops or DEFAULT_FLOPS)
-        space = open_space(request.space) if request.space else level
+        evaluator.check_stop_rule(request.stop_rule)
+        space = evaluator.space(request.space, nearest_level(budget.flops or DEFAULT_FLOPS))
         data = open_data(
             request.data,
             resolution=chosen.resolution,
             skip_unreadable=request.skip_unreadable,
             told=told,
         )
-        lowest = space.sample(RandomSuggester(random.Random(0)))
-        ProxyTraining(chosen, data).adapt(lowest)  # every network of a space has one total stride
+        evaluator.trainer(data).adapt(smallest(space))  # all of a space have one total stride
         return cls(
             targets,
             budget,
             space,
-            chosen,
+            evaluator,
             data,
             sampler,
             timeout_s,
             Audit(request.audit),
-            study=request.study or _study_name(request, targets, chosen.name),
+            study=request.study or _study_name(request, targets, evaluator),
         )
 
     def identity(
@@ -257,6 +260,7 @@ class _Question:
             "recipe": self.recipe.name,
             "recipe_digest": self.recipe.digest,
             "recipe_document": recipe_to_document(self.recipe),
+            **self.evaluator.identity,
             "seed": request.seed,
         }
 
@@ -296,11 +300,14 @@ class _Question:
             *(f"          {note}" for note in data.notes),
             f"recipe    {self.recipe.name}, {self._seeds(request)}{_SCORING[self.recipe.score]}; "
             f"{certified}",
+            *self.evaluator.described,
             *([EarlyStop.DESCRIBED] if request.stop_rule == "on" else []),
         ]
 
     def _seeds(self, request: Request) -> str:
         count = self.recipe.seeds
+        if self.evaluator.supernet is not None:
+            return f"seed {self.evaluator.supernet.seed}"
         return f"seed {request.seed}" + (f", mean of {count} trainings" if count > 1 else "")
 
 
@@ -335,11 +342,13 @@ def _absolute(data: str) -> str:
     return f"{name}:{Path(where).resolve()}" if colon and where else data
 
 
-def _study_name(request: Request, targets: list[str], recipe: str) -> str:
+def _study_name(request: Request, targets: list[str], evaluator: EvaluatorChoice) -> str:
     """`arm-140M-animals-quick`: so that repeating a command goes on with its study."""
     data = request.data.partition(":")[0]
     space = [Path(request.space).stem] if request.space else []
-    words = [*targets, *request.budgets, *space, data, recipe]
+    supernet = evaluator.supernet
+    trained = evaluator.recipe.name if supernet is None else f"supernet-{supernet.digest}"
+    words = [*targets, *request.budgets, *space, data, trained]
     words += ["unguided"] if request.guidelines == "off" else []
     words += ["measured"] if request.guidelines == "measured" else []
     words += [request.latency] if request.latency != "measured" else []
