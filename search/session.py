@@ -1,8 +1,9 @@
 """A search from the user's words to its front; all is checked before anything is written."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,9 @@ from nas_sv2.evaluate.image_data import ImageData
 from nas_sv2.evaluate.recipe_files import recipe_to_document
 from nas_sv2.evaluate.recipes import Recipe
 from nas_sv2.latency.doctor import trust_warning
+from nas_sv2.latency.exclusive import alone_at
 from nas_sv2.latency.measured_target import MeasuredTarget
+from nas_sv2.latency.processes import is_alive
 from nas_sv2.latency.profile_store import ProfileStore
 from nas_sv2.latency.storage_url import without_password
 from nas_sv2.latency.store import MeasurementStore, open_engine
@@ -28,12 +31,15 @@ from nas_sv2.search.evaluator_choice import RECIPE, EvaluatorChoice, evaluator_c
 from nas_sv2.search.events import Listener
 from nas_sv2.search.feasibility import check_feasible
 from nas_sv2.search.guideline_choice import Chosen, check_choice, choose
+from nas_sv2.search.interrupts import sigterm_interrupts
 from nas_sv2.search.loop import Loop
 from nas_sv2.search.pace import at_pace
 from nas_sv2.search.samplers import SamplerChoice, sampler_choice
 from nas_sv2.search.screening import check_mode, check_predictable, measure_front, screened
 from nas_sv2.search.stored_evaluator import StoredEvaluator
+from nas_sv2.search.threads import training_threads
 from nas_sv2.search.walk import Walk
+from nas_sv2.search.workers import run_workers
 from nas_sv2.space import SearchSpace
 from nas_sv2.space.levels import nearest_level
 from nas_sv2.space.widest import smallest
@@ -50,6 +56,7 @@ from nas_sv2.studies.study import (
     store_errors,
     study_key,
 )
+from nas_sv2.studies.trial_lease import TrialLeases
 from nas_sv2.studies.weights_folder import WeightsFolder
 
 DEFAULT_FLOPS = 140e6  # the level of the paper's 1× network, where no FLOPs are budgeted
@@ -78,6 +85,7 @@ class Request:
     require_measured: bool = False
     skip_unreadable: bool = False
     evaluator: str = RECIPE
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +108,51 @@ class Found:
 def run_search(request: Request, listener: Listener) -> Found:
     """Search as asked; the same request goes on where an earlier one was ended.
 
+    While another process is at the study, this one joins it.
+
     Raises:
         ConfigError: A word of the request cannot be meant; nothing is written.
         InfeasibleError: No sampled network keeps the budget.
         NasError: A target or the database cannot be opened.
     """
+    with sigterm_interrupts(), _opened(request, listener) as search:
+        ended_by = _end_of(lambda: _run(request, search, listener))
+        if ended_by is None or isinstance(ended_by, InfeasibleError):
+            ended_by = _end_of(lambda: measure_front(search.loop.walk, search.store)) or ended_by
+        records = search.store.all()
+        with store_errors():
+            pruned = audit_of(search.loop.study.get_trials(deepcopy=False), records)
+        return Found(search.question.study, records, ended_by, pruned)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A search that can begin: everything is open."""
+
+    question: "_Question"
+    store: RecordStore
+    loop: Loop
+
+
+def _run(request: Request, search: _Search, listener: Listener) -> None:
+    """Search in this process, or in as many as asked for."""
+    if request.workers == 1:
+        search.loop.run(request.trials, search.question.timeout_s)
+        return
+    errors = run_workers(partial(_work, request), request.workers, listener)
+    if errors and len(search.store.all()) < request.trials:
+        raise errors[0]
+
+
+def _work(request: Request, number: int, listener: Listener) -> None:
+    """What the worker of that number does."""
+    with _opened(request, listener, worker=True) as search, store_errors():
+        search.loop.run(request.trials, search.question.timeout_s)
+
+
+@contextmanager
+def _opened(request: Request, listener: Listener, *, worker: bool = False) -> Iterator[_Search]:
+    """Open what the search needs; a `worker` relies on its driver having checked and said it."""
     question = _Question.of(request, listener.waits)
     with ExitStack() as open_things:
         engine = open_engine(request.storage)
@@ -137,12 +185,15 @@ def run_search(request: Request, listener: Listener) -> Found:
             question.identity(targets, request, guidelines),
             question.sampler.make(request.seed),
         )
-        targets, pace = at_pace(targets, study)
+        with alone_at(engine, f"beginning of {question.study}"):
+            targets, pace = at_pace(targets, study)
+            threads = training_threads(study, request.workers)
         store = RecordStore(engine, study_key(study))
         weights = WeightsFolder.of_study(request.storage, store.study)
         training = question.evaluator.trainer(
             question.data,
             request.seed,
+            threads=threads,
             progress=listener.advanced,
             checkpoints=weights.checkpoints,
             told=listener.waits,
@@ -154,28 +205,37 @@ def run_search(request: Request, listener: Listener) -> Found:
         done = len(store.all())
         if done:
             _check_devices(question.study, targets, next(iter(store.all().values())))
-            # A sampler with the seed of the first run would repeat its first candidates.
-            study.sampler = question.sampler.make(request.seed + done)
-        else:
+        elif not worker:
             check_feasible(question.space, walk, request.seed)
-        certificate = CertificateStore(engine).find(
-            question.recipe.digest, question.data.provenance, question.space.digest
+        study.sampler = question.sampler.make(
+            request.seed + done if _is_alone(store, request.workers) else random.randrange(2**32)
         )
-        said = UNCERTIFIED if certificate is None else certificate.describe()
-        note_run(study, dataclasses.asdict(request) | {"study": question.study})
-        lines = question.describe(targets, request, guidelines, done, pace, said)
-        listener.began(question.study, lines)
+        if not worker:
+            certificate = CertificateStore(engine).find(
+                question.recipe.digest, question.data.provenance, question.space.digest
+            )
+            said = UNCERTIFIED if certificate is None else certificate.describe()
+            note_run(study, dataclasses.asdict(request) | {"study": question.study})
+            lines = question.describe(targets, request, guidelines, done, pace, said)
+            listener.began(question.study, lines)
         walk = screened(walk, request.latency, question.space, store, listener)
         learns = question.sampler.learns_from_pruned
         audit = dataclasses.replace(question.audit, salt=store.study)
         loop = Loop(study, question.space, walk, store, weights, learns, listener, audit)
-        ended_by = _end_of(lambda: loop.run(request.trials, question.timeout_s))
-        if ended_by is None or isinstance(ended_by, InfeasibleError):
-            ended_by = _end_of(lambda: measure_front(walk, store)) or ended_by
-        records = store.all()
-        with store_errors():
-            pruned = audit_of(study.get_trials(deepcopy=False), records)
-        return Found(question.study, records, ended_by, pruned)
+        if study_key(study) != store.study:
+            allowed = "another name: another search has just begun under it"
+            raise ConfigError("--study", question.study, allowed)
+        yield _Search(question, store, loop)
+
+
+def _is_alone(store: RecordStore, workers: int) -> bool:
+    """Whether nobody else chooses candidates, so that the seed can repeat what is chosen.
+
+    With the seed of the first run a sampler would repeat its first candidates; two workers with
+    one seed would ask for the same networks.
+    """
+    leases = TrialLeases(store.engine, store.study).all()
+    return workers == 1 and all(is_alive(lease.process) is False for lease in leases)
 
 
 def _end_of(step: Callable[[], None]) -> NasError | KeyboardInterrupt | None:
@@ -211,6 +271,8 @@ class _Question:
     def of(cls, request: Request, told: Callable[[str], None]) -> "_Question":
         targets = target_names(request.targets)
         budget = parse_budget(request.budgets, targets, request.tolerance)
+        if request.workers < 1:
+            raise ConfigError("--workers", request.workers, "at least 1")
         if request.trials < 1:
             raise ConfigError("--trials", request.trials, "at least 1")
         if request.seed < 0:

@@ -1,19 +1,22 @@
 """An evaluator that trains nothing twice, and keeps the weights of what it trained."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nas_sv2.evaluate.evaluation import Epoch, Evaluation, Stops
-from nas_sv2.evaluate.trainer import Trainer
 from nas_sv2.space import Architecture
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.weights_folder import WeightsFolder
+
+if TYPE_CHECKING:  # it knows torch, which a loop over another evaluator needs not
+    from nas_sv2.evaluate.trainer import Trainer
 
 
 @dataclass(frozen=True)
 class StoredEvaluator:
     """`training` behind the store; an `Evaluator`, and a `StoppableEvaluator`."""
 
-    training: Trainer
+    training: "Trainer"
     store: RecordStore
     weights: WeightsFolder
 

@@ -68,7 +68,7 @@ def create_or_resume(
         *(f"{name} latency (ms, {kind})" for name, kind in identity["targets"].items()),
     ]
     directions = [StudyDirection.MAXIMIZE] + [StudyDirection.MINIMIZE] * (len(metrics) - 1)
-    with store_errors(), warnings.catch_warnings():
+    with store_errors(), alone_at(backend.engine, f"study {name}"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         try:
             study = optuna.create_study(
@@ -76,8 +76,11 @@ def create_or_resume(
             )
         except DuplicatedStudyError:
             study = optuna.load_study(study_name=name, storage=backend, sampler=sampler)
+            stored = study.user_attrs.get(IDENTITY)
             if study.get_trials(deepcopy=False) or study.directions != directions:
-                _check_identity(name, study.user_attrs.get(IDENTITY), identity)
+                _check_identity(name, stored, identity)
+                return study
+            if stored is not None and _difference(stored, identity) is None:
                 return study
         # New, or left without a trial: an infeasible budget, or a process killed just here.
         study.set_metric_names(metrics)
@@ -174,13 +177,16 @@ def store_errors() -> Iterator[None]:
 def _check_identity(name: str, stored: Identity | None, wanted: Identity) -> None:
     if stored is None:
         raise ConfigError("--study", name, "another name: this study is not nas-sv2's")
+    if (difference := _difference(stored, wanted)) is not None:
+        raise ConfigError("--study", name, f"another name: this one was begun with {difference}")
+
+
+def _difference(stored: Identity, wanted: Identity) -> str | None:
+    """The first thing in which two questions differ, or None."""
     for key, value in wanted.items():
         if key in NAMES:
             continue
         theirs, ours = (json.dumps(v, sort_keys=True) for v in (stored.get(key), value))
         if theirs != ours:
-            raise ConfigError(
-                "--study",
-                name,
-                f"another name: this one was begun with {key} {theirs}, not {ours}",
-            )
+            return f"{key} {theirs}, not {ours}"
+    return None
