@@ -104,8 +104,9 @@ def trial_document(
     record: Record,
     identity: Mapping[str, Any],
     certificate: Certificate | None,
+    confirmed: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """`document` with what a study found of the network."""
+    """`document` with what a study found of the network, and a confirmation's lines on it."""
     found = {
         "name": study,
         "trial": number,
@@ -118,6 +119,7 @@ def trial_document(
         "device": record.evaluation.device,
         "recipe_is": UNCERTIFIED if certificate is None else certificate.describe(),
         "full_size": {"flops": record.cost.flops, "params": record.cost.params},
+        "confirmed": list(confirmed),
     }
     return {**document, "study": found}
 
@@ -159,6 +161,8 @@ def trial_card(
             f"The recipe is {escaped(found['recipe_is'])}. "
             "The figure is no estimate of the accuracy after full training."
         ],
+        ["## Confirmation"],
+        [f"- {escaped(line)}" for line in found["confirmed"]] or ["None (`nas-sv2 confirm`)."],
         ["## Limits of the study"],
         table(
             ("limit", "used beyond it"),

@@ -53,10 +53,16 @@ def newest_findings(
     }
 
 
-def confirmation_lines(confirmations: list[Confirmation]) -> list[str]:
-    """What is claimed of each finalist and how it was found, one fact a line."""
+def confirmation_lines(confirmations: list[Confirmation], digest: str | None = None) -> list[str]:
+    """What is claimed of each finalist and how it was found, one fact a line.
+
+    Args:
+        confirmations: Of a study, the newest last.
+        digest: Of the network that is asked about; None for all.
+    """
     lines = []
-    for confirmation, finding in newest_findings(confirmations).values():
-        lines.append(f"confirmed {confirmation.at[:10]}: {confirmation.describe(finding)}")
-        lines.append(confirmation.method)
+    for of, (confirmation, finding) in newest_findings(confirmations).items():
+        if digest in (None, of):
+            lines.append(f"confirmed {confirmation.at[:10]}: {confirmation.describe(finding)}")
+            lines.append(confirmation.method)
     return list(dict.fromkeys(lines))

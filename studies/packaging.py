@@ -22,6 +22,7 @@ from nas_sv2.studies.card import (
     trial_card,
     trial_document,
 )
+from nas_sv2.studies.confirmation_store import confirmation_lines, confirmations_of
 from nas_sv2.studies.file_latency import FileLatency, latencies_of
 from nas_sv2.studies.forms import Winner
 from nas_sv2.studies.front import best_of
@@ -116,6 +117,7 @@ def export_trial(
         record,
         identity,
         certificate_for(storage, {number: record}),
+        confirmation_lines(confirmations_of(opened), record.architecture.digest),
     )
     names = [*files, CARD_JSON, SUMS]
     card = trial_card(document, record, names, NOT_ASKED)

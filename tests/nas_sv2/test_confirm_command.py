@@ -96,6 +96,11 @@ def test_a_study_is_replayed_searched_on_and_confirmed(tmp_path: Path) -> None:
     assert "6 trainings by longer, 6 of them known" in again.stderr
     assert found["findings"][0]["text"] in again.stdout
     assert found["findings"][0]["text"] in nas_sv2(tmp_path, "front", "s").stdout
+    into = ("--trial", number, "--out", "confirmed", "--no-latency")
+    assert nas_sv2(tmp_path, "export", "s", *into).returncode == 0
+    card = json.loads((tmp_path / "confirmed" / "card.json").read_text())
+    assert found["findings"][0]["text"] in card["study"]["confirmed"][0]
+    assert "## Confirmation" in (tmp_path / "confirmed" / "card.md").read_text()
     assert not list(tmp_path.glob("nas-sv2.db.weights/*/confirm/*"))
 
 
@@ -118,7 +123,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def _until(happens: Callable[[], T | None], within_s: float = 120.0) -> T:
+def _until(happens: Callable[[], T | None], within_s: float = 600.0) -> T:
     ends = time.monotonic() + within_s
     while time.monotonic() < ends:
         if found := happens():

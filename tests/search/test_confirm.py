@@ -109,7 +109,8 @@ class Trainings:
                 raise KeyboardInterrupt
             self.done.append((job.architecture.digest, job.seed))
             gain = self.gains.get(job.architecture.digest, 0.0)
-            noise = 0.05 * job.seed + 0.001 * (len(self.done) % 3)
+            own = int(job.architecture.digest[:8], 16) * job.seed % 7  # differs between seeds
+            noise = 0.05 * job.seed + 0.001 * own
             yield job, HeldOutScore(0.6 + gain + noise, 0.4, 10_000, 0.9, 9600, 1.0)
 
 
@@ -155,7 +156,7 @@ def test_the_best_candidate_is_confirmed_against_the_level_s_baseline(
     assert found.against == "shufflenet_v2_x0_5"
     assert set(trainings.done) == {(one.digest, seed) for one in (SLOW, V2) for seed in (1, 2, 3)}
     (finding,) = found.findings
-    assert finding.accuracy.mean == pytest.approx(0.05, abs=0.002)
+    assert finding.accuracy.mean == pytest.approx(0.05, abs=0.005)
     assert finding.accuracy.verdict == "better"
     ratio = ms_ratio(SLOW)
     assert finding.latency["fake"].ratio == pytest.approx(ratio, rel=1e-4)
@@ -248,7 +249,7 @@ def test_seeds_are_none_that_the_search_had(
         ({"study": "nobody"}, "study: 'nobody'"),
         ({"trials": "0"}, "--trials: '0' .* baselines are in it anyway"),
         ({"trials": "4,4"}, "--trials: '4,4'"),
-        ({"trials": "5"}, "--trials: '5' .* 4, 7, 9"),
+        ({"trials": "5"}, "--trials: '5' .*4, 7, 9"),
         ({"trials": "front"}, "--trials: 'front'"),
     ],
 )

@@ -162,4 +162,5 @@ def test_the_newest_finding_of_a_network_is_stated() -> None:
     claim, method = confirmation_lines([first, later])
     assert claim.startswith("confirmed 2026-01-02: trial 3 not shown to beat")
     assert "recipe longer (4 × the search's image passes), seeds 1, 2, 3" in method
-    assert confirmation_lines([]) == []
+    assert confirmation_lines([first], "aa") == confirmation_lines([first])
+    assert confirmation_lines([first], "bb") == confirmation_lines([]) == []
