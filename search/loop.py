@@ -143,6 +143,7 @@ class Loop:
         if verdict == "finished":
             fruitless.clear()
             self._seat.leave()
+        if verdict == "finished" or isinstance(error, LostTrial):
             return
         fruitless[verdict] += 1
         if fruitless["failed"] == FAILURES and error is not None:

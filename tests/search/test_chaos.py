@@ -58,16 +58,16 @@ class Crew:
     def finished(self) -> int:
         return sum(fact.get("verdict") == "finished" for fact in self.told)
 
-    def until(self, holds: Callable[[], bool], patience_s: float = 120) -> None:
+    def until(self, holds: Callable[[], bool], patience_s: float = 300) -> None:
         ends = time.monotonic() + patience_s
         while not holds():
             assert time.monotonic() < ends, self.told
             time.sleep(0.05)
 
-    def over(self, patience_s: float = 180) -> int:
+    def over(self, patience_s: float = 400) -> int:
         """Wait for the driver's end; no worker is left."""
         code = self.process.wait(patience_s)
-        self.until(lambda: not any(process_name(pid) for pid in self.pids), 45)
+        self.until(lambda: not any(process_name(pid) for pid in self.pids), 60)
         return code
 
 

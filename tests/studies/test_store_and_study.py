@@ -6,7 +6,7 @@ import optuna
 import pytest
 from doubles import evaluation_of, record_of
 from optuna.samplers import RandomSampler
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from nas_sv2.errors import ConfigError, StoreError
@@ -14,6 +14,7 @@ from nas_sv2.latency.store import open_engine
 from nas_sv2.space import reference
 from nas_sv2.studies.lookup import find_network
 from nas_sv2.studies.lookup import record_of as found_record
+from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.study import create_or_resume, load_study, store_errors, study_key
 from nas_sv2.studies.weights_folder import WeightsFolder
@@ -42,6 +43,37 @@ def test_records_are_kept_by_study_and_found_by_digest(engine: Engine) -> None:
     assert theirs.find(first.architecture.digest) is None
     ours.save(5, second)  # the same architecture, told by a later trial
     assert ours.all() == {5: second}
+
+
+def test_only_what_is_new_or_changed_is_read_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    read = Record.from_json
+    monkeypatch.setattr(Record, "from_json", lambda text: reads.append(text) or read(text))
+    ours, theirs = RecordStore(engine, "s"), RecordStore(engine, "s")
+    networks = [reference(f"shufflenet_v2_x{size}") for size in ("0_5", "1_0", "1_5")]
+    records = [record_of(0.5, 1.0, architecture=network) for network in networks]
+    for number, record in enumerate(records):
+        theirs.save(number, record)
+        assert ours.all() == dict(enumerate(records[: number + 1]))
+    assert len(reads) == 3
+    better = record_of(0.9, 1.0, architecture=networks[0])
+    theirs.save(7, better)  # the lowest of the rows
+    assert ours.all() == {1: records[1], 2: records[2], 7: better}
+    assert len(reads) == 4
+    assert theirs.all() == ours.all()
+
+
+def test_two_that_end_the_same_training_at_once_keep_one(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = RecordStore(engine, "ours"), RecordStore(engine, "theirs")
+    monkeypatch.setattr(RecordStore, "find_evaluation", lambda *arguments: None)
+    first.save_evaluation("digest", evaluation_of(0.5))
+    second.save_evaluation("digest", evaluation_of(0.5))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM nas_evaluations")).scalar() == 1
 
 
 def test_evaluations_are_shared_by_studies_and_kept_apart_by_what_they_depend_on(
@@ -85,6 +117,11 @@ def test_a_study_whose_process_died_before_its_first_trial_is_begun_again(storag
     other = create_or_resume(storage, "s", {**IDENTITY, "seed": 1}, RandomSampler())
     assert study_key(other) != first
     assert load_study(storage, "s").user_attrs["nas_sv2"]["seed"] == 1
+
+
+def test_who_joins_before_the_first_trial_shares_the_key(storage: str) -> None:
+    first = study_key(create_or_resume(storage, "s", IDENTITY, RandomSampler()))
+    assert study_key(create_or_resume(storage, "s", IDENTITY, RandomSampler())) == first
 
 
 def test_a_deleted_study_leaves_nothing_to_the_next_of_its_name(storage: str) -> None:

@@ -1,0 +1,255 @@
+"""Leases of trials on SQLite and PostgreSQL, and candidates that dead workers left."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from postgres import Postgres
+from sqlalchemy import Engine, text
+
+from nas_sv2.errors import StoreError
+from nas_sv2.latency.processes import process_name
+from nas_sv2.latency.schema import migrate
+from nas_sv2.latency.store import open_engine
+from nas_sv2.search.seat import Seat, Watch
+from nas_sv2.search.unfinished import WORKER, Unfinished
+from nas_sv2.studies.study import open_storage
+from nas_sv2.studies.trial_lease import TakenNetwork, TakenTrial, TrialLeases
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'studies.db'}"
+    else:
+        server: Postgres = request.getfixturevalue("postgres_server")
+        url = server.database()
+    engine = open_engine(url)
+    migrate(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def leases(engine: Engine) -> TrialLeases:
+    return TrialLeases(engine, "s")
+
+
+def taken(leases: TrialLeases) -> str:
+    token = leases.take(lambda others: True)
+    assert token is not None
+    return token
+
+
+def test_there_is_room_for_so_many_and_no_more(engine: Engine, leases: TrialLeases) -> None:
+    """However many ask at once, each by connections of its own."""
+    found: list[str | None] = []
+
+    def ask() -> None:
+        for _ in range(3):
+            found.append(leases.take(lambda others: others < 4))
+
+    threads = [threading.Thread(target=ask) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 15
+    assert sum(token is not None for token in found) == len(leases.all()) == 4
+    assert TrialLeases(engine, "other").take(lambda others: others == 0)
+
+
+def test_no_two_have_one_trial_or_one_network(leases: TrialLeases) -> None:
+    first, second = taken(leases), taken(leases)
+    assert leases.bind(first, 3, "network")
+    with pytest.raises(TakenTrial):
+        leases.bind(second, 3, "another")
+    with pytest.raises(TakenTrial):  # SQLite gave both the same trial of the queue
+        leases.bind(second, 3, "network")
+    with pytest.raises(TakenNetwork, match="the network that trial 3 is about"):
+        leases.bind(second, 4, "network")
+    assert {lease.trial for lease in leases.all()} == {3, 4}
+    leases.let_go(first)
+    assert leases.bind(second, 5, "network")
+    assert not leases.bind(first, 6, "more")
+
+
+def test_who_lives_keeps_his_lease(leases: TrialLeases) -> None:
+    token = taken(leases)
+    (seen,) = leases.all()
+    assert leases.renew(token)
+    assert leases.take_over(seen) is None  # what was seen is not so any more
+    (seen,) = leases.all()
+    ours = leases.take_over(seen)
+    assert ours is not None
+    assert leases.take_over(seen) is None
+    assert not leases.renew(token)
+    leases.let_go(token)  # not his to give back
+    assert [lease.token for lease in leases.all()] == [ours]
+
+
+def test_a_watch_goes_by_its_own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "time", lambda: 1 / 0)
+    watch = Watch(60)
+    assert not watch.stands_still("lease", 1)
+    now[0] += 59
+    assert not watch.stands_still("lease", 1)
+    now[0] += 2
+    assert watch.stands_still("lease", 1)
+    assert not watch.stands_still("lease", 2)
+    now[0] += 61
+    watch.forget("lease")
+    assert not watch.stands_still("lease", 2)
+
+
+def test_a_seat_renews_itself_and_is_given_back(leases: TrialLeases) -> None:
+    seat = Seat(leases, expires_s=0.3)
+    with seat.kept():
+        assert seat.take(lambda others: True)
+        assert seat.take(lambda others: False)  # it has one
+        ends = time.monotonic() + 30
+        while leases.all()[0].beats < 2:
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+        assert seat.holds()
+    assert leases.all() == []
+    assert not seat.holds()
+
+
+def test_a_seat_survives_a_database_that_is_away(
+    leases: TrialLeases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = threading.Event()
+
+    def away(self: TrialLeases, token: str) -> bool:
+        failed.set()
+        raise StoreError("away")
+
+    renew = TrialLeases.renew
+    monkeypatch.setattr(TrialLeases, "renew", away)
+    seat = Seat(leases, expires_s=0.3)
+    with seat.kept():
+        assert seat.take(lambda others: True)
+        assert failed.wait(30)
+        monkeypatch.setattr(TrialLeases, "renew", renew)
+        ends = time.monotonic() + 30
+        while not leases.all()[0].beats:
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+
+
+# What dead workers left
+
+
+@pytest.fixture
+def study(engine: Engine) -> optuna.Study:
+    storage = open_storage(engine.url.render_as_string(hide_password=False))
+    return optuna.create_study(storage=storage, study_name="s", directions=["maximize"] * 2)
+
+
+@pytest.fixture
+def dead() -> str:
+    """The name of a process of this machine that is no more."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        name = process_name(process.pid)
+    assert name is not None
+    return name
+
+
+def unfinished(study: optuna.Study, leases: TrialLeases, expires_s: float = 60) -> Unfinished:
+    return Unfinished(study, Seat(leases, expires_s), Watch(expires_s))
+
+
+def begun(study: optuna.Study, leases: TrialLeases, worker: str) -> tuple[int, str]:
+    """A trial that `worker` is at, with a lease: its number and the lease's token."""
+    trial = study.ask()
+    trial.suggest_int("x", 0, 9)
+    token = taken(leases)
+    assert leases.bind(token, trial.number, f"network {trial.number}")
+    with leases.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE nas_trial_leases SET process = :p WHERE token = :t"),
+            {"p": worker, "t": token},
+        )
+    return trial.number, token
+
+
+def queued(study: optuna.Study) -> list[int]:
+    waiting = study.get_trials(states=(TrialState.WAITING,))
+    return [trial.user_attrs["retry_of"] for trial in waiting]
+
+
+def test_what_a_dead_process_left_is_asked_again_once(
+    study: optuna.Study, leases: TrialLeases, dead: str
+) -> None:
+    number, _ = begun(study, leases, dead)
+    params = study.get_trials()[number].params
+    helpers = [unfinished(study, leases) for _ in range(4)]
+    threads = [threading.Thread(target=helper.recover) for helper in helpers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert queued(study) == [number]
+    assert study.get_trials()[number].state == TrialState.FAIL
+    assert leases.all() == []
+    again = study.ask()
+    assert {"x": again.suggest_int("x", 0, 9)} == params
+
+
+def test_the_lease_of_another_machine_is_watched(
+    study: optuna.Study, leases: TrialLeases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, token = begun(study, leases, "elsewhere:1:1")
+    now = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    helper = unfinished(study, leases)
+    for seconds in (0, 50, 50):  # renewed in between
+        now[0] += seconds
+        helper.recover()
+        assert leases.renew(token)
+    now[0] += 100
+    helper.recover()
+    assert queued(study) == []
+    now[0] += 61
+    helper.recover()
+    assert queued(study) == [number]
+    assert leases.all() == []
+
+
+def test_a_trial_without_a_lease_is_left_to_who_may_be_about_to_bind_it(
+    study: optuna.Study, leases: TrialLeases, dead: str
+) -> None:
+    """Whoever asks has a lease already."""
+    study.ask()
+    alive, token = study.ask(), taken(leases)
+    me = process_name()
+    assert me is not None
+    alive.set_user_attr(WORKER, me)
+    unfinished(study, leases).recover()
+    assert [trial.state for trial in study.get_trials()] == [TrialState.RUNNING] * 2
+    leases.let_go(token)
+    unfinished(study, leases).recover()
+    assert [trial.state.name for trial in study.get_trials()] == ["FAIL", "RUNNING"]
+    alive.set_user_attr(WORKER, dead)
+    unfinished(study, leases).recover()
+    assert [trial.state.name for trial in study.get_trials()] == ["FAIL", "FAIL"]
+
+
+def test_a_trial_that_ended_is_not_asked_again(
+    study: optuna.Study, leases: TrialLeases, dead: str
+) -> None:
+    """A kill between telling and giving the lease back."""
+    number, _ = begun(study, leases, dead)
+    study.tell(number, [1.0, 1.0])
+    unfinished(study, leases).recover()
+    assert queued(study) == []
+    assert leases.all() == []
