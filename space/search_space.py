@@ -159,10 +159,15 @@ class SearchSpace:
             "stem": "-".join(map(str, architecture.stem)),
             "head": architecture.head,
         }
-        for number, stage in enumerate(architecture.stages, FIRST_STAGE):
-            for name in ("depth", "width", "kernel", "se", "residual", "wide_field"):
+        width_in = architecture.stem[-1]
+        for number, (stage, choices) in enumerate(
+            zip(architecture.stages, self.stages, strict=False), FIRST_STAGE
+        ):
+            for name in ("depth", "kernel", "se", "residual", "wide_field"):
                 params[f"stage{number}.{name}"] = getattr(stage, name)
             params[f"stage{number}.split"] = str(stage.split)
+            params[f"stage{number}.width"] = _answer(stage, choices.width, width_in)
+            width_in = stage.width
         if self.sample(Replay(params)) != architecture:
             raise ConfigError("architecture", architecture.digest, f"a point of space {self.name}")
         return params
@@ -224,6 +229,15 @@ def _sample_stage(trial: Suggester, name: str, choices: StageChoices, width_in: 
         wide_field=among("wide_field"),
         stride=choices.stride,
     )
+
+
+def _answer(stage: Stage, widths: Range, width_in: int) -> int:
+    """A width of the range that is made that of `stage`; its own where none is, or it is one."""
+    if stage.width in widths:
+        return stage.width
+    every = range(widths.low, widths.high + 1, widths.step)
+    made = (one for one in every if splittable(one, stage.split, width_in) == stage.width)
+    return next(made, stage.width)
 
 
 def splittable(width: int, split: Fraction, more_than: int) -> int:

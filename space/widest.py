@@ -50,11 +50,16 @@ def widest_networks(space: SearchSpace) -> list[Architecture]:
             found.append(replace(found[0], stem=stem, stages=stages))
         paths = {width: path for (_, width, _), path in met.items()}
     residuals = {flag for choices in space.stages for flag in choices.residual}
-    return [
-        replace(one, stages=tuple(replace(stage, residual=flag) for stage in one.stages))
-        for one in found
-        for flag in sorted(residuals)
-    ]
+    return [_with_residuals(one, space, flag) for one in found for flag in sorted(residuals)]
+
+
+def _with_residuals(network: Architecture, space: SearchSpace, wanted: bool) -> Architecture:
+    """`network` with or without residuals, in every stage that may be so."""
+    stages = (
+        replace(stage, residual=wanted if wanted in choices.residual else not wanted)
+        for stage, choices in zip(network.stages, space.stages, strict=False)
+    )
+    return replace(network, stages=tuple(stages))
 
 
 def _met(choices: StageChoices, paths: dict[int, _Path]) -> dict[_Met, _Path]:

@@ -11,6 +11,9 @@ from nas_sv2.evaluate.evaluation import Trained
 from nas_sv2.evaluate.image_data import channel_statistics
 from nas_sv2.evaluate.recipe_files import recipe_from_document
 from nas_sv2.evaluate.subset import subset_of
+from nas_sv2.evaluate.supernet_asking import SupernetAsking
+from nas_sv2.evaluate.supernet_files import open_supernet
+from nas_sv2.evaluate.trainer import Trainer
 from nas_sv2.evaluate.training import ProxyTraining
 from nas_sv2.latency.store import MeasurementStore
 from nas_sv2.latency.targets import open_target
@@ -60,6 +63,7 @@ def export_trial(
     *,
     force: bool,
     latency: bool = True,
+    int8: bool = True,
     told: Callable[[str], None],
 ) -> Exported:
     """Write the package of a trial.
@@ -71,6 +75,7 @@ def export_trial(
         out: The folder to write.
         force: Write over an earlier export.
         latency: Whether the files are timed on the study's targets.
+        int8: Whether there are forms in int8.
         told: Is told what takes long: a training, which is needed where the weights were not kept
             (only those of the front are), a device that is waited for.
 
@@ -94,12 +99,13 @@ def export_trial(
     training = _training(identity)
     weights = WeightsFolder.of_study(storage, study_key(opened)).find(record.architecture.digest)
     if weights is None:
-        told("its weights were not kept; training it again")
+        again = "asking the supernet again" if "evaluator" in identity else "training it again"
+        told(f"its weights were not kept; {again}")
         trained = _same_again(training, record)
     else:
         trained = Trained(record.evaluation, training.adapt(record.architecture), weights)
     winner = _winner(training, record, trained)
-    files = winner.files()
+    files = winner.files(int8)
     checked = winner.checked(files)
     latencies = _latencies(storage, record, winner, files, told) if latency else []
     document = trial_document(
@@ -111,6 +117,7 @@ def export_trial(
             training.seed,
             checked,
             latencies,
+            "" if int8 else "it was not asked for (--no-int8)",
         ),
         study,
         number,
@@ -125,7 +132,7 @@ def export_trial(
     return Exported(number, checked.validation, latencies)
 
 
-def _winner(training: ProxyTraining, record: Record, trained: Trained) -> Winner:
+def _winner(training: Trainer, record: Record, trained: Trained) -> Winner:
     data = training.data
     return Winner.of(
         record.architecture,
@@ -164,7 +171,13 @@ def _latencies(
     return rows
 
 
-def _training(identity: Identity) -> ProxyTraining:
+def _training(identity: Identity) -> Trainer:
+    """What the study's networks came from.
+
+    Raises:
+        ConfigError: Its supernet is not where it was.
+        EvaluationError: Recipe, data or supernet have changed since.
+    """
     chosen = recipe_from_document(identity["recipe_document"])
     data = open_data(
         identity["data"],
@@ -175,10 +188,16 @@ def _training(identity: Identity) -> ProxyTraining:
         raise EvaluationError(
             f"recipe {chosen.name} or data {data.name} are not those of the study any more"
         )
-    return ProxyTraining(chosen, data, identity["seed"])
+    asked = identity.get("evaluator")
+    if asked is None:
+        return ProxyTraining(chosen, data, identity["seed"])
+    saved = open_supernet(Path(asked["folder"]))
+    if saved.digest != asked["supernet"]:
+        raise EvaluationError(f"the supernet in {saved.folder} is not that of the study any more")
+    return SupernetAsking(saved, data)
 
 
-def _same_again(training: ProxyTraining, record: Record) -> Trained:
+def _same_again(training: Trainer, record: Record) -> Trained:
     trained = training.train(record.architecture)
     was, now = record.evaluation.accuracy, trained.evaluation.accuracy
     if was != now:
