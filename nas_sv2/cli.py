@@ -21,6 +21,7 @@ from nas_sv2 import (
     qualify_commands,
     recipe_commands,
     replay_commands,
+    report_commands,
     reuse_commands,
     ship_commands,
     train_commands,
@@ -55,6 +56,7 @@ app.command()(profile_commands.profile)
 app.command()(qualify_commands.qualify)
 app.add_typer(recipe_commands.recipes, name="recipes")
 app.command()(replay_commands.replay)
+app.command()(report_commands.report)
 app.command()(reuse_commands.reuse)
 app.command()(ship_commands.export)
 app.command()(ship_commands.verify)
@@ -135,6 +137,9 @@ def search(
     trials: Annotated[
         int, typer.Option(help="Finished candidates to reach, baselines among them.")
     ] = 16,
+    workers: Annotated[
+        int, typer.Option(help="Processes of this machine that search at the same time.")
+    ] = 1,
     timeout: Annotated[
         str | None, typer.Option(help="Begin no trial after this time: 90s, 10m, 2h.")
     ] = None,
@@ -206,6 +211,7 @@ def search(
         require_measured=require_measured,
         skip_unreadable=skip_unreadable,
         evaluator=evaluator,
+        workers=workers,
     )
     console = output()
     with logged(request, log_json) as log:

@@ -1,0 +1,123 @@
+"""When the trials of a study ran and what they spent their time on, from what the study keeps."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from optuna.trial import FrozenTrial
+
+from nas_sv2.studies.record import Record
+
+Verdict = Literal["finished", "duplicate", "rejected", "failed"]
+DUPLICATE, REJECTED, ERROR = "duplicate_of", "rejected_by", "error"
+"""The attributes by which the loop tells how a trial ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One trial in time.
+
+    Attributes:
+        number: Of the trial.
+        verdict: How it ended.
+        why: What was said of that; empty where it finished.
+        began: Local time of the machine that ran it.
+        at_s: Seconds of work of the study before it began: pauses are left out.
+        seconds: How long it took.
+        training_s: Seconds of it in training and validating; the rest is latency, and what lies
+            between. None where it was not trained.
+        known: Whether the training was answered by an earlier study.
+    """
+
+    number: int
+    verdict: Verdict
+    why: str
+    began: datetime
+    at_s: float
+    seconds: float
+    training_s: float | None = None
+    known: bool = False
+
+    @property
+    def timing_s(self) -> float:
+        """Seconds that were not training."""
+        return self.seconds - (self.training_s or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The time of a study.
+
+    Attributes:
+        steps: Its trials in the order in which they began.
+        work_s: How long at least one trial ran.
+        wall_s: From the first trial's begin to the last one's end.
+    """
+
+    steps: Sequence[Step]
+    work_s: float
+    wall_s: float
+
+    def of(self, verdict: Verdict) -> list[Step]:
+        """The trials that ended so."""
+        return [step for step in self.steps if step.verdict == verdict]
+
+    @property
+    def training_s(self) -> float:
+        """Seconds of all trainings that were run for this study."""
+        return sum(step.training_s or 0.0 for step in self.steps)
+
+    @property
+    def timing_s(self) -> float:
+        """Seconds that finished trials spent on latency, and on what lies between."""
+        return sum(step.timing_s for step in self.of("finished"))
+
+    @property
+    def other_s(self) -> float:
+        """Seconds of the trials that were rejected, known already or failed."""
+        return sum(step.seconds for step in self.steps if step.verdict != "finished")
+
+
+def times_of(trials: Iterable[FrozenTrial], records: Mapping[int, Record]) -> Times:
+    """The time of a study's trials; one that waits, or is running, has none yet."""
+    begun = sorted(
+        (trial for trial in trials if trial.datetime_start and trial.datetime_complete),
+        key=lambda trial: trial.datetime_start or datetime.min,
+    )
+    steps: list[Step] = []
+    work_s, until = 0.0, datetime.min
+    for trial in begun:
+        start, end = trial.datetime_start, trial.datetime_complete
+        assert start is not None and end is not None, "chosen so"
+        at_s = work_s - max(0.0, (until - start).total_seconds())
+        steps.append(_step(trial, records.get(trial.number), start, end, at_s))
+        if end > until:
+            work_s += (end - max(start, until)).total_seconds()
+            until = end
+    wall_s = (until - steps[0].began).total_seconds() if steps else 0.0
+    return Times(steps, work_s, wall_s)
+
+
+def _step(
+    trial: FrozenTrial, record: Record | None, start: datetime, end: datetime, at_s: float
+) -> Step:
+    verdict, why = _verdict(trial)
+    seconds = (end - start).total_seconds()
+    if record is None or verdict != "finished":
+        return Step(trial.number, verdict, why, start, at_s, seconds)
+    trained_s = record.evaluation.seconds
+    known = trained_s > seconds  # a training of this trial would not fit into it
+    training_s = None if known else trained_s
+    return Step(trial.number, verdict, why, start, at_s, seconds, training_s, known)
+
+
+def _verdict(trial: FrozenTrial) -> tuple[Verdict, str]:
+    said = trial.user_attrs
+    if trial.state.name == "FAIL":
+        return "failed", str(said.get(ERROR, "interrupted; asked again"))
+    if REJECTED in said:
+        return "rejected", str(said[REJECTED])
+    if DUPLICATE in said:
+        return "duplicate", f"the network of trial {said[DUPLICATE]}"
+    return "finished", ""
