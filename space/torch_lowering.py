@@ -182,9 +182,11 @@ def build_module(graph: Graph, generator: torch.Generator | None = None) -> Grap
 
 
 def weights_of(module: nn.Module) -> dict[str, Array]:
-    """The numbers of a module, as the ONNX lowering takes them."""
+    """The numbers of a module, as the ONNX lowering takes them and safetensors keeps them."""
     return {
-        name: tensor.detach().float().cpu().numpy()
+        # Trained are kernels that lie channels-last; safetensors writes memory as it lies, and
+        # takes it for an array in order.
+        name: tensor.detach().float().cpu().contiguous().numpy()
         for name, tensor in module.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from sqlalchemy.engine import make_url
@@ -42,7 +43,8 @@ class WeightsFolder:
         partial = file.with_suffix(f".{os.getpid()}")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            save_file(dict(weights), partial)
+            # safetensors writes memory as it lies, and asks nobody whether that is in order.
+            save_file({name: np.ascontiguousarray(a) for name, a in weights.items()}, partial)
             os.replace(partial, file)
         except (OSError, SafetensorError) as error:
             partial.unlink(missing_ok=True)
