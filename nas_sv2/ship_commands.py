@@ -19,6 +19,7 @@ def export(
     no_latency: Annotated[
         bool, typer.Option("--no-latency", help="Do not time the files on the study's targets.")
     ] = False,
+    no_int8: Annotated[bool, typer.Option("--no-int8", help="Leave int8 out.")] = False,
     storage: Storage = STORAGE,
     force: Annotated[bool, typer.Option(help="Write over an earlier export.")] = False,
 ) -> None:
@@ -33,7 +34,14 @@ def export(
         print(line, file=sys.stderr)
 
     exported = export_trial(
-        storage, study, trial, out, force=force, latency=not no_latency, told=told
+        storage,
+        study,
+        trial,
+        out,
+        force=force,
+        latency=not no_latency,
+        int8=not no_int8,
+        told=told,
     )
     print(f"trial {exported.number} is in {out}")
     for name, form in exported.forms.items():

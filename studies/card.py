@@ -52,6 +52,7 @@ def document_of(
     seed: int,
     checked: Checked,
     latencies: Sequence[FileLatency],
+    no_int8: str = "",
 ) -> dict[str, Any]:
     """What every card says, as plain data.
 
@@ -63,6 +64,7 @@ def document_of(
         seed: Of the training.
         checked: What was found of its forms.
         latencies: Of its files; empty where none were asked for.
+        no_int8: Why it has no int8 form; empty where it has one.
     """
     cost, trained = cost_of(lower(winner.trained)), winner.trained
     return {
@@ -87,6 +89,7 @@ def document_of(
         "calibration_images": len(winner.calibration),
         "forms": {name: each.to_json() for name, each in checked.validation.items()},
         "forms_on_noise": {name: each.to_json() for name, each in checked.noise.items()},
+        "no_int8": no_int8,
         "latency": [row.to_json() for row in latencies],
         "made_with": made_with(),
     }
@@ -203,6 +206,8 @@ def forms_section(document: Mapping[str, Any]) -> list[list[str]]:
             f" int8 (static, weights a channel, ranges from {document['calibration_images']} "
             f"training images) changes the accuracy by {100 * lost:+.2f} points."
         )
+    if document["no_int8"]:
+        said += f" There is no int8 form: {escaped(document['no_int8'])}."
     return [["## Forms, checked at export"], table(head, *rows), [said]]
 
 

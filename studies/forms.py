@@ -86,21 +86,23 @@ class Winner:
             np.ascontiguousarray(calibration.numpy()),
         )
 
-    def files(self) -> dict[str, bytes]:
-        """The content of every form, by the name of its file."""
+    def files(self, int8: bool = True) -> dict[str, bytes]:
+        """The content of every form, by the name of its file; those in int8 where wanted."""
         mean, deviation = self.normalise.mean.tolist(), self.normalise.deviation.tolist()
         model = shuffle_free_onnx(lower(self.trained), self.weights)
         files = {
             ARCHITECTURE: network_to_yaml(self.found).encode(),
-            WEIGHTS: save(dict(self.weights)),
+            # safetensors writes memory as it lies, and asks nobody whether that is in order.
+            WEIGHTS: save({name: np.ascontiguousarray(a) for name, a in self.weights.items()}),
             MODEL: model,
-            MODEL_INT8: quantized(model, self.calibration),
         }
+        if int8:
+            files[MODEL_INT8] = quantized(model, self.calibration)
         if isinstance(self.trained, Architecture):
             files[SOURCE] = source_of(self.trained, mean, deviation, WEIGHTS).encode()
         if self.trained != self.found:
             files[TRAINED] = network_to_yaml(self.trained).encode()
-            files |= _timing_files(self.found)
+            files |= _timing_files(self.found, int8)
         return files
 
     def checked(self, files: dict[str, bytes]) -> "Checked":
@@ -140,10 +142,12 @@ def shuffle_free_onnx(graph: Graph, weights: Weights) -> bytes:
     return build_onnx(*without_shuffles(graph, weights), batch=None)
 
 
-def _timing_files(found: Classifier) -> dict[str, bytes]:
+def _timing_files(found: Classifier, int8: bool) -> dict[str, bytes]:
     """The network at the resolution whose latency counts; random weights take the same time."""
     graph = lower(found)
     body = shuffle_free_onnx(graph, random_weights(graph, seed=0))
+    if not int8:
+        return {TIMING: body}
     shape = (4, found.channels, found.resolution, found.resolution)
     images = np.random.default_rng(0).standard_normal(shape, np.float32)
     return {TIMING: body, TIMING_INT8: quantized(body, images)}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nas_sv2.errors import ConfigError
+from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.full_result import FullyTrained, pass_rows
 from nas_sv2.evaluate.full_training import FullRun
 from nas_sv2.evaluate.validation import Validation
@@ -21,7 +21,7 @@ from nas_sv2.studies.card import (
     latency_section,
     page,
 )
-from nas_sv2.studies.forms import Winner
+from nas_sv2.studies.forms import Checked, Winner
 from nas_sv2.studies.markdown import escaped, table
 from nas_sv2.studies.package_folder import SUMS, write_folder
 
@@ -50,7 +50,7 @@ def write_full_package(run: FullRun, trained: FullyTrained, name: str) -> dict[s
         What `card.json` holds.
 
     Raises:
-        StoreError: A form is not the network, or a file cannot be written.
+        StoreError: A form in float32 is not the network, or a file cannot be written.
     """
     winner = Winner.of(
         trained.network,
@@ -60,15 +60,24 @@ def write_full_package(run: FullRun, trained: FullyTrained, name: str) -> dict[s
         run.data,
         run.subset.val,
     )
-    files = winner.files()
-    checked = winner.checked(files)
+    files, checked, no_int8 = _forms(winner)
     document = {
-        **document_of(name, winner, run.data, run.recipe, run.seed, checked, []),
+        **document_of(name, winner, run.data, run.recipe, run.seed, checked, [], no_int8),
         **_training_of(run, trained),
     }
     card = _card(document, [*files, CARD_JSON, SUMS])
     write_folder(run.out, {**files, CARD_JSON: json_of(document), CARD: card.encode()})
     return document
+
+
+def _forms(winner: Winner) -> tuple[dict[str, bytes], Checked, str]:
+    """The files, what was found of them, and why none is in int8: days are not lost to it."""
+    files = winner.files()
+    try:
+        return files, winner.checked(files), ""
+    except StoreError as error:
+        files = winner.files(int8=False)
+        return files, winner.checked(files), str(error).partition(";")[0]
 
 
 def _training_of(run: FullRun, trained: FullyTrained) -> dict[str, Any]:

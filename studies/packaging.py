@@ -7,7 +7,7 @@ from pathlib import Path
 from nas_sv2.errors import ConfigError, DeviceError, EvaluationError
 from nas_sv2.evaluate.augment import Normalise
 from nas_sv2.evaluate.data import open_data
-from nas_sv2.evaluate.evaluation import Trained
+from nas_sv2.evaluate.evaluation import Evaluation, Trained
 from nas_sv2.evaluate.image_data import channel_statistics
 from nas_sv2.evaluate.recipe_files import recipe_from_document
 from nas_sv2.evaluate.subset import subset_of
@@ -27,7 +27,7 @@ from nas_sv2.studies.card import (
 )
 from nas_sv2.studies.confirmation_store import confirmation_lines, confirmations_of
 from nas_sv2.studies.file_latency import FileLatency, latencies_of
-from nas_sv2.studies.forms import Winner
+from nas_sv2.studies.forms import TORCH, Winner
 from nas_sv2.studies.front import best_of
 from nas_sv2.studies.lookup import certificate_for, record_of, records_of
 from nas_sv2.studies.package_folder import SUMS, check_out, write_folder
@@ -107,6 +107,7 @@ def export_trial(
     winner = _winner(training, record, trained)
     files = winner.files(int8)
     checked = winner.checked(files)
+    _check_accuracy(record.evaluation, checked.validation[TORCH])
     latencies = _latencies(storage, record, winner, files, told) if latency else []
     document = trial_document(
         document_of(
@@ -130,6 +131,31 @@ def export_trial(
     card = trial_card(document, record, names, NOT_ASKED)
     write_folder(out, {**files, CARD_JSON: json_of(document), CARD: card.encode()})
     return Exported(number, checked.validation, latencies)
+
+
+SLACK = 0.01
+"""By how much the accuracy may differ from the study's: on another machine sums are taken in
+another order, which turns the class of an image in a thousand."""
+
+
+def _check_accuracy(evaluation: Evaluation, found: Agreement) -> None:
+    """Refuse weights that are not those which the study speaks of.
+
+    Raises:
+        EvaluationError: They give another accuracy.
+    """
+    was = evaluation.accuracy
+    if len(evaluation.scores) > 1:  # a mean over seeds; the weights are the first's
+        last = evaluation.history[-1].accuracy if evaluation.history else None
+        was = was if last is None else last
+    assert found.accuracy is not None, "labels were given"
+    slack = max(SLACK, 1.5 / found.images)
+    if abs(found.accuracy - was) > slack:
+        raise EvaluationError(
+            f"the weights give {found.accuracy:.2%} on the validation images, the training that "
+            f"the study keeps gave {was:.2%}: they were damaged, or kept by an older nas-sv2; "
+            "delete the study's .weights folder, and the network is trained again"
+        )
 
 
 def _winner(training: Trainer, record: Record, trained: Trained) -> Winner:

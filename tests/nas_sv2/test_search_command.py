@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nas_sv2.studies.export import load_package
+from nas_sv2.studies.weights_folder import WeightsFolder
 
 SEARCH = ("search", "--target", "arm", "--budget", "140M", "--recipe", "smoke")
 STUDY = "arm-140M-animals-smoke"
@@ -60,12 +61,17 @@ def test_the_front_has_the_baselines_and_stable_keys(folder: Path) -> None:
 def test_a_winner_is_exported_and_loads_again(folder: Path) -> None:
     exported = nas_sv2(folder, "export", STUDY, "--out", "winner")
     assert exported.returncode == 0, exported.stderr
+    assert "timing_int8.onnx, 224 × 224, on arm: " in exported.stdout
     package = load_package(folder / "winner")
     assert package.architecture.resolution == 224
     assert (package.trained.resolution, package.trained.classes) == (28, 10)
+    study, forms = package.card["study"], package.card["forms"]
+    assert forms["torch"]["accuracy"] == forms["model.onnx"]["accuracy"] == study["accuracy"]
     card = (folder / "winner" / "card.md").read_text()
-    for stated in ("emulated", "smoke", "seed 0", "animals@", "onnxruntime"):
+    for stated in ("emulated", "smoke", "seed 0", "animals@", "onnxruntime", "model.py", "int8"):
         assert stated in card
+    checked = nas_sv2(folder, "verify", "winner", "--data", "animals")
+    assert checked.returncode == 0 and checked.stdout.count("ok  ") == 9, checked.stdout
     costs = json.loads(nas_sv2(folder, "cost", "winner/architecture.yaml", "--json").stdout)
     assert costs["digest"] == package.architecture.digest
 
@@ -73,10 +79,22 @@ def test_a_winner_is_exported_and_loads_again(folder: Path) -> None:
 def test_a_network_without_kept_weights_is_trained_to_the_same_again(folder: Path) -> None:
     for file in (folder / "nas-sv2.db.weights").glob("*/*.safetensors"):
         file.unlink()
-    exported = nas_sv2(folder, "export", STUDY, "--trial", "0", "--out", "baseline")
+    baseline = ("export", STUDY, "--trial", "0", "--out", "baseline", "--no-latency", "--no-int8")
+    exported = nas_sv2(folder, *baseline)
     assert exported.returncode == 0, exported.stderr
     assert "training it again" in exported.stderr
-    load_package(folder / "baseline")
+    package = load_package(folder / "baseline")
+    assert package.card["latency"] == []
+    assert not [name for name in package.files if "int8" in name]
+    again = nas_sv2(folder, *baseline)
+    assert again.returncode == 2 and "--force" in again.stderr
+    # Weights that are not those which the study speaks of are not shipped.
+    (kept,) = (path for path in (folder / "nas-sv2.db.weights").iterdir() if path.is_dir())
+    damaged = {name: array[::-1].copy() for name, array in package.weights.items()}
+    WeightsFolder(kept).save(package.architecture.digest, damaged)
+    refused = nas_sv2(folder, *baseline[:5], "damaged", *baseline[6:])
+    assert refused.returncode == 1 and "on the validation images" in refused.stderr
+    assert not [path for path in folder.iterdir() if "damaged" in path.name]
 
 
 def test_another_question_under_the_same_name_is_refused(folder: Path) -> None:

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from safetensors.numpy import load_file
 
+import nas_sv2
 from nas_sv2.evaluate.data import open_data
 from nas_sv2.space import lower
 from nas_sv2.space.architecture import Architecture, Stage
@@ -52,13 +54,15 @@ def test_a_folder_holds_the_network_its_numbers_and_how_it_came_to_them(
     assert code == 0, err
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {
-        "architecture.yaml", "card.md", "log.csv", "metrics.json", "model.onnx", "tensorboard",
-        "weights.safetensors",
+        "SHA256SUMS", "architecture.yaml", "card.json", "card.md", "log.csv", "model.onnx",
+        "model.py", "model_int8.onnx", "tensorboard", "weights.safetensors",
     }  # fmt: skip
-    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "out" / "card.json").read_text())
     assert metrics["seed"] == 3 and metrics["recipe"]["name"] == "mine"
     assert len(metrics["passes"]) == 2 and metrics["class_names"] == ["cat", "dog"]
-    assert metrics["parity"] < 1e-4
+    for form in ("torch", "model.py", "model.onnx"):
+        assert metrics["forms"][form]["relative"] < 1e-4
+        assert metrics["forms"][form]["accuracy"] == metrics["validation"]["accuracy"]
     network = load_network(tmp_path / "out" / "architecture.yaml")
     assert (network.classes, network.channels, network.resolution) == (2, 3, 16)
     check_weights(lower(network), load_file(tmp_path / "out" / "weights.safetensors"))
@@ -66,6 +70,10 @@ def test_a_folder_holds_the_network_its_numbers_and_how_it_came_to_them(
         metrics["validation"]["accuracy"]
     )
     assert f"{metrics['validation']['accuracy']:.2%}" in out
+    code, out, err = command_line("verify", "out", "--data", asked[3])
+    assert code == 0 and out.count("ok  ") == 9, out + err
+    with torch.no_grad():
+        assert nas_sv2.load("out")(torch.zeros(2, 3, 16, 16)).shape == (2, 2)
 
     code, _, err = command_line(*asked)
     assert code == 2 and "a folder without a training that has ended" in err
@@ -133,14 +141,14 @@ def test_torchrun_on_the_imagenet_layout_killed_and_taken_up(
     children = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
     assert end(killed)[0] != 0
-    assert not (tmp_path / "killed" / "metrics.json").exists()
+    assert not (tmp_path / "killed" / "card.json").exists()
 
     code, _, err = end(begin("killed"))
     assert code == 0 and "going on at step" in err, err
     for name in ("weights.safetensors", "model.onnx"):
         parts = [(tmp_path / out / name).read_bytes() for out in ("undisturbed", "killed")]
         assert parts[0] == parts[1], name
-    metrics = json.loads((tmp_path / "killed" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "killed" / "card.json").read_text())
     assert metrics["processes"] == 2
     assert metrics["test"]["images"] == 14  # ImageNet's val; validation is carved from its train
     assert len(metrics["passes"]) == 100

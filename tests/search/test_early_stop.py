@@ -1,10 +1,13 @@
 """Trainings of a search end where the front is out of reach, and only there."""
 
 import dataclasses
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import optuna
 import pytest
 from doubles import Ear, FakeTarget, evaluation_of, latency_of, record_of, small_space
 
@@ -15,14 +18,21 @@ from nas_sv2.evaluate.recipes import Recipe
 from nas_sv2.latency.store import open_engine
 from nas_sv2.search.audit import Audit
 from nas_sv2.search.budget import Budget
-from nas_sv2.search.early_stop import EarlyStop, check_stop_rule, rule_of
-from nas_sv2.search.loop import Loop
+from nas_sv2.search.early_stop import (
+    EarlyStop,
+    check_stop_rule,
+    course_of,
+    log_flops,
+    rule_of,
+)
+from nas_sv2.search.loop import FORESEEN, Loop
 from nas_sv2.search.samplers import SAMPLERS
 from nas_sv2.search.session import Request, run_search
 from nas_sv2.search.stop_rule import FEWEST
 from nas_sv2.search.walk import Walk
 from nas_sv2.space import Architecture, cost_of, lower, reference
 from nas_sv2.space.guidelines import Guidelines
+from nas_sv2.studies.earlier_trainings import whole_trainings
 from nas_sv2.studies.front import front_of
 from nas_sv2.studies.packaging import export_trial
 from nas_sv2.studies.record import Record
@@ -141,21 +151,38 @@ def test_a_predicted_rival_counts_as_slow_as_it_may_be() -> None:
     assert rule.rivals[0].latencies_ms == (1.5,)
 
 
+class Bench:
+    """A search with the rule on, on a database of its own."""
+
+    def __init__(self, folder: Path, learner: Learner, sampler: str = "random") -> None:
+        folder.mkdir(exist_ok=True)
+        self.url = f"sqlite:///{folder / 's.db'}"
+        self.engine = open_engine(self.url)
+        RecordStore.create_tables(self.engine)
+        self.store, self.learner = RecordStore(self.engine, "s"), learner
+        self.choice = SAMPLERS[sampler]
+
+    def run(self, trials: int) -> optuna.Study:
+        early = EarlyStop(self.learner, lambda: self.store.all().values(), Audit(0.2, "salt"))
+        targets = {"fake": FakeTarget()}
+        walk = Walk(Guidelines({}), Budget(), targets, self.learner, early=early)
+        sampler = self.choice.make(1 + len(self.store.all()))
+        study = create_or_resume(self.url, "s", {"targets": {"fake": "measured"}}, sampler)
+        weights, learns = WeightsFolder.of_study(self.url, "s"), self.choice.learns_from_pruned
+        Loop(study, small_space(), walk, self.store, weights, learns, Ear()).run(trials)
+        return study
+
+    def records(self) -> dict[int, Record]:
+        return self.store.all()
+
+
 @pytest.mark.parametrize("sampler", ["random", "nsga2"])
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_search_saves_time_and_keeps_its_front(tmp_path: Path, sampler: str) -> None:
-    url = f"sqlite:///{tmp_path / 's.db'}"
-    engine = open_engine(url)
-    RecordStore.create_tables(engine)
-    store, learner, ear = RecordStore(engine, "s"), Learner(), Ear()
-    early = EarlyStop(learner, lambda: store.all().values(), Audit(0.2, "salt"))
-    walk = Walk(Guidelines({}), Budget(), {"fake": FakeTarget()}, learner, early=early)
-    choice = SAMPLERS[sampler]
-    study = create_or_resume(url, "s", {"targets": {"fake": "measured"}}, choice.make(1))
-    weights = WeightsFolder.of_study(url, "s")
-    Loop(study, small_space(), walk, store, weights, choice.learns_from_pruned, ear).run(24)
-    records = store.all()
-    engine.dispose()
+    bench = Bench(tmp_path, Learner(), sampler)
+    study = bench.run(24)
+    records = bench.records()
+    bench.engine.dispose()
     assert len(records) == 24  # a stopped training is a finished trial
     found = stops_in(records)
     assert found is not None and found.stopped > 0 and found.saved > 0
@@ -166,6 +193,73 @@ def test_a_search_saves_time_and_keeps_its_front(tmp_path: Path, sampler: str) -
         for n, r in records.items()
     }
     assert [e.number for e in front_of(records)] == [e.number for e in front_of(ended)]
+    for number, record in records.items():
+        trial = study.trials[number]
+        assert trial.values == list(record.told)
+        assert trial.user_attrs.get(FORESEEN) == record.foreseen
+        stopped = record.excesses.get(STOP_RULE, 0.0) > 0
+        assert (record.foreseen is not None) == stopped
+        if record.foreseen is not None:
+            assert record.foreseen == pytest.approx(ended[number].evaluation.score, abs=0.05)
+            assert record.evaluation.score < record.foreseen - 0.05
+
+
+@dataclass
+class Doomed(Learner):
+    """Dies in the middle of the training of that number, as by `kill -9`."""
+
+    dies_at: int = 0
+
+    def evaluate(self, architecture: Architecture, stops: Stops | None = None) -> Evaluation:
+        if len(self.passes) == self.dies_at and stops:
+            stops(1, epochs_to(0.9, architecture.digest)[0])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Learner.evaluate(self, architecture, stops)
+
+
+def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    whole = Bench(tmp_path / "whole", Learner())
+    whole.run(24)
+    expected = whole.records()
+    whole.engine.dispose()
+    stops = [n for n, r in expected.items() if r.excesses.get(STOP_RULE, 0.0) > 0]
+    child = os.fork()
+    if child == 0:
+        Bench(tmp_path / "killed", Doomed(dies_at=stops[2])).run(24)
+        os._exit(0)  # not come to
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    killed = Bench(tmp_path / "killed", Learner())
+    assert len(killed.records()) == stops[2]
+    study = killed.run(24)
+    records = killed.records()
+    killed.engine.dispose()
+    *before, again = list(records.values())[: stops[2] + 1]
+    assert [*before, again] == list(expected.values())[: stops[2] + 1]
+    assert again.foreseen is not None  # it was asked again, and stopped for the same reason
+    assert len(records) == 24 and len(study.trials) >= 25
+    found = stops_in(records)
+    assert found is not None and found.stopped >= 3
+
+
+def test_trainings_of_earlier_studies_calibrate_from_the_first_candidate(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Learner())
+    bench.run(24)
+    ended = [r for r in bench.records().values() if r.evaluation.stopped is None]
+    recipe, data, seed = "0" * 16, "none@0", 0
+    known = whole_trainings(bench.engine, recipe, data, seed)
+    assert known == {r.architecture.digest: (r.architecture, r.evaluation) for r in ended}
+    assert whole_trainings(bench.engine, recipe, data, seed=1) == {}
+    assert whole_trainings(bench.engine, "1" * 16, data, seed) == {}
+    bench.engine.dispose()
+    earlier = {d: course_of(e, log_flops(a)) for d, (a, e) in known.items()}
+    rule = rule_of([], earlier=earlier)
+    assert rule.bound.why_not is None
+    assert rule.rivals == ()  # a candidate need not stand beside what another study found
+    first = ended[0]
+    assert (
+        rule_of([first], earlier=earlier).bound.courses[-1] == earlier[first.architecture.digest]
+    )
+    assert len(rule_of([first], earlier=earlier).bound.courses) == len(earlier)
 
 
 @pytest.mark.parametrize(

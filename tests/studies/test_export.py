@@ -1,114 +1,236 @@
-from dataclasses import replace
+"""The forms of a network: that they are one, and how they are read back."""
+
+import dataclasses
+import json
+import pickle
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from doubles import evaluation_of, record_of
+import torch
+from lowered import lived_in_weights, run_onnx, run_torch
+from packages import TINY, data_in, winner_of, write_winner
+from safetensors.numpy import save
 
+import nas_sv2
 from nas_sv2.errors import ConfigError, StoreError
-from nas_sv2.evaluate.evaluation import Trained
-from nas_sv2.space import cost_of, load_architecture, lower, reference
-from nas_sv2.space.torch_lowering import build_module, load_weights
-from nas_sv2.space.weights import random_weights
-from nas_sv2.studies.card import card_of
-from nas_sv2.studies.export import (
+from nas_sv2.evaluate.image_data import ImageData
+from nas_sv2.latency.quantization import quantized
+from nas_sv2.space import load_architecture, lower
+from nas_sv2.space.graph import Graph
+from nas_sv2.space.published import hand_designed
+from nas_sv2.space.torch_lowering import GraphModule
+from nas_sv2.space.weights import Weights
+from nas_sv2.studies import forms
+from nas_sv2.studies.card import CARD_JSON
+from nas_sv2.studies.export import load_package
+from nas_sv2.studies.forms import (
     ARCHITECTURE,
-    CARD,
     MODEL,
-    PARITY,
+    MODEL_INT8,
+    SOURCE,
     TIMING,
-    load_package,
-    write_package,
+    TIMING_INT8,
+    TORCH,
+    TRAINED,
+    WEIGHTS,
+    Winner,
 )
+from nas_sv2.studies.package_folder import SUMS, write_folder
+from nas_sv2.studies.parity import EQUAL
 
-FOUND = reference("shufflenet_v2_x0_5")
-AS_TRAINED = replace(FOUND, resolution=28, channels=1, classes=10, stem_pool=False)
-
-
-def trained(seed: int = 0) -> Trained:
-    weights = random_weights(lower(AS_TRAINED), seed)
-    return Trained(evaluation_of(0.9), AS_TRAINED, weights)
-
-
-def test_a_package_loads_again_and_says_what_it_is(tmp_path: Path) -> None:
-    out = tmp_path / "new" / "winner"
-    parity = write_package(out, FOUND, trained(), "differ by {parity}", force=False)
-    assert parity <= PARITY
-    assert (out / CARD).read_text() == f"differ by {parity:.1e}"
-    package = load_package(out)
-    assert (package.architecture, package.trained) == (FOUND, AS_TRAINED)
-    graph = lower(package.trained)
-    module = build_module(graph)
-    load_weights(module, graph, package.weights)
-    assert load_architecture(out / ARCHITECTURE) == FOUND
+FILES = {
+    ARCHITECTURE, TRAINED, MODEL, MODEL_INT8, SOURCE, TIMING, TIMING_INT8, WEIGHTS, CARD_JSON,
+    "card.md", SUMS,
+}  # fmt: skip
 
 
-def test_the_exported_files_are_valid_and_of_the_sizes_they_say(tmp_path: Path) -> None:
-    write_package(tmp_path / "w", FOUND, trained(), "", force=False)
-    for name in (MODEL, TIMING):
-        onnx.checker.check_model(onnx.load(tmp_path / "w" / name), full_check=True)
-    model, timing = (
-        onnxruntime.InferenceSession(tmp_path / "w" / name, providers=["CPUExecutionProvider"])
-        for name in (MODEL, TIMING)
-    )
-    for batch in (1, 3):
-        images = np.zeros((batch, 1, 28, 28), np.float32)
-        assert model.run(None, {"input": images})[0].shape == (batch, 10)
-    assert timing.get_inputs()[0].shape == [1, 3, 224, 224]
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
+    return data_in(tmp_path_factory.mktemp("data"))
 
 
-def test_an_existing_folder_is_left_alone_unless_forced(tmp_path: Path) -> None:
-    out = tmp_path / "winner"
-    write_package(out, FOUND, trained(), "first", force=False)
-    (out / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="--force"):
-        write_package(out, FOUND, trained(1), "second", force=False)
-    assert (out / CARD).read_text() == "first"
-    write_package(out, FOUND, trained(1), "second", force=True)
-    assert (out / CARD).read_text() == "second"
-    assert (out / "notes.txt").read_text() == "mine"
-    file = tmp_path / "file"
-    file.write_text("")
-    with pytest.raises(ConfigError, match="--out"):
-        write_package(file, FOUND, trained(), "", force=True)
+@pytest.fixture(scope="module")
+def winner(data: ImageData) -> Winner:
+    return winner_of(data)
 
 
-def test_a_package_whose_onnx_disagrees_with_torch_is_not_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory, data: ImageData, winner: Winner) -> Path:
+    out = tmp_path_factory.mktemp("export") / "winner"
+    write_winner(out, data, winner)
+    return out
+
+
+@pytest.fixture
+def images(winner: Winner) -> np.ndarray:
+    shape = (5, 3, 32, 32)
+    return np.random.default_rng(3).standard_normal(shape, np.float32)
+
+
+def test_a_package_loads_again_as_what_it_was(package: Path, winner: Winner) -> None:
+    assert {path.name for path in package.iterdir()} == FILES
+    found = load_package(package)
+    assert (found.architecture, found.trained) == (TINY, winner.trained)
+    assert load_architecture(package / ARCHITECTURE) == TINY
+    assert all(np.array_equal(found.weights[name], winner.weights[name]) for name in found.weights)
+
+
+def test_every_form_gives_the_logits_of_the_network(
+    package: Path, winner: Winner, images: np.ndarray
 ) -> None:
-    def wrong(graph: object, weights: object) -> tuple[object, object]:
-        return lower(AS_TRAINED), random_weights(lower(AS_TRAINED), 5)
+    expected = run_torch(lower(winner.trained), winner.weights, images)
+    module = nas_sv2.load(package)
+    assert not module.training
+    with torch.no_grad():
+        logits = module(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=EQUAL * abs(expected).max())
+    for name in (MODEL, MODEL_INT8):
+        onnx.checker.check_model(onnx.load(package / name), full_check=True)
+    float32 = run_onnx((package / MODEL).read_bytes(), images)
+    np.testing.assert_allclose(float32, expected, rtol=0, atol=EQUAL * abs(expected).max())
+    int8 = run_onnx((package / MODEL_INT8).read_bytes(), images)
+    assert 0 < abs(int8 - expected).max() < 0.5 * abs(expected).max()
 
-    monkeypatch.setattr("nas_sv2.studies.export.without_shuffles", wrong)
+
+def test_int8_is_int8_throughout(package: Path) -> None:
+    for name in (MODEL_INT8, TIMING_INT8):
+        graph = onnx.load(package / name).graph
+        weights = {tensor.name: tensor for tensor in graph.initializer}
+        scaled = {node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+        convolutions = sum(node.op_type == "Conv" for node in graph.node)
+        kernels = [
+            name
+            for name in scaled & weights.keys()
+            if weights[name].data_type == onnx.TensorProto.INT8 and len(weights[name].dims) == 4
+        ]
+        assert len(kernels) == convolutions > 10
+
+
+def test_the_card_states_what_was_checked(package: Path, winner: Winner) -> None:
+    card = json.loads((package / CARD_JSON).read_text())
+    assert list(card["forms"]) == [TORCH, SOURCE, MODEL, MODEL_INT8]
+    for name, form in card["forms"].items():
+        assert form["images"] == len(winner.validation) == 60
+        assert (form["relative"] <= EQUAL) == (name != MODEL_INT8)
+        assert 0 <= form["accuracy"] <= 1
+    assert card["class_names"] == ["0", "1", "2"]
+    assert (card["digest"], card["trained_digest"]) == (TINY.digest, winner.trained.digest)
+
+
+def test_any_batch_fits_and_the_timing_file_has_the_full_size(package: Path) -> None:
+    sessions = {
+        name: onnxruntime.InferenceSession(package / name, providers=["CPUExecutionProvider"])
+        for name in (MODEL, MODEL_INT8, TIMING, TIMING_INT8)
+    }
+    for name, session in sessions.items():
+        side = 64 if name.startswith("timing") else 32
+        for batch in (1, 3):
+            shape = (batch, 3, side, side)
+            assert session.run(None, {"input": np.zeros(shape, np.float32)})[0].shape == (batch, 3)
+
+
+def test_what_was_not_adapted_needs_no_timing_files(data: ImageData) -> None:
+    same = dataclasses.replace(TINY, resolution=32)
+    files = winner_of(data, same).files()
+    assert files.keys() == {ARCHITECTURE, MODEL, MODEL_INT8, SOURCE, WEIGHTS}
+
+
+def test_int8_may_be_left_out(winner: Winner) -> None:
+    with_int8, without = winner.files(), winner.files(int8=False)
+    assert with_int8.keys() - without.keys() == {MODEL_INT8, TIMING_INT8}
+    assert all(with_int8[name] == content for name, content in without.items())
+    assert list(winner.checked(without).validation) == [TORCH, SOURCE, MODEL]
+
+
+def test_a_published_network_has_no_model_py_and_loads_as_a_graph(
+    data: ImageData, tmp_path: Path
+) -> None:
+    network = dataclasses.replace(hand_designed("mobilenet_v2_x0_15"), classes=3, resolution=32)
+    winner = write_winner(tmp_path / "w", data, winner_of(data, network))
+    assert not (tmp_path / "w" / SOURCE).exists()
+    module = nas_sv2.load(tmp_path / "w")
+    assert isinstance(module, GraphModule) and not module.training
+    images = winner.calibration[:2]
+    with torch.no_grad():
+        logits = module(torch.from_numpy(images)).numpy()
+    expected = run_torch(lower(network), winner.weights, images)
+    np.testing.assert_array_equal(logits, expected)
+
+
+@pytest.mark.parametrize("name", [MODEL, SOURCE, MODEL_INT8])
+def test_a_form_that_is_another_network_is_refused_by_name(
+    name: str, package: Path, winner: Winner
+) -> None:
+    text = (package / SOURCE).read_bytes().replace(b"torch.sigmoid(", b"torch.tanh(")
+    graph = lower(winner.trained)
+    other = forms.shuffle_free_onnx(graph, lived_in_weights(graph, 9))
+    bodies = {
+        SOURCE: lambda: text,
+        MODEL: lambda: other,
+        MODEL_INT8: lambda: quantized(other, winner.calibration[:20]),
+    }
+    files = {**load_package(package).files, name: bodies[name]()}
+    with pytest.raises(StoreError, match=f"{name} and torch disagree"):
+        winner.checked(files)
+
+
+def test_a_wrong_rewrite_is_found(winner: Winner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
+        return graph, lived_in_weights(graph, 5)
+
+    monkeypatch.setattr(forms, "without_shuffles", wrong)
+    model = forms.shuffle_free_onnx(lower(winner.trained), winner.weights)
     with pytest.raises(StoreError, match="disagree"):
-        write_package(tmp_path / "winner", FOUND, trained(), "", force=False)
-    assert not (tmp_path / "winner").exists()
+        winner.checked({MODEL: model})
 
 
-def test_a_package_with_a_file_missing_or_exchanged_is_refused(tmp_path: Path) -> None:
-    out = tmp_path / "winner"
-    write_package(out, FOUND, trained(), "", force=False)
-    (out / "trained.yaml").write_text((out / ARCHITECTURE).read_text())
-    with pytest.raises(ConfigError, match="weights"):
-        load_package(out)
-    (out / "weights.safetensors").unlink()
-    with pytest.raises(ConfigError, match="safetensors"):
-        load_package(out)
+def test_the_loaded_module_can_be_sent_to_another_process(package: Path) -> None:
+    module = nas_sv2.load(package)
+    again = pickle.loads(pickle.dumps(module))
+    image = torch.ones(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(again(image), module(image))
 
 
-def test_the_card_states_provenance_recipe_seed_and_versions() -> None:
-    record = record_of(0.9, 12.5, baseline="shufflenet_v2_x0_5")
-    identity = {"space": "40M", "budget": "40 MFLOPs", "guidelines": {"G1": 0.1}}
-    card = card_of("s", 3, record, identity)
-    for stated in (
-        "12.500",
-        "measured",
-        "recipe",
-        "seed 0",
-        "onnxruntime",
-        record.architecture.digest,
-    ):
-        assert stated in card
-    assert f"{cost_of(lower(FOUND)).params:,}" in card
+def listed(out: Path, package: Path, **changed: bytes | None) -> Path:
+    """A package whose checksums are right, of other files."""
+    files = {**load_package(package).files}
+    for name, content in changed.items():
+        key = {"weights": WEIGHTS, "trained": TRAINED, "card": CARD_JSON}[name]
+        files.pop(key)
+        if content is not None:
+            files[key] = content
+    write_folder(out, files)
+    return out
+
+
+def test_files_that_do_not_belong_together_are_refused(package: Path, tmp_path: Path) -> None:
+    found = (package / ARCHITECTURE).read_bytes()
+    deep = found.replace(b"depth: 2", b"depth: 2000000000")
+    cases: list[tuple[dict[str, bytes | None], str]] = [
+        ({"weights": None}, WEIGHTS),
+        ({"weights": b"no weights"}, "readable weights"),
+        ({"weights": save({"a": np.zeros(3, np.float32)})}, "weights"),
+        ({"trained": found.replace(b"width: 48", b"width: 64")}, "weights"),
+        ({"trained": deep}, "weights"),
+        ({"trained": b"!!python/object/apply:os.system ['false']"}, "plain data"),
+        ({"card": b"{}"}, "card"),
+        ({"card": b"[" * 100_000}, "card"),
+    ]
+    for number, (changed, said) in enumerate(cases):
+        with pytest.raises(ConfigError, match=said):
+            nas_sv2.load(listed(tmp_path / str(number), package, **changed))
+
+
+def test_a_pickle_in_the_place_of_weights_is_not_unpickled(package: Path, tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (str(tmp_path / "went-off"),)
+
+    out = listed(tmp_path / "w", package, weights=pickle.dumps(Bomb()))
+    with pytest.raises(ConfigError, match="readable weights"):
+        nas_sv2.load(out)
+    assert not (tmp_path / "went-off").exists()

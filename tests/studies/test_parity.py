@@ -33,7 +33,7 @@ def test_the_same_agrees_in_everything() -> None:
 
 
 def test_figures_are_those_of_all_batches() -> None:
-    shifted = agreed(lambda images: flat(images) + np.float32([0, 0, 0, 9]))
+    shifted = agreed(lambda images: flat(images) + np.array([0, 0, 0, 9], np.float32))
     assert shifted.difference == pytest.approx(9)
     largest = max(float(abs(images).max()) for images, _ in batches())
     assert shifted.relative == pytest.approx(9 / largest)

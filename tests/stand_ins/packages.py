@@ -1,0 +1,60 @@
+"""Exported networks without a search: tiny, with random weights, on images of an npz file."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lowered import lived_in_weights
+
+from nas_sv2.evaluate.augment import Normalise
+from nas_sv2.evaluate.data import open_data
+from nas_sv2.evaluate.image_data import ImageData, channel_statistics
+from nas_sv2.evaluate.recipe_files import open_recipe
+from nas_sv2.space.architecture import Architecture, Stage
+from nas_sv2.space.lowering import lower
+from nas_sv2.space.network import Classifier
+from nas_sv2.studies.card import CARD, CARD_JSON, document_of, json_of
+from nas_sv2.studies.forms import Winner
+from nas_sv2.studies.package_folder import write_folder
+
+TINY = Architecture(
+    stem=(8,),
+    stages=(Stage(2, 16, se=True), Stage(2, 32, residual=True), Stage(1, 48, kernel=5)),
+    head=32,
+    resolution=64,
+    classes=3,
+)
+RECIPE = open_recipe("smoke")
+
+
+def images_file(folder: Path, channels: int = 3, side: int = 32, seed: int = 0) -> str:
+    """The spec of a file with 120 smooth images of three classes to train, and 60 to validate."""
+    generator = np.random.default_rng(seed)
+    arrays: dict[str, Any] = {}
+    for part, count in (("train", 120), ("val", 60)):
+        coarse = generator.integers(0, 256, (count, channels, side // 4, side // 4))
+        images = coarse.repeat(4, axis=2).repeat(4, axis=3).astype(np.uint8)
+        arrays |= {f"{part}_images": images, f"{part}_labels": np.arange(count) % 3}
+    np.savez(folder / f"images{seed}.npz", **arrays)
+    return f"npz:{folder / f'images{seed}.npz'}"
+
+
+def data_in(folder: Path, channels: int = 3, side: int = 32) -> ImageData:
+    return open_data(images_file(folder, channels, side))
+
+
+def winner_of(data: ImageData, found: Classifier = TINY, seed: int = 0) -> Winner:
+    trained = dataclasses.replace(found, channels=data.channels, resolution=data.side)
+    weights = lived_in_weights(lower(trained), seed)
+    normalise = Normalise(*channel_statistics(data.train.images))
+    return Winner.of(found, trained, weights, normalise, data, data.val)
+
+
+def write_winner(out: Path, data: ImageData, winner: Winner | None = None) -> Winner:
+    """The package of a winner, as an export writes it but for its study."""
+    winner = winner or winner_of(data)
+    files = winner.files()
+    document = document_of("tiny", winner, data, RECIPE, 0, winner.checked(files), [])
+    write_folder(out, {**files, CARD_JSON: json_of(document), CARD: b"# tiny\n"})
+    return winner

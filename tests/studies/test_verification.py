@@ -1,0 +1,182 @@
+"""`verify`: what was changed is found, and nothing of a stranger's is run."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from packages import images_file, write_winner
+from safetensors.numpy import load, save
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data import open_data
+from nas_sv2.studies.card import CARD_JSON
+from nas_sv2.studies.export import load_package
+from nas_sv2.studies.forms import MODEL, MODEL_INT8, SOURCE, WEIGHTS
+from nas_sv2.studies.onnx_file import check_self_contained
+from nas_sv2.studies.package_folder import SUMS, write_folder
+from nas_sv2.studies.verification import Check, verify
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return images_file(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory, spec: str) -> Path:
+    out = tmp_path_factory.mktemp("export") / "winner"
+    write_winner(out, open_data(spec))
+    return out
+
+
+@pytest.fixture
+def changed(package: Path, tmp_path: Path) -> Callable[[str, bytes], Path]:
+    """The package with another file under this name, and right checksums."""
+
+    def make(name: str, content: bytes) -> Path:
+        write_folder(tmp_path / "changed", {**load_package(package).files, name: content})
+        return tmp_path / "changed"
+
+    return make
+
+
+def failed(checks: list[Check]) -> list[str]:
+    return [check.what for check in checks if not check.holds]
+
+
+def test_a_package_passes_on_noise_and_on_its_own_images(package: Path, spec: str) -> None:
+    checks = list(verify(package))
+    assert failed(checks) == []
+    assert [check.what for check in checks] == [SUMS, SOURCE, SOURCE, MODEL, MODEL_INT8]
+    checks = list(verify(package, spec))
+    assert failed(checks) == []
+    card = json.loads((package / CARD_JSON).read_text())
+    for check in checks[-4:]:
+        form = check.what.removesuffix(" accuracy")
+        assert check.found.startswith(f"{card['forms'][form]['accuracy']:.2%} of 60 validation")
+
+
+def test_the_command_prints_a_line_a_check_and_fails_with_the_line(
+    package: Path, tmp_path: Path, command_line: Run
+) -> None:
+    code, out, err = command_line("verify", str(package))
+    assert (code, err) == (0, "")
+    assert [line[:6] for line in out.splitlines()] == ["ok    "] * 5
+    write_folder(tmp_path / "w", load_package(package).files)
+    body = bytearray((tmp_path / "w" / MODEL).read_bytes())
+    body[len(body) // 2] ^= 1
+    (tmp_path / "w" / MODEL).write_bytes(body)
+    code, out, _ = command_line("verify", "w")
+    assert code == 1
+    (line,) = out.splitlines()
+    assert line.startswith("FAIL") and MODEL in line
+    code, out, _ = command_line("verify", "w", "--json")
+    assert code == 1 and json.loads(out)["checks"][0]["holds"] is False
+    code, _, err = command_line("verify", "nowhere")
+    assert code == 2 and err.count("\n") == 1 and SUMS in err
+
+
+def test_other_weights_with_right_checksums_are_found_by_every_form(
+    package: Path, changed: Callable[[str, bytes], Path]
+) -> None:
+    weights = load((package / WEIGHTS).read_bytes())
+    weights["head.classifier.bias"] += np.array([50, 0, 0], np.float32)
+    assert failed(list(verify(changed(WEIGHTS, save(weights))))) == [MODEL, MODEL_INT8]
+
+
+def test_a_model_py_of_a_stranger_is_not_run(
+    changed: Callable[[str, bytes], Path], package: Path, tmp_path: Path
+) -> None:
+    mark = tmp_path / "ran"
+    text = (package / SOURCE).read_bytes() + f"\nPath({str(mark)!r}).touch()\n".encode()
+    folder = changed(SOURCE, text)
+    checks = list(verify(folder))
+    assert failed(checks) == [SOURCE] and not mark.exists()
+    assert failed(list(verify(folder, run_source=True))) == [] and mark.exists()
+
+
+def test_a_model_py_that_fails_when_it_is_run_is_a_failed_check(
+    changed: Callable[[str, bytes], Path],
+) -> None:
+    checks = list(verify(changed(SOURCE, b"raise SystemError('no')"), run_source=True))
+    assert failed(checks) == ["forms"] and "cannot be run" in checks[-1].found
+
+
+def test_an_accuracy_that_is_not_that_of_the_export_is_found(
+    changed: Callable[[str, bytes], Path], package: Path, spec: str, tmp_path: Path
+) -> None:
+    card = json.loads((package / CARD_JSON).read_text())
+    card["forms"][MODEL_INT8]["accuracy"] += 0.05
+    card["forms"][MODEL]["accuracy"] -= 0.05
+    folder = changed(CARD_JSON, json.dumps(card).encode())
+    assert failed(list(verify(folder, spec))) == [f"{MODEL} accuracy", f"{MODEL_INT8} accuracy"]
+    other = images_file(tmp_path, seed=1)
+    checks = list(verify(folder, other))
+    assert failed(checks) == [] and "not those of the export" in checks[-1].found
+    grey = images_file(tmp_path, channels=1, seed=2)
+    with pytest.raises(ConfigError, match="images of 3 channels and 3 classes"):
+        list(verify(folder, grey))
+
+
+def test_int8_that_is_worse_than_it_was_is_found(
+    changed: Callable[[str, bytes], Path], package: Path
+) -> None:
+    card = json.loads((package / CARD_JSON).read_text())
+    card["forms_on_noise"][MODEL_INT8]["error"] = -1.0
+    assert failed(list(verify(changed(CARD_JSON, json.dumps(card).encode())))) == [MODEL_INT8]
+
+
+def test_a_card_that_lacks_what_is_needed_is_bad_input(
+    changed: Callable[[str, bytes], Path], package: Path
+) -> None:
+    for broken in ({"mean": ["x"]}, {"mean": [1.0]}, {"deviation": [float("inf")] * 3}):
+        card = json.loads((package / CARD_JSON).read_text())
+        card["input"].update(broken)
+        with pytest.raises(ConfigError, match=r"card\.json"):
+            list(verify(changed(CARD_JSON, json.dumps(card).encode())))
+
+
+def elsewhere(name: str = "w") -> TensorProto:
+    """A tensor whose numbers lie in a file outside the folder."""
+    tensor = TensorProto(
+        name=name, data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL
+    )
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    return tensor
+
+
+def model_with(place: str) -> bytes:
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    inner = helper.make_graph([], "inner", [], [value], [elsewhere()])
+    nodes = {
+        "weight": helper.make_node("Identity", ["w"], ["y"]),
+        "attribute": helper.make_node("Constant", [], ["y"], value=elsewhere()),
+        "inner": helper.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=inner),
+    }
+    held = [elsewhere()] if place == "weight" else []
+    graph = helper.make_graph([nodes[place]], "g", [value], [value], held)
+    body: bytes = helper.make_model(graph).SerializeToString()
+    return body
+
+
+@pytest.mark.parametrize("place", ["weight", "attribute", "inner"])
+def test_a_model_that_reads_other_files_is_refused(
+    place: str, changed: Callable[[str, bytes], Path]
+) -> None:
+    with pytest.raises(ConfigError, match="etc/passwd"):
+        check_self_contained("m", model_with(place))
+    with pytest.raises(ConfigError, match="none in another file"):
+        list(verify(changed(MODEL, model_with(place))))
+
+
+def test_what_is_no_model_is_refused(package: Path) -> None:
+    with pytest.raises(ConfigError, match="an ONNX model"):
+        check_self_contained("m", b"no model")
+    check_self_contained("m", (package / MODEL).read_bytes())
+    assert onnx.load(package / MODEL_INT8).graph.node
