@@ -3,6 +3,7 @@
 It listens on this machine alone unless told otherwise, and then it only shows.
 """
 
+import errno
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
@@ -57,7 +58,8 @@ def open_dashboard(storage: str, port: int, host: str = HOST) -> Served:
     """
     require_database(storage)
     studies, engine = open_storage(storage), open_engine(storage)
-    family, exposed = _address(host)
+    family, address = _address(host)
+    exposed = not ip_address(address.partition("%")[0]).is_loopback
     dashboard = Dashboard(
         wsgi(studies, artifact_store=ArtifactFolder.of_storage(storage)),
         get_storage(studies),
@@ -65,10 +67,9 @@ def open_dashboard(storage: str, port: int, host: str = HOST) -> Served:
         without_password(storage),
         exposed,
     )
-    server = _listening(host, port, family)
+    server = _listening(address, port, family)
     server.set_app(dashboard)
-    shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{server.server_port}"
+    url = f"http://{f'[{address}]' if ':' in address else address}:{server.server_port}"
     return Served(server, url, _exposes(url, without_password(storage)) if exposed else "")
 
 
@@ -81,17 +82,17 @@ def _exposes(url: str, storage: str) -> str:
     )
 
 
-def _address(host: str) -> tuple[int, bool]:
-    """The address family of `host`, and whether others than this machine can reach it."""
+def _address(host: str) -> tuple[int, str]:
+    """Family and number of the address that `host` names: the one judged is listened on."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise ConfigError("--host", host, f"an address of this machine ({error})") from None
-    addresses = [ip_address(str(each[4][0]).partition("%")[0]) for each in found]
-    return found[0][0], not all(address.is_loopback for address in addresses)
+    family, _, _, _, address = found[0]
+    return family, str(address[0])
 
 
-def _listening(host: str, port: int, family: int) -> WSGIServer:
+def _listening(address: str, port: int, family: int) -> WSGIServer:
     # A browser opens connections that it may never use: a server of one thread would wait on them.
     kind = type(
         "Server",
@@ -100,15 +101,9 @@ def _listening(host: str, port: int, family: int) -> WSGIServer:
     )
     quiet = type("Quiet", (WSGIRequestHandler,), {"log_message": lambda *said: None})
     try:
-        server: WSGIServer = kind((host, port), quiet)
+        server: WSGIServer = kind((address, port), quiet)
     except (OSError, OverflowError) as error:
-        field, value = ("--port", port) if _is_ours(host, family) else ("--host", host)
-        raise ConfigError(field, value, f"a free port, an address of ours ({error})") from None
+        if getattr(error, "errno", None) == errno.EADDRNOTAVAIL:
+            raise ConfigError("--host", address, "an address of this machine") from None
+        raise ConfigError("--port", port, f"a free port ({error})") from None
     return server
-
-
-def _is_ours(host: str, family: int) -> bool:
-    with socket.socket(family, socket.SOCK_STREAM) as probe, suppress(OSError):
-        probe.bind((host, 0))
-        return True
-    return False

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,7 +18,6 @@ from nas_sv2.studies.dashboard_view import StudyView
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.study import IDENTITY, KEY, store_errors
 
-LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 SHOWING = {"GET", "HEAD"}
 
 Environment = dict[str, Any]
@@ -54,9 +54,9 @@ class Dashboard:
             return _answer(start_response, "403 Forbidden", {"reason": refusal})
         try:
             with store_errors():
-                if method in SHOWING and (match := _STUDY.fullmatch(path)):
+                if method == "GET" and (match := _STUDY.fullmatch(path)):
                     return self._study(int(match[1]), environ, start_response)
-                if method in SHOWING and (match := _FILE.fullmatch(path)):
+                if method == "GET" and (match := _FILE.fullmatch(path)):
                     found = self._file(int(match[1]), int(match[2]), match[3])
                     if found is not None:
                         return _file_answer(start_response, *found)
@@ -69,8 +69,7 @@ class Dashboard:
         if self.exposed:
             return "" if method in SHOWING else "this dashboard is open to others and only shows"
         # A page from elsewhere can give its own name our address, and would be let in by it.
-        name = urlsplit(f"//{host}").hostname or ""
-        return "" if name in LOOPBACK else "this dashboard is for this machine only"
+        return "" if _is_local(host) else "this dashboard is for this machine only"
 
     def _study(
         self, study_id: int, environ: Environment, start_response: StartResponse
@@ -79,7 +78,7 @@ class Dashboard:
         if not after.isdecimal():
             return self.inner(environ, start_response)
         seen: list[Any] = []
-        whole = {**environ, "QUERY_STRING": "", "REQUEST_METHOD": "GET"}
+        whole = {**environ, "QUERY_STRING": ""}
         body = self.inner(whole, lambda *status: seen.append(status))
         content = b"".join(body)
         status, headers = seen[-1][:2]
@@ -113,6 +112,15 @@ class Dashboard:
             certificates = CertificateStore(self.engine)
             certificate = certificates.find(trained.recipe_digest, trained.data)
         return StudyView(study, self.shown_storage, records, certificate)
+
+
+def _is_local(host: str) -> bool:
+    """Whether a request's `Host` is a name or an address of the machine itself."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _answer(start_response: StartResponse, status: str, data: Mapping[str, Any]) -> list[bytes]:

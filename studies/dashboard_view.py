@@ -18,6 +18,7 @@ from nas_sv2.studies.certificate import Certificate
 from nas_sv2.studies.front import Entry, standings
 from nas_sv2.studies.front_figure import front_figure
 from nas_sv2.studies.record import Record
+from nas_sv2.studies.runs import runs_of
 from nas_sv2.studies.study import IDENTITY, KEY
 from nas_sv2.studies.trial_artifacts import artifact_id, artifacts_of
 from nas_sv2.studies.trial_note import DUPLICATE, study_note, trial_note, turned_away_note
@@ -119,8 +120,15 @@ class StudyView:
         return trial_note(self.study.study_name, self.storage, entry, self.certificate)
 
     def _note(self) -> str:
-        identity, count = self.study.user_attrs[IDENTITY], len(self.records)
-        return study_note(self.study.study_name, self.storage, identity, count, self.certificate)
+        runs = runs_of(self.study)
+        return study_note(
+            self.study.study_name,
+            self.storage,
+            self.study.user_attrs[IDENTITY],
+            len(self.records),
+            self.certificate,
+            runs[-1].command if runs else None,
+        )
 
     @staticmethod
     def _files(key: str, record: Record, known: Sequence[Answer]) -> list[Answer]:

@@ -26,6 +26,7 @@ def front_figure(entries: Sequence[Entry], axes: Sequence[str]) -> dict[str, Any
         axes: What the objectives are called, with units: the score, then each target.
     """
     target = next(iter(entries[0].record.latencies))
+    trained = entries[0].record.evaluation
     score, latency = axes[:2] if len(axes) > 1 else ("score", f"{target} latency (ms)")
     traces = [
         _trace(sorted(chosen, key=lambda e: e.record.latencies[target].ms), target, kind)
@@ -37,7 +38,7 @@ def front_figure(entries: Sequence[Entry], axes: Sequence[str]) -> dict[str, Any
         "layout": {
             "title": {"text": "Front, with 95 % intervals of the median latency"},
             "xaxis": {"title": {"text": _plain(latency)}},
-            "yaxis": {"title": {"text": _plain(score)}},
+            "yaxis": {"title": {"text": _plain(f"{score}, recipe {trained.recipe}")}},
             "legend": {"orientation": "h", "y": -0.25},
         },
     }

@@ -33,15 +33,19 @@ def trial_note(study: str, storage: str, entry: Entry, certificate: Certificate 
     trust = UNCERTIFIED if certificate is None else certificate.describe()
     return _joined(
         [f"**{escaped(name)}**: {escaped(_standing(entry))}"],
-        table(("network", ""), *_network(record)),
+        ["### Network"],
+        table(("", ""), *_network(record)),
+        ["### Latency"],
         table(
-            ("latency on", "ms", "95 % interval", "p95", "provenance", "device"),
+            ("on", "ms", "95 % interval", "p95", "provenance", "device"),
             *(_latency(target, value) for target, value in record.latencies.items()),
         ),
         [f"- {escaped(note)}" for note in notes],
-        table(("accuracy", ""), *_accuracy(record)),
+        ["### Accuracy"],
+        table(("", ""), *_accuracy(record)),
         [f"The recipe is {escaped(trust)}. Full training gives other accuracies."],
         _limits(record.excesses),
+        ["### Take it"],
         [code(f"nas-sv2 export {_named(study, storage)} --trial {entry.number} --out winner")],
     )
 
@@ -64,7 +68,12 @@ def turned_away_note(attributes: Mapping[str, object], excesses: Mapping[str, fl
 
 
 def study_note(
-    study: str, storage: str, identity: Identity, count: int, certificate: Certificate | None
+    study: str,
+    storage: str,
+    identity: Identity,
+    count: int,
+    certificate: Certificate | None,
+    command: str | None = None,
 ) -> str:
     """What was searched, by which limits, and how to go on.
 
@@ -74,6 +83,7 @@ def study_note(
         identity: What all its trials depend on.
         count: Candidates that went the whole way.
         certificate: Of recipe and data, if there is one.
+        command: What was typed last to search it; None where that was not noted.
     """
     targets = identity["targets"].items()
     recipe, data = identity.get("recipe", "not known"), identity.get("data_content", "not known")
@@ -88,7 +98,9 @@ def study_note(
     return _joined(
         ["Best trials keep every limit and are dominated by none; each trial's note is its card."],
         table(("study", study), *rows.items()),
+        ["### The front again, and the search"],
         [code(f"nas-sv2 front {_named(study, storage)}")],
+        [code(command)] if command else [],
     )
 
 
@@ -123,7 +135,7 @@ def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = [
         ("top-1", f"{evaluation.accuracy:.2%} of {evaluation.val_images:,} validation images"),
         ("cross-entropy", f"{evaluation.loss:.4f} nats"),
-        ("recipe", f"{evaluation.recipe}, seed {evaluation.seed}, {evaluation.epochs} epochs"),
+        ("recipe", f"{evaluation.recipe}, seed {evaluation.seed}, passes {evaluation.epochs}"),
         ("data", evaluation.data),
     ]
     if evaluation.scored_by != "accuracy":
@@ -140,7 +152,7 @@ def _limits(excesses: Mapping[str, float]) -> list[str]:
     if not excesses:
         return []
     rows = ((name, f"{excess:+.1%}", _verdict(excess)) for name, excess in excesses.items())
-    return table(("limit", "used beyond it", ""), *rows)
+    return ["### Limits", "", *table(("", "beyond it", ""), *rows)]
 
 
 def _verdict(excess: float) -> str:

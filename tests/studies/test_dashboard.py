@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import optuna
 import pytest
+from browser import BROWSER, NO_BROWSER, browser
 from doubles import evaluation_of, latency_of, small_space
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
@@ -64,6 +66,7 @@ def record(number: int) -> Record:
 
 def told(study: optuna.Study, excess: float, **attributes: Any) -> optuna.Trial:
     trial = study.ask()
+    trial.suggest_int("stage2.width", 16, 64)
     trial.set_constraint("flops", excess)
     for name, value in attributes.items():
         trial.set_user_attr(name, value)
@@ -211,8 +214,9 @@ def test_every_finished_trial_has_its_files(served: str, tmp_path: Path) -> None
 
 def test_a_page_from_elsewhere_is_not_let_in(served: str) -> None:
     assert get(f"{served}/api/studies", Host="localhost:9000")  # the near end of a tunnel
-    with pytest.raises(urllib.error.HTTPError, match="403"):
-        get(f"{served}/api/studies", Host="evil.example")
+    for host in ("evil.example", "localhost.evil.example", "[", "10.0.0.1"):
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            get(f"{served}/api/studies", Host=host)
 
 
 def test_open_to_others_it_says_so_and_only_shows(storage: str) -> None:
@@ -262,6 +266,35 @@ def test_what_cannot_be_listened_on_is_refused(storage: str) -> None:
     for host in ("no.such.host.invalid", "192.0.2.1"):
         with pytest.raises(ConfigError, match="--host"):
             open_dashboard(storage, 0, host)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
+def test_a_browser_shows_the_feasible_front_and_runs_no_name(served: str) -> None:
+    study = detail(served)["trials"][0]["study_id"]
+    listed = "[...document.querySelectorAll('h6, h5, h4')].map(title => title.innerText)"
+    with browser() as page:
+        page.open(f"{served}/dashboard/studies/{study}", height=2400)
+        page.wait_for("document.body.innerText.includes('Objective Values')")
+        best = {title for title in page.value(listed) if re.fullmatch(r"Trial \d+", title)}
+        assert best == {f"Trial {number}" for number in FRONT}
+        text = page.text()
+        for said in (HOSTILE, "top-1 accuracy", "arm latency (ms, emulated)", "95 % intervals"):
+            assert said in text
+        page.open(f"{served}/dashboard/studies/{study}/trials?numbers=2", height=1600)
+        drawn = "[...document.images].some(image => image.naturalWidth > 100)"
+        page.wait_for(f"document.body.innerText.includes('timing.onnx') && {drawn}")
+        text = page.text()
+        assert re.search(r"Trial 2 .*Complete\s+Best Trial", text, re.DOTALL)
+        for said in ("on the front", "10.800 to 14.400", "architecture.yaml", HOSTILE):
+            assert said in text  # names stand there letter for letter, and are nothing else
+        assert (
+            page.value("document.querySelectorAll('img[src=x], a[href^=javascript]').length") == 0
+        )
+        page.open(f"{served}/dashboard/studies/{study}/trials?numbers=1")
+        page.wait_for("document.body.innerText.includes('beyond flops')")
+        assert "Best Trial" not in page.text().partition("Trial 1 (")[2]
+        assert page.errors == []
 
 
 def test_the_notes_read_the_attributes_that_the_loop_sets() -> None:
