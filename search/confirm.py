@@ -99,14 +99,8 @@ def confirm(
         for one in field:
             form_of(recipe, one.architecture, data)  # refused before anything is run
         opened.callback(_alone(request.storage, request.study).let_go)
-        for line in _looked_at(confirmations_of(study), data):
-            told(line)
         measurements = MeasurementStore.open(request.storage)
         opened.callback(measurements.close)
-        timed = {
-            name: _timed(name, field, measurements, request.fresh, told)
-            for name in identity["targets"]
-        }
         folder = WeightsFolder.of_study(request.storage, study_key(study)).path / "confirm"
         jobs = [
             Job(
@@ -118,6 +112,12 @@ def confirm(
             for seed in _seeds(identity, request.seeds)
             for one in field
         ]
+        for line in _looked_at(confirmations_of(study), jobs, data):
+            told(line)
+        timed = {
+            name: _timed(name, field, measurements, request.fresh, told)
+            for name in identity["targets"]
+        }
         scores = _scores(jobs, source, data, HeldOutScores(study), request, told, advanced)
         place = jobs[0].key(data).device
         found = _found(field, len(finalists), timed, scores, recipe, data, records, place)
@@ -161,8 +161,12 @@ def _seeds(identity: Mapping[str, Any], count: int) -> range:
     return range(first, first + count)
 
 
-def _looked_at(earlier: Sequence[Confirmation], data: ImageData) -> list[str]:
-    asked = sum(each.data == data.provenance for each in earlier)
+def _looked_at(earlier: Sequence[Confirmation], jobs: Sequence[Job], data: ImageData) -> list[str]:
+    """How often the test images were asked something else before."""
+    digests = tuple(sorted({job.architecture.digest for job in jobs}))
+    seeds = tuple(sorted({job.seed for job in jobs}))
+    question = (jobs[0].recipe.digest, data.provenance, seeds, digests)
+    asked = sum(each.question != question for each in earlier)
     if not asked:
         return []
     return [

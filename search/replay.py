@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 
-from nas_sv2.errors import ConfigError, EvaluationError
+from nas_sv2.errors import ConfigError, EvaluationError, MeasurementError
 from nas_sv2.latency.breakdown import breakdown_behind, breakdown_of
+from nas_sv2.latency.doctor import trust_warning
 from nas_sv2.latency.exclusive import FileLock
-from nas_sv2.latency.measured_target import Images
+from nas_sv2.latency.measured_target import Images, MeasuredTarget
 from nas_sv2.latency.profile_store import ProfileStore
 from nas_sv2.latency.store import MeasurementStore, open_engine
 from nas_sv2.latency.targets import Target, open_target, target_names
@@ -93,6 +94,8 @@ def replay(
     Raises:
         ConfigError: A word of the request cannot be meant; nothing is written.
         DeviceError: The target is gone; the same request goes on.
+        EvaluationError: The data that int8 takes its scales from have changed.
+        MeasurementError: It could measure none of the networks.
         StoreError: The database cannot be read or written.
     """
     (name,) = _one(target_names(request.target), request.target)
@@ -135,11 +138,13 @@ def replay(
         _copy_weights(request.storage, first, study, records)
         old_target = name if name in identity["targets"] else next(iter(identity["targets"]))
         comparison = compare(old, records, old_target, name)
+        if not comparison.moves:
+            raise MeasurementError(f"no network of {request.study} could be measured on {name}")
         profiles = ProfileStore.beside(measurements)
-        latency = comparison.moves[0].before.latencies[old_target] if comparison.moves else None
+        latency = comparison.moves[0].before.latencies[old_target]
         reasons = Reasons(
             comparison,
-            None if latency is None else breakdown_behind(old_target, latency, profiles),
+            breakdown_behind(old_target, latency, profiles),
             breakdown_of(target, profiles),
         )
         return Replayed(
@@ -152,6 +157,7 @@ def replay(
                     f"{name} at the pace of {ms:.3f} ms for the reference network"
                     for ms in pace.values()
                 ),
+                *_trust(target),
                 *_notes(identity, first, old, comparison),
                 *reasons.sources(),
             ),
@@ -225,10 +231,21 @@ def _notes(
             f"candidates were pruned by the guidelines of {', '.join(identity['targets'])}; what "
             f"they pruned may be good on {on}"
         )
+    predicted = sum(
+        move.before.latencies[comparison.old_target].provenance == "predicted"
+        for move in comparison.moves
+    )
+    if predicted:
+        notes.append(f"{_networks(predicted)} predicted, not measured, on {comparison.old_target}")
     missing = len(old) - len(comparison.moves)
     if missing:
         notes.append(f"{_networks(missing)} not measured on {on}")
     return notes
+
+
+def _trust(target: Target) -> list[str]:
+    warning = trust_warning(target) if isinstance(target, MeasuredTarget) else None
+    return [] if warning is None else [warning]
 
 
 def _networks(count: int) -> str:

@@ -49,12 +49,17 @@ class TrialCopy:
     budget: Budget
     told: Callable[[str], None]
 
-    def check_device(self) -> None:
-        """Refuse to go on where the target is not the device that the replay was begun on.
+    def check(self) -> None:
+        """Refuse to go on on another device than before, or beside a search that is at the study.
 
         Raises:
-            ConfigError: It is another.
+            ConfigError: It is another, or a trial is under way, whose number would be ours.
         """
+        under_way = (TrialState.RUNNING, TrialState.WAITING)
+        if trials := self.study.get_trials(deepcopy=False, states=under_way):
+            numbers = ", ".join(str(trial.number) for trial in trials)
+            allowed = f"a study that no search is at: trials {numbers} are asked and not told"
+            raise ConfigError("--study", self.study.study_name, allowed)
         known = next(iter(self.store.all().values()), None)
         if known is None:
             return

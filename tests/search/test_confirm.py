@@ -209,6 +209,9 @@ def test_asking_the_test_images_again_is_told(
     storage, told = made(tmp_path, RECORDS), list[str]()
     training()
     confirmed(storage)
+    confirmed(storage, told)
+    assert "asked the test images" not in told[0]  # the same question once more
+    told.clear()
     confirmed(storage, told, trials="7")
     assert "asked the test images 1 time before" in told[0]
 
@@ -240,9 +243,11 @@ def test_seeds_are_none_that_the_search_had(
     )
 
 
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
+def test_what_cannot_be_meant_is_named_before_anything_is_run(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    trainings, storage = training(), made(tmp_path, RECORDS)
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"seeds": 2}, "--seeds: 2 .* at least 3"),
         ({"jobs": 0}, "--jobs: 0"),
         ({"recipe": "eternal"}, "--recipe: 'eternal'"),
@@ -251,14 +256,10 @@ def test_seeds_are_none_that_the_search_had(
         ({"trials": "4,4"}, "--trials: '4,4'"),
         ({"trials": "5"}, "--trials: '5' .*4, 7, 9"),
         ({"trials": "front"}, "--trials: 'front'"),
-    ],
-)
-def test_what_cannot_be_meant_is_named_before_anything_is_run(
-    tmp_path: Path, device: FakeDevice, training: Trained, changes: dict[str, Any], named: str
-) -> None:
-    trainings, storage = training(), made(tmp_path, RECORDS)
-    with pytest.raises(ConfigError, match=named):
-        confirmed(storage, **changes)
+    ]
+    for changes, named in refused:
+        with pytest.raises(ConfigError, match=named):
+            confirmed(storage, **changes)
     assert not trainings.done
     assert not device.measured
 

@@ -1,6 +1,7 @@
 """A study replayed on another target: nothing is trained, and what came out is a study."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,18 @@ def searched(folder: Path, budget: Budget, trials: int = TRIALS) -> str:
     return storage
 
 
+@pytest.fixture(scope="module")
+def searched_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("searched")
+    searched(folder, LIMITS)
+    return folder
+
+
 @pytest.fixture
-def storage(tmp_path: Path) -> str:
-    return searched(tmp_path, LIMITS)
+def storage(searched_once: Path, tmp_path: Path) -> str:
+    """A copy of the study for each test."""
+    shutil.copytree(searched_once, tmp_path, dirs_exist_ok=True)
+    return f"sqlite:///{tmp_path / 's.db'}"
 
 
 Opened = Callable[..., list[FakeTarget]]
@@ -225,23 +235,19 @@ def test_a_latency_limit_is_the_new_target_s_and_the_old_one_is_restated(
     assert any("it breaks arm_ms" in reason for reason in found.reasons)
 
 
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
+def test_what_cannot_be_meant_is_named(storage: str, other: Opened) -> None:
+    other()
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"target": "arm,cpu"}, "--target: 'arm,cpu'"),
         ({"target": "mars"}, "--target: 'mars'"),
         ({"study": "nobody"}, "study: 'nobody'"),
         ({"name": "old"}, "--study: 'old'"),
         ({"budgets": ["140M"]}, "--budget: '140M' .* FLOPs and params stay"),
         ({"budgets": ["fake=3ms"]}, "--budget: 'fake=3ms' .* one of arm"),
-    ],
-)
-def test_what_cannot_be_meant_is_named(
-    storage: str, other: Opened, changes: dict[str, Any], named: str
-) -> None:
-    other()
-    with pytest.raises(ConfigError, match=named):
-        replayed(storage, **changes)
+    ]
+    for changes, named in refused:
+        with pytest.raises(ConfigError, match=named):
+            replayed(storage, **changes)
 
 
 def test_another_device_under_the_same_name_is_refused(storage: str, other: Opened) -> None:
@@ -270,3 +276,18 @@ def test_two_replays_of_one_name_do_not_write_at_once(storage: str, other: Opene
             replayed(storage)
     finally:
         held.let_go()
+
+
+def test_a_target_that_can_measure_nothing_is_an_error(storage: str, other: Opened) -> None:
+    other(fault=lambda number: MeasurementError("no such operator"))
+    with pytest.raises(MeasurementError, match="no network of old could be measured on arm"):
+        replayed(storage)
+
+
+def test_a_study_that_a_search_is_at_is_left_alone(storage: str, other: Opened) -> None:
+    other()
+    replayed(storage)
+    study = load_study(storage, "old-on-arm")
+    study.ask()
+    with pytest.raises(ConfigError, match="that no search is at: trials"):
+        replayed(storage)
