@@ -46,7 +46,6 @@ from nas_sv2.studies.study import create_or_resume, store_errors, study_key
 from nas_sv2.studies.weights_folder import WeightsFolder
 
 IDENTITY = {"targets": {"table": "emulated"}}
-FURTHER = 20  # trials that are timed
 
 
 def space() -> SearchSpace:
@@ -227,7 +226,9 @@ def filled(loop: Loop, trials: int) -> None:
         connection.execute(insert(RecordRow), rows)
 
 
-def history(storage: str, trials: int, samplers: Sequence[str]) -> list[dict[str, Any]]:
+def history(
+    storage: str, trials: int, further: int, samplers: Sequence[str]
+) -> list[dict[str, Any]]:
     """Ms a trial beyond the training, in a study of so many, by sampler."""
     name, found = f"history-{uuid.uuid4().hex[:8]}", []
     loop, measurements = opened(storage, name, "random", 0.0, Clock())
@@ -238,19 +239,19 @@ def history(storage: str, trials: int, samplers: Sequence[str]) -> list[dict[str
         loop, measurements = opened(storage, name, sampler, 0.0, clock)
         with closing(measurements):
             # The first reads the history; it is timed apart.
-            wanted = trials + count * (FURTHER + 1) + 1
+            wanted = trials + count * (further + 1) + 1
             before = time.monotonic()
             loop.run(wanted)
             first_s = time.monotonic() - before
             before, cpu = time.monotonic(), time.process_time()
-            loop.run(wanted + FURTHER)
+            loop.run(wanted + further)
             wall, cpu = time.monotonic() - before, time.process_time() - cpu
         found.append(
             {
                 "sampler": sampler,
                 "history": trials,
-                "ms_a_trial": round(1e3 * wall / FURTHER, 1),
-                "cpu_ms_a_trial": round(1e3 * cpu / FURTHER, 1),
+                "ms_a_trial": round(1e3 * wall / further, 1),
+                "cpu_ms_a_trial": round(1e3 * cpu / further, 1),
                 "first_trial_s": round(first_s, 2),
                 "database": measurements.engine.dialect.name,
             }
@@ -267,11 +268,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--each", type=int, default=6)
     parser.add_argument("--trials", type=int, default=2000)
+    parser.add_argument("--further", type=int, default=20, help="trials that are timed")
     parser.add_argument("--sampler", nargs="+", default=["random"])
     options = parser.parse_args()
     print(json.dumps({"load": os.getloadavg(), "cores": os.cpu_count()}))
     if options.what == "history":
-        for line in history(options.storage, options.trials, options.sampler):
+        for line in history(options.storage, options.trials, options.further, options.sampler):
             print(json.dumps(line), flush=True)
         return
     for workers in options.workers:

@@ -3,13 +3,15 @@
 import os
 import socket
 import sys
+from functools import cache
 from pathlib import Path
 
 
 def process_name(pid: int | None = None) -> str | None:
-    """`HOST:PID:START` of a process of this host, or None where it does not run.
+    """`HOST@SYSTEM:PID:START` of a process of this host, or None where it does not run.
 
-    The start time keeps a reused process number apart where the system tells it (Linux).
+    The start time keeps a reused process number apart where the system tells it (Linux), and
+    `SYSTEM` machines and containers that share a host name.
     """
     pid = os.getpid() if pid is None else pid
     try:
@@ -26,15 +28,28 @@ def process_name(pid: int | None = None) -> str | None:
         started = fields[19]
     except OSError:
         started = "?"
-    return f"{socket.gethostname()}:{pid}:{started}"
+    return f"{socket.gethostname()}@{_system()}:{pid}:{started}"
 
 
 def is_alive(name: str) -> bool | None:
     """Whether the process of that name still runs; None where it ran on another host."""
-    host, pid, _ = name.rsplit(":", 2)
-    if host != socket.gethostname():
+    where, pid, started = name.rsplit(":", 2)
+    host, _, system = where.rpartition("@")
+    # A version before wrote the host alone.
+    if (host, system) != (socket.gethostname(), _system()) and where != socket.gethostname():
         return None
-    return process_name(int(pid)) == name
+    found = process_name(int(pid))
+    return found is not None and found.rpartition(":")[2] == started
+
+
+@cache
+def _system() -> str:
+    """The boot of the machine and the space of process numbers, in short; empty off Linux."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+        return boot + "".join(filter(str.isdigit, os.readlink("/proc/self/ns/pid")))
+    except OSError:
+        return ""
 
 
 def in_words() -> str:

@@ -78,7 +78,7 @@ class _Member:
         except (EOFError, OSError):
             return False
         if what == "over":
-            self.over, self.error = True, arguments and _error_of(*arguments)
+            self.over, self.error = True, _error_of(*arguments) if arguments else None
         else:
             relay.pass_on(self.number, what, arguments)
         return True

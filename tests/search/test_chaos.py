@@ -135,7 +135,8 @@ def test_a_killed_worker_does_not_end_the_others(storage: str) -> None:
         found.until(lambda: len(found.pids) == 3 and found.finished >= 2)
         os.kill(found.pids[0], signal.SIGKILL)
         assert found.over() == 0
-    assert "SIGKILL" in str(found.told[-1]["errors"])
+    (error,) = found.told[-1]["errors"]
+    assert "SIGKILL" in error
     check(storage, 12)
 
 
