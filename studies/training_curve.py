@@ -24,7 +24,7 @@ def curve_png(evaluation: Evaluation) -> bytes:
         [percent for _, percent in validated],
         "o-",
         color=COLOURS[0],
-        markersize=3,
+        markersize=5,
         label="top-1, validation images (%)",
     )
     bottom = top.twinx()
@@ -34,9 +34,10 @@ def curve_png(evaluation: Evaluation) -> bytes:
     top.set_xlabel("passes over the training images")
     top.set_ylabel("top-1 (%)", color=COLOURS[0])
     bottom.set_ylabel("loss (nats)", color=COLOURS[1])
-    top.xaxis.set_major_locator(MaxNLocator(integer=True))
+    top.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    top.set_xlim(0.5, len(evaluation.history) + 0.5)
     top.grid(alpha=0.3)
-    top.legend(handles=lines, fontsize=CAPTION_SIZE, loc="center right")
+    figure.legend(handles=lines, fontsize=CAPTION_SIZE, loc="outside lower center", ncols=2)
     said = f"recipe {evaluation.recipe}, seed {evaluation.seed}, {evaluation.data}"
     figure.suptitle(said.replace("$", r"\$"), fontsize=CAPTION_SIZE)
     file = io.BytesIO()
