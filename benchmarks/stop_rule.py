@@ -5,120 +5,138 @@ The intervals say what another set of networks would give: a jackknife over the 
 Stein, "The jackknife estimate of variance", Annals of Statistics 1981); the orders share one set
 and would make them too narrow.
 
-    python benchmarks/stop_rule.py sqlite:///nas-sv2.db --space docs/certificates/space.yaml
-        --recipe docs/certificates/reference.yaml --trajectories 1:100 --trajectories 2:0
-        --matched 8:0:0.135977
+The recorded trainings are in `benchmarks/curves`: a JSON object a line, with the network and its
+evaluation. Others come out of a database, from studies and qualifications:
+
+    python benchmarks/stop_rule.py benchmarks/curves/narrow.jsonl --intervals
+    python benchmarks/stop_rule.py benchmarks/curves/wide.jsonl
+        --earlier benchmarks/curves/narrow.jsonl --by cross_entropy --cost flops
+    python benchmarks/stop_rule.py sqlite:///nas-sv2.db --recipe long --data animals@CONTENT
+        --write curves.jsonl
+
+`clairvoyant` is what a rule would save that knew every final score after the first pass.
 """
 
 import argparse
 import itertools
+import json
 import math
 import random
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from scipy.stats import spearmanr
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.evaluation import Epoch, Evaluation
 from nas_sv2.evaluate.recipe_files import open_recipe
 from nas_sv2.latency.store import open_engine
 from nas_sv2.latency.targets import open_target
 from nas_sv2.search.audit import Audit
-from nas_sv2.search.stop_rule import FEWEST, LEFT, Course, FinalBound
+from nas_sv2.search.early_stop import log_flops, signals_of
+from nas_sv2.search.stop_rule import FEWEST, RISK, Course, FinalBound
 from nas_sv2.search.stop_rule_replay import FullTraining, Replay, front_members, replay
-from nas_sv2.space import Architecture, SearchSpace
-from nas_sv2.space.contrasts import flops_matched, trajectories
-from nas_sv2.space.space_files import open_space
-from nas_sv2.studies.record_store import EvaluationRow
+from nas_sv2.space import Architecture, cost_of, lower
+from nas_sv2.space.documents import architecture_from_document, architecture_to_document
+from nas_sv2.studies.earlier_trainings import whole_trainings
 
 Z = 1.96  # 95 % of a normal distribution
-SIGNALS: dict[str, Callable[[Epoch], tuple[float | None, ...]]] = {
-    "train_loss": lambda epoch: (epoch.train_loss,),
-    "accuracy": lambda epoch: (epoch.accuracy,),
-    "loss": lambda epoch: (epoch.loss,),
-    "train_loss+accuracy": lambda epoch: (epoch.train_loss, epoch.accuracy),
+SIGNALS: dict[str, Callable[[Epoch, float], tuple[float, ...]]] = {
+    "rule": signals_of,
+    "train_loss": lambda epoch, size: (epoch.train_loss,),
+    "size": lambda epoch, size: (size,),
+    "accuracy+size": lambda epoch, size: (epoch.accuracy or 0.0, size),
 }
-Recorded = tuple[str, Evaluation, float]
-"""Digest of a network, its training, and its latency in ms."""
+Recorded = tuple[Architecture, Evaluation]
 
 
 def main() -> None:
     """Print how much the passes tell, and what the rule does."""
     options = _options()
-    networks = _networks(open_space(options.space), options.trajectories, options.matched)
-    recorded = _recorded(options, networks)
-    print(f"{len(recorded)} trainings of {len(networks)} networks; target {options.target}")
+    recorded = [one for source in options.curves for one in _read(source, options)]
+    if options.write:
+        _write(options.write, recorded)
+    earlier = [one for source in options.earlier for one in _read(source, options)]
+    print(f"{len(recorded)} trainings, {len(earlier)} earlier ones; {options.by}; {options.cost}")
+    cost = _costs(options.cost)
     for name in options.signals:
-        trainings = [_full(one, name) for one in recorded]
-        print(f"{name}; {len(front_members(trainings))} networks on the front")
+        trainings = [_full(one, name, options.by, cost) for one in recorded]
+        known = tuple(_full(one, name, options.by, cost).course for one in earlier)
+        print(f"{name}: {len(front_members(trainings))} networks on the front")
         for line in _by_pass([training.course for training in trainings]):
             print(f"  {line}")
-        for share, fewest, left in itertools.product(options.shares, options.fewest, options.left):
-            print(f"  {_line(trainings, share, fewest, left, options.orders)}")
+        for share, risk in itertools.product(options.shares, options.risk):
+            print(f"  {_line(trainings, known, share, risk, options)}", flush=True)
+    print(f"  clairvoyant: saves {_clairvoyant(trainings, known, options):.0%}")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("database", help="URL of a database with evaluations")
-    parser.add_argument("--space", required=True)
-    parser.add_argument("--recipe", required=True)
+    parser.add_argument(
+        "curves", nargs="+", help="file of recorded trainings, or a database's URL"
+    )
+    parser.add_argument("--earlier", nargs="+", default=[], help="the same, of earlier studies")
+    parser.add_argument("--recipe", help="of a database")
+    parser.add_argument("--data", help="of a database, with its content: SPEC@KEY")
+    parser.add_argument("--write", type=Path, help="file to keep the trainings in")
     parser.add_argument("--seed", type=int, default=0, help="of the trainings")
-    parser.add_argument("--trajectories", action="append", default=[], metavar="COUNT:SEED")
-    parser.add_argument("--matched", action="append", default=[], metavar="COUNT:SEED:MFLOPS")
-    parser.add_argument("--target", default="arm")
-    parser.add_argument("--signals", nargs="+", choices=list(SIGNALS), default=list(SIGNALS))
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.1])
-    parser.add_argument("--fewest", type=int, nargs="+", default=[FEWEST])
-    parser.add_argument("--left", type=float, nargs="+", default=[LEFT])
-    parser.add_argument("--orders", type=int, default=200)
+    parser.add_argument("--cost", default="arm", help="a target, or flops")
+    parser.add_argument("--by", choices=["accuracy", "cross_entropy"], default="accuracy")
+    parser.add_argument("--signals", nargs="+", choices=list(SIGNALS), default=["rule"])
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.0], help="of the audit")
+    parser.add_argument("--risk", type=float, nargs="+", default=[RISK])
+    parser.add_argument("--fewest", type=int, default=FEWEST)
+    parser.add_argument("--orders", type=int, default=60)
+    parser.add_argument("--intervals", action="store_true", help="minutes")
     return parser.parse_args()
 
 
-def _networks(
-    space: SearchSpace, walks: Sequence[str], matched: Sequence[str]
-) -> dict[str, Architecture]:
-    """By digest."""
-    found: list[Architecture] = []
-    for walk in walks:
-        count, seed = map(int, walk.split(":"))
-        found += trajectories(space, count, seed).networks
-    for one in matched:
-        how_many, drawn_by, mflops = one.split(":")
-        found += flops_matched(space, float(mflops) * 1e6, int(how_many), int(drawn_by))
-    return {network.digest: network for network in found}
+def _read(source: str, options: argparse.Namespace) -> list[Recorded]:
+    """One training of each network; two descriptions of one train to the same bits."""
+    if "://" in source:
+        digest = open_recipe(options.recipe).digest
+        found = whole_trainings(open_engine(source), digest, options.data, options.seed)
+        rows = list(found.values())
+    else:
+        documents = map(json.loads, Path(source).read_text().splitlines())
+        rows = [
+            (
+                architecture_from_document(each["architecture"]),
+                Evaluation.from_json(json.dumps(each["evaluation"])),
+            )
+            for each in documents
+        ]
+    same = [(a, e) for a, e in rows if e.seed == options.seed and e.stopped is None]
+    return list({evaluation.history: (a, evaluation) for a, evaluation in same}.values())
 
 
-def _recorded(options: argparse.Namespace, networks: dict[str, Architecture]) -> list[Recorded]:
-    recipe = open_recipe(options.recipe)
-    query = select(EvaluationRow.architecture, EvaluationRow.document).where(
-        EvaluationRow.recipe == recipe.digest, EvaluationRow.seed == options.seed
+def _write(path: Path, recorded: Sequence[Recorded]) -> None:
+    lines = (
+        json.dumps(
+            {"architecture": architecture_to_document(a), "evaluation": json.loads(e.to_json())}
+        )
+        for a, e in recorded
     )
-    with Session(open_engine(options.database)) as session:
-        rows = [(digest, Evaluation.from_json(text)) for digest, text in session.execute(query)]
-    target = open_target(options.target)
-    recorded = []
-    for digest, evaluation in rows:
-        if digest in networks and evaluation.stopped is None:
-            recorded.append((digest, evaluation, target.estimate(networks[digest]).ms))
-        else:
-            print(f"left out: {digest[:12]} ({evaluation.stopped or 'none of the networks'})")
-    return recorded
+    path.write_text("".join(f"{line}\n" for line in lines))
 
 
-def _full(recorded: Recorded, signals: str) -> FullTraining:
-    digest, evaluation, ms = recorded
-    shown = []
-    for epoch in evaluation.history:
-        figures = [figure for figure in SIGNALS[signals](epoch) if figure is not None]
-        if len(figures) < len(SIGNALS[signals](epoch)):
-            allowed = "train_loss, as the recipe does not validate after each pass"
-            raise ConfigError("--signals", signals, allowed)
-        shown.append(tuple(figures))
-    course = Course(tuple(shown), evaluation.score)
-    return FullTraining(digest, course, (ms,), evaluation.seconds)
+def _costs(name: str) -> Callable[[Architecture], float]:
+    if name == "flops":
+        return lambda architecture: cost_of(lower(architecture)).flops / 1e6
+    target = open_target(name)
+    return lambda architecture: target.estimate(architecture).ms
+
+
+def _full(
+    recorded: Recorded, signals: str, by: str, cost: Callable[[Architecture], float]
+) -> FullTraining:
+    architecture, evaluation = recorded
+    size = log_flops(architecture)
+    shown = tuple(SIGNALS[signals](epoch, size) for epoch in evaluation.history)
+    final = evaluation.accuracy if by == "accuracy" else -evaluation.loss
+    return FullTraining(
+        architecture.digest, Course(shown, final), (cost(architecture),), evaluation.seconds
+    )
 
 
 def _by_pass(courses: Sequence[Course]) -> Iterator[str]:
@@ -138,17 +156,29 @@ def _by_pass(courses: Sequence[Course]) -> Iterator[str]:
 
 
 def _line(
-    trainings: Sequence[FullTraining], share: float, fewest: int, left: float, orders: int
+    trainings: Sequence[FullTraining],
+    earlier: Sequence[Course],
+    share: float,
+    risk: float,
+    options: argparse.Namespace,
 ) -> str:
     def replays(some: Sequence[FullTraining]) -> list[Replay]:
         draw = random.Random(0)
         return [
-            replay(draw.sample(some, len(some)), Audit(share, str(n)), fewest=fewest, left=left)
-            for n in range(orders)
+            replay(
+                draw.sample(some, len(some)),
+                Audit(share, str(n)),
+                risk=risk,
+                fewest=options.fewest,
+                earlier=earlier,
+            )
+            for n in range(options.orders)
         ]
 
     every = replays(trainings)
-    without = [replays([*trainings[:n], *trainings[n + 1 :]]) for n in range(len(trainings))]
+    without = []
+    if options.intervals:
+        without = [replays([*trainings[:n], *trainings[n + 1 :]]) for n in range(len(trainings))]
     saved = _interval(every, without, lambda r: r.seconds_saved, lambda r: r.seconds)
     later = _interval(
         every, without, lambda r: r.seconds_saved, lambda r: r.seconds - r.seconds_before
@@ -162,10 +192,25 @@ def _line(
     members = sum(r.lost for r in every)
     score = f", {sum(r.lost_score for r in every) / members:.4f} better each" if members else ""
     return (
-        f"audit {share:.0%}, first {fewest} in full, {left} left: stopped {stopped:.1f}; "
-        f"saved {saved} of the time ({later} once calibrated); "
-        f"front members lost {lost}{score}; {wrong}"
+        f"audit {share:.0%}, risk {risk}: stopped {stopped:.1f}; saved {saved} of the time "
+        f"({later} once calibrated); front members lost {lost}{score}; {wrong}"
     )
+
+
+def _clairvoyant(
+    trainings: Sequence[FullTraining], earlier: Sequence[Course], options: argparse.Namespace
+) -> float:
+    """What stopping after the first pass saves of what then turns out to be dominated."""
+    draw = random.Random(0)
+    saved = 0.0
+    for _ in range(options.orders):
+        order = draw.sample(trainings, len(trainings))
+        for n, one in enumerate(order):
+            known = len(earlier) + n >= options.fewest
+            if known and any(other.dominates(one) for other in order[:n]):
+                saved += one.seconds * (1 - 1 / len(one.course.signals))
+    whole_s = sum(one.seconds for one in trainings)
+    return saved / (int(options.orders) * whole_s)
 
 
 def _interval(
@@ -175,12 +220,14 @@ def _interval(
     whole: Callable[[Replay], float],
 ) -> str:
     def ratio(replays: Sequence[Replay]) -> float:
-        return sum(map(part, replays)) / sum(map(whole, replays))
+        return float(sum(map(part, replays)) / sum(map(whole, replays)))
 
+    value = ratio(every)
+    if not without:
+        return f"{value:.1%}"
     each = [ratio(replays) for replays in without]
     middle = statistics.fmean(each)
     error = math.sqrt(sum((one - middle) ** 2 for one in each) * (len(each) - 1) / len(each))
-    value = ratio(every)
     return f"{value:.1%} ({max(0.0, value - Z * error):.1%} to {min(1.0, value + Z * error):.1%})"
 
 

@@ -11,7 +11,15 @@ from nas_sv2.evaluate.evaluation import Epoch, Evaluation, StoppableEvaluator
 from nas_sv2.evaluate.recipes import Recipe
 from nas_sv2.latency.measurement import Latency
 from nas_sv2.search.audit import Audit
-from nas_sv2.search.stop_rule import FEWEST, Course, Ending, FinalBound, Rival, StopRule
+from nas_sv2.search.stop_rule import (
+    FEWEST,
+    Course,
+    Ending,
+    FinalBound,
+    Rival,
+    StopRule,
+    miss_beside,
+)
 from nas_sv2.search.stored_evaluator import StoredEvaluator
 from nas_sv2.space import Architecture, cost_of, lower
 from nas_sv2.studies.earlier_trainings import whole_trainings
@@ -159,7 +167,8 @@ def rule_of(
         for one in known
         if one.feasible
     )
-    return StopRule(FinalBound(tuple(courses)), rivals)
+    stopped = sum(record.excesses.get(STOP_RULE, 0.0) > 0 for record in known)
+    return StopRule(FinalBound(tuple(courses), miss_beside(rivals, stopped)), rivals)
 
 
 def _at_worst(latency: Latency) -> float:

@@ -23,10 +23,12 @@ from nas_sv2.search.prediction_limit import Line
 
 FEWEST = 8
 """Finished trainings before anything is stopped: five degrees of freedom for two figures a pass.
-Chosen with `MISS` in replays of 24 trainings (`docs/stop-rule.md`)."""
-MISS = 0.07
-"""How often the bound may fail at a pass. At 0.05 to 0.07 about 1 % of the front's members were
-lost in those replays, at 0.1 3 %."""
+Chosen in replays of 24 trainings (`docs/stop-rule.md`)."""
+RISK = 0.05
+"""How often bounds may fail, summed over the stopped trainings, for each member of the front. Most
+of those are far below their rival, so that 1 to 2 % of the members were lost in replays."""
+MISSES = 0.005, 0.1
+"""How often a single bound may fail, at least and at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +72,14 @@ class FinalBound:
     """
 
     courses: tuple[Course, ...]
-    miss: float = MISS
+    miss: float = MISSES[1]
     fewest: int = FEWEST
     _lines: dict[int, Line] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be calibrated with."""
         if not 0 < self.miss < 1:
-            raise ConfigError("miss", self.miss, "a share between 0 and 1, as 0.07")
+            raise ConfigError("miss", self.miss, "a share between 0 and 1, as 0.05")
         if self.fewest < 3:
             raise ConfigError("fewest", self.fewest, "a whole number from 3")
         shapes = sorted({(len(each.signals), len(each.signals[0])) for each in self.courses})
@@ -156,6 +158,27 @@ class Rival:
         """
         pairs = zip(self.latencies_ms, latencies_ms, strict=True)
         return all(own <= others for own, others in pairs)
+
+    def dominates(self, other: "Rival") -> bool:
+        """Whether it is at least as good and as fast, and better in one."""
+        as_good = self.score >= other.score and self.at_least_as_fast(other.latencies_ms)
+        return as_good and self != other
+
+
+def miss_beside(rivals: Sequence[Rival], stopped: int, risk: float = RISK) -> float:
+    """How often the next bound may fail.
+
+    Of a fixed share of failures a long search would lose more of its front than a short one: it
+    stops more trainings for each member. The share is therefore what the front's size allows.
+
+    Args:
+        rivals: Their front counts.
+        stopped: Trainings stopped so far.
+        risk: See `RISK`.
+    """
+    members = sum(not any(other.dominates(one) for other in rivals) for one in rivals)
+    low, high = MISSES
+    return min(high, max(low, risk * members / (stopped + 1)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_sv2.search.audit import Audit
-from nas_sv2.search.stop_rule import FEWEST, MISS, Course, FinalBound, Rival, StopRule
+from nas_sv2.search.stop_rule import (
+    FEWEST,
+    RISK,
+    Course,
+    FinalBound,
+    Rival,
+    StopRule,
+    miss_beside,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,7 @@ def replay(
     trainings: Sequence[FullTraining],
     audit: Audit,
     *,
-    miss: float = MISS,
+    risk: float = RISK,
     fewest: int = FEWEST,
     earlier: Sequence[Course] = (),
 ) -> Replay:
@@ -107,10 +115,11 @@ def replay(
     before = saved = 0.0
     for one in trainings:
         known = (*earlier, *(each.course for each in full))
-        bound = FinalBound(known, miss, fewest)
+        rivals = tuple(Rival(f.course.final, f.latencies_ms) for f in full)
+        bound = FinalBound(known, miss_beside(rivals, len(stopped), risk), fewest)
         if bound.why_not is not None:
             before += one.seconds
-        rule = StopRule(bound, tuple(Rival(f.course.final, f.latencies_ms) for f in full))
+        rule = StopRule(bound, rivals)
         last = _stopped_after(rule, one)
         if last is None:
             full.append(one)

@@ -12,7 +12,16 @@ from scipy.stats import t as student
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.search.audit import Audit
-from nas_sv2.search.stop_rule import FEWEST, MISS, Course, FinalBound, Rival, StopRule
+from nas_sv2.search.stop_rule import (
+    FEWEST,
+    MISSES,
+    RISK,
+    Course,
+    FinalBound,
+    Rival,
+    StopRule,
+    miss_beside,
+)
 from nas_sv2.search.stop_rule_replay import FullTraining, front_members, replay
 
 
@@ -21,6 +30,7 @@ def course(final: float, rise: float = 0.2) -> Course:
     return Course(((final - rise,), (final - rise / 2,), (final,)), final)
 
 
+MISS = MISSES[1]
 COURSES = tuple(course(0.6 + n / 50, 0.2 + n % 2 / 50) for n in range(10))
 
 
@@ -133,6 +143,16 @@ def test_a_training_at_its_end_is_not_stopped() -> None:
     rule = StopRule(FinalBound(COURSES), (Rival(0.9, (1.0,)),))
     assert rule.verdict(2, (0.1,), (1.0,)) is not None
     assert rule.verdict(3, (0.1,), (1.0,)) is None
+
+
+@pytest.mark.parametrize(
+    ("stopped", "miss"),
+    [(0, MISSES[1]), (3, 2 * RISK / 4), (10_000, MISSES[0])],
+)
+def test_a_long_search_allows_each_bound_fewer_misses(stopped: int, miss: float) -> None:
+    beaten, slow, fast = Rival(0.7, (2.0,)), Rival(0.9, (2.0,)), Rival(0.8, (1.0,))
+    assert miss_beside([slow, fast], 3) == pytest.approx(miss_beside([slow, beaten, fast], 3))
+    assert miss_beside([slow, beaten, fast], stopped) == pytest.approx(miss)
 
 
 def test_targets_must_be_the_same() -> None:

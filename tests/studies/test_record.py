@@ -19,6 +19,18 @@ def test_a_record_goes_through_json_and_back(
 ) -> None:
     record = record_of(accuracy, ms, architecture=architecture)
     assert Record.from_json(record.to_json()) == record
+    ended = replace(record, foreseen=accuracy / 2)
+    assert Record.from_json(ended.to_json()) == ended
+
+
+def test_the_sampler_is_told_the_score_foreseen_of_a_training_that_was_ended() -> None:
+    record = record_of(0.4, 3.0)
+    assert record.told == record.objectives == (0.4, 3.0)
+    assert replace(record, foreseen=0.7).told == (0.7, 3.0)
+    assert replace(record, foreseen=0.7).objectives == (0.4, 3.0)
+    older = json.loads(record.to_json())
+    del older["foreseen"]
+    assert Record.from_json(json.dumps(older)) == record
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", json.dumps({"architecture": 1})])
