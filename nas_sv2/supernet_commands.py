@@ -45,6 +45,9 @@ def train(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; else two, or one of one core.")
     ] = None,
+    skip_unreadable: Annotated[
+        bool, typer.Option(help="Go on without images of a folder that cannot be read.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train the shared weights of all networks of a space, for --evaluator supernet:DIR.
@@ -68,7 +71,12 @@ def train(
     output_folder(out)
     with counting_bar() as bar:
         task = bar.add_task("", total=None)
-        opened = open_data(data, resolution=chosen.resolution, told=bar.console.print)
+        opened = open_data(
+            data,
+            resolution=chosen.resolution,
+            skip_unreadable=skip_unreadable,
+            told=bar.console.print,
+        )
         training = SupernetTraining(
             named,
             chosen,

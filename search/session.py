@@ -283,8 +283,8 @@ class _Question:
         sampler = sampler_choice(request.sampler)
         evaluator = evaluator_choice(request.evaluator, request.recipe)
         chosen = evaluator.recipe
-        check_stop_rule(request.stop_rule, chosen)
         evaluator.check_stop_rule(request.stop_rule)
+        check_stop_rule(request.stop_rule, chosen)
         space = evaluator.space(request.space, nearest_level(budget.flops or DEFAULT_FLOPS))
         data = open_data(
             request.data,
