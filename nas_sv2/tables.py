@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from itertools import pairwise
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -17,6 +16,7 @@ from nas_sv2.studies.audit import Pruned
 from nas_sv2.studies.certificate import UNCERTIFIED, Certificate
 from nas_sv2.studies.front import Entry, front_of
 from nas_sv2.studies.record import Record
+from nas_sv2.studies.standing import ties_of
 from nas_sv2.studies.stop_audit import stops_in
 
 FILE_WIDTH = 160  # characters; for output that no terminal limits
@@ -120,18 +120,7 @@ def front_notes(records: Mapping[int, Record], certificate: Certificate | None) 
 
 def _ties(records: Mapping[int, Record], certificate: Certificate) -> list[str]:
     """Which neighbours on the front the recipe cannot tell apart."""
-    if certificate.smallest_difference is None:
-        return []
-    front = sorted(
-        (entry for entry in front_of(records) if entry.on_front),
-        key=lambda entry: entry.record.evaluation.score,
-    )
-    tied = [
-        f"{worse.number} and {better.number}"
-        for worse, better in pairwise(front)
-        if better.record.evaluation.score - worse.record.evaluation.score
-        < certificate.smallest_difference
-    ]
+    tied = [f"{worse} and {better}" for worse, better in ties_of(records, certificate)]
     return [f"ties in {certificate.scored_by}: trials {', '.join(tied)}"] if tied else []
 
 

@@ -26,6 +26,7 @@ from nas_sv2.studies.runs import Run, runs_of
 from nas_sv2.studies.standing import ties_of
 from nas_sv2.studies.stop_audit import Stops, stops_in
 from nas_sv2.studies.study import IDENTITY, SCORES, Identity, load_study, store_errors, study_key
+from nas_sv2.studies.trial_note import REJECTED
 from nas_sv2.studies.trial_times import Times, times_of
 from nas_sv2.studies.weights_folder import WeightsFolder
 from nas_sv2.studies.winner import Winner, parts_of, reuse_png, scores_of, wasted_by
@@ -176,7 +177,7 @@ def _audited(trials: Sequence[FrozenTrial], records: Mapping[int, Record]) -> di
 
 def _rejected(trials: Sequence[FrozenTrial]) -> dict[str, int]:
     """How many candidates each limit turned away, the busiest first."""
-    said = (trial.user_attrs.get("rejected_by") for trial in trials)
+    said = (trial.user_attrs.get(REJECTED) for trial in trials)
     return dict(Counter(str(each).partition(":")[0] for each in said if each).most_common())
 
 

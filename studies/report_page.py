@@ -68,7 +68,7 @@ def _environment(facts: Facts) -> Environment:
     )
     environment.filters |= {
         "percent": lambda share: f"{share:.1%}".replace("%", " %"),
-        "percent0": lambda share: f"{share:.0%}".replace("%", " %"),
+        "percent0": _rounded,
         "three": three,
         "ends": lambda ends: f"{three(ends[0])}–{three(ends[1])}",
         "millions": lambda number: f"{number / 1e6:.1f}",
@@ -84,6 +84,11 @@ def _environment(facts: Facts) -> Environment:
         "export_command": lambda winner: export_command(facts, winner),
     }
     return environment
+
+
+def _rounded(share: float) -> str:
+    """A share in whole percent; a small one is not nothing."""
+    return "< 1 %" if 0 < share < 0.005 else f"{share:.0%}".replace("%", " %")
 
 
 def three(ms: float) -> str:

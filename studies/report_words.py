@@ -162,8 +162,8 @@ def certificate_lines(facts: Facts) -> list[str]:
             f"Not certified: nobody has tried how well recipe {evaluation.recipe} ranks networks "
             f"on {evaluation.data}. Any two accuracies of this report may differ by the seed "
             "alone, and every one of them is of a short training.",
-            f"nas-sv2 qualify --recipe {evaluation.recipe} --data "
-            f"{facts.identity.get('data', 'DATA')} makes a certificate.",
+            f"To make a certificate: nas-sv2 qualify --recipe {evaluation.recipe} --data "
+            f"{facts.identity.get('data', 'DATA')}",
         ]
     lines = [
         f"Recipe {certificate.recipe} is {certificate.describe()}.",
@@ -243,7 +243,8 @@ def duration(seconds: float) -> tuple[str, str]:
     if seconds < 99.5:
         return f"{seconds:.0f}" if seconds >= 9.5 else f"{seconds:.1f}", "s"
     if seconds < 99.5 * 60:
-        return f"{seconds / 60:.0f}", "min"
+        minutes = seconds / 60
+        return f"{minutes:.0f}" if minutes >= 9.95 else f"{minutes:.1f}", "min"
     return f"{seconds / 3600:.1f}", "h"
 
 

@@ -43,6 +43,9 @@ def faster(ours: Latency, theirs: Latency) -> Compared:
         return Compared(gain, "unknown", f"{known}, without an interval", known)
     apart = ours.ci_ms[1] < theirs.ci_ms[0] or theirs.ci_ms[1] < ours.ci_ms[0]
     predicted = "predicted; " if "predicted" in kinds else ""
+    if apart and (ours.contended or theirs.contended):
+        why = f"{predicted}the 95 % intervals are apart, but other programs ran meanwhile"
+        return Compared(gain, "unknown", why, "contended")
     if apart:
         return Compared(gain, "sure", f"{predicted}the 95 % intervals are apart", "sure")
     return Compared(gain, "tie", f"{predicted}the 95 % intervals overlap", "a tie")

@@ -8,10 +8,9 @@ from typing import Literal
 from optuna.trial import FrozenTrial
 
 from nas_sv2.studies.record import Record
+from nas_sv2.studies.trial_note import DUPLICATE, ERROR, REJECTED
 
 Verdict = Literal["finished", "duplicate", "rejected", "failed"]
-DUPLICATE, REJECTED, ERROR = "duplicate_of", "rejected_by", "error"
-"""The attributes by which the loop tells how a trial ended."""
 
 
 @dataclass(frozen=True, slots=True)

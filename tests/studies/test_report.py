@@ -12,7 +12,9 @@ import pytest
 from optuna.samplers import RandomSampler
 from told_study import SPACE, Told, certificate
 
-from nas_sv2.errors import ConfigError
+from nas_sv2.errors import ConfigError, DeviceError
+from nas_sv2.latency.emulated import EmulatedArm
+from nas_sv2.studies import winner_profiles
 from nas_sv2.studies.front_picture import draw_front
 from nas_sv2.studies.report_charts import axes_of, front_chart
 from nas_sv2.studies.report_facts import Facts, facts_of
@@ -85,6 +87,22 @@ def test_emulated_operators_are_priced_and_measured_ones_only_on_demand(facts: F
         assert (target, others) == ("arm", [])
         assert profile.ms == pytest.approx(winner.record.latencies["arm"].ms)
     assert facts.notes == ["cpu was not asked; --profile times the operators there"]
+
+
+def test_a_device_that_is_gone_or_another_is_said_and_not_made_up(
+    facts: Facts, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(name: str, **_: object) -> EmulatedArm:
+        if name == "cpu":
+            raise DeviceError("cpu: it is away")
+        return EmulatedArm.open("cortex-a53", name=name)
+
+    monkeypatch.setattr(winner_profiles, "open_target", opened)
+    ask = WinnerProfiles(storage, True, lambda _: None)
+    found, (cpu, arm) = ask({entry.number: entry.record for entry in facts.front})
+    assert not any(found.values())
+    assert cpu == "cpu cannot tell: cpu: it is away"
+    assert "the study was measured on arm: Cortex-A57" in arm and "here is arm: Cortex-A53" in arm
 
 
 def test_the_device_behind_a_figure_is_named_by_its_fingerprint(facts: Facts) -> None:

@@ -27,6 +27,11 @@ def test_a_latency_is_surely_another_where_the_intervals_are_apart(
     assert back.sure == sure and back.gain < 0
 
 
+def test_what_was_contended_is_not_sure() -> None:
+    ours, theirs = dataclasses.replace(timed(1.0, 1.1), contended=True), timed(2.0, 2.2)
+    assert (faster(ours, theirs).sure, faster(ours, theirs).mark) == ("unknown", "contended")
+
+
 def test_a_latency_without_an_interval_is_not_known_to_be_another() -> None:
     emulated = dataclasses.replace(latency_of(2.0), ci_ms=None, provenance="emulated")
     found = faster(emulated, dataclasses.replace(emulated, ms=4.0))
