@@ -176,9 +176,12 @@ def miss_beside(rivals: Sequence[Rival], stopped: int, risk: float = RISK) -> fl
         stopped: Trainings stopped so far.
         risk: See `RISK`.
     """
-    members = sum(not any(other.dominates(one) for other in rivals) for one in rivals)
+    members: list[Rival] = []
+    for one in sorted(rivals, key=lambda rival: (-rival.score, rival.latencies_ms)):
+        if not any(member.dominates(one) for member in members):  # only earlier ones can
+            members.append(one)
     low, high = MISSES
-    return min(high, max(low, risk * members / (stopped + 1)))
+    return min(high, max(low, risk * len(members) / (stopped + 1)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,10 @@ class Stops:
     def describe(self) -> str:
         """In one line."""
         plural = "s" * (self.stopped != 1)
-        head = f"{self.stopped} training{plural} stopped early, {self.saved:.0%} of the time saved"
+        head = (
+            f"{self.stopped} training{plural} stopped early, {self.saved:.0%} of the time saved "
+            f"({self.saved_s / 60:.1f} min)"
+        )
         if not self.audited:
             return f"{head}; none audited"
         most = Pruned(STOP_RULE, self.stopped, self.audited, self.entered).most_wrong

@@ -43,7 +43,7 @@ def test_stops_and_audits_are_counted() -> None:
     assert found == Stops(stopped=2, audited=2, entered=1, spent_s=160.0, saved_s=40.0)
     assert found.saved == pytest.approx(0.2)
     text = found.describe()
-    assert text.startswith("2 trainings stopped early, 20% of the time saved; of 2 that ran on")
+    assert text.startswith("2 trainings stopped early, 20% of the time saved (0.7 min); of 2 ")
     assert "1 on the front" in text and "97%" in text  # 1 of 2: at most 97 % (Clopper, Pearson)
 
 
@@ -52,7 +52,8 @@ def test_the_other_seeds_of_a_stopped_training_are_saved_too() -> None:
     found = stops_in(records)
     assert found is not None
     assert (found.spent_s, found.saved_s) == (90.0, 70.0)
-    assert found.describe() == "1 training stopped early, 44% of the time saved; none audited"
+    text = "1 training stopped early, 44% of the time saved (1.2 min); none audited"
+    assert found.describe() == text
 
 
 def test_a_stopped_training_is_never_on_the_front() -> None:
