@@ -23,7 +23,7 @@ Needs torch and safetensors. The architecture is {digest}; card.md says how good
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 

@@ -6,7 +6,7 @@ names that the weights of our other lowerings have.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -196,9 +196,7 @@ class ShuffleNet(nn.Module):
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """The maps behind the stem and each stage, by name; see `strides` and `widths`."""
-        return dict(self._maps(images))
-
-    def _maps(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        x, maps = images, {}
         for name in self.strides:
-            x = self.get_submodule(name)(x)
-            yield name, x
+            x = maps[name] = self.get_submodule(name)(x)
+        return maps
