@@ -132,7 +132,7 @@ def replay(
             targets, pace = at_pace({name: target}, study)
             store = RecordStore(engine, study_key(study))
             copy = TrialCopy(first, study, old, store, targets[name], budget, told)
-            copy.check_device()
+            copy.check()
             copy.run(advanced)
         records = store.all()
         _copy_weights(request.storage, first, study, records)
