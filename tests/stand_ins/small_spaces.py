@@ -1,6 +1,6 @@
 """Spaces to be sampled by hypothesis, and one that trains in a second."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -37,10 +37,10 @@ SMALL = SearchSpace(
 class Drawn:
     """Answers that hypothesis draws, and makes smaller where a test fails."""
 
-    draw: st.DrawFn
+    draw: Callable[[st.SearchStrategy[Any]], Any]
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
-        return low + step * self.draw(st.integers(0, (high - low) // step))
+        return low + step * int(self.draw(st.integers(0, (high - low) // step)))
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         return self.draw(st.sampled_from(list(choices)))
