@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 PATIENCE_S = 600.0
-"""How long a process waits for its turn; a measurement takes 2 to 10 s, on a slow core 2 min."""
+"""How long a process waits for one holder; a measurement takes 2 to 10 s, on a slow core 2 min."""
 POLL_S = 0.2
 
 
@@ -48,7 +48,7 @@ class Exclusive:
         name: What the user calls the device, for messages.
         claims: What has to be had, in this order.
         told: Is told once of everyone who is waited for.
-        patience_s: How long to wait.
+        patience_s: How long to wait for one holder; of many workers each has its turn.
     """
 
     name: str
@@ -64,25 +64,24 @@ class Exclusive:
             longest_s: After this time another may take it, if we have not let go of it.
 
         Raises:
-            DeviceError: Somebody else held it all the time; says who.
+            DeviceError: Somebody else held it for too long; says who.
             StoreError: The lock cannot be made or the database cannot be written.
         """
-        ends = time.monotonic() + self.patience_s
         with contextlib.ExitStack() as taken:
             for claim in self.claims:
-                self._take(claim, longest_s, ends)
+                self._take(claim, longest_s)
                 taken.callback(claim.let_go)
             yield
 
-    def _take(self, claim: Claim, longest_s: float, ends: float) -> None:
-        last = ""
+    def _take(self, claim: Claim, longest_s: float) -> None:
+        last, ends = "", 0.0
         while (holder := claim.take(longest_s)) is not None:
+            if holder != last:
+                self.told(f"{self.name}: waiting for {holder}, which is using it")
+                last, ends = holder, time.monotonic() + self.patience_s
             if time.monotonic() >= ends:
                 waited = f"{self.patience_s:g} s"
                 raise DeviceError(f"{self.name}: waited {waited} for {holder}, which is using it")
-            if holder != last:
-                self.told(f"{self.name}: waiting for {holder}, which is using it")
-                last = holder
             time.sleep(POLL_S)
 
 

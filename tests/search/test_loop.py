@@ -1,7 +1,9 @@
 """The loop on a real Optuna study in a real SQLite file."""
 
 import os
+import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -14,12 +16,14 @@ import optuna
 import pytest
 from doubles import Ear, FakeEvaluator, FakeTarget, small_space
 from optuna.trial import TrialState
+from sqlalchemy.exc import OperationalError
 
 from nas_sv2.errors import (
     DeviceError,
     EvaluationError,
     InfeasibleError,
     MeasurementError,
+    StoreError,
 )
 from nas_sv2.latency.processes import is_alive, process_name
 from nas_sv2.latency.store import open_engine
@@ -27,14 +31,18 @@ from nas_sv2.search.audit import MATURE, Audit
 from nas_sv2.search.budget import Budget
 from nas_sv2.search.loop import DUPLICATE, ERROR, REJECTED, Loop
 from nas_sv2.search.samplers import SAMPLERS
+from nas_sv2.search.seat import Seat
 from nas_sv2.search.walk import Walk
 from nas_sv2.space.guidelines import Guidelines, g4_elementwise
 from nas_sv2.space.levels import LEVELS
 from nas_sv2.space.lowering import lower
+from nas_sv2.space.suggesters import RandomSuggester
 from nas_sv2.studies.audit import AUDITED, PRUNED, RELAXED, audit_of
 from nas_sv2.studies.front import front_of
+from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.study import create_or_resume
+from nas_sv2.studies.trial_lease import TrialLeases
 from nas_sv2.studies.weights_folder import WeightsFolder
 
 IDENTITY = {"targets": {"fake": "measured"}}
@@ -191,6 +199,63 @@ def test_a_study_in_use_is_joined_and_the_others_trial_left_alone(bench: Bench) 
     study = create_or_resume(bench.storage, "s", IDENTITY, SAMPLERS["random"].make(0))
     study.ask().set_user_attr("worker", process_name(os.getppid()))
     assert states(bench.run(2)) == {"COMPLETE": 2, "RUNNING": 1}
+
+
+def test_a_network_that_another_worker_is_at_is_left_to_it(bench: Bench) -> None:
+    bench.run(1)
+    study = create_or_resume(bench.storage, "s", IDENTITY, SAMPLERS["random"].make(0))
+    (first,) = bench.store.all().values()
+    suggester = RandomSuggester(random.Random(1))
+    candidates = iter(lambda: bench.space.sample(suggester), None)
+    network = next(one for one in candidates if one.digest != first.architecture.digest)
+    leases = TrialLeases(bench.engine, "s")
+    token = leases.take(lambda others: others == 0)
+    assert token is not None
+    assert leases.bind(token, 99, network.digest)
+    study.enqueue_trial(bench.space.params_of(network))
+    bench.evaluator.fault = lambda number: leases.let_go(token)  # before there would be no room
+    bench.run(3)
+    left = study.get_trials()[1]
+    assert left.state == TrialState.FAIL
+    assert left.user_attrs[ERROR] == "the network that trial 99 is about"
+    assert bench.ear.verdicts[1] == "duplicate"
+    assert leases.all() == []
+
+
+def test_a_candidate_that_another_worker_took_over_is_not_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [True, False]
+    monkeypatch.setattr(Seat, "holds", lambda seat: answers.pop(0) if answers else True)
+    study = bench.run(3)
+    assert "another worker took the candidate over" in bench.ear.outcomes[1].reason
+    assert states(study) == {"COMPLETE": 3, "FAIL": 1}
+    assert bench.evaluator.asked[1] == bench.evaluator.asked[2]  # asked again at once
+    assert len(bench.store.all()) == 3
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_an_outage_of_the_database_is_survived_and_a_fault_is_not(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, passes: bool
+) -> None:
+    said = "database is locked" if passes else "database or disk is full"
+    save, calls = RecordStore.save, []
+
+    def saved(store: RecordStore, number: int, record: Record) -> None:
+        calls.append(number)
+        if len(calls) == 2:
+            raise StoreError(said) from OperationalError("", {}, sqlite3.OperationalError(said))
+        save(store, number, record)
+
+    monkeypatch.setattr(RecordStore, "save", saved)
+    if not passes:
+        with pytest.raises(StoreError, match="disk is full"):
+            bench.run(3)
+        return
+    study = bench.run(3)
+    assert states(study) == {"COMPLETE": 3, "FAIL": 1}
+    assert sorted(bench.store.all()) == [0, 2, 3]
+    assert TrialLeases(bench.engine, "s").all() == []
 
 
 def test_the_trial_of_another_host_is_left_alone(bench: Bench) -> None:

@@ -8,6 +8,7 @@ and whatever is waited for; the last one says whether all went well.
 
 import json
 import os
+import signal
 import sys
 from contextlib import closing
 from functools import partial
@@ -98,6 +99,7 @@ class Voice:
 
 
 def main(storage: str, name: str, trials: str, workers: str, seconds: str, expires_s: str) -> int:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background
     job = partial(work, storage, name, int(trials), float(seconds), float(expires_s), "random")
     try:
         with sigterm_interrupts():

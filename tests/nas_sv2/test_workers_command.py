@@ -1,0 +1,60 @@
+"""`nas-sv2 search --workers`, with real trainings."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from postgres import Postgres
+
+SEARCH = ("search", "--target", "arm", "--budget", "140M", "--recipe", "smoke", "--json")
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def test_fewer_than_one_worker_is_refused(command_line: Run) -> None:
+    code, _, said = command_line(*SEARCH, "--workers", "0")
+    assert code == 2
+    assert "--workers" in said
+
+
+def events(output: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+@pytest.mark.slow
+def test_two_workers_reach_the_asked_number_on_postgresql(
+    postgres_server: Postgres, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "nas_sv2", *SEARCH, "--trials", "5", "--workers", "2"]
+    command += ["--storage", postgres_server.database()]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = events(done.stdout)
+    finished = [event for event in told if event.get("verdict") == "finished"]
+    assert len(finished) == 5
+    assert "s3cret" not in done.stdout + done.stderr
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert [event.get("event") for event in events(again.stdout)] == ["began", None]
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_search_in_order_and_the_next_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "nas_sv2", *SEARCH, "--trials", "5", "--workers", "2"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line).get("verdict") == "finished":
+                process.send_signal(signal.SIGTERM)
+                break
+        began = time.monotonic()
+        process.stdout.read()
+        assert process.wait() == 130
+        assert time.monotonic() - began < 60
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert events(done.stdout)[-2]["finished"] == 5
