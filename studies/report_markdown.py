@@ -1,6 +1,7 @@
 """A report of a study in Markdown: the facts of the page in short, for a pull request."""
 
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from nas_sv2 import __version__
 from nas_sv2.latency.measurement import Latency
@@ -16,7 +17,7 @@ def report_markdown(facts: Facts, picture: str) -> str:
     """The whole text; `picture` is the file beside it with the front."""
     sections = [
         [f"# {escaped(facts.study)}", "", *_lead(facts)],
-        [f"![Front]({picture})"],
+        [f"![Front]({quote(picture)})"],
         ["## Front", "", *_front(facts)],
         ["## How sure the accuracies are", "", *_lines(words.certificate_lines(facts))],
         ["## What was turned away", "", *_turned_away(facts)],
@@ -42,8 +43,7 @@ def _lead(facts: Facts) -> list[str]:
             f"**{escaped(name_of(best))}** (trial {facts.best}): top-1 "
             f"{best.evaluation.accuracy:.2%}, {', '.join(times)}, "
             f"{best.cost.flops / 1e6:.1f} M multiply-adds, {best.cost.params / 1e6:.2f} M params. "
-            + escaped(words.accuracy_doubt(facts, best))
-            + ".",
+            + f"Of the accuracy: {escaped(words.accuracy_doubt(facts, best))}.",
             "",
         ]
     for rival, found in words.rivals_of(facts).items():

@@ -22,15 +22,12 @@ def study(count: int) -> tuple[list[FrozenTrial], dict[int, Record]]:
     chance = random.Random(1)
     trials, records = [], {}
     for number in range(count):
-        params = {
-            "deep": chance.randint(1, 8),
-            "idle": chance.randint(1, 8),
-            "form": chance.choice("ab"),
-        }
+        deep = chance.randint(1, 8)
+        params = {"deep": deep, "idle": chance.randint(1, 8), "form": chance.choice("ab")}
         trial = optuna.create_trial(params=params, distributions=dict(DISTRIBUTIONS), value=0.0)
         trial.number = number
         trials.append(trial)
-        records[number] = record_of(0.5 + params["deep"] / 20, chance.uniform(1, 2))
+        records[number] = record_of(0.5 + deep / 20, chance.uniform(1, 2))
     return trials, records
 
 
