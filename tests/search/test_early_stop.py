@@ -13,8 +13,10 @@ from doubles import Ear, FakeTarget, evaluation_of, latency_of, record_of, small
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.evaluation import Epoch, Evaluation, Stops
+from nas_sv2.evaluate.image_data import ImageData
 from nas_sv2.evaluate.recipe_files import built_in_recipe
 from nas_sv2.evaluate.recipes import Recipe
+from nas_sv2.evaluate.training import ProxyTraining
 from nas_sv2.latency.store import open_engine
 from nas_sv2.search.audit import Audit
 from nas_sv2.search.budget import Budget
@@ -29,6 +31,7 @@ from nas_sv2.search.loop import FORESEEN, Loop
 from nas_sv2.search.samplers import SAMPLERS
 from nas_sv2.search.session import Request, run_search
 from nas_sv2.search.stop_rule import FEWEST
+from nas_sv2.search.stored_evaluator import StoredEvaluator
 from nas_sv2.search.walk import Walk
 from nas_sv2.space import Architecture, cost_of, lower, reference
 from nas_sv2.space.guidelines import Guidelines
@@ -259,6 +262,28 @@ def test_trainings_of_earlier_studies_calibrate_from_the_first_candidate(tmp_pat
         rule_of([first], earlier=earlier).bound.courses[-1] == earlier[first.architecture.digest]
     )
     assert len(rule_of([first], earlier=earlier).bound.courses) == len(earlier)
+
+
+def test_size_is_that_of_the_form_that_is_trained(tmp_path: Path, blobs: ImageData) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
+    RecordStore.create_tables(engine)
+    training = ProxyTraining(Recipe("four", PASSES, stem_stride=1), blobs, seed=3, threads=1)
+    record = known(1)[0]
+    evaluation = dataclasses.replace(
+        record.evaluation,
+        recipe_digest=training.recipe.digest,
+        data=blobs.provenance,
+        seed=3,
+        device="another",
+    )
+    RecordStore(engine, "earlier").save(0, dataclasses.replace(record, evaluation=evaluation))
+    store = RecordStore(engine, "s")
+    evaluator = StoredEvaluator(training, store, WeightsFolder.of_study(str(engine.url), "s"))
+    early = EarlyStop.of(evaluator, store)
+    engine.dispose()
+    size = log_flops(training.adapt(V2))
+    assert early.earlier == {V2.digest: course_of(evaluation, size)}
+    assert early.size(V2) == size < log_flops(V2)  # 224 × 224 in the space, blobs are small
 
 
 @pytest.mark.parametrize(
