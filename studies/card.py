@@ -251,10 +251,13 @@ def _said(row: Mapping[str, Any]) -> list[str]:
 def files_section(document: Mapping[str, Any], files: Iterable[str]) -> list[list[str]]:
     """What each file is, and what made them."""
     made = ", ".join(f"{name} {version}" for name, version in document["made_with"].items())
-    known = [f"- `{name}`: {_FILES[name]}" for name in _FILES if name in set(files)]
+    there = set(files)
+    said = _FILES if TRAINED in there else {**_FILES, ARCHITECTURE: _AS_TRAINED}
+    known = [f"- `{name}`: {said[name]}" for name in said if name in there]
     return [["## Files"], known, [f"Made with {made}."]]
 
 
+_AS_TRAINED = "the network; `nas-sv2 cost architecture.yaml`"
 _FILES = {
     ARCHITECTURE: "the network as it was found; `nas-sv2 cost architecture.yaml`",
     TRAINED: "the form that was trained: input and classes of the data, stem of the recipe, and "
