@@ -52,21 +52,22 @@ class StudyView:
             after: How many trials the browser has already.
         """
         trials = {trial.number: trial for trial in self.study.get_trials(deepcopy=False)}
-        entries = {entry.number: entry for entry in standings(self.records)}
+        places = standings(self.records)
+        entries = {entry.number: entry for entry in places}
         best = self._best(trials.values(), entries)
         for shown in answer["trials"]:
-            if shown["number"] in trials:
-                self._amend_trial(shown, trials[shown["number"]], entries)
+            number = shown["number"]
+            if number in trials and (number >= after or number in best):  # others are not sent
+                self._amend_trial(shown, trials[number], entries)
         complete = (each for each in answer["trials"] if each["state"] == "Complete")
         answer["best_trials"] = [each for each in complete if each["number"] in best]
         answer["trials"] = answer["trials"][after:]
-        if self.key is not None:
-            if not answer["note"]["body"]:
-                answer["note"]["body"] = self._note()
-            if self.records:
-                figure = front_figure(standings(self.records), self.study.metric_names or [])
-                shown = {"id": FIGURE, "graph_object": json.dumps(figure)}
-                answer["plotly_graph_objects"].append(shown)
+        if self.key is not None and not answer["note"]["body"]:
+            answer["note"]["body"] = self._note()
+        if self.records:
+            figure = front_figure(places, self.study.metric_names or [])
+            drawn = {"id": FIGURE, "graph_object": json.dumps(figure)}
+            answer["plotly_graph_objects"].append(drawn)
         return answer
 
     @property

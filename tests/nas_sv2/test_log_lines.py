@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 from doubles import Ear, FakeEvaluator, FakeTarget, small_space
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.engine import URL
 
@@ -74,6 +74,7 @@ def test_a_search_is_written_down_event_by_event(tmp_path: Path) -> None:
     assert asked == [line["trial"] for line in ended]
 
 
+@settings(deadline=None)  # of time, on a busy machine
 @given(st.text(st.characters(codec="ascii"), min_size=SHORTEST, max_size=12))
 def test_a_password_is_written_nowhere(password: str) -> None:
     storage = URL.create("postgresql+psycopg", "me", password, "host", 5432, "studies")

@@ -1,6 +1,6 @@
 """Texts of others in our Markdown, read by a parser of Markdown."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -19,11 +19,13 @@ def shown(markdown: str, kind: str) -> list[str]:
     return ["".join(child.content for child in token.children or []) for token in inline]
 
 
+@settings(deadline=None)  # of time, on a busy machine
 @given(ANY)
 def test_escaped_text_is_shown_as_it_is(text: str) -> None:
     assert shown(f"x{escaped(text)}x", "text") == [f"x{' '.join(text.split())}x"]
 
 
+@settings(deadline=None)  # of time, on a busy machine
 @given(ANY, ANY)
 def test_a_cell_stays_a_cell(first: str, second: str) -> None:
     lines = table(("name", "value"), (f"x{first}x", f"x{second}x"))
@@ -31,6 +33,7 @@ def test_a_cell_stays_a_cell(first: str, second: str) -> None:
     assert shown("\n".join(lines), "text") == [" ".join(cell.split()) for cell in cells]
 
 
+@settings(deadline=None)  # of time, on a busy machine
 @given(ANY)
 def test_code_is_shown_as_it_is(text: str) -> None:
     assert shown(code(f"x{text}x"), "code_inline") == [" ".join(f"x{text}x".split())]
