@@ -287,17 +287,21 @@ class Loop:
 
     def _learn_from_audit(self) -> None:
         """Widen the limits that would have turned away what is on the front, and say so."""
-        if self._finished() < MATURE:
+        records = self.store.all()
+        if len(records) < MATURE or not self.walk.guidelines.limits:
             return
-        on_front = {entry.number for entry in front_of(self.store.all()) if entry.on_front}
-        slack = dict(self._slack)
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            if trial.number in on_front:
-                for name, ratio in trial.user_attrs.get(AUDITED, {}).items():
-                    slack[name] = max(slack.get(name, 1.0), ratio)
-        if slack != self._slack:
+        known = self._slack
+        slack = dict(known)
+        told = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if audited := [trial for trial in told if AUDITED in trial.user_attrs]:
+            on_front = {entry.number for entry in front_of(records) if entry.on_front}
+            for trial in audited:
+                if trial.number in on_front:
+                    for name, ratio in trial.user_attrs[AUDITED].items():
+                        slack[name] = max(slack.get(name, 1.0), ratio)
+        self._widen(slack)  # another worker may have relaxed them
+        if slack != known:
             self.study.set_user_attr(RELAXED, slack)
-            self._widen(slack)
             factors = ", ".join(f"{name} by {factor - 1:.1%}" for name, factor in slack.items())
             self._notice = f"the audit found pruned candidates on the front; relaxed: {factors}"
 
