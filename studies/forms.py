@@ -187,18 +187,27 @@ def source_form(text: bytes, weights: Weights) -> Form:
     Raises:
         StoreError: The text does not run, or builds another network.
     """
+    import torch
+
     names = {"__name__": "model", "__file__": SOURCE}
     try:
-        exec(compile(text, SOURCE, "exec"), names)
-        module: torch.nn.Module = names["build"]()  # type: ignore[operator]
-        return _asked(_filled(module, weights))
+        with torch.random.fork_rng(devices=[]):  # the numbers that it draws are thrown away
+            exec(compile(text, SOURCE, "exec"), names)
+            module: torch.nn.Module = names["build"]()  # type: ignore[operator]
+        module.load_state_dict(_state(weights))
+        return _asked(module.eval())
     except Exception as error:  # whatever the text does
         raise StoreError(f"{SOURCE} cannot be run: {error!r}") from error
 
 
 def plain_module(network: Architecture, weights: Weights) -> "torch.nn.Module":
     """The module of `model.py`, with its numbers, in evaluation mode."""
-    return _filled(standalone(network), weights)
+    import torch
+
+    with torch.device("meta"):  # draws nothing from torch's global generator
+        module = standalone(network)
+    module.load_state_dict(_state(weights), assign=True)
+    return module.eval()
 
 
 def onnx_form(model: bytes) -> Form:
@@ -228,12 +237,11 @@ def onnx_form(model: bytes) -> Form:
     return ask
 
 
-def _filled(module: "torch.nn.Module", weights: Weights) -> "torch.nn.Module":
+def _state(weights: Weights) -> "dict[str, torch.Tensor]":
+    """Copies as tensors: what was read from a file may not be written to."""
     import torch
 
-    # A copy: what was read from a file may not be written to.
-    module.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
-    return module.eval()
+    return {name: torch.tensor(array) for name, array in weights.items()}
 
 
 def _asked(module: "torch.nn.Module") -> Form:

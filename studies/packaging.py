@@ -106,6 +106,7 @@ def export_trial(
         trained = Trained(record.evaluation, training.adapt(record.architecture), weights)
     winner = _winner(training, record, trained)
     files = winner.files(int8)
+    told(f"asking every form about {len(winner.validation):,} validation images")
     checked = winner.checked(files)
     _check_accuracy(record.evaluation, checked.validation[TORCH])
     latencies = _latencies(storage, record, winner, files, told) if latency else []

@@ -82,8 +82,11 @@ def test_every_form_gives_the_logits_of_the_network(
     package: Path, winner: Winner, images: np.ndarray
 ) -> None:
     expected = run_torch(lower(winner.trained), winner.weights, images)
+    generator = torch.get_rng_state()
     module = nas_sv2.load(package)
+    assert torch.equal(torch.get_rng_state(), generator)
     assert not module.training
+    assert not [name for name, one in module.state_dict().items() if one.is_meta]
     with torch.no_grad():
         logits = module(torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(logits, expected, rtol=0, atol=EQUAL * abs(expected).max())

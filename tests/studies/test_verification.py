@@ -2,20 +2,30 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from packages import images_file, write_winner
 from safetensors.numpy import load, save
 
-from nas_sv2.errors import ConfigError
+from nas_sv2.errors import ConfigError, NasError
 from nas_sv2.evaluate.data import open_data
 from nas_sv2.studies.card import CARD_JSON
 from nas_sv2.studies.export import load_package
-from nas_sv2.studies.forms import MODEL, MODEL_INT8, SOURCE, WEIGHTS
+from nas_sv2.studies.forms import (
+    ARCHITECTURE,
+    MODEL,
+    MODEL_INT8,
+    SOURCE,
+    TRAINED,
+    WEIGHTS,
+)
 from nas_sv2.studies.onnx_file import check_self_contained
 from nas_sv2.studies.package_folder import SUMS, write_folder
 from nas_sv2.studies.verification import Check, verify
@@ -140,6 +150,30 @@ def test_a_card_that_lacks_what_is_needed_is_bad_input(
         card["input"].update(broken)
         with pytest.raises(ConfigError, match=r"card\.json"):
             list(verify(changed(CARD_JSON, json.dumps(card).encode())))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from([ARCHITECTURE, TRAINED, CARD_JSON, WEIGHTS]),
+    st.one_of(st.binary(max_size=60), st.text(max_size=60).map(str.encode)),
+    st.integers(0, 400),
+    st.booleans(),
+)
+def test_whatever_a_file_holds_only_our_errors_come_out(
+    package: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    name: str,
+    content: bytes,
+    place: int,
+    spliced: bool,
+) -> None:
+    files = dict(load_package(package).files)
+    own = files[name]
+    files[name] = own[:place] + content + own[place + len(content) :] if spliced else content
+    folder = tmp_path_factory.mktemp("fuzz") / "w"
+    write_folder(folder, files)
+    with suppress(NasError):
+        load_package(folder).module()
 
 
 def elsewhere(name: str = "w") -> TensorProto:
