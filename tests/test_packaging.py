@@ -31,5 +31,5 @@ def test_a_wheel_adds_only_nas_sv2_and_holds_every_file(tmp_path: Path) -> None:
     assert {name.split("/")[0].split("-")[0] for name in names} <= {"nas_sv2"}
     for folder in FOLDERS:
         for file in (ROOT / folder).iterdir():
-            if file.suffix in {".py", ".json", ".yaml"}:
+            if file.suffix in {".py", ".json", ".yaml", ".csv", ".css", ".j2", ".js"}:
                 assert f"nas_sv2/{folder}/{file.name}" in names
