@@ -207,7 +207,8 @@ def filled(loop: Loop, trials: int) -> None:
 
     Written into the tables at once: through Optuna's own calls it would take minutes.
     """
-    generator, seen, rows = random.Random(0), set[str](), []
+    generator, seen = random.Random(0), set[str]()
+    rows: list[dict[str, Any]] = []
     study_id, now = loop.study._study_id, datetime.datetime.now()
     like = loop.walk.assess(loop.space.sample(Recorder(random.Random(1))))
     with Session(loop.store.engine) as session, session.begin():

@@ -50,7 +50,12 @@ def test_only_what_is_new_or_changed_is_read_again(
 ) -> None:
     reads: list[str] = []
     read = Record.from_json
-    monkeypatch.setattr(Record, "from_json", lambda text: reads.append(text) or read(text))
+
+    def counted(text: str) -> Record:
+        reads.append(text)
+        return read(text)
+
+    monkeypatch.setattr(Record, "from_json", counted)
     ours, theirs = RecordStore(engine, "s"), RecordStore(engine, "s")
     networks = [reference(f"shufflenet_v2_x{size}") for size in ("0_5", "1_0", "1_5")]
     records = [record_of(0.5, 1.0, architecture=network) for network in networks]
