@@ -20,6 +20,10 @@ PATIENT_CONNECTION = {
     "keepalives_interval": "10",
     "keepalives_count": "3",
     "application_name": "nas-sv2",
+    # The server's side of it: a machine that vanished in the middle of a transaction must not
+    # hold its locks for two hours.
+    "options": "-c idle_in_transaction_session_timeout=60s -c tcp_keepalives_idle=30 "
+    "-c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
 }
 
 

@@ -185,15 +185,16 @@ def test_driver_and_workers_killed_at_once(storage: str) -> None:
 
 @pytest.mark.slow
 def test_a_worker_that_stands_still_loses_its_candidate_and_goes_on_later(storage: str) -> None:
-    with crew(storage, 10, 2, seconds=1.0) as found:
-        found.until(lambda: len(found.pids) == 2 and found.finished >= 2)
+    with crew(storage, 6, 2, seconds=4.0) as found:
+        # While both train: in the middle of a transaction it would keep the others waiting.
+        found.until(lambda: found.told[-1:] == [{"entered": "training (2)"}])
         os.kill(found.pids[0], signal.SIGSTOP)
         study = load_study(storage, "s")
-        found.until(lambda: any("retry_of" in t.user_attrs for t in study.get_trials()))
+        found.until(lambda: any("retry_of" in t.user_attrs for t in study.get_trials()), 900)
         os.kill(found.pids[0], signal.SIGCONT)
         assert found.over() == 0
     assert found.told[-1] == {"errors": []}
-    check(storage, 10)
+    check(storage, 6)
 
 
 @pytest.mark.slow

@@ -90,7 +90,8 @@ class Voice:
         else:
             say(waits=reason)
 
-    def entered(self, stage: str) -> None: ...
+    def entered(self, stage: str) -> None:
+        say(entered=stage)
 
     def advanced(self, done: int, total: int) -> None: ...
 
