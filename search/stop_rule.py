@@ -26,7 +26,8 @@ FEWEST = 8
 Chosen in replays of 24 trainings (`docs/stop-rule.md`)."""
 RISK = 0.05
 """How often bounds may fail, summed over the stopped trainings, for each member of the front. Most
-of those are far below their rival, so that 1 to 2 % of the members were lost in replays."""
+of those are far below their rival: in replays 1 % of the members were lost in the mean, 4 % at
+most."""
 MISSES = 0.005, 0.1
 """How often a single bound may fail, at least and at most."""
 
