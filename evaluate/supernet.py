@@ -9,8 +9,8 @@ Which slice, and why:
 - *The last channels*, of inputs and outputs alike. A unit passes its first channels and convolves
   its last c′ (concatenated in that order). At one width, the last c′ of a smaller share are then
   among those of a larger one, and every unit reads and writes them at the same places of the map;
-  with the first channels they would be shifted against each other. The shuffle sends the k-th
-  channel from the end to the 2k-th from the end at every width, so half of the channels also
+  with the first channels they would be shifted against each other. The shuffle sends channel k
+  from the end to 2k from the end (counted from 0) at every width, so half of the channels also
   keep their meaning across widths. Squeeze-and-excitation scales what the branch emits and
   follows it. Where a unit changes the width, the branches meet in the same order.
 - *The centre of a kernel*, as in once-for-all (Cai et al. 2020).

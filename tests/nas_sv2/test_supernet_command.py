@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nas_sv2.search import qualification
+from nas_sv2.space import Architecture, cost_of, lower
 
 SPACE = """nas_sv2_space: 1
 stem: [8, 16]
@@ -99,8 +100,8 @@ def test_it_is_trained_searched_with_and_never_mixed_up(
 def test_it_is_certified_like_a_recipe(
     command_line: Run, train: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def counts(*_: object) -> dict[str, float]:
-        return {"flops": 1.0}
+    def counts(network: Architecture, *_: object) -> dict[str, float]:
+        return {"flops": float(cost_of(lower(network)).flops)}
 
     monkeypatch.setattr(qualification, "untrained_scores", counts)  # half a minute
     assert command_line(*train)[0] == 0
