@@ -56,7 +56,6 @@ def work(
     listener: Listener,
 ) -> None:
     """One worker, of this process."""
-    listener.waits(f"process {os.getpid()}")
     choice = SAMPLERS[sampler]
     with closing(MeasurementStore.open(storage)) as measurements, store_errors():
         identity = {"targets": {"fake": "measured"}}
@@ -69,6 +68,7 @@ def work(
         weights = WeightsFolder.of_study(storage, store.study)
         learns = choice.learns_from_pruned
         loop = Loop(study, space(), walk, store, weights, learns, listener, expires_s=expires_s)
+        listener.waits(f"process {os.getpid()}")
         loop.run(trials)
 
 
