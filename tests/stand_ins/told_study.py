@@ -120,7 +120,9 @@ class Told:
         record = Record(architecture, cost, excesses, latencies, evaluation, baseline)
         trial.set_user_attr("architecture", architecture.digest)
         self.records.save(trial.number, record)
-        self.weights.save(architecture.digest, random_weights(lower(architecture), trial.number))
+        if baseline:  # of others they are not kept, so that a map need not be drawn for each
+            weights = random_weights(lower(architecture), trial.number)
+            self.weights.save(architecture.digest, weights)
         self.study.tell(trial, record.objectives)
 
     def reject(self, why: str, guideline: str | None = None) -> None:
