@@ -181,8 +181,8 @@ class Confirmation:
         ]
         gain = finding.accuracy
         return (
-            f"trial {finding.trial} {words} ({'; '.join(times)}; accuracy {gain.mean * 100:+.2f} "
-            f"points, 95 % {gain.low * 100:+.2f} to {gain.high * 100:+.2f}"
+            f"trial {finding.trial} {words} ({'; '.join(times)}; accuracy after {self.recipe} "
+            f"{gain.mean * 100:+.2f} points, 95 % {gain.low * 100:+.2f} to {gain.high * 100:+.2f}"
             f"{_is(gain.verdict, 'more accurate', 'less accurate')})"
         )
 

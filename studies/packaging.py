@@ -211,7 +211,8 @@ def _training(identity: Identity) -> Trainer:
         resolution=chosen.resolution,
         skip_unreadable=identity["skip_unreadable"],
     )
-    if (chosen.digest, data.provenance) != (identity["recipe_digest"], identity["data_content"]):
+    content = identity["data_content"].rpartition("@")[2]  # the name may be relative in it
+    if (chosen.digest, data.key) != (identity["recipe_digest"], content):
         raise EvaluationError(
             f"recipe {chosen.name} or data {data.name} are not those of the study any more"
         )
