@@ -8,6 +8,7 @@ from told_study import certificate
 
 from nas_sv2.latency.measurement import Latency
 from nas_sv2.studies.standing import better, faster, image_interval, ties_of
+from nas_sv2.tables import front_notes
 
 
 def timed(low: float, high: float) -> Latency:
@@ -52,6 +53,7 @@ def test_neighbours_on_the_front_are_ties_by_the_certificate() -> None:
     records = {0: record_of(0.5, 1.0), 1: record_of(0.51, 2.0), 2: record_of(0.9, 3.0)}
     assert ties_of(records, certificate(noise=0.01)) == [(0, 1)]
     assert ties_of(records, None) == []
+    assert "ties in accuracy: trials 0 and 1" in front_notes(records, certificate(noise=0.01))
 
 
 @given(st.floats(0, 1), st.integers(1, 10**6))
