@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, PendingRollbackError
 
 from nas_sv2.latency.turns import POSTGRESQL
 
@@ -54,6 +54,8 @@ def is_passing(error: BaseException | None) -> bool:
         error: Of the database, or what was raised from one.
     """
     while error is not None:
+        if isinstance(error, PendingRollbackError):  # Optuna asked again over a lost connection
+            return True
         if isinstance(error, DBAPIError):
             locked = "locked" in str(error.orig)
             server = type(error.orig).__module__.partition(".")[0] != "sqlite3"

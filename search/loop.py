@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import optuna
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -111,13 +111,15 @@ class Loop:
             NasError: Trials failed, and none finished between; the message is the last one's.
             KeyboardInterrupt: The candidate is asked again by the next run.
         """
-        started = time.monotonic()
-        self._prepare()
+        started, prepared = time.monotonic(), False
         fruitless: Counter[Verdict] = Counter()
         outages = 0
         with self._seat.kept():
             while timeout_s is None or time.monotonic() - started < timeout_s:
                 try:
+                    if not prepared:
+                        self._prepare()
+                        prepared = True
                     self._give_back()
                     if not self._seat.take(lambda others: self._finished() + others < trials):
                         self._unfinished.recover()
@@ -188,7 +190,12 @@ class Loop:
         trial = self.study.ask()
         self._trial_at = trial.number
         trial.set_user_attr(WORKER, process_name())
-        verdict, error, record = self._settle(trial)
+        try:
+            verdict, error, record = self._settle(trial)
+        except (UpdateFinishedTrialError, ValueError):  # what Optuna says to who is too late
+            if not self._has_ended(trial.number):
+                raise
+            verdict, error, record = "failed", LostTrial(), None
         if not isinstance(error, LostTrial):
             self._trial_at = None
         seconds = time.monotonic() - began
@@ -213,6 +220,9 @@ class Loop:
         )
         self._notice = ""
         return verdict, error
+
+    def _has_ended(self, number: int) -> bool:
+        return self.study.get_trials(deepcopy=False)[number].state.is_finished()
 
     def _settle(self, trial: Trial) -> tuple[Verdict, NasError | None, Record | None]:
         try:

@@ -185,7 +185,9 @@ def store_errors() -> Iterator[None]:
     except SQLAlchemyError as error:
         raise StoreError(f"the studies cannot be read or written: {one_line(error)}") from error
     except StorageInternalError as error:
-        raise StoreError(f"the studies cannot be read or written: {error}") from error
+        cause = error.__cause__  # Optuna's own message guesses at it
+        said = one_line(cause) if isinstance(cause, SQLAlchemyError) else error
+        raise StoreError(f"the studies cannot be read or written: {said}") from error
 
 
 def _check_identity(name: str, stored: Identity | None, wanted: Identity) -> None:

@@ -234,6 +234,27 @@ def test_a_candidate_that_another_worker_took_over_is_not_told(
     assert len(bench.store.all()) == 3
 
 
+def test_who_tells_too_late_finds_out_and_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial is taken over after the last look at the lease."""
+    save = RecordStore.save
+
+    def saved(store: RecordStore, number: int, record: Record) -> None:
+        save(store, number, record)
+        if number == 1:
+            name = create_or_resume(bench.storage, "s", IDENTITY, SAMPLERS["random"].make(0))
+            name.enqueue_trial(name.get_trials()[1].params)
+            name.tell(1, state=TrialState.FAIL)
+
+    monkeypatch.setattr(RecordStore, "save", saved)
+    study = bench.run(3)
+    assert "another worker took the candidate over" in bench.ear.outcomes[1].reason
+    assert states(study) == {"COMPLETE": 3, "FAIL": 1}
+    assert sorted(bench.store.all()) == [0, 2, 3]
+    assert len(bench.evaluator.asked) == 3  # what it had found is found
+
+
 @pytest.mark.parametrize("passes", [True, False])
 def test_an_outage_of_the_database_is_survived_and_a_fault_is_not(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, passes: bool
