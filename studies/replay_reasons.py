@@ -43,7 +43,7 @@ class Reasons:
         return (
             f"{head}: trial {number}, no less accurate, {'beat' if entered else 'beats'} it; that "
             f"takes {self._old(rival, move)} of its time on {self.comparison.old_target}, "
-            f"{self._new(rival, move)} on {self.comparison.target}"
+            f"{self._new(rival, move)}"
             + "".join(f"; {line}" for line in self._operators(move, rival))
         )
 
@@ -66,8 +66,11 @@ class Reasons:
     def _new(self, rival: Move, move: Move) -> str:
         name = self.comparison.target
         share = self.comparison.new_ms(rival) / self.comparison.new_ms(move)
-        limit = "" if rival.after.feasible else f", and breaks {_broken(rival.after.excesses)}"
-        return _share(share, tied(rival.after.latencies[name], move.after.latencies[name])) + limit
+        tie = tied(rival.after.latencies[name], move.after.latencies[name])
+        limit = (
+            "" if rival.after.feasible else f", where it breaks {_broken(rival.after.excesses)}"
+        )
+        return f"{_share(share, tie)} on {name}{limit}"
 
     def _operators(self, *moves: Move) -> Iterator[str]:
         """What makes the one of the pair that deviates more from the typical factor deviate."""
