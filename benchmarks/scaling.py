@@ -4,7 +4,7 @@ Trainings are stood in for by sleeping, so that figures say what the loop, the l
 database cost and nothing of the trainings:
 
     python benchmarks/scaling.py efficiency sqlite:///scaling.db --workers 1 2 4 8 --seconds 5
-    python benchmarks/scaling.py history sqlite:///history.db --trials 2000 --sampler random tpe
+    python benchmarks/scaling.py history sqlite:///history.db --trials 2000
 
 `efficiency` is the sleeping asked for, over workers times the time from the first trial to the
 last; starting the processes is not in it. `history` fills a study with finished trials and times
