@@ -14,8 +14,8 @@ from functools import partial
 from nas_sv2.evaluate.recipes import FullTraining, Recipe
 
 # quick: chosen among four on eight networks of docs/certificates/space.yaml, Fashion-MNIST, by
-# Kendall's tau (cross-entropy) of one seed against one training by docs/certificates/reference.yaml.
-# Certified on other networks (docs/qualify.md), because the best of four on eight is partly luck:
+# Kendall's tau (cross-entropy) of one seed and one training by docs/certificates/reference.yaml.
+# Certified on other networks (docs/qualify.md): the best of four on eight is partly luck.
 #   24,000 images, stem stride 2, batch 64, rate 0.2        12 CPU s   0.93   <- taken
 #   12,000 images, stem stride 1, batch 32, rate 0.1        18 CPU s   0.79
 #   24,000 images, stem stride 1, batch 64, rate 0.2        28 CPU s   0.79
@@ -23,8 +23,8 @@ from nas_sv2.evaluate.recipes import FullTraining, Recipe
 #   (counting FLOPs                                          0          0.25)
 # A stride of 2 is also what larger images can afford. standard is quick for longer, with shifts,
 # which cost accuracy in few passes; long is four times standard.
-# Candidates are compared by cross-entropy: two trainings of 16 other networks by the reference have
-# an order in common with a tau of 0.60 in cross-entropy, of 0.48 in top-1.
+# Candidates are compared by cross-entropy: the two trainings of 16 other networks by the reference
+# agree on their order with a tau of 0.60 in cross-entropy, of 0.48 in top-1.
 # smoke is what teaches V2 0.5x twice chance or more in two seconds: 60 steps, small batches.
 _ranked = partial(Recipe, images_per_epoch=6_500, learning_rate=0.2, score="cross_entropy")
 _FOR_CANDIDATES = (

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from nas_sv2.errors import DeviceError, StoreError
 from nas_sv2.latency.processes import in_words
-from nas_sv2.latency.turns import SQLITE, turn_at
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -146,6 +145,8 @@ def alone_at(engine: "Engine", what: str) -> Iterator[None]:
     Raises:
         DeviceError: Another process did not let go of it.
     """
+    from nas_sv2.latency.turns import SQLITE, turn_at  # brings SQLAlchemy
+
     if engine.dialect.name == SQLITE:
         lock = FileLock.of(f"{Path(engine.url.database or '').resolve()} {what}")
         with Exclusive(what, (lock,)).held(PATIENCE_S):
