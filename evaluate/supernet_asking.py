@@ -37,7 +37,8 @@ class SupernetAsking:
 
     def __post_init__(self) -> None:
         """Refuse data that the supernet was not trained on."""
-        if self.data.provenance != self.saved.data:
+        # The name before it is as it was typed, and may be relative.
+        if self.data.key != self.saved.data.rpartition("@")[2]:
             allowed = f"what the supernet was trained on, {self.saved.data}"
             raise ConfigError("--data", self.data.provenance, allowed)
 

@@ -286,9 +286,12 @@ class Loop:
             trial.set_user_attr(PRUNED, verdict.constraint)
             if not self.audit.takes(architecture.digest):
                 raise
-            # In terms of the limits as they were at first.
+            # In terms of the limits as they were at first; another worker may have relaxed them
+            # since ours were widened.
+            inner = self.walk.guidelines
+            slack = inner.slack if isinstance(inner, Relaxed) else {}
             beyond = {
-                name: (1 + verdict.excesses[name]) * self._slack.get(name, 1.0)
+                name: (1 + verdict.excesses[name]) * slack.get(name, 1.0)
                 for name in limits
                 if verdict.excesses[name] > 0
             }

@@ -115,7 +115,7 @@ def run_search(request: Request, listener: Listener) -> Found:
         InfeasibleError: No sampled network keeps the budget.
         NasError: A target or the database cannot be opened.
     """
-    with sigterm_interrupts(), _opened(request, listener) as search:
+    with sigterm_interrupts(), store_errors(), _opened(request, listener) as search:
         ended_by = _end_of(lambda: _run(request, search, listener))
         if ended_by is None or isinstance(ended_by, InfeasibleError):
             ended_by = _end_of(lambda: measure_front(search.loop.walk, search.store)) or ended_by
@@ -146,7 +146,7 @@ def _run(request: Request, search: _Search, listener: Listener) -> None:
 
 def _work(request: Request, number: int, listener: Listener) -> None:
     """What the worker of that number does."""
-    with _opened(request, listener, worker=True) as search, store_errors():
+    with store_errors(), _opened(request, listener, worker=True) as search:
         search.loop.run(request.trials, search.question.timeout_s)
 
 
@@ -401,7 +401,7 @@ def _check_devices(study: str, targets: Mapping[str, Target], first: Record) -> 
 def _absolute(data: str) -> str:
     """A data spec whose folder is found from anywhere."""
     name, colon, where = data.partition(":")
-    return f"{name}:{Path(where).resolve()}" if colon and where else data
+    return f"{name}:{Path(where).expanduser().resolve()}" if colon and where else data
 
 
 def _study_name(request: Request, targets: list[str], evaluator: EvaluatorChoice) -> str:

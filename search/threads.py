@@ -3,9 +3,7 @@
 import optuna
 
 from nas_sv2.evaluate.determinism import core_count, default_threads
-
-THREADS = "training_threads"
-"""The study's attribute."""
+from nas_sv2.studies.study import THREADS
 
 
 def training_threads(study: optuna.Study, workers: int) -> int:

@@ -91,6 +91,8 @@ class _Member:
         if self.over:
             return
         code = self.process.exitcode or 0
+        if code == 0:  # told to end by us, who then heard no more of it
+            return
         if code < 0:
             how = f"was killed ({signal.Signals(-code).name}); its candidate is asked again"
         else:

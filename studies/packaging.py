@@ -34,7 +34,7 @@ from nas_sv2.studies.package_folder import SUMS, check_out, write_folder
 from nas_sv2.studies.parity import Agreement
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.stop_audit import STOP_RULE
-from nas_sv2.studies.study import IDENTITY, Identity, load_study, study_key
+from nas_sv2.studies.study import IDENTITY, THREADS, Identity, load_study, study_key
 from nas_sv2.studies.weights_folder import WeightsFolder
 
 NOT_ASKED = "Not asked for (`--no-latency`)."
@@ -96,7 +96,7 @@ def export_trial(
     record = record_of(storage, study, number)
     if record.excesses.get(STOP_RULE, 0.0) > 0:
         raise ConfigError("--trial", number, "one whose training the stop rule did not end")
-    training = _training(identity)
+    training = _training(identity, opened.user_attrs.get(THREADS))
     weights = WeightsFolder.of_study(storage, study_key(opened)).find(record.architecture.digest)
     if weights is None:
         again = "asking the supernet again" if "evaluator" in identity else "training it again"
@@ -198,7 +198,7 @@ def _latencies(
     return rows
 
 
-def _training(identity: Identity) -> Trainer:
+def _training(identity: Identity, threads: int | None) -> Trainer:
     """What the study's networks came from.
 
     Raises:
@@ -218,11 +218,11 @@ def _training(identity: Identity) -> Trainer:
         )
     asked = identity.get("evaluator")
     if asked is None:
-        return ProxyTraining(chosen, data, identity["seed"])
+        return ProxyTraining(chosen, data, identity["seed"], threads)
     saved = open_supernet(Path(asked["folder"]))
     if saved.digest != asked["supernet"]:
         raise EvaluationError(f"the supernet in {saved.folder} is not that of the study any more")
-    return SupernetAsking(saved, data)
+    return SupernetAsking(saved, data, threads)
 
 
 def _same_again(training: Trainer, record: Record) -> Trained:

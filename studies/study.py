@@ -34,6 +34,8 @@ IDENTITY = "nas_sv2"
 """The study attribute that says what its trials have in common."""
 KEY = "key"
 """Within it, what the records are kept under."""
+THREADS = "training_threads"
+"""The study attribute with the CPU threads of its trainings, whose last digits depend on them."""
 NAMES = ("space",)
 """What is kept for people only; `space_digest` says what the space is."""
 SCORES = {

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, String, UniqueConstraint, delete, func, insert, select, update
+from sqlalchemy import Engine, String, UniqueConstraint, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -104,22 +104,25 @@ class TrialLeases:
         """
         values = {"trial": trial, "architecture": architecture}
         ours = update(TrialLeaseRow).where(TrialLeaseRow.token == token)
-        rival = select(TrialLeaseRow.trial).where(
+        in_the_way = select(TrialLeaseRow.trial).where(
             TrialLeaseRow.study == self.study,
-            TrialLeaseRow.architecture == architecture,
             TrialLeaseRow.token != token,
+            or_(TrialLeaseRow.trial == trial, TrialLeaseRow.architecture == architecture),
         )
+        rivals: list[int | None] = []
         with _errors("written"):
-            try:
+            while not rivals:  # or whoever was in the way has just let go
+                try:
+                    with self.engine.begin() as connection:
+                        return connection.execute(ours.values(values)).rowcount == 1
+                except IntegrityError:
+                    pass
                 with self.engine.begin() as connection:
-                    return connection.execute(ours.values(values)).rowcount == 1
-            except IntegrityError:
-                pass
-            with self.engine.begin() as connection:
-                rivals = list(connection.execute(rival).scalars())
-                if trial in rivals or not rivals:
-                    raise TakenTrial
-                connection.execute(ours.values(trial=trial, architecture=None))
+                    rivals = list(connection.execute(in_the_way).scalars())
+                    if trial in rivals:
+                        raise TakenTrial
+                    if rivals:
+                        connection.execute(ours.values(trial=trial, architecture=None))
         raise TakenNetwork(f"the network that trial {rivals[0]} is about")
 
     def renew(self, token: str) -> bool:

@@ -142,6 +142,7 @@ def test_what_is_no_point_of_the_space_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="is not allowed; give"):
         SupernetAsking(open_supernet(folder), blobs).evaluate(tiny)
+    SupernetAsking(open_supernet(folder), dataclasses.replace(blobs, name="elsewhere:blobs"))
     other = dataclasses.replace(blobs, key="other")
     with pytest.raises(ConfigError, match="what the supernet was trained on, blobs@k"):
         SupernetAsking(open_supernet(folder), other)

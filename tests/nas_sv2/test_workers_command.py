@@ -9,7 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from optuna.exceptions import StorageInternalError
 from postgres import Postgres
+from sqlalchemy.exc import OperationalError
+
+from nas_sv2.search import session
 
 SEARCH = ("search", "--target", "arm", "--budget", "140M", "--recipe", "smoke", "--json")
 
@@ -20,6 +24,22 @@ def test_fewer_than_one_worker_is_refused(command_line: Run) -> None:
     code, _, said = command_line(*SEARCH, "--workers", "0")
     assert code == 2
     assert "--workers" in said
+
+
+def test_a_database_that_fails_while_a_search_is_opened_is_one_line(
+    command_line: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> int:
+        raise StorageInternalError("no") from OperationalError("", {}, Exception("disk is full"))
+
+    monkeypatch.setattr(session, "training_threads", fails)
+    code, _, said = command_line(*SEARCH)
+    assert code == 1
+    assert said == "nas-sv2: the studies cannot be read or written: disk is full\n"
+
+
+def test_a_home_folder_is_the_same_from_anywhere() -> None:
+    assert session._absolute("imagefolder:~/photos") == f"imagefolder:{Path.home()}/photos"
 
 
 def events(output: str) -> list[dict[str, object]]:

@@ -422,6 +422,22 @@ def test_what_was_relaxed_stays_so_when_the_search_goes_on(bench: Bench) -> None
     assert 0.05 < g4_elementwise(lower(later.architecture)) <= 0.05 * slack * (1 + 1e-9)
 
 
+def test_what_another_worker_relaxes_meanwhile_is_not_counted_twice(bench: Bench) -> None:
+    """How far a candidate is beyond a limit goes by the limits that it was held against."""
+
+    class Other(Ear):
+        def asked(self, number: int, *_: object) -> None:
+            study = optuna.load_study(study_name="s", storage=bench.storage)
+            study.set_user_attr(RELAXED, {"G4": 3.0})
+
+    bench.guidelines, bench.audit, bench.ear = Guidelines({"G4": 0.05}), Audit(share=1.0), Other()
+    study = bench.run(4)
+    assert pruned_in(study)
+    for trial in pruned_in(study):
+        score = g4_elementwise(lower(bench.store.all()[trial.number].architecture))
+        assert trial.user_attrs[AUDITED] == {"G4": pytest.approx(score / 0.05)}
+
+
 def test_what_is_beaten_relaxes_nothing(bench: Bench) -> None:
     bench.run(12)  # unguided: a front
     bench.guidelines, bench.audit = Guidelines({"G4": 0.3}), Audit(share=1.0)

@@ -53,6 +53,7 @@ def test_a_bug_in_one_ends_all(capfd: pytest.CaptureFixture[str]) -> None:
     notes = Notes()
     errors = run_workers(breaks, 2, notes)
     assert "worker 0 ended by a bug" in str(errors[0])
+    assert not any("worker 1 ended by a bug" in line for line in notes.said)
     assert "ZeroDivisionError" in capfd.readouterr().err
     pids = [int(word) for word in notes.said if word.isdecimal()]
     assert not any(process_name(pid) for pid in pids)

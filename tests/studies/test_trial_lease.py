@@ -11,7 +11,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from postgres import Postgres
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
 from nas_sv2.errors import StoreError
 from nas_sv2.latency.processes import process_name
@@ -78,6 +78,22 @@ def test_no_two_have_one_trial_or_one_network(leases: TrialLeases) -> None:
     leases.let_go(first)
     assert leases.bind(second, 5, "network")
     assert not leases.bind(first, 6, "more")
+
+
+def test_a_rival_that_lets_go_meanwhile_is_in_nobodys_way(
+    engine: Engine, leases: TrialLeases
+) -> None:
+    """Between the refusal and the question whose it is."""
+    first, second = taken(leases), taken(leases)
+    assert leases.bind(first, 3, "network")
+
+    def lets_go(*arguments: object) -> None:
+        if str(arguments[2]).startswith("SELECT"):
+            leases.let_go(first)
+
+    event.listen(engine, "before_cursor_execute", lets_go)
+    assert leases.bind(second, 4, "network")
+    assert [lease.trial for lease in leases.all()] == [4]
 
 
 def test_who_lives_keeps_his_lease(leases: TrialLeases) -> None:
