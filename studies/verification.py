@@ -5,6 +5,7 @@ letter, what this nas-sv2 writes for the network.
 """
 
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +22,17 @@ from nas_sv2.evaluate.recipe_files import recipe_from_document
 from nas_sv2.evaluate.subset import subset_of
 from nas_sv2.space import Architecture
 from nas_sv2.space.source_lowering import source_of
-from nas_sv2.studies.card import CARD_JSON
+from nas_sv2.studies.card import CARD, CARD_JSON
 from nas_sv2.studies.export import Package, load_package
 from nas_sv2.studies.forms import (
     INT8,
+    MODEL,
+    MODEL_INT8,
     SOURCE,
     TIMING,
     TIMING_INT8,
     TORCH,
+    TRAINED,
     WEIGHTS,
     batches_of,
     forms_of,
@@ -76,6 +80,9 @@ def verify(folder: Path, data: str | None = None, run_source: bool = False) -> I
         yield Check(SUMS, False, str(error))
         return
     yield Check(SUMS, True, f"{len(package.files)} files are what was written")
+    if unlisted := [name for name in _NAMES if _lies_beside(package, name)]:
+        names = ", ".join(unlisted)
+        yield Check(SUMS, False, f"{names}: in the folder, but not listed, so not checked")
     for name, content in package.files.items():
         if name.endswith(".onnx"):
             check_self_contained(name, content)
@@ -102,6 +109,14 @@ def verify(folder: Path, data: str | None = None, run_source: bool = False) -> I
     if data is not None:
         for name, agreement in found.items():
             yield _accuracy_check(package, name, agreement, same_images)
+
+
+_NAMES = (SOURCE, MODEL, MODEL_INT8, TIMING, TIMING_INT8, TRAINED, CARD)
+"""What a user would take for a part of the package; the other files are always listed."""
+
+
+def _lies_beside(package: Package, name: str) -> bool:
+    return name not in package.files and os.path.lexists(package.folder / name)
 
 
 _NOT_ASKED = (TIMING, TIMING_INT8)  # their numbers are random

@@ -111,6 +111,20 @@ def test_a_model_py_of_a_stranger_is_not_run(
     assert failed(list(verify(folder, run_source=True))) == [] and mark.exists()
 
 
+def test_a_file_of_the_package_that_the_sums_leave_out_is_found(
+    package: Path, tmp_path: Path
+) -> None:
+    files = dict(load_package(package).files)
+    text = files.pop(SOURCE)
+    write_folder(tmp_path / "w", files)
+    assert failed(list(verify(tmp_path / "w"))) == []
+    (tmp_path / "w" / "notes.txt").touch()  # the user's
+    assert failed(list(verify(tmp_path / "w"))) == []
+    (tmp_path / "w" / SOURCE).write_bytes(text)
+    checks = list(verify(tmp_path / "w"))
+    assert failed(checks) == [SUMS] and SOURCE in checks[1].found
+
+
 def test_a_model_py_that_fails_when_it_is_run_is_a_failed_check(
     changed: Callable[[str, bytes], Path],
 ) -> None:
