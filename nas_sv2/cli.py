@@ -225,7 +225,8 @@ def search(
             )
         else:
             console.print(front_table(found.records))
-            print_notes(front_notes(found.records, certificate_for(storage, found.records)))
+            certificate = certificate_for(storage, found.study, found.records)
+            print_notes(front_notes(found.records, certificate))
             print_notes([each.describe() for each in found.pruned])
             print(f"nas-sv2 export {found.study} --trial best --out winner")
         if found.ended_by is not None:
@@ -256,7 +257,7 @@ def front(
         )
     else:
         output().print(front_table(records))
-        print_notes(front_notes(records, certificate_for(storage, records)))
+        print_notes(front_notes(records, certificate_for(storage, study, records)))
         print_notes([each.describe() for each in pruned])
         print_notes(confirmation_lines(confirmations))
 

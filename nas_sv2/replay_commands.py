@@ -38,7 +38,7 @@ def replay(
     from nas_sv2.studies.lookup import certificate_for
     from nas_sv2.tables import FILE_WIDTH, front_notes, front_table, output
 
-    if out is not None and not out.absolute().parent.is_dir():
+    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise ConfigError("--out", str(out), "a file in a folder that exists")
     request = ReplayRequest(study, target, storage, budget or [], name, require_measured)
     with counting_bar() as bar:
@@ -49,7 +49,7 @@ def replay(
             lambda done, total: bar.update(task, completed=done, total=total),
         )
     front, moves = front_table(found.records), moves_table(found.comparison)
-    notes = front_notes(found.records, certificate_for(storage, found.records))
+    notes = front_notes(found.records, certificate_for(storage, found.study, found.records))
     moved = moves_notes(found)
     if out is not None:
         with out.open("w", encoding="utf-8") as file:

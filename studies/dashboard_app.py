@@ -102,7 +102,8 @@ class Dashboard:
         """The study as it is now; `KeyError` where there is none."""
         name = self.storage.get_study_name_from_id(study_id)
         study = optuna.load_study(study_name=name, storage=self.storage)
-        key = study.user_attrs.get(IDENTITY, {}).get(KEY)
+        identity = study.user_attrs.get(IDENTITY, {})
+        key = identity.get(KEY)
         if key is None:
             return StudyView(study, self.shown_storage)
         records = RecordStore(self.engine, key).all()
@@ -110,7 +111,8 @@ class Dashboard:
         if records:
             trained = next(iter(records.values())).evaluation
             certificates = CertificateStore(self.engine)
-            certificate = certificates.find(trained.recipe_digest, trained.data)
+            space = identity.get("space_digest", "")
+            certificate = certificates.find(trained.recipe_digest, trained.data, space)
         return StudyView(study, self.shown_storage, records, certificate)
 
 

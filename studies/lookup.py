@@ -62,21 +62,26 @@ def pruned_in(storage: str, study: str) -> list[Pruned]:
         return audit_of(found.get_trials(deepcopy=False), records)
 
 
-def certificate_for(storage: str, records: Mapping[int, Record]) -> Certificate | None:
-    """The certificate of the recipe that `records` were trained by, on their data.
+def certificate_for(storage: str, study: str, records: Mapping[int, Record]) -> Certificate | None:
+    """The certificate of the recipe that `records` of a study were trained by, on their data.
+
+    That of the study's space, where there is one.
 
     Raises:
+        ConfigError: There is no such study.
         StoreError: The database cannot be read.
     """
     from nas_sv2.latency.store import open_engine
     from nas_sv2.studies.certificate_store import CertificateStore
+    from nas_sv2.studies.study import IDENTITY, load_study
 
     if not records:
         return None
     evaluation = next(iter(records.values())).evaluation
+    space = load_study(storage, study).user_attrs[IDENTITY].get("space_digest", "")
     engine = open_engine(storage)
     try:
-        return CertificateStore(engine).find(evaluation.recipe_digest, evaluation.data)
+        return CertificateStore(engine).find(evaluation.recipe_digest, evaluation.data, space)
     finally:
         engine.dispose()
 

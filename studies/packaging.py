@@ -125,7 +125,7 @@ def export_trial(
         number,
         record,
         identity,
-        certificate_for(storage, {number: record}),
+        certificate_for(storage, study, {number: record}),
         confirmation_lines(confirmations_of(opened), record.architecture.digest),
     )
     names = [*files, CARD_JSON, SUMS]

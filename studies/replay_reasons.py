@@ -40,8 +40,12 @@ class Reasons:
             return f"{head}: it {'broke' if entered else 'breaks'} {_broken(record.excesses)}"
         assert number is not None, "within the limits and off the front: something beats it"
         rival = self.comparison.find(number)
+        by = record.evaluation.scored_by
+        no_worse = (
+            "no less accurate" if by == "accuracy" else f"no worse by {by.replace('_', ' ')}"
+        )
         return (
-            f"{head}: trial {number}, no less accurate, {'beat' if entered else 'beats'} it; that "
+            f"{head}: trial {number}, {no_worse}, {'beat' if entered else 'beats'} it; that "
             f"takes {self._old(rival, move)} of its time on {self.comparison.old_target}, "
             f"{self._new(rival, move)}"
             + "".join(f"; {line}" for line in self._operators(move, rival))

@@ -96,13 +96,15 @@ def score_of(record: Record) -> float:
 
 
 def score_noise(facts: Facts, record: Record) -> float | None:
-    """Standard deviation of what is drawn: by the certificate, else by the trial's own seeds."""
+    """Standard deviation of what is drawn: by the certificate, else by the trial's own seeds.
+
+    A certificate's is of a score as the recipe gives it, the mean of its seeds where it has some.
+    """
     scale = 100 if record.evaluation.scored_by == "accuracy" else 1
-    trainings = max(1, len(record.evaluation.scores))
-    one = record.evaluation.spread
     if facts.certificate is not None and facts.certificate.noise is not None:
-        one = facts.certificate.noise
-    return None if one is None else scale * one / trainings**0.5
+        return scale * facts.certificate.noise
+    spread = record.evaluation.spread
+    return None if spread is None else scale * spread / len(record.evaluation.scores) ** 0.5
 
 
 def score_title(facts: Facts) -> str:

@@ -36,7 +36,7 @@ def _lead(facts: Facts) -> list[str]:
         best = facts.records[facts.best]
         times = (
             f"{three(latency.ms)} ms on {escaped(target)} "
-            f"({latency.provenance}{_interval(latency)})"
+            f"({latency.provenance}{_interval(latency)}{_contended(latency)})"
             for target, latency in best.latencies.items()
         )
         lines += [
@@ -55,6 +55,10 @@ def _lead(facts: Facts) -> list[str]:
 def _interval(latency: Latency) -> str:
     ends = latency.ci_ms
     return "" if ends is None else f", 95 %: {three(ends[0])}–{three(ends[1])}"
+
+
+def _contended(latency: Latency) -> str:
+    return ", contended" if latency.contended else ""
 
 
 def _against(rival: str, found: words.Against) -> str:
@@ -78,12 +82,8 @@ def _row(entry: Entry) -> tuple[str, ...]:
     record = entry.record
     times = []
     for latency in record.latencies.values():
-        half = (
-            ""
-            if latency.ci_ms is None
-            else f" ±{three((latency.ci_ms[1] - latency.ci_ms[0]) / 2)}"
-        )
-        times.append(f"{three(latency.ms)}{half} {latency.provenance}")
+        shown = f"{three(latency.ms)}{_half(latency)} {latency.provenance}"
+        times.append(shown + _contended(latency))
     beaten = f"beaten by {entry.beaten_by}" if record.feasible else f"beyond {broken(record)}"
     return (
         name_of(record),

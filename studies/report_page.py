@@ -33,10 +33,12 @@ def report_page(facts: Facts) -> str:
         .render(
             facts=facts,
             best=best,
+            best_is="" if best is None else words.best_is(best.record),
             axes=axes,
             figures={**figures, "time": time_chart(facts)},
             groups=groups_of(facts),
             all_measured=all(latency.provenance == "measured" for latency in latencies),
+            predicted=any(latency.provenance == "predicted" for latency in latencies),
             contended=any(latency.contended for latency in latencies),
             question=words.question_of(facts),
             accuracy_doubt="" if best is None else words.accuracy_doubt(facts, best.record),

@@ -45,7 +45,7 @@ def rivals_of(facts: Facts) -> dict[str, list[Against]]:
         ranked = [facts.best, *(entry.number for entry in facts.front)]
         equal = [n for n in ranked if _score(facts.records[n]) >= _score(rival) and n != number]
         fastest = min(equal, key=lambda n: facts.records[n].objectives[1], default=None)
-        roles = {facts.best: "the most accurate"} if facts.best != number else {}
+        roles = {facts.best: best_is(rival)} if facts.best != number else {}
         if fastest is not None:
             said = [roles.get(fastest), "the fastest that is no worse"]
             roles[fastest] = " and ".join(filter(None, said))
@@ -63,6 +63,12 @@ def _against(facts: Facts, number: int, role: str, rival: Record) -> Against:
     }
     name = f"{name_of(ours)} (trial {number})"
     return Against(role, name, _gain(ours, compared.gain), compared, times)
+
+
+def best_is(record: Record) -> str:
+    """What the first of a front is, among networks that are scored as `record` is."""
+    by = record.evaluation.scored_by
+    return "the most accurate" if by == "accuracy" else f"the best by {by.replace('_', ' ')}"
 
 
 def _score(record: Record) -> float:
@@ -134,7 +140,10 @@ def accuracy_doubt(facts: Facts, record: Record) -> str:
     certificate = facts.certificate
     if certificate is None or certificate.noise is None:
         return f"noise of the seed not known; {images}"
-    return f"± {certificate.in_words(certificate.noise)} between seeds; {images}"
+    noise = f"± {certificate.in_words(certificate.noise)} between seeds"
+    if certificate.scored_by != "accuracy":
+        noise = f"{certificate.scored_by.replace('_', ' ')} {noise}"
+    return f"{noise}; {images}"
 
 
 def trust_of(facts: Facts) -> str:
@@ -202,7 +211,7 @@ def bars_are(facts: Facts) -> str:
         return sideways + "Upright: one standard deviation between seeds, of the certificate."
     several = any(r.evaluation.spread is not None for r in facts.records.values())
     if several:
-        return sideways + "Upright: standard deviation between a candidate's own seeds."
+        return sideways + "Upright: standard error of the mean of a candidate's own seeds."
     return sideways + "No bars upright: how much the seed alone changes is not known."
 
 

@@ -142,6 +142,8 @@ def test_words_that_cannot_be_meant_end_in_one_line(
         ("replay", "s", "--target", "arm"),
         ("replay", "s", "--target", "mars"),
         ("replay", "s", "--target", "arm", "--out", "nowhere/moved.txt"),
+        ("replay", "s", "--target", "arm", "--out", "."),
     ):
         code, out, err = command_line(*arguments)
         assert (code, out, len(err.splitlines())) == (2, "", 1), arguments
+        assert "--out" not in arguments or "--out" in err

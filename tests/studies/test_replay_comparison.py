@@ -63,6 +63,21 @@ def test_a_network_leaves_where_a_better_one_became_faster() -> None:
     ).why(move)
 
 
+def test_scores_in_nats_are_not_called_accuracies() -> None:
+    def in_nats(ms: list[float]) -> dict[int, Record]:
+        found = records(ms)
+        for number, record in found.items():
+            evaluation = dataclasses.replace(record.evaluation, scored_by="cross_entropy")
+            found[number] = dataclasses.replace(record, evaluation=evaluation)
+        return found
+
+    old, new = [3.0, 2, 1, 0.5, 0.4, 0.3], [1.5, 2, 1, 0.5, 0.4, 0.3]
+    found = compare(in_nats(old), in_nats(new), "t0", "t0")
+    (move,) = found.changed
+    why = Reasons(found, None, None).why(move)
+    assert "trial 10, no worse by cross entropy, beats it" in why
+
+
 def test_limits_are_named_before_rivals() -> None:
     old, new = records([3, 2, 1]), records([3, 2, 1])
     new[11] = dataclasses.replace(new[11], excesses={"flops": -0.1, "t0_ms": 0.25})

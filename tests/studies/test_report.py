@@ -15,8 +15,11 @@ from told_study import SPACE, Told, certificate
 from nas_sv2.errors import ConfigError, DeviceError
 from nas_sv2.latency.emulated import EmulatedArm
 from nas_sv2.studies import winner_profiles
+from nas_sv2.studies.certificate_store import CertificateStore
 from nas_sv2.studies.front_picture import draw_front
-from nas_sv2.studies.report_charts import axes_of, front_chart
+from nas_sv2.studies.lookup import certificate_for
+from nas_sv2.studies.record import Record
+from nas_sv2.studies.report_charts import axes_of, front_chart, score_noise
 from nas_sv2.studies.report_facts import Facts, facts_of
 from nas_sv2.studies.report_markdown import report_markdown
 from nas_sv2.studies.report_page import report_page
@@ -186,6 +189,58 @@ def test_a_certificate_gives_bars_and_ties(facts: Facts) -> None:
     assert "Ties on the front" in page and "3 and 4" in page
     assert "of space 40M, not of this study" in page  # another digest
     assert "not certified" not in page.casefold()
+
+
+def test_scores_in_nats_are_not_called_accuracies(facts: Facts) -> None:
+    def in_nats(record: Record) -> Record:
+        evaluation = dataclasses.replace(
+            record.evaluation, scored_by="cross_entropy", scores=(-record.evaluation.loss,)
+        )
+        return dataclasses.replace(record, evaluation=evaluation)
+
+    records = {number: in_nats(record) for number, record in facts.records.items()}
+    known = dataclasses.replace(certificate(noise=0.05), scored_by="cross_entropy")
+    entries = [dataclasses.replace(e, record=records[e.number]) for e in facts.entries]
+    winners = [dataclasses.replace(one, record=records[one.number]) for one in facts.winners]
+    study = dataclasses.replace(
+        facts, records=records, entries=entries, winners=winners, certificate=known
+    )
+    page, text = report_page(study), report_markdown(study, "x.png")
+    for said in (page, text):
+        assert "most accurate" not in said.casefold() and "by cross entropy" in said
+        assert f"cross entropy ± {known.in_words(known.noise or 0)} between seeds" in said
+    assert "beaten by none in minus cross-entropy (nats)" in page
+
+
+def test_the_certificate_of_the_space_goes_before_a_later_one(tmp_path: Path) -> None:
+    told = Told(f"sqlite:///{tmp_path}/s.db")
+    told.all(found=0)
+    store = CertificateStore(told.measurements.engine)
+    store.save(dataclasses.replace(certificate(), space_digest=SPACE.digest))
+    store.save(certificate())
+    found = certificate_for(told.storage, told.name, told.records.all())
+    assert found is not None and found.space_digest == SPACE.digest
+
+
+def test_bars_of_several_seeds_are_of_the_score_that_is_drawn(facts: Facts) -> None:
+    number, record = next(iter(facts.records.items()))
+    scores = tuple(record.evaluation.score + d for d in (-0.01, 0.0, 0.01))
+    evaluation = dataclasses.replace(record.evaluation, scores=scores)
+    several = dataclasses.replace(record, evaluation=evaluation)
+    own = dataclasses.replace(facts, records={number: several}, certificate=None)
+    assert score_noise(own, several) == pytest.approx(100 * 0.01 / 3**0.5)
+    known = certificate(noise=0.05)  # of the recipe's scores, which are such means already
+    certified = dataclasses.replace(own, certificate=known)
+    assert score_noise(certified, several) == pytest.approx(100 * (known.noise or 0))
+
+
+def test_every_latency_says_where_it_comes_from(facts: Facts, page: str) -> None:
+    assert "<th>latency on cpu, ms (measured)</th><th>latency on arm, ms (emulated)</th>" in page
+    best = facts.records[facts.best or 0]
+    busy = {name: dataclasses.replace(v, contended=True) for name, v in best.latencies.items()}
+    records = {**facts.records, facts.best or 0: dataclasses.replace(best, latencies=busy)}
+    text = report_markdown(dataclasses.replace(facts, records=records), "x.png")
+    assert ", contended)" in text.splitlines()[2]
 
 
 def test_a_study_without_a_feasible_network_says_so(facts: Facts) -> None:
