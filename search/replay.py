@@ -36,6 +36,7 @@ from nas_sv2.studies.stop_audit import STOP_RULE
 from nas_sv2.studies.study import (
     IDENTITY,
     KEY,
+    REPLAY_OF,
     create_or_resume,
     load_study,
     store_errors,
@@ -45,9 +46,6 @@ from nas_sv2.studies.weights_folder import WeightsFolder
 
 if TYPE_CHECKING:
     from nas_sv2.evaluate.image_data import ImageData
-
-REPLAY_OF = "replay_of"
-"""In the identity of a study: name and key of the study that it replays."""
 
 
 @dataclass(frozen=True, slots=True)

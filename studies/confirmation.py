@@ -170,8 +170,8 @@ class Confirmation:
         """The claim, or that it is withdrawn, with its confidence, in one line."""
         words = {
             "both": f"beats {self.against}: faster and more accurate",
-            "faster": f"beats {self.against}: faster",
-            "more accurate": f"beats {self.against}: more accurate",
+            "faster": f"faster than {self.against}, accuracies not told apart",
+            "more accurate": f"more accurate than {self.against}, not shown to be faster",
             "no claim": f"not shown to beat {self.against}",
         }[finding.claim]
         times = [

@@ -49,7 +49,8 @@ class Dashboard:
     def __call__(self, environ: Environment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
-        refusal = self._refusal(method, environ.get("HTTP_HOST", ""))
+        host, origin = environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
+        refusal = self._refusal(method, host, origin)
         if refusal:
             return _answer(start_response, "403 Forbidden", {"reason": refusal})
         try:
@@ -64,12 +65,14 @@ class Dashboard:
             return _answer(start_response, "500 Internal Server Error", {"reason": str(error)})
         return self.inner(environ, start_response)
 
-    def _refusal(self, method: str, host: str) -> str:
+    def _refusal(self, method: str, host: str, origin: str | None) -> str:
         """Why a request is not answered; empty where it is."""
         if self.exposed:
             return "" if method in SHOWING else "this dashboard is open to others and only shows"
-        # A page from elsewhere can give its own name our address, and would be let in by it.
-        return "" if _is_local(host) else "this dashboard is for this machine only"
+        # A page from elsewhere can give its own name our address, and would be let in by it; and
+        # it can send forms here, whose answers it cannot read.
+        ours = method in SHOWING or origin is None or origin == f"http://{host}"
+        return "" if _is_local(host) and ours else "this dashboard is for this machine only"
 
     def _study(
         self, study_id: int, environ: Environment, start_response: StartResponse

@@ -1,5 +1,6 @@
 """What a report says in words, of the same facts in a page and in Markdown."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from nas_sv2.studies.record import Record
 from nas_sv2.studies.report_facts import Facts
 from nas_sv2.studies.runs import command_of
 from nas_sv2.studies.standing import Compared, better, faster, image_interval
+from nas_sv2.studies.study import REPLAY_OF
 from nas_sv2.studies.winner import name_of
 
 
@@ -292,14 +294,29 @@ def time_lines(facts: Facts) -> list[str]:
 
 
 def commands_of(facts: Facts) -> list[str]:
-    """What to type for the same search, the last run last; each once."""
-    if facts.runs:
-        return list(dict.fromkeys(run.command for run in facts.runs))
-    return [command_of(_request(facts))]
+    """What to type for the same study, the last run last; each once."""
+    commands = [run.command for run in facts.runs]
+    if REPLAY_OF in facts.identity:
+        commands.insert(0, _replay_command(facts))
+    return list(dict.fromkeys(commands)) or [command_of(_request(facts))]
+
+
+def _replay_command(facts: Facts) -> str:
+    """What made a study out of another one."""
+    limits = facts.identity["budget"]["latency_ms"]
+    words = ["nas-sv2", "replay", facts.identity[REPLAY_OF]["study"], "--target", *facts.targets]
+    words += [word for name, ms in limits.items() for word in ("--budget", f"{name}={ms:.12g}ms")]
+    return shlex.join([*words, "--study", facts.study, "--storage", facts.storage])
 
 
 def repeat_lines(facts: Facts) -> list[str]:
     """What the commands are."""
+    if REPLAY_OF in facts.identity:
+        first = facts.identity[REPLAY_OF]["study"]
+        return [
+            f"The networks and their accuracies are those of study {first}; latencies were taken "
+            "anew, nothing was trained."
+        ]
     if facts.runs:
         return []
     return [

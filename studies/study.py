@@ -34,6 +34,8 @@ IDENTITY = "nas_sv2"
 """The study attribute that says what its trials have in common."""
 KEY = "key"
 """Within it, what the records are kept under."""
+REPLAY_OF = "replay_of"
+"""Within it, name and key of the study that was replayed on another target."""
 THREADS = "training_threads"
 """The study attribute with the CPU threads of its trainings, whose last digits depend on them."""
 NAMES = ("space",)

@@ -133,7 +133,13 @@ def test_a_claim_is_better_in_one_and_worse_in_none(good: Verdict, fast: Verdict
     assert finding.claim == expected.get((good, fast), "no claim")
     text = confirmation_of(finding).describe(finding)
     assert text.startswith("trial 3 ")
-    assert ("beats shufflenet_v2_x1_0:" in text) == (finding.claim != "no claim")
+    assert ("beats shufflenet_v2_x1_0:" in text) == (finding.claim == "both")
+    assert ("faster than shufflenet_v2_x1_0, accuracies not told apart" in text) == (
+        finding.claim == "faster"
+    )
+    assert ("more accurate than shufflenet_v2_x1_0, not shown to be faster" in text) == (
+        finding.claim == "more accurate"
+    )
     assert ("not shown to beat shufflenet_v2_x1_0" in text) == (finding.claim == "no claim")
     assert "× 0.900 (95 % 0.880 to 0.920), measured, contended" in text
     assert "+1.00 points, 95 % +0.50 to +1.50" in text

@@ -217,6 +217,12 @@ def test_a_page_from_elsewhere_is_not_let_in(served: str) -> None:
     for host in ("evil.example", "localhost.evil.example", "[", "10.0.0.1"):
         with pytest.raises(urllib.error.HTTPError, match="403"):
             get(f"{served}/api/studies", Host=host)
+    for origin, code in (("http://evil.example", 403), ("null", 403), (served, 404)):
+        headers = {"Origin": origin}
+        url = f"{served}/api/studies/99/0/skip"
+        request = urllib.request.Request(url, headers=headers, method="POST")
+        with pytest.raises(urllib.error.HTTPError, match=str(code)):
+            urllib.request.urlopen(request, timeout=60)
 
 
 def test_open_to_others_it_says_so_and_only_shows(storage: str) -> None:

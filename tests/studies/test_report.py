@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from optuna.samplers import RandomSampler
-from told_study import SPACE, Told, certificate
+from told_study import MEASURED, SPACE, Told, certificate
 
 from nas_sv2.errors import ConfigError, DeviceError
 from nas_sv2.latency.emulated import EmulatedArm
@@ -23,6 +23,7 @@ from nas_sv2.studies.report_charts import axes_of, front_chart, score_noise
 from nas_sv2.studies.report_facts import Facts, facts_of
 from nas_sv2.studies.report_markdown import report_markdown
 from nas_sv2.studies.report_page import report_page
+from nas_sv2.studies.report_words import commands_of, repeat_lines
 from nas_sv2.studies.study import create_or_resume
 from nas_sv2.studies.winner_profiles import WinnerProfiles
 
@@ -271,6 +272,24 @@ def test_a_study_from_before_there_were_notes_gives_its_command_all_the_same(
     page = report_page(dataclasses.replace(facts, runs=[]))
     assert "is from before searches noted how they were started" in page
     assert "--target cpu,arm --budget 40M --budget cpu=2.6ms --space 40M" in page
+
+
+def test_a_replay_says_of_what_and_gives_its_command(facts: Facts) -> None:
+    more = {"replay_of": {"study": "first", "key": "k"}}
+    replayed = dataclasses.replace(
+        facts,
+        identity={**facts.identity, **more},
+        records={
+            0: dataclasses.replace(facts.records[0], latencies={"cpu": MEASURED.latency("cpu")})
+        },
+        runs=[],
+    )
+    (command,) = commands_of(replayed)
+    assert command.startswith("nas-sv2 replay first --target cpu --budget cpu=2.6ms --study ")
+    assert repeat_lines(replayed) == [
+        "The networks and their accuracies are those of study first; latencies were taken anew, "
+        "nothing was trained."
+    ]
 
 
 def test_a_study_without_a_finished_trial_is_refused(tmp_path: Path) -> None:
