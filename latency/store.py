@@ -29,6 +29,7 @@ from nas_sv2.latency.storage_url import without_password
 from nas_sv2.latency.turns import POSTGRESQL, SQLITE
 
 BUSY_TIMEOUT_MS = 30_000
+_OF_THE_MOMENT = ("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_BUSY")  # the URL is right all the same
 """How long SQLite waits for another writer; our writes take milliseconds, a study's the same."""
 ROWS_AT_ONCE = 20
 """Rows that are fetched together; a document has some 100 kB."""
@@ -240,6 +241,9 @@ def open_engine(url: str) -> Engine:
             check_schema(connection)
     except SQLAlchemyError as error:
         engine.dispose()
+        fault = getattr(getattr(error, "orig", None), "sqlite_errorname", "")
+        if fault.startswith(_OF_THE_MOMENT):
+            raise StoreError(f"{without_password(url)}: {one_line(error)}") from error
         allowed = f"a database that can be opened ({one_line(error)})"
         raise ConfigError("--storage", without_password(url), allowed) from error
     except StoreError:
