@@ -29,7 +29,15 @@ from nas_sv2 import (
 from nas_sv2.data_commands import SPEC_HELP, data_app
 from nas_sv2.device_commands import devices_app
 from nas_sv2.errors import ConfigError, NasError
-from nas_sv2.options import ARCH_HELP, STORAGE, AsJson, Storage, print_json, print_notes
+from nas_sv2.options import (
+    ARCH_HELP,
+    STORAGE,
+    AsJson,
+    Storage,
+    next_command,
+    print_json,
+    print_notes,
+)
 from nas_sv2.supernet_commands import supernet_app
 
 app = typer.Typer(
@@ -228,7 +236,8 @@ def search(
             certificate = certificate_for(storage, found.study, found.records)
             print_notes(front_notes(found.records, certificate))
             print_notes([each.describe() for each in found.pruned])
-            print(f"nas-sv2 export {found.study} --trial best --out winner")
+            words = ("export", found.study, "--trial", "best", "--out", "winner")
+            print(next_command(storage, *words))
         if found.ended_by is not None:
             raise found.ended_by
 

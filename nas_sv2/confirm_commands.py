@@ -14,7 +14,7 @@ def confirm(
     ],
     trials: Annotated[
         str,
-        typer.Option(help="Numbers, as 3,7; best: the most accurate of the front, no baseline."),
+        typer.Option(help="Numbers, as 3,7; best: the highest score of the front, no baseline."),
     ] = "best",
     seeds: Annotated[int, typer.Option(help="Trainings of each network, at least 3.")] = 3,
     jobs: Annotated[

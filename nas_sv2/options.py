@@ -1,6 +1,7 @@
 """Options and arguments that several commands share, and how a command prints for programs."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,14 @@ def print_notes(notes: list[str]) -> None:
     """One fact a line."""
     for note in notes:
         print(note)
+
+
+def next_command(storage: str, *words: str) -> str:
+    """What to type next, on the same database; a password of its URL is not shown."""
+    from nas_sv2.latency.storage_url import without_password
+
+    at = [] if storage == STORAGE else ["--storage", without_password(storage)]
+    return shlex.join(["nas-sv2", *words, *at])
 
 
 def counting_bar() -> "Progress":

@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.options import STORAGE, AsJson, Storage, counting_bar, print_json, print_notes
+from nas_sv2.options import (
+    STORAGE,
+    AsJson,
+    Storage,
+    counting_bar,
+    next_command,
+    print_json,
+    print_notes,
+)
 
 
 def replay(
@@ -65,4 +73,4 @@ def replay(
     print()
     console.print(moves)
     print_notes(moved)
-    print(f"nas-sv2 front {found.study}")
+    print(next_command(storage, "front", found.study))

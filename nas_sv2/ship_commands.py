@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def export(
     study: Annotated[str, typer.Argument(help="Name of a study.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
-    trial: Annotated[str, typer.Option(help="A number, or best: the most accurate.")] = "best",
+    trial: Annotated[str, typer.Option(help="A number, or best: the highest score.")] = "best",
     no_latency: Annotated[
         bool, typer.Option("--no-latency", help="Do not time the files on the study's targets.")
     ] = False,
