@@ -75,8 +75,8 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     contents = {}
     for name, digest in _listed(folder).items():
         path = folder / name
-        if path.is_symlink():
-            raise ConfigError(f"{SUMS} of {folder}", name, "files of the folder itself, no links")
+        if path.is_symlink() or path.is_fifo():  # a pipe would be waited on for ever
+            raise ConfigError(f"{SUMS} of {folder}", name, "plain files of the folder, no links")
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -91,7 +91,7 @@ def _listed(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file, by its name."""
     file = folder / SUMS
     try:
-        if file.is_symlink() or file.stat().st_size > _MOST_BYTES:
+        if file.is_symlink() or file.is_fifo() or file.stat().st_size > _MOST_BYTES:
             raise ConfigError("folder", str(folder), f"one whose {SUMS} is a short plain file")
         text = file.read_text("ascii")
     except (OSError, UnicodeDecodeError):

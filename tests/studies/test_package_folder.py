@@ -49,6 +49,15 @@ def test_a_folder_is_written_over_and_what_is_not_ours_stays(tmp_path: Path) -> 
         check_out(tmp_path / "w" / "a.txt", force=True)
 
 
+@pytest.mark.parametrize("name", ["a.txt", SUMS])
+def test_a_pipe_is_refused_and_not_waited_on(name: str, tmp_path: Path) -> None:
+    write_folder(tmp_path / "w", CONTENTS)
+    (tmp_path / "w" / name).unlink()
+    os.mkfifo(tmp_path / "w" / name)
+    with pytest.raises(ConfigError, match="plain file"):
+        read_folder(tmp_path / "w")
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_what_fails_half_way_leaves_nothing_half_written(
     there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
