@@ -43,12 +43,11 @@ from nas_sv2.studies.front import front_of
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.trial_lease import TakenNetwork, TakenTrial, TrialLeases
+from nas_sv2.studies.trial_note import DUPLICATE, ERROR, REJECTED
 from nas_sv2.studies.weights_folder import WeightsFolder
 
-DUPLICATE, REJECTED, ERROR = "duplicate_of", "rejected_by", "error"
-"""Trial attributes."""
 FORESEEN = "foreseen_score"
-"""The one of a trial whose first value is a prediction: its training was ended before."""
+"""The attribute of a trial whose first value is a prediction: its training was ended before."""
 
 # Trials since the last finished one, after which the search ends.
 FAILURES = 3  # faults; the third without a success between is no accident

@@ -23,7 +23,6 @@ from nas_sv2.latency.store import MeasurementStore, open_engine
 from nas_sv2.latency.targets import Target, open_target, target_names
 from nas_sv2.search.budget import Budget, parse_budget
 from nas_sv2.search.guideline_choice import MEASURED
-from nas_sv2.search.loop import REJECTED
 from nas_sv2.search.pace import at_pace
 from nas_sv2.search.replay_trials import TrialCopy
 from nas_sv2.search.samplers import SAMPLERS
@@ -42,6 +41,7 @@ from nas_sv2.studies.study import (
     store_errors,
     study_key,
 )
+from nas_sv2.studies.trial_note import REJECTED
 from nas_sv2.studies.weights_folder import WeightsFolder
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.latency.targets import Target
 from nas_sv2.search.budget import Budget
-from nas_sv2.search.loop import DUPLICATE, ERROR, REJECTED
 from nas_sv2.studies.audit import ARCHITECTURE, AUDITED, PRUNED
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.stop_audit import STOP_RULE
 from nas_sv2.studies.study import IDENTITY
+from nas_sv2.studies.trial_note import DUPLICATE, ERROR, REJECTED
 
 REPLAYED, NOT_REPLAYED = "replayed", "not_replayed"
 """Trial attributes: what a trial was in the first study, or why it has no figures here."""

@@ -7,9 +7,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas_sv2.latency.processes import is_alive
 from nas_sv2.search.seat import Seat, Watch
+from nas_sv2.studies.trial_note import ERROR, RETRY_OF
 
 WORKER = "worker"
 """The trial attribute that names the process (`process_name`)."""
+DEATHS = "deaths"
+"""The trial attribute that counts the workers that died or stood still at this candidate."""
+FATAL = 3  # as many deaths at one candidate are its doing: a training that takes all the memory
 
 
 @dataclass
@@ -32,8 +36,10 @@ class Unfinished:
         if params not in map(fixed_params, self.study.get_trials(deepcopy=False, states=states)):
             self.study.enqueue_trial(params, user_attrs=attributes)
 
-    def ask_again(self, number: int, reason: str) -> None:
+    def ask_again(self, number: int, reason: str, *, died: bool = False) -> None:
         """Queue the candidate of a trial once more, and fail the trial; nothing if it has ended.
+
+        A candidate at which `FATAL` workers died is not asked again.
 
         The new trial starts with no attributes of the old one: constraints cannot be set twice.
         Queued first and failed then, a crash between the two leaves the candidate to both, and the
@@ -42,10 +48,16 @@ class Unfinished:
         trial = self.study.get_trials(deepcopy=False)[number]
         if trial.state.is_finished():
             return
+        deaths = trial.user_attrs.get(DEATHS, 0) + died
+        if deaths == FATAL:
+            fatal = f"{deaths} workers died or stood still at it; not asked again"
+            optuna.Trial(self.study, trial._trial_id).set_user_attr(ERROR, fatal)
+            self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            return
         params = fixed_params(trial) | trial.params
         waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         if params and params not in map(fixed_params, waiting):
-            attributes = {"retry_of": trial.number, "why": reason}
+            attributes = {RETRY_OF: trial.number, "why": reason, DEATHS: deaths}
             self.study.enqueue_trial(params, user_attrs=attributes)
         self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
@@ -69,7 +81,7 @@ class Unfinished:
                 continue
             if token := leases.take_over(lease):
                 if lease.trial is not None:
-                    self.ask_again(lease.trial, f"its worker {_gone(dead)}")
+                    self.ask_again(lease.trial, f"its worker {_gone(dead)}", died=True)
                 leases.let_go(token)
         leased = {lease.trial for lease in known}
         alone = all(self.seat.is_ours(lease.token) for lease in known)
@@ -77,7 +89,7 @@ class Unfinished:
             if trial.number in leased:
                 self.watch.forget(trial.number)
             elif self._was_left(trial, alone) and (token := leases.take_for(trial.number)):
-                self.ask_again(trial.number, "its worker died")
+                self.ask_again(trial.number, "its worker died", died=True)
                 leases.let_go(token)
 
     def _was_left(self, trial: FrozenTrial, alone: bool) -> bool:

@@ -15,7 +15,8 @@ from nas_sv2.studies.record import Record
 from nas_sv2.studies.study import Identity
 
 DUPLICATE, REJECTED, ERROR = "duplicate_of", "rejected_by", "error"
-"""Trial attributes that the loop sets; `nas_sv2.search.loop` has the same."""
+RETRY_OF = "retry_of"  # the trial whose candidate was asked again
+"""Trial attributes that a search sets."""
 
 
 def trial_note(study: str, storage: str, entry: Entry, certificate: Certificate | None) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 from optuna.trial import FrozenTrial
 
 from nas_sv2.studies.record import Record
-from nas_sv2.studies.trial_note import DUPLICATE, ERROR, REJECTED
+from nas_sv2.studies.trial_note import DUPLICATE, ERROR, REJECTED, RETRY_OF
 
 Verdict = Literal["finished", "duplicate", "rejected", "failed"]
 
@@ -106,8 +106,9 @@ def _step(
     if record is None or verdict != "finished":
         return Step(trial.number, verdict, why, start, at_s, seconds)
     trained_s = record.evaluation.seconds
-    known = trained_s > seconds  # a training of this trial would not fit into it
-    training_s = None if known else trained_s
+    # A training of this trial would not fit into it; one that it took up began before it.
+    known = trained_s > seconds and RETRY_OF not in trial.user_attrs
+    training_s = None if known else min(trained_s, seconds)
     return Step(trial.number, verdict, why, start, at_s, seconds, training_s, known)
 
 

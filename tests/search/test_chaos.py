@@ -24,9 +24,9 @@ from postgres import Postgres
 from sqlalchemy import create_engine, text
 
 from nas_sv2.latency.processes import process_name
-from nas_sv2.search.loop import DUPLICATE
 from nas_sv2.studies.lookup import records_of
 from nas_sv2.studies.study import load_study, study_key
+from nas_sv2.studies.trial_note import DUPLICATE
 
 CREW = Path(__file__).parents[1] / "stand_ins" / "crew.py"
 EXPIRES_S = 3.0

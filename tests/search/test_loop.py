@@ -29,7 +29,7 @@ from nas_sv2.latency.processes import is_alive, process_name
 from nas_sv2.latency.store import open_engine
 from nas_sv2.search.audit import MATURE, Audit
 from nas_sv2.search.budget import Budget
-from nas_sv2.search.loop import DUPLICATE, ERROR, REJECTED, Loop
+from nas_sv2.search.loop import Loop
 from nas_sv2.search.samplers import SAMPLERS
 from nas_sv2.search.seat import Seat
 from nas_sv2.search.walk import Walk
@@ -43,6 +43,7 @@ from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.study import create_or_resume
 from nas_sv2.studies.trial_lease import TrialLeases
+from nas_sv2.studies.trial_note import DUPLICATE, ERROR, REJECTED
 from nas_sv2.studies.weights_folder import WeightsFolder
 
 IDENTITY = {"targets": {"fake": "measured"}}

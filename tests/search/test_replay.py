@@ -16,7 +16,7 @@ from nas_sv2.latency.measurement import Latency
 from nas_sv2.latency.store import open_engine
 from nas_sv2.search import replay as replays
 from nas_sv2.search.budget import Budget
-from nas_sv2.search.loop import ERROR, Loop
+from nas_sv2.search.loop import Loop
 from nas_sv2.search.replay import Replayed, ReplayRequest, replay
 from nas_sv2.search.replay_trials import NOT_REPLAYED, REPLAYED
 from nas_sv2.search.samplers import SAMPLERS
@@ -29,6 +29,7 @@ from nas_sv2.studies.lookup import record_of, records_of
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.study import create_or_resume, load_study, study_key
+from nas_sv2.studies.trial_note import ERROR
 from nas_sv2.studies.weights_folder import WeightsFolder
 
 TRIALS = 10

@@ -18,9 +18,10 @@ from nas_sv2.latency.processes import process_name
 from nas_sv2.latency.schema import migrate
 from nas_sv2.latency.store import open_engine
 from nas_sv2.search.seat import Seat, Watch
-from nas_sv2.search.unfinished import WORKER, Unfinished
+from nas_sv2.search.unfinished import FATAL, WORKER, Unfinished
 from nas_sv2.studies.study import open_storage
 from nas_sv2.studies.trial_lease import TakenNetwork, TakenTrial, TrialLeases
+from nas_sv2.studies.trial_note import ERROR
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -268,4 +269,21 @@ def test_a_trial_that_ended_is_not_asked_again(
     study.tell(number, [1.0, 1.0])
     unfinished(study, leases).recover()
     assert queued(study) == []
+    assert leases.all() == []
+
+
+def test_a_candidate_that_kills_its_workers_is_given_up(
+    study: optuna.Study, leases: TrialLeases, dead: str
+) -> None:
+    study.enqueue_trial({"x": 3})
+    numbers = []
+    for _ in range(FATAL):
+        number, _token = begun(study, leases, dead)
+        numbers.append(number)
+        unfinished(study, leases).recover()
+    assert queued(study) == []
+    ended = [study.get_trials()[number] for number in numbers]
+    assert [trial.params for trial in ended] == [{"x": 3}] * FATAL
+    assert {trial.state for trial in ended} == {TrialState.FAIL}
+    assert "3 workers died" in ended[-1].user_attrs[ERROR]
     assert leases.all() == []

@@ -78,3 +78,11 @@ def test_a_trial_that_runs_or_waits_has_no_time() -> None:
     times = times_of([waiting], {})
     assert (times.steps, times.work_s, times.wall_s) == ([], 0.0, 0.0)
     assert times.training_s == pytest.approx(0)
+
+
+def test_a_training_that_was_taken_up_is_not_one_that_was_known() -> None:
+    trials = [trial(0, 0, 70, TrialState.FAIL), trial(1, 70, 50, retry_of=0)]
+    times = times_of(trials, records(t1=100))
+    assert [step.known for step in times.steps] == [False, False]
+    assert times.training_s == 50
+    assert times.timing_s == 0
