@@ -48,6 +48,8 @@ def replay(
 
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise ConfigError("--out", str(out), "a file in a folder that exists")
+    if out is not None:
+        _check_writable(out)  # before minutes of measuring
     request = ReplayRequest(study, target, storage, budget or [], name, require_measured)
     with counting_bar() as bar:
         task = bar.add_task("", total=None)
@@ -74,3 +76,10 @@ def replay(
     console.print(moves)
     print_notes(moved)
     print(next_command(storage, "front", found.study))
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        path.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise ConfigError("--out", str(path), f"a file to write ({error.strerror})") from None

@@ -11,6 +11,7 @@ from nas_sv2.options import STORAGE, Storage
 if TYPE_CHECKING:
     from nas_sv2.studies.report_facts import Facts
 
+PICTURE = ".png"
 FORMATS = ("html", "md")
 
 
@@ -43,6 +44,8 @@ def report(
     path = out or Path(f"report.{chosen}")
     if not path.parent.is_dir() or path.is_dir():
         raise ConfigError("--out", str(path), "a file in a folder that exists")
+    if chosen == "md" and path.suffix == PICTURE:
+        raise ConfigError("--out", str(path), f"another ending: the picture is {path.name}")
     with Console(stderr=True).status("reading the study") as status:
         facts = facts_of(storage, study, WinnerProfiles(storage, profile, status.update))
         status.update("drawing")
@@ -61,7 +64,7 @@ def _write_md(facts: "Facts", path: Path) -> list[Path]:
     from nas_sv2.studies.front_picture import draw_front
     from nas_sv2.studies.report_markdown import report_markdown
 
-    picture = path.with_suffix(".png")
+    picture = path.with_suffix(PICTURE)
     _write(path, report_markdown(facts, picture.name))
     draw_front(facts, picture)
     return [path, picture]

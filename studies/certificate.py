@@ -208,6 +208,9 @@ class Certificate:
             f"{len(self.joint)} networks against {self.against}",
             f"decisive pairs right {joint.decisive}",
         ]
+        if self.matched:
+            matched = self.ranking(self.matched)
+            words.append(f"at equal FLOPs τ {matched.tau} over {len(self.matched)}")
         if self.smallest_difference is not None:
             words.append(f"gaps under {self.in_words(self.smallest_difference)} are ties")
         return "; ".join(words)

@@ -194,13 +194,15 @@ def certificate_lines(facts: Facts) -> list[str]:
 
 
 def _against_flops(certificate: Certificate) -> str:
-    found = certificate.lead_over(certificate.joint, "flops")
+    """Against counting, at equal multiply-adds where the certificate has such networks."""
+    found = certificate.lead_over(certificate.matched or certificate.joint, "flops")
+    among = "Among networks of equal multiply-adds its" if certificate.matched else "Its"
     verdict = (
-        "it ranks better than counting multiply-adds does"
+        "it ranks better than counting them does"
         if found.low > 0
-        else "that it ranks better than counting multiply-adds is not shown"
+        else "that it ranks better than counting them is not shown"
     )
-    return f"Its τ minus that of multiply-adds: {found}; {verdict}."
+    return f"{among} τ minus that of multiply-adds: {found}; {verdict}."
 
 
 def bars_are(facts: Facts) -> str:

@@ -81,6 +81,9 @@ def test_ties_are_what_the_seed_alone_does() -> None:
     assert found.smallest_difference == pytest.approx(1.96 * 2**0.5 * found.noise)
     assert found.told_apart == pytest.approx(1.96 * found.noise)
     assert "gaps under 4.19 points are ties" in found.describe()
+    assert "equal FLOPs" not in found.describe()
+    matched = dataclasses.replace(found, matched=found.joint)
+    assert f"at equal FLOPs τ {found.ranking(found.joint).tau} over 8" in matched.describe()
 
 
 def test_one_seed_knows_no_noise_and_says_so() -> None:

@@ -318,6 +318,7 @@ def test_the_command_writes_both_forms(
     [
         (("nothing",), "study"),
         ((HOSTILE, "--format", "pdf"), "--format"),
+        ((HOSTILE, "--format", "md", "--out", "x.png"), "--out"),
         ((HOSTILE, "--out", "no/folder.html"), "--out"),
     ],
 )
