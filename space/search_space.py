@@ -119,6 +119,8 @@ class SearchSpace:
         """Refuse a space without a choice, or with a point that cannot be built."""
         if not self.stem or not self.stages:
             raise ConfigError("stem" if not self.stem else "stages", [], "at least one choice")
+        if not all(self.stem):
+            raise ConfigError("stem", [], "at least one convolution in each choice")
         for width in (width for widths in self.stem for width in widths):
             if type(width) is not int or width < 1:
                 raise ConfigError("stem", width, "whole numbers above 0")
