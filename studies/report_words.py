@@ -58,7 +58,7 @@ def rivals_of(facts: Facts) -> dict[str, list[Against]]:
 
 def _against(facts: Facts, number: int, role: str, rival: Record) -> Against:
     ours = facts.records[number]
-    compared = better(ours, rival, facts.certificate)
+    compared = better(ours, rival, facts.certificate, len(facts.records))
     times = {
         target: faster(latency, rival.latencies[target])
         for target, latency in ours.latencies.items()

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import NormalDist
 from typing import Literal
 
 from nas_sv2.latency.measurement import Interval, Latency
@@ -51,17 +52,29 @@ def faster(ours: Latency, theirs: Latency) -> Compared:
     return Compared(gain, "tie", f"{predicted}the 95 % intervals overlap", "a tie")
 
 
-def better(ours: Record, theirs: Record, certificate: Certificate | None) -> Compared:
-    """By how much the score of `ours` is better; by the certificate whether that is sure."""
+def better(
+    ours: Record, theirs: Record, certificate: Certificate | None, among: int = 1
+) -> Compared:
+    """By how much the score of `ours` is better; by the certificate whether that is sure.
+
+    Args:
+        ours: The network that is spoken of.
+        theirs: The one it is compared with.
+        certificate: Of the recipe; knows the noise of the seed.
+        among: From how many candidates `ours` was chosen by its score: the luckiest of many has
+            more luck than one (Bonferroni).
+    """
     gain = ours.evaluation.score - theirs.evaluation.score
     least = None if certificate is None else certificate.smallest_difference
     if certificate is None or least is None:
         why = "the noise of the seed is not known: not certified"
         return Compared(gain, "unknown", why, "not certified")
+    least *= NormalDist().inv_cdf(1 - 0.025 / among) / NormalDist().inv_cdf(0.975)
     shown = certificate.in_words(least)
     if abs(gain) < least:
         return Compared(gain, "tie", f"gaps under {shown} are noise of the seed", "a tie")
-    why = f"more than the seed's noise, which stays under {shown}"
+    chosen = f" for the best of {among}" if among > 1 else ""
+    why = f"more than the seed's noise, which stays under {shown}{chosen}"
     return Compared(gain, "sure", why, "sure")
 
 

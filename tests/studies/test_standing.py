@@ -47,6 +47,8 @@ def test_an_accuracy_is_surely_better_by_the_certificate_alone() -> None:
     assert better(ours, far, None).sure == "unknown"
     assert better(ours, near, known).sure == "tie"
     assert better(ours, far, known).sure == "sure"
+    assert better(ours, far, known, among=10**12).sure == "tie"
+    assert "for the best of 2" in better(ours, far, known, among=2).why
 
 
 def test_neighbours_on_the_front_are_ties_by_the_certificate() -> None:
