@@ -195,7 +195,8 @@ def search(
     """Search networks that are accurate and fast on the target, within the budget."""
     from nas_sv2.log_lines import Both, logged
     from nas_sv2.progress import shown_on
-    from nas_sv2.search.session import Request, run_search
+    from nas_sv2.search.question import Request
+    from nas_sv2.search.session import run_search
     from nas_sv2.studies.lookup import certificate_for
     from nas_sv2.tables import front_data, front_notes, front_table, output, pruned_data
 

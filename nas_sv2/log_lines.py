@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError
 
 from nas_sv2.errors import NasError
 from nas_sv2.search.events import Listener, Outcome
-from nas_sv2.search.session import Request
+from nas_sv2.search.question import Request
 from nas_sv2.space import Architecture
 from nas_sv2.studies.record import Record
 

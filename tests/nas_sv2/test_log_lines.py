@@ -20,8 +20,8 @@ from nas_sv2.latency.store import open_engine
 from nas_sv2.log_lines import MASK, SHORTEST, Both, LogLines, logged, masked, secrets_of
 from nas_sv2.search.budget import Budget
 from nas_sv2.search.loop import Loop
+from nas_sv2.search.question import Request
 from nas_sv2.search.samplers import SAMPLERS
-from nas_sv2.search.session import Request
 from nas_sv2.search.walk import Walk
 from nas_sv2.space.guidelines import Guidelines
 from nas_sv2.studies.record_store import RecordStore

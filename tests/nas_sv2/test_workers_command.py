@@ -13,7 +13,7 @@ from optuna.exceptions import StorageInternalError
 from postgres import Postgres
 from sqlalchemy.exc import OperationalError
 
-from nas_sv2.search import session
+from nas_sv2.search.question import absolute_data
 
 SEARCH = ("search", "--target", "arm", "--budget", "140M", "--recipe", "smoke", "--json")
 
@@ -39,7 +39,7 @@ def test_a_database_that_fails_while_a_search_is_opened_is_one_line(
 
 
 def test_a_home_folder_is_the_same_from_anywhere() -> None:
-    assert session._absolute("imagefolder:~/photos") == f"imagefolder:{Path.home()}/photos"
+    assert absolute_data("imagefolder:~/photos") == f"imagefolder:{Path.home()}/photos"
 
 
 def events(output: str) -> list[dict[str, object]]:

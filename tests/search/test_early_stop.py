@@ -28,8 +28,9 @@ from nas_sv2.search.early_stop import (
     rule_of,
 )
 from nas_sv2.search.loop import FORESEEN, Loop
+from nas_sv2.search.question import Request
 from nas_sv2.search.samplers import SAMPLERS
-from nas_sv2.search.session import Request, run_search
+from nas_sv2.search.session import run_search
 from nas_sv2.search.stop_rule import FEWEST
 from nas_sv2.search.stored_evaluator import StoredEvaluator
 from nas_sv2.search.walk import Walk

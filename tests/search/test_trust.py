@@ -11,7 +11,8 @@ from nas_sv2.latency.doctor import examine
 from nas_sv2.latency.measured_target import MeasuredTarget
 from nas_sv2.latency.store import MeasurementStore
 from nas_sv2.search import session
-from nas_sv2.search.session import Request, run_search
+from nas_sv2.search.question import Request
+from nas_sv2.search.session import run_search
 
 
 @dataclasses.dataclass
