@@ -7,6 +7,7 @@ former. `digest` names space, data, recipe, seed, sampling and weights: evaluati
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -43,6 +44,9 @@ class SavedSupernet:
         trained_by: The recipe.
         data: What it was trained on, `SPEC@KEY`.
         seed: Of its training.
+        steps: Of its training.
+        images: Trained on, each counted once a step.
+        seconds: Wall time of the training.
         facts: All that `supernet.json` says.
     """
 
@@ -52,6 +56,9 @@ class SavedSupernet:
     trained_by: Recipe
     data: str
     seed: int
+    steps: int
+    images: int
+    seconds: float
     facts: Mapping[str, Any]
 
     @property
@@ -63,16 +70,6 @@ class SavedSupernet:
         """
         name = f"supernet {self.digest} ({self.trained_by.name})"
         return dataclasses.replace(self.trained_by, name=name)
-
-    @property
-    def images(self) -> int:
-        """Trained on, each counted once a step."""
-        return int(self.facts["images"])
-
-    @property
-    def seconds(self) -> float:
-        """Wall time of the training."""
-        return float(self.facts["seconds"])
 
     def weights(self) -> dict[str, Tensor]:
         """The shared weights by name.
@@ -155,17 +152,42 @@ def open_supernet(folder: Path) -> SavedSupernet:
         named = {key: facts[key] for key in _IDENTITY}
         text = json.dumps(named, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return SavedSupernet(
-            folder, digest, space, recipe, str(facts["data"]), int(facts["seed"]), facts
-        )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError("supernet", str(file), f"what was written ({error!r})") from None
+    return SavedSupernet(
+        folder,
+        digest,
+        space,
+        recipe,
+        str(facts["data"]),
+        _count(file, facts, "seed"),
+        _count(file, facts, "steps", least=1),
+        _count(file, facts, "images", least=1),
+        _seconds(file, facts),
+        facts,
+    )
 
 
 _IDENTITY = (
     *("space_digest", "data", "recipe_digest", "guidelines", "random", "seed"),
     *("steps", "device", "weights"),
 )
+
+
+def _count(file: Path, facts: Mapping[str, Any], name: str, least: int = 0) -> int:
+    value = facts.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{file}: {name}", value, f"a whole number from {least}")
+    return value
+
+
+def _seconds(file: Path, facts: Mapping[str, Any]) -> float:
+    value = facts.get("seconds")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{file}: seconds", value, "a number above 0")
+    if not 0 < value < math.inf:
+        raise ConfigError(f"{file}: seconds", value, "a number above 0")
+    return float(value)
 
 
 def _read(file: Path) -> bytes:

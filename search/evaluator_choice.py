@@ -50,11 +50,10 @@ class EvaluatorChoice:
         """For people, a fact a line."""
         if self.supernet is None:
             return []
-        facts = self.supernet.facts
+        asked = self.supernet
         return [
-            f"evaluator supernet {self.supernet.digest} in {self.supernet.folder}: trained once, "
-            f"{facts['steps']:,} steps in {self.supernet.seconds:,.0f} s; candidates are asked, "
-            "not trained"
+            f"evaluator supernet {asked.digest} in {asked.folder}: trained once, "
+            f"{asked.steps:,} steps in {asked.seconds:,.0f} s; candidates are asked, not trained"
         ]
 
     def check_stop_rule(self, mode: str) -> None:

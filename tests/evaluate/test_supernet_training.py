@@ -175,3 +175,19 @@ def test_a_damaged_folder_is_refused(folder: Path, tmp_path: Path) -> None:
         open_supernet(tmp_path)
     with pytest.raises(ConfigError, match="nas-sv2 supernet train"):
         open_supernet(tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["seed", "steps", "images", "seconds"])
+@pytest.mark.parametrize("value", [None, "many", True, -1, float("nan")])
+def test_a_fact_that_is_cut_off_or_odd_is_named(
+    folder: Path, tmp_path: Path, name: str, value: object
+) -> None:
+    """A search would end in a KeyError, or divide by it, after the first candidate was asked."""
+    facts = json.loads((folder / FACTS).read_text())
+    del facts[name]
+    if value is not None:
+        facts[name] = value
+    (tmp_path / FACTS).write_text(json.dumps(facts))
+    with pytest.raises(ConfigError, match=rf"supernet\.json.*{name}") as refused:
+        open_supernet(tmp_path)
+    assert "\n" not in str(refused.value)
