@@ -119,25 +119,55 @@ class EarlyStop:
             latencies_ms: On each target, in the order of the study's.
         """
         rule = rule_of(self.records(), self.size, self.earlier)
-        size = self.size(architecture)
-        endings: list[Ending] = []
-        audited = self.audit.takes(architecture.digest)
-
-        def stops(passed: int, epoch: Epoch) -> str | None:
-            if endings:  # it runs on
-                return None
-            ending = rule.verdict(passed, signals_of(epoch, size), latencies_ms)
-            if ending is None:
-                return None
-            endings.append(ending)
-            return None if audited else ending.reason
-
+        stops = Stopping(
+            rule,
+            self.size(architecture),
+            tuple(latencies_ms),
+            self.audit.takes(architecture.digest),
+        )
         evaluation = self.evaluator.evaluate(architecture, stops)
-        if not endings:
+        if evaluation.stopped is None and not stops.audited:
             return Judged(evaluation)
-        if audited:
+        ending = stops.first(evaluation)
+        if ending is None:
+            return Judged(evaluation)
+        if stops.audited:
             return Judged(evaluation, {STOP_RULE: 0.0})
-        return Judged(evaluation, {STOP_RULE: 1.0}, endings[0].foreseen)
+        return Judged(evaluation, {STOP_RULE: 1.0}, ending.foreseen)
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The rule as one training asks it after its passes.
+
+    It is a value: a training may ask on another machine, and what it was told follows from the
+    passes alone, whichever process they were made in.
+
+    Attributes:
+        rule: The rule as the training began.
+        size: Of the network.
+        latencies_ms: Of the network, on each target.
+        audited: Whether the training runs on whatever the rule says.
+    """
+
+    rule: StopRule
+    size: float
+    latencies_ms: tuple[float, ...]
+    audited: bool
+
+    def __call__(self, passed: int, epoch: Epoch) -> str | None:
+        """Why the training should end after so many passes; see `Stops`."""
+        ending = None if self.audited else self._verdict(passed, epoch)
+        return None if ending is None else ending.reason
+
+    def first(self, evaluation: Evaluation) -> Ending | None:
+        """What the rule said first in a training; it is not asked after the last pass of all."""
+        asked = evaluation.history if evaluation.stopped else evaluation.history[:-1]
+        verdicts = (self._verdict(passed, epoch) for passed, epoch in enumerate(asked, start=1))
+        return next(filter(None, verdicts), None)
+
+    def _verdict(self, passed: int, epoch: Epoch) -> Ending | None:
+        return self.rule.verdict(passed, signals_of(epoch, self.size), self.latencies_ms)
 
 
 def signals_of(epoch: Epoch, size: float) -> tuple[float, ...]:

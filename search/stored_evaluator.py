@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nas_sv2.evaluate.evaluation import Epoch, Evaluation, Stops
+from nas_sv2.evaluate.evaluation import Evaluation, Stops
 from nas_sv2.space import Architecture
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.weights_folder import WeightsFolder
@@ -32,14 +32,8 @@ class StoredEvaluator:
         found = self.store.find_evaluation(digest, recipe, data, seed, self.training.place)
         if found is not None:
             return found
-        reasons: list[str | None] = []
-
-        def heard(passed: int, epoch: Epoch) -> str | None:
-            reasons.append(stops(passed, epoch) if stops is not None else None)
-            return reasons[-1]
-
-        trained = self.training.train(architecture, heard)
+        trained = self.training.train(architecture, stops)
         self.weights.save(digest, trained.weights)
-        if not any(reasons):
+        if trained.evaluation.stopped is None:
             self.store.save_evaluation(digest, trained.evaluation)
         return trained.evaluation

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pickle
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,10 +23,12 @@ from nas_sv2.search.audit import Audit
 from nas_sv2.search.budget import Budget
 from nas_sv2.search.early_stop import (
     EarlyStop,
+    Stopping,
     check_stop_rule,
     course_of,
     log_flops,
     rule_of,
+    signals_of,
 )
 from nas_sv2.search.loop import FORESEEN, Loop
 from nas_sv2.search.question import Request
@@ -314,3 +317,21 @@ def test_a_network_whose_training_was_ended_is_not_exported(tmp_path: Path) -> N
     engine.dispose()
     with pytest.raises(ConfigError, match="the stop rule did not end"):
         export_trial(url, "s", "0", tmp_path / "out", force=False, told=lambda line: None)
+
+
+def test_what_the_rule_said_follows_from_the_passes_wherever_they_were_made() -> None:
+    """A training that is killed and gone on with, or made on another machine, keeps its mark."""
+    rule = rule_of(known())
+    size = log_flops(V2)
+    poor = evaluation_of(0.3)
+    whole = dataclasses.replace(poor, history=tuple(epochs_to(0.3, V2.digest)), epochs=PASSES)
+    audited = pickle.loads(pickle.dumps(Stopping(rule, size, (40.0,), audited=True)))
+    assert [audited(n, epoch) for n, epoch in enumerate(whole.history, start=1)] == [None] * PASSES
+    ending = audited.first(whole)
+    assert ending == rule.verdict(1, signals_of(whole.history[0], size), (40.0,)) is not None
+    stopping = dataclasses.replace(audited, audited=False)
+    assert stopping(1, whole.history[0]) == ending.reason
+    only_the_last = dataclasses.replace(whole, history=whole.history[:1], epochs=1)
+    assert stopping.first(only_the_last) is None  # nobody is asked after the last pass
+    ended = dataclasses.replace(only_the_last, stopped=ending.reason)
+    assert stopping.first(ended) == ending
