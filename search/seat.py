@@ -1,9 +1,15 @@
-"""A worker's place at a study: its lease, which a thread renews as long as the worker lives."""
+"""A worker's place at a study: its lease, which a thread renews as long as the worker lives.
+
+Two clocks, neither of them the wall's. How long ago the own lease was renewed goes by one that
+counts a laptop's sleep, in which others may have taken the lease over. How long another's lease
+stands still goes by the time in which the database took our own writes: in an outage nobody can
+show that he lives.
+"""
 
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from nas_sv2.errors import StoreError
@@ -13,6 +19,37 @@ EXPIRES_S = 60.0
 """How long a lease may stand still: a server that is started anew may stop it for seconds."""
 RENEWALS = 6
 """In that time; a few may fail."""
+_AWAKE_OR_ASLEEP = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Linux stops its monotonic clock while the machine sleeps; macOS does not stop its own."""
+
+
+def now_s() -> float:
+    """Seconds on a clock that nobody sets and that goes on while the machine sleeps."""
+    return time.clock_gettime(_AWAKE_OR_ASLEEP)
+
+
+@dataclass
+class Answers:
+    """A clock that runs while the database takes what this process writes.
+
+    Attributes:
+        longest_s: For how long it runs on from one write; what lies beyond may be an outage, or a
+            time in which this process stood still itself.
+        elapsed_s: What it shows.
+    """
+
+    longest_s: float
+    elapsed_s: float = 0.0
+    _last: float | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def came(self) -> None:
+        """The database took a write."""
+        with self._lock:
+            now = now_s()
+            if self._last is not None:
+                self.elapsed_s += min(now - self._last, self.longest_s)
+            self._last = now
 
 
 @dataclass
@@ -30,6 +67,10 @@ class Seat:
     _renewed: float = 0.0
     _over: threading.Event = field(default_factory=threading.Event)
 
+    def __post_init__(self) -> None:
+        """Have heard no answer yet."""
+        self.answers = Answers(longest_s=2 * self.expires_s / RENEWALS)
+
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Renew the lease, whichever it is, until the end; then give it back."""
@@ -46,8 +87,10 @@ class Seat:
     def take(self, room: Callable[[int], bool]) -> bool:
         """Have a lease, the old one or one that there is room for beside so many others."""
         if self._token is None:
+            began = now_s()
             self._token = self.leases.take(room)
-            self._renewed = time.monotonic()
+            self._renewed = began
+            self.answers.came()
         return self._token is not None
 
     def bind(self, trial: int, architecture: str) -> bool:
@@ -57,9 +100,10 @@ class Seat:
             TakenTrial: Another worker has this trial.
             TakenNetwork: Another worker is at this network.
         """
+        began = now_s()
         if self._token is None or not self.leases.bind(self._token, trial, architecture):
             return False
-        self._renewed = time.monotonic()
+        self._renewed = began
         return True
 
     def holds(self) -> bool:
@@ -67,9 +111,9 @@ class Seat:
         token = self._token
         if token is None:
             return False
-        if time.monotonic() - self._renewed < self.expires_s / 2:
+        if now_s() - self._renewed < self.expires_s / 2:
             return True
-        return self.leases.renew(token)
+        return self._beat(token)
 
     def leave(self) -> None:
         """Give the lease back."""
@@ -86,23 +130,28 @@ class Seat:
             token = self._token
             if token is None:
                 continue
-            try:
-                if self.leases.renew(token):
-                    self._renewed = time.monotonic()
-            except StoreError:
-                pass  # the server is away, or another writes for long; the next may succeed
+            with suppress(StoreError):  # the server is away, or another writes for long
+                self._beat(token)
+
+    def _beat(self, token: str) -> bool:
+        """Renew the lease once; False where it is ours no more."""
+        began = now_s()  # the machine may sleep between the renewal and the next line
+        ours = self.leases.renew(token)
+        self.answers.came()
+        if ours:
+            self._renewed = began
+        return ours
 
 
 @dataclass
 class Watch:
-    """Tells what has stood still for long enough, by this process's monotonic clock."""
+    """Tells what has stood still for long enough."""
 
     expires_s: float = EXPIRES_S
     _seen: dict[object, tuple[object, float]] = field(default_factory=dict)
 
-    def stands_still(self, key: object, value: object) -> bool:
-        """Whether `key` was never seen with another `value` for that long."""
-        now = time.monotonic()
+    def stands_still(self, key: object, value: object, now: float) -> bool:
+        """Whether `key` was never seen with another `value` for that long; `now` in seconds."""
         known = self._seen.get(key)
         if known is None or known[0] != value:
             self._seen[key] = (value, now)

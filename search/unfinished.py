@@ -64,19 +64,20 @@ class Unfinished:
     def recover(self) -> None:
         """Ask again what a worker was at that died, or that stands still for too long.
 
-        Of workers of this machine it is known at once; the leases of others are watched. Several
-        workers may call this at the same time: the one that gets the dead one's lease does it.
+        Of workers of this machine it is known at once; the leases of others are watched, for as
+        long as the database takes what our own seat writes. Several workers may call this at the
+        same time: the one that gets the dead one's lease does it.
 
         Raises:
             StoreError: The database cannot be read or written.
         """
-        leases = self.seat.leases
+        leases, now = self.seat.leases, self.seat.answers.elapsed_s
         # In this order: a worker has its lease before its trial, so what runs has one, or had.
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         known = leases.all()
         for lease in known:
             dead = is_alive(lease.process) is False
-            stands = self.watch.stands_still(lease.token, lease.beats)
+            stands = self.watch.stands_still(lease.token, lease.beats, now)
             if self.seat.is_ours(lease.token) or not (dead or stands):
                 continue
             if token := leases.take_over(lease):
@@ -107,7 +108,8 @@ class Unfinished:
         if worker is None and alone:
             return True
         return alive is False or (
-            alive is None and self.watch.stands_still(trial.number, "running")
+            alive is None
+            and self.watch.stands_still(trial.number, "running", self.seat.answers.elapsed_s)
         )
 
 
