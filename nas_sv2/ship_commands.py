@@ -20,6 +20,9 @@ def export(
         bool, typer.Option("--no-latency", help="Do not time the files on the study's targets.")
     ] = False,
     no_int8: Annotated[bool, typer.Option("--no-int8", help="Leave int8 out.")] = False,
+    supernet: Annotated[
+        Path | None, typer.Option(help="Where the study's supernet lies now, if it was moved.")
+    ] = None,
     storage: Storage = STORAGE,
     force: Annotated[bool, typer.Option(help="Write over an earlier export.")] = False,
 ) -> None:
@@ -41,6 +44,7 @@ def export(
         force=force,
         latency=not no_latency,
         int8=not no_int8,
+        supernet=supernet,
         told=told,
     )
     print(f"trial {exported.number} is in {out}")

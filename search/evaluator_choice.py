@@ -19,9 +19,9 @@ from nas_sv2.evaluate.trainer import Trainer
 from nas_sv2.evaluate.training import ProxyTraining, check_trainable
 from nas_sv2.space import SearchSpace
 from nas_sv2.space.space_files import open_space
+from nas_sv2.studies.study import SUPERNET
 
 RECIPE = "recipe"
-SUPERNET = "supernet"
 DEFAULT_RECIPE = "quick"
 
 
@@ -39,11 +39,13 @@ class EvaluatorChoice:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a study keeps beside the recipe; nothing where that says all."""
+        """What a study keeps beside the recipe; nothing where that says all.
+
+        The content of a supernet and not its folder, which may be moved.
+        """
         if self.supernet is None:
             return {}
-        folder = str(self.supernet.folder.absolute())
-        return {"evaluator": {SUPERNET: self.supernet.digest, "folder": folder}}
+        return {"evaluator": {SUPERNET: self.supernet.digest}}
 
     @property
     def described(self) -> list[str]:

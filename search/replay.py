@@ -41,6 +41,7 @@ from nas_sv2.studies.study import (
     store_errors,
     study_key,
 )
+from nas_sv2.studies.supernet_place import note_supernet, supernet_folder
 from nas_sv2.studies.trial_note import REJECTED
 from nas_sv2.studies.weights_folder import WeightsFolder
 
@@ -127,6 +128,8 @@ def replay(
                 _identity(identity, target, budget, request.study, study_key(first)),
                 SAMPLERS["random"].make(0),  # asks nothing; a search that goes on has its own
             )
+            if (folder := supernet_folder(first)) is not None:
+                note_supernet(study, folder)
             targets, pace = at_pace({name: target}, study)
             store = RecordStore(engine, study_key(study))
             copy = TrialCopy(first, study, old, store, targets[name], budget, told)

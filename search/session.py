@@ -39,6 +39,7 @@ from nas_sv2.studies.study import (
     store_errors,
     study_key,
 )
+from nas_sv2.studies.supernet_place import note_supernet
 from nas_sv2.studies.trial_lease import TrialLeases
 from nas_sv2.studies.weights_folder import WeightsFolder
 
@@ -171,6 +172,8 @@ def _opened(request: Request, listener: Listener, *, worker: bool = False) -> It
             )
             said = UNCERTIFIED if certificate is None else certificate.describe()
             note_run(study, dataclasses.asdict(request) | {"study": question.study})
+            if question.evaluator.supernet is not None:
+                note_supernet(study, question.evaluator.supernet.folder)
             lines = question.describe(targets, request, guidelines, done, pace, said)
             listener.began(question.study, lines)
         walk = screened(walk, request.latency, question.space, store, listener)

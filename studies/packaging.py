@@ -12,7 +12,7 @@ from nas_sv2.evaluate.image_data import channel_statistics
 from nas_sv2.evaluate.recipe_files import recipe_from_document
 from nas_sv2.evaluate.subset import subset_of
 from nas_sv2.evaluate.supernet_asking import SupernetAsking
-from nas_sv2.evaluate.supernet_files import open_supernet
+from nas_sv2.evaluate.supernet_files import SavedSupernet
 from nas_sv2.evaluate.trainer import Trainer
 from nas_sv2.evaluate.training import ProxyTraining
 from nas_sv2.latency.store import MeasurementStore
@@ -35,6 +35,7 @@ from nas_sv2.studies.parity import Agreement
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.stop_audit import STOP_RULE
 from nas_sv2.studies.study import IDENTITY, THREADS, Identity, load_study, study_key
+from nas_sv2.studies.supernet_place import supernet_of
 from nas_sv2.studies.weights_folder import WeightsFolder
 
 NOT_ASKED = "Not asked for (`--no-latency`)."
@@ -64,6 +65,7 @@ def export_trial(
     force: bool,
     latency: bool = True,
     int8: bool = True,
+    supernet: Path | None = None,
     told: Callable[[str], None],
 ) -> Exported:
     """Write the package of a trial.
@@ -76,11 +78,13 @@ def export_trial(
         force: Write over an earlier export.
         latency: Whether the files are timed on the study's targets.
         int8: Whether there are forms in int8.
+        supernet: Where the supernet of the study lies, if it was moved.
         told: Is told what takes long: a training, which is needed where the weights were not kept
             (only those of the front are), a device that is waited for.
 
     Raises:
-        ConfigError: No such study or trial, or the folder exists.
+        ConfigError: No such study or trial, the folder exists, or the study's supernet is not
+            where it was.
         DeviceError: A target of the study cannot be used here.
         MeasurementError: It answered, but not with latencies.
         EvaluationError: The training cannot be repeated to the same accuracy.
@@ -96,10 +100,11 @@ def export_trial(
     record = record_of(storage, study, number)
     if record.excesses.get(STOP_RULE, 0.0) > 0:
         raise ConfigError("--trial", number, "one whose training the stop rule did not end")
-    training = _training(identity, opened.user_attrs.get(THREADS))
+    asked = supernet_of(opened, supernet)
+    training = _training(identity, opened.user_attrs.get(THREADS), asked)
     weights = WeightsFolder.of_study(storage, study_key(opened)).find(record.architecture.digest)
     if weights is None:
-        again = "asking the supernet again" if "evaluator" in identity else "training it again"
+        again = "training it again" if asked is None else "asking the supernet again"
         told(f"its weights were not kept; {again}")
         trained = _same_again(training, record)
     else:
@@ -198,12 +203,13 @@ def _latencies(
     return rows
 
 
-def _training(identity: Identity, threads: int | None) -> Trainer:
+def _training(
+    identity: Identity, threads: int | None, supernet: SavedSupernet | None = None
+) -> Trainer:
     """What the study's networks came from.
 
     Raises:
-        ConfigError: Its supernet is not where it was.
-        EvaluationError: Recipe, data or supernet have changed since.
+        EvaluationError: Recipe or data have changed since.
     """
     chosen = recipe_from_document(identity["recipe_document"])
     data = open_data(
@@ -216,13 +222,9 @@ def _training(identity: Identity, threads: int | None) -> Trainer:
         raise EvaluationError(
             f"recipe {chosen.name} or data {data.name} are not those of the study any more"
         )
-    asked = identity.get("evaluator")
-    if asked is None:
-        return ProxyTraining(chosen, data, identity["seed"], threads)
-    saved = open_supernet(Path(asked["folder"]))
-    if saved.digest != asked["supernet"]:
-        raise EvaluationError(f"the supernet in {saved.folder} is not that of the study any more")
-    return SupernetAsking(saved, data, threads)
+    if supernet is not None:
+        return SupernetAsking(supernet, data, threads)
+    return ProxyTraining(chosen, data, identity["seed"], threads)
 
 
 def _same_again(training: Trainer, record: Record) -> Trained:

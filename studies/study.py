@@ -38,6 +38,8 @@ REPLAY_OF = "replay_of"
 """Within it, name and key of the study that was replayed on another target."""
 THREADS = "training_threads"
 """The study attribute with the CPU threads of its trainings, whose last digits depend on them."""
+SUPERNET, SUPERNET_FOLDER = "supernet", "folder"
+"""Within its `evaluator`: which supernet; and where it lay, which older versions kept there."""
 NAMES = ("space",)
 """What is kept for people only; `space_digest` says what the space is."""
 SCORES = {
@@ -206,7 +208,15 @@ def _difference(stored: Identity, wanted: Identity) -> str | None:
     for key, value in wanted.items():
         if key in NAMES:
             continue
-        theirs, ours = (json.dumps(v, sort_keys=True) for v in (stored.get(key), value))
+        both = (_without_folder(key, each) for each in (stored.get(key), value))
+        theirs, ours = (json.dumps(each, sort_keys=True) for each in both)
         if theirs != ours:
             return f"{key} {theirs}, not {ours}"
     return None
+
+
+def _without_folder(key: str, value: Any) -> Any:
+    """What is asked and not where it lies, which older versions kept beside it."""
+    if key != "evaluator" or not isinstance(value, Mapping):
+        return value
+    return {name: part for name, part in value.items() if name != SUPERNET_FOLDER}

@@ -91,9 +91,25 @@ def test_it_is_trained_searched_with_and_never_mixed_up(
     )
     assert code == 2
     assert "this one was begun with recipe" in err
-    code, out, err = command_line("export", "s", "--out", "winner", "--no-latency")
-    assert code == 0, err
-    assert f"supernet {facts['digest']}" in (files / "winner" / "card.md").read_text()
+    export = ("export", "s", "--out", "winner", "--no-latency")
+    (files / "net").rename(files / "moved")
+    code, _, err = command_line(*export)
+    assert code == 2
+    assert f"--supernet DIR says where supernet {facts['digest']} lies now" in err
+    for folder in ("moved", "elsewhere"):  # named, and found where the search has seen it
+        named = ("--supernet", folder) if folder == "moved" else ()
+        code, out, err = command_line(*export, *named, "--force")
+        assert code == 0, err
+        assert f"supernet {facts['digest']}" in (files / "winner" / "card.md").read_text()
+        if named:
+            (files / "moved").rename(files / "elsewhere")
+            there = ("--evaluator", "supernet:elsewhere", "--trials", "3", "--study", "s")
+            code, out, err = command_line(*SEARCH, *there)
+            assert code == 0, err
+            assert "2 of 3 trials done" in out
+    code, _, err = command_line(*export, "--supernet", "winner", "--force")
+    assert code == 2
+    assert "supernet: 'winner'" in err
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from nas_sv2.studies.lookup import record_of as found_record
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.study import create_or_resume, load_study, store_errors, study_key
+from nas_sv2.studies.supernet_place import note_supernet, supernet_folder
 from nas_sv2.studies.weights_folder import WeightsFolder
 
 IDENTITY = {"space": "140M", "space_digest": "1", "targets": {"arm": "emulated"}, "seed": 0}
@@ -206,3 +207,20 @@ def test_database_faults_are_one_line_and_other_faults_stay_bugs() -> None:
         raise OperationalError("INSERT", {}, Exception("disk is full\nmore"))
     with pytest.raises(RuntimeError, match="shapes"), store_errors():
         raise RuntimeError("shapes do not match")  # as torch would
+
+
+def test_where_a_supernet_lies_is_no_part_of_the_question(storage: str) -> None:
+    """Older versions kept its folder in the identity; their studies go on wherever it is now."""
+    asked = {"supernet": "d1"}
+    for name, began in (("old", {**asked, "folder": "/before"}), ("new", asked)):
+        study = create_or_resume(storage, name, {**IDENTITY, "evaluator": began}, RandomSampler())
+        study.ask()
+        assert supernet_folder(study) == began.get("folder")
+        note_supernet(study, "/now")
+        assert supernet_folder(study) == "/now"
+        for again in (asked, {**asked, "folder": "/elsewhere"}):
+            wanted = {**IDENTITY, "evaluator": again}
+            assert create_or_resume(storage, name, wanted, RandomSampler()).trials
+        with pytest.raises(ConfigError, match=r'evaluator .*"d1".*, not .*"d2"'):
+            other = {**IDENTITY, "evaluator": {"supernet": "d2"}}
+            create_or_resume(storage, name, other, RandomSampler())
