@@ -101,7 +101,8 @@ class SteadyDevice:
             lambda: self.inner.measure(payloads, plan, reference=reference), longest_s
         )
         for measurement in measurements:
-            self._check_same(measurement.fingerprint, plan)
+            known = self._known.setdefault(plan.key, measurement.fingerprint)
+            check_same(self.name, known, measurement.fingerprint)
         return measurements
 
     def outputs(self, payload: Payload, plan: MeasurePlan) -> list[float]:
@@ -115,19 +116,6 @@ class SteadyDevice:
     def close(self) -> None:
         """Let go of what is held."""
         self.inner.close()
-
-    def _check_same(self, found: Fingerprint, plan: MeasurePlan) -> None:
-        """Refuse the times of another device, or of one that was changed meanwhile."""
-        known = self._known.setdefault(plan.key, found)
-        if known.key == found.key:
-            return
-        names = {**known.facts, **found.facts}
-        changes = [
-            f"{name} was {known.facts.get(name)!r} and is {found.facts.get(name)!r}"
-            for name in names
-            if known.facts.get(name) != found.facts.get(name)
-        ]
-        raise DeviceError(f"{self.name}: not the device it was: {'; '.join(changes)}")
 
     def _steadily(self, call: Callable[[], Answer], longest_s: float) -> Answer:
         """Call in our turn, again where the connection was lost."""
@@ -159,3 +147,20 @@ class SteadyDevice:
             raise DeviceError(f"{error}; {advice}" if advice else str(error)) from error
         self.told(f"{error}; trying again in {wait_s:g} s")
         time.sleep(wait_s)
+
+
+def check_same(name: str, known: Fingerprint, found: Fingerprint) -> None:
+    """Refuse the times of another device, or of one that was changed meanwhile.
+
+    Raises:
+        DeviceError: Names what differs.
+    """
+    if known.key == found.key:
+        return
+    names = {**known.facts, **found.facts}
+    changes = [
+        f"{fact} was {known.facts.get(fact)!r} and is {found.facts.get(fact)!r}"
+        for fact in names
+        if known.facts.get(fact) != found.facts.get(fact)
+    ]
+    raise DeviceError(f"{name}: not the device it was: {'; '.join(changes)}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from nas_sv2.errors import ConfigError, DeviceError
 from nas_sv2.latency.configured import Told, device_of, silent, this_machine
+from nas_sv2.latency.device import Device
 from nas_sv2.latency.device_file import DeviceEntry, EmulatedCore, read_devices
 from nas_sv2.latency.local import CPU_PLAN, GPU_PLAN, has_gpu_driver, is_arm
 from nas_sv2.latency.measured_target import Images, MeasuredTarget
@@ -47,6 +48,10 @@ class Target(Protocol):
         """Let go of devices; needed once, at the end."""
 
 
+Elsewhere = Callable[[str], Device | None]
+"""Gives the device of a target's name where another machine has it; None where none has."""
+
+
 @dataclass(frozen=True, slots=True)
 class TargetInfo:
     """What a target is, for a table of them.
@@ -74,6 +79,7 @@ def open_target(
     fresh: bool = False,
     told: Told = silent,
     images: Images | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Target:
     """The target of this name, ready or getting ready.
 
@@ -84,15 +90,19 @@ def open_target(
         fresh: Measure even what is stored.
         told: Is told what a device is waited for: another process, or its connection.
         images: Where int8 takes its scales from (`MeasuredTarget.images`).
+        elsewhere: Where devices are; this machine's are used only if that is None.
 
     Raises:
-        ConfigError: Unknown name.
+        ConfigError: Unknown name, or a device that is not `elsewhere`.
         DeviceError: The target cannot be used here; never another in its place.
     """
     name, *others = target_names(name)
     if others:
         raise ConfigError("--target", ",".join([name, *others]), "one target")
-    if name in TARGETS:
+    target: Target
+    if elsewhere is not None and (device := _device_elsewhere(name, elsewhere)) is not None:
+        target = _asked(MeasuredTarget(name, device, _plan_of(name), store, fresh))
+    elif name in TARGETS:
         target = TARGETS[name].open(store, fresh, told)
     else:
         target = _open_entry(read_devices()[name], store, fresh, told)
@@ -105,6 +115,24 @@ def open_target(
             "run on such a device, or do without --require-measured"
         )
     return target
+
+
+def device_of_target(name: str, told: Told = silent) -> SteadyDevice:
+    """The device of a target on the machine that has it, which measures for another.
+
+    Raises:
+        ConfigError: This machine knows no such target, or it is one that is never measured.
+        DeviceError: It cannot be said which device it is.
+    """
+    if name in TARGETS:
+        if name == "arm" and not is_arm():
+            raise ConfigError("--target", name, "offered by a 64-bit ARM; this machine is none")
+        return this_machine(name, told=told)
+    known = read_devices()
+    if name not in known:
+        allowed = f"one of {', '.join([*TARGETS, *known])}; nas-sv2 devices add names a new one"
+        raise ConfigError("--target", name, allowed)
+    return device_of(known[name], told=told)
 
 
 def target_names(text: str) -> list[str]:
@@ -131,8 +159,25 @@ def describe_targets() -> list[TargetInfo]:
     return builtin + [_describe_entry(entry) for entry in read_devices().values()]
 
 
+def _device_elsewhere(name: str, elsewhere: Elsewhere) -> Device | None:
+    """The device of that name on another machine; None of a target that needs no device."""
+    device = elsewhere(name)
+    measured = is_arm() if name == "arm" else name in TARGETS or read_devices()[name].plan
+    if device is None and measured:
+        raise ConfigError("--target", name, "a device that a machine of the cluster offers")
+    return device
+
+
+def _plan_of(name: str) -> MeasurePlan:
+    plan = TARGETS[name].plan if name in TARGETS else read_devices()[name].plan
+    if plan is None:
+        raise ConfigError("--target", name, "a device that runs networks; this one is emulated")
+    return plan
+
+
 @dataclass(frozen=True, slots=True)
 class _Builtin:
+    plan: MeasurePlan
     open: Callable[["MeasurementStore | None", bool, Told], Target]
     describe: Callable[[], TargetInfo]
 
@@ -216,7 +261,7 @@ def _describe_entry(entry: DeviceEntry) -> TargetInfo:
 
 
 TARGETS: Mapping[str, _Builtin] = {
-    "cpu": _Builtin(_open_cpu, _describe_cpu),
-    "arm": _Builtin(_open_arm, _describe_arm),
-    "gpu": _Builtin(_open_gpu, _describe_gpu),
+    "cpu": _Builtin(CPU_PLAN, _open_cpu, _describe_cpu),
+    "arm": _Builtin(CPU_PLAN, _open_arm, _describe_arm),
+    "gpu": _Builtin(GPU_PLAN, _open_gpu, _describe_gpu),
 }

@@ -5,24 +5,21 @@ with it. A worker that is killed leaves its candidate to the others. Workers end
 however it ends.
 """
 
-import dataclasses
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any
 
 from nas_sv2.errors import InfeasibleError, NasError
-from nas_sv2.search.events import Listener, Outcome
+from nas_sv2.search.events import Listener
 from nas_sv2.search.interrupts import sigint_ignored, sigterm_interrupts
-from nas_sv2.space import Architecture
+from nas_sv2.search.relay import Relay, Teller
 
 Work = Callable[[int, Listener], None]
 """What a worker does, given its number and whom to tell; a function that can be pickled."""
@@ -47,7 +44,7 @@ def run_workers(work: Work, count: int, listener: Listener) -> list[NasError]:
                 process.start()
                 writer.close()
                 crew.append(_Member(number, process, reader))
-        return _watched(crew, _Relay(listener))
+        return _watched(crew, Relay(listener))
     except BaseException:
         _end(crew)
         raise
@@ -71,7 +68,7 @@ class _Member:
     error: NasError | None = None
     over: bool = False
 
-    def hear(self, relay: "_Relay") -> bool:
+    def hear(self, relay: Relay) -> bool:
         """Pass on what it tells; False where nothing will follow."""
         try:
             what, arguments = self.reader.recv()
@@ -83,7 +80,7 @@ class _Member:
             relay.pass_on(self.number, what, arguments)
         return True
 
-    def conclude(self, relay: "_Relay") -> None:
+    def conclude(self, relay: Relay) -> None:
         """Say how it ended where it could not do so itself."""
         self.process.join()
         self.reader.close()
@@ -101,7 +98,7 @@ class _Member:
         relay.listener.waits(str(self.error))
 
 
-def _watched(crew: list[_Member], relay: "_Relay") -> list[NasError]:
+def _watched(crew: list[_Member], relay: Relay) -> list[NasError]:
     """Pass on what they tell until all have ended; what ended them."""
     left = {member.reader: member for member in crew}
     while left:
@@ -136,77 +133,10 @@ def _end(crew: Iterable[_Member]) -> None:
             member.process.join()
 
 
-@dataclass
-class _Relay:
-    """Passes on to the user's listener what several workers tell."""
-
-    listener: Listener
-    stages: dict[int, str] = field(default_factory=dict)
-
-    def pass_on(self, worker: int, what: str, arguments: tuple[Any, ...]) -> None:
-        """One event of one worker."""
-        match what, arguments:
-            case "entered", (stage,):
-                self.stages[worker] = stage
-                counted = Counter(self.stages.values())
-                said = ", ".join(f"{stage} ({count})" for stage, count in counted.items())
-                self.listener.entered(said)
-            case "ended", (outcome,):
-                self.stages.pop(worker, None)
-                self.listener.ended(self._shared(outcome))
-            case _:
-                getattr(self.listener, what)(*arguments)
-
-    def gone(self, worker: int) -> None:
-        """A worker has ended."""
-        self.stages.pop(worker, None)
-
-    def _shared(self, outcome: Outcome) -> Outcome:
-        """With the time left for all that are at work, this one among them."""
-        if outcome.remaining_s is None:
-            return outcome
-        left = outcome.remaining_s / (len(self.stages) + 1)
-        return dataclasses.replace(outcome, remaining_s=left)
-
-
-@dataclass
-class _Teller:
-    """A worker's listener: sends all but single steps to the driver."""
-
-    writer: Connection
-
-    def began(self, study: str, lines: list[str]) -> None:
-        """The driver has said it."""
-
-    def waits(self, reason: str) -> None:
-        """Send it."""
-        self.send("waits", reason)
-
-    def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None:
-        """Send it."""
-        self.send("asked", number, architecture, baseline)
-
-    def entered(self, stage: str) -> None:
-        """Send it."""
-        self.send("entered", stage)
-
-    def advanced(self, done: int, total: int) -> None:
-        """Steps of several workers make no bar."""
-
-    def ended(self, outcome: Outcome) -> None:
-        """Send it."""
-        self.send("ended", outcome)
-
-    def send(self, what: str, *arguments: object) -> None:
-        """Tell the driver, if there still is one."""
-        with suppress(OSError):
-            self.writer.send((what, arguments))
-
-
 def _worker(work: Work, number: int, writer: Connection) -> None:
     """The worker's process."""
     threading.Thread(target=_end_with_driver, daemon=True).start()
-    teller = _Teller(writer)
+    teller = Teller(writer)
     with sigterm_interrupts():
         try:
             work(number, teller)
