@@ -1,21 +1,28 @@
 """Workers of a study with stand-ins for training and device: the real loop, leases and processes.
 
-    crew.py STORAGE STUDY TRIALS WORKERS SECONDS EXPIRES_S
+    crew.py JOB
 
-A training sleeps SECONDS. Prints a line of JSON for each worker's process, each trial that ended
-and whatever is waited for; the last one says whether all went well.
+JOB is the fields of a `Job` as JSON. Prints a line of JSON for each worker's process, each trial
+that ended and whatever is waited for; the last one says whether all went well.
 """
 
+import dataclasses
 import json
 import os
 import signal
 import sys
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 from doubles import FakeEvaluator
 
 from nas_sv2.errors import NasError
+from nas_sv2.evaluate.evaluation import Evaluation
+from nas_sv2.latency.command import CommandTemplate
+from nas_sv2.latency.configured import device_at
 from nas_sv2.latency.measured_target import MeasuredTarget
 from nas_sv2.latency.plan import MeasurePlan
 from nas_sv2.latency.store import MeasurementStore
@@ -45,31 +52,83 @@ def space() -> SearchSpace:
     return SearchSpace("crew", ((8,),), stages, Range(16, 128, 16), resolution=32, classes=10)
 
 
-def work(
-    storage: str,
-    name: str,
-    trials: int,
-    seconds: float,
-    expires_s: float,
-    sampler: str,
-    number: int,
-    listener: Listener,
-) -> None:
+@dataclass(frozen=True)
+class Job:
+    """What a crew does.
+
+    Attributes:
+        storage: The database.
+        trials: How many are wanted of the study `s`.
+        workers: How many there are.
+        seconds: A training sleeps so long.
+        expires_s: See `Loop`.
+        sampler: See `SAMPLERS`.
+        weights_bytes: Of each network, kept as those of a training are; 0 for none.
+        board: The folder of a `board.py` to measure on; empty for a device that answers at once.
+    """
+
+    storage: str
+    trials: int
+    workers: int
+    seconds: float = 0.3
+    expires_s: float = 3.0
+    sampler: str = "random"
+    weights_bytes: int = 0
+    board: str = ""
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """An evaluator that keeps weights where a training's are kept, at the same moment."""
+
+    inner: FakeEvaluator
+    weights: WeightsFolder
+    size: int
+
+    def evaluate(self, architecture: Architecture) -> Evaluation:
+        evaluation = self.inner.evaluate(architecture)
+        if self.size:
+            numbers = np.full(self.size // 4, int(architecture.digest[:6], 16), np.float32)
+            self.weights.save(architecture.digest, {"all": numbers})
+        return evaluation
+
+
+def target_of(job: Job, measurements: MeasurementStore, listener: Listener) -> MeasuredTarget:
+    """What is measured on."""
+    if not job.board:
+        return MeasuredTarget("fake", FakeDevice(), PLAN, measurements)
+    words = (sys.executable, "-S", str(Path(__file__).with_name("board.py")), job.board, "{argv}")
+    board = device_at("board", CommandTemplate(words), measurements, listener.waits)
+    board.waits_s = (0.2, 0.4, 0.8)  # of a device that stays away
+    plan = dataclasses.replace(PLAN, reference=None, timeout_s=2.0)
+    return MeasuredTarget("fake", board, plan, measurements)
+
+
+def work(job: Job, number: int, listener: Listener) -> None:
     """One worker, of this process."""
-    choice = SAMPLERS[sampler]
-    with closing(MeasurementStore.open(storage)) as measurements, store_errors():
+    choice = SAMPLERS[job.sampler]
+    with closing(MeasurementStore.open(job.storage)) as measurements, store_errors():
         identity = {"targets": {"fake": "measured"}}
         seed = int.from_bytes(os.urandom(4), "big")
-        study = create_or_resume(storage, name, identity, choice.make(seed))
+        study = create_or_resume(job.storage, "s", identity, choice.make(seed))
         store = RecordStore(measurements.engine, study_key(study))
-        target = MeasuredTarget("fake", FakeDevice(), PLAN, measurements)
-        evaluator = FakeEvaluator(seconds)
-        walk = Walk(Guidelines({}), Budget(), {"fake": target}, evaluator, listener.entered)
-        weights = WeightsFolder.of_study(storage, store.study)
+        weights = WeightsFolder.of_study(job.storage, store.study)
+        evaluator = Keeping(FakeEvaluator(job.seconds), weights, job.weights_bytes)
         learns = choice.learns_from_pruned
-        loop = Loop(study, space(), walk, store, weights, learns, listener, expires_s=expires_s)
-        listener.waits(f"process {os.getpid()}")
-        loop.run(trials)
+        with closing(target_of(job, measurements, listener)) as target:
+            walk = Walk(Guidelines({}), Budget(), {"fake": target}, evaluator, listener.entered)
+            loop = Loop(
+                study,
+                space(),
+                walk,
+                store,
+                weights,
+                learns,
+                listener,
+                expires_s=job.expires_s,
+            )
+            listener.waits(f"process {os.getpid()}")
+            loop.run(job.trials)
 
 
 def say(**facts: object) -> None:
@@ -99,12 +158,12 @@ class Voice:
         say(trial=outcome.number, verdict=outcome.verdict, reason=outcome.reason)
 
 
-def main(storage: str, name: str, trials: str, workers: str, seconds: str, expires_s: str) -> int:
+def main(text: str) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background
-    job = partial(work, storage, name, int(trials), float(seconds), float(expires_s), "random")
+    job = Job(**json.loads(text))
     try:
         with sigterm_interrupts():
-            errors = run_workers(job, int(workers), Voice())
+            errors = run_workers(partial(work, job), job.workers, Voice())
     except KeyboardInterrupt:
         return 130
     except NasError as error:
@@ -114,4 +173,4 @@ def main(storage: str, name: str, trials: str, workers: str, seconds: str, expir
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(sys.argv[1]))
