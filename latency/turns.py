@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
 
@@ -23,7 +24,8 @@ def writing_alone(engine: Engine, what: str) -> Iterator[Connection]:
                 yield connection
                 connection.exec_driver_sql("COMMIT")
             except BaseException:
-                if not connection.invalidated:  # as an interrupt in the middle of a call does
+                # An interrupt in the middle of a call invalidates; a full disk has rolled back.
+                if not connection.invalidated and _is_open(connection):
                     connection.exec_driver_sql("ROLLBACK")
                 raise
     else:
@@ -44,6 +46,12 @@ def turn_at(engine: Engine, what: str) -> Iterator[None]:
             yield
         finally:
             connection.execute(select(func.pg_advisory_unlock(_number_of(what))))
+
+
+def _is_open(connection: Connection) -> bool:
+    """Whether SQLite still has the transaction."""
+    driver: Any = connection.connection.driver_connection
+    return bool(driver.in_transaction)
 
 
 def _number_of(what: str) -> int:

@@ -1,0 +1,66 @@
+"""A search whose disk fills up, and goes on once there is space again.
+
+    unshare --mount sh -c 'mount -t tmpfs -o size=3m none DISK && exec python full_disk.py ...'
+
+    full_disk.py database|weights DISK FOLDER
+
+The database, or the weights of a database in FOLDER, lie on DISK, a small one of our own. Its exit
+code is 0 if all held.
+"""
+
+import errno
+import sys
+from pathlib import Path
+
+from crews import FINISHED, check, crew, finish
+
+TRIALS = 10
+WEIGHTS_BYTES = 100_000
+
+
+def fill(ballast: Path) -> None:
+    """Take what space there is, to the last byte."""
+    with ballast.open("ab", buffering=0) as file:
+        for size in (1 << 16, 1 << 10, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError as error:
+                assert error.errno == errno.ENOSPC, error
+
+
+def main(what: str, disk: Path, folder: Path) -> None:
+    database = (disk if what == "database" else folder) / "studies.db"
+    if what == "weights":
+        Path(f"{database}.weights").symlink_to(disk)
+    storage, ballast = f"sqlite:///{database}", disk / "ballast"
+    with crew(storage, TRIALS, 2, weights_bytes=WEIGHTS_BYTES) as found:
+        found.until(lambda: found.finished >= 3)
+        fill(ballast)
+        assert found.over(120) == 0  # the crew's own code: it came to an end in order
+    told = found.told[-1]["errors"]
+    assert 1 <= len(told) <= 2, found.told
+    for line in told:
+        assert "disk is full" in line or "No space left on device" in line, line
+        assert "\n" not in line and len(line) < 200, line
+    before = found.finished
+    assert 3 <= before < TRIALS
+
+    # Still no space: it ends at once, in the same words.
+    with crew(storage, TRIALS, 1, weights_bytes=WEIGHTS_BYTES) as found:
+        assert found.over(120) == 0
+    assert found.finished == 0
+    (line,) = found.told[-1]["errors"]
+    assert "disk is full" in line or "No space left on device" in line, line
+
+    ballast.unlink()
+    found = finish(storage, TRIALS, weights_bytes=WEIGHTS_BYTES)
+    assert found.told[-1] == FINISHED
+    assert found.finished == TRIALS - before
+    check(storage, TRIALS)
+    parts = [file for file in Path(f"{database}.weights").rglob("*") if file.suffix[1:].isdigit()]
+    assert parts == []
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
