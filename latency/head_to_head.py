@@ -108,7 +108,9 @@ def orders_of(measurements: Sequence[Measurement]) -> Orders:
     for faster, slower in _pairs(ranking):
         one, other = measurements[slower], measurements[faster]
         ratio, interval = one.relative_to(other) or (one.median_ms / other.median_ms, None)
-        chance = _chance(round_ratios(one.samples, other.samples, one.plan.cpu_time_is_latency))
+        chance = chance_of_tie(
+            round_ratios(one.samples, other.samples, one.plan.cpu_time_is_latency)
+        )
         compared.append((Pair(faster, slower, ratio, interval, settled=False), chance))
     contended = any(measurement.contended for measurement in measurements)
     least = LEAST_CONTENDED if contended else LEAST
@@ -146,7 +148,7 @@ def _pairs(ranking: Sequence[int]) -> list[tuple[int, int]]:
     ]
 
 
-def _chance(ratios: Sequence[float]) -> float:
+def chance_of_tie(ratios: Sequence[float]) -> float:
     """Of rounds that one side wins as clearly as here, or more so, though both are as fast.
 
     A round in which the two are equal speaks against either side.

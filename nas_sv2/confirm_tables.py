@@ -41,11 +41,9 @@ def confirmation_notes(found: Confirmation) -> list[str]:
         for network in found.networks
         for target, latency in network.latencies.items()
     ]
-    together = len(found.findings)
-    holm = f"; {together} finalists judged together (Holm)" if together > 1 else ""
     return [
         *(found.describe(finding) for finding in found.findings),
-        found.method + holm,
+        found.method,
         f"trained on {found.place}",
         *sorted(rules),
         *latency_notes(rows),

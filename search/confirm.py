@@ -17,24 +17,18 @@ from nas_sv2.evaluate.determinism import core_count
 from nas_sv2.evaluate.image_data import ImageData
 from nas_sv2.evaluate.recipe_files import open_recipe, recipe_from_document
 from nas_sv2.evaluate.recipes import Recipe
+from nas_sv2.latency.duel import Duel, Priced, Times
 from nas_sv2.latency.exclusive import FileLock
-from nas_sv2.latency.head_to_head import Orders, check_number, emulated_orders, orders_of
+from nas_sv2.latency.head_to_head import check_number
 from nas_sv2.latency.measured_target import MeasuredTarget
 from nas_sv2.latency.measurement import Latency
 from nas_sv2.latency.store import MeasurementStore, open_engine
 from nas_sv2.latency.targets import Target, open_target
 from nas_sv2.search.confirm_field import BEST, Contestant, contestants, finalists_of
 from nas_sv2.search.confirm_training import Job, Source, form_of, side_of, trained
-from nas_sv2.studies.confirmation import (
-    FEWEST_SEEDS,
-    Confirmation,
-    Confirmed,
-    Finding,
-    LatencyGain,
-    Verdict,
-    accuracy_gains,
-)
+from nas_sv2.studies.confirmation import FEWEST_SEEDS, Confirmation, Confirmed
 from nas_sv2.studies.confirmation_store import confirmations_of, keep
+from nas_sv2.studies.confirmation_verdicts import Finalist, Paired, findings_of
 from nas_sv2.studies.held_out import HeldOutScore, HeldOutScores
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
@@ -115,7 +109,7 @@ def confirm(
         for line in _looked_at(confirmations_of(study), jobs, data):
             told(line)
         timed = {
-            name: _timed(name, field, measurements, request.fresh, told)
+            name: _timed(name, field, len(finalists), measurements, request.fresh, told)
             for name in identity["targets"]
         }
         scores = _scores(jobs, source, data, HeldOutScores(study), request, told, advanced)
@@ -127,10 +121,10 @@ def confirm(
 
 @dataclass(frozen=True)
 class _Timed:
-    """What a target said of all networks, and their order."""
+    """What a target said of all networks, and how the finalists stand to the baseline."""
 
     latencies: Sequence[Latency]
-    orders: Orders
+    finalists: Sequence[Times]
 
 
 def _data(source: Source, identity: Mapping[str, Any]) -> ImageData:
@@ -176,7 +170,12 @@ def _looked_at(earlier: Sequence[Confirmation], jobs: Sequence[Job], data: Image
 
 
 def _timed(
-    name: str, field: Sequence[Contestant], store: MeasurementStore, fresh: bool, told: Told
+    name: str,
+    field: Sequence[Contestant],
+    finalists: int,
+    store: MeasurementStore,
+    fresh: bool,
+    told: Told,
 ) -> _Timed:
     """All networks in one session of a target; that of the database if it was of these very."""
     networks = [one.architecture for one in field]
@@ -185,9 +184,12 @@ def _timed(
     try:
         if not isinstance(target, MeasuredTarget):
             latencies = [target.estimate(network) for network in networks]
-            return _Timed(latencies, emulated_orders(latencies))
+            priced = [Priced.of(one, latencies[finalists]) for one in latencies[:finalists]]
+            return _Timed(latencies, priced)
         session = target.session_of(networks)
-        return _Timed([one.latency(name) for one in session], orders_of(session))
+        restless = any(one.contended for one in session)
+        duels = [Duel.of(one, session[finalists], restless) for one in session[:finalists]]
+        return _Timed([one.latency(name) for one in session], duels)
     finally:
         target.close()
 
@@ -249,17 +251,16 @@ def _found(
         for place, (one, of_one) in enumerate(zip(field, by_network, strict=True))
     )
     images = by_network[0][0].images
-    gains = accuracy_gains(
-        [network.accuracies for network in networks[:finalists]],
-        networks[finalists].accuracies,
-        images,
-    )
-    findings = []
-    for place, (one, gain) in enumerate(zip(field, gains, strict=False)):
+    found = []
+    for place, (one, network) in enumerate(zip(field[:finalists], networks, strict=False)):
         assert one.trial is not None, "finalists are trials"
-        latency = {name: _gain(on, place, finalists) for name, on in timed.items()}
-        findings.append(Finding(one.trial, one.architecture.digest, gain, latency))
-    searched = records[findings[0].trial].evaluation.train_images
+        accuracy = Paired.of(network.accuracies, networks[finalists].accuracies, images)
+        times = {name: on.finalists[place] for name, on in timed.items()}
+        found.append(Finalist(one.trial, network.digest, accuracy, times))
+    longer = [
+        of_one[0].train_images / records[one.trial].evaluation.train_images
+        for one, of_one in zip(found, by_network, strict=False)
+    ]
     return Confirmation(
         against=field[finalists].name,
         recipe=recipe.name,
@@ -267,26 +268,14 @@ def _found(
         data=data.provenance,
         test_images=images,
         seeds=tuple(seeds),
-        longer=by_network[0][0].train_images / searched,
+        longer=min(longer),
         networks=networks,
-        findings=tuple(findings),
+        findings=findings_of(found),
         at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         place=trained_on,
+        longest=max(longer) if max(longer) > min(longer) else None,
+        together=sum(len(one.chances) for one in found),
     )
-
-
-def _gain(timed: _Timed, one: int, baseline: int) -> LatencyGain:
-    """How a network stands to the baseline, by their places."""
-    pair = next(p for p in timed.orders.pairs if {p.faster, p.slower} == {one, baseline})
-    faster = pair.faster == one
-    ratio, interval = pair.ratio, pair.ratio_ci
-    if faster:  # the pair has the slower over the faster
-        ratio = 1 / ratio
-        interval = None if interval is None else (1 / interval[1], 1 / interval[0])
-    verdict: Verdict = "tie" if not pair.settled else "better" if faster else "worse"
-    latency = timed.latencies[one]
-    contended = any(timed.latencies[place].contended for place in (one, baseline))
-    return LatencyGain(ratio, interval, latency.provenance, contended, verdict, timed.orders.rule)
 
 
 def _alone(storage: str, name: str) -> FileLock:

@@ -2,28 +2,19 @@
 
 Accuracy. Both networks are trained with the same seeds, so that what a seed does to both, by the
 order of the images and the draws of the augmentation, cancels: the difference is taken seed by
-seed. Its 95 % interval is Student's, of the mean of the paired differences with n − 1 degrees of
-freedom (for 3 seeds the factor is 4.30). It speaks of another training, not of other test images.
-
-Latency. Both ran in one session, in alternation; the ratio is the median of the rounds' ratios,
-and the order is settled or a tie by the rules of `latency.head_to_head`.
-
-Several finalists are several chances to be lucky: the differences in accuracy are judged together
-(Holm 1979), as the orders of a session are.
+seed. Latency. Both ran in one session, in alternation. How the differences are judged, and why all
+together: `confirmation_verdicts`.
 """
 
 import dataclasses
-import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from nas_sv2.errors import StoreError
 from nas_sv2.latency.measurement import Interval, Latency
 
-WRONG = 0.05
-"""The chance that differences in accuracy are called more than chance that are none."""
 FEWEST_SEEDS = 3
 
 Verdict = Literal["better", "worse", "tie"]
@@ -62,10 +53,13 @@ class AccuracyGain:
 
     Attributes:
         differences: By seed.
-        low: Of the 95 % interval of their mean.
+        low: Of the interval of their mean, at `level`.
         high: The same.
         chance: Two-sided, of so large a mean where there is no difference.
-        verdict: On all finalists together.
+        verdict: Whether the difference is more than chance.
+        level: At which it was judged: the chance of an interval that leaves the truth out. None in
+            confirmations of before accuracies and times were judged together, whose interval is
+            of 95 %, for this difference alone, and not what decided.
     """
 
     differences: tuple[float, ...]
@@ -73,6 +67,7 @@ class AccuracyGain:
     high: float
     chance: float
     verdict: Verdict
+    level: float | None = None
 
     @property
     def mean(self) -> float:
@@ -86,11 +81,13 @@ class LatencyGain:
 
     Attributes:
         ratio: Below 1 where the finalist is faster.
-        ratio_ci: Its 95 % interval; None where nothing was run.
+        ratio_ci: Its interval, at `level`; None where nothing was run, or in too few rounds.
         provenance: Of both latencies.
         contended: Whether other programs ran meanwhile.
         verdict: Whether the order is settled.
-        rule: What settled means there.
+        rule: What is a tie there.
+        chance: Two-sided, of rounds as clear where both are as fast; None where nothing was run.
+        level: As in `AccuracyGain`; None where nothing was run too.
     """
 
     ratio: float
@@ -99,6 +96,8 @@ class LatencyGain:
     contended: bool
     verdict: Verdict
     rule: str
+    chance: float | None = None
+    level: float | None = None
 
 
 @dataclass(frozen=True)
@@ -141,11 +140,15 @@ class Confirmation:
         data: As evaluations record it.
         test_images: How many images the accuracies are of.
         seeds: Of the trainings; the search had none of them.
-        longer: How many times as many image passes as in the search.
+        longer: How many times as many image passes as in the search, of the finalist of which that
+            is least.
         networks: The finalists, then the baselines.
         findings: One for each finalist.
         at: When, ISO 8601, UTC.
         place: Where was trained.
+        longest: As `longer`, of the finalist of which it is most; None for the same.
+        together: How many comparisons were judged together; 0 in confirmations of before
+            accuracies and times were.
     """
 
     against: str
@@ -159,6 +162,8 @@ class Confirmation:
     findings: tuple[Finding, ...]
     at: str
     place: str
+    longest: float | None = None
+    together: int = 0
 
     @property
     def question(self) -> tuple[object, ...]:
@@ -175,24 +180,39 @@ class Confirmation:
             "no claim": f"not shown to beat {self.against}",
         }[finding.claim]
         times = [
-            f"{name} × {gain.ratio:.3f}{_interval(gain.ratio_ci)}, {gain.provenance}"
+            f"{name} × {gain.ratio:.3f}{_interval(gain)}, {gain.provenance}"
             f"{', contended' if gain.contended else ''}{_is(gain.verdict, 'faster', 'slower')}"
             for name, gain in finding.latency.items()
         ]
         gain = finding.accuracy
         return (
             f"trial {finding.trial} {words} ({'; '.join(times)}; accuracy after {self.recipe} "
-            f"{gain.mean * 100:+.2f} points, 95 % {gain.low * 100:+.2f} to {gain.high * 100:+.2f}"
-            f"{_is(gain.verdict, 'more accurate', 'less accurate')})"
+            f"{gain.mean * 100:+.2f} points, {_sure(gain.level)} {gain.low * 100:+.2f} to "
+            f"{gain.high * 100:+.2f}{_is(gain.verdict, 'more accurate', 'less accurate')})"
         )
 
     @property
     def method(self) -> str:
         """How it was found, in one line."""
+        longest = "" if self.longest is None else f" to {self.longest:.3g}"
         return (
-            f"accuracy: recipe {self.recipe} ({self.longer:.3g} × the search's image passes), "
-            f"seeds {', '.join(map(str, self.seeds))}, {self.data}, {self.test_images:,} test "
-            f"images; paired by seed, t interval with {len(self.seeds) - 1} degrees of freedom"
+            f"accuracy: recipe {self.recipe} ({self.longer:.3g}{longest} × the search's image "
+            f"passes), seeds {', '.join(map(str, self.seeds))}, {self.data}, "
+            f"{self.test_images:,} test images; paired by seed, t interval with "
+            f"{len(self.seeds) - 1} degrees of freedom; {self._judged}"
+        )
+
+    @property
+    def _judged(self) -> str:
+        if not self.together:
+            return (
+                "judged by an older nas-sv2, accuracies and times apart: of equals one of ten is "
+                "called different, and an interval is not what decided; confirm again"
+            )
+        return (
+            f"{self.together} comparison{'s' * (self.together > 1)} with {self.against} judged "
+            "together (Holm): the chance that any verdict is wrong is 5 %, and an interval is at "
+            "the level at which its comparison was judged"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -217,50 +237,6 @@ class Confirmation:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StoreError(f"a stored confirmation cannot be read: {error!r}") from error
-
-
-def accuracy_gains(
-    finalists: Sequence[Sequence[float]], baseline: Sequence[float], images: int
-) -> list[AccuracyGain]:
-    """How each finalist's accuracies differ from the baseline's, judged together.
-
-    Args:
-        finalists: By seed, of each finalist.
-        baseline: By the same seeds.
-        images: How many images each accuracy is a share of.
-    """
-    gains = [
-        _paired([a - b for a, b in zip(one, baseline, strict=True)], 1 / images)
-        for one in finalists
-    ]
-    judged: dict[int, Verdict] = {}
-    left = len(gains)
-    for index in sorted(range(len(gains)), key=lambda index: gains[index].chance):
-        if gains[index].chance * left > WRONG:
-            break
-        judged[index] = "better" if gains[index].mean > 0 else "worse"
-        left -= 1
-    return [
-        dataclasses.replace(gain, verdict=judged.get(index, "tie"))
-        for index, gain in enumerate(gains)
-    ]
-
-
-def _paired(differences: Sequence[float], step: float) -> AccuracyGain:
-    """Student's interval and chance of the mean, not judged yet.
-
-    Accuracies are multiples of `step`, so that three equal differences do not show that there is
-    no noise: a deviation counts as at least that of rounding both to steps (uniform, step / √12).
-    """
-    from scipy.stats import t
-
-    count = len(differences)
-    mean = statistics.fmean(differences)
-    deviation = max(statistics.stdev(differences), step * math.sqrt(2 / 12))
-    error = deviation / math.sqrt(count)
-    reach = float(t.ppf(1 - WRONG / 2, count - 1)) * error
-    chance = float(2 * t.sf(abs(mean) / error, count - 1))
-    return AccuracyGain(tuple(differences), mean - reach, mean + reach, chance, "tie")
 
 
 def _network(data: Mapping[str, Any]) -> Confirmed:
@@ -288,8 +264,14 @@ def _finding(data: Mapping[str, Any]) -> Finding:
     )
 
 
-def _interval(ends: Interval | None) -> str:
-    return "" if ends is None else " (95 % {:.3f} to {:.3f})".format(*ends)
+def _interval(gain: LatencyGain) -> str:
+    if gain.ratio_ci is None:
+        return ""
+    return " ({} {:.3f} to {:.3f})".format(_sure(gain.level), *gain.ratio_ci)
+
+
+def _sure(level: float | None) -> str:
+    return "95 % alone" if level is None else f"{100 * (1 - level):.4g} %"
 
 
 def _is(verdict: Verdict, better: str, worse: str) -> str:

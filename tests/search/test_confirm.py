@@ -57,6 +57,7 @@ def blobs(folder: Path, *, test: bool = True, shade: int = 100) -> str:
 
 def made(folder: Path, records: dict[int, Record], **identity: Any) -> str:
     """A study that holds these records."""
+    folder.mkdir(exist_ok=True)
     storage, smoke = f"sqlite:///{folder / 's.db'}", RECIPES["smoke"]
     spec = identity.get("data") or blobs(folder)
     study = create_or_resume(
@@ -173,12 +174,27 @@ def test_both_neither_and_one_of_two_are_told_apart(
     found = confirmed(made(tmp_path, RECORDS), trials="7, 9")
     first, second = found.findings
     assert (first.trial, first.claim) == (7, "both")
+    assert found.together == 4
     assert ms_ratio(FAST) < 0.99
     assert first.latency["fake"].ratio_ci is not None
     assert first.latency["fake"].ratio_ci[1] < 1
     assert second.accuracy.verdict == "tie"
     # One session held all three, and the interval of one is that of the pair.
     assert device.measured == [FAST.digest, OTHER.digest, V2.digest]
+
+
+def test_how_much_longer_it_was_is_of_all_finalists(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    """The search trained one with 1 image, the other, of another length, with 4."""
+    training()
+    first, other = RECORDS[7], RECORDS[9]
+    stopped = dataclasses.replace(other.evaluation, train_images=4)
+    records = {**RECORDS, 9: dataclasses.replace(other, evaluation=stopped)}
+    assert first.evaluation.train_images == 1
+    for trials in ("7,9", "9,7"):
+        found = confirmed(made(tmp_path / trials, records), trials=trials)
+        assert (found.longer, found.longest) == (2400, 9600)
 
 
 def test_what_a_kill_left_is_not_done_again(

@@ -1,16 +1,12 @@
-"""What a confirmation may claim: Student's interval by seed, Holm over finalists."""
+"""What a confirmation may claim, and what it says of it."""
 
 import dataclasses
 import itertools
 import json
-import math
-import statistics
 from typing import Any
 
 import pytest
 from doubles import latency_of
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from nas_sv2.errors import StoreError
 from nas_sv2.studies.confirmation import (
@@ -20,7 +16,6 @@ from nas_sv2.studies.confirmation import (
     Finding,
     LatencyGain,
     Verdict,
-    accuracy_gains,
 )
 from nas_sv2.studies.confirmation_store import confirmation_lines, newest_findings
 
@@ -28,11 +23,13 @@ IMAGES = 10_000
 
 
 def accuracy(verdict: Verdict) -> AccuracyGain:
-    return AccuracyGain((0.01, 0.012, 0.008), 0.005, 0.015, 0.01, verdict)
+    return AccuracyGain((0.01, 0.012, 0.008), 0.005, 0.015, 0.01, verdict, 0.05)
 
 
 def latency(verdict: Verdict) -> LatencyGain:
-    return LatencyGain(0.9, (0.88, 0.92), "measured", True, verdict, "timed in alternation")
+    return LatencyGain(
+        0.9, (0.88, 0.92), "measured", True, verdict, "timed in alternation", 0.001, 0.025
+    )
 
 
 def confirmation_of(finding: Finding, **changes: Any) -> Confirmation:
@@ -52,71 +49,9 @@ def confirmation_of(finding: Finding, **changes: Any) -> Confirmation:
         findings=(finding,),
         at="2026-01-02T00:00:00+00:00",
         place="cpu, 1 threads",
+        together=2,
     )
     return dataclasses.replace(plain, **changes)
-
-
-def test_the_interval_is_student_s_of_the_paired_differences() -> None:
-    # Differences 1, 2 and 3 points: mean 2, deviation 1, t(0.975, 2) = 4.3027.
-    (gain,) = accuracy_gains([(0.91, 0.93, 0.95)], (0.90, 0.91, 0.92), IMAGES)
-    assert gain.mean == pytest.approx(0.02)
-    reach = 4.30265 * 0.01 / math.sqrt(3)
-    assert (gain.low, gain.high) == pytest.approx((0.02 - reach, 0.02 + reach), rel=1e-4)
-    # t = 2 √3 = 3.4641: with 2 degrees of freedom, p = 1 - t / √(t² + 2).
-    assert gain.chance == pytest.approx(1 - 3.4641 / math.sqrt(14), rel=1e-3)
-    assert gain.verdict == "tie"
-
-
-def test_what_a_seed_does_to_both_networks_cancels() -> None:
-    baseline = (0.70, 0.80, 0.90)
-    (gain,) = accuracy_gains([(0.711, 0.810, 0.909)], baseline, IMAGES)
-    assert gain.verdict == "better"
-    (gain,) = accuracy_gains([(0.689, 0.790, 0.891)], baseline, IMAGES)
-    assert gain.verdict == "worse"
-
-
-def test_three_equal_differences_of_one_image_are_no_proof() -> None:
-    """Accuracies are counts: a deviation of zero is not the absence of noise."""
-    (gain,) = accuracy_gains([(0.51, 0.51, 0.51)], (0.50, 0.50, 0.50), 100)
-    assert (gain.verdict, gain.low < 0) == ("tie", True)
-    (gain,) = accuracy_gains([(0.9, 0.9, 0.9)], (0.9, 0.9, 0.9), 100)
-    assert (gain.mean, gain.chance) == (0, 1)
-
-
-def test_several_finalists_are_judged_together() -> None:
-    """p of 0.03 each: one alone would be claimed, two of them together are not."""
-    ratio = 4.30265 * 1.28  # p about 0.031
-    step = 0.01
-    differences = [step * (ratio / math.sqrt(3) + shift) for shift in (-1, 0, 1)]
-    one = tuple(0.5 + difference for difference in differences)
-    baseline = (0.5, 0.5, 0.5)
-    (alone,) = accuracy_gains([one], baseline, IMAGES)
-    assert 0.025 < alone.chance < 0.05
-    assert alone.verdict == "better"
-    assert [gain.verdict for gain in accuracy_gains([one, one], baseline, IMAGES)] == ["tie"] * 2
-    sure = tuple(0.7 + difference / 20 for difference in differences)
-    both = accuracy_gains([one, sure], baseline, IMAGES)
-    assert [gain.verdict for gain in both] == ["better", "better"]
-
-
-@settings(deadline=None, max_examples=40)
-@given(
-    st.lists(st.integers(0, 1000), min_size=3, max_size=6).flatmap(
-        lambda one: st.tuples(
-            st.just(one), st.lists(st.integers(0, 1000), min_size=len(one), max_size=len(one))
-        )
-    )
-)
-def test_a_claim_is_made_where_the_interval_leaves_zero_out(
-    counts: tuple[list[int], list[int]],
-) -> None:
-    ours, theirs = ([count / 1000 for count in side] for side in counts)
-    (gain,) = accuracy_gains([ours], theirs, 1000)
-    (back,) = accuracy_gains([theirs], ours, 1000)
-    assert gain.mean == pytest.approx(statistics.fmean(ours) - statistics.fmean(theirs))
-    assert (back.low, back.high) == pytest.approx((-gain.high, -gain.low))
-    assert (gain.low > 0) == (gain.verdict == "better")
-    assert (gain.high < 0) == (gain.verdict == "worse")
 
 
 VERDICTS: tuple[Verdict, ...] = ("better", "tie", "worse")
@@ -141,7 +76,7 @@ def test_a_claim_is_better_in_one_and_worse_in_none(good: Verdict, fast: Verdict
         finding.claim == "more accurate"
     )
     assert ("not shown to beat shufflenet_v2_x1_0" in text) == (finding.claim == "no claim")
-    assert "× 0.900 (95 % 0.880 to 0.920), measured, contended" in text
+    assert "× 0.900 (97.5 % 0.880 to 0.920), measured, contended" in text
     assert "+1.00 points, 95 % +0.50 to +1.50" in text
 
 
@@ -157,6 +92,30 @@ def test_what_was_written_is_read_again_and_what_is_none_is_refused() -> None:
     for broken in ({}, {**found.to_json(), "findings": [{}]}, {**found.to_json(), "more": 1}):
         with pytest.raises(StoreError, match="confirmation cannot be read"):
             Confirmation.from_json(broken)
+
+
+def test_one_of_before_all_was_judged_together_is_read_and_says_so() -> None:
+    finding = Finding(3, "aa", accuracy("better"), {"cpu": latency("tie")})
+    data = confirmation_of(finding).to_json()
+    for name in ("longest", "together"):
+        del data[name]
+    del data["findings"][0]["accuracy"]["level"]
+    for name in ("chance", "level"):
+        del data["findings"][0]["latency"]["cpu"][name]
+    old = Confirmation.from_json(json.loads(json.dumps(data)))
+    text = old.describe(old.findings[0])
+    assert "(95 % alone 0.880 to 0.920)" in text
+    assert "points, 95 % alone +0.50 to +1.50" in text
+    assert "accuracies and times apart" in old.method
+    assert "2 comparisons with shufflenet_v2_x1_0 judged together" in (
+        confirmation_of(finding).method
+    )
+
+
+def test_finalists_whose_search_had_unlike_lengths_give_a_range() -> None:
+    finding = Finding(3, "aa", accuracy("tie"), {})
+    assert "(4 × the search" in confirmation_of(finding).method
+    assert "(4 to 9.5 × the search" in confirmation_of(finding, longest=9.5).method
 
 
 def test_the_newest_finding_of_a_network_is_stated() -> None:
