@@ -33,6 +33,11 @@ def core_count() -> int:
     return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
 
 
+def has_gpu() -> bool:
+    """Whether torch can train on a GPU here."""
+    return torch.cuda.is_available()
+
+
 @contextlib.contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
     """Run torch's operators on `count` threads, and on as many as before afterwards."""

@@ -146,8 +146,17 @@ def search(
         int, typer.Option(help="Finished candidates to reach, baselines among them.")
     ] = 16,
     workers: Annotated[
-        int, typer.Option(help="Processes of this machine that search at the same time.")
+        int, typer.Option(help="Candidates under way at the same time, by as many processes.")
     ] = 1,
+    train_on: Annotated[
+        str, typer.Option(help="cpu, or cuda: candidates are trained on this machine's GPU.")
+    ] = "cpu",
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="auto or HOST:PORT: train and measure on that Ray cluster, --workers at a time."
+        ),
+    ] = None,
     timeout: Annotated[
         str | None, typer.Option(help="Begin no trial after this time: 90s, 10m, 2h.")
     ] = None,
@@ -221,6 +230,8 @@ def search(
         skip_unreadable=skip_unreadable,
         evaluator=evaluator,
         workers=workers,
+        train_on=train_on,
+        ray=ray,
     )
     console = output()
     with logged(request, log_json) as log:

@@ -67,6 +67,19 @@ class EvaluatorChoice:
         if mode == "on" and self.supernet is not None:
             raise ConfigError("--stop-rule", mode, "off with a supernet: no candidate is trained")
 
+    def check_device(self, device: str) -> None:
+        """Refuse to train where there is no such processor, or nothing to train.
+
+        Raises:
+            ConfigError: Neither `cpu` nor `cuda`, or `cuda` with a supernet or a recipe for CPUs.
+        """
+        if device not in ("cpu", "cuda"):
+            raise ConfigError("--train-on", device, "cpu or cuda")
+        if self.supernet is None:
+            check_trainable(self.recipe, device)
+        elif device != "cpu":
+            raise ConfigError("--train-on", device, "cpu with a supernet: no candidate is trained")
+
     def space(self, text: str | None, otherwise: SearchSpace) -> SearchSpace:
         """The space that `text` names, which is the supernet's where there is one.
 
@@ -91,6 +104,7 @@ class EvaluatorChoice:
         seed: int = 0,
         *,
         threads: int | None = None,
+        device: str = "cpu",
         progress: Progress | None = None,
         checkpoints: Path | None = None,
         told: Callable[[str], None] = lambda line: None,
@@ -107,6 +121,7 @@ class EvaluatorChoice:
             data,
             seed,
             threads,
+            device,
             progress=progress,
             checkpoints=checkpoints,
             told=told,
@@ -123,7 +138,6 @@ def evaluator_choice(evaluator: str, recipe: str | None) -> EvaluatorChoice:
     kind, colon, folder = evaluator.partition(":")
     if evaluator == RECIPE:
         chosen = open_recipe(recipe or DEFAULT_RECIPE)
-        check_trainable(chosen)  # before minutes of decoding
         return EvaluatorChoice(chosen)
     if kind != SUPERNET or not colon or not folder:
         raise ConfigError("--evaluator", evaluator, "recipe, or supernet:DIR")

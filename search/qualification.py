@@ -86,6 +86,7 @@ def qualify(
         StoreError: The database cannot be read or written.
     """
     choice = evaluator_choice(request.evaluator, request.recipe)
+    choice.check_device("cpu")  # before minutes of decoding
     recipe = choice.recipe
     reference = _reference(request.reference, choice)
     for field in ("trajectories", "seeds", "jobs"):

@@ -8,6 +8,7 @@ from typing import Any
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data import open_data
+from nas_sv2.evaluate.determinism import has_gpu
 from nas_sv2.evaluate.image_data import ImageData
 from nas_sv2.evaluate.recipe_files import recipe_to_document
 from nas_sv2.evaluate.recipes import Recipe
@@ -17,6 +18,8 @@ from nas_sv2.latency.storage_url import without_password
 from nas_sv2.latency.targets import Target, target_names
 from nas_sv2.search.audit import SHARE, Audit
 from nas_sv2.search.budget import Budget, parse_budget
+from nas_sv2.search.cluster import versions
+from nas_sv2.search.cluster_training import TrainingOrder
 from nas_sv2.search.duration import parse_duration
 from nas_sv2.search.early_stop import EarlyStop, check_stop_rule
 from nas_sv2.search.evaluator_choice import RECIPE, EvaluatorChoice, evaluator_choice
@@ -55,6 +58,8 @@ class Request:
     skip_unreadable: bool = False
     evaluator: str = RECIPE
     workers: int = 1
+    train_on: str = "cpu"
+    ray: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,10 @@ class Question:
         sampler = sampler_choice(request.sampler)
         evaluator = evaluator_choice(request.evaluator, request.recipe)
         chosen = evaluator.recipe
+        evaluator.check_device(request.train_on)
+        if request.train_on == "cuda" and request.ray is None and not has_gpu():
+            allowed = "cpu: torch sees no GPU on this machine"
+            raise ConfigError("--train-on", request.train_on, allowed)
         evaluator.check_stop_rule(request.stop_rule)
         check_stop_rule(request.stop_rule, chosen)
         space = evaluator.space(request.space, nearest_level(budget.flops or DEFAULT_FLOPS))
@@ -107,7 +116,8 @@ class Question:
             skip_unreadable=request.skip_unreadable,
             told=told,
         )
-        evaluator.trainer(data).adapt(smallest(space))  # all of a space have one total stride
+        trainer = evaluator.trainer(data, device=request.train_on)
+        trainer.adapt(smallest(space))  # all of a space have one total stride
         return cls(
             targets,
             budget,
@@ -138,8 +148,23 @@ class Question:
             "recipe_digest": self.recipe.digest,
             "recipe_document": recipe_to_document(self.recipe),
             **self.evaluator.identity,
+            **({} if request.train_on == "cpu" else {"train_on": request.train_on}),
             "seed": request.seed,
         }
+
+    def training_order(self, request: Request, threads: int, checkpoints: Path) -> TrainingOrder:
+        """What the nodes of a cluster are told of the trainings."""
+        return TrainingOrder(
+            self.evaluator,
+            absolute_data(request.data),
+            self.data.key,
+            request.skip_unreadable,
+            request.seed,
+            threads,
+            request.train_on,
+            checkpoints.absolute(),
+            versions(),
+        )
 
     def describe(
         self,

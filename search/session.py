@@ -3,17 +3,22 @@
 import dataclasses
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 from nas_sv2.errors import ConfigError, InfeasibleError, NasError
 from nas_sv2.evaluate.calibration import calibration_images
+from nas_sv2.evaluate.determinism import core_count
+from nas_sv2.evaluate.trainer import Trainer
 from nas_sv2.latency.exclusive import alone_at
 from nas_sv2.latency.processes import is_alive
 from nas_sv2.latency.profile_store import ProfileStore
 from nas_sv2.latency.store import MeasurementStore, open_engine
 from nas_sv2.latency.targets import Target, open_target
+from nas_sv2.search.cluster import Cluster, connected
+from nas_sv2.search.cluster_device import ClusterDevice
+from nas_sv2.search.cluster_training import ClusterTraining
 from nas_sv2.search.early_stop import EarlyStop
 from nas_sv2.search.events import Listener
 from nas_sv2.search.feasibility import check_feasible
@@ -26,6 +31,7 @@ from nas_sv2.search.screening import check_predictable, measure_front, screened
 from nas_sv2.search.stored_evaluator import StoredEvaluator
 from nas_sv2.search.threads import training_threads
 from nas_sv2.search.walk import Walk
+from nas_sv2.search.walkers import run_walkers
 from nas_sv2.search.workers import run_workers
 from nas_sv2.studies.audit import Pruned, audit_of
 from nas_sv2.studies.certificate import UNCERTIFIED
@@ -71,8 +77,14 @@ def run_search(request: Request, listener: Listener) -> Found:
         InfeasibleError: No sampled network keeps the budget.
         NasError: A target or the database cannot be opened.
     """
-    with sigterm_interrupts(), store_errors(), _opened(request, listener) as search:
-        ended_by = _end_of(lambda: _run(request, search, listener))
+    at = nullcontext(None) if request.ray is None else connected(request.ray)
+    with (
+        at as cluster,
+        sigterm_interrupts(),
+        store_errors(),
+        _opened(request, listener, cluster) as search,
+    ):
+        ended_by = _end_of(lambda: _run(request, search, listener, cluster))
         if ended_by is None or isinstance(ended_by, InfeasibleError):
             ended_by = _end_of(lambda: measure_front(search.loop.walk, search.store)) or ended_by
         records = search.store.all()
@@ -90,24 +102,32 @@ class _Search:
     loop: Loop
 
 
-def _run(request: Request, search: _Search, listener: Listener) -> None:
-    """Search in this process, or in as many as asked for."""
+def _run(request: Request, search: _Search, listener: Listener, cluster: Cluster | None) -> None:
+    """Search in this process, or in as many as asked for; in threads where others work."""
     if request.workers == 1:
         search.loop.run(request.trials, search.question.timeout_s)
         return
-    errors = run_workers(partial(_work, request), request.workers, listener)
+    if cluster is None:
+        errors = run_workers(partial(_work, request), request.workers, listener)
+    else:
+        work = partial(_work, request, cluster=cluster)
+        errors = run_walkers(work, request.workers, listener, cluster.stopped)
     if errors and len(search.store.all()) < request.trials:
         raise errors[0]
 
 
-def _work(request: Request, number: int, listener: Listener) -> None:
+def _work(
+    request: Request, number: int, listener: Listener, cluster: Cluster | None = None
+) -> None:
     """What the worker of that number does."""
-    with store_errors(), _opened(request, listener, worker=True) as search:
+    with store_errors(), _opened(request, listener, cluster, worker=True) as search:
         search.loop.run(request.trials, search.question.timeout_s)
 
 
 @contextmanager
-def _opened(request: Request, listener: Listener, *, worker: bool = False) -> Iterator[_Search]:
+def _opened(
+    request: Request, listener: Listener, cluster: Cluster | None, *, worker: bool = False
+) -> Iterator[_Search]:
     """Open what the search needs; a `worker` relies on its driver having checked and said it."""
     question = Question.of(request, listener.waits)
     with ExitStack() as open_things:
@@ -123,6 +143,7 @@ def _opened(request: Request, listener: Listener, *, worker: bool = False) -> It
                 require_measured=request.require_measured,
                 told=listener.waits,
                 images=partial(calibration_images, question.data),
+                elsewhere=None if cluster is None else partial(ClusterDevice.offered, cluster),
             )
             open_things.callback(targets[name].close)
         check_predictable(request.latency, targets)
@@ -143,17 +164,26 @@ def _opened(request: Request, listener: Listener, *, worker: bool = False) -> It
         )
         with alone_at(engine, f"beginning of {question.study}"):
             targets, pace = at_pace(targets, study)
-            threads = training_threads(study, request.workers)
+            share = (
+                core_count() // request.workers
+                if cluster is None
+                else cluster.share(request.workers)
+            )
+            threads = training_threads(study, share)
         store = RecordStore(engine, study_key(study))
         weights = WeightsFolder.of_study(request.storage, store.study)
-        training = question.evaluator.trainer(
+        training: Trainer = question.evaluator.trainer(
             question.data,
             request.seed,
             threads=threads,
+            device=request.train_on,
             progress=listener.advanced,
             checkpoints=weights.checkpoints,
             told=listener.waits,
         )
+        if cluster is not None:
+            order = question.training_order(request, threads, weights.checkpoints)
+            training = ClusterTraining(training, order, cluster)
         evaluator = StoredEvaluator(training, store, weights)
         walk = Walk(guidelines.limits, question.budget, targets, evaluator, listener.entered)
         if request.stop_rule == "on":
@@ -175,7 +205,7 @@ def _opened(request: Request, listener: Listener, *, worker: bool = False) -> It
             if question.evaluator.supernet is not None:
                 note_supernet(study, question.evaluator.supernet.folder)
             lines = question.describe(targets, request, guidelines, done, pace, said)
-            listener.began(question.study, lines)
+            listener.began(question.study, lines + ([cluster.describe()] if cluster else []))
         walk = screened(walk, request.latency, question.space, store, listener)
         learns = question.sampler.learns_from_pruned
         audit = dataclasses.replace(question.audit, salt=store.study)

@@ -224,7 +224,8 @@ def _training(
         )
     if supernet is not None:
         return SupernetAsking(supernet, data, threads)
-    return ProxyTraining(chosen, data, identity["seed"], threads)
+    device = identity.get("train_on", "cpu")
+    return ProxyTraining(chosen, data, identity["seed"], threads, device)
 
 
 def _same_again(training: Trainer, record: Record) -> Trained:
