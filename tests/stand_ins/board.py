@@ -2,7 +2,8 @@
 from the bytes of the network.
 
 It appends its process number to FOLDER/agents, and to FOLDER/measuring when it has taken a network
-in and before it answers, 0.3 s later. While FOLDER/hangs exists it never answers.
+in and before it answers, 0.3 s later. While FOLDER/hangs exists it never answers, and while
+FOLDER/gone exists it does not start.
 """
 
 import hashlib
@@ -28,6 +29,8 @@ def runs_of(body: bytes) -> dict[str, object]:
 
 
 def main(folder: Path) -> None:
+    if (folder / "gone").exists():
+        sys.exit("no route to host")
     stdin = sys.stdin.buffer
     for _ in range(int(stdin.readline())):
         stdin.read(int(stdin.readline()))
