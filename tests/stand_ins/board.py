@@ -2,8 +2,8 @@
 from the bytes of the network.
 
 It appends its process number to FOLDER/agents, and to FOLDER/measuring when it has taken a network
-in and before it answers, 0.3 s later. While FOLDER/hangs exists it never answers, and while
-FOLDER/gone exists it does not start.
+in and before it answers, 0.3 s later; then it appends to FOLDER/measured from when to when that was.
+While FOLDER/hangs exists it never answers, and while FOLDER/gone exists it does not start.
 """
 
 import hashlib
@@ -16,9 +16,9 @@ from pathlib import Path
 FACTS = {"cpu": "none", "runtime": "fake", "runtime_version": "1"}
 
 
-def note(file: Path) -> None:
+def note(file: Path, *facts: float) -> None:
     with file.open("a") as text:
-        text.write(f"{os.getpid()}\n")
+        print(*facts, file=text)
 
 
 def runs_of(body: bytes) -> dict[str, object]:
@@ -34,7 +34,7 @@ def main(folder: Path) -> None:
     stdin = sys.stdin.buffer
     for _ in range(int(stdin.readline())):
         stdin.read(int(stdin.readline()))
-    note(folder / "agents")
+    note(folder / "agents", os.getpid())
     print(json.dumps({"agent": "2"}), flush=True)
     while line := stdin.readline():
         request = json.loads(line)
@@ -42,10 +42,12 @@ def main(folder: Path) -> None:
         if request["op"] == "fingerprint":
             print(json.dumps({"fingerprint": FACTS}), flush=True)
             continue
-        note(folder / "measuring")
+        note(folder / "measuring", os.getpid())
+        began = time.monotonic()
         time.sleep(0.3)
         while (folder / "hangs").exists():
             time.sleep(0.1)
+        note(folder / "measured", began, time.monotonic())
         answer = {"networks": [runs_of(body) for body in bodies], "fingerprint": FACTS}
         print(json.dumps({**answer, "conditions": [], "heating": []}), flush=True)
 
