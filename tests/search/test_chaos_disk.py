@@ -18,10 +18,8 @@ def own_mounts() -> tuple[str, ...] | None:
     """How a command is started that may mount what nobody else sees; None where it cannot be."""
     if shutil.which("unshare") is None:
         return None
-    ways = [("unshare", "--map-root-user", "--mount")]
-    if os.getuid() == 0:
-        ways.insert(0, ("unshare", "--mount"))
-    for way in ways:
+    as_root, as_anyone = ("unshare", "--mount"), ("unshare", "--mount", "--map-root-user")
+    for way in (as_root, as_anyone) if os.getuid() == 0 else (as_anyone,):
         command = [*way, "sh", "-c", "mount -t tmpfs -o size=64k none /tmp"]
         if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0:
             return way

@@ -38,12 +38,9 @@ def test_a_round_of_random_faults(
     with crew(storage, trials, workers, seconds=0.2, expires_s=EXPIRES_S) as found:
         for fault in chance.choices(faults_of(storage, server), k=chance.choice([1, 1, 2])):
             lines = len(found.told) + chance.randint(0, 3 * trials)
-            after_s = chance.uniform(0, 0.4)
             befell.append(f"{fault.__name__} after line {lines}")
-            found.until(
-                lambda lines=lines: len(found.told) >= lines or found.process.poll() is not None
-            )
-            found.until_over(after_s)
+            found.until_told(lines)
+            found.until_over(chance.uniform(0, 0.4))
             fault(found, chance)
         code = found.over(120)
     print(f"{number}: {'SQLite' if server is None else 'PostgreSQL'}, {trials} trials,", end=" ")

@@ -2,8 +2,8 @@
 from the bytes of the network.
 
 It appends its process number to FOLDER/agents, and to FOLDER/measuring when it has taken a network
-in and before it answers, 0.3 s later; then it appends to FOLDER/measured from when to when that was.
-While FOLDER/hangs exists it never answers, and while FOLDER/gone exists it does not start.
+in and before it answers, 0.3 s later; then it appends to FOLDER/measured from when to when it
+measured. While FOLDER/hangs exists it never answers; while FOLDER/gone exists it does not start.
 """
 
 import hashlib
@@ -24,7 +24,12 @@ def note(file: Path, *facts: float) -> None:
 def runs_of(body: bytes) -> dict[str, object]:
     ns = 1000 * len(body)
     times = {"wall_ns": [ns] * 10, "cpu_ns": [ns] * 10, "rounds": [0] * 5 + [1] * 5}
-    rest = {"switches": None, "series": {}, "warmup_runs": 3, "stationary": True}
+    rest: dict[str, object] = {
+        "switches": None,
+        "series": {},
+        "warmup_runs": 3,
+        "stationary": True,
+    }
     return {"digest": hashlib.sha256(body).hexdigest(), **times, **rest}
 
 

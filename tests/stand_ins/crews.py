@@ -25,7 +25,7 @@ from nas_sv2.studies.trial_note import DUPLICATE
 
 CREW = Path(__file__).with_name("crew.py")
 EXPIRES_S = 3.0
-FINISHED = {"errors": []}
+FINISHED: dict[str, Any] = {"errors": []}
 """The last line of a crew that came to its end."""
 
 
@@ -65,6 +65,10 @@ class Crew:
         while not holds():
             assert time.monotonic() < ends, self.told
             time.sleep(0.05)
+
+    def until_told(self, lines: int) -> None:
+        """Wait until so many lines were printed, or for its end."""
+        self.until(lambda: len(self.told) >= lines or self.process.poll() is not None)
 
     def until_over(self, longest_s: float) -> None:
         """Wait for its end, for so long at most."""
