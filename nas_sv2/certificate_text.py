@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from nas_sv2.studies.agreement import BESIDE
 from nas_sv2.studies.certificate import Certificate, Effect, Ranking, Trained
 
 _ENDS = {
@@ -14,6 +15,7 @@ _ENDS = {
     "ends": ("a narrow stem and head", "a wide stem and head"),
 }
 
+_VERDICTS = {True: "more than chance", False: "within chance", None: "not known"}
 _COLUMNS = (
     *("set", "depth", "width", "split", "kernel", "SE", "residual"),
     *("stem, head", "MFLOPs", "by seed", "reference"),
@@ -73,7 +75,7 @@ def _facts(certificate: Certificate) -> list[str]:
         return [*lines, "- noise of the seed: not known, one seed only"]
     return [
         *lines,
-        f"- noise of the seed (standard deviation of one training): "
+        f"- noise of the seed (standard deviation of one training, {BESIDE}): "
         f"{certificate.in_words(noise)}; of the reference "
         f"{certificate.in_reference_words(reference)}",
         f"- smallest difference of two candidates that is more than noise: "
@@ -117,7 +119,7 @@ def _row(
 def _reading(certificate: Certificate) -> Iterable[str]:
     for name, networks in _sets(certificate):
         found = certificate.lead_over(networks, "flops")
-        verdict = "more than chance" if found.low > 0 else "within chance"
+        verdict = _VERDICTS[found.above_zero]
         yield f"- {name}: τ of the recipe minus τ of counting FLOPs: {found}, {verdict}"
 
 

@@ -14,10 +14,13 @@ from nas_sv2.tables import front_data, plain_table
 def moves_table(comparison: Comparison) -> RenderableType:
     """Every network on both targets, the fastest on the new one first.
 
+    Beside top-1 stands what the study compares by, where that is another score; higher is better.
     The factor is how many times as long it takes there; "of typical" is that over the median.
     """
     old, new = comparison.old_target, comparison.target
-    table = plain_table("trial", "network", "top-1", f"{old} ms", f"{new} ms")
+    score = comparison.scored_by
+    compared = () if score == "accuracy" else (score.replace("_", " "),)
+    table = plain_table("trial", "network", "top-1", *compared, f"{old} ms", f"{new} ms")
     table.add_column("factor", justify="right")
     table.add_column("of typical", justify="right")
     table.add_column("front", justify="left")
@@ -27,6 +30,7 @@ def moves_table(comparison: Comparison) -> RenderableType:
             str(move.number),
             record.baseline or record.architecture.digest[:8],
             f"{record.evaluation.accuracy:.2%}",
+            *(f"{record.evaluation.score:.4f}" for _ in compared),
             _ms(move.before.latencies[old]),
             _ms(record.latencies[new]),
             f"{comparison.factor(move):.3f}",
@@ -77,8 +81,8 @@ def _agreement(comparison: Comparison) -> str:
         return f"{len(comparison.moves)} networks are too few for a rank correlation"
     return (
         f"order by latency on {comparison.old_target} against {comparison.target}, "
-        f"{len(comparison.moves)} networks: Kendall's τ {tau}, Spearman's ρ {rho}; 95 % by "
-        "resampling the networks"
+        f"{len(comparison.moves)} networks: Kendall's τ {tau}, Spearman's ρ {rho}"
+        + ("" if tau.low is None else "; 95 % by resampling the networks")
     )
 
 
@@ -88,6 +92,8 @@ def _move(comparison: Comparison, move: Move) -> dict[str, Any]:
         "digest": move.after.architecture.digest,
         "baseline": move.after.baseline,
         "accuracy": move.after.evaluation.accuracy,
+        "scored_by": move.after.evaluation.scored_by,
+        "score": move.after.evaluation.score,
         "old_ms": comparison.old_ms(move),
         "ms": comparison.new_ms(move),
         "factor": comparison.factor(move),
@@ -97,7 +103,7 @@ def _move(comparison: Comparison, move: Move) -> dict[str, Any]:
     }
 
 
-def _estimate(found: Estimate | None) -> dict[str, float] | None:
+def _estimate(found: Estimate | None) -> dict[str, float | None] | None:
     return None if found is None else {"value": found.value, "low": found.low, "high": found.high}
 
 

@@ -35,10 +35,10 @@ def front_table(records: Mapping[int, Record]) -> RenderableType:
     """
     entries = front_of(records)
     targets = list(next(iter(records.values())).latencies) if records else []
+    kinds = {target: _provenances(records, target) for target in targets}
     table = plain_table("trial", "network", "MFLOPs", "Mparams", "top-1", "loss")
     for target in targets:
-        provenance = next(iter(records.values())).latencies[target].provenance
-        table.add_column(f"{target} ms\n({provenance})", justify="right")
+        table.add_column(f"{target} ms\n({' and '.join(kinds[target])})", justify="right")
     table.add_column("beaten by", justify="right")
     for entry in entries:
         record = entry.record
@@ -49,11 +49,16 @@ def front_table(records: Mapping[int, Record]) -> RenderableType:
             f"{record.cost.params / 1e6:.2f}",
             _accuracy(record.evaluation),
             f"{record.evaluation.loss:.3f}",
-            *(_ms(record.latencies[target]) for target in targets),
+            *(_ms(record.latencies[target], several=len(kinds[target]) > 1) for target in targets),
             _standing(entry),
             style=None if entry.on_front else "dim",
         )
     return table
+
+
+def _provenances(records: Mapping[int, Record], target: str) -> list[str]:
+    """Of the latencies on a target, each once."""
+    return list(dict.fromkeys(record.latencies[target].provenance for record in records.values()))
 
 
 def _accuracy(evaluation: Evaluation) -> str:
@@ -80,14 +85,8 @@ def front_notes(records: Mapping[int, Record], certificate: Certificate | None) 
     record = next(iter(records.values()))
     evaluation = record.evaluation
     notes = []
-    for name, latency in record.latencies.items():
-        # A measurement's note is its own; an emulated one's is the method's.
-        notes.append(f"{latency.device} · {latency.provenance}")
-        if latency.provenance != "measured":
-            notes.append(f"{name}: {latency.note}")
-        if latency.ratio is not None:
-            pace_ms = latency.ms / latency.ratio
-            notes.append(f"{name}: at the pace of {pace_ms:.3f} ms for {latency.reference}")
+    for name in record.latencies:
+        notes += _latency_notes(name, [each.latencies[name] for each in records.values()])
     predicted = [
         entry.number
         for entry in front_of(records)
@@ -107,6 +106,7 @@ def front_notes(records: Mapping[int, Record], certificate: Certificate | None) 
         notes.append(
             f"top-1 and loss: means of {len(evaluation.scores)} trainings, standard deviation of "
             f"the {evaluation.scored_by} between them {_spread(records)}"
+            + ("; ± in the table" if evaluation.scored_by == "accuracy" else "")
         )
     notes.append(
         f"top-1: recipe {evaluation.recipe}, seed {evaluation.seed}, {evaluation.data}, "
@@ -116,6 +116,23 @@ def front_notes(records: Mapping[int, Record], certificate: Certificate | None) 
     if certificate is not None:
         notes += _ties(records, certificate)
     return notes
+
+
+def _latency_notes(target: str, latencies: Iterable[Latency]) -> list[str]:
+    """On what, how and at which pace the latencies of a target were had, once for each kind."""
+    notes = []
+    first = dict[tuple[str, str], Latency]()
+    for each in latencies:
+        first.setdefault((each.device, each.provenance), each)
+    for (device, provenance), latency in first.items():
+        notes.append(f"{device} · {provenance}")
+        # A measurement's note is its own; others' are the method's.
+        if provenance != "measured":
+            notes.append(f"{target}: {latency.note}")
+        if latency.ratio is not None:
+            pace_ms = latency.ms / latency.ratio
+            notes.append(f"{target}: at the pace of {pace_ms:.3f} ms for {latency.reference}")
+    return list(dict.fromkeys(notes))
 
 
 def _ties(records: Mapping[int, Record], certificate: Certificate) -> list[str]:
@@ -238,12 +255,14 @@ def interval(ends: tuple[float, float] | None) -> str:
     return "–" if ends is None else "{:.3f}–{:.3f}".format(*ends)
 
 
-def _ms(latency: Latency) -> str:
-    if latency.ci_ms is None:
-        return f"{latency.ms:.2f}"
-    low, high = latency.ci_ms
+def _ms(latency: Latency, several: bool) -> str:
+    """With its provenance where those of the column are `several`; predicted ones have a mark."""
     mark = "?" if latency.provenance == "predicted" else "*" if latency.contended else ""
-    return f"{latency.ms:.2f} ±{(high - low) / 2:.2f}{mark}"
+    kind = f" {latency.provenance}" if several and latency.provenance != "predicted" else ""
+    if latency.ci_ms is None:
+        return f"{latency.ms:.2f}{mark}{kind}"
+    low, high = latency.ci_ms
+    return f"{latency.ms:.2f} ±{(high - low) / 2:.2f}{mark}{kind}"
 
 
 def _standing(entry: Entry) -> str:

@@ -7,6 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 2000
+FEWEST = 8
+"""Networks from which resampling says how sure a rank correlation is.
+
+What it calls 95 % held the truth in 60, 79, 88 and 98 % of 400 draws of 4, 5, 6 and 8 networks
+with τ = 0.71: of few, most resamples have the order of the sample."""
 CONFIDENCE = 0.95
 TWO_SIDED = 1.96  # standard deviations that hold 95 % of a normal distribution
 
@@ -20,14 +25,29 @@ Index = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its 95 % interval, by resampling the networks."""
+    """A figure with its 95 % interval, by resampling the networks.
+
+    Attributes:
+        value: Of all networks.
+        low: Of the interval; None of fewer than `FEWEST` networks.
+        high: The same.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+
+    @property
+    def above_zero(self) -> bool | None:
+        """Whether it is so for sure; None where there is no interval."""
+        return None if self.low is None else self.low > 0
 
     def __str__(self) -> str:
-        """As `0.75 (0.52 to 0.88)`."""
+        """As `0.75 (0.52 to 0.88)`, or why there is no interval."""
+        if self.low is None or self.high is None:
+            return f"{self.value:.2f} (no interval, under {FEWEST} networks)"
+        if self.low == self.high:  # as of equal orders, however many: no sign of being sure
+            return f"{self.value:.2f} (no interval, all resamples alike)"
         return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
@@ -94,6 +114,10 @@ def decisive(ours: Runs, reference: Scores, gap: float) -> Decisive:
     return Decisive(right / len(ours), int(counted.sum()))
 
 
+BESIDE = "beside what a seed does to all networks alike"
+"""What `seed_noise` leaves out, for people: it changes no order, but any single score."""
+
+
 def seed_noise(scores: Sequence[Scores]) -> float | None:
     """Standard deviation of one training's score, as far as it does not move all networks alike.
 
@@ -125,6 +149,8 @@ def _mean(
 
 
 def _interval(statistic: Callable[[Index], float], count: int) -> Estimate:
+    if count < FEWEST:
+        return Estimate(statistic(np.arange(count)), None, None)
     generator = np.random.default_rng(0)
     draws = [statistic(generator.integers(0, count, count)) for _ in range(RESAMPLES)]
     low, high = np.nanquantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])

@@ -155,7 +155,7 @@ class Certificate:
 
     @cached_property
     def noise(self) -> float | None:
-        """Standard deviation of a score between seeds; None with one seed."""
+        """Standard deviation of a score between seeds, as `seed_noise`; None with one seed."""
         return seed_noise([one.scores for one in self.networks])
 
     @cached_property

@@ -76,6 +76,11 @@ class Comparison:
         """How many times as long it takes on the new target."""
         return self.new_ms(move) / self.old_ms(move)
 
+    @property
+    def scored_by(self) -> str:
+        """What the networks are compared by, beside their latencies."""
+        return self.moves[0].after.evaluation.scored_by
+
     @cached_property
     def typical(self) -> float:
         """The median factor."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nas_sv2.studies.agreement import BESIDE
 from nas_sv2.studies.audit import ALL
 from nas_sv2.studies.certificate import Certificate
 from nas_sv2.studies.importance import FEWEST
@@ -142,10 +143,9 @@ def accuracy_doubt(facts: Facts, record: Record) -> str:
     certificate = facts.certificate
     if certificate is None or certificate.noise is None:
         return f"noise of the seed not known; {images}"
-    noise = f"± {certificate.in_words(certificate.noise)} between seeds"
-    if certificate.scored_by != "accuracy":
-        noise = f"{certificate.scored_by.replace('_', ' ')} {noise}"
-    return f"{noise}; {images}"
+    of = "it" if certificate.scored_by == "accuracy" else certificate.scored_by.replace("_", " ")
+    noise = certificate.in_words(certificate.noise)
+    return f"standard deviation of {of} between seeds {noise}, {BESIDE}; {images}"
 
 
 def trust_of(facts: Facts) -> str:
@@ -185,7 +185,7 @@ def certificate_lines(facts: Facts) -> list[str]:
     if certificate.noise is not None:
         lines.append(
             f"One training's score varies by {certificate.in_words(certificate.noise)} between "
-            "seeds (standard deviation): the error bars of the front."
+            f"seeds (standard deviation, {BESIDE}): the error bars of the front."
         )
     if facts.ties:
         pairs = ", ".join(f"{worse} and {best}" for worse, best in facts.ties)
@@ -199,7 +199,7 @@ def _against_flops(certificate: Certificate) -> str:
     among = "Among networks of equal multiply-adds its" if certificate.matched else "Its"
     verdict = (
         "it ranks better than counting them does"
-        if found.low > 0
+        if found.above_zero
         else "that it ranks better than counting them is not shown"
     )
     return f"{among} τ minus that of multiply-adds: {found}; {verdict}."
@@ -212,7 +212,8 @@ def bars_are(facts: Facts) -> str:
         sideways = "No interval sideways: an emulated latency has none. "
     noise = facts.certificate.noise if facts.certificate is not None else None
     if noise is not None:
-        return sideways + "Upright: one standard deviation between seeds, of the certificate."
+        said = f"Upright: one standard deviation between seeds, {BESIDE}; of the certificate."
+        return sideways + said
     several = any(r.evaluation.spread is not None for r in facts.records.values())
     if several:
         return sideways + "Upright: standard error of the mean of a candidate's own seeds."

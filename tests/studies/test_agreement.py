@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau, spearmanr
 
 from nas_sv2.studies.agreement import (
+    FEWEST,
     chance_of,
     decisive,
     kendall,
@@ -38,8 +39,21 @@ def test_the_interval_holds_what_a_larger_sample_shows() -> None:
     for start in range(0, 1000, 50):
         part = slice(start, start + 20)
         found = kendall([list(ours[part])], list(truth[part]))
+        assert found.low is not None and found.high is not None
         inside += found.low <= whole <= found.high
     assert inside >= 16  # of 20; 19 are expected of 95 %
+
+
+def test_of_few_networks_there_is_no_interval() -> None:
+    truth = list(map(float, range(FEWEST)))
+    found = kendall([truth[:-1]], truth[:-1])
+    assert (found.value, found.low, found.high, found.above_zero) == (1, None, None, None)
+    assert str(found) == f"1.00 (no interval, under {FEWEST} networks)"
+    found = kendall([truth], truth)
+    assert (found.value, found.low, found.high, found.above_zero) == (1, 1, 1, True)
+    assert str(found) == "1.00 (no interval, all resamples alike)"
+    found = spearman([[1.0, 0, *truth[2:]]], truth)
+    assert " to " in str(found)
 
 
 def test_chance_is_small_for_agreement_and_large_for_none() -> None:

@@ -209,7 +209,9 @@ def test_scores_in_nats_are_not_called_accuracies(facts: Facts) -> None:
     page, text = report_page(study), report_markdown(study, "x.png")
     for said in (page, text):
         assert "most accurate" not in said.casefold() and "by cross entropy" in said
-        assert f"cross entropy ± {known.in_words(known.noise or 0)} between seeds" in said
+        noise = known.in_words(known.noise or 0)
+        assert f"standard deviation of cross entropy between seeds {noise}, beside what a" in said
+        assert f"± {noise}" not in said  # no interval of a single score
     assert "beaten by none in minus cross-entropy (nats)" in page
 
 
