@@ -10,7 +10,8 @@ for it, so that the wanted number is reached and not exceeded, and no two are ab
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import optuna
@@ -32,6 +33,7 @@ from nas_sv2.latency.processes import process_name
 from nas_sv2.latency.reconnect import is_passing
 from nas_sv2.search.audit import MATURE, Audit
 from nas_sv2.search.events import Listener, Outcome, Verdict
+from nas_sv2.search.interrupts import was_interrupted
 from nas_sv2.search.seat import EXPIRES_S, Seat, Watch
 from nas_sv2.search.unfinished import WORKER, Unfinished
 from nas_sv2.search.walk import Walk
@@ -54,6 +56,7 @@ FAILURES = 3  # faults; the third without a success between is no accident
 REJECTIONS = 2000  # as many as are sampled before the search to see that it can succeed
 DUPLICATES = 200  # a sampler that learns repeats itself, but not for so long
 
+DATABASE = (SQLAlchemyError, StorageInternalError, StoreError)  # how its errors reach us
 OUTAGES = 5  # of the database, in a row; each was waited for
 POLL_S = 0.2  # while other workers are at the last trials
 
@@ -113,7 +116,7 @@ class Loop:
         started, prepared = time.monotonic(), False
         fruitless: Counter[Verdict] = Counter()
         outages = 0
-        with self._seat.kept():
+        with self._seat.kept(), self._nothing_left_undone():
             while timeout_s is None or time.monotonic() - started < timeout_s:
                 try:
                     if not prepared:
@@ -127,7 +130,9 @@ class Loop:
                         time.sleep(POLL_S)
                         continue
                     verdict, error = self._trial(trials)
-                except (SQLAlchemyError, StorageInternalError, StoreError) as failed:
+                except DATABASE as failed:
+                    if was_interrupted(failed):
+                        raise KeyboardInterrupt from failed
                     outages += 1
                     if outages == OUTAGES or not is_passing(failed):
                         raise
@@ -166,6 +171,23 @@ class Loop:
                 if self.store.find(architecture.digest) is None:
                     self._unfinished.enqueue(self.space.params_of(architecture), {})
 
+    @contextmanager
+    def _nothing_left_undone(self) -> Iterator[None]:
+        """Whatever ends the search: the trial under way is asked again, or its lease stands still.
+
+        Were its lease given back alone, others would find room for another trial in place of it;
+        and one whose record was saved and not told would be a record too many.
+        """
+        try:
+            yield
+        except BaseException:
+            with suppress(*DATABASE):
+                self._give_back()
+            raise
+        finally:
+            if self._trial_at is not None:
+                self._seat.forsake()
+
     def _give_back(self) -> None:
         """Ask again what was under way when the database failed, or the lease was lost."""
         if self._trial_at is not None:
@@ -191,7 +213,9 @@ class Loop:
         trial.set_user_attr(WORKER, process_name())
         try:
             verdict, error, record = self._settle(trial)
-        except (UpdateFinishedTrialError, ValueError):  # what Optuna says to who is too late
+        except (UpdateFinishedTrialError, ValueError) as late:  # Optuna's words for too late
+            if was_interrupted(late):
+                raise KeyboardInterrupt from late
             if not self._has_ended(trial.number):
                 raise
             verdict, error, record = "failed", LostTrial(), None
@@ -246,7 +270,8 @@ class Loop:
             self._fail(trial, str(error))
             return "failed", error, None
         except (DeviceError, KeyboardInterrupt) as error:
-            self._unfinished.ask_again(trial.number, f"interrupted: {error}")
+            with suppress(*DATABASE):  # tried once more on the way out
+                self._unfinished.ask_again(trial.number, f"interrupted: {error}")
             raise
         if known and known[0] != trial.number and known[0] in self._told():
             trial.set_user_attr(DUPLICATE, known[0])

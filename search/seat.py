@@ -121,6 +121,10 @@ class Seat:
         if token is not None:
             self.leases.let_go(token)
 
+    def forsake(self) -> None:
+        """Let the lease stand still, so that whoever notices asks its trial again."""
+        self._token = None
+
     def is_ours(self, token: str) -> bool:
         """Whether this is the lease."""
         return token == self._token
