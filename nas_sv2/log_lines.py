@@ -1,8 +1,9 @@
 """A search as a log for programs: one JSON object a line on standard error.
 
 What is printed for people stays as it is. Every line has `time` (UTC, ISO 8601), `level`, `study`,
-`trial` (null outside of one) and `event`; the other fields are the event's. Passwords of the
-storage are masked wherever they stand.
+`trial` (null outside of one) and `event`; the other fields are the event's. With several workers
+only `asked` and `ended` name their trial; what else is told is of none in particular. Passwords of
+the storage are masked wherever they stand.
 """
 
 import json
@@ -44,12 +45,14 @@ class LogLines:
         stream: Where they go.
         secrets: What must not be written.
         study: The name of the study; null until the search has begun, where the user gave none.
-        trial: The trial in progress.
+        several: Whether several workers tell.
+        trial: The trial in progress; of several workers none.
     """
 
     stream: TextIO
     secrets: Sequence[str] = ()
     study: str | None = None
+    several: bool = False
     trial: int | None = None
 
     def began(self, study: str, lines: list[str]) -> None:
@@ -65,6 +68,8 @@ class LogLines:
         """What the trial is about."""
         self.trial = number
         self.write("asked", architecture=architecture.digest, baseline=baseline)
+        if self.several:
+            self.trial = None
 
     def entered(self, stage: str) -> None:
         """Where the trial is."""
@@ -146,7 +151,9 @@ def logged(request: Request, wanted: bool) -> Iterator[LogLines | None]:
     if not wanted:
         yield None
         return
-    log = LogLines(sys.stderr, secrets_of(request.storage), request.study)
+    log = LogLines(
+        sys.stderr, secrets_of(request.storage), request.study, several=request.workers > 1
+    )
     try:
         yield log
     except NasError as error:

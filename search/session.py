@@ -194,7 +194,9 @@ def _opened(
         elif not worker:
             check_feasible(question.space, walk, request.seed)
         study.sampler = question.sampler.make(
-            request.seed + done if _is_alone(store, request.workers) else random.randrange(2**32)
+            request.seed + done
+            if _is_alone(store, request.workers, listener.waits)
+            else random.randrange(2**32)
         )
         if not worker:
             certificate = CertificateStore(engine).find(
@@ -216,14 +218,21 @@ def _opened(
         yield _Search(question, store, loop)
 
 
-def _is_alone(store: RecordStore, workers: int) -> bool:
+def _is_alone(store: RecordStore, workers: int, told: Callable[[str], None]) -> bool:
     """Whether nobody else chooses candidates, so that the seed can repeat what is chosen.
 
     With the seed of the first run a sampler would repeat its first candidates; two workers with
-    one seed would ask for the same networks.
+    one seed would ask for the same networks. `told` is told of a worker that was not asked for.
     """
     leases = TrialLeases(store.engine, store.study).all()
-    return workers == 1 and all(is_alive(lease.process) is False for lease in leases)
+    others = [lease.process for lease in leases if is_alive(lease.process) is not False]
+    if workers == 1 and others:
+        host, pid, _ = others[0].rsplit(":", 2)
+        who = f"process {pid} on {host.partition('@')[0]}"
+        told(
+            f"candidates will not repeat from --seed: {who} is at this study, or died at it there"
+        )
+    return workers == 1 and not others
 
 
 def _end_of(step: Callable[[], None]) -> NasError | KeyboardInterrupt | None:

@@ -19,10 +19,12 @@ from nas_sv2.errors import EvaluationError, StoreError
 from nas_sv2.latency.store import open_engine
 from nas_sv2.log_lines import MASK, SHORTEST, Both, LogLines, logged, masked, secrets_of
 from nas_sv2.search.budget import Budget
+from nas_sv2.search.events import Outcome
 from nas_sv2.search.loop import Loop
 from nas_sv2.search.question import Request
 from nas_sv2.search.samplers import SAMPLERS
 from nas_sv2.search.walk import Walk
+from nas_sv2.space import reference
 from nas_sv2.space.guidelines import Guidelines
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.study import create_or_resume
@@ -72,6 +74,32 @@ def test_a_search_is_written_down_event_by_event(tmp_path: Path) -> None:
             assert "accuracy" not in line
     asked = [line["trial"] for line in lines if line["event"] == "asked"]
     assert asked == [line["trial"] for line in ended]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_of_several_workers_no_line_names_the_trial_of_another(
+    workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = reference("shufflenet_v2_x0_5"), reference("shufflenet_v2_x1_0")
+    with logged(Request("cpu", study="s", workers=workers), True) as log:
+        assert log is not None
+        log.asked(3, first, None)
+        log.entered("training")
+        log.asked(4, second, None)
+        log.entered("training")
+        log.ended(Outcome(3, "failed", "nan", None, 1.0, 0, 9, None))
+        log.waits("the database is away")
+    lines = [(line["event"], line["trial"]) for line in lines_of(capsys.readouterr().err)]
+    within = [3, 4] if workers == 1 else [None, None]
+    assert lines == [
+        ("asked", 3),
+        ("entered", within[0]),
+        ("asked", 4),
+        ("entered", within[1]),
+        ("ended", 3),
+        ("waits", None),
+        ("done", None),
+    ]
 
 
 @settings(deadline=None)  # of time, on a busy machine
