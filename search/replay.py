@@ -36,6 +36,7 @@ from nas_sv2.studies.study import (
     IDENTITY,
     KEY,
     REPLAY_OF,
+    claim,
     create_or_resume,
     load_study,
     store_errors,
@@ -132,6 +133,7 @@ def replay(
                 note_supernet(study, folder)
             targets, pace = at_pace({name: target}, study)
             store = RecordStore(engine, study_key(study))
+            claim(study, store.study, engine)
             copy = TrialCopy(first, study, old, store, targets[name], budget, told)
             copy.check()
             copy.run(advanced)

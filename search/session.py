@@ -41,6 +41,7 @@ from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.runs import note_run
 from nas_sv2.studies.study import (
     began_with,
+    claim,
     create_or_resume,
     store_errors,
     study_key,
@@ -212,9 +213,7 @@ def _opened(
         learns = question.sampler.learns_from_pruned
         audit = dataclasses.replace(question.audit, salt=store.study)
         loop = Loop(study, question.space, walk, store, weights, learns, listener, audit)
-        if study_key(study) != store.study:
-            allowed = "another name: another search has just begun under it"
-            raise ConfigError("--study", question.study, allowed)
+        claim(study, store.study, engine)
         yield _Search(question, store, loop)
 
 

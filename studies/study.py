@@ -18,7 +18,7 @@ from optuna.exceptions import (
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -34,6 +34,8 @@ IDENTITY = "nas_sv2"
 """The study attribute that says what its trials have in common."""
 KEY = "key"
 """Within it, what the records are kept under."""
+CLAIMED = "claimed"
+"""The study attribute with the key under which a search is about to ask the first trial."""
 REPLAY_OF = "replay_of"
 """Within it, name and key of the study that was replayed on another target."""
 THREADS = "training_threads"
@@ -85,12 +87,13 @@ def create_or_resume(
         except DuplicatedStudyError:
             study = optuna.load_study(study_name=name, storage=backend, sampler=sampler)
             stored = study.user_attrs.get(IDENTITY)
-            if study.get_trials(deepcopy=False) or study.directions != directions:
+            begun = study.get_trials(deepcopy=False) or _is_claimed(study)
+            if begun or study.directions != directions:
                 _check_identity(name, stored, identity)
                 return study
             if stored is not None and _difference(stored, identity) is None:
                 return study
-        # New, or left without a trial: an infeasible budget, or a process killed just here.
+        # New, or left before it was claimed: an infeasible budget, or a process killed just here.
         study.set_metric_names(metrics)
         study.set_user_attr(IDENTITY, {**identity, KEY: uuid.uuid4().hex})
         return study
@@ -110,6 +113,33 @@ def began_with(storage: str, name: str) -> Identity:
             return {}
         identity: Identity = study.user_attrs.get(IDENTITY, {})
         return identity if study.get_trials(deepcopy=False) else {}
+
+
+def claim(study: optuna.Study, key: str, engine: Engine) -> None:
+    """From now on the question of a study stands; before, without a trial, another may replace it.
+
+    Args:
+        study: As `create_or_resume` gave it.
+        key: What its key was then.
+        engine: Of its database.
+
+    Raises:
+        ConfigError: Another search has begun under its name since.
+        StoreError: The database cannot be read or written.
+    """
+    name = study.study_name
+    with store_errors(), alone_at(engine, f"study {name}"):
+        if study_key(study) != key:
+            allowed = "another name: another search has just begun under it"
+            raise ConfigError("--study", name, allowed)
+        if not _is_claimed(study):
+            study.set_user_attr(CLAIMED, key)
+
+
+def _is_claimed(study: optuna.Study) -> bool:
+    """Whether a search has got as far as to ask a trial of the question that the study has now."""
+    attributes = study.user_attrs
+    return CLAIMED in attributes and attributes[CLAIMED] == attributes[IDENTITY][KEY]
 
 
 def study_key(study: optuna.Study) -> str:
