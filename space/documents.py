@@ -95,9 +95,20 @@ def read_document(path: Path) -> object:
         ConfigError: The file cannot be read, or holds anything but plain data.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise ConfigError("file", str(path), f"a readable file ({error.strerror})") from None
+    return parse_document(path, content)
+
+
+def parse_document(path: Path, content: bytes) -> object:
+    """The plain data in a YAML or JSON text; `path` names it in errors.
+
+    Raises:
+        ConfigError: It holds anything but plain data.
+    """
+    try:
+        return yaml.safe_load(content.decode("utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError("file", str(path), f"YAML or JSON of plain data ({reason})") from None

@@ -12,6 +12,7 @@ from nas_sv2.space.documents import (
     architecture_to_document,
     checked_schema,
     known_keys,
+    parse_document,
     read_document,
     to_yaml,
     within,
@@ -79,3 +80,12 @@ def load_network(path: Path) -> Classifier:
         ConfigError: The file cannot be read, or describes no network.
     """
     return within(path, classifier_from_document, read_document(path))
+
+
+def network_in(path: Path, content: bytes) -> Classifier:
+    """The same of a file that was read already; `path` names it in errors.
+
+    Raises:
+        ConfigError: The content describes no network.
+    """
+    return within(path, classifier_from_document, parse_document(path, content))

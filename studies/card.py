@@ -35,6 +35,10 @@ from nas_sv2.studies.record import Record
 
 CARD, CARD_JSON = "card.md", "card.json"
 SCHEMA_KEY, SCHEMA_VERSION = "nas_sv2_card", 1
+PAGE_KEY, PAGE = "page", 1
+"""Which text of `card.md` follows from `card.json`: raised whenever the text changes, so that
+`verify` makes no page anew that an older version wrote."""
+NOT_ASKED = "Not asked for (`--no-latency`)."
 PACKAGES = ("torch", "onnx", "onnxruntime", "optuna", "numpy")
 
 
@@ -69,6 +73,7 @@ def document_of(
     cost, trained = cost_of(lower(winner.trained)), winner.trained
     return {
         SCHEMA_KEY: SCHEMA_VERSION,
+        PAGE_KEY: PAGE,
         "network": name,
         "digest": winner.found.digest,
         "trained_digest": trained.digest,
@@ -123,21 +128,31 @@ def trial_document(
         "recipe_is": UNCERTIFIED if certificate is None else certificate.describe(),
         "full_size": {"flops": record.cost.flops, "params": record.cost.params},
         "confirmed": list(confirmed),
+        "record": json.loads(record.to_json()),
     }
     return {**document, "study": found}
 
 
-def trial_card(
-    document: Mapping[str, Any], record: Record, files: Iterable[str], why_no_latency: str
-) -> str:
-    """`card.md` of a trial.
+def record_in(document: Mapping[str, Any]) -> Record:
+    """What the study found of the trial.
+
+    Raises:
+        StoreError: It is no record.
+    """
+    return Record.from_json(json.dumps(document["study"]["record"]))
+
+
+def trial_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
+    """`card.md` of a trial: it follows from `card.json` alone, so that `verify` can make it anew.
 
     Args:
         document: As `trial_document` gives it.
-        record: What was found.
         files: Names of the files beside it.
-        why_no_latency: Said where no file was timed.
+
+    Raises:
+        StoreError: The record in it is none.
     """
+    record = record_in(document)
     found, baseline = document["study"], record.baseline
     return page(
         [f"# {escaped(document['network'])}"],
@@ -148,7 +163,7 @@ def trial_card(
         ["## Network"],
         table(("", ""), *_network(document, record)),
         *forms_section(document),
-        *latency_section(document, why_no_latency),
+        *latency_section(document, NOT_ASKED),
         ["In the study, at full size (`architecture.yaml`):"],
         table(
             ("target", "ms", "95 % interval", "p95", "provenance", "on"),
@@ -252,13 +267,13 @@ def files_section(document: Mapping[str, Any], files: Iterable[str]) -> list[lis
     """What each file is, and what made them."""
     made = ", ".join(f"{name} {version}" for name, version in document["made_with"].items())
     there = set(files)
-    said = _FILES if TRAINED in there else {**_FILES, ARCHITECTURE: _AS_TRAINED}
+    said = FILES if TRAINED in there else {**FILES, ARCHITECTURE: _AS_TRAINED}
     known = [f"- `{name}`: {said[name]}" for name in said if name in there]
     return [["## Files"], known, [f"Made with {made}."]]
 
 
 _AS_TRAINED = "the network; `nas-sv2 cost architecture.yaml`"
-_FILES = {
+FILES = {
     ARCHITECTURE: "the network as it was found; `nas-sv2 cost architecture.yaml`",
     TRAINED: "the form that was trained: input and classes of the data, stem of the recipe, and "
     "its share of the widths where it has a `width_factor`; all trained files are of this form",
@@ -272,6 +287,7 @@ _FILES = {
     CARD_JSON: "the figures of this page, the whole recipe, the names of the classes",
     "SHA256SUMS": "what `nas-sv2 verify`, `nas_sv2.load` and `sha256sum -c` check",
 }
+"""What a package holds beside its card, and what each file is."""
 
 
 def _network(document: Mapping[str, Any], record: Record) -> Sequence[tuple[object, ...]]:

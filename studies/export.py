@@ -12,7 +12,7 @@ from safetensors.numpy import load as read_weights
 from nas_sv2.errors import ConfigError
 from nas_sv2.space import Architecture, lower
 from nas_sv2.space.network import Classifier
-from nas_sv2.space.network_documents import load_network
+from nas_sv2.space.network_documents import network_in
 from nas_sv2.space.weights import Array, check_weights
 from nas_sv2.studies.card import CARD_JSON, SCHEMA_KEY, SCHEMA_VERSION
 from nas_sv2.studies.forms import ARCHITECTURE as ARCHITECTURE
@@ -67,8 +67,8 @@ def load_package(folder: Path) -> Package:
     for name in (ARCHITECTURE, WEIGHTS, CARD_JSON):
         if name not in files:
             raise ConfigError(f"{SUMS} of {folder}", sorted(files), f"a list with {name}")
-    found = load_network(folder / ARCHITECTURE)
-    trained = load_network(folder / TRAINED) if TRAINED in files else found
+    found = network_in(folder / ARCHITECTURE, files[ARCHITECTURE])
+    trained = network_in(folder / TRAINED, files[TRAINED]) if TRAINED in files else found
     try:
         weights: dict[str, Array] = read_weights(files[WEIGHTS])
     except SafetensorError as error:

@@ -1,7 +1,7 @@
 """A fully trained network as files: its forms, checked, and how it came to them."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def write_full_package(run: FullRun, trained: FullyTrained, name: str) -> dict[s
         **document_of(name, winner, run.data, run.recipe, run.seed, checked, [], no_int8),
         **_training_of(run, trained),
     }
-    card = _card(document, [*files, CARD_JSON, SUMS])
+    card = full_card(document, [*files, CARD_JSON, SUMS])
     write_folder(run.out, {**files, CARD_JSON: json_of(document), CARD: card.encode()})
     return document
 
@@ -93,7 +93,13 @@ def _training_of(run: FullRun, trained: FullyTrained) -> dict[str, Any]:
     }
 
 
-def _card(document: Mapping[str, Any], files: list[str]) -> str:
+def full_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
+    """`card.md` of a full training: it follows from `card.json` alone.
+
+    Args:
+        document: What `card.json` holds.
+        files: Names of the files beside it.
+    """
     recipe, passes = document["recipe"], document["passes"]
     rows = {
         "validation": _found(document["validation"]),

@@ -38,8 +38,6 @@ from nas_sv2.studies.study import IDENTITY, THREADS, Identity, load_study, study
 from nas_sv2.studies.supernet_place import supernet_of
 from nas_sv2.studies.weights_folder import WeightsFolder
 
-NOT_ASKED = "Not asked for (`--no-latency`)."
-
 
 @dataclass(frozen=True, slots=True)
 class Exported:
@@ -134,7 +132,7 @@ def export_trial(
         confirmation_lines(confirmations_of(opened), record.architecture.digest),
     )
     names = [*files, CARD_JSON, SUMS]
-    card = trial_card(document, record, names, NOT_ASKED)
+    card = trial_card(document, names)
     write_folder(out, {**files, CARD_JSON: json_of(document), CARD: card.encode()})
     return Exported(number, checked.validation, latencies)
 

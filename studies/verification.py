@@ -22,23 +22,11 @@ from nas_sv2.evaluate.recipe_files import recipe_from_document
 from nas_sv2.evaluate.subset import subset_of
 from nas_sv2.space import Architecture
 from nas_sv2.space.source_lowering import source_of
-from nas_sv2.studies.card import CARD, CARD_JSON
+from nas_sv2.studies.card import CARD, CARD_JSON, FILES
 from nas_sv2.studies.export import Package, load_package
-from nas_sv2.studies.forms import (
-    INT8,
-    MODEL,
-    MODEL_INT8,
-    SOURCE,
-    TIMING,
-    TIMING_INT8,
-    TORCH,
-    TRAINED,
-    WEIGHTS,
-    batches_of,
-    forms_of,
-    torch_form,
-)
+from nas_sv2.studies.forms import INT8, SOURCE, TORCH, WEIGHTS, batches_of, forms_of, torch_form
 from nas_sv2.studies.onnx_file import check_self_contained
+from nas_sv2.studies.package_check import figures_check, page_check, timing_checks
 from nas_sv2.studies.package_folder import SUMS
 from nas_sv2.studies.parity import Agreement, agreements, noise
 
@@ -86,9 +74,11 @@ def verify(folder: Path, data: str | None = None, run_source: bool = False) -> I
     for name, content in package.files.items():
         if name.endswith(".onnx"):
             check_self_contained(name, content)
+    _check_side(package)
+    yield from _parts_check(package)
     normalise = _normalise(package)
     yield from _source_check(package, normalise, run_source)
-    asked = {name: body for name, body in package.files.items() if name not in _NOT_ASKED}
+    asked = dict(package.files)
     if SOURCE in asked and not (run_source or _is_ours(package, normalise)):
         del asked[SOURCE]
     network = torch_form(package.trained, package.weights)
@@ -111,15 +101,39 @@ def verify(folder: Path, data: str | None = None, run_source: bool = False) -> I
             yield _accuracy_check(package, name, agreement, same_images)
 
 
-_NAMES = (SOURCE, MODEL, MODEL_INT8, TIMING, TIMING_INT8, TRAINED, CARD)
-"""What a user would take for a part of the package; the other files are always listed."""
+MOST_SIDE = 1024
+"""Pixels: the forms are asked about 16 images at once, whose first maps then take a gigabyte."""
+_NAMES = (*(name for name in FILES if name != SUMS), CARD)
+"""What a user would take for a part of the package."""
 
 
 def _lies_beside(package: Package, name: str) -> bool:
     return name not in package.files and os.path.lexists(package.folder / name)
 
 
-_NOT_ASKED = (TIMING, TIMING_INT8)  # their numbers are random
+def _check_side(package: Package) -> None:
+    """Refuse what cannot be asked about: weights fit a network of any resolution.
+
+    Raises:
+        ConfigError: The images would be too large.
+    """
+    for network in (package.trained, package.architecture):
+        if network.resolution > MOST_SIDE:
+            allowed = f"at most {MOST_SIDE} pixels, which can be asked about at once"
+            raise ConfigError(f"resolution in {package.folder}", network.resolution, allowed)
+
+
+def _parts_check(package: Package) -> Iterator[Check]:
+    """What can be made anew from other files of the package."""
+    found, trained, files = package.architecture, package.trained, package.files
+    made = _read(package, lambda card: figures_check(card, found, trained))
+    yield Check(CARD_JSON, made.holds, made.found)
+    if CARD in files:
+        names = [name for name in (*files, SUMS) if name != CARD]
+        made = _read(package, lambda card: page_check(card, files[CARD], names))
+        yield Check(CARD, made.holds, made.found)
+    for name, made in timing_checks(found, trained, files):
+        yield Check(name, made.holds, made.found)
 
 
 def _source_check(package: Package, normalise: Normalise, run_source: bool) -> Iterator[Check]:
@@ -183,6 +197,9 @@ def _accuracy_check(package: Package, name: str, agreement: Agreement, same_imag
 def _validation(package: Package, spec: str) -> tuple[Part, bool]:
     """The images that the package was validated on, and whether they are the very same."""
     taken = _read(package, lambda card: int(card["input"]["centre_of"]))
+    if not 1 <= taken <= MOST_SIDE:
+        allowed = f"a side of 1 to {MOST_SIDE} pixels"
+        raise ConfigError(f"centre_of in {package.folder / CARD_JSON}", taken, allowed)
     data = open_data(spec, resolution=taken)
     recipe = recipe_from_document(_read(package, lambda card: card["recipe"]))
     subset, trained = subset_of(data, recipe), package.trained
@@ -207,6 +224,10 @@ def _normalise(package: Package) -> Normalise:
     )
 
 
+_ODD = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, StoreError)
+"""What a card raises that is not as we write it."""
+
+
 def _read(package: Package, of: Callable[[Mapping[str, Any]], T]) -> T:
     """What `of` reads in the card.
 
@@ -215,6 +236,6 @@ def _read(package: Package, of: Callable[[Mapping[str, Any]], T]) -> T:
     """
     try:
         return of(package.card)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except _ODD as error:
         allowed = f"a card as nas-sv2 writes it ({error!r})"
         raise ConfigError("file", str(package.folder / CARD_JSON), allowed) from None

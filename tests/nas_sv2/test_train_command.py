@@ -71,7 +71,7 @@ def test_a_folder_holds_the_network_its_numbers_and_how_it_came_to_them(
     )
     assert f"{metrics['validation']['accuracy']:.2%}" in out
     code, out, err = command_line("verify", "out", "--data", asked[3])
-    assert code == 0 and out.count("ok  ") == 9, out + err
+    assert code == 0 and out.count("ok  ") == 11, out + err
     with torch.no_grad():
         assert nas_sv2.load("out")(torch.zeros(2, 3, 16, 16)).shape == (2, 2)
 

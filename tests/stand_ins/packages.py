@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from doubles import record_of
 from lowered import lived_in_weights
 
 from nas_sv2.evaluate.augment import Normalise
@@ -14,9 +15,17 @@ from nas_sv2.evaluate.recipe_files import open_recipe
 from nas_sv2.space.architecture import Architecture, Stage
 from nas_sv2.space.lowering import lower
 from nas_sv2.space.network import Classifier
-from nas_sv2.studies.card import CARD, CARD_JSON, document_of, json_of
+from nas_sv2.studies.card import (
+    CARD,
+    CARD_JSON,
+    PAGE_KEY,
+    document_of,
+    json_of,
+    trial_card,
+    trial_document,
+)
 from nas_sv2.studies.forms import Winner
-from nas_sv2.studies.package_folder import write_folder
+from nas_sv2.studies.package_folder import SUMS, write_folder
 
 TINY = Architecture(
     stem=(8,),
@@ -56,5 +65,12 @@ def write_winner(out: Path, data: ImageData, winner: Winner | None = None) -> Wi
     winner = winner or winner_of(data)
     files = winner.files()
     document = document_of("tiny", winner, data, RECIPE, 0, winner.checked(files), [])
-    write_folder(out, {**files, CARD_JSON: json_of(document), CARD: b"# tiny\n"})
+    if not isinstance(winner.found, Architecture):
+        page = "# tiny\n"
+        del document[PAGE_KEY]
+    else:
+        record = record_of(0.5, 1.0, architecture=winner.found)
+        document = trial_document(document, "s", 7, record, {"space": "tiny"}, None)
+        page = trial_card(document, [*files, CARD_JSON, SUMS])
+    write_folder(out, {**files, CARD_JSON: json_of(document), CARD: page.encode()})
     return winner

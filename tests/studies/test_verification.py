@@ -1,5 +1,6 @@
 """`verify`: what was changed is found, and nothing of a stranger's is run."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,18 +17,23 @@ from safetensors.numpy import load, save
 
 from nas_sv2.errors import ConfigError, NasError
 from nas_sv2.evaluate.data import open_data
-from nas_sv2.studies.card import CARD_JSON
+from nas_sv2.space import Architecture, reference
+from nas_sv2.space.documents import architecture_to_yaml
+from nas_sv2.space.network_documents import load_network, network_to_yaml
+from nas_sv2.studies.card import CARD, CARD_JSON, PAGE_KEY
 from nas_sv2.studies.export import load_package
 from nas_sv2.studies.forms import (
     ARCHITECTURE,
     MODEL,
     MODEL_INT8,
     SOURCE,
+    TIMING,
+    TIMING_INT8,
     TRAINED,
     WEIGHTS,
 )
 from nas_sv2.studies.onnx_file import check_self_contained
-from nas_sv2.studies.package_folder import SUMS, write_folder
+from nas_sv2.studies.package_folder import SUMS, read_folder, write_folder
 from nas_sv2.studies.verification import Check, verify
 
 Run = Callable[..., tuple[int, str, str]]
@@ -63,7 +69,8 @@ def failed(checks: list[Check]) -> list[str]:
 def test_a_package_passes_on_noise_and_on_its_own_images(package: Path, spec: str) -> None:
     checks = list(verify(package))
     assert failed(checks) == []
-    assert [check.what for check in checks] == [SUMS, SOURCE, SOURCE, MODEL, MODEL_INT8]
+    parts = [CARD_JSON, CARD, TIMING, TIMING_INT8]
+    assert [check.what for check in checks] == [SUMS, *parts, SOURCE, SOURCE, MODEL, MODEL_INT8]
     checks = list(verify(package, spec))
     assert failed(checks) == []
     card = json.loads((package / CARD_JSON).read_text())
@@ -77,7 +84,7 @@ def test_the_command_prints_a_line_a_check_and_fails_with_the_line(
 ) -> None:
     code, out, err = command_line("verify", str(package))
     assert (code, err) == (0, "")
-    assert [line[:6] for line in out.splitlines()] == ["ok    "] * 5
+    assert [line[:6] for line in out.splitlines()] == ["ok    "] * 9
     write_folder(tmp_path / "w", load_package(package).files)
     body = bytearray((tmp_path / "w" / MODEL).read_bytes())
     body[len(body) // 2] ^= 1
@@ -117,12 +124,12 @@ def test_a_file_of_the_package_that_the_sums_leave_out_is_found(
     files = dict(load_package(package).files)
     text = files.pop(SOURCE)
     write_folder(tmp_path / "w", files)
-    assert failed(list(verify(tmp_path / "w"))) == []
+    assert failed(list(verify(tmp_path / "w"))) == [CARD]  # which lists it
     (tmp_path / "w" / "notes.txt").touch()  # the user's
-    assert failed(list(verify(tmp_path / "w"))) == []
+    assert failed(list(verify(tmp_path / "w"))) == [CARD]
     (tmp_path / "w" / SOURCE).write_bytes(text)
     checks = list(verify(tmp_path / "w"))
-    assert failed(checks) == [SUMS] and SOURCE in checks[1].found
+    assert failed(checks) == [SUMS, CARD] and SOURCE in checks[1].found
 
 
 def test_a_model_py_that_fails_when_it_is_run_is_a_failed_check(
@@ -139,10 +146,11 @@ def test_an_accuracy_that_is_not_that_of_the_export_is_found(
     card["forms"][MODEL_INT8]["accuracy"] += 0.05
     card["forms"][MODEL]["accuracy"] -= 0.05
     folder = changed(CARD_JSON, json.dumps(card).encode())
-    assert failed(list(verify(folder, spec))) == [f"{MODEL} accuracy", f"{MODEL_INT8} accuracy"]
+    accuracies = [f"{MODEL} accuracy", f"{MODEL_INT8} accuracy"]
+    assert failed(list(verify(folder, spec))) == [CARD, *accuracies]
     other = images_file(tmp_path, seed=1)
     checks = list(verify(folder, other))
-    assert failed(checks) == [] and "not those of the export" in checks[-1].found
+    assert failed(checks) == [CARD] and "not those of the export" in checks[-1].found
     grey = images_file(tmp_path, channels=1, seed=2)
     with pytest.raises(ConfigError, match="images of 3 channels and 3 classes"):
         list(verify(folder, grey))
@@ -188,6 +196,142 @@ def test_whatever_a_file_holds_only_our_errors_come_out(
     write_folder(folder, files)
     with suppress(NasError):
         load_package(folder).module()
+
+
+def test_a_card_that_says_other_than_its_figures_is_found(
+    changed: Callable[[str, bytes], Path], package: Path
+) -> None:
+    page = (package / CARD).read_bytes()
+    checks = list(verify(changed(CARD, page.replace(b"50.00%", b"95.00%"))))
+    assert failed(checks) == [CARD]
+    assert "line" in next(check.found for check in checks if check.what == CARD)
+    card = json.loads((package / CARD_JSON).read_text())
+    card["study"]["record"]["evaluation"]["accuracy"] = 0.95
+    assert failed(list(verify(changed(CARD_JSON, json.dumps(card).encode())))) == [CARD]
+
+
+def test_figures_of_another_network_are_found(
+    changed: Callable[[str, bytes], Path], package: Path
+) -> None:
+    card = json.loads((package / CARD_JSON).read_text())
+    for name in ("digest", "trained_digest", "flops", "params"):
+        other = {**card, name: card["params"] + 1}
+        assert CARD_JSON in failed(list(verify(changed(CARD_JSON, json.dumps(other).encode()))))
+
+
+def test_a_card_of_a_version_that_wrote_other_pages_is_not_made_anew(
+    changed: Callable[[str, bytes], Path], package: Path
+) -> None:
+    card = json.loads((package / CARD_JSON).read_text())
+    del card[PAGE_KEY], card["study"]["record"]
+    checks = list(verify(changed(CARD_JSON, json.dumps(card).encode())))
+    assert failed(checks) == []
+    assert "by its checksum alone" in next(c.found for c in checks if c.what == CARD)
+
+
+def test_a_card_whose_record_is_none_is_bad_input(
+    changed: Callable[[str, bytes], Path], package: Path
+) -> None:
+    card = json.loads((package / CARD_JSON).read_text())
+    odd: list[object] = [{}, None, [], {**card["study"]["record"], "latencies": 3}]
+    for record in odd:
+        other = {**card, "study": {**card["study"], "record": record}}
+        with pytest.raises(ConfigError, match=r"card\.json"):
+            list(verify(changed(CARD_JSON, json.dumps(other).encode())))
+
+
+def with_change(model: bytes, change: Callable[[onnx.GraphProto], object]) -> bytes:
+    read = onnx.load_model_from_string(model)
+    change(read.graph)
+    body: bytes = read.SerializeToString()
+    return body
+
+
+def slower(graph: onnx.GraphProto) -> None:
+    """One more operator, which changes nothing but the time."""
+    last = graph.node[-1]
+    last.output[0] = "before"
+    graph.node.append(helper.make_node("Identity", ["before"], ["logits"], "again"))
+
+
+def rewired(graph: onnx.GraphProto) -> None:
+    concat = next(node for node in graph.node if node.op_type == "Concat")
+    first, second = concat.input[:2]
+    concat.input[0], concat.input[1] = second, first
+
+
+def strided(graph: onnx.GraphProto) -> None:
+    for attribute in next(node for node in graph.node if node.op_type == "Conv").attribute:
+        if attribute.name == "strides":
+            attribute.ints[:] = [4, 4]
+
+
+@pytest.mark.parametrize("name", [TIMING, TIMING_INT8])
+@pytest.mark.parametrize("change", [slower, rewired, strided])
+def test_a_model_for_timing_of_another_network_is_found(
+    name: str,
+    change: Callable[[onnx.GraphProto], object],
+    changed: Callable[[str, bytes], Path],
+    package: Path,
+) -> None:
+    model = with_change((package / name).read_bytes(), change)
+    assert failed(list(verify(changed(name, model)))) == [name]
+
+
+def test_the_numbers_of_a_model_for_timing_are_free(
+    changed: Callable[[str, bytes], Path], package: Path
+) -> None:
+    def double(graph: onnx.GraphProto) -> None:
+        tensor = next(t for t in graph.initializer if t.data_type == TensorProto.FLOAT)
+        array = onnx.numpy_helper.to_array(tensor) * 2
+        tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+
+    model = with_change((package / TIMING).read_bytes(), double)
+    assert failed(list(verify(changed(TIMING, model)))) == []
+
+
+def test_an_architecture_beyond_its_files_is_found_and_not_built(
+    changed: Callable[[str, bytes], Path], package: Path
+) -> None:
+    found = load_package(package).architecture
+    assert isinstance(found, Architecture)
+    deep = dataclasses.replace(found.stages[-1], depth=10**9)
+    for other in (
+        dataclasses.replace(found, head=10**12),
+        dataclasses.replace(found, stages=(*found.stages[:-1], deep)),
+        dataclasses.replace(reference("shufflenet_v2_x0_5"), resolution=64),
+    ):
+        text = architecture_to_yaml(other).encode()
+        checks = failed(list(verify(changed(ARCHITECTURE, text))))
+        assert {CARD_JSON, TIMING, TIMING_INT8} <= set(checks)
+
+
+@pytest.mark.parametrize("name", [ARCHITECTURE, TRAINED])
+def test_an_absurd_resolution_is_refused(
+    name: str, changed: Callable[[str, bytes], Path], package: Path
+) -> None:
+    """Weights fit any resolution; 16 images of it would not fit in memory."""
+    known = load_network(package / name)
+    text = network_to_yaml(dataclasses.replace(known, resolution=2**20)).encode()
+    with pytest.raises(ConfigError, match=r"resolution in .*: 1048576 .* at most 1024 pixels"):
+        list(verify(changed(name, text)))
+    card = json.loads((package / CARD_JSON).read_text())
+    card["input"]["centre_of"] = 2**20
+    folder = changed(CARD_JSON, json.dumps(card).encode())
+    with pytest.raises(ConfigError, match=r"centre_of in .*: 1048576"):
+        list(verify(folder, "animals"))
+
+
+def test_a_network_is_read_from_what_the_checksums_were_of(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not from the file once more, which may be another by then."""
+    monkeypatch.setattr(
+        "nas_sv2.studies.export.read_folder",
+        lambda folder: {**read_folder(package), ARCHITECTURE: (package / TRAINED).read_bytes()},
+    )
+    package_of = load_package(package)
+    assert package_of.architecture == package_of.trained
 
 
 def elsewhere(name: str = "w") -> TensorProto:

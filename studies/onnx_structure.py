@@ -1,0 +1,101 @@
+"""Whether two ONNX models are one network but for their numbers.
+
+A model is read as its operators with what each takes from which. In int8, quantising and
+dequantising are looked through, and activations too, most of which int8 folds into the range of
+what is before them.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+BETWEEN = ("QuantizeLinear", "DequantizeLinear")
+FOLDED = ("Relu", "Clip")
+
+Origin = tuple[object, ...]
+"""Where a tensor comes from: an input, a held tensor, an output of an operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One operator.
+
+    Attributes:
+        name: Of its node.
+        kind: What it does, with its domain.
+        attributes: Serialised, by name.
+        inputs: What it takes.
+    """
+
+    name: str
+    kind: str
+    attributes: tuple[bytes, ...]
+    inputs: tuple[Origin, ...]
+
+
+def difference(ours: bytes, theirs: bytes, int8: bool = False) -> str:
+    """The first thing in which two models differ beside their numbers, in words; empty for none.
+
+    Args:
+        ours: A model in float32.
+        theirs: Another, which may be anything that ONNX can parse.
+        int8: Whether `theirs` is in int8.
+    """
+    import onnx
+
+    one, other = (onnx.load_model_from_string(model) for model in (ours, theirs))
+    if _opsets(one) != _opsets(other):
+        return f"operator sets {_opsets(other)}, not {_opsets(one)}"
+    if len(other.functions):
+        return "functions of its own"
+    if _ends(one) != _ends(other):
+        return f"inputs and outputs {_ends(other)}, not {_ends(one)}"
+    # In whichever order they stand: what each takes is compared, and int8 sorts them anew.
+    wanted, found = (Counter(_operators(each.graph, int8)) for each in (one, other))
+    for operator in found - wanted:
+        return f"operator {operator.name!r} ({operator.kind})"
+    for operator in wanted - found:
+        return f"operator {operator.name!r} ({operator.kind}) is missing"
+    return ""
+
+
+def _opsets(model: Any) -> list[tuple[str, int]]:
+    return sorted((each.domain, each.version) for each in model.opset_import)
+
+
+def _ends(model: Any) -> list[tuple[str, int, tuple[object, ...]]]:
+    """Names, element types and shapes of inputs and outputs."""
+    found = []
+    for value in (*model.graph.input, *model.graph.output):
+        tensor = value.type.tensor_type
+        shape = tuple(each.dim_param or each.dim_value for each in tensor.shape.dim)
+        found.append((value.name, tensor.elem_type, shape))
+    return found
+
+
+def _operators(graph: Any, int8: bool) -> Iterator[Operator]:
+    skipped = (*BETWEEN, *FOLDED) if int8 else ()
+    origins: dict[str, Origin] = {value.name: ("input", value.name) for value in graph.input}
+    for tensor in graph.initializer:
+        origins[tensor.name] = _held(tensor)
+    for node in graph.node:
+        inputs = tuple(origins.get(name, ("nothing", name)) for name in node.input)
+        if node.op_type in skipped and inputs:
+            origins.update((name, inputs[0]) for name in node.output)
+            continue
+        for index, name in enumerate(node.output):
+            origins[name] = ("output", node.name, index)
+        attributes = tuple(sorted(each.SerializeToString() for each in node.attribute))
+        yield Operator(node.name, f"{node.domain}{node.op_type}", attributes, inputs)
+    yield Operator("", "outputs", (), tuple(origins.get(each.name, ()) for each in graph.output))
+
+
+def _held(tensor: Any) -> Origin:
+    """Its name and shape; what it holds where that is no weight: which channels, which sizes."""
+    import onnx
+
+    name = tensor.name.removesuffix("_quantized")
+    if tensor.data_type == onnx.TensorProto.INT64:
+        return ("held", name, tuple(tensor.dims), tensor.SerializeToString())
+    return ("held", name, tuple(tensor.dims))
