@@ -138,22 +138,27 @@ class FileLock:
 
 @contextlib.contextmanager
 def alone_at(engine: "Engine", what: str) -> Iterator[None]:
-    """Hold the name `what` in a database; waits for its turn, and for as long as it takes.
+    """Hold the name `what` in a database; waits for its turn, `PATIENCE_S` for one holder.
 
-    A file lock for an SQLite file, which is on one machine; else the server's.
+    A file lock for an SQLite file, which is on one machine; else the server's. Both go with a
+    holder that dies; one that stands still keeps them.
 
     Raises:
-        DeviceError: Another process did not let go of it.
+        StoreError: Another process did not let go of it, or the database cannot be asked.
     """
     from nas_sv2.latency.turns import SQLITE, turn_at  # brings SQLAlchemy
 
-    if engine.dialect.name == SQLITE:
-        lock = FileLock.of(f"{Path(engine.url.database or '').resolve()} {what}")
-        with Exclusive(what, (lock,)).held(PATIENCE_S):
-            yield
-    else:
-        with turn_at(engine, what):
-            yield
+    with contextlib.ExitStack() as held:
+        if engine.dialect.name == SQLITE:
+            lock = FileLock.of(f"{Path(engine.url.database or '').resolve()} {what}")
+            claim = Exclusive(what, (lock,), patience_s=PATIENCE_S)
+            try:
+                held.enter_context(claim.held(PATIENCE_S))
+            except DeviceError as error:
+                raise StoreError(str(error)) from error
+        else:
+            held.enter_context(turn_at(engine, what, PATIENCE_S))
+        yield
 
 
 def _lock_folder() -> Path:

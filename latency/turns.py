@@ -1,13 +1,19 @@
 """Turns at a database: what may be done by one process at a time, of however many machines."""
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy.exc import DBAPIError
+
+from nas_sv2.errors import StoreError
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
+NOT_AVAILABLE = "55P03"
+"""How PostgreSQL says that a lock was waited for too long."""
 
 
 @contextmanager
@@ -35,13 +41,33 @@ def writing_alone(engine: Engine, what: str) -> Iterator[Connection]:
 
 
 @contextmanager
-def turn_at(engine: Engine, what: str) -> Iterator[None]:
+def turn_at(engine: Engine, what: str, longest_s: float) -> Iterator[None]:
     """Hold the name `what` while other transactions begin and end; waits for its turn.
 
     For PostgreSQL. An SQLite file is on one machine, where a file lock does it.
+
+    Args:
+        engine: Of the database.
+        what: The name.
+        longest_s: How long to wait.
+
+    Raises:
+        StoreError: Others held it for so long; one that died does not.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(select(func.pg_advisory_lock(_number_of(what))))
+        connection.exec_driver_sql(f"SET lock_timeout = {math.ceil(1000 * longest_s)}")
+        try:
+            connection.execute(select(func.pg_advisory_lock(_number_of(what))))
+        except DBAPIError as error:
+            codes = (getattr(error.orig, name, None) for name in ("sqlstate", "pgcode"))
+            if NOT_AVAILABLE not in codes:
+                raise
+            waited = f"waited {longest_s:g} s for another process, which is using it"
+            # None: this is no outage, which would pass
+            raise StoreError(f"{what}: {waited}") from None
+        finally:
+            if not connection.invalidated:
+                connection.exec_driver_sql("RESET lock_timeout")
         try:
             yield
         finally:
