@@ -290,11 +290,15 @@ def dashboard(
     host: Annotated[
         str, typer.Option(help="Address to listen on; any but this machine's own opens it to all.")
     ] = "127.0.0.1",
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="With --host, a name that others call it by; may be repeated."),
+    ] = None,
 ) -> None:
     """Open the Optuna dashboard on the studies, for this machine only unless told otherwise."""
     from nas_sv2.studies.dashboard import open_dashboard
 
-    opened = open_dashboard(storage, port, host)
+    opened = open_dashboard(storage, port, host, name or [])
     if opened.exposes:
         print(f"nas-sv2: {opened.exposes}", file=sys.stderr)
     print(f"{opened.url}  (Ctrl-C ends it)", flush=True)

@@ -5,6 +5,7 @@ It listens on this machine alone unless told otherwise, and then it only shows.
 
 import errno
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -44,13 +45,14 @@ class Served:
             self.server.serve_forever()
 
 
-def open_dashboard(storage: str, port: int, host: str = HOST) -> Served:
+def open_dashboard(storage: str, port: int, host: str = HOST, names: Sequence[str] = ()) -> Served:
     """The dashboard on a database, listening.
 
     Args:
         storage: The database's URL.
         port: Where it listens; 0 for any that is free.
         host: The address that it listens on.
+        names: By which others may call it, beside its addresses and `host`.
 
     Raises:
         ConfigError: There is no such database, or it cannot listen there.
@@ -60,12 +62,16 @@ def open_dashboard(storage: str, port: int, host: str = HOST) -> Served:
     studies, engine = open_storage(storage), open_engine(storage)
     family, address = _address(host)
     exposed = not ip_address(address.partition("%")[0]).is_loopback
+    if names and not exposed:
+        allowed = "names with --host alone: without it the dashboard is for this machine only"
+        raise ConfigError("--name", ", ".join(names), allowed)
     dashboard = Dashboard(
         wsgi(studies, artifact_store=ArtifactFolder.of_storage(storage)),
         get_storage(studies),
         engine,
         without_password(storage),
         exposed,
+        frozenset(name.lower() for name in (host, *names)),
     )
     server = _listening(address, port, family)
     server.set_app(dashboard)
@@ -75,8 +81,8 @@ def open_dashboard(storage: str, port: int, host: str = HOST) -> Served:
 
 def _exposes(url: str, storage: str) -> str:
     return (
-        f"open to everybody who reaches {url}: without a password they can read every study in "
-        f"{storage}, its notes, files and attributes, host names among them; they can change "
+        f"open to everybody who reaches {url} (and calls it by an address or a --name): without a "
+        f"password they can read every study in {storage}, its notes, files and attributes, host names among them; they can change "
         "nothing, and nor can you there. For yourself alone leave --host out and tunnel: "
         "ssh -L 8080:127.0.0.1:8080 HOST"
     )

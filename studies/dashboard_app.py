@@ -19,6 +19,7 @@ from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.study import IDENTITY, KEY, store_errors
 
 SHOWING = {"GET", "HEAD"}
+LOCAL = "localhost"
 
 Environment = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -38,6 +39,7 @@ class Dashboard:
         engine: The records.
         shown_storage: The database's URL without a password.
         exposed: Whether others than this machine can reach it.
+        names: By which others may call it then, beside its addresses; in lower case.
     """
 
     inner: App
@@ -45,6 +47,7 @@ class Dashboard:
     engine: Engine
     shown_storage: str
     exposed: bool
+    names: frozenset[str] = frozenset()
 
     def __call__(self, environ: Environment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -67,12 +70,19 @@ class Dashboard:
 
     def _refusal(self, method: str, host: str, origin: str | None) -> str:
         """Why a request is not answered; empty where it is."""
+        # A page from elsewhere can give its own name our address, and would be let in by it: it
+        # can give itself no address. And it can send forms here, whose answers it cannot read.
+        called = _called(host)
         if self.exposed:
+            if not (_is_address(called) or called == LOCAL or called in self.names):
+                return (
+                    f"this dashboard is not called {called!r}: use its address, or start it with "
+                    "--name for every name that it has"
+                )
             return "" if method in SHOWING else "this dashboard is open to others and only shows"
-        # A page from elsewhere can give its own name our address, and would be let in by it; and
-        # it can send forms here, whose answers it cannot read.
         ours = method in SHOWING or origin is None or origin == f"http://{host}"
-        return "" if _is_local(host) and ours else "this dashboard is for this machine only"
+        local = called == LOCAL or (_is_address(called) and ip_address(called).is_loopback)
+        return "" if local and ours else "this dashboard is for this machine only"
 
     def _study(
         self, study_id: int, environ: Environment, start_response: StartResponse
@@ -119,13 +129,20 @@ class Dashboard:
         return StudyView(study, self.shown_storage, records, certificate)
 
 
-def _is_local(host: str) -> bool:
-    """Whether a request's `Host` is a name or an address of the machine itself."""
+def _called(host: str) -> str:
+    """The name or address in a request's `Host`, in lower case; empty where there is none."""
     try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ip_address(name).is_loopback
+        return (urlsplit(f"//{host}").hostname or "").removesuffix(".")
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
     except ValueError:
         return False
+    return True
 
 
 def _answer(start_response: StartResponse, status: str, data: Mapping[str, Any]) -> list[bytes]:

@@ -1,6 +1,7 @@
 """The dashboard, served for real."""
 
 import dataclasses
+import http.client
 import json
 import random
 import re
@@ -242,6 +243,51 @@ def test_open_to_others_it_says_so_and_only_shows(storage: str) -> None:
         dashboard.server.shutdown()
         dashboard.server.server_close()
         thread.join()
+
+
+@pytest.mark.parametrize(
+    ("called", "answer"),
+    [
+        ("127.0.0.1", 200),  # an address, whatever it is: no page can give itself one
+        ("192.168.1.5", 200),
+        ("[fd00::1]", 200),
+        ("localhost", 200),
+        ("lab.example.org", 200),
+        ("LAB.example.org.", 200),
+        ("elsewhere.example", 403),
+        ("lab.example.org.elsewhere.example", 403),
+        ("127.0.0.1.elsewhere.example", 403),
+        ("[nothing", 403),
+        ("", 403),
+    ],
+)
+def test_open_to_others_it_answers_to_addresses_and_its_names(
+    storage: str, called: str, answer: int
+) -> None:
+    """A page that gives its own name our address (DNS rebinding) would read it by a browser."""
+    dashboard = open_dashboard(storage, 0, "0.0.0.0", ["lab.example.org"])
+    port = dashboard.server.server_port
+    thread = threading.Thread(target=dashboard.server.serve_forever)
+    thread.start()
+    try:
+        connection = http.client.HTTPConnection(HOST, port, timeout=30)
+        connection.putrequest("GET", "/api/studies", skip_host=True)
+        connection.putheader("Host", f"{called}:{port}" if called else "")
+        connection.endheaders()
+        found = connection.getresponse()
+        said = found.read().decode()
+        connection.close()
+    finally:
+        dashboard.server.shutdown()
+        dashboard.server.server_close()
+        thread.join()
+    assert found.status == answer
+    assert ("--name" in said) == (answer == 403)
+
+
+def test_a_name_without_host_is_refused(storage: str) -> None:
+    with pytest.raises(ConfigError, match=r"--name: 'lab'.* this machine only"):
+        open_dashboard(storage, 0, HOST, ["lab"])
 
 
 def test_the_command_serves_until_interrupted(storage: str) -> None:
