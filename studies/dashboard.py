@@ -82,9 +82,9 @@ def open_dashboard(storage: str, port: int, host: str = HOST, names: Sequence[st
 def _exposes(url: str, storage: str) -> str:
     return (
         f"open to everybody who reaches {url} (and calls it by an address or a --name): without a "
-        f"password they can read every study in {storage}, its notes, files and attributes, host names among them; they can change "
-        "nothing, and nor can you there. For yourself alone leave --host out and tunnel: "
-        "ssh -L 8080:127.0.0.1:8080 HOST"
+        f"password they can read every study in {storage}, its notes, files and attributes, host "
+        "names among them; they can change nothing, and nor can you there. For yourself alone "
+        "leave --host out and tunnel: ssh -L 8080:127.0.0.1:8080 HOST"
     )
 
 
