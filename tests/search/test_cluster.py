@@ -41,6 +41,8 @@ RECIPE = (
     "nas_sv2_recipe: 1\nepochs: 3\nimages_per_epoch: 320\nvalidation_images: 200\nbatch: 16\n"
     "learning_rate: 0.05\n"
 )
+searches: list[subprocess.Popen[str]] = []
+"""That were started by a test."""
 needs_ray = pytest.mark.skipif(bool(ray_cluster.why_not()), reason=str(ray_cluster.why_not()))
 
 
@@ -60,17 +62,27 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def no_search_is_left() -> Iterator[None]:
+    yield
+    while searches:
+        search = searches.pop()
+        search.kill()
+        search.communicate()
+
+
 def search_on(nodes: TwoNodes, *more: str) -> subprocess.Popen[str]:
-    """A search for trials that differ in what they are trained and timed at."""
+    """A search on two nodes, as a user starts it."""
     command = [sys.executable, "-m", "nas_sv2", "search", "--target", DEVICE, "--study", "s"]
     command += ["--space", "space.yaml", "--recipe", "tiny.yaml", "--guidelines", "off"]
     command += ["--trials", str(TRIALS), "--workers", "2", "--ray", nodes.address, "--json"]
     pipe = subprocess.PIPE
-    return subprocess.Popen([*command, *more], stdout=pipe, stderr=pipe, text=True)
+    searches.append(subprocess.Popen([*command, *more], stdout=pipe, stderr=pipe, text=True))
+    return searches[-1]
 
 
 def ended(search: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, error = search.communicate(timeout=300)
+    out, error = search.communicate(timeout=600)
     return search.returncode, out, error
 
 
@@ -88,7 +100,7 @@ def check_whole(storage: str) -> None:
     assert not [trial.number for trial in study.trials if trial.state in unfinished]
 
 
-def wait_for(seen: Callable[[], object], longest_s: float = 90.0) -> None:
+def wait_for(seen: Callable[[], object], longest_s: float = 240.0) -> None:
     ends = time.monotonic() + longest_s
     while not seen():
         assert time.monotonic() < ends, "it never came to that"

@@ -62,7 +62,7 @@ def two_nodes(config: Path) -> Iterator[TwoNodes]:
     write_devices(config)
     before = dict(os.environ)
     os.environ.update(XDG_CONFIG_HOME=str(config), RAY_USAGE_STATS_ENABLED="0")
-    cluster = Cluster()
+    cluster: Any = Cluster()
     try:
         cluster.add_node(num_cpus=1, include_dashboard=False)
         second = cluster.add_node(num_cpus=1, resources={OFFERED + DEVICE: 1})
