@@ -35,7 +35,7 @@ from nas_sv2.search.audit import MATURE, Audit
 from nas_sv2.search.events import Listener, Outcome, Verdict
 from nas_sv2.search.interrupts import was_interrupted
 from nas_sv2.search.seat import EXPIRES_S, Seat, Watch
-from nas_sv2.search.unfinished import WORKER, Unfinished
+from nas_sv2.search.unfinished import WORKER, Unfinished, utc_offset_s
 from nas_sv2.search.walk import Walk
 from nas_sv2.space import Architecture, SearchSpace
 from nas_sv2.space.guidelines import Relaxed
@@ -45,7 +45,7 @@ from nas_sv2.studies.front import front_of
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.trial_lease import TakenNetwork, TakenTrial, TrialLeases
-from nas_sv2.studies.trial_note import DUPLICATE, ERROR, REJECTED
+from nas_sv2.studies.trial_note import DUPLICATE, ERROR, REJECTED, UTC_OFFSET
 from nas_sv2.studies.weights_folder import WeightsFolder
 
 FORESEEN = "foreseen_score"
@@ -211,6 +211,7 @@ class Loop:
         trial = self.study.ask()
         self._trial_at = trial.number
         trial.set_user_attr(WORKER, process_name())
+        trial.set_user_attr(UTC_OFFSET, utc_offset_s())
         try:
             verdict, error, record = self._settle(trial)
         except (UpdateFinishedTrialError, ValueError) as late:  # Optuna's words for too late

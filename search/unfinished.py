@@ -1,13 +1,16 @@
 """Candidates that were begun and not finished: asked again, once, by whoever notices."""
 
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_sv2.latency.processes import is_alive
 from nas_sv2.search.seat import Seat, Watch
-from nas_sv2.studies.trial_note import ERROR, RETRY_OF
+from nas_sv2.studies.trial_note import ENDED_OFFSET, ERROR, RETRY_OF, UTC_OFFSET
 
 WORKER = "worker"
 """The trial attribute that names the process (`process_name`)."""
@@ -48,6 +51,10 @@ class Unfinished:
         trial = self.study.get_trials(deepcopy=False)[number]
         if trial.state.is_finished():
             return
+        if trial.user_attrs.get(UTC_OFFSET, utc_offset_s()) != utc_offset_s():
+            with suppress(UpdateFinishedTrialError):  # its worker has just ended it
+                ours = optuna.Trial(self.study, trial._trial_id)
+                ours.set_user_attr(ENDED_OFFSET, utc_offset_s())
         deaths = trial.user_attrs.get(DEATHS, 0) + died
         if deaths == FATAL:
             fatal = f"{deaths} workers died or stood still at it; not asked again"
@@ -111,6 +118,11 @@ class Unfinished:
             alive is None
             and self.watch.stands_still(trial.number, "running", self.seat.answers.elapsed_s)
         )
+
+
+def utc_offset_s() -> float:
+    """How far the clock on this machine's wall is ahead of UTC."""
+    return time.localtime().tm_gmtoff
 
 
 def fixed_params(trial: FrozenTrial) -> dict[str, object]:

@@ -291,7 +291,7 @@ def time_lines(facts: Facts) -> list[str]:
         wall, unit = duration(times.wall_s)
         first = times.steps[0].began
         lines.append(
-            f"First trial {first:%Y-%m-%d %H:%M:%S}; from there to the last {wall} {unit}."
+            f"First trial {first:%Y-%m-%d %H:%M:%S} UTC; from there to the last {wall} {unit}."
         )
     return lines
 

@@ -16,7 +16,7 @@ def time_chart(facts: Facts) -> dict[str, Any]:
         "latency": [],
     }
     for step in facts.times.steps:
-        head = f"trial {step.number} · {step.verdict} · {step.began:%Y-%m-%d %H:%M:%S}"
+        head = f"trial {step.number} · {step.verdict} · {step.began:%Y-%m-%d %H:%M:%S} UTC"
         if step.verdict != "finished":
             said = escape(f"{head} · {step.seconds:.1f} s") + "<br>" + escape(step.why)
             lanes["turned away"].append((step.at_s, step.seconds, said))

@@ -20,6 +20,9 @@ from nas_sv2.latency.schema import Base
 from nas_sv2.latency.store import one_line
 from nas_sv2.latency.turns import writing_alone
 
+GIVEN_UP = "the network that trial"
+"""How the error of a trial begins whose network was another worker's."""
+
 
 class TrialLeaseRow(Base):
     """One worker's right to work on one trial, which is not asked yet where `trial` is none.
@@ -123,7 +126,7 @@ class TrialLeases:
                         raise TakenTrial
                     if rivals:
                         connection.execute(ours.values(trial=trial, architecture=None))
-        raise TakenNetwork(f"the network that trial {rivals[0]} is about")
+        raise TakenNetwork(f"{GIVEN_UP} {rivals[0]} is about")
 
     def renew(self, token: str) -> bool:
         """Show that its worker lives; False where it is ours no more."""

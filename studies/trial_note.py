@@ -16,7 +16,9 @@ from nas_sv2.studies.study import Identity
 
 DUPLICATE, REJECTED, ERROR = "duplicate_of", "rejected_by", "error"
 RETRY_OF = "retry_of"  # the trial whose candidate was asked again
-"""Trial attributes that a search sets."""
+UTC_OFFSET, ENDED_OFFSET = "utc_offset_s", "ended_utc_offset_s"
+"""Trial attributes that a search sets. The offsets are of the machine that began the trial, and of
+the one that ended it where that is another: Optuna keeps what clocks on the wall show."""
 
 
 def trial_note(study: str, storage: str, entry: Entry, certificate: Certificate | None) -> str:

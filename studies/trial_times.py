@@ -2,13 +2,21 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from optuna.trial import FrozenTrial
 
 from nas_sv2.studies.record import Record
-from nas_sv2.studies.trial_note import DUPLICATE, ERROR, REJECTED, RETRY_OF
+from nas_sv2.studies.trial_lease import GIVEN_UP
+from nas_sv2.studies.trial_note import (
+    DUPLICATE,
+    ENDED_OFFSET,
+    ERROR,
+    REJECTED,
+    RETRY_OF,
+    UTC_OFFSET,
+)
 
 Verdict = Literal["finished", "duplicate", "rejected", "failed"]
 
@@ -21,7 +29,7 @@ class Step:
         number: Of the trial.
         verdict: How it ended.
         why: What was said of that; empty where it finished.
-        began: Local time of the machine that ran it.
+        began: UTC; of a trial from before offsets were kept, as if this machine had run it.
         at_s: Seconds of work of the study before it began: pauses are left out.
         seconds: How long it took.
         training_s: Seconds of it in training and validating; the rest is latency, and what lies
@@ -82,13 +90,12 @@ def times_of(trials: Iterable[FrozenTrial], records: Mapping[int, Record]) -> Ti
     """The time of a study's trials; one that waits, or is running, has none yet."""
     begun = sorted(
         (trial for trial in trials if trial.datetime_start and trial.datetime_complete),
-        key=lambda trial: trial.datetime_start or datetime.min,
+        key=lambda trial: _span(trial)[0],
     )
     steps: list[Step] = []
-    work_s, until = 0.0, datetime.min
+    work_s, until = 0.0, datetime.min.replace(tzinfo=UTC)
     for trial in begun:
-        start, end = trial.datetime_start, trial.datetime_complete
-        assert start is not None and end is not None, "chosen so"
+        start, end = _span(trial)
         at_s = work_s - max(0.0, (until - start).total_seconds())
         steps.append(_step(trial, records.get(trial.number), start, end, at_s))
         if end > until:
@@ -96,6 +103,21 @@ def times_of(trials: Iterable[FrozenTrial], records: Mapping[int, Record]) -> Ti
             until = end
     wall_s = (until - steps[0].began).total_seconds() if steps else 0.0
     return Times(steps, work_s, wall_s)
+
+
+def _span(trial: FrozenTrial) -> tuple[datetime, datetime]:
+    """From when to when it ran, UTC."""
+    start, end = trial.datetime_start, trial.datetime_complete
+    assert start is not None and end is not None, "chosen so"
+    offset_s = trial.user_attrs.get(UTC_OFFSET)
+    return _utc(start, offset_s), _utc(end, trial.user_attrs.get(ENDED_OFFSET, offset_s))
+
+
+def _utc(shown: datetime, offset_s: float | None) -> datetime:
+    """What a clock showed that is so far ahead of UTC; None for as far as this machine's."""
+    if offset_s is None:
+        return shown.astimezone(UTC)
+    return (shown - timedelta(seconds=offset_s)).replace(tzinfo=UTC)
 
 
 def _step(
@@ -115,7 +137,8 @@ def _step(
 def _verdict(trial: FrozenTrial) -> tuple[Verdict, str]:
     said = trial.user_attrs
     if trial.state.name == "FAIL":
-        return "failed", str(said.get(ERROR, "interrupted; asked again"))
+        why = str(said.get(ERROR, "interrupted; asked again"))
+        return "duplicate" if why.startswith(GIVEN_UP) else "failed", why
     if REJECTED in said:
         return "rejected", str(said[REJECTED])
     if DUPLICATE in said:
