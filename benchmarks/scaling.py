@@ -5,22 +5,28 @@ database cost and nothing of the trainings:
 
     python benchmarks/scaling.py efficiency sqlite:///scaling.db --workers 1 2 4 8 --seconds 5
     python benchmarks/scaling.py history sqlite:///history.db --trials 2000
+    python benchmarks/scaling.py history sqlite:///history.db --sampler tpe --trials 500 1000 2000
 
 `efficiency` is the sleeping asked for, over workers times the time from the first trial to the
-last; starting the processes is not in it. `history` fills a study with finished trials and times
-further ones whose training takes no time. Each run makes a study of its own in the database.
+last; starting the processes is not in it. `history` fills a study with finished trials and counts
+what further ones cost whose training takes no time: the CPU time of this process, and what it
+asks the database. Each run makes a study of its own in the database.
+
+Space and constraints are those of a search at 140 MFLOPs, with limits so wide that none is broken.
 """
 
 import argparse
 import dataclasses
 import datetime
+import itertools
 import json
 import os
 import random
+import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,46 +41,55 @@ from optuna.distributions import (
 )
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
-from sqlalchemy import insert
+from sqlalchemy import Engine, event, insert
 from sqlalchemy.orm import Session
 
 from nas_sv2.evaluate.evaluation import Evaluation
 from nas_sv2.latency.measurement import Latency
+from nas_sv2.latency.processes import process_name
 from nas_sv2.latency.store import MeasurementStore
 from nas_sv2.search.budget import Budget
 from nas_sv2.search.events import Listener, Outcome
 from nas_sv2.search.loop import Loop
 from nas_sv2.search.samplers import SAMPLERS
+from nas_sv2.search.unfinished import WORKER
 from nas_sv2.search.walk import Walk
-from nas_sv2.space import Architecture, SearchSpace, cost_of, lower
-from nas_sv2.space.guidelines import Guidelines
+from nas_sv2.space import Architecture
+from nas_sv2.space.guidelines import SCORES, Guidelines
+from nas_sv2.space.levels import LEVELS
 from nas_sv2.space.network import Network
-from nas_sv2.space.search_space import Range, StageChoices
+from nas_sv2.studies.audit import ARCHITECTURE
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordRow, RecordStore
 from nas_sv2.studies.study import create_or_resume, store_errors, study_key
 from nas_sv2.studies.weights_folder import WeightsFolder
 
 IDENTITY = {"targets": {"table": "emulated"}}
+SPACE = dataclasses.replace(LEVELS["140M"], name="scaling", baselines=())
+LIMITS = Guidelines(dict.fromkeys(SCORES, 1e6))
+BUDGET = Budget(flops=1e12, latency_ms={"table": 1e6})
 
 
-def space() -> SearchSpace:
-    """Some 100,000 small networks: lowering them takes a millisecond."""
-    stages = tuple(StageChoices(Range(1, 2), Range(low, low + 128, 8)) for low in (16, 144, 272))
-    return SearchSpace("scaling", ((8,),), stages, Range(16, 128, 16), resolution=32, classes=10)
+def figures(digest: str) -> tuple[float, float]:
+    """Score and ms of a network; the slower tend to be the better.
+
+    They follow its digest alone, so that no sampler learns which network to ask for again and
+    again: what is timed is asking for new ones.
+    """
+    slow, lucky = int(digest[:4], 16) / 0xFFFF, int(digest[4:8], 16) / 0xFFFF
+    return (slow + lucky) / 2, 1 + 19 * slow
 
 
 @dataclass(frozen=True)
 class Table:
-    """A target that prices a network by its multiply-adds and half of its parameters."""
+    """A target whose latencies are made up."""
 
     name: str = "table"
     provenance: str = "emulated"
 
     def estimate(self, network: Network) -> Latency:
-        """The price."""
-        cost = cost_of(lower(network))
-        ms = (cost.flops + cost.params / 2) / 1e6
+        """A figure."""
+        _, ms = figures(network.digest)
         return Latency(ms, (ms, ms), ms, "emulated", "table", 1, False, "")
 
     def close(self) -> None:
@@ -88,11 +103,9 @@ class Sleeping:
     seconds: float
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
-        """More parameters, more accurate, with noise by the digest."""
+        """Sleep, and make a figure up."""
         time.sleep(self.seconds)
-        params = cost_of(lower(architecture)).params
-        noise = int(architecture.digest[:4], 16) / 0xFFFF
-        score = params / (params + 100_000) + 0.1 * noise
+        score, _ = figures(architecture.digest)
         return Evaluation(
             score, 1 - score, "sleeping", "0" * 16, "none@0", 0, "cpu", 0.0, 1.0, 1, 1, 1
         )
@@ -100,10 +113,13 @@ class Sleeping:
 
 @dataclass
 class Clock:
-    """A listener that keeps when trials began and ended."""
+    """A listener that keeps when trials began and ended, by the wall and by this process's CPU."""
 
     began_at: list[float] = field(default_factory=list)
     ended_at: list[float] = field(default_factory=list)
+    asked_cpu_s: list[float] = field(default_factory=list)
+    ended_cpu_s: list[float] = field(default_factory=list)
+    verdicts: list[str] = field(default_factory=list)
 
     def began(self, study: str, lines: list[str]) -> None:
         """Nothing to keep."""
@@ -115,6 +131,7 @@ class Clock:
     def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None:
         """Keep when."""
         self.began_at.append(time.monotonic())
+        self.asked_cpu_s.append(time.process_time())
 
     def entered(self, stage: str) -> None:
         """Nothing to keep."""
@@ -125,6 +142,27 @@ class Clock:
     def ended(self, outcome: Outcome) -> None:
         """Keep when."""
         self.ended_at.append(time.monotonic())
+        self.ended_cpu_s.append(time.process_time())
+        self.verdicts.append(outcome.verdict)
+
+
+@dataclass
+class Requests:
+    """What is asked of a database."""
+
+    statements: int = 0
+    transactions: int = 0
+
+    def count(self, engine: Engine) -> None:
+        """From now on, what goes through this engine too."""
+        event.listen(engine, "before_cursor_execute", self._statement)
+        event.listen(engine, "begin", self._transaction)
+
+    def _statement(self, *_: object) -> None:
+        self.statements += 1
+
+    def _transaction(self, *_: object) -> None:
+        self.transactions += 1
 
 
 def opened(
@@ -137,10 +175,10 @@ def opened(
     seed = random.randrange(2**32)
     study = create_or_resume(storage, name, IDENTITY, choice.make(seed))
     store = RecordStore(measurements.engine, study_key(study))
-    walk = Walk(Guidelines({}), Budget(), {"table": Table()}, Sleeping(seconds))
+    walk = Walk(LIMITS, BUDGET, {"table": Table()}, Sleeping(seconds))
     weights = WeightsFolder.of_study(storage, store.study)
     learns = choice.learns_from_pruned
-    return Loop(study, space(), walk, store, weights, learns, listener), measurements
+    return Loop(study, SPACE, walk, store, weights, learns, listener), measurements
 
 
 def work(
@@ -203,7 +241,7 @@ class Recorder:
 
 
 def filled(loop: Loop, trials: int) -> None:
-    """Give the study a history of finished trials of random figures, as if it had gone so far.
+    """Give the study a history of finished trials, as if it had gone so far at random.
 
     Written into the tables at once: through Optuna's own calls it would take minutes.
     """
@@ -218,7 +256,7 @@ def filled(loop: Loop, trials: int) -> None:
             if architecture.digest in seen:
                 continue
             seen.add(architecture.digest)
-            ms, score = generator.uniform(1, 20), generator.random()
+            score, ms = figures(architecture.digest)
             record = dataclasses.replace(
                 like,
                 architecture=architecture,
@@ -241,7 +279,11 @@ def _told(
     study_id: int, number: int, record: Record, recorder: Recorder, now: datetime.datetime
 ) -> Any:
     """A finished trial as Optuna keeps it."""
-    attributes = {"architecture": record.architecture.digest, "baseline": None}
+    attributes = {
+        WORKER: process_name(),
+        ARCHITECTURE: record.architecture.digest,
+        "baseline": None,
+    }
     trial = models.TrialModel(study_id=study_id, number=number, state=TrialState.COMPLETE)
     trial.datetime_start = trial.datetime_complete = now
     trial.params = [
@@ -262,40 +304,50 @@ def _told(
         models.TrialUserAttributeModel(key=key, value_json=json.dumps(value))
         for key, value in attributes.items()
     ]
+    trial.system_attributes = [
+        models.TrialSystemAttributeModel(key=f"constraints:{name}", value_json=json.dumps(excess))
+        for name, excess in record.excesses.items()
+    ]
     return trial
 
 
-def history(
-    storage: str, trials: int, further: int, samplers: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    """Ms a trial beyond the training, in a study of so many, by sampler."""
+def history(storage: str, trials: int, further: int, sampler: str) -> dict[str, Any]:
+    """What a trial costs beyond its training, in a study of so many."""
     name = f"history-{uuid.uuid4().hex[:8]}"
-    loop, measurements = opened(storage, name, "random", 0.0, Clock())
+    loop, measurements = opened(storage, name, sampler, 0.0, Clock())
     with closing(measurements):
         filled(loop, trials)
-    for count, sampler in enumerate(samplers):
-        clock = Clock()
-        loop, measurements = opened(storage, name, sampler, 0.0, clock)
-        with closing(measurements):
-            # The first reads the history; it is timed apart.
-            wanted = trials + count * (further + 1) + 1
-            before = time.monotonic()
-            loop.run(wanted)
-            first_s = time.monotonic() - before
-            before, cpu = time.monotonic(), time.process_time()
-            known = len(clock.ended_at)
-            loop.run(wanted + further)
-            wall, cpu = time.monotonic() - before, time.process_time() - cpu
-            ended = len(clock.ended_at) - known  # duplicates too
-        yield {
-            "sampler": sampler,
-            "history": trials,
-            "trials": ended,
-            "ms_a_trial": round(1e3 * wall / ended, 1),
-            "cpu_ms_a_trial": round(1e3 * cpu / ended, 1),
-            "first_trial_s": round(first_s, 2),
-            "database": measurements.engine.dialect.name,
-        }
+    clock, requests = Clock(), Requests()
+    began_s = time.process_time()
+    loop, measurements = opened(storage, name, sampler, 0.0, clock)
+    with closing(measurements):
+        loop.run(trials + 1)  # it reads the history, and is no trial like others
+        first_s = time.process_time() - began_s
+        known = len(clock.verdicts)
+        optunas: Any = loop.study._storage
+        for engine in (measurements.engine, optunas._backend.engine):
+            requests.count(engine)
+        loop.run(trials + 1 + further)
+    verdicts = clock.verdicts[known:]
+    before = clock.ended_cpu_s[known - 1 : -1]
+    asked, ended = clock.asked_cpu_s[known:], clock.ended_cpu_s[known:]
+    return {
+        "sampler": sampler,
+        "history": trials,
+        "database": measurements.engine.dialect.name,
+        "finished": verdicts.count("finished"),
+        "else": len(verdicts) - verdicts.count("finished"),
+        "cpu_ms_a_trial": _median_ms(before, ended),
+        "cpu_ms_until_asked": _median_ms(before, asked),
+        "statements_a_trial": round(requests.statements / len(verdicts), 1),
+        "transactions_a_trial": round(requests.transactions / len(verdicts), 1),
+        "first_trial_cpu_s": round(first_s, 2),
+    }
+
+
+def _median_ms(since: Sequence[float], until: Sequence[float]) -> float:
+    """The median of the times between, in ms."""
+    return round(1e3 * statistics.median(b - a for a, b in zip(since, until, strict=True)), 1)
 
 
 def main() -> None:
@@ -306,13 +358,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--each", type=int, default=6)
-    parser.add_argument("--trials", type=int, default=2000)
+    parser.add_argument("--trials", type=int, nargs="+", default=[2000])
     parser.add_argument("--further", type=int, default=20, help="trials that are timed")
     parser.add_argument("--sampler", nargs="+", default=["random"])
     options = parser.parse_args()
     print(json.dumps({"load": os.getloadavg(), "cores": os.cpu_count()}))
     if options.what == "history":
-        for line in history(options.storage, options.trials, options.further, options.sampler):
+        for sampler, trials in itertools.product(options.sampler, options.trials):
+            line = history(options.storage, trials, options.further, sampler)
             print(json.dumps(line), flush=True)
         return
     for workers in options.workers:

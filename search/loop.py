@@ -33,6 +33,7 @@ from nas_sv2.latency.processes import process_name
 from nas_sv2.latency.reconnect import is_passing
 from nas_sv2.search.audit import MATURE, Audit
 from nas_sv2.search.events import Listener, Outcome, Verdict
+from nas_sv2.search.front_watch import FrontWatch
 from nas_sv2.search.interrupts import was_interrupted
 from nas_sv2.search.seat import EXPIRES_S, Seat, Watch
 from nas_sv2.search.unfinished import WORKER, Unfinished, utc_offset_s
@@ -41,11 +42,11 @@ from nas_sv2.space import Architecture, SearchSpace
 from nas_sv2.space.guidelines import Relaxed
 from nas_sv2.space.reference import reference, reference_name
 from nas_sv2.studies.audit import ARCHITECTURE, AUDITED, PRUNED, RELAXED
-from nas_sv2.studies.front import front_of
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.trial_lease import TakenNetwork, TakenTrial, TrialLeases
 from nas_sv2.studies.trial_note import DUPLICATE, ERROR, REJECTED, UTC_OFFSET
+from nas_sv2.studies.trial_writes import at_once
 from nas_sv2.studies.weights_folder import WeightsFolder
 
 FORESEEN = "foreseen_score"
@@ -96,7 +97,8 @@ class Loop:
     _seconds: list[float] = field(default_factory=list)
     _notice: str = ""
     _trial_at: int | None = None
-    _dropped: set[str] = field(default_factory=set)
+    _front: FrontWatch = field(default_factory=FrontWatch)
+    _heeded: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Take no seat yet."""
@@ -123,7 +125,7 @@ class Loop:
                         self._prepare()
                         prepared = True
                     self._give_back()
-                    if not self._seat.take(lambda others: self._finished() + others < trials):
+                    if not self._seat.take(lambda others: self._is_room(trials - others)):
                         self._unfinished.recover()
                         if self._finished() >= trials:
                             return
@@ -195,6 +197,14 @@ class Loop:
             self._trial_at = None
             self._seat.leave()
 
+    def _is_room(self, trials: int) -> bool:
+        """Whether fewer than so many have finished.
+
+        A record is saved before its trial is told, so that what has fewer records has fewer
+        finished trials; Optuna's are read only where that does not decide.
+        """
+        return len(self.store.all()) < trials or self._finished() < trials
+
     def _finished(self) -> int:
         return len(self._told())
 
@@ -210,8 +220,9 @@ class Loop:
         began = time.monotonic()
         trial = self.study.ask()
         self._trial_at = trial.number
-        trial.set_user_attr(WORKER, process_name())
-        trial.set_user_attr(UTC_OFFSET, utc_offset_s())
+        with at_once(trial):
+            trial.set_user_attr(WORKER, process_name())
+            trial.set_user_attr(UTC_OFFSET, utc_offset_s())
         try:
             verdict, error, record = self._settle(trial)
         except (UpdateFinishedTrialError, ValueError) as late:  # Optuna's words for too late
@@ -225,7 +236,7 @@ class Loop:
         seconds = time.monotonic() - began
         if verdict == "finished":
             self._seconds.append(seconds)
-        finished = self._finished()
+        finished = self.store.known
         mean_s = sum(self._seconds) / len(self._seconds) if self._seconds else None
         remaining_s = None if mean_s is None else mean_s * (wanted - finished)
         reason = str(error) if error else ""
@@ -250,7 +261,8 @@ class Loop:
 
     def _settle(self, trial: Trial) -> tuple[Verdict, NasError | None, Record | None]:
         try:
-            architecture = self.space.sample(trial)
+            with at_once(trial):
+                architecture = self.space.sample(trial)
             if not self._seat.bind(trial.number, architecture.digest):
                 raise LostTrial
             baseline = self._baseline(architecture)
@@ -281,8 +293,11 @@ class Loop:
             return "duplicate", reason, record
         self.store.save(trial.number, record)
         self._tell(trial, record)
-        self._drop_dominated_weights()
-        self._learn_from_audit()
+        records = self.store.all()
+        entries, beaten = self._front.look(records)
+        self.weights.drop(record.architecture.digest for record in beaten)
+        if len(records) >= MATURE and self.walk.guidelines.limits:
+            self._learn_from_audit({entry.number for entry in entries if entry.on_front})
         return "finished", None, record
 
     def _walked(self, trial: Trial, architecture: Architecture, baseline: str | None) -> Record:
@@ -307,8 +322,9 @@ class Loop:
         except Rejected as verdict:
             if verdict.constraint not in limits:
                 raise
-            trial.set_user_attr(ARCHITECTURE, architecture.digest)
-            trial.set_user_attr(PRUNED, verdict.constraint)
+            with at_once(trial):
+                trial.set_user_attr(ARCHITECTURE, architecture.digest)
+                trial.set_user_attr(PRUNED, verdict.constraint)
             if not self.audit.takes(architecture.digest):
                 raise
             # In terms of the limits as they were at first; another worker may have relaxed them
@@ -323,25 +339,24 @@ class Loop:
         trial.set_user_attr(AUDITED, beyond)
         return self.walk.assess(architecture, unguided=True)
 
-    def _learn_from_audit(self) -> None:
+    def _learn_from_audit(self, on_front: set[int]) -> None:
         """Widen the limits that would have turned away what is on the front, and say so."""
-        records = self.store.all()
-        if len(records) < MATURE or not self.walk.guidelines.limits:
-            return
         known = self._slack
         slack = dict(known)
-        told = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if audited := [trial for trial in told if AUDITED in trial.user_attrs]:
-            on_front = {entry.number for entry in front_of(records) if entry.on_front}
-            for trial in audited:
-                if trial.number in on_front:
-                    for name, ratio in trial.user_attrs[AUDITED].items():
-                        slack[name] = max(slack.get(name, 1.0), ratio)
+        heeded = set()
+        if new := on_front - self._heeded:
+            trials = self.study.get_trials(deepcopy=False)
+            # What has not finished another worker tells just now.
+            heeded = {number for number in new if trials[number].state.is_finished()}
+            for number in heeded:
+                for name, ratio in trials[number].user_attrs.get(AUDITED, {}).items():
+                    slack[name] = max(slack.get(name, 1.0), ratio)
         self._widen(slack)  # another worker may have relaxed them
         if slack != known:
             self.study.set_user_attr(RELAXED, slack)
             factors = ", ".join(f"{name} by {factor - 1:.1%}" for name, factor in slack.items())
             self._notice = f"the audit found pruned candidates on the front; relaxed: {factors}"
+        self._heeded |= heeded
 
     @property
     def _slack(self) -> dict[str, float]:
@@ -360,28 +375,31 @@ class Loop:
         return name if name in self.space.baselines else None
 
     def _tell(self, trial: Trial, record: Record) -> None:
-        self._constrain(trial, record.excesses)
-        trial.set_user_attr(ARCHITECTURE, record.architecture.digest)
-        trial.set_user_attr("baseline", record.baseline)
-        if record.foreseen is not None:
-            trial.set_user_attr(FORESEEN, record.foreseen)
-        self.study.tell(trial, record.told)
+        with at_once(trial) as told:
+            self._constrain(trial, record.excesses)
+            trial.set_user_attr(ARCHITECTURE, record.architecture.digest)
+            trial.set_user_attr("baseline", record.baseline)
+            if record.foreseen is not None:
+                trial.set_user_attr(FORESEEN, record.foreseen)
+            told.end(TrialState.COMPLETE, record.told)
 
     def _reject(self, trial: Trial, verdict: Rejected) -> None:
         """Tell the limits, with the worst values seen as placeholders where values are needed."""
-        self._constrain(trial, verdict.excesses)
-        trial.set_user_attr(REJECTED, str(verdict))
         records = [record.told for record in self.store.all().values()]
-        if self.learns_from_pruned or not records:
-            self.study.tell(trial, state=TrialState.PRUNED)
-        else:
-            accuracies, *times = zip(*records, strict=True)
-            self.study.tell(trial, [min(accuracies), *map(max, times)])
+        with at_once(trial) as told:
+            self._constrain(trial, verdict.excesses)
+            trial.set_user_attr(REJECTED, str(verdict))
+            if self.learns_from_pruned or not records:
+                told.end(TrialState.PRUNED)
+            else:
+                accuracies, *times = zip(*records, strict=True)
+                told.end(TrialState.COMPLETE, [min(accuracies), *map(max, times)])
 
     def _fail(self, trial: Trial, reason: str) -> None:
-        self._constrain(trial, {})
-        trial.set_user_attr(ERROR, reason)
-        self.study.tell(trial, state=TrialState.FAIL)
+        with at_once(trial) as told:
+            self._constrain(trial, {})
+            trial.set_user_attr(ERROR, reason)
+            told.end(TrialState.FAIL)
 
     def _constrain(self, trial: Trial, excesses: Mapping[str, float]) -> None:
         """Set the full set of limits: samplers want the same on every trial.
@@ -390,11 +408,3 @@ class Loop:
         """
         for name in self.walk.constraints:
             trial.set_constraint(name, excesses.get(name, 0.0))
-
-    def _drop_dominated_weights(self) -> None:
-        """Keep the weights of the front and the baselines, and of what has no record yet."""
-        records = self.store.all()
-        kept = {entry.record.architecture.digest for entry in front_of(records)}
-        beaten = {record.architecture.digest for record in records.values()} - kept
-        self.weights.drop(beaten - self._dropped)
-        self._dropped = beaten

@@ -10,6 +10,7 @@ from operator import itemgetter
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     Engine,
     Select,
     String,
@@ -17,11 +18,9 @@ from sqlalchemy import (
     UniqueConstraint,
     cast,
     func,
-    insert,
     select,
-    update,
 )
-from sqlalchemy.dialects.postgresql import REGCLASS
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -66,10 +65,11 @@ class EvaluationRow(Base):
 
 @dataclass
 class _Read:
-    """What was read of a study: the highest id, and trial and record by the network."""
+    """What was read of a study: the highest id, trial and record by the network, and by trial."""
 
     last: int = 0
     found: dict[str, tuple[int, Record]] = field(default_factory=dict)
+    in_order: dict[int, Record] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,10 @@ class RecordStore:
 
     def find(self, digest: str) -> tuple[int, Record] | None:
         """The trial and record of the architecture with this digest, or None."""
-        with self._session("be read") as session:
-            row = session.scalar(self._rows().where(RecordRow.architecture == digest))
-            return None if row is None else (row.trial, Record.from_json(row.document))
+        query = self._rows().where(RecordRow.architecture == digest)
+        with self._connection("be read") as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else (row.trial, Record.from_json(row.document))
 
     def all(self) -> dict[int, Record]:
         """Every record by its trial, in the order of the trials.
@@ -102,11 +103,19 @@ class RecordStore:
         Read are those that are new or changed since the last time.
         """
         query = self._rows().where(RecordRow.id > self._read.last).order_by(RecordRow.id)
-        with self._session("be read") as session:
-            for row in session.scalars(query):
-                found = row.trial, Record.from_json(row.document)
-                self._read.last, self._read.found[row.architecture] = row.id, found
-        return dict(sorted(self._read.found.values(), key=itemgetter(0)))
+        with self._connection("be read") as connection:
+            rows = connection.execute(query).all()
+        for row in rows:
+            found = row.trial, Record.from_json(row.document)
+            self._read.last, self._read.found[row.architecture] = row.id, found
+        if rows:
+            self._read.in_order = dict(sorted(self._read.found.values(), key=itemgetter(0)))
+        return dict(self._read.in_order)
+
+    @property
+    def known(self) -> int:
+        """How many there were when `all` was last asked."""
+        return len(self._read.in_order)
 
     def save(self, trial: int, record: Record) -> None:
         """Keep `record` as what `trial` found; takes the place of an earlier one.
@@ -115,15 +124,18 @@ class RecordStore:
         has seen an id has seen all below it.
         """
         digest = record.architecture.digest
-        found = (RecordRow.study == self.study, RecordRow.architecture == digest)
+        insert = sqlite.insert if self.engine.dialect.name == SQLITE else postgresql.insert
+        latest = {"id": self._next_id, "trial": trial, "document": record.to_json()}
+        row = insert(RecordRow).values(study=self.study, architecture=digest, **latest)
+        keep = row.on_conflict_do_update(
+            index_elements=[RecordRow.study, RecordRow.architecture],
+            set_={name: row.excluded[name] for name in latest},
+        )
         with (
             self._errors("be written"),
             writing_alone(self.engine, f"records of {self.study}") as connection,
         ):
-            values = {"id": self._next_id, "trial": trial, "document": record.to_json()}
-            if not connection.execute(update(RecordRow).where(*found).values(values)).rowcount:
-                values |= {"study": self.study, "architecture": digest}
-                connection.execute(insert(RecordRow).values(values))
+            connection.execute(keep)
 
     def find_evaluation(
         self, digest: str, recipe: str, data: str, seed: int, device: str
@@ -136,8 +148,8 @@ class RecordStore:
             EvaluationRow.seed == seed,
             EvaluationRow.device == device,
         )
-        with self._session("be read") as session:
-            text = session.scalar(query)
+        with self._connection("be read") as connection:
+            text = connection.execute(query).scalar()
         return None if text is None else Evaluation.from_json(text)
 
     def save_evaluation(self, digest: str, evaluation: Evaluation) -> None:
@@ -168,8 +180,9 @@ class RecordStore:
                 )
             )
 
-    def _rows(self) -> Select[RecordRow]:
-        return select(RecordRow).where(RecordRow.study == self.study)
+    def _rows(self) -> Select[int, str, int, str]:
+        columns = RecordRow.id, RecordRow.architecture, RecordRow.trial, RecordRow.document
+        return select(*columns).where(RecordRow.study == self.study)
 
     @property
     def _next_id(self) -> ColumnElement[int]:
@@ -178,13 +191,13 @@ class RecordStore:
             highest = select(func.coalesce(func.max(RecordRow.id), 0)).scalar_subquery()
             return highest + 1
         sequence = func.pg_get_serial_sequence(RecordRow.__tablename__, "id")
-        return func.nextval(cast(sequence, REGCLASS))
+        return func.nextval(cast(sequence, postgresql.REGCLASS))
 
     @contextmanager
-    def _session(self, what: str) -> Iterator[Session]:
-        """A transaction whose database errors become a `StoreError`."""
-        with self._errors(what), Session(self.engine) as session, session.begin():
-            yield session
+    def _connection(self, what: str) -> Iterator[Connection]:
+        """A connection whose database errors become a `StoreError`."""
+        with self._errors(what), self.engine.connect() as connection:
+            yield connection
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
