@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 from postgres import Postgres
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
+from sqlalchemy.exc import OperationalError
 
 from nas_sv2.errors import DeviceError, StoreError
 from nas_sv2.latency import exclusive
 from nas_sv2.latency.exclusive import alone_at
 from nas_sv2.latency.reconnect import is_passing
 from nas_sv2.latency.store import open_engine
+from nas_sv2.latency.turns import writing_alone
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -68,6 +70,25 @@ def test_what_fails_within_is_passed_on_and_the_name_given_back(engine: Engine) 
         raise DeviceError("mine")
     with alone_at(engine, "a name"):
         pass
+
+
+def test_a_full_disk_is_said_and_not_that_there_is_nothing_to_roll_back(tmp_path: Path) -> None:
+    """SQLite rolls back by itself then."""
+    engine = open_engine(f"sqlite:///{tmp_path / 'studies.db'}")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE TABLE stuff (x)")
+    event.listen(engine, "connect", lambda made, _: made.execute("PRAGMA max_page_count = 3"))
+    engine.dispose()
+    with (
+        pytest.raises(OperationalError, match="database or disk is full"),
+        writing_alone(engine, "stuff") as connection,
+    ):
+        for _ in range(9):
+            connection.exec_driver_sql("INSERT INTO stuff VALUES (zeroblob(4000))")
+    with writing_alone(engine, "stuff") as connection:
+        count = connection.exec_driver_sql("SELECT count(*) FROM stuff").scalar()
+    engine.dispose()
+    assert count == 0
 
 
 def test_other_statements_wait_as_they_did(engine: Engine) -> None:

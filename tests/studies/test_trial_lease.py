@@ -197,6 +197,17 @@ def test_a_seat_renews_itself_and_is_given_back(leases: TrialLeases) -> None:
     assert not seat.holds()
 
 
+def test_a_seat_renews_itself_while_its_worker_computes(leases: TrialLeases) -> None:
+    """As a sampler does that thinks for longer than a lease may stand still."""
+    seat = Seat(leases, expires_s=0.6)
+    with seat.kept():
+        assert seat.take(lambda others: True)
+        ends, number = time.monotonic() + 1.2, 1
+        while time.monotonic() < ends:
+            number = number * 3 % 1_000_003
+        assert leases.all()[0].beats >= 2
+
+
 def test_a_seat_survives_a_database_that_is_away(
     leases: TrialLeases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
