@@ -118,12 +118,15 @@ class EarlyStop:
             architecture: The candidate.
             latencies_ms: On each target, in the order of the study's.
         """
-        rule = rule_of(self.records(), self.size, self.earlier)
+        digest = architecture.digest
+        # Its own course, from a search that was killed or another study, would foretell itself.
+        earlier = {of: course for of, course in self.earlier.items() if of != digest}
+        rule = rule_of(self.records(), self.size, earlier)
         stops = Stopping(
             rule,
             self.size(architecture),
             tuple(latencies_ms),
-            self.audit.takes(architecture.digest),
+            self.audit.takes(digest),
         )
         evaluation = self.evaluator.evaluate(architecture, stops)
         if evaluation.stopped is None and not stops.audited:

@@ -138,6 +138,17 @@ def test_what_is_audited_runs_to_its_end_and_is_marked() -> None:
     assert record.excesses[STOP_RULE] == 0.0
 
 
+def test_a_candidate_that_the_database_knows_does_not_foretell_itself() -> None:
+    candidate = reference("shufflenet_v2_x1_0")
+    learner, others = Learner({candidate.digest: 0.5}), known()
+    size = log_flops(V2)  # all alike: it is not what this is about
+    early = EarlyStop(learner, lambda: others, Audit(0.0), lambda architecture: size)
+    own = course_of(learner.evaluate(candidate), size)
+    knowing = dataclasses.replace(early, earlier={candidate.digest: own})
+    assert early.evaluate(candidate, [40.0]).foreseen is not None
+    assert knowing.evaluate(candidate, [40.0]) == early.evaluate(candidate, [40.0])
+
+
 def test_neither_stopped_nor_infeasible_records_stand_for_others() -> None:
     *records, one, other = known(12)
     stopped = dataclasses.replace(
