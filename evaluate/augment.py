@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nas_sv2.evaluate.image_data import channel_statistics
 from nas_sv2.evaluate.recipes import Recipe
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -29,6 +30,11 @@ class Normalise:
 
     mean: Tensor
     deviation: Tensor
+
+    @classmethod
+    def of(cls, images: Tensor) -> "Normalise":
+        """By the statistics of `images`, uint8 (N, C, H, W)."""
+        return cls(*channel_statistics(images))
 
     def __call__(self, images: Tensor) -> Tensor:
         """Grey levels (N, C, H, W) to float32 of the same shape, channels-last."""

@@ -7,8 +7,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nas_sv2.evaluate.augment import Augment, Normalise
+from nas_sv2.evaluate.augment import Augment, Normalise, augmentation
 from nas_sv2.evaluate.image_data import Part
+from nas_sv2.evaluate.recipes import Recipe
+from nas_sv2.evaluate.subset import Subset
 
 
 class Supply(Protocol):
@@ -60,6 +62,34 @@ class Batches:
     limit: int | None = None
     device: str = "cpu"
     among: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        subset: Subset,
+        normalise: Normalise,
+        device: str,
+        side: int | None = None,
+    ) -> "Batches":
+        """The training images of a recipe, as it says.
+
+        Args:
+            recipe: How.
+            subset: Its images.
+            normalise: As the attribute.
+            device: As the attribute.
+            side: As in `augmentation`.
+        """
+        return cls(
+            subset.train,
+            augmentation(recipe, side),
+            normalise,
+            recipe.batch,
+            recipe.images_per_epoch,
+            device,
+            subset.among,
+        )
 
     def __len__(self) -> int:
         """Batches a pass; at least one, which is smaller than `size` if the data are."""

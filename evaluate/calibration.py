@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from nas_sv2.evaluate.augment import Normalise
-from nas_sv2.evaluate.image_data import ImageData, Part, channel_statistics
+from nas_sv2.evaluate.image_data import ImageData, Part
 from nas_sv2.evaluate.resize import resized
 from nas_sv2.space.network import Network
 
@@ -25,7 +25,7 @@ def calibration_images(data: ImageData, network: Network) -> np.ndarray:
     count = min(IMAGES, len(images))
     chosen = images[torch.arange(count) * len(images) // count]
     sized = resized(Part(chosen, torch.zeros(count)), network.resolution).images
-    floats = Normalise(*channel_statistics(images))(sized)
+    floats = Normalise.of(images)(sized)
     if data.channels != network.channels:
         floats = floats.mean(1, keepdim=True).repeat(1, network.channels, 1, 1)
     array: np.ndarray = floats.contiguous().numpy()

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from nas_sv2.errors import ConfigError, EvaluationError, StoreError
-from nas_sv2.evaluate.augment import Normalise, augmentation, centre_of
+from nas_sv2.evaluate.augment import Normalise, centre_of
 from nas_sv2.evaluate.averaging import Average
 from nas_sv2.evaluate.batches import Batches, Supply
 from nas_sv2.evaluate.checkpoint import Checkpoint
@@ -26,7 +26,7 @@ from nas_sv2.evaluate.distributed import Processes, Share
 from nas_sv2.evaluate.fitting import Fit, Progress
 from nas_sv2.evaluate.full_recipes import data_side
 from nas_sv2.evaluate.full_result import FullyTrained, PassRecord, pass_rows, read_record
-from nas_sv2.evaluate.image_data import ImageData, Part, channel_statistics
+from nas_sv2.evaluate.image_data import ImageData, Part
 from nas_sv2.evaluate.mixing import Mixed
 from nas_sv2.evaluate.norms import settle
 from nas_sv2.evaluate.recipes import Recipe
@@ -134,7 +134,7 @@ class FullRun:
         full = self.recipe.full_training
         if full is not None and full.raw_input:
             return Normalise(torch.zeros(self.data.channels), torch.ones(self.data.channels))
-        return Normalise(*channel_statistics(self.data.train.images))
+        return Normalise.of(self.data.train.images)
 
     @cached_property
     def subset(self) -> Subset:
@@ -144,15 +144,7 @@ class FullRun:
     @cached_property
     def batches(self) -> Batches:
         """What is trained on, by all processes together."""
-        return Batches(
-            self.subset.train,
-            augmentation(self.recipe, self.train_side),
-            self.normalise,
-            self.recipe.batch,
-            self.recipe.images_per_epoch,
-            self.device,
-            self.subset.among,
-        )
+        return Batches.of(self.recipe, self.subset, self.normalise, self.device, self.train_side)
 
     @property
     def supply(self) -> Supply:

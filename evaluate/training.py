@@ -16,13 +16,13 @@ from typing import Any
 import torch
 
 from nas_sv2.errors import ConfigError, EvaluationError
-from nas_sv2.evaluate.augment import Normalise, augmentation
+from nas_sv2.evaluate.augment import Normalise
 from nas_sv2.evaluate.batches import Batches
 from nas_sv2.evaluate.checkpoint import Checkpoint
 from nas_sv2.evaluate.determinism import cpu_threads, default_threads, stream
 from nas_sv2.evaluate.evaluation import Epoch, Evaluation, Stops, Trained, mean_of
 from nas_sv2.evaluate.fitting import Fit, Pass, Progress
-from nas_sv2.evaluate.image_data import ImageData, channel_statistics
+from nas_sv2.evaluate.image_data import ImageData
 from nas_sv2.evaluate.narrowing import narrowed
 from nas_sv2.evaluate.norms import settle
 from nas_sv2.evaluate.recipes import Recipe, Score
@@ -132,7 +132,7 @@ class ProxyTraining:
     @cached_property
     def normalise(self) -> Normalise:
         """Grey levels to what a network takes."""
-        return Normalise(*channel_statistics(self.data.train.images))
+        return Normalise.of(self.data.train.images)
 
     @cached_property
     def subset(self) -> Subset:
@@ -142,15 +142,7 @@ class ProxyTraining:
     @cached_property
     def batches(self) -> Batches:
         """Of its training images."""
-        return Batches(
-            self.subset.train,
-            augmentation(self.recipe),
-            self.normalise,
-            self.recipe.batch,
-            self.recipe.images_per_epoch,
-            self.device,
-            self.subset.among,
-        )
+        return Batches.of(self.recipe, self.subset, self.normalise, self.device)
 
     def _train(
         self, adapted: Architecture, number: int, seed: int, stops: Stops | None

@@ -19,7 +19,7 @@ from torch.nn import functional
 from nas_sv2.errors import EvaluationError
 from nas_sv2.evaluate.augment import Normalise
 from nas_sv2.evaluate.determinism import cpu_threads, stream
-from nas_sv2.evaluate.image_data import ImageData, Part, channel_statistics
+from nas_sv2.evaluate.image_data import ImageData, Part
 from nas_sv2.evaluate.recipes import Recipe
 from nas_sv2.evaluate.subset import subset_of
 from nas_sv2.evaluate.training import ProxyTraining
@@ -250,7 +250,7 @@ def _batch(data: ImageData, recipe: Recipe, seed: int) -> tuple[Tensor, Tensor]:
     drawn = among[torch.randperm(len(among), generator=stream(seed, "untrained scores"))]
     index = torch.tensor(_distinct(part, drawn))
     images = part.images[index]
-    return Normalise(*channel_statistics(images))(images), part.labels[index]
+    return Normalise.of(images)(images), part.labels[index]
 
 
 def _distinct(part: Part, drawn: Tensor) -> list[int]:

@@ -8,7 +8,6 @@ from nas_sv2.errors import ConfigError, DeviceError, EvaluationError
 from nas_sv2.evaluate.augment import Normalise
 from nas_sv2.evaluate.data import open_data
 from nas_sv2.evaluate.evaluation import Evaluation, Trained
-from nas_sv2.evaluate.image_data import channel_statistics
 from nas_sv2.evaluate.recipe_files import recipe_from_document
 from nas_sv2.evaluate.subset import subset_of
 from nas_sv2.evaluate.supernet_asking import SupernetAsking
@@ -168,7 +167,7 @@ def _winner(training: Trainer, record: Record, trained: Trained) -> Winner:
         record.architecture,
         trained.architecture,
         trained.weights,
-        Normalise(*channel_statistics(data.train.images)),
+        Normalise.of(data.train.images),
         data,
         subset_of(data, training.recipe).val,
     )
