@@ -42,6 +42,7 @@ from nas_sv2.space import Architecture, SearchSpace
 from nas_sv2.space.guidelines import Relaxed
 from nas_sv2.space.reference import reference, reference_name
 from nas_sv2.studies.audit import ARCHITECTURE, AUDITED, PRUNED, RELAXED
+from nas_sv2.studies.history import read_history
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.trial_lease import TakenNetwork, TakenTrial, TrialLeases
@@ -165,6 +166,7 @@ class Loop:
 
     def _prepare(self) -> None:
         """Ask again what a dead process left running, and the baselines first."""
+        read_history(self.study, self.store)
         self._widen(self._slack)
         with alone_at(self.store.engine, f"baselines of {self.store.study}"):
             self._unfinished.recover()
@@ -291,7 +293,8 @@ class Loop:
             self._tell(trial, record)
             reason = NasError(f"the network of trial {known[0]}")
             return "duplicate", reason, record
-        self.store.save(trial.number, record)
+        if not self.store.save(trial.number, record, self._seat.holds_within):
+            return "failed", LostTrial(), None
         self._tell(trial, record)
         records = self.store.all()
         entries, beaten = self._front.look(records)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any, cast
 
 from optuna.distributions import BaseDistribution, distribution_to_json
@@ -24,6 +25,7 @@ from optuna.storages._rdb.models import (
     TrialValueModel,
 )
 from optuna.trial import Trial, TrialState
+from sqlalchemy import Insert
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -117,23 +119,32 @@ class Gathered:
         SQLite lets two workers take one trial from the queue. Both write the same parameters; as
         with Optuna the first's stay.
         """
-        sqlite_file = session.get_bind().dialect.name == SQLITE
-        insert = sqlite.insert if sqlite_file else postgresql.insert
-        whose = {"trial_id": self.trial._trial_id}
-        for model, rows in ((TrialParamModel, self._params), (TrialValueModel, self._values)):
-            if rows:
-                statement = insert(model).on_conflict_do_nothing()
-                session.execute(statement, [whose | each for each in rows])
-        for attribute, given in (
-            (TrialUserAttributeModel, self._user),
-            (TrialSystemAttributeModel, self._system),
+        dialect, whose = session.get_bind().dialect.name, {"trial_id": self.trial._trial_id}
+        for statement, rows in (
+            (_first_stays(TrialParamModel, dialect), self._params),
+            (_first_stays(TrialValueModel, dialect), self._values),
+            (_latest_counts(TrialUserAttributeModel, dialect), _texts(self._user)),
+            (_latest_counts(TrialSystemAttributeModel, dialect), _texts(self._system)),
         ):
-            if given:
-                new = insert(attribute)
-                latest = new.on_conflict_do_update(
-                    index_elements=[attribute.trial_id, attribute.key],
-                    set_={"value_json": new.excluded.value_json},
-                )
-                texts = {key: json.dumps(value) for key, value in given.items()}
-                rows = [whose | {"key": key, "value_json": text} for key, text in texts.items()]
-                session.execute(latest, rows)
+            if rows:
+                session.execute(statement, [whose | row for row in rows])
+
+
+def _texts(attributes: dict[str, Any]) -> list[Row]:
+    return [{"key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
+
+
+@cache
+def _first_stays(model: Any, dialect: str) -> Insert:
+    return _insert(model, dialect).on_conflict_do_nothing()
+
+
+@cache
+def _latest_counts(model: Any, dialect: str) -> Insert:
+    new = _insert(model, dialect)
+    keys, latest = [model.trial_id, model.key], {"value_json": new.excluded.value_json}
+    return new.on_conflict_do_update(index_elements=keys, set_=latest)
+
+
+def _insert(model: Any, dialect: str) -> sqlite.Insert | postgresql.Insert:
+    return sqlite.insert(model) if dialect == SQLITE else postgresql.insert(model)
