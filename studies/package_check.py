@@ -7,10 +7,11 @@ from typing import Any
 from nas_sv2.space import Architecture, cost_of, lower
 from nas_sv2.space.network import Classifier
 from nas_sv2.space.weights import random_weights
-from nas_sv2.studies.card import PAGE, PAGE_KEY, record_in, trial_card
+from nas_sv2.studies.card import PAGE, PAGE_KEY
 from nas_sv2.studies.forms import INT8, TIMING, TIMING_INT8, shuffle_free_onnx
 from nas_sv2.studies.full_package import full_card
 from nas_sv2.studies.onnx_structure import difference
+from nas_sv2.studies.trial_card import record_in, trial_card
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,6 @@ from nas_sv2.studies.card import (
     CARD_JSON,
     document_of,
     json_of,
-    trial_card,
-    trial_document,
 )
 from nas_sv2.studies.confirmation_store import confirmation_lines, confirmations_of
 from nas_sv2.studies.file_latency import FileLatency, latencies_of
@@ -35,6 +33,7 @@ from nas_sv2.studies.record import Record
 from nas_sv2.studies.stop_audit import STOP_RULE
 from nas_sv2.studies.study import IDENTITY, THREADS, Identity, load_study, study_key
 from nas_sv2.studies.supernet_place import supernet_of
+from nas_sv2.studies.trial_card import trial_card, trial_document
 from nas_sv2.studies.weights_folder import WeightsFolder
 
 

@@ -21,11 +21,10 @@ from nas_sv2.studies.card import (
     PAGE_KEY,
     document_of,
     json_of,
-    trial_card,
-    trial_document,
 )
 from nas_sv2.studies.forms import Winner
 from nas_sv2.studies.package_folder import SUMS, write_folder
+from nas_sv2.studies.trial_card import trial_card, trial_document
 
 TINY = Architecture(
     stem=(8,),
