@@ -71,7 +71,7 @@ def test_a_winner_is_exported_and_loads_again(folder: Path) -> None:
     for stated in ("emulated", "smoke", "seed 0", "animals@", "onnxruntime", "model.py", "int8"):
         assert stated in card
     checked = nas_sv2(folder, "verify", "winner", "--data", "animals")
-    assert checked.returncode == 0 and checked.stdout.count("ok  ") == 9, checked.stdout
+    assert checked.returncode == 0 and checked.stdout.count("ok  ") == 13, checked.stdout
     costs = json.loads(nas_sv2(folder, "cost", "winner/architecture.yaml", "--json").stdout)
     assert costs["digest"] == package.architecture.digest
 
