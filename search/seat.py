@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from sqlalchemy import Connection
+
 from nas_sv2.errors import StoreError
 from nas_sv2.studies.trial_lease import TrialLeases
 
@@ -114,6 +116,13 @@ class Seat:
         if now_s() - self._renewed < self.expires_s / 2:
             return True
         return self._beat(token)
+
+    def holds_within(self, connection: Connection) -> bool:
+        """The same by the database's word, and until the transaction of `connection` ends.
+
+        On SQLite one that writes.
+        """
+        return self._token is not None and self.leases.is_held(connection, self._token)
 
     def leave(self) -> None:
         """Give the lease back."""

@@ -3,7 +3,7 @@
 A crash between the two loses no work: the next run finds the record and tells it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -30,6 +30,8 @@ from nas_sv2.latency.schema import Base, migrate
 from nas_sv2.latency.store import one_line
 from nas_sv2.latency.turns import SQLITE, writing_alone
 from nas_sv2.studies.record import Record
+
+May = Callable[[Connection], bool]
 
 
 class RecordRow(Base):
@@ -117,11 +119,19 @@ class RecordStore:
         """How many there were when `all` was last asked."""
         return len(self._read.in_order)
 
-    def save(self, trial: int, record: Record) -> None:
+    def save(self, trial: int, record: Record, may: May = lambda connection: True) -> bool:
         """Keep `record` as what `trial` found; takes the place of an earlier one.
 
         A row that changes gets a new, higher id. Writers of a study take turns, so that whoever
         has seen an id has seen all below it.
+
+        Args:
+            trial: Its number.
+            record: What was found.
+            may: Asked in the same transaction; where it says no, nothing is kept.
+
+        Returns:
+            What `may` said.
         """
         digest = record.architecture.digest
         insert = sqlite.insert if self.engine.dialect.name == SQLITE else postgresql.insert
@@ -135,7 +145,10 @@ class RecordStore:
             self._errors("be written"),
             writing_alone(self.engine, f"records of {self.study}") as connection,
         ):
-            connection.execute(keep)
+            allowed = may(connection)
+            if allowed:
+                connection.execute(keep)
+        return allowed
 
     def find_evaluation(
         self, digest: str, recipe: str, data: str, seed: int, device: str

@@ -10,7 +10,18 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, String, UniqueConstraint, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    String,
+    UniqueConstraint,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -134,6 +145,11 @@ class TrialLeases:
         with _errors("renewed"), self.engine.begin() as connection:
             counted = ours.values(beats=TrialLeaseRow.beats + 1)
             return connection.execute(counted).rowcount == 1
+
+    def is_held(self, connection: Connection, token: str) -> bool:
+        """Whether it is ours, and stays so until the transaction of `connection` ends."""
+        ours = select(TrialLeaseRow.token).where(TrialLeaseRow.token == token).with_for_update()
+        return connection.execute(ours).first() is not None
 
     def let_go(self, token: str) -> None:
         """Give it back; where that fails it ends by itself."""

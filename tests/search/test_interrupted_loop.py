@@ -18,7 +18,7 @@ from nas_sv2.search.unfinished import Unfinished
 from nas_sv2.search.walk import Walk
 from nas_sv2.space.guidelines import Guidelines
 from nas_sv2.studies.record import Record
-from nas_sv2.studies.record_store import RecordStore
+from nas_sv2.studies.record_store import May, RecordStore
 from nas_sv2.studies.study import create_or_resume
 from nas_sv2.studies.trial_lease import TrialLease
 from nas_sv2.studies.weights_folder import WeightsFolder
@@ -76,11 +76,12 @@ def interrupted_save(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The third record is saved, and the user's interrupt comes before its trial is told."""
     save, saved = RecordStore.save, []
 
-    def interrupted(self: RecordStore, trial: int, record: Record) -> None:
-        save(self, trial, record)
+    def interrupted(self: RecordStore, trial: int, record: Record, may: May) -> bool:
+        save(self, trial, record, may)
         saved.append(trial)
         if len(saved) == 3:
             raise KeyboardInterrupt
+        return True
 
     monkeypatch.setattr(RecordStore, "save", interrupted)
     yield
@@ -120,6 +121,32 @@ def test_while_it_cannot_be_asked_again_nobody_takes_its_room(
     bench.loop().run(TRIALS)
     assert {trial.number for trial in bench.told()} == set(bench.store.all())
     assert (len(bench.told()), bench.running(), bench.leases()) == (TRIALS, [], [])
+
+
+def test_who_stood_still_before_saving_does_not_take_the_record_of_who_went_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a laptop does that sleeps between two lines of ours."""
+    check, checked = Loop._check_seat, []
+
+    def stands_still(self: Loop) -> None:
+        check(self)
+        checked.append(self)
+        if len(checked) == 3:  # another takes over what it was at, and comes to the end
+            (lease,) = bench.leases()
+            assert lease.trial is not None
+            token = self._seat.leases.take_over(lease)
+            assert token is not None
+            self._unfinished.ask_again(lease.trial, "its worker stood still")
+            self._seat.leases.let_go(token)
+            bench.loop().run(TRIALS)
+
+    monkeypatch.setattr(Loop, "_check_seat", stands_still)
+    bench.loop().run(TRIALS)
+    assert "failed" in bench.ear.verdicts
+    assert len(bench.told()) == TRIALS
+    assert {trial.number for trial in bench.told()} == set(bench.store.all())
+    assert (bench.running(), bench.leases()) == ([], [])
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, lambda: DeviceError("it is gone")])

@@ -40,7 +40,7 @@ from nas_sv2.space.suggesters import RandomSuggester
 from nas_sv2.studies.audit import AUDITED, PRUNED, RELAXED, audit_of
 from nas_sv2.studies.front import front_of
 from nas_sv2.studies.record import Record
-from nas_sv2.studies.record_store import RecordStore
+from nas_sv2.studies.record_store import May, RecordStore
 from nas_sv2.studies.study import create_or_resume
 from nas_sv2.studies.trial_lease import TrialLeases
 from nas_sv2.studies.trial_note import DUPLICATE, ERROR, REJECTED
@@ -241,12 +241,13 @@ def test_who_tells_too_late_finds_out_and_goes_on(
     """The trial is taken over after the last look at the lease."""
     save = RecordStore.save
 
-    def saved(store: RecordStore, number: int, record: Record) -> None:
-        save(store, number, record)
+    def saved(store: RecordStore, number: int, record: Record, may: May) -> bool:
+        allowed = save(store, number, record, may)
         if number == 1:
             name = create_or_resume(bench.storage, "s", IDENTITY, SAMPLERS["random"].make(0))
             name.enqueue_trial(name.get_trials()[1].params)
             name.tell(1, state=TrialState.FAIL)
+        return allowed
 
     monkeypatch.setattr(RecordStore, "save", saved)
     study = bench.run(3)
@@ -263,11 +264,11 @@ def test_an_outage_of_the_database_is_survived_and_a_fault_is_not(
     said = "database is locked" if passes else "database or disk is full"
     save, calls = RecordStore.save, []
 
-    def saved(store: RecordStore, number: int, record: Record) -> None:
+    def saved(store: RecordStore, number: int, record: Record, may: May) -> bool:
         calls.append(number)
         if len(calls) == 2:
             raise StoreError(said) from OperationalError("", {}, sqlite3.OperationalError(said))
-        save(store, number, record)
+        return save(store, number, record, may)
 
     monkeypatch.setattr(RecordStore, "save", saved)
     if not passes:
