@@ -9,7 +9,6 @@ for it, so that the wanted number is reached and not exceeded, and no two are ab
 
 import dataclasses
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,7 +21,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from nas_sv2.errors import (
     DeviceError,
     EvaluationError,
-    InfeasibleError,
     MeasurementError,
     NasError,
     Rejected,
@@ -34,6 +32,7 @@ from nas_sv2.latency.reconnect import is_passing
 from nas_sv2.search.audit import MATURE, Audit
 from nas_sv2.search.events import Listener, Outcome, Verdict
 from nas_sv2.search.front_watch import FrontWatch
+from nas_sv2.search.fruitless import Fruitless
 from nas_sv2.search.interrupts import was_interrupted
 from nas_sv2.search.seat import EXPIRES_S, Seat, Watch
 from nas_sv2.search.unfinished import WORKER, Unfinished, utc_offset_s
@@ -52,11 +51,6 @@ from nas_sv2.studies.weights_folder import WeightsFolder
 
 FORESEEN = "foreseen_score"
 """The attribute of a trial whose first value is a prediction: its training was ended before."""
-
-# Trials since the last finished one, after which the search ends.
-FAILURES = 3  # faults; the third without a success between is no accident
-REJECTIONS = 2000  # as many as are sampled before the search to see that it can succeed
-DUPLICATES = 200  # a sampler that learns repeats itself, but not for so long
 
 DATABASE = (SQLAlchemyError, StorageInternalError, StoreError)  # how its errors reach us
 OUTAGES = 5  # of the database, in a row; each was waited for
@@ -117,7 +111,7 @@ class Loop:
             KeyboardInterrupt: The candidate is asked again by the next run.
         """
         started, prepared = time.monotonic(), False
-        fruitless: Counter[Verdict] = Counter()
+        fruitless = Fruitless(self.space.name, trials)
         outages = 0
         with self._seat.kept(), self._nothing_left_undone():
             while timeout_s is None or time.monotonic() - started < timeout_s:
@@ -143,26 +137,10 @@ class Loop:
                     time.sleep(POLL_S)
                     continue
                 outages = 0
-                self._see_to(fruitless, verdict, error, trials)
-
-    def _see_to(
-        self, fruitless: Counter[Verdict], verdict: Verdict, error: NasError | None, trials: int
-    ) -> None:
-        """Count what came to nothing, and end what comes to nothing for too long."""
-        if verdict == "finished":
-            fruitless.clear()
-            self._seat.leave()
-        if verdict == "finished" or isinstance(error, LostTrial):
-            return
-        fruitless[verdict] += 1
-        if fruitless["failed"] == FAILURES and error is not None:
-            raise error
-        if fruitless["rejected"] == REJECTIONS or fruitless["duplicate"] == DUPLICATES:
-            raise InfeasibleError(
-                f"no new network in {fruitless['rejected']} rejected candidates and "
-                f"{fruitless['duplicate']} known ones: space {self.space.name} hardly has "
-                f"{trials} networks within the limits; the last: {error}"
-            )
+                if verdict == "finished":
+                    self._seat.leave()
+                if not isinstance(error, LostTrial):
+                    fruitless.count(verdict, error)
 
     def _prepare(self) -> None:
         """Ask again what a dead process left running, and the baselines first."""

@@ -10,7 +10,7 @@ from crews import FINISHED, Crew, check, crew, finish
 from optuna.trial import TrialState
 
 from nas_sv2.latency.processes import process_name
-from nas_sv2.search.loop import FAILURES
+from nas_sv2.search.fruitless import FAILURES
 from nas_sv2.studies.study import load_study
 from nas_sv2.studies.trial_note import ERROR
 

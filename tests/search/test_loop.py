@@ -181,14 +181,14 @@ def test_an_unexpected_error_is_a_bug_and_stops_the_search(bench: Bench) -> None
 
 
 def test_a_search_that_meets_nothing_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas_sv2.search.loop.REJECTIONS", 25)
+    monkeypatch.setattr("nas_sv2.search.fruitless.REJECTIONS", 25)
     bench.budget = Budget(flops=1)
     with pytest.raises(InfeasibleError, match="25 rejected"):
         bench.run(2)
 
 
 def test_an_exhausted_space_ends_the_search(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas_sv2.search.loop.DUPLICATES", 10)
+    monkeypatch.setattr("nas_sv2.search.fruitless.DUPLICATES", 10)
     bench.space = small_space(depths=1)
     with pytest.raises(InfeasibleError, match="10 known ones"):
         bench.run(13)  # of 12 networks
@@ -381,7 +381,7 @@ def test_a_baseline_that_failed_or_was_interrupted_is_asked_again_by_the_next_ru
 def test_rejections_and_duplicates_in_turn_end_the_search_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nas_sv2.search.loop.DUPLICATES", 10)
+    monkeypatch.setattr("nas_sv2.search.fruitless.DUPLICATES", 10)
     bench = Bench(tmp_path, "random", Budget(flops=0.07e6))
     with pytest.raises(InfeasibleError, match="hardly has 40 networks"):
         bench.run(40)
