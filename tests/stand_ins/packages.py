@@ -59,10 +59,12 @@ def winner_of(data: ImageData, found: Classifier = TINY, seed: int = 0) -> Winne
     return Winner.of(found, trained, weights, normalise, data, data.val)
 
 
-def write_winner(out: Path, data: ImageData, winner: Winner | None = None) -> Winner:
+def write_winner(
+    out: Path, data: ImageData, winner: Winner | None = None, *, int8: bool = True
+) -> Winner:
     """The package of a winner, as an export writes it but for its study."""
     winner = winner or winner_of(data)
-    files = winner.files()
+    files = winner.files(int8=int8)
     document = document_of("tiny", winner, data, RECIPE, 0, winner.checked(files), [])
     if not isinstance(winner.found, Architecture):
         page = "# tiny\n"

@@ -152,7 +152,8 @@ def test_a_published_network_has_no_model_py_and_loads_as_a_graph(
     data: ImageData, tmp_path: Path
 ) -> None:
     network = dataclasses.replace(hand_designed("mobilenet_v2_x0_15"), classes=3, resolution=32)
-    winner = write_winner(tmp_path / "w", data, winner_of(data, network))
+    # Random weights of so narrow a network are lost in int8 where a CPU has no int8 dot product.
+    winner = write_winner(tmp_path / "w", data, winner_of(data, network), int8=False)
     assert not (tmp_path / "w" / SOURCE).exists()
     module = nas_sv2.load(tmp_path / "w")
     assert isinstance(module, GraphModule) and not module.training
