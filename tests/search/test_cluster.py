@@ -30,7 +30,7 @@ from nas_sv2.space import reference
 from nas_sv2.studies.lookup import records_of
 from nas_sv2.studies.study import load_study
 
-TRIALS = 5
+TRIALS = 4
 STAGE = "  - {depth: {low: 1, high: 2}, width: {low: %d, high: %d, step: 8}}\n"
 SPACE = (
     "nas_sv2_space: 1\nstem: [8]\nhead: {low: 16, high: 64, step: 16}\n"
