@@ -42,6 +42,7 @@ def test_nobody_else_is_at_the_study(store: RecordStore) -> None:
         (None, f"process {os.getpid()} on "),
         ("pi@5e9b:77:123", "process 77 on pi is at this study"),
     ],
+    ids=["this process", "another machine's"],
 )
 def test_a_seed_that_cannot_repeat_is_said_in_a_line(
     store: RecordStore, process: str | None, who: str
