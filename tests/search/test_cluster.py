@@ -113,6 +113,7 @@ def training() -> list[int]:
 
 
 @needs_ray
+@pytest.mark.slow
 def test_a_search_on_two_nodes_finds_what_a_search_here_would(
     nodes: TwoNodes, folder: Path
 ) -> None:
