@@ -14,6 +14,9 @@ evaluation. Others come out of a database, from studies and qualifications:
     python benchmarks/stop_rule.py sqlite:///nas-sv2.db --recipe long --data animals@CONTENT
         --write curves.jsonl
 
+A member that is lost by less than two trainings of one network differ by is a tie with what is
+left. How much that is follows from the networks that a file has with seeds 0 and 1.
+
 `clairvoyant` is what a rule would save that knew every final score after the first pass.
 """
 
@@ -59,6 +62,7 @@ def main() -> None:
     earlier = [one for source in options.earlier for one in _read(source, options)]
     print(f"{len(recorded)} trainings, {len(earlier)} earlier ones; {options.by}; {options.cost}")
     cost = _costs(options.cost)
+    noise = _noise(options)
     for name in options.signals:
         trainings = [_full(one, name, options.by, cost) for one in recorded]
         known = tuple(_full(one, name, options.by, cost).course for one in earlier)
@@ -66,7 +70,7 @@ def main() -> None:
         for line in _by_pass([training.course for training in trainings]):
             print(f"  {line}")
         for share, risk in itertools.product(options.shares, options.risk):
-            print(f"  {_line(trainings, known, share, risk, options)}", flush=True)
+            print(f"  {_line(trainings, known, share, risk, noise, options)}", flush=True)
     print(f"  clairvoyant: saves {_clairvoyant(trainings, known, options):.0%}")
 
 
@@ -110,6 +114,27 @@ def _read(source: str, options: argparse.Namespace) -> list[Recorded]:
     return list({evaluation.history: (a, evaluation) for a, evaluation in same}.values())
 
 
+def _noise(options: argparse.Namespace) -> float | None:
+    """The difference of two trainings of one network that is exceeded once in twenty.
+
+    From networks with two seeds; what the other seed does to all of them alike is none.
+    """
+    variances = []
+    for source in options.curves:
+        first, second = (
+            {a.digest: _final(e, options.by) for a, e in _read(source, seeded)}
+            for seeded in (argparse.Namespace(**{**vars(options), "seed": n}) for n in (0, 1))
+        )
+        both = [first[digest] - second[digest] for digest in first.keys() & second.keys()]
+        if len(both) > 2:
+            variances.append(statistics.variance(both))
+    return Z * math.sqrt(statistics.fmean(variances)) if variances else None
+
+
+def _final(evaluation: Evaluation, by: str) -> float:
+    return evaluation.accuracy if by == "accuracy" else -evaluation.loss
+
+
 def _write(path: Path, recorded: Sequence[Recorded]) -> None:
     lines = (
         json.dumps(
@@ -133,7 +158,7 @@ def _full(
     architecture, evaluation = recorded
     size = log_flops(architecture)
     shown = tuple(SIGNALS[signals](epoch, size) for epoch in evaluation.history)
-    final = evaluation.accuracy if by == "accuracy" else -evaluation.loss
+    final = _final(evaluation, by)
     return FullTraining(
         architecture.digest, Course(shown, final), (cost(architecture),), evaluation.seconds
     )
@@ -160,6 +185,7 @@ def _line(
     earlier: Sequence[Course],
     share: float,
     risk: float,
+    noise: float | None,
     options: argparse.Namespace,
 ) -> str:
     def replays(some: Sequence[FullTraining]) -> list[Replay]:
@@ -190,7 +216,12 @@ def _line(
     )
     wrong = f"{false / audited:.1%} of the audited on the front" if audited else "none audited"
     members = sum(r.lost for r in every)
-    score = f", {sum(r.lost_score for r in every) / members:.4f} better each" if members else ""
+    score = ""
+    if members:
+        score = f", {sum(sum(r.lost_by) for r in every) / members:.4f} better each"
+    if noise is not None:
+        clear = sum(r.lost_beyond(noise) for r in every) / sum(r.front for r in every)
+        score += f", {clear:.1%} by more than the seed's noise of {noise:.4f}"
     return (
         f"audit {share:.0%}, risk {risk}: stopped {stopped:.1f}; saved {saved} of the time "
         f"({later} once calibrated); front members lost {lost}{score}; {wrong}"

@@ -55,7 +55,7 @@ class Replay:
         audited_on_front: Of these, how many are on the front: false stops.
         front: Members of the front that full trainings give.
         lost: Of them, those whose training was stopped.
-        lost_score: By how much these were better than what is left and as fast, in sum.
+        lost_by: By how much each of these was better than what is left and as fast.
         seconds: Of all trainings, in full.
         seconds_before: Of those, spent before the first verdict was possible.
         seconds_saved: By stopping.
@@ -67,7 +67,7 @@ class Replay:
     audited_on_front: int
     front: int
     lost: int
-    lost_score: float
+    lost_by: tuple[float, ...]
     seconds: float
     seconds_before: float
     seconds_saved: float
@@ -87,6 +87,10 @@ class Replay:
     def lost_share(self) -> float:
         """Share of the front's members that were lost, 0 to 1."""
         return self.lost / self.front
+
+    def lost_beyond(self, noise: float) -> int:
+        """Of the lost members, those that were better by more than `noise`: the rest are ties."""
+        return sum(score > noise for score in self.lost_by)
 
 
 def front_members(trainings: Sequence[FullTraining]) -> set[str]:
@@ -137,7 +141,7 @@ def replay(
         audited_on_front=len(audited & front),
         front=len(front),
         lost=len(stopped & front),
-        lost_score=sum(
+        lost_by=tuple(
             one.course.final - _best_as_fast(full, one)
             for one in trainings
             if one.digest in stopped & front
