@@ -199,7 +199,7 @@ def test_a_replay_counts_what_is_saved_and_lost() -> None:
     assert front_members(trainings) == {"first 9", "late", "fast"}
     assert (result.front, result.lost) == (3, 1)
     assert result.lost_share == pytest.approx(1 / 3)
-    assert result.lost_by == (pytest.approx(0.85 - 0.795),)
+    assert list(result.lost_by) == pytest.approx([0.85 - 0.795])
     assert [result.lost_beyond(noise) for noise in (0.05, 0.06)] == [1, 0]
     assert result.seconds_saved == pytest.approx(2 * 20.0)
     assert result.saved == pytest.approx(40 / 390)
