@@ -7,7 +7,7 @@ program beside the cluster waits. The process of a task keeps the device open fo
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from nas_sv2.errors import MeasurementError
@@ -118,7 +118,7 @@ def _asked(
     def call() -> Any:
         return getattr(_device(name), method)(*arguments, **named)
 
-    return tried(partial(call), version)
+    return tried(call, version)
 
 
 def _device(name: str) -> SteadyDevice:
