@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from nas_sv2.errors import StoreError
+from nas_sv2.evaluate.evaluation import content_of
 
 CHECKSUM_BYTES = 32  # of SHA-256
 ENDING = ".checkpoint"
@@ -26,7 +27,7 @@ class Checkpoint:
 
     Attributes:
         file: Where; named after what `identity` says, the version of torch left out.
-        identity: What the training depends on, to the bit.
+        identity: What the training depends on, to the bit; of `data`, `SPEC@KEY`, the content.
         told: Is told, in a line, why a file was not used.
         instead: What happens then, or is to be done: how that line ends.
     """
@@ -41,8 +42,10 @@ class Checkpoint:
         cls, folder: Path, identity: Mapping[str, str], told: Callable[[str], None]
     ) -> "Checkpoint":
         """The checkpoint in `folder` of the training that `identity` names."""
-        name = hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()[:32]
-        return cls(folder / f"{name}{ENDING}", {**identity, "torch": str(torch.__version__)}, told)
+        file, before = (folder / f"{_name(each)}{ENDING}" for each in (_named(identity), identity))
+        if before.exists() and not file.exists():  # named when the place of the data counted
+            file = before
+        return cls(file, {**identity, "torch": str(torch.__version__)}, told)
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep `state`, tensors and plain data; the file is the new one or still the old one.
@@ -79,11 +82,12 @@ class Checkpoint:
             self._pass_over("is damaged")
             return None
         read = torch.load(io.BytesIO(content), weights_only=True)  # whole, so what `save` wrote
-        if read["identity"] != self.identity:
+        saved, wanted = _named(read["identity"]), _named(self.identity)
+        if saved != wanted:
             theirs = (
                 f"{name} {read['identity'].get(name)}, not {ours}"
                 for name, ours in self.identity.items()
-                if read["identity"].get(name) != ours
+                if saved.get(name) != wanted[name]
             )
             self._pass_over("is of another training: " + "; ".join(theirs))
             return None
@@ -96,3 +100,14 @@ class Checkpoint:
 
     def _pass_over(self, why: str) -> None:
         self.told(f"checkpoint {self.file.name} {why}; {self.instead}")
+
+
+def _named(identity: Mapping[str, str]) -> dict[str, str]:
+    """What a training depends on, wherever its data lie."""
+    return {
+        name: content_of(value) if name == "data" else value for name, value in identity.items()
+    }
+
+
+def _name(identity: Mapping[str, str]) -> str:
+    return hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()[:32]

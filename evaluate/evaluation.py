@@ -18,6 +18,11 @@ from nas_sv2.errors import EvaluationError
 from nas_sv2.space.architecture import Architecture
 
 
+def content_of(data: str) -> str:
+    """What names the content in `SPEC@KEY`: the same images elsewhere are the same data."""
+    return data.rpartition("@")[2]
+
+
 @dataclass(frozen=True, slots=True)
 class Epoch:
     """One pass of a training.
@@ -44,7 +49,7 @@ class Evaluation:
         loss: Mean cross-entropy on the same images, nats, without label smoothing.
         recipe: Name of the recipe.
         recipe_digest: Digest of its content.
-        data: The data's spec and content, `SPEC@KEY`.
+        data: The data's spec and content, `SPEC@KEY`; the figures depend on the content alone.
         seed: What seeded weights, order and augmentation.
         device: Where it was trained, with the number of threads: the figures depend on both.
         seconds: Wall time, validation included.

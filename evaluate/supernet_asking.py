@@ -11,7 +11,7 @@ from functools import cached_property
 
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.determinism import cpu_threads, stream
-from nas_sv2.evaluate.evaluation import Evaluation, Stops, Trained
+from nas_sv2.evaluate.evaluation import Evaluation, Stops, Trained, content_of
 from nas_sv2.evaluate.image_data import ImageData
 from nas_sv2.evaluate.recipes import Recipe
 from nas_sv2.evaluate.supernet import Supernet
@@ -38,7 +38,7 @@ class SupernetAsking:
     def __post_init__(self) -> None:
         """Refuse data that the supernet was not trained on."""
         # The name before it is as it was typed, and may be relative.
-        if self.data.key != self.saved.data.rpartition("@")[2]:
+        if self.data.key != content_of(self.saved.data):
             allowed = f"what the supernet was trained on, {self.saved.data}"
             raise ConfigError("--data", self.data.provenance, allowed)
 

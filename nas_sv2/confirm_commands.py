@@ -4,7 +4,15 @@ from typing import Annotated
 
 import typer
 
-from nas_sv2.options import STORAGE, AsJson, Storage, counting_bar, print_json, print_notes
+from nas_sv2.options import (
+    STORAGE,
+    AsJson,
+    DataPlace,
+    Storage,
+    counting_bar,
+    print_json,
+    print_notes,
+)
 
 
 def confirm(
@@ -23,6 +31,7 @@ def confirm(
     fresh: Annotated[
         bool, typer.Option(help="Measure again even where a session of these is stored.")
     ] = False,
+    data: DataPlace = None,
     storage: Storage = STORAGE,
     as_json: AsJson = False,
 ) -> None:
@@ -36,7 +45,7 @@ def confirm(
     from nas_sv2.search.confirm import confirm as run
     from nas_sv2.tables import output
 
-    request = ConfirmRequest(study, recipe, storage, trials, seeds, jobs, fresh)
+    request = ConfirmRequest(study, recipe, storage, trials, seeds, jobs, fresh, data)
     with counting_bar() as bar:
         task = bar.add_task("", total=None)
         found = run(

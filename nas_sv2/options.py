@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 Storage = Annotated[str, typer.Option(help="Database of studies and measurements, a URL.")]
+DataPlace = Annotated[
+    str | None, typer.Option("--data", help="Where the study's data lie now, if they were moved.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Plain data for programs.")]
 STORAGE = "sqlite:///nas-sv2.db"
 

@@ -9,6 +9,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.options import (
     STORAGE,
     AsJson,
+    DataPlace,
     Storage,
     counting_bar,
     next_command,
@@ -30,6 +31,7 @@ def replay(
     require_measured: Annotated[
         bool, typer.Option(help="Refuse a target whose latency is not measured.")
     ] = False,
+    data: DataPlace = None,
     out: Annotated[Path | None, typer.Option(help="File to write the text to as well.")] = None,
     storage: Storage = STORAGE,
     as_json: AsJson = False,
@@ -50,7 +52,7 @@ def replay(
         raise ConfigError("--out", str(out), "a file in a folder that exists")
     if out is not None:
         _check_writable(out)  # before minutes of measuring
-    request = ReplayRequest(study, target, storage, budget or [], name, require_measured)
+    request = ReplayRequest(study, target, storage, budget or [], name, require_measured, data)
     with counting_bar() as bar:
         task = bar.add_task("", total=None)
         found = run(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas_sv2.options import STORAGE, AsJson, Storage, print_json
+from nas_sv2.options import STORAGE, AsJson, DataPlace, Storage, print_json
 
 if TYPE_CHECKING:
     from nas_sv2.studies.file_latency import FileLatency
@@ -23,6 +23,7 @@ def export(
     supernet: Annotated[
         Path | None, typer.Option(help="Where the study's supernet lies now, if it was moved.")
     ] = None,
+    data: DataPlace = None,
     storage: Storage = STORAGE,
     force: Annotated[bool, typer.Option(help="Write over an earlier export.")] = False,
 ) -> None:
@@ -45,6 +46,7 @@ def export(
         latency=not no_latency,
         int8=not no_int8,
         supernet=supernet,
+        data=data,
         told=told,
     )
     print(f"trial {exported.number} is in {out}")

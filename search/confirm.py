@@ -5,15 +5,17 @@ longer trainings with seeds that the search did not have, and are those of the t
 nothing was chosen. Measurements and scores are kept as they come: one that was ended goes on.
 """
 
-import dataclasses
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import optuna
+
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.determinism import core_count
+from nas_sv2.evaluate.evaluation import content_of
 from nas_sv2.evaluate.image_data import ImageData
 from nas_sv2.evaluate.recipe_files import open_recipe, recipe_from_document
 from nas_sv2.evaluate.recipes import Recipe
@@ -29,6 +31,7 @@ from nas_sv2.search.confirm_training import Job, Source, form_of, side_of, train
 from nas_sv2.studies.confirmation import FEWEST_SEEDS, Confirmation, Confirmed
 from nas_sv2.studies.confirmation_store import confirmations_of, keep
 from nas_sv2.studies.confirmation_verdicts import Finalist, Paired, findings_of
+from nas_sv2.studies.data_place import data_of, data_place
 from nas_sv2.studies.held_out import HeldOutScore, HeldOutScores
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
@@ -47,6 +50,7 @@ class ConfirmRequest:
     seeds: int = FEWEST_SEEDS
     jobs: int | None = None
     fresh: bool = False
+    data: str | None = None
 
 
 Told = Callable[[str], None]
@@ -85,11 +89,11 @@ def confirm(
         field = contestants(records, finalists, identity)
         check_number(len(field))
         source = Source(
-            identity["data"],
+            request.data or data_place(study),
             side_of(recipe, field[0].architecture),
             identity["skip_unreadable"],
         )
-        data = _data(source, identity)
+        data = _data(source, study, request.data)
         for one in field:
             form_of(recipe, one.architecture, data)  # refused before anything is run
         opened.callback(_alone(request.storage, request.study).let_go)
@@ -127,24 +131,21 @@ class _Timed:
     finalists: Sequence[Times]
 
 
-def _data(source: Source, identity: Mapping[str, Any]) -> ImageData:
+def _data(source: Source, study: optuna.Study, moved: str | None) -> ImageData:
     """The images of the study, with a test split.
 
     Raises:
         ConfigError: There is none, or they are not those of the study any more.
     """
-    data = source.open()
+    same = data_of(study, moved)
+    side = recipe_from_document(study.user_attrs[IDENTITY]["recipe_document"]).resolution
+    data = same if side == source.side else source.open()
     if data.test is None:
         allowed = (
             "a study whose data have a test split: these have none, and images that the search "
             "chose by confirm nothing"
         )
         raise ConfigError("STUDY", data.name, allowed)
-    side = recipe_from_document(identity["recipe_document"]).resolution
-    same = data if side == source.side else dataclasses.replace(source, side=side).open()
-    if same.key != identity["data_content"].rpartition("@")[2]:  # its name may be relative there
-        allowed = f"{identity['data_content']}, the data of the study; they have changed"
-        raise ConfigError("STUDY", same.provenance, allowed)
     return data
 
 
@@ -159,7 +160,7 @@ def _looked_at(earlier: Sequence[Confirmation], jobs: Sequence[Job], data: Image
     """How often the test images were asked something else before."""
     digests = tuple(sorted({job.architecture.digest for job in jobs}))
     seeds = tuple(sorted({job.seed for job in jobs}))
-    question = (jobs[0].recipe.digest, data.provenance, seeds, digests)
+    question = (jobs[0].recipe.digest, content_of(data.provenance), seeds, digests)
     asked = sum(each.question != question for each in earlier)
     if not asked:
         return []

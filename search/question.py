@@ -29,6 +29,7 @@ from nas_sv2.search.screening import check_mode
 from nas_sv2.space import SearchSpace
 from nas_sv2.space.levels import nearest_level
 from nas_sv2.space.widest import smallest
+from nas_sv2.studies.data_place import absolute_data
 from nas_sv2.studies.study import DEFAULT_STORAGE
 
 DEFAULT_FLOPS = 140e6  # the level of the paper's 1× network, where no FLOPs are budgeted
@@ -223,12 +224,6 @@ _PREDICTING = {
     "predicted": "; latencies are predicted, those of the front measured at last",
     "auto": "; latencies are predicted first, and measured where that could decide",
 }
-
-
-def absolute_data(data: str) -> str:
-    """A data spec whose folder is found from anywhere."""
-    name, colon, where = data.partition(":")
-    return f"{name}:{Path(where).expanduser().resolve()}" if colon and where else data
 
 
 def _study_name(request: Request, targets: list[str], evaluator: EvaluatorChoice) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 
-from nas_sv2.errors import ConfigError, EvaluationError, MeasurementError
+from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.latency.breakdown import breakdown_behind, breakdown_of
 from nas_sv2.latency.doctor import trust_warning
 from nas_sv2.latency.exclusive import FileLock
@@ -26,6 +26,7 @@ from nas_sv2.search.guideline_choice import MEASURED
 from nas_sv2.search.pace import at_pace
 from nas_sv2.search.replay_trials import TrialCopy
 from nas_sv2.search.samplers import SAMPLERS
+from nas_sv2.studies.data_place import data_of, data_place, note_data
 from nas_sv2.studies.front import front_of
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
@@ -60,6 +61,7 @@ class ReplayRequest:
     budgets: Sequence[str] = ()
     name: str | None = None
     require_measured: bool = False
+    data: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def replay(
     Raises:
         ConfigError: A word of the request cannot be meant; nothing is written.
         DeviceError: The target is gone; the same request goes on.
-        EvaluationError: The data that int8 takes its scales from have changed.
+        EvaluationError: The data that int8 takes its scales from cannot be had.
         MeasurementError: It could measure none of the networks.
         StoreError: The database cannot be read or written.
     """
@@ -119,7 +121,7 @@ def replay(
             store=measurements,
             require_measured=request.require_measured,
             told=told,
-            images=_images(identity),
+            images=_images(first, request.data),
         )
         opened.callback(target.close)
         with store_errors():
@@ -131,6 +133,7 @@ def replay(
             )
             if (folder := supernet_folder(first)) is not None:
                 note_supernet(study, folder)
+            note_data(study, request.data or data_place(first))
             targets, pace = at_pace({name: target}, study)
             store = RecordStore(engine, study_key(study))
             claim(study, store.study, engine)
@@ -273,21 +276,19 @@ def _alone(storage: str, name: str) -> FileLock:
     return lock
 
 
-def _images(identity: Mapping[str, Any]) -> Images:
-    """Where int8 takes its scales from: the data of the study, opened when they are asked for."""
+def _images(study: optuna.Study, moved: str | None) -> Images:
+    """Where int8 takes its scales from: the data of the study, opened when they are asked for.
+
+    Raises:
+        ConfigError: `moved` is not where they are.
+    """
 
     @cache
     def data() -> "ImageData":
-        from nas_sv2.evaluate.data import open_data
+        return data_of(study, moved)
 
-        found = open_data(
-            identity["data"],
-            resolution=identity["recipe_document"].get("resolution"),
-            skip_unreadable=identity["skip_unreadable"],
-        )
-        if found.key != identity["data_content"].rpartition("@")[2]:
-            raise EvaluationError(f"data {found.name} are not those of the study any more")
-        return found
+    if moved is not None:
+        data()  # a place that is noted is one that was looked at
 
     def images(network: Any) -> Any:
         from nas_sv2.evaluate.calibration import calibration_images

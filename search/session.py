@@ -36,6 +36,7 @@ from nas_sv2.search.workers import run_workers
 from nas_sv2.studies.audit import Pruned, audit_of
 from nas_sv2.studies.certificate import UNCERTIFIED
 from nas_sv2.studies.certificate_store import CertificateStore
+from nas_sv2.studies.data_place import note_data
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
 from nas_sv2.studies.runs import note_run
@@ -205,6 +206,7 @@ def _opened(
             )
             said = UNCERTIFIED if certificate is None else certificate.describe()
             note_run(study, dataclasses.asdict(request) | {"study": question.study})
+            note_data(study, request.data)
             if question.evaluator.supernet is not None:
                 note_supernet(study, question.evaluator.supernet.folder)
             lines = question.describe(targets, request, guidelines, done, pace, said)

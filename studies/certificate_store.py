@@ -10,6 +10,7 @@ from nas_sv2.errors import StoreError
 from nas_sv2.latency.schema import Base, migrate
 from nas_sv2.latency.store import one_line
 from nas_sv2.studies.certificate import Certificate
+from nas_sv2.studies.same_data import is_of_same_data
 
 
 class CertificateRow(Base):
@@ -38,12 +39,17 @@ class CertificateStore:
     def find(self, recipe_digest: str, data: str, space_digest: str = "") -> Certificate | None:
         """The latest of that recipe on that data; one of that space, where there is one.
 
+        Of `data` the content counts, and not where it lay.
+
         Raises:
             StoreError: The database cannot be read.
         """
         query = (
             select(CertificateRow)
-            .where(CertificateRow.recipe == recipe_digest, CertificateRow.data == data)
+            .where(
+                CertificateRow.recipe == recipe_digest,
+                is_of_same_data(CertificateRow.data, data),
+            )
             .order_by((CertificateRow.space == space_digest).desc(), CertificateRow.id.desc())
             .limit(1)
         )

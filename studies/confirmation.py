@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from nas_sv2.errors import StoreError
+from nas_sv2.evaluate.evaluation import content_of
 from nas_sv2.latency.measurement import Interval, Latency
 
 FEWEST_SEEDS = 3
@@ -169,7 +170,7 @@ class Confirmation:
     def question(self) -> tuple[object, ...]:
         """What was asked; another answer to the same takes the place of the first."""
         digests = tuple(sorted(network.digest for network in self.networks))
-        return (self.recipe_digest, self.data, self.seeds, digests)
+        return (self.recipe_digest, content_of(self.data), self.seeds, digests)
 
     def describe(self, finding: Finding) -> str:
         """The claim, or that it is withdrawn, with its confidence, in one line."""

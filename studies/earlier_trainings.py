@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from nas_sv2.errors import StoreError
-from nas_sv2.evaluate.evaluation import Evaluation
+from nas_sv2.evaluate.evaluation import Evaluation, content_of
 from nas_sv2.latency.store import one_line
 from nas_sv2.space import Architecture
 from nas_sv2.studies.certificate import Certificate
@@ -27,6 +27,8 @@ def whole_trainings(
 ) -> dict[str, Trained]:
     """Networks and their trainings by the networks' digests, in the order of their being stored.
 
+    Of `data` the content counts, and not where it lay.
+
     Raises:
         StoreError: The database cannot be read, or holds what cannot be.
     """
@@ -38,9 +40,9 @@ def whole_trainings(
         raise StoreError(f"earlier trainings cannot be read: {one_line(error)}") from error
     found: dict[str, Trained] = {}
     for architecture, evaluation in [*studied, *qualified]:
-        same = (evaluation.recipe_digest, evaluation.data, evaluation.seed)
+        same = (evaluation.recipe_digest, content_of(evaluation.data), evaluation.seed)
         whole = evaluation.stopped is None and len(evaluation.history) > 1
-        if whole and same == (recipe_digest, data, seed):
+        if whole and same == (recipe_digest, content_of(data), seed):
             found.setdefault(architecture.digest, (architecture, evaluation))
     return found
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import optuna
 
 from nas_sv2.errors import StoreError
+from nas_sv2.evaluate.evaluation import content_of
 from nas_sv2.studies.study import store_errors
 
 HELD_OUT = "held out: "
@@ -38,6 +39,12 @@ class Training:
     def attribute(self) -> str:
         """The name of the study attribute."""
         return HELD_OUT + " ".join(map(str, dataclasses.astuple(self)))
+
+    def is_in(self, attribute: str) -> bool:
+        """Whether that is the name of the same training, wherever its data lay then."""
+        begins = f"{HELD_OUT}{self.architecture} {self.recipe} "
+        ends = f"@{content_of(self.data)} {self.seed} {self.device}"
+        return attribute.startswith(begins) and attribute.endswith(ends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,8 @@ class HeldOutScores:
             StoreError: The database cannot be read, or holds what is no score.
         """
         with store_errors():
-            text = self.study.user_attrs.get(training.attribute)
+            kept = self.study.user_attrs
+        text = next((text for name, text in kept.items() if training.is_in(name)), None)
         return None if text is None else HeldOutScore.from_json(text)
 
     def save(self, training: Training, score: HeldOutScore) -> None:

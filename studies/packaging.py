@@ -6,8 +6,8 @@ from pathlib import Path
 
 from nas_sv2.errors import ConfigError, DeviceError, EvaluationError
 from nas_sv2.evaluate.augment import Normalise
-from nas_sv2.evaluate.data import open_data
 from nas_sv2.evaluate.evaluation import Evaluation, Trained
+from nas_sv2.evaluate.image_data import ImageData
 from nas_sv2.evaluate.recipe_files import recipe_from_document
 from nas_sv2.evaluate.subset import subset_of
 from nas_sv2.evaluate.supernet_asking import SupernetAsking
@@ -23,6 +23,7 @@ from nas_sv2.studies.card import (
     json_of,
 )
 from nas_sv2.studies.confirmation_store import confirmation_lines, confirmations_of
+from nas_sv2.studies.data_place import data_of
 from nas_sv2.studies.file_latency import FileLatency, latencies_of
 from nas_sv2.studies.forms import TORCH, Winner
 from nas_sv2.studies.front import best_of
@@ -62,6 +63,7 @@ def export_trial(
     latency: bool = True,
     int8: bool = True,
     supernet: Path | None = None,
+    data: str | None = None,
     told: Callable[[str], None],
 ) -> Exported:
     """Write the package of a trial.
@@ -75,12 +77,13 @@ def export_trial(
         latency: Whether the files are timed on the study's targets.
         int8: Whether there are forms in int8.
         supernet: Where the supernet of the study lies, if it was moved.
+        data: Where its data lie, the same.
         told: Is told what takes long: a training, which is needed where the weights were not kept
             (only those of the front are), a device that is waited for.
 
     Raises:
-        ConfigError: No such study or trial, the folder exists, or the study's supernet is not
-            where it was.
+        ConfigError: No such study or trial, the folder exists, or the study's data or supernet are
+            not where they were.
         DeviceError: A target of the study cannot be used here.
         MeasurementError: It answered, but not with latencies.
         EvaluationError: The training cannot be repeated to the same accuracy.
@@ -97,7 +100,7 @@ def export_trial(
     if record.excesses.get(STOP_RULE, 0.0) > 0:
         raise ConfigError("--trial", number, "one whose training the stop rule did not end")
     asked = supernet_of(opened, supernet)
-    training = _training(identity, opened.user_attrs.get(THREADS), asked)
+    training = _training(identity, opened.user_attrs.get(THREADS), data_of(opened, data), asked)
     weights = WeightsFolder.of_study(storage, study_key(opened)).find(record.architecture.digest)
     if weights is None:
         again = "training it again" if asked is None else "asking the supernet again"
@@ -200,24 +203,16 @@ def _latencies(
 
 
 def _training(
-    identity: Identity, threads: int | None, supernet: SavedSupernet | None = None
+    identity: Identity, threads: int | None, data: ImageData, supernet: SavedSupernet | None = None
 ) -> Trainer:
     """What the study's networks came from.
 
     Raises:
-        EvaluationError: Recipe or data have changed since.
+        EvaluationError: The recipe has changed since.
     """
     chosen = recipe_from_document(identity["recipe_document"])
-    data = open_data(
-        identity["data"],
-        resolution=chosen.resolution,
-        skip_unreadable=identity["skip_unreadable"],
-    )
-    content = identity["data_content"].rpartition("@")[2]  # the name may be relative in it
-    if (chosen.digest, data.key) != (identity["recipe_digest"], content):
-        raise EvaluationError(
-            f"recipe {chosen.name} or data {data.name} are not those of the study any more"
-        )
+    if chosen.digest != identity["recipe_digest"]:
+        raise EvaluationError(f"recipe {chosen.name} is not that of the study any more")
     if supernet is not None:
         return SupernetAsking(supernet, data, threads)
     device = identity.get("train_on", "cpu")

@@ -30,6 +30,7 @@ from nas_sv2.latency.schema import Base, migrate
 from nas_sv2.latency.store import one_line
 from nas_sv2.latency.turns import SQLITE, writing_alone
 from nas_sv2.studies.record import Record
+from nas_sv2.studies.same_data import is_of_same_data
 
 May = Callable[[Connection], bool]
 
@@ -153,16 +154,19 @@ class RecordStore:
     def find_evaluation(
         self, digest: str, recipe: str, data: str, seed: int, device: str
     ) -> Evaluation | None:
-        """The evaluation of that architecture that depended on the same, from any study."""
+        """The first evaluation of that architecture that depended on the same, from any study.
+
+        Of `data` the content counts, and not where it lay.
+        """
         query = select(EvaluationRow.document).where(
             EvaluationRow.architecture == digest,
             EvaluationRow.recipe == recipe,
-            EvaluationRow.data == data,
+            is_of_same_data(EvaluationRow.data, data),
             EvaluationRow.seed == seed,
             EvaluationRow.device == device,
         )
         with self._connection("be read") as connection:
-            text = connection.execute(query).scalar()
+            text = connection.execute(query.order_by(EvaluationRow.id).limit(1)).scalar()
         return None if text is None else Evaluation.from_json(text)
 
     def save_evaluation(self, digest: str, evaluation: Evaluation) -> None:

@@ -23,6 +23,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.evaluate.evaluation import content_of
 from nas_sv2.latency.exclusive import alone_at
 from nas_sv2.latency.reconnect import wait_for_database
 from nas_sv2.latency.storage_url import without_password
@@ -42,8 +43,10 @@ THREADS = "training_threads"
 """The study attribute with the CPU threads of its trainings, whose last digits depend on them."""
 SUPERNET, SUPERNET_FOLDER = "supernet", "folder"
 """Within its `evaluator`: which supernet; and where it lay, which older versions kept there."""
-NAMES = ("space",)
-"""What is kept for people only; `space_digest` says what the space is."""
+CONTENT = "data_content"
+"""Within it, `SPEC@KEY` of the data: what was typed, and the content, which is what counts."""
+NAMES = ("space", "data")
+"""What is kept for people and for finding it; digest and content say what it is."""
 SCORES = {
     "accuracy": "top-1 accuracy",
     "cross_entropy": "minus cross-entropy (nats)",
@@ -247,15 +250,18 @@ def _difference(stored: Identity, wanted: Identity) -> str | None:
     for key, value in wanted.items():
         if key in NAMES:
             continue
-        both = (_without_folder(key, each) for each in (stored.get(key), value))
-        theirs, ours = (json.dumps(each, sort_keys=True) for each in both)
+        both = stored.get(key), value
+        theirs, ours = (json.dumps(_without_place(key, each), sort_keys=True) for each in both)
         if theirs != ours:
-            return f"{key} {theirs}, not {ours}"
+            said, here = (json.dumps(each, sort_keys=True) for each in both)
+            return f"{key} {said}, not {here}"
     return None
 
 
-def _without_folder(key: str, value: Any) -> Any:
-    """What is asked and not where it lies, which older versions kept beside it."""
-    if key != "evaluator" or not isinstance(value, Mapping):
-        return value
-    return {name: part for name, part in value.items() if name != SUPERNET_FOLDER}
+def _without_place(key: str, value: Any) -> Any:
+    """What is asked and not where it lies, which is kept beside it, or was by older versions."""
+    if key == CONTENT and isinstance(value, str):
+        return content_of(value)
+    if key == "evaluator" and isinstance(value, Mapping):
+        return {name: part for name, part in value.items() if name != SUPERNET_FOLDER}
+    return value

@@ -17,6 +17,7 @@ from nas_sv2 import __version__
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.augment import Normalise, centre_of
 from nas_sv2.evaluate.data import open_data
+from nas_sv2.evaluate.evaluation import content_of
 from nas_sv2.evaluate.image_data import Part
 from nas_sv2.evaluate.recipe_files import recipe_from_document
 from nas_sv2.evaluate.subset import subset_of
@@ -207,7 +208,7 @@ def _validation(package: Package, spec: str) -> tuple[Part, bool]:
         allowed = f"images of {trained.channels} channels and {trained.classes} classes"
         raise ConfigError("--data", spec, allowed)
     part = Part(centre_of(subset.val.images, trained.resolution), subset.val.labels)
-    key = _read(package, lambda card: str(card["data"]).rpartition("@")[2])
+    key = _read(package, lambda card: content_of(str(card["data"])))
     return part, key == data.key
 
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import signal
 import subprocess
@@ -109,6 +110,32 @@ def test_a_foreign_checkpoint_is_told_of_and_not_used(tmp_path: Path) -> None:
     assert ours.load() is None
     (line,) = told
     assert "is of another training: seed 1, not 0" in line
+
+
+def test_data_that_were_moved_are_the_same_training(tmp_path: Path) -> None:
+    told: list[str] = []
+    here, there, others = (
+        Checkpoint.of(tmp_path, {**IDENTITY, "data": data}, told.append)
+        for data in ("npz:/here@0a", "npz:/there@0a", "npz:/here@0b")
+    )
+    here.save({"step": 7})
+    assert there.load() == {"step": 7}
+    assert others.load() is None and not told
+    here.file.rename(others.file)
+    assert others.load() is None
+    assert "is of another training: data npz:/here@0a, not npz:/here@0b;" in told[0]
+
+
+def test_a_checkpoint_that_was_named_after_where_the_data_lay_is_found(tmp_path: Path) -> None:
+    identity = {**IDENTITY, "data": "npz:/here@0a"}
+    named = hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()[:32]
+    Checkpoint.of(tmp_path, identity, print).save({"step": 7})
+    (file,) = tmp_path.iterdir()
+    before = file.rename(tmp_path / f"{named}{ENDING}")
+    found = Checkpoint.of(tmp_path, identity, print)
+    assert found.load() == {"step": 7}
+    found.drop()
+    assert not before.exists()
 
 
 def test_another_torch_is_another_training(

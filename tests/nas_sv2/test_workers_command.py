@@ -14,7 +14,7 @@ from postgres import Postgres
 from sqlalchemy.exc import OperationalError
 
 from nas_sv2.search import session
-from nas_sv2.search.question import absolute_data
+from nas_sv2.studies.data_place import absolute_data
 
 SEARCH = ("search", "--target", "arm", "--budget", "140M", "--recipe", "smoke", "--json")
 

@@ -299,6 +299,24 @@ def test_data_that_have_changed_are_refused(
         confirmed(storage)
 
 
+def test_data_that_were_moved_are_named_and_nothing_is_asked_twice(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    storage, first = made(tmp_path, RECORDS), training()
+    confirmed(storage)
+    (tmp_path / "there").mkdir()
+    file = (tmp_path / "blobs.npz").rename(tmp_path / "there" / "blobs.npz")
+    with pytest.raises(ConfigError, match="--data SPEC says where they lie now"):
+        confirmed(storage)
+    second, told = training(), list[str]()
+    confirmed(storage, told, data=f"npz:{file}")
+    assert len(first.done) == 6 and not second.done
+    assert not [line for line in told if "asked the test images" in line]
+    assert len(confirmations_in(storage, "s")) == 1
+    with pytest.raises(ConfigError, match=r"--data: .* the data of the study"):
+        confirmed(storage, data=blobs(tmp_path, shade=90))
+
+
 def test_best_is_of_the_front_and_no_baseline() -> None:
     assert finalists_of(RECORDS, "best") == [4]
     only = {0: RECORDS[0], 9: record_of(0.7, 9.0, architecture=OTHER)}

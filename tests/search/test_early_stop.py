@@ -265,6 +265,8 @@ def test_trainings_of_earlier_studies_calibrate_from_the_first_candidate(tmp_pat
     recipe, data, seed = "0" * 16, "none@0", 0
     known = whole_trainings(bench.engine, recipe, data, seed)
     assert known == {r.architecture.digest: (r.architecture, r.evaluation) for r in ended}
+    assert whole_trainings(bench.engine, recipe, "npz:/moved.npz@0", seed) == known
+    assert whole_trainings(bench.engine, recipe, "none@1", seed) == {}
     assert whole_trainings(bench.engine, recipe, data, seed=1) == {}
     assert whole_trainings(bench.engine, "1" * 16, data, seed) == {}
     bench.engine.dispose()

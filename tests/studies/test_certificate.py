@@ -123,6 +123,7 @@ def test_it_is_found_again_by_recipe_and_data_the_space_s_own_first(tmp_path: Pa
     store.save(other)
     assert store.find("d", "animals@0", "s") == first
     assert store.find("d", "animals@0") == other
+    assert store.find("d", "npz:/moved/animals.npz@0", "s") == first
     assert store.find("d", "animals@1") is None
     engine.dispose()
 

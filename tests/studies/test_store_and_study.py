@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.evaluate.evaluation import Evaluation
 from nas_sv2.latency.store import open_engine
 from nas_sv2.space import reference
 from nas_sv2.studies.lookup import find_network
@@ -94,6 +96,21 @@ def test_evaluations_are_shared_by_studies_and_kept_apart_by_what_they_depend_on
     assert theirs.find_evaluation("digest", *key[:2], 1, key[3]) is None
     assert theirs.find_evaluation("digest", *key[:3], "cpu, 9 threads") is None
     theirs.save_evaluation("digest", evaluation)  # as a second search at the same time would
+
+
+def test_an_evaluation_is_that_of_the_same_images_wherever_they_lie(engine: Engine) -> None:
+    evaluation = replace(evaluation_of(0.5), data="imagefolder:/here@0a1b")
+    store = RecordStore(engine, "ours")
+    store.save_evaluation("digest", evaluation)
+
+    def found(data: str) -> Evaluation | None:
+        return store.find_evaluation("digest", evaluation.recipe_digest, data, 0, "cpu")
+
+    assert found("imagefolder:/there@0a1b") == found("npz:/a@b%_.npz@0a1b") == evaluation
+    assert found("imagefolder:/here@0a1c") is None
+    assert found("imagefolder:/there@a1b") is None
+    store.save_evaluation("digest", replace(evaluation, data="npz:/there@0a1b", accuracy=0.6))
+    assert found("npz:/there@0a1b") == evaluation
 
 
 def test_a_study_is_made_once_and_resumed(storage: str) -> None:

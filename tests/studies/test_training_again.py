@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from packages import RECIPE, data_in, images_file
+from packages import RECIPE, data_in
 
 from nas_sv2.evaluate.recipe_files import recipe_to_document
 from nas_sv2.studies.packaging import _training
@@ -15,9 +15,6 @@ def test_it_uses_as_many_threads_as_the_study(tmp_path: Path, threads: int) -> N
     identity = {
         "recipe_document": recipe_to_document(RECIPE),
         "recipe_digest": RECIPE.digest,
-        "data": images_file(tmp_path),
-        "data_content": data_in(tmp_path).provenance,
-        "skip_unreadable": False,
         "seed": 0,
     }
-    assert _training(identity, threads).place == f"cpu, {threads} threads"
+    assert _training(identity, threads, data_in(tmp_path)).place == f"cpu, {threads} threads"

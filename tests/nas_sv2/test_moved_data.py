@@ -1,0 +1,70 @@
+"""A folder of images that is moved between two searches of a study."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from nas_sv2.studies.lookup import records_of
+
+SPACE = (
+    "nas_sv2_space: 1\nstem: [8]\nhead: 16\nresolution: 32\nchannels: 3\nclasses: 2\nstages:\n"
+    "  - {depth: 1, width: {low: 16, high: 48, step: 8}}\n"
+    "  - {depth: 1, width: {low: 56, high: 88, step: 8}}\n"
+    "  - {depth: 1, width: {low: 96, high: 128, step: 8}}\n"
+)
+RECIPE = "nas_sv2_recipe: 1\nepochs: 2\nbatch: 4\nresolution: 16\n"
+FROM = ("--space", "space.yaml", "--recipe", "tiny.yaml")
+SEARCH = (
+    *("search", "--target", "arm", *FROM, "--guidelines", "off"),
+    *("--study", "s", "--trials", "1", "--json"),
+)
+EXPORT = ("export", "s", "--no-latency", "--no-int8")
+STORAGE = "sqlite:///nas-sv2.db"
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def trainings() -> int:
+    """How many the database has."""
+    engine = create_engine(STORAGE)
+    with engine.connect() as connection:
+        count: int = connection.execute(text("SELECT count(*) FROM nas_evaluations")).scalar_one()
+    engine.dispose()
+    return count
+
+
+@pytest.mark.slow
+def test_a_study_goes_on_and_is_exported_where_its_folder_lies_now(
+    command_line: Run, tmp_path: Path, folder: Callable[..., Path]
+) -> None:
+    (tmp_path / "space.yaml").write_text(SPACE)
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    here = folder("here", count=12)
+    on = ("--data", f"imagefolder:{here}")
+    code, _, said = command_line(*SEARCH, *on, "--trials", "1")
+    assert code == 0, said
+    here.rename(tmp_path / "there")
+    code, _, said = command_line(*EXPORT, "--out", "winner")
+    assert code == 2
+    assert said == (
+        f"nas-sv2: data of the study: 'imagefolder:{here}' is not allowed; give imagefolder:PATH "
+        "with a folder that exists; if they were moved, --data SPEC says where they lie now\n"
+    )
+    code, _, said = command_line(*EXPORT, "--out", "winner", "--data", "imagefolder:there")
+    assert code == 0, said
+    code, out, said = command_line(*SEARCH, "--data", "imagefolder:there", "--trials", "2")
+    assert code == 0, said
+    assert out.count('"verdict": "finished"') == 1
+    assert len(records_of(STORAGE, "s")) == 2
+    code, _, said = command_line(*EXPORT, "--out", "again")
+    assert code == 0, said
+    known = trainings()
+    code, _, said = command_line(*SEARCH, "--study", "t", "--data", "imagefolder:there")
+    assert code == 0, said
+    assert (len(records_of(STORAGE, "t")), trainings()) == (1, known)
+    folder("here", count=13)  # other images in the place of the first
+    code, _, said = command_line(*SEARCH, *on)
+    assert code == 2
+    assert "begun with data_content" in said and len(said.splitlines()) == 1
