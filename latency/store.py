@@ -207,11 +207,15 @@ class MeasurementStore:
             raise StoreError(f"{failed}: {one_line(error)}") from error
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, *, answered: bool = False) -> Engine:
     """An engine for `url` that is known to connect.
 
     SQLite is set to write-ahead logging: readers do not wait for a writer, so a dashboard can
     watch a search. A PostgreSQL that is started anew meanwhile is waited for.
+
+    Args:
+        url: Of the database.
+        answered: Whether it has answered before, and the first connection is waited for too.
 
     Raises:
         ConfigError: The text is no URL of such a database, or it cannot be opened.
@@ -236,6 +240,8 @@ def open_engine(url: str) -> Engine:
         raise ConfigError("--storage", without_password(url), allowed)
     if kind == SQLITE:
         event.listen(engine, "connect", _set_up_sqlite)
+    if answered:
+        wait_for_database(engine)
     try:
         with engine.connect() as connection:
             check_schema(connection)
@@ -249,7 +255,8 @@ def open_engine(url: str) -> Engine:
     except StoreError:
         engine.dispose()
         raise
-    wait_for_database(engine)
+    if not answered:
+        wait_for_database(engine)
     return engine
 
 

@@ -7,6 +7,8 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
+from sqlalchemy import Engine
+
 from nas_sv2.errors import ConfigError, InfeasibleError, NasError
 from nas_sv2.evaluate.calibration import calibration_images
 from nas_sv2.evaluate.determinism import core_count
@@ -14,7 +16,7 @@ from nas_sv2.evaluate.trainer import Trainer
 from nas_sv2.latency.exclusive import alone_at
 from nas_sv2.latency.processes import is_alive
 from nas_sv2.latency.profile_store import ProfileStore
-from nas_sv2.latency.store import MeasurementStore, open_engine
+from nas_sv2.latency.store import MeasurementStore
 from nas_sv2.latency.targets import Target, open_target
 from nas_sv2.search.cluster import Cluster, connected
 from nas_sv2.search.cluster_device import ClusterDevice
@@ -25,6 +27,7 @@ from nas_sv2.search.feasibility import check_feasible
 from nas_sv2.search.guideline_choice import choose
 from nas_sv2.search.interrupts import sigterm_interrupts
 from nas_sv2.search.loop import Loop
+from nas_sv2.search.opening import opened
 from nas_sv2.search.pace import at_pace
 from nas_sv2.search.question import Question, Request
 from nas_sv2.search.screening import check_predictable, measure_front, screened
@@ -132,9 +135,33 @@ def _opened(
 ) -> Iterator[_Search]:
     """Open what the search needs; a `worker` relies on its driver having checked and said it."""
     question = Question.of(request, listener.waits)
-    with ExitStack() as open_things:
-        engine = open_engine(request.storage)
-        open_things.callback(engine.dispose)
+    opening = _Opening(request, question, listener, cluster, worker)
+    with opened(request.storage, opening, listener.waits, answered=worker) as search:
+        yield search
+
+
+@dataclass
+class _Opening:
+    """How a search opens, anew where the database went away meanwhile.
+
+    Attributes:
+        request: What is asked.
+        question: The same, understood.
+        listener: Of the user.
+        cluster: That trains and measures, if any.
+        said: Whether it was said what is searched; of a worker by its driver.
+    """
+
+    request: Request
+    question: Question
+    listener: Listener
+    cluster: Cluster | None
+    said: bool
+
+    def __call__(self, engine: Engine, open_things: ExitStack) -> _Search:
+        """The search, with all that is to be closed on the stack."""
+        request, question = self.request, self.question
+        listener, cluster = self.listener, self.cluster
         measurements = MeasurementStore.open(request.storage)
         open_things.callback(measurements.close)
         targets: dict[str, Target] = {}
@@ -193,30 +220,31 @@ def _opened(
         done = len(store.all())
         if done:
             _check_devices(question.study, targets, next(iter(store.all().values())))
-        elif not worker:
+        elif not self.said:
             check_feasible(question.space, walk, request.seed)
         study.sampler = question.sampler.make(
             request.seed + done
             if _is_alone(store, request.workers, listener.waits)
             else random.randrange(2**32)
         )
-        if not worker:
+        if not self.said:
             certificate = CertificateStore(engine).find(
                 question.recipe.digest, question.data.provenance, question.space.digest
             )
             said = UNCERTIFIED if certificate is None else certificate.describe()
-            note_run(study, dataclasses.asdict(request) | {"study": question.study})
             note_data(study, request.data)
             if question.evaluator.supernet is not None:
                 note_supernet(study, question.evaluator.supernet.folder)
+            note_run(study, dataclasses.asdict(request) | {"study": question.study})
             lines = question.describe(targets, request, guidelines, done, pace, said)
             listener.began(question.study, lines + ([cluster.describe()] if cluster else []))
+            self.said = True
         walk = screened(walk, request.latency, question.space, store, listener)
         learns = question.sampler.learns_from_pruned
         audit = dataclasses.replace(question.audit, salt=store.study)
         loop = Loop(study, question.space, walk, store, weights, learns, listener, audit)
         claim(study, store.study, engine)
-        yield _Search(question, store, loop)
+        return _Search(question, store, loop)
 
 
 def _is_alone(store: RecordStore, workers: int, told: Callable[[str], None]) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -31,12 +32,13 @@ def test_a_database_that_fails_while_a_search_is_opened_is_one_line(
     command_line: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object) -> int:
-        raise StorageInternalError("no") from OperationalError("", {}, Exception("disk is full"))
+        full = sqlite3.OperationalError("database or disk is full")
+        raise StorageInternalError("no") from OperationalError("", {}, full)
 
     monkeypatch.setattr(session, "training_threads", fails)
     code, _, said = command_line(*SEARCH)
     assert code == 1
-    assert said == "nas-sv2: the studies cannot be read or written: disk is full\n"
+    assert said == "nas-sv2: the studies cannot be read or written: database or disk is full\n"
 
 
 def test_a_home_folder_is_the_same_from_anywhere() -> None:
