@@ -28,11 +28,13 @@ import random
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 from scipy.stats import spearmanr
 
 from nas_sv2.evaluate.evaluation import Epoch, Evaluation
 from nas_sv2.evaluate.recipe_files import open_recipe
+from nas_sv2.evaluate.recipes import Score
 from nas_sv2.latency.store import open_engine
 from nas_sv2.latency.targets import open_target
 from nas_sv2.search.audit import Audit
@@ -44,11 +46,11 @@ from nas_sv2.space.documents import architecture_from_document, architecture_to_
 from nas_sv2.studies.earlier_trainings import whole_trainings
 
 Z = 1.96  # 95 % of a normal distribution
-SIGNALS: dict[str, Callable[[Epoch, float], tuple[float, ...]]] = {
+SIGNALS: dict[str, Callable[[Sequence[Epoch], float, str], tuple[float, ...]]] = {
     "rule": signals_of,
-    "train_loss": lambda epoch, size: (epoch.train_loss,),
-    "size": lambda epoch, size: (size,),
-    "accuracy+size": lambda epoch, size: (epoch.accuracy or 0.0, size),
+    "train_loss": lambda passes, size, by: (passes[-1].train_loss,),
+    "size": lambda passes, size, by: (size,),
+    "accuracy+size": lambda passes, size, by: (passes[-1].accuracy or 0.0, size),
 }
 Recorded = tuple[Architecture, Evaluation]
 
@@ -85,7 +87,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--write", type=Path, help="file to keep the trainings in")
     parser.add_argument("--seed", type=int, default=0, help="of the trainings")
     parser.add_argument("--cost", default="arm", help="a target, or flops")
-    parser.add_argument("--by", choices=["accuracy", "cross_entropy"], default="accuracy")
+    parser.add_argument("--by", choices=get_args(Score), default="accuracy")
     parser.add_argument("--signals", nargs="+", choices=list(SIGNALS), default=["rule"])
     parser.add_argument("--shares", type=float, nargs="+", default=[0.0], help="of the audit")
     parser.add_argument("--risk", type=float, nargs="+", default=[RISK])
@@ -132,6 +134,9 @@ def _noise(options: argparse.Namespace) -> float | None:
 
 
 def _final(evaluation: Evaluation, by: str) -> float:
+    """Whatever they were compared by: all that any score needs is recorded."""
+    if by == "training_speed":
+        return -statistics.fmean(epoch.train_loss for epoch in evaluation.history)
     return evaluation.accuracy if by == "accuracy" else -evaluation.loss
 
 
@@ -157,7 +162,8 @@ def _full(
 ) -> FullTraining:
     architecture, evaluation = recorded
     size = log_flops(architecture)
-    shown = tuple(SIGNALS[signals](epoch, size) for epoch in evaluation.history)
+    history = evaluation.history
+    shown = tuple(SIGNALS[signals](history[: n + 1], size, by) for n in range(len(history)))
     final = _final(evaluation, by)
     return FullTraining(
         architecture.digest, Course(shown, final), (cost(architecture),), evaluation.seconds

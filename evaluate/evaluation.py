@@ -140,9 +140,9 @@ class Evaluator(Protocol):
         ...
 
 
-Stops = Callable[[int, Epoch], str | None]
-"""Asked after each pass but the last, with the passes done and what the last of them showed: why
-the training should end there, or None."""
+Stops = Callable[[Sequence[Epoch]], str | None]
+"""Asked after each pass but the last, with what they showed so far: why the training should end
+there, or None."""
 
 
 class StoppableEvaluator(Protocol):

@@ -170,7 +170,8 @@ class ProxyTraining:
                 last = done.stopped is not None or passed == self.recipe.epochs
                 wanted = last or self.recipe.validate_each_epoch
                 found = self.validated(module, seed) if wanted else None
-                reason = None if last or stops is None else stops(passed, _epoch(done, found))
+                so_far = [_epoch(*one) for one in (*course.passes, (done, found))]
+                reason = None if last or stops is None else stops(so_far)
                 if reason is not None:  # not saved: one that is killed here asks again
                     found = found or self.validated(module, seed)
                     course.passes.append((dataclasses.replace(done, stopped=reason), found))

@@ -4,11 +4,12 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from statistics import fmean
 from typing import ClassVar
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.evaluation import Epoch, Evaluation, StoppableEvaluator
-from nas_sv2.evaluate.recipes import Recipe
+from nas_sv2.evaluate.recipes import Recipe, Score
 from nas_sv2.latency.measurement import Latency
 from nas_sv2.search.audit import Audit
 from nas_sv2.search.stop_rule import (
@@ -78,6 +79,7 @@ class EarlyStop:
         size: Of a network.
         earlier: By digest of the network, trainings by the same recipe, data and seed that are no
             part of the study; they calibrate, but a candidate need not stand beside them.
+        score: What the recipe compares networks by.
     """
 
     evaluator: StoppableEvaluator
@@ -85,6 +87,7 @@ class EarlyStop:
     audit: Audit
     size: Size = log_flops
     earlier: Mapping[str, Course] = field(default_factory=dict)
+    score: Score = "accuracy"
 
     DESCRIBED: ClassVar[str] = (
         f"stops     trainings that cannot lead to the front any more, once {FEWEST} are finished, "
@@ -109,7 +112,8 @@ class EarlyStop:
             for digest, (architecture, evaluation) in known.items()
         }
         audit = Audit(SHARE, f"stop {store.study}")
-        return cls(evaluator, lambda: store.all().values(), audit, size, earlier)
+        score = training.recipe.score
+        return cls(evaluator, lambda: store.all().values(), audit, size, earlier, score)
 
     def evaluate(self, architecture: Architecture, latencies_ms: Sequence[float]) -> Judged:
         """How good `architecture` is, as far as that matters.
@@ -127,6 +131,7 @@ class EarlyStop:
             self.size(architecture),
             tuple(latencies_ms),
             self.audit.takes(digest),
+            self.score,
         )
         evaluation = self.evaluator.evaluate(architecture, stops)
         if evaluation.stopped is None and not stops.audited:
@@ -151,37 +156,46 @@ class Stopping:
         size: Of the network.
         latencies_ms: Of the network, on each target.
         audited: Whether the training runs on whatever the rule says.
+        score: What the recipe compares networks by.
     """
 
     rule: StopRule
     size: float
     latencies_ms: tuple[float, ...]
     audited: bool
+    score: Score = "accuracy"
 
-    def __call__(self, passed: int, epoch: Epoch) -> str | None:
-        """Why the training should end after so many passes; see `Stops`."""
-        ending = None if self.audited else self._verdict(passed, epoch)
+    def __call__(self, history: Sequence[Epoch]) -> str | None:
+        """Why the training should end after these passes; see `Stops`."""
+        ending = None if self.audited else self._verdict(history)
         return None if ending is None else ending.reason
 
     def first(self, evaluation: Evaluation) -> Ending | None:
         """What the rule said first in a training; it is not asked after the last pass of all."""
         asked = evaluation.history if evaluation.stopped else evaluation.history[:-1]
-        verdicts = (self._verdict(passed, epoch) for passed, epoch in enumerate(asked, start=1))
+        verdicts = (self._verdict(asked[:passed]) for passed in range(1, len(asked) + 1))
         return next(filter(None, verdicts), None)
 
-    def _verdict(self, passed: int, epoch: Epoch) -> Ending | None:
-        return self.rule.verdict(passed, signals_of(epoch, self.size), self.latencies_ms)
+    def _verdict(self, history: Sequence[Epoch]) -> Ending | None:
+        signals = signals_of(history, self.size, self.score)
+        return self.rule.verdict(len(history), signals, self.latencies_ms)
 
 
-def signals_of(epoch: Epoch, size: float) -> tuple[float, ...]:
-    """What the rule goes by: see `docs/stop-rule.md` for what foretells the final score best."""
-    return (epoch.train_loss, size)
+def signals_of(history: Sequence[Epoch], size: float, score: str) -> tuple[float, ...]:
+    """What the rule goes by after these passes: what foretells the final score best.
+
+    That is the loss of the last of them, or where the losses of all are the score, their mean so
+    far; and the size. See `docs/stop-rule.md`.
+    """
+    losses = [epoch.train_loss for epoch in history]
+    return (fmean(losses) if score == "training_speed" else losses[-1], size)
 
 
 def course_of(evaluation: Evaluation, size: float) -> Course:
     """A training that ran to its end, of a network of that size."""
-    shown = tuple(signals_of(epoch, size) for epoch in evaluation.history)
-    return Course(shown, evaluation.score)
+    history, by = evaluation.history, evaluation.scored_by
+    shown = (signals_of(history[:passed], size, by) for passed in range(1, len(history) + 1))
+    return Course(tuple(shown), evaluation.score)
 
 
 def rule_of(

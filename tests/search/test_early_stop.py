@@ -74,8 +74,8 @@ class Learner:
         accuracy = self.accuracies.get(digest, fallback)
         epochs = epochs_to(accuracy, digest)
         reason = None
-        for done, epoch in enumerate(epochs[:-1], start=1):
-            reason = stops(done, epoch) if stops else None
+        for done in range(1, PASSES):
+            reason = stops(epochs[:done]) if stops else None
             if reason is not None:
                 epochs, accuracy = epochs[:done], accuracy / 2
                 break
@@ -222,6 +222,20 @@ def test_a_search_saves_time_and_keeps_its_front(tmp_path: Path, sampler: str) -
             assert record.evaluation.score < record.foreseen
 
 
+def test_where_losses_are_the_score_their_mean_so_far_foretells_it() -> None:
+    early, late = Epoch(0.9, 0.1), Epoch(0.3, 0.1)
+    assert signals_of([early, late], 7.0, "accuracy") == (0.3, 7.0)
+    assert signals_of([early, late], 7.0, "training_speed") == pytest.approx((0.6, 7.0))
+    by_losses = dataclasses.replace(
+        evaluation_of(0.9), scored_by="training_speed", scores=(-0.6,), history=(early, late)
+    )
+    course = course_of(by_losses, 7.0)
+    assert course.signals[-1] == pytest.approx((-course.final, 7.0))
+    stopping = Stopping(rule_of(known()), 7.0, (40.0,), audited=False, score="training_speed")
+    assert stopping([early, late]) == stopping([late, early])
+    assert dataclasses.replace(stopping, score="accuracy")([early, late]) is None
+
+
 @dataclass
 class Doomed(Learner):
     """Dies in the middle of the training of that number, as by `kill -9`."""
@@ -230,7 +244,7 @@ class Doomed(Learner):
 
     def evaluate(self, architecture: Architecture, stops: Stops | None = None) -> Evaluation:
         if len(self.passes) == self.dies_at and stops:
-            stops(1, epochs_to(0.9, architecture.digest)[0])
+            stops(epochs_to(0.9, architecture.digest)[:1])
             os.kill(os.getpid(), signal.SIGKILL)
         return Learner.evaluate(self, architecture, stops)
 
@@ -339,11 +353,12 @@ def test_what_the_rule_said_follows_from_the_passes_wherever_they_were_made() ->
     poor = evaluation_of(0.3)
     whole = dataclasses.replace(poor, history=tuple(epochs_to(0.3, V2.digest)), epochs=PASSES)
     audited = pickle.loads(pickle.dumps(Stopping(rule, size, (40.0,), audited=True)))
-    assert [audited(n, epoch) for n, epoch in enumerate(whole.history, start=1)] == [None] * PASSES
+    assert [audited(whole.history[:n]) for n in range(1, PASSES)] == [None] * (PASSES - 1)
     ending = audited.first(whole)
-    assert ending == rule.verdict(1, signals_of(whole.history[0], size), (40.0,)) is not None
+    signals = signals_of(whole.history[:1], size, whole.scored_by)
+    assert ending == rule.verdict(1, signals, (40.0,)) is not None
     stopping = dataclasses.replace(audited, audited=False)
-    assert stopping(1, whole.history[0]) == ending.reason
+    assert stopping(whole.history[:1]) == ending.reason
     only_the_last = dataclasses.replace(whole, history=whole.history[:1], epochs=1)
     assert stopping.first(only_the_last) is None  # nobody is asked after the last pass
     ended = dataclasses.replace(only_the_last, stopped=ending.reason)

@@ -1,6 +1,7 @@
 """A real training that is ended after a pass."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from nas_sv2.evaluate.evaluation import Epoch, Evaluation
@@ -25,11 +26,11 @@ def timeless(evaluation: Evaluation) -> Evaluation:
 
 
 def test_a_training_can_be_ended_after_a_pass(blobs: ImageData, tiny: Architecture) -> None:
-    asked: list[tuple[int, Epoch]] = []
+    asked: list[Sequence[Epoch]] = []
 
-    def after_the_second(done: int, epoch: Epoch) -> str | None:
-        asked.append((done, epoch))
-        return "enough" if done == 2 else None
+    def after_the_second(history: Sequence[Epoch]) -> str | None:
+        asked.append(history)
+        return "enough" if len(history) == 2 else None
 
     longer = dataclasses.replace(SHORT, epochs=4)
     whole = training(longer, blobs).evaluate(tiny)
@@ -40,15 +41,17 @@ def test_a_training_can_be_ended_after_a_pass(blobs: ImageData, tiny: Architectu
         epoch.train_loss for epoch in whole.history[:2]
     ]
     assert ended.history[-1].accuracy == ended.accuracy
-    assert [done for done, _ in asked] == [1, 2]
-    assert [epoch.accuracy for _, epoch in asked] == [None, None]
+    assert [[epoch.train_loss for epoch in history] for history in asked] == [
+        [epoch.train_loss for epoch in whole.history[:n]] for n in (1, 2)
+    ]
+    assert [history[-1].accuracy for history in asked] == [None, None]
 
 
 def test_asking_after_each_pass_changes_nothing(blobs: ImageData, tiny: Architecture) -> None:
     two = dataclasses.replace(SHORT, epochs=3, seeds=2, validate_each_epoch=True)
     asked: list[float | None] = []
     whole = training(two, blobs).evaluate(tiny)
-    watched = training(two, blobs).train(tiny, lambda _, epoch: asked.append(epoch.accuracy))
+    watched = training(two, blobs).train(tiny, lambda h: asked.append(h[-1].accuracy))
     assert timeless(whole) == timeless(watched.evaluation)
     assert asked == [epoch.accuracy for epoch in whole.history[:2]]  # of the first seed alone
 
@@ -61,8 +64,8 @@ def test_one_that_was_ended_is_not_stored_for_others(
     store = RecordStore(engine, "s")
     weights = WeightsFolder.of_study(str(engine.url), "s")
     evaluator = StoredEvaluator(training(SHORT, blobs), store, weights)
-    ended = evaluator.evaluate(tiny, lambda done, epoch: "enough")
-    whole = evaluator.evaluate(tiny, lambda done, epoch: None)
+    ended = evaluator.evaluate(tiny, lambda history: "enough")
+    whole = evaluator.evaluate(tiny, lambda history: None)
     assert (ended.epochs, whole.epochs) == (1, 2)
-    assert evaluator.evaluate(tiny, lambda done, epoch: "enough") == whole  # stored, so in full
+    assert evaluator.evaluate(tiny, lambda history: "enough") == whole  # stored, so in full
     engine.dispose()
