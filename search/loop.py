@@ -44,6 +44,8 @@ from nas_sv2.studies.audit import ARCHITECTURE, AUDITED, PRUNED, RELAXED
 from nas_sv2.studies.history import read_history
 from nas_sv2.studies.record import Record
 from nas_sv2.studies.record_store import RecordStore
+from nas_sv2.studies.study import attribute_of
+from nas_sv2.studies.trial_asking import ask
 from nas_sv2.studies.trial_lease import TakenNetwork, TakenTrial, TrialLeases
 from nas_sv2.studies.trial_note import DUPLICATE, ERROR, REJECTED, UTC_OFFSET
 from nas_sv2.studies.trial_writes import at_once
@@ -138,7 +140,7 @@ class Loop:
                     continue
                 outages = 0
                 if verdict == "finished":
-                    self._seat.leave()
+                    self._seat.done()
                 if not isinstance(error, LostTrial):
                     fruitless.count(verdict, error)
 
@@ -198,11 +200,8 @@ class Loop:
 
     def _trial(self, wanted: int) -> tuple[Verdict, NasError | None]:
         began = time.monotonic()
-        trial = self.study.ask()
+        trial = ask(self.study, {WORKER: process_name(), UTC_OFFSET: utc_offset_s()})
         self._trial_at = trial.number
-        with at_once(trial):
-            trial.set_user_attr(WORKER, process_name())
-            trial.set_user_attr(UTC_OFFSET, utc_offset_s())
         try:
             verdict, error, record = self._settle(trial)
         except (UpdateFinishedTrialError, ValueError) as late:  # Optuna's words for too late
@@ -342,7 +341,7 @@ class Loop:
     @property
     def _slack(self) -> dict[str, float]:
         """By what limits of the guidelines are multiplied."""
-        slack: dict[str, float] = self.study.user_attrs.get(RELAXED, {})
+        slack: dict[str, float] = attribute_of(self.study, RELAXED) or {}
         return slack
 
     def _widen(self, slack: Mapping[str, float]) -> None:

@@ -66,6 +66,7 @@ class Seat:
     leases: TrialLeases
     expires_s: float = EXPIRES_S
     _token: str | None = None
+    _is_done: bool = False
     _renewed: float = 0.0
     _over: threading.Event = field(default_factory=threading.Event)
 
@@ -88,12 +89,16 @@ class Seat:
 
     def take(self, room: Callable[[int], bool]) -> bool:
         """Have a lease, the old one or one that there is room for beside so many others."""
-        if self._token is None:
+        if self._token is None or self._is_done:
             began = now_s()
-            self._token = self.leases.take(room)
-            self._renewed = began
+            self._token = self.leases.take(room, in_place_of=self._token)
+            self._renewed, self._is_done = began, False
             self.answers.came()
         return self._token is not None
+
+    def done(self) -> None:
+        """The lease was for what has finished: the next `take` gives it back."""
+        self._is_done = True
 
     def bind(self, trial: int, architecture: str) -> bool:
         """Say what the lease is about; False where it ran out and is another's.
@@ -125,14 +130,14 @@ class Seat:
         return self._token is not None and self.leases.is_held(connection, self._token)
 
     def leave(self) -> None:
-        """Give the lease back."""
-        token, self._token = self._token, None
+        """Give the lease back at once."""
+        token, self._token, self._is_done = self._token, None, False
         if token is not None:
             self.leases.let_go(token)
 
     def forsake(self) -> None:
         """Let the lease stand still, so that whoever notices asks its trial again."""
-        self._token = None
+        self._token, self._is_done = None, False
 
     def is_ours(self, token: str) -> bool:
         """Whether this is the lease."""

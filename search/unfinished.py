@@ -8,7 +8,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_sv2.latency.processes import is_alive
+from nas_sv2.latency.processes import is_alive, process_name
 from nas_sv2.search.seat import Seat, Watch
 from nas_sv2.studies.trial_note import ENDED_OFFSET, ERROR, RETRY_OF, UTC_OFFSET
 
@@ -112,7 +112,7 @@ class Unfinished:
         """
         worker = trial.user_attrs.get(WORKER)
         alive = None if worker is None else is_alive(worker)
-        if worker is None and alone:
+        if worker in (None, process_name()) and alone:  # ours, where we were not told of it
             return True
         return alive is False or (
             alive is None

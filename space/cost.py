@@ -8,6 +8,7 @@ all operators, unfused, at 4 bytes a number.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import assert_never
 
 from nas_sv2.space.graph import (
@@ -62,6 +63,7 @@ class Cost:
         )
 
 
+@lru_cache(maxsize=1)  # the walk and two guidelines ask it of each candidate
 def cost_of(graph: Graph) -> Cost:
     """The cost of one image through all of `graph`."""
     return sum(map(op_cost, graph.ops), Cost())

@@ -35,16 +35,17 @@ def standings(records: Mapping[int, Record]) -> list[Entry]:
     """
     costs = {number: _best_first(record) for number, record in records.items()}
     front: dict[int, tuple[float, ...]] = {}
+    beaten: dict[int, int | None] = {}
     # The most accurate first and the fastest of equals: what beats one stands before it, and on
     # the front, for what beats that beats it too.
     feasible = (number for number, record in records.items() if record.feasible)
     for number in sorted(feasible, key=costs.__getitem__):
-        if _beaten_by(front, costs[number]) is None:
+        beaten[number] = _beaten_by(front, costs[number])
+        if beaten[number] is None:
             front[number] = costs[number]
-    return [
-        Entry(number, record, _beaten_by(front, costs[number]))
-        for number, record in records.items()
-    ]
+    for number in records.keys() - beaten:
+        beaten[number] = _beaten_by(front, costs[number])
+    return [Entry(number, record, beaten[number]) for number, record in records.items()]
 
 
 def front_of(records: Mapping[int, Record]) -> list[Entry]:

@@ -17,8 +17,10 @@ from optuna.exceptions import (
 )
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages._rdb.models import StudyUserAttributeModel
 from optuna.study import StudyDirection
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -158,6 +160,22 @@ def study_key(study: optuna.Study) -> str:
     """What the records of this study are kept under; a later study of its name has another."""
     key: str = study.user_attrs[IDENTITY][KEY]
     return key
+
+
+def attribute_of(study: optuna.Study, name: str) -> Any:
+    """One attribute of a study of `create_or_resume`, or None; Optuna reads all of them.
+
+    Raises:
+        SQLAlchemyError: The database cannot be read.
+    """
+    storage = study._storage
+    assert isinstance(storage, _CachedStorage)
+    query = select(StudyUserAttributeModel.value_json).where(
+        StudyUserAttributeModel.study_id == study._study_id, StudyUserAttributeModel.key == name
+    )
+    with storage._backend.engine.connect() as connection:
+        text = connection.execute(query).scalar()
+    return None if text is None else json.loads(text)
 
 
 def load_study(storage: str, name: str) -> optuna.Study:

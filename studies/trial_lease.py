@@ -92,15 +92,22 @@ class TrialLeases:
     engine: Engine
     study: str
 
-    def take(self, room: Callable[[int], bool]) -> str | None:
+    def take(self, room: Callable[[int], bool], in_place_of: str | None = None) -> str | None:
         """A lease for a trial that is to be asked, if there is room beside so many others.
 
         Between the question and the answer no other worker is given one.
+
+        Args:
+            room: Whether there is, beside so many.
+            in_place_of: A lease that is given back in any case.
         """
         with (
             _errors("taken"),
             writing_alone(self.engine, f"leases of {self.study}") as connection,
         ):
+            if in_place_of is not None:
+                old = delete(TrialLeaseRow).where(TrialLeaseRow.token == in_place_of)
+                connection.execute(old)
             count = select(func.count()).where(TrialLeaseRow.study == self.study)
             others = connection.execute(count).scalar_one()
             if not room(others):

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, cast
 
@@ -25,14 +25,18 @@ from optuna.storages._rdb.models import (
     TrialValueModel,
 )
 from optuna.trial import Trial, TrialState
-from sqlalchemy import Insert
+from sqlalchemy import Connection, Insert, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from nas_sv2.latency.turns import SQLITE
 
 Row = dict[str, Any]
+
+TRIALS = TrialModel.__table__
+_THIS = TRIALS.c.trial_id == bindparam("this")
+_STATE = select(TRIALS.c.state).where(_THIS).with_for_update()
+_END = update(TRIALS).where(_THIS)
 
 
 @contextmanager
@@ -57,12 +61,10 @@ def at_once(trial: Trial) -> Iterator["Gathered"]:
     finally:
         trial.storage = storage
     try:
-        with Session(storage._backend.engine) as session, session.begin():
-            row: Any = session.get_one(TrialModel, trial._trial_id, with_for_update=True)
-            storage.check_trial_is_updatable(trial._trial_id, row.state)
-            gathered.write(session)
-            if gathered.ended is not None:
-                row.state, row.datetime_complete = gathered.ended, datetime.now()
+        with storage._backend.engine.begin() as connection:
+            state = connection.execute(_STATE, {"this": trial._trial_id}).scalar_one()
+            storage.check_trial_is_updatable(trial._trial_id, state)
+            gathered.write(connection)
     except SQLAlchemyError as error:
         raise StorageInternalError("what was set of a trial cannot be written") from error
 
@@ -113,13 +115,13 @@ class Gathered:
         """What the trial was asked with and what was set since."""
         return {**self.trial._cached_frozen_trial.system_attrs, **self._system}
 
-    def write(self, session: Session) -> None:
-        """Write all but the state.
+    def write(self, connection: Connection) -> None:
+        """Write it all.
 
         SQLite lets two workers take one trial from the queue. Both write the same parameters; as
         with Optuna the first's stay.
         """
-        dialect, whose = session.get_bind().dialect.name, {"trial_id": self.trial._trial_id}
+        dialect, whose = connection.dialect.name, {"trial_id": self.trial._trial_id}
         for statement, rows in (
             (_first_stays(TrialParamModel, dialect), self._params),
             (_first_stays(TrialValueModel, dialect), self._values),
@@ -127,7 +129,11 @@ class Gathered:
             (_latest_counts(TrialSystemAttributeModel, dialect), _texts(self._system)),
         ):
             if rows:
-                session.execute(statement, [whose | row for row in rows])
+                connection.execute(statement, [whose | row for row in rows])
+        if self.ended is not None:
+            now = datetime.now(UTC).replace(tzinfo=None)
+            ended = {"state": self.ended, "datetime_complete": now}
+            connection.execute(_END, {"this": self.trial._trial_id, **ended})
 
 
 def _texts(attributes: dict[str, Any]) -> list[Row]:

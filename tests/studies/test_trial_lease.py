@@ -1,5 +1,6 @@
 """Leases of trials on SQLite and PostgreSQL, and candidates that dead workers left."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -96,6 +97,16 @@ def test_a_rival_that_lets_go_meanwhile_is_in_nobodys_way(
     event.listen(engine, "before_cursor_execute", lets_go)
     assert leases.bind(second, 4, "network")
     assert [lease.trial for lease in leases.all()] == [4]
+
+
+def test_a_lease_in_place_of_another_needs_room_beside_the_others_alone(
+    leases: TrialLeases,
+) -> None:
+    first, second = taken(leases), taken(leases)
+    next_one = leases.take(lambda others: others < 2, in_place_of=first)
+    assert {lease.token for lease in leases.all()} == {second, next_one}
+    assert leases.take(lambda others: others < 1, in_place_of=next_one) is None
+    assert [lease.token for lease in leases.all()] == [second]
 
 
 def test_who_lives_keeps_his_lease(leases: TrialLeases) -> None:
@@ -195,6 +206,35 @@ def test_a_seat_renews_itself_and_is_given_back(leases: TrialLeases) -> None:
         assert seat.holds()
     assert leases.all() == []
     assert not seat.holds()
+
+
+def test_a_seat_whose_candidate_is_done_asks_for_room_anew(leases: TrialLeases) -> None:
+    seat = Seat(leases)
+    assert seat.take(lambda others: True)
+    (first,) = leases.all()
+    seat.done()
+    assert seat.take(lambda others: others == 0)
+    (second,) = leases.all()
+    assert second.token != first.token
+    assert seat.take(lambda others: False)  # not done yet
+    seat.done()
+    assert not seat.take(lambda others: False)
+    assert leases.all() == []
+
+
+def test_a_seat_that_is_done_stays_so_while_the_database_is_away(leases: TrialLeases) -> None:
+    seat = Seat(leases)
+    assert seat.take(lambda others: True)
+    seat.done()
+
+    def away(others: int) -> bool:
+        raise StoreError("away")
+
+    with pytest.raises(StoreError):
+        seat.take(away)
+    assert len(leases.all()) == 1  # rolled back
+    assert not seat.take(lambda others: False)
+    assert leases.all() == []
 
 
 def test_a_seat_renews_itself_while_its_worker_computes(leases: TrialLeases) -> None:
@@ -335,9 +375,9 @@ def test_a_trial_without_a_lease_is_left_to_who_may_be_about_to_bind_it(
     """Whoever asks has a lease already."""
     study.ask()
     alive, token = study.ask(), taken(leases)
-    me = process_name()
-    assert me is not None
-    alive.set_user_attr(WORKER, me)
+    another = process_name(os.getppid())
+    assert another is not None
+    alive.set_user_attr(WORKER, another)
     unfinished(study, leases).recover()
     assert [trial.state for trial in study.get_trials()] == [TrialState.RUNNING] * 2
     leases.let_go(token)
@@ -346,6 +386,19 @@ def test_a_trial_without_a_lease_is_left_to_who_may_be_about_to_bind_it(
     alive.set_user_attr(WORKER, dead)
     unfinished(study, leases).recover()
     assert [trial.state.name for trial in study.get_trials()] == ["FAIL", "FAIL"]
+
+
+def test_a_trial_of_this_process_that_it_was_not_told_of_is_failed(
+    study: optuna.Study, leases: TrialLeases
+) -> None:
+    """The server went away just after it had made the trial."""
+    trial, token = study.ask(), taken(leases)
+    trial.set_user_attr(WORKER, process_name())
+    unfinished(study, leases).recover()  # another thread of ours may be about to bind it
+    assert study.get_trials()[0].state == TrialState.RUNNING
+    leases.let_go(token)
+    unfinished(study, leases).recover()
+    assert study.get_trials()[0].state == TrialState.FAIL
 
 
 def test_a_trial_that_ended_is_not_asked_again(
