@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from doubles import Ear, FakeEvaluator, FakeTarget, latency_of, small_space
 from optuna.trial import TrialState
+from packages import RECIPE, images_file
 
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError, NasError
+from nas_sv2.evaluate.data import open_data
+from nas_sv2.evaluate.recipe_files import recipe_to_document
 from nas_sv2.latency.measurement import Latency
 from nas_sv2.latency.store import open_engine
 from nas_sv2.search import replay as replays
@@ -24,6 +27,7 @@ from nas_sv2.search.walk import Walk
 from nas_sv2.space import cost_of, lower
 from nas_sv2.space.guidelines import Guidelines
 from nas_sv2.space.network import Network
+from nas_sv2.studies.data_place import data_place
 from nas_sv2.studies.front import front_of
 from nas_sv2.studies.lookup import record_of, records_of
 from nas_sv2.studies.record import Record
@@ -54,12 +58,17 @@ def searched(folder: Path, budget: Budget, trials: int = TRIALS) -> str:
     engine = open_engine(storage)
     RecordStore.create_tables(engine)
     space = small_space()
+    data = images_file(folder)
     identity = {
         "targets": {"fake": "measured"},
         "space": space.name,
         "budget": dataclasses.asdict(budget),
         "guidelines": {},
         "latency": "measured",
+        "data": data,
+        "data_content": open_data(data).provenance,
+        "skip_unreadable": False,
+        "recipe_document": recipe_to_document(RECIPE),
     }
     choice = SAMPLERS["random"]
     study = create_or_resume(storage, "old", identity, choice.make(trials))
@@ -249,6 +258,21 @@ def test_what_cannot_be_meant_is_named(storage: str, other: Opened) -> None:
     for changes, named in refused:
         with pytest.raises(ConfigError, match=named):
             replayed(storage, **changes)
+
+
+def test_data_that_were_moved_are_noted_with_the_replay(
+    storage: str, other: Opened, searched_once: Path, tmp_path: Path
+) -> None:
+    other()
+    with pytest.raises(ConfigError, match=r"--data: .*, the data of the study"):
+        replayed(storage, data=images_file(tmp_path, seed=1))
+    with pytest.raises(ConfigError, match="a study in"):
+        load_study(storage, "old-on-arm")
+    replayed(storage)
+    assert data_place(load_study(storage, "old-on-arm")) == f"npz:{searched_once / 'images0.npz'}"
+    there = f"npz:{tmp_path / 'images0.npz'}"  # a copy
+    replayed(storage, data=there)
+    assert data_place(load_study(storage, "old-on-arm")) == there
 
 
 def test_another_device_under_the_same_name_is_refused(storage: str, other: Opened) -> None:
