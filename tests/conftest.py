@@ -1,4 +1,5 @@
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,9 +20,20 @@ from nas_sv2.latency.guideline_profile import GuidelineProfile
 from nas_sv2.latency.guideline_profiling import profile_device
 from nas_sv2.space.architecture import Architecture, Stage
 
+MEMORY = Path("/dev/shm")  # a folder of the main memory, on Linux
+MEMORY_BYTES = 2 << 30  # four times what the folders of a whole run come to
+
 
 def pytest_configure() -> None:
-    """Keep each worker of pytest-xdist to a core: torch's threads wait spinning for each other."""
+    """Keep the tests' folders in memory, and each worker of pytest-xdist to a core.
+
+    A database waits for the disk at each commit, which shows nothing here: what is killed are
+    processes, not the machine.  Torch's threads wait spinning for each other.
+    """
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES:
+        flags = os.statvfs(MEMORY).f_flag
+        if not flags & (os.ST_RDONLY | os.ST_NOEXEC):
+            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     if worker := os.environ.get("PYTEST_XDIST_WORKER", ""):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import torch
+import torch._dynamo  # by an optimiser, which takes 2 s: once here, not in each process
 
 from nas_sv2.evaluate import training
 from nas_sv2.evaluate.image_data import ImageData, Part
