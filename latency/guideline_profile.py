@@ -126,10 +126,28 @@ class GuidelineProfile:
 
 def fit_costs(networks: Sequence[Sequence[Piece]], times_us: Sequence[float]) -> NodeCosts:
     """The formulas whose sums are nearest to the times of whole networks, by relative squares."""
+    return _fitted([_sums(pieces) for pieces in networks], times_us)
+
+
+Sums = Mapping[str, np.ndarray]
+"""The terms of a network's kernels, added up by class."""
+
+
+def _sums(pieces: Sequence[Piece]) -> Sums:
+    sums: dict[str, np.ndarray] = {}
+    for piece in pieces:
+        name = class_of(piece.kernel)
+        sums[name] = sums.get(name, 0.0) + np.array(terms_of(piece))
+    return sums
+
+
+def _fitted(networks: Sequence[Sums], times_us: Sequence[float]) -> NodeCosts:
     from sklearn.linear_model import LinearRegression  # a second, which `--help` can do without
 
-    classes = sorted({class_of(piece.kernel) for pieces in networks for piece in pieces})
-    matrix = np.array([_row(pieces, classes) for pieces in networks]) / np.array(times_us)[:, None]
+    classes = sorted({name for sums in networks for name in sums})
+    none = np.zeros(len(Terms._fields))
+    rows = [np.concatenate([sums.get(name, none) for name in classes]) for sums in networks]
+    matrix = np.array(rows) / np.array(times_us)[:, None]
     size = np.maximum(matrix.max(axis=0), 1e-30)
     scaled = np.vstack([matrix / size, STEADY * np.eye(matrix.shape[1])])
     wanted = np.concatenate([np.ones(len(networks)), np.zeros(matrix.shape[1])])
@@ -165,10 +183,10 @@ def fit_profile(timed: Sequence[tuple[Network, Latency]], lowering: Lowering) ->
 
 def _held_out(pieces: Sequence[Sequence[Piece]], times_us: Sequence[float]) -> Accuracy:
     """Errors of fits on those networks, every tenth each, that they were not fitted to."""
-    errors = []
+    errors, sums = [], [_sums(network) for network in pieces]
     for fold in range(FOLDS):
         seen = [index for index in range(len(pieces)) if index % FOLDS != fold]
-        costs = fit_costs([pieces[i] for i in seen], [times_us[i] for i in seen])
+        costs = _fitted([sums[i] for i in seen], [times_us[i] for i in seen])
         for index in range(fold, len(pieces), FOLDS):
             known = all(class_of(piece.kernel) in costs.coefficients for piece in pieces[index])
             if known:
@@ -176,11 +194,3 @@ def _held_out(pieces: Sequence[Sequence[Piece]], times_us: Sequence[float]) -> A
                 errors.append(abs(estimate / times_us[index] - 1))
     within = sum(error <= 0.1 for error in errors) / len(errors)
     return Accuracy(len(pieces), statistics.median(errors), within)
-
-
-def _row(pieces: Sequence[Piece], classes: Sequence[str]) -> list[float]:
-    """The sums of all terms, by class."""
-    sums = {name: np.zeros(len(Terms._fields)) for name in classes}
-    for piece in pieces:
-        sums[class_of(piece.kernel)] += terms_of(piece)
-    return [float(number) for name in classes for number in sums[name]]

@@ -66,12 +66,16 @@ def term(name: str, kernel: Kernel) -> float:
       64. The same for `in`.
     """
     product = 1.0
-    for factor in name.split("*"):
-        product *= _factor(factor)(kernel)
+    for factor in _factors(name):
+        product *= factor(kernel)
     return product
 
 
 @cache
+def _factors(name: str) -> tuple[Callable[[Kernel], float], ...]:
+    return tuple(map(_factor, name.split("*")))
+
+
 def _factor(name: str) -> Callable[[Kernel], float]:
     if lanes := LANES.fullmatch(name):
         return _lanes(lanes[1] == "in", lanes[2], int(lanes[3]))
