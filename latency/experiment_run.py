@@ -156,11 +156,14 @@ def _priced(target: Target, table: ExperimentTable) -> Iterator[ExperimentRow]:
     for group in table.groups:
         first: float | None = None
         for each in group:
-            lacks = target.uncovered(each.network) if isinstance(target, EmulatedArm) else []
-            if lacks:
+            try:
+                latency = target.estimate(each.network)
+            except MeasurementError:
+                lacks = target.uncovered(each.network) if isinstance(target, EmulatedArm) else []
+                if not lacks:
+                    raise
                 yield ExperimentRow(each, None, not_covered=tuple(lacks))
                 continue
-            latency = target.estimate(each.network)
             if each is group[0]:
                 first = latency.ms
             relative = None if first is None else latency.ms / first
