@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,10 +164,17 @@ def _at(scores: Scores, index: Index) -> Floats:
 
 def _tau(a: Floats, b: Floats) -> float:
     """τ-b, which the copies of a network in a resample do not count in, being ties in both."""
-    first, second = np.triu_indices(len(a), 1)
+    first, second = _pairs(len(a))
     x, y = np.sign(a[first] - a[second]), np.sign(b[first] - b[second])
     scale = np.sqrt(np.abs(x).sum() * np.abs(y).sum())
     return float((x * y).sum() / scale) if scale else float("nan")
+
+
+@lru_cache(maxsize=8)
+def _pairs(count: int) -> tuple[Index, Index]:
+    """The places of each two of `count`; found once for the thousands of resamples."""
+    first, second = np.triu_indices(count, 1)
+    return first, second
 
 
 def _rho(a: Floats, b: Floats) -> float:
