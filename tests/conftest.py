@@ -3,6 +3,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import loopback
 import numpy as np
@@ -10,6 +11,7 @@ import postgres
 import pytest
 import torch
 from hypothesis import settings
+from optuna.storages import RDBStorage
 from PIL import Image
 
 from nas_sv2.cli import main
@@ -99,6 +101,22 @@ def postgres_server() -> Iterator[postgres.Postgres]:
     server.start()
     yield server
     server.remove()
+
+
+@pytest.fixture
+def storages_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close what Optuna opens in the test: a connection that is garbage while open warns."""
+    opened: list[RDBStorage] = []
+    make = RDBStorage.__init__
+
+    def made(self: RDBStorage, *args: Any, **kwargs: Any) -> None:
+        make(self, *args, **kwargs)
+        opened.append(self)
+
+    monkeypatch.setattr(RDBStorage, "__init__", made)
+    yield
+    for storage in opened:
+        storage.engine.dispose()
 
 
 @pytest.fixture(scope="session")

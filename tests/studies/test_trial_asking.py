@@ -22,6 +22,8 @@ IDENTITY = {"targets": {"fake": "measured"}}
 SPACE = LEVELS["140M"]
 ATTRIBUTES = {"worker": "here:1:2", "utc_offset_s": 3600.0, "nothing": None}
 
+pytestmark = pytest.mark.usefixtures("storages_closed")
+
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:

@@ -21,6 +21,8 @@ from nas_sv2.studies.trial_writes import Gathered, at_once
 IDENTITY = {"targets": {"fake": "measured"}}
 SPACE = LEVELS["140M"]
 
+pytestmark = pytest.mark.usefixtures("storages_closed")
+
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
