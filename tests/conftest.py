@@ -103,6 +103,15 @@ def postgres_server() -> Iterator[postgres.Postgres]:
     server.remove()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database: the test runs on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'studies.db'}"
+    server: postgres.Postgres = request.getfixturevalue("postgres_server")
+    return server.database()
+
+
 @pytest.fixture
 def storages_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Close what Optuna opens in the test: a connection that is garbage while open warns."""

@@ -17,14 +17,6 @@ from postgres import Postgres
 from nas_sv2.studies.study import load_study
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'studies.db'}"
-    server: Postgres = request.getfixturevalue("postgres_server")
-    return server.database()
-
-
 def test_a_killed_worker_does_not_end_the_others(storage: str) -> None:
     with crew(storage, 12, 3) as found:
         found.until(lambda: len(found.pids) == 3 and found.finished >= 2)

@@ -2,24 +2,14 @@
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import optuna
 import pytest
-from postgres import Postgres
 from sqlalchemy import Engine
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.store import open_engine
 from nas_sv2.studies.study import claim, create_or_resume, study_key
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'studies.db'}"
-    server: Postgres = request.getfixturevalue("postgres_server")
-    return server.database()
 
 
 @pytest.fixture

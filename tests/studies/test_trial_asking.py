@@ -10,7 +10,6 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
-from postgres import Postgres
 from sqlalchemy import event
 
 from nas_sv2.search.samplers import SAMPLERS
@@ -23,14 +22,6 @@ SPACE = LEVELS["140M"]
 ATTRIBUTES = {"worker": "here:1:2", "utc_offset_s": 3600.0, "nothing": None}
 
 pytestmark = pytest.mark.usefixtures("storages_closed")
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'studies.db'}"
-    server: Postgres = request.getfixturevalue("postgres_server")
-    return server.database()
 
 
 def study_in(storage: str, name: str, sampler: BaseSampler | None = None) -> optuna.Study:
