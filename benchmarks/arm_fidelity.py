@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from scipy.optimize import lsq_linear
 from scipy.stats import kendalltau, spearmanr
 
-from nas_sv2.latency.analytic import analytic_ms, features
-from nas_sv2.latency.arm_cores import core_named
-from nas_sv2.latency.arm_workshop import prepare
-from nas_sv2.latency.refit import least_error_scale
-from nas_sv2.space.cost import cost_of
+from nas_sv2.latency.calibration.refit import least_error_scale
+from nas_sv2.latency.calibration.workshop import prepare
+from nas_sv2.latency.emulated.analytic import analytic_ms, features
+from nas_sv2.latency.emulated.arm_cores import core_named
+from nas_sv2.space.graph.cost import cost_of
 
 CORE = core_named("cortex-a57")
 EQUAL_FLOPS_WITHIN = 1.3

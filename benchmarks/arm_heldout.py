@@ -19,18 +19,18 @@ from typing import Any
 import numpy as np
 
 from nas_sv2.errors import ConfigError, MeasurementError
-from nas_sv2.latency.arm_cores import CORES, PRECISIONS, ArmPrecision, Core
-from nas_sv2.latency.arm_grid import Point
-from nas_sv2.latency.arm_workshop import Workshop, prepare
-from nas_sv2.latency.calibration import emulate
-from nas_sv2.latency.kernel_table import Table
-from nas_sv2.latency.kernels import kernels_of
-from nas_sv2.space.architecture import KERNELS, Architecture, Stage
-from nas_sv2.space.cost import cost_of
-from nas_sv2.space.levels import LEVELS
-from nas_sv2.space.lowering import lower
-from nas_sv2.space.reference import reference
-from nas_sv2.space.shuffle_free import without_shuffles
+from nas_sv2.latency.calibration.grid import Point
+from nas_sv2.latency.calibration.tables import emulate
+from nas_sv2.latency.calibration.workshop import Workshop, prepare
+from nas_sv2.latency.emulated.arm_cores import CORES, PRECISIONS, ArmPrecision, Core
+from nas_sv2.latency.emulated.kernel_table import Table
+from nas_sv2.latency.kernels.kernels import kernels_of
+from nas_sv2.space.choices.levels import LEVELS
+from nas_sv2.space.graph.cost import cost_of
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.runtimes.shuffle_free import without_shuffles
+from nas_sv2.space.units.architecture import KERNELS, Architecture, Stage
+from nas_sv2.space.units.reference import reference
 
 SEED = 2
 EACH_SPACE, ODD = 4, 8

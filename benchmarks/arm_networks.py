@@ -7,15 +7,15 @@ The published networks shuffle as written, so they are emulated `plain`.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nas_sv2.latency.arm_cores import Core
-from nas_sv2.latency.arm_grid import Point
-from nas_sv2.latency.arm_workshop import Workshop
-from nas_sv2.latency.calibration import emulate
-from nas_sv2.latency.kernel_table import Table
-from nas_sv2.space.experiments import paper_tables
-from nas_sv2.space.lowering import lower
-from nas_sv2.space.published import STRUCTURES, hand_designed
-from nas_sv2.studies.table8 import table8
+from nas_sv2.latency.calibration.grid import Point
+from nas_sv2.latency.calibration.tables import emulate
+from nas_sv2.latency.calibration.workshop import Workshop
+from nas_sv2.latency.emulated.arm_cores import Core
+from nas_sv2.latency.emulated.kernel_table import Table
+from nas_sv2.space.experiments.paper import paper_tables
+from nas_sv2.space.families.published import STRUCTURES, hand_designed
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.studies.paper.table8 import table8
 
 EACH_EXPERIMENT = 4  # of those of a table every fourth is emulated
 

@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from nas_sv2.latency.local import CPU_PLAN, local_device
-from nas_sv2.latency.measured_target import MeasuredTarget
-from nas_sv2.latency.measurement import Measurement
-from nas_sv2.space import reference
+from nas_sv2.latency.devices.local import CPU_PLAN, local_device
+from nas_sv2.latency.measurements.measurement import Measurement
+from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.space.units.reference import reference
 
 NETWORKS = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x2_0")
 ROUNDS = 8

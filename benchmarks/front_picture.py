@@ -8,8 +8,8 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from nas_sv2.studies.front import front_of
-from nas_sv2.studies.lookup import records_of
+from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.storage.named_networks import records_of
 
 
 def main(storage: str, study: str, file: str) -> None:

@@ -17,16 +17,19 @@ from pathlib import Path
 import numpy as np
 
 from nas_sv2.errors import MeasurementError
-from nas_sv2.latency.local import CPU_PLAN, local_device
-from nas_sv2.latency.measured_target import MeasuredTarget
-from nas_sv2.latency.predicted_target import open_predicted
-from nas_sv2.latency.predictor import Predictor, at_usual_pace
-from nas_sv2.latency.predictor_fit import NETWORKS, SEED, TOGETHER, report_on
-from nas_sv2.latency.spread_sampling import spread
-from nas_sv2.latency.store import MeasurementStore
-from nas_sv2.search.feasibility import RandomSuggester
-from nas_sv2.space import Architecture, SearchSpace, cost_of, lower
-from nas_sv2.space.levels import named_space
+from nas_sv2.latency.devices.local import CPU_PLAN, local_device
+from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.latency.predictor.fit import NETWORKS, SEED, TOGETHER, report_on
+from nas_sv2.latency.predictor.predicted_target import open_predicted
+from nas_sv2.latency.predictor.predictor import Predictor, at_usual_pace
+from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.search.walk.feasibility import RandomSuggester
+from nas_sv2.space.choices.levels import named_space
+from nas_sv2.space.choices.search_space import SearchSpace
+from nas_sv2.space.choices.spread_sampling import spread
+from nas_sv2.space.graph.cost import cost_of
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.units.architecture import Architecture
 
 OTHERS = 60
 Ratios = dict[str, tuple[float, float]]

@@ -14,20 +14,22 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from nas_sv2.latency.experiment_run import run_experiments, times_of
-from nas_sv2.latency.guideline_profile import GuidelineProfile
-from nas_sv2.latency.guideline_profiling import profile_device
-from nas_sv2.latency.measured_target import MeasuredTarget
-from nas_sv2.latency.profile_store import DeviceKey, ProfileStore
-from nas_sv2.latency.store import MeasurementStore
-from nas_sv2.latency.targets import Target, open_target
-from nas_sv2.search.budget import Budget
-from nas_sv2.search.feasibility import RandomSuggester
-from nas_sv2.search.measured_guidelines import MeasuredGuidelines, limits_of
-from nas_sv2.space import Architecture, Cost, cost_of, lower
-from nas_sv2.space.graph import Graph
-from nas_sv2.space.guidelines import GuidelineLimits
-from nas_sv2.space.levels import FLOPS_OF_LEVEL, named_space, paper_limits
+from nas_sv2.latency.guidelines.experiment_run import run_experiments, times_of
+from nas_sv2.latency.guidelines.profile import GuidelineProfile
+from nas_sv2.latency.guidelines.profiling import profile_device
+from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
+from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.targets import Target, open_target
+from nas_sv2.search.walk.budget import Budget
+from nas_sv2.search.walk.feasibility import RandomSuggester
+from nas_sv2.search.walk.measured_guidelines import MeasuredGuidelines, limits_of
+from nas_sv2.space.choices.levels import FLOPS_OF_LEVEL, named_space, paper_limits
+from nas_sv2.space.graph.cost import Cost, cost_of
+from nas_sv2.space.graph.guidelines import GuidelineLimits
+from nas_sv2.space.graph.operators import Graph
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.units.architecture import Architecture
 
 NETWORKS = 200
 SEED = 1

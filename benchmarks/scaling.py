@@ -44,25 +44,25 @@ from optuna.trial import TrialState
 from sqlalchemy import Engine, event, insert
 from sqlalchemy.orm import Session
 
-from nas_sv2.evaluate.evaluation import Evaluation
-from nas_sv2.latency.measurement import Latency
-from nas_sv2.latency.processes import process_name
-from nas_sv2.latency.store import MeasurementStore
-from nas_sv2.search.budget import Budget
-from nas_sv2.search.events import Listener, Outcome
-from nas_sv2.search.loop import Loop
-from nas_sv2.search.samplers import SAMPLERS
-from nas_sv2.search.unfinished import WORKER
-from nas_sv2.search.walk import Walk
-from nas_sv2.space import Architecture
-from nas_sv2.space.guidelines import SCORES, Guidelines
-from nas_sv2.space.levels import LEVELS
-from nas_sv2.space.network import Network
-from nas_sv2.studies.audit import ARCHITECTURE
-from nas_sv2.studies.record import Record
-from nas_sv2.studies.record_store import RecordRow, RecordStore
-from nas_sv2.studies.study import create_or_resume, store_errors, study_key
-from nas_sv2.studies.weights_folder import WeightsFolder
+from nas_sv2.database.processes import process_name
+from nas_sv2.evaluate.fitting.evaluation import Evaluation
+from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.search.events.events import Listener, Outcome
+from nas_sv2.search.loop.loop import Loop
+from nas_sv2.search.loop.orphans import WORKER
+from nas_sv2.search.session.samplers import SAMPLERS
+from nas_sv2.search.walk.budget import Budget
+from nas_sv2.search.walk.walk import Walk
+from nas_sv2.space.choices.levels import LEVELS
+from nas_sv2.space.graph.guidelines import SCORES, Guidelines
+from nas_sv2.space.networks.network import Network
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.studies.findings.audit import ARCHITECTURE
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.storage.record_store import RecordRow, RecordStore
+from nas_sv2.studies.storage.study import create_or_resume, store_errors, study_key
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 IDENTITY = {"targets": {"table": "emulated"}}
 SPACE = dataclasses.replace(LEVELS["140M"], name="scaling", baselines=())
@@ -202,7 +202,9 @@ def work(
 
 def efficiency(storage: str, workers: int, seconds: float, each: int) -> dict[str, Any]:
     """Run `each` trials a worker; the share of the workers' time that was asked-for sleeping."""
-    from nas_sv2.search.workers import run_workers  # not in a checkout from before there were any
+    from nas_sv2.search.scale.processes import (
+        run_workers,  # not in a checkout from before there were any
+    )
 
     clock, name = Clock(), f"scaling-{uuid.uuid4().hex[:8]}"
     with tempfile.TemporaryDirectory() as ready:

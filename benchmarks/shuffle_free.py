@@ -12,10 +12,11 @@ import time
 import numpy as np
 import onnxruntime
 
-from nas_sv2.space import lower, reference
-from nas_sv2.space.onnx_lowering import INPUT, build_onnx
-from nas_sv2.space.shuffle_free import without_shuffles
-from nas_sv2.space.weights import Array, random_weights
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.runtimes.onnx_lowering import INPUT, build_onnx
+from nas_sv2.space.runtimes.shuffle_free import without_shuffles
+from nas_sv2.space.runtimes.weights import Array, random_weights
+from nas_sv2.space.units.reference import reference
 
 NETWORKS = (
     "shufflenet_v2_x0_5",

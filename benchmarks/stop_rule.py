@@ -32,18 +32,20 @@ from typing import get_args
 
 from scipy.stats import spearmanr
 
-from nas_sv2.evaluate.evaluation import Epoch, Evaluation
-from nas_sv2.evaluate.recipe_files import open_recipe
-from nas_sv2.evaluate.recipes import Score
-from nas_sv2.latency.store import open_engine
-from nas_sv2.latency.targets import open_target
-from nas_sv2.search.audit import Audit
-from nas_sv2.search.early_stop import log_flops, signals_of
-from nas_sv2.search.stop_rule import FEWEST, RISK, Course, FinalBound
-from nas_sv2.search.stop_rule_replay import FullTraining, Replay, front_members, replay
-from nas_sv2.space import Architecture, cost_of, lower
-from nas_sv2.space.documents import architecture_from_document, architecture_to_document
-from nas_sv2.studies.earlier_trainings import whole_trainings
+from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation
+from nas_sv2.evaluate.recipes.files import open_recipe
+from nas_sv2.evaluate.recipes.recipe import Score
+from nas_sv2.latency.measurements.store import open_engine
+from nas_sv2.latency.targets.targets import open_target
+from nas_sv2.search.walk.audit_choice import Audit
+from nas_sv2.search.walk.early_stop import log_flops, signals_of
+from nas_sv2.search.walk.stop_rule import FEWEST, RISK, Course, FinalBound
+from nas_sv2.search.walk.stop_rule_replay import FullTraining, Replay, front_members, replay
+from nas_sv2.space.graph.cost import cost_of
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.documents import architecture_from_document, architecture_to_document
+from nas_sv2.studies.storage.earlier_trainings import whole_trainings
 
 Z = 1.96  # 95 % of a normal distribution
 SIGNALS: dict[str, Callable[[Sequence[Epoch], float, str], tuple[float, ...]]] = {

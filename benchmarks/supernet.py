@@ -13,15 +13,15 @@ import math
 import time
 from pathlib import Path
 
-from nas_sv2.evaluate.data import open_data
-from nas_sv2.evaluate.recipe_files import open_recipe, recipe_to_yaml
-from nas_sv2.evaluate.supernet_asking import SupernetAsking
-from nas_sv2.evaluate.supernet_files import check_unfinished, save_supernet
-from nas_sv2.evaluate.supernet_training import SupernetTraining
+from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.recipes.files import open_recipe, recipe_to_yaml
+from nas_sv2.evaluate.supernet.asking import SupernetAsking
+from nas_sv2.evaluate.supernet.files import check_unfinished, save_supernet
+from nas_sv2.evaluate.supernet.training import SupernetTraining
 from nas_sv2.search.qualification import QualifyRequest, qualify
-from nas_sv2.space.guidelines import Guidelines
-from nas_sv2.space.space_files import open_space
-from nas_sv2.studies.certificate import Certificate
+from nas_sv2.space.choices.space_files import open_space
+from nas_sv2.space.graph.guidelines import Guidelines
+from nas_sv2.studies.findings.certificate import Certificate
 
 HERE = Path(__file__).parents[1] / "docs" / "certificates"
 TRIED_STEPS = 12  # to see what a step takes

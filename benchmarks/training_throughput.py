@@ -18,19 +18,19 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from nas_sv2.evaluate.data import open_data
-from nas_sv2.evaluate.determinism import cpu_threads, stream
-from nas_sv2.evaluate.image_data import ImageData, Part, channel_statistics
-from nas_sv2.evaluate.norms import settle
-from nas_sv2.evaluate.recipe_files import built_in_recipe
-from nas_sv2.evaluate.recipes import Recipe
-from nas_sv2.evaluate.schedule import one_cycle
-from nas_sv2.evaluate.training import ProxyTraining
-from nas_sv2.evaluate.validation import some_of, validate
-from nas_sv2.space.architecture import Architecture
-from nas_sv2.space.lowering import lower
-from nas_sv2.space.reference import reference
-from nas_sv2.space.torch_lowering import build_module
+from nas_sv2.evaluate.data.image_data import ImageData, Part, channel_statistics
+from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
+from nas_sv2.evaluate.fitting.norms import settle
+from nas_sv2.evaluate.fitting.schedule import one_cycle
+from nas_sv2.evaluate.fitting.validation import some_of, validate
+from nas_sv2.evaluate.proxy.training import ProxyTraining
+from nas_sv2.evaluate.recipes.files import built_in_recipe
+from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.runtimes.torch_lowering import build_module
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.reference import reference
 
 Round = Callable[[], tuple[float, float]]  # images a second, validation accuracy
 

@@ -41,10 +41,11 @@ print(1000 * sum(times[10:]) / 100)
 
 BUILD = f"""
 import time
-from nas_sv2.space import lower, reference
-from nas_sv2.space.onnx_lowering import build_onnx
-from nas_sv2.space.shuffle_free import without_shuffles
-from nas_sv2.space.weights import random_weights
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.units.reference import reference
+from nas_sv2.space.runtimes.onnx_lowering import build_onnx
+from nas_sv2.space.runtimes.shuffle_free import without_shuffles
+from nas_sv2.space.runtimes.weights import random_weights
 times = []
 for seed in range(10):
     start = time.perf_counter()

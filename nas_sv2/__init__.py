@@ -23,6 +23,6 @@ def load(folder: "str | Path") -> "torch.nn.Module":
     """
     from pathlib import Path
 
-    from nas_sv2.studies.export import load_package  # torch takes seconds
+    from nas_sv2.studies.package.load import load_package  # torch takes seconds
 
     return load_package(Path(folder)).module()

@@ -9,8 +9,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from nas_sv2 import (
-    __version__,
+from nas_sv2 import __version__
+from nas_sv2.commands import (
     compare_commands,
     confirm_commands,
     emulation_commands,
@@ -26,10 +26,9 @@ from nas_sv2 import (
     ship_commands,
     train_commands,
 )
-from nas_sv2.data_commands import SPEC_HELP, data_app
-from nas_sv2.device_commands import devices_app
-from nas_sv2.errors import ConfigError, NasError
-from nas_sv2.options import (
+from nas_sv2.commands.data_commands import SPEC_HELP, data_app
+from nas_sv2.commands.device_commands import devices_app
+from nas_sv2.commands.options import (
     ARCH_HELP,
     STORAGE,
     AsJson,
@@ -38,7 +37,8 @@ from nas_sv2.options import (
     print_json,
     print_notes,
 )
-from nas_sv2.supernet_commands import supernet_app
+from nas_sv2.commands.supernet_commands import supernet_app
+from nas_sv2.errors import ConfigError, NasError
 
 app = typer.Typer(
     name="nas-sv2",
@@ -202,12 +202,12 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Search networks that are accurate and fast on the target, within the budget."""
-    from nas_sv2.log_lines import Both, logged
-    from nas_sv2.progress import shown_on
-    from nas_sv2.search.question import Request
-    from nas_sv2.search.session import run_search
-    from nas_sv2.studies.lookup import certificate_for
-    from nas_sv2.tables import front_data, front_notes, front_table, output, pruned_data
+    from nas_sv2.search.session.plan import Request
+    from nas_sv2.search.session.session import run_search
+    from nas_sv2.show.log_lines import Both, logged
+    from nas_sv2.show.progress import shown_on
+    from nas_sv2.show.tables import front_data, front_notes, front_table, output, pruned_data
+    from nas_sv2.studies.storage.named_networks import certificate_for
 
     request = Request(
         targets=target,
@@ -261,9 +261,9 @@ def front(
     as_json: AsJson = False,
 ) -> None:
     """Print the front of a study, with its baselines."""
-    from nas_sv2.studies.confirmation_store import confirmation_lines, confirmations_in
-    from nas_sv2.studies.lookup import certificate_for, pruned_in, records_of
-    from nas_sv2.tables import front_data, front_notes, front_table, output, pruned_data
+    from nas_sv2.show.tables import front_data, front_notes, front_table, output, pruned_data
+    from nas_sv2.studies.storage.confirmation_store import confirmation_lines, confirmations_in
+    from nas_sv2.studies.storage.named_networks import certificate_for, pruned_in, records_of
 
     records, pruned = records_of(storage, study), pruned_in(storage, study)
     confirmations = confirmations_in(storage, study)
@@ -296,7 +296,7 @@ def dashboard(
     ] = None,
 ) -> None:
     """Open the Optuna dashboard on the studies, for this machine only unless told otherwise."""
-    from nas_sv2.studies.dashboard import open_dashboard
+    from nas_sv2.studies.dashboard.server import open_dashboard
 
     opened = open_dashboard(storage, port, host, name or [])
     if opened.exposes:
@@ -308,10 +308,11 @@ def dashboard(
 @app.command()
 def cost(arch: Arch, storage: Storage = STORAGE, as_json: AsJson = False) -> None:
     """Print what a network costs on paper, and how far it is from the guidelines."""
-    from nas_sv2.space import cost_of, lower
-    from nas_sv2.space.levels import paper_limits
-    from nas_sv2.studies.lookup import find_network
-    from nas_sv2.tables import cost_table, network_data, output
+    from nas_sv2.show.tables import cost_table, network_data, output
+    from nas_sv2.space.choices.levels import paper_limits
+    from nas_sv2.space.graph.cost import cost_of
+    from nas_sv2.space.networks.lowering import lower
+    from nas_sv2.studies.storage.named_networks import find_network
 
     found = find_network(arch, storage)
     graph = lower(found.network)
@@ -337,11 +338,11 @@ def predictor(
     """Fit a predictor of latency, or find the stored one, and print how far it was off."""
     import dataclasses
 
-    from nas_sv2.latency.store import MeasurementStore
-    from nas_sv2.latency.targets import open_target
-    from nas_sv2.search.screening import predictor_of
-    from nas_sv2.space.space_files import open_space
-    from nas_sv2.tables import output
+    from nas_sv2.latency.measurements.store import MeasurementStore
+    from nas_sv2.latency.targets.targets import open_target
+    from nas_sv2.search.walk.predict_first import predictor_of
+    from nas_sv2.show.tables import output
+    from nas_sv2.space.choices.space_files import open_space
 
     named = open_space(space)
     store = MeasurementStore.open(storage)

@@ -15,24 +15,26 @@ from dataclasses import dataclass
 from functools import cache
 
 from nas_sv2.errors import ConfigError, EvaluationError
-from nas_sv2.evaluate.data import open_data
-from nas_sv2.evaluate.determinism import core_count
-from nas_sv2.evaluate.evaluation import Evaluation
-from nas_sv2.evaluate.image_data import ImageData
-from nas_sv2.evaluate.recipe_files import open_recipe
-from nas_sv2.evaluate.recipes import Recipe
-from nas_sv2.evaluate.trainer import Trainer
-from nas_sv2.evaluate.training import ProxyTraining, check_trainable
-from nas_sv2.evaluate.untrained_scores import untrained_scores
-from nas_sv2.latency.store import open_engine
-from nas_sv2.search.evaluator_choice import RECIPE, EvaluatorChoice, evaluator_choice
-from nas_sv2.space import Architecture, cost_of, lower
-from nas_sv2.space.contrasts import Contrasts, flops_matched, trajectories
-from nas_sv2.space.levels import named_space
-from nas_sv2.space.search_space import SearchSpace
-from nas_sv2.studies.certificate import Certificate, Trained
-from nas_sv2.studies.certificate_store import CertificateStore
-from nas_sv2.studies.record_store import RecordStore
+from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.fitting.determinism import core_count
+from nas_sv2.evaluate.fitting.evaluation import Evaluation
+from nas_sv2.evaluate.proxy.trainer import Trainer
+from nas_sv2.evaluate.proxy.training import ProxyTraining, check_trainable
+from nas_sv2.evaluate.proxy.untrained_scores import untrained_scores
+from nas_sv2.evaluate.recipes.files import open_recipe
+from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.latency.measurements.store import open_engine
+from nas_sv2.search.walk.evaluator_choice import RECIPE, EvaluatorChoice, evaluator_choice
+from nas_sv2.space.choices.levels import named_space
+from nas_sv2.space.choices.probe_networks import Contrasts, flops_matched, trajectories
+from nas_sv2.space.choices.search_space import SearchSpace
+from nas_sv2.space.graph.cost import cost_of
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.studies.findings.certificate import Certificate, Trained
+from nas_sv2.studies.storage.certificate_store import CertificateStore
+from nas_sv2.studies.storage.record_store import RecordStore
 
 LONGER = 8
 """How many times as many passes the reference has, where none is named."""

@@ -1,1 +1,1 @@
-"""What was found: records, the store, the front and what is made of them."""
+"""Results of a search: records, the store, the front, and the pages made of them."""

@@ -14,10 +14,10 @@ from doubles import record_of
 from optuna.samplers import RandomSampler
 from postgres import PASSWORD, Postgres, programs
 
-from nas_sv2.latency.store import open_engine
-from nas_sv2.studies.lookup import records_of
-from nas_sv2.studies.record_store import RecordStore
-from nas_sv2.studies.study import create_or_resume, study_key
+from nas_sv2.latency.measurements.store import open_engine
+from nas_sv2.studies.storage.named_networks import records_of
+from nas_sv2.studies.storage.record_store import RecordStore
+from nas_sv2.studies.storage.study import create_or_resume, study_key
 
 IDENTITY = {"targets": {"t0": "measured"}, "space": "tiny", "seed": 0}
 RECORD = record_of(0.5, 1.0)

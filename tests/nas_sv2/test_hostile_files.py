@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nas_sv2.errors import NasError
-from nas_sv2.evaluate.built_in_recipes import RECIPES
-from nas_sv2.evaluate.evaluation import Evaluation
-from nas_sv2.evaluate.recipe_files import open_recipe, recipe_to_document
-from nas_sv2.space.documents import architecture_to_document
-from nas_sv2.space.network_documents import load_network
-from nas_sv2.space.reference import reference
-from nas_sv2.space.space_files import open_space
-from nas_sv2.studies.certificate import Certificate
-from nas_sv2.studies.record import Record
+from nas_sv2.evaluate.fitting.evaluation import Evaluation
+from nas_sv2.evaluate.recipes.built_in import RECIPES
+from nas_sv2.evaluate.recipes.files import open_recipe, recipe_to_document
+from nas_sv2.space.choices.space_files import open_space
+from nas_sv2.space.networks.documents import load_network
+from nas_sv2.space.units.documents import architecture_to_document
+from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.findings.certificate import Certificate
+from nas_sv2.studies.findings.record import Record
 
 SPACE = yaml.safe_load(Path("docs/certificates/space.yaml").read_text())
 KNOWN = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from nas_sv2.studies.lookup import records_of
+from nas_sv2.studies.storage.named_networks import records_of
 
 SPACE = (
     "nas_sv2_space: 1\nstem: [8]\nhead: 16\nresolution: 32\nchannels: 3\nclasses: 2\nstages:\n"

@@ -9,12 +9,12 @@ import pytest
 from doubles import evaluation_of
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.evaluate.data import open_data
-from nas_sv2.evaluate.evaluation import Evaluation
-from nas_sv2.latency.store import open_engine
+from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.fitting.evaluation import Evaluation
+from nas_sv2.latency.measurements.store import open_engine
 from nas_sv2.search import qualification
 from nas_sv2.search.qualification import QualifyRequest, qualify
-from nas_sv2.studies.certificate_store import CertificateStore
+from nas_sv2.studies.storage.certificate_store import CertificateStore
 
 SPACE = str(Path(__file__).parents[2] / "docs" / "certificates" / "space.yaml")
 

@@ -20,26 +20,26 @@ import numpy as np
 from doubles import FakeEvaluator
 
 from nas_sv2.errors import NasError
-from nas_sv2.evaluate.evaluation import Evaluation
-from nas_sv2.latency.command import CommandTemplate
-from nas_sv2.latency.configured import device_at
-from nas_sv2.latency.measured_target import MeasuredTarget
-from nas_sv2.latency.plan import MeasurePlan
-from nas_sv2.latency.store import MeasurementStore
-from nas_sv2.latency.testing import FakeDevice
-from nas_sv2.search.budget import Budget
-from nas_sv2.search.events import Listener, Outcome
-from nas_sv2.search.interrupts import sigterm_interrupts
-from nas_sv2.search.loop import Loop
-from nas_sv2.search.samplers import SAMPLERS
-from nas_sv2.search.walk import Walk
-from nas_sv2.search.workers import run_workers
-from nas_sv2.space import Architecture
-from nas_sv2.space.guidelines import Guidelines
-from nas_sv2.space.search_space import Range, SearchSpace, StageChoices
-from nas_sv2.studies.record_store import RecordStore
-from nas_sv2.studies.study import create_or_resume, store_errors, study_key
-from nas_sv2.studies.weights_folder import WeightsFolder
+from nas_sv2.evaluate.fitting.evaluation import Evaluation
+from nas_sv2.latency.devices.command import CommandTemplate
+from nas_sv2.latency.devices.testing import FakeDevice
+from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.open_device import device_at
+from nas_sv2.search.events.events import Listener, Outcome
+from nas_sv2.search.events.interrupts import sigterm_interrupts
+from nas_sv2.search.loop.loop import Loop
+from nas_sv2.search.scale.processes import run_workers
+from nas_sv2.search.session.samplers import SAMPLERS
+from nas_sv2.search.walk.budget import Budget
+from nas_sv2.search.walk.walk import Walk
+from nas_sv2.space.choices.search_space import Range, SearchSpace, StageChoices
+from nas_sv2.space.graph.guidelines import Guidelines
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.studies.storage.record_store import RecordStore
+from nas_sv2.studies.storage.study import create_or_resume, store_errors, study_key
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 PLAN = MeasurePlan(
     loads=1, warmup_runs=3, min_runs=10, max_runs=20, time_limit_s=0.1, noisy_time_limit_s=0.1

@@ -17,11 +17,11 @@ from crew import Job
 from optuna.trial import TrialState
 from sqlalchemy import create_engine, text
 
-from nas_sv2.latency.measurement import Measurement
-from nas_sv2.latency.processes import process_name
-from nas_sv2.studies.lookup import records_of
-from nas_sv2.studies.study import load_study, study_key
-from nas_sv2.studies.trial_note import DUPLICATE
+from nas_sv2.database.processes import process_name
+from nas_sv2.latency.measurements.measurement import Measurement
+from nas_sv2.studies.dashboard.trial_note import DUPLICATE
+from nas_sv2.studies.storage.named_networks import records_of
+from nas_sv2.studies.storage.study import load_study, study_key
 
 CREW = Path(__file__).with_name("crew.py")
 EXPIRES_S = 3.0

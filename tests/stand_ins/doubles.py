@@ -5,13 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nas_sv2.errors import NasError
-from nas_sv2.evaluate.evaluation import Evaluation
-from nas_sv2.latency.measurement import Latency
-from nas_sv2.search.events import Outcome
-from nas_sv2.space import Architecture, cost_of, lower, reference
-from nas_sv2.space.network import Network
-from nas_sv2.space.search_space import Range, SearchSpace, StageChoices
-from nas_sv2.studies.record import Record
+from nas_sv2.evaluate.fitting.evaluation import Evaluation
+from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.search.events.events import Outcome
+from nas_sv2.space.choices.search_space import Range, SearchSpace, StageChoices
+from nas_sv2.space.graph.cost import cost_of
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.networks.network import Network
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.findings.record import Record
 
 
 def small_space(depths: int = 4) -> SearchSpace:

@@ -6,7 +6,7 @@ import time
 from doubles import V2, record_of
 
 from nas_sv2.errors import ConfigError, InfeasibleError
-from nas_sv2.search.events import Listener, Outcome
+from nas_sv2.search.events.events import Listener, Outcome
 
 
 def tells(number: int, listener: Listener) -> None:

@@ -18,11 +18,11 @@ import torch._dynamo
 import torch.utils.tensorboard  # noqa: F401, both once for all children
 from killed_training import data
 
-from nas_sv2.evaluate import full_training
-from nas_sv2.evaluate.distributed import Processes
-from nas_sv2.evaluate.full_training import FullRun
-from nas_sv2.evaluate.recipes import FullTraining, Recipe
-from nas_sv2.space.architecture import Architecture, Stage
+from nas_sv2.evaluate.full import training as full_training
+from nas_sv2.evaluate.full.distributed import Processes
+from nas_sv2.evaluate.full.training import FullRun
+from nas_sv2.evaluate.recipes.recipe import FullTraining, Recipe
+from nas_sv2.space.units.architecture import Architecture, Stage
 
 RECIPE = Recipe(
     "killed", 3, batch=20, images_per_epoch=100, learning_rate=0.05, crop_area=0.5, resolution=14,

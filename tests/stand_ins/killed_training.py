@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 import torch._dynamo  # by an optimiser, which takes 2 s: once here, not in each process
 
-from nas_sv2.evaluate import training
-from nas_sv2.evaluate.image_data import ImageData, Part
-from nas_sv2.evaluate.recipes import Recipe
-from nas_sv2.space.architecture import Architecture, Stage
+from nas_sv2.evaluate.data.image_data import ImageData, Part
+from nas_sv2.evaluate.proxy import training
+from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.space.units.architecture import Architecture, Stage
 
 RECIPE = Recipe(
     "killed", 3, batch=20, images_per_epoch=100, learning_rate=0.05, seeds=2, crop_area=0.5,

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas_sv2.latency.ssh import SshHost
+from nas_sv2.latency.devices.ssh import SshHost
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 SEPARATION = Path("/run/sshd")  # the server wants it when it runs as root

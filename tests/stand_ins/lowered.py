@@ -6,9 +6,9 @@ import numpy as np
 import onnxruntime
 import torch
 
-from nas_sv2.space.graph import Graph
-from nas_sv2.space.torch_lowering import build_module, load_weights
-from nas_sv2.space.weights import Array, random_weights
+from nas_sv2.space.graph.operators import Graph
+from nas_sv2.space.runtimes.torch_lowering import build_module, load_weights
+from nas_sv2.space.runtimes.weights import Array, random_weights
 
 
 def lived_in_weights(graph: Graph, seed: int) -> dict[str, Array]:

@@ -16,24 +16,24 @@ from typing import Any
 from doubles import FakeEvaluator, small_space
 
 from nas_sv2.errors import DeviceError
-from nas_sv2.latency.device import AgentDevice
-from nas_sv2.latency.measured_target import MeasuredTarget
-from nas_sv2.latency.measurement import Measurement
-from nas_sv2.latency.payload import Payload
-from nas_sv2.latency.plan import MeasurePlan
-from nas_sv2.latency.steady import SteadyDevice
-from nas_sv2.latency.store import MeasurementStore
-from nas_sv2.latency.targets import open_target
-from nas_sv2.search.budget import Budget
-from nas_sv2.search.events import Outcome
-from nas_sv2.search.loop import Loop
-from nas_sv2.search.samplers import SAMPLERS
-from nas_sv2.search.walk import Walk
-from nas_sv2.space.architecture import Architecture
-from nas_sv2.space.guidelines import Guidelines
-from nas_sv2.studies.record_store import RecordStore
-from nas_sv2.studies.study import create_or_resume
-from nas_sv2.studies.weights_folder import WeightsFolder
+from nas_sv2.latency.devices.device import AgentDevice
+from nas_sv2.latency.devices.payload import Payload
+from nas_sv2.latency.devices.reconnecting import SteadyDevice
+from nas_sv2.latency.measurements.measurement import Measurement
+from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.targets import open_target
+from nas_sv2.search.events.events import Outcome
+from nas_sv2.search.loop.loop import Loop
+from nas_sv2.search.session.samplers import SAMPLERS
+from nas_sv2.search.walk.budget import Budget
+from nas_sv2.search.walk.walk import Walk
+from nas_sv2.space.graph.guidelines import Guidelines
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.studies.storage.record_store import RecordStore
+from nas_sv2.studies.storage.study import create_or_resume
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 
 def say(**facts: Any) -> None:

@@ -8,23 +8,23 @@ import numpy as np
 from doubles import record_of
 from lowered import lived_in_weights
 
-from nas_sv2.evaluate.augment import Normalise
-from nas_sv2.evaluate.data import open_data
-from nas_sv2.evaluate.image_data import ImageData, channel_statistics
-from nas_sv2.evaluate.recipe_files import open_recipe
-from nas_sv2.space.architecture import Architecture, Stage
-from nas_sv2.space.lowering import lower
-from nas_sv2.space.network import Classifier
-from nas_sv2.studies.card import (
+from nas_sv2.evaluate.data.image_data import ImageData, channel_statistics
+from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.fitting.augment import Normalise
+from nas_sv2.evaluate.recipes.files import open_recipe
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.networks.network import Classifier
+from nas_sv2.space.units.architecture import Architecture, Stage
+from nas_sv2.studies.package.card import (
     CARD,
     CARD_JSON,
     PAGE_KEY,
     document_of,
     json_of,
 )
-from nas_sv2.studies.forms import Winner
-from nas_sv2.studies.package_folder import SUMS, write_folder
-from nas_sv2.studies.trial_card import trial_card, trial_document
+from nas_sv2.studies.package.folder import SUMS, write_folder
+from nas_sv2.studies.package.forms import Winner
+from nas_sv2.studies.package.trial_card import trial_card, trial_document
 
 TINY = Architecture(
     stem=(8,),

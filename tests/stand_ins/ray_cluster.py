@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from nas_sv2.search.cluster import OFFERED
+from nas_sv2.search.scale.cluster import OFFERED
 
 DEVICE = "board"
 

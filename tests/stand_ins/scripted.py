@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nas_sv2.latency.estimator import Samples
-from nas_sv2.latency.fingerprint import Fingerprint
-from nas_sv2.latency.measurement import Beside, Measurement
-from nas_sv2.latency.payload import Payload
-from nas_sv2.latency.plan import MeasurePlan
+from nas_sv2.latency.agent.estimator import Samples
+from nas_sv2.latency.devices.payload import Payload
+from nas_sv2.latency.measurements.fingerprint import Fingerprint
+from nas_sv2.latency.measurements.measurement import Beside, Measurement
+from nas_sv2.latency.measurements.plan import MeasurePlan
 
 PLAN = MeasurePlan()
 FACTS: dict[str, Any] = {

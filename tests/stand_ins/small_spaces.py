@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 from strategies import SPLITS
 
-from nas_sv2.space.search_space import Range, SearchSpace, StageChoices
+from nas_sv2.space.choices.search_space import Range, SearchSpace, StageChoices
 
 FLAGS = ((False,), (True,), (False, True))
 SMALL = SearchSpace(

@@ -5,7 +5,7 @@ from typing import get_args
 
 from hypothesis import strategies as st
 
-from nas_sv2.space.architecture import KERNELS, Architecture, Downsample, Stage
+from nas_sv2.space.units.architecture import KERNELS, Architecture, Downsample, Stage
 
 SPLITS = [Fraction(share) for share in ("1/4", "3/8", "1/2", "5/8", "3/4")]
 

@@ -14,20 +14,23 @@ from optuna.samplers import RandomSampler
 from optuna.trial import Trial, TrialState
 from scripted import measurement_of
 
-from nas_sv2.evaluate.evaluation import Epoch, Evaluation
-from nas_sv2.latency.emulated import EmulatedArm
-from nas_sv2.latency.measurement import Latency
-from nas_sv2.latency.store import MeasurementStore
-from nas_sv2.space import Architecture, cost_of, lower, reference
-from nas_sv2.space.contrasts import trajectories
-from nas_sv2.space.levels import LEVELS, paper_limits
-from nas_sv2.space.weights import random_weights
-from nas_sv2.studies.certificate import Certificate, Trained
-from nas_sv2.studies.record import Record
-from nas_sv2.studies.record_store import RecordStore
-from nas_sv2.studies.runs import note_run
-from nas_sv2.studies.study import create_or_resume, study_key
-from nas_sv2.studies.weights_folder import WeightsFolder
+from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.space.choices.levels import LEVELS, paper_limits
+from nas_sv2.space.choices.probe_networks import trajectories
+from nas_sv2.space.graph.cost import cost_of
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.runtimes.weights import random_weights
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.findings.certificate import Certificate, Trained
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.storage.record_store import RecordStore
+from nas_sv2.studies.storage.runs import note_run
+from nas_sv2.studies.storage.study import create_or_resume, study_key
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 SPACE = LEVELS["40M"]
 MFLOPS = 42.0

@@ -1,0 +1,361 @@
+"""Folders of images, decoded once: a memory-mapped cache of uint8 pixels in the user's cache.
+
+A cache is a folder named by what it was made from: layout, root, relative path, size and
+modification time of every file, side and decoder. Hashes of the files' bytes would see a change
+that leaves size and time as they were, but cost a reading of the whole set (150 GB for ImageNet)
+at each opening, where a listing costs seconds.
+
+Decoding leaves chunks (`chunk_decoding`); when all are there, their rows are appended to one file
+a part, in order, and each chunk is removed once its rows are on disk. A process that is killed
+anywhere goes on from there, and the disk holds the set once.
+"""
+
+import dataclasses
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL
+import torch
+from numpy.typing import NDArray
+
+from nas_sv2.errors import EvaluationError
+from nas_sv2.evaluate.data.chunk_decoding import (
+    CHUNK,
+    ChunkReport,
+    Progress,
+    decode_files,
+    pixel_file,
+    write_whole,
+)
+from nas_sv2.evaluate.data.decoding import DECODING
+from nas_sv2.evaluate.data.image_data import Part, content_key
+from nas_sv2.evaluate.data.image_listing import Listing
+from nas_sv2.evaluate.data.split import LEFT_OUT, PARTS, placed
+
+FORMAT = 1  # of the cache's files and of its split
+REPORT_BYTES = 300  # a file's share of reports and labels, beside its pixels
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a cache holds.
+
+    Attributes:
+        layout: `imagefolder` or `imagenet`.
+        root: The folder of images.
+        side: Of the decoded images, pixels.
+        channels: 1 if all images are grey, else 3.
+        class_names: In the order of the labels.
+        counts: Images of each class, by part.
+        key: Names pixels, labels and split.
+        files: Image files in the folder.
+        modes: How many of them are stored in which of Pillow's modes.
+        faults: Name and reason of those that cannot be read.
+        left_out: Images left out of a part because a later part holds a copy.
+        carved: Whether val was carved from train.
+    """
+
+    layout: str
+    root: str
+    side: int
+    channels: int
+    class_names: tuple[str, ...]
+    counts: dict[str, list[int]]
+    key: str
+    files: int
+    modes: dict[str, int]
+    faults: tuple[tuple[str, str], ...]
+    left_out: int
+    carved: bool
+
+
+def cache_root() -> Path:
+    """`nas-sv2/data` in the user's cache directory (XDG)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas-sv2" / "data"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCache:
+    """The place of one cache; `prepare` fills it.
+
+    Attributes:
+        folder: Where its files are.
+    """
+
+    folder: Path
+
+    @classmethod
+    def of(cls, listing: Listing, side: int) -> "ImageCache":
+        """The cache of these files at this resolution."""
+        made = hashlib.sha256()
+        how = [FORMAT, DECODING, PIL.__version__, CHUNK, side, listing.layout, str(listing.root)]
+        made.update(json.dumps([*how, listing.class_names]).encode())
+        for file in listing.files:
+            made.update(json.dumps([file.name, file.part, file.size, file.changed_ns]).encode())
+        return cls(cache_root() / made.hexdigest()[:16])
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """What its files take."""
+        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+
+    @property
+    def root(self) -> str | None:
+        """The folder of images it is of, finished or not; None if it does not say."""
+        try:
+            return (self.folder / "root").read_text(errors="surrogateescape")
+        except OSError:
+            return None
+
+    def read(self) -> Prepared | None:
+        """What it holds; None where it is not finished.
+
+        Raises:
+            EvaluationError: It is damaged, or cannot be read.
+        """
+        try:
+            fields = json.loads((self.folder / "data.json").read_text())
+            names, faults = fields.pop("class_names"), fields.pop("faults")
+            return Prepared(
+                **fields,
+                class_names=tuple(names),
+                faults=tuple((name, reason) for name, reason in faults),
+            )
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise EvaluationError(
+                f"{self.folder} cannot be read ({error}); {_ELSEWHERE}"
+            ) from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise EvaluationError(f"{self.folder} is damaged ({error}); {REMEDY}") from error
+
+    def part(self, prepared: Prepared, name: str) -> Part:
+        """One part, its images memory-mapped.
+
+        Raises:
+            EvaluationError: A file is not as long as it was.
+        """
+        count = sum(prepared.counts[name])
+        shape = (count, prepared.channels, prepared.side, prepared.side)
+        size = int(np.prod(shape))
+        pixels, labels = self.folder / f"{name}.pixels", self.folder / f"{name}.labels"
+        try:
+            sizes = pixels.stat().st_size, labels.stat().st_size
+        except OSError as error:
+            raise EvaluationError(f"{pixels.parent} is damaged ({error}); {REMEDY}") from error
+        if sizes != (size, 8 * count):
+            raise EvaluationError(f"{pixels} or its labels are cut off; {REMEDY}")
+        if not count:
+            return Part(torch.empty(shape, dtype=torch.uint8), torch.empty(0, dtype=torch.int64))
+        images = torch.from_file(str(pixels), shared=False, size=size, dtype=torch.uint8)
+        of_each = torch.from_numpy(np.fromfile(labels, np.int64))
+        return Part(images.view(shape), of_each)
+
+    def prepare(
+        self, listing: Listing, side: int, told: Told | None, progress: Progress | None
+    ) -> Prepared:
+        """What it holds, decoded first where it is not there yet.
+
+        Another process that prepares the same is waited for.
+
+        Args:
+            listing: The files.
+            side: Of the decoded images, pixels.
+            told: Called with what a person should know before it starts.
+            progress: Called with the files decoded and the files in all.
+
+        Raises:
+            EvaluationError: The disk lacks room, or cannot be written, or a process was killed.
+        """
+        try:
+            if found := self.read():
+                return found
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._alone(told):
+                if found := self.read():
+                    return found
+                return self._decoded(listing, side, told, progress)
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            what = "is full" if full else f"cannot be written ({error})"
+            raise EvaluationError(f"the disk of {self.folder} {what}; {_ELSEWHERE}") from error
+
+    def clear(self) -> int:
+        """Remove it; the bytes that it took.
+
+        Raises:
+            EvaluationError: Another process is preparing it.
+        """
+        with self._alone(None, wait=False):
+            size = self.bytes_on_disk
+            shutil.rmtree(self.folder)
+        return size
+
+    def _decoded(
+        self, listing: Listing, side: int, told: Told | None, progress: Progress | None
+    ) -> Prepared:
+        chunks = self.folder / "chunks"
+        chunks.mkdir(exist_ok=True)
+        for begun in chunks.glob("*.part"):  # by a process that was killed
+            begun.unlink()
+        (self.folder / "root").write_text(str(listing.root), errors="surrogateescape")
+        needed = bytes_needed(len(listing), side)
+        free = shutil.disk_usage(self.folder).free + self.bytes_on_disk
+        if needed > free:
+            raise EvaluationError(
+                f"{len(listing):,} images at {side}×{side} need up to {in_words(needed)} in "
+                f"{self.folder}, where {in_words(free)} are free; {_ELSEWHERE}"
+            )
+        if told and len(listing) > CHUNK:
+            told(
+                f"decoding {len(listing):,} images to {side}×{side}, once: "
+                f"up to {in_words(needed)} in {self.folder}"
+            )
+        paths = [listing.root / file.name for file in listing.files]
+        reports = decode_files(paths, side, chunks, progress)
+        prepared = self._joined(listing, side, reports)
+        text = json.dumps(dataclasses.asdict(prepared)).encode()
+        write_whole(self.folder / "data.json", lambda file: file.write(text))
+        shutil.rmtree(chunks)
+        return prepared
+
+    def _joined(self, listing: Listing, side: int, reports: Sequence[ChunkReport]) -> Prepared:
+        """Append the chunks to one file a part."""
+        rows = [
+            number * CHUNK + row for number, report in enumerate(reports) for row in report.rows
+        ]
+        keys = [bytes.fromhex(key) for report in reports for key in report.keys]
+        labels = np.array([listing.files[row].label for row in rows], np.int64)
+        given = np.array([listing.files[row].part for row in rows], np.int8)
+        parts = placed(keys, labels, given, listing.val_share)
+        channels = max((report.channels for report in reports if report.rows), default=1)
+        names = PARTS if listing.has_test else PARTS[:2]
+        self._append(reports, parts, channels, side, names)
+        counts = {}
+        for part, name in enumerate(names):
+            own = labels[parts == part]
+            write_whole(self.folder / f"{name}.labels", own.tofile)
+            counts[name] = np.bincount(own, minlength=len(listing.class_names)).tolist()
+        modes: Counter[str] = Counter()
+        for report in reports:
+            modes.update(report.modes)
+        prepared = Prepared(
+            layout=listing.layout,
+            root=str(listing.root),
+            side=side,
+            channels=channels,
+            class_names=listing.class_names,
+            counts=counts,
+            key="",
+            files=len(listing),
+            modes=dict(modes.most_common()),
+            faults=tuple(
+                (listing.files[number * CHUNK + row].name, reason)
+                for number, report in enumerate(reports)
+                for row, reason in report.faults
+            ),
+            left_out=int((parts == LEFT_OUT).sum()),
+            carved=listing.val_share is not None,
+        )
+        train, val, *test = (self.part(prepared, name) for name in names)
+        key = content_key(train, val, test[0] if test else None)
+        return dataclasses.replace(prepared, key=key)
+
+    def _append(
+        self,
+        reports: Sequence[ChunkReport],
+        parts: NDArray[np.int8],
+        channels: int,
+        side: int,
+        names: Sequence[str],
+    ) -> None:
+        """Append each chunk that still stands to the files of the parts, and remove it.
+
+        Chunks go in order, so those before the first that stands are in the files already; what
+        a killed process appended of this one is cut off again.
+        """
+        image_bytes = channels * side * side
+        start = 0
+        for name in names:
+            (self.folder / f"{name}.pixels").touch()
+        for number, report in enumerate(reports):
+            end = start + len(report.rows)
+            chunk = pixel_file(self.folder / "chunks", number)
+            if chunk.exists():
+                pixels = np.load(chunk)
+                for part, name in enumerate(names):
+                    with open(self.folder / f"{name}.pixels", "r+b") as file:
+                        file.truncate(int((parts[:start] == part).sum()) * image_bytes)
+                        file.seek(0, os.SEEK_END)
+                        own = pixels[parts[start:end] == part]
+                        shape = (len(own), channels, side, side)
+                        file.write(np.ascontiguousarray(np.broadcast_to(own, shape)).data)
+                        file.flush()
+                        os.fsync(file.fileno())
+                chunk.unlink()
+            start = end
+
+    @contextmanager
+    def _alone(self, told: Told | None, wait: bool = True) -> Iterator[None]:
+        """No other process is in here; the lock goes with the process that has it."""
+        while True:
+            lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    if not wait:
+                        text = f"{self.folder} is being prepared by another process"
+                        raise EvaluationError(text) from error
+                    if told:
+                        told("another process prepares the same images; waiting for it")
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                if not self._is_ours(lock):  # cleared while it was waited for
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    continue
+                yield
+                return
+            finally:
+                os.close(lock)
+
+    def _is_ours(self, lock: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(lock), (self.folder / "lock").stat())
+        except FileNotFoundError:
+            return False
+
+
+REMEDY = "nas-sv2 data clear, and prepare it again"
+_ELSEWHERE = "make room, name another disk in XDG_CACHE_HOME, or ask for smaller images"
+
+
+def all_caches() -> list[ImageCache]:
+    """Every cache of this user, finished or not."""
+    root = cache_root()
+    return [ImageCache(each) for each in sorted(root.iterdir())] if root.is_dir() else []
+
+
+def bytes_needed(files: int, side: int) -> int:
+    """What a cache of so many colour images takes at most, the chunk in hand included."""
+    return (files + min(files, CHUNK)) * 3 * side * side + files * REPORT_BYTES
+
+
+def in_words(size: float) -> str:
+    """A size for people, in powers of 1,000 as disks are sold."""
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

@@ -1,0 +1,157 @@
+"""What lies in a folder of images: classes, parts and files, before any of them is decoded.
+
+`imagefolder:PATH`: `PATH/train/CLASS/*` with `PATH/val/CLASS/*` (and perhaps `PATH/test/CLASS/*`)
+is taken as it is; where there is no `val`, it is carved from the training images; where there is
+no `train` either, the classes lie in PATH itself.
+
+`imagenet:PATH`: `PATH/train/CLASS/*` and `PATH/val/CLASS/*` are wanted. What the world calls
+ImageNet's validation set is what results are published on, so it is the untouched test part, and
+what candidates are compared on is carved from train; only where `PATH/test` has classes of its
+own is that the test part and `PATH/val` the validation.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.split import PARTS
+
+SUFFIXES = frozenset(
+    (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+)
+LAYOUTS = ("imagefolder", "imagenet")
+VAL_SHARE = 0.2
+IMAGENET_VAL_SHARE = 0.04  # some 50 images of a class of 1,300, as many as its own val has
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """One file.
+
+    Attributes:
+        name: Its path below the root, with `/`.
+        label: Its class.
+        part: Where it lies: 0 train, 1 val, 2 test.
+        size: Bytes; -1 for what is no file.
+        changed_ns: Its modification time.
+    """
+
+    name: str
+    label: int
+    part: int
+    size: int
+    changed_ns: int
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """The files of a data set, in an order that depends on their names only.
+
+    Attributes:
+        spec: What the user typed.
+        layout: One of `LAYOUTS`.
+        root: The folder, absolute.
+        class_names: In the order of the labels.
+        files: Part after part, class after class.
+        val_share: What is carved from train as val; None where the folder has one.
+        has_test: Whether there is a test part.
+    """
+
+    spec: str
+    layout: str
+    root: Path
+    class_names: tuple[str, ...]
+    files: tuple[ImageFile, ...]
+    val_share: float | None
+    has_test: bool
+
+    def __len__(self) -> int:
+        """How many files."""
+        return len(self.files)
+
+
+def list_images(spec: str) -> Listing:
+    """The files that `imagefolder:PATH` or `imagenet:PATH` names.
+
+    Raises:
+        ConfigError: No such folder, one that cannot be read, or fewer than two classes.
+    """
+    layout, _, where = spec.partition(":")
+    root = Path(where).expanduser()
+    if not where or not root.is_dir():
+        raise ConfigError("--data", spec, f"{layout}:PATH with a folder that exists")
+    root = root.resolve()
+    folders = (_imagenet if layout == "imagenet" else _image_folder)(spec, root)
+    names = _classes(spec, folders[0])
+    files = tuple(
+        file
+        for part, folder in folders.items()
+        for file in _files(spec, root, folder, part, names)
+    )
+    share = IMAGENET_VAL_SHARE if layout == "imagenet" else VAL_SHARE
+    return Listing(spec, layout, root, names, files, None if 1 in folders else share, 2 in folders)
+
+
+def _image_folder(spec: str, root: Path) -> dict[int, Path]:
+    """Each part's folder."""
+    if not (root / "train").is_dir():
+        return {0: root}
+    return {part: root / name for part, name in enumerate(PARTS) if (root / name).is_dir()}
+
+
+def _imagenet(spec: str, root: Path) -> dict[int, Path]:
+    train, val, test = (root / name for name in PARTS)
+    if not train.is_dir() or not val.is_dir():
+        raise ConfigError("--data", spec, "a folder with train/ and val/, each a folder a class")
+    if not any(entry.is_dir() for entry in val.iterdir()):
+        allowed = "val/ with a folder a class; it holds none (are its images not sorted yet?)"
+        raise ConfigError("--data", spec, allowed)
+    # The test set as distributed has no labels and so no class folders: it is of no use here.
+    if test.is_dir() and any(entry.is_dir() for entry in test.iterdir()):
+        return {0: train, 1: val, 2: test}
+    return {0: train, 2: val}
+
+
+def _classes(spec: str, folder: Path) -> tuple[str, ...]:
+    try:
+        names = sorted(
+            entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
+        )
+    except OSError as error:
+        raise ConfigError("--data", spec, f"a folder that can be read ({error})") from error
+    if len(names) < 2:
+        allowed = (
+            f"a folder with a sub-folder for each of two classes or more; it has {len(names)}"
+        )
+        raise ConfigError("--data", spec, allowed)
+    return tuple(names)
+
+
+def _files(
+    spec: str, root: Path, folder: Path, part: int, names: tuple[str, ...]
+) -> Iterator[ImageFile]:
+    def refuse(error: OSError) -> NoReturn:
+        raise ConfigError("--data", spec, f"folders that can be read ({error})") from error
+
+    unknown = set(_classes(spec, folder)) - set(names)
+    if unknown:
+        raise ConfigError("--data", spec, f"only classes of train; {min(unknown)!r} is not one")
+    for label, name in enumerate(names):
+        for parent, _, files in sorted(os.walk(folder / name, onerror=refuse)):
+            for file in sorted(files):
+                if file[0] != "." and os.path.splitext(file)[1].lower() in SUFFIXES:
+                    path = os.path.join(parent, file)
+                    below = Path(path).relative_to(root).as_posix()
+                    yield ImageFile(below, label, part, *_facts(path))
+
+
+def _facts(path: str) -> tuple[int, int]:
+    try:
+        facts = os.stat(path)
+    except OSError:  # a link to nowhere: decoding says so
+        return -1, 0
+    return (facts.st_size if stat.S_ISREG(facts.st_mode) else -1), facts.st_mtime_ns

@@ -1,0 +1,1 @@
+"""One resumable training: batches, augmentation, steps, checkpoints."""

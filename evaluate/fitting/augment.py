@@ -1,0 +1,157 @@
+"""Batches of uint8 images to normalised floats, mirrored and shifted, without a loop over images.
+
+Row and column of every output pixel are computed for the batch, and one gather reads them: flip
+and shift cost the same as a copy, and the result lies channels-last, as the network wants it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nas_sv2.evaluate.data.image_data import channel_statistics
+from nas_sv2.evaluate.recipes.recipe import Recipe
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+"""(N, C, H, W), grey levels 0 to 255, to the same; the generator is on the CPU."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Normalise:
+    """Grey levels to zero mean and unit deviation a channel, by the training images' statistics.
+
+    Attributes:
+        mean: (C,), grey levels 0 to 255.
+        deviation: (C,), grey levels.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    @classmethod
+    def of(cls, images: Tensor) -> "Normalise":
+        """By the statistics of `images`, uint8 (N, C, H, W)."""
+        return cls(*channel_statistics(images))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Grey levels (N, C, H, W) to float32 of the same shape, channels-last."""
+        mean = self.mean.to(images.device)[:, None, None]
+        scale = 1 / self.deviation.to(images.device)[:, None, None]
+        floats = images.to(torch.float32, memory_format=torch.channels_last)
+        return floats.sub_(mean).mul_(scale)
+
+
+@dataclass(frozen=True, slots=True)
+class FlipShift:
+    """Mirrors with probability ½ and shifts by up to `shift` pixels each way.
+
+    What a shift uncovers repeats the border, so that no edge appears that the image has not.
+    """
+
+    flip: bool
+    shift: int
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """(N, C, H, W) to the same, channels-last; draws three numbers an image."""
+        count, _, height, width = images.shape
+        span = 2 * self.shift + 1
+        down, right = torch.randint(span, (2, count, 1), generator=generator) - self.shift
+        mirrored = torch.rand(count, 1, generator=generator) < (0.5 if self.flip else 0)
+        rows = (torch.arange(height) + down).clamp_(0, height - 1)
+        columns = (torch.arange(width) + right).clamp_(0, width - 1)
+        columns = torch.where(mirrored, width - 1 - columns, columns)
+        rows, columns = rows.to(images.device), columns.to(images.device)
+        which = torch.arange(count, device=images.device)[:, None, None]
+        gathered = images[which, :, rows[:, :, None], columns[:, None, :]]  # (N, H, W, C)
+        return gathered.permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class RandomCrop:
+    """Shows a part of each image, magnified to the whole: torchvision's RandomResizedCrop.
+
+    Attributes:
+        area: Smallest share of the image.
+        side: Of what comes out, pixels; None for that of the image.
+    """
+
+    area: float
+    side: int | None = None
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """(N, C, H, W) to float32 (N, C, side, side); draws four numbers an image."""
+        area, ratio, down, right = torch.rand(4, len(images), generator=generator)
+        area = self.area + (1 - self.area) * area
+        ratio = torch.exp((2 * ratio - 1) * math.log(4 / 3))
+        wide = (area * ratio).sqrt().clamp(max=1)
+        high = (area / ratio).sqrt().clamp(max=1)
+        # Of the square from -1 to 1 that grid_sample reads, what each output pixel shows.
+        zero = torch.zeros_like(wide)
+        across = torch.stack([wide, zero, (2 * right - 1) * (1 - wide)], dim=1)
+        along = torch.stack([zero, high, (2 * down - 1) * (1 - high)], dim=1)
+        theta = torch.stack([across, along], dim=1).to(images.device)
+        shape = list(images.shape)
+        if self.side is not None:
+            shape[2:] = self.side, self.side
+        grid = functional.affine_grid(theta, shape, align_corners=False)
+        cropped: Tensor = functional.grid_sample(
+            images.float(), grid, padding_mode="border", align_corners=False
+        )
+        return cropped
+
+
+@dataclass(frozen=True, slots=True)
+class Colour:
+    """Brightness, contrast and saturation of each image times 1 ± up to `strength`, each."""
+
+    strength: float
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """(N, C, H, W) to float32 of the same shape; draws three numbers an image."""
+        draws = 1 + self.strength * (2 * torch.rand(3, len(images), generator=generator) - 1)
+        bright, contrast, saturation = draws.to(images.device)[:, :, None, None, None].unbind()
+        changed = (images.float() * bright).clamp_(0, 255)
+        mean = changed.mean((1, 2, 3), keepdim=True)
+        changed = (mean + contrast * (changed - mean)).clamp_(0, 255)
+        grey = changed.mean(1, keepdim=True)  # a grey image is this already
+        coloured: Tensor = grey + saturation * (changed - grey)
+        return coloured.clamp_(0, 255)
+
+
+def centre_of(images: Tensor, side: int) -> Tensor:
+    """The middle (N, C, side, side) of larger images (N, C, H, W), which is not copied."""
+    top, left = ((length - side) // 2 for length in images.shape[2:])
+    return images[:, :, top : top + side, left : left + side]
+
+
+def augmentation(recipe: Recipe, side: int | None = None) -> Augment:
+    """What happens to the training images of `recipe`; nothing is drawn for what it has not.
+
+    Args:
+        recipe: How.
+        side: What the network takes, pixels, where the images are larger: crops are brought to it,
+            and without crops the centre is cut out.
+    """
+    steps: list[Augment] = [FlipShift(recipe.flip, recipe.shift)]
+    if recipe.crop_area < 1:
+        steps.insert(0, RandomCrop(recipe.crop_area, side))
+    elif side is not None:
+        steps.insert(0, lambda images, generator: centre_of(images, side))
+    if recipe.full_training is not None and recipe.full_training.trivial_augment:
+        from nas_sv2.evaluate.fitting.trivial_augment import (
+            TrivialAugment,  # torchvision takes a second
+        )
+
+        steps.append(TrivialAugment())
+    if recipe.colour:
+        steps.append(Colour(recipe.colour))
+
+    def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+        for step in steps:
+            images = step(images, generator)
+        return images
+
+    return augment

@@ -1,0 +1,126 @@
+"""The batches of a training: indexed from whole tensors, augmented and normalised together."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from nas_sv2.evaluate.data.image_data import Part
+from nas_sv2.evaluate.fitting.augment import Augment, Normalise, augmentation
+from nas_sv2.evaluate.fitting.subset import Subset
+from nas_sv2.evaluate.recipes.recipe import Recipe
+
+
+class Supply(Protocol):
+    """What a training takes its batches from: `Batches`, or the share of one of its processes."""
+
+    @property
+    def device(self) -> str:
+        """Where the batches are wanted."""
+        ...
+
+    @property
+    def labels(self) -> Tensor:
+        """Of the images that are used, int64 (M,)."""
+        ...
+
+    def __len__(self) -> int:
+        """Batches a pass."""
+        ...
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """The images of one pass, as indices."""
+        ...
+
+    def take(
+        self, order: Tensor, number: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Batch `number` of a pass: images (N, C, H, W), normalised; labels (N,)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Batches:
+    """Training batches, pass after pass.
+
+    Attributes:
+        part: The images; only ever indexed, so memory-mapped ones are read batch by batch.
+        augment: What happens to a batch before `normalise`.
+        normalise: Grey levels to floats.
+        size: Images a batch; an incomplete last one is left out.
+        limit: At most so many images a pass, drawn anew each time; None for all.
+        device: Where the batches are wanted.
+        among: Which images of `part` are used at all, (M,); None for all.
+    """
+
+    part: Part
+    augment: Augment
+    normalise: Normalise
+    size: int
+    limit: int | None = None
+    device: str = "cpu"
+    among: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        subset: Subset,
+        normalise: Normalise,
+        device: str,
+        side: int | None = None,
+    ) -> "Batches":
+        """The training images of a recipe, as it says.
+
+        Args:
+            recipe: How.
+            subset: Its images.
+            normalise: As the attribute.
+            device: As the attribute.
+            side: As in `augmentation`.
+        """
+        return cls(
+            subset.train,
+            augmentation(recipe, side),
+            normalise,
+            recipe.batch,
+            recipe.images_per_epoch,
+            device,
+            subset.among,
+        )
+
+    def __len__(self) -> int:
+        """Batches a pass; at least one, which is smaller than `size` if the data are."""
+        return max(1, self._images // self.size)
+
+    @property
+    def labels(self) -> Tensor:
+        """Of the images that are used, int64 (M,)."""
+        return self.part.labels if self.among is None else self.part.labels[self.among]
+
+    @property
+    def _images(self) -> int:
+        used = len(self.part) if self.among is None else len(self.among)
+        return min(used, self.limit or used)
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """The images of one pass, as indices into `part`."""
+        drawn = torch.randperm(len(self.labels), generator=generator)[: self._images]
+        return drawn if self.among is None else self.among[drawn]
+
+    def take(
+        self, order: Tensor, number: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Batch `number` of a pass: images (N, C, H, W), normalised; labels (N,)."""
+        index = order[number * self.size : (number + 1) * self.size]
+        images = self.part.images[index].to(self.device, non_blocking=True)
+        labels = self.part.labels[index].to(self.device, non_blocking=True)
+        return self.normalise(self.augment(images, generator)), labels
+
+    def one_pass(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of a whole pass, as `take` gives them."""
+        order = self.order(generator)
+        for number in range(len(self)):
+            yield self.take(order, number, generator)

@@ -1,0 +1,32 @@
+"""Images that int8 takes its scales from: some training images, as a network would see them.
+
+Scales decide how much accuracy quantisation costs, not how long a network takes.
+"""
+
+import numpy as np
+import torch
+
+from nas_sv2.evaluate.data.image_data import ImageData, Part
+from nas_sv2.evaluate.data.resize import resized
+from nas_sv2.evaluate.fitting.augment import Normalise
+from nas_sv2.space.networks.network import Network
+
+IMAGES = 8
+"""Evenly spaced over the training images; each is a run of the network while it is quantised."""
+
+
+def calibration_images(data: ImageData, network: Network) -> np.ndarray:
+    """Normalised training images of the network's own size, float32 `(N, C, H, W)`.
+
+    Grey images are repeated for a network that takes colour, colour averaged for one that does
+    not: the network that is timed need not be the adapted one that is trained.
+    """
+    images = data.train.images
+    count = min(IMAGES, len(images))
+    chosen = images[torch.arange(count) * len(images) // count]
+    sized = resized(Part(chosen, torch.zeros(count)), network.resolution).images
+    floats = Normalise.of(images)(sized)
+    if data.channels != network.channels:
+        floats = floats.mean(1, keepdim=True).repeat(1, network.channels, 1, 1)
+    array: np.ndarray = floats.contiguous().numpy()
+    return array

@@ -1,0 +1,159 @@
+"""A training by several processes on one machine, as torchrun starts them.
+
+Each process takes its share of every batch and draws its augmentations from a stream of its own;
+gradients are averaged by `DistributedDataParallel`. Batch norms take the statistics of the share,
+as usual, and the running ones are those of the first process.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.image_data import Part
+from nas_sv2.evaluate.fitting.augment import Normalise
+from nas_sv2.evaluate.fitting.batches import Batches
+from nas_sv2.evaluate.fitting.determinism import stream
+from nas_sv2.evaluate.fitting.validation import Validation, validate
+
+PATIENCE = timedelta(hours=12)  # the others wait while the first decodes a folder of images
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process among those of a training.
+
+    Attributes:
+        count: How many there are.
+        rank: Which this is, from 0.
+        local_rank: Which it is on its machine: the GPU that it takes.
+    """
+
+    count: int = 1
+    rank: int = 0
+    local_rank: int = 0
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> "Processes":
+        """As torchrun says in the environment; alone where it does not."""
+        if "WORLD_SIZE" not in environment or "RANK" not in environment:
+            return cls()
+        rank = int(environment["RANK"])
+        local = int(environment.get("LOCAL_RANK", rank))
+        return cls(int(environment["WORLD_SIZE"]), rank, local)
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that prints and writes."""
+        return self.rank == 0
+
+    @contextlib.contextmanager
+    def joined(self, device: str) -> Iterator[None]:
+        """With the others, over gloo on a CPU and nccl on GPUs; nothing where there are none."""
+        if self.count == 1:
+            yield
+            return
+        if device.startswith("cuda"):
+            torch.cuda.set_device(self.local_rank)
+        backend = "nccl" if device.startswith("cuda") else "gloo"
+        distributed.init_process_group(backend, timeout=PATIENCE)
+        try:
+            yield
+        finally:
+            distributed.destroy_process_group()
+
+    def wait(self) -> None:
+        """Until all have come here."""
+        if self.count > 1:
+            distributed.barrier()
+
+    def wrapped(self, module: nn.Module) -> nn.Module:
+        """`module` with gradients that are averaged over all processes."""
+        return module if self.count == 1 else DistributedDataParallel(module)
+
+    def share(self, batches: Batches) -> "Batches | Share":
+        """What this process trains on.
+
+        Raises:
+            ConfigError: A batch cannot be shared out evenly.
+        """
+        if self.count == 1:
+            return batches
+        images = len(batches.labels)
+        if batches.size % self.count or batches.size > min(images, batches.limit or images):
+            allowed = f"a multiple of {self.count} processes, no more than the images of a pass"
+            raise ConfigError("recipe batch", batches.size, allowed)
+        return Share(batches, self)
+
+    def equalise_buffers(self, module: nn.Module) -> None:
+        """Give all processes the running statistics of the first."""
+        if self.count > 1:
+            for buffer in module.buffers():
+                distributed.broadcast(buffer, 0)
+
+    def validate(
+        self, module: nn.Module, part: Part, normalise: Normalise, device: str
+    ) -> Validation:
+        """As `validation.validate`, each process asking about its share of the images."""
+        if self.count == 1 or len(part) < self.count:
+            return validate(module, part, normalise, device)
+        mine = Part(part.images[self.rank :: self.count], part.labels[self.rank :: self.count])
+        found = validate(module, mine, normalise, device)
+        sums = torch.tensor(
+            [found.accuracy * found.images, found.loss * found.images, found.images],
+            dtype=torch.float64,
+            device=device,
+        )
+        distributed.all_reduce(sums)
+        right, loss, images = sums.tolist()
+        return Validation(round(right) / images, loss / images, int(images))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Share:
+    """What one process of several takes of each batch; a `Supply`."""
+
+    batches: Batches
+    processes: Processes
+
+    @property
+    def device(self) -> str:
+        """Where the batches are wanted."""
+        return self.batches.device
+
+    @property
+    def labels(self) -> Tensor:
+        """Of the images that all processes use together, int64 (M,)."""
+        return self.batches.labels
+
+    @property
+    def local(self) -> Batches:
+        """Batches of the size that one process takes."""
+        size = self.batches.size // self.processes.count
+        return dataclasses.replace(self.batches, size=size)
+
+    def __len__(self) -> int:
+        """Batches a pass, of all processes together."""
+        return len(self.batches)
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """The images of one pass, the same in every process."""
+        return self.batches.order(generator)
+
+    def take(
+        self, order: Tensor, number: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """This process's share of batch `number`.
+
+        `generator` moves on alike in every process; what it gives seeds each process's own draws.
+        """
+        drawn = int(torch.randint(2**62, (), generator=generator))
+        own = stream(drawn, f"process {self.processes.rank}")
+        mine = order[self.processes.rank :: self.processes.count]
+        return self.local.take(mine, number, own)

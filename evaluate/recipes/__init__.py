@@ -1,0 +1,1 @@
+"""Training recipes: values, built-in ones and files."""

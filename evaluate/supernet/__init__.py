@@ -1,0 +1,1 @@
+"""Shared weights of all networks of a space."""

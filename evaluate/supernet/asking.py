@@ -1,0 +1,115 @@
+"""How good a network is by the weights of a supernet: asked in seconds, not trained.
+
+The network runs on copies of its slices, with batch norm statistics of its own, taken over
+training images of the recipe; then it is validated as after a training. The same network gets the
+same answer again, whatever was asked between.
+"""
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+
+from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
+from nas_sv2.evaluate.fitting.evaluation import Evaluation, Stops, Trained, content_of
+from nas_sv2.evaluate.proxy.training import ProxyTraining
+from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.supernet.files import SavedSupernet
+from nas_sv2.evaluate.supernet.supernet import Supernet
+from nas_sv2.space.runtimes.torch_lowering import weights_of
+from nas_sv2.space.units.architecture import Architecture
+
+
+@dataclass(frozen=True, eq=False)
+class SupernetAsking:
+    """Asks a supernet; an `Evaluator`, and a `Trainer` that trains nothing.
+
+    Attributes:
+        saved: The supernet.
+        data: What it was trained on.
+        threads: As in `ProxyTraining`.
+    """
+
+    saved: SavedSupernet
+    data: ImageData
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse data that the supernet was not trained on."""
+        # The name before it is as it was typed, and may be relative.
+        if self.data.key != content_of(self.saved.data):
+            allowed = f"what the supernet was trained on, {self.saved.data}"
+            raise ConfigError("--data", self.data.provenance, allowed)
+
+    def evaluate(self, architecture: Architecture) -> Evaluation:
+        """How good `architecture` is; raises as `train` does."""
+        return self.train(architecture).evaluation
+
+    def train(self, architecture: Architecture, stops: Stops | None = None) -> Trained:
+        """The network as the supernet has it, and how good it is.
+
+        Args:
+            architecture: A point of the supernet's space.
+            stops: Not asked: nothing is trained.
+
+        Raises:
+            ConfigError: It is no point of the supernet's space.
+            EvaluationError: The validation loss is not finite.
+            StoreError: The weights cannot be read.
+        """
+        self.saved.space.params_of(architecture)
+        started = time.perf_counter()
+        with cpu_threads(self._training.thread_count):
+            module = self._supernet.standalone(architecture)
+            found = self._training.validated(module, self.seed)
+        evaluation = Evaluation(
+            accuracy=found.accuracy,
+            loss=found.loss,
+            recipe=self.recipe.name,
+            recipe_digest=self.recipe.digest,
+            data=self.data.provenance,
+            seed=self.seed,
+            device=self.place,
+            seconds=time.perf_counter() - started,
+            images_per_second=self.saved.images / self.saved.seconds,
+            epochs=self.recipe.epochs,
+            train_images=self.saved.images,
+            val_images=found.images,
+            scored_by=self.recipe.score,
+            scores=(found.accuracy if self.recipe.score == "accuracy" else -found.loss,),
+        )
+        return Trained(evaluation, self.adapt(architecture), weights_of(module))
+
+    def adapt(self, architecture: Architecture) -> Architecture:
+        """The form in which it was trained."""
+        return self._training.adapt(architecture)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The supernet's, under a name and a digest of its own."""
+        return self.saved.recipe
+
+    @property
+    def seed(self) -> int:
+        """Of the supernet's training."""
+        return self.saved.seed
+
+    @property
+    def place(self) -> str:
+        """Where it is asked."""
+        return self._training.place
+
+    @cached_property
+    def _training(self) -> ProxyTraining:
+        return ProxyTraining(self.saved.trained_by, self.data, self.seed, self.threads)
+
+    @cached_property
+    def _supernet(self) -> Supernet:
+        supernet = Supernet(self.saved.space, self.adapt, stream(self.seed, "weights"))
+        weights = self.saved.weights()
+        found = {name: tuple(weight.shape) for name, weight in weights.items()}
+        if found != supernet.shapes:
+            raise StoreError(f"the weights in {self.saved.folder} are not those of its space")
+        supernet.load(weights)
+        return supernet

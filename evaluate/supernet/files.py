@@ -1,0 +1,211 @@
+"""A trained supernet as a folder: the shared weights, and what they depend on.
+
+`weights.safetensors` and `supernet.json`; the latter is written last and names the digest of the
+former. `digest` names space, data, recipe, seed, sampling and weights: evaluations record it.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nas_sv2 import __version__
+from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.evaluate.recipes.files import recipe_from_document, recipe_to_document
+from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.supernet.training import SupernetTraining, TrainedSupernet
+from nas_sv2.space.choices.search_space import SearchSpace
+from nas_sv2.space.choices.space_files import space_from_document, space_to_document
+from nas_sv2.space.units.documents import read_document
+
+FACTS = "supernet.json"
+WEIGHTS = "weights.safetensors"
+SCHEMA_KEY = "nas_sv2_supernet"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class SavedSupernet:
+    """A supernet's folder, read.
+
+    Attributes:
+        folder: Where.
+        digest: 16 hexadecimal digits that name it.
+        space: Whose networks it answers for.
+        trained_by: The recipe.
+        data: What it was trained on, `SPEC@KEY`.
+        seed: Of its training.
+        steps: Of its training.
+        images: Trained on, each counted once a step.
+        seconds: Wall time of the training.
+        facts: All that `supernet.json` says.
+    """
+
+    folder: Path
+    digest: str
+    space: SearchSpace
+    trained_by: Recipe
+    data: str
+    seed: int
+    steps: int
+    images: int
+    seconds: float
+    facts: Mapping[str, Any]
+
+    @property
+    def recipe(self) -> Recipe:
+        """How evaluations by this supernet came about.
+
+        Images, norms, validation and score are those of `trained_by`. The name, and by it the
+        digest, is of this supernet alone, so that no evaluation is taken for a training's.
+        """
+        name = f"supernet {self.digest} ({self.trained_by.name})"
+        return dataclasses.replace(self.trained_by, name=name)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The shared weights by name.
+
+        Raises:
+            StoreError: The file cannot be read, or is not the one that was written.
+        """
+        from safetensors.torch import load
+
+        content = _read(self.folder / WEIGHTS)
+        if _sha256(content) != self.facts["weights"]:
+            raise StoreError(f"{self.folder / WEIGHTS} is damaged, or of another supernet")
+        found: dict[str, Tensor] = load(content)
+        return found
+
+
+def check_unfinished(out: Path) -> None:
+    """Refuse a folder in which a supernet is.
+
+    Raises:
+        ConfigError: One is.
+    """
+    if (out / FACTS).exists():
+        raise ConfigError("--out", str(out), "a folder without a supernet that is trained")
+
+
+def save_supernet(out: Path, how: SupernetTraining, trained: TrainedSupernet) -> SavedSupernet:
+    """Write a trained supernet into `out`, `supernet.json` last.
+
+    Raises:
+        StoreError: A file cannot be written.
+    """
+    from safetensors.torch import save
+
+    weights = {name: one.contiguous() for name, one in trained.supernet.weights().items()}
+    content = save(weights)
+    facts = {
+        SCHEMA_KEY: SCHEMA_VERSION,
+        "space": space_to_document(how.space),
+        "space_digest": how.space.digest,
+        "data": how.data.provenance,
+        "recipe": recipe_to_document(how.recipe),
+        "recipe_digest": how.recipe.digest,
+        "guidelines": dict(how.guidelines.limits),
+        "random": how.random,
+        "seed": how.seed,
+        "steps": trained.steps,
+        "images": trained.images,
+        "device": how.training.place,
+        "seconds": round(trained.seconds, 3),
+        "loss": trained.loss,
+        "weights": _sha256(content),
+        "made_with": {
+            "nas-sv2": __version__,
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+        },
+    }
+    _replace(out / WEIGHTS, content)
+    _replace(out / FACTS, (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())
+    return open_supernet(out)
+
+
+def open_supernet(folder: Path) -> SavedSupernet:
+    """The supernet in `folder`; its weights are not read yet.
+
+    Raises:
+        ConfigError: There is none, or its facts are not ours.
+    """
+    file = folder / FACTS
+    if not file.is_file():
+        allowed = "a folder that nas-sv2 supernet train wrote"
+        raise ConfigError("supernet", str(folder), allowed)
+    facts = read_document(file)
+    if not isinstance(facts, Mapping) or facts.get(SCHEMA_KEY) != SCHEMA_VERSION:
+        raise ConfigError("supernet", str(file), f"{SCHEMA_KEY}: {SCHEMA_VERSION}")
+    try:
+        space = space_from_document(facts["space"], "")
+        recipe = recipe_from_document(facts["recipe"])
+        named = {key: facts[key] for key in _IDENTITY}
+        text = json.dumps(named, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError("supernet", str(file), f"what was written ({error!r})") from None
+    return SavedSupernet(
+        folder,
+        digest,
+        space,
+        recipe,
+        str(facts["data"]),
+        _count(file, facts, "seed"),
+        _count(file, facts, "steps", least=1),
+        _count(file, facts, "images", least=1),
+        _seconds(file, facts),
+        facts,
+    )
+
+
+_IDENTITY = (
+    *("space_digest", "data", "recipe_digest", "guidelines", "random", "seed"),
+    *("steps", "device", "weights"),
+)
+
+
+def _count(file: Path, facts: Mapping[str, Any], name: str, least: int = 0) -> int:
+    value = facts.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{file}: {name}", value, f"a whole number from {least}")
+    return value
+
+
+def _seconds(file: Path, facts: Mapping[str, Any]) -> float:
+    value = facts.get("seconds")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{file}: seconds", value, "a number above 0")
+    if not 0 < value < math.inf:
+        raise ConfigError(f"{file}: seconds", value, "a number above 0")
+    return float(value)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{file} cannot be read: {error}") from error
+
+
+def _replace(file: Path, content: bytes) -> None:
+    partial = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, file)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StoreError(f"{file} cannot be written: {error}") from error
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,192 @@
+"""One set of weights for every network of a space.
+
+Every network lowers to operators with names. The supernet holds, for each name, parameters of the
+largest shape that any network of the space has there, and a network runs on slices of them. The
+slices are views, so a gradient through a network reaches what it uses and nothing else.
+
+Which slice, and why:
+
+- *The last channels*, of inputs and outputs alike. A unit passes its first channels and convolves
+  its last c′ (concatenated in that order). At one width, the last c′ of a smaller share are then
+  among those of a larger one, and every unit reads and writes them at the same places of the map;
+  with the first channels they would be shifted against each other. The shuffle sends channel k
+  from the end to 2k from the end (counted from 0) at every width, so half of the channels also
+  keep their meaning across widths. Squeeze-and-excitation scales what the branch emits and
+  follows it. Where a unit changes the width, the branches meet in the same order.
+- *The centre of a kernel*, as in once-for-all (Cai et al. 2020).
+- *The first units of a stage*: a shallow network is the beginning of a deep one.
+- *Residual branches have weights of their own.* Without the sum a branch has to say what the
+  channels become, with it what is added to them, and its last batch norm starts at zero only
+  there (`space/runtimes/torch_lowering.py`).
+
+Statistics of batch norms are no part of the weights: they are of a network, not of the slices
+(Yu & Huang, "Universally Slimmable Networks and Improved Training Techniques", ICCV 2019).
+"""
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from nas_sv2.space.choices.extremes import widest_networks
+from nas_sv2.space.choices.search_space import SearchSpace
+from nas_sv2.space.graph.operators import Graph
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.runtimes.torch_lowering import GraphModule, last_before_sum
+from nas_sv2.space.runtimes.weights import weight_shapes
+from nas_sv2.space.units.architecture import Architecture
+
+RESIDUAL = "residual"
+"""In the name of a shared weight, in place of `main`: of a branch that is added."""
+CACHED = 16  # modules at a time; the largest and the smallest run at every step
+_STATISTICS = ("running_mean", "running_var")
+
+Shape = tuple[int, ...]
+Adapt = Callable[[Architecture], Architecture]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Where the weight of a network lies in the supernet.
+
+    Attributes:
+        shared: The name of the shared weight.
+        index: The part of it.
+    """
+
+    shared: str
+    index: tuple[slice, ...]
+
+
+class Supernet(nn.Module):
+    """The shared weights of the networks of `space`.
+
+    The state is named as that of networks (`stage2.1.main.expand.conv.weight`), but for residual
+    branches (`stage2.1.residual.expand.conv.weight`).
+    """
+
+    def __init__(self, space: SearchSpace, adapt: Adapt, generator: torch.Generator) -> None:
+        """Draw fresh weights from `generator`.
+
+        Args:
+            space: Whose networks.
+            adapt: The form in which a network of the space is trained.
+            generator: Of the weights.
+        """
+        super().__init__()
+        self.space, self.adapt = space, adapt
+        self.shapes = shared_shapes(lower(adapt(one)) for one in widest_networks(space))
+        self._weights = nn.ParameterDict(
+            {_key(name): _drawn(name, shape, generator) for name, shape in self.shapes.items()}
+        )
+        self._network = lru_cache(CACHED)(lambda adapted: _bare(adapted, self.shapes))
+
+    def forward(self, images: Tensor, architecture: Architecture) -> Tensor:
+        """Logits (N, classes) of a network of the space for `images`, (N, C, H, W)."""
+        module, slices = self._network(self.adapt(architecture))
+        module.train(self.training)
+        weights = {name: self._view(one) for name, one in slices.items()}
+        logits: Tensor = functional_call(module, weights, (images,))
+        return logits
+
+    def standalone(self, architecture: Architecture) -> GraphModule:
+        """A copy of a network of the space with weights of its own; without norm statistics."""
+        module, slices = _bare(self.adapt(architecture), self.shapes)
+        for name, one in slices.items():
+            parent, _, leaf = name.rpartition(".")
+            copy = self._view(one).detach().clone(memory_format=torch.contiguous_format)
+            setattr(module.get_submodule(parent), leaf, nn.Parameter(copy))
+        return module.to(memory_format=torch.channels_last)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The shared weights by name; they are not copied."""
+        return {name: self._weights[_key(name)].detach() for name in self.shapes}
+
+    def load(self, weights: dict[str, Tensor]) -> None:
+        """Take over `weights`, which are those of a supernet of this space."""
+        with torch.no_grad():
+            for name, weight in weights.items():
+                self._weights[_key(name)].copy_(weight)
+
+    def _view(self, one: Slice) -> Tensor:
+        whole: Tensor = self._weights[_key(one.shared)]
+        return whole[one.index]
+
+
+def shared_shapes(graphs: Iterable[Graph]) -> dict[str, Shape]:
+    """The largest shape of each weight among `graphs`, by the name under which it is shared."""
+    shapes: dict[str, Shape] = {}
+    for graph in graphs:
+        for _, shared, shape in _learnt(graph):
+            shapes[shared] = tuple(map(max, shapes.get(shared, shape), shape))
+    return shapes
+
+
+def slices_of(graph: Graph, shapes: Mapping[str, Shape]) -> dict[str, Slice]:
+    """Where each weight of `graph` lies in shared weights of `shapes`."""
+    slices = {}
+    for name, shared, shape in _learnt(graph):
+        whole = shapes[shared]
+        assert all(map(operator.ge, whole, shape)), f"{name} is wider than the supernet"
+        channels = [slice(total - part, total) for total, part in zip(whole, shape, strict=True)]
+        kernel = [
+            slice((total - part) // 2, (total + part) // 2)
+            for total, part in zip(whole[2:], shape[2:], strict=True)
+        ]
+        slices[name] = Slice(shared, (*channels[:2], *kernel))
+    return slices
+
+
+def _learnt(graph: Graph) -> Iterator[tuple[str, str, Shape]]:
+    """Name, name in the supernet, and shape of each weight that is learnt."""
+    branches = {name.rpartition(".")[0] for name in last_before_sum(graph)}  # stage2.1.main, ...
+    for name, shape in weight_shapes(graph).items():
+        if name.endswith(_STATISTICS):
+            continue
+        path = name.split(".")
+        if ".".join(path[:3]) in branches:
+            path[2] = RESIDUAL
+        yield name, ".".join(path), shape
+
+
+def _bare(
+    adapted: Architecture, shapes: Mapping[str, Shape]
+) -> tuple[GraphModule, dict[str, Slice]]:
+    """The module of a network, its parameters without numbers; and where these are."""
+    graph = lower(adapted)
+    with torch.device("meta"):
+        module = GraphModule(graph)
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            count = layer.num_features
+            layer.running_mean, layer.running_var = torch.zeros(count), torch.ones(count)
+            layer.num_batches_tracked = torch.zeros((), dtype=torch.long)
+    return module, slices_of(graph, shapes)
+
+
+def _drawn(name: str, shape: Shape, generator: torch.Generator) -> nn.Parameter:
+    """Fresh numbers, as `build_module` gives a network: He-normal for the widest that reads it.
+
+    A batch norm follows every kernel but those of squeeze-and-excitation and the classifier, so
+    that the scale hardly matters to a narrower network.
+    """
+    weight = torch.empty(shape)
+    if len(shape) == 4:
+        fan_out = shape[0] * math.prod(shape[2:])
+        nn.init.normal_(weight, 0, math.sqrt(2 / fan_out), generator=generator)
+    elif len(shape) == 2:
+        nn.init.normal_(weight, 0, 0.01, generator=generator)
+    elif name.endswith("norm.weight") and not name.endswith(f".{RESIDUAL}.project.norm.weight"):
+        nn.init.ones_(weight)
+    else:
+        nn.init.zeros_(weight)
+    return nn.Parameter(weight)
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "/")  # a parameter of torch has no dot in its name

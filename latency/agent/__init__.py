@@ -1,0 +1,1 @@
+"""The program that runs on the device: standard library, numpy and a runtime."""

@@ -1,0 +1,288 @@
+"""The measuring agent: a text that runs wherever a python3 with a runtime is.
+
+It is piped, after `estimator.py`, `host_facts.py`, `timed_runs.py` and `node_times.py`, to
+`python3 -u -c BOOTSTRAP`, so a local child, `ssh`, `adb` and `docker` are one path and nothing is
+installed on a device but numpy and onnxruntime. Hence its rules: Python 3.8, the standard library
+and numpy, no import of nas_sv2. The one exception is the runtime `torch`, whose networks only
+nas_sv2 can build: it needs nas-sv2 and torch where it runs.
+
+On stdin and stdout, after the texts (how many in a line; for each its length in a line, and it):
+
+- the agent greets: `{"agent": VERSION}`;
+- a request is a line of JSON, `{"op": "fingerprint" | "outputs" | "measure" | "profile",
+  "plan": {...}, "networks": [{"digest": SHA-256, "bytes": n, "keep": bool}, ...]}`, and after it
+  the bytes of each network: an ONNX model, or for torch an architecture as JSON. One that was sent
+  with `keep` is known from then on and may be named with 0 bytes;
+- an answer is a line of JSON; `{"error": "device" | "model", "message": ...}` where it failed.
+  Measurements name the digests of what they are of.
+
+End of stdin ends the agent. Whatever a runtime prints goes to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if __name__ != "__main__":  # piped, these names are here already
+    from nas_sv2.latency.agent.host_facts import machine_facts
+    from nas_sv2.latency.agent.node_times import node_times
+    from nas_sv2.latency.agent.timed_runs import Network, timed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Json = dict[str, Any]
+
+VERSION = "2"
+BOOTSTRAP = (
+    "import sys;sys.path[:]=[p for p in sys.path if p];i=sys.stdin.buffer;"
+    "g={'__name__':'__main__'};"
+    "[exec(compile(i.read(int(i.readline())),'nas_sv2_agent.py','exec'),g)"
+    " for _ in range(int(i.readline()))]"
+)
+
+
+class Refusal(Exception):
+    """What the agent answers instead: `kind` is `device` or `model`."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def fingerprint(plan: Json) -> Json:
+    """What must be equal for two measurements to be comparable, as flat facts."""
+    _pin(plan)
+    return {
+        "agent": VERSION,
+        **machine_facts(),
+        "numpy": _needed("numpy").__version__,
+        "runtime": plan["runtime"],
+        "threads": plan["threads"],
+        "precision": plan["precision"],
+        **_runtime_facts(plan),
+    }
+
+
+def _runtime_facts(plan: Json) -> Json:
+    if plan["runtime"] == "torch":
+        _needed("torch")
+        torch_run = _torch_run()
+        missing = torch_run.missing(plan["processor"])
+        if missing:
+            raise Refusal("device", missing)
+        facts: Json = torch_run.facts(plan["processor"])
+        return facts
+    onnxruntime = _needed("onnxruntime")
+    provider = _provider(plan)
+    if provider not in onnxruntime.get_available_providers():
+        raise Refusal("device", f"onnxruntime here has no {provider}; install onnxruntime-gpu")
+    return {
+        "runtime_version": onnxruntime.__version__,
+        "runtime_build": onnxruntime.get_build_info(),
+        "provider": provider,
+    }
+
+
+def _provider(plan: Json) -> str:
+    return "CUDAExecutionProvider" if plan["processor"] == "cuda" else "CPUExecutionProvider"
+
+
+def _torch_run() -> Any:
+    """The only import of nas_sv2, for the only runtime that cannot do without."""
+    _needed("nas_sv2")
+    return importlib.import_module("nas_sv2.latency.agent.torch_run")
+
+
+def _needed(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        advice = f"install it there: {sys.executable} -m pip install {module}"
+        raise Refusal("device", f"cannot import {module} ({error}); {advice}") from error
+
+
+ALL_CORES = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+
+
+def _pin(plan: Json) -> None:
+    """Keep to the plan's cores, or to all that this process was started with."""
+    cores = plan["affinity"]
+    if sys.platform != "linux":
+        if cores:
+            raise Refusal("device", "threads can be pinned on Linux only; leave affinity out")
+        return
+    if not set(cores or ()) <= set(ALL_CORES):
+        raise Refusal("device", f"plan.affinity {cores}: the cores here are {ALL_CORES}")
+    os.sched_setaffinity(0, cores or ALL_CORES)
+
+
+def outputs(bodies: list[bytes], plan: Json) -> Json:
+    """What the network gives, to check it against another runtime."""
+    _pin(plan)
+    return {"outputs": _loaded(bodies[0], plan).outputs}
+
+
+def measure(bodies: list[bytes], plan: Json) -> Json:
+    """Run the networks in alternation as the plan says; raw times in ns, in the order of runs."""
+    facts = fingerprint(plan)
+    answer = timed([functools.partial(_load, body, plan) for body in bodies], plan)
+    for body, said in zip(bodies, answer["networks"]):  # noqa: B905  Python 3.8 has no strict
+        said["digest"] = hashlib.sha256(body).hexdigest()
+    answer["fingerprint"] = facts
+    return answer
+
+
+def profile(bodies: list[bytes], plan: Json) -> Json:
+    """What each node of the model takes."""
+    _pin(plan)
+    if plan["runtime"] == "torch":
+        _runtime_facts(plan)  # refuses what it lacks
+        nodes = _torch_run().node_times(bodies[0], plan)
+        if not any(us for _, _, us in nodes):
+            advice = "allow CUPTI to count there, or profile on another device"
+            raise Refusal("device", f"torch's profiler sees no kernels of the GPU; {advice}")
+        return {"nodes": nodes}
+    if plan["processor"] != "cpu":
+        raise Refusal("device", "onnxruntime tells what each node takes on a CPU only; use torch")
+
+    def profiled(prefix: str) -> tuple[Any, Callable[[], object]]:
+        session, feed = _onnx_session(bodies[0], plan, profile_to=prefix)
+        return session, lambda: session.run(None, feed)
+
+    return {"nodes": node_times(profiled)}
+
+
+def _load(body: bytes, plan: Json) -> Network:
+    network = _loaded(body, plan)
+    if not all(abs(number) < float("inf") for number in network.outputs):
+        raise Refusal("model", "the network gives numbers that are not finite")
+    return network
+
+
+def _loaded(body: bytes, plan: Json) -> Network:
+    if plan["runtime"] == "torch":
+        return Network(*_torch_run().load(body, plan))
+    return _onnx_network(body, plan)
+
+
+def _onnx_network(body: bytes, plan: Json) -> Network:
+    session, feed = _onnx_session(body, plan)
+    with _runtime_errors():
+        arrays = session.run(None, feed)
+        run = _bound(session, feed) if plan["processor"] == "cuda" else None
+    numbers = [float(number) for array in arrays for number in array.ravel()]
+    return Network(run or (lambda: session.run(None, feed)), numbers, lambda numbers: {})
+
+
+def _onnx_session(body: bytes, plan: Json, profile_to: str = "") -> tuple[Any, Json]:
+    """A session and an input for it; it profiles where a prefix of files is given."""
+    numpy, onnxruntime = _needed("numpy"), _needed("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = plan["threads"]
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Idle workers that spin would eat into the next run's clock and into other programs.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.log_severity_level = 3
+    if profile_to:
+        options.enable_profiling, options.profile_file_prefix = True, profile_to
+    with _runtime_errors():
+        session = onnxruntime.InferenceSession(body, options, providers=[_provider(plan)])
+        generator = numpy.random.default_rng(plan["seed"])
+        feed = {
+            value.name: _random_input(numpy, generator, value, plan["batch"])
+            for value in session.get_inputs()
+        }
+    return session, feed
+
+
+@contextlib.contextmanager
+def _runtime_errors() -> Iterator[None]:
+    try:
+        yield
+    except Refusal:
+        raise
+    except Exception as error:  # onnxruntime raises many kinds, all about the model
+        raise Refusal("model", "onnxruntime: " + " ".join(str(error).split())) from error
+
+
+def _bound(session: Any, feed: Json) -> Callable[[], object]:
+    """Runs with input and output left on the GPU: the copies are not the network's."""
+    binding = session.io_binding()
+    for name, array in feed.items():
+        binding.bind_cpu_input(name, array)
+    for value in session.get_outputs():
+        binding.bind_output(value.name, "cuda")
+
+    def run() -> None:
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+
+    run()
+    return run
+
+
+def _random_input(numpy: Any, generator: Any, value: Any, batch: int) -> Any:
+    shape = [size if isinstance(size, int) else batch for size in value.shape]
+    if not shape or shape[0] != batch:
+        text = f"input {value.name} has shape {value.shape}, but the plan says batch {batch}"
+        raise Refusal("model", text)
+    kinds = {"tensor(float)": "float32", "tensor(float16)": "float16"}
+    if value.type not in kinds:
+        raise Refusal("model", f"input {value.name} is {value.type}, not float")
+    return generator.standard_normal(shape).astype(kinds[value.type])
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer requests until stdin ends."""
+    _send(answers, {"agent": VERSION})
+    kept: dict[str, bytes] = {}
+    while True:
+        line = requests.readline()
+        if not line:
+            return
+        request = json.loads(line)
+        bodies = []
+        for network in request["networks"]:
+            body = requests.read(network["bytes"]) or kept[network["digest"]]
+            if network["keep"]:
+                kept[network["digest"]] = body
+            bodies.append(body)
+        try:
+            answer = _answer(request["op"], bodies, request["plan"])
+        except Refusal as refusal:
+            answer = {"error": refusal.kind, "message": str(refusal)}
+        _send(answers, answer)
+
+
+def _answer(operation: str, bodies: list[bytes], plan: Json) -> Json:
+    if operation == "fingerprint":
+        return {"fingerprint": fingerprint(plan)}
+    answers = {"outputs": outputs, "measure": measure, "profile": profile}
+    return answers[operation](bodies, plan)
+
+
+def _send(answers: BinaryIO, answer: Json) -> None:
+    answers.write(json.dumps(answer).encode() + b"\n")
+    answers.flush()
+
+
+def main() -> None:
+    """Keep the protocol's stdout for itself: what a runtime prints goes to stderr."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    serve(sys.stdin.buffer, answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""Networks in alternation, timed until their medians and ratios are known.
+
+Each round runs every network for a moment, one after the other, so that whatever slows the machine
+for longer than a tenth of a second slows them alike. The text travels with the agent: Python 3.8,
+the standard library only.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
+
+if __name__ != "__main__":  # piped, these names are here already
+    from nas_sv2.latency.agent.estimator import (
+        Samples,
+        chosen,
+        median_interval,
+        ratio_interval,
+        times_of,
+    )
+    from nas_sv2.latency.agent.host_facts import conditions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    Json = dict[str, Any]
+
+CONDITIONS_EVERY_S = 0.5
+HEATING_WINDOWS = 60  # points of the curve of a network that heats the device up
+
+
+class Network(NamedTuple):
+    """A loaded network.
+
+    Attributes:
+        run: Runs it once, until its result is there.
+        outputs: What it gives for the plan's input.
+        series: What else was timed in the runs of these numbers (0 is the first that `run` made),
+            in ms by name.
+    """
+
+    run: Callable[[], object]
+    outputs: list[float]
+    series: Callable[[Sequence[int]], Mapping[str, Sequence[float]]]
+
+
+COUNTS_SWITCHES = hasattr(resource, "RUSAGE_THREAD")  # Linux
+
+
+def _switches() -> int:
+    """Involuntary context switches of this thread so far."""
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw if COUNTS_SWITCHES else 0
+
+
+class Recorder:
+    """One network that runs, and the times of its runs that are kept."""
+
+    def __init__(self, load: Callable[[], Network], plan: Json) -> None:
+        self.load, self.plan = load, plan
+        self.network = load()
+        self.made = 0  # runs of what is loaded, kept or not
+        self.kept: list[int] = []  # the numbers of those that are
+        self.series: dict[str, list[float]] = {}
+        self.columns: tuple[list[int], ...] = ([], [], [], [])  # wall, cpu, switches, rounds
+        self.warmup_runs, self.stationary, self.block_runs = 0, False, 1
+
+    @property
+    def samples(self) -> Samples:
+        """The runs that were kept."""
+        wall, cpu, switches, rounds = self.columns
+        return Samples(wall, cpu, switches if COUNTS_SWITCHES else None, rounds)
+
+    def load_anew(self) -> None:
+        """Load it again, elsewhere in memory: the old one is let go of only then."""
+        self.keep_series()
+        self.network, self.made, self.kept = self.load(), 0, []
+        for _ in range(self.plan["min_block_runs"]):
+            self.run()
+
+    def keep_series(self) -> None:
+        """Take over what else was timed in the runs that were kept."""
+        for name, times in self.network.series(self.kept).items():
+            self.series.setdefault(name, []).extend(times)
+
+    def run(self) -> None:
+        """Once."""
+        self.network.run()
+        self.made += 1
+
+    def warm_up(self) -> None:
+        """Run windows until two in a row agree.
+
+        By CPU time where it is the time of the network, so that other programs do not prolong it.
+        """
+        plan = self.plan
+        clock = time.thread_time_ns if plan["cpu_time_is_latency"] else time.perf_counter_ns
+        ends = time.perf_counter() + plan["warmup_limit_s"]
+        medians: list[float] = []
+        while not self.stationary and (len(medians) < 2 or time.perf_counter() <= ends):
+            times = []
+            for _ in range(plan["warmup_runs"]):
+                began = clock()
+                self.run()
+                times.append(clock() - began)
+            medians.append(statistics.median(times))
+            if len(medians) > 1:
+                change = abs(medians[-1] - medians[-2])
+                self.stationary = change <= plan["warmup_agreement"] * medians[-2]
+        self.warmup_runs = self.made
+        most = max(1, plan["max_runs"] // 20)  # so that there are rounds enough for an interval
+        wanted = round(plan["block_s"] * 1e9 / max(1.0, medians[-1]))
+        self.block_runs = max(plan["min_block_runs"], min(most, wanted))
+
+    def settle(self) -> None:
+        """Fill the caches that other networks or programs left cold; nothing is kept.
+
+        It takes `settle_s` without an involuntary switch, or three times as long with them.
+        """
+        settle_s = self.plan["settle_s"]
+        began = time.perf_counter()
+        since, before = began, _switches()
+        while True:
+            self.run()
+            now = time.perf_counter()
+            if _switches() != before:
+                since, before = now, _switches()
+            if now - since >= settle_s or now - began >= 3 * settle_s:
+                return
+
+    def block(self, number: int) -> None:
+        """Run and keep the runs of one round."""
+        wall, cpu, switches, rounds = self.columns
+        for _ in range(self.block_runs):
+            before = _switches()
+            cpu_began, wall_began = time.thread_time_ns(), time.perf_counter_ns()
+            self.run()
+            wall_ended, cpu_ended = time.perf_counter_ns(), time.thread_time_ns()
+            wall.append(wall_ended - wall_began)
+            cpu.append(cpu_ended - cpu_began)
+            switches.append(_switches() - before)
+            rounds.append(number)
+            self.kept.append(self.made - 1)
+
+    def answer(self) -> Json:
+        """All that is known."""
+        self.keep_series()
+        samples = self.samples
+        return {
+            "wall_ns": samples.wall,
+            "cpu_ns": samples.cpu,
+            "switches": samples.switches,
+            "rounds": samples.rounds,
+            "warmup_runs": self.warmup_runs,
+            "stationary": self.stationary,
+            "series": self.series,
+        }
+
+
+def timed(loads: list[Callable[[], Network]], plan: Json) -> Json:
+    """Warm up, run the networks in alternation until enough is known, and tell all times.
+
+    Args:
+        loads: Each loads one network; it is called as often as the plan says, so that the figure
+            does not depend on where one load happened to lie in memory.
+        plan: The plan's fields and `cpu_time_is_latency`.
+    """
+    gpu = plan["processor"] == "cuda"
+    began = time.perf_counter()
+    gc.collect()
+    gc.disable()
+    try:
+        states = [conditions(began, gpu)]
+        recorders = [Recorder(load, plan) for load in loads]
+        heating = _heat_up(recorders, plan["heat_s"], states, began, gpu)
+        for recorder in recorders:
+            recorder.warm_up()
+        states.append(conditions(began, gpu))
+        number, seconds = 0, 0.0
+        for part in range(plan["loads"]):
+            if part > 0:
+                for recorder in _turned(recorders, part):  # the last one loaded runs fastest
+                    recorder.load_anew()
+            while not _enough(recorders, seconds, (part + 1) / plan["loads"], plan):
+                _note_conditions(states, began, gpu)
+                round_began = time.perf_counter()
+                for recorder in _turned(recorders, number):
+                    recorder.settle()
+                    recorder.block(number)
+                seconds += time.perf_counter() - round_began
+                number += 1
+        states.append(conditions(began, gpu))
+    finally:
+        gc.enable()
+    return {
+        "networks": [recorder.answer() for recorder in recorders],
+        "conditions": states,
+        "heating": heating,
+    }
+
+
+def _turned(recorders: list[Recorder], turn: int) -> list[Recorder]:
+    """Beginning with another one each turn."""
+    first = turn % len(recorders)
+    return recorders[first:] + recorders[:first]
+
+
+def _note_conditions(states: list[Json], began: float, gpu: bool) -> None:
+    if time.perf_counter() - began - states[-1]["at_s"] > CONDITIONS_EVERY_S:
+        states.append(conditions(began, gpu))
+
+
+def _heat_up(
+    recorders: list[Recorder], heat_s: float, states: list[Json], began: float, gpu: bool
+) -> list[list[float]]:
+    """Run the first network for `heat_s`; rows of seconds and its median wall ms since then."""
+    curve = []
+    ends = time.perf_counter() + heat_s
+    while time.perf_counter() < ends:
+        times = []
+        window_ends = min(ends, time.perf_counter() + max(1.0, heat_s / HEATING_WINDOWS))
+        while time.perf_counter() < window_ends:
+            run_began = time.perf_counter()
+            recorders[0].run()
+            times.append(time.perf_counter() - run_began)
+        curve.append([time.perf_counter() - began, 1e3 * statistics.median(times)])
+        states.append(conditions(began, gpu))
+    return curve
+
+
+def _enough(recorders: list[Recorder], seconds: float, share: float, plan: Json) -> bool:
+    """Whether this share of the loads has had its share of the runs and of the time."""
+    fewest = min(len(recorder.samples.wall) for recorder in recorders)
+    count = len(recorders)
+    if fewest < share * plan["min_runs"]:
+        return False
+    if fewest >= share * plan["max_runs"] or seconds >= count * plan["noisy_time_limit_s"]:
+        return True
+    in_time = seconds < share * count * plan["time_limit_s"]
+    if share < 1:
+        return not in_time
+    allowed = plan["ci_width" if in_time else "noisy_width"]
+    return _is_narrow(recorders, allowed, plan["cpu_time_is_latency"])
+
+
+def _is_narrow(recorders: list[Recorder], allowed: float, cpu_time_is_latency: bool) -> bool:
+    """Whether every median, and every ratio to the last network, is known well enough."""
+    *others, last = (recorder.samples for recorder in recorders)
+    for samples in (last, *others):
+        choice = chosen(samples, cpu_time_is_latency)
+        median = statistics.median(times_of(samples, choice))
+        interval = median_interval(samples, choice)
+        if interval is None or interval[1] - interval[0] > allowed * median:
+            return False
+    for samples in others:
+        ratio = ratio_interval(samples, last, cpu_time_is_latency)
+        if ratio is None or ratio[1] is None or ratio[1][1] - ratio[1][0] > allowed * ratio[0]:
+            return False
+    return True

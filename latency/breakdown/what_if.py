@@ -1,0 +1,106 @@
+"""What one change of a network is worth on a device: its variants against it, in ms."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nas_sv2.latency.measurements.head_to_head import EMULATOR_ERROR, MOST_NETWORKS, orders_of
+from nas_sv2.latency.measurements.measurement import Interval, Latency, Measurement
+from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.targets import Target
+from nas_sv2.space.choices.variants import Counterfactual, counterfactuals
+from nas_sv2.space.units.architecture import Architecture
+
+MOST_VARIANTS = MOST_NETWORKS - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """A variant against the network.
+
+    Attributes:
+        variant: What is otherwise.
+        ms: By how much it takes longer; negative where it is faster.
+        ci_ms: The 95 % interval of that; None where nothing was run or there were too few runs.
+        settled: Whether faster or slower is more than chance; None where nothing was run.
+    """
+
+    variant: Counterfactual
+    ms: float
+    ci_ms: Interval | None
+    settled: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gains:
+    """All variants of a network.
+
+    Attributes:
+        original: What the network itself takes.
+        gains: The largest gain first.
+        left_out: Variants that promise least and had no place in the session.
+        rule: What the figures mean, in words.
+    """
+
+    original: Latency
+    gains: tuple[Gain, ...]
+    left_out: tuple[Counterfactual, ...]
+    rule: str
+
+
+def gains_of(target: Target, architecture: Architecture) -> Gains:
+    """What each counterfactual of `architecture` is worth on `target`.
+
+    A measured target runs the network and the most promising variants in one session.
+
+    Raises:
+        DeviceError: The device is missing, unreachable or lacks its runtime.
+        MeasurementError: It answered, but not with a latency.
+        StoreError: Measurements cannot be kept.
+    """
+    variants = counterfactuals(architecture)
+    if not isinstance(target, MeasuredTarget):
+        return _priced(target, architecture, variants)
+    chosen = variants[:MOST_VARIANTS]
+    networks = [architecture, *(variant.architecture for variant in chosen)]
+    session = target.measure_together(networks)
+    orders = orders_of(session)
+    settled = {
+        pair.faster + pair.slower: pair.settled  # 0 is the network itself
+        for pair in orders.pairs
+        if 0 in (pair.faster, pair.slower)
+    }
+    gains = [
+        _measured(variant, session[0], session[place], settled[place])
+        for place, variant in enumerate(chosen, 1)
+    ]
+    left_out = tuple(variants[MOST_VARIANTS:])
+    return Gains(session[0].latency(target.name), _sorted(gains), left_out, orders.rule)
+
+
+def _priced(
+    target: Target, architecture: Architecture, variants: Sequence[Counterfactual]
+) -> Gains:
+    original = target.estimate(architecture)
+    gains = [
+        Gain(variant, target.estimate(variant.architecture).ms - original.ms, None, None)
+        for variant in variants
+    ]
+    rule = (
+        f"{original.provenance}, not measured: differences of two figures with an error of about "
+        f"{EMULATOR_ERROR:.0%} each, of which it is not known how much they share"
+    )
+    return Gains(original, _sorted(gains), (), rule)
+
+
+def _measured(
+    variant: Counterfactual, original: Measurement, changed: Measurement, settled: bool
+) -> Gain:
+    """The ratio of the session's rounds, in the network's milliseconds."""
+    base = original.median_ms
+    ratio, interval = changed.relative_to(original) or (changed.median_ms / base, None)
+    ends = None if interval is None else ((interval[0] - 1) * base, (interval[1] - 1) * base)
+    return Gain(variant, (ratio - 1) * base, ends, settled)
+
+
+def _sorted(gains: Sequence[Gain]) -> tuple[Gain, ...]:
+    return tuple(sorted(gains, key=lambda gain: gain.ms))

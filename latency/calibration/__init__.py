@@ -1,0 +1,1 @@
+"""How the table of an emulated core is made."""

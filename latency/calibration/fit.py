@@ -1,0 +1,183 @@
+"""Samples to the entries of a table: a few coefficients for each kind of kernel and map."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_sv2.latency.calibration.samples import Sample
+from nas_sv2.latency.emulated.arm_cores import ArmPrecision
+from nas_sv2.latency.emulated.kernel_table import term
+
+Numbers = NDArray[np.float64]
+Terms = tuple[str, ...]
+
+PLANE: Terms = ("1", "out")
+BILINEAR: Terms = ("1", "in", "out", "in*out")
+PARTS: Terms = ("1", "parts", "out")
+LOOKED_UP = "looked*out"
+FUSED: Terms = ("relu", "relu*out", "sigmoid", "sigmoid*out", "add", "add*out")
+# With a sum, ReLU may cost less than alone, which terms that are never negative could not say.
+LONE: Terms = ("lone", "lone*out", "sigmoid", "sigmoid*out", "add", "add*out")
+FP32: dict[str, tuple[Terms, ...]] = {
+    "pointwise": ((*BILINEAR, *FUSED), (*BILINEAR, *LONE)),
+    "depthwise": ((*PLANE, "relu", "relu*out"),),
+    "conv": ((*BILINEAR, *FUSED),),
+    "linear": (BILINEAR,),
+    "split": (PARTS,),
+    "concat": (PARTS,),
+}
+# int8 works on several channels at once, 16, 8 or 4, and on what remains one by one.
+REST: Terms = ("out&8", "out&4", "out%4", "out?4")
+INT8: dict[str, tuple[Terms, ...]] = {
+    "pointwise": tuple(
+        ("1", inputs, "out^4", "out^8", f"{inputs}*out^4", f"{inputs}*out^8", *REST)
+        for inputs in ("in^4", "in^8", "in^16")
+    ),
+    "conv": (("1", "in", "out^4", "out^8", "in*out^4", "in*out^8", *REST),),
+    "linear": (("1", "in^16", "out^8", "in^16*out^8", *REST), BILINEAR),
+    "depthwise": (
+        ("1", "out", *REST),
+        ("1", "out", "out<64", "out&8", "out*out&8"),
+        ("1", "out^16", "out"),
+    ),
+    "multiply": (("1", "out", *REST), PLANE),
+    "average": (("1", "out", *REST), PLANE),
+    "max": (("1", "out", "out^16", *REST), PLANE),
+    "to": (("1", "out", "out^8", *REST), PLANE),
+    "split": (PARTS,),
+    "concat": (("1", "parts", "out", LOOKED_UP),),
+}
+TERMS: dict[ArmPrecision, dict[str, tuple[Terms, ...]]] = {"fp32": FP32, "int8": INT8}
+# One kernel in four hundred took 20 to 120 thousand cycles more than its likes, never less; we
+# think that the profiler's records grew just then. Kernels so far above a robust fit are left out.
+MOVED_RECORDS = 0.25
+ROBUST_ROUNDS, ROBUST_FLOOR = 20, 0.01  # least absolute errors by reweighting; settles in ten
+SIGNIFICANT = 6  # digits; the fits are good to three
+
+
+def fit(samples: Iterable[Sample], precision: ArmPrecision) -> dict[str, dict[str, Any]]:
+    """The entries of the table, by key."""
+    by_key: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_key[sample.kernel.key].append(sample)
+    return {key: _best(by_key[key], precision) for key in sorted(by_key)}
+
+
+def _best(samples: Sequence[Sample], precision: ArmPrecision) -> dict[str, Any]:
+    """The entry of those terms that foresee best what a fit has not seen."""
+    kind = samples[0].kernel.kind.partition(" ")[0]
+    choices = TERMS[precision].get(kind, (PLANE,))
+    return min(
+        (_entry(samples, terms) for terms in choices), key=lambda entry: entry["error_mean"]
+    )
+
+
+def _entry(samples: Sequence[Sample], terms: Terms) -> dict[str, Any]:
+    kernels = [sample.kernel for sample in samples]
+    matrix = np.array([[term(name, kernel) for name in terms] for kernel in kernels])
+    # A term that is nought or equals one before it, as `relu` where all have one, says nothing.
+    used = [
+        index
+        for index, column in enumerate(matrix.T)
+        if column.any() and not any((column == earlier).all() for earlier in matrix.T[:index])
+    ]
+    terms = tuple(terms[index] for index in used)
+    matrix = matrix[:, used]
+    cycles = np.array([sample.cycles for sample in samples])
+    if LOOKED_UP in terms:
+        _settle_copies(samples, matrix, cycles, terms.index(LOOKED_UP))
+    widest = np.array([kernel.channels_out for kernel in kernels])
+    kept = cycles < (1 + MOVED_RECORDS) * (matrix @ _robust_fit(matrix, cycles))
+    kept |= widest == widest.max()  # the records are little of these, and they bound what is known
+    matrix, cycles = matrix[kept], cycles[kept]
+    kernels = [kernel for kernel, is_kept in zip(kernels, kept, strict=True) if is_kept]
+    errors = _leave_one_out(matrix, cycles)
+    return {
+        "cycles": {
+            name: float(f"{value:.{SIGNIFICANT}g}")
+            for name, value in zip(terms, _positive_fit(matrix, cycles), strict=True)
+            if value
+        },
+        "channels_in": _range(kernel.channels_in for kernel in kernels),
+        "channels_out": _range(kernel.channels_out for kernel in kernels),
+        "parts": max(kernel.parts for kernel in kernels),
+        "fused": sorted({"+".join(kernel.fused) for kernel in kernels}),
+        "points": len(kernels),
+        "left_out": len(samples) - len(kernels),
+        "error_mean": round(float(errors.mean()), 4),
+        "error_max": round(float(errors.max()), 4),
+    }
+
+
+def _settle_copies(
+    samples: Sequence[Sample], matrix: Numbers, cycles: Numbers, column: int
+) -> None:
+    """Which part of a quantised concat was copied, if one was: what explains its cycles best.
+
+    A part whose scale is that of the result is copied, any other looked up value by value, which
+    takes ten times as long. That depends on ranges, which a kernel does not know. The search ends
+    where it began nearest, so it begins several times.
+    """
+    choices = [sample.kernel.channels_out - np.array([0, *sample.sizes]) for sample in samples]
+
+    def explained(others: Numbers, each: float) -> Numbers:
+        errors = [np.abs(others[i] + choices[i] * each - cycles[i]) for i in range(len(choices))]
+        return np.array([choices[i][errors[i].argmin()] for i in range(len(choices))], float)
+
+    usual = float(np.median(cycles / [looked_up[0] for looked_up in choices]))
+    begun = [matrix[:, column].copy(), np.array([looked_up[0] for looked_up in choices], float)]
+    begun += [explained(np.zeros(len(cycles)), usual * share) for share in (0.3, 0.5, 1, 2)]
+    found = []
+    for first in begun:
+        matrix[:, column] = first
+        for _ in range(ROBUST_ROUNDS):
+            fitted = _positive_fit(matrix, cycles)
+            others = matrix @ fitted - matrix[:, column] * fitted[column]
+            matrix[:, column] = explained(others, fitted[column])
+        error = np.abs(matrix @ _positive_fit(matrix, cycles) / cycles - 1).mean()
+        found.append((float(error), matrix[:, column].copy()))
+    matrix[:, column] = min(found, key=lambda pair: pair[0])[1]
+
+
+def _range(values: Iterable[int]) -> list[int]:
+    found = list(values)
+    return [min(found), max(found)]
+
+
+def _positive_fit(matrix: Numbers, cycles: Numbers, weights: Numbers | None = None) -> Numbers:
+    """Least relative squares without negative coefficients: more channels never cost less.
+
+    The most negative is set to zero until none is left, which is near enough to the optimum.
+    """
+    root = np.sqrt(np.ones(len(cycles)) if weights is None else weights)
+    kept = list(range(matrix.shape[1]))
+    coefficients = np.zeros(matrix.shape[1])
+    while kept:
+        scaled = matrix[:, kept] * (root / cycles)[:, None]
+        found = np.linalg.lstsq(scaled, root, rcond=None)[0]
+        if found.min() >= 0:
+            coefficients[kept] = found
+            break
+        del kept[int((found * scaled.mean(axis=0)).argmin())]
+    return coefficients
+
+
+def _robust_fit(matrix: Numbers, cycles: Numbers) -> Numbers:
+    weights = np.ones(len(cycles))
+    for _ in range(ROBUST_ROUNDS):
+        found = _positive_fit(matrix, cycles, weights)
+        weights = 1 / np.maximum(np.abs(matrix @ found / cycles - 1), ROBUST_FLOOR)
+    return found
+
+
+def _leave_one_out(matrix: Numbers, cycles: Numbers) -> Numbers:
+    """The relative error on each sample of a fit to the others."""
+    errors = np.empty(len(cycles))
+    for index in range(len(cycles)):
+        others = np.arange(len(cycles)) != index
+        foreseen = matrix[index] @ _positive_fit(matrix[others], cycles[others])
+        errors[index] = abs(foreseen / cycles[index] - 1)
+    return errors

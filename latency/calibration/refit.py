@@ -1,0 +1,125 @@
+"""An emulated core held against a real one: what its scale has to be, and how far it is then off.
+
+Cycles of the table leave out caches and memory, and its clock may not be yours. Where a device of
+the same kind is at hand, the latencies of a dozen networks fix the one factor between cycles and
+milliseconds, and say what error the table has on that device.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.latency.calibration.table_file import with_scale
+from nas_sv2.latency.emulated.arm_cores import ArmPrecision
+from nas_sv2.latency.emulated.kernel_table import Table, table_text
+from nas_sv2.latency.kernels.kernels import kernels_of
+from nas_sv2.space.graph.operators import Graph
+
+FEWEST = 3  # with one network the error is zero whatever the table says, with two nearly so
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleError:
+    """How far a table with its refitted scale is from the measured latencies, as shares.
+
+    Attributes:
+        networks: How many were measured.
+        typical: Mean error.
+        worst: Largest error.
+        unseen: Mean error on a network that the scale was not fitted to.
+        in_order: Share of the pairs of networks whose order is right.
+    """
+
+    networks: int
+    typical: float
+    worst: float
+    unseen: float
+    in_order: float
+
+    def __str__(self) -> str:
+        """In one line."""
+        return (
+            f"scale fitted to {self.networks} networks measured on the device, typical error "
+            f"±{self.typical:.1%}, worst {self.worst:.0%}, {self.unseen:.1%} on a network unseen"
+        )
+
+
+def refit_scale(table: Table, pairs: Sequence[tuple[Graph, float]]) -> tuple[float, ScaleError]:
+    """Cycles a ms of least mean relative error, and the error that remains.
+
+    Args:
+        table: The costs of the core that the device has.
+        pairs: Graphs as they were run (shuffle-free where that was measured), and measured ms.
+
+    Raises:
+        ConfigError: Fewer than three networks, or a latency that is not above 0.
+        MeasurementError: The table lacks a kernel of one of them.
+    """
+    if len(pairs) < FEWEST:
+        raise ConfigError("pairs", len(pairs), f"at least {FEWEST} measured networks")
+    measured = [ms for _, ms in pairs]
+    if min(measured) <= 0:
+        raise ConfigError("pairs", min(measured), "latencies above 0 ms")
+    cycles = [sum(map(table.cycles, kernels_of(graph, table.precision))) for graph, _ in pairs]
+    ms_per_cycle = least_error_scale(cycles, measured)
+    errors = [abs(c * ms_per_cycle / ms - 1) for c, ms in zip(cycles, measured, strict=True)]
+    unseen = [
+        abs(
+            cycles[index]
+            * least_error_scale(_but(cycles, index), _but(measured, index))
+            / measured[index]
+            - 1
+        )
+        for index in range(len(pairs))
+    ]
+    order = [
+        (cycles[a] < cycles[b]) == (measured[a] < measured[b])
+        for a in range(len(pairs))
+        for b in range(a)
+    ]
+    return 1 / ms_per_cycle, ScaleError(
+        networks=len(pairs),
+        typical=sum(errors) / len(errors),
+        worst=max(errors),
+        unseen=sum(unseen) / len(unseen),
+        in_order=sum(order) / len(order),
+    )
+
+
+def save_refit(
+    core: str | Path,
+    precision: ArmPrecision,
+    pairs: Sequence[tuple[Graph, float]],
+    out: Path,
+) -> ScaleError:
+    """Write a table with the scale refitted to a device; every figure from it says so.
+
+    Args:
+        core: The core that the device has, whose shipped table is taken, or a table's file.
+        precision: What was measured; other tables of the file stay as they are.
+        pairs: Graphs as they were run, and measured ms.
+        out: The JSON file to write, for `EmulatedArm.open(file=...)`.
+
+    Raises:
+        ConfigError: As `refit_scale`.
+        DeviceError: The table cannot be read.
+        MeasurementError: As `refit_scale`.
+    """
+    cycles_per_ms, error = refit_scale(Table.load(core, precision), pairs)
+    text = with_scale(table_text(core), precision, cycles_per_ms, str(error))
+    out.write_text(text, encoding="utf-8")
+    return error
+
+
+def least_error_scale(guesses: Sequence[float], truths: Sequence[float]) -> float:
+    """The factor on `guesses` of least mean relative error: a weighted median of the ratios."""
+    ratios = sorted(truth / guess for guess, truth in zip(guesses, truths, strict=True))
+    reached = list(accumulate(1 / ratio for ratio in ratios))
+    return ratios[bisect_left(reached, reached[-1] / 2)]
+
+
+def _but(values: Sequence[float], index: int) -> list[float]:
+    return [value for at, value in enumerate(values) if at != index]

@@ -1,0 +1,161 @@
+"""The JSON file of a core: what its numbers mean, where they come from, and the entries."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nas_sv2.latency.calibration.samples import Overhead
+from nas_sv2.latency.emulated.arm_cores import CORES, EFFICIENCY, ArmPrecision, Core
+from nas_sv2.latency.emulated.kernel_table import EXTRAPOLATION, MORE_PARTS, SCHEMA
+
+PUBLISHED_CORE = CORES["cortex-a57"]
+PUBLISHED: dict[str, Any] = {
+    "rows": 35,
+    "date": "2026-11-25",
+    "typical": 0.117,
+    "worst": 0.36,
+    "spearman": 0.979,
+    "kendall": 0.888,
+    "equal_flops_pairs_in_order": 0.80,
+    "equal_flops_pairs_in_order_but_ties": 0.85,
+    "of_published_structure": {
+        "rows": 17,
+        "typical": 0.101,
+        "worst": 0.36,
+        "spearman": 0.985,
+        "kendall": 0.926,
+        "equal_flops_pairs_in_order": 0.84,
+        "equal_flops_pairs_in_order_but_ties": 0.92,
+    },
+}
+"""What benchmarks/arm_fidelity.py printed, of whole networks in float32 against Table 8."""
+SCALE_ROWS = 18
+"""Of Table 8, that the scale was fitted to: ShuffleNet V1 and V2, MobileNet V1 and V2. Fitted to
+all 35 it would be 0.6 % higher, so it was left."""
+MEANING = (
+    "Cycles of a kernel are the sum over `cycles` of term × coefficient. A term is a product of: "
+    "1; in and out, channels; parts, of a split or concat; looked, the mean share of a quantised "
+    "concat that is looked up and not copied; relu, sigmoid, add, 1 where that is fused and else "
+    "0; lone, 1 where ReLU is and nothing else; out^8, channels rounded up to a multiple of 8; "
+    "out%4, what is left over by 4; out?4, 1 where anything is; out&8, 1 where that bit is set; "
+    "out<64, channels up to 64. A key is the "
+    "kind of kernel @ the side of the square map it reads; clipped, with ReLU6 fused; summed, "
+    "with a sum and no ReLU; shuffle, in more than two groups; int8 kernels work on pixels (NHWC) "
+    "unless it says planes. "
+    "channels_in, channels_out: least and most that were calibrated. points: kernels the fit saw; "
+    "left_out: others, far above the fit. "
+    "error_mean, error_max: relative error of the fit on a kernel it did not see."
+)
+METHOD = (
+    "Each kernel ran in onnxruntime's aarch64 build under qemu-user, whose basic blocks were "
+    "counted; llvm-mca's scheduling model of the core gave each block's cycles in steady state. "
+    "Loads hit the first cache, branches are foreseen. What profiling adds is taken off "
+    "(`overhead`, cycles); dispatch of a node is kept, the call of an inference (per_run) is not."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What calibration found for one precision."""
+
+    entries: Mapping[str, Mapping[str, Any]]
+    overhead: Overhead
+
+
+def render(
+    core: Core, sections: Mapping[ArmPrecision, Section], versions: Mapping[str, str], day: str
+) -> str:
+    """The file's text."""
+    head: dict[str, Any] = {
+        "schema": SCHEMA,
+        "core": core.name,
+        "model": f"LLVM's scheduling model of {core.llvm}",
+        "meaning": MEANING,
+        "method": METHOD,
+        "versions": dict(versions),
+        "built": day,
+        "extrapolation": {"channels": EXTRAPOLATION, "parts": MORE_PARTS},
+    }
+    if core == PUBLISHED_CORE and "fp32" in sections:
+        head["published"] = PUBLISHED
+    tables = ",\n".join(
+        _table(core, precision, section, versions) for precision, section in sections.items()
+    )
+    start = json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}")
+    return f'{start},\n "tables": {{\n{tables}\n }}\n}}\n'
+
+
+def with_scale(text: str, precision: ArmPrecision, cycles_per_ms: float, why: str) -> str:
+    """The text of a file whose table for `precision` has another scale, and says why."""
+    document = json.loads(text)
+    table = document["tables"][precision]
+    table["scale"] = {"cycles_per_ms": round(cycles_per_ms), "origin": why}
+    table["note"] = f"emulated; {why}"
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def scale_origin(core: Core) -> str:
+    """Where the factor between cycles and milliseconds comes from."""
+    if core == PUBLISHED_CORE:
+        return (
+            f"one factor fitted to {SCALE_ROWS} rows of the ShuffleNet V2 paper's Table 8, "
+            f"ARM column ({core.board}): {EFFICIENCY:.0%} of the core's nominal "
+            f"{core.clock_ghz:g} GHz; caches, memory and branches, which cycles leave out, and "
+            "the difference between the paper's library and onnxruntime"
+        )
+    return (
+        f"an assumption: {EFFICIENCY:.0%} of the {core.clock_ghz:g} GHz of a {core.board}, the "
+        f"share that was fitted for the {PUBLISHED_CORE.title}; no speeds are published that it "
+        "could be held against"
+    )
+
+
+def note_of(core: Core, precision: ArmPrecision) -> str:
+    """What a user has to know of every figure."""
+    if core == PUBLISHED_CORE and precision == "fp32":
+        return (
+            f"emulated, typical error ±{PUBLISHED['typical']:.1%}, worst {PUBLISHED['worst']:.0%} "
+            f"against {PUBLISHED['rows']} published Snapdragon 810 rows"
+        )
+    if core == PUBLISHED_CORE:
+        return "emulated; no int8 speeds are published to hold it against; scale of fp32"
+    return (
+        f"emulated; no speeds are published to hold it against; ms assume {EFFICIENCY:.0%} of "
+        f"{core.clock_ghz:g} GHz ({core.board}), compare ratios only"
+    )
+
+
+def device_of(core: Core, precision: ArmPrecision, versions: Mapping[str, str]) -> str:
+    """The device in words, for every table and file."""
+    minor = ".".join(versions["onnxruntime"].split(".")[:2])
+    model = "" if core.llvm == core.name else " (LLVM's Neoverse N1)"
+    return (
+        f"{core.title} model{model} · onnxruntime {minor} aarch64 kernels"
+        f" · 1 thread · batch 1 · {precision}"
+    )
+
+
+def _table(
+    core: Core, precision: ArmPrecision, section: Section, versions: Mapping[str, str]
+) -> str:
+    errors = [entry["error_mean"] for entry in section.entries.values()]
+    about = {
+        "device": device_of(core, precision, versions),
+        "note": note_of(core, precision),
+        "scale": {"cycles_per_ms": round(core.cycles_per_ms()), "origin": scale_origin(core)},
+        "guest": core.guest_for(precision).name,
+        "fit": {
+            "entries": len(errors),
+            "error_mean": round(sum(errors) / len(errors), 4),
+            "error_max": max(entry["error_max"] for entry in section.entries.values()),
+        },
+        "overhead": dataclasses.asdict(section.overhead),
+    }
+    lines = ",\n".join(
+        f"   {json.dumps(key)}: {json.dumps(entry, separators=(',', ':'))}"
+        for key, entry in sorted(section.entries.items())
+    )
+    start = json.dumps(about, ensure_ascii=False).removesuffix("}")
+    return f'  {json.dumps(precision)}: {start}, "entries": {{\n{lines}\n  }}}}'

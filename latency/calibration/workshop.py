@@ -1,0 +1,267 @@
+"""The folder in which ARM is emulated: an aarch64 Python with onnxruntime, and our qemu plugin.
+
+The emulator, LLVM and a compiler come from the distribution; what is missing is named with the
+line that installs it, before anything is done. The guest's C library and Python are Debian's arm64
+packages, fetched with apt's own sources and unpacked, not installed; onnxruntime and what it
+imports are wheels that pip fetches. About 110 MB are downloaded and 0.5 GB end up on disk, all of
+it in the folder.
+"""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas_sv2.errors import DeviceError
+from nas_sv2.latency.emulated.arm_cores import Guest
+
+INSTALL = "sudo apt-get update && sudo apt-get install"
+OLDEST_LLVM = 16  # the first with a model of Neoverse N1, which stands for the Cortex-A76
+PREFERRED_LLVM = 19  # in Debian 12 and later and in Ubuntu 24.04 and later; what we ran
+# The plugin speaks the interface of these versions; QEMU 9 has another.
+QEMU_VERSIONS = range(5, 9)
+GUEST_PACKAGES = ("python3-minimal", "libpython3-stdlib", "libgomp1", "libstdc++6")
+PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
+CPU_FOLDER = Path("sys", "devices", "system", "cpu")
+# What onnxruntime asks Linux about its processor: one core.
+CPU_FILES = {
+    **dict.fromkeys(("possible", "present", "online", "kernel_max"), "0"),
+    **dict.fromkeys(
+        (
+            f"cpu0/topology/{name}"
+            for name in (
+                "core_id", "physical_package_id", "core_siblings_list", "cluster_cpus_list",
+                "thread_siblings_list", "package_cpus_list", "core_cpus_list",
+            )
+        ),
+        "0",
+    ),
+    "cpu0/cpufreq/cpuinfo_max_freq": "1958400",
+    "cpu0/cpufreq/cpuinfo_min_freq": "384000",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Programs of this machine, and the versions that decide the numbers."""
+
+    qemu: Path
+    llvm_mc: Path
+    llvm_mca: Path
+    gcc: Path
+    versions: Mapping[str, str]
+
+
+def find_tools() -> Tools:
+    """The programs that calibration needs.
+
+    Raises:
+        DeviceError: Some are missing or of a wrong version; names all, and how to install them.
+    """
+    missing: list[str] = []
+    packages: list[str] = []
+
+    def need(found: Path | None, what: str, package: str) -> Path:
+        if found is None:
+            missing.append(what)
+            packages.append(package)
+        return found or Path(what)
+
+    llvm = f"llvm-{PREFERRED_LLVM}"
+    mca, mc = _newest_llvm()
+    qemu, gcc = _which("qemu-aarch64"), _which("gcc")
+    tools = (
+        need(qemu, "qemu-aarch64", "qemu-user"),
+        need(mc, f"llvm-mc (LLVM {OLDEST_LLVM} or later)", llvm),
+        need(mca, f"llvm-mca (LLVM {OLDEST_LLVM} or later)", llvm),
+        need(gcc, "gcc", "gcc libc6-dev"),
+    )
+    for name, package in (("apt-get", "apt"), ("dpkg", "dpkg")):
+        need(_which(name), name, package)
+    if missing:
+        raise DeviceError(
+            f"calibration lacks {', '.join(missing)}; on Debian or Ubuntu (nothing else is "
+            f"supported): {INSTALL} {' '.join(dict.fromkeys(packages))}"
+        )
+    qemu_version, llvm_version = _version(tools[0]), _version(tools[2])
+    if int(qemu_version.split(".")[0]) not in QEMU_VERSIONS:
+        raise DeviceError(
+            f"qemu-aarch64 is {qemu_version}; the plugin that counts needs QEMU "
+            f"{QEMU_VERSIONS.start} to {QEMU_VERSIONS.stop - 1}, as Debian 12 and Ubuntu 22.04 "
+            "and 24.04 have it"
+        )
+    return Tools(*tools, {"qemu": qemu_version, "llvm": llvm_version})
+
+
+def _which(name: str) -> Path | None:
+    found = shutil.which(name)
+    return Path(found) if found else None
+
+
+def _newest_llvm() -> tuple[Path | None, Path | None]:
+    """llvm-mca and llvm-mc of one version, the preferred before the newest before the plain."""
+    versions = [PREFERRED_LLVM, *range(30, OLDEST_LLVM - 1, -1)]
+    for suffix in (*(f"-{version}" for version in versions), ""):
+        mca, mc = _which(f"llvm-mca{suffix}"), _which(f"llvm-mc{suffix}")
+        if mca and mc and int(_version(mca).split(".")[0]) >= OLDEST_LLVM:
+            return mca, mc
+    return None, None
+
+
+def _version(tool: Path) -> str:
+    text = _output([tool, "--version"], f"{tool.name} --version")
+    found = re.search(r"version (\d+(?:\.\d+)*)", text)
+    if not found:
+        raise DeviceError(f"{tool} does not say its version: {text[:200]}")
+    return found[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """A prepared folder."""
+
+    folder: Path
+    tools: Tools
+
+    @property
+    def sysroot(self) -> Path:
+        """The root of the guest's file system."""
+        return self.folder / "sysroot"
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the folder: two processes in it would write each other's files.
+
+        Raises:
+            DeviceError: Another process holds it.
+        """
+        with (self.folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DeviceError(f"{self.folder}: another process calibrates there") from None
+            yield
+
+    def root_for(self, guest: Guest) -> Path:
+        """The sysroot as `guest` sees it: with its own /proc/cpuinfo."""
+        root = self.folder / "guests" / guest.name
+        (root / "proc").mkdir(parents=True, exist_ok=True)
+        for entry in self.sysroot.iterdir():
+            link = root / entry.name
+            if not link.exists():
+                link.symlink_to(Path("..", "..", "sysroot", entry.name))
+        (root / "proc" / "cpuinfo").write_text(guest.cpuinfo)
+        return root
+
+    @property
+    def packages(self) -> Path:
+        """The guest's Python packages."""
+        return self.folder / "packages"
+
+    @property
+    def plugin(self) -> Path:
+        """Our qemu plugin."""
+        return self.folder / "block_counts.so"
+
+    @property
+    def guest_python(self) -> Path:
+        """The guest's Python."""
+        return min((self.sysroot / "usr" / "bin").glob("python3.*[0-9]"))
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The versions that decide the numbers."""
+        (wheel,) = self.packages.glob("onnxruntime-*.dist-info")
+        runtime = wheel.name.removeprefix("onnxruntime-").removesuffix(".dist-info")
+        return {"onnxruntime": runtime, **self.tools.versions}
+
+
+def prepare(folder: Path) -> Workshop:
+    """The folder, ready to emulate the onnxruntime that is installed here.
+
+    What is there already is not fetched again; another onnxruntime needs another folder.
+
+    Raises:
+        DeviceError: A program is missing, a download failed, or the folder is another version's.
+    """
+    shop = Workshop(folder.resolve(), find_tools())
+    installed = importlib.metadata.version("onnxruntime")
+    if not (shop.folder / "ready").exists():
+        shop.folder.mkdir(parents=True, exist_ok=True)
+        _fetch_system(shop)
+        _fetch_packages(shop, installed)
+        _build_plugin(shop)
+        (shop.folder / "ready").touch()
+    if shop.versions["onnxruntime"] != installed:
+        raise DeviceError(
+            f"{folder} holds onnxruntime {shop.versions['onnxruntime']}, and {installed} is "
+            "installed; give a new folder"
+        )
+    return shop
+
+
+def _fetch_system(shop: Workshop) -> None:
+    """The guest's C library and Python, through apt with a state of its own."""
+    apt = shop.folder / "apt"
+    for name in ("state/lists/partial", "cache/archives/partial"):
+        (apt / name).mkdir(parents=True, exist_ok=True)
+    (apt / "status").touch()
+    (apt / "apt.conf").write_text(
+        'APT::Architecture "arm64";\nAPT::Architectures {"arm64";};\nAPT::Sandbox::User "";\n'
+        'Acquire::Languages "none";\nAcquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";\n'
+        f'Dir::State "{apt}/state";\nDir::State::status "{apt}/status";\n'
+        f'Dir::Cache "{apt}/cache";\n'
+    )
+    environment = {**os.environ, "APT_CONFIG": str(apt / "apt.conf")}
+    _output(["apt-get", "update", "-qq"], "apt's arm64 lists", environment)
+    install = ("apt-get", "install", "-qq", "--download-only", "-y", "--no-install-recommends")
+    _output(
+        [*install, *GUEST_PACKAGES],
+        "the arm64 packages (where apt's sources have none, as on Ubuntu, add its ports archive)",
+        environment,
+    )
+    for package in sorted((apt / "cache" / "archives").glob("*.deb")):
+        _output(["dpkg", "-x", package, shop.sysroot], package.name)
+    for name, text in CPU_FILES.items():
+        path = shop.sysroot / CPU_FOLDER / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+
+
+def _fetch_packages(shop: Workshop, version: str) -> None:
+    """Onnxruntime and what it imports, as aarch64 wheels."""
+    wheels, python = shop.folder / "wheels", shop.guest_python.name.removeprefix("python")
+    command: list[str | Path] = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
+    command += ["-d", wheels, "--only-binary=:all:", "--python-version", python]
+    for platform in PLATFORMS:
+        command += ["--platform", platform]
+    command += [f"onnxruntime=={version}", "numpy", "flatbuffers", "packaging", "protobuf"]
+    _output(command, f"onnxruntime {version} for aarch64 and Python {python}")
+    for wheel in wheels.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as file:
+            file.extractall(shop.packages)
+
+
+def _build_plugin(shop: Workshop) -> None:
+    source = Path(__file__).with_name("arm_block_counts.c")
+    _output(
+        [shop.tools.gcc, "-O2", "-shared", "-fPIC", "-o", shop.plugin, source], "the qemu plugin"
+    )
+
+
+def _output(
+    command: Sequence[str | Path], what: str, environment: Mapping[str, str] | None = None
+) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        words = (done.stderr or done.stdout).strip()[-500:]
+        raise DeviceError(f"calibration failed at {what}: {words}")
+    return done.stdout

@@ -1,0 +1,1 @@
+"""How the agent is started on a device, and who may use it when."""

@@ -1,0 +1,109 @@
+"""A lease of a device in the database, so that processes of several machines take turns.
+
+Time is the database's. A lease ends by itself; that of a process of this host that died can be
+taken at once, and so can one that was taken in the future, which is what a clock that was set back
+leaves.
+"""
+
+import contextlib
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Engine, Float, String, delete, extract, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Mapped, mapped_column
+
+from nas_sv2.database.processes import in_words, is_alive, process_name
+from nas_sv2.database.schema import Base, migrate
+from nas_sv2.errors import StoreError
+from nas_sv2.latency.measurements.store import one_line
+
+
+class LeaseRow(Base):
+    """Who has a device, and until when; times are seconds since 1970 by the database's clock."""
+
+    __tablename__ = "nas_leases"
+
+    device: Mapped[str] = mapped_column(String(255), primary_key=True)
+    token: Mapped[str] = mapped_column(String(32))
+    holder: Mapped[str] = mapped_column(String(200))
+    process: Mapped[str] = mapped_column(String(200))
+    taken_at: Mapped[float] = mapped_column(Float)
+    ends_at: Mapped[float] = mapped_column(Float)
+
+
+CLOCK_SLACK_S = 60.0
+"""By how much a database's clock may be set back without a lease being taken for nonsense."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The lease of one device.
+
+    Attributes:
+        engine: The database; the table is made there.
+        device: The key of the device.
+        token: Tells our lease from others'.
+    """
+
+    engine: Engine
+    device: str
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __post_init__(self) -> None:
+        """Make the table.
+
+        Raises:
+            StoreError: It cannot be made.
+        """
+        migrate(self.engine)
+
+    def take(self, longest_s: float) -> str | None:
+        """Take it for at most `longest_s`; None if it is ours now, else who has it.
+
+        Raises:
+            StoreError: The database cannot be written.
+        """
+        now = self._now()
+        nonsense = LeaseRow.taken_at > now + CLOCK_SLACK_S
+        columns = (
+            LeaseRow.token,
+            LeaseRow.holder,
+            LeaseRow.process,
+            or_(LeaseRow.ends_at < now, nonsense).label("over"),
+        )
+        ours = {
+            "token": self.token,
+            "holder": in_words()[:200],
+            "process": (process_name() or "")[:200],
+            "taken_at": now,
+            "ends_at": now + longest_s,
+        }
+        try:
+            with self.engine.begin() as connection:
+                found = connection.execute(select(*columns).where(self._row())).one_or_none()
+                if found is None:
+                    connection.execute(insert(LeaseRow).values(device=self.device, **ours))
+                    return None
+                if not found.over and is_alive(found.process) is not False:
+                    return str(found.holder)
+                taken = update(LeaseRow).where(self._row(), LeaseRow.token == found.token)
+                return None if connection.execute(taken.values(ours)).rowcount else found.holder
+        except IntegrityError:  # somebody was faster
+            return "another process"
+        except SQLAlchemyError as error:
+            raise StoreError(f"the device cannot be leased: {one_line(error)}") from error
+
+    def let_go(self) -> None:
+        """Give it back; where that fails it ends by itself, and no measurement is lost for it."""
+        ours = delete(LeaseRow).where(self._row(), LeaseRow.token == self.token)
+        with contextlib.suppress(SQLAlchemyError), self.engine.begin() as connection:
+            connection.execute(ours)
+
+    def _row(self) -> Any:
+        return LeaseRow.device == self.device
+
+    def _now(self) -> Any:
+        """Seconds since 1970 by the database's clock."""
+        return extract("epoch", func.current_timestamp())

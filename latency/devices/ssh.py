@@ -1,0 +1,120 @@
+"""A device behind the system's OpenSSH: the user's keys, known hosts, aliases and jump hosts.
+
+Nothing is copied there: the agent travels over stdin. No password is asked for and no host key
+is accepted that the user has not accepted before.
+"""
+
+import re
+import shlex
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas_sv2.errors import ConfigError, DeviceError
+from nas_sv2.latency.devices.launcher import check_python, python_arguments
+
+OPTIONS = (
+    "-T",  # no terminal: it would change the bytes
+    *("-o", "BatchMode=yes"),  # fail rather than ask
+    *("-o", "StrictHostKeyChecking=yes"),
+    *("-o", "ConnectTimeout=10"),
+    # A connection without an answer ends after 30 s; a plan's timeout is longer than that.
+    *("-o", "ServerAliveInterval=10"),
+    *("-o", "ServerAliveCountMax=3"),
+    # Each connection its own: a shared one would outlive the process that we can kill.
+    *("-o", "ControlMaster=no", "-o", "ControlPath=none"),
+    *("-o", "ForwardAgent=no", "-o", "ForwardX11=no", "-o", "ClearAllForwardings=yes"),
+)
+HOST = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]*@)?[A-Za-z0-9_:][A-Za-z0-9_.:%-]*")
+RESOLVE_TIMEOUT_S = 10.0
+DIES_WITH_PARENT = (
+    "exec('try:\\n import ctypes\\n ctypes.CDLL(None).prctl(1, 9)\\nexcept Exception: pass');"
+)
+"""Linux kills the agent when its connection ends (PR_SET_PDEATHSIG), also one that hangs."""
+
+
+@dataclass(frozen=True, slots=True)
+class SshHost:
+    """Where and how ssh connects.
+
+    Attributes:
+        host: `user@host` or an alias of the user's ssh configuration.
+        port: None for what that configuration says.
+        python: Name or path of the python3 there; a relative path counts from the login directory.
+        ssh_config: A configuration file in place of the user's.
+
+    Raises:
+        ConfigError: A value that could be taken for something else; names the field.
+    """
+
+    host: str
+    port: int | None = None
+    python: str = "python3"
+    ssh_config: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what ssh or a shell could take for something else."""
+        if not isinstance(self.host, str) or not HOST.fullmatch(self.host):
+            raise ConfigError("host", self.host, "user@host, a host or an alias of ssh's")
+        whole = isinstance(self.port, int) and not isinstance(self.port, bool)
+        if self.port is not None and not (whole and 0 < self.port < 65536):
+            raise ConfigError("port", self.port, "a port from 1 to 65535")
+        check_python(self.python)
+        config = self.ssh_config
+        if config is not None and (not isinstance(config, str) or not Path(config).is_file()):
+            raise ConfigError("ssh_config", config, "a file of ssh's configuration")
+
+    @property
+    def key(self) -> str:
+        """The address that ssh connects to; aliases of one address are one device.
+
+        Raises:
+            DeviceError: ssh is not installed, or cannot read its configuration.
+        """
+        command = ("ssh", *self._options, "-G", "--", self.host)
+        try:
+            said = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=RESOLVE_TIMEOUT_S,
+                check=True,
+            )
+        except subprocess.CalledProcessError as error:
+            raise DeviceError(f"{self.host}: {error.stderr.strip()}") from error
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise DeviceError(f"{self.host}: ssh cannot be used: {error}") from error
+        facts = dict(line.split(" ", 1) for line in said.stdout.splitlines() if " " in line)
+        return f"ssh {facts.get('hostname', self.host)} {facts.get('port', '22')}"
+
+    def command(self, code: str) -> tuple[str, ...]:
+        """The ssh command; its last argument is what the shell there parses once."""
+        arguments = python_arguments(self.python, DIES_WITH_PARENT + code)
+        return ("ssh", *OPTIONS, *self._options, "--", self.host, f"exec {shlex.join(arguments)}")
+
+    def advice(self, words: str) -> str:
+        """What to do about ssh's own words."""
+        by_hand = shlex.join(("ssh", *self._options, self.host))
+        said = [line.strip() for line in words.splitlines()]
+        for line in said:
+            if "REMOTE HOST IDENTIFICATION HAS CHANGED" in line:
+                where = next((text for text in said if text.startswith("Offending")), "")
+                return (
+                    f"the host's key is another than the one known ({where}). If you know why, "
+                    "remove the old one with ssh-keygen -R, and compare the new one by hand: "
+                    f"{by_hand}"
+                )
+        if "Host key verification failed" in words:
+            return f"its key is not known here; connect once by hand and compare it: {by_hand}"
+        if "Permission denied" in words:
+            return f"it takes no key of yours, and no password is asked for: try {by_hand}"
+        if f"{self.python}: not found" in words or f"{self.python}: No such file" in words:
+            return "name the python3 there with --python, or install one, 3.8 or later"
+        return ""
+
+    @property
+    def _options(self) -> tuple[str, ...]:
+        config = () if self.ssh_config is None else ("-F", self.ssh_config)
+        return (*config, *(() if self.port is None else ("-p", str(self.port))))

@@ -1,0 +1,1 @@
+"""An ARM core as a table of kernel times."""

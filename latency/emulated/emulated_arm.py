@@ -1,0 +1,161 @@
+"""Milliseconds on an ARM core without having one: a table of kernel costs, summed.
+
+The table holds cycles per kernel of onnxruntime's aarch64 build. The kernels ran under an emulator
+that counted basic blocks, and LLVM's scheduling model of the core turned blocks into cycles
+(`calibration` rebuilds it). Nothing is emulated here: a kernel's cost is a few products of its
+channel counts. One scale turns cycles into milliseconds, fitted to the paper's published ARM
+speeds for the Cortex-A57 and assumed for others. Caches and branch misses are not modelled; what
+comes out is `emulated`, never `measured`.
+
+A kernel or map size that the table lacks is an error that names it, never a silent zero.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from nas_sv2.errors import DeviceError, MeasurementError
+from nas_sv2.latency.emulated.analytic import second_opinion
+from nas_sv2.latency.emulated.arm_cores import EFFICIENCY, ArmPrecision, core_named
+from nas_sv2.latency.emulated.kernel_table import Table
+from nas_sv2.latency.kernels.kernels import kernels_of
+from nas_sv2.latency.measurements.measurement import Latency, Provenance
+from nas_sv2.latency.measurements.plan import Lowering
+from nas_sv2.space.graph.operators import Graph
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.networks.network import Network
+from nas_sv2.space.runtimes.shuffle_free import without_shuffles
+
+FITTED = ("cortex-a57", "fp32")
+"""What the analytic model was fitted to; it says nothing of other cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatedArm:
+    """A target that prices networks from a table.
+
+    Attributes:
+        table: The costs.
+        name: What the user calls it.
+        lowering: Which form is priced; by default the one that is measured and shipped.
+        file: Where the table was read from; None for the one that is shipped.
+    """
+
+    table: Table
+    name: str = "arm"
+    lowering: Lowering = "shuffle_free"
+    file: Path | None = None
+
+    @classmethod
+    def open(
+        cls,
+        core: str = "cortex-a57",
+        precision: ArmPrecision = "fp32",
+        *,
+        name: str = "arm",
+        lowering: Lowering = "shuffle_free",
+        file: Path | None = None,
+        clock_ghz: float | None = None,
+    ) -> Self:
+        """The target for a core.
+
+        Args:
+            core: One of `arm_cores.CORE_NAMES`.
+            precision: What runs there.
+            name: What the user calls it.
+            lowering: Which form is priced.
+            file: A table that `calibrate` wrote, in place of the one that is shipped.
+            clock_ghz: The core's clock, where it is not that of the typical board.
+
+        Raises:
+            ConfigError: An unknown core.
+            DeviceError: The file cannot be used, or holds another core.
+        """
+        chosen = core_named(core)
+        table = Table.load(file or core, precision)
+        if table.metadata["core"] != core:
+            raise DeviceError(f"{file} holds {table.metadata['core']}, not {core}")
+        if clock_ghz is not None:
+            why = f"ms assume {EFFICIENCY:.0%} of {clock_ghz:g} GHz, which is not checked"
+            table = table.with_scale(chosen.cycles_per_ms(clock_ghz), why)
+        return cls(table, name, lowering, file)
+
+    def at(self, precision: ArmPrecision) -> Self:
+        """The same core in another precision, by the same clock.
+
+        Raises:
+            DeviceError: Its table has no such part.
+        """
+        own, core = self.table, str(self.table.metadata["core"])
+        table = Table.load(self.file or core, precision)
+        if own.cycles_per_ms != Table.load(self.file or core, own.precision).cycles_per_ms:
+            table = table.with_scale(own.cycles_per_ms, own.note.removeprefix("emulated; "))
+        return dataclasses.replace(self, table=table)
+
+    @property
+    def provenance(self) -> Provenance:
+        """Always emulated."""
+        return "emulated"
+
+    @property
+    def device(self) -> str:
+        """The device in words, for every table and file."""
+        return f"{self.name}: {self.table.device}"
+
+    def estimate(self, network: Network) -> Latency:
+        """The latency of one image through `network`.
+
+        Raises:
+            MeasurementError: The table lacks one of its kernels; the message names it.
+        """
+        graph = self._lowered(network)
+        kernels = kernels_of(graph, self.table.precision)
+        ms = sum(map(self.table.cycles, kernels)) / self.table.cycles_per_ms
+        notes = [self.table.note]
+        beyond = sum(map(self.table.extrapolates, kernels))
+        if beyond:
+            notes.append(f"{beyond} of {len(kernels)} kernels beyond the calibrated channels")
+        if (self.table.metadata["core"], self.table.precision) == FITTED:
+            notes.append(second_opinion(graph, ms))
+        return Latency(
+            ms=ms,
+            ci_ms=None,
+            p95_ms=None,
+            provenance=self.provenance,
+            device=self.device,
+            runs=None,
+            contended=None,
+            note="; ".join(notes),
+        )
+
+    def uncovered(self, network: Network) -> list[str]:
+        """What the table has no price for, each once; empty where `estimate` answers.
+
+        A kind of kernel that it lacks altogether by the kind, another by its kind and map.
+        """
+        kinds = {key.rpartition(" @")[0] for key in self.table.entries}
+        missing: dict[str, None] = {}
+        for kernel in kernels_of(self._lowered(network), self.table.precision):
+            try:
+                self.table.cycles(kernel)
+            except MeasurementError:
+                name = kernel.key if kernel.kind in kinds else kernel.kind
+                missing[" with ".join([name, *kernel.fused])] = None
+        return list(missing)
+
+    def _lowered(self, network: Network) -> Graph:
+        graph = lower(network)
+        return without_shuffles(graph, {})[0] if self.lowering == "shuffle_free" else graph
+
+    def price(self, graph: Graph) -> list[tuple[str, float]]:
+        """Operator and cycles; an operator fused into another's kernel is not listed.
+
+        Raises:
+            MeasurementError: As `estimate`.
+        """
+        kernels = kernels_of(graph, self.table.precision)
+        return [(kernel.ops[0], self.table.cycles(kernel)) for kernel in kernels]
+
+    def close(self) -> None:
+        """Nothing is held open."""

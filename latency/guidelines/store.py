@@ -1,0 +1,152 @@
+"""Guideline profiles in the database of the measurements.
+
+A profile belongs to a device and runtime and to a protocol; an emulated target is its table.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+from sqlalchemy import Engine, Index, Select, String, Text, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from nas_sv2.database.schema import Base, migrate
+from nas_sv2.errors import DeviceError, StoreError
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.latency.guidelines.profile import SCHEMA, GuidelineProfile
+from nas_sv2.latency.measurements.plan import Lowering
+from nas_sv2.latency.measurements.store import MeasurementStore, one_line
+from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.targets import Target
+
+
+class ProfileRow(Base):
+    """One fit; `document` is `GuidelineProfile.to_json`."""
+
+    __tablename__ = "nas_guideline_profiles"
+    __table_args__ = (Index("nas_guideline_profiles_key", "target", "device_key", "plan_key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    target: Mapped[str] = mapped_column(String(128))
+    device_key: Mapped[str] = mapped_column(String(64))
+    plan_key: Mapped[str] = mapped_column(String(64))
+    digest: Mapped[str] = mapped_column(String(64))
+    document: Mapped[str] = mapped_column(Text)
+
+
+class DeviceKey(NamedTuple):
+    """What a profile is of: a target's name, its device and runtime, and how it is timed."""
+
+    target: str
+    device: str
+    plan: str
+
+    @classmethod
+    def of(cls, target: Target) -> Self:
+        """The key of an open target.
+
+        Raises:
+            DeviceError: The device does not answer, or the target is of a kind without profiles.
+        """
+        match target:
+            case MeasuredTarget(name=name, device=device, plan=plan):
+                return cls(name, device.fingerprint(plan).key, plan.key)
+            case EmulatedArm(name=name, table=table, lowering=lowering):
+                return cls(name, table.digest, lowering)
+            case _:
+                raise DeviceError(f"{target.name}: a {target.provenance} target has no profile")
+
+
+def lowering_of(target: Target) -> Lowering:
+    """Which form of a network runs there.
+
+    Raises:
+        DeviceError: The target is of a kind without profiles.
+    """
+    match target:
+        case MeasuredTarget(plan=plan):
+            return plan.lowering
+        case EmulatedArm(lowering=lowering):
+            return lowering
+        case _:
+            raise DeviceError(f"{target.name}: a {target.provenance} target has no profile")
+
+
+@dataclass(frozen=True)
+class ProfileStore:
+    """Finds and saves guideline profiles."""
+
+    engine: Engine
+
+    @classmethod
+    def beside(cls, measurements: MeasurementStore) -> Self:
+        """The store in the database of `measurements`.
+
+        Raises:
+            StoreError: Its table cannot be made.
+        """
+        migrate(measurements.engine)
+        return cls(measurements.engine)
+
+    def find(self, key: DeviceKey) -> GuidelineProfile | None:
+        """The newest of this device and protocol, or None.
+
+        Raises:
+            StoreError: The database cannot be read, or holds what is no profile.
+        """
+        return self._newest(
+            select(ProfileRow.document).where(
+                ProfileRow.target == key.target,
+                ProfileRow.device_key == key.device,
+                ProfileRow.plan_key == key.plan,
+            )
+        )
+
+    def find_of_name(self, target: str) -> GuidelineProfile | None:
+        """The newest of a target of this name, whatever device or protocol it was.
+
+        Raises:
+            StoreError: As `find`.
+        """
+        return self._newest(select(ProfileRow.document).where(ProfileRow.target == target))
+
+    def find_digest(self, digest: str) -> GuidelineProfile | None:
+        """The profile with this content, or None.
+
+        Raises:
+            StoreError: As `find`.
+        """
+        return self._newest(select(ProfileRow.document).where(ProfileRow.digest == digest))
+
+    def save(self, key: DeviceKey, profile: GuidelineProfile) -> None:
+        """Keep `profile`; an older one stays too, and the newest counts.
+
+        Raises:
+            StoreError: The database cannot be written.
+        """
+        row = ProfileRow(
+            target=key.target,
+            device_key=key.device,
+            plan_key=key.plan,
+            digest=profile.digest,
+            document=json.dumps(profile.to_json()),
+        )
+        try:
+            with Session(self.engine) as session, session.begin():
+                session.add(row)
+        except SQLAlchemyError as error:
+            raise StoreError(f"a guideline profile cannot be saved: {one_line(error)}") from error
+
+    def _newest(self, query: Select[str]) -> GuidelineProfile | None:
+        try:
+            with Session(self.engine) as session:
+                text = session.scalar(query.order_by(ProfileRow.id.desc()).limit(1))
+            document = None if text is None else json.loads(text)
+            if document is None or document["schema"] != SCHEMA:
+                return None
+            return GuidelineProfile.from_json(document)
+        except SQLAlchemyError as error:
+            raise StoreError(f"guideline profiles cannot be read: {one_line(error)}") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"a stored guideline profile cannot be read: {error!r}") from error

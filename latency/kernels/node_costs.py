@@ -1,0 +1,157 @@
+"""What the kernels of a network cost on a device, each by itself: additive, fitted to a timed bag.
+
+Kernels of one class (`class_of`) share one formula: a sum of terms (`terms_of`) with coefficients
+that are never negative.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from nas_sv2.latency.kernels.kernels import Kernel, kernels_of
+from nas_sv2.latency.measurements.plan import Lowering
+from nas_sv2.space.graph.cost import op_cost
+from nas_sv2.space.graph.operators import Graph, Op
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.networks.network import Network
+from nas_sv2.space.runtimes.shuffle_free import without_shuffles
+
+ALIGNMENT = 4
+"""onnxruntime's blocked (NCHWc) kernels take channels in multiples of 4 only. On x86 a depthwise
+convolution of other channels runs 5 to 9 times slower, so the two are different classes."""
+BLOCK = 16
+"""Channels of a block with AVX-512 (8 with AVX2): a blocked kernel computes whole blocks."""
+ALIGNED, UNALIGNED = "on aligned channels", "on unaligned channels"
+LEAST_US = 1.0
+"""Errors are relative, but those of shorter nodes count as of this: the profile has whole µs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A kernel of a network, with the operator that does its work."""
+
+    kernel: Kernel
+    op: Op
+
+
+def pieces_of(network: Network, lowering: Lowering) -> list[Piece]:
+    """The kernels of `network` in the form that is measured, in running order."""
+    return pieces_of_graph(lower(network), lowering)
+
+
+def pieces_of_graph(graph: Graph, lowering: Lowering) -> list[Piece]:
+    """The same of a graph as it is written."""
+    if lowering == "shuffle_free":
+        graph, _ = without_shuffles(graph, {})
+    ops = {op.name: op for op in graph.ops}
+    return [Piece(kernel, ops[kernel.ops[0]]) for kernel in kernels_of(graph)]
+
+
+def class_of(kernel: Kernel) -> str:
+    """What shares one formula: a kind; of convolutions also the alignment, and gates apart.
+
+    Group convolutions are one class whatever their groups.
+    """
+    if kernel.kind.startswith("conv g"):
+        return "grouped"
+    if not kernel.kind.startswith(("pointwise", "depthwise")):
+        return kernel.kind
+    return kernel.kind + _alignment(kernel)
+
+
+def share_of(kernel: Kernel) -> str:
+    """Kernels whose errors are corrected together: classes, with depthwise sizes as one."""
+    if kernel.kind.startswith("depthwise"):
+        return "depthwise" + _alignment(kernel)
+    return class_of(kernel)
+
+
+def _alignment(kernel: Kernel) -> str:
+    if kernel.source.area == 1:
+        return " on one pixel"
+    return f" {ALIGNED if kernel.channels_in % ALIGNMENT == 0 else UNALIGNED}"
+
+
+class Terms(NamedTuple):
+    """What a cost may be proportional to.
+
+    Attributes:
+        launch: One.
+        read: Numbers read.
+        written: Numbers written.
+        flops: Multiply-adds.
+        blocked_flops: Multiply-adds in whole blocks of channels.
+        weights: Numbers of the kernel.
+        parts: Maps that a split writes or a concat reads.
+        added: Numbers written after a sum.
+    """
+
+    launch: float
+    read: float
+    written: float
+    flops: float
+    blocked_flops: float
+    weights: float
+    parts: float
+    added: float
+
+
+def terms_of(piece: Piece) -> Terms:
+    """The terms of a kernel."""
+    kernel, op = piece.kernel, piece.op
+    flops = op_cost(op).flops
+    depthwise = kernel.kind.startswith("depthwise")
+    channels = kernel.channels_in if depthwise else kernel.channels_out
+    written = sum(value.elements for value in op.outputs)
+    return Terms(
+        launch=1,
+        read=sum(value.elements for value in op.inputs),
+        written=written,
+        flops=flops,
+        blocked_flops=flops * (-(-channels // BLOCK) * BLOCK / channels),
+        weights=flops / op.output.area,
+        parts=kernel.parts,
+        added=written * ("add" in kernel.fused),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCosts:
+    """The formulas of a device: µs for each term, by class."""
+
+    coefficients: Mapping[str, Sequence[float]]
+
+    def price(self, piece: Piece) -> float:
+        """The cost of a kernel in µs; its class was in the bag."""
+        return self.price_of(class_of(piece.kernel), terms_of(piece))
+
+    def price_of(self, name: str, terms: Terms) -> float:
+        """The cost in µs of what a class would do."""
+        return float(np.dot(self.coefficients[name], terms))
+
+
+def fit_node_costs(pieces: Sequence[Piece], times_us: Sequence[float]) -> NodeCosts:
+    """The formulas that fit the times of the bag's kernels, by least relative squares."""
+    members: dict[str, list[int]] = {}
+    for index, piece in enumerate(pieces):
+        members.setdefault(class_of(piece.kernel), []).append(index)
+    return NodeCosts(
+        {
+            name: _coefficients([pieces[i] for i in rows], [times_us[i] for i in rows])
+            for name, rows in members.items()
+        }
+    )
+
+
+def _coefficients(pieces: Sequence[Piece], times_us: Sequence[float]) -> list[float]:
+    # Imported here: it takes a second, which a prediction can do without.
+    from sklearn.linear_model import LinearRegression
+
+    scale_us = np.maximum(times_us, LEAST_US)
+    terms = np.array([terms_of(piece) for piece in pieces]) / scale_us[:, None]
+    size = np.maximum(terms.max(axis=0), 1e-12)
+    fit = LinearRegression(fit_intercept=False, positive=True)
+    fit.fit(terms / size, np.array(times_us) / scale_us)
+    return [float(number) for number in fit.coef_ / size]

@@ -1,0 +1,1 @@
+"""The measuring plan, the runs, their statistics, and their store."""

@@ -1,0 +1,326 @@
+"""Measurements as a file of JSON lines, to move them between stores and to compare two.
+
+The first line says what the file is; every further one is a measurement with all its runs, as
+`Measurement.to_json` writes it. A file may come from anywhere: nothing of it is kept unless all of
+it is what it says. Only measurements of one key (network, device and runtime, protocol) are
+compared by their numbers; for others it is said what differs, and the numbers are left apart.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.latency.measurements.measurement import SCHEMA, Interval, Measurement
+from nas_sv2.latency.measurements.measurement_check import read_measurement
+from nas_sv2.latency.measurements.store import Key, MeasurementStore
+
+FILE = "nas_sv2_measurements"
+FILE_VERSION = 1
+LONGEST_LINE = 1 << 25
+"""Bytes; a measurement has some 100 kB, and a line without end must not fill the memory."""
+
+
+@dataclass
+class Counts:
+    """What became of the measurements of a source.
+
+    Attributes:
+        taken: Written to a file, or added to a store.
+        known: Of the file, that the store had already.
+        skipped: Of a database, that are of another version or damaged.
+    """
+
+    taken: int = 0
+    known: int = 0
+    skipped: int = 0
+
+
+def export_lines(store: MeasurementStore, counts: Counts) -> Iterator[str]:
+    """The lines of the file that holds the measurements of `store`, without line ends.
+
+    Raises:
+        StoreError: The database cannot be read.
+    """
+    yield json.dumps({FILE: FILE_VERSION, "measurement_schema": SCHEMA})
+    for measurement in stored_measurements(store, counts):
+        counts.taken += 1
+        yield json.dumps(measurement.to_json())
+
+
+def write_file(lines: Iterable[str], file: Path) -> None:
+    """Write `lines` to a file that does not exist yet; it is gone again if that fails.
+
+    Raises:
+        ConfigError: It exists, or cannot be written.
+    """
+    try:
+        with file.open("x", encoding="utf-8") as out:
+            try:
+                out.writelines(f"{line}\n" for line in lines)
+                out.flush()
+            except BaseException:
+                file.unlink()
+                raise
+    except FileExistsError as error:
+        raise ConfigError("--out", str(file), "a file that does not exist yet") from error
+    except OSError as error:
+        raise ConfigError("--out", str(file), f"a file that can be written ({error})") from error
+
+
+def check_file(file: Path) -> None:
+    """Refuse a file that is none of ours, before a database is made for it.
+
+    Raises:
+        ConfigError: It cannot be read, or its first line is not ours.
+    """
+    next(read_file(file), None)
+
+
+def merge(file: Path, store: MeasurementStore) -> Counts:
+    """Add to `store` what it lacks of a file; nothing at all if any line of it is damaged.
+
+    A measurement is known where one of the same key and session is.
+
+    Raises:
+        ConfigError: The file cannot be read, is none of ours, or a line of it is damaged or
+            contradicts what is stored; names the line.
+        StoreError: The database cannot be read or written.
+    """
+    counts = Counts()
+    stored: dict[Key, dict[str, set[str]]] = {}
+    added: set[str] = set()
+
+    def missing() -> Iterator[Measurement]:
+        for number, measurement in read_file(file):
+            key, content = Key.of(measurement), _content(measurement)
+            if key not in stored:
+                stored[key] = _contents_by_session(store, key)
+            same = stored[key].get(measurement.session, set())
+            if content in same or content in added:
+                counts.known += 1
+            elif same:
+                raise _damaged(file, number, "the store holds other runs under its session")
+            else:  # a network that was timed twice in one session comes twice
+                added.add(content)
+                yield measurement
+
+    counts.taken = store.save_all(missing())
+    return counts
+
+
+def _contents_by_session(store: MeasurementStore, key: Key) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for text in store.documents(key):
+        with suppress(ValueError):
+            measurement = read_measurement(text)
+            found.setdefault(measurement.session, set()).add(_content(measurement))
+    return found
+
+
+def _content(measurement: Measurement) -> str:
+    """SHA-256 of all that is known of it."""
+    text = json.dumps(measurement.to_json(), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_file(file: Path) -> Iterator[tuple[int, Measurement]]:
+    """The measurements of a file with the numbers of their lines.
+
+    Raises:
+        ConfigError: It cannot be read or is none of ours, or a line is damaged; names the line.
+    """
+    try:
+        with file.open("rb") as lines:
+            _check_header(file, lines.readline(LONGEST_LINE))
+            number = 1
+            while line := lines.readline(LONGEST_LINE):
+                number += 1
+                try:
+                    yield number, read_measurement(line.decode())
+                except ValueError as error:
+                    cut = len(line) == LONGEST_LINE
+                    why = f"it is longer than {LONGEST_LINE} bytes" if cut else str(error)
+                    raise _damaged(file, number, why) from error
+    except OSError as error:
+        raise ConfigError("file", str(file), f"a file that can be read ({error})") from error
+
+
+def _check_header(file: Path, line: bytes) -> None:
+    allowed = "a file that `nas-sv2 measurements export` wrote"
+    try:
+        header = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError("file", str(file), allowed) from error
+    if not isinstance(header, dict) or FILE not in header:
+        raise ConfigError("file", str(file), allowed)
+    for name, reads in ((FILE, FILE_VERSION), ("measurement_schema", SCHEMA)):
+        if header.get(name) != reads:
+            raise ConfigError(f"{file}: {name}", header.get(name), f"{reads}, as we read")
+
+
+def _damaged(file: Path, number: int, why: str) -> ConfigError:
+    return ConfigError(f"{file}: line", number, f"a measurement: {' '.join(why.split())}")
+
+
+def stored_measurements(store: MeasurementStore, counts: Counts) -> Iterator[Measurement]:
+    """All measurements of a store that this version reads, the oldest first.
+
+    Raises:
+        StoreError: The database cannot be read.
+    """
+    for text in store.documents():
+        try:
+            measurement = read_measurement(text)
+        except ValueError:  # OtherSchema among them
+            counts.skipped += 1
+        else:
+            yield measurement
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a measurement says, without its runs.
+
+    Attributes:
+        key: What makes it comparable.
+        facts: The fingerprint's.
+        plan: The plan's fields.
+        ms: The median, and its 95 % interval.
+        ratio: To the reference network, and its interval.
+        session: Whose it is.
+        measured_at: When.
+    """
+
+    key: Key
+    facts: Mapping[str, Any]
+    plan: Mapping[str, Any]
+    ms: tuple[float, Interval | None]
+    ratio: tuple[float, Interval | None] | None
+    session: str
+    measured_at: str
+
+    @classmethod
+    def of(cls, measurement: Measurement) -> "Figures":
+        """The figures of a measurement."""
+        return cls(
+            Key.of(measurement),
+            measurement.fingerprint.facts,
+            measurement.plan.to_json(),
+            (measurement.median_ms, measurement.ci_ms),
+            measurement.ratio,
+            measurement.session,
+            measurement.measured_at,
+        )
+
+
+def figures_of(measurements: Iterable[Measurement]) -> dict[Key, Figures]:
+    """The newest figures of each key."""
+    newest: dict[Key, Figures] = {}
+    for measurement in measurements:
+        figures = Figures.of(measurement)
+        known = newest.get(figures.key)
+        if known is None or known.measured_at <= figures.measured_at:
+            newest[figures.key] = figures
+    return newest
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One question that both sides answered: the same network, device, runtime and protocol.
+
+    Attributes:
+        one: The first side's newest figures.
+        other: The second side's.
+    """
+
+    one: Figures
+    other: Figures
+
+    @property
+    def same(self) -> bool:
+        """Whether both are one and the same measurement."""
+        return self.one.session == self.other.session
+
+    @property
+    def ms(self) -> str:
+        """`equal`, `different` where the intervals are apart, or `unknown` where one has none."""
+        return _verdict(self.one.ms, self.other.ms)
+
+    @property
+    def ratio(self) -> str:
+        """The same of the ratios."""
+        return _verdict(self.one.ratio, self.other.ratio)
+
+
+@dataclass(frozen=True, slots=True)
+class OnPaper:
+    """Networks that both sides measured, but on other devices, runtimes or by other protocols.
+
+    Attributes:
+        architectures: Their digests.
+        facts: What of the fingerprint differs: the first side's value and the second's.
+        plan: What of the plan does.
+    """
+
+    architectures: tuple[str, ...]
+    facts: Mapping[str, tuple[Any, Any]]
+    plan: Mapping[str, tuple[Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Two sources of measurements, compared.
+
+    Attributes:
+        compared: What both answered.
+        on_paper: What has no common key, by what differs.
+        only_one: How many networks only the first side measured.
+        only_other: And only the second.
+    """
+
+    compared: tuple[Compared, ...]
+    on_paper: tuple[OnPaper, ...]
+    only_one: int
+    only_other: int
+
+
+def difference(one: Mapping[Key, Figures], other: Mapping[Key, Figures]) -> Difference:
+    """What two sources say of the same networks."""
+    compared = tuple(Compared(one[key], other[key]) for key in one if key in other)
+    theirs_of: dict[str, list[Figures]] = {}
+    for key, figures in other.items():
+        if key not in one:
+            theirs_of.setdefault(key.architecture, []).append(figures)
+    settings: dict[tuple[str, ...], list[tuple[Figures, Figures]]] = {}
+    for key, mine in one.items():
+        for theirs in [] if key in other else theirs_of.get(key.architecture, []):
+            settings.setdefault((*key[1:], *theirs.key[1:]), []).append((mine, theirs))
+    on_paper = []
+    for pairs in settings.values():
+        mine, theirs = pairs[0]
+        digests = tuple(first.key.architecture for first, _ in pairs)
+        facts, plan = differing(mine.facts, theirs.facts), differing(mine.plan, theirs.plan)
+        on_paper.append(OnPaper(digests, facts, plan))
+    ours, yours = ({key.architecture for key in side} for side in (one, other))
+    return Difference(compared, tuple(on_paper), len(ours - yours), len(yours - ours))
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What two mappings do not have in common, by name; None where one has nothing."""
+    names = dict.fromkeys([*one, *other])
+    pairs = {name: (one.get(name), other.get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _verdict(
+    one: tuple[float, Interval | None] | None, other: tuple[float, Interval | None] | None
+) -> str:
+    if one is None or other is None or one[1] is None or other[1] is None:
+        return "unknown"
+    apart = one[1][1] < other[1][0] or other[1][1] < one[1][0]
+    return "different" if apart else "equal"

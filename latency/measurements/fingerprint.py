@@ -1,0 +1,57 @@
+"""What has to be equal for two measurements to be comparable: machine, system, runtime."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from nas_sv2.latency.measurements.plan import MeasurePlan
+
+ARM_CORES = {
+    "0x41/0xd03": "Cortex-A53",
+    "0x41/0xd05": "Cortex-A55",
+    "0x41/0xd07": "Cortex-A57",
+    "0x41/0xd08": "Cortex-A72",
+    "0x41/0xd09": "Cortex-A73",
+    "0x41/0xd0a": "Cortex-A75",
+    "0x41/0xd0b": "Cortex-A76",
+    "0x41/0xd0c": "Neoverse-N1",
+    "0x41/0xd40": "Neoverse-V1",
+    "0x41/0xd49": "Neoverse-N2",
+}
+"""Linux names an ARM core by implementer and part number only; those a user is likely to have."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What must be equal for two measurements to be comparable: machine, system, runtime.
+
+    Attributes:
+        facts: As the agent named them (`agent.fingerprint`); no clock, load or temperature,
+            which change from minute to minute.
+    """
+
+    facts: Mapping[str, Any]
+
+    @cached_property
+    def key(self) -> str:
+        """16 hexadecimal digits that name the content."""
+        text = json.dumps(dict(self.facts), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def describe(self, plan: MeasurePlan) -> str:
+        """Processor, runtime, threads and batch in one line."""
+        facts = self.facts
+        processor = str(facts.get("gpu") or facts.get("cpu"))
+        cores = ", ".join(map(str, plan.affinity or ()))
+        parts = [
+            " ".join(ARM_CORES.get(word, word) for word in processor.split()),
+            f"{facts['runtime']} {facts['runtime_version']}",
+            f"{plan.threads} thread{'s' if plan.threads > 1 else ''}",
+            f"on cores {cores}" if cores else "",
+            f"batch {plan.batch}",
+            "" if plan.precision == "fp32" else plan.precision,
+        ]
+        return " · ".join(filter(None, parts))

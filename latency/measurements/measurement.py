@@ -1,0 +1,365 @@
+"""What a device answered, and the latency that follows from it.
+
+A `Measurement` keeps every timed run; each statistic is a property of them, so that a better one
+can be applied to old measurements. A `Latency` is the figure that the rest of the program uses,
+and says where it came from.
+"""
+
+import dataclasses
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, Self
+
+from nas_sv2.latency.agent import estimator
+from nas_sv2.latency.agent.estimator import Samples
+from nas_sv2.latency.measurements.conditions import device_complaints
+from nas_sv2.latency.measurements.fingerprint import Fingerprint
+from nas_sv2.latency.measurements.plan import MeasurePlan
+
+Provenance = Literal["measured", "emulated", "predicted", "published"]
+Interval = tuple[float, float]
+
+SCHEMA = 2
+"""Of a measurement's JSON. 1 had no rounds and no reference network, and was never released."""
+UNSTABLE = 1.1
+"""p95 / median above which runs are called unstable; at rest we saw 1.02-1.07."""
+DRIFTING = 0.05
+"""Change from the first third of a measurement to the last that is called drift; at rest we saw
+up to 2 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """The time of one run of a network, in ms.
+
+    Attributes:
+        ms: The median of the runs, or the price of an emulator or predictor.
+        ci_ms: The 95 % interval of the median; None where nothing was run.
+        p95_ms: The time that 95 % of runs keep within.
+        provenance: Where the figure comes from.
+        device: Device, runtime, threads and batch, for people.
+        runs: How many timed runs there were.
+        contended: Whether other programs held the processor meanwhile.
+        note: What to know about the figure: the judgement of a measurement, the error of an
+            emulator; empty where there is nothing to say.
+        reference: Name of the reference network that was timed in alternation.
+        ratio: How long this network takes relative to it.
+        ratio_ci: The 95 % interval of the ratio.
+        reference_ms: What the reference network took meanwhile.
+    """
+
+    ms: float
+    ci_ms: Interval | None
+    p95_ms: float | None
+    provenance: Provenance
+    device: str
+    runs: int | None
+    contended: bool | None
+    note: str
+    reference: str | None = None
+    ratio: float | None = None
+    ratio_ci: Interval | None = None
+    reference_ms: float | None = None
+
+    def at_pace(self, reference_ms: float) -> Self:
+        """The same figure as if the reference network had taken `reference_ms`.
+
+        What slows a device for longer than a tenth of a second slows both networks, so figures
+        that were taken hours apart can be compared at one pace.
+
+        Raises:
+            ValueError: It was not measured beside a reference network.
+        """
+        if self.ratio is None or self.reference_ms is None:
+            raise ValueError("no reference network was timed beside it")
+        scale = reference_ms / self.reference_ms
+        ms = self.ratio * reference_ms
+        was = f"measured {self.ms:.3f} ms while {self.reference} took {self.reference_ms:.3f}"
+        return dataclasses.replace(
+            self,
+            ms=ms,
+            ci_ms=_scaled(self.ratio_ci, reference_ms),
+            p95_ms=None if self.p95_ms is None else self.p95_ms * scale,
+            note="; ".join(filter(None, [was, self.note])),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name; intervals as lists."""
+        document = dataclasses.asdict(self)
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in document.items()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`; a field that is absent takes its default."""
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in document.items()
+        }
+        return cls(**fields)
+
+
+def _scaled(interval: Interval | None, factor: float) -> Interval | None:
+    return None if interval is None else (interval[0] * factor, interval[1] * factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The reference network's runs in the rounds of a measurement.
+
+    Attributes:
+        name: Of the network.
+        samples: Its runs, in ms.
+    """
+
+    name: str
+    samples: Samples
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The timed runs of one network on one device; warm-up and settling runs are not among them.
+
+    Attributes:
+        architecture: Digest of the architecture.
+        plan: How it was measured.
+        fingerprint: On what.
+        samples: Its runs, in ms.
+        warmup_runs: Runs before the first round.
+        stationary: Whether the last two windows of warm-up agreed.
+        session: Networks of one session were timed in alternation, round by round.
+        measured_at: UTC, ISO 8601.
+        conditions: Clocks, temperature, load and more, before, during and after, as far as the
+            system shows them (`host_facts.conditions`).
+        heating: Seconds and ms of this network while it heated the device up; empty where nothing
+            was heated or another network did it.
+        series: What else was timed in each run, in ms by name: `event_ms`, `graph_ms`,
+            `graph_event_ms` on a GPU.
+        beside: The reference network of the session; None where the plan names none.
+    """
+
+    architecture: str
+    plan: MeasurePlan
+    fingerprint: Fingerprint
+    samples: Samples
+    warmup_runs: int
+    stationary: bool
+    session: str
+    measured_at: str
+    conditions: tuple[Mapping[str, Any], ...] = ()
+    heating: tuple[tuple[float, float], ...] = ()
+    series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    beside: Beside | None = None
+
+    @cached_property
+    def _choice(self) -> estimator.Choice:
+        return estimator.chosen(self.samples, self.plan.cpu_time_is_latency)
+
+    @cached_property
+    def _times(self) -> list[float]:
+        return estimator.times_of(self.samples, self._choice)
+
+    @property
+    def estimator(self) -> str:
+        """What the figures are taken from.
+
+        `undisturbed wall time` (runs without an involuntary context switch) where nearly all runs
+        are such. Else, where one thread does all the work, `settled thread CPU time` of the runs
+        whose caches no switch left cold, or `thread CPU time` of all if those are too few. With
+        several threads or a GPU, CPU time is not the time of the network: undisturbed runs are
+        then used even when they are few, else `wall time`.
+        """
+        return self._choice.estimator
+
+    @property
+    def runs(self) -> int:
+        """Timed runs, whether the figures use them or not."""
+        return len(self.samples.wall)
+
+    @property
+    def median_ms(self) -> float:
+        """The latency."""
+        return statistics.median(self._times)
+
+    @property
+    def p95_ms(self) -> float:
+        """The time that 95 % of the runs that count keep within."""
+        times = sorted(self._times)
+        return times[-(-95 * len(times) // 100) - 1]
+
+    @cached_property
+    def ci_ms(self) -> Interval | None:
+        """The 95 % interval of the median; None under 6 runs. No distribution is assumed."""
+        return estimator.median_interval(self.samples, self._choice)
+
+    @cached_property
+    def ratio(self) -> tuple[float, Interval | None] | None:
+        """How long it takes relative to the reference network, and the 95 % interval."""
+        return None if self.beside is None else self._relative_to(self.beside.samples)
+
+    def relative_to(self, other: "Measurement") -> tuple[float, Interval | None] | None:
+        """How long it takes relative to `other`, and the 95 % interval.
+
+        Raises:
+            ValueError: The two were not timed in one session, so nothing would cancel.
+        """
+        if self.session != other.session:
+            raise ValueError("only networks of one session were timed in alternation")
+        return self._relative_to(other.samples)
+
+    def _relative_to(self, samples: Samples) -> tuple[float, Interval | None] | None:
+        return estimator.ratio_interval(self.samples, samples, self.plan.cpu_time_is_latency)
+
+    @cached_property
+    def reference_ms(self) -> float | None:
+        """The median of the reference network in the same rounds."""
+        if self.beside is None:
+            return None
+        samples = self.beside.samples
+        choice = estimator.chosen(samples, self.plan.cpu_time_is_latency)
+        return statistics.median(estimator.times_of(samples, choice))
+
+    @property
+    def disturbed_share(self) -> float | None:
+        """Share of runs with an involuntary context switch; None where they are not counted."""
+        if self.samples.switches is None:
+            return None
+        return sum(count > 0 for count in self.samples.switches) / self.runs
+
+    @property
+    def contended(self) -> bool:
+        """Whether other programs held the processor for a part of the runs, or wanted to.
+
+        A scheduler may leave a short measurement alone though every core is wanted by another
+        program; caches and memory are shared even then.
+        """
+        cores = len(self.fingerprint.facts.get("affinity") or ())
+        wanted = [state["runnable"] for state in self.conditions if "runnable" in state]
+        if wanted and 0 < cores < statistics.median_low(wanted):
+            return True
+        if self.disturbed_share is None:
+            wall, cpu = map(statistics.median, self.samples[:2])
+            return self.plan.cpu_time_is_latency and wall > estimator.WALL_OVER_CPU * cpu
+        return self.disturbed_share > 1 - estimator.UNDISTURBED_SHARE
+
+    @property
+    def noise(self) -> float:
+        """p95 / median of the runs that count; 1 is a device that never varies."""
+        return self.p95_ms / self.median_ms
+
+    @cached_property
+    def drift(self) -> float:
+        """By how much the last third of the runs that count was slower than the first, a share.
+
+        Of the reference network where there is one: what it does, the device does.
+        """
+        samples = self.beside.samples if self.beside else self.samples
+        choice = estimator.chosen(samples, self.plan.cpu_time_is_latency)
+        times = estimator.times_of(samples, choice)
+        third = max(1, len(times) // 3)
+        return statistics.median(times[-third:]) / statistics.median(times[:third]) - 1
+
+    @property
+    def judgement(self) -> str:
+        """What is wrong with this measurement, and what to do; empty if nothing is."""
+        return "; ".join(self._complaints())
+
+    def _complaints(self) -> list[str]:
+        found = []
+        if self.contended:
+            share = self.disturbed_share
+            how_much = "" if share is None else f": {share:.0%} of runs were interrupted"
+            found.append(f"contended{how_much}, {self.estimator} is used; close other programs")
+        found += device_complaints(self.conditions)
+        if abs(self.drift) > DRIFTING:
+            found.append(f"the device drifted by {self.drift:+.0%} meanwhile; trust the ratio")
+        if not self.stationary:
+            found.append("never warmed up: run times still changed; let the device come to rest")
+        if self.noise > UNSTABLE:
+            found.append(f"unstable: p95/median {self.noise:.2f}; close other programs")
+        if self.ci_ms is None:
+            found.append(f"no interval from {self.runs} runs; measure longer")
+        elif self.ci_ms[1] - self.ci_ms[0] > self.plan.ci_width * self.median_ms:
+            width = (self.ci_ms[1] - self.ci_ms[0]) / self.median_ms
+            found.append(f"95 % interval {width:.1%} wide, {self.plan.ci_width:.0%} was asked")
+        return found
+
+    def latency(self, device: str) -> Latency:
+        """The figure, for the device that the user calls `device`."""
+        notes = [f"{name} {statistics.median(times):.3g}" for name, times in self.series.items()]
+        if self.plan.heat_s:
+            notes.append(f"after {self.plan.heat_s / 60:.1f} min of running")
+        if self.heating:
+            notes.append(f"{self.heating[0][1]:.3f} ms at first")
+        ratio, ratio_ci = self.ratio or (None, None)
+        emulator = self.fingerprint.facts.get("emulator")
+        if emulator:
+            notes.append(f"ran under {emulator}: no latency of any device")
+        return Latency(
+            ms=self.median_ms,
+            ci_ms=self.ci_ms,
+            p95_ms=self.p95_ms,
+            provenance="emulated" if emulator else "measured",
+            device=f"{device}: {self.fingerprint.describe(self.plan)}",
+            runs=self.runs,
+            contended=self.contended,
+            note="; ".join(filter(None, [", ".join(notes), self.judgement])),
+            reference=None if self.beside is None else self.beside.name,
+            ratio=ratio,
+            ratio_ci=ratio_ci,
+            reference_ms=self.reference_ms,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """All samples; what the store keeps."""
+        beside = self.beside
+        return {
+            "schema": SCHEMA,
+            **{name: getattr(self, name) for name in _AS_IS},
+            "plan": self.plan.to_json(),
+            "fingerprint": dict(self.fingerprint.facts),
+            "samples": _columns(self.samples),
+            "conditions": [dict(state) for state in self.conditions],
+            "heating": [list(point) for point in self.heating],
+            "series": {name: list(times) for name, times in self.series.items()},
+            "beside": None if beside is None else [beside.name, _columns(beside.samples)],
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: It is of another schema.
+        """
+        if document.get("schema") != SCHEMA:
+            raise ValueError(f"schema {document.get('schema')}; this version reads {SCHEMA}")
+        beside = document["beside"]
+        return cls(
+            **{name: document[name] for name in _AS_IS},
+            plan=MeasurePlan.from_json(document["plan"]),
+            fingerprint=Fingerprint(document["fingerprint"]),
+            samples=_samples(document["samples"]),
+            conditions=tuple(document["conditions"]),
+            heating=tuple((at_s, ms) for at_s, ms in document["heating"]),
+            series={name: tuple(times) for name, times in document["series"].items()},
+            beside=None if beside is None else Beside(beside[0], _samples(beside[1])),
+        )
+
+
+_AS_IS = ("architecture", "warmup_runs", "stationary", "session", "measured_at")
+
+
+def _columns(samples: Samples) -> dict[str, Any]:
+    return {name: None if v is None else list(v) for name, v in samples._asdict().items()}
+
+
+def _samples(columns: Mapping[str, Any]) -> Samples:
+    switches = columns["switches"]
+    return Samples(
+        wall=tuple(columns["wall"]),
+        cpu=tuple(columns["cpu"]),
+        switches=None if switches is None else tuple(switches),
+        rounds=tuple(columns["rounds"]),
+    )

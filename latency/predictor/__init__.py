@@ -1,0 +1,1 @@
+"""A latency model that is fitted to measurements of a device."""

@@ -1,0 +1,108 @@
+"""Predictors in the database of the measurements, so that a second search need not fit again.
+
+A predictor belongs to a device and runtime (fingerprint), a protocol (plan) and a space.
+"""
+
+import datetime
+import json
+from dataclasses import dataclass
+from typing import Self
+
+from sqlalchemy import Engine, Index, String, Text, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from nas_sv2.database.schema import Base, migrate
+from nas_sv2.errors import StoreError
+from nas_sv2.latency.measurements.fingerprint import Fingerprint
+from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.latency.measurements.store import MeasurementStore, one_line
+from nas_sv2.latency.predictor.predictor import SCHEMA, Predictor
+from nas_sv2.space.choices.search_space import SearchSpace
+
+
+class PredictorRow(Base):
+    """One fit; `document` is `Predictor.to_json`."""
+
+    __tablename__ = "nas_predictors"
+    __table_args__ = (Index("nas_predictors_key", "fingerprint_key", "plan_key", "space_digest"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    fingerprint_key: Mapped[str] = mapped_column(String(64))
+    plan_key: Mapped[str] = mapped_column(String(64))
+    space_digest: Mapped[str] = mapped_column(String(64))
+    fitted_at: Mapped[str] = mapped_column(String(40))
+    document: Mapped[str] = mapped_column(Text)
+
+
+@dataclass(frozen=True)
+class PredictorStore:
+    """Finds and saves predictors of one device, plan and space."""
+
+    engine: Engine
+    fingerprint: Fingerprint
+    plan: MeasurePlan
+    space: SearchSpace
+
+    @classmethod
+    def beside(
+        cls,
+        measurements: MeasurementStore,
+        fingerprint: Fingerprint,
+        plan: MeasurePlan,
+        space: SearchSpace,
+    ) -> Self:
+        """The store in the database of `measurements`.
+
+        Raises:
+            StoreError: Its table cannot be made.
+        """
+        migrate(measurements.engine)
+        return cls(measurements.engine, fingerprint, plan, space)
+
+    def find(self) -> Predictor | None:
+        """The newest, or None; one of an older version of nas-sv2 does not count.
+
+        Raises:
+            StoreError: The database cannot be read, or holds what is no predictor.
+        """
+        query = (
+            select(PredictorRow.document)
+            .where(
+                PredictorRow.fingerprint_key == self.fingerprint.key,
+                PredictorRow.plan_key == self.plan.key,
+                PredictorRow.space_digest == self.space.digest,
+            )
+            .order_by(PredictorRow.id.desc())
+            .limit(1)
+        )
+        try:
+            with Session(self.engine) as session:
+                text = session.scalar(query)
+            document = None if text is None else json.loads(text)
+            if document is None or document["schema"] != SCHEMA:
+                return None
+            return Predictor.from_json(document)
+        except SQLAlchemyError as error:
+            raise StoreError(f"predictors cannot be read: {one_line(error)}") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"a stored predictor cannot be read: {error!r}") from error
+
+    def save(self, predictor: Predictor) -> None:
+        """Keep `predictor`; an older one stays too, and the newest counts.
+
+        Raises:
+            StoreError: The database cannot be written.
+        """
+        row = PredictorRow(
+            fingerprint_key=self.fingerprint.key,
+            plan_key=self.plan.key,
+            space_digest=self.space.digest,
+            fitted_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            document=json.dumps(predictor.to_json()),
+        )
+        try:
+            with Session(self.engine) as session, session.begin():
+                session.add(row)
+        except SQLAlchemyError as error:
+            raise StoreError(f"a predictor cannot be saved: {one_line(error)}") from error

@@ -1,0 +1,1 @@
+"""A target by its name, and the user's file of devices."""

@@ -1,0 +1,269 @@
+"""Grades a device: how far the figures that are measured on it can be trusted, and what to fix.
+
+Several sessions apart in time, each with an agent of its own, time one network in alternation
+with the reference network. How far the sessions differ is what a later command, or another day,
+would differ by; what they saw of clocks, programs and hypervisors says why.
+"""
+
+import datetime
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from nas_sv2.errors import ConfigError, MeasurementError
+from nas_sv2.latency.measurements import conditions
+from nas_sv2.latency.measurements.fingerprint import Fingerprint
+from nas_sv2.latency.measurements.grade import Finding, Grade, Level
+from nas_sv2.latency.measurements.measurement import DRIFTING, UNSTABLE, Measurement
+from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.space.units.reference import reference
+
+SESSIONS, QUICK_SESSIONS, MOST_SESSIONS = 5, 3, 100
+PAUSE_S, QUICK_PAUSE_S = 5.0, 0.5
+"""Between sessions, so that they meet the device at different moments."""
+MOST_PAUSE_S = 3600.0
+NETWORKS = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0")
+"""What is timed beside the reference: the first that is not the reference itself."""
+
+# The largest values of a good and of a fair device.
+RATIO_CV = (0.01, 0.03)
+"""At rest ratios repeat to 0.3-1 %; networks of equal FLOPs often differ by 3 %, and with ratios
+that scatter by more an order is a guess."""
+REFERENCE_CV = (0.03, 0.15)
+"""A rested machine repeats to 1-2 %. Of a spell a ratio keeps a quarter (one slowed V2 1× by 26 %
+and 2× by 18 %, their ratio by 7 %), so that beyond 15 % not even ratios are safe."""
+CONTENDED = (0.2, 0.5)
+"""Share of sessions; one in five is an accident. Several threads have no clock of their own that
+other programs do not prolong, so for them half is too many."""
+DRIFT = (DRIFTING, 0.15)
+"""Within a session of seconds; the limits of a measurement and of `REFERENCE_CV`."""
+STOLEN = (conditions.STOLEN, 0.1)
+"""Share of time; beyond a tenth, every second round holds a gap."""
+NOISE = (UNSTABLE, 1.5)
+"""p95 / median of runs that count; beyond half as much again the median itself hangs between two
+states of the machine."""
+THROTTLED = (0.0, 0.5)
+"""Share of sessions; in more than half, the figure is one of a device that is too hot."""
+
+Progress = Callable[[int, int], None]
+
+
+def check_request(sessions: int, pause_s: float) -> None:
+    """Refuse numbers that `examine` cannot do with.
+
+    Raises:
+        ConfigError: A number out of range.
+    """
+    if not QUICK_SESSIONS <= sessions <= MOST_SESSIONS:
+        allowed = f"a whole number from {QUICK_SESSIONS} to {MOST_SESSIONS}"
+        raise ConfigError("--sessions", sessions, allowed)
+    if not 0 <= pause_s <= MOST_PAUSE_S:
+        raise ConfigError("--pause", pause_s, f"seconds from 0 to {MOST_PAUSE_S:.0f}")
+
+
+def examine(
+    target: MeasuredTarget,
+    sessions: int = SESSIONS,
+    pause_s: float = PAUSE_S,
+    progress: Progress = lambda done, total: None,
+) -> Grade:
+    """Grade the target's device for its plan; the grade and all measurements are kept.
+
+    Raises:
+        ConfigError: The plan has no reference network.
+        DeviceError: The device is missing, unreachable or lacks its runtime.
+        MeasurementError: It answered, but not with a latency; or it became another device.
+        StoreError: The grade cannot be kept.
+    """
+    if target.plan.reference is None:
+        allowed = "a reference network, for a grade rests on ratios to it"
+        raise ConfigError("plan.reference", None, allowed)
+    name = next(name for name in NETWORKS if name != target.plan.reference)
+    found: list[Measurement] = []
+    for number in range(sessions):
+        progress(number, sessions)
+        if number > 0:
+            time.sleep(pause_s)
+        found += target.measure_together([reference(name)])
+        target.close()  # the next session starts an agent of its own
+    grade = grade_of(found, name)
+    if target.store is not None:
+        target.store.save_grade(found[-1].fingerprint, target.plan, grade)
+    return grade
+
+
+def grade_of(sessions: Sequence[Measurement], network: str) -> Grade:
+    """The grade that measurements of `network`, one from each session, come to.
+
+    Raises:
+        MeasurementError: They are not of one device.
+    """
+    _check_same([session.fingerprint for session in sessions])
+    times = [session.reference_ms for session in sessions if session.reference_ms is not None]
+    ratios = [session.ratio[0] for session in sessions if session.ratio is not None]
+    if len(times) < len(sessions) or len(ratios) < len(sessions):
+        raise MeasurementError("a session had no round in common with the reference network")
+    beside = sessions[-1].beside
+    assert beside is not None, "it has a ratio"
+    stolen = [share for share in map(_stolen_share, sessions) if share is not None]
+    found = sorted(_findings(sessions, times, ratios, stolen), key=lambda f: _RANK[f.level])
+    return Grade(
+        grade=found[0].level if found else "good",
+        sessions=len(sessions),
+        reference=beside.name,
+        reference_ms=statistics.median(times),
+        reference_cv=_variation(times),
+        network=network,
+        ratio=statistics.median(ratios),
+        ratio_cv=_variation(ratios),
+        contended=_share(session.contended for session in sessions),
+        drift=max((session.drift for session in sessions), key=abs),
+        noise=statistics.median(session.noise for session in sessions),
+        stolen=max(stolen, default=None),
+        graded_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        findings=tuple(found),
+    )
+
+
+def trust_warning(target: MeasuredTarget) -> str | None:
+    """What to know before a search on this target; None if its grade is good or fair.
+
+    Raises:
+        DeviceError: The device is missing, unreachable or lacks its runtime.
+        StoreError: Grades cannot be read.
+    """
+    if target.store is None:
+        return None
+    grade = target.store.grade(target.device.fingerprint(target.plan), target.plan)
+    command = f"nas-sv2 doctor --target {target.name}"
+    if grade is None:
+        return f"run {command} to know how far {target.name} can be trusted"
+    if grade.grade != "poor":
+        return None
+    worst = grade.findings[0]
+    return f"{target.name} was graded poor ({worst.what}); {worst.fix}, then run {command} again"
+
+
+_RANK: Mapping[Level, int] = {"poor": 0, "fair": 1, "good": 2}
+
+
+def _findings(
+    sessions: Sequence[Measurement],
+    times: Sequence[float],
+    ratios: Sequence[float],
+    stolen: Sequence[float],
+) -> Iterator[Finding]:
+    """All that speaks against the device."""
+    first = sessions[0]
+    plan, facts = first.plan, first.fingerprint.facts
+    cores = facts.get("affinity") or ()
+
+    def finding(value: float, limits: tuple[float, float], what: str, fix: str) -> list[Finding]:
+        level = _level(value, limits)
+        return [] if level == "good" else [Finding(level, what, fix)]
+
+    varied = _variation(ratios)
+    yield from finding(
+        varied,
+        RATIO_CV,
+        f"the ratio of two networks varied by {varied:.1%} from session to session",
+        "mend what else is found here, and compare only networks of one command",
+    )
+    varied = _variation(times)
+    yield from finding(
+        varied,
+        REFERENCE_CV,
+        f"the reference network's ms varied by {varied:.1%} from session to session",
+        "compare ratios, not ms of different days; a machine that nobody shares would be better",
+    )
+    wanted = _share(session.contended for session in sessions)
+    own_clock = plan.cpu_time_is_latency
+    yield from finding(
+        wanted,
+        (CONTENDED[0], 1.0 if own_clock else CONTENDED[1]),
+        f"other programs wanted the processor in {wanted:.0%} of the sessions",
+        "close them (`top` shows them)" + ("" if own_clock else ", or measure with --threads 1"),
+    )
+    drift = max((session.drift for session in sessions), key=abs)
+    yield from finding(
+        abs(drift),
+        DRIFT,
+        f"the device drifted by {drift:+.0%} within a session",
+        "let it cool or rest first, or take the figure after heating up: measure --sustained 5",
+    )
+    hot = [complaints for complaints in map(_clock_complaints, sessions) if complaints]
+    yield from finding(
+        len(hot) / len(sessions),
+        THROTTLED,
+        f"{hot[0] if hot else ''} (in {len(hot)} of {len(sessions)} sessions)",
+        "give it a fan or a fixed clock (turbo off: echo 0 | sudo tee "
+        "/sys/devices/system/cpu/cpufreq/boost), or see what it holds: measure --sustained 5",
+    )
+    share = max(stolen, default=0.0)
+    yield from finding(
+        share,
+        STOLEN,
+        f"a hypervisor took {share:.0%} of a session's time for other machines",
+        "ask for a machine with processors of its own, or measure at another hour",
+    )
+    noise = statistics.median(session.noise for session in sessions)
+    yield from finding(
+        noise,
+        NOISE,
+        f"run times are noisy: p95 is {noise:.2f} times the median",
+        "close other programs; keep to one core: --affinity " + str(cores[-1] if cores else 0),
+    )
+    if not all(session.stationary for session in sessions):
+        cold = sum(not session.stationary for session in sessions)
+        what = f"it never warmed up in {cold} of {len(sessions)} sessions"
+        yield Finding("fair", what, "close other programs and let it come to rest")
+    governor = facts.get("governor", "performance")
+    if governor != "performance" and plan.processor == "cpu":
+        what = f"the clock follows the load (governor {governor!r})"
+        yield Finding("fair", what, "sudo cpupower frequency-set -g performance")
+    if " + " in str(facts.get("cpu")) and plan.affinity is None:
+        what = f"threads may move between kinds of core ({facts['cpu']})"
+        yield Finding(
+            "fair", what, "keep to one kind: `lscpu -e` lists them, then --affinity 4, say"
+        )
+    if plan.threads > len(cores) > 0:
+        what = f"{plan.threads} threads share {len(cores)} cores"
+        yield Finding("fair", what, f"--threads {len(cores)}")
+
+
+def _level(value: float, limits: tuple[float, float]) -> Level:
+    if value > limits[1]:
+        return "poor"
+    return "fair" if value > limits[0] else "good"
+
+
+def _variation(values: Sequence[float]) -> float:
+    return statistics.stdev(values) / statistics.mean(values)
+
+
+def _share(truths: Iterable[bool]) -> float:
+    return statistics.mean(map(float, truths))
+
+
+def _clock_complaints(session: Measurement) -> str:
+    """What is said of clocks and heat, without the hypervisor."""
+    ticks = ("ticks", "stolen_ticks")
+    states = [{k: v for k, v in state.items() if k not in ticks} for state in session.conditions]
+    return "; ".join(complaint.split(";")[0] for complaint in conditions.device_complaints(states))
+
+
+def _stolen_share(session: Measurement) -> float | None:
+    ticks = conditions.column(session.conditions, "ticks")
+    stolen = conditions.column(session.conditions, "stolen_ticks")
+    if len(ticks) < 2 or len(stolen) < 2 or ticks[-1] <= ticks[0]:
+        return None
+    return (stolen[-1] - stolen[0]) / (ticks[-1] - ticks[0])
+
+
+def _check_same(fingerprints: Sequence[Fingerprint]) -> None:
+    first = fingerprints[0].facts
+    for other in (fingerprint.facts for fingerprint in fingerprints[1:]):
+        changed = [name for name in {**first, **other} if first.get(name) != other.get(name)]
+        if changed:
+            what = ", ".join(f"{n} from {first.get(n)} to {other.get(n)}" for n in changed)
+            raise MeasurementError(f"the device changed between sessions: {what}; examine it anew")

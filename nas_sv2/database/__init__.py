@@ -1,0 +1,1 @@
+"""The database of everybody: its engine, its schema, whose turn it is, and restarts."""

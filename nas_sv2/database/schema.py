@@ -1,0 +1,79 @@
+"""Our tables in a database: made and migrated by Alembic, beside Optuna's, with a version of ours.
+
+A process that writes takes what steps are missing (`migrate`); one that reads adds nothing. A
+database of a newer program is refused by both.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import DeclarativeBase
+
+from nas_sv2.database.turns import writing_alone
+from nas_sv2.errors import StoreError
+
+VERSIONS = ("0001", "0002")
+"""The schemas that this program knows, its own last; the revisions in `migrations/`."""
+VERSION_TABLE = "nas_schema_version"
+
+
+class Base(DeclarativeBase):
+    """All our tables; each stands with the store that reads it."""
+
+
+def check_schema(connection: Connection) -> None:
+    """Refuse what a newer program made.
+
+    Raises:
+        StoreError: It did.
+    """
+    version = version_of(connection)
+    if version is not None and version not in VERSIONS:
+        raise StoreError(
+            f"the database has schema {version}, made by a newer nas-sv2; "
+            f"this one knows schemas up to {VERSIONS[-1]}: update nas-sv2"
+        )
+
+
+def version_of(connection: Connection) -> str | None:
+    """The schema of our tables; None where there are none, or they are from before versions."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    return None if found is None else str(found)
+
+
+def migrate(engine: Engine) -> None:
+    """Make our tables, or bring them to the present schema; other processes may do the same.
+
+    Raises:
+        StoreError: They cannot be made, or a newer program made them.
+    """
+    try:
+        with engine.connect() as connection:
+            if version_of(connection) == VERSIONS[-1]:
+                return
+        with writing_alone(engine, "schema") as connection:
+            check_schema(connection)
+            _upgrade(connection)
+    except SQLAlchemyError as error:
+        said = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise StoreError(f"tables cannot be made: {said}") from error
+
+
+def _upgrade(connection: Connection) -> None:
+    """Take the steps that are missing, in the transaction of `connection`."""
+    # Imported here: it takes a tenth of a second, and there is rarely a step to take.
+    from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
+
+    folder = str(Path(str(files("nas_sv2.database.migrations"))))
+    script = ScriptDirectory(folder, version_locations=[folder])
+    with EnvironmentContext(
+        Config(), script, fn=lambda version, _: script._upgrade_revs(VERSIONS[-1], version)
+    ) as environment:
+        environment.configure(connection, version_table=VERSION_TABLE)
+        environment.run_migrations()

@@ -1,0 +1,202 @@
+"""A certificate as Markdown: read in a terminal, kept in a repository."""
+
+from collections.abc import Iterable, Sequence
+
+from nas_sv2.studies.findings.certificate import Certificate, Effect, Ranking, Trained
+from nas_sv2.studies.findings.rank_agreement import BESIDE
+
+_ENDS = {
+    "depth": ("shallow", "deep"),
+    "width": ("narrow", "wide"),
+    "split": ("a small share convolved", "a large share convolved"),
+    "kernel": ("small kernels", "large kernels"),
+    "se": ("no squeeze-and-excitation", "squeeze-and-excitation"),
+    "residual": ("no residual", "the residual"),
+    "ends": ("a narrow stem and head", "a wide stem and head"),
+}
+
+_VERDICTS = {True: "more than chance", False: "within chance", None: "not known"}
+_COLUMNS = (
+    *("set", "depth", "width", "split", "kernel", "SE", "residual"),
+    *("stem, head", "MFLOPs", "by seed", "reference"),
+)
+
+
+def certificate_markdown(certificate: Certificate) -> str:
+    """What was found, the figures first, then by dimension, then every network."""
+    sections = [
+        [f"# How well `{certificate.recipe}` ranks", "", *_facts(certificate)],
+        ["## Agreement", "", *_agreement(certificate), "", *_reading(certificate)],
+        ["## By dimension", "", *_dimensions(certificate)],
+        ["## Networks", "", *_networks(certificate)],
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+
+def certificate_data(certificate: Certificate) -> dict[str, object]:
+    """The figures as plain data."""
+    import dataclasses
+    import json
+
+    sets = {"joint": certificate.joint, "matched": certificate.matched}
+    return {
+        "certificate": json.loads(certificate.to_json()),
+        "rankings": {
+            name: {
+                by or "recipe": dataclasses.asdict(certificate.ranking(networks, by))
+                for by in (None, *_counts(certificate))
+            }
+            for name, networks in sets.items()
+            if networks
+        },
+        "noise": certificate.noise,
+        "reference_noise": certificate.reference_noise,
+        "smallest_difference": certificate.smallest_difference,
+        "effects": [dataclasses.asdict(effect) for effect in certificate.effects],
+        "seconds": certificate.seconds,
+    }
+
+
+def _facts(certificate: Certificate) -> list[str]:
+    noise, reference = certificate.noise, certificate.reference_noise
+    smallest = certificate.smallest_difference
+    lines = [
+        f"- data: {certificate.data}",
+        f"- against: `{certificate.reference}`, {_longer(certificate)}"
+        f"mean of {certificate.seeds} seeds",
+        f"- networks: {len(certificate.joint)} that vary jointly, {len(certificate.matched)} of "
+        f"equal FLOPs (±5 %), space {certificate.space} ({certificate.space_digest})",
+        f"- cost of a candidate: {certificate.seconds:.1f} s on one thread, mean"
+        f"{_before(certificate)}",
+        f"- trained on: {certificate.place}",
+        f"- recipes: {certificate.recipe_digest}, reference {certificate.reference_digest}",
+    ]
+    if noise is None or reference is None or smallest is None:
+        return [*lines, "- noise of the seed: not known, one seed only"]
+    return [
+        *lines,
+        f"- noise of the seed (standard deviation of one training, {BESIDE}): "
+        f"{certificate.in_words(noise)}; of the reference "
+        f"{certificate.in_reference_words(reference)}",
+        f"- smallest difference of two candidates that is more than noise: "
+        f"{certificate.in_words(smallest)}",
+        f"- decisive: pairs further apart than {_gap(certificate)} in the reference",
+    ]
+
+
+def _longer(certificate: Certificate) -> str:
+    if certificate.before_seconds:
+        return ""
+    return f"{certificate.longer:.3g} times as many training images, "
+
+
+def _before(certificate: Certificate) -> str:
+    if not certificate.before_seconds:
+        return ""
+    return f", after {certificate.before_seconds:,.0f} s for the supernet, once"
+
+
+def _agreement(certificate: Certificate) -> list[str]:
+    lines = [
+        "| set | ranked by | Kendall's τ (95 %) | Spearman's ρ (95 %) | by chance "
+        "| decisive pairs right |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, networks in _sets(certificate):
+        for by in (None, *_counts(certificate)):
+            lines.append(_row(name, by or f"`{certificate.recipe}`", networks, certificate, by))
+    return lines
+
+
+def _row(
+    name: str, shown: str, networks: Sequence[Trained], certificate: Certificate, by: str | None
+) -> str:
+    ranking: Ranking = certificate.ranking(networks, by)
+    cells = (name, shown, ranking.tau, ranking.rho, f"{ranking.chance:.2g}", ranking.decisive)
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _reading(certificate: Certificate) -> Iterable[str]:
+    for name, networks in _sets(certificate):
+        found = certificate.lead_over(networks, "flops")
+        verdict = _VERDICTS[found.above_zero]
+        yield f"- {name}: τ of the recipe minus τ of counting FLOPs: {found}, {verdict}"
+
+
+def _dimensions(certificate: Certificate) -> list[str]:
+    lines = [
+        "Higher end minus lower end, mean over the pairs that differ in this dimension alone.",
+        "",
+        "| dimension | pairs | right, of those told apart | recipe | reference | bias |",
+        "|---|---|---|---|---|---|",
+    ]
+    for effect in certificate.effects:
+        lines.append(
+            f"| {effect.dimension} | {effect.pairs} | {effect.right} of {effect.told} "
+            f"| {_signed(effect.ours, certificate.scored_by)} "
+            f"| {_signed(effect.theirs, certificate.reference_scored_by)} "
+            f"| {_bias(effect, certificate)} |"
+        )
+    return lines
+
+
+def _bias(effect: Effect, certificate: Certificate) -> str:
+    if certificate.scored_by != certificate.reference_scored_by:
+        return "not comparable"
+    noise = certificate.noise
+    lower, higher = _ENDS[effect.dimension]
+    liked = higher if effect.bias > 0 else lower
+    text = f"prefers {liked}, {_signed(effect.bias, certificate.scored_by)}"
+    # One training at each end of each pair, and the error of the reference is smaller.
+    if noise is not None and abs(effect.bias) < 1.96 * noise * (2 / effect.pairs) ** 0.5:
+        return f"{text}, within noise"
+    return text
+
+
+def _networks(certificate: Certificate) -> Iterable[str]:
+    yield "| " + " | ".join(_COLUMNS) + " |"
+    yield "|" + "---|" * len(_COLUMNS)
+    for name, networks in _sets(certificate):
+        for one in networks:
+            stages = one.architecture.stages
+            cells = [
+                name,
+                *(
+                    " ".join(str(getattr(stage, field)) for stage in stages)
+                    for field in ("depth", "width", "split", "kernel")
+                ),
+                *(
+                    "".join("x" if getattr(stage, field) else "–" for stage in stages)
+                    for field in ("se", "residual")
+                ),
+                f"{one.architecture.stem[-1]}, {one.architecture.head}",
+                f"{one.counts['flops'] / 1e6:.3g}",
+                " ".join(_score(value, certificate.scored_by) for value in one.scores),
+                " ".join(
+                    _score(value, certificate.reference_scored_by) for value in one.reference
+                ),
+            ]
+            yield "| " + " | ".join(cells) + " |"
+
+
+def _sets(certificate: Certificate) -> list[tuple[str, tuple[Trained, ...]]]:
+    sets = [("joint", certificate.joint), ("equal FLOPs", certificate.matched)]
+    return [(name, networks) for name, networks in sets if networks]
+
+
+def _counts(certificate: Certificate) -> list[str]:
+    return list(certificate.joint[0].counts)
+
+
+def _gap(certificate: Certificate) -> str:
+    return certificate.in_reference_words(certificate.told_apart)
+
+
+def _signed(difference: float, scored_by: str) -> str:
+    if scored_by == "accuracy":
+        return f"{difference * 100:+.2f} points"
+    return f"{difference:+.3f} nats"
+
+
+def _score(value: float, scored_by: str) -> str:
+    return f"{value * 100:.2f}" if scored_by == "accuracy" else f"{value:.4f}"

@@ -1,0 +1,206 @@
+"""Why a network is slow or fast, as tables and lines for people and data for programs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import RenderableType
+
+from nas_sv2.latency.breakdown.profiled import Profile
+from nas_sv2.latency.breakdown.what_if import Gain, Gains
+from nas_sv2.latency.guidelines.waste import Waste
+from nas_sv2.latency.kernels.run_kernels import RunKind
+from nas_sv2.show.tables import plain_table
+from nas_sv2.space.graph.cost import Cost
+
+Scores = Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What is known of a network on a device.
+
+    Attributes:
+        name: What the user called the network.
+        target: What the user called the device.
+        profile: Where its time goes.
+        costs: What each block costs on paper.
+        scores: G1–G4 of each block, as the paper has them.
+        waste: What each block wastes by the device's own guidelines; None where it has none.
+        unknown_waste: Why there is none; empty where there is.
+        gains: What its variants take; None for a network that is no point of the space.
+    """
+
+    name: str
+    target: str
+    profile: Profile
+    costs: Mapping[str, Cost]
+    scores: Mapping[str, Scores]
+    waste: Mapping[str, Waste] | None
+    unknown_waste: str
+    gains: Gains | None
+
+    def block_ms(self, block: str) -> float:
+        """What a block takes, in ms."""
+        return sum(self.profile.block_ms[block].values())
+
+    def share(self, block: str) -> float:
+        """Its share of all kernels' time."""
+        return self.block_ms(block) / self.profile.ms
+
+    def pace(self, block: str) -> float | None:
+        """Time for a multiply-add relative to the whole network; None for a block of none.
+
+        Above 1 a block is slower than its multiply-adds let expect.
+        """
+        flops = self.costs[block].flops / sum(cost.flops for cost in self.costs.values())
+        return self.share(block) / flops if flops else None
+
+
+def block_table(explained: Explanation) -> RenderableType:
+    """Every block: its time, its multiply-adds, how it stands to each guideline."""
+    columns = ("ms", "share", "MFLOPs", "pace", "G1", "G2", "G3", "G4")
+    wasted = () if explained.waste is None else ("wasted", "most by")
+    table = plain_table(explained.name, "mostly", *columns, *wasted)
+    for block, scores in explained.scores.items():
+        pace = explained.pace(block)
+        cells = [
+            f"{explained.block_ms(block):.3f}",
+            f"{explained.share(block):.1%}",
+            f"{explained.costs[block].flops / 1e6:.2f}",
+            "–" if pace is None else f"{pace:.2f}",
+            *("–" if score is None else f"{score:.2f}" for score in scores.values()),
+        ]
+        if explained.waste is not None:
+            cells += _wasted(explained.waste[block])
+        table.add_row(block, _mostly(explained.profile.block_ms[block]), *cells)
+    return table
+
+
+def explanation_notes(explained: Explanation) -> list[str]:
+    """What the table means and what it does not show, one fact a line."""
+    profile, whole = explained.profile, explained.profile.whole
+    kinds = sorted(profile.kind_ms.items(), key=lambda kind: kind[1], reverse=True)
+    shares = ", ".join(f"{kind} {ms / profile.ms:.0%}" for kind, ms in kinds if ms)
+    notes = [
+        f"{whole.ms:.3f} ms, {whole.provenance}, on {whole.device}",
+        f"its kernels add up to {profile.ms:.3f} ms: {shares}",
+        *_extremes(explained),
+        "pace: time a multiply-add, the whole network 1; G1, G2: memory access beyond the ideal; "
+        "G3: operators a MFLOP; G4: share of memory access that is element-wise",
+    ]
+    if explained.waste is None:
+        notes.append(explained.unknown_waste)
+    else:
+        notes.append(_whole_waste(explained.waste))
+    return notes + ([whole.note] if whole.note else [])
+
+
+def _whole_waste(waste: Mapping[str, Waste]) -> str:
+    us = sum(part.us for part in waste.values())
+    names = next(iter(waste.values())).wasted_us
+    shares = {name: sum(part.wasted_us[name] for part in waste.values()) / us for name in names}
+    by = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    return (
+        "wasted: share of a block's estimated time against this device's guidelines; "
+        f"of the whole network {sum(shares.values()):.1%}: {by}"
+    )
+
+
+def _extremes(explained: Explanation) -> list[str]:
+    """The blocks that are slowest and fastest for what they compute."""
+    paces = {b: pace for b in explained.scores if (pace := explained.pace(b)) is not None}
+    if len(paces) < 2:
+        return []
+    slow, fast = max(paces, key=paces.__getitem__), min(paces, key=paces.__getitem__)
+    return [
+        f"{what} for its multiply-adds: {block}, {explained.share(block):.1%} of the time, "
+        f"{explained.share(block) / paces[block]:.1%} of the multiply-adds"
+        for what, block in (("slowest", slow), ("fastest", fast))
+    ]
+
+
+def gain_lines(gains: Gains | None) -> list[str]:
+    """Every counterfactual on a line, the largest gain first, and what the figures mean."""
+    if gains is None:
+        return ["no counterfactuals: not a network of the space, whose choices can be changed"]
+    if not gains.gains:
+        return ["no counterfactuals: every choice is the plain one already"]
+    base = gains.original
+    lines = [gain_line(gain, base.ms, base.provenance) for gain in gains.gains]
+    if gains.left_out:
+        names = ", ".join(variant.name for variant in gains.left_out)
+        lines.append(f"not measured, as they promise least on paper: {names}")
+    return [*lines, f"against {base.ms:.3f} ms; {gains.rule}"]
+
+
+def gain_line(gain: Gain, ms: float, provenance: str) -> str:
+    """One counterfactual of a network that takes `ms`."""
+    parts = [f"{gain.variant.name}: {gain.ms:+.3f} ms ({gain.ms / ms:+.1%})"]
+    if gain.settled is None:
+        parts.append(provenance)
+    elif gain.ci_ms is None:
+        parts.append("no interval")
+    else:
+        parts.append("95 % {:+.3f} to {:+.3f}".format(*gain.ci_ms))
+    if gain.settled is False:
+        parts.append("a tie")
+    parts.append(f"FLOPs {gain.variant.flops_change / 1e6:+.2f}M")
+    return ", ".join(parts)
+
+
+def explanation_data(explained: Explanation) -> dict[str, Any]:
+    """The same as plain data."""
+    gains = explained.gains
+    return {
+        "name": explained.name,
+        "target": explained.target,
+        "latency": explained.profile.whole.to_json(),
+        "kernels_ms": explained.profile.ms,
+        "kinds_ms": explained.profile.kind_ms,
+        "blocks": [_block_data(explained, block) for block in explained.scores],
+        "waste_unknown": explained.unknown_waste or None,
+        "counterfactuals": None if gains is None else [_gain_data(gain) for gain in gains.gains],
+        "against_ms": None if gains is None else gains.original.ms,
+        "left_out": [] if gains is None else [variant.name for variant in gains.left_out],
+        "rule": None if gains is None else gains.rule,
+    }
+
+
+def _block_data(explained: Explanation, block: str) -> dict[str, Any]:
+    waste = None if explained.waste is None else explained.waste[block]
+    return {
+        "block": block,
+        "ms": explained.block_ms(block),
+        "share": explained.share(block),
+        "kinds_ms": explained.profile.block_ms[block],
+        "flops": explained.costs[block].flops,
+        "pace": explained.pace(block),
+        "guidelines": dict(explained.scores[block]),
+        "wasted": None if waste is None else {"total": waste.total, **waste.shares},
+    }
+
+
+def _gain_data(gain: Gain) -> dict[str, Any]:
+    return {
+        "name": gain.variant.name,
+        "digest": gain.variant.architecture.digest,
+        "ms": gain.ms,
+        "ci_ms": None if gain.ci_ms is None else list(gain.ci_ms),
+        "settled": gain.settled,
+        "flops": gain.variant.flops_change,
+    }
+
+
+def _mostly(kinds: Mapping[RunKind, float]) -> str:
+    """The kind of operator that takes most of a block's time."""
+    kind = max(kinds, key=kinds.__getitem__)
+    whole = sum(kinds.values())
+    return f"{kind} {kinds[kind] / whole:.0%}" if whole else "–"
+
+
+def _wasted(waste: Waste) -> tuple[str, str]:
+    worst = max(waste.wasted_us, key=waste.wasted_us.__getitem__)
+    if not waste.wasted_us[worst]:
+        return "0%", "–"
+    return f"{waste.total:.0%}", f"{worst} {waste.shares[worst]:.0%}"

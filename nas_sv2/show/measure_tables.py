@@ -1,0 +1,151 @@
+"""Orders, grades and differences of measurements as tables for people and data for programs."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from rich.console import RenderableType
+
+from nas_sv2.latency.measurements.exchange import Difference, Figures, OnPaper
+from nas_sv2.latency.measurements.grade import Grade
+from nas_sv2.latency.measurements.head_to_head import Orders, Pair
+from nas_sv2.show.tables import interval, plain_table
+from nas_sv2.space.families.published import STRUCTURES, hand_designed
+from nas_sv2.space.units.reference import REFERENCES
+
+
+def order_table(target: str, names: Sequence[str], orders: Orders) -> RenderableType:
+    """Networks, the fastest first; each with how much slower it is than the one above."""
+    table = plain_table(f"order on {target}", "× the one above", "95 % interval", "order")
+    table.add_row(names[orders.ranking[0]])
+    for pair in orders.neighbours:
+        table.add_row(names[pair.slower], *_compared(pair))
+    return table
+
+
+def order_notes(names: Sequence[str], orders: Orders) -> list[str]:
+    """What the order's table does not show, one fact a line."""
+    further = [
+        "also a tie: {} and {}: × {}, 95 % interval {}".format(
+            names[pair.faster], names[pair.slower], *_compared(pair)[:2]
+        )
+        for pair in orders.further_ties
+    ]
+    return [orders.rule, *further]
+
+
+def _compared(pair: Pair) -> tuple[str, str, str]:
+    return f"{pair.ratio:.3f}", interval(pair.ratio_ci), "settled" if pair.settled else "tie"
+
+
+def grade_table(target: str, grade: Grade) -> RenderableType:
+    """How a device did in the sessions of `doctor`."""
+    table = plain_table(target, grade.grade)
+    rows = {
+        "sessions": str(grade.sessions),
+        grade.reference: f"{grade.reference_ms:.3f} ms, varies by {grade.reference_cv:.1%}",
+        f"{grade.network} to it": f"× {grade.ratio:.4f}, varies by {grade.ratio_cv:.2%}",
+        "largest drift in a session": f"{grade.drift:+.1%}",
+        "p95 / median": f"{grade.noise:.2f}",
+        "contended sessions": f"{grade.contended:.0%}",
+        "time taken by a hypervisor": "–" if grade.stolen is None else f"{grade.stolen:.1%}",
+    }
+    for key, value in rows.items():
+        table.add_row(key, value)
+    return table
+
+
+def grade_notes(grade: Grade) -> list[str]:
+    """What was found and what to do, one finding a line."""
+    found = [f"{finding.level}: {finding.what}. Fix: {finding.fix}" for finding in grade.findings]
+    return found or ["nothing to fix"]
+
+
+def difference_table(found: Difference) -> RenderableType:
+    """What two sources say of the same network on the same device by the same protocol."""
+    columns = ("one: ms", "95 % interval", "ratio", "other: ms", "95 % interval", "ratio")
+    table = plain_table("network", "device", *columns, "ms", "ratio")
+    for compared in found.compared:
+        table.add_row(
+            network_name(compared.one.key.architecture),
+            compared.one.key.fingerprint[:8],
+            *_shown(compared.one),
+            *_shown(compared.other),
+            *(("same runs", "") if compared.same else (compared.ms, compared.ratio)),
+        )
+    return table
+
+
+def difference_notes(found: Difference) -> list[str]:
+    """What the table does not show, one fact a line."""
+    notes = [f"{len(found.compared)} compared: same network, device, runtime and protocol"]
+    notes += [_on_paper(group) for group in found.on_paper]
+    for count, side in ((found.only_one, "first"), (found.only_other, "second")):
+        if count:
+            notes.append(f"{count} of the networks only the {side} has")
+    return notes
+
+
+def difference_data(found: Difference) -> dict[str, Any]:
+    """A difference as plain data."""
+    return {
+        "compared": [
+            {
+                "architecture": compared.one.key.architecture,
+                "fingerprint": compared.one.key.fingerprint,
+                "plan": compared.one.key.plan,
+                "same_runs": compared.same,
+                "one": _figures_data(compared.one),
+                "other": _figures_data(compared.other),
+                "ms": compared.ms,
+                "ratio": compared.ratio,
+            }
+            for compared in found.compared
+        ],
+        "on_paper": [
+            {
+                "architectures": list(group.architectures),
+                "facts": {name: list(pair) for name, pair in group.facts.items()},
+                "plan": {name: list(pair) for name, pair in group.plan.items()},
+            }
+            for group in found.on_paper
+        ],
+        "only_one": found.only_one,
+        "only_other": found.only_other,
+    }
+
+
+def network_name(digest: str) -> str:
+    """The name of a hand-designed network, else the digest's first half."""
+    return _names().get(digest, digest[:8])
+
+
+@cache
+def _names() -> dict[str, str]:
+    return {hand_designed(name).digest: name for name in (*REFERENCES, *STRUCTURES)}
+
+
+def _figures_data(figures: Figures) -> dict[str, Any]:
+    ratio, ratio_ci = figures.ratio or (None, None)
+    return {
+        "ms": figures.ms[0],
+        "ci_ms": figures.ms[1],
+        "ratio": ratio,
+        "ratio_ci": ratio_ci,
+        "session": figures.session,
+        "measured_at": figures.measured_at,
+    }
+
+
+def _shown(figures: Figures) -> tuple[str, str, str]:
+    ratio = "–" if figures.ratio is None else f"{figures.ratio[0]:.3f}"
+    return f"{figures.ms[0]:.3f}", interval(figures.ms[1]), ratio
+
+
+def _on_paper(group: OnPaper) -> str:
+    differing = {**group.facts, **{f"plan.{name}": pair for name, pair in group.plan.items()}}
+    shown = "; ".join(f"{name} {one} | {other}" for name, (one, other) in differing.items())
+    names = ", ".join(map(network_name, group.architectures[:3]))
+    more = len(group.architectures) - 3
+    names += f" and {more} more" if more > 0 else ""
+    return f"not compared, measured under other conditions: {names}: {shown}"

@@ -1,0 +1,282 @@
+"""Results as tables for people and as plain data for programs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from nas_sv2.evaluate.fitting.evaluation import Evaluation
+from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.targets.targets import TargetInfo
+from nas_sv2.space.graph.cost import Cost
+from nas_sv2.space.networks.network import Network
+from nas_sv2.studies.findings.audit import Pruned
+from nas_sv2.studies.findings.certificate import UNCERTIFIED, Certificate
+from nas_sv2.studies.findings.front import Entry, front_of
+from nas_sv2.studies.findings.pairwise import ties_of
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.findings.stop_audit import stops_in
+
+FILE_WIDTH = 160  # characters; for output that no terminal limits
+
+
+def output() -> Console:
+    """Standard output: as wide as the terminal, or wide enough for every table."""
+    width = None if Console().is_terminal else FILE_WIDTH
+    return Console(width=width, markup=False, highlight=False)  # names may hold brackets
+
+
+def front_table(records: Mapping[int, Record]) -> RenderableType:
+    """The front, fastest first; behind it the baselines that are not on it.
+
+    "beaten by" names the trial that is better, or the limit that a baseline breaks.
+    """
+    entries = front_of(records)
+    targets = list(next(iter(records.values())).latencies) if records else []
+    kinds = {target: _provenances(records, target) for target in targets}
+    table = plain_table("trial", "network", "MFLOPs", "Mparams", "top-1", "loss")
+    for target in targets:
+        table.add_column(f"{target} ms\n({' and '.join(kinds[target])})", justify="right")
+    table.add_column("beaten by", justify="right")
+    for entry in entries:
+        record = entry.record
+        table.add_row(
+            str(entry.number),
+            record.baseline or record.architecture.digest[:8],
+            f"{record.cost.flops / 1e6:.1f}",
+            f"{record.cost.params / 1e6:.2f}",
+            _accuracy(record.evaluation),
+            f"{record.evaluation.loss:.3f}",
+            *(_ms(record.latencies[target], several=len(kinds[target]) > 1) for target in targets),
+            _standing(entry),
+            style=None if entry.on_front else "dim",
+        )
+    return table
+
+
+def _provenances(records: Mapping[int, Record], target: str) -> list[str]:
+    """Of the latencies on a target, each once."""
+    return list(dict.fromkeys(record.latencies[target].provenance for record in records.values()))
+
+
+def _accuracy(evaluation: Evaluation) -> str:
+    """Top-1, with the spread where it is one of accuracies."""
+    spread = evaluation.spread if evaluation.scored_by == "accuracy" else None
+    return f"{evaluation.accuracy:.2%}" + ("" if spread is None else f" ±{spread:.2%}")
+
+
+def _spread(records: Mapping[int, Record]) -> str:
+    """Between which values the candidates' spreads lie."""
+    spreads = [s for r in records.values() if (s := r.evaluation.spread) is not None]
+    return f"{min(spreads):.2g} to {max(spreads):.2g}"
+
+
+def front_notes(records: Mapping[int, Record], certificate: Certificate | None) -> list[str]:
+    """What has to be known of the figures in the front's table, one fact a line.
+
+    Args:
+        records: What was found.
+        certificate: Of their recipe and data, if there is one.
+    """
+    if not records:
+        return ["no finished trial yet"]
+    record = next(iter(records.values()))
+    evaluation = record.evaluation
+    notes = []
+    for name in record.latencies:
+        notes += _latency_notes(name, [each.latencies[name] for each in records.values()])
+    predicted = [
+        entry.number
+        for entry in front_of(records)
+        if any(v.provenance == "predicted" for v in entry.record.latencies.values())
+    ]
+    if predicted:
+        trials = ", ".join(map(str, predicted))
+        notes.append(f"?: predicted, the same search measures it at its end: trials {trials}")
+    contended = [n for n, r in records.items() if any(v.contended for v in r.latencies.values())]
+    if contended:
+        notes.append(f"contended while measured: trials {', '.join(map(str, contended))}")
+    if stops := stops_in(records):
+        notes.append(stops.describe())
+    if evaluation.scored_by != "accuracy":
+        notes.append(f"compared by {evaluation.scored_by}, not by top-1")
+    if len(evaluation.scores) > 1:
+        notes.append(
+            f"top-1 and loss: means of {len(evaluation.scores)} trainings, standard deviation of "
+            f"the {evaluation.scored_by} between them {_spread(records)}"
+            + ("; ± in the table" if evaluation.scored_by == "accuracy" else "")
+        )
+    notes.append(
+        f"top-1: recipe {evaluation.recipe}, seed {evaluation.seed}, {evaluation.data}, "
+        f"{evaluation.val_images:,} validation images; "
+        + (UNCERTIFIED if certificate is None else certificate.describe())
+    )
+    if certificate is not None:
+        notes += _ties(records, certificate)
+    return notes
+
+
+def _latency_notes(target: str, latencies: Iterable[Latency]) -> list[str]:
+    """On what, how and at which pace the latencies of a target were had, once for each kind."""
+    notes = []
+    first = dict[tuple[str, str], Latency]()
+    for each in latencies:
+        first.setdefault((each.device, each.provenance), each)
+    for (device, provenance), latency in first.items():
+        notes.append(f"{device} · {provenance}")
+        # A measurement's note is its own; others' are the method's.
+        if provenance != "measured":
+            notes.append(f"{target}: {latency.note}")
+        if latency.ratio is not None:
+            pace_ms = latency.ms / latency.ratio
+            notes.append(f"{target}: at the pace of {pace_ms:.3f} ms for {latency.reference}")
+    return list(dict.fromkeys(notes))
+
+
+def _ties(records: Mapping[int, Record], certificate: Certificate) -> list[str]:
+    """Which neighbours on the front the recipe cannot tell apart."""
+    tied = [f"{worse} and {better}" for worse, better in ties_of(records, certificate)]
+    return [f"ties in {certificate.scored_by}: trials {', '.join(tied)}"] if tied else []
+
+
+def front_data(records: Mapping[int, Record]) -> list[dict[str, Any]]:
+    """The rows of the front's table as plain data."""
+    return [entry_data(entry) for entry in front_of(records)]
+
+
+def pruned_data(pruned: Iterable[Pruned]) -> list[dict[str, Any]]:
+    """What the guidelines turned away as plain data."""
+    return [{**asdict(each), "most_wrong": each.most_wrong} for each in pruned]
+
+
+def entry_data(entry: Entry) -> dict[str, Any]:
+    """One candidate as plain data."""
+    record, evaluation = entry.record, entry.record.evaluation
+    return {
+        "trial": entry.number,
+        **network_data(
+            record.baseline or record.architecture.digest, record.architecture, record.cost
+        ),
+        "baseline": record.baseline,
+        "on_front": entry.on_front,
+        "beaten_by": entry.beaten_by,
+        "feasible": record.feasible,
+        "excesses": dict(record.excesses),
+        "accuracy": evaluation.accuracy,
+        "loss": evaluation.loss,
+        "scored_by": evaluation.scored_by,
+        "score": evaluation.score,
+        "spread": evaluation.spread,
+        "recipe": evaluation.recipe,
+        "seed": evaluation.seed,
+        "data": evaluation.data,
+        "latencies": {name: latency.to_json() for name, latency in record.latencies.items()},
+    }
+
+
+def network_data(name: str, network: Network, cost: Cost) -> dict[str, Any]:
+    """A network and its cost on paper as plain data."""
+    return {
+        "name": name,
+        "digest": network.digest,
+        "flops": cost.flops,
+        "params": cost.params,
+        "memory_access_bytes": cost.memory_access_bytes,
+        "elementwise_bytes": cost.elementwise_bytes,
+        "kernel_count": cost.kernel_count,
+    }
+
+
+def cost_table(
+    name: str, network: Network, cost: Cost, guidelines: Mapping[str, float]
+) -> RenderableType:
+    """What a network costs on paper."""
+    side = network.resolution
+    table = plain_table(name, "")
+    rows = {
+        "digest": network.digest,
+        "input": f"{network.channels} × {side} × {side}",
+        "multiply-adds": f"{cost.flops / 1e6:.2f} M",
+        "params": f"{cost.params:,}",
+        "memory access": f"{cost.memory_access_bytes / 1e6:.2f} MB",
+        "  element-wise": f"{cost.elementwise_bytes / 1e6:.2f} MB",
+        "operators": str(cost.kernel_count),
+        **{f"{name} beyond its limit": f"{excess:+.1%}" for name, excess in guidelines.items()},
+    }
+    for key, value in rows.items():
+        table.add_row(key, value)
+    return table
+
+
+def latency_table(rows: Sequence[tuple[str, str, Latency]]) -> RenderableType:
+    """Latencies by network and target; the ratio is to the reference network."""
+    columns = ("ms", "95 % interval", "p95", "ratio", "95 % interval", "runs", "provenance")
+    table = plain_table("network", "target", *columns)
+    for name, target, latency in rows:
+        table.add_row(
+            name,
+            target,
+            f"{latency.ms:.3f}",
+            interval(latency.ci_ms),
+            "–" if latency.p95_ms is None else f"{latency.p95_ms:.3f}",
+            "–" if latency.ratio is None else f"{latency.ratio:.3f}",
+            interval(latency.ratio_ci),
+            "–" if latency.runs is None else str(latency.runs),
+            latency.provenance + (", contended" if latency.contended else ""),
+        )
+    return table
+
+
+def latency_notes(rows: Sequence[tuple[str, str, Latency]]) -> list[str]:
+    """On what, and what to know, one fact a line."""
+    notes = [latency.device for _, _, latency in rows]
+    notes += [
+        f"ratio: to {latency.reference}, which took {latency.reference_ms:.3f} ms meanwhile"
+        for _, _, latency in rows
+        if latency.reference_ms is not None
+    ]
+    notes += [f"{name}: {latency.note}" for name, _, latency in rows if latency.note]
+    return list(dict.fromkeys(notes))
+
+
+def targets_table(infos: Sequence[TargetInfo]) -> RenderableType:
+    """Where latency can be had."""
+    table = plain_table("target", "what", "provenance", "available")
+    for info in infos:
+        available = {True: "yes", None: info.reason, False: f"no: {info.reason}"}[info.available]
+        table.add_row(info.name, info.what, info.provenance, available)
+    return table
+
+
+def interval(ends: tuple[float, float] | None) -> str:
+    """Both ends, or a dash."""
+    return "–" if ends is None else "{:.3f}–{:.3f}".format(*ends)
+
+
+def _ms(latency: Latency, several: bool) -> str:
+    """With its provenance where those of the column are `several`; predicted ones have a mark."""
+    mark = "?" if latency.provenance == "predicted" else "*" if latency.contended else ""
+    kind = f" {latency.provenance}" if several and latency.provenance != "predicted" else ""
+    if latency.ci_ms is None:
+        return f"{latency.ms:.2f}{mark}{kind}"
+    low, high = latency.ci_ms
+    return f"{latency.ms:.2f} ±{(high - low) / 2:.2f}{mark}{kind}"
+
+
+def _standing(entry: Entry) -> str:
+    if entry.on_front:
+        return ""
+    if entry.record.feasible:
+        return str(entry.beaten_by)
+    return max(entry.record.excesses, key=entry.record.excesses.__getitem__)
+
+
+def plain_table(*columns: str) -> Table:
+    """Without lines; the first two columns hold names."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        # A name must not be cut: it is what the next command is given.
+        table.add_column(column, justify="left" if index < 2 else "right", no_wrap=index < 2)
+    return table

@@ -1,0 +1,1 @@
+"""Finalists against baselines, trained for longer."""

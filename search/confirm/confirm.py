@@ -1,0 +1,291 @@
+"""Finalists of a study against the hand-designed networks of its level, on figures that count.
+
+Latencies are taken anew, all networks in one session and in alternation; accuracies come from
+longer trainings with seeds that the search did not have, and are those of the test split, by which
+nothing was chosen. Measurements and scores are kept as they come: one that was ended goes on.
+"""
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.fitting.determinism import core_count
+from nas_sv2.evaluate.fitting.evaluation import content_of
+from nas_sv2.evaluate.recipes.files import open_recipe, recipe_from_document
+from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.latency.devices.exclusive import FileLock
+from nas_sv2.latency.measurements.duel import Duel, Priced, Times
+from nas_sv2.latency.measurements.head_to_head import check_number
+from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.measurements.store import MeasurementStore, open_engine
+from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.targets import Target, open_target
+from nas_sv2.search.confirm.finalists import BEST, Contestant, contestants, finalists_of
+from nas_sv2.search.confirm.training import Job, Source, form_of, side_of, trained
+from nas_sv2.studies.findings.confirmation import FEWEST_SEEDS, Confirmation, Confirmed
+from nas_sv2.studies.findings.confirmation_verdicts import Finalist, Paired, findings_of
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.storage.confirmation_store import confirmations_of, keep
+from nas_sv2.studies.storage.data_place import data_of, data_place
+from nas_sv2.studies.storage.record_store import RecordStore
+from nas_sv2.studies.storage.study import IDENTITY, load_study, study_key
+from nas_sv2.studies.storage.test_accuracies import HeldOutScore, HeldOutScores
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmRequest:
+    """A confirmation in the user's words; the options of `nas-sv2 confirm`."""
+
+    study: str
+    recipe: str
+    storage: str
+    trials: str = BEST
+    seeds: int = FEWEST_SEEDS
+    jobs: int | None = None
+    fresh: bool = False
+    data: str | None = None
+
+
+Told = Callable[[str], None]
+
+
+def confirm(
+    request: ConfirmRequest, told: Told, advanced: Callable[[int, int], None]
+) -> Confirmation:
+    """Measure and train what is not in the database yet, and say what may be claimed.
+
+    Args:
+        request: Which study, and how.
+        told: Is told what is about to be done, in lines.
+        advanced: Called with the trainings done and those in all.
+
+    Raises:
+        ConfigError: A word of the request cannot be meant; nothing is measured or trained.
+        DeviceError: A target cannot be used; the same request goes on.
+        MeasurementError: A target gave no latency.
+        EvaluationError: A training gave no accuracy.
+        StoreError: The database cannot be read or written.
+    """
+    if request.seeds < FEWEST_SEEDS:
+        allowed = f"at least {FEWEST_SEEDS}: of fewer there is no interval worth the name"
+        raise ConfigError("--seeds", request.seeds, allowed)
+    if request.jobs is not None and request.jobs < 1:
+        raise ConfigError("--jobs", request.jobs, "at least 1")
+    recipe = open_recipe(request.recipe)
+    study = load_study(request.storage, request.study)
+    identity: Mapping[str, Any] = study.user_attrs[IDENTITY]
+    with ExitStack() as opened:
+        engine = open_engine(request.storage)
+        opened.callback(engine.dispose)
+        records = RecordStore(engine, study_key(study)).all()
+        finalists = finalists_of(records, request.trials)
+        field = contestants(records, finalists, identity)
+        check_number(len(field))
+        source = Source(
+            request.data or data_place(study),
+            side_of(recipe, field[0].architecture),
+            identity["skip_unreadable"],
+        )
+        data = _data(source, study, request.data)
+        for one in field:
+            form_of(recipe, one.architecture, data)  # refused before anything is run
+        opened.callback(_alone(request.storage, request.study).let_go)
+        measurements = MeasurementStore.open(request.storage)
+        opened.callback(measurements.close)
+        folder = WeightsFolder.of_study(request.storage, study_key(study)).path / "confirm"
+        jobs = [
+            Job(
+                one.architecture,
+                recipe,
+                seed,
+                folder / f"{one.architecture.digest}-{recipe.digest}-{seed}",
+            )
+            for seed in _seeds(identity, request.seeds)
+            for one in field
+        ]
+        for line in _looked_at(confirmations_of(study), jobs, data):
+            told(line)
+        timed = {
+            name: _timed(name, field, len(finalists), measurements, request.fresh, told)
+            for name in identity["targets"]
+        }
+        scores = _scores(jobs, source, data, HeldOutScores(study), request, told, advanced)
+        place = jobs[0].key(data).device
+        found = _found(field, len(finalists), timed, scores, recipe, data, records, place)
+        keep(study, found)
+        return found
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """What a target said of all networks, and how the finalists stand to the baseline."""
+
+    latencies: Sequence[Latency]
+    finalists: Sequence[Times]
+
+
+def _data(source: Source, study: optuna.Study, moved: str | None) -> ImageData:
+    """The images of the study, with a test split.
+
+    Raises:
+        ConfigError: There is none, or they are not those of the study any more.
+    """
+    same = data_of(study, moved)
+    side = recipe_from_document(study.user_attrs[IDENTITY]["recipe_document"]).resolution
+    data = same if side == source.side else source.open()
+    if data.test is None:
+        allowed = (
+            "a study whose data have a test split: these have none, and images that the search "
+            "chose by confirm nothing"
+        )
+        raise ConfigError("STUDY", data.name, allowed)
+    return data
+
+
+def _seeds(identity: Mapping[str, Any], count: int) -> range:
+    """Seeds that no training of the search had: a network that was lucky by one was chosen so."""
+    per_training = identity["recipe_document"].get("seeds", 1)
+    first = (identity["seed"] + 1) * per_training
+    return range(first, first + count)
+
+
+def _looked_at(earlier: Sequence[Confirmation], jobs: Sequence[Job], data: ImageData) -> list[str]:
+    """How often the test images were asked something else before."""
+    digests = tuple(sorted({job.architecture.digest for job in jobs}))
+    seeds = tuple(sorted({job.seed for job in jobs}))
+    question = (jobs[0].recipe.digest, content_of(data.provenance), seeds, digests)
+    asked = sum(each.question != question for each in earlier)
+    if not asked:
+        return []
+    return [
+        f"this study has asked the test images {asked} time{'s' * (asked > 1)} before: what is "
+        "chosen by several confirmations is chosen by them"
+    ]
+
+
+def _timed(
+    name: str,
+    field: Sequence[Contestant],
+    finalists: int,
+    store: MeasurementStore,
+    fresh: bool,
+    told: Told,
+) -> _Timed:
+    """All networks in one session of a target; that of the database if it was of these very."""
+    networks = [one.architecture for one in field]
+    told(f"{name}: {len(networks)} networks head to head")
+    target: Target = open_target(name, store=store, fresh=fresh, told=told)
+    try:
+        if not isinstance(target, MeasuredTarget):
+            latencies = [target.estimate(network) for network in networks]
+            priced = [Priced.of(one, latencies[finalists]) for one in latencies[:finalists]]
+            return _Timed(latencies, priced)
+        session = target.session_of(networks)
+        restless = any(one.contended for one in session)
+        duels = [Duel.of(one, session[finalists], restless) for one in session[:finalists]]
+        return _Timed([one.latency(name) for one in session], duels)
+    finally:
+        target.close()
+
+
+Scores = Mapping[tuple[str, int], HeldOutScore]
+
+
+def _scores(
+    jobs: Sequence[Job],
+    source: Source,
+    data: ImageData,
+    store: HeldOutScores,
+    request: ConfirmRequest,
+    told: Told,
+    advanced: Callable[[int, int], None],
+) -> Scores:
+    """The score of every training, by digest and seed: that of the database, else a new one."""
+    found = {
+        (job.architecture.digest, job.seed): known
+        for job in jobs
+        if (known := store.find(job.key(data))) is not None
+    }
+    missing = [job for job in jobs if (job.architecture.digest, job.seed) not in found]
+    count = min(request.jobs or core_count(), max(1, len(missing)))
+    told(
+        f"{len(jobs)} trainings by {jobs[0].recipe.name}, {len(found)} of them known; {count} at "
+        "a time, on one thread each"
+    )
+    advanced(len(found), len(jobs))
+    for job, score in trained(missing, source, count):
+        store.save(job.key(data), score)
+        job.finish()
+        found[job.architecture.digest, job.seed] = score
+        advanced(len(found), len(jobs))
+    return found
+
+
+def _found(
+    field: Sequence[Contestant],
+    finalists: int,
+    timed: Mapping[str, _Timed],
+    scores: Scores,
+    recipe: Recipe,
+    data: ImageData,
+    records: Mapping[int, Record],
+    trained_on: str,
+) -> Confirmation:
+    seeds = sorted({seed for _, seed in scores})
+    by_network = [[scores[one.architecture.digest, seed] for seed in seeds] for one in field]
+    networks = tuple(
+        Confirmed(
+            one.name,
+            one.architecture.digest,
+            one.trial,
+            tuple(score.accuracy for score in of_one),
+            tuple(score.loss for score in of_one),
+            {name: on.latencies[place] for name, on in timed.items()},
+        )
+        for place, (one, of_one) in enumerate(zip(field, by_network, strict=True))
+    )
+    images = by_network[0][0].images
+    found = []
+    for place, (one, network) in enumerate(zip(field[:finalists], networks, strict=False)):
+        assert one.trial is not None, "finalists are trials"
+        accuracy = Paired.of(network.accuracies, networks[finalists].accuracies, images)
+        times = {name: on.finalists[place] for name, on in timed.items()}
+        found.append(Finalist(one.trial, network.digest, accuracy, times))
+    longer = [
+        of_one[0].train_images / records[one.trial].evaluation.train_images
+        for one, of_one in zip(found, by_network, strict=False)
+    ]
+    return Confirmation(
+        against=field[finalists].name,
+        recipe=recipe.name,
+        recipe_digest=recipe.digest,
+        data=data.provenance,
+        test_images=images,
+        seeds=tuple(seeds),
+        longer=min(longer),
+        networks=networks,
+        findings=findings_of(found),
+        at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        place=trained_on,
+        longest=max(longer) if max(longer) > min(longer) else None,
+        together=sum(len(one.chances) for one in found),
+    )
+
+
+def _alone(storage: str, name: str) -> FileLock:
+    """The right to confirm the study, so that no two processes share a checkpoint.
+
+    Raises:
+        ConfigError: Another process has it.
+    """
+    lock = FileLock.of(f"confirm {name} in {storage}")
+    if (holder := lock.take(0)) is not None:
+        raise ConfigError("STUDY", name, f"one that no other process confirms; {holder} does")
+    return lock

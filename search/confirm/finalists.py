@@ -1,0 +1,97 @@
+"""Who takes part in a confirmation: the finalists, and the hand-designed networks of the level."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.space.choices.levels import LEVELS, nearest_level
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.record import Record
+
+BEST = "best"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A network of a confirmation.
+
+    Attributes:
+        name: Of a hand-designed network, else the beginning of the digest.
+        architecture: The network.
+        trial: Of the study; None for a baseline that the study does not have.
+    """
+
+    name: str
+    architecture: Architecture
+    trial: int | None
+
+
+def finalists_of(records: Mapping[int, Record], trials: str) -> list[int]:
+    """The trials that are meant.
+
+    Args:
+        records: Of the study.
+        trials: `best`, the most accurate of the front that is no baseline, or numbers, as `3,7`.
+
+    Raises:
+        ConfigError: They are none of its candidates.
+    """
+    candidates = [number for number, record in records.items() if record.baseline is None]
+    known = ", ".join(map(str, candidates)) or "there is none"
+    if trials == BEST:
+        front = [entry for entry in front_of(records) if entry.on_front]
+        found = [entry for entry in front if entry.record.baseline is None]
+        if not found:
+            allowed = f"numbers: no candidate is on the front; candidates are {known}"
+            raise ConfigError("--trials", trials, allowed)
+        return [max(found, key=lambda entry: entry.record.evaluation.score).number]
+    words = [word.strip() for word in trials.split(",")]
+    numbers = [int(word) if word.isdecimal() and word.isascii() else -1 for word in words]
+    if not set(numbers) <= set(candidates) or len(set(numbers)) < len(numbers):
+        allowed = (
+            f"best, or of the candidates ({known}) some, each once; baselines are in it anyway"
+        )
+        raise ConfigError("--trials", trials, allowed)
+    return numbers
+
+
+def contestants(
+    records: Mapping[int, Record], finalists: Sequence[int], identity: Mapping[str, Any]
+) -> list[Contestant]:
+    """The finalists, then the baselines; the one that claims are about is the first of these."""
+    first = records[finalists[0]]
+    of_trial = {record.baseline: n for n, record in records.items() if record.baseline}
+    names = dict.fromkeys([_against(first, identity), *of_trial])
+    like = first.architecture
+    baselines = [
+        Contestant(
+            name,
+            dataclasses.replace(
+                reference(name),
+                resolution=like.resolution,
+                channels=like.channels,
+                classes=like.classes,
+            ),
+            of_trial.get(name),
+        )
+        for name in names
+    ]
+    return [
+        *(
+            Contestant(records[n].architecture.digest[:8], records[n].architecture, n)
+            for n in finalists
+        ),
+        *baselines,
+    ]
+
+
+def _against(record: Record, identity: Mapping[str, Any]) -> str:
+    """The network of the study's level in its plain form: V2 1× at 140 MFLOPs."""
+    level = LEVELS.get(identity["space"])
+    if level is None or level.digest != identity["space_digest"]:
+        level = nearest_level(identity["budget"]["flops"] or record.cost.flops)
+    return level.baselines[0]

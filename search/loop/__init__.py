@@ -1,0 +1,1 @@
+"""Ask, claim, walk, save, tell."""

@@ -1,0 +1,181 @@
+"""A worker's place at a study: its lease, which a thread renews as long as the worker lives.
+
+Two clocks, neither of them the wall's. How long ago the own lease was renewed goes by one that
+counts a laptop's sleep, in which others may have taken the lease over. How long another's lease
+stands still goes by the time in which the database took our own writes: in an outage nobody can
+show that he lives.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from nas_sv2.errors import StoreError
+from nas_sv2.studies.storage.trial_lease import TrialLeases
+
+EXPIRES_S = 60.0
+"""How long a lease may stand still: a server that is started anew may stop it for seconds."""
+RENEWALS = 6
+"""In that time; a few may fail."""
+_AWAKE_OR_ASLEEP = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Linux stops its monotonic clock while the machine sleeps; macOS does not stop its own."""
+
+
+def now_s() -> float:
+    """Seconds on a clock that nobody sets and that goes on while the machine sleeps."""
+    return time.clock_gettime(_AWAKE_OR_ASLEEP)
+
+
+@dataclass
+class Answers:
+    """A clock that runs while the database takes what this process writes.
+
+    Attributes:
+        longest_s: For how long it runs on from one write; what lies beyond may be an outage, or a
+            time in which this process stood still itself.
+        elapsed_s: What it shows.
+    """
+
+    longest_s: float
+    elapsed_s: float = 0.0
+    _last: float | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def came(self) -> None:
+        """The database took a write."""
+        with self._lock:
+            now = now_s()
+            if self._last is not None:
+                self.elapsed_s += min(now - self._last, self.longest_s)
+            self._last = now
+
+
+@dataclass
+class Seat:
+    """The lease of this process, one at a time.
+
+    Attributes:
+        leases: Of the study.
+        expires_s: After this time without a renewal another may take it.
+    """
+
+    leases: TrialLeases
+    expires_s: float = EXPIRES_S
+    _token: str | None = None
+    _is_done: bool = False
+    _renewed: float = 0.0
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        """Have heard no answer yet."""
+        self.answers = Answers(longest_s=2 * self.expires_s / RENEWALS)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Renew the lease, whichever it is, until the end; then give it back."""
+        self._over.clear()
+        thread = threading.Thread(target=self._renew, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join()
+            self.leave()
+
+    def take(self, room: Callable[[int], bool]) -> bool:
+        """Have a lease, the old one or one that there is room for beside so many others."""
+        if self._token is None or self._is_done:
+            began = now_s()
+            self._token = self.leases.take(room, in_place_of=self._token)
+            self._renewed, self._is_done = began, False
+            self.answers.came()
+        return self._token is not None
+
+    def done(self) -> None:
+        """The lease was for what has finished: the next `take` gives it back."""
+        self._is_done = True
+
+    def bind(self, trial: int, architecture: str) -> bool:
+        """Say what the lease is about; False where it ran out and is another's.
+
+        Raises:
+            TakenTrial: Another worker has this trial.
+            TakenNetwork: Another worker is at this network.
+        """
+        began = now_s()
+        if self._token is None or not self.leases.bind(self._token, trial, architecture):
+            return False
+        self._renewed = began
+        return True
+
+    def holds(self) -> bool:
+        """Whether the lease is still ours: a process that stood still may have lost it."""
+        token = self._token
+        if token is None:
+            return False
+        if now_s() - self._renewed < self.expires_s / 2:
+            return True
+        return self._beat(token)
+
+    def holds_within(self, connection: Connection) -> bool:
+        """The same by the database's word, and until the transaction of `connection` ends.
+
+        On SQLite one that writes.
+        """
+        return self._token is not None and self.leases.is_held(connection, self._token)
+
+    def leave(self) -> None:
+        """Give the lease back at once."""
+        token, self._token, self._is_done = self._token, None, False
+        if token is not None:
+            self.leases.let_go(token)
+
+    def forsake(self) -> None:
+        """Let the lease stand still, so that whoever notices asks its trial again."""
+        self._token, self._is_done = None, False
+
+    def is_ours(self, token: str) -> bool:
+        """Whether this is the lease."""
+        return token == self._token
+
+    def _renew(self) -> None:
+        while not self._over.wait(self.expires_s / RENEWALS):
+            token = self._token
+            if token is None:
+                continue
+            with suppress(StoreError):  # the server is away, or another writes for long
+                self._beat(token)
+
+    def _beat(self, token: str) -> bool:
+        """Renew the lease once; False where it is ours no more."""
+        began = now_s()  # the machine may sleep between the renewal and the next line
+        ours = self.leases.renew(token)
+        self.answers.came()
+        if ours:
+            self._renewed = began
+        return ours
+
+
+@dataclass
+class Watch:
+    """Tells what has stood still for long enough."""
+
+    expires_s: float = EXPIRES_S
+    _seen: dict[object, tuple[object, float]] = field(default_factory=dict)
+
+    def stands_still(self, key: object, value: object, now: float) -> bool:
+        """Whether `key` was never seen with another `value` for that long; `now` in seconds."""
+        known = self._seen.get(key)
+        if known is None or known[0] != value:
+            self._seen[key] = (value, now)
+            return False
+        return now - known[1] >= self.expires_s
+
+    def forget(self, key: object) -> None:
+        """Begin anew with `key`."""
+        self._seen.pop(key, None)

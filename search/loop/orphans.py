@@ -1,0 +1,135 @@
+"""Candidates that were begun and not finished: asked again, once, by whoever notices."""
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from nas_sv2.database.processes import is_alive, process_name
+from nas_sv2.search.loop.claim import Seat, Watch
+from nas_sv2.studies.dashboard.trial_note import ENDED_OFFSET, ERROR, RETRY_OF, UTC_OFFSET
+
+WORKER = "worker"
+"""The trial attribute that names the process (`process_name`)."""
+DEATHS = "deaths"
+"""The trial attribute that counts the workers that died or stood still at this candidate."""
+FATAL = 3  # as many deaths at one candidate are its doing: a training that takes all the memory
+
+
+@dataclass
+class Unfinished:
+    """The queue of a study, and what dead workers left.
+
+    Attributes:
+        study: The study.
+        seat: Of this worker.
+        watch: Which leases stand still.
+    """
+
+    study: optuna.Study
+    seat: Seat
+    watch: Watch
+
+    def enqueue(self, params: dict[str, object], attributes: dict[str, object]) -> None:
+        """Put a candidate into the queue unless it is there, or being worked on."""
+        states = (TrialState.WAITING, TrialState.RUNNING)
+        if params not in map(fixed_params, self.study.get_trials(deepcopy=False, states=states)):
+            self.study.enqueue_trial(params, user_attrs=attributes)
+
+    def ask_again(self, number: int, reason: str, *, died: bool = False) -> None:
+        """Queue the candidate of a trial once more, and fail the trial; nothing if it has ended.
+
+        A candidate at which `FATAL` workers died is not asked again.
+
+        The new trial starts with no attributes of the old one: constraints cannot be set twice.
+        Queued first and failed then, a crash between the two leaves the candidate to both, and the
+        second is answered from the store.
+        """
+        trial = self.study.get_trials(deepcopy=False)[number]
+        if trial.state.is_finished():
+            return
+        if trial.user_attrs.get(UTC_OFFSET, utc_offset_s()) != utc_offset_s():
+            with suppress(UpdateFinishedTrialError):  # its worker has just ended it
+                ours = optuna.Trial(self.study, trial._trial_id)
+                ours.set_user_attr(ENDED_OFFSET, utc_offset_s())
+        deaths = trial.user_attrs.get(DEATHS, 0) + died
+        if deaths == FATAL:
+            fatal = f"{deaths} workers died or stood still at it; not asked again"
+            optuna.Trial(self.study, trial._trial_id).set_user_attr(ERROR, fatal)
+            self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            return
+        params = fixed_params(trial) | trial.params
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if params and params not in map(fixed_params, waiting):
+            attributes = {RETRY_OF: trial.number, "why": reason, DEATHS: deaths}
+            self.study.enqueue_trial(params, user_attrs=attributes)
+        self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def recover(self) -> None:
+        """Ask again what a worker was at that died, or that stands still for too long.
+
+        Of workers of this machine it is known at once; the leases of others are watched, for as
+        long as the database takes what our own seat writes. Several workers may call this at the
+        same time: the one that gets the dead one's lease does it.
+
+        Raises:
+            StoreError: The database cannot be read or written.
+        """
+        leases, now = self.seat.leases, self.seat.answers.elapsed_s
+        # In this order: a worker has its lease before its trial, so what runs has one, or had.
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        known = leases.all()
+        for lease in known:
+            dead = is_alive(lease.process) is False
+            stands = self.watch.stands_still(lease.token, lease.beats, now)
+            if self.seat.is_ours(lease.token) or not (dead or stands):
+                continue
+            if token := leases.take_over(lease):
+                if lease.trial is not None:
+                    self.ask_again(lease.trial, f"its worker {_gone(dead)}", died=True)
+                leases.let_go(token)
+        leased = {lease.trial for lease in known}
+        alone = all(self.seat.is_ours(lease.token) for lease in known)
+        for trial in running:
+            if trial.number in leased:
+                self.watch.forget(trial.number)
+            elif self._was_left(trial, alone) and (token := leases.take_for(trial.number)):
+                self.ask_again(trial.number, "its worker died", died=True)
+                leases.let_go(token)
+
+    def _was_left(self, trial: FrozenTrial, alone: bool) -> bool:
+        """Whether the worker of a running trial without a lease is gone.
+
+        It died, or lost its connection, just after asking; or it is a program from before there
+        were leases, which may be alive.
+
+        Args:
+            trial: The trial.
+            alone: Whether no other worker has a lease, one that will be the trial's in a moment.
+        """
+        worker = trial.user_attrs.get(WORKER)
+        alive = None if worker is None else is_alive(worker)
+        if worker in (None, process_name()) and alone:  # ours, where we were not told of it
+            return True
+        return alive is False or (
+            alive is None
+            and self.watch.stands_still(trial.number, "running", self.seat.answers.elapsed_s)
+        )
+
+
+def utc_offset_s() -> float:
+    """How far the clock on this machine's wall is ahead of UTC."""
+    return time.localtime().tm_gmtoff
+
+
+def fixed_params(trial: FrozenTrial) -> dict[str, object]:
+    """The candidate that a trial of the queue is to be."""
+    fixed: dict[str, object] = trial.system_attrs.get("fixed_params", {})
+    return fixed
+
+
+def _gone(dead: bool) -> str:
+    return "died" if dead else "stood still"

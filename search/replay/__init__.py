@@ -1,0 +1,1 @@
+"""The candidates of a study on another target."""

@@ -1,0 +1,309 @@
+"""A study on another device without training again: measured anew, with the accuracies it has.
+
+The result is a study like any other, so that fronts, exports and dashboards read it, and a search
+goes on with it. One that was ended goes on where it was.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import optuna
+
+from nas_sv2.errors import ConfigError, MeasurementError
+from nas_sv2.latency.breakdown.priced import breakdown_behind, breakdown_of
+from nas_sv2.latency.devices.exclusive import FileLock
+from nas_sv2.latency.guidelines.store import ProfileStore
+from nas_sv2.latency.measurements.store import MeasurementStore, open_engine
+from nas_sv2.latency.targets.doctor import trust_warning
+from nas_sv2.latency.targets.measured_target import Images, MeasuredTarget
+from nas_sv2.latency.targets.targets import Target, open_target, target_names
+from nas_sv2.search.replay.trials import TrialCopy
+from nas_sv2.search.session.guideline_choice import MEASURED
+from nas_sv2.search.session.samplers import SAMPLERS
+from nas_sv2.search.walk.budget import Budget, parse_budget
+from nas_sv2.search.walk.drift_correction import at_pace
+from nas_sv2.studies.dashboard.trial_note import REJECTED
+from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.findings.replay_comparison import Comparison, compare
+from nas_sv2.studies.findings.replay_reasons import Reasons
+from nas_sv2.studies.findings.stop_audit import STOP_RULE
+from nas_sv2.studies.storage.data_place import data_of, data_place, note_data
+from nas_sv2.studies.storage.record_store import RecordStore
+from nas_sv2.studies.storage.study import (
+    IDENTITY,
+    KEY,
+    REPLAY_OF,
+    claim,
+    create_or_resume,
+    load_study,
+    store_errors,
+    study_key,
+)
+from nas_sv2.studies.storage.supernet_place import note_supernet, supernet_folder
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
+
+if TYPE_CHECKING:
+    from nas_sv2.evaluate.data.image_data import ImageData
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRequest:
+    """A replay in the user's words; the options of `nas-sv2 replay`."""
+
+    study: str
+    target: str
+    storage: str
+    budgets: Sequence[str] = ()
+    name: str | None = None
+    require_measured: bool = False
+    data: str | None = None
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a replay came to.
+
+    Attributes:
+        study: The name of the new study.
+        records: Its records by trial.
+        comparison: What moved.
+        reasons: Why each network came onto the front or left it, a line each.
+        notes: What else is to be known, a fact a line.
+    """
+
+    study: str
+    records: Mapping[int, Record]
+    comparison: Comparison
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def replay(
+    request: ReplayRequest, told: Callable[[str], None], advanced: Callable[[int, int], None]
+) -> Replayed:
+    """Measure every finished trial of a study on another target, as a study of its own.
+
+    Args:
+        request: Which study, and where.
+        told: Is told what is waited for, and which network cannot be measured.
+        advanced: Called with the networks done and those in all.
+
+    Raises:
+        ConfigError: A word of the request cannot be meant; nothing is written.
+        DeviceError: The target is gone; the same request goes on.
+        EvaluationError: The data that int8 takes its scales from cannot be had.
+        MeasurementError: It could measure none of the networks.
+        StoreError: The database cannot be read or written.
+    """
+    (name,) = _one(target_names(request.target), request.target)
+    first = load_study(request.storage, request.study)
+    identity: dict[str, Any] = dict(first.user_attrs[IDENTITY])
+    budget = _budget(identity["budget"], request.budgets, name)
+    new_name = request.name or f"{request.study}-on-{name}"
+    if new_name == request.study:
+        raise ConfigError("--study", new_name, "another name than that of the study itself")
+    with ExitStack() as opened:
+        engine = open_engine(request.storage)
+        opened.callback(engine.dispose)
+        old = RecordStore(engine, study_key(first)).all()
+        if not old:
+            raise ConfigError("STUDY", request.study, "one with a finished trial")
+        opened.callback(_alone(request.storage, new_name).let_go)
+        measurements = MeasurementStore.open(request.storage)
+        opened.callback(measurements.close)
+        target = open_target(
+            name,
+            store=measurements,
+            require_measured=request.require_measured,
+            told=told,
+            images=_images(first, request.data),
+        )
+        opened.callback(target.close)
+        with store_errors():
+            study = create_or_resume(
+                request.storage,
+                new_name,
+                _identity(identity, target, budget, request.study, study_key(first)),
+                SAMPLERS["random"].make(0),  # asks nothing; a search that goes on has its own
+            )
+            if (folder := supernet_folder(first)) is not None:
+                note_supernet(study, folder)
+            note_data(study, request.data or data_place(first))
+            targets, pace = at_pace({name: target}, study)
+            store = RecordStore(engine, study_key(study))
+            claim(study, store.study, engine)
+            copy = TrialCopy(first, study, old, store, targets[name], budget, told)
+            copy.check()
+            copy.run(advanced)
+        records = store.all()
+        _copy_weights(request.storage, first, study, records)
+        old_target = name if name in identity["targets"] else next(iter(identity["targets"]))
+        comparison = compare(old, records, old_target, name)
+        if not comparison.moves:
+            raise MeasurementError(f"no network of {request.study} could be measured on {name}")
+        profiles = ProfileStore.beside(measurements)
+        latency = comparison.moves[0].before.latencies[old_target]
+        reasons = Reasons(
+            comparison,
+            breakdown_behind(old_target, latency, profiles),
+            breakdown_of(target, profiles),
+        )
+        return Replayed(
+            new_name,
+            records,
+            comparison,
+            tuple(reasons.why(move) for move in comparison.changed),
+            (
+                *(
+                    f"{name} at the pace of {ms:.3f} ms for the reference network"
+                    for ms in pace.values()
+                ),
+                *_trust(target),
+                *_notes(identity, first, old, comparison),
+                *reasons.sources(),
+            ),
+        )
+
+
+def _identity(
+    first: Mapping[str, Any], target: Target, budget: Budget, name: str, key: str
+) -> dict[str, Any]:
+    """What all trials of the replay depend on, so that a search can go on with it."""
+    guidelines = first["guidelines"]
+    rest = {field: value for field, value in first.items() if field not in (KEY, REPLAY_OF)}
+    return {
+        **rest,
+        "targets": {target.name: target.provenance},
+        "latency": "measured",
+        "budget": dataclasses.asdict(budget),
+        # What a device's own guidelines pruned says nothing of another device.
+        "guidelines": {} if MEASURED in guidelines else guidelines,
+        REPLAY_OF: {"study": name, "key": key},
+    }
+
+
+def _budget(first: Mapping[str, Any], texts: Sequence[str], target: str) -> Budget:
+    """FLOPs and params of the study, with latency limits on the new target alone."""
+    asked = parse_budget(texts, [target])
+    if asked.flops is not None or asked.params is not None:
+        allowed = (
+            f"a latency on {target}, as 25ms: FLOPs and params stay those of the study, whose "
+            "candidates were trained within them"
+        )
+        raise ConfigError("--budget", ", ".join(texts), allowed)
+    return Budget(first["flops"], first["params"], asked.latency_ms, first["tolerance"])
+
+
+def _notes(
+    identity: Mapping[str, Any],
+    first: optuna.Study,
+    old: Mapping[int, Record],
+    comparison: Comparison,
+) -> list[str]:
+    """What the figures do not show, one fact a line."""
+    notes = []
+    on = comparison.target
+    for name, ms in identity["budget"]["latency_ms"].items():
+        limit = f"{ms:g} ms on {name} is a limit of the study and none of the replay"
+        if name == comparison.old_target and comparison.moves:
+            there = f"{ms * comparison.typical:.3g}"
+            limit += f"; for the typical network that is {there} ms on {on} (--budget {there}ms)"
+        notes.append(limit)
+    by_latency = [
+        trial
+        for trial in first.get_trials(deepcopy=False)
+        if str(trial.user_attrs.get(REJECTED, "")).partition(":")[0]
+        in [f"{name}_ms" for name in identity["budget"]["latency_ms"]]
+    ]
+    if by_latency:
+        notes.append(
+            f"{_networks(len(by_latency))} rejected for latency on "
+            f"{', '.join(identity['budget']['latency_ms'])} and never trained: what they would be "
+            f"on {on} is not known"
+        )
+    stopped = sum(record.excesses.get(STOP_RULE, 0.0) > 0 for record in old.values())
+    if stopped:
+        notes.append(
+            f"{_networks(stopped)} not trained to the end, for their latency on "
+            f"{comparison.old_target}, and stay off the front"
+        )
+    if MEASURED in identity["guidelines"]:
+        notes.append(
+            f"candidates were pruned by the guidelines of {', '.join(identity['targets'])}; what "
+            f"they pruned may be good on {on}"
+        )
+    predicted = sum(
+        move.before.latencies[comparison.old_target].provenance == "predicted"
+        for move in comparison.moves
+    )
+    if predicted:
+        notes.append(f"{_networks(predicted)} predicted, not measured, on {comparison.old_target}")
+    missing = len(old) - len(comparison.moves)
+    if missing:
+        notes.append(f"{_networks(missing)} not measured on {on}")
+    return notes
+
+
+def _trust(target: Target) -> list[str]:
+    warning = trust_warning(target) if isinstance(target, MeasuredTarget) else None
+    return [] if warning is None else [warning]
+
+
+def _networks(count: int) -> str:
+    return f"{count} network{' was' if count == 1 else 's were'}"
+
+
+def _one(names: Sequence[str], text: str) -> Sequence[str]:
+    if len(names) != 1:
+        raise ConfigError("--target", text, "one target")
+    return names
+
+
+def _alone(storage: str, name: str) -> FileLock:
+    """The right to write the replay, so that two of them add no trial twice.
+
+    Raises:
+        ConfigError: Another process has it.
+    """
+    lock = FileLock.of(f"study {name} in {storage}")
+    if (holder := lock.take(0)) is not None:
+        raise ConfigError("--study", name, f"one that no other process writes; {holder} does")
+    return lock
+
+
+def _images(study: optuna.Study, moved: str | None) -> Images:
+    """Where int8 takes its scales from: the data of the study, opened when they are asked for.
+
+    Raises:
+        ConfigError: `moved` is not where they are.
+    """
+
+    @cache
+    def data() -> "ImageData":
+        return data_of(study, moved)
+
+    if moved is not None:
+        data()  # a place that is noted is one that was looked at
+
+    def images(network: Any) -> Any:
+        from nas_sv2.evaluate.fitting.int8_images import calibration_images
+
+        return calibration_images(data(), network)
+
+    return images
+
+
+def _copy_weights(
+    storage: str, first: optuna.Study, study: optuna.Study, records: Mapping[int, Record]
+) -> None:
+    """Bring over the weights of the new front and the baselines, where they were kept."""
+    old, new = (WeightsFolder.of_study(storage, study_key(each)) for each in (first, study))
+    for entry in front_of(records):
+        digest = entry.record.architecture.digest
+        if new.find(digest) is None and (weights := old.find(digest)) is not None:
+            new.save(digest, weights)

@@ -1,0 +1,1 @@
+"""Many candidates at a time: processes, threads, a Ray cluster."""

@@ -1,0 +1,1 @@
+"""A request, understood, opened and run."""

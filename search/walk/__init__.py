@@ -1,0 +1,1 @@
+"""The walk of a candidate: the cheapest question first."""

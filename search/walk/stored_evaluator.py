@@ -1,0 +1,39 @@
+"""An evaluator that trains nothing twice, and keeps the weights of what it trained."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nas_sv2.evaluate.fitting.evaluation import Evaluation, Stops
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.studies.storage.record_store import RecordStore
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
+
+if TYPE_CHECKING:  # it knows torch, which a loop over another evaluator needs not
+    from nas_sv2.evaluate.proxy.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class StoredEvaluator:
+    """`training` behind the store; an `Evaluator`, and a `StoppableEvaluator`."""
+
+    training: "Trainer"
+    store: RecordStore
+    weights: WeightsFolder
+
+    def evaluate(self, architecture: Architecture, stops: Stops | None = None) -> Evaluation:
+        """The stored evaluation by this recipe, data, seed and place, else a new one.
+
+        One that another study stored comes without weights; export then trains again. One that
+        `stops` has ended is not stored: it is no answer to another study.
+        Raises as `Trainer.train`.
+        """
+        recipe, data = self.training.recipe.digest, self.training.data.provenance
+        digest, seed = architecture.digest, self.training.seed
+        found = self.store.find_evaluation(digest, recipe, data, seed, self.training.place)
+        if found is not None:
+            return found
+        trained = self.training.train(architecture, stops)
+        self.weights.save(digest, trained.weights)
+        if trained.evaluation.stopped is None:
+            self.store.save_evaluation(digest, trained.evaluation)
+        return trained.evaluation

@@ -1,0 +1,1 @@
+"""Search spaces, and how networks are drawn from them."""

@@ -1,0 +1,249 @@
+"""What may be built: the choices that a search makes, as a value.
+
+Sampling is define-by-run: `SearchSpace.sample` asks a `Suggester` for one number after the
+other, so that replaying stored parameters is the same code as sampling new ones. Every answer
+gives a network that can be built: a width is moved to the nearest one that makes c′ an integer,
+and a stage is made at least one step wider than what enters it. Different answers may thus give
+the same network; identity is `Architecture.digest`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Protocol
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.space.units.architecture import FIRST_STAGE, KERNELS, Architecture, Stage
+
+Params = Mapping[str, Any]
+
+
+class Suggester(Protocol):
+    """The part of a trial that sampling needs; `optuna.Trial` and `FixedTrial` have it."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        """One of low, low + step, ..., high."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of `choices`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The whole numbers low, low + step, ..., high."""
+
+    low: int
+    high: int
+    step: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a range that does not end on a step."""
+        whole = all(
+            isinstance(number, int) and not isinstance(number, bool)
+            for number in (self.low, self.high, self.step)
+        )
+        if not whole or not 0 < self.low <= self.high or self.step < 1:
+            raise ConfigError(
+                "range", [self.low, self.high, self.step], "low, high, step with 0 < low <= high"
+            )
+        if (self.high - self.low) % self.step:
+            raise ConfigError(
+                "range", [self.low, self.high, self.step], "a high that low reaches by steps"
+            )
+
+    def __contains__(self, number: int) -> bool:
+        """Whether the range reaches `number`."""
+        return self.low <= number <= self.high and (number - self.low) % self.step == 0
+
+
+@dataclass(frozen=True, slots=True)
+class StageChoices:
+    """What a stage may be; `stride` is not searched."""
+
+    depth: Range
+    width: Range
+    split: tuple[Fraction, ...] = (Fraction(1, 2),)
+    kernel: tuple[int, ...] = (3,)
+    se: tuple[bool, ...] = (False,)
+    residual: tuple[bool, ...] = (False,)
+    wide_field: tuple[bool, ...] = (False,)
+    stride: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse an option without a choice, and a choice that no stage can have."""
+        for name in ("split", "kernel", "se", "residual", "wide_field"):
+            if not getattr(self, name):
+                raise ConfigError(name, [], "at least one choice")
+        for kernel in self.kernel:
+            if type(kernel) is not int or kernel not in KERNELS:
+                raise ConfigError("kernel", kernel, f"among {', '.join(map(str, KERNELS))}")
+        for split in self.split:
+            if not 0 < split < 1 or math.lcm(2, split.denominator) > self.width.low:
+                allowed = "shares between 0 and 1 that divide widths of the range, as 3/8 does"
+                raise ConfigError("split", str(split), allowed)
+        for name in ("se", "residual", "wide_field"):
+            for choice in getattr(self, name):
+                if not isinstance(choice, bool):
+                    raise ConfigError(name, choice, "true or false")
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A set of networks.
+
+    Attributes:
+        name: What the user calls it; not part of its identity.
+        stem: Stem widths to choose from, each a tuple of 3×3 convolutions.
+        stages: The choices of each stage; their number is fixed.
+        head: Widths of the 1×1 convolution before the pool.
+        baselines: Names of the hand-designed networks that a search starts with.
+        resolution: Side of the input whose latency counts.
+        channels: Input channels.
+        classes: Output classes.
+    """
+
+    name: str
+    stem: tuple[tuple[int, ...], ...]
+    stages: tuple[StageChoices, ...]
+    head: Range
+    baselines: tuple[str, ...] = ()
+    resolution: int = 224
+    channels: int = 3
+    classes: int = 1000
+
+    def __post_init__(self) -> None:
+        """Refuse a space without a choice, or with a point that cannot be built."""
+        if not self.stem or not self.stages:
+            raise ConfigError("stem" if not self.stem else "stages", [], "at least one choice")
+        if not all(self.stem):
+            raise ConfigError("stem", [], "at least one convolution in each choice")
+        for width in (width for widths in self.stem for width in widths):
+            if type(width) is not int or width < 1:
+                raise ConfigError("stem", width, "whole numbers above 0")
+        for name in self.baselines:
+            if not isinstance(name, str):
+                raise ConfigError("baselines", name, "names of reference networks")
+        self.sample(_Lowest())
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that name the content; a study belongs to one space."""
+        content = dataclasses.asdict(self)
+        del content["name"], content["baselines"]
+        text = json.dumps(content, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def sample(self, trial: Suggester) -> Architecture:
+        """The network that `trial`'s answers describe."""
+        stems = {"-".join(map(str, widths)): widths for widths in self.stem}
+        stem = stems[trial.suggest_categorical("stem", list(stems))]
+        width_in, stages = stem[-1], []
+        for number, choices in enumerate(self.stages, FIRST_STAGE):
+            stage = _sample_stage(trial, f"stage{number}", choices, width_in)
+            stages.append(stage)
+            width_in = stage.width
+        head = trial.suggest_int("head", self.head.low, self.head.high, step=self.head.step)
+        return Architecture(
+            stem, tuple(stages), head, self.resolution, self.channels, self.classes
+        )
+
+    def params_of(self, architecture: Architecture) -> dict[str, Any]:
+        """The answers for which `sample` gives `architecture`.
+
+        Raises:
+            ConfigError: It is no point of this space; names the first part that is outside.
+        """
+        params: dict[str, Any] = {
+            "stem": "-".join(map(str, architecture.stem)),
+            "head": architecture.head,
+        }
+        width_in = architecture.stem[-1]
+        for number, (stage, choices) in enumerate(
+            zip(architecture.stages, self.stages, strict=False), FIRST_STAGE
+        ):
+            for name in ("depth", "kernel", "se", "residual", "wide_field"):
+                params[f"stage{number}.{name}"] = getattr(stage, name)
+            params[f"stage{number}.split"] = str(stage.split)
+            params[f"stage{number}.width"] = _answer(stage, choices.width, width_in)
+            width_in = stage.width
+        if self.sample(Replay(params)) != architecture:
+            raise ConfigError("architecture", architecture.digest, f"a point of space {self.name}")
+        return params
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Answers from stored parameters, each of which must be allowed."""
+
+    params: Params
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        """The stored number."""
+        number = self._stored(name)
+        if number not in Range(low, high, step):
+            raise ConfigError(name, number, f"from {low} to {high} in steps of {step}")
+        return int(number)
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """The stored choice."""
+        value = self._stored(name)
+        if value not in choices:
+            raise ConfigError(name, value, "one of " + ", ".join(map(str, choices)))
+        return value
+
+    def _stored(self, name: str) -> Any:
+        if name not in self.params:
+            raise ConfigError(name, None, "a value for every parameter of the space")
+        return self.params[name]
+
+
+class _Lowest:
+    """The first answer to everything; shows that a space can be sampled."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        return low
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return choices[0]
+
+
+def _sample_stage(trial: Suggester, name: str, choices: StageChoices, width_in: int) -> Stage:
+    def among(option: str) -> Any:
+        return trial.suggest_categorical(f"{name}.{option}", list(getattr(choices, option)))
+
+    def number(option: str, allowed: Range) -> int:
+        return trial.suggest_int(f"{name}.{option}", allowed.low, allowed.high, step=allowed.step)
+
+    depth = number("depth", choices.depth)
+    width = number("width", choices.width)
+    split = Fraction(trial.suggest_categorical(f"{name}.split", [*map(str, choices.split)]))
+    return Stage(
+        depth=depth,
+        width=splittable(width, split, more_than=width_in),
+        split=split,
+        kernel=among("kernel"),
+        se=among("se"),
+        residual=among("residual"),
+        wide_field=among("wide_field"),
+        stride=choices.stride,
+    )
+
+
+def _answer(stage: Stage, widths: Range, width_in: int) -> int:
+    """A width of the range that is made that of `stage`; its own where none is, or it is one."""
+    if stage.width in widths:
+        return stage.width
+    every = range(widths.low, widths.high + 1, widths.step)
+    made = (one for one in every if splittable(one, stage.split, width_in) == stage.width)
+    return next(made, stage.width)
+
+
+def splittable(width: int, split: Fraction, more_than: int) -> int:
+    """The even width nearest to `width` (the wider of two) that `split` divides."""
+    step = math.lcm(2, split.denominator)
+    nearest = (width + step // 2) // step * step
+    return max(nearest, more_than // step * step + step)

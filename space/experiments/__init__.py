@@ -1,0 +1,1 @@
+"""The controlled networks behind guidelines G1-G4."""

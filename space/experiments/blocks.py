@@ -1,0 +1,370 @@
+"""What the networks of the controlled experiments repeat: one small block each.
+
+The first four are the paper's (section 2 and appendix, figure 1). Where the paper leaves open what
+follows a convolution we took what its own units have: batch norm, which is folded, and ReLU; and
+parallel fragments are joined by a sum with one ReLU behind it. The others ask what the paper could
+not: of each operator of our units alone, or of the units with and without it.
+
+A block is a value: its numbers, how many channels enter and leave, and how it lowers.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, get_args
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.space.graph.operators import GraphBuilder, Value
+from nas_sv2.space.units.architecture import KERNELS, Stage
+from nas_sv2.space.units.shuffle_unit import basic_unit, downsample_unit
+
+Arrangement = Literal["series", "parallel"]
+Move = Literal["none", "cut", "shuffle", "cut and shuffle"]
+
+
+@dataclass(frozen=True, slots=True)
+class PointwisePair:
+    """1×1 from `width` to `inner` channels and 1×1 back (G1)."""
+
+    width: int
+    inner: int
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, naming the field."""
+        _positive(width=self.width, inner=self.inner)
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels that enter and leave."""
+        return self.width, self.width
+
+    def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
+        """Its operators."""
+        value = build.conv(f"{name}.out", source, self.inner, activation="relu")
+        return build.conv(f"{name}.back", value, self.width, activation="relu")
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedPointwise:
+    """One 1×1 convolution in `groups` groups (G2)."""
+
+    width: int
+    groups: int
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, naming the field."""
+        _positive(width=self.width, groups=self.groups)
+        if self.width % self.groups:
+            raise ConfigError("width", self.width, f"a multiple of the {self.groups} groups")
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels that enter and leave."""
+        return self.width, self.width
+
+    def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
+        """Its operators."""
+        return build.conv(
+            f"{name}.conv", source, self.width, groups=self.groups, activation="relu"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Fragments:
+    """`count` 1×1 convolutions one after the other, or side by side and summed (G3)."""
+
+    width: int
+    count: int
+    arrangement: Arrangement
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, naming the field."""
+        _positive(width=self.width, count=self.count)
+        _among("arrangement", self.arrangement, get_args(Arrangement))
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels that enter and leave."""
+        return self.width, self.width
+
+    def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
+        """Its operators; a fragment alone is the same in both arrangements."""
+        names = [f"{name}.{index}" for index in range(self.count)]
+        if self.arrangement == "series" or self.count == 1:
+            value = source
+            for each in names:
+                value = build.conv(each, value, self.width, activation="relu")
+            return value
+        total, *others = [build.conv(each, source, self.width) for each in names]
+        for index, value in enumerate(others):
+            total = build.add(f"{name}.add{index}", total, value)
+        return build.activation(f"{name}.relu", total, "relu")
+
+
+@dataclass(frozen=True, slots=True)
+class Bottleneck:
+    """ResNet's 1×1, 3×3 on `inner` channels, 1×1, with or without ReLU and shortcut (G4)."""
+
+    width: int
+    inner: int
+    relu: bool = True
+    shortcut: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, naming the field."""
+        _positive(width=self.width, inner=self.inner)
+        _flags(relu=self.relu, shortcut=self.shortcut)
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels that enter and leave."""
+        return self.width, self.width
+
+    def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
+        """Its operators."""
+        relu: Literal["relu"] | None = "relu" if self.relu else None
+        value = build.conv(f"{name}.reduce", source, self.inner, activation=relu)
+        value = build.conv(f"{name}.conv", value, self.inner, 3, activation=relu)
+        last = None if self.shortcut else relu
+        value = build.conv(f"{name}.expand", value, self.width, activation=last)
+        if self.shortcut:
+            value = build.add(f"{name}.add", source, value)
+            if relu:
+                value = build.activation(f"{name}.relu", value, relu)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Depthwise:
+    """One depthwise convolution that keeps the map."""
+
+    width: int
+    kernel: int
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, naming the field."""
+        _positive(width=self.width)
+        _among("kernel", self.kernel, KERNELS)
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels that enter and leave."""
+        return self.width, self.width
+
+    def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
+        """Its operators."""
+        return build.conv(f"{name}.depthwise", source, self.width, self.kernel, depthwise=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ShrinkingDepthwise:
+    """`branches` depthwise convolutions of stride 2 on one map, summed.
+
+    Side by side because one after the other each would see another map; many because one alone
+    would take less than what surrounds it.
+    """
+
+    width: int
+    kernel: int
+    branches: int = 8
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, naming the field."""
+        _positive(width=self.width, branches=self.branches)
+        _among("kernel", self.kernel, KERNELS)
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels that enter and leave."""
+        return self.width, self.width
+
+    def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
+        """Its operators."""
+        total, *others = [
+            build.conv(
+                f"{name}.{index}", source, self.width, self.kernel, stride=2, depthwise=True
+            )
+            for index in range(self.branches)
+        ]
+        for index, value in enumerate(others):
+            total = build.add(f"{name}.add{index}", total, value)
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class MovedPointwise:
+    """Channels that are only moved, then a 1×1 convolution with shortcut and ReLU.
+
+    `cut` splits the channels in halves and joins them the other way round; `shuffle` shuffles in
+    two groups. The shortcut ties the order of the channels, so that no rewriting can take the
+    moves away (`shuffle_free`).
+    """
+
+    width: int
+    move: Move
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, naming the field."""
+        _positive(width=self.width)
+        _among("move", self.move, get_args(Move))
+        _even(width=self.width)
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels that enter and leave."""
+        return self.width, self.width
+
+    def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
+        """Its operators."""
+        value = source
+        if "cut" in self.move:
+            left, right = build.split(f"{name}.split", value, (self.width // 2,) * 2)
+            value = build.concat(f"{name}.concat", right, left)
+        if "shuffle" in self.move:
+            value = build.shuffle(f"{name}.shuffle", value)
+        convolved = build.conv(f"{name}.conv", value, self.width)
+        return build.activation(f"{name}.relu", build.add(f"{name}.add", value, convolved), "relu")
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A ShuffleNet V2 unit that keeps its `width`, of which `convolved` channels are convolved."""
+
+    width: int
+    convolved: int
+    kernel: int = 3
+    se: bool = False
+    residual: bool = False
+    wide_field: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, naming the field."""
+        _positive(width=self.width, convolved=self.convolved)
+        _even(width=self.width)
+        _among("kernel", self.kernel, KERNELS)
+        _flags(se=self.se, residual=self.residual, wide_field=self.wide_field)
+        if self.convolved >= self.width:
+            raise ConfigError("convolved", self.convolved, f"less than the width, {self.width}")
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels that enter and leave."""
+        return self.width, self.width
+
+    def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
+        """Its operators."""
+        split = Fraction(self.convolved, self.width)
+        stage = Stage(1, self.width, split, self.kernel, self.se, self.residual, self.wide_field)
+        return basic_unit(build, name, source, stage)
+
+
+@dataclass(frozen=True, slots=True)
+class ShrinkingUnit:
+    """A ShuffleNet V2 unit that halves the map and widens it from `width` to `wider` channels."""
+
+    width: int
+    wider: int
+    kernel: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, naming the field."""
+        _positive(width=self.width, wider=self.wider)
+        _even(wider=self.wider)
+        _among("kernel", self.kernel, KERNELS)
+        if self.wider <= self.width:
+            raise ConfigError("wider", self.wider, f"more than the width, {self.width}")
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels that enter and leave."""
+        return self.width, self.wider
+
+    def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
+        """Its operators."""
+        stage = Stage(1, self.wider, kernel=self.kernel)
+        return downsample_unit(build, name, source, stage, "paper")
+
+
+@dataclass(frozen=True, slots=True)
+class Stem:
+    """The 3×3 stride-2 convolution of an image to `width` channels, and the max pool behind it."""
+
+    width: int
+    pool: bool = True
+    image_channels: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, naming the field."""
+        _positive(width=self.width, image_channels=self.image_channels)
+        _flags(pool=self.pool)
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels that enter and leave."""
+        return self.image_channels, self.width
+
+    def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
+        """Its operators."""
+        value = build.conv(f"{name}.conv", source, self.width, 3, stride=2, activation="relu")
+        return build.max_pool(f"{name}.pool", value) if self.pool else value
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last 1×1 convolution from `width` to `inner` channels, global pool and classifier."""
+
+    width: int
+    inner: int
+    classes: int = 1000
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, naming the field."""
+        _positive(width=self.width, inner=self.inner, classes=self.classes)
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels that enter and leave."""
+        return self.width, self.classes
+
+    def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
+        """Its operators."""
+        value = build.conv(f"{name}.conv", source, self.inner, activation="relu")
+        value = build.global_average_pool(f"{name}.pool", value)
+        return build.linear(f"{name}.classifier", value, self.classes)
+
+
+Block = (
+    PointwisePair
+    | GroupedPointwise
+    | Fragments
+    | Bottleneck
+    | Depthwise
+    | ShrinkingDepthwise
+    | MovedPointwise
+    | Unit
+    | ShrinkingUnit
+    | Stem
+    | Head
+)
+
+
+def _positive(**fields: object) -> None:
+    for name, value in fields.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(name, value, "a whole number above 0")
+
+
+def _flags(**fields: object) -> None:
+    for name, value in fields.items():
+        if not isinstance(value, bool):
+            raise ConfigError(name, value, "true or false")
+
+
+def _even(**fields: int) -> None:
+    for name, value in fields.items():
+        if value % 2:
+            raise ConfigError(name, value, "an even number, for the channel shuffle")
+
+
+def _among(field: str, value: object, allowed: tuple[object, ...]) -> None:
+    if type(value) is not type(allowed[0]) or value not in allowed:
+        raise ConfigError(field, value, "one of " + ", ".join(map(str, allowed)))

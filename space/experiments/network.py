@@ -1,0 +1,118 @@
+"""Networks of controlled experiments: a block, again and again, on a map of one size.
+
+They are lowered, costed and measured like any other network, but classify nothing: but for that
+of a `Head`, their output is a map.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, get_args
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.space.experiments.blocks import (
+    Block,
+    Bottleneck,
+    MovedPointwise,
+    ShrinkingUnit,
+    Unit,
+)
+from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
+from nas_sv2.space.units.documents import checked_schema, known_keys
+
+SCHEMA_KEY = "nas_sv2_experiment"
+SCHEMA_VERSION = 1
+
+KINDS: Mapping[str, type] = {kind.__name__: kind for kind in get_args(Block)}
+
+
+@dataclass(frozen=True)
+class ExperimentNetwork:
+    """`repeats` blocks one after the other; equal descriptions have equal `digest`s.
+
+    Attributes:
+        block: What is repeated.
+        resolution: Side of the square map that enters, so that the input is (N, channels, side,
+            side).
+        repeats: How often.
+
+    Raises:
+        ConfigError: A value that no network can have; names the field.
+    """
+
+    block: Block
+    resolution: int = 56
+    repeats: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, naming the field."""
+        if not isinstance(self.block, Block):
+            raise ConfigError("block", self.block, "one of the kinds " + ", ".join(KINDS))
+        for field in ("resolution", "repeats"):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(field, value, "a whole number above 0")
+        enter, leave = self.block.channels
+        if self.repeats > 1 and enter != leave:
+            allowed = f"1, because {enter} channels enter the block and {leave} leave it"
+            raise ConfigError("repeats", self.repeats, allowed)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the input."""
+        return self.block.channels[0]
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Its operators.
+
+        What a shortcut adds and what a unit moves is written by a convolution before the first
+        block, and read by one behind the last, as in a whole network. Else the runtime would keep
+        every block in the layout of the network's input, and moves could not be folded away where
+        the device's plan says so (`shuffle_free`).
+        """
+        build = GraphBuilder()
+        source = Value("input", self.channels, self.resolution, self.resolution)
+        value = source
+        if isinstance(self.block, Bottleneck | MovedPointwise):
+            value = build.conv("first", value, value.channels, 3, depthwise=True)
+        elif isinstance(self.block, Unit):
+            value = build.conv("first", value, value.channels, activation="relu")
+        for index in range(self.repeats):
+            value = self.block.append(build, f"stage.{index}", value)
+        if isinstance(self.block, Unit | ShrinkingUnit):
+            value = build.conv("last", value, value.channels, activation="relu")
+        return Graph(source, value, tuple(build.ops))
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits that name the content; the key of every cache."""
+        return hashlib.sha256(repr((self, self.graph)).encode()).hexdigest()[:16]
+
+
+def experiment_to_document(network: ExperimentNetwork) -> dict[str, Any]:
+    """Plain data that `experiment_from_document` reads back."""
+    return {
+        SCHEMA_KEY: SCHEMA_VERSION,
+        **dataclasses.asdict(network),
+        "block": {"kind": type(network.block).__name__, **dataclasses.asdict(network.block)},
+    }
+
+
+def experiment_from_document(document: object) -> ExperimentNetwork:
+    """The network that `document` describes.
+
+    Raises:
+        ConfigError: Names the field, the value and what is allowed.
+    """
+    data = dict(checked_schema(document, SCHEMA_KEY, SCHEMA_VERSION))
+    known_keys(data, "", ExperimentNetwork)
+    block = data.pop("block")
+    kind = block.get("kind") if isinstance(block, Mapping) else None
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ConfigError("block.kind", kind, "one of " + ", ".join(KINDS))
+    fields = {name: value for name, value in block.items() if name != "kind"}
+    known_keys(fields, "block.", KINDS[kind])
+    return ExperimentNetwork(KINDS[kind](**fields), **data)

@@ -1,0 +1,117 @@
+"""The networks that the paper compares with, by name: costed, trained, measured like any other.
+
+Each family has a file of its own; what they are made of stands there.
+"""
+
+import difflib
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.space.families import (
+    condensenet,
+    igcv2,
+    igcv3,
+    light_densenet,
+    light_xception,
+    mobilenet_v1,
+    mobilenet_v2,
+    nasnet,
+    pnasnet,
+    resnet,
+    shufflenet_v1,
+)
+from nas_sv2.space.families.structure import Structure
+from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.reference import REFERENCES
+
+STRUCTURES: Mapping[str, Structure] = {
+    **shufflenet_v1.STRUCTURES,
+    **mobilenet_v1.STRUCTURES,
+    **mobilenet_v2.STRUCTURES,
+    **light_xception.STRUCTURES,
+    **light_densenet.STRUCTURES,
+    **igcv2.STRUCTURES,
+    **igcv3.STRUCTURES,
+    **resnet.STRUCTURES,
+    **condensenet.STRUCTURES,
+    **nasnet.STRUCTURES,
+    **pnasnet.STRUCTURES,
+}
+
+
+@dataclass(frozen=True)
+class PaperNetwork:
+    """A network of `STRUCTURES`, with the input and the classes it shall have.
+
+    Attributes:
+        name: Its key there.
+        resolution: Side of the square input, so that the input is (N, channels, side, side).
+        channels: Input channels.
+        classes: Output classes.
+
+    Raises:
+        ConfigError: There is none of that name, or a number is below 1.
+    """
+
+    name: str
+    resolution: int = 224
+    channels: int = 3
+    classes: int = 1000
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, naming the field."""
+        if self.name not in STRUCTURES:
+            raise _unknown(self.name)
+        for field in ("resolution", "channels", "classes"):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(field, value, "a whole number above 0")
+
+    @property
+    def structure(self) -> Structure:
+        """What it is made of."""
+        return STRUCTURES[self.name]
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Its operators.
+
+        Raises:
+            ConfigError: The resolution leaves a map without a pixel.
+        """
+        build = GraphBuilder()
+        image = Value("input", self.channels, self.resolution, self.resolution)
+        logits = self.structure.build(build, image, self.classes)
+        for op in build.ops:
+            if min(op.output.height, op.output.width) < 1:
+                allowed = f"more, or {self.name} has no pixel left at {op.name}"
+                raise ConfigError("resolution", self.resolution, allowed)
+        return Graph(image, logits, tuple(build.ops))
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits that name the operators; the key of every cache."""
+        return hashlib.sha256(repr(self.graph).encode()).hexdigest()[:16]
+
+
+def hand_designed(name: str) -> Architecture | PaperNetwork:
+    """The network of that name: of the space (`REFERENCES`) or of another family.
+
+    Raises:
+        ConfigError: There is none; names the closest.
+    """
+    if name in REFERENCES:
+        return REFERENCES[name]
+    if name in STRUCTURES:
+        return PaperNetwork(name, STRUCTURES[name].resolution)
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> ConfigError:
+    known = [*REFERENCES, *STRUCTURES]
+    close = difflib.get_close_matches(name, known, n=3) or known[:3]
+    return ConfigError("architecture", name, "a reference network such as " + ", ".join(close))

@@ -1,0 +1,1 @@
+"""Operators with shapes, their cost, and the guidelines' scores."""

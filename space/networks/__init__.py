@@ -1,0 +1,1 @@
+"""One description of a network, lowered to one graph."""

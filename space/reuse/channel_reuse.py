@@ -1,0 +1,191 @@
+"""Which channels a block hands on untouched, and to whom: the paper's Figure 4 (b), for any graph.
+
+A channel is followed from the operator that computes it for as long as it is only moved (split,
+concatenated, shuffled, selected) or changed on its own (activation, norm, pool): a convolution, a
+classifier, a sum or a gate makes new channels. Nothing is assumed about units or ratios; what
+connects two blocks is what the operators say.
+
+Section 3.2 puts r^j·c channels between block i and block i + j, with r = (c − c′)/c (the paper's
+"(1 − c′)/c" is a slip). That is so only where the shuffle spreads what a block passes evenly over
+what the next one passes and convolves. `even_*` is that formula from the graph's own r of each
+block, so that it holds for stages of any splits, and beside it stands what is really so.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import assert_never
+
+from nas_sv2.space.graph.operators import (
+    Activation,
+    Add,
+    AveragePool,
+    Concat,
+    Conv,
+    GlobalAveragePool,
+    Graph,
+    Linear,
+    MaxPool,
+    Multiply,
+    Norm,
+    Op,
+    Select,
+    Shift,
+    Shuffle,
+    Split,
+)
+
+Matrix = tuple[tuple[float, ...], ...]
+"""Rows are the blocks that channels come from, columns those that they come to."""
+
+IMAGE = -1
+"""What computed the channels of the input, in place of the number of a block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """Every channel of a graph by a number that it keeps until it is convolved or summed.
+
+    Attributes:
+        blocks: The graph's blocks (`Op.block`), in running order.
+        held: For each value by name, the channels that it holds, in order.
+        maker: For each channel the number of the block that computed it; `IMAGE` for the input.
+    """
+
+    blocks: tuple[str, ...]
+    held: dict[str, list[int]]
+    maker: list[int]
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """How channels connect the blocks of a network; matrices are zero where j < i.
+
+    Attributes:
+        blocks: Their names.
+        put_out: For each block the channels that others read from it, its own and those it passed.
+        convolved: For each block the channels of other blocks that a convolution or classifier of
+            it reads.
+        maker: As `Channels.maker`.
+    """
+
+    blocks: tuple[str, ...]
+    put_out: tuple[frozenset[int], ...]
+    convolved: tuple[frozenset[int], ...]
+    maker: Sequence[int]
+
+    @cached_property
+    def own(self) -> tuple[frozenset[int], ...]:
+        """For each block the channels that it computes and puts out."""
+        return tuple(
+            frozenset(channel for channel in channels if self.maker[channel] == block)
+            for block, channels in enumerate(self.put_out)
+        )
+
+    @cached_property
+    def passed(self) -> Matrix:
+        """Share of the channels that block i puts out which block j puts out too, untouched."""
+        return self._matrix(lambda i, j: _share(self.put_out[i], self.put_out[j]))
+
+    @cached_property
+    def read(self) -> Matrix:
+        """Share of the channels that block i computes and puts out which block j convolves."""
+        return self._matrix(lambda i, j: _share(self.own[i], self.convolved[j]))
+
+    @cached_property
+    def even_passed(self) -> Matrix:
+        """`passed` if every shuffle mixed evenly: the product of the blocks' own r, r^(j − i)."""
+        return self._matrix(lambda i, j: prod(self._hops[i:j]))
+
+    @cached_property
+    def even_read(self) -> Matrix:
+        """`read` if every shuffle mixed evenly: r^(j − i − 1) of them come to block j.
+
+        Of these it convolves as large a share as of all that the block before it puts out.
+        """
+
+        def share(i: int, j: int) -> float:
+            taken = _share(self.put_out[j - 1], self.convolved[j])
+            return prod(self._hops[i : j - 1]) * taken if i < j else 0.0
+
+        return self._matrix(share)
+
+    @property
+    def reuses(self) -> bool:
+        """Whether any block puts out a channel of another."""
+        return any(share > 0 for i, row in enumerate(self.passed) for share in row[i + 1 :])
+
+    @cached_property
+    def _hops(self) -> list[float]:
+        """For each block but the last, the share of what it puts out that the next one passes."""
+        pairs = zip(self.put_out, self.put_out[1:], strict=False)
+        return [_share(before, after) for before, after in pairs]
+
+    def _matrix(self, share: Callable[[int, int], float]) -> Matrix:
+        numbers = range(len(self.blocks))
+        return tuple(tuple(share(i, j) if i <= j else 0.0 for j in numbers) for i in numbers)
+
+
+def channel_reuse(graph: Graph) -> Reuse:
+    """How channels connect the blocks of `graph`."""
+    channels = follow_channels(graph)
+    number = {block: index for index, block in enumerate(channels.blocks)}
+    writer = {value.name: number[op.block] for op in graph.ops for value in op.outputs}
+    put_out: list[set[int]] = [set() for _ in number]
+    convolved: list[set[int]] = [set() for _ in number]
+    for op in graph.ops:
+        block = number[op.block]
+        for value in op.inputs:
+            held = channels.held[value.name]
+            if writer.get(value.name, block) != block:
+                put_out[writer[value.name]].update(held)
+            if isinstance(op.kind, Conv | Linear):
+                convolved[block].update(c for c in held if channels.maker[c] != block)
+    put_out[writer[graph.output.name]].update(channels.held[graph.output.name])
+    return Reuse(channels.blocks, _frozen(put_out), _frozen(convolved), channels.maker)
+
+
+def follow_channels(graph: Graph) -> Channels:
+    """Where every channel of `graph` is, until it is convolved or summed."""
+    blocks = tuple(dict.fromkeys(op.block for op in graph.ops))
+    maker = [IMAGE] * graph.input.channels
+    held = {graph.input.name: list(range(graph.input.channels))}
+    for op in graph.ops:
+        outputs = moved(op, [held[value.name] for value in op.inputs])
+        if outputs is None:
+            outputs = [list(range(len(maker), len(maker) + op.output.channels))]
+            maker += [blocks.index(op.block)] * op.output.channels
+        held |= {value.name: out for value, out in zip(op.outputs, outputs, strict=True)}
+    return Channels(blocks, held, maker)
+
+
+def moved(op: Op, inputs: Sequence[list[int]]) -> list[list[int]] | None:
+    """What the outputs of `op` hold if its inputs hold these; None where it makes new channels."""
+    match op.kind:
+        case Split(sizes=sizes):
+            starts = [sum(sizes[:index]) for index in range(len(sizes))]
+            return [
+                inputs[0][start : start + size] for start, size in zip(starts, sizes, strict=True)
+            ]
+        case Concat():
+            return [[channel for channels in inputs for channel in channels]]
+        case Shuffle(groups=groups):
+            size = len(inputs[0]) // groups
+            return [[inputs[0][group * size + i] for i in range(size) for group in range(groups)]]
+        case Select(channels=chosen):
+            return [[inputs[0][channel] for channel in chosen]]
+        case Activation() | Norm() | Shift() | MaxPool() | AveragePool() | GlobalAveragePool():
+            return [inputs[0]]
+        case Conv() | Linear() | Add() | Multiply():
+            return None
+        case _:
+            assert_never(op.kind)
+
+
+def _share(some: frozenset[int], others: frozenset[int]) -> float:
+    return len(some & others) / len(some) if some else 0.0
+
+
+def _frozen(sets: Iterable[set[int]]) -> tuple[frozenset[int], ...]:
+    return tuple(map(frozenset, sets))

@@ -1,0 +1,1 @@
+"""The graph as torch, ONNX, int8 and plain source."""

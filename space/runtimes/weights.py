@@ -1,0 +1,91 @@
+"""The numbers of a network: their names, shapes, random values, and batch norm folded away.
+
+A weight is named by its operator, as torch names the lowered module's state: `NAME.conv.weight`,
+`NAME.conv.bias`, `NAME.norm.weight|bias|running_mean|running_var`; a norm of its own has the
+latter four, the classifier `NAME.weight|bias`.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.space.graph.cost import kernel_shape
+from nas_sv2.space.graph.operators import Conv, Graph, Linear, Norm, Op
+
+Array = NDArray[np.float32]
+Weights = Mapping[str, Array]
+
+BATCH_NORM_EPSILON = 1e-5  # torch's default, which torchvision's published weights assume
+NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
+
+
+def weight_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every number that `graph` needs, in running order."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for op in graph.ops:
+        match op.kind:
+            case Conv(batch_norm=batch_norm, bias=bias):
+                shapes[f"{op.name}.conv.weight"] = kernel_shape(op)
+                if bias:
+                    shapes[f"{op.name}.conv.bias"] = (op.output.channels,)
+                if batch_norm:
+                    shapes |= _norm_shapes(op)
+            case Norm():
+                shapes |= _norm_shapes(op)
+            case Linear():
+                shapes[f"{op.name}.weight"] = kernel_shape(op)
+                shapes[f"{op.name}.bias"] = (op.output.channels,)
+    return shapes
+
+
+def _norm_shapes(op: Op) -> dict[str, tuple[int, ...]]:
+    return {f"{op.name}.norm.{part}": (op.output.channels,) for part in NORM_PARTS}
+
+
+def random_weights(graph: Graph, seed: int) -> dict[str, Array]:
+    """He-normal kernels and identity batch norms, so that activations keep their scale.
+
+    Enough to measure latency: run time of a dense network depends on its weights only where they
+    drive activations to denormals or infinities, which these do not.
+    """
+    generator = np.random.default_rng(seed)
+    weights: dict[str, Array] = {}
+    for name, shape in weight_shapes(graph).items():
+        if len(shape) > 1:
+            scale = np.float32(math.sqrt(2 / math.prod(shape[1:])))
+            weights[name] = generator.standard_normal(shape, np.float32) * scale
+        elif name.endswith(("norm.weight", "running_var")):
+            weights[name] = np.ones(shape, np.float32)
+        else:
+            weights[name] = np.zeros(shape, np.float32)
+    return weights
+
+
+def folded(op: Op, weights: Weights) -> tuple[Array, Array]:
+    """Kernel and bias of a convolution with its batch norm folded in."""
+    assert isinstance(op.kind, Conv)
+    kernel = weights[f"{op.name}.conv.weight"]
+    bias = weights.get(f"{op.name}.conv.bias", np.zeros(len(kernel), np.float32))
+    if not op.kind.batch_norm:
+        return kernel, bias
+    gamma, beta, mean, variance = (weights[f"{op.name}.norm.{part}"] for part in NORM_PARTS)
+    scale = gamma / np.sqrt(variance + np.float32(BATCH_NORM_EPSILON))
+    return kernel * scale[:, None, None, None], beta + (bias - mean) * scale
+
+
+def check_weights(graph: Graph, weights: Weights) -> None:
+    """Refuse weights that are not exactly those of `graph`.
+
+    Raises:
+        ConfigError: A name is missing or unknown, or a shape differs; names the first.
+    """
+    shapes = weight_shapes(graph)
+    for name in shapes.keys() ^ weights.keys():
+        allowed = "the weights of this architecture, no more and no less"
+        raise ConfigError("weights", name, allowed)
+    for name, shape in shapes.items():
+        if weights[name].shape != shape:
+            raise ConfigError(f"weights {name}", weights[name].shape, f"shape {shape}")

@@ -1,0 +1,1 @@
+"""Optuna's dashboard with our notes."""

@@ -1,0 +1,170 @@
+"""What the dashboard says of a study and of each of its trials, as Markdown.
+
+Every figure stands with what it depends on: a latency with its provenance and device, an accuracy
+with its recipe and seed. Names that a user or a file chose are escaped.
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.studies.findings.certificate import UNCERTIFIED, Certificate
+from nas_sv2.studies.findings.front import Entry
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.pages.markdown import code, escaped, table
+from nas_sv2.studies.storage.study import Identity
+
+DUPLICATE, REJECTED, ERROR = "duplicate_of", "rejected_by", "error"
+RETRY_OF = "retry_of"  # the trial whose candidate was asked again
+UTC_OFFSET, ENDED_OFFSET = "utc_offset_s", "ended_utc_offset_s"
+"""Trial attributes that a search sets. The offsets are of the machine that began the trial, and of
+the one that ended it where that is another: Optuna keeps what clocks on the wall show."""
+
+
+def trial_note(study: str, storage: str, entry: Entry, certificate: Certificate | None) -> str:
+    """The card of a candidate that went the whole way.
+
+    Args:
+        study: Name of its study.
+        storage: Where the study is, without a password.
+        entry: The candidate.
+        certificate: Of its recipe and data, if there is one.
+    """
+    record = entry.record
+    name = record.baseline or record.architecture.digest
+    notes = [f"{target}: {value.note}" for target, value in record.latencies.items() if value.note]
+    trust = UNCERTIFIED if certificate is None else certificate.describe()
+    return _joined(
+        [f"**{escaped(name)}**: {escaped(_standing(entry))}"],
+        ["### Network"],
+        table(("", ""), *_network(record)),
+        ["### Latency"],
+        table(
+            ("on", "ms", "95 % interval", "p95", "provenance", "device"),
+            *(_latency(target, value) for target, value in record.latencies.items()),
+        ),
+        [f"- {escaped(note)}" for note in notes],
+        ["### Accuracy"],
+        table(("", ""), *_accuracy(record)),
+        [f"The recipe is {escaped(trust)}. Full training gives other accuracies."],
+        _limits(record.excesses),
+        ["### Take it"],
+        [code(f"nas-sv2 export {_named(study, storage)} --trial {entry.number} --out winner")],
+    )
+
+
+def turned_away_note(attributes: Mapping[str, object], excesses: Mapping[str, float]) -> str:
+    """What is said of a trial that found nothing of its own; empty where that is not known.
+
+    Args:
+        attributes: The user attributes of the trial.
+        excesses: How far it is beyond each limit, as a share of it.
+    """
+    if DUPLICATE in attributes:
+        return f"The network of trial {escaped(attributes[DUPLICATE])}; nothing was run again."
+    if ERROR in attributes:
+        return f"Failed: {escaped(attributes[ERROR])}"
+    if REJECTED in attributes:
+        said = f"Turned away before it was trained: {escaped(attributes[REJECTED])}"
+        return _joined([said], _limits(excesses))
+    return ""
+
+
+def study_note(
+    study: str,
+    storage: str,
+    identity: Identity,
+    count: int,
+    certificate: Certificate | None,
+    command: str | None = None,
+) -> str:
+    """What was searched, by which limits, and how to go on.
+
+    Args:
+        study: Name of the study.
+        storage: Where it is, without a password.
+        identity: What all its trials depend on.
+        count: Candidates that went the whole way.
+        certificate: Of recipe and data, if there is one.
+        command: What was typed last to search it; None where that was not noted.
+    """
+    targets = identity["targets"].items()
+    recipe, data = identity.get("recipe", "not known"), identity.get("data_content", "not known")
+    trust = UNCERTIFIED if certificate is None else certificate.describe()
+    rows = {
+        "space": identity.get("space", "not known"),
+        "targets": ", ".join(f"{name} ({provenance})" for name, provenance in targets),
+        "data": data,
+        "recipe": f"{recipe}, seed {identity.get('seed', 'not known')}; {trust}",
+        "finished": f"{count} candidates, baselines among them",
+    }
+    return _joined(
+        ["Best trials keep every limit and are dominated by none; each trial's note is its card."],
+        table(("study", study), *rows.items()),
+        ["### The front again, and the search"],
+        [code(f"nas-sv2 front {_named(study, storage)}")],
+        [code(command)] if command else [],
+    )
+
+
+def _standing(entry: Entry) -> str:
+    """Where a candidate stands, in a few words."""
+    if entry.on_front:
+        return "on the front"
+    beyond = [name for name, excess in entry.record.excesses.items() if excess > 0]
+    return f"beyond {', '.join(beyond)}" if beyond else f"beaten by trial {entry.beaten_by}"
+
+
+def _network(record: Record) -> Sequence[tuple[object, ...]]:
+    cost, architecture = record.cost, record.architecture
+    side = architecture.resolution
+    return [
+        ("digest", architecture.digest),
+        ("input", f"{architecture.channels} × {side} × {side}"),
+        ("multiply-adds", f"{cost.flops / 1e6:.1f} M"),
+        ("params", f"{cost.params / 1e6:.2f} M"),
+        ("memory access", f"{cost.memory_access_bytes / 1e6:.1f} MB (unfused, float32)"),
+    ]
+
+
+def _latency(target: str, latency: Latency) -> tuple[object, ...]:
+    interval = "–" if latency.ci_ms is None else "{:.3f} to {:.3f}".format(*latency.ci_ms)
+    p95 = "–" if latency.p95_ms is None else f"{latency.p95_ms:.3f}"
+    return target, f"{latency.ms:.3f}", interval, p95, latency.provenance, latency.device
+
+
+def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:
+    evaluation = record.evaluation
+    rows: list[tuple[object, ...]] = [
+        ("top-1", f"{evaluation.accuracy:.2%} of {evaluation.val_images:,} validation images"),
+        ("cross-entropy", f"{evaluation.loss:.4f} nats"),
+        ("recipe", f"{evaluation.recipe}, seed {evaluation.seed}, passes {evaluation.epochs}"),
+        ("data", evaluation.data),
+    ]
+    if evaluation.scored_by != "accuracy":
+        rows.insert(0, ("compared by", f"{evaluation.scored_by}: {evaluation.score:.4f}"))
+    if evaluation.spread is not None:
+        rows.append(("seeds", f"{len(evaluation.scores)}, deviation {evaluation.spread:.4f}"))
+    if evaluation.stopped:
+        rows.append(("stopped", evaluation.stopped))
+    return rows
+
+
+def _limits(excesses: Mapping[str, float]) -> list[str]:
+    """Each limit with how far beyond it a candidate is; nothing where there are none."""
+    if not excesses:
+        return []
+    rows = ((name, f"{excess:+.1%}", _verdict(excess)) for name, excess in excesses.items())
+    return ["### Limits", "", *table(("", "beyond it", ""), *rows)]
+
+
+def _verdict(excess: float) -> str:
+    return "broken" if excess > 0 else "kept"
+
+
+def _named(study: str, storage: str) -> str:
+    return f"{shlex.quote(study)} --storage {shlex.quote(storage)}"
+
+
+def _joined(*parts: Sequence[str]) -> str:
+    return "\n\n".join("\n".join(part) for part in parts if part)

@@ -1,0 +1,1 @@
+"""Values that a study found, and their statistics."""

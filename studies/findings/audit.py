@@ -1,0 +1,106 @@
+"""What the guidelines pruned in a study, and what their audit found.
+
+Of the candidates that a guideline pruned a stated share went the whole way all the same. How many
+of these are on the front bounds how many of the others would be (Clopper and Pearson 1934: no
+distribution is assumed).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.record import Record
+
+ARCHITECTURE = "architecture"
+"""The attribute of a trial with its network's digest."""
+PRUNED = "pruned_by"
+"""The one with the guideline that turned it away."""
+AUDITED = "audited"
+"""The one of a candidate that went on all the same: how many times each limit it had."""
+RELAXED = "relaxed_guidelines"
+"""The study attribute with what limits are multiplied by."""
+JUDGED = ("COMPLETE", "PRUNED")
+"""The states of a trial that came to a verdict; one that failed or was interrupted did not."""
+CONFIDENCE = 0.95
+ALL = "all guidelines"
+
+
+class Trial(Protocol):
+    """The part of a trial that is read."""
+
+    @property
+    def number(self) -> int:
+        """Which it is."""
+
+    @property
+    def state(self) -> Any:
+        """Optuna's `TrialState`; this file is read where Optuna is not loaded."""
+
+    @property
+    def user_attrs(self) -> dict[str, Any]:
+        """What the search noted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What one guideline did.
+
+    Attributes:
+        guideline: Its name.
+        pruned: How many candidates it turned away, those audited among them.
+        audited: How many of them went the whole way.
+        entered: How many of those are on the front.
+    """
+
+    guideline: str
+    pruned: int
+    audited: int
+    entered: int
+
+    @property
+    def most_wrong(self) -> float | None:
+        """The upper 95 % bound of the share that would have entered; None without an audit."""
+        if not self.audited:
+            return None
+        if self.entered == self.audited:
+            return 1.0
+        from scipy.stats import beta  # half a second, which `--help` can do without
+
+        return float(beta.ppf(CONFIDENCE, self.entered + 1, self.audited - self.entered))
+
+    def describe(self) -> str:
+        """In one line."""
+        plural = "s" * (self.pruned != 1)
+        head = f"pruned by {self.guideline}: {self.pruned} candidate{plural}"
+        if self.most_wrong is None:
+            return f"{head}, none audited"
+        return (
+            f"{head}, {self.audited} audited, of which {self.entered} are on the front; of all "
+            f"that were pruned at most {self.most_wrong:.0%} would be (95 %)"
+        )
+
+
+def audit_of(trials: Iterable[Trial], records: Mapping[int, Record]) -> list[Pruned]:
+    """What each guideline pruned, the busiest first, and all of them together.
+
+    A candidate that was asked again, after an interruption say, counts once. An audit counts once
+    it has come to a verdict.
+    """
+    on_front = {entry.number for entry in front_of(records) if entry.on_front}
+    by_network: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if PRUNED in trial.user_attrs:
+            by_network.setdefault(trial.user_attrs[ARCHITECTURE], []).append(trial)
+    counts: dict[str, list[int]] = {}
+    for same in by_network.values():
+        judged = [t for t in same if AUDITED in t.user_attrs and t.state.name in JUDGED]
+        for name in (same[0].user_attrs[PRUNED], ALL):
+            count = counts.setdefault(name, [0, 0, 0])
+            count[0] += 1
+            count[1] += bool(judged)
+            count[2] += any(trial.number in on_front for trial in judged)
+    found = [Pruned(name, *count) for name, count in counts.items()]
+    several = len(found) > 2
+    shown = [each for each in found if several or each.guideline != ALL]
+    return sorted(shown, key=lambda each: -each.pruned)

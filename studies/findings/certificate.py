@@ -1,0 +1,294 @@
+"""How well a recipe ranks networks: what was trained, and what follows from it.
+
+A certificate keeps the scores themselves; every figure is derived from them. It holds for one
+recipe, one data set and the networks of one space.
+"""
+
+import dataclasses
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from nas_sv2.errors import NasError, StoreError
+from nas_sv2.space.choices.probe_networks import Contrast
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.documents import architecture_from_document, architecture_to_document
+from nas_sv2.studies.findings.rank_agreement import (
+    Decisive,
+    Estimate,
+    chance_of,
+    decisive,
+    kendall,
+    lead,
+    seed_noise,
+    smallest_difference,
+    spearman,
+)
+
+UNCERTIFIED = "not certified: how well it ranks is not known"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One network of a certificate.
+
+    Attributes:
+        architecture: The network.
+        scores: By the recipe, one for each seed; higher is better.
+        reference: By the reference recipe, the same seeds.
+        seconds: Of one evaluation by the recipe, mean over the seeds, on one thread.
+        counts: What can be said without training (`flops`, `synflow`, ...), of the form that is
+            trained, mean over the seeds; higher is better.
+    """
+
+    architecture: Architecture
+    scores: tuple[float, ...]
+    reference: tuple[float, ...]
+    seconds: float
+    counts: Mapping[str, float]
+
+    @property
+    def score(self) -> float:
+        """Mean over the seeds."""
+        return statistics.fmean(self.scores)
+
+    @property
+    def truth(self) -> float:
+        """Mean of the reference."""
+        return statistics.fmean(self.reference)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How a score orders a set of networks, against the reference; one training's, on average.
+
+    Attributes:
+        tau: Kendall's τ.
+        rho: Spearman's ρ.
+        chance: How often unrelated orders agree as well (one-sided).
+        decisive: The pairs that the reference tells apart.
+    """
+
+    tau: Estimate
+    rho: Estimate
+    chance: float
+    decisive: Decisive
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What changing one dimension did, on average over the pairs that differ in it alone.
+
+    Attributes:
+        dimension: One of `space.contrasts.DIMENSIONS`.
+        pairs: How many there are.
+        right: In how many of the `told` pairs recipe and reference agree on the sign.
+        told: Pairs that the reference tells apart.
+        ours: Mean score of the higher end minus that of the lower, by the recipe.
+        theirs: The same by the reference.
+    """
+
+    dimension: str
+    pairs: int
+    right: int
+    told: int
+    ours: float
+    theirs: float
+
+    @property
+    def bias(self) -> float:
+        """Below 0: the recipe likes the lower end (shallow, narrow, ...) more than it should."""
+        return self.ours - self.theirs
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What a qualification found.
+
+    Attributes:
+        recipe: Name of the recipe.
+        recipe_digest: Of the recipe.
+        reference: Name of the recipe that is held for the truth.
+        reference_digest: Of it.
+        scored_by: Of what the recipe's scores are, as `Recipe.score` names it.
+        reference_scored_by: The same for the reference.
+        data: As evaluations record it.
+        space: Name of the space whose networks were trained.
+        space_digest: Of it.
+        place: Where was trained, as evaluations record it.
+        longer: How many times as many training images the reference saw.
+        joint: Networks that vary in everything at once.
+        matched: Networks of equal FLOPs.
+        contrasts: Pairs in `joint` that differ in one dimension.
+        before_seconds: Wall time spent once, before the first candidate: the training of a
+            supernet, which `recipe` then names; 0 where candidates are trained.
+    """
+
+    recipe: str
+    recipe_digest: str
+    reference: str
+    reference_digest: str
+    scored_by: str
+    reference_scored_by: str
+    data: str
+    space: str
+    space_digest: str
+    place: str
+    longer: float
+    joint: tuple[Trained, ...]
+    matched: tuple[Trained, ...]
+    contrasts: tuple[Contrast, ...]
+    before_seconds: float = 0.0
+
+    @property
+    def networks(self) -> tuple[Trained, ...]:
+        """All of them."""
+        return (*self.joint, *self.matched)
+
+    @property
+    def seeds(self) -> int:
+        """Trainings of each network by each recipe."""
+        return len(self.joint[0].reference)
+
+    @cached_property
+    def noise(self) -> float | None:
+        """Standard deviation of a score between seeds, as `seed_noise`; None with one seed."""
+        return seed_noise([one.scores for one in self.networks])
+
+    @cached_property
+    def reference_noise(self) -> float | None:
+        """The same of one training by the reference."""
+        return seed_noise([one.reference for one in self.networks])
+
+    @property
+    def smallest_difference(self) -> float | None:
+        """Of two candidates' scores: what the seed alone exceeds in one pair of twenty."""
+        return None if self.noise is None else smallest_difference(self.noise, 1)
+
+    @property
+    def told_apart(self) -> float:
+        """The gap from which the reference tells two networks apart; 0 with one seed."""
+        noise = self.reference_noise
+        return 0.0 if noise is None else smallest_difference(noise, self.seeds)
+
+    @property
+    def seconds(self) -> float:
+        """What a candidate costs, mean over the networks, on one thread."""
+        return statistics.fmean(one.seconds for one in self.networks)
+
+    def ranking(self, networks: Sequence[Trained], by: str | None = None) -> Ranking:
+        """How the recipe ranks `networks`, or one of the counts where `by` names it."""
+        ours, truth = _runs(networks, by), [one.truth for one in networks]
+        return Ranking(
+            kendall(ours, truth),
+            spearman(ours, truth),
+            chance_of(ours, truth),
+            decisive(ours, truth, self.told_apart),
+        )
+
+    def lead_over(self, networks: Sequence[Trained], by: str) -> Estimate:
+        """By how much the recipe's τ exceeds that of a count."""
+        truth = [one.truth for one in networks]
+        return lead(_runs(networks, None), _runs(networks, by), truth)
+
+    @cached_property
+    def effects(self) -> tuple[Effect, ...]:
+        """By dimension, in the order in which they occur."""
+        names = dict.fromkeys(pair.dimension for pair in self.contrasts)
+        return tuple(self._effect(name) for name in names)
+
+    def describe(self) -> str:
+        """In one line, for searches and fronts."""
+        joint = self.ranking(self.joint)
+        words = [
+            f"certified on {self.data}, space {self.space}: τ {joint.tau} over "
+            f"{len(self.joint)} networks against {self.against}",
+            f"decisive pairs right {joint.decisive}",
+        ]
+        if self.matched:
+            matched = self.ranking(self.matched)
+            words.append(f"at equal FLOPs τ {matched.tau} over {len(self.matched)}")
+        if self.smallest_difference is not None:
+            words.append(f"gaps under {self.in_words(self.smallest_difference)} are ties")
+        return "; ".join(words)
+
+    @property
+    def against(self) -> str:
+        """The reference; how much longer it is says nothing beside a supernet."""
+        if self.before_seconds:
+            return f"training by {self.reference}"
+        return f"{self.longer:.3g}× longer training"
+
+    def in_words(self, difference: float) -> str:
+        """A difference of the recipe's scores."""
+        return _in_words(difference, self.scored_by)
+
+    def in_reference_words(self, difference: float) -> str:
+        """A difference of the reference's scores."""
+        return _in_words(difference, self.reference_scored_by)
+
+    def to_json(self) -> str:
+        """One line that `from_json` reads back to an equal value."""
+        data = dataclasses.asdict(self)
+        for part in ("joint", "matched"):
+            for one, plain in zip(getattr(self, part), data[part], strict=True):
+                plain["architecture"] = architecture_to_document(one.architecture)
+        return json.dumps(data)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Certificate":
+        """The certificate that `to_json` wrote.
+
+        Raises:
+            StoreError: The text is not one.
+        """
+        try:
+            data = json.loads(text)
+            for part in ("joint", "matched"):
+                data[part] = tuple(_trained(one) for one in data[part])
+            data["contrasts"] = tuple(Contrast(**one) for one in data["contrasts"])
+            return cls(**data)
+        except (KeyError, TypeError, ValueError, NasError) as error:
+            raise StoreError(f"a stored certificate cannot be read: {error!r}") from error
+
+    def _effect(self, dimension: str) -> Effect:
+        pairs = [pair for pair in self.contrasts if pair.dimension == dimension]
+        ours = [self._gap(pair, lambda one: one.score) for pair in pairs]
+        theirs = [self._gap(pair, lambda one: one.truth) for pair in pairs]
+        told = [gaps for gaps in zip(ours, theirs, strict=True) if abs(gaps[1]) > self.told_apart]
+        return Effect(
+            dimension,
+            len(pairs),
+            sum(mine * gap > 0 for mine, gap in told),
+            len(told),
+            statistics.fmean(ours),
+            statistics.fmean(theirs),
+        )
+
+    def _gap(self, pair: Contrast, of: Callable[[Trained], float]) -> float:
+        return of(self.joint[pair.high]) - of(self.joint[pair.low])
+
+
+def _runs(networks: Sequence[Trained], by: str | None) -> list[list[float]]:
+    if by is not None:
+        return [[one.counts[by] for one in networks]]
+    return [list(run) for run in zip(*(one.scores for one in networks), strict=True)]
+
+
+def _trained(data: dict[str, Any]) -> Trained:
+    return Trained(
+        architecture_from_document(data["architecture"]),
+        tuple(data["scores"]),
+        tuple(data["reference"]),
+        data["seconds"],
+        data["counts"],
+    )
+
+
+def _in_words(difference: float, scored_by: str) -> str:
+    if scored_by == "accuracy":
+        return f"{difference * 100:.2f} points"
+    return f"{difference:.3f} nats"

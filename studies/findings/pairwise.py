@@ -1,0 +1,106 @@
+"""How two networks of a study stand to each other, and how sure that is."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import NormalDist
+from typing import Literal
+
+from nas_sv2.latency.measurements.measurement import Interval, Latency
+from nas_sv2.studies.findings.certificate import Certificate
+from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.record import Record
+
+Sure = Literal["sure", "tie", "unknown"]
+NORMAL_95 = 1.96
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One figure of a network against that of another.
+
+    Attributes:
+        gain: Of a latency the share by which it is faster (below 0: slower); of a score the
+            difference, higher is better.
+        sure: `sure` where the difference is more than noise, `tie` where it is not, `unknown`
+            where nobody has seen how much noise there is.
+        why: The reason, for a person.
+        mark: The same in a word or two.
+    """
+
+    gain: float
+    sure: Sure
+    why: str
+    mark: str
+
+
+def faster(ours: Latency, theirs: Latency) -> Compared:
+    """By how much `ours` is faster than `theirs`; by their 95 % intervals whether that is sure."""
+    gain = 1 - ours.ms / theirs.ms
+    kinds = {ours.provenance, theirs.provenance}
+    if ours.ci_ms is None or theirs.ci_ms is None:
+        known = " and ".join(sorted(kinds))
+        return Compared(gain, "unknown", f"{known}, without an interval", known)
+    apart = ours.ci_ms[1] < theirs.ci_ms[0] or theirs.ci_ms[1] < ours.ci_ms[0]
+    predicted = "predicted; " if "predicted" in kinds else ""
+    if apart and (ours.contended or theirs.contended):
+        why = f"{predicted}the 95 % intervals are apart, but other programs ran meanwhile"
+        return Compared(gain, "unknown", why, "contended")
+    if apart:
+        return Compared(gain, "sure", f"{predicted}the 95 % intervals are apart", "sure")
+    return Compared(gain, "tie", f"{predicted}the 95 % intervals overlap", "a tie")
+
+
+def better(
+    ours: Record, theirs: Record, certificate: Certificate | None, among: int = 1
+) -> Compared:
+    """By how much the score of `ours` is better; by the certificate whether that is sure.
+
+    Args:
+        ours: The network that is spoken of.
+        theirs: The one it is compared with.
+        certificate: Of the recipe; knows the noise of the seed.
+        among: From how many candidates `ours` was chosen by its score: the luckiest of many has
+            more luck than one (Bonferroni).
+    """
+    gain = ours.evaluation.score - theirs.evaluation.score
+    least = None if certificate is None else certificate.smallest_difference
+    if certificate is None or least is None:
+        why = "the noise of the seed is not known: not certified"
+        return Compared(gain, "unknown", why, "not certified")
+    least *= NormalDist().inv_cdf(1 - 0.025 / among) / NormalDist().inv_cdf(0.975)
+    shown = certificate.in_words(least)
+    if abs(gain) < least:
+        return Compared(gain, "tie", f"gaps under {shown} are noise of the seed", "a tie")
+    chosen = f" for the best of {among}" if among > 1 else ""
+    why = f"more than the seed's noise, which stays under {shown}{chosen}"
+    return Compared(gain, "sure", why, "sure")
+
+
+def ties_of(
+    records: Mapping[int, Record], certificate: Certificate | None
+) -> list[tuple[int, int]]:
+    """Neighbours on the front, worse and better, that the recipe cannot tell apart."""
+    least = None if certificate is None else certificate.smallest_difference
+    if least is None:
+        return []
+    front = sorted(
+        (entry for entry in front_of(records) if entry.on_front),
+        key=lambda entry: entry.record.evaluation.score,
+    )
+    return [
+        (worse.number, better.number)
+        for worse, better in pairwise(front)
+        if better.record.evaluation.score - worse.record.evaluation.score < least
+    ]
+
+
+def image_interval(accuracy: float, images: int) -> Interval:
+    """The 95 % interval that the number of validation images alone leaves (Wilson 1927)."""
+    if images < 1:
+        return (0.0, 1.0)
+    z2 = NORMAL_95**2 / images
+    middle = (accuracy + z2 / 2) / (1 + z2)
+    half = NORMAL_95 / (1 + z2) * math.sqrt(accuracy * (1 - accuracy) / images + z2 / images / 4)
+    return (max(0.0, middle - half), min(1.0, middle + half))

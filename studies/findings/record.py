@@ -1,0 +1,103 @@
+"""A candidate that went the whole way: what it is, what it costs, how long it takes, how good."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nas_sv2.errors import NasError, StoreError
+from nas_sv2.evaluate.fitting.evaluation import Evaluation
+from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.space.graph.cost import Cost
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.documents import architecture_from_document, architecture_to_document
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything that is known of one candidate.
+
+    Attributes:
+        architecture: The network.
+        cost: Its cost on paper.
+        excesses: How far it is beyond each limit of the study, as a share of it; at most 0 inside.
+        latencies: By target.
+        evaluation: How good it became.
+        baseline: The name of the hand-designed network that it is, or None.
+        foreseen: Predicted, where the stop rule ended its training: the score that the whole one
+            would most likely have given. None where the score is that of a whole training.
+    """
+
+    architecture: Architecture
+    cost: Cost
+    excesses: Mapping[str, float]
+    latencies: Mapping[str, Latency]
+    evaluation: Evaluation
+    baseline: str | None = None
+    foreseen: float | None = None
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it keeps every limit of the study."""
+        return all(excess <= 0 for excess in self.excesses.values())
+
+    @property
+    def objectives(self) -> tuple[float, ...]:
+        """Score (top-1 accuracy, mostly), to be maximised, then ms on each target, minimised."""
+        times = (latency.ms for latency in self.latencies.values())
+        return (self.evaluation.score, *times)
+
+    @property
+    def told(self) -> tuple[float, ...]:
+        """The objectives for the sampler, with the foreseen score of a training that was ended.
+
+        What it had at its end is lower than that of a worse network that was trained to the end.
+        """
+        score, *times = self.objectives
+        return (score if self.foreseen is None else self.foreseen, *times)
+
+    def dominates(self, other: "Record") -> bool:
+        """Whether it is at least as good in every objective, and better in one."""
+        mine, others = _gains(self), _gains(other)
+        return mine != others and all(a >= b for a, b in zip(mine, others, strict=True))
+
+    def to_json(self) -> str:
+        """One line that `from_json` reads back to an equal value."""
+        return json.dumps(
+            {
+                "architecture": architecture_to_document(self.architecture),
+                "cost": dataclasses.asdict(self.cost),
+                "excesses": dict(self.excesses),
+                "latencies": {name: value.to_json() for name, value in self.latencies.items()},
+                "evaluation": json.loads(self.evaluation.to_json()),
+                "baseline": self.baseline,
+                "foreseen": self.foreseen,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "Record":
+        """The record that `to_json` wrote.
+
+        Raises:
+            StoreError: The text is not one.
+        """
+        try:
+            data = json.loads(text)
+            latencies = data["latencies"].items()
+            return cls(
+                architecture=architecture_from_document(data["architecture"]),
+                cost=Cost(**data["cost"]),
+                excesses=data["excesses"],
+                latencies={name: Latency.from_json(value) for name, value in latencies},
+                evaluation=Evaluation.from_json(json.dumps(data["evaluation"])),
+                baseline=data["baseline"],
+                foreseen=data.get("foreseen"),  # records were kept before there was one
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, NasError) as error:
+            raise StoreError(f"a stored record cannot be read: {error!r}") from error
+
+
+def _gains(record: Record) -> tuple[float, ...]:
+    score, *times = record.objectives
+    return (score, *(-ms for ms in times))

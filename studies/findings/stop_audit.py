@@ -1,0 +1,83 @@
+"""What the stop rule saved in a study, and whether its audit found it wrong.
+
+A stopped training has a record like any other, with its score where it was ended; its excess of
+the rule keeps it off the front. One that the rule would have stopped and the audit let run on
+counts by what came out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nas_sv2.studies.findings.audit import Pruned
+from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.record import Record
+
+STOP_RULE = "stop_rule"
+"""The name of the rule among a record's excesses: above 0 where it ended the training, 0 where the
+audit let it run on; not there where the rule never spoke."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stops:
+    """What the rule did.
+
+    Attributes:
+        stopped: Trainings that it ended.
+        audited: Trainings that it would have ended and that ran on.
+        entered: How many of those are on the front: false stops.
+        spent_s: All trainings of the study, as far as they went.
+        saved_s: What the stopped ones would have taken further.
+    """
+
+    stopped: int
+    audited: int
+    entered: int
+    spent_s: float
+    saved_s: float
+
+    @property
+    def saved(self) -> float:
+        """Share of the time that full trainings would have taken, 0 to 1."""
+        whole = self.spent_s + self.saved_s
+        return self.saved_s / whole if whole else 0.0
+
+    def describe(self) -> str:
+        """In one line."""
+        plural = "s" * (self.stopped != 1)
+        head = (
+            f"{self.stopped} training{plural} stopped early, {self.saved:.0%} of the time saved "
+            f"({self.saved_s / 60:.1f} min)"
+        )
+        if not self.audited:
+            return f"{head}; none audited"
+        most = Pruned(STOP_RULE, self.stopped, self.audited, self.entered).most_wrong
+        return (
+            f"{head}; of {self.audited} that ran on for the audit {self.entered} on the front, so "
+            f"of all at most {most:.0%} would be (95 %)"
+        )
+
+
+def stops_in(records: Mapping[int, Record]) -> Stops | None:
+    """What the rule did; None where it never spoke."""
+    said = {n: r.excesses[STOP_RULE] for n, r in records.items() if STOP_RULE in r.excesses}
+    if not said:
+        return None
+    on_front = {entry.number for entry in front_of(records) if entry.on_front}
+    audited = {number for number, excess in said.items() if excess <= 0}
+    whole = max(_passes(record) for record in records.values())
+    seeds = max(len(record.evaluation.scores) for record in records.values())
+    saved_s = 0.0
+    for number in said.keys() - audited:
+        done = _passes(records[number])
+        saved_s += records[number].evaluation.seconds * (whole * max(1, seeds) / done - 1)
+    return Stops(
+        stopped=len(said) - len(audited),
+        audited=len(audited),
+        entered=len(audited & on_front),
+        spent_s=sum(record.evaluation.seconds for record in records.values()),
+        saved_s=saved_s,
+    )
+
+
+def _passes(record: Record) -> int:
+    return record.evaluation.epochs

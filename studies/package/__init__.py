@@ -1,0 +1,1 @@
+"""An exported network: building, loading and verifying it."""

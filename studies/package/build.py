@@ -1,0 +1,230 @@
+"""From a trial to its package: the record, its weights or the same training again, the files."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas_sv2.errors import ConfigError, DeviceError, EvaluationError
+from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.fitting.augment import Normalise
+from nas_sv2.evaluate.fitting.evaluation import Evaluation, Trained
+from nas_sv2.evaluate.fitting.subset import subset_of
+from nas_sv2.evaluate.proxy.trainer import Trainer
+from nas_sv2.evaluate.proxy.training import ProxyTraining
+from nas_sv2.evaluate.recipes.files import recipe_from_document
+from nas_sv2.evaluate.supernet.asking import SupernetAsking
+from nas_sv2.evaluate.supernet.files import SavedSupernet
+from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.latency.targets.targets import open_target
+from nas_sv2.studies.findings.front import best_of
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.findings.stop_audit import STOP_RULE
+from nas_sv2.studies.package.card import (
+    CARD,
+    CARD_JSON,
+    document_of,
+    json_of,
+)
+from nas_sv2.studies.package.file_latency import FileLatency, latencies_of
+from nas_sv2.studies.package.folder import SUMS, check_out, write_folder
+from nas_sv2.studies.package.form_parity import Agreement
+from nas_sv2.studies.package.forms import TORCH, Winner
+from nas_sv2.studies.package.trial_card import trial_card, trial_document
+from nas_sv2.studies.storage.confirmation_store import confirmation_lines, confirmations_of
+from nas_sv2.studies.storage.data_place import data_of
+from nas_sv2.studies.storage.named_networks import certificate_for, record_of, records_of
+from nas_sv2.studies.storage.study import IDENTITY, THREADS, Identity, load_study, study_key
+from nas_sv2.studies.storage.supernet_place import supernet_of
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        number: The trial.
+        forms: How each form agrees with the network, by name.
+        latencies: Of the files.
+    """
+
+    number: int
+    forms: dict[str, Agreement]
+    latencies: Sequence[FileLatency]
+
+
+def export_trial(
+    storage: str,
+    study: str,
+    trial: str,
+    out: Path,
+    *,
+    force: bool,
+    latency: bool = True,
+    int8: bool = True,
+    supernet: Path | None = None,
+    data: str | None = None,
+    told: Callable[[str], None],
+) -> Exported:
+    """Write the package of a trial.
+
+    Args:
+        storage: Where the study is.
+        study: Its name.
+        trial: A number, or `best` for the most accurate of the front.
+        out: The folder to write.
+        force: Write over an earlier export.
+        latency: Whether the files are timed on the study's targets.
+        int8: Whether there are forms in int8.
+        supernet: Where the supernet of the study lies, if it was moved.
+        data: Where its data lie, the same.
+        told: Is told what takes long: a training, which is needed where the weights were not kept
+            (only those of the front are), a device that is waited for.
+
+    Raises:
+        ConfigError: No such study or trial, the folder exists, or the study's data or supernet are
+            not where they were.
+        DeviceError: A target of the study cannot be used here.
+        MeasurementError: It answered, but not with latencies.
+        EvaluationError: The training cannot be repeated to the same accuracy.
+        StoreError: What is stored cannot be read, a form is not the network, or the package
+            cannot be written.
+    """
+    if trial != "best" and not trial.isdecimal():
+        raise ConfigError("--trial", trial, "best or a number")
+    check_out(out, force)
+    opened = load_study(storage, study)
+    identity = opened.user_attrs[IDENTITY]
+    number = best_of(records_of(storage, study)) if trial == "best" else int(trial)
+    record = record_of(storage, study, number)
+    if record.excesses.get(STOP_RULE, 0.0) > 0:
+        raise ConfigError("--trial", number, "one whose training the stop rule did not end")
+    asked = supernet_of(opened, supernet)
+    training = _training(identity, opened.user_attrs.get(THREADS), data_of(opened, data), asked)
+    weights = WeightsFolder.of_study(storage, study_key(opened)).find(record.architecture.digest)
+    if weights is None:
+        again = "training it again" if asked is None else "asking the supernet again"
+        told(f"its weights were not kept; {again}")
+        trained = _same_again(training, record)
+    else:
+        trained = Trained(record.evaluation, training.adapt(record.architecture), weights)
+    winner = _winner(training, record, trained)
+    files = winner.files(int8)
+    told(f"asking every form about {len(winner.validation):,} validation images")
+    checked = winner.checked(files)
+    _check_accuracy(record.evaluation, checked.validation[TORCH])
+    latencies = _latencies(storage, record, winner, files, told) if latency else []
+    document = trial_document(
+        document_of(
+            record.baseline or record.architecture.digest,
+            winner,
+            training.data,
+            training.recipe,
+            training.seed,
+            checked,
+            latencies,
+            "" if int8 else "it was not asked for (--no-int8)",
+        ),
+        study,
+        number,
+        record,
+        identity,
+        certificate_for(storage, study, {number: record}),
+        confirmation_lines(confirmations_of(opened), record.architecture.digest),
+    )
+    names = [*files, CARD_JSON, SUMS]
+    card = trial_card(document, names)
+    write_folder(out, {**files, CARD_JSON: json_of(document), CARD: card.encode()})
+    return Exported(number, checked.validation, latencies)
+
+
+SLACK = 0.01
+"""By how much the accuracy may differ from the study's: on another machine sums are taken in
+another order, which turns the class of an image in a thousand."""
+
+
+def _check_accuracy(evaluation: Evaluation, found: Agreement) -> None:
+    """Refuse weights that are not those which the study speaks of.
+
+    Raises:
+        EvaluationError: They give another accuracy.
+    """
+    was = evaluation.accuracy
+    if len(evaluation.scores) > 1:  # a mean over seeds; the weights are the first's
+        last = evaluation.history[-1].accuracy if evaluation.history else None
+        was = was if last is None else last
+    assert found.accuracy is not None, "labels were given"
+    slack = max(SLACK, 1.5 / found.images)
+    if abs(found.accuracy - was) > slack:
+        raise EvaluationError(
+            f"the weights give {found.accuracy:.2%} on the validation images, the training that "
+            f"the study keeps gave {was:.2%}: they were damaged, or kept by an older nas-sv2; "
+            "delete the study's .weights folder, and the network is trained again"
+        )
+
+
+def _winner(training: Trainer, record: Record, trained: Trained) -> Winner:
+    data = training.data
+    return Winner.of(
+        record.architecture,
+        trained.architecture,
+        trained.weights,
+        Normalise.of(data.train.images),
+        data,
+        subset_of(data, training.recipe).val,
+    )
+
+
+def _latencies(
+    storage: str,
+    record: Record,
+    winner: Winner,
+    files: dict[str, bytes],
+    told: Callable[[str], None],
+) -> Sequence[FileLatency]:
+    """What each target of the study says of the files."""
+    store, rows = MeasurementStore.open(storage), list[FileLatency]()
+    try:
+        for name in record.latencies:
+            told(f"timing the files on {name}")
+            target = open_target(name, store=store, told=told)
+            try:
+                rows += latencies_of(target, winner, files)
+            finally:
+                target.close()
+    except DeviceError as error:
+        raise DeviceError(f"{error}; --no-latency exports without timing the files") from error
+    except ConfigError as error:  # a device that was removed since
+        allowed = f"{error.allowed}, or --no-latency"
+        raise ConfigError("target of the study", error.value, allowed) from error
+    finally:
+        store.close()
+    return rows
+
+
+def _training(
+    identity: Identity, threads: int | None, data: ImageData, supernet: SavedSupernet | None = None
+) -> Trainer:
+    """What the study's networks came from.
+
+    Raises:
+        EvaluationError: The recipe has changed since.
+    """
+    chosen = recipe_from_document(identity["recipe_document"])
+    if chosen.digest != identity["recipe_digest"]:
+        raise EvaluationError(f"recipe {chosen.name} is not that of the study any more")
+    if supernet is not None:
+        return SupernetAsking(supernet, data, threads)
+    device = identity.get("train_on", "cpu")
+    return ProxyTraining(chosen, data, identity["seed"], threads, device)
+
+
+def _same_again(training: Trainer, record: Record) -> Trained:
+    trained = training.train(record.architecture)
+    was, now = record.evaluation.accuracy, trained.evaluation.accuracy
+    if was != now:
+        raise EvaluationError(
+            f"the weights were not kept, and training again gives {now:.2%}, not {was:.2%}: "
+            f"was it trained on another machine ({record.evaluation.device})?"
+        )
+    return trained

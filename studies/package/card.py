@@ -1,0 +1,222 @@
+"""The card of an exported network: what it is, and how far each of its figures can be trusted.
+
+`card.json` holds the figures, `card.md` says them for people; both are made from one document.
+"""
+
+import json
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from nas_sv2 import __version__
+from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.recipes.files import recipe_to_document
+from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.space.graph.cost import cost_of
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.studies.package.file_latency import FileLatency
+from nas_sv2.studies.package.forms import (
+    ARCHITECTURE,
+    MODEL,
+    MODEL_INT8,
+    SOURCE,
+    TIMING,
+    TIMING_INT8,
+    TORCH,
+    TRAINED,
+    WEIGHTS,
+    Checked,
+    Winner,
+)
+from nas_sv2.studies.pages.markdown import escaped, table
+
+CARD, CARD_JSON = "card.md", "card.json"
+SCHEMA_KEY, SCHEMA_VERSION = "nas_sv2_card", 1
+PAGE_KEY, PAGE = "page", 1
+"""Which text of `card.md` follows from `card.json`: raised whenever the text changes, so that
+`verify` makes no page anew that an older version wrote."""
+PACKAGES = ("torch", "onnx", "onnxruntime", "optuna", "numpy")
+
+
+def made_with() -> dict[str, str]:
+    """The program and what its figures depend on, with their versions."""
+    packages = {name: version(name) for name in PACKAGES}
+    return {"nas-sv2": __version__, "python": platform.python_version(), **packages}
+
+
+def document_of(
+    name: str,
+    winner: Winner,
+    data: ImageData,
+    recipe: Recipe,
+    seed: int,
+    checked: Checked,
+    latencies: Sequence[FileLatency],
+    no_int8: str = "",
+) -> dict[str, Any]:
+    """What every card says, as plain data.
+
+    Args:
+        name: What the user calls the network.
+        winner: The network.
+        data: What it was trained on.
+        recipe: How.
+        seed: Of the training.
+        checked: What was found of its forms.
+        latencies: Of its files; empty where none were asked for.
+        no_int8: Why it has no int8 form; empty where it has one.
+    """
+    cost, trained = cost_of(lower(winner.trained)), winner.trained
+    return {
+        SCHEMA_KEY: SCHEMA_VERSION,
+        PAGE_KEY: PAGE,
+        "network": name,
+        "digest": winner.found.digest,
+        "trained_digest": trained.digest,
+        "flops": cost.flops,
+        "params": cost.params,
+        "input": {
+            "channels": trained.channels,
+            "side": trained.resolution,
+            "centre_of": data.side,
+            "mean": winner.normalise.mean.tolist(),
+            "deviation": winner.normalise.deviation.tolist(),
+        },
+        "class_names": list(data.class_names) if recipe.classes is None else None,
+        "data": data.provenance,
+        "recipe": recipe_to_document(recipe),
+        "recipe_digest": recipe.digest,
+        "seed": seed,
+        "calibration_images": len(winner.calibration),
+        "forms": {name: each.to_json() for name, each in checked.validation.items()},
+        "forms_on_noise": {name: each.to_json() for name, each in checked.noise.items()},
+        "no_int8": no_int8,
+        "latency": [row.to_json() for row in latencies],
+        "made_with": made_with(),
+    }
+
+
+def json_of(document: Mapping[str, Any]) -> bytes:
+    """The text of `card.json`."""
+    return json.dumps(document, indent=1, allow_nan=False).encode()
+
+
+def page(*parts: Sequence[str]) -> str:
+    """Paragraphs and tables as one text."""
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def forms_section(document: Mapping[str, Any]) -> list[list[str]]:
+    """How the forms agree, and how good each is."""
+    forms: Mapping[str, Mapping[str, Any]] = document["forms"]
+    rows = [
+        (
+            name,
+            f"{form['accuracy']:.2%}",
+            "" if name == TORCH else f"{form['difference']:.1e} ({form['relative']:.1e})",
+            "" if name == TORCH else f"{form['same']:.2%}",
+        )
+        for name, form in forms.items()
+    ]
+    images = next(iter(forms.values()))["images"]
+    head = ("form", "top-1", "logits differ by (of the largest)", "same class first")
+    said = (
+        f"Every form was asked about the same {images:,} validation images and held against the "
+        "network as torch runs it in nas-sv2."
+    )
+    if MODEL_INT8 in forms:
+        lost = forms[MODEL_INT8]["accuracy"] - forms[TORCH]["accuracy"]
+        said += (
+            f" int8 (static, weights a channel, ranges from {document['calibration_images']} "
+            f"training images) changes the accuracy by {100 * lost:+.2f} points."
+        )
+    if document["no_int8"]:
+        said += f" There is no int8 form: {escaped(document['no_int8'])}."
+    return [["## Forms, checked at export"], table(head, *rows), [said]]
+
+
+def latency_section(document: Mapping[str, Any], why_none: str) -> list[list[str]]:
+    """How long the files take; `why_none` is said where none was timed."""
+    rows: Sequence[Mapping[str, Any]] = document["latency"]
+    if not rows:
+        return [["## Latency of the files"], [why_none]]
+    cells, notes = [], []
+    for row in rows:
+        side = f"{row['side']} × {row['side']}"
+        if row["latency"] is None:
+            cells.append((row["file"], side, row["target"], "–", "–", "–", "–", "none", "–"))
+        else:
+            latency = Latency.from_json(row["latency"])
+            ratio = "–" if latency.ratio is None else f"{latency.ratio:.3f}"
+            shown = (*figures(latency), ratio, latency.provenance, latency.device)
+            cells.append((row["file"], side, row["target"], *shown))
+        notes += [f"{row['file']} on {row['target']}: {said}" for said in _said(row)]
+    head = ("file", "image", "target", "ms", "95 % interval", "p95", "× V2 1×", "provenance", "on")
+    lines = [f"- {escaped(note)}" for note in dict.fromkeys(notes)]
+    return [["## Latency of the files"], table(head, *cells), lines]
+
+
+def _said(row: Mapping[str, Any]) -> list[str]:
+    """What is to be known of a row."""
+    said = []
+    if row["latency"] is None:
+        said.append(f"no figure: {row['why']}")
+    elif row["why"]:
+        said.append(row["why"])
+    if row["against"] is not None:
+        ratio, interval = row["against"]
+        within = "" if interval is None else " ({:.3f} to {:.3f})".format(*interval)
+        said.append(f"takes {ratio:.3f}{within} times as long as in float32")
+    if row["latency"] is not None and row["latency"]["note"]:
+        said.append(row["latency"]["note"])
+    return said
+
+
+def files_section(document: Mapping[str, Any], files: Iterable[str]) -> list[list[str]]:
+    """What each file is, and what made them."""
+    made = ", ".join(f"{name} {version}" for name, version in document["made_with"].items())
+    there = set(files)
+    said = FILES if TRAINED in there else {**FILES, ARCHITECTURE: _AS_TRAINED}
+    known = [f"- `{name}`: {said[name]}" for name in said if name in there]
+    return [["## Files"], known, [f"Made with {made}."]]
+
+
+_AS_TRAINED = "the network; `nas-sv2 cost architecture.yaml`"
+FILES = {
+    ARCHITECTURE: "the network as it was found; `nas-sv2 cost architecture.yaml`",
+    TRAINED: "the form that was trained: input and classes of the data, stem of the recipe, and "
+    "its share of the widths where it has a `width_factor`; all trained files are of this form",
+    WEIGHTS: "the trained numbers",
+    SOURCE: "the trained network in plain torch, without nas-sv2: `model.load()`",
+    MODEL: "the trained network for onnxruntime, shuffles folded away, any batch",
+    MODEL_INT8: "the same in int8",
+    TIMING: "the network of `architecture.yaml` with random weights: for timing on other devices; "
+    "its outputs mean nothing",
+    TIMING_INT8: "the same in int8",
+    CARD_JSON: "the figures of this page, the whole recipe, the names of the classes",
+    "SHA256SUMS": "what `nas-sv2 verify`, `nas_sv2.load` and `sha256sum -c` check",
+}
+"""What a package holds beside its card, and what each file is."""
+
+
+def input_of(taken: Mapping[str, Any]) -> str:
+    """What the trained form takes."""
+    side, whole = taken["side"], taken["centre_of"]
+    cut = "" if whole == side else f", the centre of {whole} pixels"
+    return f"{taken['channels']} × {side} × {side}{cut}"
+
+
+def grey_levels(taken: Mapping[str, Any]) -> str:
+    """What is done to them before the network sees them."""
+    means = ", ".join(f"{each:.2f}" for each in taken["mean"])
+    deviations = ", ".join(f"{each:.2f}" for each in taken["deviation"])
+    return f"0 to 255, minus {means}, over {deviations}"
+
+
+def figures(latency: Latency) -> tuple[str, str, str]:
+    """Median, 95 % interval and p95, in ms."""
+    interval = "–" if latency.ci_ms is None else "{:.3f} to {:.3f}".format(*latency.ci_ms)
+    p95 = "–" if latency.p95_ms is None else f"{latency.p95_ms:.3f}"
+    return f"{latency.ms:.3f}", interval, p95

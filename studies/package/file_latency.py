@@ -1,0 +1,142 @@
+"""How long the exported files take: the files themselves, timed by the protocol of every latency.
+
+All files are timed in one session, round by round beside the reference network, so that what
+slows the device slows them alike and int8 is compared with float32 by their ratio. An emulated
+core runs no file: it prices the operators that the file holds, and its figures say so.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from nas_sv2.errors import DeviceError, MeasurementError
+from nas_sv2.latency.devices.payload import Payload
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.latency.measurements.fingerprint import Fingerprint
+from nas_sv2.latency.measurements.measurement import Interval, Latency, Measurement
+from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.targets import Target
+from nas_sv2.studies.package.forms import INT8, MODEL, MODEL_INT8, TIMING, TIMING_INT8, Winner
+
+FILES = (MODEL, MODEL_INT8, TIMING, TIMING_INT8)
+
+
+@dataclass(frozen=True, slots=True)
+class FileLatency:
+    """What a target says of one file.
+
+    Attributes:
+        file: Its name.
+        target: What the user calls the target.
+        side: Of the image that the file takes, pixels.
+        latency: The figure; None where there is none.
+        why: Why there is none, or that the file itself was not run; else empty.
+        against: How long an int8 file takes relative to the same network in float32, and the 95 %
+            interval, None of an emulator; None where not both have a figure.
+    """
+
+    file: str
+    target: str
+    side: int
+    latency: Latency | None
+    why: str = ""
+    against: tuple[float, Interval | None] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name."""
+        latency = None if self.latency is None else self.latency.to_json()
+        return {**{name: getattr(self, name) for name in self.__slots__}, "latency": latency}
+
+    @classmethod
+    def none(cls, file: str, target: str, side: int, why: str) -> Self:
+        """No figure, and why."""
+        return cls(file, target, side, None, why)
+
+
+def latencies_of(
+    target: Target, winner: Winner, files: Mapping[str, bytes]
+) -> Sequence[FileLatency]:
+    """A row for each ONNX file among `files`, timed or priced by `target`.
+
+    Raises:
+        DeviceError: The device is missing, unreachable or lacks its runtime.
+        MeasurementError: It answered, but not with latencies.
+    """
+    sides = {
+        name: (winner.found if name in (TIMING, TIMING_INT8) else winner.trained).resolution
+        for name in FILES
+        if name in files
+    }
+    if isinstance(target, MeasuredTarget):
+        return _measured(target, winner, files, sides)
+    if isinstance(target, EmulatedArm):
+        return _priced(target, winner, sides)
+    why = f"{target.name} prices networks and runs no file"
+    return [FileLatency.none(name, target.name, side, why) for name, side in sides.items()]
+
+
+def _measured(
+    target: MeasuredTarget, winner: Winner, files: Mapping[str, bytes], sides: Mapping[str, int]
+) -> Sequence[FileLatency]:
+    plan, name = target.plan, target.name
+    if plan.runtime != "onnxruntime":
+        why = f"{name} runs networks through {plan.runtime}, and no ONNX file"
+        return [FileLatency.none(file, name, side, why) for file, side in sides.items()]
+    timed = [file for file in sides if file not in INT8 or plan.processor == "cpu"]
+    # The precision of a plan says what is built for it; here every file is what it is.
+    float32 = dataclasses.replace(target, plan=dataclasses.replace(plan, precision="fp32"))
+    payloads = [Payload(_digest(winner, file), files[file]) for file in timed]
+    float32.device.start()
+    found = dict(zip(timed, float32.measure_files(payloads), strict=True))
+    rows = []
+    for file, side in sides.items():
+        if file not in found:
+            why = f"{name}: onnxruntime runs int8 on a CPU only"
+            rows.append(FileLatency.none(file, name, side, why))
+            continue
+        against = None
+        if file in INT8:
+            against = found[file].relative_to(found[INT8_OF[file]])
+        latency = _labelled(found[file], file).latency(name)
+        rows.append(FileLatency(file, name, side, latency, against=against))
+    return rows
+
+
+INT8_OF = {MODEL_INT8: MODEL, TIMING_INT8: TIMING}
+"""The float32 file that holds the same network."""
+
+
+def _labelled(measurement: Measurement, file: str) -> Measurement:
+    """The measurement, said to be of the precision that the file has."""
+    if file not in INT8:
+        return measurement
+    return dataclasses.replace(
+        measurement,
+        plan=dataclasses.replace(measurement.plan, precision="int8"),
+        fingerprint=Fingerprint({**measurement.fingerprint.facts, "precision": "int8"}),
+    )
+
+
+def _priced(
+    target: EmulatedArm, winner: Winner, sides: Mapping[str, int]
+) -> Sequence[FileLatency]:
+    rows: list[FileLatency] = []
+    prices: dict[str, float] = {}
+    for file, side in sides.items():
+        network = winner.found if file in (TIMING, TIMING_INT8) else winner.trained
+        try:
+            latency = target.at("int8" if file in INT8 else "fp32").estimate(network)
+        except (DeviceError, MeasurementError) as error:  # a kernel or precision it has not
+            rows.append(FileLatency.none(file, target.name, side, str(error)))
+            continue
+        prices[file] = latency.ms
+        float32 = prices.get(INT8_OF.get(file, ""))
+        against = None if float32 is None else (latency.ms / float32, None)
+        why = "priced by the operators that the file holds; it was not run"
+        rows.append(FileLatency(file, target.name, side, latency, why, against))
+    return rows
+
+
+def _digest(winner: Winner, file: str) -> str:
+    return (winner.found if file in (TIMING, TIMING_INT8) else winner.trained).digest

@@ -1,0 +1,139 @@
+"""Whether forms of one network say the same of the same images, and how often they are right."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_sv2.errors import StoreError
+from nas_sv2.space.runtimes.weights import Array
+
+Form = Callable[[Array], Array]
+"""Images (N, C, H, W), as the network takes them, to logits (N, classes)."""
+
+Labels = NDArray[np.int64]
+
+EQUAL = 1e-3
+"""Largest accepted difference of logits, as a share of the largest logit: float32 sums in another
+order differ by about 1e-6 of it, and a wrong weight by all of it."""
+LOST = 1.0
+"""An int8 network is no form of the network any more where the error of its logits is as large as
+what they say: both as a root mean square, the latter about the mean logit of an image."""
+NOISE_IMAGES = 16
+BATCH = 50  # images at 224 pixels then take 30 MB, and their largest maps 500 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """A form of a network beside the network as torch runs it in nas-sv2.
+
+    Attributes:
+        images: How many both were asked about.
+        difference: Largest absolute difference of their logits.
+        relative: The same, as a share of the network's largest absolute logit.
+        error: Root mean square of the differences, as a share of that of the network's logits
+            about the mean of each image.
+        same: Share of the images of which both name the same class first.
+        accuracy: The form's top-1 accuracy, 0 to 1; None where labels were not given.
+    """
+
+    images: int
+    difference: float
+    relative: float
+    error: float
+    same: float
+    accuracy: float | None
+
+    def check(self, name: str, quantised: bool) -> None:
+        """Refuse a form that is not the network.
+
+        Raises:
+            StoreError: It is not; names the form and the figure.
+        """
+        if quantised and not self.error < LOST:
+            raise StoreError(
+                f"{name} and torch disagree: in int8 the logits' error is {self.error:.0%} of "
+                f"what they say, and the same class comes first for {self.same:.0%} of images; "
+                "--no-int8 leaves int8 out"
+            )
+        if not quantised and not self.relative <= EQUAL:
+            raise StoreError(
+                f"{name} and torch disagree: logits differ by {self.relative:.1e} of the largest"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def agreements(
+    network: Form,
+    forms: Mapping[str, Form],
+    batches: Iterator[tuple[Array, Labels | None]],
+) -> dict[str, Agreement]:
+    """How each form agrees with `network`, asked about the same images a batch at a time.
+
+    Args:
+        network: What they are held against.
+        forms: By name.
+        batches: Images as the network takes them, with labels where accuracy is wanted.
+    """
+    counts = {name: _Count() for name in forms}
+    for images, labels in batches:
+        expected = network(images)
+        for name, form in forms.items():
+            counts[name].add(expected, form(images), labels)
+    return {name: count.agreement() for name, count in counts.items()}
+
+
+def noise(channels: int, side: int) -> Iterator[tuple[Array, None]]:
+    """A batch (N, channels, side, side) of mean 0 and deviation 1, the same on every machine."""
+    shape = (NOISE_IMAGES, channels, side, side)
+    yield np.random.default_rng(0).standard_normal(shape, np.float32), None
+
+
+@dataclass(slots=True)
+class _Count:
+    """What was seen of one form so far."""
+
+    images: int = 0
+    numbers: int = 0
+    largest: float = 0.0
+    difference: float = 0.0
+    squared_error: float = 0.0
+    squared_signal: float = 0.0
+    same: int = 0
+    right: int | None = None
+
+    def add(self, expected: Array, logits: Array, labels: Labels | None) -> None:
+        apart = np.abs(logits.astype(np.float64) - expected)
+        self.images += len(expected)
+        # `maximum` and not `max`: a number that is none must show.
+        self.difference = float(np.maximum(self.difference, apart.max()))
+        self.largest = max(self.largest, float(abs(expected).max()))
+        self.squared_error += float((apart**2).sum())
+        about_mean = expected.astype(np.float64) - expected.mean(1, keepdims=True)
+        self.squared_signal += float((about_mean**2).sum())
+        named = logits.argmax(1)
+        self.same += int((named == expected.argmax(1)).sum())
+        if labels is not None:
+            self.right = (self.right or 0) + int((named == labels).sum())
+
+    def agreement(self) -> Agreement:
+        return Agreement(
+            images=self.images,
+            difference=self.difference,
+            relative=_share(self.difference, self.largest),
+            error=_share(self.squared_error, self.squared_signal) ** 0.5,
+            same=self.same / self.images,
+            accuracy=None if self.right is None else self.right / self.images,
+        )
+
+
+def _share(part: float, whole: float) -> float:
+    """`part / whole`; of nothing, any part is infinitely much."""
+    if whole == 0:
+        return 0.0 if part == 0 else float("inf")
+    return part / whole

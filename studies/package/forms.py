@@ -1,0 +1,256 @@
+"""The forms that a trained network is shipped in: how each is made, and how each is asked."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors.numpy import save
+
+from nas_sv2.errors import StoreError
+from nas_sv2.evaluate.data.image_data import ImageData, Part
+from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
+from nas_sv2.space.graph.operators import Graph
+from nas_sv2.space.networks.documents import network_to_yaml
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.networks.network import Classifier
+from nas_sv2.space.runtimes.onnx_lowering import INPUT, build_onnx
+from nas_sv2.space.runtimes.quantization import quantized
+from nas_sv2.space.runtimes.shuffle_free import without_shuffles
+from nas_sv2.space.runtimes.source_lowering import source_of, standalone
+from nas_sv2.space.runtimes.weights import Array, Weights, random_weights
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.studies.package.form_parity import BATCH, Agreement, Form, Labels, agreements, noise
+
+if TYPE_CHECKING:
+    import torch
+
+ARCHITECTURE, TRAINED = "architecture.yaml", "trained.yaml"
+MODEL, MODEL_INT8 = "model.onnx", "model_int8.onnx"
+TIMING, TIMING_INT8 = "timing.onnx", "timing_int8.onnx"
+WEIGHTS, SOURCE = "weights.safetensors", "model.py"
+INT8 = (MODEL_INT8, TIMING_INT8)
+CALIBRATION_IMAGES = 100
+"""Training images that the ranges of int8 are taken from, evenly spaced: see docs/shipping.md."""
+
+
+@dataclass(frozen=True, eq=False)
+class Winner:
+    """A trained network with all that its forms are made from and checked on.
+
+    Attributes:
+        found: The network as it was found, at the resolution whose latency counts.
+        trained: The form in which it was trained; the same network where nothing was adapted.
+        weights: The numbers of `trained`.
+        normalise: Grey levels to what the network takes.
+        validation: Images it was validated on, of its own side.
+        calibration: Training images of its own side, as it takes them, (N, C, H, W).
+    """
+
+    found: Classifier
+    trained: Classifier
+    weights: Weights
+    normalise: Normalise
+    validation: Part
+    calibration: Array
+
+    @classmethod
+    def of(
+        cls,
+        found: Classifier,
+        trained: Classifier,
+        weights: Weights,
+        normalise: Normalise,
+        data: ImageData,
+        validation: Part,
+    ) -> "Winner":
+        """With images of `data`, whose centre is taken where they are larger than the network's.
+
+        Args:
+            found: As the attribute.
+            trained: As the attribute.
+            weights: As the attribute.
+            normalise: As the attribute.
+            data: What was trained on.
+            validation: Those of its images that were validated on.
+        """
+        count = min(CALIBRATION_IMAGES, len(data.train))
+        spaced = np.arange(count) * len(data.train) // count
+        calibration = normalise(centre_of(data.train.images[spaced], trained.resolution))
+        images = centre_of(validation.images, trained.resolution)
+        return cls(
+            found,
+            trained,
+            weights,
+            normalise,
+            Part(images, validation.labels),
+            np.ascontiguousarray(calibration.numpy()),
+        )
+
+    def files(self, int8: bool = True) -> dict[str, bytes]:
+        """The content of every form, by the name of its file; those in int8 where wanted."""
+        mean, deviation = self.normalise.mean.tolist(), self.normalise.deviation.tolist()
+        model = shuffle_free_onnx(lower(self.trained), self.weights)
+        files = {
+            ARCHITECTURE: network_to_yaml(self.found).encode(),
+            # safetensors writes memory as it lies, and asks nobody whether that is in order.
+            WEIGHTS: save({name: np.ascontiguousarray(a) for name, a in self.weights.items()}),
+            MODEL: model,
+        }
+        if int8:
+            files[MODEL_INT8] = quantized(model, self.calibration)
+        if isinstance(self.trained, Architecture):
+            files[SOURCE] = source_of(self.trained, mean, deviation, WEIGHTS).encode()
+        if self.trained != self.found:
+            files[TRAINED] = network_to_yaml(self.trained).encode()
+            files |= _timing_files(self.found, int8)
+        return files
+
+    def checked(self, files: dict[str, bytes]) -> "Checked":
+        """How each form agrees with torch on the validation images, and on noise.
+
+        Raises:
+            StoreError: One is not the network on the validation images; names it.
+        """
+        network = torch_form(self.trained, self.weights)
+        forms = {TORCH: network, **forms_of(files, self.weights)}
+        found = agreements(network, forms, batches_of(self.validation, self.normalise))
+        for name, agreement in found.items():
+            agreement.check(name, name in INT8)
+        images = noise(self.trained.channels, self.trained.resolution)
+        return Checked(found, agreements(network, forms, images))
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """How the forms of a network agree with it, by their names.
+
+    Attributes:
+        validation: On the validation images; none was refused.
+        noise: On noise that any machine makes again; int8 is far from the network there.
+    """
+
+    validation: dict[str, Agreement]
+    noise: dict[str, Agreement]
+
+
+TORCH = "torch"
+"""How the network itself is called among its forms."""
+
+
+def shuffle_free_onnx(graph: Graph, weights: Weights) -> bytes:
+    """The network without shuffles, for any batch."""
+    return build_onnx(*without_shuffles(graph, weights), batch=None)
+
+
+def _timing_files(found: Classifier, int8: bool) -> dict[str, bytes]:
+    """The network at the resolution whose latency counts; random weights take the same time."""
+    graph = lower(found)
+    body = shuffle_free_onnx(graph, random_weights(graph, seed=0))
+    if not int8:
+        return {TIMING: body}
+    shape = (4, found.channels, found.resolution, found.resolution)
+    images = np.random.default_rng(0).standard_normal(shape, np.float32)
+    return {TIMING: body, TIMING_INT8: quantized(body, images)}
+
+
+def batches_of(part: Part, normalise: Normalise) -> Iterator[tuple[Array, Labels]]:
+    """Images as a network takes them, float32 (N, C, H, W), with their labels."""
+    for start in range(0, len(part), BATCH):
+        images = normalise(part.images[start : start + BATCH])
+        yield np.ascontiguousarray(images.numpy()), part.labels[start : start + BATCH].numpy()
+
+
+def forms_of(files: dict[str, bytes], weights: Weights) -> dict[str, Form]:
+    """What can be asked among `files`, but for those whose weights are random.
+
+    The text of `model.py` is run: only give one that `source_of` wrote, or that is trusted.
+    """
+    forms: dict[str, Form] = {}
+    if SOURCE in files:
+        forms[SOURCE] = source_form(files[SOURCE], weights)
+    return forms | {name: onnx_form(files[name]) for name in (MODEL, MODEL_INT8) if name in files}
+
+
+def torch_form(network: Classifier, weights: Weights) -> Form:
+    """The network as nas-sv2 trains it."""
+    from nas_sv2.space.runtimes.torch_lowering import build_module, load_weights
+
+    graph = lower(network)
+    module = build_module(graph)
+    load_weights(module, graph, weights)
+    return _asked(module.eval())
+
+
+def source_form(text: bytes, weights: Weights) -> Form:
+    """The network that the text of a `model.py` builds, which is run.
+
+    Raises:
+        StoreError: The text does not run, or builds another network.
+    """
+    import torch
+
+    names = {"__name__": "model", "__file__": SOURCE}
+    try:
+        with torch.random.fork_rng(devices=[]):  # the numbers that it draws are thrown away
+            exec(compile(text, SOURCE, "exec"), names)
+            module: torch.nn.Module = names["build"]()  # type: ignore[operator]
+        module.load_state_dict(_state(weights))
+        return _asked(module.eval())
+    except Exception as error:  # whatever the text does
+        raise StoreError(f"{SOURCE} cannot be run: {error!r}") from error
+
+
+def plain_module(network: Architecture, weights: Weights) -> "torch.nn.Module":
+    """The module of `model.py`, with its numbers, in evaluation mode."""
+    import torch
+
+    with torch.device("meta"):  # draws nothing from torch's global generator
+        module = standalone(network)
+    module.load_state_dict(_state(weights), assign=True)
+    return module.eval()
+
+
+def onnx_form(model: bytes) -> Form:
+    """The model as onnxruntime runs it on this machine's CPU.
+
+    Raises:
+        StoreError: onnxruntime does not take it.
+    """
+    import onnxruntime
+    import torch
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises many kinds, all about the model
+        raise StoreError(f"onnxruntime refuses the model: {error}") from error
+
+    def ask(images: Array) -> Array:
+        try:
+            (logits,) = session.run(None, {INPUT: images})
+        except Exception as error:
+            raise StoreError(f"onnxruntime cannot run the model: {error}") from error
+        return np.asarray(logits)
+
+    return ask
+
+
+def _state(weights: Weights) -> "dict[str, torch.Tensor]":
+    """Copies as tensors: what was read from a file may not be written to."""
+    import torch
+
+    return {name: torch.tensor(array) for name, array in weights.items()}
+
+
+def _asked(module: "torch.nn.Module") -> Form:
+    import torch
+
+    def ask(images: Array) -> Array:
+        with torch.no_grad():
+            logits: Array = module(torch.from_numpy(images)).numpy()
+        return logits
+
+    return ask

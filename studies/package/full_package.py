@@ -1,0 +1,135 @@
+"""A fully trained network as files: its forms, checked, and how it came to them."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.evaluate.fitting.validation import Validation
+from nas_sv2.evaluate.full.result import FullyTrained, pass_rows
+from nas_sv2.evaluate.full.training import FullRun
+from nas_sv2.studies.package.card import (
+    CARD,
+    CARD_JSON,
+    document_of,
+    files_section,
+    forms_section,
+    grey_levels,
+    input_of,
+    json_of,
+    latency_section,
+    page,
+)
+from nas_sv2.studies.package.folder import SUMS, write_folder
+from nas_sv2.studies.package.forms import Checked, Winner
+from nas_sv2.studies.pages.markdown import escaped, table
+
+NOT_TIMED = "None was measured: `nas-sv2 measure architecture.yaml --target TARGET`."
+
+
+def check_unfinished(out: Path) -> None:
+    """Refuse a folder in which a training has ended.
+
+    Raises:
+        ConfigError: It has.
+    """
+    if (out / SUMS).exists():
+        raise ConfigError("--out", str(out), "a folder without a training that has ended")
+
+
+def write_full_package(run: FullRun, trained: FullyTrained, name: str) -> dict[str, Any]:
+    """Write what a full training came to into its folder, `SHA256SUMS` last.
+
+    Args:
+        run: The training.
+        trained: What it came to.
+        name: What the user called the network.
+
+    Returns:
+        What `card.json` holds.
+
+    Raises:
+        StoreError: A form in float32 is not the network, or a file cannot be written.
+    """
+    winner = Winner.of(
+        trained.network,
+        trained.network,
+        trained.weights,
+        trained.normalise,
+        run.data,
+        run.subset.val,
+    )
+    files, checked, no_int8 = _forms(winner)
+    document = {
+        **document_of(name, winner, run.data, run.recipe, run.seed, checked, [], no_int8),
+        **_training_of(run, trained),
+    }
+    card = full_card(document, [*files, CARD_JSON, SUMS])
+    write_folder(run.out, {**files, CARD_JSON: json_of(document), CARD: card.encode()})
+    return document
+
+
+def _forms(winner: Winner) -> tuple[dict[str, bytes], Checked, str]:
+    """The files, what was found of them, and why none is in int8: days are not lost to it."""
+    files = winner.files()
+    try:
+        return files, winner.checked(files), ""
+    except StoreError as error:
+        files = winner.files(int8=False)
+        return files, winner.checked(files), str(error).partition(";")[0]
+
+
+def _training_of(run: FullRun, trained: FullyTrained) -> dict[str, Any]:
+    full = run.recipe.full_training
+    return {
+        "validation": dataclasses.asdict(trained.validation),
+        "test": None if trained.test is None else dataclasses.asdict(trained.test),
+        "device": trained.place,
+        "processes": run.processes.count,
+        "seconds": round(trained.seconds, 3),
+        "averaged": full is not None and full.ema,
+        "passes": pass_rows(trained.passes, run.processes.count),
+    }
+
+
+def full_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
+    """`card.md` of a full training: it follows from `card.json` alone.
+
+    Args:
+        document: What `card.json` holds.
+        files: Names of the files beside it.
+    """
+    recipe, passes = document["recipe"], document["passes"]
+    rows = {
+        "validation": _found(document["validation"]),
+        "test": _found(document["test"]),
+        "recipe": f"{recipe['name']} ({document['recipe_digest']}), seed {document['seed']}, "
+        f"{len(passes)} passes, {passes[-1]['step']:,} steps",
+        "data": document["data"],
+        "trained on": f"{document['device']}, {document['seconds']:,.0f} s",
+        "weights": "their moving average" if document["averaged"] else "the last",
+        "digest": document["digest"],
+        "multiply-adds": f"{document['flops'] / 1e6:.1f} M",
+        "params": f"{document['params']:,}",
+        "input": input_of(document["input"]),
+        "grey levels": grey_levels(document["input"]),
+    }
+    return page(
+        [f"# {escaped(document['network'])}"],
+        table(("", ""), *rows.items()),
+        ["One training with one seed; another seed gives another figure."],
+        *forms_section(document),
+        *latency_section(document, NOT_TIMED),
+        *files_section(document, files),
+    )
+
+
+def _found(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "–, the data have no such part"
+    found_on = Validation(**found)
+    return (
+        f"top-1 {found_on.accuracy:.2%}, cross-entropy {found_on.loss:.4f} "
+        f"({found_on.images:,} images)"
+    )

@@ -1,0 +1,97 @@
+"""An exported network as a folder: how its files come together, and how they are read back."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+from safetensors.numpy import load as read_weights
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.space.networks.documents import network_in
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.networks.network import Classifier
+from nas_sv2.space.runtimes.weights import Array, check_weights
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.studies.package.card import CARD_JSON, SCHEMA_KEY, SCHEMA_VERSION
+from nas_sv2.studies.package.folder import SUMS, read_folder
+from nas_sv2.studies.package.forms import ARCHITECTURE as ARCHITECTURE
+from nas_sv2.studies.package.forms import TIMING as TIMING
+from nas_sv2.studies.package.forms import TRAINED, WEIGHTS, plain_module
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Package:
+    """An exported network, read back: every file is what it was when it was written.
+
+    Attributes:
+        folder: Where.
+        architecture: The network as it was found, at the resolution whose latency counts.
+        trained: The form in which it was trained; weights and models are its.
+        weights: Its numbers.
+        card: What `card.json` says.
+        files: The content of each file, by its name.
+    """
+
+    folder: Path
+    architecture: Classifier
+    trained: Classifier
+    weights: Mapping[str, Array]
+    card: Mapping[str, Any]
+    files: Mapping[str, bytes]
+
+    def module(self) -> "torch.nn.Module":
+        """The network in torch, in evaluation mode: that of `model.py` where there is one."""
+        if isinstance(self.trained, Architecture):
+            return plain_module(self.trained, self.weights)
+        from nas_sv2.space.runtimes.torch_lowering import build_module, load_weights
+
+        graph = lower(self.trained)
+        module = build_module(graph)
+        load_weights(module, graph, self.weights)
+        return module.eval()
+
+
+def load_package(folder: Path) -> Package:
+    """The package in `folder`.
+
+    Raises:
+        ConfigError: It is none, or its files are not of one network.
+        StoreError: A file is missing or is not what was written.
+    """
+    files = read_folder(folder)
+    for name in (ARCHITECTURE, WEIGHTS, CARD_JSON):
+        if name not in files:
+            raise ConfigError(f"{SUMS} of {folder}", sorted(files), f"a list with {name}")
+    found = network_in(folder / ARCHITECTURE, files[ARCHITECTURE])
+    trained = network_in(folder / TRAINED, files[TRAINED]) if TRAINED in files else found
+    try:
+        weights: dict[str, Array] = read_weights(files[WEIGHTS])
+    except SafetensorError as error:
+        raise ConfigError("file", str(folder / WEIGHTS), f"readable weights ({error})") from None
+    if isinstance(trained, Architecture) and _units(trained) > len(weights):
+        # A depth of billions would be lowered for hours before its weights are missed.
+        raise ConfigError("weights", len(weights), f"those of {_units(trained)} units")
+    check_weights(lower(trained), weights)
+    return Package(folder, found, trained, weights, _card(folder, files[CARD_JSON]), files)
+
+
+def _units(architecture: Architecture) -> int:
+    return sum(stage.depth for stage in architecture.stages)
+
+
+def _card(folder: Path, text: bytes) -> Mapping[str, Any]:
+    allowed = f"a card that starts with {SCHEMA_KEY}: {SCHEMA_VERSION}"
+    try:
+        card: Mapping[str, Any] = json.loads(text)
+        known = card[SCHEMA_KEY] == SCHEMA_VERSION
+    except (ValueError, KeyError, TypeError, RecursionError):
+        known = False
+    if not known:
+        raise ConfigError("file", str(folder / CARD_JSON), allowed)
+    return card

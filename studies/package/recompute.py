@@ -1,0 +1,95 @@
+"""Parts of a package that can be made anew from others: the card, and the models for timing."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nas_sv2.space.graph.cost import cost_of
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.networks.network import Classifier
+from nas_sv2.space.runtimes.weights import random_weights
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.studies.package.card import PAGE, PAGE_KEY
+from nas_sv2.studies.package.forms import INT8, TIMING, TIMING_INT8, shuffle_free_onnx
+from nas_sv2.studies.package.full_package import full_card
+from nas_sv2.studies.package.onnx_structure import difference
+from nas_sv2.studies.package.trial_card import record_in, trial_card
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Whether a part is what follows from others, and what was found."""
+
+    holds: bool
+    found: str
+
+
+def page_check(document: Mapping[str, Any], page: bytes, files: Iterable[str]) -> Made:
+    """`card.md` against the page that follows from `card.json`.
+
+    Args:
+        document: What `card.json` holds; whatever a reading of it raises comes out.
+        page: What `card.md` holds.
+        files: Names of the files of the package.
+    """
+    if document.get(PAGE_KEY) != PAGE:
+        by = document["made_with"]["nas-sv2"]
+        return Made(True, f"of nas-sv2 {by}, which wrote other pages: held by its checksum alone")
+    text = trial_card(document, files) if "study" in document else full_card(document, files)
+    if text.encode() == page:
+        return Made(True, "says what card.json holds")
+    lines = zip(text.splitlines(), page.decode(errors="replace").splitlines(), strict=False)
+    number = next((n for n, (ours, theirs) in enumerate(lines, 1) if ours != theirs), None)
+    where = "it is longer or shorter" if number is None else f"line {number} is another"
+    return Made(False, f"is not the page that follows from card.json: {where}")
+
+
+def figures_check(document: Mapping[str, Any], found: Classifier, trained: Classifier) -> Made:
+    """`card.json` against the networks: which, and what they cost on paper."""
+    cost = cost_of(lower(trained))
+    wanted: dict[str, object] = {
+        "digest": found.digest,
+        "trained_digest": trained.digest,
+        "flops": cost.flops,
+        "params": cost.params,
+    }
+    for name, value in wanted.items():
+        if document[name] != value:
+            return Made(
+                False, f"{name}: {document[name]!r}, not {value!r} of the network beside it"
+            )
+    if "study" in document and PAGE_KEY in document:
+        record = record_in(document)
+        if record.architecture.digest != found.digest:
+            return Made(False, "its record is of another network")
+    return Made(True, "names the networks beside it")
+
+
+def timing_checks(
+    found: Classifier, trained: Classifier, files: Mapping[str, bytes]
+) -> Iterable[tuple[str, Made]]:
+    """Each model for timing against the operators of `found`; its numbers mean nothing.
+
+    Nothing is built that is larger than its file: an architecture may ask for any width and depth.
+    """
+    for name in (TIMING, TIMING_INT8):
+        if name in files:
+            apart = _apart(found, trained, name, files[name])
+            other = f"is not the network of architecture.yaml: {apart}"
+            same = "has the operators of architecture.yaml; its numbers are random"
+            yield name, Made(not apart, other if apart else same)
+
+
+def _apart(found: Classifier, trained: Classifier, name: str, model: bytes) -> str:
+    """In what a model for timing is not `found`; empty where it is."""
+    if isinstance(found, Architecture) and isinstance(trained, Architecture):
+        depths, others = ([stage.depth for stage in each.stages] for each in (found, trained))
+        if depths != others:
+            return f"stages of {depths} units, of {others} in the trained form"
+    graph = lower(found)
+    params = cost_of(graph).params
+    # Half of them: a batch norm's two parameters a channel are one number once it is folded.
+    if len(model) < params / 2 * (1 if name in INT8 else 4):
+        return f"too small for {params:,} params"
+    ours = shuffle_free_onnx(graph, random_weights(graph, seed=0))
+    return difference(ours, model, name in INT8)

@@ -1,0 +1,250 @@
+"""An exported network checked again, elsewhere: its files, its forms, its accuracy.
+
+Nothing in the folder is run but models in onnxruntime, and `model.py` where its text is, letter by
+letter, what this nas-sv2 writes for the network.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from nas_sv2 import __version__
+from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.evaluate.data.image_data import Part
+from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
+from nas_sv2.evaluate.fitting.evaluation import content_of
+from nas_sv2.evaluate.fitting.subset import subset_of
+from nas_sv2.evaluate.recipes.files import recipe_from_document
+from nas_sv2.space.runtimes.source_lowering import source_of
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.studies.package.card import CARD, CARD_JSON, FILES
+from nas_sv2.studies.package.folder import SUMS
+from nas_sv2.studies.package.form_parity import Agreement, agreements, noise
+from nas_sv2.studies.package.forms import (
+    INT8,
+    SOURCE,
+    TORCH,
+    WEIGHTS,
+    batches_of,
+    forms_of,
+    torch_form,
+)
+from nas_sv2.studies.package.load import Package, load_package
+from nas_sv2.studies.package.onnx_file import check_self_contained
+from nas_sv2.studies.package.recompute import figures_check, page_check, timing_checks
+
+T = TypeVar("T")
+
+SLACK, INT8_SLACK = 0.001, 0.01
+"""By how much an accuracy may differ from that of the export: sums in another order turn the class
+of an image in ten thousand, other int8 kernels that of some in a hundred."""
+INT8_ERROR_SLACK = 0.1
+"""By how much the error of int8 on noise may exceed what it was at the export. int8 sums are
+exact, and kernels differ in how they round and, on x86 without VNNI, in where they saturate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at: what, whether it holds, and what was found."""
+
+    what: str
+    holds: bool
+    found: str
+
+
+def verify(folder: Path, data: str | None = None, run_source: bool = False) -> Iterator[Check]:
+    """Every check of the package in `folder`, as each is done; the last may be one that failed.
+
+    Args:
+        folder: What `nas-sv2 export` or `train` wrote.
+        data: Where given, the forms are asked about these validation images; else about noise.
+        run_source: Run a `model.py` that is not what this nas-sv2 writes.
+
+    Raises:
+        ConfigError: The folder is no package, describes what it does not hold, or points outside;
+            the data are not for this network.
+        EvaluationError: The data cannot be read.
+    """
+    try:
+        package = load_package(folder)
+    except StoreError as error:
+        yield Check(SUMS, False, str(error))
+        return
+    yield Check(SUMS, True, f"{len(package.files)} files are what was written")
+    if unlisted := [name for name in _NAMES if _lies_beside(package, name)]:
+        names = ", ".join(unlisted)
+        yield Check(SUMS, False, f"{names}: in the folder, but not listed, so not checked")
+    for name, content in package.files.items():
+        if name.endswith(".onnx"):
+            check_self_contained(name, content)
+    _check_side(package)
+    yield from _parts_check(package)
+    normalise = _normalise(package)
+    yield from _source_check(package, normalise, run_source)
+    asked = dict(package.files)
+    if SOURCE in asked and not (run_source or _is_ours(package, normalise)):
+        del asked[SOURCE]
+    network = torch_form(package.trained, package.weights)
+    try:
+        forms = {TORCH: network, **forms_of(asked, package.weights)}
+        if data is None:
+            trained = package.trained
+            found = agreements(network, forms, noise(trained.channels, trained.resolution))
+        else:
+            part, same_images = _validation(package, data)
+            found = agreements(network, forms, batches_of(part, normalise))
+    except StoreError as error:
+        yield Check("forms", False, str(error))
+        return
+    for name, agreement in found.items():
+        if name != TORCH:
+            yield _form_check(package, name, agreement, on_noise=data is None)
+    if data is not None:
+        for name, agreement in found.items():
+            yield _accuracy_check(package, name, agreement, same_images)
+
+
+MOST_SIDE = 1024
+"""Pixels: the forms are asked about 16 images at once, whose first maps then take a gigabyte."""
+_NAMES = (*(name for name in FILES if name != SUMS), CARD)
+"""What a user would take for a part of the package."""
+
+
+def _lies_beside(package: Package, name: str) -> bool:
+    return name not in package.files and os.path.lexists(package.folder / name)
+
+
+def _check_side(package: Package) -> None:
+    """Refuse what cannot be asked about: weights fit a network of any resolution.
+
+    Raises:
+        ConfigError: The images would be too large.
+    """
+    for network in (package.trained, package.architecture):
+        if network.resolution > MOST_SIDE:
+            allowed = f"at most {MOST_SIDE} pixels, which can be asked about at once"
+            raise ConfigError(f"resolution in {package.folder}", network.resolution, allowed)
+
+
+def _parts_check(package: Package) -> Iterator[Check]:
+    """What can be made anew from other files of the package."""
+    found, trained, files = package.architecture, package.trained, package.files
+    made = _read(package, lambda card: figures_check(card, found, trained))
+    yield Check(CARD_JSON, made.holds, made.found)
+    if CARD in files:
+        names = [name for name in (*files, SUMS) if name != CARD]
+        made = _read(package, lambda card: page_check(card, files[CARD], names))
+        yield Check(CARD, made.holds, made.found)
+    for name, made in timing_checks(found, trained, files):
+        yield Check(name, made.holds, made.found)
+
+
+def _source_check(package: Package, normalise: Normalise, run_source: bool) -> Iterator[Check]:
+    if SOURCE not in package.files:
+        return
+    if _is_ours(package, normalise):
+        yield Check(SOURCE, True, f"is what nas-sv2 {__version__} writes for this network")
+    elif run_source:
+        yield Check(SOURCE, True, "is not what this nas-sv2 writes; it is run as you asked")
+    else:
+        found = (
+            f"is not what nas-sv2 {__version__} writes for this network, so it was not run; "
+            "read it, and verify again with --run-model-py"
+        )
+        yield Check(SOURCE, False, found)
+
+
+def _is_ours(package: Package, normalise: Normalise) -> bool:
+    if not isinstance(package.trained, Architecture):
+        return False
+    mean, deviation = normalise.mean.tolist(), normalise.deviation.tolist()
+    text = source_of(package.trained, mean, deviation, WEIGHTS).encode()
+    return package.files[SOURCE] == text
+
+
+def _form_check(package: Package, name: str, agreement: Agreement, on_noise: bool) -> Check:
+    if name in INT8 and on_noise:
+        return _int8_check(package, name, agreement)
+    try:
+        agreement.check(name, name in INT8)
+    except StoreError as error:
+        return Check(name, False, str(error))
+    same = round(agreement.same * agreement.images)
+    found = (
+        f"logits differ from torch by {agreement.difference:.1e} at most "
+        f"({agreement.relative:.1e} of the largest), the same class first for {same:,} of "
+        f"{agreement.images:,} images"
+    )
+    return Check(name, True, found)
+
+
+def _int8_check(package: Package, name: str, agreement: Agreement) -> Check:
+    """Noise is unlike the images that int8 took its ranges from: it is held against itself."""
+    was = _read(package, lambda card: float(card["forms_on_noise"][name]["error"]))
+    found = f"error of the logits on noise {agreement.error:.1%}, {was:.1%} at export"
+    return Check(name, agreement.error <= was + INT8_ERROR_SLACK, found)
+
+
+def _accuracy_check(package: Package, name: str, agreement: Agreement, same_images: bool) -> Check:
+    now, what = agreement.accuracy, f"{name} accuracy"
+    assert now is not None, "labels were given"
+    if not same_images:
+        found = f"{now:.2%} of {agreement.images:,} images that are not those of the export"
+        return Check(what, True, found)
+    was = _read(package, lambda card: float(card["forms"][name]["accuracy"]))
+    slack = max(INT8_SLACK if name in INT8 else SLACK, 1.5 / agreement.images)
+    found = f"{now:.2%} of {agreement.images:,} validation images, {was:.2%} at export"
+    return Check(what, abs(now - was) <= slack, found)
+
+
+def _validation(package: Package, spec: str) -> tuple[Part, bool]:
+    """The images that the package was validated on, and whether they are the very same."""
+    taken = _read(package, lambda card: int(card["input"]["centre_of"]))
+    if not 1 <= taken <= MOST_SIDE:
+        allowed = f"a side of 1 to {MOST_SIDE} pixels"
+        raise ConfigError(f"centre_of in {package.folder / CARD_JSON}", taken, allowed)
+    data = open_data(spec, resolution=taken)
+    recipe = recipe_from_document(_read(package, lambda card: card["recipe"]))
+    subset, trained = subset_of(data, recipe), package.trained
+    if (data.channels, subset.classes) != (trained.channels, trained.classes):
+        allowed = f"images of {trained.channels} channels and {trained.classes} classes"
+        raise ConfigError("--data", spec, allowed)
+    part = Part(centre_of(subset.val.images, trained.resolution), subset.val.labels)
+    key = _read(package, lambda card: content_of(str(card["data"])))
+    return part, key == data.key
+
+
+def _normalise(package: Package) -> Normalise:
+    def numbers(card: Mapping[str, Any], name: str) -> torch.Tensor:
+        values = [float(value) for value in card["input"][name]]
+        if len(values) != package.trained.channels or not all(map(math.isfinite, values)):
+            raise ValueError
+        return torch.tensor(values)
+
+    return Normalise(
+        _read(package, lambda card: numbers(card, "mean")),
+        _read(package, lambda card: numbers(card, "deviation")),
+    )
+
+
+_ODD = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, StoreError)
+"""What a card raises that is not as we write it."""
+
+
+def _read(package: Package, of: Callable[[Mapping[str, Any]], T]) -> T:
+    """What `of` reads in the card.
+
+    Raises:
+        ConfigError: The card has it not.
+    """
+    try:
+        return of(package.card)
+    except _ODD as error:
+        allowed = f"a card as nas-sv2 writes it ({error!r})"
+        raise ConfigError("file", str(package.folder / CARD_JSON), allowed) from None

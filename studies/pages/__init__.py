@@ -1,0 +1,1 @@
+"""Markdown and pictures that several pages share."""

@@ -1,0 +1,1 @@
+"""The paper's tables and pictures, on a device."""

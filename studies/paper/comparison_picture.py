@@ -1,0 +1,177 @@
+"""The paper's figure 1 with the speeds of one device: accuracy over speed, speed over FLOPs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from matplotlib.ticker import LogLocator, NullLocator
+
+from nas_sv2.studies.pages.picture_style import COLOURS, new_figure, write_png
+from nas_sv2.studies.paper.comparison import V2, YOURS, Comparison, Row
+from nas_sv2.studies.paper.table8 import table8
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MARKERS: Final = ("o", "p", "s", "^", "v", "D", "P", "<", ">", "X", "h", "d")
+YOURS_LOOK: Final = ("#000000", "*")
+TICKS: Final = (1, 2, 3, 5, 7)
+"""Of each power of ten; all nine would run into each other."""
+WIDE: Final = 3.0
+"""Values that span more than this factor are drawn on a logarithmic axis."""
+TITLES: Final = ("accuracy and speed", "speed and FLOPs")
+ACCURACY: Final = "ImageNet top-1 accuracy, % (published)"
+MFLOPS: Final = "multiply-adds, M (our count)"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A network where it is drawn.
+
+    Attributes:
+        row: The network.
+        images_per_s: Its speed here.
+        mflops: Its multiply-adds, in 10⁶.
+        accuracy: Its published top-1 accuracy, in %; None for a network of the user's.
+    """
+
+    row: Row
+    images_per_s: float
+    mflops: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Networks that are drawn alike.
+
+    Attributes:
+        name: Of the family.
+        colour: As `#rrggbb`.
+        marker: In matplotlib's letters.
+        points: In the order of the table.
+    """
+
+    name: str
+    colour: str
+    marker: str
+    points: tuple[Point, ...]
+
+
+def families_of(comparison: Comparison) -> list[Family]:
+    """The families of which something was timed, each always in the same colour and marker."""
+    names = list(dict.fromkeys(row.family for row in table8()))
+    looks = dict(zip(names, zip(COLOURS, MARKERS, strict=True), strict=True))
+    points = list(_points(comparison))
+    return [
+        Family(name, colour, marker, drawn)
+        for name, (colour, marker) in {**looks, YOURS: YOURS_LOOK}.items()
+        if (drawn := tuple(point for point in points if point.row.family == name))
+    ]
+
+
+def _points(comparison: Comparison) -> Iterator[Point]:
+    for row in comparison.rows:
+        speed = comparison.images_per_s(row)
+        if speed is not None and row.cost is not None:
+            accuracy = None if row.published is None else row.published.top1_accuracy
+            yield Point(row, speed, row.cost.flops / 1e6, accuracy)
+
+
+def speed_label(comparison: Comparison) -> str:
+    """What the speed axes show."""
+    batch = "" if comparison.batch == 1 else f", batch {comparison.batch}"
+    return f"images/s on {comparison.target} ({comparison.provenance}{batch})"
+
+
+def label_of(row: Row) -> str:
+    """What stands beside its point: the level at V2, and the name of a network of the user's."""
+    return {V2: row.level, YOURS: row.model}.get(row.family, "")
+
+
+def is_wide(values: Sequence[float]) -> bool:
+    """Whether they want a logarithmic axis."""
+    return max(values) > WIDE * min(values)
+
+
+def caption_of(comparison: Comparison) -> list[str]:
+    """What was timed, on what, and what is not shown; a fact a line."""
+    rows = comparison.rows
+    lines = [
+        f"{comparison.device} · {comparison.provenance}",
+        "Accuracy: as published in table 8 of the ShuffleNet V2 paper, by different recipes",
+    ]
+    if any(row.reconstructed and row.latency for row in rows):
+        lines.append("Hollow: structure reconstructed, the sources leave something open")
+    if lacking := sum(row.latency is None for row in rows):
+        lines.append(f"Not shown: {lacking} of {len(rows)} networks, which have no latency here")
+    if any(row.family == YOURS for row in rows):
+        lines.append("Networks of yours have no published accuracy: they stand on the right only")
+    return lines
+
+
+def draw_comparison(comparison: Comparison, path: Path) -> None:
+    """Write the picture as PNG.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    families = families_of(comparison)
+    points = [point for family in families for point in family.points]
+    figure = new_figure(13.0, 6.6)
+    accuracy, complexity = figure.subplots(1, 2)
+    for family in families:
+        known = [(p.row, p.images_per_s, p.accuracy) for p in family.points if p.accuracy]
+        _draw(accuracy, family, known)
+        _draw(complexity, family, [(p.row, p.mflops, p.images_per_s) for p in family.points])
+    accuracy.set(title=TITLES[0], xlabel=speed_label(comparison), ylabel=ACCURACY)
+    complexity.set(title=TITLES[1], xlabel=MFLOPS, ylabel=speed_label(comparison))
+    for axes in (accuracy, complexity):
+        axes.margins(0.13)
+        axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
+    if is_wide([point.images_per_s for point in points]):
+        _make_logarithmic(accuracy, "x")
+        _make_logarithmic(complexity, "y")
+    if is_wide([point.mflops for point in points]):
+        _make_logarithmic(complexity, "x")
+    handles, labels = complexity.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False)
+    write_png(figure, caption_of(comparison), path)
+
+
+def _draw(axes: "Axes", family: Family, points: Sequence[tuple[Row, float, float]]) -> None:
+    if not points:
+        return
+    rows, across, up = zip(*points, strict=True)
+    if family.name == V2:  # the line that the others are to be seen against
+        axes.plot(across, up, color=family.colour)
+    for row, x, y in points:
+        axes.annotate(
+            label_of(row),
+            (x, y),
+            (6, 6),
+            textcoords="offset points",
+            color=family.colour,
+            parse_math=False,  # a study's name may hold a $
+        )
+    axes.scatter(
+        across,
+        up,
+        s=150 if family.name == YOURS else 55,
+        marker=family.marker,
+        facecolors=["none" if row.reconstructed else family.colour for row in rows],
+        edgecolors=family.colour,
+        linewidths=1.4,
+        zorder=3,
+    )
+    axes.scatter([], [], marker=family.marker, color=family.colour, label=family.name)
+
+
+def _make_logarithmic(axes: "Axes", which: str) -> None:
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=TICKS))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())

@@ -1,0 +1,131 @@
+"""Runs the paper's networks, and the user's, on one target: each level in a session."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from nas_sv2.errors import MeasurementError
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.latency.measurements.head_to_head import MOST_NETWORKS, emulated_orders, orders_of
+from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.targets import Target
+from nas_sv2.space.choices.levels import FLOPS_OF_LEVEL
+from nas_sv2.space.families.published import STRUCTURES, hand_designed
+from nas_sv2.space.graph.cost import cost_of
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.networks.network import Network
+from nas_sv2.studies.paper.comparison import YOURS, Comparison, Row, Session, distinct
+from nas_sv2.studies.paper.table8 import PublishedRow, table8
+from nas_sv2.studies.storage.named_networks import Named
+
+NOT_BUILT = "not built"
+SHOWN_KERNELS = 3
+"""Of those that a table does not cover; the first say what kind of network it is."""
+
+
+def compare(
+    target: Target,
+    levels: Sequence[str],
+    others: Sequence[Named] = (),
+    begun: Callable[[str], None] = lambda what: None,
+) -> Comparison:
+    """The networks of table 8 of those levels, and others, on `target`.
+
+    On a measured target the networks of a level are timed in alternation, at most `MOST_NETWORKS`
+    at once; a stored session of the very same networks is taken in its place. An emulated target
+    prices what it covers, and a row says what it does not.
+
+    Args:
+        target: Where.
+        levels: Complexity levels of table 8.
+        others: Networks of the user's; each stands with the level nearest to it in FLOPs.
+        begun: Is told which level is measured now.
+
+    Raises:
+        DeviceError: The device is missing, unreachable or lacks its runtime.
+        MeasurementError: It answered, but not with a latency; or no network is covered.
+        StoreError: Stored measurements cannot be read or written.
+    """
+    found = [_found(named, levels) for named in others]
+    rows: list[Row] = []
+    sessions: list[Session] = []
+    for level in levels:
+        begun(level)
+        of_level = [_published(row) for row in table8() if row.level == level]
+        of_level += [row for row in found if row.level == level]
+        held = list(_sessions(target, of_level))
+        timed = {row.network.digest: row for one in held for row in one.rows if row.network}
+        rows += [_with_time(row, timed, target) for row in of_level]
+        sessions += held
+    latency = next((row.latency for row in rows if row.latency is not None), None)
+    if latency is None:
+        raise MeasurementError(f"{target.name} has a figure of none of these networks")
+    return Comparison(
+        target=target.name,
+        device=latency.device,
+        provenance=latency.provenance,
+        batch=target.plan.batch if isinstance(target, MeasuredTarget) else 1,
+        rows=tuple(rows),
+        sessions=tuple(sessions),
+    )
+
+
+def _published(row: PublishedRow) -> Row:
+    if not row.network:
+        return Row(row.level, row.model, row.family, "", row, None, None, lacks=NOT_BUILT)
+    network = hand_designed(row.network)
+    structure = STRUCTURES.get(row.network)
+    return Row(
+        row.level,
+        row.model,
+        row.family,
+        row.network,
+        row,
+        network,
+        cost_of(lower(network)),
+        reconstructed="" if structure is None else structure.reconstructed,
+    )
+
+
+def _found(named: Named, levels: Sequence[str]) -> Row:
+    cost = cost_of(lower(named.network))
+    ratios = {level: FLOPS_OF_LEVEL[level] / cost.flops for level in levels}
+    nearest = min(ratios, key=lambda level: max(ratios[level], 1 / ratios[level]))
+    return Row(nearest, named.name, YOURS, named.name, None, named.network, cost)
+
+
+def _sessions(target: Target, rows: Sequence[Row]) -> Iterator[Session]:
+    """The rows' networks, each once, with their latencies."""
+    networks = {row: row.network for row in distinct(rows) if row.network is not None}
+    if not isinstance(target, MeasuredTarget):
+        timed = {
+            row: target.estimate(network)
+            for row, network in networks.items()
+            if not _uncovered(target, network)
+        }
+        orders = emulated_orders(list(timed.values()))
+        yield Session(tuple(replace(row, latency=ms) for row, ms in timed.items()), orders)
+        return
+    left = list(networks)
+    while left:
+        together, left = left[:MOST_NETWORKS], left[MOST_NETWORKS:]
+        found = target.session_of([networks[row] for row in together])
+        with_time = (
+            replace(row, latency=measurement.latency(target.name))
+            for row, measurement in zip(together, found, strict=True)
+        )
+        yield Session(tuple(with_time), orders_of(found))
+
+
+def _with_time(row: Row, timed: dict[str, Row], target: Target) -> Row:
+    if row.network is None:
+        return row
+    if row.network.digest in timed:
+        return replace(row, latency=timed[row.network.digest].latency)
+    kernels = _uncovered(target, row.network)
+    shown = ", ".join(kernels[:SHOWN_KERNELS])
+    more = len(kernels) - SHOWN_KERNELS
+    return replace(row, lacks=f"not covered: {shown}" + (f" and {more} more" if more > 0 else ""))
+
+
+def _uncovered(target: Target, network: Network) -> list[str]:
+    return target.uncovered(network) if isinstance(target, EmulatedArm) else []

@@ -1,0 +1,251 @@
+"""The figures of a report as Plotly's plain data; colours that stand on light and dark paper."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Final
+
+from nas_sv2.latency.measurements.measurement import Provenance
+from nas_sv2.studies.findings.front import Entry
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.pages.picture_style import COLOURS, GREY
+from nas_sv2.studies.report.facts import Facts
+from nas_sv2.studies.report.network_card import name_of
+
+FRONT, BASELINE, AUDITED, OTHER = COLOURS[0], COLOURS[1], COLOURS[3], GREY
+OPEN: Final[Mapping[Provenance, str]] = {
+    "measured": "",
+    "emulated": "-open",
+    "predicted": "-open-dot",
+    "published": "-open",
+}
+"""How a mark says where a latency comes from: full, hollow, hollow with a dot."""
+Figure = dict[str, Any]
+"""`data` and `layout` for Plotly.newPlot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """What accuracy is drawn against.
+
+    Attributes:
+        key: Of the figure, unique in the page.
+        title: With unit and provenance.
+        value: Of a candidate.
+        ends: Its 95 % interval, or None.
+        provenance: Of the value, or None where it is counted.
+        limit: The study's budget, or None.
+        limit_is: The budget in words.
+    """
+
+    key: str
+    title: str
+    value: Callable[[Record], float]
+    ends: Callable[[Record], tuple[float, float] | None]
+    provenance: Callable[[Record], Provenance | None]
+    limit: float | None
+    limit_is: str = ""
+
+
+def axes_of(facts: Facts) -> list[Axis]:
+    """One for each target, and one for each budget on cost."""
+    budget = facts.identity.get("budget", {})
+    axes = [_latency_axis(facts, target, budget) for target in facts.targets]
+    if flops := budget.get("flops"):
+        admitted = flops * (1 + budget.get("tolerance", 0.0)) / 1e6
+        said = f"{flops / 1e6:g} M + {budget.get('tolerance', 0.0):.0%}"
+        axes.append(_counted("flops", "multiply-adds, M", _mflops, admitted, said))
+    if params := budget.get("params"):
+        said = f"{params / 1e6:g} M"
+        axes.append(_counted("params", "parameters, M", _mparams, params / 1e6, said))
+    return axes
+
+
+def _latency_axis(facts: Facts, target: str, budget: Mapping[str, Any]) -> Axis:
+    kinds = dict.fromkeys(r.latencies[target].provenance for r in facts.records.values())
+    limit = budget.get("latency_ms", {}).get(target)
+    return Axis(
+        f"latency-{facts.targets.index(target)}",
+        f"latency on {target}, ms ({' and '.join(kinds)})",
+        lambda record: record.latencies[target].ms,
+        lambda record: record.latencies[target].ci_ms,
+        lambda record: record.latencies[target].provenance,
+        limit,
+        "" if limit is None else f"{limit:g} ms",
+    )
+
+
+def _counted(
+    key: str, title: str, value: Callable[[Record], float], limit: float, said: str
+) -> Axis:
+    return Axis(key, title, value, lambda _: None, lambda _: None, limit, said)
+
+
+def _mflops(record: Record) -> float:
+    return record.cost.flops / 1e6
+
+
+def _mparams(record: Record) -> float:
+    return record.cost.params / 1e6
+
+
+def score_of(record: Record) -> float:
+    """As it is drawn: accuracies in percent, other scores as they are."""
+    evaluation = record.evaluation
+    return evaluation.score * (100 if evaluation.scored_by == "accuracy" else 1)
+
+
+def score_noise(facts: Facts, record: Record) -> float | None:
+    """Standard deviation of what is drawn: by the certificate, else by the trial's own seeds.
+
+    A certificate's is of a score as the recipe gives it, the mean of its seeds where it has some.
+    """
+    scale = 100 if record.evaluation.scored_by == "accuracy" else 1
+    if facts.certificate is not None and facts.certificate.noise is not None:
+        return scale * facts.certificate.noise
+    spread = record.evaluation.spread
+    return None if spread is None else scale * spread / len(record.evaluation.scores) ** 0.5
+
+
+def score_title(facts: Facts) -> str:
+    """What the upright axis is."""
+    percent = next(iter(facts.records.values())).evaluation.scored_by == "accuracy"
+    return f"{facts.scored_by}, %" if percent else facts.scored_by
+
+
+Group = tuple[str, str, str, Mapping[int, Record]]
+"""Name in the legend, colour, symbol, members."""
+
+
+def groups_of(facts: Facts) -> list[Group]:
+    """The candidates by how they are drawn, the front last so that it lies above the others."""
+    front = {entry.number: entry.record for entry in facts.front}
+    hand = {n: r for n, r in facts.baselines.items()}
+    audited = {n: facts.records[n] for n in facts.audited if n not in hand}
+    named = front.keys() | hand.keys() | audited.keys()
+    rest = {n: r for n, r in facts.records.items() if n not in named}
+    within = {n: r for n, r in rest.items() if r.feasible}
+    stopped = {n: r for n, r in rest.items() if not r.feasible}
+    groups: list[Group] = [
+        ("stopped early or beyond a limit", OTHER, "x-thin", stopped),
+        ("beaten", OTHER, "circle", within),
+        ("pruned, looked at by the audit", AUDITED, "square", audited),
+        ("front", FRONT, "circle", {n: r for n, r in front.items() if n not in hand}),
+        ("hand-designed", BASELINE, "diamond", hand),
+    ]
+    return [group for group in groups if group[3]]
+
+
+def front_chart(facts: Facts, axis: Axis) -> Figure:
+    """Accuracy against one axis: every finished candidate, with error bars where known."""
+    data = [_trace(facts, axis, group) for group in groups_of(facts)]
+    if len(facts.targets) == 1 and axis.key == "latency-0" and facts.front:
+        data.insert(0, _stairs(facts.front, axis))
+    return {
+        "data": data,
+        "layout": {
+            "xaxis": {"title": {"text": escape(axis.title)}},
+            "yaxis": {"title": {"text": escape(score_title(facts))}},
+            **_limit(axis),
+        },
+    }
+
+
+def _stairs(front: Sequence[Entry], axis: Axis) -> Figure:
+    """What can be had at most at each latency."""
+    ordered = sorted(front, key=lambda entry: axis.value(entry.record))
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [axis.value(entry.record) for entry in ordered],
+        "y": [score_of(entry.record) for entry in ordered],
+        "line": {"shape": "hv", "color": FRONT, "width": 1.5, "dash": "dot"},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+
+
+def _trace(facts: Facts, axis: Axis, group: Group) -> Figure:
+    name, colour, symbol, members = group
+    records = list(members.values())
+    strong = colour != OTHER
+    trace: Figure = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": [axis.value(record) for record in records],
+        "y": [score_of(record) for record in records],
+        "hovertext": [_hover(facts, number, record) for number, record in members.items()],
+        "hoverinfo": "text",
+        "cliponaxis": False,
+        "marker": {
+            "symbol": [_symbol(symbol, axis.provenance(record)) for record in records],
+            "color": colour,
+            "size": 11 if strong else 7,
+            "opacity": 1 if strong else 0.65,
+            "line": {"width": 1.5, "color": colour},
+        },
+    }
+    if not strong:
+        return trace
+    ends = [axis.ends(record) for record in records]
+    if any(ends):
+        pairs = [
+            (0.0, 0.0) if end is None else (x - end[0], end[1] - x)
+            for x, end in zip(trace["x"], ends, strict=True)
+        ]
+        trace["error_x"] = _bars(colour, [high for _, high in pairs], [low for low, _ in pairs])
+    noise = [score_noise(facts, record) for record in records]
+    if any(noise):
+        trace["error_y"] = _bars(colour, [one or 0.0 for one in noise])
+    return trace
+
+
+def _symbol(symbol: str, provenance: Provenance | None) -> str:
+    return symbol if symbol == "x-thin" or provenance is None else symbol + OPEN[provenance]
+
+
+def _bars(colour: str, above: Sequence[float], below: Sequence[float] | None = None) -> Figure:
+    bars: Figure = {"type": "data", "array": above, "color": colour, "thickness": 1, "width": 3}
+    return bars if below is None else {**bars, "symmetric": False, "arrayminus": below}
+
+
+def _limit(axis: Axis) -> Figure:
+    """The budget as a line, named at its top."""
+    if axis.limit is None:
+        return {}
+    line = {"color": BASELINE, "width": 1, "dash": "dash"}
+    at = {"x0": axis.limit, "x1": axis.limit, "y0": 0, "y1": 1, "yref": "paper"}
+    label = {"x": axis.limit, "y": 1, "yref": "paper", "text": escape(f"budget {axis.limit_is}")}
+    place = {"showarrow": False, "yanchor": "bottom", "xanchor": "right", "font": {"size": 12}}
+    return {"shapes": [{"type": "line", "line": line, **at}], "annotations": [{**label, **place}]}
+
+
+def _hover(facts: Facts, number: int, record: Record) -> str:
+    """What a candidate is, a fact a line; Plotly reads tags, so that names are escaped."""
+    evaluation = record.evaluation
+    lines = [
+        f"trial {number} · {name_of(record)}",
+        f"top-1 {evaluation.accuracy:.2%} · recipe {evaluation.recipe}, seed {evaluation.seed}"
+        + (f", stopped after pass {evaluation.epochs}" if evaluation.stopped else ""),
+    ]
+    for target, latency in record.latencies.items():
+        ends = "" if latency.ci_ms is None else " ({:.3f}–{:.3f})".format(*latency.ci_ms)
+        lines.append(f"{target} {latency.ms:.3f} ms{ends} · {latency.provenance}")
+    lines.append(f"{_mflops(record):.1f} M multiply-adds · {_mparams(record):.2f} M params")
+    lines += [words_of_stage(record, index) for index in range(len(record.architecture.stages))]
+    if number in facts.audited:
+        lines.append(f"pruned by {facts.audited[number]}, looked at all the same")
+    broken = [f"{name} {excess:+.1%}" for name, excess in record.excesses.items() if excess > 0]
+    if broken and not evaluation.stopped:
+        lines.append(f"beyond its limit: {', '.join(broken)}")
+    return "<br>".join(map(escape, lines))
+
+
+def words_of_stage(record: Record, index: int) -> str:
+    """A stage in short."""
+    stage = record.architecture.stages[index]
+    flags = {"SE": stage.se, "residual": stage.residual, "wide field": stage.wide_field}
+    said = [name for name, on in flags.items() if on]
+    size = f"{stage.depth} × {stage.width}, split {stage.split}, {stage.kernel}×{stage.kernel}"
+    return f"stage {index + 2}: {', '.join([size, *said])}"

@@ -1,0 +1,169 @@
+"""One network of a front as its card in a report shows it."""
+
+import base64
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nas_sv2.errors import MeasurementError
+from nas_sv2.latency.breakdown.profiled import Profile
+from nas_sv2.latency.guidelines.profile import GuidelineProfile
+from nas_sv2.space.graph.block_scores import blocks_of
+from nas_sv2.space.graph.guidelines import SCORES
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.reuse.channel_reuse import channel_reuse
+from nas_sv2.space.reuse.reused_weights import as_trained, reused_weights
+from nas_sv2.space.runtimes.weights import Weights
+from nas_sv2.space.units.architecture import FIRST_STAGE, Architecture
+from nas_sv2.studies.findings.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a network in its block diagram.
+
+    Attributes:
+        name: As the paper calls it.
+        units: Building blocks in it; 0 for what is no stage.
+        convolved: Share of the channels that its units convolve.
+        channels: That leave it.
+        side: Of the map that leaves it.
+        block: Kernel and split of its blocks, in words.
+        options: What else is special, in words.
+    """
+
+    name: str
+    units: int
+    convolved: float
+    channels: int
+    side: int
+    block: str = ""
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A guideline on a network.
+
+    Attributes:
+        name: Of the guideline.
+        means: What the number is.
+        value: Of this network.
+        baseline: Of the hand-designed network, or None where there is none.
+        limit: What the study admits; None where it does not limit this number.
+    """
+
+    name: str
+    means: str
+    value: float
+    baseline: float | None
+    limit: float | None
+
+
+@dataclass(frozen=True)
+class Winner:
+    """What a card shows.
+
+    Attributes:
+        number: The trial.
+        record: What was found.
+        parts: From input to classifier.
+        scores: The paper's guidelines.
+        wasted: By target the share of the time that a guideline wastes there by the device's own
+            guideline profile, by guideline.
+        profiles: By target, where its time goes; a target that was not asked is not there.
+        reuse_png: The feature-reuse map, base64; None where weights were not kept.
+        reuse_is: What the map is of.
+    """
+
+    number: int
+    record: Record
+    parts: Sequence[Part]
+    scores: Sequence[Score]
+    wasted: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    reuse_png: str | None = None
+    reuse_is: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of the hand-designed network that it is, else the start of its digest."""
+        return name_of(self.record)
+
+
+def name_of(record: Record) -> str:
+    """Of the hand-designed network that it is, else the start of its digest."""
+    return record.baseline or record.architecture.digest[:8]
+
+
+def parts_of(architecture: Architecture) -> list[Part]:
+    """The block diagram, from input to classifier."""
+    left = {block: graph.output for block, graph in blocks_of(lower(architecture)).items()}
+    pool = ("max pool",) if architecture.stem_pool else ()
+    parts = [
+        Part("input", 0, 0.0, architecture.channels, architecture.resolution),
+        Part("stem", 0, 0.0, left["stem"].channels, left["stem"].height, "3×3", pool),
+    ]
+    for number, stage in enumerate(architecture.stages, FIRST_STAGE):
+        out = left[f"stage{number}.{stage.depth - 1}"]
+        flags = {"SE": stage.se, "residual": stage.residual, "wide field": stage.wide_field}
+        options = tuple(name for name, on in flags.items() if on)
+        block = f"{stage.kernel}×{stage.kernel}, {stage.split}"
+        name, share = f"stage {number}", float(stage.split)
+        parts.append(Part(name, stage.depth, share, out.channels, out.height, block, options))
+    return [
+        *parts,
+        Part("head", 0, 0.0, architecture.head, parts[-1].side, "1×1"),
+        Part("classes", 0, 0.0, architecture.classes, 1, "pool, linear"),
+    ]
+
+
+_MEANS = {
+    "G1": "memory access of 1×1 convolutions beyond the ideal of equal widths",
+    "G2": "memory access of group convolutions beyond dense ones",
+    "G3": "operators for a million multiply-adds",
+    "G4": "share of memory access in element-wise operators",
+}
+
+
+def scores_of(record: Record, baseline: Record | None, limits: Mapping[str, float]) -> list[Score]:
+    """The paper's guidelines on a network, beside those on a hand-designed one."""
+    graph = lower(record.architecture)
+    other = None if baseline is None else lower(baseline.architecture)
+    return [
+        Score(
+            name,
+            _MEANS[name],
+            score(graph),
+            None if other is None else score(other),
+            limits.get(name),
+        )
+        for name, score in SCORES.items()
+    ]
+
+
+def wasted_by(
+    record: Record, profiles: Mapping[str, GuidelineProfile]
+) -> dict[str, dict[str, float]]:
+    """By target the share of its time that each guideline wastes, where that can be priced."""
+    graph = lower(record.architecture)
+    found = {}
+    for target, profile in profiles.items():
+        try:
+            found[target] = profile.waste(graph).shares
+        except MeasurementError:  # an operator that was never timed there
+            continue
+    return found
+
+
+def reuse_png(record: Record, weights: Weights) -> str:
+    """The feature-reuse map of trained weights, a PNG in base64."""
+    from nas_sv2.studies.pages.reuse_picture import draw_reuse  # matplotlib
+
+    network = as_trained(record.architecture, weights)
+    graph = lower(network)
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / "reuse.png"
+        draw_reuse(channel_reuse(graph), reused_weights(graph, weights), [], picture)
+        return base64.b64encode(picture.read_bytes()).decode()

@@ -1,0 +1,361 @@
+"""What a report says in words, of the same facts in a page and in Markdown."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nas_sv2.studies.findings.audit import ALL
+from nas_sv2.studies.findings.certificate import Certificate
+from nas_sv2.studies.findings.importance import FEWEST
+from nas_sv2.studies.findings.pairwise import Compared, better, faster, image_interval
+from nas_sv2.studies.findings.rank_agreement import BESIDE
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.report.facts import Facts
+from nas_sv2.studies.report.network_card import name_of
+from nas_sv2.studies.storage.runs import command_of
+from nas_sv2.studies.storage.study import REPLAY_OF
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """A network of the front beside a hand-designed one.
+
+    Attributes:
+        role: Why this one is named.
+        name: Of the network of the front, with its trial.
+        score_gain: By how much it is better, in words.
+        better: The same, and whether it is sure.
+        faster: By target.
+    """
+
+    role: str
+    name: str
+    score_gain: str
+    better: Compared
+    faster: Mapping[str, Compared]
+
+
+def rivals_of(facts: Facts) -> dict[str, list[Against]]:
+    """By hand-designed network: the most accurate of the front, and the fastest at its accuracy.
+
+    Fastest is so on the first target, among those whose score is not below the rival's.
+    """
+    if facts.best is None:
+        return {}
+    found = {}
+    for number, rival in facts.baselines.items():
+        ranked = [facts.best, *(entry.number for entry in facts.front)]
+        equal = [n for n in ranked if _score(facts.records[n]) >= _score(rival) and n != number]
+        fastest = min(equal, key=lambda n: facts.records[n].objectives[1], default=None)
+        roles = {facts.best: best_is(rival)} if facts.best != number else {}
+        if fastest is not None:
+            said = [roles.get(fastest), "the fastest that is no worse"]
+            roles[fastest] = " and ".join(filter(None, said))
+        if roles:
+            found[name_of(rival)] = [_against(facts, n, role, rival) for n, role in roles.items()]
+    return found
+
+
+def _against(facts: Facts, number: int, role: str, rival: Record) -> Against:
+    ours = facts.records[number]
+    compared = better(ours, rival, facts.certificate, len(facts.records))
+    times = {
+        target: faster(latency, rival.latencies[target])
+        for target, latency in ours.latencies.items()
+    }
+    name = f"{name_of(ours)} (trial {number})"
+    return Against(role, name, _gain(ours, compared.gain), compared, times)
+
+
+def best_is(record: Record) -> str:
+    """What the first of a front is, among networks that are scored as `record` is."""
+    by = record.evaluation.scored_by
+    return "the most accurate" if by == "accuracy" else f"the best by {by.replace('_', ' ')}"
+
+
+def _score(record: Record) -> float:
+    return record.evaluation.score
+
+
+def _gain(record: Record, gain: float) -> str:
+    if record.evaluation.scored_by == "accuracy":
+        return f"{gain * 100:+.1f} points top-1"
+    return f"score {gain:+.3f}"
+
+
+def speed(gain: float) -> str:
+    """A gain of time in words."""
+    return f"{abs(gain):.1%} {'faster' if gain >= 0 else 'slower'}"
+
+
+def question_of(facts: Facts) -> list[tuple[str, str]]:
+    """What was searched, a fact a line."""
+    identity = facts.identity
+    evaluation = next(iter(facts.records.values())).evaluation
+    targets = ", ".join(f"{name} ({kind})" for name, kind in identity["targets"].items())
+    return [
+        ("targets", targets + _PREDICTED.get(identity.get("latency", ""), "")),
+        ("budget", budget_words(identity.get("budget", {}))),
+        ("space", str(identity.get("space", "not stored"))),
+        ("data", f"{evaluation.data}, {evaluation.val_images:,} images to validate"),
+        ("recipe", f"{evaluation.recipe}, seed {evaluation.seed}" + _seeds(evaluation.scores)),
+        ("pruned by", _guidelines(identity.get("guidelines", {}))),
+        ("certificate", "none" if facts.certificate is None else facts.certificate.describe()),
+    ]
+
+
+_PREDICTED = {
+    "auto": "; predicted first, measured where that could decide",
+    "predicted": "; predicted, and measured on the front",
+}
+
+
+def _seeds(scores: tuple[float, ...]) -> str:
+    return f", means of {len(scores)} trainings" if len(scores) > 1 else ""
+
+
+def budget_words(budget: Mapping[str, Any]) -> str:
+    """A stored budget in the user's units."""
+    parts = []
+    if budget.get("flops"):
+        tolerance = budget.get("tolerance", 0.0)
+        parts.append(f"{budget['flops'] / 1e6:g} M multiply-adds + {tolerance:.0%}")
+    if budget.get("params"):
+        parts.append(f"{budget['params'] / 1e6:g} M params")
+    parts += [f"{ms:g} ms on {name}" for name, ms in budget.get("latency_ms", {}).items()]
+    return ", ".join(parts) or "none"
+
+
+def _guidelines(guidelines: Mapping[str, Any]) -> str:
+    if not guidelines:
+        return "no guideline"
+    if "measured" in guidelines:
+        return "measured guideline profiles of " + ", ".join(guidelines["measured"])
+    return "the paper's: " + ", ".join(f"{k} ≤ {limit:.3g}" for k, limit in guidelines.items())
+
+
+def accuracy_doubt(facts: Facts, record: Record) -> str:
+    """How far one accuracy can be trusted."""
+    evaluation = record.evaluation
+    low, high = image_interval(evaluation.accuracy, evaluation.val_images)
+    images = f"{evaluation.val_images:,} images alone leave {low:.1%} to {high:.1%}"
+    certificate = facts.certificate
+    if certificate is None or certificate.noise is None:
+        return f"noise of the seed not known; {images}"
+    of = "it" if certificate.scored_by == "accuracy" else certificate.scored_by.replace("_", " ")
+    noise = certificate.in_words(certificate.noise)
+    return f"standard deviation of {of} between seeds {noise}, {BESIDE}; {images}"
+
+
+def trust_of(facts: Facts) -> str:
+    """The one thing to know about the accuracies."""
+    if facts.certificate is None:
+        return (
+            "The recipe is not certified: how well it ranks networks is not known. Take these "
+            "networks for candidates, and confirm them by a longer training."
+        )
+    ties = len(facts.ties)
+    pairs = "no two neighbours" if not ties else f"{ties} pair{'s' * (ties > 1)} of neighbours"
+    least = facts.certificate.smallest_difference
+    if least is None:
+        return "The recipe is certified with one seed only: how large its noise is is not known."
+    shown = facts.certificate.in_words(least)
+    return f"The recipe is certified: gaps under {shown} are ties; {pairs} on the front are tied."
+
+
+def certificate_lines(facts: Facts) -> list[str]:
+    """What the certificate says, and what follows for the front."""
+    certificate = facts.certificate
+    if certificate is None:
+        evaluation = next(iter(facts.records.values())).evaluation
+        return [
+            f"Not certified: nobody has tried how well recipe {evaluation.recipe} ranks networks "
+            f"on {evaluation.data}. Any two accuracies of this report may differ by the seed "
+            "alone, and every one of them is of a short training.",
+            f"To make a certificate: nas-sv2 qualify --recipe {evaluation.recipe} --data "
+            f"{facts.identity.get('data', 'DATA')}",
+        ]
+    lines = [
+        f"Recipe {certificate.recipe} is {certificate.describe()}.",
+        _against_flops(certificate),
+    ]
+    if certificate.space_digest != facts.identity.get("space_digest"):
+        lines.append(f"The certificate is of space {certificate.space}, not of this study's.")
+    if certificate.noise is not None:
+        lines.append(
+            f"One training's score varies by {certificate.in_words(certificate.noise)} between "
+            f"seeds (standard deviation, {BESIDE}): the error bars of the front."
+        )
+    if facts.ties:
+        pairs = ", ".join(f"{worse} and {best}" for worse, best in facts.ties)
+        lines.append(f"Ties on the front, which a training more could turn round: trials {pairs}.")
+    return lines
+
+
+def _against_flops(certificate: Certificate) -> str:
+    """Against counting, at equal multiply-adds where the certificate has such networks."""
+    found = certificate.lead_over(certificate.matched or certificate.joint, "flops")
+    among = "Among networks of equal multiply-adds its" if certificate.matched else "Its"
+    verdict = (
+        "it ranks better than counting them does"
+        if found.above_zero
+        else "that it ranks better than counting them is not shown"
+    )
+    return f"{among} τ minus that of multiply-adds: {found}; {verdict}."
+
+
+def bars_are(facts: Facts) -> str:
+    """What error bars and marks of the front are."""
+    sideways = "Sideways: the 95 % interval of the latency, where it was run. "
+    if all(v.ci_ms is None for r in facts.records.values() for v in r.latencies.values()):
+        sideways = "No interval sideways: an emulated latency has none. "
+    noise = facts.certificate.noise if facts.certificate is not None else None
+    if noise is not None:
+        said = f"Upright: one standard deviation between seeds, {BESIDE}; of the certificate."
+        return sideways + said
+    several = any(r.evaluation.spread is not None for r in facts.records.values())
+    if several:
+        return sideways + "Upright: standard error of the mean of a candidate's own seeds."
+    return sideways + "No bars upright: how much the seed alone changes is not known."
+
+
+def turned_away(facts: Facts) -> list[tuple[str, str, str, str, str]]:
+    """By limit: turned away, audited, of those on the front, and the bound that follows."""
+    rows = []
+    audits = {each.guideline: each for each in facts.pruned}
+    for name in dict.fromkeys([*audits, *facts.rejected]):
+        if name in audits:
+            each = audits[name]
+            most = "–" if each.most_wrong is None else f"{each.most_wrong:.0%}"
+            shown = name if name == ALL else f"guideline {name}"
+            cells = (str(each.pruned), str(each.audited), str(each.entered), most)
+            rows.append((shown, *cells))
+        else:
+            rows.append((f"budget {name}", str(facts.rejected[name]), "–", "–", "–"))
+    return rows
+
+
+def stops_words(facts: Facts) -> str:
+    """What the stop rule did."""
+    if facts.stops is None:
+        return "No training was stopped early."
+    return f"Stop rule: {facts.stops.describe()}."
+
+
+def too_few(facts: Facts) -> str:
+    """Why no importance is shown."""
+    return (
+        f"From fewer than {FEWEST} trainings that ran to their end nothing can be said about "
+        "which parameters mattered; this study has "
+        f"{sum(r.evaluation.stopped is None for r in facts.records.values())}."
+    )
+
+
+def duration(seconds: float) -> tuple[str, str]:
+    """A time as number and unit."""
+    if seconds < 99.5:
+        return f"{seconds:.0f}" if seconds >= 9.5 else f"{seconds:.1f}", "s"
+    if seconds < 99.5 * 60:
+        minutes = seconds / 60
+        return f"{minutes:.0f}" if minutes >= 9.95 else f"{minutes:.1f}", "min"
+    return f"{seconds / 3600:.1f}", "h"
+
+
+def spent(facts: Facts) -> list[tuple[str, str, str]]:
+    """Number, unit and what it was spent on."""
+    times = facts.times
+    rows = [
+        (times.work_s, "of work in all"),
+        (times.training_s, "training and validating"),
+        (times.timing_s, "latency, and what lies between"),
+        (times.other_s, "candidates turned away"),
+    ]
+    if facts.stops is not None and facts.stops.saved_s:
+        rows.append((facts.stops.saved_s, "of training saved by the stop rule"))
+    return [(*duration(seconds), said) for seconds, said in rows]
+
+
+def time_lines(facts: Facts) -> list[str]:
+    """What else to know of the time."""
+    times = facts.times
+    counts = [
+        f"{len(times.of(verdict))} {verdict}"
+        for verdict in ("finished", "rejected", "duplicate", "failed")
+        if times.of(verdict)
+    ]
+    lines = [f"{len(times.steps)} trials: {', '.join(counts)}."]
+    if known := sum(step.known for step in times.steps):
+        lines.append(f"{known} trainings were answered by an earlier study and cost no time here.")
+    if times.steps:
+        wall, unit = duration(times.wall_s)
+        first = times.steps[0].began
+        lines.append(
+            f"First trial {first:%Y-%m-%d %H:%M:%S} UTC; from there to the last {wall} {unit}."
+        )
+    return lines
+
+
+def commands_of(facts: Facts) -> list[str]:
+    """What to type for the same study, the last run last; each once."""
+    commands = [run.command for run in facts.runs]
+    if REPLAY_OF in facts.identity:
+        commands.insert(0, _replay_command(facts))
+    return list(dict.fromkeys(commands)) or [command_of(_request(facts))]
+
+
+def _replay_command(facts: Facts) -> str:
+    """What made a study out of another one."""
+    limits = facts.identity["budget"]["latency_ms"]
+    words = ["nas-sv2", "replay", facts.identity[REPLAY_OF]["study"], "--target", *facts.targets]
+    words += [word for name, ms in limits.items() for word in ("--budget", f"{name}={ms:.12g}ms")]
+    return shlex.join([*words, "--study", facts.study, "--storage", facts.storage])
+
+
+def repeat_lines(facts: Facts) -> list[str]:
+    """What the commands are."""
+    if REPLAY_OF in facts.identity:
+        first = facts.identity[REPLAY_OF]["study"]
+        return [
+            f"The networks and their accuracies are those of study {first}; latencies were taken "
+            "anew, nothing was trained."
+        ]
+    if facts.runs:
+        return []
+    return [
+        "This study is from before searches noted how they were started. The command is put "
+        "together from what the study depends on; its sampler, its number of trials, its audit "
+        "and its stop rule are not known."
+    ]
+
+
+def _request(facts: Facts) -> dict[str, Any]:
+    identity = facts.identity
+    budget = identity.get("budget", {})
+    limits = [f"{budget['flops'] / 1e6:.12g}M"] if budget.get("flops") else []
+    limits += [f"{budget['params'] / 1e6:.12g}Mparams"] if budget.get("params") else []
+    limits += [f"{name}={ms:.12g}ms" for name, ms in budget.get("latency_ms", {}).items()]
+    guidelines = identity.get("guidelines")
+    choice = "off" if not guidelines else "measured" if "measured" in guidelines else "paper"
+    return {
+        "targets": ",".join(identity["targets"]),
+        "budgets": limits,
+        **{name: identity.get(name) for name in ("space", "data", "recipe", "seed", "latency")},
+        "tolerance": budget.get("tolerance"),
+        "guidelines": choice,
+        "skip_unreadable": identity.get("skip_unreadable", False),
+        "study": facts.study,
+        "storage": facts.storage,
+    }
+
+
+def identity_of(facts: Facts) -> list[tuple[str, str]]:
+    """Digests and seeds that decide whether a repetition is one."""
+    identity = facts.identity
+    names = {
+        "space_digest": "space",
+        "recipe_digest": "recipe",
+        "data_content": "data",
+        "seed": "seed",
+    }
+    return [(shown, str(identity[key])) for key, shown in names.items() if key in identity]

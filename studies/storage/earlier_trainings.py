@@ -1,0 +1,72 @@
+"""Every training that a database knows of one recipe, data set and seed, and that ran to its end.
+
+They come from all studies, and from qualifications, whose certificates name the networks. Where a
+training ran does not matter here: its last digits depend on that, what it shows hardly.
+"""
+
+from collections.abc import Iterable
+
+from sqlalchemy import Engine, inspect, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from nas_sv2.errors import StoreError
+from nas_sv2.evaluate.fitting.evaluation import Evaluation, content_of
+from nas_sv2.latency.measurements.store import one_line
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.studies.findings.certificate import Certificate
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.storage.certificate_store import CertificateRow
+from nas_sv2.studies.storage.record_store import EvaluationRow, RecordRow
+
+Trained = tuple[Architecture, Evaluation]
+
+
+def whole_trainings(
+    engine: Engine, recipe_digest: str, data: str, seed: int
+) -> dict[str, Trained]:
+    """Networks and their trainings by the networks' digests, in the order of their being stored.
+
+    Of `data` the content counts, and not where it lay.
+
+    Raises:
+        StoreError: The database cannot be read, or holds what cannot be.
+    """
+    try:
+        with Session(engine) as session:
+            studied = list(_of_studies(session, recipe_digest))
+            qualified = list(_of_qualifications(session, recipe_digest))
+    except SQLAlchemyError as error:
+        raise StoreError(f"earlier trainings cannot be read: {one_line(error)}") from error
+    found: dict[str, Trained] = {}
+    for architecture, evaluation in [*studied, *qualified]:
+        same = (evaluation.recipe_digest, content_of(evaluation.data), evaluation.seed)
+        whole = evaluation.stopped is None and len(evaluation.history) > 1
+        if whole and same == (recipe_digest, content_of(data), seed):
+            found.setdefault(architecture.digest, (architecture, evaluation))
+    return found
+
+
+def _of_studies(session: Session, recipe_digest: str) -> Iterable[Trained]:
+    """Of every study that has used the recipe."""
+    query = select(RecordRow.document).where(RecordRow.document.contains(recipe_digest))
+    for text in session.scalars(query.order_by(RecordRow.id)):
+        record = Record.from_json(text)
+        yield record.architecture, record.evaluation
+
+
+def _of_qualifications(session: Session, recipe_digest: str) -> Iterable[Trained]:
+    """Of every network that a certificate names; its evaluations know only its digest."""
+    if not inspect(session.connection()).has_table(CertificateRow.__tablename__):
+        return
+    networks = {
+        one.architecture.digest: one.architecture
+        for text in session.scalars(select(CertificateRow.document))
+        for one in Certificate.from_json(text).networks
+    }
+    query = select(EvaluationRow.architecture, EvaluationRow.document).where(
+        EvaluationRow.recipe == recipe_digest
+    )
+    for digest, text in session.execute(query.order_by(EvaluationRow.id)):
+        if digest in networks:
+            yield networks[digest], Evaluation.from_json(text)

@@ -1,0 +1,91 @@
+"""On which devices a study's figures were measured: the fingerprint behind each figure."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine, inspect, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from nas_sv2.errors import NasError, StoreError
+from nas_sv2.latency.measurements.measurement import Latency, Measurement
+from nas_sv2.latency.measurements.store import MeasurementRow, one_line
+from nas_sv2.studies.findings.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What measured for a target.
+
+    Attributes:
+        target: What the user calls it.
+        provenance: Of its figures.
+        described: Processor, runtime, threads and batch, as every figure carries them.
+        key: Digest of the fingerprint; None where no measurement is kept.
+        facts: The fingerprint.
+        plan: How it was measured.
+    """
+
+    target: str
+    provenance: str
+    described: str
+    key: str | None = None
+    facts: Mapping[str, Any] | None = None
+    plan: Mapping[str, Any] | None = None
+
+
+def devices_of(engine: Engine, records: Iterable[Record]) -> list[Device]:
+    """The devices behind the figures of `records`, each once; an old database has fewer facts.
+
+    Raises:
+        StoreError: Measurements cannot be read.
+    """
+    found: dict[str, Device] = {}
+    for record in records:
+        for target, latency in record.latencies.items():
+            known = found.get(latency.device)
+            if known is None or (known.key is None and latency.provenance == "measured"):
+                found[latency.device] = _device(engine, record, target, latency)
+    return list(found.values())
+
+
+def _device(engine: Engine, record: Record, target: str, latency: Latency) -> Device:
+    plain = Device(target, latency.provenance, latency.device)
+    if latency.provenance != "measured":
+        return plain
+    for text in _documents(engine, record.architecture.digest):
+        measurement = _read(text)
+        if measurement.latency(target).device == latency.device:
+            return Device(
+                target,
+                latency.provenance,
+                latency.device,
+                measurement.fingerprint.key,
+                measurement.fingerprint.facts,
+                measurement.plan.to_json(),
+            )
+    return plain
+
+
+def _documents(engine: Engine, digest: str) -> list[str]:
+    query = (
+        select(MeasurementRow.document)
+        .where(MeasurementRow.architecture == digest)
+        .order_by(MeasurementRow.id.desc())
+    )
+    try:
+        if not inspect(engine).has_table(MeasurementRow.__tablename__):
+            return []
+        with Session(engine) as session:
+            return list(session.scalars(query))
+    except SQLAlchemyError as error:
+        raise StoreError(f"measurements cannot be read: {one_line(error)}") from error
+
+
+def _read(text: str) -> Measurement:
+    try:
+        return Measurement.from_json(json.loads(text))
+    except (KeyError, TypeError, ValueError, NasError) as error:
+        raise StoreError(f"a stored measurement cannot be read: {error!r}") from error

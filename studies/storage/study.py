@@ -1,0 +1,285 @@
+"""The Optuna study behind a search: opened, checked, and never mixed with another's trials."""
+
+import json
+import os
+import uuid
+import warnings
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import optuna
+from optuna.exceptions import (
+    DuplicatedStudyError,
+    ExperimentalWarning,
+    StorageInternalError,
+)
+from optuna.samplers import BaseSampler
+from optuna.storages import RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages._rdb.models import StudyUserAttributeModel
+from optuna.study import StudyDirection
+from sqlalchemy import Engine, event, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from nas_sv2.database.restarts import wait_for_database
+from nas_sv2.database.storage_url import without_password
+from nas_sv2.database.turns import SQLITE
+from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.evaluate.fitting.evaluation import content_of
+from nas_sv2.latency.devices.exclusive import alone_at
+from nas_sv2.latency.measurements.store import engine_options, one_line, open_engine
+
+DEFAULT_STORAGE = "sqlite:///nas-sv2.db"
+IDENTITY = "nas_sv2"
+"""The study attribute that says what its trials have in common."""
+KEY = "key"
+"""Within it, what the records are kept under."""
+CLAIMED = "claimed"
+"""The study attribute with the key under which a search is about to ask the first trial."""
+REPLAY_OF = "replay_of"
+"""Within it, name and key of the study that was replayed on another target."""
+THREADS = "training_threads"
+"""The study attribute with the CPU threads of its trainings, whose last digits depend on them."""
+SUPERNET, SUPERNET_FOLDER = "supernet", "folder"
+"""Within its `evaluator`: which supernet; and where it lay, which older versions kept there."""
+CONTENT = "data_content"
+"""Within it, `SPEC@KEY` of the data: what was typed, and the content, which is what counts."""
+NAMES = ("space", "data")
+"""What is kept for people and for finding it; digest and content say what it is."""
+SCORES = {
+    "accuracy": "top-1 accuracy",
+    "cross_entropy": "minus cross-entropy (nats)",
+    "training_speed": "minus mean training loss (nats)",
+}
+"""What is maximised, by `Recipe.score`."""
+
+Identity = Mapping[str, Any]
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def create_or_resume(
+    storage: str, name: str, identity: Identity, sampler: BaseSampler
+) -> optuna.Study:
+    """The study of that name, new or as it was left.
+
+    Args:
+        storage: A database URL.
+        name: The name of the study.
+        identity: What every trial depends on; a study with another is refused. `targets` names
+            the latency objectives.
+        sampler: Chooses the candidates.
+
+    Raises:
+        ConfigError: A study of that name asks another question.
+        StoreError: The database cannot be read or written.
+    """
+    backend = open_storage(storage)
+    metrics = [
+        SCORES[identity.get("recipe_document", {}).get("score", "accuracy")],
+        *(f"{name} latency (ms, {kind})" for name, kind in identity["targets"].items()),
+    ]
+    directions = [StudyDirection.MAXIMIZE] + [StudyDirection.MINIMIZE] * (len(metrics) - 1)
+    with store_errors(), alone_at(backend.engine, f"study {name}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        try:
+            study = optuna.create_study(
+                storage=backend, study_name=name, sampler=sampler, directions=directions
+            )
+        except DuplicatedStudyError:
+            study = optuna.load_study(study_name=name, storage=backend, sampler=sampler)
+            stored = study.user_attrs.get(IDENTITY)
+            begun = _is_begun(backend, study._study_id) or _is_claimed(study)
+            if begun or study.directions != directions:
+                _check_identity(name, stored, identity)
+                return study
+            if stored is not None and _difference(stored, identity) is None:
+                return study
+        # New, or left before it was claimed: an infeasible budget, or a process killed just here.
+        study.set_metric_names(metrics)
+        study.set_user_attr(IDENTITY, {**identity, KEY: uuid.uuid4().hex})
+        return study
+
+
+def began_with(storage: str, name: str) -> Identity:
+    """What the study of that name depends on; nothing where there is none with a trial.
+
+    Raises:
+        StoreError: The database cannot be read.
+    """
+    backend = open_storage(storage)
+    with store_errors():
+        try:
+            study = optuna.load_study(study_name=name, storage=backend)
+        except KeyError:
+            return {}
+        identity: Identity = study.user_attrs.get(IDENTITY, {})
+        return identity if _is_begun(backend, study._study_id) else {}
+
+
+def _is_begun(backend: RDBStorage, study: int) -> bool:
+    """Whether the study has a trial; reading them all takes seconds for thousands."""
+    try:
+        backend.get_trial_id_from_study_id_trial_number(study, 0)
+    except KeyError:
+        return False
+    return True
+
+
+def claim(study: optuna.Study, key: str, engine: Engine) -> None:
+    """From now on the question of a study stands; before, without a trial, another may replace it.
+
+    Args:
+        study: As `create_or_resume` gave it.
+        key: What its key was then.
+        engine: Of its database.
+
+    Raises:
+        ConfigError: Another search has begun under its name since.
+        StoreError: The database cannot be read or written.
+    """
+    name = study.study_name
+    with store_errors(), alone_at(engine, f"study {name}"):
+        if study_key(study) != key:
+            allowed = "another name: another search has just begun under it"
+            raise ConfigError("--study", name, allowed)
+        if not _is_claimed(study):
+            study.set_user_attr(CLAIMED, key)
+
+
+def _is_claimed(study: optuna.Study) -> bool:
+    """Whether a search has got as far as to ask a trial of the question that the study has now."""
+    attributes = study.user_attrs
+    return CLAIMED in attributes and attributes[CLAIMED] == attributes[IDENTITY][KEY]
+
+
+def study_key(study: optuna.Study) -> str:
+    """What the records of this study are kept under; a later study of its name has another."""
+    key: str = study.user_attrs[IDENTITY][KEY]
+    return key
+
+
+def attribute_of(study: optuna.Study, name: str) -> Any:
+    """One attribute of a study of `create_or_resume`, or None; Optuna reads all of them.
+
+    Raises:
+        SQLAlchemyError: The database cannot be read.
+    """
+    storage = study._storage
+    assert isinstance(storage, _CachedStorage)
+    query = select(StudyUserAttributeModel.value_json).where(
+        StudyUserAttributeModel.study_id == study._study_id, StudyUserAttributeModel.key == name
+    )
+    with storage._backend.engine.connect() as connection:
+        text = connection.execute(query).scalar()
+    return None if text is None else json.loads(text)
+
+
+def load_study(storage: str, name: str) -> optuna.Study:
+    """An existing study of ours, to be read.
+
+    Raises:
+        ConfigError: There is no such database, or no such study in it.
+    """
+    require_database(storage)
+    backend = open_storage(storage)
+    with store_errors():
+        names = [summary.study_name for summary in optuna.get_all_study_summaries(backend)]
+        if name not in names:
+            known = ", ".join(sorted(names)) or "there is none yet"
+            raise ConfigError("study", name, f"a study in {without_password(storage)}: {known}")
+        study = optuna.load_study(study_name=name, storage=backend)
+        if KEY not in study.user_attrs.get(IDENTITY, {}):
+            raise ConfigError("study", name, "a study that `nas-sv2 search` made")
+        return study
+
+
+def require_database(storage: str) -> None:
+    """Refuse an SQLite file that is not there: reading must not create one.
+
+    Raises:
+        ConfigError: The file does not exist.
+    """
+    if storage.startswith("sqlite"):
+        file = make_url(storage).database
+        if file and not os.path.exists(file):
+            raise ConfigError("--storage", storage, "the database of a search; no such file")
+
+
+def open_storage(url: str) -> RDBStorage:
+    """Optuna's tables; it waits for other writers, and for the server, as our own tables do.
+
+    Raises:
+        ConfigError: The database cannot be opened.
+        StoreError: It was made by an Optuna that this one does not understand.
+    """
+    engine = open_engine(url)  # says in one line what is wrong with the URL
+    # Optuna takes a brace, as in a password, for a field to fill in.
+    address = url.replace("{", "{{").replace("}", "}}")
+    try:
+        with store_errors(), alone_at(engine, "tables of Optuna"):
+            storage = RDBStorage(address, engine_kwargs=engine_options(url))
+    except RuntimeError as error:  # how Optuna says that its tables are of another version
+        raise StoreError(f"the studies cannot be read or written: {error}") from error
+    finally:
+        engine.dispose()
+    wait_for_database(storage.engine)
+    if engine.dialect.name == SQLITE:
+        event.listen(storage.engine, "connect", _sync_with_records)
+        storage.engine.dispose()  # of the connection that made the tables
+    weakref.finalize(storage, storage.engine.dispose)  # nobody closes an Optuna study
+    return storage
+
+
+def _sync_with_records(connection: Any, _: object) -> None:
+    """Do not wait for the disk at each of a trial's commits.
+
+    A record is saved before its trial is told, by a connection that does wait, and with it all
+    that was written before. A power cut may cost what came after; the next run tells it again.
+    """
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """The errors of database and Optuna as ours."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise StoreError(f"the studies cannot be read or written: {one_line(error)}") from error
+    except StorageInternalError as error:
+        cause = error.__cause__  # Optuna's own message guesses at it
+        said = one_line(cause) if isinstance(cause, SQLAlchemyError) else error
+        raise StoreError(f"the studies cannot be read or written: {said}") from error
+
+
+def _check_identity(name: str, stored: Identity | None, wanted: Identity) -> None:
+    if stored is None:
+        raise ConfigError("--study", name, "another name: this study is not nas-sv2's")
+    if (difference := _difference(stored, wanted)) is not None:
+        raise ConfigError("--study", name, f"another name: this one was begun with {difference}")
+
+
+def _difference(stored: Identity, wanted: Identity) -> str | None:
+    """The first thing in which two questions differ, or None."""
+    for key, value in wanted.items():
+        if key in NAMES:
+            continue
+        both = stored.get(key), value
+        theirs, ours = (json.dumps(_without_place(key, each), sort_keys=True) for each in both)
+        if theirs != ours:
+            said, here = (json.dumps(each, sort_keys=True) for each in both)
+            return f"{key} {said}, not {here}"
+    return None
+
+
+def _without_place(key: str, value: Any) -> Any:
+    """What is asked and not where it lies, which is kept beside it, or was by older versions."""
+    if key == CONTENT and isinstance(value, str):
+        return content_of(value)
+    if key == "evaluator" and isinstance(value, Mapping):
+        return {name: part for name, part in value.items() if name != SUPERNET_FOLDER}
+    return value

@@ -1,0 +1,206 @@
+"""Leases of a study's running trials, so that workers of several machines share it.
+
+A worker that lives counts up `beats` of its lease. Whoever watches a lease whose number stands
+still for long enough, by his own monotonic clock, may take it over: no clock of another machine,
+nor one that jumps, has a say.
+"""
+
+import contextlib
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import (
+    Connection,
+    Engine,
+    String,
+    UniqueConstraint,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Mapped, mapped_column
+
+from nas_sv2.database.processes import process_name
+from nas_sv2.database.schema import Base
+from nas_sv2.database.turns import writing_alone
+from nas_sv2.errors import StoreError
+from nas_sv2.latency.measurements.store import one_line
+
+GIVEN_UP = "the network that trial"
+"""How the error of a trial begins whose network was another worker's."""
+
+
+class TrialLeaseRow(Base):
+    """One worker's right to work on one trial, which is not asked yet where `trial` is none.
+
+    No two workers have the same trial, nor the same network, in a study.
+    """
+
+    __tablename__ = "nas_trial_leases"
+    __table_args__ = (
+        UniqueConstraint("study", "trial"),
+        UniqueConstraint("study", "architecture"),
+    )
+
+    token: Mapped[str] = mapped_column(String(32), primary_key=True)
+    study: Mapped[str] = mapped_column(String(64))
+    process: Mapped[str] = mapped_column(String(200))
+    beats: Mapped[int]
+    trial: Mapped[int | None]
+    architecture: Mapped[str | None] = mapped_column(String(64))
+
+
+@dataclass(frozen=True, slots=True)
+class TrialLease:
+    """A lease as it was read.
+
+    Attributes:
+        token: Its key; another after it was taken over.
+        process: Whose it is (`process_name`).
+        beats: How often it was renewed.
+        trial: The trial, where one was asked.
+    """
+
+    token: str
+    process: str
+    beats: int
+    trial: int | None
+
+
+class TakenTrial(Exception):
+    """Another worker has the trial: SQLite lets two take one from Optuna's queue."""
+
+
+class TakenNetwork(Exception):
+    """Another worker is at the same network; says in which trial."""
+
+
+@dataclass(frozen=True)
+class TrialLeases:
+    """The leases of one study; every method raises StoreError where the database fails.
+
+    Attributes:
+        engine: Its tables exist.
+        study: The key of the study.
+    """
+
+    engine: Engine
+    study: str
+
+    def take(self, room: Callable[[int], bool], in_place_of: str | None = None) -> str | None:
+        """A lease for a trial that is to be asked, if there is room beside so many others.
+
+        Between the question and the answer no other worker is given one.
+
+        Args:
+            room: Whether there is, beside so many.
+            in_place_of: A lease that is given back in any case.
+        """
+        with (
+            _errors("taken"),
+            writing_alone(self.engine, f"leases of {self.study}") as connection,
+        ):
+            if in_place_of is not None:
+                old = delete(TrialLeaseRow).where(TrialLeaseRow.token == in_place_of)
+                connection.execute(old)
+            count = select(func.count()).where(TrialLeaseRow.study == self.study)
+            others = connection.execute(count).scalar_one()
+            if not room(others):
+                return None
+            token = uuid.uuid4().hex
+            connection.execute(insert(TrialLeaseRow).values(token=token, **self._ours()))
+            return token
+
+    def bind(self, token: str, trial: int, architecture: str) -> bool:
+        """Say what the lease is about; False where it is ours no more.
+
+        Raises:
+            TakenTrial: Another worker has this trial.
+            TakenNetwork: Another worker is at this network.
+        """
+        values = {"trial": trial, "architecture": architecture}
+        ours = update(TrialLeaseRow).where(TrialLeaseRow.token == token)
+        in_the_way = select(TrialLeaseRow.trial).where(
+            TrialLeaseRow.study == self.study,
+            TrialLeaseRow.token != token,
+            or_(TrialLeaseRow.trial == trial, TrialLeaseRow.architecture == architecture),
+        )
+        rivals: list[int | None] = []
+        with _errors("written"):
+            while not rivals:  # or whoever was in the way has just let go
+                try:
+                    with self.engine.begin() as connection:
+                        return connection.execute(ours.values(values)).rowcount == 1
+                except IntegrityError:
+                    pass
+                with self.engine.begin() as connection:
+                    rivals = list(connection.execute(in_the_way).scalars())
+                    if trial in rivals:
+                        raise TakenTrial
+                    if rivals:
+                        connection.execute(ours.values(trial=trial, architecture=None))
+        raise TakenNetwork(f"{GIVEN_UP} {rivals[0]} is about")
+
+    def renew(self, token: str) -> bool:
+        """Show that its worker lives; False where it is ours no more."""
+        ours = update(TrialLeaseRow).where(TrialLeaseRow.token == token)
+        with _errors("renewed"), self.engine.begin() as connection:
+            counted = ours.values(beats=TrialLeaseRow.beats + 1)
+            return connection.execute(counted).rowcount == 1
+
+    def is_held(self, connection: Connection, token: str) -> bool:
+        """Whether it is ours, and stays so until the transaction of `connection` ends."""
+        ours = select(TrialLeaseRow.token).where(TrialLeaseRow.token == token).with_for_update()
+        return connection.execute(ours).first() is not None
+
+    def let_go(self, token: str) -> None:
+        """Give it back; where that fails it ends by itself."""
+        ours = delete(TrialLeaseRow).where(TrialLeaseRow.token == token)
+        with contextlib.suppress(SQLAlchemyError), self.engine.begin() as connection:
+            connection.execute(ours)
+
+    def all(self) -> list[TrialLease]:
+        """Every lease of the study."""
+        query = select(TrialLeaseRow).where(TrialLeaseRow.study == self.study)
+        with _errors("read"), self.engine.connect() as connection:
+            rows = connection.execute(query)
+            return [TrialLease(row.token, row.process, row.beats, row.trial) for row in rows]
+
+    def take_over(self, lease: TrialLease) -> str | None:
+        """Make a dead worker's lease ours; None where it was not dead, or another was faster."""
+        token = uuid.uuid4().hex
+        theirs = update(TrialLeaseRow).where(
+            TrialLeaseRow.token == lease.token, TrialLeaseRow.beats == lease.beats
+        )
+        with _errors("taken"), self.engine.begin() as connection:
+            changed = connection.execute(theirs.values(token=token, **self._ours())).rowcount
+        return token if changed else None
+
+    def take_for(self, trial: int) -> str | None:
+        """A lease for a running trial that has none; None where another was faster."""
+        token = uuid.uuid4().hex
+        with _errors("taken"):
+            try:
+                with self.engine.begin() as connection:
+                    values = {"token": token, "trial": trial, **self._ours()}
+                    connection.execute(insert(TrialLeaseRow).values(values))
+            except IntegrityError:
+                return None
+        return token
+
+    def _ours(self) -> dict[str, object]:
+        return {"study": self.study, "process": (process_name() or "")[:200], "beats": 0}
+
+
+@contextlib.contextmanager
+def _errors(what: str) -> Iterator[None]:
+    """Database errors as a `StoreError`."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise StoreError(f"leases cannot be {what}: {one_line(error)}") from error

@@ -1,0 +1,139 @@
+import gzip
+import struct
+import urllib.request
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+
+from nas_sv2.errors import ConfigError, EvaluationError
+from nas_sv2.evaluate.data import datasets
+from nas_sv2.evaluate.data.datasets import read_idx
+from nas_sv2.evaluate.data.open_data import open_data
+
+
+def idx(array: Any) -> bytes:
+    header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    return bytes(header + array.astype(np.uint8).tobytes())
+
+
+@pytest.fixture(params=[".gz", ""])
+def fashion(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A small Fashion-MNIST, as Debian packs it or unpacked."""
+    for part, count in (("train", 200), ("t10k", 30)):
+        images = np.random.default_rng(count).integers(0, 256, (count, 28, 28))
+        for kind, array in (("images-idx3", images), ("labels-idx1", np.arange(count) % 10)):
+            content = idx(array)
+            if request.param:
+                content = gzip.compress(content)
+            (tmp_path / f"{part}-{kind}-ubyte{request.param}").write_bytes(content)
+    return tmp_path
+
+
+def test_fashion_mnist_is_read_from_a_folder(fashion: Path) -> None:
+    data = open_data(f"fashion-mnist:{fashion}")
+    assert data.test is not None
+    assert [len(part) for part in data.parts] == [180, 20, 30]
+    assert (data.classes, data.channels, data.side) == (10, 1, 28)
+    assert data.val.labels.bincount().tolist() == [2] * 10
+    expected = np.random.default_rng(30).integers(0, 256, (30, 28, 28))
+    assert torch.equal(data.test.images[:, 0], torch.from_numpy(expected.astype(np.uint8)))
+
+
+def test_another_resolution_is_another_content(fashion: Path) -> None:
+    data = open_data(f"fashion-mnist:{fashion}")
+    smaller = open_data(f"fashion-mnist:{fashion}", resolution=14)
+    assert smaller.side == 14
+    assert smaller.key != data.key
+    means = (one.train.images.double().mean() for one in (data, smaller))
+    assert abs(next(means) - next(means)) < 1
+
+
+def test_a_missing_part_is_named(fashion: Path) -> None:
+    next(fashion.glob("t10k-labels*")).unlink()
+    with pytest.raises(ConfigError, match="t10k-labels-idx1-ubyte"):
+        open_data(f"fashion-mnist:{fashion}")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0\0\x08",
+        b"\0\0\x08\x03",
+        idx(np.zeros((2, 3))),
+        idx(np.zeros((2, 3, 3)))[:-1],
+        idx(np.zeros((2, 3, 3))) + b"\0",
+        b"\0\0\x0d\x03" + idx(np.zeros((2, 3, 3)))[4:],
+    ],
+)
+@pytest.mark.parametrize("suffix", ["", ".gz", ".gz cut"])
+def test_a_damaged_file_is_refused(content: bytes, suffix: str, tmp_path: Path) -> None:
+    if suffix:
+        content = gzip.compress(content)
+    if suffix == ".gz cut":
+        content = content[:-4]
+    file = tmp_path / f"images{suffix[:3]}"
+    file.write_bytes(content)
+    with pytest.raises(EvaluationError, match="images"):
+        read_idx(file, 3)
+
+
+@pytest.mark.parametrize("name", datasets.PUBLISHED)
+def test_without_a_network_it_says_what_to_do(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def offline(*_: object, **__: object) -> NoReturn:
+        raise URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", offline)
+    monkeypatch.setattr(datasets, "DEBIAN", tmp_path / "none")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(EvaluationError, match=f"{name}:FOLDER.*--data animals") as told:
+        open_data(name)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", datasets.PUBLISHED)
+def test_a_folder_without_the_set_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"--data: '{name}:.*under which torchvision keeps"):
+        open_data(f"{name}:{tmp_path}")
+    with pytest.raises(ConfigError, match="is none"):
+        open_data(f"{name}:{tmp_path}/missing")
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifar_is_read_through_torchvision(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Fake:
+        classes = ("a", "b")
+
+        def __init__(self, root: Path, *, train: bool, download: bool) -> None:
+            assert (root, download) == (tmp_path, False)
+            count = 40 if train else 10
+            self.data = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 3))
+            self.targets = [index % 2 for index in range(count)]
+
+    monkeypatch.setattr(f"torchvision.datasets.{name.upper()}", Fake)
+    data = open_data(f"{name}:{tmp_path}")
+    assert data.test is not None
+    assert [len(part) for part in data.parts] == [36, 4, 10]
+    assert (data.channels, data.side, data.class_names) == (3, 32, ("a", "b"))
+    expected = np.random.default_rng(10).integers(0, 256, (10, 32, 32, 3)).transpose(0, 3, 1, 2)
+    assert np.array_equal(data.test.images.numpy(), expected)
+
+
+@pytest.mark.parametrize("spec", ["", "animal", "animals:", "animals:x", "mnist", ":animals"])
+def test_an_unknown_spec_is_refused_with_those_there_are(spec: str) -> None:
+    with pytest.raises(ConfigError, match="one of animals, fashion-mnist"):
+        open_data(spec)
+
+
+def test_animals_at_another_resolution() -> None:
+    data = open_data("animals", resolution=16)
+    assert data.side == 16
+    assert data.key != open_data("animals").key

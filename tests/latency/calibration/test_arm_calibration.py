@@ -1,0 +1,370 @@
+"""Calibrating an emulated core: what it needs, what it keeps, and once all of it under qemu."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
+from nas_sv2.latency.calibration import tables as calibration
+from nas_sv2.latency.calibration import workshop as arm_workshop
+from nas_sv2.latency.calibration.blocks import schedulable
+from nas_sv2.latency.calibration.counts import CountedRun, Counts, Node, PricedNode, Run
+from nas_sv2.latency.calibration.emulator import Emulator
+from nas_sv2.latency.calibration.fit import fit
+from nas_sv2.latency.calibration.grid import Point, batches, output_pairs, overhead_points
+from nas_sv2.latency.calibration.published_grid import published_batches
+from nas_sv2.latency.calibration.samples import Overhead, Sample, samples
+from nas_sv2.latency.calibration.tables import calibrate
+from nas_sv2.latency.emulated.arm_cores import CORES, PRECISIONS, ArmPrecision
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.latency.emulated.kernel_table import Table
+from nas_sv2.latency.kernels.kernels import Kernel, kernels_of
+from nas_sv2.space.families.published import STRUCTURES, PaperNetwork
+from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
+
+NO_TOOLS = arm_workshop.Tools(Path(), Path(), Path(), Path(), {})
+NO_OVERHEAD = Overhead(0, 0, 0, 0)
+
+
+def silent(what: str, share: float) -> None:
+    assert 0 <= share <= 1
+
+
+# What it needs
+
+
+def test_what_is_missing_is_named_with_the_line_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    folder = tmp_path / "folder"
+    with pytest.raises(DeviceError) as caught:
+        calibrate("cortex-a57", folder, tmp_path / "table.json", silent)
+    message = str(caught.value)
+    assert all(name in message for name in ("qemu-aarch64", "llvm-mca", "llvm-mc", "gcc"))
+    assert "apt-get install qemu-user llvm-19 gcc libc6-dev" in message
+    assert "Debian or Ubuntu" in message
+    assert not folder.exists()
+
+
+def program(folder: Path, name: str, version: str) -> None:
+    file = folder / name
+    file.write_text(f"#!/bin/sh\necho '{version}'\n")
+    file.chmod(0o755)
+
+
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    for name in ("gcc", "apt-get", "dpkg"):
+        program(tmp_path, name, "")
+    program(tmp_path, "qemu-aarch64", "qemu-aarch64 version 7.2.22 (Debian)")
+    for name in ("llvm-mca", "llvm-mc"):
+        program(tmp_path, name, "Debian LLVM version 14.0.6")
+        program(tmp_path, f"{name}-18", "Ubuntu LLVM version 18.1.3")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def test_the_newest_llvm_that_will_do_is_taken(programs: Path) -> None:
+    tools = arm_workshop.find_tools()
+    assert tools.llvm_mca == programs / "llvm-mca-18"
+    assert tools.versions == {"qemu": "7.2.22", "llvm": "18.1.3"}
+
+
+def test_an_old_llvm_will_not_do(programs: Path) -> None:
+    (programs / "llvm-mc-18").unlink()
+    with pytest.raises(DeviceError, match=r"LLVM 16 or later.*install llvm-19$"):
+        arm_workshop.find_tools()
+
+
+def test_a_qemu_of_another_plugin_interface_will_not_do(programs: Path) -> None:
+    program(programs, "qemu-aarch64", "qemu-aarch64 version 10.0.2")
+    with pytest.raises(DeviceError, match=r"10\.0\.2.*QEMU 5 to 8"):
+        arm_workshop.find_tools()
+
+
+@pytest.mark.parametrize("side", [0, 31, 100])
+def test_a_resolution_that_no_network_halves_five_times_is_refused(
+    side: int, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="divisible by 32"):
+        calibrate("cortex-a57", tmp_path, tmp_path / "t.json", silent, resolutions=(side,))
+    with pytest.raises(ConfigError, match="cortex-a53"):
+        calibrate("cortex-a99", tmp_path, tmp_path / "t.json", silent)
+
+
+# What is run
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_every_point_of_the_grid_has_a_name_of_its_own(precision: ArmPrecision) -> None:
+    points = [p for batch in batches(precision, (224, 192)).values() for p in batch]
+    names = [point.name for point in points]
+    assert len(set(names)) == len(names)
+    assert {p.name for p in overhead_points(precision, (224, 192))} <= set(names)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_map_is_calibrated_once(precision: ArmPrecision) -> None:
+    both, alone = batches(precision, (64, 32)), batches(precision, (32,))
+    assert len(both["input_32"]) < len(alone["input_32"])
+
+
+def test_a_network_of_the_paper_is_calibrated_where_it_runs_and_nowhere_else() -> None:
+    at_160 = [name for name, one in STRUCTURES.items() if one.resolution == 160]
+    assert at_160 == ["mobilenet_v2_x0_4"]
+    kernels = kernels_of(PaperNetwork(at_160[0], 160).graph)
+    covered = {key: {fused} for key, fused in {(k.key, k.fused) for k in kernels[2:]}}
+    found = [p for points in published_batches((160,), {}).values() for p in points]
+    assert {k.key for k in kernels} <= {point.priced for point in found}
+    for point in found:
+        assert point.priced in {kernel.key for kernel in kernels_of(point.graph)}
+    left = [p for points in published_batches((160,), covered).values() for p in points]
+    assert not {point.priced for point in left} & set(covered)
+
+
+def test_one_kernel_of_a_point_is_priced_where_it_says_so() -> None:
+    points = [p for points in published_batches((160,), {}).values() for p in points]
+    (point,) = [p for p in points if p.name == "pointwise_summed_20_96_16_add_followed"]
+    kernels = kernels_of(point.graph)
+    assert [k.kind for k in kernels] == ["split", "pointwise summed", "max pool 1x1 s1"]
+    assert [k.key == point.priced for k in kernels] == [False, True, False]
+
+
+# What is kept
+
+
+def counted() -> Counts:
+    block, times = np.array([0, 1]), np.array([3, 5])
+    node = Node("conv", "Conv", 4, (1, 8, 7, 7))
+    profiled = CountedRun("one", (node, node), ((block, times), (block[:1], times[:1])), (0.5,))
+    whole = CountedRun("two", (), ((block, times),), ())
+    return Counts([b"abcd", b"efghijkl"], [profiled, whole])
+
+
+def test_counts_are_read_as_they_were_written(tmp_path: Path) -> None:
+    counted().save(tmp_path / "counts.npz")
+    read = Counts.load(tmp_path / "counts.npz")
+    assert list(read.blocks) == [b"abcd", b"efghijkl"]
+    for ours, theirs in zip(read.runs, counted().runs, strict=True):
+        assert (ours.model, ours.nodes, ours.output) == (theirs.model, theirs.nodes, theirs.output)
+        assert [s[1].tolist() for s in ours.segments] == [s[1].tolist() for s in theirs.segments]
+    assert [file.name for file in tmp_path.iterdir()] == ["counts.npz"]
+
+
+def test_counts_of_two_processes_are_joined_by_their_code() -> None:
+    one, other = counted(), counted()
+    other = Counts([b"efghijkl", b"new."], [replace(run, model="other") for run in other.runs])
+    both = one.joined(other)
+    assert list(both.blocks) == [b"abcd", b"efghijkl", b"new."]
+    assert [run.model for run in both.runs] == ["one", "two", "other", "other"]
+    assert both.runs[2].segments[0][0].tolist() == [1, 2]
+    assert both.runs[2].segments[0][1].tolist() == [3, 5]
+
+
+class Prices:
+    def of(self, blocks: object) -> dict[bytes, float]:
+        return {b"abcd": 1.0, b"efghijkl": 10.0}
+
+
+def test_counts_have_a_price_on_any_core() -> None:
+    one, two = counted().priced(Prices())  # type: ignore[arg-type]
+    assert [node.cycles for node in one.nodes] == [53, 3]
+    assert (one.cycles, two.cycles, two.nodes) == (56, 53, ())
+
+
+@pytest.mark.parametrize(
+    ("line", "priced"),
+    [
+        ("bl #-8", "b #-8"),
+        ("blr x8", "br x8"),
+        ("ldadd w0, w0, [x1]", "ldr w0, [x1]"),
+        ("casal x0, x3, [sp, #8]", "ldr x3, [sp, #8]"),
+        ("stadd w2, [x1]", "str w2, [x1]"),
+        ("svc #0", "nop"),
+        ("fmla v0.4s, v1.4s, v2.s[0]", "fmla v0.4s, v1.4s, v2.s[0]"),
+    ],
+)
+def test_what_llvm_cannot_schedule_is_replaced(line: str, priced: str) -> None:
+    assert schedulable(line) == priced
+
+
+# What is made of it
+
+
+def conv_graph(channels: int = 8) -> Graph:
+    build, source = GraphBuilder(), Value("input", channels, 7, 7)
+    build.conv("conv", source, channels, activation="relu")
+    return Graph(source, build.ops[-1].output, tuple(build.ops))
+
+
+def run_of(*nodes: tuple[str, float]) -> Run:
+    priced = tuple(PricedNode(Node(name, "", 4, (1, 8, 7, 7)), cycles) for name, cycles in nodes)
+    return Run("model", priced, sum(cycles for _, cycles in nodes), ())
+
+
+def test_a_sample_is_free_of_what_profiling_costs() -> None:
+    overhead = Overhead(per_node=100, per_tensor=10, per_run=7, per_output=5)
+    (sample,) = samples(conv_graph(), run_of(("conv", 1000)), overhead, "fp32")
+    assert sample.cycles == 1000 - 100 - 4 * 10 - 5
+    assert sample.kernel.kind == "pointwise"
+
+
+def test_a_kernel_that_was_not_foreseen_stops_calibration() -> None:
+    with pytest.raises(MeasurementError, match="which no kernel covers"):
+        list(samples(conv_graph(), run_of(("conv", 1), ("reorder", 1)), NO_OVERHEAD, "fp32"))
+    with pytest.raises(MeasurementError, match="did not run"):
+        list(samples(conv_graph(), run_of(), NO_OVERHEAD, "fp32"))
+
+
+def test_overhead_is_what_was_put_in() -> None:
+    truth = Overhead(per_node=900, per_tensor=30, per_run=200, per_output=50)
+    profiled, whole = [], []
+    for count in range(1, 6):
+        nodes = [("conv", 5000.0 + 300 * count * index) for index in range(count)]
+        bare = run_of(*nodes)
+        extra = truth.per_node * count + truth.per_tensor * 4 * count
+        whole.append(Run("m", (), bare.cycles + truth.per_run, ()))
+        profiled.append(Run("m", bare.nodes, bare.cycles + extra, ()))
+    # Tensors and nodes are the same here but for the factor, so only their sum can be found.
+    found = Overhead.fit(profiled, whole, [(run_of(("conv", 150)), run_of(("conv", 100)))])
+    assert found.per_node + 4 * found.per_tensor == pytest.approx(900 + 4 * 30)
+    assert found.per_run == pytest.approx(200)
+    assert found.per_output == 50
+    assert found.of(profiled[2].nodes) == pytest.approx(3 * 1020)
+
+
+def sample_of(kernel: Kernel, cycles: float, sizes: tuple[int, ...] = ()) -> Sample:
+    return Sample(kernel, cycles, sizes)
+
+
+def test_a_fit_finds_the_formula_and_leaves_an_outlier_out() -> None:
+    found = []
+    for channels in (8, 16, 24, 40, 64, 96, 128):
+        (kernel,) = kernels_of(conv_graph(channels))
+        found.append(sample_of(kernel, 500 + 3 * channels + 2 * channels * channels))
+    (kernel,) = kernels_of(conv_graph(48))
+    found.append(sample_of(kernel, 2 * (500 + 3 * 48 + 2 * 48 * 48)))
+    entry = fit(found, "fp32")["pointwise @7"]
+    assert entry["left_out"] == 1
+    assert entry["error_max"] < 1e-3
+    assert entry["fused"] == ["relu"]
+
+
+def test_relu_may_cost_less_with_a_sum_than_alone() -> None:
+    (kernel,) = kernels_of(conv_graph())
+    after, found = {(): 0, ("relu",): 9, ("add", "relu"): 4}, []
+    for into in (8, 24, 40, 96):
+        for out in (8, 16, 64, 128):
+            for fused, each in after.items():
+                one = replace(kernel, channels_in=into, channels_out=out, fused=fused)
+                found.append(sample_of(one, 500 + 3 * into + each * out + 2 * into * out))
+    entry = fit(found, "fp32")["pointwise @7"]
+    assert entry["error_max"] < 1e-3
+    assert entry["cycles"]["lone*out"] == pytest.approx(9, rel=0.01)
+    assert entry["cycles"]["add*out"] == pytest.approx(4, rel=0.01)
+
+
+def test_no_sum_of_the_grid_writes_the_output_of_its_graph() -> None:
+    """There it would copy what it adds, and in a network works in place."""
+    summed = 0
+    for points in batches("fp32", (64, 32)).values():
+        for point in points:
+            for kernel in kernels_of(point.graph):
+                if "add" in kernel.fused and point.priced in ("", kernel.key):
+                    summed += 1
+                    assert kernel.ops[-1] != point.graph.ops[-1].name, point.name
+    assert summed >= 5 * 6
+
+
+def test_the_part_of_a_quantised_concat_that_was_copied_is_found() -> None:
+    found = []
+    cuts = [
+        (8, 8),
+        (29, 29),
+        (64, 64),
+        (96, 96),
+        (8, 24),
+        (58, 16),
+        (8,) * 8,
+        (16,) * 8,
+        (8,) * 16,
+    ]
+    for copied, sizes in enumerate(cuts):
+        out, part, count = sum(sizes), sizes[copied % 2], len(sizes)
+        kernel = Kernel(("concat",), "concat", Value("v", sizes[0], 7, 7), out, out, parts=count)
+        found.append(sample_of(kernel, 100.0 + 20 * out + 500 * (out - part), sizes))
+    entry = fit(found, "int8")["concat @7"]
+    assert entry["cycles"]["looked*out"] == pytest.approx(500, rel=0.02)
+    assert entry["error_mean"] < 0.02
+
+
+def test_what_has_run_is_not_run_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shop = arm_workshop.Workshop(tmp_path, NO_TOOLS)
+    ran: list[list[str]] = []
+
+    def run(self: object, models: list[Path], work: Path, *, profile: bool) -> Counts:
+        names = [model.stem for model in models]
+        ran.append(names)
+        first = counted().runs[0]
+        runs = [CountedRun(name, first.nodes, first.segments, ()) for name in names]
+        return Counts(counted().blocks, runs)
+
+    monkeypatch.setattr(Emulator, "run", run)
+    monkeypatch.setattr(Emulator, "pricer", lambda self, core: Prices())
+    monkeypatch.setattr(calibration, "AT_ONCE", 2)
+    points = [Point(name, conv_graph(8)) for name in "abcd"]
+    for wanted in (points[:1], points, points[1:]):
+        runs = calibration.emulate(
+            shop, CORES["cortex-a57"], "fp32", "batch", wanted, profile=True
+        )
+        assert [run.model for run in runs] == [point.name for point in wanted]
+        assert {run.cycles for run in runs} == {56}
+    assert ran == [["a"], ["b", "c"], ["d"]]
+
+
+def test_two_processes_do_not_calibrate_in_one_folder(tmp_path: Path) -> None:
+    shop = arm_workshop.Workshop(tmp_path, NO_TOOLS)
+    with shop.alone(), pytest.raises(DeviceError, match="another process"), shop.alone():
+        pass
+    with shop.alone():
+        pass
+
+
+# All of it
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("core", ["cortex-a53", "cortex-a76"])
+def test_a_few_kernels_end_to_end(
+    core: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    try:
+        arm_workshop.find_tools()
+    except DeviceError as error:
+        pytest.skip(str(error))
+    folder = tmp_path_factory.getbasetemp() / "emulated_arm"
+    few = {"few": tuple(p for b in batches("fp32", (32,)).values() for p in b)[::40]}
+    monkeypatch.setattr(calibration, "batches", lambda *_: few)
+    monkeypatch.setattr(calibration, "overhead_points", lambda *_: few["few"])
+    monkeypatch.setattr(calibration, "output_pairs", lambda _: list(output_pairs("fp32"))[:2])
+    told: list[float] = []
+    out = calibrate(
+        core,
+        folder,
+        tmp_path_factory.mktemp("out") / "table.json",
+        lambda _, share: told.append(share),
+        precisions=("fp32",),
+        resolutions=(32,),
+    )
+    assert told == sorted(told)
+    assert told[-1] == 1
+    table = Table.load(out)
+    assert table.entries
+    document = json.loads(out.read_text())
+    assert document["core"] == core
+    assert table.metadata["overhead"]["per_node"] > 0
+    assert EmulatedArm.open(core, file=out).device.startswith("arm: Cortex-A")

@@ -1,0 +1,246 @@
+"""One process at a time on a device: real processes hold it, wait for it, and die with it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.exc import OperationalError
+
+from nas_sv2.database.processes import is_alive, process_name
+from nas_sv2.errors import DeviceError, StoreError
+from nas_sv2.latency.devices.exclusive import Claim, Exclusive, FileLock
+from nas_sv2.latency.devices.lease import Lease
+from nas_sv2.latency.measurements.store import MeasurementStore
+
+# Takes the claim, says so, and holds it until its stdin ends.
+HOLDER = """
+import sys
+from pathlib import Path
+from nas_sv2.latency.devices.exclusive import Exclusive, FileLock
+kind, where, longest_s = sys.argv[1:]
+if kind == "lock":
+    claim = FileLock(Path(where))
+else:
+    from nas_sv2.latency.devices.lease import Lease
+    from nas_sv2.latency.measurements.store import MeasurementStore
+    claim = Lease(MeasurementStore.open(where).engine, "d")
+with Exclusive("board", (claim,)).held(float(longest_s)):
+    print("holds", flush=True)
+    sys.stdin.read()
+"""
+KINDS = ("lock", "lease")
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'studies.db'}"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[MeasurementStore]:
+    store = MeasurementStore.open(url)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def claim(store: MeasurementStore, tmp_path: Path) -> Callable[[str], Claim]:
+    """Gives a claim of this process."""
+    return lambda kind: (
+        FileLock(tmp_path / "d.lock") if kind == "lock" else Lease(store.engine, "d")
+    )
+
+
+@pytest.fixture
+def hold(url: str, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a process that holds the device."""
+    started: list[subprocess.Popen[str]] = []
+
+    def hold(kind: str, longest_s: float = 60.0) -> subprocess.Popen[str]:
+        where = str(tmp_path / "d.lock") if kind == "lock" else url
+        command = [sys.executable, "-c", HOLDER, kind, where, str(longest_s)]
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "holds\n"
+        return process
+
+    yield hold
+    for process in started:
+        process.kill()
+        with process:  # closes its pipes
+            pass
+
+
+Hold = Callable[..., subprocess.Popen[str]]
+Claims = Callable[[str], Claim]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_process_is_waited_for_and_named(kind: str, hold: Hold, claim: Claims) -> None:
+    holder = hold(kind)
+    said: list[str] = []
+    assert holder.stdin is not None
+    threading.Timer(0.5, holder.stdin.close).start()
+    began = time.monotonic()
+    with Exclusive("board", (claim(kind),), said.append).held(60):
+        assert 0.3 < time.monotonic() - began < 10
+    assert len(said) == 1
+    assert f"board: waiting for process {holder.pid} on " in said[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_waiting_is_bounded(kind: str, hold: Hold, claim: Claims) -> None:
+    holder = hold(kind)
+    began = time.monotonic()
+    with (
+        pytest.raises(DeviceError, match=f"board: waited 0.3 s for process {holder.pid} on .*"),
+        Exclusive("board", (claim(kind),), patience_s=0.3).held(60),
+    ):
+        raise AssertionError("the device is another's")
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_dead_process_holds_nothing(kind: str, hold: Hold, claim: Claims) -> None:
+    holder = hold(kind)
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with Exclusive("board", (claim(kind),), patience_s=0).held(60):
+        pass
+
+
+def test_a_lease_of_another_machine_ends_by_itself(store: MeasurementStore) -> None:
+    lease, other = Lease(store.engine, "d"), Lease(store.engine, "d")
+    assert other.take(1.0) is None
+    _set(store, "process = 'elsewhere:1:1', holder = 'process 1 on elsewhere'")
+    assert lease.take(60) == "process 1 on elsewhere"
+    with Exclusive("board", (lease,), patience_s=10).held(60):
+        assert other.take(60) is not None
+    other.let_go()  # not his to give back any more
+    assert lease.take(60) is None
+
+
+@pytest.mark.parametrize(("hours", "free"), [(1, True), (-1, False)])
+def test_a_clock_that_was_set_back(hours: int, free: bool, store: MeasurementStore) -> None:
+    """What was taken in the future is nonsense; what was taken long ago may still be held."""
+    other = Lease(store.engine, "d")
+    other.take(7200)
+    shift = f"taken_at = taken_at + {3600 * hours}, ends_at = ends_at + {3600 * hours}"
+    _set(store, f"process = 'elsewhere:1:1', {shift}")
+    assert (Lease(store.engine, "d").take(60) is None) == free
+
+
+def test_devices_do_not_stand_in_each_others_way(store: MeasurementStore, tmp_path: Path) -> None:
+    assert Lease(store.engine, "one").take(60) is None
+    assert Lease(store.engine, "two").take(60) is None
+    locks = FileLock.of("one"), FileLock.of("two"), FileLock.of("one")
+    assert locks[0].take(60) is None
+    assert locks[1].take(60) is None
+    assert locks[2].take(60) == _me()
+    for lock in locks:
+        lock.let_go()
+
+
+def test_many_threads_take_turns(store: MeasurementStore, tmp_path: Path) -> None:
+    inside, most = 0, 0
+
+    def work() -> None:
+        nonlocal inside, most
+        claims = (FileLock(tmp_path / "d.lock"), Lease(store.engine, "d"))
+        with Exclusive("board", claims).held(60):
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.02)
+            inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (inside, most) == (0, 1)
+
+
+def test_what_failed_while_holding_lets_go(store: MeasurementStore) -> None:
+    def fails() -> None:
+        with Exclusive("board", (Lease(store.engine, "d"),)).held(60):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fails()
+    assert Lease(store.engine, "d").take(60) is None
+
+
+def test_a_full_database_is_said_and_costs_no_measurement(url: str) -> None:
+    """SQLite's own limit on pages gives the error of a full disk."""
+    store = MeasurementStore.open(url)
+    lease = Lease(store.engine, "d")
+    with store.engine.connect() as connection:
+        pages = connection.execute(text("PRAGMA page_count")).scalar()
+    store.engine.dispose()
+    event.listen(store.engine, "connect", lambda c, _: c.execute(f"PRAGMA max_page_count={pages}"))
+    row = text("INSERT INTO nas_leases VALUES (:d, 't', 'h', 'p', 0, 0)")
+    with pytest.raises(OperationalError, match="full"):
+        while True:
+            with store.engine.begin() as connection:
+                connection.execute(row, {"d": os.urandom(100).hex()})
+    holding = Lease(store.engine, "d" * 200)
+    with pytest.raises(StoreError, match="cannot be leased: database or disk is full"):
+        holding.take(60)
+    holding.let_go()  # says nothing
+    lease.let_go()
+    store.close()
+
+
+def test_a_lock_that_was_tidied_away_is_no_lock(tmp_path: Path) -> None:
+    first, second = FileLock(tmp_path / "d.lock"), FileLock(tmp_path / "d.lock")
+    assert first.take(60) is None
+    assert second.take(60) == _me()
+    first.let_go()
+    assert second.take(60) is None
+    second.let_go()
+
+
+def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no lock can be made"):
+        FileLock(tmp_path / "nowhere" / "d.lock").take(60)
+
+
+def test_a_folder_of_locks_of_another_user_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    (tmp_path / f"nas-sv2-{os.getuid()}").symlink_to("/")
+    with pytest.raises(StoreError, match="another user has made it; remove it"):
+        FileLock.of("d")
+
+
+def test_processes_by_name() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    name = process_name(child.pid)
+    assert name is not None
+    assert is_alive(name)
+    child.communicate(b"\n")
+    assert is_alive(name) is False
+    assert is_alive("elsewhere:1:1") is None
+
+
+def _me() -> str:
+    from nas_sv2.database.processes import in_words
+
+    return in_words()
+
+
+def _set(store: MeasurementStore, change: str) -> None:
+    with store.engine.begin() as connection:
+        connection.execute(text(f"UPDATE nas_leases SET {change}"))

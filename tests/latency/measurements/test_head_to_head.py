@@ -1,0 +1,165 @@
+"""Orders of networks: settled or a tie."""
+
+import dataclasses
+import math
+import random
+import statistics
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scripted import PLAN, measurement_of, samples_of
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.latency.measurements.head_to_head import (
+    LEAST,
+    LEAST_CONTENDED,
+    MOST_NETWORKS,
+    Orders,
+    check_number,
+    emulated_orders,
+    orders_of,
+)
+from nas_sv2.latency.measurements.measurement import Latency, Measurement
+
+factors = st.floats(0.5, 2)
+
+
+def session(*networks: list[float], disturbed: float = 0.0) -> list[Measurement]:
+    """Networks by their times in each round."""
+    return [measurement_of(samples_of(times, disturbed)) for times in networks]
+
+
+def scattered(ms: float, scatter: float, seed: int, rounds: int = 30) -> list[float]:
+    generator = random.Random(seed)
+    return [ms * (1 + scatter * generator.gauss(0, 1)) for _ in range(rounds)]
+
+
+def settled(orders: Orders) -> set[tuple[int, int]]:
+    return {(pair.faster, pair.slower) for pair in orders.pairs if pair.settled}
+
+
+def test_the_fastest_comes_first_and_clear_orders_are_settled() -> None:
+    orders = orders_of(
+        session(scattered(3, 0.01, 1), scattered(2, 0.01, 2), scattered(4, 0.01, 3))
+    )
+    assert orders.ranking == (1, 0, 2)
+    assert settled(orders) == {(1, 0), (0, 2), (1, 2)}
+    assert [(pair.faster, pair.slower) for pair in orders.neighbours] == [(1, 0), (0, 2)]
+    assert orders.further_ties == []
+    assert orders.pairs[0].ratio == pytest.approx(1.5, rel=0.02)
+    assert "all 3 pairs together" in orders.rule
+
+
+def test_what_rounds_do_not_agree_on_is_a_tie_and_all_ties_are_named() -> None:
+    orders = orders_of(session(*(scattered(3, 0.05, seed) for seed in (1, 2, 3))))
+    assert settled(orders) == set()
+    assert len(orders.neighbours) == 2
+    assert [(p.faster, p.slower) for p in orders.further_ties] == [
+        (orders.ranking[0], orders.ranking[2])
+    ]
+
+
+@pytest.mark.parametrize(("disturbed", "least"), [(0.0, LEAST), (0.5, LEAST_CONTENDED)])
+def test_a_difference_that_sessions_make_is_a_tie_though_every_round_shows_it(
+    disturbed: float, least: float
+) -> None:
+    for ratio, is_settled in ((1 + 0.8 * least, False), (1 + 1.2 * least, True)):
+        orders = orders_of(session([3.0] * 30, [3.0 * ratio] * 30, disturbed=disturbed))
+        assert orders.ranking == (0, 1)
+        assert bool(settled(orders)) == is_settled
+    assert f"a tie within {least:.0%}" in orders.rule
+    assert ("other programs ran" in orders.rule) == bool(disturbed)
+
+
+@given(st.lists(factors, min_size=1, max_size=40), factors)
+def test_two_networks_are_settled_where_their_interval_leaves_1_out(
+    times: list[float], mean: float
+) -> None:
+    """The rule for many pairs is, for one, the interval that is shown."""
+    one, other = session(times, [mean] * len(times))
+    orders = orders_of([one, other])
+    (pair,) = orders.pairs
+    found = (one if pair.slower == 0 else other).relative_to(other if pair.slower == 0 else one)
+    assert found is not None
+    assert (pair.ratio, pair.ratio_ci) == found
+    clear = pair.ratio_ci is not None and pair.ratio_ci[0] > 1
+    assert pair.settled == (clear and pair.ratio > 1 + LEAST)
+
+
+@given(st.lists(st.lists(factors, min_size=12, max_size=12), min_size=2, max_size=6))
+def test_judging_together_never_settles_more(networks: list[list[float]]) -> None:
+    measured = session(*networks)
+    together = orders_of(measured)
+    count = len(networks)
+    assert sorted(together.ranking) == list(range(count))
+    assert len(together.pairs) == count * (count - 1) // 2
+    for pair in together.pairs:
+        alone = orders_of([measured[pair.faster], measured[pair.slower]])
+        assert not pair.settled or settled(alone) == {(0, 1)}
+
+
+@given(st.integers(0, 1000))
+def test_the_places_of_the_networks_do_not_matter(seed: int) -> None:
+    measured = session(*(scattered(ms, 0.02, seed + ms) for ms in (2, 3, 4)))
+    turned = orders_of(list(reversed(measured)))
+    orders = orders_of(measured)
+    assert [2 - place for place in turned.ranking] == list(orders.ranking)
+    assert {(2 - a, 2 - b) for a, b in settled(turned)} == settled(orders)
+
+
+def test_copies_of_a_network_are_seldom_settled_though_there_are_many_pairs() -> None:
+    together = alone = 0
+    for seed in range(100):
+        copies = session(*(scattered(3, 0.1, 7 * seed + copy, rounds=35) for copy in range(6)))
+        orders = orders_of(copies)
+        together += bool(settled(orders))
+        alone += any(p.ratio_ci is not None and p.ratio_ci[0] > 1 for p in orders.pairs)
+    assert together <= 10  # 5 by chance at the most
+    assert alone > 2 * together
+
+
+def test_networks_of_two_sessions_are_not_compared() -> None:
+    one, other = session([3.0] * 30, [4.0] * 30)
+    with pytest.raises(ValueError, match="one session"):
+        orders_of([one, dataclasses.replace(other, session="b")])
+
+
+def test_with_threads_networks_are_compared_by_the_same_kind_of_runs() -> None:
+    plan = dataclasses.replace(PLAN, threads=2)
+    one = dataclasses.replace(session([1.0] * 30)[0], plan=plan)
+    other = dataclasses.replace(session([4.0] * 30, disturbed=0.95)[0], plan=plan)
+    assert {one.estimator, other.estimator} == {"undisturbed wall time", "wall time"}
+    (pair,) = orders_of([one, other]).pairs
+    every = statistics.median(other.samples.wall) / statistics.median(one.samples.wall)
+    assert pair.ratio == pytest.approx(every, rel=0.05)
+    clear = dataclasses.replace(session([4.0] * 30)[0], plan=plan)
+    assert settled(orders_of([one, clear])) == {(0, 1)}
+
+
+def test_without_common_rounds_nothing_is_settled() -> None:
+    one, other = session([3.0] * 30, [4.0] * 30)
+    moved = tuple(number + 100 for number in other.samples.rounds)
+    apart = dataclasses.replace(other, samples=other.samples._replace(rounds=moved), beside=None)
+    (pair,) = orders_of([dataclasses.replace(one, beside=None), apart]).pairs
+    assert (pair.settled, pair.ratio_ci) == (False, None)
+    assert pair.ratio == pytest.approx(4 / 3)
+
+
+def test_emulated_times_within_the_emulators_error_are_ties() -> None:
+    times = [10.0, 10.9, 9.9, 12.5]
+    latencies = [Latency(ms, None, None, "emulated", "A57", None, None, "") for ms in times]
+    orders = emulated_orders(latencies)
+    assert orders.ranking == (2, 0, 1, 3)
+    ties = {(p.faster, p.slower) for p in orders.pairs if not p.settled}
+    assert ties == {(2, 0), (0, 1)}  # 9.9 and 10.9 are 10.1 % apart
+    assert orders.further_ties == []
+    assert all(pair.ratio_ci is None for pair in orders.pairs)
+    apart = math.prod(pair.ratio for pair in orders.neighbours)
+    assert apart == pytest.approx(12.5 / 9.9)
+
+
+def test_more_networks_than_one_session_holds() -> None:
+    check_number(MOST_NETWORKS)
+    with pytest.raises(ConfigError, match=r"number of networks: 17 .* at most 16"):
+        check_number(MOST_NETWORKS + 1)

@@ -1,0 +1,206 @@
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from nas_sv2.latency.agent.estimator import Samples
+from nas_sv2.latency.devices.local import CPU_PLAN
+from nas_sv2.latency.measurements.fingerprint import Fingerprint
+from nas_sv2.latency.measurements.measurement import Beside, Latency, Measurement
+
+FINGERPRINT = Fingerprint(
+    {"cpu": "A board 0x41/0xd08", "runtime": "onnxruntime", "runtime_version": "1.20"}
+)
+SAMPLES = Samples(
+    wall=tuple(5 + 0.001 * (index % 7) for index in range(100)),
+    cpu=(5.0,) * 100,
+    switches=(0,) * 100,
+    rounds=tuple(index // 5 for index in range(100)),
+)
+STEADY = Measurement(
+    architecture="0123456789abcdef",
+    plan=CPU_PLAN,
+    fingerprint=FINGERPRINT,
+    samples=SAMPLES,
+    warmup_runs=20,
+    stationary=True,
+    session="a",
+    measured_at="2026-01-01T00:00:00+00:00",
+    conditions=({"at_s": 0.0, "runnable": 1},) * 3,
+    series={"event_ms": (1.0, 2.0)},
+)
+
+
+def with_samples(measurement: Measurement = STEADY, **columns: Any) -> Measurement:
+    samples = measurement.samples._replace(**columns)
+    return dataclasses.replace(measurement, samples=samples)
+
+
+INTERRUPTED = with_samples(wall=tuple(5.0 + 6 * (i % 2) for i in range(100)), switches=(0, 1) * 50)
+TWICE = tuple(time / 2 for time in SAMPLES.wall)
+BESIDE = dataclasses.replace(
+    STEADY, beside=Beside("shufflenet_v2_x0_5", SAMPLES._replace(wall=TWICE))
+)
+
+
+@pytest.mark.parametrize(
+    "measurement",
+    [
+        STEADY,
+        with_samples(switches=None),
+        BESIDE,
+        dataclasses.replace(STEADY, heating=((1.0, 5.0), (2.0, 5.5))),
+    ],
+)
+def test_json_round_trip(measurement: Measurement) -> None:
+    assert Measurement.from_json(json.loads(json.dumps(measurement.to_json()))) == measurement
+
+
+def test_a_quiet_measurement_has_nothing_to_complain_of() -> None:
+    assert STEADY.median_ms == pytest.approx(5.003)
+    assert STEADY.p95_ms == pytest.approx(5.006)
+    assert STEADY.estimator == "undisturbed wall time"
+    assert not STEADY.contended
+    assert STEADY.judgement == ""
+
+
+def test_a_contended_one_uses_cpu_time_and_says_so() -> None:
+    assert INTERRUPTED.median_ms == 5.0
+    assert INTERRUPTED.contended
+    assert "50% of runs were interrupted, thread CPU time is used" in INTERRUPTED.judgement
+
+
+def test_more_threads_than_cores_are_contention_even_where_no_run_was_interrupted() -> None:
+    facts = {**FINGERPRINT.facts, "affinity": [0, 1]}
+    crowded = ({"runnable": 3}, {"runnable": 1}, {"runnable": 3})
+    wanted = dataclasses.replace(STEADY, fingerprint=Fingerprint(facts), conditions=crowded)
+    assert wanted.contended
+    assert wanted.estimator == "undisturbed wall time"
+    once = ({"runnable": 3}, {"runnable": 2}, {"runnable": 2})
+    assert not dataclasses.replace(wanted, conditions=once).contended
+
+
+def test_with_threads_undisturbed_runs_stand_in() -> None:
+    plan = dataclasses.replace(CPU_PLAN, threads=2)
+    threaded = dataclasses.replace(with_samples(INTERRUPTED, cpu=(1.0,) * 100), plan=plan)
+    assert threaded.estimator == "undisturbed wall time"
+    assert threaded.median_ms == 5.0
+    assert threaded.contended
+
+
+def test_without_counted_switches_the_clocks_are_compared() -> None:
+    blind = with_samples(switches=None)
+    assert not blind.contended
+    slow = with_samples(blind, wall=(6.0,) * 100)
+    assert slow.contended
+    assert slow.median_ms == 5.0
+    assert "contended, thread CPU time" in slow.judgement
+
+
+@pytest.mark.parametrize(
+    ("measurement", "complaint"),
+    [
+        (dataclasses.replace(STEADY, stationary=False), "never warmed up"),
+        (with_samples(wall=(5.0,) * 94 + (7.0,) * 6), "unstable: p95/median 1.40"),
+        (with_samples(wall=tuple(5 + 0.005 * i for i in range(100))), "wide, 1% was asked"),
+        (with_samples(wall=tuple(5 + 0.005 * i for i in range(100))), "drifted by +7%"),
+        (
+            with_samples(wall=(5.0,), cpu=(5.0,), switches=(0,), rounds=(0,)),
+            "no interval from 1 runs",
+        ),
+        (
+            dataclasses.replace(STEADY, conditions=({}, {"khz": 1e6}, {"khz": 6e5})),
+            "the clock fell from 1000 to 600 MHz",
+        ),
+    ],
+)
+def test_judgements(measurement: Measurement, complaint: str) -> None:
+    assert complaint in measurement.judgement
+
+
+def test_the_ratio_is_to_the_network_in_the_same_rounds() -> None:
+    assert BESIDE.ratio is not None
+    assert BESIDE.ratio[0] == pytest.approx(2)
+    assert BESIDE.reference_ms == pytest.approx(STEADY.median_ms / 2)
+    assert STEADY.ratio is None
+    latency = BESIDE.latency("cpu")
+    assert (latency.reference, latency.ratio) == ("shufflenet_v2_x0_5", BESIDE.ratio[0])
+
+
+def test_networks_of_two_sessions_are_not_set_in_relation() -> None:
+    other = dataclasses.replace(STEADY, session="b")
+    with pytest.raises(ValueError, match="one session"):
+        STEADY.relative_to(other)
+    assert STEADY.relative_to(STEADY) == (1.0, (1.0, 1.0))
+
+
+def test_a_figure_at_another_pace_of_the_reference() -> None:
+    latency = BESIDE.latency("cpu")
+    slow = latency.at_pace(5.0)
+    assert slow.ms == pytest.approx(10.0)
+    assert slow.ci_ms == pytest.approx((10.0, 10.0), rel=0.01)
+    assert slow.note.startswith("measured 5.003 ms while shufflenet_v2_x0_5 took 2.50")
+    assert slow.ratio == latency.ratio
+    with pytest.raises(ValueError, match="no reference"):
+        STEADY.latency("cpu").at_pace(5.0)
+
+
+def test_a_figure_after_heating_up_says_what_it_was_at_first() -> None:
+    plan = dataclasses.replace(CPU_PLAN, heat_s=300)
+    other = dataclasses.replace(STEADY, plan=plan)
+    heated = dataclasses.replace(other, heating=((5.0, 4.0), (300.0, 5.0)))
+    assert "after 5.0 min of running, 4.000 ms at first" in heated.latency("cpu").note
+    assert "after 5.0 min of running" in other.latency("cpu").note
+    assert "at first" not in other.latency("cpu").note
+
+
+def test_times_under_an_emulator_are_not_called_measured() -> None:
+    facts = Fingerprint({**FINGERPRINT.facts, "emulator": "qemu-aarch64"})
+    latency = dataclasses.replace(STEADY, fingerprint=facts).latency("board")
+    assert latency.provenance == "emulated"
+    assert "ran under qemu-aarch64: no latency of any device" in latency.note
+
+
+def test_another_schema_is_no_measurement() -> None:
+    with pytest.raises(ValueError, match="schema 1; this version reads 2"):
+        Measurement.from_json({**STEADY.to_json(), "schema": 1})
+
+
+def test_the_latency_says_what_and_where() -> None:
+    latency = STEADY.latency("cpu")
+    assert latency.device == "cpu: A board Cortex-A72 · onnxruntime 1.20 · 1 thread · batch 1"
+    assert latency.provenance == "measured"
+    assert latency.note == "event_ms 1.5"
+    assert list(latency.to_json()) == [
+        "ms",
+        "ci_ms",
+        "p95_ms",
+        "provenance",
+        "device",
+        "runs",
+        "contended",
+        "note",
+        "reference",
+        "ratio",
+        "ratio_ci",
+        "reference_ms",
+    ]
+
+
+@pytest.mark.parametrize(
+    "latency",
+    [
+        STEADY.latency("cpu"),
+        BESIDE.latency("cpu"),
+        Latency(1.0, None, None, "emulated", "A57", None, None, "±3 %"),
+    ],
+)
+def test_latency_json_round_trip(latency: Latency) -> None:
+    assert Latency.from_json(json.loads(json.dumps(latency.to_json()))) == latency
+
+
+def test_fingerprints_are_named_by_content() -> None:
+    turned = Fingerprint(dict(reversed(list(FINGERPRINT.facts.items()))))
+    assert turned.key == FINGERPRINT.key
+    assert Fingerprint({**FINGERPRINT.facts, "threads": 2}).key != FINGERPRINT.key

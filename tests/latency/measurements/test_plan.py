@@ -1,0 +1,128 @@
+import dataclasses
+import json
+
+import pytest
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN
+from nas_sv2.latency.measurements.plan import MeasurePlan
+
+PLANS = [
+    CPU_PLAN,
+    GPU_PLAN,
+    MeasurePlan(threads=4, seed=7, lowering="plain", affinity=(0, 3), precision="int8"),
+]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_json_round_trip(plan: MeasurePlan) -> None:
+    assert MeasurePlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+def test_every_field_is_in_the_key() -> None:
+    changed = [
+        dataclasses.replace(CPU_PLAN, **change)
+        for change in (
+            {"runtime": "torch", "lowering": "plain"},
+            {"processor": "cuda"},
+            {"precision": "int8"},
+            {"affinity": (0,)},
+            {"reference": None},
+            {"heat_s": 60.0},
+            {"settle_s": 0.02},
+            {"block_s": 0.02},
+            {"min_block_runs": 4},
+            {"loads": 1},
+            {"batch": 2},
+            {"threads": 2},
+            {"lowering": "plain"},
+            {"seed": 1},
+            {"warmup_runs": 11},
+            {"warmup_agreement": 0.03},
+            {"warmup_limit_s": 2.0},
+            {"min_runs": 51},
+            {"max_runs": 99},
+            {"ci_width": 0.02},
+            {"time_limit_s": 2.0},
+            {"noisy_width": 0.1},
+            {"noisy_time_limit_s": 9.0},
+            {"timeout_s": 9.0},
+        )
+    ]
+    assert len(changed) == len(dataclasses.fields(MeasurePlan))
+    assert len({plan.key for plan in [CPU_PLAN, *changed]}) == len(changed) + 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("runtime", "tflite"),
+        ("lowering", "fused"),
+        ("processor", "mps"),
+        ("precision", "int4"),
+        ("affinity", ()),
+        ("affinity", (-1,)),
+        ("heat_s", -1.0),
+        ("settle_s", 0),
+        ("batch", 0),
+        ("threads", 1.5),
+        ("min_runs", True),
+        ("max_runs", 1),
+        ("seed", -1),
+        ("ci_width", 0),
+        ("time_limit_s", float("inf")),
+        ("timeout_s", "soon"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_named(field: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"plan.{field}"):
+        dataclasses.replace(CPU_PLAN, **{field: value})  # type: ignore[arg-type]
+
+
+def test_torch_takes_the_network_as_written() -> None:
+    with pytest.raises(ConfigError, match=r"plan\.lowering"):
+        MeasurePlan(runtime="torch", lowering="shuffle_free")
+
+
+def test_an_unknown_reference_network_is_named() -> None:
+    with pytest.raises(ConfigError, match="'resnet'"):
+        MeasurePlan(reference="resnet")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "processor", "precision"),
+    [
+        ("onnxruntime", "cpu", "fp16"),
+        ("onnxruntime", "cuda", "int8"),
+        ("torch", "cpu", "fp16"),
+        ("torch", "cuda", "int8"),
+    ],
+)
+def test_a_precision_that_nothing_runs_is_refused(
+    runtime: str, processor: str, precision: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"plan\.precision with {runtime} on {processor}"):
+        MeasurePlan(
+            runtime=runtime,  # type: ignore[arg-type]
+            processor=processor,  # type: ignore[arg-type]
+            precision=precision,  # type: ignore[arg-type]
+            lowering="plain",
+        )
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'voltage'"):
+        MeasurePlan.from_json({"voltage": 5})
+
+
+@pytest.mark.parametrize(
+    ("plan", "can"),
+    [
+        (CPU_PLAN, True),
+        (GPU_PLAN, False),
+        (MeasurePlan(threads=2), False),
+        (MeasurePlan(runtime="torch", lowering="plain"), True),
+    ],
+)
+def test_when_cpu_time_is_latency(plan: MeasurePlan, can: bool) -> None:
+    assert plan.cpu_time_is_latency is can

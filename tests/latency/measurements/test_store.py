@@ -1,0 +1,226 @@
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from scripted import measurement_of, samples_of
+from sqlalchemy import inspect, text
+
+from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.latency.measurements.fingerprint import Fingerprint
+from nas_sv2.latency.measurements.grade import Finding, Grade
+from nas_sv2.latency.measurements.measurement import Measurement
+from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.latency.measurements.store import Key, MeasurementStore, open_engine
+
+MEASUREMENT = measurement_of()
+FINGERPRINT, PLAN = MEASUREMENT.fingerprint, MEASUREMENT.plan
+NEWER = measurement_of(samples_of([2.5] * 30), session="b")
+GRADE = Grade(
+    grade="fair",
+    sessions=5,
+    reference="shufflenet_v2_x1_0",
+    reference_ms=2.0,
+    reference_cv=0.02,
+    network="shufflenet_v2_x0_5",
+    ratio=0.3,
+    ratio_cv=0.01,
+    contended=0.2,
+    drift=-0.01,
+    noise=1.05,
+    stolen=None,
+    graded_at="2026-01-01T00:00:00+00:00",
+    findings=(Finding("fair", "it is warm", "cool it"),),
+)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'studies.db'}"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[MeasurementStore]:
+    store = MeasurementStore.open(url)
+    yield store
+    store.close()
+
+
+def test_what_is_saved_is_found_again_by_another_process(
+    url: str, store: MeasurementStore
+) -> None:
+    store.save(MEASUREMENT)
+    other = MeasurementStore.open(url)
+    assert other.find(MEASUREMENT.architecture, FINGERPRINT, PLAN) == MEASUREMENT
+    other.close()
+
+
+def test_the_newest_counts(store: MeasurementStore) -> None:
+    store.save(MEASUREMENT)
+    store.save(NEWER)
+    assert store.find(MEASUREMENT.architecture, FINGERPRINT, PLAN) == NEWER
+    assert [json.loads(text)["session"] for text in store.documents()] == ["a", "b"]
+    key = Key.of(MEASUREMENT)
+    assert [json.loads(text)["session"] for text in store.documents(key)] == ["b", "a"]
+    assert list(store.documents(key._replace(plan="another"))) == []
+
+
+def test_all_are_saved_or_none(store: MeasurementStore) -> None:
+    def failing() -> Iterator[Measurement]:
+        yield MEASUREMENT
+        yield NEWER
+        raise ConfigError("line", 3, "a measurement")
+
+    with pytest.raises(ConfigError):
+        store.save_all(failing())
+    assert list(store.documents()) == []
+    assert store.save_all([MEASUREMENT, NEWER]) == 2
+    assert len(list(store.documents())) == 2
+
+
+def test_what_is_saved_may_depend_on_what_is_stored(store: MeasurementStore) -> None:
+    """A merge looks up what it lacks while it writes."""
+    store.save(MEASUREMENT)
+
+    def lacking() -> Iterator[Measurement]:
+        for measurement in (NEWER, NEWER):
+            assert len(list(store.documents(Key.of(MEASUREMENT)))) == 1
+            yield measurement
+
+    assert store.save_all(lacking()) == 2
+
+
+def test_the_newest_grade_of_a_device_and_plan_counts(url: str, store: MeasurementStore) -> None:
+    assert store.grade(FINGERPRINT, PLAN) is None
+    store.save_grade(FINGERPRINT, PLAN, GRADE)
+    newer = dataclasses.replace(GRADE, grade="poor")
+    store.save_grade(FINGERPRINT, PLAN, newer)
+    other = MeasurementStore.open(url)
+    assert other.grade(FINGERPRINT, PLAN) == newer
+    assert other.grade(FINGERPRINT, dataclasses.replace(PLAN, batch=2)) is None
+    assert other.grade(Fingerprint({**FINGERPRINT.facts, "cpu": "B"}), PLAN) is None
+    other.close()
+
+
+def test_a_grade_of_another_version_is_none_and_a_damaged_one_an_error(
+    store: MeasurementStore,
+) -> None:
+    store.save_grade(FINGERPRINT, PLAN, GRADE)
+    with store.engine.begin() as connection:
+        connection.execute(text("UPDATE nas_grades SET document = '{\"schema\": 9}'"))
+    assert store.grade(FINGERPRINT, PLAN) is None
+    for damaged in ("{}", "[", '{"schema": 1, "findings": [{}]}'):
+        with store.engine.begin() as connection:
+            connection.execute(text("UPDATE nas_grades SET document = :d"), {"d": damaged})
+        with pytest.raises(StoreError, match="stored grade cannot be read"):
+            store.grade(FINGERPRINT, PLAN)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "fingerprint", "plan"),
+    [
+        ("another", FINGERPRINT, PLAN),
+        (MEASUREMENT.architecture, Fingerprint({**FINGERPRINT.facts, "cpu": "B"}), PLAN),
+        (MEASUREMENT.architecture, FINGERPRINT, dataclasses.replace(PLAN, batch=2)),
+    ],
+)
+def test_only_the_same_question_is_answered(
+    store: MeasurementStore, architecture: str, fingerprint: Fingerprint, plan: MeasurePlan
+) -> None:
+    store.save(MEASUREMENT)
+    assert store.find(architecture, fingerprint, plan) is None
+
+
+def test_sqlite_waits_and_does_not_lock_readers_out(store: MeasurementStore) -> None:
+    with store.engine.connect() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(text("PRAGMA busy_timeout")).scalar() == 30_000
+    assert {"nas_grades", "nas_measurements"} <= set(inspect(store.engine).get_table_names())
+
+
+STARTER = """
+import sys, time
+from nas_sv2.latency.measurements.store import MeasurementStore
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(5):
+    MeasurementStore.open(sys.argv[1]).close()
+"""
+
+
+def test_processes_that_start_at_once_all_find_their_tables(url: str) -> None:
+    starters = [
+        subprocess.Popen(
+            [sys.executable, "-c", STARTER, url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for starter in starters:
+        assert starter.stdout is not None
+        assert starter.stdout.readline() == "ready\n"
+    for starter in starters:
+        assert starter.stdin is not None
+        starter.stdin.write("go\n")
+        starter.stdin.flush()
+    errors = [starter.communicate(timeout=60)[1] for starter in starters]
+    assert [
+        (starter.returncode, error) for starter, error in zip(starters, errors, strict=True)
+    ] == [(0, "")] * len(starters)
+
+
+@pytest.mark.parametrize("url", ["studies.db", "", "sqlite//x", "nosql://host/name"])
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="--storage"):
+        open_engine(url)
+
+
+def test_a_database_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"studies\.db.* can be opened \(unable to open"
+    ) as caught:
+        open_engine(f"sqlite:///{tmp_path / 'no' / 'studies.db'}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("not a database, but long enough to be taken for one " * 10)
+    with pytest.raises(ConfigError, match="file is not a database"):
+        open_engine(f"sqlite:///{file}")
+
+
+def test_a_password_is_not_shown() -> None:
+    with pytest.raises((ConfigError, StoreError)) as caught:
+        open_engine("postgresql+psycopg2://me:secret@127.0.0.1:1/name")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_document_that_is_damaged_is_an_error_not_a_miss(store: MeasurementStore) -> None:
+    store.save(MEASUREMENT)
+    with store.engine.begin() as connection:
+        connection.execute(text("UPDATE nas_measurements SET document = '{}'"))
+    with pytest.raises(StoreError, match="stored measurement cannot be read"):
+        store.find(MEASUREMENT.architecture, FINGERPRINT, PLAN)
+
+
+def test_a_table_that_went_missing(store: MeasurementStore) -> None:
+    with store.engine.begin() as connection:
+        connection.execute(text("DROP TABLE nas_measurements"))
+        connection.execute(text("DROP TABLE nas_grades"))
+    with pytest.raises(StoreError, match="cannot be saved: no such table"):
+        store.save(MEASUREMENT)
+    with pytest.raises(StoreError, match="cannot be read: no such table"):
+        store.find("x", FINGERPRINT, PLAN)
+    with pytest.raises(StoreError, match="cannot be read: no such table"):
+        list(store.documents())
+    with pytest.raises(StoreError, match="cannot be saved: no such table"):
+        store.save_grade(FINGERPRINT, PLAN, GRADE)
+    with pytest.raises(StoreError, match="cannot be read: no such table"):
+        store.grade(FINGERPRINT, PLAN)

@@ -1,0 +1,186 @@
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nas_sv2.errors import ConfigError, DeviceError
+from nas_sv2.latency.devices import local
+from nas_sv2.latency.devices.device import AgentDevice
+from nas_sv2.latency.devices.local import local_device
+from nas_sv2.latency.devices.payload import Payload, payload_of
+from nas_sv2.latency.measurements.fingerprint import Fingerprint
+from nas_sv2.latency.measurements.measurement import Measurement
+from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.latency.targets import targets
+from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.targets import Target, describe_targets, open_target
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.reference import reference
+
+QUICK = MeasurePlan(min_runs=10, max_runs=20, warmup_runs=3, timeout_s=20)
+
+
+@pytest.fixture
+def small() -> Architecture:
+    return dataclasses.replace(reference("shufflenet_v2_x0_5"), resolution=64, classes=10)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[MeasurementStore]:
+    store = MeasurementStore.open(f"sqlite:///{tmp_path / 'studies.db'}")
+    yield store
+    store.close()
+
+
+@dataclasses.dataclass
+class CountingDevice:
+    """A real device that counts what it was asked."""
+
+    inner: AgentDevice
+    measured: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def start(self) -> None:
+        self.inner.start()
+
+    def fingerprint(self, plan: MeasurePlan) -> Fingerprint:
+        return self.inner.fingerprint(plan)
+
+    def measure(
+        self,
+        payloads: Sequence[Payload],
+        plan: MeasurePlan,
+        *,
+        reference: Payload | None = None,
+    ) -> list[Measurement]:
+        self.measured += 1
+        return self.inner.measure(payloads, plan, reference=reference)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def test_the_cpu_is_measured(small: Architecture) -> None:
+    target = open_target("cpu", require_measured=True)
+    latency = target.estimate(small)
+    target.close()
+    assert (target.name, target.provenance, latency.provenance) == ("cpu", "measured", "measured")
+    assert latency.ms > 0
+    assert latency.ci_ms is not None
+    assert latency.ci_ms[0] <= latency.ms <= latency.ci_ms[1]
+    assert latency.device.startswith("cpu: ")
+    assert "· onnxruntime " in latency.device
+    assert latency.device.endswith("· 1 thread · batch 1")
+
+
+def test_nothing_is_measured_twice(small: Architecture, store: MeasurementStore) -> None:
+    device = CountingDevice(local_device("cpu"))
+    first = MeasuredTarget("cpu", device, QUICK, store).estimate(small)
+    again = MeasuredTarget("cpu", device, QUICK, store).estimate(small)
+    assert (again, device.measured) == (first, 1)
+    MeasuredTarget("cpu", device, QUICK, store, fresh=True).estimate(small)
+    assert device.measured == 2
+    MeasuredTarget("cpu", device, dataclasses.replace(QUICK, seed=1), store).estimate(small)
+    assert device.measured == 3
+    device.close()
+
+
+@pytest.mark.parametrize("lowering", ["plain", "shuffle_free"])
+def test_what_is_measured_is_the_network(small: Architecture, lowering: str) -> None:
+    """The agent's outputs are those of the plain graph in this process, whatever the lowering."""
+    import onnxruntime
+
+    from nas_sv2.space.runtimes.onnx_lowering import build_onnx
+    from nas_sv2.space.runtimes.weights import random_weights
+
+    plan = dataclasses.replace(QUICK, lowering=lowering)  # type: ignore[arg-type]
+    graph = lower(small)
+    model = build_onnx(graph, random_weights(graph, plan.seed), plan.batch)
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    image = np.random.default_rng(plan.seed).standard_normal((1, 3, 64, 64)).astype(np.float32)
+    expected = session.run(None, {session.get_inputs()[0].name: image})[0].ravel()
+    with local_device("cpu") as device:
+        outputs = device.outputs(payload_of(small, plan), plan)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-4 * abs(expected).max())
+
+
+def test_an_unknown_target_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"--target: 'tpu' .* one of cpu, arm, gpu"):
+        open_target("tpu")
+
+
+@pytest.mark.parametrize("machine", ["aarch64", "arm64"])
+def test_on_an_arm_the_arm_target_is_this_machine(
+    machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local.platform, "machine", lambda: machine)  # type: ignore[attr-defined]
+    target = open_target("arm", require_measured=True)
+    target.close()
+    assert (target.name, target.provenance) == ("arm", "measured")
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local.platform, "machine", lambda: "x86_64")  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_elsewhere_the_arm_target_is_emulated_and_says_so() -> None:
+    target = open_target("arm")
+    latency = target.estimate(reference("shufflenet_v2_x1_0"))
+    target.close()
+    assert (target.name, target.provenance, latency.provenance) == ("arm", "emulated", "emulated")
+    assert latency.note
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_an_emulated_figure_is_refused_where_measured_ones_are_required() -> None:
+    with pytest.raises(DeviceError, match="arm: its figures are emulated"):
+        open_target("arm", require_measured=True)
+
+
+def no_gpu() -> bool:
+    import torch
+
+    return not torch.cuda.is_available()
+
+
+@pytest.mark.skipif("not no_gpu()", reason="has a GPU")
+def test_without_a_gpu_the_target_says_what_to_do() -> None:
+    with pytest.raises(DeviceError, match=r"gpu: torch .* sees no CUDA GPU; use a machine where"):
+        open_target("gpu")
+
+
+@pytest.mark.parametrize("driver", [True, False])
+def test_the_list_of_targets(driver: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*_: object) -> Target:
+        raise DeviceError("gpu: torch sees none")
+
+    monkeypatch.setattr(targets, "has_gpu_driver", lambda: driver)
+    monkeypatch.setattr(targets, "_open_gpu", absent)
+    infos = {info.name: info for info in describe_targets()}
+    assert list(infos) == ["cpu", "arm", "gpu"]
+    assert infos["cpu"].available
+    assert infos["arm"].available
+    assert not infos["gpu"].available
+    assert infos["gpu"].reason == (
+        "gpu: torch sees none" if driver else "no GPU driver is loaded here"
+    )
+
+
+def test_the_package_is_light() -> None:
+    code = (
+        "import nas_sv2.latency, sys;"
+        "print(sorted({'torch','onnx','onnxruntime','sqlalchemy','numpy'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"

@@ -1,0 +1,103 @@
+"""`devices calibrate` and `devices refit`: what they refuse, and a refit by a scripted ARM."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from nas_sv2.cli import app
+from nas_sv2.commands import emulation_commands
+from nas_sv2.errors import ConfigError
+from nas_sv2.latency.devices.local import CPU_PLAN
+from nas_sv2.latency.devices.testing import FakeDevice
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.latency.measurements.fingerprint import Fingerprint
+from nas_sv2.latency.targets import targets
+from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.space.units.reference import reference
+
+REFIT = ("devices", "refit", "board", "--emulated", "cortex-a57")
+
+
+def refused(*arguments: str) -> ConfigError:
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, ConfigError), result.output
+    return result.exception
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (("calibrate", "--emulated", "cortex-a9"), "core"),
+        (("calibrate", "--emulated", "cortex-a53", "--precision", "int4"), "--precision"),
+        (("calibrate", "--emulated", "cortex-a53", "--out", "no/such/folder.json"), "--out"),
+        (("calibrate", "--emulated", "cortex-a53", "--resolution", "100"), "resolutions"),
+        (("refit", "cpu", "--emulated", "cortex-a57"), "NAME"),  # an x86
+        (("refit", "arm", "--emulated", "cortex-a57"), "NAME"),  # emulated itself
+        (("refit", "nobody", "--emulated", "cortex-a57"), "--target"),
+    ],
+)
+def test_what_is_refused(
+    arguments: tuple[str, ...], field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    assert refused("devices", *arguments).field == field
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
+    file = tmp_path / "table.json"
+    file.write_text("mine")
+    assert refused(*REFIT, "--out", str(file)).field == "--out"
+    assert file.read_text() == "mine"
+
+
+@dataclasses.dataclass
+class Board:
+    """A 64-bit ARM that takes 1.5 times as long as the shipped table says."""
+
+    inner: FakeDevice
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def fingerprint(self, plan: object) -> Fingerprint:
+        return Fingerprint({"machine": "aarch64", "cpu": "A57"})
+
+
+def test_a_refit_sets_the_milliseconds_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = EmulatedArm.open("cortex-a57")
+    device = Board(FakeDevice("board"))
+
+    def opened(name: str, **_: object) -> MeasuredTarget:
+        target = MeasuredTarget(name, device, CPU_PLAN)
+        monkeypatch.setattr(
+            MeasuredTarget,
+            "estimate",
+            lambda self, architecture: dataclasses.replace(
+                table.estimate(architecture), ms=1.5 * table.estimate(architecture).ms
+            ),
+        )
+        return target
+
+    monkeypatch.setattr(targets, "open_target", opened)
+    result = CliRunner().invoke(app, REFIT)
+    assert result.exit_code == 0, result.output
+    assert (
+        "scale fitted to 8 networks measured on the device, typical error ±0.0%" in result.output
+    )
+    assert "--table cortex-a57.json" in result.output
+    assert json.loads((tmp_path / "cortex-a57.json").read_text())
+    refitted = EmulatedArm.open("cortex-a57", file=tmp_path / "cortex-a57.json")
+    for name in emulation_commands.REFIT_NETWORKS[:2]:
+        network = reference(name)
+        figure = refitted.estimate(network)
+        assert figure.ms == pytest.approx(1.5 * table.estimate(network).ms, rel=1e-3)
+        assert "fitted to 8 networks" in figure.note

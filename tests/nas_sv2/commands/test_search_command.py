@@ -1,0 +1,144 @@
+"""A whole search through the command line: real trainings, real prices, a real study.
+
+The first search and the interrupted one are processes of their own; the other commands run in this
+one, where torch is loaded.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from nas_sv2.studies.package.load import load_package
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
+
+# The smallest space: its networks train in a third of the time of those of 140M.
+SEARCH = ("search", "--target", "arm", "--budget", "40M", "--recipe", "smoke")
+STUDY = "arm-40M-animals-smoke"
+
+Run = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which three candidates were searched."""
+    folder = tmp_path_factory.mktemp("search")
+    command = [sys.executable, "-m", "nas_sv2", *SEARCH, "--trials", "3"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("  finished  ") == 3
+    assert "[3/3" in done.stdout
+    assert "arm ms" in done.stdout
+    assert "emulated" in done.stdout
+    assert "shufflenet_v2_x0_5" in done.stdout
+    return folder
+
+
+@pytest.fixture
+def nas_sv2(
+    folder: Path,
+    command_line: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Run:
+    """Runs the command line in the folder of the search."""
+    monkeypatch.chdir(folder)
+
+    def run(*arguments: str) -> SimpleNamespace:
+        code, out, err = command_line(*arguments)
+        return SimpleNamespace(returncode=code, stdout=out, stderr=err)
+
+    return run
+
+
+def test_repeating_it_tells_the_front_again_and_more_trials_go_on(nas_sv2: Run) -> None:
+    again = nas_sv2(*SEARCH, "--trials", "3", "--json")
+    events = [json.loads(line) for line in again.stdout.splitlines()]
+    assert [event.get("event") for event in events] == ["began", None]
+    assert events[-1]["study"] == STUDY
+    more = nas_sv2(*SEARCH, "--trials", "4", "--json")
+    events = [json.loads(line) for line in more.stdout.splitlines()]
+    ended = [event for event in events if event.get("event") == "ended"]
+    assert [event["verdict"] for event in ended].count("finished") == 1
+    assert ended[-1]["finished"] == ended[-1]["wanted"] == 4
+    # Rejected candidates cost nothing but their question, and say why.
+    assert all(event["reason"] for event in ended if event["verdict"] == "rejected")
+
+
+def test_the_front_has_the_baselines_and_stable_keys(nas_sv2: Run) -> None:
+    data = json.loads(nas_sv2("front", STUDY, "--json").stdout)
+    baselines = {entry["baseline"] for entry in data["entries"]}
+    assert {"shufflenet_v2_x0_5", "shufflenet_v2_se_x0_5"} <= baselines
+    for entry in data["entries"]:
+        assert entry["on_front"] == (entry["beaten_by"] is None and entry["feasible"])
+        assert entry["latencies"]["arm"]["provenance"] == "emulated"
+        assert (entry["recipe"], entry["seed"]) == ("smoke", 0)
+
+
+def test_a_winner_is_exported_and_loads_again(folder: Path, nas_sv2: Run) -> None:
+    exported = nas_sv2("export", STUDY, "--out", "winner")
+    assert exported.returncode == 0, exported.stderr
+    assert "timing_int8.onnx, 224 × 224, on arm: " in exported.stdout
+    package = load_package(folder / "winner")
+    assert package.architecture.resolution == 224
+    assert (package.trained.resolution, package.trained.classes) == (28, 10)
+    study, forms = package.card["study"], package.card["forms"]
+    assert forms["torch"]["accuracy"] == forms["model.onnx"]["accuracy"] == study["accuracy"]
+    card = (folder / "winner" / "card.md").read_text()
+    for stated in ("emulated", "smoke", "seed 0", "animals@", "onnxruntime", "model.py", "int8"):
+        assert stated in card
+    checked = nas_sv2("verify", "winner", "--data", "animals")
+    assert checked.returncode == 0 and checked.stdout.count("ok  ") == 13, checked.stdout
+    costs = json.loads(nas_sv2("cost", "winner/architecture.yaml", "--json").stdout)
+    assert costs["digest"] == package.architecture.digest
+
+
+def test_a_network_without_kept_weights_is_trained_to_the_same_again(
+    folder: Path, nas_sv2: Run
+) -> None:
+    for file in (folder / "nas-sv2.db.weights").glob("*/*.safetensors"):
+        file.unlink()
+    baseline = ("export", STUDY, "--trial", "0", "--out", "baseline", "--no-latency", "--no-int8")
+    exported = nas_sv2(*baseline)
+    assert exported.returncode == 0, exported.stderr
+    assert "training it again" in exported.stderr
+    package = load_package(folder / "baseline")
+    assert package.card["latency"] == []
+    assert not [name for name in package.files if "int8" in name]
+    again = nas_sv2(*baseline)
+    assert again.returncode == 2 and "--force" in again.stderr
+    # Weights that are not those which the study speaks of are not shipped.
+    (kept,) = (path for path in (folder / "nas-sv2.db.weights").iterdir() if path.is_dir())
+    damaged = {name: array[::-1].copy() for name, array in package.weights.items()}
+    WeightsFolder(kept).save(package.architecture.digest, damaged)
+    refused = nas_sv2(*baseline[:5], "damaged", *baseline[6:])
+    assert refused.returncode == 1 and "on the validation images" in refused.stderr
+    assert not [path for path in folder.iterdir() if "damaged" in path.name]
+
+
+def test_another_question_under_the_same_name_is_refused(nas_sv2: Run) -> None:
+    other = nas_sv2(*SEARCH, "--study", STUDY, "--seed", "1")
+    assert other.returncode == 2
+    assert "begun with seed 0, not 1" in other.stderr
+    assert len(other.stderr.splitlines()) == 1
+
+
+def test_an_interrupt_ends_with_the_front_so_far(tmp_path: Path) -> None:
+    command = [sys.executable, "-u", "-m", "nas_sv2", *SEARCH, "--trials", "50"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as search:
+        assert search.stdout is not None
+        before = ""
+        while "finished" not in before:
+            before = search.stdout.readline()
+        search.send_signal(signal.SIGINT)
+        after, errors = search.communicate(timeout=60)
+    assert search.returncode == 130
+    assert "Traceback" not in errors
+    assert "shufflenet_v2_x0_5" in after
+    assert "nas-sv2 export" in after

@@ -1,0 +1,154 @@
+"""`train` as a user meets it, on a folder of images."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+import nas_sv2
+from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.space.networks.documents import load_network
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.runtimes.weights import check_weights
+from nas_sv2.space.units.architecture import Architecture, Stage
+from nas_sv2.space.units.documents import architecture_to_yaml
+
+Run = Callable[..., tuple[int, str, str]]
+
+RECIPE = """
+nas_sv2_recipe: 1
+epochs: 2
+batch: 5
+resolution: 16
+crop_area: 0.5
+colour: 0.1
+full_training: {validation_resize: 20, norm_steps: 3}
+"""
+STAGES = (Stage(1, 16), Stage(1, 32))
+NETWORK = Architecture(stem=(8,), stages=STAGES, head=64, resolution=16, stem_pool=False)
+
+
+@pytest.fixture
+def asked(tmp_path: Path, folder: Callable[..., Path]) -> list[str]:
+    (tmp_path / "net.yaml").write_text(architecture_to_yaml(NETWORK))
+    (tmp_path / "mine.yaml").write_text(RECIPE)
+    data = f"imagefolder:{folder()}"
+    return ["train", "net.yaml", "--data", data, "--recipe", "mine.yaml", "--out", "out"]
+
+
+def test_a_folder_holds_the_network_its_numbers_and_how_it_came_to_them(
+    command_line: Run, asked: list[str], tmp_path: Path
+) -> None:
+    code, out, err = command_line(*asked, "--seed", "3", "--threads", "1")
+    assert code == 0, err
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {
+        "SHA256SUMS", "architecture.yaml", "card.json", "card.md", "log.csv", "model.onnx",
+        "model.py", "model_int8.onnx", "tensorboard", "weights.safetensors",
+    }  # fmt: skip
+    metrics = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert metrics["seed"] == 3 and metrics["recipe"]["name"] == "mine"
+    assert len(metrics["passes"]) == 2 and metrics["class_names"] == ["cat", "dog"]
+    for form in ("torch", "model.py", "model.onnx"):
+        assert metrics["forms"][form]["relative"] < 1e-4
+        assert metrics["forms"][form]["accuracy"] == metrics["validation"]["accuracy"]
+    network = load_network(tmp_path / "out" / "architecture.yaml")
+    assert (network.classes, network.channels, network.resolution) == (2, 3, 16)
+    check_weights(lower(network), load_file(tmp_path / "out" / "weights.safetensors"))
+    assert accuracy_of_onnx(tmp_path / "out", asked[3], metrics) == pytest.approx(
+        metrics["validation"]["accuracy"]
+    )
+    assert f"{metrics['validation']['accuracy']:.2%}" in out
+    code, out, err = command_line("verify", "out", "--data", asked[3])
+    assert code == 0 and out.count("ok  ") == 11, out + err
+    with torch.no_grad():
+        assert nas_sv2.load("out")(torch.zeros(2, 3, 16, 16)).shape == (2, 2)
+
+    code, _, err = command_line(*asked)
+    assert code == 2 and "a folder without a training that has ended" in err
+
+
+def accuracy_of_onnx(out: Path, spec: str, metrics: dict[str, Any]) -> float:
+    """By a user who has the folder and the data, and nothing else of ours."""
+    taken = metrics["input"]
+    val = open_data(spec, resolution=taken["centre_of"]).val
+    edge = (taken["centre_of"] - taken["side"]) // 2
+    images = val.images.numpy()[:, :, edge : edge + taken["side"], edge : edge + taken["side"]]
+    mean, deviation = (np.array(taken[key])[:, None, None] for key in ("mean", "deviation"))
+    session = onnxruntime.InferenceSession(out / "model.onnx")
+    feed = {session.get_inputs()[0].name: ((images - mean) / deviation).astype(np.float32)}
+    (logits,) = session.run(None, feed)
+    return float((logits.argmax(1) == val.labels.numpy()).mean())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--recipe", "paper"), "recipe resolution: 224 is not allowed; give 16"),
+        (("--device", "tpu"), "--device: 'tpu' is not allowed; give cpu or cuda"),
+        (("--data", "nothing"), "--data: 'nothing' is not allowed"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    options: tuple[str, ...], said: str, command_line: Run, asked: list[str]
+) -> None:
+    code, _, err = command_line(*asked, *options)
+    assert code == 2 and said in err and err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_torchrun_on_the_imagenet_layout_killed_and_taken_up(
+    asked: list[str], folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    for part, count in (("train", 20), ("val", 7)):
+        folder(f"net/{part}", count=count)
+    (tmp_path / "mine.yaml").write_text(
+        RECIPE.replace("epochs: 2", "epochs: 100").replace("batch: 5", "batch: 10")
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "-m", "nas_sv2", *asked, "--threads", "1"]
+    command[command.index("--data") + 1] = f"imagenet:{tmp_path / 'net'}"
+
+    def begin(out: str) -> subprocess.Popen[str]:
+        command[command.index("--out") + 1] = out
+        return subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+        out, err = process.communicate(timeout=200)
+        return process.returncode, out, err
+
+    code, out, err = end(begin("undisturbed"))
+    assert code == 0, err
+    assert out.count("validation top-1") == 1  # of two processes one speaks
+
+    killed, log = begin("killed"), tmp_path / "killed" / "log.csv"
+    while not log.exists() or log.read_text().count("\n") < 4:
+        assert killed.poll() is None, end(killed)
+        time.sleep(0.02)
+    children = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    assert end(killed)[0] != 0
+    assert not (tmp_path / "killed" / "card.json").exists()
+
+    code, _, err = end(begin("killed"))
+    assert code == 0 and "going on at step" in err, err
+    for name in ("weights.safetensors", "model.onnx"):
+        parts = [(tmp_path / out / name).read_bytes() for out in ("undisturbed", "killed")]
+        assert parts[0] == parts[1], name
+    metrics = json.loads((tmp_path / "killed" / "card.json").read_text())
+    assert metrics["processes"] == 2
+    assert metrics["test"]["images"] == 14  # ImageNet's val; validation is carved from its train
+    assert len(metrics["passes"]) == 100

@@ -1,0 +1,158 @@
+"""The log for programs: what a real loop tells, and what a command line ends with."""
+
+import io
+import json
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from doubles import Ear, FakeEvaluator, FakeTarget, small_space
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from sqlalchemy.engine import URL
+
+from nas_sv2.errors import EvaluationError, StoreError
+from nas_sv2.latency.measurements.store import open_engine
+from nas_sv2.search.events.events import Outcome
+from nas_sv2.search.loop.loop import Loop
+from nas_sv2.search.session.plan import Request
+from nas_sv2.search.session.samplers import SAMPLERS
+from nas_sv2.search.walk.budget import Budget
+from nas_sv2.search.walk.walk import Walk
+from nas_sv2.show.log_lines import MASK, SHORTEST, Both, LogLines, logged, masked, secrets_of
+from nas_sv2.space.graph.guidelines import Guidelines
+from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.storage.record_store import RecordStore
+from nas_sv2.studies.storage.study import create_or_resume
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
+
+
+def lines_of(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_search_is_written_down_event_by_event(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'studies.db'}"
+    engine = open_engine(storage)
+    RecordStore.create_tables(engine)
+    choice = SAMPLERS["random"]
+    study = create_or_resume(storage, "s", {"targets": {"fake": "measured"}}, choice.make(0))
+    stream, ear = io.StringIO(), Ear()
+    listener = Both(ear, LogLines(stream))
+    evaluator = FakeEvaluator(fault=lambda n: EvaluationError("nan") if n == 2 else None)
+    walk = Walk(
+        Guidelines({}), Budget(flops=0.086e6), {"fake": FakeTarget()}, evaluator, listener.entered
+    )
+    weights = WeightsFolder.of_study(storage, "s")
+    listener.began("s", ["study     s"])
+    store = RecordStore(engine, "s")
+    Loop(study, small_space(), walk, store, weights, True, listener).run(4)
+    engine.dispose()
+
+    began, *lines = lines_of(stream.getvalue())
+    assert (began["event"], began["study"], began["trial"]) == ("began", "s", None)
+    times = [datetime.fromisoformat(line["time"]) for line in lines]
+    assert times == sorted(times)
+    assert all(time.tzinfo is not None for time in times)
+    ended = [line for line in lines if line["event"] == "ended"]
+    assert [line["verdict"] for line in ended] == ear.verdicts
+    assert {line["study"] for line in lines} == {"s"}
+    assert [line["trial"] for line in ended] == [outcome.number for outcome in ear.outcomes]
+    for line in ended:
+        assert (line["level"] == "warning") == (line["verdict"] == "failed")
+        if line["verdict"] == "finished":
+            found = store.all()[line["trial"]]
+            assert line["accuracy"] == found.evaluation.accuracy
+            assert line["latencies"]["fake"]["ms"] == found.latencies["fake"].ms
+            assert line["latencies"]["fake"]["provenance"] == "measured"
+        else:
+            assert line["reason"]
+            assert "accuracy" not in line
+    asked = [line["trial"] for line in lines if line["event"] == "asked"]
+    assert asked == [line["trial"] for line in ended]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_of_several_workers_no_line_names_the_trial_of_another(
+    workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = reference("shufflenet_v2_x0_5"), reference("shufflenet_v2_x1_0")
+    with logged(Request("cpu", study="s", workers=workers), True) as log:
+        assert log is not None
+        log.asked(3, first, None)
+        log.entered("training")
+        log.asked(4, second, None)
+        log.entered("training")
+        log.ended(Outcome(3, "failed", "nan", None, 1.0, 0, 9, None))
+        log.waits("the database is away")
+    lines = [(line["event"], line["trial"]) for line in lines_of(capsys.readouterr().err)]
+    within = [3, 4] if workers == 1 else [None, None]
+    assert lines == [
+        ("asked", 3),
+        ("entered", within[0]),
+        ("asked", 4),
+        ("entered", within[1]),
+        ("ended", 3),
+        ("waits", None),
+        ("done", None),
+    ]
+
+
+@settings(deadline=None)  # of time, on a busy machine
+@given(st.text(st.characters(codec="ascii"), min_size=SHORTEST, max_size=12))
+def test_a_password_is_written_nowhere(password: str) -> None:
+    storage = URL.create("postgresql+psycopg", "me", password, "host", 5432, "studies")
+    url, hidden = (storage.render_as_string(hide_password=hide) for hide in (False, True))
+    assume(password not in f"in {hidden}refused: ")
+    stream = io.StringIO()
+    log = LogLines(stream, secrets_of(url))
+    log.write("x", lines=[f"in {url}", {"deep": url}], message=f"refused: {password}")
+    (line,) = lines_of(stream.getvalue())
+    assert line["lines"] == [f"in {hidden}", {"deep": hidden}]
+    assert line["message"] == f"refused: {MASK}"
+
+
+def test_a_password_among_the_parameters_is_masked() -> None:
+    url = "postgresql://host/db?sslpassword=hidden%20one&user=me"
+    assert secrets_of(url) == ["hidden one"]
+    assert secrets_of("sqlite:///me.db") == secrets_of("no url") == []
+
+
+def test_short_passwords_and_those_of_other_addresses_are_masked_in_urls() -> None:
+    assert masked("mysql://a:b@host/c and a b", ()) == f"mysql://a:{MASK}@host/c and a b"
+    assert masked({"x": ("http://u:p@h", 1, None)}, ()) == {"x": [f"http://u:{MASK}@h", 1, None]}
+
+
+def test_what_ends_a_search_is_the_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+    request = Request("cpu", storage="postgresql://me:secret@host/db", study="s")
+    with pytest.raises(typer.Exit) as left, logged(request, True):
+        raise StoreError("cannot connect\nto secret")
+    (line,) = lines_of(capsys.readouterr().err)
+    assert (left.value.exit_code, line["exit_code"]) == (1, 1)
+    assert (line["level"], line["kind"], line["study"]) == ("error", "StoreError", "s")
+    assert line["message"] == f"cannot connect to {MASK}"
+    with pytest.raises(typer.Exit) as left, logged(request, True):
+        raise KeyboardInterrupt
+    assert left.value.exit_code == lines_of(capsys.readouterr().err)[0]["exit_code"] == 130
+    with logged(request, True):
+        pass
+    assert lines_of(capsys.readouterr().err)[0]["event"] == "done"
+
+
+def test_without_the_option_errors_stay_lines_for_people() -> None:
+    with pytest.raises(StoreError), logged(Request("cpu"), False) as log:
+        assert log is None
+        raise StoreError("away")
+
+
+def test_the_command_writes_nothing_but_json_there(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "nas_sv2", "search", "--target", "no-such", "--log-json"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    (line,) = lines_of(run.stderr)
+    assert (line["event"], line["kind"], line["exit_code"]) == ("error", "ConfigError", 2)
+    assert "no-such" in line["message"]

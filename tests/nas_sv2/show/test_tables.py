@@ -1,0 +1,89 @@
+"""Tables for people: no figure under another's provenance or another's name."""
+
+import dataclasses
+import io
+
+from doubles import latency_of, record_of
+from rich.console import Console, RenderableType
+
+from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.search.replay.replay import Replayed
+from nas_sv2.show.replay_tables import moves_notes, moves_table, replay_data
+from nas_sv2.show.tables import front_notes, front_table
+from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.findings.replay_comparison import compare
+
+NETWORKS = [reference(f"shufflenet_v2_x{size}") for size in ("0_5", "1_0", "1_5", "2_0")]
+
+
+def text_of(table: RenderableType) -> str:
+    file = io.StringIO()
+    Console(file=file, width=200).print(table)
+    return file.getvalue()
+
+
+def emulated(ms: float) -> Latency:
+    plain = dataclasses.replace(latency_of(ms), provenance="emulated", note="by a table")
+    return dataclasses.replace(plain, ci_ms=None, p95_ms=None, device="a core", ratio=None)
+
+
+def mixed() -> dict[int, Record]:
+    """Three on the front: two were measured, between them one was emulated."""
+    records = {
+        number: record_of(0.5 + number / 10, number + 1.0, architecture=NETWORKS[number])
+        for number in range(3)
+    }
+    records[1] = dataclasses.replace(records[1], latencies={"t0": emulated(2.0)})
+    return records
+
+
+def test_a_column_names_every_provenance_and_each_row_its_own() -> None:
+    lines = text_of(front_table(mixed())).splitlines()
+    assert "(measured and emulated)" in lines[1]
+    shown = {line.split()[0]: line for line in lines[2:]}
+    assert [name for name in ("measured", "emulated") if name in shown["1"]] == ["emulated"]
+    assert all("measured" in shown[number] for number in "02")
+    notes = front_notes(mixed(), None)
+    assert "a core · emulated" in notes and "t0: by a table" in notes
+    assert sum(note.endswith("· measured") for note in notes) == 1
+
+
+def test_of_one_provenance_the_head_says_it_all() -> None:
+    records = {0: record_of(0.5, 1.0), 1: record_of(0.6, 2.0, architecture=NETWORKS[1])}
+    table = text_of(front_table(records))
+    assert table.count("measured") == 1
+
+
+def replayed(count: int, scored_by: str = "accuracy") -> Replayed:
+    def records(factor: float) -> dict[int, Record]:
+        found = {}
+        for number in range(count):
+            network = dataclasses.replace(NETWORKS[number % 4], head=512 + 8 * number)
+            record = record_of(0.5, factor * (number + 1), architecture=network)
+            evaluation = dataclasses.replace(
+                record.evaluation, scored_by=scored_by, scores=(-1.25,)
+            )
+            found[number] = dataclasses.replace(record, evaluation=evaluation)
+        return found
+
+    new = records(2.0)
+    return Replayed("s", new, compare(records(1.0), new, "t0", "t0"), (), ())
+
+
+def test_a_replay_shows_what_its_study_compares_by() -> None:
+    assert "cross entropy" not in text_of(moves_table(replayed(4).comparison))
+    table = text_of(moves_table(replayed(4, "cross_entropy").comparison))
+    assert "cross entropy" in table.splitlines()[0]
+    assert table.count("-1.2500") == 4
+    (first, *_) = replay_data(replayed(4, "cross_entropy"))["networks"]
+    assert (first["scored_by"], first["score"]) == ("cross_entropy", -1.25)
+
+
+def test_few_networks_have_no_interval() -> None:
+    """1.00 to 1.00, as resampling says of four networks in one order, is no 95 %."""
+    (said,) = (note for note in moves_notes(replayed(4)) if "Kendall" in note)
+    assert "τ 1.00 (no interval, under 8 networks)" in said and "95 %" not in said
+    assert replay_data(replayed(4))["kendall"] == {"value": 1.0, "low": None, "high": None}
+    (said,) = (note for note in moves_notes(replayed(9)) if "Kendall" in note)
+    assert "τ 1.00 (no interval, all resamples alike)" in said

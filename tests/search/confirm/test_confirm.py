@@ -1,0 +1,347 @@
+"""A confirmation: what is measured, trained and claimed, and what is refused before either."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from doubles import record_of
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.recipes.built_in import RECIPES
+from nas_sv2.evaluate.recipes.files import recipe_to_document
+from nas_sv2.latency.devices.testing import FakeDevice, ms_of_flops
+from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.latency.measurements.store import MeasurementStore, open_engine
+from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.search.confirm import confirm as confirming
+from nas_sv2.search.confirm.confirm import ConfirmRequest, confirm
+from nas_sv2.search.confirm.finalists import finalists_of
+from nas_sv2.search.confirm.training import Job, Source
+from nas_sv2.search.session.samplers import SAMPLERS
+from nas_sv2.space.choices.levels import LEVELS
+from nas_sv2.space.graph.cost import cost_of
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.units.architecture import Architecture, Stage
+from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.findings.confirmation import Confirmation
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.storage.confirmation_store import confirmations_in
+from nas_sv2.studies.storage.record_store import RecordStore
+from nas_sv2.studies.storage.study import create_or_resume, load_study, study_key
+from nas_sv2.studies.storage.test_accuracies import HeldOutScore
+
+V2 = reference("shufflenet_v2_x0_5")
+FAST = dataclasses.replace(V2, head=512)
+SLOW = dataclasses.replace(V2, head=1280)
+OTHER = dataclasses.replace(V2, stages=(*V2.stages[:2], Stage(3, 192)))
+
+
+def blobs(folder: Path, *, test: bool = True, shade: int = 100) -> str:
+    """Two classes in an array file; the brighter half is above or below."""
+    generator = np.random.default_rng(5)
+    images = generator.integers(0, 120, (300, 16, 16), np.uint8)
+    labels = np.arange(300) % 2
+    images[labels == 0, :8] += np.uint8(shade)
+    images[labels == 1, 8:] += np.uint8(shade)
+    parts = {"train": slice(0, 150), "val": slice(150, 220), "test": slice(220, 300)}
+    arrays = {
+        f"{part}_{name}": values[where]
+        for part, where in parts.items()
+        if test or part != "test"
+        for name, values in (("images", images), ("labels", labels))
+    }
+    np.savez(folder / "blobs.npz", **arrays)  # type: ignore[arg-type]
+    return f"npz:{folder / 'blobs.npz'}"
+
+
+def made(folder: Path, records: dict[int, Record], **identity: Any) -> str:
+    """A study that holds these records."""
+    folder.mkdir(exist_ok=True)
+    storage, smoke = f"sqlite:///{folder / 's.db'}", RECIPES["smoke"]
+    spec = identity.get("data") or blobs(folder)
+    study = create_or_resume(
+        storage,
+        "s",
+        {
+            "targets": {"fake": "measured"},
+            "space": "40M",
+            "space_digest": LEVELS["40M"].digest,
+            "budget": {"flops": 40e6, "params": None, "latency_ms": {}, "tolerance": 0.05},
+            "data": spec,
+            "data_content": open_data(spec).provenance,
+            "skip_unreadable": False,
+            "recipe_document": recipe_to_document(smoke),
+            "recipe_digest": smoke.digest,
+            "seed": 0,
+            **identity,
+        },
+        SAMPLERS["random"].make(0),
+    )
+    engine = open_engine(storage)
+    RecordStore.create_tables(engine)
+    for number, record in records.items():
+        RecordStore(engine, study_key(study)).save(number, record)
+    engine.dispose()
+    return storage
+
+
+RECORDS = {
+    0: record_of(0.80, 2.0, baseline="shufflenet_v2_x0_5"),
+    4: record_of(0.90, 3.0, architecture=SLOW),
+    7: record_of(0.85, 1.0, architecture=FAST),
+    9: record_of(0.70, 9.0, architecture=OTHER),
+}
+
+
+@dataclasses.dataclass
+class Trainings:
+    """Answers at once: so much above the baseline by network, with some noise of the seed."""
+
+    gains: dict[str, float]
+    ends_after: int | None = None
+    done: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+
+    def __call__(
+        self, jobs: Sequence[Job], source: Source, count: int
+    ) -> Iterator[tuple[Job, HeldOutScore]]:
+        for job in jobs:
+            if len(self.done) == self.ends_after:
+                raise KeyboardInterrupt
+            self.done.append((job.architecture.digest, job.seed))
+            gain = self.gains.get(job.architecture.digest, 0.0)
+            own = int(job.architecture.digest[:8], 16) * job.seed % 7  # differs between seeds
+            noise = 0.05 * job.seed + 0.001 * own
+            yield job, HeldOutScore(0.6 + gain + noise, 0.4, 10_000, 0.9, 9600, 1.0)
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
+    """Behind every target's name."""
+    device = FakeDevice(ms_of=ms_of_flops)
+
+    def open_target(name: str, *, store: MeasurementStore, **_: object) -> MeasuredTarget:
+        return MeasuredTarget(name, device, MeasurePlan(), store)
+
+    monkeypatch.setattr(confirming, "open_target", open_target)
+    return device
+
+
+Trained = Callable[..., Trainings]
+
+
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch) -> Trained:
+    def put(gains: dict[Architecture, float] | None = None, **fields: Any) -> Trainings:
+        by_digest = {network.digest: gain for network, gain in (gains or {}).items()}
+        trainings = Trainings(by_digest, **fields)
+        monkeypatch.setattr(confirming, "trained", trainings)
+        return trainings
+
+    return put
+
+
+def confirmed(storage: str, told: list[str] | None = None, **changes: Any) -> Confirmation:
+    request = dataclasses.replace(ConfirmRequest("s", "standard", storage), **changes)
+    lines = [] if told is None else told
+    return confirm(request, lines.append, lambda done, total: None)
+
+
+def test_the_best_candidate_is_confirmed_against_the_level_s_baseline(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    trainings = training({SLOW: 0.05})
+    storage = made(tmp_path, RECORDS)
+    found = confirmed(storage)
+    assert [network.trial for network in found.networks] == [4, 0]
+    assert found.against == "shufflenet_v2_x0_5"
+    assert set(trainings.done) == {(one.digest, seed) for one in (SLOW, V2) for seed in (1, 2, 3)}
+    (finding,) = found.findings
+    assert finding.accuracy.mean == pytest.approx(0.05, abs=0.005)
+    assert finding.accuracy.verdict == "better"
+    ratio = ms_ratio(SLOW)
+    assert finding.latency["fake"].ratio == pytest.approx(ratio, rel=1e-4)
+    assert ratio > 1.01
+    assert (finding.latency["fake"].verdict, finding.claim) == ("worse", "no claim")
+    assert found.longer == 9600
+    assert confirmations_in(storage, "s") == [found]
+
+
+def test_both_neither_and_one_of_two_are_told_apart(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    training({FAST: 0.05, OTHER: 0.0})
+    found = confirmed(made(tmp_path, RECORDS), trials="7, 9")
+    first, second = found.findings
+    assert (first.trial, first.claim) == (7, "both")
+    assert found.together == 4
+    assert ms_ratio(FAST) < 0.99
+    assert first.latency["fake"].ratio_ci is not None
+    assert first.latency["fake"].ratio_ci[1] < 1
+    assert second.accuracy.verdict == "tie"
+    # One session held all three, and the interval of one is that of the pair.
+    assert device.measured == [FAST.digest, OTHER.digest, V2.digest]
+
+
+def test_how_much_longer_it_was_is_of_all_finalists(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    """The search trained one with 1 image, the other, of another length, with 4."""
+    training()
+    first, other = RECORDS[7], RECORDS[9]
+    stopped = dataclasses.replace(other.evaluation, train_images=4)
+    records = {**RECORDS, 9: dataclasses.replace(other, evaluation=stopped)}
+    assert first.evaluation.train_images == 1
+    for trials in ("7,9", "9,7"):
+        found = confirmed(made(tmp_path / trials, records), trials=trials)
+        assert (found.longer, found.longest) == (2400, 9600)
+
+
+def test_what_a_kill_left_is_not_done_again(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    storage = made(tmp_path, RECORDS)
+    first = training(ends_after=4)
+    with pytest.raises(KeyboardInterrupt):
+        confirmed(storage)
+    second, told = training(), list[str]()
+    found = confirmed(storage, told)
+    assert (len(first.done), len(second.done)) == (4, 2)
+    assert "6 trainings by standard, 4 of them known" in told[-1]
+    assert len(device.measured) == 2  # one session, of before the kill
+    third = training()
+    again = confirmed(storage)
+    assert not third.done
+    assert dataclasses.replace(again, at=found.at) == found
+    assert len(confirmations_in(storage, "s")) == 1
+    confirmed(storage, fresh=False, seeds=4)
+    assert len(third.done) == 2
+    assert len(confirmations_in(storage, "s")) == 2
+
+
+def test_asking_the_test_images_again_is_told(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    storage, told = made(tmp_path, RECORDS), list[str]()
+    training()
+    confirmed(storage)
+    confirmed(storage, told)
+    assert "asked the test images" not in told[0]  # the same question once more
+    told.clear()
+    confirmed(storage, told, trials="7")
+    assert "asked the test images 1 time before" in told[0]
+
+
+def test_a_baseline_that_the_study_lacks_is_of_the_candidates_form(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    training()
+    small = dataclasses.replace(FAST, resolution=64, classes=10)
+    storage = made(
+        tmp_path, {3: record_of(0.5, 1.0, architecture=small)}, space="mine", space_digest="x"
+    )
+    found = confirmed(storage)
+    assert [network.trial for network in found.networks] == [3, None]
+    same = dataclasses.replace(V2, resolution=64, classes=10)
+    assert found.networks[1].digest == same.digest
+
+
+def test_seeds_are_none_that_the_search_had(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    """Seed 2 of a recipe with three trainings used 6, 7 and 8."""
+    document = {**recipe_to_document(RECIPES["smoke"]), "seeds": 3}
+    training()
+    assert confirmed(made(tmp_path, RECORDS, seed=2, recipe_document=document)).seeds == (
+        9,
+        10,
+        11,
+    )
+
+
+def test_what_cannot_be_meant_is_named_before_anything_is_run(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    trainings, storage = training(), made(tmp_path, RECORDS)
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"seeds": 2}, "--seeds: 2 .* at least 3"),
+        ({"jobs": 0}, "--jobs: 0"),
+        ({"recipe": "eternal"}, "--recipe: 'eternal'"),
+        ({"study": "nobody"}, "study: 'nobody'"),
+        ({"trials": "0"}, "--trials: '0' .* baselines are in it anyway"),
+        ({"trials": "4,4"}, "--trials: '4,4'"),
+        ({"trials": "5"}, "--trials: '5' .*4, 7, 9"),
+        ({"trials": "front"}, "--trials: 'front'"),
+    ]
+    for changes, named in refused:
+        with pytest.raises(ConfigError, match=named):
+            confirmed(storage, **changes)
+    assert not trainings.done
+    assert not device.measured
+
+
+def test_data_without_a_test_split_confirm_nothing(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    training()
+    storage = made(tmp_path, RECORDS, data=blobs(tmp_path, test=False))
+    with pytest.raises(ConfigError, match="data have a test split"):
+        confirmed(storage)
+
+
+def test_data_that_have_changed_are_refused(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    training()
+    storage = made(tmp_path, RECORDS)
+    blobs(tmp_path, shade=90)
+    with pytest.raises(ConfigError, match="they have changed"):
+        confirmed(storage)
+
+
+def test_data_that_were_moved_are_named_and_nothing_is_asked_twice(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    storage, first = made(tmp_path, RECORDS), training()
+    confirmed(storage)
+    (tmp_path / "there").mkdir()
+    file = (tmp_path / "blobs.npz").rename(tmp_path / "there" / "blobs.npz")
+    with pytest.raises(ConfigError, match="--data SPEC says where they lie now"):
+        confirmed(storage)
+    second, told = training(), list[str]()
+    confirmed(storage, told, data=f"npz:{file}")
+    assert len(first.done) == 6 and not second.done
+    assert not [line for line in told if "asked the test images" in line]
+    assert len(confirmations_in(storage, "s")) == 1
+    with pytest.raises(ConfigError, match=r"--data: .* the data of the study"):
+        confirmed(storage, data=blobs(tmp_path, shade=90))
+
+
+def test_best_is_of_the_front_and_no_baseline() -> None:
+    assert finalists_of(RECORDS, "best") == [4]
+    only = {0: RECORDS[0], 9: record_of(0.7, 9.0, architecture=OTHER)}
+    with pytest.raises(ConfigError, match="no candidate is on the front; candidates are 9"):
+        finalists_of(only, "best")
+    with pytest.raises(ConfigError, match="there is none"):
+        finalists_of({0: RECORDS[0]}, "best")
+
+
+def test_two_confirmations_of_a_study_do_not_run_at_once(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    training()
+    storage = made(tmp_path, RECORDS)
+    held = confirming._alone(storage, "s")
+    try:
+        with pytest.raises(ConfigError, match="no other process confirms"):
+            confirmed(storage)
+    finally:
+        held.let_go()
+    assert load_study(storage, "s").user_attrs.keys() == {"nas_sv2"}
+
+
+def ms_ratio(network: Architecture) -> float:
+    return cost_of(lower(network)).flops / cost_of(lower(V2)).flops

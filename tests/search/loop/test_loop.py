@@ -1,0 +1,466 @@
+"""The loop on a real Optuna study in a real SQLite file."""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from doubles import Ear, FakeEvaluator, FakeTarget, small_space
+from optuna.trial import TrialState
+from sqlalchemy.exc import OperationalError
+
+from nas_sv2.database.processes import is_alive, process_name
+from nas_sv2.errors import (
+    DeviceError,
+    EvaluationError,
+    InfeasibleError,
+    MeasurementError,
+    StoreError,
+)
+from nas_sv2.latency.measurements.store import open_engine
+from nas_sv2.search.loop.claim import Seat
+from nas_sv2.search.loop.loop import Loop
+from nas_sv2.search.session.samplers import SAMPLERS
+from nas_sv2.search.walk.audit_choice import MATURE, Audit
+from nas_sv2.search.walk.budget import Budget
+from nas_sv2.search.walk.walk import Walk
+from nas_sv2.space.choices.levels import LEVELS
+from nas_sv2.space.choices.suggesters import RandomSuggester
+from nas_sv2.space.graph.guidelines import Guidelines, g4_elementwise
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.studies.dashboard.trial_note import DUPLICATE, ERROR, REJECTED
+from nas_sv2.studies.findings.audit import AUDITED, PRUNED, RELAXED, audit_of
+from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.storage.record_store import May, RecordStore
+from nas_sv2.studies.storage.study import create_or_resume
+from nas_sv2.studies.storage.trial_lease import TrialLeases
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
+
+IDENTITY = {"targets": {"fake": "measured"}}
+
+
+class Bench:
+    """A loop with stand-ins, on a database of its own."""
+
+    def __init__(self, folder: Path, sampler: str = "tpe", budget: Budget | None = None) -> None:
+        self.storage = f"sqlite:///{folder / 'studies.db'}"
+        self.engine = open_engine(self.storage)
+        RecordStore.create_tables(self.engine)
+        self.store = RecordStore(self.engine, "s")
+        self.target, self.evaluator = FakeTarget(), FakeEvaluator()
+        self.folder, self.sampler, self.ear = folder, sampler, Ear()
+        self.budget = budget or Budget()
+        self.space = small_space()
+        self.guidelines = Guidelines({})
+        self.audit = Audit(share=0.0)
+
+    def run(self, trials: int, timeout_s: float | None = None) -> optuna.Study:
+        choice = SAMPLERS[self.sampler]
+        study = create_or_resume(self.storage, "s", IDENTITY, choice.make(len(self.store.all())))
+        targets = {"fake": self.target}
+        walk = Walk(self.guidelines, self.budget, targets, self.evaluator)
+        weights = WeightsFolder.of_study(self.storage, "s")
+        learns = choice.learns_from_pruned
+        loop = Loop(study, self.space, walk, self.store, weights, learns, self.ear, self.audit)
+        loop.run(trials, timeout_s)
+        return study
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.engine.dispose()
+
+
+def states(study: optuna.Study) -> Counter[str]:
+    return Counter(trial.state.name for trial in study.get_trials())
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_every_sampler_finds_distinct_networks_and_is_told_all_limits(
+    tmp_path: Path, sampler: str
+) -> None:
+    bench = Bench(tmp_path, sampler, Budget(flops=0.086e6))
+    study = bench.run(10)
+    records = bench.store.all()
+    assert len(records) == 10
+    assert len({record.architecture.digest for record in records.values()}) == 10
+    assert len(bench.evaluator.asked) == len(set(bench.evaluator.asked)) == 10
+    for trial in study.get_trials():
+        assert trial.constraints.keys() == {"flops"}
+        rejected = REJECTED in trial.user_attrs
+        assert rejected == (trial.constraints["flops"] > 0)
+        if rejected:
+            pruned = trial.state == TrialState.PRUNED
+            nothing_seen = trial.number < min(records)
+            assert pruned == (SAMPLERS[sampler].learns_from_pruned or nothing_seen)
+    assert "rejected" in bench.ear.verdicts
+    assert all(
+        records[trial.number].feasible
+        for trial in study.best_trials
+        if not {DUPLICATE, REJECTED} & trial.user_attrs.keys()
+    )
+    bench.engine.dispose()
+
+
+def test_a_duplicate_is_answered_from_the_store(bench: Bench) -> None:
+    study = bench.run(16)  # of 48 networks
+    assert "duplicate" in bench.ear.verdicts
+    twins = [trial for trial in study.get_trials() if DUPLICATE in trial.user_attrs]
+    for twin in twins:
+        first = study.get_trials()[twin.user_attrs[DUPLICATE]]
+        assert (twin.values, twin.constraints) == (first.values, first.constraints)
+    assert len(bench.evaluator.asked) == 16
+
+
+def test_a_finished_study_asks_nothing_more(bench: Bench) -> None:
+    bench.run(3)
+    bench.run(3)
+    assert len(bench.evaluator.asked) == 3
+    bench.run(5)
+    assert len(bench.evaluator.asked) == 5
+
+
+def test_a_second_study_name_does_not_see_the_first(bench: Bench) -> None:
+    bench.run(2)
+    assert RecordStore(bench.engine, "other").all() == {}
+
+
+def test_the_timeout_begins_no_trial(bench: Bench) -> None:
+    bench.run(3, timeout_s=1e-9)
+    assert not bench.evaluator.asked
+
+
+def test_a_fault_fails_its_trial_and_the_search_goes_on(bench: Bench) -> None:
+    bench.target.fault = lambda number: MeasurementError("odd") if number == 2 else None
+    bench.evaluator.fault = lambda number: EvaluationError("loss") if number == 3 else None
+    study = bench.run(4)
+    failed = [trial for trial in study.get_trials() if trial.state == TrialState.FAIL]
+    assert [trial.user_attrs[ERROR] for trial in failed] == ["odd", "loss"]
+    assert bench.ear.verdicts.count("failed") == 2
+    assert len(bench.store.all()) == 4
+
+
+def test_the_third_fault_in_a_row_ends_the_search_with_its_message(bench: Bench) -> None:
+    bench.target.fault = lambda number: MeasurementError(f"fault {number}")
+    with pytest.raises(MeasurementError, match="fault 3"):
+        bench.run(4)
+
+
+@pytest.mark.parametrize("end", [DeviceError("unplugged"), KeyboardInterrupt()])
+def test_an_interrupted_candidate_is_asked_again_first(
+    bench: Bench, end: DeviceError | KeyboardInterrupt
+) -> None:
+    bench.target.fault = lambda number: end if number == 3 else None
+    with pytest.raises(type(end)):
+        bench.run(5)
+    assert len(bench.store.all()) == 2
+    interrupted = bench.target.asked[-1]
+    study = bench.run(5)
+    assert bench.target.asked[3] == interrupted
+    assert len(bench.store.all()) == 5
+    assert states(study)["FAIL"] == 1
+
+
+def test_an_unexpected_error_is_a_bug_and_stops_the_search(bench: Bench) -> None:
+    bench.evaluator.fault = lambda number: 1 // 0  # type: ignore[assignment, return-value]
+    with pytest.raises(ZeroDivisionError):
+        bench.run(2)
+
+
+def test_a_search_that_meets_nothing_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas_sv2.search.loop.fruitless.REJECTIONS", 25)
+    bench.budget = Budget(flops=1)
+    with pytest.raises(InfeasibleError, match="25 rejected"):
+        bench.run(2)
+
+
+def test_an_exhausted_space_ends_the_search(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas_sv2.search.loop.fruitless.DUPLICATES", 10)
+    bench.space = small_space(depths=1)
+    with pytest.raises(InfeasibleError, match="10 known ones"):
+        bench.run(13)  # of 12 networks
+    assert bench.ear.verdicts.count("duplicate") >= 10
+
+
+def test_a_study_in_use_is_joined_and_the_others_trial_left_alone(bench: Bench) -> None:
+    bench.run(1)
+    study = create_or_resume(bench.storage, "s", IDENTITY, SAMPLERS["random"].make(0))
+    study.ask().set_user_attr("worker", process_name(os.getppid()))
+    assert states(bench.run(2)) == {"COMPLETE": 2, "RUNNING": 1}
+
+
+def test_a_network_that_another_worker_is_at_is_left_to_it(bench: Bench) -> None:
+    bench.run(1)
+    study = create_or_resume(bench.storage, "s", IDENTITY, SAMPLERS["random"].make(0))
+    (first,) = bench.store.all().values()
+    suggester = RandomSuggester(random.Random(1))
+    candidates = iter(lambda: bench.space.sample(suggester), None)
+    network = next(one for one in candidates if one.digest != first.architecture.digest)
+    leases = TrialLeases(bench.engine, "s")
+    token = leases.take(lambda others: others == 0)
+    assert token is not None
+    assert leases.bind(token, 99, network.digest)
+    study.enqueue_trial(bench.space.params_of(network))
+    bench.evaluator.fault = lambda number: leases.let_go(token)  # before there would be no room
+    bench.run(3)
+    left = study.get_trials()[1]
+    assert left.state == TrialState.FAIL
+    assert left.user_attrs[ERROR] == "the network that trial 99 is about"
+    assert bench.ear.verdicts[1] == "duplicate"
+    assert leases.all() == []
+
+
+def test_a_candidate_that_another_worker_took_over_is_not_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [True, False]
+    monkeypatch.setattr(Seat, "holds", lambda seat: answers.pop(0) if answers else True)
+    study = bench.run(3)
+    assert "another worker took the candidate over" in bench.ear.outcomes[1].reason
+    assert states(study) == {"COMPLETE": 3, "FAIL": 1}
+    assert bench.evaluator.asked[1] == bench.evaluator.asked[2]  # asked again at once
+    assert len(bench.store.all()) == 3
+
+
+def test_who_tells_too_late_finds_out_and_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial is taken over after the last look at the lease."""
+    save = RecordStore.save
+
+    def saved(store: RecordStore, number: int, record: Record, may: May) -> bool:
+        allowed = save(store, number, record, may)
+        if number == 1:
+            name = create_or_resume(bench.storage, "s", IDENTITY, SAMPLERS["random"].make(0))
+            name.enqueue_trial(name.get_trials()[1].params)
+            name.tell(1, state=TrialState.FAIL)
+        return allowed
+
+    monkeypatch.setattr(RecordStore, "save", saved)
+    study = bench.run(3)
+    assert "another worker took the candidate over" in bench.ear.outcomes[1].reason
+    assert states(study) == {"COMPLETE": 3, "FAIL": 1}
+    assert sorted(bench.store.all()) == [0, 2, 3]
+    assert len(bench.evaluator.asked) == 3  # what it had found is found
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_an_outage_of_the_database_is_survived_and_a_fault_is_not(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, passes: bool
+) -> None:
+    said = "database is locked" if passes else "database or disk is full"
+    save, calls = RecordStore.save, []
+
+    def saved(store: RecordStore, number: int, record: Record, may: May) -> bool:
+        calls.append(number)
+        if len(calls) == 2:
+            raise StoreError(said) from OperationalError("", {}, sqlite3.OperationalError(said))
+        return save(store, number, record, may)
+
+    monkeypatch.setattr(RecordStore, "save", saved)
+    if not passes:
+        with pytest.raises(StoreError, match="disk is full"):
+            bench.run(3)
+        return
+    study = bench.run(3)
+    assert states(study) == {"COMPLETE": 3, "FAIL": 1}
+    assert sorted(bench.store.all()) == [0, 2, 3]
+    assert TrialLeases(bench.engine, "s").all() == []
+
+
+def test_the_trial_of_another_host_is_left_alone(bench: Bench) -> None:
+    bench.run(1)
+    study = create_or_resume(bench.storage, "s", IDENTITY, SAMPLERS["random"].make(0))
+    study.ask().set_user_attr("worker", "elsewhere:1:1")
+    assert states(bench.run(2)) == {"COMPLETE": 2, "RUNNING": 1}
+
+
+def test_a_record_saved_before_the_crash_is_told_not_made_again(bench: Bench) -> None:
+    """What a crash between saving and telling leaves behind."""
+    study = create_or_resume(bench.storage, "s", IDENTITY, SAMPLERS["tpe"].make(0))
+    trial = study.ask()
+    architecture = small_space().sample(trial)
+    walk = Walk(Guidelines({}), Budget(), {"fake": bench.target}, bench.evaluator)
+    bench.store.save(trial.number, walk.assess(architecture))
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    trial.set_user_attr("worker", process_name(process.pid))
+    process.kill()
+    process.communicate()
+    after = bench.run(1)
+    assert len(bench.evaluator.asked) == 1
+    assert states(after) == {"FAIL": 1, "COMPLETE": 1}
+    assert list(bench.store.all()) == [1]
+
+
+def test_a_worker_is_known_by_more_than_its_number() -> None:
+    name = process_name()
+    assert name is not None
+    assert is_alive(name)
+    assert is_alive(name + "0") is False
+    assert is_alive(name.replace(":", "x:", 1)) is None
+
+
+CHILD = """
+    import sys
+    from pathlib import Path
+    sys.path.insert(0, {tests!r})
+    sys.path.insert(0, {here!r})
+    from test_loop import Bench
+    bench = Bench(Path({folder!r}))
+    bench.evaluator.seconds = 0.15
+    print("ready", flush=True)
+    bench.run(12)
+"""
+
+
+def test_killed_twice_and_resumed_a_search_loses_only_the_running_trial(tmp_path: Path) -> None:
+    here = Path(__file__).parent
+    code = textwrap.dedent(CHILD).format(
+        tests=str(here.parent / "stand_ins"), here=str(here), folder=str(tmp_path)
+    )
+    bench = Bench(tmp_path)
+    survivors: set[str] = set()
+    for kill_after in (3, 7):
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
+            deadline = time.monotonic() + 60
+            while len(bench.store.all()) < kill_after and time.monotonic() < deadline:
+                time.sleep(0.02)
+            child.send_signal(signal.SIGKILL)
+        kept = {record.architecture.digest for record in bench.store.all().values()}
+        assert kill_after <= len(kept) < 12
+        assert survivors <= kept
+        survivors = kept
+    study = bench.run(12)
+    told = [
+        trial
+        for trial in study.get_trials(states=(TrialState.COMPLETE,))
+        if DUPLICATE not in trial.user_attrs
+    ]
+    assert len(told) == 12
+    assert len({trial.user_attrs["architecture"] for trial in told}) == 12
+    assert not survivors & set(bench.evaluator.asked)
+    assert states(study)["RUNNING"] == 0
+    assert states(study)["FAIL"] <= 2
+    bench.engine.dispose()
+
+
+def test_a_baseline_that_failed_or_was_interrupted_is_asked_again_by_the_next_run(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path)
+    bench.space = LEVELS["40M"]
+    for end in (MeasurementError("odd"), KeyboardInterrupt()):
+        calls = len(bench.target.asked)
+        bench.target.fault = lambda number, end=end, calls=calls: (  # type: ignore[misc]
+            end if number == calls + 1 else None
+        )
+        if isinstance(end, KeyboardInterrupt):
+            with pytest.raises(KeyboardInterrupt):
+                bench.run(2)
+        else:
+            bench.run(1)
+    bench.run(3)
+    found = {record.baseline for record in bench.store.all().values()}
+    assert set(bench.space.baselines) <= found
+    bench.engine.dispose()
+
+
+def test_rejections_and_duplicates_in_turn_end_the_search_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas_sv2.search.loop.fruitless.DUPLICATES", 10)
+    bench = Bench(tmp_path, "random", Budget(flops=0.07e6))
+    with pytest.raises(InfeasibleError, match="hardly has 40 networks"):
+        bench.run(40)
+    bench.engine.dispose()
+
+
+# The audit of the guidelines
+
+
+def pruned_in(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return [trial for trial in study.get_trials() if PRUNED in trial.user_attrs]
+
+
+def test_a_guideline_that_prunes_the_front_is_found_out_and_relaxed(bench: Bench) -> None:
+    bench.guidelines, bench.audit = Guidelines({"G4": 0.05}), Audit(share=1.0)
+    study = bench.run(MATURE + 2)
+    records = bench.store.all()
+    assert all(record.feasible for record in records.values())
+    for trial in pruned_in(study):
+        score = g4_elementwise(lower(records[trial.number].architecture))
+        assert trial.user_attrs[AUDITED] == {"G4": pytest.approx(score / 0.05)}
+    notices = [outcome.notice for outcome in bench.ear.outcomes]
+    assert not any(notices[: MATURE - 1])  # on a front of a few is almost everything
+    assert "relaxed: G4 by" in notices[MATURE - 1]
+    front = [entry.number for entry in front_of(records) if entry.on_front]
+    scores = [g4_elementwise(lower(records[number].architecture)) for number in front]
+    assert study.user_attrs[RELAXED]["G4"] >= max(scores) / 0.05 * (1 - 1e-9)
+    (found,) = audit_of(study.get_trials(), records)
+    assert found.audited == found.pruned == len(pruned_in(study))
+    assert found.entered == len({t.number for t in pruned_in(study)} & set(front)) > 0
+
+
+def test_what_was_relaxed_stays_so_when_the_search_goes_on(bench: Bench) -> None:
+    bench.guidelines, bench.audit = Guidelines({"G4": 0.05}), Audit(share=1.0)
+    slack = bench.run(MATURE).user_attrs[RELAXED]["G4"]
+    bench.audit = Audit(share=0.0)
+    study = bench.run(MATURE + 2)
+    assert study.user_attrs[RELAXED]["G4"] == slack
+    later = bench.store.all()[max(bench.store.all())]
+    assert 0.05 < g4_elementwise(lower(later.architecture)) <= 0.05 * slack * (1 + 1e-9)
+
+
+def test_what_another_worker_relaxes_meanwhile_is_not_counted_twice(bench: Bench) -> None:
+    """How far a candidate is beyond a limit goes by the limits that it was held against."""
+
+    class Other(Ear):
+        def asked(self, number: int, *_: object) -> None:
+            study = optuna.load_study(study_name="s", storage=bench.storage)
+            study.set_user_attr(RELAXED, {"G4": 3.0})
+
+    bench.guidelines, bench.audit, bench.ear = Guidelines({"G4": 0.05}), Audit(share=1.0), Other()
+    study = bench.run(4)
+    assert pruned_in(study)
+    for trial in pruned_in(study):
+        score = g4_elementwise(lower(bench.store.all()[trial.number].architecture))
+        assert trial.user_attrs[AUDITED] == {"G4": pytest.approx(score / 0.05)}
+
+
+def test_what_is_beaten_relaxes_nothing(bench: Bench) -> None:
+    bench.run(12)  # unguided: a front
+    bench.guidelines, bench.audit = Guidelines({"G4": 0.3}), Audit(share=1.0)
+    study = bench.run(20)
+    records = bench.store.all()
+    front = {entry.number for entry in front_of(records) if entry.on_front}
+    beaten = [trial for trial in pruned_in(study) if trial.number not in front]
+    assert beaten
+    wanted = [t.user_attrs[AUDITED]["G4"] for t in pruned_in(study) if t.number in front]
+    assert study.user_attrs.get(RELAXED, {}).get("G4", 1.0) >= max(wanted, default=1.0)
+    assert len(beaten) + len(wanted) == audit_of(study.get_trials(), records)[0].audited
+
+
+def test_without_an_audit_nothing_pruned_is_assessed(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.guidelines = Guidelines({"G4": 0.37})  # about half of this space
+    study = bench.run(8)
+    assert any(PRUNED in trial.user_attrs for trial in study.get_trials())
+    for trial in study.get_trials():
+        if PRUNED in trial.user_attrs:
+            assert AUDITED not in trial.user_attrs
+            assert trial.state == TrialState.PRUNED
+    assert all(record.excesses["G4"] <= 0 for record in bench.store.all().values())
+    bench.engine.dispose()

@@ -1,0 +1,213 @@
+"""A database that goes away while a search opens is waited for; one that never answered is not."""
+
+import sqlite3
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from postgres import Postgres
+from sqlalchemy import Engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+
+from nas_sv2.database import restarts as reconnect
+from nas_sv2.errors import ConfigError, NasError, StoreError
+from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.search.events.events import Outcome
+from nas_sv2.search.loop.loop import OUTAGES, Loop
+from nas_sv2.search.session import reopening as opening
+from nas_sv2.search.session import session
+from nas_sv2.search.session.plan import Request
+from nas_sv2.search.session.reopening import opened
+from nas_sv2.search.walk import drift_correction as pace
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.studies.storage import study as studies
+from nas_sv2.studies.storage.runs import runs_of
+from nas_sv2.studies.storage.study import load_study
+
+
+def failing(words: str) -> OperationalError:
+    return OperationalError("", {}, sqlite3.OperationalError(words))
+
+
+class Opening:
+    """Fails as often as it has faults, and counts what is open."""
+
+    def __init__(self, *faults: Exception) -> None:
+        self.faults = list(faults)
+        self.open = self.begun = 0
+
+    def __call__(self, engine: Engine, things: ExitStack) -> str:
+        self.begun += 1
+        self.open += 1
+        things.callback(self.closed)
+        if self.faults:
+            raise self.faults.pop(0)
+        return "open"
+
+    def closed(self) -> None:
+        self.open -= 1
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(opening, "POLL_S", 0.0)
+    return f"sqlite:///{tmp_path / 's.db'}"
+
+
+def test_it_is_opened_anew_with_nothing_left_open(storage: str) -> None:
+    told = list[str]()
+    once = Opening(failing("database is locked"), failing("database is locked"))
+    with opened(storage, once, told.append, answered=False) as found:
+        assert (found, once.begun, once.open) == ("open", 3, 1)
+    assert once.open == 0
+    line = "the studies cannot be read or written: database is locked"
+    assert told == [f"{line}; going on once the database answers"] * 2
+
+
+def test_so_many_failures_in_a_row_end_it(storage: str) -> None:
+    told = list[str]()
+    always = Opening(*[failing("database is locked")] * OUTAGES)
+    with pytest.raises(StoreError, match=r"written: database is locked$"):
+        opened(storage, always, told.append, answered=False).__enter__()
+    assert (always.begun, always.open, len(told)) == (OUTAGES, 0, OUTAGES - 1)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        failing("database or disk is full"),
+        StoreError("the database has schema 0099, made by a newer nas-sv2"),
+        ConfigError("--study", "s", "another name"),
+    ],
+    ids=["disk", "schema", "study"],
+)
+def test_what_does_not_pass_ends_it_at_once(storage: str, fault: Exception) -> None:
+    told, once = list[str](), Opening(fault)
+    with pytest.raises(NasError):
+        opened(storage, once, told.append, answered=False).__enter__()
+    assert (once.begun, once.open, told) == (1, 0, [])
+
+
+def test_a_search_that_has_begun_is_not_opened_again(storage: str) -> None:
+    once = Opening()
+    with (
+        pytest.raises(OperationalError),
+        opened(storage, once, print, answered=False),
+    ):
+        raise failing("database is locked")
+    assert (once.begun, once.open) == (1, 0)
+
+
+@pytest.mark.parametrize("wrong", ["password", "database", "port"])
+def test_a_url_that_never_answered_is_said_at_once(postgres_server: Postgres, wrong: str) -> None:
+    good = make_url(postgres_server.database())
+    url = {
+        "password": good.set(password="wrong"),
+        "database": good.set(database="missing"),
+        "port": good.set(port=1),
+    }[wrong]
+    told, once, began = list[str](), Opening(), time.monotonic()
+    with pytest.raises(ConfigError, match=r"--storage.*a database that can be opened"):
+        opened(
+            url.render_as_string(hide_password=False), once, told.append, answered=False
+        ).__enter__()
+    assert (once.begun, told) == (0, [])
+    assert time.monotonic() - began < reconnect.PATIENCE_S / 2
+
+
+def test_a_server_that_is_started_anew_is_waited_for(postgres_server: Postgres) -> None:
+    """It is away when the next engine makes its first connection."""
+    url, told, stops = postgres_server.database(), list[str](), [True]
+
+    def open_all(engine: Engine, things: ExitStack) -> MeasurementStore:
+        if stops and stops.pop():
+            postgres_server.stop("immediate")
+            timer = threading.Timer(1.0, postgres_server.start)
+            timer.start()
+            stack.callback(timer.join)
+        store = MeasurementStore.open(url)
+        things.callback(store.close)
+        return store
+
+    with (
+        ExitStack() as stack,
+        opened(url, open_all, told.append, answered=False) as store,
+        store.engine.connect() as connection,
+    ):
+        assert connection.execute(text("SELECT count(*) FROM nas_measurements")).scalar() == 0
+    assert len(told) >= 1 and told[0].endswith("; going on once the database answers")
+
+
+class Silent:
+    """A listener that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.told: list[str] = []
+
+    def began(self, study: str, lines: list[str]) -> None:
+        self.begun += 1
+
+    def waits(self, reason: str) -> None:
+        self.told.append(reason)
+
+    def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None: ...
+
+    def entered(self, stage: str) -> None: ...
+
+    def advanced(self, done: int, total: int) -> None: ...
+
+    def ended(self, outcome: Outcome) -> None: ...
+
+
+@pytest.fixture
+def dropping(monkeypatch: pytest.MonkeyPatch, postgres_server: Postgres) -> list[str]:
+    """Opening a search loses its connections twice: under a lock, and after it was said."""
+    dropped = list[str]()
+
+    def lock_lost(*arguments: Any) -> Any:
+        if not dropped:
+            dropped.append("lock")
+            postgres_server.drop_connections()
+        return pace.at_pace(*arguments)
+
+    def claim_lost(study: optuna.Study, key: str, engine: Engine) -> None:
+        if len(dropped) == 1:
+            dropped.append("claim")
+            with engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+                postgres_server.drop_connections()
+                connection.execute(text("SELECT 1"))
+        studies.claim(study, key, engine)
+
+    monkeypatch.setattr(session, "at_pace", lock_lost)
+    monkeypatch.setattr(session, "claim", claim_lost)
+    monkeypatch.setattr(Loop, "run", lambda *_: None)
+    return dropped
+
+
+@pytest.mark.parametrize("worker", [False, True])
+def test_a_search_whose_connections_drop_while_it_opens_begins_once(
+    postgres_server: Postgres,
+    dropping: list[str],
+    worker: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    listener, url = Silent(), postgres_server.database()
+    request = Request("arm", ["140M"], recipe="smoke", study="s", storage=url)
+    if worker:
+        session._work(request, 0, listener)
+    else:
+        assert session.run_search(request, listener).ended_by is None
+    assert dropping == ["lock", "claim"]
+    lost = [line for line in listener.told if line.endswith("once the database answers")]
+    assert len(lost) == 2
+    once = 0 if worker else 1
+    assert (listener.begun, len(runs_of(load_study(url, "s")))) == (once, once)

@@ -1,0 +1,62 @@
+"""What a search says of the devices that it measures on, before it begins."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from doubles import Ear
+from scripted import PLAN, ROUNDS, ScriptedDevice, measurement_of, samples_of
+
+from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.latency.targets.doctor import examine
+from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.search.session import session
+from nas_sv2.search.session.plan import Request
+from nas_sv2.search.session.session import run_search
+
+
+@dataclasses.dataclass
+class FirstWords(Ear):
+    """Ends the search when it has said what it will do."""
+
+    lines: list[str] = dataclasses.field(default_factory=list)
+
+    def began(self, study: str, lines: list[str]) -> None:
+        self.lines = lines
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("slowness", "said"),
+    [
+        (None, ["run nas-sv2 doctor --target cpu to know how far cpu can be trusted"]),
+        (0.0, []),
+        (1.0, ["cpu was graded poor (the reference network's ms varied by 50.0% from"]),
+    ],
+)
+def test_the_grade_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slowness: float | None, said: list[str]
+) -> None:
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    if slowness is not None:
+        step = slowness
+        device = ScriptedDevice(
+            lambda number: measurement_of(
+                samples_of([3.0 * (1 + step * number)] * ROUNDS),
+                samples_of([2.0 * (1 + step * number)] * ROUNDS),
+            )
+        )
+        store = MeasurementStore.open(url)
+        examine(MeasuredTarget("cpu", device, PLAN, store), 3, 0.0)
+        store.close()
+
+    def opened(name: str, *, store: MeasurementStore, **_: object) -> MeasuredTarget:
+        return MeasuredTarget(name, ScriptedDevice(), PLAN, store)
+
+    monkeypatch.setattr(session, "open_target", opened)
+    listener = FirstWords()
+    with pytest.raises(KeyboardInterrupt):
+        run_search(Request("cpu", ["140M"], recipe="smoke", storage=url), listener)
+    told = [line.strip() for line in listener.lines if "doctor" in line]
+    assert len(told) == len(said)
+    assert all(line.startswith(start) for line, start in zip(told, said, strict=True))

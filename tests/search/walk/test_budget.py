@@ -1,0 +1,83 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.search.session.duration import parse_duration
+from nas_sv2.search.walk.budget import Budget, parse_budget
+
+TARGETS = ["arm", "cpu"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "budget"),
+    [
+        ([], Budget()),
+        (["140M"], Budget(flops=140e6)),
+        (["2.3G"], Budget(flops=2.3e9)),
+        (["25ms"], Budget(latency_ms={"arm": 25, "cpu": 25})),
+        (["arm=25ms"], Budget(latency_ms={"arm": 25})),
+        (["arm=25ms", "cpu=2.5ms"], Budget(latency_ms={"arm": 25, "cpu": 2.5})),
+        (["2.5Mparams"], Budget(params=2.5e6)),
+        (["900Kparams", "41M"], Budget(flops=41e6, params=9e5)),
+    ],
+)
+def test_budgets_are_understood(texts: list[str], budget: Budget) -> None:
+    assert parse_budget(texts, TARGETS) == budget
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["140"],
+        ["-140M"],
+        ["0M"],
+        ["M"],
+        ["140MM"],
+        ["140 M B"],
+        ["arm=140M"],
+        ["gpu=5ms"],
+        ["5s"],
+        ["1e3M"],
+        [""],
+        ["140M", "150M"],
+        ["25ms", "arm=20ms"],
+        ["nanM"],
+    ],
+)
+def test_other_words_are_refused_in_one_line(texts: list[str]) -> None:
+    with pytest.raises(ConfigError, match="--budget") as caught:
+        parse_budget(texts, TARGETS)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("tolerance", [-0.1, 1.0, float("nan")])
+def test_a_tolerance_is_a_share(tolerance: float) -> None:
+    with pytest.raises(ConfigError, match="--tolerance"):
+        parse_budget([], TARGETS, tolerance)
+
+
+@given(st.floats(1e3, 1e12), st.floats(1e3, 1e12), st.floats(0, 0.9))
+def test_an_excess_is_positive_exactly_beyond_the_limit(
+    limit: float, flops: float, tolerance: float
+) -> None:
+    budget = Budget(flops=limit, params=limit, tolerance=tolerance)
+    excesses = budget.cost_excesses(flops=flops, params=flops)
+    assert (excesses["params"] > 0) == (flops > limit)
+    assert excesses["flops"] <= excesses["params"]
+    assert budget.constraints == list(excesses)
+
+
+def test_the_papers_network_of_a_level_meets_it() -> None:
+    assert Budget(flops=140e6).cost_excesses(145_814_296, 0)["flops"] < 0
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400)])
+def test_durations_are_understood(text: str, seconds: float) -> None:
+    assert parse_duration("--timeout", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["90", "-1s", "0m", "1d", "soon"])
+def test_durations_need_a_unit(text: str) -> None:
+    with pytest.raises(ConfigError, match="--timeout"):
+        parse_duration("--timeout", text)

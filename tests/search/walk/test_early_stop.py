@@ -1,0 +1,368 @@
+"""Trainings of a search end where the front is out of reach, and only there."""
+
+import dataclasses
+import os
+import pickle
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import optuna
+import pytest
+from doubles import Ear, FakeTarget, evaluation_of, latency_of, record_of, small_space
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation, Stops
+from nas_sv2.evaluate.proxy.training import ProxyTraining
+from nas_sv2.evaluate.recipes.files import built_in_recipe
+from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.latency.measurements.store import open_engine
+from nas_sv2.search.loop.loop import FORESEEN, Loop
+from nas_sv2.search.session.plan import Request
+from nas_sv2.search.session.samplers import SAMPLERS
+from nas_sv2.search.session.session import run_search
+from nas_sv2.search.walk.audit_choice import Audit
+from nas_sv2.search.walk.budget import Budget
+from nas_sv2.search.walk.early_stop import (
+    EarlyStop,
+    Stopping,
+    check_stop_rule,
+    course_of,
+    log_flops,
+    rule_of,
+    signals_of,
+)
+from nas_sv2.search.walk.stop_rule import FEWEST
+from nas_sv2.search.walk.stored_evaluator import StoredEvaluator
+from nas_sv2.search.walk.walk import Walk
+from nas_sv2.space.graph.cost import cost_of
+from nas_sv2.space.graph.guidelines import Guidelines
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.findings.stop_audit import STOP_RULE, stops_in
+from nas_sv2.studies.package.build import export_trial
+from nas_sv2.studies.storage.earlier_trainings import whole_trainings
+from nas_sv2.studies.storage.record_store import RecordStore
+from nas_sv2.studies.storage.study import create_or_resume, study_key
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
+
+V2 = reference("shufflenet_v2_x0_5")
+PASSES = 4
+
+
+def epochs_to(accuracy: float, digest: str) -> list[Epoch]:
+    """Training losses that foretell `accuracy`, off by what depends on the network."""
+    wobble = int(digest[:4], 16) / 0xFFFF / 500
+    losses = [2 - accuracy + 0.2 * (PASSES - n) + wobble for n in range(1, PASSES + 1)]
+    return [Epoch(loss, 0.1) for loss in losses]
+
+
+@dataclass
+class Learner:
+    """Trains in no time and asks after each pass but the last; `accuracy_of` says what comes."""
+
+    accuracies: dict[str, float] = field(default_factory=dict)
+    passes: dict[str, int] = field(default_factory=dict)
+
+    def evaluate(self, architecture: Architecture, stops: Stops | None = None) -> Evaluation:
+        digest = architecture.digest
+        params = cost_of(lower(architecture)).params
+        # Some are as good as their size lets hope, others much worse.
+        fallback = params / (params + 10_000) * (1.0 if int(digest[-1], 16) % 2 else 0.3)
+        accuracy = self.accuracies.get(digest, fallback)
+        epochs = epochs_to(accuracy, digest)
+        reason = None
+        for done in range(1, PASSES):
+            reason = stops(epochs[:done]) if stops else None
+            if reason is not None:
+                epochs, accuracy = epochs[:done], accuracy / 2
+                break
+        self.passes[digest] = len(epochs)
+        return dataclasses.replace(
+            evaluation_of(accuracy),
+            history=tuple(epochs),
+            epochs=len(epochs),
+            seconds=float(len(epochs)),
+            stopped=reason,
+        )
+
+
+def known(count: int = FEWEST, ms: float = 1.0) -> list[Record]:
+    records = []
+    for n in range(count):
+        record = record_of(0.7 + n / 100, ms)
+        history = tuple(epochs_to(record.evaluation.accuracy, f"{n * 40503 % 0x10000:04x}"))
+        evaluation = dataclasses.replace(record.evaluation, history=history, epochs=PASSES)
+        records.append(dataclasses.replace(record, evaluation=evaluation))
+    return records
+
+
+def walk_of(learner: Learner, records: Sequence[Record], share: float = 0.0) -> Walk:
+    early = EarlyStop(learner, lambda: records, Audit(share))
+    return Walk(Guidelines({}), Budget(), {"fake": FakeTarget()}, learner, early=early)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "records", "passes", "feasible"),
+    [
+        (0.50, known(), 1, False),
+        (0.7895, known(), 4, True),  # may come up to the best, 0.79
+        (0.50, known(ms=99.0), 4, True),  # the others are slower: 40 ms
+        (0.50, known(FEWEST - 1), 4, True),
+    ],
+)
+def test_a_training_ends_where_the_front_is_out_of_reach(
+    accuracy: float, records: list[Record], passes: int, feasible: bool
+) -> None:
+    learner = Learner({V2.digest: accuracy})
+    record = walk_of(learner, records).assess(V2)
+    assert learner.passes[V2.digest] == record.evaluation.epochs == passes
+    assert record.feasible == feasible
+    assert (STOP_RULE in record.excesses) == (not feasible)
+
+
+def test_a_baseline_runs_to_its_end() -> None:
+    learner = Learner({V2.digest: 0.5})
+    record = walk_of(learner, known()).assess(V2, baseline="shufflenet_v2_x0_5")
+    assert record.evaluation.epochs == PASSES
+    assert record.feasible
+
+
+def test_what_is_audited_runs_to_its_end_and_is_marked() -> None:
+    learner = Learner({V2.digest: 0.5})
+    record = walk_of(learner, known(), share=1.0).assess(V2)
+    assert record.evaluation.epochs == PASSES
+    assert record.feasible
+    assert record.excesses[STOP_RULE] == 0.0
+
+
+def test_a_candidate_that_the_database_knows_does_not_foretell_itself() -> None:
+    candidate = reference("shufflenet_v2_x1_0")
+    learner, others = Learner({candidate.digest: 0.5}), known()
+    size = log_flops(V2)  # all alike: it is not what this is about
+    early = EarlyStop(learner, lambda: others, Audit(0.0), lambda architecture: size)
+    own = course_of(learner.evaluate(candidate), size)
+    knowing = dataclasses.replace(early, earlier={candidate.digest: own})
+    assert early.evaluate(candidate, [40.0]).foreseen is not None
+    assert knowing.evaluate(candidate, [40.0]) == early.evaluate(candidate, [40.0])
+
+
+def test_neither_stopped_nor_infeasible_records_stand_for_others() -> None:
+    *records, one, other = known(12)
+    stopped = dataclasses.replace(
+        one,
+        evaluation=dataclasses.replace(one.evaluation, stopped="why", history=()),
+        excesses={STOP_RULE: 1.0},
+    )
+    slow = dataclasses.replace(other, excesses={"fake_ms": 0.1})
+    rule = rule_of([*records, stopped, slow])
+    assert len(rule.bound.courses) == 11  # one beyond a limit was trained to its end all the same
+    assert [rival.score for rival in rule.rivals] == [r.evaluation.score for r in records]
+
+
+def test_a_predicted_rival_counts_as_slow_as_it_may_be() -> None:
+    record = known(1)[0]
+    guess = dataclasses.replace(latency_of(1.0), provenance="predicted", ci_ms=(0.5, 1.5))
+    rule = rule_of([dataclasses.replace(record, latencies={"fake": guess})])
+    assert rule.rivals[0].latencies_ms == (1.5,)
+
+
+class Bench:
+    """A search with the rule on, on a database of its own."""
+
+    def __init__(self, folder: Path, learner: Learner, sampler: str = "random") -> None:
+        folder.mkdir(exist_ok=True)
+        self.url = f"sqlite:///{folder / 's.db'}"
+        self.engine = open_engine(self.url)
+        RecordStore.create_tables(self.engine)
+        self.store, self.learner = RecordStore(self.engine, "s"), learner
+        self.choice = SAMPLERS[sampler]
+
+    def run(self, trials: int) -> optuna.Study:
+        early = EarlyStop(self.learner, lambda: self.store.all().values(), Audit(0.2, "salt"))
+        targets = {"fake": FakeTarget()}
+        walk = Walk(Guidelines({}), Budget(), targets, self.learner, early=early)
+        sampler = self.choice.make(1 + len(self.store.all()))
+        study = create_or_resume(self.url, "s", {"targets": {"fake": "measured"}}, sampler)
+        weights, learns = WeightsFolder.of_study(self.url, "s"), self.choice.learns_from_pruned
+        Loop(study, small_space(), walk, self.store, weights, learns, Ear()).run(trials)
+        return study
+
+    def records(self) -> dict[int, Record]:
+        return self.store.all()
+
+
+@pytest.mark.parametrize("sampler", ["random", "nsga2"])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_search_saves_time_and_keeps_its_front(tmp_path: Path, sampler: str) -> None:
+    bench = Bench(tmp_path, Learner(), sampler)
+    study = bench.run(24)
+    records = bench.records()
+    bench.engine.dispose()
+    assert len(records) == 24  # a stopped training is a finished trial
+    found = stops_in(records)
+    assert found is not None and found.stopped > 0 and found.saved > 0
+    assert found.entered == 0
+    full = Learner()
+    ended = {
+        n: dataclasses.replace(r, evaluation=full.evaluate(r.architecture), excesses={})
+        for n, r in records.items()
+    }
+    assert [e.number for e in front_of(records)] == [e.number for e in front_of(ended)]
+    for number, record in records.items():
+        trial = study.trials[number]
+        assert trial.values == list(record.told)
+        assert trial.user_attrs.get(FORESEEN) == record.foreseen
+        stopped = record.excesses.get(STOP_RULE, 0.0) > 0
+        assert (record.foreseen is not None) == stopped
+        if record.foreseen is not None:
+            assert record.foreseen == pytest.approx(ended[number].evaluation.score, abs=0.05)
+            assert record.evaluation.score < record.foreseen
+
+
+def test_where_losses_are_the_score_their_mean_so_far_foretells_it() -> None:
+    early, late = Epoch(0.9, 0.1), Epoch(0.3, 0.1)
+    assert signals_of([early, late], 7.0, "accuracy") == (0.3, 7.0)
+    assert signals_of([early, late], 7.0, "training_speed") == pytest.approx((0.6, 7.0))
+    by_losses = dataclasses.replace(
+        evaluation_of(0.9), scored_by="training_speed", scores=(-0.6,), history=(early, late)
+    )
+    course = course_of(by_losses, 7.0)
+    assert course.signals[-1] == pytest.approx((-course.final, 7.0))
+    stopping = Stopping(rule_of(known()), 7.0, (40.0,), audited=False, score="training_speed")
+    assert stopping([early, late]) == stopping([late, early])
+    assert dataclasses.replace(stopping, score="accuracy")([early, late]) is None
+
+
+@dataclass
+class Doomed(Learner):
+    """Dies in the middle of the training of that number, as by `kill -9`."""
+
+    dies_at: int = 0
+
+    def evaluate(self, architecture: Architecture, stops: Stops | None = None) -> Evaluation:
+        if len(self.passes) == self.dies_at and stops:
+            stops(epochs_to(0.9, architecture.digest)[:1])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Learner.evaluate(self, architecture, stops)
+
+
+def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    whole = Bench(tmp_path / "whole", Learner())
+    whole.run(18)
+    expected = list(whole.records().values())
+    whole.engine.dispose()
+    second = [n for n, r in enumerate(expected) if r.excesses.get(STOP_RULE, 0.0) > 0][1]
+    child = os.fork()
+    if child == 0:
+        Bench(tmp_path / "killed", Doomed(dies_at=second)).run(18)
+        os._exit(0)  # not come to
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    killed = Bench(tmp_path / "killed", Learner())
+    assert len(killed.records()) == second
+    study = killed.run(18)
+    records = killed.records()
+    killed.engine.dispose()
+    assert list(records.values())[: second + 1] == expected[: second + 1]
+    assert expected[second].foreseen is not None  # asked again, and stopped for the same reason
+    assert len(records) == 18 and len(study.trials) >= 19
+    found = stops_in(records)
+    assert found is not None and found.stopped >= 2
+
+
+def test_trainings_of_earlier_studies_calibrate_from_the_first_candidate(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Learner())
+    bench.run(12)
+    ended = [r for r in bench.records().values() if r.evaluation.stopped is None]
+    recipe, data, seed = "0" * 16, "none@0", 0
+    known = whole_trainings(bench.engine, recipe, data, seed)
+    assert known == {r.architecture.digest: (r.architecture, r.evaluation) for r in ended}
+    assert whole_trainings(bench.engine, recipe, "npz:/moved.npz@0", seed) == known
+    assert whole_trainings(bench.engine, recipe, "none@1", seed) == {}
+    assert whole_trainings(bench.engine, recipe, data, seed=1) == {}
+    assert whole_trainings(bench.engine, "1" * 16, data, seed) == {}
+    bench.engine.dispose()
+    earlier = {d: course_of(e, log_flops(a)) for d, (a, e) in known.items()}
+    rule = rule_of([], earlier=earlier)
+    assert rule.bound.why_not is None
+    assert rule.rivals == ()  # a candidate need not stand beside what another study found
+    first = ended[0]
+    assert (
+        rule_of([first], earlier=earlier).bound.courses[-1] == earlier[first.architecture.digest]
+    )
+    assert len(rule_of([first], earlier=earlier).bound.courses) == len(earlier)
+
+
+def test_size_is_that_of_the_form_that_is_trained(tmp_path: Path, blobs: ImageData) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
+    RecordStore.create_tables(engine)
+    training = ProxyTraining(Recipe("four", PASSES, stem_stride=1), blobs, seed=3, threads=1)
+    record = known(1)[0]
+    evaluation = dataclasses.replace(
+        record.evaluation,
+        recipe_digest=training.recipe.digest,
+        data=blobs.provenance,
+        seed=3,
+        device="another",
+    )
+    RecordStore(engine, "earlier").save(0, dataclasses.replace(record, evaluation=evaluation))
+    store = RecordStore(engine, "s")
+    evaluator = StoredEvaluator(training, store, WeightsFolder.of_study(str(engine.url), "s"))
+    early = EarlyStop.of(evaluator, store)
+    engine.dispose()
+    size = log_flops(training.adapt(V2))
+    assert early.earlier == {V2.digest: course_of(evaluation, size)}
+    assert early.size(V2) == size < log_flops(V2)  # 224 × 224 in the space, blobs are small
+
+
+@pytest.mark.parametrize(
+    ("mode", "recipe"), [("maybe", built_in_recipe("quick")), ("on", Recipe("one", 1))]
+)
+def test_modes_and_recipes_that_cannot_be_meant_are_refused(mode: str, recipe: Recipe) -> None:
+    with pytest.raises(ConfigError) as raised:
+        check_stop_rule(mode, recipe)
+    assert raised.value.field == "--stop-rule"
+
+
+def test_a_request_is_checked_before_anything_is_written(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    request = Request("arm", ["140M"], recipe="smoke", storage=url, stop_rule="on")
+    with pytest.raises(ConfigError, match="--stop-rule"):
+        run_search(request, Ear())
+    assert not (tmp_path / "s.db").exists()
+
+
+def test_a_network_whose_training_was_ended_is_not_exported(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    engine = open_engine(url)
+    RecordStore.create_tables(engine)
+    study = create_or_resume(url, "s", {"targets": {"t0": "measured"}}, SAMPLERS["random"].make(1))
+    record = dataclasses.replace(record_of(0.5, 1.0), excesses={STOP_RULE: 1.0})
+    RecordStore(engine, study_key(study)).save(0, record)
+    engine.dispose()
+    with pytest.raises(ConfigError, match="the stop rule did not end"):
+        export_trial(url, "s", "0", tmp_path / "out", force=False, told=lambda line: None)
+
+
+def test_what_the_rule_said_follows_from_the_passes_wherever_they_were_made() -> None:
+    """A training that is killed and gone on with, or made on another machine, keeps its mark."""
+    rule = rule_of(known())
+    size = log_flops(V2)
+    poor = evaluation_of(0.3)
+    whole = dataclasses.replace(poor, history=tuple(epochs_to(0.3, V2.digest)), epochs=PASSES)
+    audited = pickle.loads(pickle.dumps(Stopping(rule, size, (40.0,), audited=True)))
+    assert [audited(whole.history[:n]) for n in range(1, PASSES)] == [None] * (PASSES - 1)
+    ending = audited.first(whole)
+    signals = signals_of(whole.history[:1], size, whole.scored_by)
+    assert ending == rule.verdict(1, signals, (40.0,)) is not None
+    stopping = dataclasses.replace(audited, audited=False)
+    assert stopping(whole.history[:1]) == ending.reason
+    only_the_last = dataclasses.replace(whole, history=whole.history[:1], epochs=1)
+    assert stopping.first(only_the_last) is None  # nobody is asked after the last pass
+    ended = dataclasses.replace(only_the_last, stopped=ending.reason)
+    assert stopping.first(ended) == ending

@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from strategies import architectures
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.documents import (
+    architecture_from_document,
+    architecture_to_document,
+    architecture_to_json,
+    architecture_to_yaml,
+    load_architecture,
+)
+from nas_sv2.space.units.reference import reference
+
+V2 = reference("shufflenet_v2_x1_0")
+
+
+@given(architectures())
+def test_yaml_and_json_give_the_same_network_back(architecture: Architecture) -> None:
+    for text in (architecture_to_yaml(architecture), architecture_to_json(architecture)):
+        assert architecture_from_document(yaml.safe_load(text)) == architecture
+    assert json.loads(architecture_to_json(architecture)) == architecture_to_document(architecture)
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    return {**architecture_to_document(V2), **changes}
+
+
+@pytest.mark.parametrize(
+    ("document", "field"),
+    [
+        (changed(nas_sv2_architecture=2), "nas_sv2_architecture"),
+        (changed(nas_sv2_architecture="1"), "nas_sv2_architecture"),
+        ({"stem": [24]}, "nas_sv2_architecture"),
+        (changed(colour="red"), "colour"),
+        ({"nas_sv2_architecture": 1, "stem": [24], "stages": []}, "head"),
+        (changed(stem=24), "stem"),
+        (changed(stages={"depth": 1}), "stages"),
+        (changed(stages=[4]), "stages[0]"),
+        (changed(stages=[{"depth": 4, "widht": 116}]), "stages[0].widht"),
+        (changed(stages=[{"depth": 4, "width": 116, "split": "half"}]), "stages[0].split"),
+        (changed(stages=[{"depth": 4, "width": 116, "split": "1/0"}]), "stages[0].split"),
+        (changed(stages=[{"depth": 4, "width": 116, "split": "1/3"}]), "stages[0].split"),
+        (["a list"], "content"),
+        (None, "content"),
+    ],
+)
+def test_bad_documents_are_refused_by_field(document: object, field: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        architecture_from_document(document)
+    assert caught.value.field == field
+
+
+def test_a_newer_schema_says_so() -> None:
+    with pytest.raises(ConfigError, match="newer nas-sv2"):
+        architecture_from_document(changed(nas_sv2_architecture=99))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"!!python/object/apply:os.system ['true']",
+        b"stem: [24",
+        b"\xff\xfe\x00",
+        b"nas_sv2_architecture: 1\nstem: [24]\nstages: []\nhead: 8\nx: 1\n",
+    ],
+)
+def test_bad_files_are_refused_in_one_line_that_names_them(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "net.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_architecture(path)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load_architecture(tmp_path / "none.yaml")

@@ -1,0 +1,130 @@
+"""What is timed are the files, and each figure says what it is of."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from doubles import FakeTarget
+from packages import TINY, data_in, winner_of
+
+from nas_sv2.errors import DeviceError
+from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, local_device
+from nas_sv2.latency.devices.payload import Payload
+from nas_sv2.latency.devices.testing import CONTRACT_PLAN, FakeDevice
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.latency.measurements.measurement import Measurement
+from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.studies.package.file_latency import FILES, FileLatency, latencies_of
+from nas_sv2.studies.package.forms import INT8, MODEL, MODEL_INT8, TIMING, TIMING_INT8, Winner
+
+
+@dataclass
+class Listening:
+    """A device that keeps what it was given."""
+
+    inner: FakeDevice = field(default_factory=FakeDevice)
+    given: list[Payload] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+    def measure(
+        self,
+        payloads: Sequence[Payload],
+        plan: MeasurePlan,
+        *,
+        reference: Payload | None = None,
+    ) -> list[Measurement]:
+        self.given += payloads
+        return self.inner.measure(payloads, plan, reference=reference)
+
+
+@pytest.fixture(scope="module")
+def winner(tmp_path_factory: pytest.TempPathFactory) -> Winner:
+    return winner_of(data_in(tmp_path_factory.mktemp("data")))
+
+
+@pytest.fixture(scope="module")
+def files(winner: Winner) -> dict[str, bytes]:
+    return winner.files()
+
+
+def by_file(rows: Sequence[FileLatency]) -> Mapping[str, FileLatency]:
+    assert tuple(row.file for row in rows) == FILES
+    return {row.file: row for row in rows}
+
+
+def test_the_very_files_are_timed_in_one_session(winner: Winner) -> None:
+    files = {name: name.encode() for name in (*FILES, "weights.safetensors")}
+    ms = {MODEL: 2.0, MODEL_INT8: 1.0, TIMING: 8.0, TIMING_INT8: 6.0}
+    device = Listening(FakeDevice(ms_of=lambda sent: ms.get(sent.body.decode(errors="ignore"), 4)))
+    plan = dataclasses.replace(CPU_PLAN, precision="int8")  # of the study; files are what they are
+    rows = by_file(latencies_of(MeasuredTarget("board", device, plan), winner, files))  # type: ignore[arg-type]
+    sent = [hashlib.sha256(name.encode()).hexdigest() for name in FILES]
+    assert [payload.digest for payload in device.given] == sent
+    for name, row in rows.items():
+        assert row.latency is not None and row.why == ""
+        assert row.latency.ms == pytest.approx(ms[name])
+        assert row.latency.ratio == pytest.approx(ms[name] / 4)
+        assert row.latency.provenance == "measured"
+        assert row.latency.device.endswith("int8") == (name in INT8)
+        assert row.side == (64 if name.startswith("timing") else 32)
+    assert rows[MODEL].against is None and rows[TIMING].against is None
+    for name, ratio in ((MODEL_INT8, 0.5), (TIMING_INT8, 0.75)):
+        against = rows[name].against
+        assert against is not None and against[0] == pytest.approx(ratio)
+
+
+def test_a_real_device_times_them(winner: Winner, files: dict[str, bytes]) -> None:
+    device = local_device("cpu")
+    try:
+        target = MeasuredTarget("cpu", device, dataclasses.replace(CONTRACT_PLAN, reference=None))
+        rows = latencies_of(target, winner, files)
+    finally:
+        device.close()
+    assert len(by_file(rows)) == 4
+    for row in rows:
+        assert row.latency is not None and row.latency.ms > 0
+        assert row.latency.runs is not None and row.latency.runs >= CONTRACT_PLAN.min_runs
+        assert row.to_json()["latency"]["provenance"] == "measured"
+
+
+def test_an_emulated_core_prices_both_precisions_and_says_so(winner: Winner) -> None:
+    files = dict.fromkeys(FILES, b"")
+    target = EmulatedArm.open("cortex-a55", "int8", name="arm", clock_ghz=1.0)
+    rows = by_file(latencies_of(target, winner, files))
+    for name in (TIMING, TIMING_INT8):
+        row = rows[name]
+        assert row.latency is not None and row.latency.provenance == "emulated"
+        assert "it was not run" in row.why
+        core = EmulatedArm.open(
+            "cortex-a55", "int8" if name in INT8 else "fp32", name="arm", clock_ghz=1.0
+        )
+        assert row.latency == core.estimate(TINY)
+    against, prices = rows[TIMING_INT8].against, [rows[n].latency for n in (TIMING, TIMING_INT8)]
+    assert against is not None and prices[0] is not None and prices[1] is not None
+    assert against == (prices[1].ms / prices[0].ms, None)
+
+
+def test_a_map_that_the_table_lacks_is_said_and_not_guessed(winner: Winner) -> None:
+    odd = dataclasses.replace(winner, trained=dataclasses.replace(winner.trained, resolution=37))
+    rows = by_file(latencies_of(EmulatedArm.open(), odd, dict.fromkeys(FILES, b"")))
+    assert rows[MODEL].latency is None and "no price" in rows[MODEL].why
+    assert rows[TIMING].latency is not None
+
+
+def test_what_runs_no_files_says_so(winner: Winner) -> None:
+    gpu = MeasuredTarget("gpu", FakeDevice(), GPU_PLAN)
+    files = dict.fromkeys(FILES, b"")
+    for target, said in ((gpu, "no ONNX file"), (FakeTarget(), "runs no file")):
+        for row in latencies_of(target, winner, files):
+            assert row.latency is None and said in row.why
+
+
+def test_a_device_that_is_away_is_an_error(winner: Winner) -> None:
+    away = FakeDevice(fault=lambda number: DeviceError("unplugged"))
+    with pytest.raises(DeviceError, match="unplugged"):
+        latencies_of(MeasuredTarget("cpu", away, CPU_PLAN), winner, dict.fromkeys(FILES, b""))

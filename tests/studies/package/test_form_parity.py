@@ -1,0 +1,77 @@
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from nas_sv2.errors import StoreError
+from nas_sv2.space.runtimes.weights import Array
+from nas_sv2.studies.package.form_parity import EQUAL, Agreement, Labels, agreements, noise
+
+
+def batches(count: int = 30, labelled: bool = True) -> Iterator[tuple[Array, Labels | None]]:
+    """Images whose one pixel a channel is the logit of that class."""
+    generator = np.random.default_rng(1)
+    for _ in range(2):
+        images = generator.standard_normal((count // 2, 4, 1, 1), np.float32)
+        yield images, images[:, :, 0, 0].argmax(1) if labelled else None
+
+
+def flat(images: Array) -> Array:
+    return images[:, :, 0, 0]
+
+
+def agreed(form: "object", labelled: bool = True) -> Agreement:
+    return agreements(flat, {"form": form}, batches(labelled=labelled))["form"]  # type: ignore
+
+
+def test_the_same_agrees_in_everything() -> None:
+    found = agreed(flat)
+    assert found == Agreement(30, 0.0, 0.0, 0.0, 1.0, 1.0)
+    found.check("form", quantised=False)
+    assert agreed(flat, labelled=False).accuracy is None
+
+
+def test_figures_are_those_of_all_batches() -> None:
+    shifted = agreed(lambda images: flat(images) + np.array([0, 0, 0, 9], np.float32))
+    assert shifted.difference == pytest.approx(9)
+    largest = max(float(abs(images).max()) for images, _ in batches())
+    assert shifted.relative == pytest.approx(9 / largest)
+    every = np.concatenate([flat(images) for images, _ in batches()])
+    assert shifted.same == shifted.accuracy == pytest.approx((every.argmax(1) == 3).mean())
+    signal = ((every - every.mean(1, keepdims=True)) ** 2).sum()
+    assert shifted.error == pytest.approx(math.sqrt(30 * 81 / signal), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda images: flat(images) * (1 + 10 * EQUAL),
+        lambda images: flat(images) * np.float32("nan"),
+        lambda images: flat(images)[:, ::-1],
+    ],
+)
+def test_another_network_is_refused(form: object) -> None:
+    with pytest.raises(StoreError, match="form and torch disagree"):
+        agreed(form).check("form", quantised=False)
+
+
+def test_int8_may_be_off_but_not_lost() -> None:
+    generator = np.random.default_rng(0)
+
+    def rough(images: Array) -> Array:
+        off = flat(images) + 0.2 * generator.standard_normal(images.shape[:2]).astype(np.float32)
+        return np.asarray(off, np.float32)
+
+    agreed(rough).check("form", quantised=True)
+    for lost in (lambda images: flat(images)[:, ::-1], lambda images: flat(images) * np.nan):
+        with pytest.raises(StoreError, match="in int8"):
+            agreed(lost).check("form", quantised=True)
+
+
+def test_noise_is_the_same_every_time() -> None:
+    (first, labels), (second, _) = next(noise(3, 8)), next(noise(3, 8))
+    assert labels is None and np.array_equal(first, second)
+    assert first.shape == (16, 3, 8, 8) and first.dtype == np.float32
+    # Where numpy drew other numbers, int8 could not be compared with what it was elsewhere.
+    assert first[0, 0, 0, [0, 2]].tolist() == pytest.approx([1.11762, -0.42657], abs=1e-4)

@@ -1,0 +1,241 @@
+"""The forms of a network: that they are one, and how they are read back."""
+
+import dataclasses
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from lowered import lived_in_weights, run_onnx, run_torch
+from packages import TINY, data_in, winner_of, write_winner
+from safetensors.numpy import save
+
+import nas_sv2
+from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.space.families.published import hand_designed
+from nas_sv2.space.graph.operators import Graph
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.runtimes.quantization import quantized
+from nas_sv2.space.runtimes.torch_lowering import GraphModule
+from nas_sv2.space.runtimes.weights import Weights
+from nas_sv2.space.units.documents import load_architecture
+from nas_sv2.studies.package import forms
+from nas_sv2.studies.package.card import CARD_JSON
+from nas_sv2.studies.package.folder import SUMS, write_folder
+from nas_sv2.studies.package.form_parity import EQUAL
+from nas_sv2.studies.package.forms import (
+    ARCHITECTURE,
+    MODEL,
+    MODEL_INT8,
+    SOURCE,
+    TIMING,
+    TIMING_INT8,
+    TORCH,
+    TRAINED,
+    WEIGHTS,
+    Winner,
+)
+from nas_sv2.studies.package.load import load_package
+
+FILES = {
+    ARCHITECTURE, TRAINED, MODEL, MODEL_INT8, SOURCE, TIMING, TIMING_INT8, WEIGHTS, CARD_JSON,
+    "card.md", SUMS,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
+    return data_in(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def winner(data: ImageData) -> Winner:
+    return winner_of(data)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory, data: ImageData, winner: Winner) -> Path:
+    out = tmp_path_factory.mktemp("export") / "winner"
+    write_winner(out, data, winner)
+    return out
+
+
+@pytest.fixture
+def images(winner: Winner) -> np.ndarray:
+    shape = (5, 3, 32, 32)
+    return np.random.default_rng(3).standard_normal(shape, np.float32)
+
+
+def test_a_package_loads_again_as_what_it_was(package: Path, winner: Winner) -> None:
+    assert {path.name for path in package.iterdir()} == FILES
+    found = load_package(package)
+    assert (found.architecture, found.trained) == (TINY, winner.trained)
+    assert load_architecture(package / ARCHITECTURE) == TINY
+    assert all(np.array_equal(found.weights[name], winner.weights[name]) for name in found.weights)
+
+
+def test_every_form_gives_the_logits_of_the_network(
+    package: Path, winner: Winner, images: np.ndarray
+) -> None:
+    expected = run_torch(lower(winner.trained), winner.weights, images)
+    generator = torch.get_rng_state()
+    module = nas_sv2.load(package)
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert not module.training
+    assert not [name for name, one in module.state_dict().items() if one.is_meta]
+    with torch.no_grad():
+        logits = module(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=EQUAL * abs(expected).max())
+    for name in (MODEL, MODEL_INT8):
+        onnx.checker.check_model(onnx.load(package / name), full_check=True)
+    float32 = run_onnx((package / MODEL).read_bytes(), images)
+    np.testing.assert_allclose(float32, expected, rtol=0, atol=EQUAL * abs(expected).max())
+    int8 = run_onnx((package / MODEL_INT8).read_bytes(), images)
+    assert 0 < abs(int8 - expected).max() < 0.5 * abs(expected).max()
+
+
+def test_int8_is_int8_throughout(package: Path) -> None:
+    for name in (MODEL_INT8, TIMING_INT8):
+        graph = onnx.load(package / name).graph
+        weights = {tensor.name: tensor for tensor in graph.initializer}
+        scaled = {node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+        convolutions = sum(node.op_type == "Conv" for node in graph.node)
+        kernels = [
+            name
+            for name in scaled & weights.keys()
+            if weights[name].data_type == onnx.TensorProto.INT8 and len(weights[name].dims) == 4
+        ]
+        assert len(kernels) == convolutions > 10
+
+
+def test_the_card_states_what_was_checked(package: Path, winner: Winner) -> None:
+    card = json.loads((package / CARD_JSON).read_text())
+    assert list(card["forms"]) == [TORCH, SOURCE, MODEL, MODEL_INT8]
+    for name, form in card["forms"].items():
+        assert form["images"] == len(winner.validation) == 60
+        assert (form["relative"] <= EQUAL) == (name != MODEL_INT8)
+        assert 0 <= form["accuracy"] <= 1
+    assert card["class_names"] == ["0", "1", "2"]
+    assert (card["digest"], card["trained_digest"]) == (TINY.digest, winner.trained.digest)
+
+
+def test_any_batch_fits_and_the_timing_file_has_the_full_size(package: Path) -> None:
+    sessions = {
+        name: onnxruntime.InferenceSession(package / name, providers=["CPUExecutionProvider"])
+        for name in (MODEL, MODEL_INT8, TIMING, TIMING_INT8)
+    }
+    for name, session in sessions.items():
+        side = 64 if name.startswith("timing") else 32
+        for batch in (1, 3):
+            shape = (batch, 3, side, side)
+            assert session.run(None, {"input": np.zeros(shape, np.float32)})[0].shape == (batch, 3)
+
+
+def test_what_was_not_adapted_needs_no_timing_files(data: ImageData) -> None:
+    same = dataclasses.replace(TINY, resolution=32)
+    files = winner_of(data, same).files()
+    assert files.keys() == {ARCHITECTURE, MODEL, MODEL_INT8, SOURCE, WEIGHTS}
+
+
+def test_int8_may_be_left_out(winner: Winner) -> None:
+    with_int8, without = winner.files(), winner.files(int8=False)
+    assert with_int8.keys() - without.keys() == {MODEL_INT8, TIMING_INT8}
+    assert all(with_int8[name] == content for name, content in without.items())
+    assert list(winner.checked(without).validation) == [TORCH, SOURCE, MODEL]
+
+
+def test_a_published_network_has_no_model_py_and_loads_as_a_graph(
+    data: ImageData, tmp_path: Path
+) -> None:
+    network = dataclasses.replace(hand_designed("mobilenet_v2_x0_15"), classes=3, resolution=32)
+    # Random weights of so narrow a network are lost in int8 where a CPU has no int8 dot product.
+    winner = write_winner(tmp_path / "w", data, winner_of(data, network), int8=False)
+    assert not (tmp_path / "w" / SOURCE).exists()
+    module = nas_sv2.load(tmp_path / "w")
+    assert isinstance(module, GraphModule) and not module.training
+    images = winner.calibration[:2]
+    with torch.no_grad():
+        logits = module(torch.from_numpy(images)).numpy()
+    expected = run_torch(lower(network), winner.weights, images)
+    np.testing.assert_array_equal(logits, expected)
+
+
+@pytest.mark.parametrize("name", [MODEL, SOURCE, MODEL_INT8])
+def test_a_form_that_is_another_network_is_refused_by_name(
+    name: str, package: Path, winner: Winner
+) -> None:
+    text = (package / SOURCE).read_bytes().replace(b"torch.sigmoid(", b"torch.tanh(")
+    graph = lower(winner.trained)
+    other = forms.shuffle_free_onnx(graph, lived_in_weights(graph, 9))
+    bodies = {
+        SOURCE: lambda: text,
+        MODEL: lambda: other,
+        MODEL_INT8: lambda: quantized(other, winner.calibration[:20]),
+    }
+    files = {**load_package(package).files, name: bodies[name]()}
+    with pytest.raises(StoreError, match=f"{name} and torch disagree"):
+        winner.checked(files)
+
+
+def test_a_wrong_rewrite_is_found(winner: Winner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
+        return graph, lived_in_weights(graph, 5)
+
+    monkeypatch.setattr(forms, "without_shuffles", wrong)
+    model = forms.shuffle_free_onnx(lower(winner.trained), winner.weights)
+    with pytest.raises(StoreError, match="disagree"):
+        winner.checked({MODEL: model})
+
+
+def test_the_loaded_module_can_be_sent_to_another_process(package: Path) -> None:
+    module = nas_sv2.load(package)
+    again = pickle.loads(pickle.dumps(module))
+    image = torch.ones(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(again(image), module(image))
+
+
+def listed(out: Path, package: Path, **changed: bytes | None) -> Path:
+    """A package whose checksums are right, of other files."""
+    files = {**load_package(package).files}
+    for name, content in changed.items():
+        key = {"weights": WEIGHTS, "trained": TRAINED, "card": CARD_JSON}[name]
+        files.pop(key)
+        if content is not None:
+            files[key] = content
+    write_folder(out, files)
+    return out
+
+
+def test_files_that_do_not_belong_together_are_refused(package: Path, tmp_path: Path) -> None:
+    found = (package / ARCHITECTURE).read_bytes()
+    deep = found.replace(b"depth: 2", b"depth: 2000000000")
+    cases: list[tuple[dict[str, bytes | None], str]] = [
+        ({"weights": None}, WEIGHTS),
+        ({"weights": b"no weights"}, "readable weights"),
+        ({"weights": save({"a": np.zeros(3, np.float32)})}, "weights"),
+        ({"trained": found.replace(b"width: 48", b"width: 64")}, "weights"),
+        ({"trained": deep}, "weights"),
+        ({"trained": b"!!python/object/apply:os.system ['false']"}, "plain data"),
+        ({"card": b"{}"}, "card"),
+        ({"card": b"[" * 100_000}, "card"),
+    ]
+    for number, (changed, said) in enumerate(cases):
+        with pytest.raises(ConfigError, match=said):
+            nas_sv2.load(listed(tmp_path / str(number), package, **changed))
+
+
+def test_a_pickle_in_the_place_of_weights_is_not_unpickled(package: Path, tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (str(tmp_path / "went-off"),)
+
+    out = listed(tmp_path / "w", package, weights=pickle.dumps(Bomb()))
+    with pytest.raises(ConfigError, match="readable weights"):
+        nas_sv2.load(out)
+    assert not (tmp_path / "went-off").exists()

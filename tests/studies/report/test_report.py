@@ -1,0 +1,335 @@
+"""What a report says of a study, and that nobody's names become a part of the page."""
+
+import dataclasses
+import json
+import re
+import shlex
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from optuna.samplers import RandomSampler
+from told_study import MEASURED, SPACE, Told, certificate
+
+from nas_sv2.errors import ConfigError, DeviceError
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.report import network_profiles as winner_profiles
+from nas_sv2.studies.report.charts import axes_of, front_chart, score_noise
+from nas_sv2.studies.report.facts import Facts, facts_of
+from nas_sv2.studies.report.front_picture import draw_front
+from nas_sv2.studies.report.markdown import report_markdown
+from nas_sv2.studies.report.network_profiles import WinnerProfiles
+from nas_sv2.studies.report.page import report_page
+from nas_sv2.studies.report.words import commands_of, repeat_lines
+from nas_sv2.studies.storage.certificate_store import CertificateStore
+from nas_sv2.studies.storage.named_networks import certificate_for
+from nas_sv2.studies.storage.study import create_or_resume
+
+HOSTILE = "</script><script>alert(1)</script>"
+HOSTILE_DATA = "<img src=x onerror=alert(2)>|`${x}`@0"
+
+
+class Tags(HTMLParser):
+    """The tags of a page with their attributes, and the text of each script."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self._within = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        self._within = tag == "script"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._within = False
+
+    def handle_data(self, data: str) -> None:
+        if self._within:
+            self.scripts.append(data)
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = f"sqlite:///{tmp_path_factory.mktemp('told')}/s.db"
+    Told(url, name=HOSTILE, data=HOSTILE_DATA).all(found=9)
+    return url
+
+
+@pytest.fixture(scope="module")
+def facts(storage: str) -> Facts:
+    return facts_of(storage, HOSTILE, WinnerProfiles(storage, False, lambda _: None))
+
+
+@pytest.fixture(scope="module")
+def page(facts: Facts) -> str:
+    return report_page(facts)
+
+
+def test_the_facts_are_those_that_were_told(facts: Facts) -> None:
+    assert len(facts.records) == 11
+    assert list(facts.baselines) == [0, 1]
+    assert [facts.records[n].baseline for n in (0, 1)] == list(SPACE.baselines)
+    assert facts.audited == {6: "G3", 9: "G3"}
+    assert facts.rejected == {"flops": 2, "G3": 1}
+    assert facts.stops is not None and facts.stops.stopped == 1
+    verdicts = [step.verdict for step in facts.times.steps]
+    assert {name: verdicts.count(name) for name in set(verdicts)} == {
+        **{"finished": 11, "rejected": 3, "duplicate": 1, "failed": 1}
+    }
+    assert facts.importances == []  # from ten trainings
+    assert [winner.number for winner in facts.winners] == [e.number for e in facts.front]
+
+
+def test_emulated_operators_are_priced_and_measured_ones_only_on_demand(facts: Facts) -> None:
+    for winner in facts.winners:
+        (target, profile), *others = winner.profiles.items()
+        assert (target, others) == ("arm", [])
+        assert profile.ms == pytest.approx(winner.record.latencies["arm"].ms)
+    assert facts.notes == ["cpu was not asked; --profile times the operators there"]
+
+
+def test_a_device_that_is_gone_or_another_is_said_and_not_made_up(
+    facts: Facts, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(name: str, **_: object) -> EmulatedArm:
+        if name == "cpu":
+            raise DeviceError("cpu: it is away")
+        return EmulatedArm.open("cortex-a53", name=name)
+
+    monkeypatch.setattr(winner_profiles, "open_target", opened)
+    ask = WinnerProfiles(storage, True, lambda _: None)
+    found, (cpu, arm) = ask({entry.number: entry.record for entry in facts.front})
+    assert not any(found.values())
+    assert cpu == "cpu cannot tell: cpu: it is away"
+    assert "the study was measured on arm: Cortex-A57" in arm and "here is arm: Cortex-A53" in arm
+
+
+def test_the_device_behind_a_figure_is_named_by_its_fingerprint(facts: Facts) -> None:
+    cpu, arm = facts.devices
+    assert (cpu.target, arm.target) == ("cpu", "arm")
+    assert cpu.key is not None and cpu.facts is not None and cpu.key == cpu.key.lower()
+    assert (arm.key, arm.provenance) == (None, "emulated")
+
+
+def test_no_name_becomes_a_tag_or_ends_a_script(page: str) -> None:
+    tags = Tags(page)
+    assert len(tags.scripts) == len([tag for tag, _ in tags.found if tag == "script"]) == 3
+    json.loads(tags.scripts[0])
+    assert all("alert(" not in text or "\\u003c" in text for text in tags.scripts[:1])
+    assert not [tag for tag, attributes in tags.found if "onerror" in attributes]
+    assert "&lt;/script&gt;&lt;script&gt;alert(1)" in page
+    assert "&lt;img src=x onerror=alert(2)&gt;" in page
+
+
+def test_plotly_is_given_no_tags_of_others(facts: Facts) -> None:
+    (figure, *_) = [front_chart(facts, axis) for axis in axes_of(facts)]
+    said = [text for trace in figure["data"] for text in trace.get("hovertext", [])]
+    assert said
+    assert {tag for text in said for tag in re.findall(r"<[^>]*>", text)} == {"<br>"}
+
+
+def test_the_page_loads_nothing(page: str) -> None:
+    for tag, attributes in Tags(page).found:
+        for name in ("src", "href", "srcset", "action", "data"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:image/png;base64,")), tag
+    assert "default-src 'none'" in page
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "cpu (measured), arm (emulated)",
+        "40 M multiply-adds + 5%, 2.6 ms on cpu",
+        "Not certified",
+        "pruned, looked at by the audit (2)",
+        "hand-designed (2)",
+        "guideline G3",
+        "budget flops",
+        "1 training stopped early",
+        "nothing can be said about which parameters mattered",
+        "stage 2",
+        "Where the time goes on arm (emulated)",
+        "feature-reuse map of",
+        "--sampler random",
+    ],
+)
+def test_the_page_says(page: str, said: str) -> None:
+    assert said in page
+
+
+def test_figures_hold_every_candidate_with_intervals_and_budget(facts: Facts) -> None:
+    cpu, arm, flops = axes_of(facts)
+    for axis in (cpu, arm, flops):
+        drawn = [x for trace in front_chart(facts, axis)["data"] for x in trace["x"]]
+        assert sorted(drawn) == sorted(map(axis.value, facts.records.values()))
+    figure = front_chart(facts, cpu)
+    assert figure["layout"]["shapes"][0]["x0"] == 2.6
+    assert "shapes" not in front_chart(facts, arm)["layout"]
+    front = next(trace for trace in figure["data"] if trace["name"] == "front")
+    assert all(length > 0 for length in front["error_x"]["array"])
+    assert "error_y" not in front  # the seed's noise is not known
+    marks = {
+        trace["name"]: trace["marker"]["symbol"][0] for trace in front_chart(facts, arm)["data"]
+    }
+    assert marks["front"] == "circle-open"
+
+
+def test_a_certificate_gives_bars_and_ties(facts: Facts) -> None:
+    known = certificate(noise=0.05)
+    certified = dataclasses.replace(facts, certificate=known, ties=[(3, 4)])
+    figure = front_chart(certified, axes_of(certified)[0])
+    front = next(trace for trace in figure["data"] if trace["name"] == "front")
+    assert known.noise is not None
+    assert front["error_y"]["array"][0] == pytest.approx(100 * known.noise)
+    page = report_page(certified)
+    assert "Ties on the front" in page and "3 and 4" in page
+    assert "of space 40M, not of this study" in page  # another digest
+    assert "not certified" not in page.casefold()
+
+
+def test_scores_in_nats_are_not_called_accuracies(facts: Facts) -> None:
+    def in_nats(record: Record) -> Record:
+        evaluation = dataclasses.replace(
+            record.evaluation, scored_by="cross_entropy", scores=(-record.evaluation.loss,)
+        )
+        return dataclasses.replace(record, evaluation=evaluation)
+
+    records = {number: in_nats(record) for number, record in facts.records.items()}
+    known = dataclasses.replace(certificate(noise=0.05), scored_by="cross_entropy")
+    entries = [dataclasses.replace(e, record=records[e.number]) for e in facts.entries]
+    winners = [dataclasses.replace(one, record=records[one.number]) for one in facts.winners]
+    study = dataclasses.replace(
+        facts, records=records, entries=entries, winners=winners, certificate=known
+    )
+    page, text = report_page(study), report_markdown(study, "x.png")
+    for said in (page, text):
+        assert "most accurate" not in said.casefold() and "by cross entropy" in said
+        noise = known.in_words(known.noise or 0)
+        assert f"standard deviation of cross entropy between seeds {noise}, beside what a" in said
+        assert f"± {noise}" not in said  # no interval of a single score
+    assert "beaten by none in minus cross-entropy (nats)" in page
+
+
+def test_the_certificate_of_the_space_goes_before_a_later_one(tmp_path: Path) -> None:
+    told = Told(f"sqlite:///{tmp_path}/s.db")
+    told.all(found=0)
+    store = CertificateStore(told.measurements.engine)
+    store.save(dataclasses.replace(certificate(), space_digest=SPACE.digest))
+    store.save(certificate())
+    found = certificate_for(told.storage, told.name, told.records.all())
+    assert found is not None and found.space_digest == SPACE.digest
+
+
+def test_bars_of_several_seeds_are_of_the_score_that_is_drawn(facts: Facts) -> None:
+    number, record = next(iter(facts.records.items()))
+    scores = tuple(record.evaluation.score + d for d in (-0.01, 0.0, 0.01))
+    evaluation = dataclasses.replace(record.evaluation, scores=scores)
+    several = dataclasses.replace(record, evaluation=evaluation)
+    own = dataclasses.replace(facts, records={number: several}, certificate=None)
+    assert score_noise(own, several) == pytest.approx(100 * 0.01 / 3**0.5)
+    known = certificate(noise=0.05)  # of the recipe's scores, which are such means already
+    certified = dataclasses.replace(own, certificate=known)
+    assert score_noise(certified, several) == pytest.approx(100 * (known.noise or 0))
+
+
+def test_every_latency_says_where_it_comes_from(facts: Facts, page: str) -> None:
+    assert "<th>latency on cpu, ms (measured)</th><th>latency on arm, ms (emulated)</th>" in page
+    best = facts.records[facts.best or 0]
+    busy = {name: dataclasses.replace(v, contended=True) for name, v in best.latencies.items()}
+    records = {**facts.records, facts.best or 0: dataclasses.replace(best, latencies=busy)}
+    text = report_markdown(dataclasses.replace(facts, records=records), "x.png")
+    assert ", contended)" in text.splitlines()[2]
+
+
+def test_a_study_without_a_feasible_network_says_so(facts: Facts) -> None:
+    broken = {n: dataclasses.replace(r, excesses={"flops": 0.5}) for n, r in facts.records.items()}
+    none = dataclasses.replace(facts, records=broken, best=None, entries=[], winners=[])
+    assert "No finished network keeps every limit" in report_page(none)
+    assert "No finished network keeps every limit" in report_markdown(none, "x.png")
+
+
+def test_markdown_says_the_same_and_no_name_becomes_markup(facts: Facts, tmp_path: Path) -> None:
+    text = report_markdown(facts, "report.png")
+    outside_of_code = re.sub(r"(?<!\\)(`+)(?!`).*?(?<!`)\1(?!`)", "", text)
+    assert not re.search(r"(?<!\\)<", outside_of_code)
+    assert "![Front](report.png)" in text
+    best = facts.records[facts.best or 0]
+    assert f"{best.evaluation.accuracy:.2%}" in text
+    assert "guideline G3" in text and "not certified" in text.casefold()
+    columns = [line for line in text.splitlines() if line.startswith("| ")]
+    counts = {len(re.findall(r"(?<!\\)\|", line)) for line in columns}
+    assert counts == {3, 9, 6}  # question, front, what was turned away
+    draw_front(facts, tmp_path / "report.png")
+    assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_study_from_before_there_were_notes_gives_its_command_all_the_same(
+    facts: Facts,
+) -> None:
+    page = report_page(dataclasses.replace(facts, runs=[]))
+    assert "is from before searches noted how they were started" in page
+    assert "--target cpu,arm --budget 40M --budget cpu=2.6ms --space 40M" in page
+
+
+def test_a_replay_says_of_what_and_gives_its_command(facts: Facts) -> None:
+    more = {"replay_of": {"study": "first", "key": "k"}}
+    replayed = dataclasses.replace(
+        facts,
+        identity={**facts.identity, **more},
+        records={
+            0: dataclasses.replace(facts.records[0], latencies={"cpu": MEASURED.latency("cpu")})
+        },
+        runs=[],
+    )
+    (command,) = commands_of(replayed)
+    assert command.startswith("nas-sv2 replay first --target cpu --budget cpu=2.6ms --study ")
+    assert repeat_lines(replayed) == [
+        "The networks and their accuracies are those of study first; latencies were taken anew, "
+        "nothing was trained."
+    ]
+
+
+def test_a_study_without_a_finished_trial_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    create_or_resume(url, "empty", {"targets": {"arm": "emulated"}}, RandomSampler())
+    Told(url, name="other").measurements.close()
+    with pytest.raises(ConfigError, match="finished trial"):
+        facts_of(url, "empty", WinnerProfiles(url, False, lambda _: None))
+
+
+def test_the_command_writes_both_forms(
+    command_line: Callable[..., tuple[int, str, str]], storage: str, tmp_path: Path
+) -> None:
+    at = ("--storage", storage)
+    code, said, _ = command_line("report", HOSTILE, "--out", "page.html", *at)
+    assert (code, said) == (0, "written: page.html\n")
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    code, said, _ = command_line("report", HOSTILE, "--format", "md", *at)
+    assert (code, said) == (0, "written: report.md, report.png\n")
+    export = re.search(r"nas-sv2 search .*", (tmp_path / "report.md").read_text())
+    assert export and HOSTILE in shlex.split(export[0].rstrip("`"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nothing",), "study"),
+        ((HOSTILE, "--format", "pdf"), "--format"),
+        ((HOSTILE, "--format", "md", "--out", "x.png"), "--out"),
+        ((HOSTILE, "--out", "no/folder.html"), "--out"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    command_line: Callable[..., tuple[int, str, str]],
+    storage: str,
+    arguments: tuple[str, ...],
+    said: str,
+) -> None:
+    code, _, error = command_line("report", *arguments, "--storage", storage)
+    assert code == 2
+    assert error.startswith(f"nas-sv2: {said}") and error.count("\n") == 1

@@ -1,0 +1,76 @@
+"""The report's page in a real browser: nothing is complained of, and the points are drawn.
+
+CI has no browser unless one is installed there; without one these tests are skipped and say so.
+"""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from told_study import Told
+
+from nas_sv2.studies.report.facts import Facts, facts_of
+from nas_sv2.studies.report.network_profiles import WinnerProfiles
+from nas_sv2.studies.report.page import report_page
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
+PHONE = 360
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory: pytest.TempPathFactory) -> Facts:
+    url = f"sqlite:///{tmp_path_factory.mktemp('told')}/s.db"
+    name = "</script><script>alert(1)</script>"
+    Told(url, name=name).all(found=9)
+    return facts_of(url, name, WinnerProfiles(url, False, lambda _: None))
+
+
+def opened(page: Path, *options: str) -> tuple[str, str]:
+    """The document after its scripts have run, and what the browser said."""
+    assert BROWSER is not None
+    profile = page.parent / "profile"
+    command = [
+        *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"),
+        *("--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom", *options),
+        page.as_uri(),
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=400, check=True)
+    return run.stdout, run.stderr
+
+
+def test_it_opens_from_disk_without_a_complaint_and_draws_every_point(
+    facts: Facts, tmp_path: Path
+) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(report_page(facts))
+    document, said = opened(page, "--window-size=1280,900")
+    assert "CONSOLE" not in said, said
+    panels = 3  # cpu, arm, multiply-adds
+    points = re.findall(r'<path class="point"', document)
+    assert len(points) == panels * len(facts.records)
+    bars = re.findall(r'<g class="point"', document)
+    turned_away = 5  # three rejected, one known, one failed
+    assert len(bars) >= len(facts.records) + turned_away  # and trainings, if they can be seen
+    assert document.count('class="xerror"') > 0  # of measured latencies
+
+
+def test_nothing_is_wider_than_a_phone(facts: Facts, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(report_page(facts))
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f"<iframe src=report.html width={PHONE} height=800 style='border:0'"
+        ' onload="setTimeout(() =>'
+        " document.title = 'wide ' + this.contentDocument.documentElement.scrollWidth, 3000)\">"
+        "</iframe>"
+    )
+    document, _ = opened(frame, "--allow-file-access-from-files")
+    found = re.search(r"<title>wide (\d+)</title>", document)
+    assert found and int(found[1]) <= PHONE

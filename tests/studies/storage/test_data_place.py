@@ -1,0 +1,103 @@
+"""Data that were moved are the data of the study; others, wherever they lie, are not."""
+
+import dataclasses
+from pathlib import Path
+
+import optuna
+import pytest
+from packages import RECIPE, images_file
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.recipes.files import recipe_to_document
+from nas_sv2.search.session.samplers import SAMPLERS
+from nas_sv2.studies.storage.data_place import data_of, data_place, note_data
+from nas_sv2.studies.storage.study import create_or_resume, load_study
+from nas_sv2.studies.storage.test_accuracies import HeldOutScore, HeldOutScores, Training
+
+SCORE = HeldOutScore(0.5, 1.0, 60, 0.5, 120, 1.0)
+
+
+def begun(folder: Path, data: str) -> optuna.Study:
+    """A study on `data`, with a trial: its question stands."""
+    identity = {
+        "targets": {"arm": "emulated"},
+        "data": data,
+        "data_content": open_data(data).provenance,
+        "skip_unreadable": False,
+        "recipe_document": recipe_to_document(RECIPE),
+    }
+    study = create_or_resume(
+        f"sqlite:///{folder / 's.db'}", "s", identity, SAMPLERS["random"].make(0)
+    )
+    study.ask()
+    return study
+
+
+def moved(data: str, folder: Path) -> str:
+    """The same file elsewhere."""
+    folder.mkdir()
+    kind, _, where = data.partition(":")
+    return f"{kind}:{Path(where).rename(folder / 'moved.npz')}"
+
+
+def test_data_that_were_moved_are_gone_on_with(tmp_path: Path) -> None:
+    here = images_file(tmp_path)
+    begun(tmp_path, here)
+    there = moved(here, tmp_path / "there")
+    study = begun(tmp_path, there)
+    assert len(study.get_trials()) == 2
+    with pytest.raises(ConfigError) as caught:
+        data_of(study)
+    assert str(caught.value) == (
+        f"data of the study: '{here}' is not allowed; give npz:FILE with a file that exists; if "
+        "they were moved, --data SPEC says where they lie now"
+    )
+    assert data_of(study, there).name == there
+    note_data(study, there)
+    again = load_study(f"sqlite:///{tmp_path / 's.db'}", "s")
+    assert data_of(again).name == data_place(again) == there
+
+
+def test_another_content_is_refused_wherever_it_lies(tmp_path: Path) -> None:
+    here, other = images_file(tmp_path), images_file(tmp_path, seed=1)
+    study = begun(tmp_path, here)
+    key, others = (open_data(each).key for each in (here, other))
+    with pytest.raises(ConfigError, match=f"data_content .*@{key}.*, not .*@{others}"):
+        begun(tmp_path, other)
+    with pytest.raises(ConfigError, match=f"--data: .*@{others}' .*@{key}, the data of the study"):
+        data_of(study, other)
+    Path(other.partition(":")[2]).rename(here.partition(":")[2])
+    with pytest.raises(ConfigError, match=r"of the study: .*they have changed; if .* --data SPEC"):
+        data_of(study)
+    with pytest.raises(ConfigError, match="begun with data_content"):
+        begun(tmp_path, here)
+
+
+def test_where_they_lie_is_noted_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = images_file(tmp_path)
+    study = begun(tmp_path, here)
+    monkeypatch.chdir(tmp_path)
+    note_data(study, "npz:images0.npz")
+    assert data_place(study) == here
+    assert len(study.user_attrs) == 1  # where they always were
+    note_data(study, "npz:other.npz")
+    assert data_place(study) == f"npz:{tmp_path.resolve() / 'other.npz'}"
+
+
+def test_a_test_score_is_found_after_a_move(tmp_path: Path) -> None:
+    scores = HeldOutScores(begun(tmp_path, images_file(tmp_path)))
+    training = Training("a" * 16, "r" * 16, "npz:/my data/a@b.npz@0123", 4, "cpu, 1 threads")
+    scores.save(training, SCORE)
+    moved = dataclasses.replace(training, data="imagefolder:/there@0123")
+    assert scores.find(training) == scores.find(moved) == SCORE
+    for other in (
+        {"data": "npz:/my data/a@b.npz@0124"},
+        {"architecture": "b" * 16},
+        {"recipe": "s" * 16},
+        {"seed": 14},
+        {"device": "cpu, 2 threads"},
+    ):
+        assert scores.find(dataclasses.replace(moved, **other)) is None

@@ -1,0 +1,47 @@
+import shlex
+from pathlib import Path
+
+import pytest
+from optuna.samplers import RandomSampler
+
+from nas_sv2 import __version__
+from nas_sv2.errors import StoreError
+from nas_sv2.studies.storage.runs import NOTE, command_of, note_run, runs_of
+from nas_sv2.studies.storage.study import create_or_resume, load_study
+
+REQUEST = {
+    "targets": "arm,cpu",
+    "budgets": ["140M", "arm=25ms"],
+    "space": None,
+    "study": "it's <mine>",
+    "storage": "postgresql://u:s3cr3t@h/db",
+    "tolerance": 0.05,
+    "stop_rule": "on",
+    "require_measured": False,
+    "skip_unreadable": True,
+}
+
+
+def test_a_command_says_every_option_and_no_password() -> None:
+    command = command_of(REQUEST)
+    assert shlex.split(command)[2:] == [
+        *("--target", "arm,cpu", "--budget", "140M", "--budget", "arm=25ms"),
+        *("--study", "it's <mine>", "--storage", "postgresql://u:***@h/db"),
+        *("--tolerance", "0.05", "--stop-rule", "on", "--skip-unreadable"),
+    ]
+
+
+def test_every_run_leaves_a_note_of_its_own(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/s.db"
+    study = create_or_resume(storage, "s", {"targets": {"arm": "emulated"}}, RandomSampler())
+    assert runs_of(study) == []
+    note_run(study, REQUEST)
+    note_run(study, {**REQUEST, "stop_rule": "off"})
+    first, second = runs_of(load_study(storage, "s"))
+    assert first.began < second.began
+    assert "--stop-rule off" in second.command
+    assert first.versions["nas-sv2"] == __version__
+    assert {"torch", "onnxruntime", "Python"} <= first.versions.keys()
+    study.set_user_attr(f"{NOTE}x", {"began": "x"})
+    with pytest.raises(StoreError):
+        runs_of(study)

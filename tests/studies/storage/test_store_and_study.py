@@ -1,0 +1,243 @@
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from doubles import evaluation_of, record_of
+from optuna.samplers import RandomSampler
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
+
+from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.evaluate.fitting.evaluation import Evaluation
+from nas_sv2.latency.measurements.store import open_engine
+from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.storage.named_networks import find_network
+from nas_sv2.studies.storage.named_networks import record_of as found_record
+from nas_sv2.studies.storage.record_store import RecordStore
+from nas_sv2.studies.storage.study import create_or_resume, load_study, store_errors, study_key
+from nas_sv2.studies.storage.supernet_place import note_supernet, supernet_folder
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
+
+IDENTITY = {"space": "140M", "space_digest": "1", "targets": {"arm": "emulated"}, "seed": 0}
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'studies.db'}"
+
+
+@pytest.fixture
+def engine(storage: str) -> Iterator[Engine]:
+    engine = open_engine(storage)
+    RecordStore.create_tables(engine)
+    yield engine
+    engine.dispose()
+
+
+def test_records_are_kept_by_study_and_found_by_digest(engine: Engine) -> None:
+    ours, theirs = RecordStore(engine, "ours"), RecordStore(engine, "theirs")
+    first, second = record_of(0.5, 1.0), record_of(0.7, 2.0)
+    ours.save(3, first)
+    assert ours.find(first.architecture.digest) == (3, first)
+    assert theirs.find(first.architecture.digest) is None
+    ours.save(5, second)  # the same architecture, told by a later trial
+    assert ours.all() == {5: second}
+
+
+def test_only_what_is_new_or_changed_is_read_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    read = Record.from_json
+
+    def counted(text: str) -> Record:
+        reads.append(text)
+        return read(text)
+
+    monkeypatch.setattr(Record, "from_json", counted)
+    ours, theirs = RecordStore(engine, "s"), RecordStore(engine, "s")
+    networks = [reference(f"shufflenet_v2_x{size}") for size in ("0_5", "1_0", "1_5")]
+    records = [record_of(0.5, 1.0, architecture=network) for network in networks]
+    for number, record in enumerate(records):
+        theirs.save(number, record)
+        assert ours.all() == dict(enumerate(records[: number + 1]))
+    assert len(reads) == 3
+    better = record_of(0.9, 1.0, architecture=networks[0])
+    theirs.save(7, better)  # the lowest of the rows
+    assert ours.all() == {1: records[1], 2: records[2], 7: better}
+    assert len(reads) == 4
+    assert theirs.all() == ours.all()
+
+
+def test_two_that_end_the_same_training_at_once_keep_one(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = RecordStore(engine, "ours"), RecordStore(engine, "theirs")
+    monkeypatch.setattr(RecordStore, "find_evaluation", lambda *arguments: None)
+    first.save_evaluation("digest", evaluation_of(0.5))
+    second.save_evaluation("digest", evaluation_of(0.5))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM nas_evaluations")).scalar() == 1
+
+
+def test_evaluations_are_shared_by_studies_and_kept_apart_by_what_they_depend_on(
+    engine: Engine,
+) -> None:
+    evaluation = evaluation_of(0.5)
+    RecordStore(engine, "ours").save_evaluation("digest", evaluation)
+    key = (evaluation.recipe_digest, evaluation.data, evaluation.seed, evaluation.device)
+    theirs = RecordStore(engine, "theirs")
+    assert theirs.find_evaluation("digest", *key) == evaluation
+    assert theirs.find_evaluation("other", *key) is None
+    assert theirs.find_evaluation("digest", *key[:2], 1, key[3]) is None
+    assert theirs.find_evaluation("digest", *key[:3], "cpu, 9 threads") is None
+    theirs.save_evaluation("digest", evaluation)  # as a second search at the same time would
+
+
+def test_an_evaluation_is_that_of_the_same_images_wherever_they_lie(engine: Engine) -> None:
+    evaluation = replace(evaluation_of(0.5), data="imagefolder:/here@0a1b")
+    store = RecordStore(engine, "ours")
+    store.save_evaluation("digest", evaluation)
+
+    def found(data: str) -> Evaluation | None:
+        return store.find_evaluation("digest", evaluation.recipe_digest, data, 0, "cpu")
+
+    assert found("imagefolder:/there@0a1b") == found("npz:/a@b%_.npz@0a1b") == evaluation
+    assert found("imagefolder:/here@0a1c") is None
+    assert found("imagefolder:/there@a1b") is None
+    store.save_evaluation("digest", replace(evaluation, data="npz:/there@0a1b", accuracy=0.6))
+    assert found("npz:/there@0a1b") == evaluation
+
+
+def test_a_study_is_made_once_and_resumed(storage: str) -> None:
+    study = create_or_resume(storage, "s", IDENTITY, RandomSampler())
+    study.enqueue_trial({"x": 1})
+    assert study_key(study) == study_key(load_study(storage, "s"))
+    again = create_or_resume(storage, "s", IDENTITY, RandomSampler())
+    assert len(again.get_trials()) == 1
+    assert [d.name for d in again.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert again.metric_names == ["top-1 accuracy", "arm latency (ms, emulated)"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("space_digest", "2"), ("targets", {"arm": "measured"}), ("seed", 1)]
+)
+def test_a_study_that_asks_another_question_is_refused(
+    storage: str, key: str, value: object
+) -> None:
+    create_or_resume(storage, "s", IDENTITY, RandomSampler()).ask()
+    with pytest.raises(ConfigError, match=f"begun with {key}"):
+        create_or_resume(storage, "s", {**IDENTITY, key: value}, RandomSampler())
+
+
+def test_a_study_whose_process_died_before_its_first_trial_is_begun_again(storage: str) -> None:
+    optuna.create_study(storage=storage, study_name="s", directions=["maximize", "minimize"])
+    first = study_key(create_or_resume(storage, "s", IDENTITY, RandomSampler()))
+    other = create_or_resume(storage, "s", {**IDENTITY, "seed": 1}, RandomSampler())
+    assert study_key(other) != first
+    assert load_study(storage, "s").user_attrs["nas_sv2"]["seed"] == 1
+
+
+def test_who_joins_before_the_first_trial_shares_the_key(storage: str) -> None:
+    first = study_key(create_or_resume(storage, "s", IDENTITY, RandomSampler()))
+    assert study_key(create_or_resume(storage, "s", IDENTITY, RandomSampler())) == first
+
+
+def test_a_deleted_study_leaves_nothing_to_the_next_of_its_name(storage: str) -> None:
+    first = study_key(create_or_resume(storage, "s", IDENTITY, RandomSampler()))
+    optuna.delete_study(study_name="s", storage=storage)
+    assert study_key(create_or_resume(storage, "s", IDENTITY, RandomSampler())) != first
+
+
+@pytest.mark.parametrize("url", ["nonsense", "foo://x", "sqlite:///text.db"])
+def test_reading_what_is_no_database_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.db").write_text("no database, but long enough to be taken for one " * 10)
+    with pytest.raises(ConfigError, match="--storage") as caught:
+        load_study(url, "s")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_foreign_study_is_refused(storage: str) -> None:
+    optuna.create_study(storage=storage, study_name="s").ask()
+    with pytest.raises(ConfigError, match="not nas-sv2's"):
+        create_or_resume(storage, "s", IDENTITY, RandomSampler())
+    with pytest.raises(ConfigError, match="`nas-sv2 search` made"):
+        load_study(storage, "s")
+
+
+def test_reading_makes_no_database(storage: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        load_study(storage, "s")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_study_names_those_that_are_there(storage: str) -> None:
+    create_or_resume(storage, "mine", IDENTITY, RandomSampler())
+    with pytest.raises(ConfigError, match="mine"):
+        load_study(storage, "yours")
+
+
+def test_architectures_are_found_by_reference_file_and_trial(
+    storage: str, engine: Engine, tmp_path: Path
+) -> None:
+    study = create_or_resume(storage, "a:b", IDENTITY, RandomSampler())
+    record = record_of(0.5, 1.0)
+    RecordStore(engine, study_key(study)).save(3, record)
+    assert find_network("a:b:3", storage).network == record.architecture
+    assert find_network("shufflenet_v2_x1_0", "nowhere").name == "shufflenet_v2_x1_0"
+    with pytest.raises(ConfigError, match="a finished trial of a:b: 3"):
+        found_record(storage, "a:b", 4)
+    with pytest.raises(ConfigError, match="No such file"):
+        find_network(str(tmp_path / "none.yaml"), storage)
+
+
+def test_weights_are_whole_or_not_there_and_only_the_front_is_kept(tmp_path: Path) -> None:
+    folder = WeightsFolder.of_study(f"sqlite:///{tmp_path / 'x.db'}", "key")
+    weights = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    for digest in ("a", "b"):
+        folder.save(digest, weights)
+    found = folder.find("a")
+    assert found is not None
+    assert np.array_equal(found["w"], weights["w"])
+    folder.drop(["a", "never kept"])
+    assert folder.find("a") is None
+    assert [file.name for file in folder.path.iterdir()] == ["b.safetensors"]
+    assert folder.path == tmp_path / "x.db.weights" / "key"
+    (folder.path / "b.safetensors").write_bytes(b"cut")
+    with pytest.raises(StoreError, match="cannot be read"):
+        folder.find("b")
+
+
+def test_a_reference_needs_no_database() -> None:
+    assert find_network("shufflenet_v2_x0_5", "").network == reference("shufflenet_v2_x0_5")
+
+
+def test_database_faults_are_one_line_and_other_faults_stay_bugs() -> None:
+    with pytest.raises(StoreError, match="disk is full"), store_errors():
+        raise OperationalError("INSERT", {}, Exception("disk is full\nmore"))
+    with pytest.raises(RuntimeError, match="shapes"), store_errors():
+        raise RuntimeError("shapes do not match")  # as torch would
+
+
+def test_where_a_supernet_lies_is_no_part_of_the_question(storage: str) -> None:
+    """Older versions kept its folder in the identity; their studies go on wherever it is now."""
+    asked = {"supernet": "d1"}
+    for name, began in (("old", {**asked, "folder": "/before"}), ("new", asked)):
+        study = create_or_resume(storage, name, {**IDENTITY, "evaluator": began}, RandomSampler())
+        study.ask()
+        assert supernet_folder(study) == began.get("folder")
+        note_supernet(study, "/now")
+        assert supernet_folder(study) == "/now"
+        for again in (asked, {**asked, "folder": "/elsewhere"}):
+            wanted = {**IDENTITY, "evaluator": again}
+            assert create_or_resume(storage, name, wanted, RandomSampler()).trials
+        with pytest.raises(ConfigError, match=r'evaluator .*"d1".*, not .*"d2"'):
+            other = {**IDENTITY, "evaluator": {"supernet": "d2"}}
+            create_or_resume(storage, name, other, RandomSampler())

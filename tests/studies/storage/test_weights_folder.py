@@ -1,0 +1,26 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nas_sv2.errors import StoreError
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
+
+
+def test_weights_come_back_however_they_lie_in_memory(tmp_path: Path) -> None:
+    folder = WeightsFolder(tmp_path / "w")
+    kernel = np.random.default_rng(0).standard_normal((4, 3, 3, 3), np.float32)
+    channels_last = kernel.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2)
+    assert not channels_last.flags.c_contiguous
+    folder.save("d", {"kernel": channels_last, "bias": kernel[0, 0, 0]})
+    found = folder.find("d")
+    assert found is not None
+    assert np.array_equal(found["kernel"], kernel)
+    assert np.array_equal(found["bias"], kernel[0, 0, 0])
+    assert folder.find("other") is None
+
+
+def test_a_damaged_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "d.safetensors").write_bytes(b"nothing")
+    with pytest.raises(StoreError, match="cannot be read"):
+        WeightsFolder(tmp_path).find("d")
