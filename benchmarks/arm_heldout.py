@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from nas_sv2.errors import ConfigError, MeasurementError
-from nas_sv2.latency.calibration.grid import Point
+from nas_sv2.latency.calibration.point import Point
 from nas_sv2.latency.calibration.tables import emulate
 from nas_sv2.latency.calibration.workshop import Workshop, prepare
-from nas_sv2.latency.emulated.arm_cores import CORES, PRECISIONS, ArmPrecision, Core
+from nas_sv2.latency.emulated.arm_cores import CORES, PRECISIONS, Core
 from nas_sv2.latency.emulated.kernel_table import Table
-from nas_sv2.latency.kernels.kernels import kernels_of
+from nas_sv2.latency.kernels.kernel import ArmPrecision
+from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower

@@ -14,13 +14,13 @@ import numpy as np
 from arm_networks import emulated_cycles, experiments, networks
 
 from nas_sv2.errors import MeasurementError
-from nas_sv2.latency.calibration.grid import Point
+from nas_sv2.latency.calibration.point import Point
 from nas_sv2.latency.calibration.samples import Overhead, samples
 from nas_sv2.latency.calibration.tables import emulate
 from nas_sv2.latency.calibration.workshop import Workshop, prepare
 from nas_sv2.latency.emulated.arm_cores import CORES, Core
 from nas_sv2.latency.emulated.kernel_table import Table
-from nas_sv2.latency.kernels.kernels import kernels_of
+from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.families.published import STRUCTURES, PaperNetwork
 
 SMALL = 64  # input at which all of them still have pixels

@@ -50,7 +50,6 @@ from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.search.events.events import Listener, Outcome
 from nas_sv2.search.loop.loop import Loop
-from nas_sv2.search.loop.orphans import WORKER
 from nas_sv2.search.session.samplers import SAMPLERS
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
@@ -58,7 +57,7 @@ from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.space.graph.guidelines import SCORES, Guidelines
 from nas_sv2.space.networks.network import Network
 from nas_sv2.space.units.architecture import Architecture
-from nas_sv2.studies.findings.audit import ARCHITECTURE
+from nas_sv2.studies.findings.attributes import ARCHITECTURE, WORKER
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.record_store import RecordRow, RecordStore
 from nas_sv2.studies.storage.study import create_or_resume, store_errors, study_key

@@ -32,10 +32,10 @@ from typing import get_args
 
 from scipy.stats import spearmanr
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.evaluate.recipes.recipe import Score
-from nas_sv2.latency.measurements.store import open_engine
 from nas_sv2.latency.targets.targets import open_target
 from nas_sv2.search.walk.audit_choice import Audit
 from nas_sv2.search.walk.early_stop import log_flops, signals_of

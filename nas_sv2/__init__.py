@@ -2,12 +2,14 @@
 
 from typing import TYPE_CHECKING
 
+from nas_sv2.version import __version__
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
 
-__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
 
 
 def load(folder: "str | Path") -> "torch.nn.Module":

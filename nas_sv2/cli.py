@@ -9,7 +9,6 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from nas_sv2 import __version__
 from nas_sv2.commands import (
     compare_commands,
     confirm_commands,
@@ -39,6 +38,7 @@ from nas_sv2.commands.options import (
 )
 from nas_sv2.commands.supernet_commands import supernet_app
 from nas_sv2.errors import ConfigError, NasError
+from nas_sv2.version import __version__
 
 app = typer.Typer(
     name="nas-sv2",

@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
@@ -24,7 +25,6 @@ from nas_sv2.evaluate.proxy.training import ProxyTraining, check_trainable
 from nas_sv2.evaluate.proxy.untrained_scores import untrained_scores
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.evaluate.recipes.recipe import Recipe
-from nas_sv2.latency.measurements.store import open_engine
 from nas_sv2.search.walk.evaluator_choice import RECIPE, EvaluatorChoice, evaluator_choice
 from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.choices.probe_networks import Contrasts, flops_matched, trajectories

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas_sv2 import __version__
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.recipes.files import recipe_from_document, recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
@@ -26,6 +25,7 @@ from nas_sv2.evaluate.supernet.training import SupernetTraining, TrainedSupernet
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.choices.space_files import space_from_document, space_to_document
 from nas_sv2.space.units.documents import read_document
+from nas_sv2.version import __version__
 
 FACTS = "supernet.json"
 WEIGHTS = "weights.safetensors"

@@ -13,8 +13,9 @@ from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.guidelines.profile import GuidelineProfile
 from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
 from nas_sv2.latency.guidelines.waste import price
-from nas_sv2.latency.kernels.kernels import Kernel, kernels_of
+from nas_sv2.latency.kernels.kernel import Kernel
 from nas_sv2.latency.kernels.node_costs import pieces_of_graph, share_of
+from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.latency.targets.targets import Target, open_target

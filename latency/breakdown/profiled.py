@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.latency.devices.device import NodeTime
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
-from nas_sv2.latency.kernels.kernels import kernels_of
+from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS, RunKernel, RunKind, kernels_run
 from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.latency.measurements.plan import Lowering
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.latency.targets.targets import Target

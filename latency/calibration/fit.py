@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_sv2.latency.calibration.samples import Sample
-from nas_sv2.latency.emulated.arm_cores import ArmPrecision
 from nas_sv2.latency.emulated.kernel_table import term
+from nas_sv2.latency.kernels.kernel import ArmPrecision
 
 Numbers = NDArray[np.float64]
 Terms = tuple[str, ...]

@@ -1,70 +1,32 @@
-"""The calibration grid: tiny graphs in our own vocabulary, each with a kernel or two to price.
-
-They are lowered by the product's own ONNX lowering, so that what is calibrated is what is shipped.
-"""
+"""The calibration grid of a precision: tiny graphs, each with a kernel or two to price."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 
-from nas_sv2.latency.emulated.arm_cores import ArmPrecision
-from nas_sv2.latency.kernels.kernels import kernels_of
-from nas_sv2.space.graph.operators import Function, Graph, GraphBuilder, Value
+from nas_sv2.latency.calibration.float32_grid import float32_points, float32_vectors, stem_points
+from nas_sv2.latency.calibration.int8_grid import int8_points, int8_vectors
+from nas_sv2.latency.calibration.point import Point, graph_of, image, maps
+from nas_sv2.latency.calibration.published_grid import published_batches
+from nas_sv2.latency.kernels.kernel import ArmPrecision
+from nas_sv2.latency.kernels.of_graph import kernels_of
+from nas_sv2.space.graph.operators import GraphBuilder
 
 # Inputs whose maps are calibrated, the paper's first.
 RESOLUTIONS = (224, 192, 160, 128, 256, 96, 64, 32)
-HALVINGS = 5  # of the input side, down to conv5
-WIDEST = 6  # times the typical width: all channels of SE-ShuffleNet v2-164
-WIDE_SIDE = 16  # up to this side networks widen to 2720 channels (SE-ShuffleNet v2-164)
 STEM_WIDTHS = (8, 16, 24, 31, 33, 48, 64)
 INT8_STEM_WIDTHS = (*STEM_WIDTHS, 21, 44)  # more remainders by 8
-WIDEST_STEM = 128  # SE-ShuffleNet v2-164
-# Channels × side, about that of the paper's networks between 1x and 2x, so that every map gets
-# widths as they occur: 116 × 28.
-CHANNEL_SIDE = 3248
-MOST_CHANNELS = 2048  # conv5 of 2x
-CLASSES = (2, 10, 100, 1000)
-GATE_FUNCTIONS: tuple[Function | None, ...] = ("relu", "sigmoid", None)
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One tiny graph, with a name that a file can have.
-
-    Attributes:
-        name: That name, unique in a grid.
-        graph: What is run.
-        priced: The key of the one kernel that is priced; of all where it is empty.
-    """
-
-    name: str
-    graph: Graph
-    priced: str = ""
-
-
-def maps(resolution: int) -> tuple[int, ...]:
-    """The maps of a network behind its first convolution."""
-    return tuple(resolution >> halvings for halvings in range(1, HALVINGS + 1))
-
-
-def typical_width(side: int) -> int:
-    """c/2 of the paper's networks on a map: 58 at 56, 116 at 28, 464 at 7, between 1x and 2x."""
-    return max(16, min(CHANNEL_SIDE // side, MOST_CHANNELS // 4))
 
 
 def batches(precision: ArmPrecision, resolutions: Sequence[int]) -> dict[str, tuple[Point, ...]]:
     """The grid, in batches by name, each a minute or two of emulation."""
-    from nas_sv2.latency.calibration.int8_grid import int8_points, int8_vectors
-    from nas_sv2.latency.calibration.published_grid import published_batches
-
     fp32 = precision == "fp32"
-    found = {"vectors": tuple(_vectors() if fp32 else int8_vectors())}
+    found = {"vectors": tuple(float32_vectors() if fp32 else int8_vectors())}
     seen: set[int] = set()
     for resolution in resolutions:
-        points = [*_stem(resolution, STEM_WIDTHS if fp32 else INT8_STEM_WIDTHS)]
+        points = [*stem_points(resolution, STEM_WIDTHS if fp32 else INT8_STEM_WIDTHS)]
         for side in maps(resolution):
             if side not in seen:
-                points += _map_points(side) if fp32 else int8_points(side)
+                points += float32_points(side) if fp32 else int8_points(side)
                 seen.add(side)
         found[f"input_{resolution}"] = tuple(points)
     return found | published_batches(resolutions, _priced(found)) if fp32 else found
@@ -104,163 +66,3 @@ def output_pairs(precision: ArmPrecision) -> Iterator[tuple[Point, Point]]:
                         build.max_pool("pool", value)
                     pair.append(graph_of(f"{name}_{side}_{channels}_{kernel}", build, source))
                 yield pair[0], pair[1]
-
-
-def _map_points(side: int) -> Iterator[Point]:
-    yield from _pointwise(side)
-    yield from _depthwise(side)
-    yield from _moves(side)
-    yield from _elementwise(side)
-    yield from _widest(side)
-
-
-def graph_of(name: str, build: GraphBuilder, source: Value) -> Point:
-    """What was built so far, as a point."""
-    return Point(name, Graph(source, build.ops[-1].output, tuple(build.ops)))
-
-
-def image(channels: int, side: int) -> Value:
-    """The input of a tiny graph."""
-    return Value("input", channels, side, side)
-
-
-def _pointwise(side: int) -> Iterator[Point]:
-    """Widths with every remainder by 4, since that many rows a matrix kernel takes at once."""
-    w = typical_width(side)
-    quarter, half = w // 4, w // 2
-    pairs = [
-        (2, 2), (8, 6), (quarter, quarter), (half, half), (half + 1, half + 1),
-        (half + 2, half + 3), (half, w), (w, half), (w, w), (w + 1, w - 2), (w - 1, w + 1),
-        (24, w), (w, 24),
-        (2 * w, half), (half, 2 * w), (2 * w, 2 * w), (3 * w, w + 3), (quarter + 1, 3 * w + 2),
-    ]  # fmt: skip
-    if side <= WIDE_SIDE:
-        pairs += [(4 * w, w), (w, 4 * w), (4 * w, 4 * w + 1)]
-    for into, out in dict.fromkeys(pairs):
-        build, source = GraphBuilder(), image(into, side)
-        build.conv("conv", source, out, activation="relu")
-        yield graph_of(f"pointwise_{side}_{into}_{out}", build, source)
-    for into, out in ((quarter, quarter), (half, w), (w + 1, w + 3), (2 * w, 2 * w)):
-        build, source = GraphBuilder(), image(into, side)
-        build.conv("conv", source, out)
-        yield graph_of(f"pointwise_plain_{side}_{into}_{out}", build, source)
-    for width in (quarter, half, half + 1, w, 2 * w):
-        build, source = GraphBuilder(), image(2 * width, side)
-        keep, convolve = build.split("split", source, (width, width))
-        conv = build.conv("conv", convolve, width)
-        added = build.activation("relu", build.add("add", keep, conv), "relu")
-        # It would copy what it adds into the output of the graph, and in a network works in place.
-        build.max_pool("follows", added, 1, stride=1)
-        point = graph_of(f"pointwise_add_{side}_{width}_followed", build, source)
-        yield replace(point, priced=f"pointwise @{side}")
-
-
-def _depthwise(side: int) -> Iterator[Point]:
-    w = typical_width(side)
-    for kernel in (3, 5, 7):
-        for stride in (1, 2):
-            for channels in (2, w // 4, w // 2 + 1, w, WIDEST * w):
-                build, source = GraphBuilder(), image(channels, side)
-                build.conv("conv", source, channels, kernel, stride=stride, depthwise=True)
-                name = f"depthwise_{kernel}_{stride}_{side}_{channels}"
-                yield graph_of(name, build, source)
-            for channels in (w // 4, w):
-                build, source = GraphBuilder(), image(channels, side)
-                build.conv(
-                    "conv",
-                    source,
-                    channels,
-                    kernel,
-                    stride=stride,
-                    depthwise=True,
-                    activation="relu",
-                )
-                name = f"depthwise_relu_{kernel}_{stride}_{side}_{channels}"
-                yield graph_of(name, build, source)
-
-
-def _moves(side: int) -> Iterator[Point]:
-    """Split, concat and shuffle, as units have them and as they are without shuffles."""
-    w = typical_width(side)
-    even = w - w % 2
-    cuts = [
-        (1, 1), (even // 4, even // 4), (even // 2, even // 2), (even, even), (even // 4, even),
-        (even // 8 * 2 + 1, even // 2 + 1), (even, even // 8 * 2), (3 * even, 3 * even),
-        (even // 2,) * 3, (even // 4,) * 4, (even // 2,) * 4, (even // 8,) * 8, (even // 4,) * 8,
-    ]  # fmt: skip
-    for number, sizes in enumerate(cuts):
-        build, source = GraphBuilder(), image(sum(sizes), side)
-        joined = build.concat("concat", *build.split("split", source, sizes))
-        if not joined.channels % 2:
-            # Its last reshape copies where it writes the output, so something has to follow.
-            build.activation("relu", build.shuffle("shuffle", joined), "relu")
-        yield graph_of(f"moves_{side}_{number}", build, source)
-    yield from _many_parts(side)
-
-
-def _many_parts(side: int) -> Iterator[Point]:
-    """A residual stage rewritten to have no shuffle would be cut in up to 128 small pieces."""
-    for parts in (32, 128):
-        yield _parts(side, parts, 2)
-
-
-def _parts(side: int, parts: int, channels: int) -> Point:
-    build, source = GraphBuilder(), image(channels * parts, side)
-    build.concat("concat", *build.split("split", source, (channels,) * parts))
-    return graph_of(f"parts_{side}_{parts}", build, source)
-
-
-def _widest(side: int) -> Iterator[Point]:
-    """SE-ShuffleNet v2-164: its widest pointwise convolution; a unit cut in hundreds of pieces."""
-    width = WIDEST * typical_width(side)
-    build, source = GraphBuilder(), image(width, side)
-    build.conv("conv", source, width, activation="relu")
-    yield graph_of(f"pointwise_{side}_{width}_{width}", build, source)
-    yield _parts(side, 640, 1)
-
-
-def _elementwise(side: int) -> Iterator[Point]:
-    """Squeeze-and-excitation without its gates, sums that nothing fuses with, and the max pool."""
-    w = typical_width(side)
-    for channels in (2, w // 4, w // 2 + 1, w, 2 * w, WIDEST * w):
-        build, source = GraphBuilder(), image(channels, side)
-        scaled = build.multiply("multiply", source, build.global_average_pool("pool", source))
-        build.activation("relu", build.add("add", source, scaled), "relu")
-        yield graph_of(f"elementwise_{side}_{channels}", build, source)
-        # A max pool branches on its numbers: half of them zero, as behind a stem.
-        build = GraphBuilder()
-        build.max_pool("pool", build.activation("relu", source, "relu"))
-        yield graph_of(f"pool_{side}_{channels}", build, source)
-
-
-def _stem(resolution: int, widths: Sequence[int]) -> Iterator[Point]:
-    for stride in (1, 2):
-        for into in (1, 3):
-            for out in widths:
-                build, source = GraphBuilder(), image(into, resolution)
-                build.conv("conv", source, out, 3, stride=stride, activation="relu")
-                yield graph_of(f"stem_{stride}_{resolution}_{into}_{out}", build, source)
-    half = resolution // 2
-    for into, out in ((8, 8), (16, 16), (16, 32), (24, 24), (31, 33), (64, 64), (64, WIDEST_STEM)):
-        build, source = GraphBuilder(), image(into, half)
-        build.conv("conv", source, out, 3, activation="relu")
-        yield graph_of(f"stem_1_{half}_{into}_{out}", build, source)
-
-
-def _vectors() -> Iterator[Point]:
-    """1×1 convolutions on 1×1 maps, with what squeeze-and-excitation fuses, and classifiers."""
-    for into, out in (
-        (2, 2), (8, 4), (8, 16), (16, 32), (24, 58), (58, 58), (58, 116), (116, 58), (87, 117),
-        (232, 232), (163, 122), (488, 244), (488, 976), (976, 488), (1360, 1360), (2048, 1024),
-    ):  # fmt: skip
-        for function in GATE_FUNCTIONS:
-            build, source = GraphBuilder(), image(into, 1)
-            value = build.gate("conv", source, out)
-            if function:
-                build.activation("activation", value, function)
-            yield graph_of(f"gate_{function}_{into}_{out}", build, source)
-    for into in (16, 64, 256, 512, 1000, 1024, 2048):
-        for classes in CLASSES:
-            build, source = GraphBuilder(), image(into, 1)
-            build.linear("linear", source, classes)
-            yield graph_of(f"linear_{into}_{classes}", build, source)

@@ -8,7 +8,7 @@ the transposes at its ends and the quantising of its map as well.
 
 from collections.abc import Iterator
 
-from nas_sv2.latency.calibration.grid import (
+from nas_sv2.latency.calibration.point import (
     CLASSES,
     MOST_CHANNELS,
     WIDE_SIDE,

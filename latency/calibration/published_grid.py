@@ -10,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from nas_sv2.latency.calibration.grid import Point, graph_of, image, maps
-from nas_sv2.latency.kernels.kernels import Kernel, kernels_of
+from nas_sv2.latency.calibration.point import Point, graph_of, image, maps
+from nas_sv2.latency.kernels.kernel import Kernel
+from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.experiments.further import further_tables
 from nas_sv2.space.experiments.paper import paper_tables
 from nas_sv2.space.families.published import STRUCTURES, PaperNetwork

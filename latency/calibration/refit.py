@@ -13,9 +13,9 @@ from pathlib import Path
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.calibration.table_file import with_scale
-from nas_sv2.latency.emulated.arm_cores import ArmPrecision
 from nas_sv2.latency.emulated.kernel_table import Table, table_text
-from nas_sv2.latency.kernels.kernels import kernels_of
+from nas_sv2.latency.kernels.kernel import ArmPrecision
+from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.graph.operators import Graph
 
 FEWEST = 3  # with one network the error is zero whatever the table says, with two nearly so

@@ -11,9 +11,9 @@ import onnx
 
 from nas_sv2.errors import MeasurementError
 from nas_sv2.latency.calibration.counts import PricedNode, Run
-from nas_sv2.latency.emulated.arm_cores import ArmPrecision
-from nas_sv2.latency.kernels.int8_kernels import LAYOUT
-from nas_sv2.latency.kernels.kernels import Kernel, kernels_of
+from nas_sv2.latency.kernels.int8 import LAYOUT
+from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel
+from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.runtimes.onnx_lowering import OUTPUT, build_onnx
 from nas_sv2.space.runtimes.quantization import quantized

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas_sv2.latency.calibration.samples import Overhead
-from nas_sv2.latency.emulated.arm_cores import CORES, EFFICIENCY, ArmPrecision, Core
+from nas_sv2.latency.emulated.arm_cores import CORES, EFFICIENCY, Core
 from nas_sv2.latency.emulated.kernel_table import EXTRAPOLATION, MORE_PARTS, SCHEMA
+from nas_sv2.latency.kernels.kernel import ArmPrecision
 
 PUBLISHED_CORE = CORES["cortex-a57"]
 PUBLISHED: dict[str, Any] = {

@@ -14,17 +14,13 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.latency.calibration.counts import Counts, Run
 from nas_sv2.latency.calibration.emulator import Emulator
 from nas_sv2.latency.calibration.fit import fit
-from nas_sv2.latency.calibration.grid import (
-    RESOLUTIONS,
-    Point,
-    batches,
-    output_pairs,
-    overhead_points,
-)
+from nas_sv2.latency.calibration.grid import RESOLUTIONS, batches, output_pairs, overhead_points
+from nas_sv2.latency.calibration.point import Point
 from nas_sv2.latency.calibration.samples import Overhead, Sample, samples, write_model
 from nas_sv2.latency.calibration.table_file import Section, render
 from nas_sv2.latency.calibration.workshop import Workshop, prepare
-from nas_sv2.latency.emulated.arm_cores import PRECISIONS, ArmPrecision, Core, core_named
+from nas_sv2.latency.emulated.arm_cores import PRECISIONS, Core, core_named
+from nas_sv2.latency.kernels.kernel import ArmPrecision
 
 AT_ONCE = 200  # inferences in one emulated process: some minutes, lost where it is interrupted
 Progress = Callable[[str, float], None]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.agent import agent
@@ -18,6 +18,7 @@ from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.devices.reply import measurements_of
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.measurement import Measurement
+from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 
 AGENT_TEXTS = ("estimator.py", "host_facts.py", "timed_runs.py", "node_times.py", "agent.py")
@@ -63,14 +64,6 @@ class Device(Protocol):
 
     def close(self) -> None:
         """Let go of what is held; a later call starts again."""
-
-
-class NodeTime(NamedTuple):
-    """A node of a model as the runtime ran it: its name and operator there, and its µs."""
-
-    name: str
-    operator: str
-    us: float
 
 
 @runtime_checkable

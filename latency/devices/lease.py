@@ -14,10 +14,10 @@ from sqlalchemy import Engine, Float, String, delete, extract, func, insert, or_
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Mapped, mapped_column
 
+from nas_sv2.database.engine import one_line
 from nas_sv2.database.processes import in_words, is_alive, process_name
 from nas_sv2.database.schema import Base, migrate
 from nas_sv2.errors import StoreError
-from nas_sv2.latency.measurements.store import one_line
 
 
 class LeaseRow(Base):

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from nas_sv2.database.locks import Exclusive
 from nas_sv2.errors import ConnectionLost, DeviceError, MeasurementError
-from nas_sv2.latency.devices.device import START_TIMEOUT_S, AgentDevice, NodeTime
-from nas_sv2.latency.devices.exclusive import Exclusive
+from nas_sv2.latency.devices.device import START_TIMEOUT_S, AgentDevice
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.measurement import Measurement
+from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 
 Answer = TypeVar("Answer")

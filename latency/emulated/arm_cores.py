@@ -7,11 +7,10 @@ scheduling model of LLVM's that prices its instructions.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.latency.kernels.kernel import ArmPrecision
 
-ArmPrecision = Literal["fp32", "int8"]
 PRECISIONS: tuple[ArmPrecision, ...] = ("fp32", "int8")
 
 

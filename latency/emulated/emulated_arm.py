@@ -17,9 +17,10 @@ from typing import Self
 
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.emulated.analytic import second_opinion
-from nas_sv2.latency.emulated.arm_cores import EFFICIENCY, ArmPrecision, core_named
+from nas_sv2.latency.emulated.arm_cores import EFFICIENCY, core_named
 from nas_sv2.latency.emulated.kernel_table import Table
-from nas_sv2.latency.kernels.kernels import kernels_of
+from nas_sv2.latency.kernels.kernel import ArmPrecision
+from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.latency.measurements.measurement import Latency, Provenance
 from nas_sv2.latency.measurements.plan import Lowering
 from nas_sv2.space.graph.operators import Graph

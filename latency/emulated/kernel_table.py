@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nas_sv2.errors import DeviceError, MeasurementError
-from nas_sv2.latency.emulated.arm_cores import ArmPrecision
-from nas_sv2.latency.kernels.kernels import Kernel
+from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel
 
 SCHEMA = 2
 """Of the file. 1 had one precision and was never released."""

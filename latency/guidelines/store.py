@@ -11,12 +11,13 @@ from sqlalchemy import Engine, Index, Select, String, Text, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from nas_sv2.database.engine import one_line
 from nas_sv2.database.schema import Base, migrate
 from nas_sv2.errors import DeviceError, StoreError
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.guidelines.profile import SCHEMA, GuidelineProfile
 from nas_sv2.latency.measurements.plan import Lowering
-from nas_sv2.latency.measurements.store import MeasurementStore, one_line
+from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.latency.targets.targets import Target
 

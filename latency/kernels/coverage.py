@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from nas_sv2.errors import MeasurementError
-from nas_sv2.latency.kernels.kernels import Kernel
+from nas_sv2.latency.kernels.kernel import Kernel
 from nas_sv2.latency.kernels.node_costs import class_of
 
 BEYOND = 1.5

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nas_sv2.latency.kernels.kernels import Kernel, kernels_of
+from nas_sv2.latency.kernels.kernel import Kernel
+from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.latency.measurements.plan import Lowering
 from nas_sv2.space.graph.cost import op_cost
 from nas_sv2.space.graph.operators import Graph, Op

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from nas_sv2.latency.devices.device import NodeTime
+from nas_sv2.latency.measurements.node_time import NodeTime
 
 ENDINGS = re.compile(
     r"(?:\.(?:grouped|swapped|flat))?(?:_quant)?(?:_token_\d+)?(?:_bn)?(?:_nchwc)?$"

@@ -19,10 +19,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, assert_never, get_args
 
-from nas_sv2.latency.devices.device import NodeTime
-from nas_sv2.latency.kernels.int8_kernels import LAYOUT
-from nas_sv2.latency.kernels.kernels import kernels_of
+from nas_sv2.latency.kernels.int8 import LAYOUT
 from nas_sv2.latency.kernels.node_places import placed
+from nas_sv2.latency.kernels.of_graph import kernels_of
+from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.space.graph.cost import is_depthwise
 from nas_sv2.space.graph.operators import (
     Activation,

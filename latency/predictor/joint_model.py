@@ -13,10 +13,10 @@ from functools import cached_property
 import onnx
 from onnx import compose
 
-from nas_sv2.latency.devices.device import NodeTime
 from nas_sv2.latency.devices.payload import Payload, payload_of
 from nas_sv2.latency.kernels.node_costs import Piece, pieces_of
 from nas_sv2.latency.kernels.node_places import placed
+from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.choices.spread_sampling import spread

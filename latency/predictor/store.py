@@ -12,11 +12,12 @@ from sqlalchemy import Engine, Index, String, Text, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from nas_sv2.database.engine import one_line
 from nas_sv2.database.schema import Base, migrate
 from nas_sv2.errors import StoreError
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.plan import MeasurePlan
-from nas_sv2.latency.measurements.store import MeasurementStore, one_line
+from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.predictor.predictor import SCHEMA, Predictor
 from nas_sv2.space.choices.search_space import SearchSpace
 

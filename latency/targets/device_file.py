@@ -17,12 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_config_path
+
+from nas_sv2.database.locks import Exclusive, FileLock
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.latency.devices.command import CommandTemplate
-from nas_sv2.latency.devices.exclusive import Exclusive, FileLock
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, LocalPython
 from nas_sv2.latency.devices.ssh import SshHost
-from nas_sv2.latency.emulated.arm_cores import CORE_NAMES, PRECISIONS, ArmPrecision, core_named
+from nas_sv2.latency.emulated.arm_cores import CORE_NAMES, PRECISIONS, core_named
+from nas_sv2.latency.kernels.kernel import ArmPrecision
 from nas_sv2.latency.measurements.plan import MeasurePlan
 
 PROJECT_FILE = Path("nas-sv2.toml")
@@ -111,9 +114,7 @@ class DeviceEntry:
 
 def user_file() -> Path:
     """The user's own file, whether it is there or not."""
-    import typer
-
-    return Path(typer.get_app_dir("nas-sv2")) / "devices.toml"
+    return user_config_path("nas-sv2") / "devices.toml"
 
 
 def read_devices() -> dict[str, DeviceEntry]:

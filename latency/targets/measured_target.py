@@ -6,9 +6,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nas_sv2.errors import DeviceError
-from nas_sv2.latency.devices.device import Device, NodeTime, Profiler
+from nas_sv2.latency.devices.device import Device, Profiler
 from nas_sv2.latency.devices.payload import Payload, payload_of, reference_payload
 from nas_sv2.latency.measurements.measurement import Latency, Measurement, Provenance
+from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.space.networks.network import Network
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from nas_sv2.database.locks import Claim, Exclusive, FileLock
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.agent import agent
 from nas_sv2.latency.devices.device import AgentDevice
-from nas_sv2.latency.devices.exclusive import Claim, Exclusive, FileLock
 from nas_sv2.latency.devices.launcher import Launcher
 from nas_sv2.latency.devices.local import LocalPython
 from nas_sv2.latency.devices.reconnecting import MAX_BYTES, SteadyDevice

@@ -10,7 +10,7 @@ from nas_sv2.commands.options import STORAGE, Storage
 from nas_sv2.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
-    from nas_sv2.latency.emulated.arm_cores import ArmPrecision
+    from nas_sv2.latency.kernels.kernel import ArmPrecision
 
 REFIT_NETWORKS = (
     "shufflenet_v2_x0_5",

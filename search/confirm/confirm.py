@@ -13,28 +13,30 @@ from typing import Any
 
 import optuna
 
+from nas_sv2.database.engine import open_engine
+from nas_sv2.database.locks import FileLock
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.determinism import core_count
 from nas_sv2.evaluate.fitting.evaluation import content_of
 from nas_sv2.evaluate.recipes.files import open_recipe, recipe_from_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
-from nas_sv2.latency.devices.exclusive import FileLock
 from nas_sv2.latency.measurements.duel import Duel, Priced, Times
 from nas_sv2.latency.measurements.head_to_head import check_number
 from nas_sv2.latency.measurements.measurement import Latency
-from nas_sv2.latency.measurements.store import MeasurementStore, open_engine
+from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.latency.targets.targets import Target, open_target
 from nas_sv2.search.confirm.finalists import BEST, Contestant, contestants, finalists_of
 from nas_sv2.search.confirm.training import Job, Source, form_of, side_of, trained
+from nas_sv2.studies.findings.attributes import IDENTITY
 from nas_sv2.studies.findings.confirmation import FEWEST_SEEDS, Confirmation, Confirmed
 from nas_sv2.studies.findings.confirmation_verdicts import Finalist, Paired, findings_of
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.confirmation_store import confirmations_of, keep
 from nas_sv2.studies.storage.data_place import data_of, data_place
 from nas_sv2.studies.storage.record_store import RecordStore
-from nas_sv2.studies.storage.study import IDENTITY, load_study, study_key
+from nas_sv2.studies.storage.study import load_study, study_key
 from nas_sv2.studies.storage.test_accuracies import HeldOutScore, HeldOutScores
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 

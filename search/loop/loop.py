@@ -18,6 +18,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from nas_sv2.database.locks import alone_at
 from nas_sv2.database.processes import process_name
 from nas_sv2.database.restarts import is_passing
 from nas_sv2.errors import (
@@ -28,21 +29,31 @@ from nas_sv2.errors import (
     Rejected,
     StoreError,
 )
-from nas_sv2.latency.devices.exclusive import alone_at
 from nas_sv2.search.events.events import Listener, Outcome, Verdict
 from nas_sv2.search.events.interrupts import was_interrupted
 from nas_sv2.search.loop.claim import EXPIRES_S, Seat, Watch
 from nas_sv2.search.loop.front_watch import FrontWatch
 from nas_sv2.search.loop.fruitless import Fruitless
-from nas_sv2.search.loop.orphans import WORKER, Unfinished, utc_offset_s
+from nas_sv2.search.loop.orphans import Unfinished, utc_offset_s
 from nas_sv2.search.walk.audit_choice import MATURE, Audit
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.graph.guidelines import Relaxed
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference, reference_name
-from nas_sv2.studies.dashboard.trial_note import DUPLICATE, ERROR, REJECTED, UTC_OFFSET
-from nas_sv2.studies.findings.audit import ARCHITECTURE, AUDITED, PRUNED, RELAXED
+from nas_sv2.studies.findings.attributes import (
+    ARCHITECTURE,
+    AUDITED,
+    BASELINE,
+    DUPLICATE,
+    ERROR,
+    FORESEEN,
+    PRUNED,
+    REJECTED,
+    RELAXED,
+    UTC_OFFSET,
+    WORKER,
+)
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.history import read_history
 from nas_sv2.studies.storage.record_store import RecordStore
@@ -51,9 +62,6 @@ from nas_sv2.studies.storage.trial_asking import ask
 from nas_sv2.studies.storage.trial_lease import TakenNetwork, TakenTrial, TrialLeases
 from nas_sv2.studies.storage.trial_writes import at_once
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
-
-FORESEEN = "foreseen_score"
-"""The attribute of a trial whose first value is a prediction: its training was ended before."""
 
 DATABASE = (SQLAlchemyError, StorageInternalError, StoreError)  # how its errors reach us
 OUTAGES = 5  # of the database, in a row; each was waited for
@@ -359,7 +367,7 @@ class Loop:
         with at_once(trial) as told:
             self._constrain(trial, record.excesses)
             trial.set_user_attr(ARCHITECTURE, record.architecture.digest)
-            trial.set_user_attr("baseline", record.baseline)
+            trial.set_user_attr(BASELINE, record.baseline)
             if record.foreseen is not None:
                 trial.set_user_attr(FORESEEN, record.foreseen)
             told.end(TrialState.COMPLETE, record.told)

@@ -10,12 +10,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas_sv2.database.processes import is_alive, process_name
 from nas_sv2.search.loop.claim import Seat, Watch
-from nas_sv2.studies.dashboard.trial_note import ENDED_OFFSET, ERROR, RETRY_OF, UTC_OFFSET
+from nas_sv2.studies.findings.attributes import (
+    DEATHS,
+    ENDED_OFFSET,
+    ERROR,
+    RETRY_OF,
+    UTC_OFFSET,
+    WHY,
+    WORKER,
+)
 
-WORKER = "worker"
-"""The trial attribute that names the process (`process_name`)."""
-DEATHS = "deaths"
-"""The trial attribute that counts the workers that died or stood still at this candidate."""
 FATAL = 3  # as many deaths at one candidate are its doing: a training that takes all the memory
 
 
@@ -64,7 +68,7 @@ class Unfinished:
         params = fixed_params(trial) | trial.params
         waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         if params and params not in map(fixed_params, waiting):
-            attributes = {RETRY_OF: trial.number, "why": reason, DEATHS: deaths}
+            attributes = {RETRY_OF: trial.number, WHY: reason, DEATHS: deaths}
             self.study.enqueue_trial(params, user_attrs=attributes)
         self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 

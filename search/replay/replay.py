@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 
+from nas_sv2.database.engine import open_engine
+from nas_sv2.database.locks import FileLock
 from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.latency.breakdown.priced import breakdown_behind, breakdown_of
-from nas_sv2.latency.devices.exclusive import FileLock
 from nas_sv2.latency.guidelines.store import ProfileStore
-from nas_sv2.latency.measurements.store import MeasurementStore, open_engine
+from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.doctor import trust_warning
 from nas_sv2.latency.targets.measured_target import Images, MeasuredTarget
 from nas_sv2.latency.targets.targets import Target, open_target, target_names
@@ -26,7 +27,7 @@ from nas_sv2.search.session.guideline_choice import MEASURED
 from nas_sv2.search.session.samplers import SAMPLERS
 from nas_sv2.search.walk.budget import Budget, parse_budget
 from nas_sv2.search.walk.drift_correction import at_pace
-from nas_sv2.studies.dashboard.trial_note import REJECTED
+from nas_sv2.studies.findings.attributes import IDENTITY, KEY, REJECTED, REPLAY_OF
 from nas_sv2.studies.findings.front import front_of
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.replay_comparison import Comparison, compare
@@ -35,9 +36,6 @@ from nas_sv2.studies.findings.stop_audit import STOP_RULE
 from nas_sv2.studies.storage.data_place import data_of, data_place, note_data
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import (
-    IDENTITY,
-    KEY,
-    REPLAY_OF,
     claim,
     create_or_resume,
     load_study,

@@ -15,16 +15,23 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.latency.targets.targets import Target
 from nas_sv2.search.walk.budget import Budget
-from nas_sv2.studies.dashboard.trial_note import DUPLICATE, ERROR, REJECTED
-from nas_sv2.studies.findings.audit import ARCHITECTURE, AUDITED, PRUNED
+from nas_sv2.studies.findings.attributes import (
+    ARCHITECTURE,
+    AUDITED,
+    BASELINE,
+    DUPLICATE,
+    ERROR,
+    IDENTITY,
+    NOT_REPLAYED,
+    PRUNED,
+    REJECTED,
+    REPLAYED,
+)
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import STOP_RULE
 from nas_sv2.studies.storage.record_store import RecordStore
-from nas_sv2.studies.storage.study import IDENTITY
 
-REPLAYED, NOT_REPLAYED = "replayed", "not_replayed"
-"""Trial attributes: what a trial was in the first study, or why it has no figures here."""
-COPIED = (ARCHITECTURE, PRUNED, AUDITED, DUPLICATE, REJECTED, ERROR, "baseline")
+COPIED = (ARCHITECTURE, PRUNED, AUDITED, DUPLICATE, REJECTED, ERROR, BASELINE)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from nas_sv2 import __version__
 from nas_sv2.errors import ConfigError, DeviceError, EvaluationError, MeasurementError, NasError
+from nas_sv2.version import __version__
 
 OFFERED = "nas-sv2:"
 """With the name of a target, the Ray resource by which a node says that it has that device."""

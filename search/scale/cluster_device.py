@@ -11,11 +11,11 @@ from functools import cache
 from typing import Any
 
 from nas_sv2.errors import MeasurementError
-from nas_sv2.latency.devices.device import NodeTime
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.devices.reconnecting import SteadyDevice, check_same
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.measurement import Measurement
+from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.targets import device_of_target
 from nas_sv2.search.scale.cluster import OFFERED, RETRIES, Cluster, tried, versions

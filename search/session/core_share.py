@@ -3,7 +3,7 @@
 import optuna
 
 from nas_sv2.evaluate.fitting.determinism import default_threads
-from nas_sv2.studies.storage.study import THREADS
+from nas_sv2.studies.findings.attributes import THREADS
 
 MOST_THREADS = 2  # more were not tried; see `default_threads`
 

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from sqlalchemy import Engine
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.database.restarts import is_passing
 from nas_sv2.errors import ConfigError
-from nas_sv2.latency.measurements.store import open_engine
 from nas_sv2.search.events.interrupts import was_interrupted
 from nas_sv2.search.loop.loop import DATABASE, OUTAGES, POLL_S
 from nas_sv2.studies.storage.study import store_errors

@@ -9,12 +9,12 @@ from functools import partial
 
 from sqlalchemy import Engine
 
+from nas_sv2.database.locks import alone_at
 from nas_sv2.database.processes import is_alive
 from nas_sv2.errors import ConfigError, InfeasibleError, NasError
 from nas_sv2.evaluate.fitting.determinism import core_count
 from nas_sv2.evaluate.fitting.int8_images import calibration_images
 from nas_sv2.evaluate.proxy.trainer import Trainer
-from nas_sv2.latency.devices.exclusive import alone_at
 from nas_sv2.latency.guidelines.store import ProfileStore
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.targets import Target, open_target

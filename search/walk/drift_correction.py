@@ -8,22 +8,30 @@ reference took when the study was begun. That number is kept with the study.
 import dataclasses
 import statistics
 from collections.abc import Mapping
-from typing import TypeGuard
-
-import optuna
+from typing import Any, Protocol, TypeGuard
 
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.latency.targets.targets import Target
 from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.findings.attributes import REFERENCE_MS
 
-PACE = "reference_ms"
-"""The study's attribute: what the reference network takes on each target, by name."""
 SESSIONS = 3
 """Measurements that the pace is the median of, so that one spell does not set it; 6 s in all."""
 
 
+class Attributes(Protocol):
+    """Facts that are kept with a study; an Optuna study has them."""
+
+    @property
+    def user_attrs(self) -> dict[str, Any]:
+        """All of them, by name."""
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        """Keep one."""
+
+
 def at_pace(
-    targets: Mapping[str, Target], study: optuna.Study
+    targets: Mapping[str, Target], study: Attributes
 ) -> tuple[dict[str, Target], dict[str, float]]:
     """The targets with measured ones at the study's pace, and that pace by their names.
 
@@ -34,12 +42,12 @@ def at_pace(
         MeasurementError: It answered, but not with a latency.
         StoreError: A measurement cannot be kept.
     """
-    known: dict[str, float] = dict(study.user_attrs.get(PACE, {}))
+    known: dict[str, float] = dict(study.user_attrs.get(REFERENCE_MS, {}))
     paced = {name: target for name, target in targets.items() if _has_pace(target)}
     missing = [name for name in paced if name not in known]
     if missing:
         known |= {name: _measured_pace(paced[name]) for name in missing}
-        study.set_user_attr(PACE, known)
+        study.set_user_attr(REFERENCE_MS, known)
     set_to: dict[str, Target] = {
         name: dataclasses.replace(target, pace_ms=known[name]) for name, target in paced.items()
     }

@@ -19,7 +19,7 @@ from nas_sv2.evaluate.supernet.asking import SupernetAsking
 from nas_sv2.evaluate.supernet.files import SavedSupernet, open_supernet
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.choices.space_files import open_space
-from nas_sv2.studies.storage.study import SUPERNET
+from nas_sv2.studies.findings.attributes import SUPERNET
 
 RECIPE = "recipe"
 DEFAULT_RECIPE = "quick"

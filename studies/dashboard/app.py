@@ -14,9 +14,10 @@ from sqlalchemy import Engine
 
 from nas_sv2.errors import NasError
 from nas_sv2.studies.dashboard.view import StudyView
+from nas_sv2.studies.findings.attributes import IDENTITY, KEY
 from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.record_store import RecordStore
-from nas_sv2.studies.storage.study import IDENTITY, KEY, store_errors
+from nas_sv2.studies.storage.study import store_errors
 
 SHOWING = {"GET", "HEAD"}
 LOCAL = "localhost"

@@ -15,9 +15,9 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from optuna.storages import get_storage
 from optuna_dashboard import wsgi
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.database.storage_url import without_password
 from nas_sv2.errors import ConfigError
-from nas_sv2.latency.measurements.store import open_engine
 from nas_sv2.studies.dashboard.app import Dashboard
 from nas_sv2.studies.dashboard.artifact_folder import ArtifactFolder
 from nas_sv2.studies.storage.study import open_storage, require_database

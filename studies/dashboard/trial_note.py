@@ -8,17 +8,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.studies.findings.attributes import DUPLICATE, ERROR, REJECTED
 from nas_sv2.studies.findings.certificate import UNCERTIFIED, Certificate
 from nas_sv2.studies.findings.front import Entry
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.pages.markdown import code, escaped, table
 from nas_sv2.studies.storage.study import Identity
-
-DUPLICATE, REJECTED, ERROR = "duplicate_of", "rejected_by", "error"
-RETRY_OF = "retry_of"  # the trial whose candidate was asked again
-UTC_OFFSET, ENDED_OFFSET = "utc_offset_s", "ended_utc_offset_s"
-"""Trial attributes that a search sets. The offsets are of the machine that began the trial, and of
-the one that ended it where that is another: Optuna keeps what clocks on the wall show."""
 
 
 def trial_note(study: str, storage: str, entry: Entry, certificate: Certificate | None) -> str:

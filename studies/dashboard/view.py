@@ -16,17 +16,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas_sv2.studies.dashboard.front_figure import front_figure
 from nas_sv2.studies.dashboard.trial_artifacts import artifact_id, artifacts_of
-from nas_sv2.studies.dashboard.trial_note import (
-    DUPLICATE,
-    study_note,
-    trial_note,
-    turned_away_note,
-)
+from nas_sv2.studies.dashboard.trial_note import study_note, trial_note, turned_away_note
+from nas_sv2.studies.findings.attributes import DUPLICATE, IDENTITY, KEY
 from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.findings.front import Entry, standings
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.runs import runs_of
-from nas_sv2.studies.storage.study import IDENTITY, KEY
 
 Answer = dict[str, Any]
 """JSON of the dashboard's server."""

@@ -9,17 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from nas_sv2.studies.findings.attributes import ARCHITECTURE, AUDITED, PRUNED
 from nas_sv2.studies.findings.front import front_of
 from nas_sv2.studies.findings.record import Record
 
-ARCHITECTURE = "architecture"
-"""The attribute of a trial with its network's digest."""
-PRUNED = "pruned_by"
-"""The one with the guideline that turned it away."""
-AUDITED = "audited"
-"""The one of a candidate that went on all the same: how many times each limit it had."""
-RELAXED = "relaxed_guidelines"
-"""The study attribute with what limits are multiplied by."""
 JUDGED = ("COMPLETE", "PRUNED")
 """The states of a trial that came to a verdict; one that failed or was interrupted did not."""
 CONFIDENCE = 0.95

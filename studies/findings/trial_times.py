@@ -3,20 +3,27 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, Protocol
 
-from optuna.trial import FrozenTrial
-
-from nas_sv2.studies.dashboard.trial_note import (
+from nas_sv2.studies.findings.attributes import (
     DUPLICATE,
     ENDED_OFFSET,
     ERROR,
+    GIVEN_UP,
     REJECTED,
     RETRY_OF,
     UTC_OFFSET,
 )
+from nas_sv2.studies.findings.audit import Trial
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.storage.trial_lease import GIVEN_UP
+
+
+class TimedTrial(Trial, Protocol):
+    """A trial with its times; Optuna's `FrozenTrial` is one."""
+
+    datetime_start: datetime | None
+    datetime_complete: datetime | None
+
 
 Verdict = Literal["finished", "duplicate", "rejected", "failed"]
 
@@ -86,7 +93,7 @@ class Times:
         return sum(step.seconds for step in self.steps if step.verdict != "finished")
 
 
-def times_of(trials: Iterable[FrozenTrial], records: Mapping[int, Record]) -> Times:
+def times_of(trials: Iterable[TimedTrial], records: Mapping[int, Record]) -> Times:
     """The time of a study's trials; one that waits, or is running, has none yet."""
     begun = sorted(
         (trial for trial in trials if trial.datetime_start and trial.datetime_complete),
@@ -105,7 +112,7 @@ def times_of(trials: Iterable[FrozenTrial], records: Mapping[int, Record]) -> Ti
     return Times(steps, work_s, wall_s)
 
 
-def _span(trial: FrozenTrial) -> tuple[datetime, datetime]:
+def _span(trial: TimedTrial) -> tuple[datetime, datetime]:
     """From when to when it ran, UTC."""
     start, end = trial.datetime_start, trial.datetime_complete
     assert start is not None and end is not None, "chosen so"
@@ -121,7 +128,7 @@ def _utc(shown: datetime, offset_s: float | None) -> datetime:
 
 
 def _step(
-    trial: FrozenTrial, record: Record | None, start: datetime, end: datetime, at_s: float
+    trial: TimedTrial, record: Record | None, start: datetime, end: datetime, at_s: float
 ) -> Step:
     verdict, why = _verdict(trial)
     seconds = (end - start).total_seconds()
@@ -134,7 +141,7 @@ def _step(
     return Step(trial.number, verdict, why, start, at_s, seconds, training_s, known)
 
 
-def _verdict(trial: FrozenTrial) -> tuple[Verdict, str]:
+def _verdict(trial: TimedTrial) -> tuple[Verdict, str]:
     said = trial.user_attrs
     if trial.state.name == "FAIL":
         why = str(said.get(ERROR, "interrupted; asked again"))

@@ -16,6 +16,7 @@ from nas_sv2.evaluate.supernet.asking import SupernetAsking
 from nas_sv2.evaluate.supernet.files import SavedSupernet
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.targets import open_target
+from nas_sv2.studies.findings.attributes import IDENTITY, THREADS
 from nas_sv2.studies.findings.front import best_of
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import STOP_RULE
@@ -33,7 +34,7 @@ from nas_sv2.studies.package.trial_card import trial_card, trial_document
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines, confirmations_of
 from nas_sv2.studies.storage.data_place import data_of
 from nas_sv2.studies.storage.named_networks import certificate_for, record_of, records_of
-from nas_sv2.studies.storage.study import IDENTITY, THREADS, Identity, load_study, study_key
+from nas_sv2.studies.storage.study import Identity, load_study, study_key
 from nas_sv2.studies.storage.supernet_place import supernet_of
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 

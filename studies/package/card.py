@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from nas_sv2 import __version__
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
@@ -31,13 +30,14 @@ from nas_sv2.studies.package.forms import (
     Winner,
 )
 from nas_sv2.studies.pages.markdown import escaped, table
+from nas_sv2.studies.storage.runs import PACKAGES
+from nas_sv2.version import __version__
 
 CARD, CARD_JSON = "card.md", "card.json"
 SCHEMA_KEY, SCHEMA_VERSION = "nas_sv2_card", 1
 PAGE_KEY, PAGE = "page", 1
 """Which text of `card.md` follows from `card.json`: raised whenever the text changes, so that
 `verify` makes no page anew that an older version wrote."""
-PACKAGES = ("torch", "onnx", "onnxruntime", "optuna", "numpy")
 
 
 def made_with() -> dict[str, str]:

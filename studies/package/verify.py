@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import torch
 
-from nas_sv2 import __version__
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.data.image_data import Part
 from nas_sv2.evaluate.data.open_data import open_data
@@ -38,6 +37,7 @@ from nas_sv2.studies.package.forms import (
 from nas_sv2.studies.package.load import Package, load_package
 from nas_sv2.studies.package.onnx_file import check_self_contained
 from nas_sv2.studies.package.recompute import figures_check, page_check, timing_checks
+from nas_sv2.version import __version__
 
 T = TypeVar("T")
 

@@ -8,34 +8,27 @@ from datetime import UTC, datetime
 from optuna.trial import FrozenTrial
 from sqlalchemy import Engine
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.database.storage_url import without_password
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.breakdown.profiled import Profile
 from nas_sv2.latency.guidelines.profile import GuidelineProfile
 from nas_sv2.latency.guidelines.store import ProfileStore
-from nas_sv2.latency.measurements.store import open_engine
-from nas_sv2.studies.dashboard.trial_note import REJECTED
-from nas_sv2.studies.findings.audit import AUDITED, PRUNED, RELAXED, Pruned, audit_of
+from nas_sv2.studies.findings.attributes import AUDITED, IDENTITY, PRUNED, REJECTED, RELAXED
+from nas_sv2.studies.findings.audit import Pruned, audit_of
 from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.findings.front import Entry, best_of, front_of
-from nas_sv2.studies.findings.importance import Importance, importances_of
 from nas_sv2.studies.findings.pairwise import ties_of
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import Stops, stops_in
 from nas_sv2.studies.findings.trial_times import Times, times_of
+from nas_sv2.studies.report.importance import Importance, importances_of
 from nas_sv2.studies.report.network_card import Winner, parts_of, reuse_png, scores_of, wasted_by
 from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.fingerprints import Device, devices_of
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.runs import Run, runs_of
-from nas_sv2.studies.storage.study import (
-    IDENTITY,
-    SCORES,
-    Identity,
-    load_study,
-    store_errors,
-    study_key,
-)
+from nas_sv2.studies.storage.study import SCORES, Identity, load_study, store_errors, study_key
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 Profiles = Mapping[int, Mapping[str, Profile]]

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from nas_sv2 import __version__
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.studies.findings.front import Entry
 from nas_sv2.studies.pages.markdown import code, escaped, table
@@ -11,6 +10,7 @@ from nas_sv2.studies.report import words as words
 from nas_sv2.studies.report.facts import Facts
 from nas_sv2.studies.report.network_card import name_of
 from nas_sv2.studies.report.page import broken, three
+from nas_sv2.version import __version__
 
 
 def report_markdown(facts: Facts, picture: str) -> str:

@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nas_sv2.studies.findings.attributes import REPLAY_OF
 from nas_sv2.studies.findings.audit import ALL
 from nas_sv2.studies.findings.certificate import Certificate
-from nas_sv2.studies.findings.importance import FEWEST
 from nas_sv2.studies.findings.pairwise import Compared, better, faster, image_interval
 from nas_sv2.studies.findings.rank_agreement import BESIDE
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.report.facts import Facts
+from nas_sv2.studies.report.importance import FEWEST
 from nas_sv2.studies.report.network_card import name_of
 from nas_sv2.studies.storage.runs import command_of
-from nas_sv2.studies.storage.study import REPLAY_OF
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from sqlalchemy import Engine, String, Text, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from nas_sv2.database.engine import one_line
 from nas_sv2.database.schema import Base, migrate
 from nas_sv2.errors import StoreError
-from nas_sv2.latency.measurements.store import one_line
 from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.storage.same_data import is_of_same_data
 

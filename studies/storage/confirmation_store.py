@@ -4,11 +4,9 @@ from collections.abc import Mapping
 
 import optuna
 
+from nas_sv2.studies.findings.attributes import CONFIRMATIONS
 from nas_sv2.studies.findings.confirmation import Confirmation, Finding
 from nas_sv2.studies.storage.study import load_study, store_errors
-
-CONFIRMATIONS = "confirmations"
-"""The study's attribute: a list, the newest last."""
 
 
 def confirmations_of(study: optuna.Study) -> list[Confirmation]:

@@ -12,10 +12,7 @@ from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.evaluation import content_of
 from nas_sv2.evaluate.recipes.files import recipe_from_document
-from nas_sv2.studies.storage.study import CONTENT, IDENTITY
-
-PLACE = "data place"
-"""The study attribute that says where they were last; not there where they never moved."""
+from nas_sv2.studies.findings.attributes import CONTENT, DATA_PLACE, IDENTITY
 
 
 def absolute_data(data: str) -> str:
@@ -27,13 +24,13 @@ def absolute_data(data: str) -> str:
 def note_data(study: optuna.Study, data: str) -> None:
     """Keep with the study where its data lie now."""
     if absolute_data(data) != data_place(study):
-        study.set_user_attr(PLACE, absolute_data(data))
+        study.set_user_attr(DATA_PLACE, absolute_data(data))
 
 
 def data_place(study: optuna.Study) -> str:
     """Where the data of the study were last, as `--data` names it."""
     attributes = study.user_attrs
-    place: str = attributes.get(PLACE, attributes[IDENTITY]["data"])
+    place: str = attributes.get(DATA_PLACE, attributes[IDENTITY]["data"])
     return place
 
 

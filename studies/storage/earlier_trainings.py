@@ -10,9 +10,9 @@ from sqlalchemy import Engine, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from nas_sv2.database.engine import one_line
 from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.fitting.evaluation import Evaluation, content_of
-from nas_sv2.latency.measurements.store import one_line
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.findings.record import Record

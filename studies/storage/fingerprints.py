@@ -9,9 +9,10 @@ from sqlalchemy import Engine, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from nas_sv2.database.engine import one_line
 from nas_sv2.errors import NasError, StoreError
 from nas_sv2.latency.measurements.measurement import Latency, Measurement
-from nas_sv2.latency.measurements.store import MeasurementRow, one_line
+from nas_sv2.latency.measurements.store import MeasurementRow
 from nas_sv2.studies.findings.record import Record
 
 

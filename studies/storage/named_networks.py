@@ -71,9 +71,10 @@ def certificate_for(storage: str, study: str, records: Mapping[int, Record]) -> 
         ConfigError: There is no such study.
         StoreError: The database cannot be read.
     """
-    from nas_sv2.latency.measurements.store import open_engine
+    from nas_sv2.database.engine import open_engine
+    from nas_sv2.studies.findings.attributes import IDENTITY
     from nas_sv2.studies.storage.certificate_store import CertificateStore
-    from nas_sv2.studies.storage.study import IDENTITY, load_study
+    from nas_sv2.studies.storage.study import load_study
 
     if not records:
         return None
@@ -94,7 +95,7 @@ def records_of(storage: str, study: str) -> dict[int, Record]:
         StoreError: It cannot be read.
     """
     # Imported here: a reference or a file is found without Optuna and a database.
-    from nas_sv2.latency.measurements.store import open_engine
+    from nas_sv2.database.engine import open_engine
     from nas_sv2.studies.storage.record_store import RecordStore
     from nas_sv2.studies.storage.study import load_study, study_key
 

@@ -24,11 +24,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from nas_sv2.database.engine import one_line
 from nas_sv2.database.schema import Base, migrate
 from nas_sv2.database.turns import SQLITE, writing_alone
 from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
-from nas_sv2.latency.measurements.store import one_line
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.same_data import is_of_same_data
 

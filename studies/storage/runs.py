@@ -13,14 +13,14 @@ from typing import Any
 
 import optuna
 
-from nas_sv2 import __version__
 from nas_sv2.database.processes import process_name
 from nas_sv2.database.storage_url import without_password
 from nas_sv2.errors import StoreError
-from nas_sv2.studies.package.card import PACKAGES
+from nas_sv2.studies.findings.attributes import RUN
+from nas_sv2.version import __version__
 
-NOTE = "run of "
-"""How the study attributes begin that hold a run."""
+PACKAGES = ("torch", "onnx", "onnxruntime", "optuna", "numpy")
+"""Packages whose versions a figure depends on."""
 OPTIONS = {"targets": "target", "budgets": "budget"}
 """Options of `nas-sv2 search` that are not called as the fields of its request."""
 
@@ -51,7 +51,7 @@ def note_run(study: optuna.Study, request: Mapping[str, Any]) -> None:
     """
     began = datetime.now(UTC).isoformat(timespec="microseconds")
     run = Run(began, command_of(request), versions_here(), machine_here())
-    study.set_user_attr(f"{NOTE}{began} {process_name()}", asdict(run))
+    study.set_user_attr(f"{RUN}{began} {process_name()}", asdict(run))
 
 
 def runs_of(study: optuna.Study) -> list[Run]:
@@ -60,7 +60,7 @@ def runs_of(study: optuna.Study) -> list[Run]:
     Raises:
         StoreError: A note cannot be read.
     """
-    notes = [note for name, note in study.user_attrs.items() if name.startswith(NOTE)]
+    notes = [note for name, note in study.user_attrs.items() if name.startswith(RUN)]
     try:
         return sorted((Run(**note) for note in notes), key=lambda run: run.began)
     except TypeError as error:

@@ -24,29 +24,16 @@ from sqlalchemy import Engine, event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from nas_sv2.database.engine import engine_options, one_line, open_engine
+from nas_sv2.database.locks import alone_at
 from nas_sv2.database.restarts import wait_for_database
 from nas_sv2.database.storage_url import without_password
 from nas_sv2.database.turns import SQLITE
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.fitting.evaluation import content_of
-from nas_sv2.latency.devices.exclusive import alone_at
-from nas_sv2.latency.measurements.store import engine_options, one_line, open_engine
+from nas_sv2.studies.findings.attributes import CLAIMED, CONTENT, IDENTITY, KEY, SUPERNET_FOLDER
 
 DEFAULT_STORAGE = "sqlite:///nas-sv2.db"
-IDENTITY = "nas_sv2"
-"""The study attribute that says what its trials have in common."""
-KEY = "key"
-"""Within it, what the records are kept under."""
-CLAIMED = "claimed"
-"""The study attribute with the key under which a search is about to ask the first trial."""
-REPLAY_OF = "replay_of"
-"""Within it, name and key of the study that was replayed on another target."""
-THREADS = "training_threads"
-"""The study attribute with the CPU threads of its trainings, whose last digits depend on them."""
-SUPERNET, SUPERNET_FOLDER = "supernet", "folder"
-"""Within its `evaluator`: which supernet; and where it lay, which older versions kept there."""
-CONTENT = "data_content"
-"""Within it, `SPEC@KEY` of the data: what was typed, and the content, which is what counts."""
 NAMES = ("space", "data")
 """What is kept for people and for finding it; digest and content say what it is."""
 SCORES = {

@@ -9,15 +9,12 @@ import optuna
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.supernet.files import SavedSupernet, open_supernet
-from nas_sv2.studies.storage.study import IDENTITY, SUPERNET, SUPERNET_FOLDER
-
-PLACE = "supernet folder"
-"""The study attribute that holds where it was last."""
+from nas_sv2.studies.findings.attributes import IDENTITY, SUPERNET, SUPERNET_FOLDER, SUPERNET_PLACE
 
 
 def note_supernet(study: optuna.Study, folder: Path | str) -> None:
     """Keep with the study where its supernet lies now."""
-    study.set_user_attr(PLACE, str(Path(folder).absolute()))
+    study.set_user_attr(SUPERNET_PLACE, str(Path(folder).absolute()))
 
 
 def supernet_folder(study: optuna.Study) -> str | None:
@@ -26,7 +23,7 @@ def supernet_folder(study: optuna.Study) -> str | None:
     if asked is None:
         return None
     began_in: str | None = asked.get(SUPERNET_FOLDER)  # before nas-sv2 kept it apart
-    folder: str | None = study.user_attrs.get(PLACE, began_in)
+    folder: str | None = study.user_attrs.get(SUPERNET_PLACE, began_in)
     return folder
 
 

@@ -11,10 +11,8 @@ import optuna
 
 from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.fitting.evaluation import content_of
+from nas_sv2.studies.findings.attributes import TEST_ACCURACY
 from nas_sv2.studies.storage.study import store_errors
-
-HELD_OUT = "held out: "
-"""How the study attributes begin that hold a score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +36,11 @@ class Training:
     @property
     def attribute(self) -> str:
         """The name of the study attribute."""
-        return HELD_OUT + " ".join(map(str, dataclasses.astuple(self)))
+        return TEST_ACCURACY + " ".join(map(str, dataclasses.astuple(self)))
 
     def is_in(self, attribute: str) -> bool:
         """Whether that is the name of the same training, wherever its data lay then."""
-        begins = f"{HELD_OUT}{self.architecture} {self.recipe} "
+        begins = f"{TEST_ACCURACY}{self.architecture} {self.recipe} "
         ends = f"@{content_of(self.data)} {self.seed} {self.device}"
         return attribute.startswith(begins) and attribute.endswith(ends)
 

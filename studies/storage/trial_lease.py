@@ -25,14 +25,12 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Mapped, mapped_column
 
+from nas_sv2.database.engine import one_line
 from nas_sv2.database.processes import process_name
 from nas_sv2.database.schema import Base
 from nas_sv2.database.turns import writing_alone
 from nas_sv2.errors import StoreError
-from nas_sv2.latency.measurements.store import one_line
-
-GIVEN_UP = "the network that trial"
-"""How the error of a trial begins whose network was another worker's."""
+from nas_sv2.studies.findings.attributes import GIVEN_UP
 
 
 class TrialLeaseRow(Base):

@@ -14,7 +14,7 @@ from doubles import record_of
 from optuna.samplers import RandomSampler
 from postgres import PASSWORD, Postgres, programs
 
-from nas_sv2.latency.measurements.store import open_engine
+from nas_sv2.database.engine import open_engine
 from nas_sv2.studies.storage.named_networks import records_of
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import create_or_resume, study_key

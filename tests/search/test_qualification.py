@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from doubles import evaluation_of
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
-from nas_sv2.latency.measurements.store import open_engine
 from nas_sv2.search import qualification
 from nas_sv2.search.qualification import QualifyRequest, qualify
 from nas_sv2.studies.storage.certificate_store import CertificateStore

@@ -19,7 +19,7 @@ from sqlalchemy import create_engine, text
 
 from nas_sv2.database.processes import process_name
 from nas_sv2.latency.measurements.measurement import Measurement
-from nas_sv2.studies.dashboard.trial_note import DUPLICATE
+from nas_sv2.studies.findings.attributes import DUPLICATE
 from nas_sv2.studies.storage.named_networks import records_of
 from nas_sv2.studies.storage.study import load_study, study_key
 

@@ -8,13 +8,13 @@ from scripted import PLAN, ScriptedDevice
 
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.breakdown.profiled import Profile, profile_of, profiles_of
-from nas_sv2.latency.devices.device import NodeTime
 from nas_sv2.latency.devices.local import local_device
 from nas_sv2.latency.devices.payload import Payload, payload_of
-from nas_sv2.latency.emulated.arm_cores import ArmPrecision
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
-from nas_sv2.latency.kernels.kernels import kernels_of, live_ops
+from nas_sv2.latency.kernels.kernel import ArmPrecision, live_ops
+from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS
+from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.latency.measurements.plan import Lowering, MeasurePlan
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.latency.targets.targets import Target

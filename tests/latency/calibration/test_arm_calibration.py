@@ -14,14 +14,16 @@ from nas_sv2.latency.calibration.blocks import schedulable
 from nas_sv2.latency.calibration.counts import CountedRun, Counts, Node, PricedNode, Run
 from nas_sv2.latency.calibration.emulator import Emulator
 from nas_sv2.latency.calibration.fit import fit
-from nas_sv2.latency.calibration.grid import Point, batches, output_pairs, overhead_points
+from nas_sv2.latency.calibration.grid import batches, output_pairs, overhead_points
+from nas_sv2.latency.calibration.point import Point
 from nas_sv2.latency.calibration.published_grid import published_batches
 from nas_sv2.latency.calibration.samples import Overhead, Sample, samples
 from nas_sv2.latency.calibration.tables import calibrate
-from nas_sv2.latency.emulated.arm_cores import CORES, PRECISIONS, ArmPrecision
+from nas_sv2.latency.emulated.arm_cores import CORES, PRECISIONS
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.emulated.kernel_table import Table
-from nas_sv2.latency.kernels.kernels import Kernel, kernels_of
+from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel
+from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.families.published import STRUCTURES, PaperNetwork
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
 

@@ -10,7 +10,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.latency.calibration.refit import least_error_scale, refit_scale, save_refit
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.emulated.kernel_table import Table
-from nas_sv2.latency.kernels.kernels import kernels_of
+from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.reference import reference

@@ -9,12 +9,13 @@ import pytest
 from scripted import measurement_of, samples_of
 from sqlalchemy import inspect, text
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.grade import Finding, Grade
 from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
-from nas_sv2.latency.measurements.store import Key, MeasurementStore, open_engine
+from nas_sv2.latency.measurements.store import Key, MeasurementStore
 
 MEASUREMENT = measurement_of()
 FINGERPRINT, PLAN = MEASUREMENT.fingerprint, MEASUREMENT.plan

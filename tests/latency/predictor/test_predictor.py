@@ -13,12 +13,12 @@ from sqlalchemy import text
 
 from nas_sv2.errors import ConfigError, MeasurementError, StoreError
 from nas_sv2.latency.agent.estimator import Samples
-from nas_sv2.latency.devices.device import NodeTime
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, local_device
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.kernels.node_costs import Piece, pieces_of
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.measurement import Beside, Measurement
+from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.predictor import fit as predictor_fit

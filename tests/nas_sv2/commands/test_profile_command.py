@@ -12,9 +12,9 @@ from PIL import Image
 from scripted import PLAN, ScriptedDevice
 
 from nas_sv2.latency.breakdown.profiled import profile_of
-from nas_sv2.latency.devices.device import NodeTime
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS
+from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets import targets
 from nas_sv2.latency.targets.measured_target import MeasuredTarget

@@ -13,7 +13,7 @@ from optuna.samplers import RandomSampler
 from PIL import Image
 from safetensors.numpy import save_file
 
-from nas_sv2.latency.measurements.store import open_engine
+from nas_sv2.database.engine import open_engine
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.weights import Array, random_weights
 from nas_sv2.space.units.architecture import Architecture, Stage

@@ -18,9 +18,10 @@ import nas_sv2.latency.predictor.store
 import nas_sv2.studies.storage.certificate_store
 import nas_sv2.studies.storage.record_store
 import nas_sv2.studies.storage.trial_lease  # noqa: F401  all tables are known
+from nas_sv2.database.engine import open_engine
 from nas_sv2.database.schema import VERSION_TABLE, VERSIONS, Base, migrate
 from nas_sv2.errors import ConfigError, NasError, StoreError
-from nas_sv2.latency.measurements.store import MeasurementStore, open_engine
+from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.studies.storage.study import load_study, open_storage
 
 ROOT = Path(__file__).parents[3]

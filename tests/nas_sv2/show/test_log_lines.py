@@ -15,8 +15,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.engine import URL
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.errors import EvaluationError, StoreError
-from nas_sv2.latency.measurements.store import open_engine
 from nas_sv2.search.events.events import Outcome
 from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.session.plan import Request

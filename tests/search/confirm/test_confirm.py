@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from doubles import record_of
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.latency.devices.testing import FakeDevice, ms_of_flops
 from nas_sv2.latency.measurements.plan import MeasurePlan
-from nas_sv2.latency.measurements.store import MeasurementStore, open_engine
+from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.search.confirm import confirm as confirming
 from nas_sv2.search.confirm.confirm import ConfirmRequest, confirm

@@ -9,8 +9,8 @@ from doubles import Ear, FakeEvaluator, FakeTarget, small_space
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.errors import DeviceError, NasError, StoreError
-from nas_sv2.latency.measurements.store import open_engine
 from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.loop.orphans import Unfinished
 from nas_sv2.search.session.samplers import SAMPLERS

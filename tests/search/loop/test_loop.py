@@ -18,6 +18,7 @@ from doubles import Ear, FakeEvaluator, FakeTarget, small_space
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.database.processes import is_alive, process_name
 from nas_sv2.errors import (
     DeviceError,
@@ -26,7 +27,6 @@ from nas_sv2.errors import (
     MeasurementError,
     StoreError,
 )
-from nas_sv2.latency.measurements.store import open_engine
 from nas_sv2.search.loop.claim import Seat
 from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.session.samplers import SAMPLERS
@@ -37,8 +37,15 @@ from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.space.choices.suggesters import RandomSuggester
 from nas_sv2.space.graph.guidelines import Guidelines, g4_elementwise
 from nas_sv2.space.networks.lowering import lower
-from nas_sv2.studies.dashboard.trial_note import DUPLICATE, ERROR, REJECTED
-from nas_sv2.studies.findings.audit import AUDITED, PRUNED, RELAXED, audit_of
+from nas_sv2.studies.findings.attributes import (
+    AUDITED,
+    DUPLICATE,
+    ERROR,
+    PRUNED,
+    REJECTED,
+    RELAXED,
+)
+from nas_sv2.studies.findings.audit import audit_of
 from nas_sv2.studies.findings.front import front_of
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.record_store import May, RecordStore

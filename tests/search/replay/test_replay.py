@@ -12,15 +12,14 @@ from doubles import Ear, FakeEvaluator, FakeTarget, latency_of, small_space
 from optuna.trial import TrialState
 from packages import RECIPE, images_file
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError, NasError
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.latency.measurements.measurement import Latency
-from nas_sv2.latency.measurements.store import open_engine
 from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.replay import replay as replays
 from nas_sv2.search.replay.replay import Replayed, ReplayRequest, replay
-from nas_sv2.search.replay.trials import NOT_REPLAYED, REPLAYED
 from nas_sv2.search.session.samplers import SAMPLERS
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
@@ -28,7 +27,7 @@ from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.guidelines import Guidelines
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.networks.network import Network
-from nas_sv2.studies.dashboard.trial_note import ERROR
+from nas_sv2.studies.findings.attributes import ERROR, NOT_REPLAYED, REPLAYED
 from nas_sv2.studies.findings.front import front_of
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.data_place import data_place

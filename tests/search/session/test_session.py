@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from nas_sv2.latency.measurements.store import open_engine
+from nas_sv2.database.engine import open_engine
 from nas_sv2.search.session.session import _is_alone
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.trial_lease import TrialLeases

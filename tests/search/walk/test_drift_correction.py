@@ -14,9 +14,10 @@ from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.measurement import Beside, Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.search.walk.drift_correction import PACE, at_pace
+from nas_sv2.search.walk.drift_correction import at_pace
 from nas_sv2.search.walk.feasibility import RandomSuggester
 from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.studies.findings.attributes import REFERENCE_MS
 
 FACTS = {"cpu": "A", "runtime": "onnxruntime", "runtime_version": "1"}
 
@@ -91,7 +92,7 @@ def test_a_later_run_keeps_the_pace_of_the_first(candidate: Architecture) -> Non
     later = SlowingDevice([1.5])
     targets, pace = at_pace({"cpu": MeasuredTarget("cpu", later, CPU_PLAN)}, study)
     assert later.sessions == []
-    assert pace == study.user_attrs[PACE] == {"cpu": 2.0}
+    assert pace == study.user_attrs[REFERENCE_MS] == {"cpu": 2.0}
     assert targets["cpu"].estimate(candidate).ms == pytest.approx(3.0)
 
 

@@ -12,14 +12,14 @@ import optuna
 import pytest
 from doubles import Ear, FakeTarget, evaluation_of, latency_of, record_of, small_space
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation, Stops
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.files import built_in_recipe
 from nas_sv2.evaluate.recipes.recipe import Recipe
-from nas_sv2.latency.measurements.store import open_engine
-from nas_sv2.search.loop.loop import FORESEEN, Loop
+from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.session.plan import Request
 from nas_sv2.search.session.samplers import SAMPLERS
 from nas_sv2.search.session.session import run_search
@@ -42,6 +42,7 @@ from nas_sv2.space.graph.guidelines import Guidelines
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.findings.attributes import FORESEEN
 from nas_sv2.studies.findings.front import front_of
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import STOP_RULE, stops_in

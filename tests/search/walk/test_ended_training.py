@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.recipe import Recipe
-from nas_sv2.latency.measurements.store import open_engine
 from nas_sv2.search.walk.stored_evaluator import StoredEvaluator
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.storage.record_store import RecordStore

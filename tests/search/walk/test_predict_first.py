@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from doubles import FakeEvaluator, FakeTarget, latency_of, record_of
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.errors import ConfigError, MeasurementError, Rejected
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, local_device
 from nas_sv2.latency.measurements.measurement import Latency
-from nas_sv2.latency.measurements.store import open_engine
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.predict_first import (

@@ -22,9 +22,9 @@ from doubles import evaluation_of, latency_of, small_space
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.fitting.evaluation import Epoch
-from nas_sv2.latency.measurements.store import open_engine
 from nas_sv2.search.loop import loop
 from nas_sv2.search.walk.feasibility import RandomSuggester
 from nas_sv2.space.graph.cost import cost_of

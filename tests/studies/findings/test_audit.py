@@ -9,7 +9,8 @@ from optuna.trial import TrialState
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.search.walk.audit_choice import Audit
-from nas_sv2.studies.findings.audit import ALL, ARCHITECTURE, AUDITED, PRUNED, Pruned, audit_of
+from nas_sv2.studies.findings.attributes import ARCHITECTURE, AUDITED, PRUNED
+from nas_sv2.studies.findings.audit import ALL, Pruned, audit_of
 
 
 def trial(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.errors import StoreError
-from nas_sv2.latency.measurements.store import open_engine
 from nas_sv2.show.certificate_text import certificate_data, certificate_markdown
 from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.choices.probe_networks import Contrast, trajectories

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from doubles import record_of
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.errors import StoreError
-from nas_sv2.latency.measurements.store import open_engine
 from nas_sv2.search.session.samplers import SAMPLERS
 from nas_sv2.studies.storage.history import read_history
 from nas_sv2.studies.storage.record_store import RecordStore

@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 from optuna.samplers import RandomSampler
 
-from nas_sv2 import __version__
 from nas_sv2.errors import StoreError
-from nas_sv2.studies.storage.runs import NOTE, command_of, note_run, runs_of
+from nas_sv2.studies.findings.attributes import RUN
+from nas_sv2.studies.storage.runs import command_of, note_run, runs_of
 from nas_sv2.studies.storage.study import create_or_resume, load_study
+from nas_sv2.version import __version__
 
 REQUEST = {
     "targets": "arm,cpu",
@@ -42,6 +43,6 @@ def test_every_run_leaves_a_note_of_its_own(tmp_path: Path) -> None:
     assert "--stop-rule off" in second.command
     assert first.versions["nas-sv2"] == __version__
     assert {"torch", "onnxruntime", "Python"} <= first.versions.keys()
-    study.set_user_attr(f"{NOTE}x", {"began": "x"})
+    study.set_user_attr(f"{RUN}x", {"began": "x"})
     with pytest.raises(StoreError):
         runs_of(study)

@@ -10,9 +10,9 @@ from optuna.samplers import RandomSampler
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
-from nas_sv2.latency.measurements.store import open_engine
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.named_networks import find_network

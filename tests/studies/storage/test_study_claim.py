@@ -7,8 +7,8 @@ import optuna
 import pytest
 from sqlalchemy import Engine
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.errors import ConfigError
-from nas_sv2.latency.measurements.store import open_engine
 from nas_sv2.studies.storage.study import claim, create_or_resume, study_key
 
 

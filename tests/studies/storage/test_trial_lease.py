@@ -14,14 +14,14 @@ from optuna.trial import TrialState
 from postgres import Postgres
 from sqlalchemy import Engine, event, text
 
+from nas_sv2.database.engine import open_engine
 from nas_sv2.database.processes import process_name
 from nas_sv2.database.schema import migrate
 from nas_sv2.errors import StoreError
-from nas_sv2.latency.measurements.store import open_engine
 from nas_sv2.search.loop import claim as seat_module
 from nas_sv2.search.loop.claim import Answers, Seat, Watch
-from nas_sv2.search.loop.orphans import FATAL, WORKER, Unfinished
-from nas_sv2.studies.dashboard.trial_note import ERROR
+from nas_sv2.search.loop.orphans import FATAL, Unfinished
+from nas_sv2.studies.findings.attributes import ERROR, WORKER
 from nas_sv2.studies.storage.study import open_storage
 from nas_sv2.studies.storage.trial_lease import TakenNetwork, TakenTrial, TrialLeases
 

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from nas_sv2.latency.kernels.kernels import Kernel, live_ops, plain_kernel
+from nas_sv2.latency.kernels.kernel import Kernel, live_ops, plain_kernel
 from nas_sv2.space.graph.cost import is_depthwise
 from nas_sv2.space.graph.operators import (
     Activation,

@@ -10,12 +10,12 @@ from postgres import Postgres
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import OperationalError
 
+from nas_sv2.database import locks as exclusive
+from nas_sv2.database.engine import open_engine
+from nas_sv2.database.locks import alone_at
 from nas_sv2.database.restarts import is_passing
 from nas_sv2.database.turns import writing_alone
 from nas_sv2.errors import DeviceError, StoreError
-from nas_sv2.latency.devices import exclusive
-from nas_sv2.latency.devices.exclusive import alone_at
-from nas_sv2.latency.measurements.store import open_engine
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

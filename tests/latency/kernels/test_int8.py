@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from nas_sv2.latency.kernels.kernels import kernels_of
+from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
 from nas_sv2.space.networks.lowering import lower

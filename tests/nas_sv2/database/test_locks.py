@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
+from nas_sv2.database.locks import Claim, Exclusive, FileLock
 from nas_sv2.database.processes import is_alive, process_name
 from nas_sv2.errors import DeviceError, StoreError
-from nas_sv2.latency.devices.exclusive import Claim, Exclusive, FileLock
 from nas_sv2.latency.devices.lease import Lease
 from nas_sv2.latency.measurements.store import MeasurementStore
 
@@ -23,7 +23,7 @@ from nas_sv2.latency.measurements.store import MeasurementStore
 HOLDER = """
 import sys
 from pathlib import Path
-from nas_sv2.latency.devices.exclusive import Exclusive, FileLock
+from nas_sv2.database.locks import Exclusive, FileLock
 kind, where, longest_s = sys.argv[1:]
 if kind == "lock":
     claim = FileLock(Path(where))

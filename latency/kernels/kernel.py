@@ -1,26 +1,8 @@
-"""A graph as onnxruntime's CPU provider runs it in float32: which operators melt into one kernel.
+"""A kernel: the operators that a runtime launches at once."""
 
-The aarch64 build keeps plain NCHW (no NCHWc reorders were seen) and fuses, at load,
+from dataclasses import dataclass
+from typing import Literal, assert_never
 
-- a convolution with the ReLU, ReLU6 or sigmoid that alone reads it; with ReLU6 it is a kind of its
-  own, `clipped`, since that runs other code;
-- a convolution, the sum that alone reads it and the ReLU that alone reads the sum; without a ReLU
-  it is a kind of its own too, `summed`.
-
-An operator whose outputs nobody reads is dropped. A channel shuffle runs as reshape, transpose,
-reshape, a classifier as flatten and matrix product; each counts as one kernel here. A shuffle
-costs the same in any number of groups, within 2 %; that in two is apart. Calibration
-(`arm_samples`) stops where onnxruntime runs anything else.
-
-In int8 the same graph runs otherwise: `int8_kernels`.
-"""
-
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import assert_never
-
-from nas_sv2.latency.emulated.arm_cores import ArmPrecision
 from nas_sv2.space.graph.cost import is_depthwise
 from nas_sv2.space.graph.operators import (
     Activation,
@@ -42,8 +24,8 @@ from nas_sv2.space.graph.operators import (
     Value,
 )
 
-APART: Mapping[tuple[str, ...], str] = {("relu6",): " clipped", ("add",): " summed"}
-"""What is fused to convolutions that are kinds of their own."""
+ArmPrecision = Literal["fp32", "int8"]
+"""The precisions whose kernels are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +64,6 @@ class Kernel:
         return f"{self.key}, {self.channels_in} → {self.channels_out} channels{fused}"
 
 
-def kernels_of(graph: Graph, precision: ArmPrecision = "fp32") -> tuple[Kernel, ...]:
-    """The kernels of `graph`, in running order."""
-    if precision == "int8":
-        from nas_sv2.latency.kernels.int8_kernels import int8_kernels_of
-
-        return int8_kernels_of(graph)
-    return tuple(_fuse(live_ops(graph)))
-
-
 def live_ops(graph: Graph) -> list[Op]:
     """The operators that the output depends on, in running order."""
     needed, live = {graph.output.name}, []
@@ -99,46 +72,6 @@ def live_ops(graph: Graph) -> list[Op]:
             needed.update(value.name for value in op.inputs)
             live.append(op)
     return live[::-1]
-
-
-def _fuse(ops: Sequence[Op]) -> Iterator[Kernel]:
-    reads = Counter(value.name for op in ops for value in op.inputs)
-    reader = {value.name: op for op in ops for value in op.inputs}
-
-    def only_reader(op: Op) -> Op | None:
-        return reader[op.output.name] if reads[op.output.name] == 1 else None
-
-    melted: dict[str, Kernel] = {}  # by the name of the last operator melted in
-    inside: set[str] = set()
-    for op in ops:
-        if not isinstance(op.kind, Conv) or op.name in inside:
-            continue
-        follower = only_reader(op)
-        tail: tuple[Op, ...] = ()
-        if follower and isinstance(follower.kind, Activation):
-            tail = (follower,)
-        elif follower and isinstance(follower.kind, Add) and follower.name not in inside:
-            last = only_reader(follower)
-            tail = (follower,)
-            if last and last.kind == Activation("relu"):
-                tail = (follower, last)
-        inside.update(part.name for part in tail)
-        alone, fused = plain_kernel(op), tuple(_fused_name(part) for part in tail)
-        melted[(tail[-1] if tail else op).name] = replace(
-            alone,
-            ops=(op.name, *(part.name for part in tail)),
-            kind=alone.kind + APART.get(fused, ""),
-            fused=fused,
-        )
-    for op in ops:
-        if op.name in melted:
-            yield melted[op.name]
-        elif op.name not in inside and not isinstance(op.kind, Conv):
-            yield plain_kernel(op)
-
-
-def _fused_name(op: Op) -> str:
-    return op.kind.function if isinstance(op.kind, Activation) else "add"
 
 
 def plain_kernel(op: Op) -> Kernel:

@@ -6,8 +6,8 @@ from doubles import record_of
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
-from nas_sv2.studies.findings.importance import FEWEST, LEAST_FORETOLD, importances_of
 from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.report.importance import FEWEST, LEAST_FORETOLD, importances_of
 
 DISTRIBUTIONS = {
     "deep": IntDistribution(1, 8),

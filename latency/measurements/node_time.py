@@ -1,0 +1,11 @@
+"""The time of one node of a model, as a runtime's profiler gives it."""
+
+from typing import NamedTuple
+
+
+class NodeTime(NamedTuple):
+    """A node of a model as the runtime ran it: its name and operator there, and its µs."""
+
+    name: str
+    operator: str
+    us: float

@@ -1,0 +1,76 @@
+"""The names of all user attributes of studies and trials: who writes each, and what it holds.
+
+Optuna keeps attributes as JSON by name. A name in this file is part of the format of a database:
+it is never changed, or old studies cannot be read.
+"""
+
+# Of a study, written when it is begun (`storage/study.py`)
+IDENTITY = "nas_sv2"
+"""What all trials of the study have in common: a mapping."""
+KEY = "key"
+"""Within the identity: what the records are kept under."""
+CONTENT = "data_content"
+"""Within the identity: `SPEC@KEY` of the data. The key, of the content, is what counts."""
+SUPERNET, SUPERNET_FOLDER = "supernet", "folder"
+"""Within the identity's `evaluator`: which supernet; and its folder, which older versions kept."""
+REPLAY_OF = "replay_of"
+"""Within the identity: name and key of the study that was replayed on another target."""
+CLAIMED = "claimed"
+"""The key under which a search is about to ask the first trial."""
+
+# Of a study, written by a search
+THREADS = "training_threads"
+"""The CPU threads of its trainings, whose last digits depend on them."""
+REFERENCE_MS = "reference_ms"
+"""The latency of the reference network on each target, by its name, when the study was begun."""
+RELAXED = "relaxed_guidelines"
+"""The factors by which the audit has widened limits of the guidelines, by guideline."""
+RUN = "run of "
+"""How the names begin that hold one start of a search (`storage/runs.py`)."""
+SUPERNET_PLACE = "supernet folder"
+"""The folder in which the supernet was found last."""
+DATA_PLACE = "data place"
+"""Where the data were found last; not there if they never moved."""
+
+# Of a study, written after the search
+CONFIRMATIONS = "confirmations"
+"""A list of confirmations, the newest last."""
+TEST_ACCURACY = "held out: "
+"""How the names begin that hold an accuracy of the test split (`storage/test_accuracies.py`)."""
+
+# Of a trial, written by the loop
+ARCHITECTURE = "architecture"
+"""The digest of its network."""
+BASELINE = "baseline"
+"""The name of the hand-designed network that it is, or None."""
+PRUNED = "pruned_by"
+"""The guideline that turned it away."""
+AUDITED = "audited"
+"""How many times each limit a pruned candidate had that went on for the audit."""
+FORESEEN = "foreseen_score"
+"""A predicted first value: the stop rule ended the training before its end."""
+DUPLICATE = "duplicate_of"
+"""The number of the trial that had the same network before."""
+REJECTED = "rejected_by"
+"""The limit that it broke, in words."""
+ERROR = "error"
+"""The reason for which it failed, in words."""
+GIVEN_UP = "the network that trial"
+"""How the error begins of a trial whose network was another worker's."""
+
+# Of a trial, written by workers that share a study
+WORKER = "worker"
+"""The process that runs it (`process_name`)."""
+RETRY_OF = "retry_of"
+"""The number of the trial whose candidate is asked again."""
+WHY = "why"
+"""The reason for which it is asked again, in words."""
+DEATHS = "deaths"
+"""The number of workers that died or stood still at this candidate."""
+UTC_OFFSET, ENDED_OFFSET = "utc_offset_s", "ended_utc_offset_s"
+"""Seconds that the wall clock was ahead of UTC where the trial began, and where it ended if that
+was another machine: Optuna keeps local times."""
+
+# Of a trial, written by a replay
+REPLAYED, NOT_REPLAYED = "replayed", "not_replayed"
+"""What a trial was in the first study, or why it has no figures here."""
