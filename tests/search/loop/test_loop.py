@@ -336,7 +336,7 @@ CHILD = """
 def test_killed_twice_and_resumed_a_search_loses_only_the_running_trial(tmp_path: Path) -> None:
     here = Path(__file__).parent
     code = textwrap.dedent(CHILD).format(
-        tests=str(here.parent / "stand_ins"), here=str(here), folder=str(tmp_path)
+        tests=str(here.parents[1] / "stand_ins"), here=str(here), folder=str(tmp_path)
     )
     bench = Bench(tmp_path)
     survivors: set[str] = set()

@@ -84,7 +84,7 @@ def test_what_fails_half_way_leaves_nothing_half_written(
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from nas_sv2.studies import package_folder as folder\n"
+        "from nas_sv2.studies.package import folder\n"
         "write = folder._write\n"
         "folder._write = lambda path, content: (write(path, content), "
         "os.kill(os.getpid(), signal.SIGKILL))\n"
