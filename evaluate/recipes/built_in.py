@@ -13,9 +13,10 @@ from functools import partial
 
 from nas_sv2.evaluate.recipes.recipe import FullTraining, Recipe
 
-# quick: chosen among four on eight networks of docs/certificates/space.yaml, Fashion-MNIST, by
-# Kendall's tau (cross-entropy) of one seed and one training by docs/certificates/reference.yaml.
-# Certified on other networks (docs/qualify.md): the best of four on eight is partly luck.
+# quick: chosen among four on eight networks of docs/lab/certificates/space.yaml, Fashion-MNIST,
+# by Kendall's tau (cross-entropy) of one seed and one training by reference.yaml beside it.
+# The best of four on eight is partly luck, so quick is certified on other networks
+# (docs/lab/2026-11-25-how-recipes-rank.md).
 #   24,000 images, stem stride 2, batch 64, rate 0.2        12 CPU s   0.93   <- taken
 #   12,000 images, stem stride 1, batch 32, rate 0.1        18 CPU s   0.79
 #   24,000 images, stem stride 1, batch 64, rate 0.2        28 CPU s   0.79

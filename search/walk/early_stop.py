@@ -187,7 +187,7 @@ def signals_of(history: Sequence[Epoch], size: float, score: str) -> tuple[float
     """What the rule goes by after these passes: what foretells the final score best.
 
     That is the loss of the last of them, or where the losses of all are the score, their mean so
-    far; and the size. See `docs/stop-rule.md`.
+    far; and the size. See `docs/explain/stop-rule.md`.
     """
     losses = [epoch.train_loss for epoch in history]
     return (fmean(losses) if score == "training_speed" else losses[-1], size)

@@ -23,7 +23,7 @@ from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.findings.record import Record
 
-SPACE = yaml.safe_load(Path("docs/certificates/space.yaml").read_text())
+SPACE = yaml.safe_load(Path("docs/lab/certificates/space.yaml").read_text())
 KNOWN = {
     "network.yaml": architecture_to_document(reference("shufflenet_v2_x1_0")),
     "space.yaml": SPACE,

@@ -42,7 +42,7 @@ def test_each_pair_differs_in_its_dimension_alone(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_step_builds_another_network_and_moves_every_stage(seed: int) -> None:
-    small = Path("docs/certificates/space.yaml")
+    small = Path("docs/lab/certificates/space.yaml")
     found = trajectories(open_space(str(small)), 2, seed)
     assert len({lower(network) for network in found.networks}) == len(found.networks) == 16
     for pair in found.pairs:
