@@ -23,7 +23,7 @@ from nas_sv2.space.choices.space_files import open_space
 from nas_sv2.space.graph.guidelines import Guidelines
 from nas_sv2.studies.findings.certificate import Certificate
 
-HERE = Path(__file__).parents[1] / "docs" / "certificates"
+HERE = Path(__file__).parents[1] / "docs" / "lab" / "certificates"
 TRIED_STEPS = 12  # to see what a step takes
 
 

@@ -23,7 +23,7 @@ from nas_sv2.search.walk.prediction_limit import Line
 
 FEWEST = 8
 """Finished trainings before anything is stopped: five degrees of freedom for two figures a pass.
-Chosen in replays of 24 trainings (`docs/stop-rule.md`)."""
+Chosen in replays of 24 trainings (`docs/lab/2026-11-25-stop-rule-24-to-56-candidates.md`)."""
 RISK = 0.05
 """How often bounds may fail, summed over the stopped trainings, for each member of the front. Most
 of those are far below their rival: in replays 1 % of the members were lost in the mean, 4 % at

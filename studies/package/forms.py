@@ -31,7 +31,9 @@ TIMING, TIMING_INT8 = "timing.onnx", "timing_int8.onnx"
 WEIGHTS, SOURCE = "weights.safetensors", "model.py"
 INT8 = (MODEL_INT8, TIMING_INT8)
 CALIBRATION_IMAGES = 100
-"""Training images that the ranges of int8 are taken from, evenly spaced: see docs/shipping.md."""
+"""Training images that the ranges of int8 are taken from, evenly spaced.
+
+More do not lower the error: docs/lab/2026-11-25-exported-files.md."""
 
 
 @dataclass(frozen=True, eq=False)
