@@ -20,10 +20,10 @@ from torchvision import transforms
 
 from nas_sv2.evaluate.data.image_data import ImageData, Part, channel_statistics
 from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.fitting.course import one_cycle
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
-from nas_sv2.evaluate.fitting.norms import settle
-from nas_sv2.evaluate.fitting.schedule import one_cycle
-from nas_sv2.evaluate.fitting.validation import some_of, validate
+from nas_sv2.evaluate.fitting.subset import some_of
+from nas_sv2.evaluate.fitting.validation import refresh_norms, validate
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.files import built_in_recipe
 from nas_sv2.evaluate.recipes.recipe import Recipe
@@ -92,7 +92,7 @@ def usual_loop(
             optimiser.step()
             step, images = step + 1, images + len(labels)
     rate = images / (time.perf_counter() - started)
-    settle(module, training.batches, how.norm_images, stream(training.seed, "norms"))
+    refresh_norms(module, training.batches, how.norm_images, stream(training.seed, "norms"))
     part = some_of(data.val, how.validation_images)
     return rate, validate(module, part, training.normalise, "cpu").accuracy
 

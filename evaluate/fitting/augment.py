@@ -127,6 +127,29 @@ def centre_of(images: Tensor, side: int) -> Tensor:
     return images[:, :, top : top + side, left : left + side]
 
 
+def trivial_augment() -> Augment:
+    """Make TrivialAugment (Müller and Hutter, ICCV 2021): one random operation an image.
+
+    It is the wide form, by torchvision. It goes image by image, so it is slow beside the others.
+    """
+    from torchvision.transforms.v2 import TrivialAugmentWide  # takes a second
+
+    one = TrivialAugmentWide()
+
+    def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+        """Turn grey levels (N, C, H, W) into uint8 of the same shape; draw one number."""
+        levels = images
+        if images.is_floating_point():
+            levels = images.round().clamp_(0, 255).to(torch.uint8)
+        seed = int(torch.randint(2**62, (), generator=generator))
+        # torchvision draws from torch's global generator and no other: it is lent, and put back.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return torch.stack([one(image) for image in levels])
+
+    return augment
+
+
 def augmentation(recipe: Recipe, side: int | None = None) -> Augment:
     """What happens to the training images of `recipe`; nothing is drawn for what it has not.
 
@@ -141,11 +164,7 @@ def augmentation(recipe: Recipe, side: int | None = None) -> Augment:
     elif side is not None:
         steps.insert(0, lambda images, generator: centre_of(images, side))
     if recipe.full_training is not None and recipe.full_training.trivial_augment:
-        from nas_sv2.evaluate.fitting.trivial_augment import (
-            TrivialAugment,  # torchvision takes a second
-        )
-
-        steps.append(TrivialAugment())
+        steps.append(trivial_augment())
     if recipe.colour:
         steps.append(Colour(recipe.colour))
 

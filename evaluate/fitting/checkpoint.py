@@ -19,6 +19,7 @@ from nas_sv2.evaluate.fitting.evaluation import content_of
 
 CHECKSUM_BYTES = 32  # of SHA-256
 ENDING = ".checkpoint"
+FORM = 2  # of the state; raised when a later version could not go on from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,7 @@ class Checkpoint:
         cls, folder: Path, identity: Mapping[str, str], told: Callable[[str], None]
     ) -> "Checkpoint":
         """The checkpoint in `folder` of the training that `identity` names."""
-        file, before = (folder / f"{_name(each)}{ENDING}" for each in (_named(identity), identity))
-        if before.exists() and not file.exists():  # named when the place of the data counted
-            file = before
+        file = folder / f"{_name(_named(identity))}{ENDING}"
         return cls(file, {**identity, "torch": str(torch.__version__)}, told)
 
     def save(self, state: Mapping[str, Any]) -> None:
@@ -54,7 +53,8 @@ class Checkpoint:
             StoreError: It cannot be written.
         """
         buffer = io.BytesIO()
-        torch.save({"identity": dict(self.identity), "state": dict(state)}, buffer)
+        held = {"form": FORM, "identity": dict(self.identity), "state": dict(state)}
+        torch.save(held, buffer)
         content = buffer.getvalue()
         partial = self.file.with_suffix(f".{os.getpid()}")
         try:
@@ -82,6 +82,9 @@ class Checkpoint:
             self._pass_over("is damaged")
             return None
         read = torch.load(io.BytesIO(content), weights_only=True)  # whole, so what `save` wrote
+        if read.get("form") != FORM:
+            self._pass_over("is of another version of nas-sv2")
+            return None
         saved, wanted = _named(read["identity"]), _named(self.identity)
         if saved != wanted:
             theirs = (

@@ -8,7 +8,6 @@ from torch import Tensor
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting.determinism import stream
-from nas_sv2.evaluate.fitting.validation import some_of
 from nas_sv2.evaluate.recipes.recipe import Recipe
 
 
@@ -53,3 +52,11 @@ def subset_of(data: ImageData, recipe: Recipe) -> Subset:
         drawn = torch.randperm(len(every), generator=stream(recipe.subset_seed, "train images"))
         among = every[drawn[:limit]].sort().values
     return Subset(classes, train, among, some_of(val, recipe.validation_images))
+
+
+def some_of(part: Part, limit: int | None) -> Part:
+    """Return `part`, or `limit` images of it: the same for every candidate and every seed."""
+    if limit is None or limit >= len(part):
+        return part
+    index = torch.randperm(len(part), generator=stream(0, "validation"))[:limit].sort().values
+    return Part(part.images[index], part.labels[index])

@@ -1,14 +1,16 @@
 """How many images a network names right, and how sure it is of them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import update_bn
 
 from nas_sv2.evaluate.data.image_data import Part
 from nas_sv2.evaluate.fitting.augment import Normalise
-from nas_sv2.evaluate.fitting.determinism import stream
+from nas_sv2.evaluate.fitting.batches import Batches
 
 BATCH = 250  # larger gains nothing on two cores and needs more memory
 
@@ -20,14 +22,6 @@ class Validation:
     accuracy: float
     loss: float
     images: int
-
-
-def some_of(part: Part, limit: int | None) -> Part:
-    """All of `part`, or `limit` images of it: the same for every candidate and every seed."""
-    if limit is None or limit >= len(part):
-        return part
-    index = torch.randperm(len(part), generator=stream(0, "validation"))[:limit].sort().values
-    return Part(part.images[index], part.labels[index])
 
 
 @torch.no_grad()
@@ -42,3 +36,23 @@ def validate(module: nn.Module, part: Part, normalise: Normalise, device: str) -
         right += int((logits.argmax(1) == labels).sum())
         loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
     return Validation(right / len(part), loss / len(part), len(part))
+
+
+def refresh_norms(
+    module: nn.Module, batches: Batches, images: int, generator: torch.Generator
+) -> None:
+    """Replace running means and variances by plain averages over some `images` of one pass.
+
+    The weights stay. With `images` 0, or without a batch norm, nothing happens.
+    """
+    if images:
+        update_bn(_inputs(batches, images, generator), module)
+
+
+def _inputs(batches: Batches, images: int, generator: torch.Generator) -> Iterator[Tensor]:
+    seen = 0
+    for inputs, labels in batches.one_pass(generator):
+        yield inputs
+        seen += len(labels)
+        if seen >= images:
+            return

@@ -5,16 +5,17 @@ torchvision's recipe (pytorch/vision#5906) moves the average every 32 steps by a
 training sees on ImageNet. We keep that, so that any training has an average over its own end.
 """
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from nas_sv2.evaluate.fitting.course import Learner, Step
 
 LOOK_BACK = 50_000 / 1_281_167  # share of the steps
-EVERY = 32  # steps between two updates, where the average looks back over more
+EVERY = 32  # steps between two updates, if the average looks back over more
 
 
 @dataclass(eq=False)
@@ -22,49 +23,73 @@ class Average:
     """The average of one training.
 
     Attributes:
-        module: A network whose numbers are the average.
-        steps: Of the training in all.
-        warm_up: Share of the steps in which it is only followed; its weights are no use yet.
+        averaged: Torch's average, of weights and running statistics.
+        every: Steps between two updates.
+        weight: Share of the present weights in an update.
+        warm_up_steps: Steps in which it only follows: those weights are no use yet.
     """
 
-    module: nn.Module
-    steps: int
-    warm_up: float
+    averaged: AveragedModel
+    every: int
+    weight: float
+    warm_up_steps: float
 
     @classmethod
     def of(cls, module: nn.Module, steps: int, warm_up: float) -> "Average":
-        """An average that begins with `module` as it is."""
-        average = copy.deepcopy(module)
-        average.requires_grad_(False)
-        return cls(average, steps, warm_up)
+        """Make an average that begins with `module` as it is.
+
+        Args:
+            module: The network.
+            steps: Number of all steps.
+            warm_up: Share of the steps in which it only follows.
+        """
+        every = max(1, min(EVERY, round(LOOK_BACK * steps)))
+        weight = min(1.0, every / max(LOOK_BACK * steps, 1.0))
+
+        def mix(mean: Tensor, present: Tensor, count: Tensor | int) -> Tensor:
+            return mean.lerp(present, weight) if mean.is_floating_point() else present
+
+        averaged = AveragedModel(module, avg_fn=mix, use_buffers=True)
+        averaged.requires_grad_(False)
+        return cls(averaged, every, weight, warm_up * steps)
 
     @property
-    def every(self) -> int:
-        """Steps between two updates."""
-        return max(1, min(EVERY, round(LOOK_BACK * self.steps)))
+    def module(self) -> nn.Module:
+        """The network whose numbers are the average."""
+        return self.averaged.module
 
-    @property
-    def weight(self) -> float:
-        """Of the present weights in an update."""
-        return min(1.0, self.every / max(LOOK_BACK * self.steps, 1.0))
-
-    @torch.no_grad()
-    def follow(self, module: nn.Module, done: int) -> None:
+    def update(self, module: nn.Module, done: int) -> None:
         """Take in the weights and running statistics of `module` after step `done`."""
         if done % self.every:
             return
-        weight = 1.0 if done <= self.warm_up * self.steps else self.weight
-        present = module.state_dict()
-        for name, mean in self.module.state_dict().items():
-            if mean.is_floating_point():
-                mean.lerp_(present[name], weight)
-            else:
-                mean.copy_(present[name])
+        self.averaged.n_averaged.fill_(int(done > self.warm_up_steps))  # at 0, torch copies
+        self.averaged.update_parameters(module)
+
+
+@dataclass(eq=False)
+class AveragingLearner:
+    """A learner whose network is averaged after each step; a `Learner`."""
+
+    learner: Learner
+    module: nn.Module
+    average: Average
+
+    def begin_pass(self) -> None:
+        """Prepare for training steps."""
+        self.learner.begin_pass()
+
+    def learn(self, step: Step, inputs: Tensor, labels: Tensor) -> tuple[float, str | None]:
+        """Learn from one batch, then update the average; see `Learner.learn`."""
+        learned = self.learner.learn(step, inputs, labels)
+        self.average.update(self.module, step.number + 1)
+        return learned
 
     def state(self) -> dict[str, Any]:
-        """The average, as tensors."""
-        return self.module.state_dict()
+        """Return the state of the learner and the average."""
+        average = self.average.averaged.state_dict()
+        return {"learner": self.learner.state(), "average": average}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to where `state` was taken."""
-        self.module.load_state_dict(state)
+        """Go back to the point at which `state` was taken."""
+        self.learner.restore(state["learner"])
+        self.average.averaged.load_state_dict(state["average"])

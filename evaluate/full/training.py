@@ -7,7 +7,6 @@ killed is followed by another to the same weights, bit by bit.
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,17 +20,16 @@ from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
 from nas_sv2.evaluate.fitting.batches import Batches, Supply
 from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
+from nas_sv2.evaluate.fitting.course import Course, Learner, Progress
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, default_threads, stream
-from nas_sv2.evaluate.fitting.fit import Fit, Progress
 from nas_sv2.evaluate.fitting.mixing import Mixed
-from nas_sv2.evaluate.fitting.norms import settle
+from nas_sv2.evaluate.fitting.network_learner import NetworkLearner
 from nas_sv2.evaluate.fitting.subset import Subset, subset_of
-from nas_sv2.evaluate.fitting.validation import Validation
-from nas_sv2.evaluate.full.averaging import Average
+from nas_sv2.evaluate.fitting.validation import Validation, refresh_norms
+from nas_sv2.evaluate.full.averaging import Average, AveragingLearner
 from nas_sv2.evaluate.full.distributed import Processes, Share
-from nas_sv2.evaluate.full.result import FullyTrained, PassRecord, pass_rows, read_record
+from nas_sv2.evaluate.full.result import FullyTrained
 from nas_sv2.evaluate.full.training_log import TrainingLog
-from nas_sv2.evaluate.recipes.full import data_side
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.networks.network import Classifier
@@ -83,13 +81,15 @@ class FullRun:
         with cpu_threads(self.threads or default_threads()):
             module = build_module(lower(adapted), stream(self.seed, "weights"))
             module = module.to(self.device).to(memory_format=torch.channels_last)
-            course = _Course.of(self, module, self._checkpoint(adapted))
-            kept = course.run()
+            average = self._average(module)
+            course = self._begin(module, average, self._checkpoint(adapted))
+            kept = module if average is None else average.module
+            self._run(course, kept)
             test = self._test(kept)
         return FullyTrained(
             adapted,
             weights_of(kept),
-            tuple(course.passes),
+            tuple(course.records),
             test,
             course.seconds,
             self.normalise,
@@ -168,7 +168,7 @@ class FullRun:
         if self.processes.first:
             share = self.processes.share(self.batches)
             local = share.local if isinstance(share, Share) else share
-            settle(module, local, images, stream(self.seed, "norms"))
+            refresh_norms(module, local, images, stream(self.seed, "norms"))
         self.processes.equalise_buffers(module)
         return self._validation(module, self.subset.val)
 
@@ -203,99 +203,87 @@ class FullRun:
             raise StoreError(f"in {self.out}, {said[0]}")
         return checkpoint
 
+    def _average(self, module: nn.Module) -> Average | None:
+        """Make the average of the weights that is kept in their place, if the recipe has one."""
+        full = self.recipe.full_training
+        if full is None or not full.ema:
+            return None
+        return Average.of(module, self.recipe.epochs * len(self.supply), self.recipe.warm_up)
 
-@dataclass(eq=False)
-class _Course:
-    """A training under way, with what came out so far."""
-
-    whole: FullRun
-    module: nn.Module
-    fit: Fit
-    average: Average | None
-    checkpoint: Checkpoint
-    passes: list[PassRecord] = field(default_factory=list)
-    _earlier_s: float = 0.0
-    _started: float = field(default_factory=time.perf_counter)
-    _saved: float = field(default_factory=time.perf_counter)
-    _log: TrainingLog | None = None
-
-    @classmethod
-    def of(cls, whole: FullRun, module: nn.Module, checkpoint: Checkpoint) -> "_Course":
-        """A training of `module`, not begun."""
+    def _begin(self, module: nn.Module, average: Average | None, checkpoint: Checkpoint) -> Course:
+        """Begin the course, or go on where a process before this one left it."""
         # Nobody asked for a winner to be given up half-way.
-        recipe = dataclasses.replace(whole.recipe, hopeless_after=0.0)
-        order = stream(whole.seed, "order")
-        fit = Fit(whole.processes.wrapped(module), whole.supply, recipe, order)
-        full = recipe.full_training
-        keeps = full is not None and full.ema
-        average = Average.of(module, fit.steps, recipe.warm_up) if keeps else None
-        return cls(whole, module, fit, average, checkpoint)
+        recipe = dataclasses.replace(self.recipe, hopeless_after=0.0)
+        supply = self.supply
+        learner: Learner = NetworkLearner.of(self.processes.wrapped(module), supply, recipe)
+        if average is not None:
+            learner = AveragingLearner(learner, module, average)
+        course = Course(
+            learner,
+            supply,
+            recipe,
+            stream(self.seed, "order"),
+            checkpoint,
+            CHECKPOINT_SECONDS,
+            saves=self.processes.first,
+            told=self.told,
+            progress=self.progress or (lambda done, steps: None),
+        )
+        course.resume()
+        self.processes.wait()  # none saves before all have read
+        return course
 
-    @property
-    def seconds(self) -> float:
-        """Spent on it, by this process and those before."""
-        return self._earlier_s + time.perf_counter() - self._started
+    def _run(self, course: Course, kept: nn.Module) -> None:
+        """Train to the end; validate `kept` after each pass and log it."""
+        log = TrainingLog.of(self.out, course.step) if self.processes.first else None
 
-    def run(self) -> nn.Module:
-        """Train to the end; the network that is kept."""
-        self._resume()
-        if self.whole.processes.first:
-            self._log = TrainingLog.of(self.whole.out, self.fit.step)
+        def draw(done: int, steps: int) -> None:
+            if log is not None and done % DRAWN_EVERY == 0:
+                figures = {"pass/loss": course.mean_loss, "learning rate": course.learning_rate}
+                log.draw(done, figures)
+
+        course.after_step = draw
         try:
-            self.fit.after_step = self._after_step
-            kept = self.module if self.average is None else self.average.module
-            for done in self.fit.passes():
-                last = len(self.passes) + 1 == self.whole.recipe.epochs
-                found = self.whole.validate(kept, last)
-                self.passes.append(PassRecord(self.fit.step, done, found))
-                self._log_pass()
-                self._save()
+            for done in course.passes():
+                last = len(course.records) + 1 == self.recipe.epochs
+                course.keep(done, self.validate(kept, last))
+                if log is not None:
+                    log.write_passes(course.records, self.processes.count)
+                course.save()
         finally:
-            if self._log is not None:
-                self._log.close()
-        return kept
+            if log is not None:
+                log.close()
 
-    def _resume(self) -> None:
-        """Go on where a process before this one left it, if one has."""
-        state = self.checkpoint.load()
-        self.whole.processes.wait()  # none saves before all have read
-        if state is None:
-            return
-        self.fit.restore(state["fit"])
-        if self.average is not None:
-            self.average.restore(state["average"])
-        self.passes = [read_record(each) for each in state["passes"]]
-        self._earlier_s = state["seconds"]
-        line = f"going on at step {self.fit.step} of {self.fit.steps}"
-        self.whole.told(f"{line} of a training that was interrupted")
 
-    def _after_step(self, done: int, steps: int) -> None:
-        if self.average is not None:
-            self.average.follow(self.module, done)
-        if self._log is not None and done % DRAWN_EVERY == 0:
-            figures = {"pass/loss": self.fit.mean_loss, "learning rate": self.fit.learning_rate}
-            self._log.draw(done, figures)
-        if time.perf_counter() - self._saved >= CHECKPOINT_SECONDS:
-            self._save()
-        if self.whole.progress is not None:
-            self.whole.progress(done, steps)
+def data_side(recipe: Recipe, network: Classifier, device: str = "cpu") -> int:
+    """Return the side at which to open the data, pixels; crops are cut out of these images.
 
-    def _save(self) -> None:
-        """Keep all for a process after this one; the others' state is that of the first."""
-        self._saved = time.perf_counter()
-        if self._log is None:
-            return
-        self._log.flush()
-        average = None if self.average is None else self.average.state()
-        passes = [dataclasses.asdict(record) for record in self.passes]
-        state = {"fit": self.fit.state(), "average": average, "passes": passes}
-        self.checkpoint.save({**state, "seconds": self.seconds})
-
-    def _log_pass(self) -> None:
-        if self._log is None:
-            return
-        rows = pass_rows(self.passes, self.whole.processes.count)
-        self._log.write(rows)
-        names = ("train_loss", "val_accuracy", "val_loss", "images_per_second")
-        step = self.passes[-1].step
-        self._log.draw(step, {f"pass/{name}": float(rows[-1][name]) for name in names})
+    Raises:
+        ConfigError: `recipe` cannot be followed with `network` on `device`; names the field.
+    """
+    side, full = network.resolution, recipe.full_training
+    if recipe.resolution not in (None, side):
+        allowed = f"{side}, the side that the network takes"
+        raise ConfigError("recipe resolution", recipe.resolution, allowed)
+    for name in ("width_factor", "seeds"):
+        if getattr(recipe, name) != 1:
+            allowed = "1 in a full training, which is one of the whole network"
+            raise ConfigError(f"recipe {name}", getattr(recipe, name), allowed)
+    if recipe.precision == "fp16" and not device.startswith("cuda"):
+        raise ConfigError("recipe precision", "fp16", "fp32 or bf16 where there is no GPU")
+    if full is None:
+        return side
+    if recipe.resolution is None:
+        allowed = f"{side} where there is full_training, whose validation_resize goes with it"
+        raise ConfigError("recipe resolution", None, allowed)
+    if full.validation_resize < side:
+        allowed = f"{side} or more, the side of the centre that is cut out"
+        raise ConfigError("recipe validation_resize", full.validation_resize, allowed)
+    if full.train_resolution is not None:
+        if full.train_resolution > full.validation_resize:
+            allowed = (
+                f"{full.validation_resize} or less, the side of the images that it is cut from"
+            )
+            raise ConfigError("recipe train_resolution", full.train_resolution, allowed)
+        dataclasses.replace(network, resolution=full.train_resolution)  # refuses one too small
+    return full.validation_resize

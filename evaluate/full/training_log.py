@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas_sv2.errors import StoreError
+from nas_sv2.evaluate.fitting.course import PassRecord
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -46,16 +47,20 @@ class TrainingLog:
         return cls(folder, curves)
 
     def draw(self, step: int, figures: Mapping[str, float]) -> None:
-        """Points of the curves after `step`, by their names."""
+        """Add points to the curves; they are on disk before the next checkpoint."""
         for name, value in figures.items():
             self.curves.add_scalar(name, value, step)
+        self.curves.flush()
 
-    def write(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """The CSV: a row for each pass. Written whole, so that a pass never stands there twice.
+    def write_passes(self, records: Sequence[PassRecord], processes: int) -> None:
+        """Write the CSV, a row for each pass, and draw the last pass.
+
+        The file is written whole, so that a pass never stands there twice.
 
         Raises:
             StoreError: It cannot be written.
         """
+        rows = pass_rows(records, processes)
         text = io.StringIO()
         table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         table.writeheader()
@@ -67,11 +72,31 @@ class TrainingLog:
         except OSError as error:
             partial.unlink(missing_ok=True)
             raise StoreError(f"{self.folder / CSV} cannot be written: {error}") from error
-
-    def flush(self) -> None:
-        """Put the curves on disk."""
-        self.curves.flush()
+        names = ("train_loss", "val_accuracy", "val_loss", "images_per_second")
+        self.draw(records[-1].step, {f"pass/{name}": float(rows[-1][name]) for name in names})
 
     def close(self) -> None:
-        """End it."""
+        """Close the curves."""
         self.curves.close()
+
+
+def pass_rows(records: Sequence[PassRecord], processes: int) -> list[dict[str, float]]:
+    """Return a row of the log for each pass.
+
+    The training loss is that of the first process's images.
+    """
+    return [
+        {
+            "pass": number,
+            "step": record.step,
+            "learning_rate": record.trained.learning_rate,
+            "train_loss": record.trained.loss,
+            "val_accuracy": record.validation.accuracy,
+            "val_loss": record.validation.loss,
+            "train_seconds": round(record.trained.seconds, 3),
+            "images_per_second": round(
+                processes * record.trained.images / record.trained.seconds, 1
+            ),
+        }
+        for number, record in enumerate(records, 1)
+    ]

@@ -6,12 +6,10 @@ same order with the same flips and shifts, so that what differs between them is 
 
 import dataclasses
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,13 +18,12 @@ from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.fitting.batches import Batches
 from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
+from nas_sv2.evaluate.fitting.course import Course, Pass, PassRecord, Progress
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, default_threads, stream
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation, Stops, Trained, mean_of
-from nas_sv2.evaluate.fitting.fit import Fit, Pass, Progress
-from nas_sv2.evaluate.fitting.norms import settle
+from nas_sv2.evaluate.fitting.network_learner import NetworkLearner
 from nas_sv2.evaluate.fitting.subset import Subset, subset_of
-from nas_sv2.evaluate.fitting.validation import Validation, validate
-from nas_sv2.evaluate.proxy.width_scaling import narrowed
+from nas_sv2.evaluate.fitting.validation import Validation, refresh_norms, validate
 from nas_sv2.evaluate.recipes.recipe import Recipe, Score
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.torch_lowering import build_module, weights_of
@@ -77,7 +74,7 @@ class ProxyTraining:
             ConfigError: The total stride exceeds the side of the images.
         """
         return dataclasses.replace(
-            narrowed(architecture, self.recipe.width_factor),
+            scale_width(architecture, self.recipe.width_factor),
             resolution=self.data.side,
             channels=self.data.channels,
             classes=self.subset.classes,
@@ -147,38 +144,46 @@ class ProxyTraining:
     def _train(
         self, adapted: Architecture, number: int, seed: int, stops: Stops | None
     ) -> Trained:
-        """The training of one seed, the `number`th."""
+        """Train with one seed, the `number`th."""
         with cpu_threads(self.thread_count):
             module = build_module(lower(adapted), stream(seed, "weights"))
             module = module.to(self.device).to(memory_format=torch.channels_last)
-            fit = Fit(module, self.batches, self.recipe, stream(seed, "order"))
-            course = _Course(fit, self._checkpoint(adapted, seed))
-            if course.resume():
-                before, steps = course.steps
-                self.told(
-                    f"going on at step {before} of {steps} of a training that was interrupted"
-                )
-
-            def after_step(done: int, steps: int) -> None:
-                course.save_if_due()
-                if self.progress is not None:
-                    self.progress(number * steps + done, self.recipe.seeds * steps)
-
-            fit.after_step = after_step
-            for done in fit.passes():
-                passed = len(course.passes) + 1
-                last = done.stopped is not None or passed == self.recipe.epochs
+            course = self._begin(module, adapted, number, seed)
+            for done in course.passes():
+                last = done.stopped is not None or len(course.records) + 1 == self.recipe.epochs
                 wanted = last or self.recipe.validate_each_epoch
                 found = self.validated(module, seed) if wanted else None
-                so_far = [_epoch(*one) for one in (*course.passes, (done, found))]
-                reason = None if last or stops is None else stops(so_far)
+                course.keep(done, found)
+                reason = None if last or stops is None else stops(_history(course.records))
                 if reason is not None:  # not saved: one that is killed here asks again
+                    course.records.pop()
                     found = found or self.validated(module, seed)
-                    course.passes.append((dataclasses.replace(done, stopped=reason), found))
+                    course.keep(dataclasses.replace(done, stopped=reason), found)
                     break
-                course.passes.append((done, found))
                 course.save()
         return Trained(self._evaluation(course, seed), adapted, weights_of(module))
+
+    def _begin(
+        self, module: torch.nn.Module, adapted: Architecture, number: int, seed: int
+    ) -> Course:
+        """Begin the course of one seed, or go on where a process before this one left it."""
+
+        def after_step(done: int, steps: int) -> None:
+            if self.progress is not None:
+                self.progress(number * steps + done, self.recipe.seeds * steps)
+
+        course = Course(
+            NetworkLearner.of(module, self.batches, self.recipe),
+            self.batches,
+            self.recipe,
+            stream(seed, "order"),
+            self._checkpoint(adapted, seed),
+            CHECKPOINT_SECONDS,
+            told=self.told,
+            progress=after_step,
+        )
+        course.resume()
+        return course
 
     def validated(self, module: torch.nn.Module, seed: int) -> Validation:
         """How good `module` is once its batch norms have their statistics anew.
@@ -186,34 +191,33 @@ class ProxyTraining:
         Raises:
             EvaluationError: The loss is not finite.
         """
-        settle(module, self.batches, self.recipe.norm_images, stream(seed, "norms"))
+        refresh_norms(module, self.batches, self.recipe.norm_images, stream(seed, "norms"))
         validation = validate(module, self.subset.val, self.normalise, self.device)
         if not math.isfinite(validation.loss):
             raise EvaluationError(f"the validation loss is {validation.loss} after the training")
         return validation
 
-    def _evaluation(self, course: "_Course", seed: int) -> Evaluation:
-        passes = course.passes
-        last, validation = passes[-1]
-        assert validation is not None
-        images = sum(done.images for done, _ in passes)
+    def _evaluation(self, course: Course, seed: int) -> Evaluation:
+        last = course.records[-1]
+        passes = [record.trained for record in course.records]
+        images = sum(done.images for done in passes)
         return Evaluation(
-            accuracy=validation.accuracy,
-            loss=validation.loss,
+            accuracy=last.validation.accuracy,
+            loss=last.validation.loss,
             recipe=self.recipe.name,
             recipe_digest=self.recipe.digest,
             data=self.data.provenance,
             seed=self.seed,
             device=self.place,
             seconds=course.seconds,
-            images_per_second=images / sum(done.seconds for done, _ in passes),
+            images_per_second=images / sum(done.seconds for done in passes),
             epochs=len(passes),
             train_images=images,
-            val_images=validation.images,
-            stopped=last.stopped,
-            history=tuple(_epoch(*one) for one in passes),
+            val_images=last.validation.images,
+            stopped=last.trained.stopped,
+            history=_history(course.records),
             scored_by=self.recipe.score,
-            scores=(_score(self.recipe.score, passes, validation),),
+            scores=(_score(self.recipe.score, course.records),),
         )
 
     def _checkpoint(self, adapted: Architecture, seed: int) -> Checkpoint | None:
@@ -256,76 +260,22 @@ def check_trainable(recipe: Recipe, device: str = "cpu") -> None:
         raise ConfigError("recipe precision", "fp16", "fp32 or bf16 where there is no GPU")
 
 
-Passes = list[tuple[Pass, Validation | None]]
-
-
-@dataclass
-class _Course:
-    """The training of one seed, with what came out so far; `checkpoint` keeps both."""
-
-    fit: Fit
-    checkpoint: Checkpoint | None
-    passes: Passes = dataclasses.field(default_factory=list)
-    _earlier_s: float = 0.0
-    _started: float = dataclasses.field(default_factory=time.perf_counter)
-    _saved: float = dataclasses.field(default_factory=time.perf_counter)
-
-    @property
-    def seconds(self) -> float:
-        """Spent on it, by this process and those before."""
-        return self._earlier_s + time.perf_counter() - self._started
-
-    @property
-    def steps(self) -> tuple[int, int]:
-        """Done, and in all."""
-        return self.fit.step, self.fit.steps
-
-    def resume(self) -> bool:
-        """Go on where a process before this one left it, if one has."""
-        state = self.checkpoint.load() if self.checkpoint else None
-        if state is None:
-            return False
-        self.fit.restore(state["fit"])
-        self.passes = [_read_pass(*one) for one in state["passes"]]
-        self._earlier_s = state["seconds"]
-        return True
-
-    def save_if_due(self) -> None:
-        """Save if the last time is long ago."""
-        if time.perf_counter() - self._saved >= CHECKPOINT_SECONDS:
-            self.save()
-
-    def save(self) -> None:
-        """Keep all for a process after this one."""
-        self._saved = time.perf_counter()
-        if self.checkpoint is None:
-            return
-        passes = [
-            [dataclasses.asdict(done), None if found is None else dataclasses.asdict(found)]
-            for done, found in self.passes
-        ]
-        state = {"fit": self.fit.state(), "passes": passes, "seconds": self.seconds}
-        self.checkpoint.save(state)
-
-
-def _read_pass(
-    done: Mapping[str, Any], found: Mapping[str, Any] | None
-) -> tuple[Pass, Validation | None]:
-    return Pass(**done), None if found is None else Validation(**found)
-
-
-def _score(score: Score, passes: Passes, validation: Validation) -> float:
-    """Higher is better.
+def _score(score: Score, records: Sequence[PassRecord]) -> float:
+    """Return the score of a training; higher is better.
 
     For `training_speed` it is minus the mean loss over all steps: in the order of minus the sum,
     since all candidates have the same steps, and fair to one that was stopped after a few.
     """
     if score == "accuracy":
-        return validation.accuracy
+        return records[-1].validation.accuracy
     if score == "cross_entropy":
-        return -validation.loss
-    images = sum(done.images for done, _ in passes)
-    return -sum(done.loss * done.images for done, _ in passes) / images
+        return -records[-1].validation.loss
+    passes = [record.trained for record in records]
+    return -sum(done.loss * done.images for done in passes) / sum(done.images for done in passes)
+
+
+def _history(records: Sequence[PassRecord]) -> tuple[Epoch, ...]:
+    return tuple(_epoch(record.trained, record.validated) for record in records)
 
 
 def _epoch(done: Pass, validation: Validation | None) -> Epoch:
@@ -335,3 +285,24 @@ def _epoch(done: Pass, validation: Validation | None) -> Epoch:
         None if validation is None else validation.accuracy,
         None if validation is None else validation.loss,
     )
+
+
+def scale_width(architecture: Architecture, factor: float) -> Architecture:
+    """Return `architecture` with its widths times `factor`, each rounded to what can be built.
+
+    That is the nearest even width that its split divides. If the shortcut keeps its channels, it
+    is also above the width that enters. Depth, kernels and all else stay.
+    """
+    if factor == 1:
+        return architecture
+    stem = tuple(max(1, round(width * factor)) for width in architecture.stem)
+    stages, width_in = [], stem[-1]
+    for stage in architecture.stages:
+        step = math.lcm(2, stage.split.denominator)
+        width = max(1, round(stage.width * factor / step)) * step
+        if architecture.downsample == "paper" and width <= width_in:
+            width = (width_in // step + 1) * step
+        stages.append(dataclasses.replace(stage, width=width))
+        width_in = width
+    head = max(1, round(architecture.head * factor))
+    return dataclasses.replace(architecture, stem=stem, stages=tuple(stages), head=head)

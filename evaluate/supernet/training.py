@@ -6,11 +6,9 @@ others from what it says in the same step. Whole networks were first trained so 
 ("BigNAS", ECCV 2020). Optimiser, schedule, batch, images and augmentation are the recipe's.
 """
 
-import math
 import random
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nas_sv2.errors import ConfigError, EvaluationError, InfeasibleError, Rejected
+from nas_sv2.errors import ConfigError, InfeasibleError, Rejected
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
+from nas_sv2.evaluate.fitting.course import Course, Progress, Step
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
-from nas_sv2.evaluate.fitting.fit import PRECISIONS, Progress, optimiser_for
-from nas_sv2.evaluate.fitting.schedule import one_cycle
+from nas_sv2.evaluate.fitting.network_learner import PRECISIONS, make_optimiser
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.supernet.supernet import Supernet
@@ -92,13 +90,24 @@ class SupernetTraining:
             InfeasibleError: The guidelines admit none of `DRAWS` random networks.
             StoreError: A checkpoint cannot be read or written.
         """
-        with cpu_threads(self.training.thread_count):
-            course = _Course(self, self.fresh())
-            course.resume()
-            course.run()
-        return TrainedSupernet(
-            course.supernet, course.step, course.images, course.seconds, course.loss
+        supernet = self.fresh()
+        course = Course(
+            _SandwichLearner(self, supernet),
+            self.training.batches,
+            self.recipe,
+            stream(self.seed, "order"),
+            self.checkpoint,
+            CHECKPOINT_SECONDS,
+            told=self.told,
+            progress=self.progress,
         )
+        with cpu_threads(self.training.thread_count):
+            course.resume()
+            for done in course.passes():
+                course.keep(done)
+        images = sum(record.trained.images for record in course.records)
+        loss = course.records[-1].trained.loss
+        return TrainedSupernet(supernet, course.step, images, course.seconds, loss)
 
     def networks(self, step: int) -> list[Architecture]:
         """What learns at `step`, the teacher first; the same for the same seed.
@@ -185,119 +194,54 @@ def check_supernet_recipe(recipe: Recipe) -> None:
         raise ConfigError("recipe score", recipe.score, allowed)
 
 
-@dataclass
-class _Course:
-    """A training under way; all that further steps depend on is in `_state`."""
+@dataclass(eq=False)
+class _SandwichLearner:
+    """A supernet of which several networks learn from each batch; a `Learner`."""
 
     how: SupernetTraining
     supernet: Supernet
-    step: int = 0
-    images: int = 0
-    _order: Tensor | None = None
-    _losses: list[float] = field(default_factory=list)
-    _earlier_s: float = 0.0
-    _started: float = field(default_factory=time.perf_counter)
-    _saved: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
-        self._optimiser = optimiser_for(self.supernet, self.how.recipe)
+        self._optimiser = make_optimiser(self.supernet, self.how.recipe)
         for weight in self.supernet.parameters():
             weight.grad = torch.zeros_like(weight)  # fused optimisers want all or none
-        self._generator = stream(self.how.seed, "order")
-        self._batches = self.how.training.batches
-        self.steps = self.how.recipe.epochs * len(self._batches)
 
-    @property
-    def seconds(self) -> float:
-        """Spent on it, by this process and those before."""
-        return self._earlier_s + time.perf_counter() - self._started
-
-    @property
-    def loss(self) -> float:
-        """Of the largest network, mean over the last pass."""
-        return sum(self._losses) / len(self._losses) if self._losses else math.nan
-
-    def run(self) -> None:
-        """Take all steps that are left."""
+    def begin_pass(self) -> None:
         self.supernet.train()
-        while self.step < self.steps:
-            number = self.step % len(self._batches)
-            if number == 0 or self._order is None:
-                self._order, self._losses = self._batches.order(self._generator), []
-            self._step(*self._batches.take(self._order, number, self._generator))
-            self.how.progress(self.step, self.steps)
-            if time.perf_counter() - self._saved >= CHECKPOINT_SECONDS:
-                self.save()
 
-    def _step(self, inputs: Tensor, labels: Tensor) -> None:
-        recipe = self.how.recipe
-        rate = one_cycle(
-            self.step, self.steps, recipe.learning_rate, recipe.warm_up, recipe.schedule
-        )
+    def learn(self, step: Step, inputs: Tensor, labels: Tensor) -> tuple[float, None]:
+        """Let the networks of `step` learn; the loss is that of the largest one."""
         for group in self._optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = step.learning_rate
         self._optimiser.zero_grad(set_to_none=False)
-        teacher, *others = self.how.networks(self.step)
-        logits = self._learn(teacher, inputs, labels, rate, 1 + len(others))
-        said = logits.softmax(1)
-        for network in others:
-            self._learn(network, inputs, said, rate, 1 + len(others))
-        self._optimiser.step()
-        self.step += 1
-        self.images += len(labels)
-
-    def _learn(
-        self, network: Architecture, inputs: Tensor, targets: Tensor, rate: float, count: int
-    ) -> Tensor:
-        """Add a network's share, one of `count`, to the gradient; its logits, float32."""
-        recipe, teaches = self.how.recipe, targets.dim() == 1
-        precision = PRECISIONS[recipe.precision]
-        with torch.autocast("cpu", precision, enabled=recipe.precision != "fp32"):
-            logits = self.supernet(inputs, network)
-            smoothing = recipe.label_smoothing if teaches else 0.0
-            loss = functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+        teacher, *others = self.how.networks(step.number)
+        count = 1 + len(others)
+        smoothing = self.how.recipe.label_smoothing
+        logits, loss = self._logits(teacher, inputs, labels, smoothing)
         value = float(loss.detach())
-        if not math.isfinite(value):
-            which = "the largest network" if teaches else f"network {network.digest[:8]}"
-            raise EvaluationError(
-                f"the loss of {which} is {value} at step {self.step + 1} of {self.steps} "
-                f"(learning rate {rate:.3g})"
-            )
+        step.check_finite(value, "the loss of the largest network")
         torch.autograd.backward(loss / count)
-        if teaches:
-            self._losses.append(value)
-        said: Tensor = logits.detach()
-        return said.float()
+        taught = logits.detach().float().softmax(1)
+        for network in others:
+            _, loss = self._logits(network, inputs, taught, 0.0)
+            step.check_finite(float(loss.detach()), f"the loss of network {network.digest[:8]}")
+            torch.autograd.backward(loss / count)
+        self._optimiser.step()
+        return value, None
 
-    def save(self) -> None:
-        """Keep all for a process after this one."""
-        self._saved = time.perf_counter()
-        if checkpoint := self.how.checkpoint:
-            checkpoint.save(self._state())
+    def state(self) -> dict[str, Any]:
+        return {"weights": self.supernet.weights(), "optimiser": self._optimiser.state_dict()}
 
-    def resume(self) -> None:
-        """Go on where a process before this one left it, if one has."""
-        checkpoint = self.how.checkpoint
-        state = checkpoint.load() if checkpoint else None
-        if state is None:
-            return
+    def restore(self, state: Mapping[str, Any]) -> None:
         self.supernet.load(state["weights"])
         self._optimiser.load_state_dict(state["optimiser"])
-        self._generator.set_state(state["generator"])
-        self.step, self.images, self._order = state["step"], state["images"], state["order"]
-        self._losses, self._earlier_s = state["losses"], state["seconds"]
-        self.how.told(
-            f"going on at step {self.step} of {self.steps} of a training that was interrupted"
-        )
 
-    def _state(self) -> dict[str, Any]:
-        return {
-            "weights": self.supernet.weights(),
-            "optimiser": self._optimiser.state_dict(),
-            "generator": self._generator.get_state(),
-            "step": self.step,
-            "images": self.images,
-            "order": self._order,
-            "losses": self._losses,
-            "seconds": self.seconds,
-        }
+    def _logits(
+        self, network: Architecture, inputs: Tensor, targets: Tensor, smoothing: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return the logits of `network` and their loss against `targets`."""
+        name = self.how.recipe.precision
+        with torch.autocast("cpu", PRECISIONS[name], enabled=name != "fp32"):
+            logits = self.supernet(inputs, network)
+            loss = functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+        return logits, loss

@@ -44,9 +44,8 @@ def train(
 
     from nas_sv2.evaluate.data.open_data import open_data
     from nas_sv2.evaluate.full.distributed import Processes
-    from nas_sv2.evaluate.full.training import FullRun
+    from nas_sv2.evaluate.full.training import FullRun, data_side
     from nas_sv2.evaluate.recipes.files import open_recipe
-    from nas_sv2.evaluate.recipes.full import data_side
     from nas_sv2.studies.package.forms import TORCH
     from nas_sv2.studies.package.full_package import check_unfinished, write_full_package
     from nas_sv2.studies.storage.named_networks import find_network

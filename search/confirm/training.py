@@ -19,9 +19,8 @@ from pathlib import Path
 from nas_sv2.errors import EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
-from nas_sv2.evaluate.full.training import FullRun
+from nas_sv2.evaluate.full.training import FullRun, data_side
 from nas_sv2.evaluate.proxy.training import ProxyTraining
-from nas_sv2.evaluate.recipes.full import data_side
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.storage.test_accuracies import HeldOutScore, Training

@@ -10,7 +10,7 @@ from typing import Any
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData
-from nas_sv2.evaluate.fitting.fit import Progress
+from nas_sv2.evaluate.fitting.course import Progress
 from nas_sv2.evaluate.proxy.trainer import Trainer
 from nas_sv2.evaluate.proxy.training import ProxyTraining, check_trainable
 from nas_sv2.evaluate.recipes.files import open_recipe

@@ -7,8 +7,9 @@ from typing import Any
 
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.fitting.validation import Validation
-from nas_sv2.evaluate.full.result import FullyTrained, pass_rows
+from nas_sv2.evaluate.full.result import FullyTrained
 from nas_sv2.evaluate.full.training import FullRun
+from nas_sv2.evaluate.full.training_log import pass_rows
 from nas_sv2.studies.package.card import (
     CARD,
     CARD_JSON,

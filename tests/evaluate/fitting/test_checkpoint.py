@@ -1,4 +1,3 @@
-import hashlib
 import json
 import signal
 import subprocess
@@ -11,6 +10,7 @@ import killed_training
 import pytest
 import torch
 
+from nas_sv2.evaluate.fitting import checkpoint as checkpoint_module
 from nas_sv2.evaluate.fitting.checkpoint import CHECKSUM_BYTES, ENDING, Checkpoint
 
 IDENTITY = {"architecture": "a", "recipe": "r", "data": "d", "seed": "0", "device": "cpu"}
@@ -126,16 +126,16 @@ def test_data_that_were_moved_are_the_same_training(tmp_path: Path) -> None:
     assert "is of another training: data npz:/here@0a, not npz:/here@0b;" in told[0]
 
 
-def test_a_checkpoint_that_was_named_after_where_the_data_lay_is_found(tmp_path: Path) -> None:
-    identity = {**IDENTITY, "data": "npz:/here@0a"}
-    named = hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()[:32]
-    Checkpoint.of(tmp_path, identity, print).save({"step": 7})
-    (file,) = tmp_path.iterdir()
-    before = file.rename(tmp_path / f"{named}{ENDING}")
-    found = Checkpoint.of(tmp_path, identity, print)
-    assert found.load() == {"step": 7}
-    found.drop()
-    assert not before.exists()
+def test_a_checkpoint_of_another_form_is_told_of_and_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    mine = Checkpoint.of(tmp_path, IDENTITY, told.append)
+    monkeypatch.setattr(checkpoint_module, "FORM", 1)
+    mine.save({"step": 7})
+    monkeypatch.undo()
+    assert mine.load() is None
+    assert told[0].endswith("is of another version of nas-sv2; the training begins anew")
 
 
 def test_another_torch_is_another_training(

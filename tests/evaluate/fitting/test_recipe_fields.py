@@ -16,10 +16,9 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting.augment import Colour, RandomCrop, augmentation
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
-from nas_sv2.evaluate.fitting.fit import optimiser_for
+from nas_sv2.evaluate.fitting.network_learner import make_optimiser
 from nas_sv2.evaluate.fitting.subset import subset_of
-from nas_sv2.evaluate.proxy.training import ProxyTraining
-from nas_sv2.evaluate.proxy.width_scaling import narrowed
+from nas_sv2.evaluate.proxy.training import ProxyTraining, scale_width
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture, Stage
@@ -103,20 +102,20 @@ def test_a_network_of_few_classes_has_so_many_outputs(many: ImageData, tiny: Arc
 )
 def test_every_share_of_the_widths_can_be_built(name: str, factor: float) -> None:
     whole = reference(name)
-    narrow = narrowed(whole, factor)
+    narrow = scale_width(whole, factor)
     lower(narrow)
     for ours, theirs in zip(narrow.stages, whole.stages, strict=True):
         assert dataclasses.replace(ours, width=0) == dataclasses.replace(theirs, width=0)
         assert ours.width <= theirs.width
-    assert narrowed(whole, 1.0) is whole
+    assert scale_width(whole, 1.0) is whole
 
 
 def test_half_the_widths_are_half_where_that_can_be_built() -> None:
     stages = (Stage(2, 48, Fraction(1, 4)), Stage(2, 100, Fraction(3, 4)))
     whole = Architecture((16,), stages, head=64)
-    half = narrowed(whole, 0.5)
+    half = scale_width(whole, 0.5)
     assert (half.stem, [stage.width for stage in half.stages], half.head) == ((8,), [24, 48], 32)
-    assert [stage.width for stage in narrowed(whole, 0.01).stages] == [4, 8]
+    assert [stage.width for stage in scale_width(whole, 0.01).stages] == [4, 8]
 
 
 def test_the_narrow_form_is_what_is_trained(blobs: ImageData, tiny: Architecture) -> None:
@@ -126,10 +125,10 @@ def test_the_narrow_form_is_what_is_trained(blobs: ImageData, tiny: Architecture
 
 def test_optimisers_are_those_named() -> None:
     layer = nn.Linear(2, 2)
-    sgd = optimiser_for(layer, with_(nesterov=False)).param_groups[0]
+    sgd = make_optimiser(layer, with_(nesterov=False)).param_groups[0]
     assert (sgd["momentum"], sgd["nesterov"]) == (0.9, False)
-    assert optimiser_for(layer, SHORT).param_groups[0]["nesterov"]
-    adamw = optimiser_for(layer, with_(optimiser="adamw", momentum=0.8))
+    assert make_optimiser(layer, SHORT).param_groups[0]["nesterov"]
+    adamw = make_optimiser(layer, with_(optimiser="adamw", momentum=0.8))
     assert isinstance(adamw, torch.optim.AdamW)
     assert [group["weight_decay"] for group in adamw.param_groups] == [5e-4, 0]
     assert adamw.param_groups[0]["betas"] == (0.8, 0.999)

@@ -22,10 +22,9 @@ from nas_sv2.evaluate.fitting.batches import Batches
 from nas_sv2.evaluate.fitting.determinism import stream
 from nas_sv2.evaluate.full.averaging import Average
 from nas_sv2.evaluate.full.distributed import Processes, Share
-from nas_sv2.evaluate.full.training import CHECKPOINT, FullRun
+from nas_sv2.evaluate.full.training import CHECKPOINT, FullRun, data_side
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.built_in import RECIPES
-from nas_sv2.evaluate.recipes.full import data_side
 from nas_sv2.evaluate.recipes.recipe import FullTraining, Recipe
 from nas_sv2.space.units.reference import reference
 
@@ -243,7 +242,7 @@ def test_the_average_begins_after_the_warm_up() -> None:
 
     for step, value, expected in ((8, 1.0, 1.0), (10, 5.0, 1.0), (12, 5.0, None)):
         nn.init.constant_(module.weight, value)
-        average.follow(module, step)
+        average.update(module, step)
         assert mean() == pytest.approx(expected or 1 + average.weight * 4)
 
 

@@ -9,9 +9,9 @@ from torch import nn
 
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData, Part
-from nas_sv2.evaluate.fitting.divergence import Hopeless
+from nas_sv2.evaluate.fitting.chance import ChanceCheck
 from nas_sv2.evaluate.fitting.evaluation import Evaluation, Evaluator
-from nas_sv2.evaluate.fitting.norms import settle
+from nas_sv2.evaluate.fitting.validation import refresh_norms
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.files import built_in_recipe as recipe
 from nas_sv2.evaluate.recipes.recipe import Recipe
@@ -106,8 +106,8 @@ def test_lopsided_data_are_no_reason_to_give_up() -> None:
     labels = (torch.arange(400) % 20 == 0).long()  # 95 % are of class 0
     always_zero = torch.tensor([5.0, 0.0]).expand(400, 2)
     for loss, hope in ((0.1, True), (0.7, False)):
-        hopeless = Hopeless.of(labels, SHORT, steps=100)
-        verdicts = [hopeless.verdict(step, loss, always_zero, labels) for step in range(100)]
+        check = ChanceCheck.of(labels, SHORT, steps=100)
+        verdicts = [check.judge(step, loss, always_zero, labels) for step in range(100)]
         assert [step for step, verdict in enumerate(verdicts) if verdict] == ([] if hope else [49])
 
 
@@ -115,7 +115,7 @@ def test_settled_norms_know_the_images_and_leave_the_weights_alone(blobs: ImageD
     module = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten())
     before = {name: value.clone() for name, value in module.named_parameters()}
     batches = one_thread(dataclasses.replace(SHORT, shift=0), blobs).batches
-    settle(module, batches, len(blobs.train), torch.Generator())
+    refresh_norms(module, batches, len(blobs.train), torch.Generator())
     norm = module[0]
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None and norm.running_var is not None

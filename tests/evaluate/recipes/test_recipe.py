@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.evaluate.fitting.schedule import one_cycle
+from nas_sv2.evaluate.fitting.course import one_cycle
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.recipe import FullTraining, Recipe, Schedule
 

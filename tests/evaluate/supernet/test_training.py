@@ -68,7 +68,7 @@ def test_killed_and_gone_on_it_comes_to_equal_weights(
     how = training(blobs, checkpoints=tmp_path, told=told.append)
     trained = how.train()
     assert told == [
-        f"going on at step {killed_at[-1] - 1} of {STEPS} of a training that was interrupted"
+        f"going on at step {killed_at[-1]} of {STEPS} of a training that was interrupted"
     ]
     assert (trained.steps, trained.images) == (STEPS, 120)
     expected = weights_in(folder)

@@ -1,4 +1,4 @@
-"""Whether a training is worth going on with."""
+"""Whether a training has learnt more than chance after its first steps."""
 
 import math
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ PATIENCE = 50  # steps before which nothing is given up
 
 
 @dataclass(slots=True)
-class Hopeless:
-    """Whether a network has learnt nothing of the images it trains on.
+class ChanceCheck:
+    """Judges whether a network has learnt nothing of the images it trains on.
 
-    It watches from half of the recipe's share of the steps to the whole of it. Nothing is learnt
-    where both hold: answers are no more often right than the commonest class is, up to two
-    standard errors; and the loss is within 1 % of what the class shares alone would give, or
-    above. The second spares a network on lopsided data, which may know much before it first names
-    a rare class.
+    It watches from half of the recipe's share of the steps to the whole of it. A network has
+    learnt nothing if two things hold. Its answers are no more often right than the commonest
+    class is, up to two standard errors. And its loss is within 1 % of the loss of the class
+    shares alone, or above. The second spares a network on lopsided data, which may know much
+    before it first names a rare class.
 
     Attributes:
         chance: Share of the commonest class.
@@ -38,8 +38,8 @@ class Hopeless:
     seen: int = 0
 
     @classmethod
-    def of(cls, labels: torch.Tensor, recipe: Recipe, steps: int) -> "Hopeless":
-        """For a training of `steps` on `labels`."""
+    def of(cls, labels: torch.Tensor, recipe: Recipe, steps: int) -> "ChanceCheck":
+        """Make the check of a training of `steps` on `labels`."""
         shares = torch.bincount(labels).double() / len(labels)
         smoothing = recipe.label_smoothing
         targets = (1 - smoothing) * shares + smoothing / len(shares)
@@ -49,10 +49,10 @@ class Hopeless:
             last = -1  # never
         return cls(float(shares.max()), entropy, last // 2, last)
 
-    def verdict(
+    def judge(
         self, step: int, loss: float, logits: torch.Tensor, labels: torch.Tensor
     ) -> str | None:
-        """What to tell people when `step` is the one to decide at and there is no hope."""
+        """Return a reason to stop, for people, if `step` decides and nothing was learnt."""
         if not self.first <= step <= self.last:
             return None
         self.right += float((logits.detach().argmax(1) == labels).sum())
