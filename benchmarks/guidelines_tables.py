@@ -1,7 +1,7 @@
-"""The tables of docs/guidelines.md: the experiments on several devices, beside the paper.
+"""Write the tables of the lab page on the guidelines: several devices beside the paper.
 
-nas-sv2 guidelines --target cpu --json > cpu.json
-nas-sv2 guidelines --target arm --json > arm.json
+nas-sv2 device guidelines --target cpu --json > cpu.json
+nas-sv2 device guidelines --target arm --json > arm.json
 python benchmarks/guidelines_tables.py cpu.json arm.json            # prints the tables
 python benchmarks/guidelines_tables.py cpu.json arm.json --write    # puts them into the page
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).parent.parent / "docs" / "guidelines.md"
+PAGE = Path(__file__).parent.parent / "docs" / "lab" / "2026-11-25-guidelines.md"
 START, END = "<!-- guidelines_tables.py: begin -->", "<!-- guidelines_tables.py: end -->"
 PLATFORMS = ("ARM", "GPU")
 

@@ -1,7 +1,7 @@
-"""The table of docs/networks.md: every hand-designed network, with our count and the paper's.
+"""Write the table of docs/reference/networks.md: every hand-designed network and its counts.
 
 python benchmarks/networks_table.py            # prints the table
-python benchmarks/networks_table.py --write    # puts it into docs/networks.md
+python benchmarks/networks_table.py --write    # puts it into docs/reference/networks.md
 """
 
 import sys
@@ -15,7 +15,7 @@ from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.reference import REFERENCES
 from nas_sv2.studies.paper.table8 import table8
 
-PAGE = Path(__file__).parent.parent / "docs" / "networks.md"
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "networks.md"
 START, END = "<!-- networks_table.py: begin -->", "<!-- networks_table.py: end -->"
 HEADER = "| name | family | MFLOPs | the paper's | off | params | source |"
 RULE = "| --- | --- | ---: | ---: | ---: | ---: | --- |"
@@ -23,7 +23,7 @@ RULE = "| --- | --- | ---: | ---: | ---: | ---: | --- |"
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What is said of the networks of our own space whose names begin alike."""
+    """Family and source of the networks of our own space whose names begin alike."""
 
     family: str
     source: str
@@ -37,7 +37,7 @@ FORMS = {  # the longest beginning that fits counts
     "shufflenet_v2_star_": Form(
         "ShuffleNet V2*",
         f"{AUTHORS}; section 4, larger receptive field",
-        "what follows the added depthwise convolution is not stated; a batch norm, no ReLU",
+        "the layers after the added depthwise convolution are not stated; a batch norm, no ReLU",
     ),
     "shufflenet_v2_se_": Form("ShuffleNet V2 with SE", f"{AUTHORS}; appendix", SE_WIDTH),
     "shufflenet_v2_residual_": Form(
@@ -59,7 +59,7 @@ TABLE_6 = {"shufflenet_v2_50": 2300, "se_shufflenet_v2_164": 12_700}
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A network and what is said of it."""
+    """A network with its family, its source and the paper's count."""
 
     name: str
     family: str
@@ -69,12 +69,12 @@ class Entry:
 
     @property
     def note(self) -> str:
-        """Where its structure stands, and what of it does not."""
+        """Source of its structure, and the part that the source leaves open."""
         note = self.source + (f". **Reconstructed**: {self.left_open}" if self.left_open else "")
         return note[0].upper() + note[1:]
 
     def row(self, number: int) -> str:
-        """Its line in the table, which refers to its note by `number`."""
+        """Line of the table; it refers to the note by `number`."""
         cost = cost_of(lower(hand_designed(self.name)))
         mflops, paper = cost.flops / 1e6, self.paper_mflops
         cells = (

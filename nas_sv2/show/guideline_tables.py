@@ -66,7 +66,7 @@ def run_notes(tables: Sequence[TimedTable]) -> list[str]:
         "relative: time relative to the first of the group; FLOPs of the paper's variants are "
         "equal to within 5.5 % only, and no figure is corrected for it",
         "paper: relative times from tables 1 to 4, Snapdragon 810 (ARM) and GTX 1080Ti (GPU), "
-        "which had other widths each (docs/guidelines.md)",
+        "which had other widths each (docs/explain/guidelines.md)",
     ]
     if latency.provenance != "measured":
         notes.append(latency.note.partition(";")[0])  # the rest is of that network

@@ -1,4 +1,4 @@
-"""docs/networks.md says what the code says."""
+"""docs/reference/networks.md has the table of the code."""
 
 import importlib.util
 from pathlib import Path
@@ -24,9 +24,9 @@ def script() -> ModuleType:
 
 
 def test_the_page_has_the_table_of_the_code(script: ModuleType) -> None:
-    page = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
-    stands = page.split(script.START)[1].split(script.END)[0].strip()
-    assert stands == script.listed(), "python benchmarks/networks_table.py --write"
+    page = (ROOT / "docs" / "reference" / "networks.md").read_text(encoding="utf-8")
+    written = page.split(script.START)[1].split(script.END)[0].strip()
+    assert written == script.listed(), "python benchmarks/networks_table.py --write"
 
 
 def test_every_network_has_a_row(script: ModuleType) -> None:
