@@ -15,7 +15,7 @@ from nas_sv2.latency.emulated.kernel_table import Table
 from nas_sv2.space.experiments.paper import paper_tables
 from nas_sv2.space.families.published import STRUCTURES, hand_designed
 from nas_sv2.space.networks.lowering import lower
-from nas_sv2.studies.paper.table8 import table8
+from nas_sv2.studies.paper.published_figures import table8
 
 EACH_EXPERIMENT = 4  # of those of a table every fourth is emulated
 

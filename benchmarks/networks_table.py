@@ -13,7 +13,7 @@ from nas_sv2.space.families.published import STRUCTURES, hand_designed
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.reference import REFERENCES
-from nas_sv2.studies.paper.table8 import table8
+from nas_sv2.studies.paper.published_figures import table8
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "networks.md"
 START, END = "<!-- networks_table.py: begin -->", "<!-- networks_table.py: end -->"

@@ -43,7 +43,7 @@ def compare(
     from nas_sv2.studies.paper.comparison_orders import inversions
     from nas_sv2.studies.paper.comparison_page import write_page
     from nas_sv2.studies.paper.comparison_picture import draw_comparison
-    from nas_sv2.studies.paper.table8 import levels_of
+    from nas_sv2.studies.paper.published_figures import levels_of
     from nas_sv2.studies.storage.named_networks import find_network
 
     if len(target_names(target)) > 1:

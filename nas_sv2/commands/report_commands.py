@@ -36,7 +36,7 @@ def report(
     from rich.console import Console
 
     from nas_sv2.studies.report.facts import facts_of
-    from nas_sv2.studies.report.network_profiles import WinnerProfiles
+    from nas_sv2.studies.report.network_card import WinnerProfiles
 
     chosen = form or ("md" if out is not None and out.suffix == ".md" else "html")
     if chosen not in FORMATS:

@@ -15,7 +15,7 @@ from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.documents import network_to_document
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.studies.paper.guideline_verdict import CHAINS, chain_verdicts, summary
-from nas_sv2.studies.paper.published_speeds import PublishedSpeed, published_speeds
+from nas_sv2.studies.paper.published_figures import PublishedSpeed, published_speeds
 
 NO_FIGURE = "–"
 PLATFORMS: tuple[Platform, ...] = ("ARM", "GPU")

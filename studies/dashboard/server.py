@@ -19,7 +19,7 @@ from nas_sv2.database.engine import open_engine
 from nas_sv2.database.storage_url import without_password
 from nas_sv2.errors import ConfigError
 from nas_sv2.studies.dashboard.app import Dashboard
-from nas_sv2.studies.dashboard.artifact_folder import ArtifactFolder
+from nas_sv2.studies.dashboard.artifacts import ArtifactFolder
 from nas_sv2.studies.storage.study import open_storage, require_database
 
 HOST = "127.0.0.1"  # nobody but this machine; a tunnel is the user's own choice

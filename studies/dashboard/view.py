@@ -14,8 +14,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from nas_sv2.studies.dashboard.artifacts import artifact_id, artifacts_of
 from nas_sv2.studies.dashboard.front_figure import front_figure
-from nas_sv2.studies.dashboard.trial_artifacts import artifact_id, artifacts_of
 from nas_sv2.studies.dashboard.trial_note import study_note, trial_note, turned_away_note
 from nas_sv2.studies.findings.attributes import DUPLICATE, IDENTITY, KEY
 from nas_sv2.studies.findings.certificate import Certificate

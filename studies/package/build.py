@@ -25,12 +25,13 @@ from nas_sv2.studies.package.card import (
     CARD_JSON,
     document_of,
     json_of,
+    trial_card,
+    trial_document,
 )
 from nas_sv2.studies.package.file_latency import FileLatency, latencies_of
 from nas_sv2.studies.package.folder import SUMS, check_out, write_folder
 from nas_sv2.studies.package.form_parity import Agreement
 from nas_sv2.studies.package.forms import TORCH, Winner
-from nas_sv2.studies.package.trial_card import trial_card, trial_document
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines, confirmations_of
 from nas_sv2.studies.storage.data_place import data_of
 from nas_sv2.studies.storage.named_networks import certificate_for, record_of, records_of

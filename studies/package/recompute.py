@@ -9,11 +9,10 @@ from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.networks.network import Classifier
 from nas_sv2.space.runtimes.weights import random_weights
 from nas_sv2.space.units.architecture import Architecture
-from nas_sv2.studies.package.card import PAGE, PAGE_KEY
+from nas_sv2.studies.package.card import PAGE, PAGE_KEY, record_in, trial_card
 from nas_sv2.studies.package.forms import INT8, TIMING, TIMING_INT8, shuffle_free_onnx
 from nas_sv2.studies.package.full_package import full_card
-from nas_sv2.studies.package.onnx_structure import difference
-from nas_sv2.studies.package.trial_card import record_in, trial_card
+from nas_sv2.studies.package.onnx_models import difference
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from nas_sv2.studies.package.forms import (
     torch_form,
 )
 from nas_sv2.studies.package.load import Package, load_package
-from nas_sv2.studies.package.onnx_file import check_self_contained
+from nas_sv2.studies.package.onnx_models import check_self_contained
 from nas_sv2.studies.package.recompute import figures_check, page_check, timing_checks
 from nas_sv2.version import __version__
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from nas_sv2.studies.pages.picture_style import COLOURS, new_figure, write_png
 from nas_sv2.studies.paper.comparison import V2, YOURS, Comparison, Row
-from nas_sv2.studies.paper.table8 import table8
+from nas_sv2.studies.paper.published_figures import table8
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

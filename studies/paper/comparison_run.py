@@ -14,7 +14,7 @@ from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.networks.network import Network
 from nas_sv2.studies.paper.comparison import YOURS, Comparison, Row, Session, distinct
-from nas_sv2.studies.paper.table8 import PublishedRow, table8
+from nas_sv2.studies.paper.published_figures import PublishedRow, table8
 from nas_sv2.studies.storage.named_networks import Named
 
 NOT_BUILT = "not built"

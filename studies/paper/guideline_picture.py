@@ -15,7 +15,7 @@ from nas_sv2.latency.guidelines.experiment_run import ExperimentRow, TimedTable,
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.studies.pages.picture_style import COLOURS, GREY, new_figure, write_png
-from nas_sv2.studies.paper.published_speeds import published_speeds
+from nas_sv2.studies.paper.published_figures import published_speeds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,11 +11,10 @@ from jinja2 import Environment, StrictUndefined
 
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.report import words as words
-from nas_sv2.studies.report.charts import axes_of, front_chart, groups_of
+from nas_sv2.studies.report.charts import axes_of, front_chart, groups_of, time_chart
 from nas_sv2.studies.report.facts import Facts
 from nas_sv2.studies.report.network_card import Winner, name_of
 from nas_sv2.studies.report.pictures import curves_of, diagram_of, longest_of, slices_of
-from nas_sv2.studies.report.time_chart import time_chart
 from nas_sv2.version import __version__
 
 

@@ -21,10 +21,11 @@ from nas_sv2.studies.package.card import (
     PAGE_KEY,
     document_of,
     json_of,
+    trial_card,
+    trial_document,
 )
 from nas_sv2.studies.package.folder import SUMS, write_folder
 from nas_sv2.studies.package.forms import Winner
-from nas_sv2.studies.package.trial_card import trial_card, trial_document
 
 TINY = Architecture(
     stem=(8,),

@@ -34,7 +34,7 @@ from nas_sv2.studies.package.forms import (
     WEIGHTS,
 )
 from nas_sv2.studies.package.load import load_package
-from nas_sv2.studies.package.onnx_file import check_self_contained
+from nas_sv2.studies.package.onnx_models import check_self_contained
 from nas_sv2.studies.package.verify import Check, verify
 
 Run = Callable[..., tuple[int, str, str]]

@@ -30,7 +30,7 @@ from nas_sv2.studies.paper.comparison import (
 )
 from nas_sv2.studies.paper.comparison_orders import Agreement, RankedPair, agreement, inversions
 from nas_sv2.studies.paper.comparison_run import compare
-from nas_sv2.studies.paper.table8 import PublishedRow, table8
+from nas_sv2.studies.paper.published_figures import PublishedRow, table8
 from nas_sv2.studies.storage.named_networks import Named
 
 # Written times

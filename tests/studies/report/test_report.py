@@ -15,12 +15,12 @@ from told_study import MEASURED, SPACE, Told, certificate
 from nas_sv2.errors import ConfigError, DeviceError
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.report import network_profiles as winner_profiles
+from nas_sv2.studies.report import network_card
 from nas_sv2.studies.report.charts import axes_of, front_chart, score_noise
 from nas_sv2.studies.report.facts import Facts, facts_of
 from nas_sv2.studies.report.front_picture import draw_front
 from nas_sv2.studies.report.markdown import report_markdown
-from nas_sv2.studies.report.network_profiles import WinnerProfiles
+from nas_sv2.studies.report.network_card import WinnerProfiles
 from nas_sv2.studies.report.page import report_page
 from nas_sv2.studies.report.words import commands_of, repeat_lines
 from nas_sv2.studies.storage.certificate_store import CertificateStore
@@ -101,7 +101,7 @@ def test_a_device_that_is_gone_or_another_is_said_and_not_made_up(
             raise DeviceError("cpu: it is away")
         return EmulatedArm.open("cortex-a53", name=name)
 
-    monkeypatch.setattr(winner_profiles, "open_target", opened)
+    monkeypatch.setattr(network_card, "open_target", opened)
     ask = WinnerProfiles(storage, True, lambda _: None)
     found, (cpu, arm) = ask({entry.number: entry.record for entry in facts.front})
     assert not any(found.values())

@@ -12,7 +12,7 @@ import pytest
 from told_study import Told
 
 from nas_sv2.studies.report.facts import Facts, facts_of
-from nas_sv2.studies.report.network_profiles import WinnerProfiles
+from nas_sv2.studies.report.network_card import WinnerProfiles
 from nas_sv2.studies.report.page import report_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")

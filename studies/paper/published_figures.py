@@ -1,19 +1,20 @@
-"""The paper's main table: what it published of every network it compares with.
+"""Figures that the paper publishes: its Table 8, and the speeds of its Tables 1 to 4.
 
-ShuffleNet V2 (Ma et al. 2018), table 8: complexity, ImageNet top-1 error, and speed on a GTX
-1080Ti (batches of 8) and a Snapdragon 810 (batch 1, one thread). Rows marked "our impl." were
-trained by the paper, MobileNet V1's errors are its authors'; a gap in error is partly a gap in
-recipe.
+GPU: a GTX 1080Ti with cuDNN 7.0. Table 8 gives batches of 8 images a second; Tables 1 to 4 give
+batches of one image a second (`latency.guidelines.experiment_run`). ARM: one core of a Snapdragon
+810, in images a second.
 """
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.space.experiments.paper import Experiment, ExperimentTable, Platform
 
-TABLE = "table8.csv"
+TABLE_8 = "table8.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class PublishedRow:
 @cache
 def table8() -> tuple[PublishedRow, ...]:
     """All rows, in the paper's order."""
-    text = resources.files("nas_sv2.studies.paper").joinpath(TABLE).read_text(encoding="utf-8")
+    text = resources.files("nas_sv2.studies.paper").joinpath(TABLE_8).read_text(encoding="utf-8")
     return tuple(
         PublishedRow(
             row["level"],
@@ -85,3 +86,47 @@ def levels_of(text: str) -> tuple[str, ...]:
 
 def _number(text: str) -> float | None:
     return float(text) if text else None
+
+
+TABLES_1_TO_4 = "tables_1_to_4.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedSpeed:
+    """What the paper says of an experiment on one platform.
+
+    Attributes:
+        per_second: Networks run in a second.
+        relative_time: Its time relative to that of the first of its group.
+    """
+
+    per_second: float
+    relative_time: float
+
+
+def published_speeds(
+    table: ExperimentTable,
+) -> Mapping[Experiment, Mapping[Platform, PublishedSpeed]]:
+    """What the paper says of the experiments of a table; nothing of those it did not make."""
+    found: dict[Experiment, dict[Platform, PublishedSpeed]] = {}
+    for group in table.groups:
+        for each in group:
+            speeds = _speeds().get((table.name, each.group, each.variant), {})
+            firsts = _speeds().get((table.name, each.group, group[0].variant), {})
+            found[each] = {
+                platform: PublishedSpeed(speed, firsts[platform] / speed)
+                for platform, speed in speeds.items()
+            }
+    return found
+
+
+@cache
+def _speeds() -> dict[tuple[str, str, str], dict[Platform, float]]:
+    """Networks a second by table, group and variant."""
+    text = (resources.files("nas_sv2.studies.paper") / TABLES_1_TO_4).read_text(encoding="utf-8")
+    found: dict[tuple[str, str, str], dict[Platform, float]] = {}
+    for row in csv.DictReader(text.splitlines()):
+        platform: Platform = "GPU" if row["platform"] == "GPU" else "ARM"
+        key = (row["table"], row["group"], row["variant"])
+        found.setdefault(key, {})[platform] = float(row["speed"])
+    return found
