@@ -71,11 +71,11 @@ def run(command: list[str], folder: Path, environment: Mapping[str, str], said: 
 def test_a_server_is_backed_up_and_restored(
     postgres_server: Postgres, server: dict[str, str], tmp_path: Path
 ) -> None:
-    create_user, create_database = lines_of("scale-out.md", "createuser", "createdb")
+    create_user, create_database = lines_of("how-to/many-machines.md", "createuser", "createdb")
     run([*create_user[:-1], "another"], tmp_path, server, "secret\nsecret\n")
     run(create_database, tmp_path, server)
     told_study(postgres_server.url("studies"))
-    lines = lines_of("operations.md", "pg_dump", "createdb", "pg_restore")
+    lines = lines_of("reference/database.md", "pg_dump", "createdb", "pg_restore")
     assert [line[0] for line in lines] == ["pg_dump", "createdb", "pg_restore"]
     here = f"127.0.0.1:{postgres_server.port}"
     for line in lines:
@@ -85,7 +85,7 @@ def test_a_server_is_backed_up_and_restored(
 
 def test_a_file_is_copied_whole(tmp_path: Path) -> None:
     told_study(f"sqlite:///{tmp_path / 'nas-sv2.db'}")
-    (line,) = lines_of("operations.md", "python3")
+    (line,) = lines_of("reference/database.md", "python3")
     assert shutil.which(line[0])
     run(line, tmp_path, os.environ)
     assert records_of(f"sqlite:///{tmp_path / 'backup.db'}", "s") == {0: RECORD}
