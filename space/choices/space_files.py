@@ -7,12 +7,14 @@
     head: 1024                                    # a single value is not searched
     stages:
       - depth: {low: 2, high: 5}
-        width: {low: 64, high: 160, step: 8}
+        width: {low: 64, high: 160, step: 4}
         split: [1/4, 1/2, 3/4]
         kernel: [3, 5]
         se: [false, true]
       - depth: {low: 4, high: 8}
-        width: {low: 160, high: 320, step: 8}
+        width: {low: 168, high: 320, step: 8}
+      - depth: {low: 2, high: 5}
+        width: {low: 328, high: 640, step: 8}
     baselines: [shufflenet_v2_x1_0]
 """
 
