@@ -5,6 +5,7 @@ one place where an error becomes a line and an exit code.
 """
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -83,6 +84,8 @@ def main() -> NoReturn:
     usage_error: Any = typer.BadParameter.__base__  # typer has moved the class between releases
     try:
         code = app(standalone_mode=False)
+    except ConfigError as error:
+        _fail(error.named(_option_of(error.field, sys.argv[1:])), error.exit_code)
     except NasError as error:
         _fail(str(error), error.exit_code)
     except usage_error as error:
@@ -93,6 +96,17 @@ def main() -> NoReturn:
         sys.stderr.close()  # the reader of our output has gone; nothing is left to be said
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _option_of(field: str, words: Sequence[str]) -> str:
+    """Name the option or argument of the command in `words` whose parameter is `field`."""
+    command: Any = typer.main.get_command(app)
+    for word in words:
+        command = getattr(command, "commands", {}).get(word, command)
+    for parameter in command.params:
+        if parameter.name == field:
+            return str(max(parameter.opts, key=len)) if parameter.opts[0][0] == "-" else field
+    return field
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -3,7 +3,7 @@
 ::
 
     NasError                  exit 1
-    ├── ConfigError           exit 2: a value that cannot be meant: field, value, what is allowed
+    ├── ConfigError           exit 2: a value that is not allowed: field, value, sentence
     ├── InfeasibleError       exit 3: no network of the space, or no further one, meets the budget
     ├── Rejected              a candidate broke a limit; the search loop catches it
     ├── DeviceError           a device is missing, unreachable or lacks its runtime
@@ -29,19 +29,26 @@ class NasError(Exception):
 
 
 class ConfigError(NasError):
-    """A value the user gave is not allowed.
+    """A value that the user gave is not allowed.
+
+    It is shown as one line: `workers must be at least 1; got 0`.
 
     Args:
-        field: What was given, as the user knows it: an option, a key of a file.
+        field: The name of the value: a parameter of a function, or a key of a file as
+            `FILE: stages[0].width`.
         value: The value, as given.
-        allowed: What would be accepted.
+        sentence: The rest of a sentence whose subject is the field: `must be at least 1`.
     """
 
     exit_code = 2
 
-    def __init__(self, field: str, value: object, allowed: str) -> None:
-        super().__init__(f"{field}: {_SHORT.repr(value)} is not allowed; give {allowed}")
-        self.field, self.value, self.allowed = field, value, allowed
+    def __init__(self, field: str, value: object, sentence: str) -> None:
+        self.field, self.value, self.sentence = field, value, sentence
+        super().__init__(self.named(field))
+
+    def named(self, field: str) -> str:
+        """Give the message with another name for the field, such as an option's."""
+        return f"{field} {self.sentence}; got {_SHORT.repr(self.value)}"
 
 
 class InfeasibleError(NasError):

@@ -94,9 +94,9 @@ def qualify(
     for field in ("trajectories", "seeds", "jobs"):
         value = getattr(request, field)
         if value is not None and value < 1:
-            raise ConfigError(f"--{field}", value, "at least 1")
+            raise ConfigError(field, value, "must be at least 1")
     if request.matched != 0 and request.matched < 3:
-        raise ConfigError("--matched", request.matched, "0, or at least 3")
+        raise ConfigError("matched", request.matched, "must be 0, or at least 3")
     space = choice.space(request.space, named_space(DEFAULT_SPACE))
     data = open_data(request.data, resolution=recipe.resolution, told=told)
     joint, matched = _networks(space, request)
@@ -150,20 +150,22 @@ def _reference(text: str | None, choice: EvaluatorChoice) -> Recipe:
     recipe = choice.recipe
     if text is None:
         if choice.supernet is not None:
-            allowed = "a recipe for candidates; a supernet has no longer form of itself"
-            raise ConfigError("--reference", text, allowed)
+            allowed = "must be a recipe for candidates; a supernet has no longer form of itself"
+            raise ConfigError("reference", text, allowed)
         return dataclasses.replace(
             recipe, name=f"{recipe.name} ×{LONGER}", epochs=LONGER * recipe.epochs
         )
     reference = open_recipe(text)
     if reference.full_training is not None:
-        raise ConfigError("--reference", text, "a recipe for candidates, not for full training")
+        raise ConfigError(
+            "reference", text, "must be a recipe for candidates, not for full training"
+        )
     check_trainable(reference)
     if reference.resolution != recipe.resolution:
         raise ConfigError(
-            "--reference",
+            "reference",
             text,
-            f"a recipe at the resolution of {recipe.name}: {recipe.resolution}",
+            f"must be a recipe at the resolution of {recipe.name}: {recipe.resolution}",
         )
     return reference
 

@@ -43,8 +43,8 @@ def open_array_file(spec: str, where: str, resolution: int | None) -> ImageData:
     }
     if 0 not in prefixes:
         have = ", ".join(sorted(arrays)) or "nothing"
-        allowed = f"a file with train_images and train_labels, or images and labels; it has {have}"
-        raise ConfigError("--data", spec, allowed)
+        allowed = f"must have train_images and train_labels, or images and labels; it has {have}"
+        raise ConfigError("data", spec, allowed)
     images = {part: _images(spec, arrays, f"{prefix}images") for part, prefix in prefixes.items()}
     labels = {
         part: _labels(spec, arrays, f"{prefix}labels", len(images[part]))
@@ -53,13 +53,13 @@ def open_array_file(spec: str, where: str, resolution: int | None) -> ImageData:
     for part, own in images.items():
         if own.shape[1:] != images[0].shape[1:]:
             had = f"{tuple(own.shape[1:])}, {prefixes[0]}images {tuple(images[0].shape[1:])}"
-            allowed = f"arrays of one shape; {prefixes[part]}images holds images of {had}"
-            raise ConfigError("--data", spec, allowed)
+            allowed = f"must have images of one shape; {prefixes[part]}images has {had}"
+            raise ConfigError("data", spec, allowed)
     share = None if 1 in images else VAL_SHARE
     parts, left_out = _split(images, labels, share)
     for part, one in parts.items():
         if not len(one):
-            raise ConfigError("--data", spec, f"a file with {PARTS[part]} images; there are none")
+            raise ConfigError("data", spec, f"must have {PARTS[part]} images; it has none")
     _check_classes(spec, f"{prefixes[0]}labels", parts)
     train, val, test = (
         None if part not in parts else resized(parts[part], resolution) for part in range(3)
@@ -77,7 +77,7 @@ def open_array_file(spec: str, where: str, resolution: int | None) -> ImageData:
 def _read(spec: str, where: str) -> dict[str, NDArray[Any]]:
     file = Path(where).expanduser()
     if not where or not file.is_file():
-        raise ConfigError("--data", spec, "npz:FILE with a file that exists")
+        raise ConfigError("data", spec, "must be npz:FILE of a file that exists")
     wanted = {f"{prefix}{kind}" for prefix in ("", "train_", "val_", "test_") for kind in _KINDS}
     name = "the file"
     try:
@@ -91,7 +91,9 @@ def _read(spec: str, where: str) -> dict[str, NDArray[Any]]:
         return arrays
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError("--data", spec, f"a whole .npz file; {name}: {reason}") from error
+        raise ConfigError(
+            "data", spec, f"must be a complete .npz file; {name}: {reason}"
+        ) from error
 
 
 _KINDS = ("images", "labels")
@@ -107,7 +109,7 @@ def _images(spec: str, arrays: dict[str, NDArray[Any]], name: str) -> NDArray[np
         array = array.transpose(0, 3, 1, 2)
     fits = array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[2] == array.shape[3] > 0
     if array.dtype != np.uint8 or not fits:
-        raise ConfigError("--data", spec, f"{name} as {SHAPES}; it is {had}")
+        raise ConfigError("data", spec, f"must have {name} as {SHAPES}; it is {had}")
     return np.ascontiguousarray(array)
 
 
@@ -115,15 +117,17 @@ def _labels(
     spec: str, arrays: dict[str, NDArray[Any]], name: str, images: int
 ) -> NDArray[np.int64]:
     if name not in arrays:
-        raise ConfigError("--data", spec, f"a file with {name}, which it lacks")
+        raise ConfigError("data", spec, f"must have an array {name}")
     array = arrays[name]
     had = f"{array.dtype} {tuple(array.shape)}"
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.shape != (images,) or array.dtype.kind not in "iu":
-        raise ConfigError("--data", spec, f"{name} as {images} whole numbers; it is {had}")
+        raise ConfigError("data", spec, f"must have {images} whole numbers in {name}; it is {had}")
     if images and int(array.min()) < 0:
-        raise ConfigError("--data", spec, f"{name} from 0; one is {int(array.min())}")
+        raise ConfigError(
+            "data", spec, f"must have numbers from 0 in {name}; one is {int(array.min())}"
+        )
     return array.astype(np.int64)
 
 
@@ -132,11 +136,15 @@ def _check_classes(spec: str, name: str, parts: dict[int, Part]) -> None:
     seen = np.unique(parts[0].labels.numpy()).tolist()
     missing = set(range(len(seen))) - set(seen)
     if missing:
-        raise ConfigError("--data", spec, f"{name} of every class; {min(missing)} has no image")
+        raise ConfigError(
+            "data",
+            spec,
+            f"must have images of every class in {name}; class {min(missing)} has none",
+        )
     for part, one in parts.items():
         if int(one.labels.max()) >= len(seen):
             allowed = f"{PARTS[part]}_labels below {len(seen)}, the number of training classes"
-            raise ConfigError("--data", spec, f"{allowed}; one is {int(one.labels.max())}")
+            raise ConfigError("data", spec, f"must be {allowed}; one is {int(one.labels.max())}")
 
 
 def _split(

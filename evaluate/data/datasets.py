@@ -47,7 +47,9 @@ def open_published(spec: str, name: str, where: str, resolution: int | None) -> 
     """
     folder = Path(where).expanduser() if where else None
     if folder is not None and not folder.is_dir():
-        raise ConfigError("--data", spec, f"a folder with the files of {name}; {folder} is none")
+        raise ConfigError(
+            "data", spec, f"must be a folder with the files of {name}; {folder} is not one"
+        )
     read = _read_fashion if name == "fashion-mnist" else _read_torchvision
     (images, labels), test, names = read(spec, name, folder)
     rest, val = (
@@ -87,7 +89,7 @@ def _either(spec: str, folder: Path, name: str) -> Path:
     for file in (folder / f"{name}.gz", folder / name):
         if file.is_file():
             return file
-    raise ConfigError("--data", spec, f"a folder that holds {name}.gz or {name}")
+    raise ConfigError("data", spec, f"must be a folder with {name}.gz or {name}")
 
 
 def read_idx(file: Path, dimensions: int) -> NDArray[np.uint8]:
@@ -127,8 +129,8 @@ def _read_torchvision(
     except (OSError, RuntimeError, ValueError) as error:  # URLError is an OSError
         reason = " ".join(str(error).split())
         if folder is not None:
-            allowed = f"the folder under which torchvision keeps {name} ({reason})"
-            raise ConfigError("--data", spec, allowed) from error
+            allowed = f"must be the folder under which torchvision keeps {name} ({reason})"
+            raise ConfigError("data", spec, allowed) from error
         raise EvaluationError(
             f"{name} is not on this machine and could not be downloaded ({reason}); "
             f"name the folder that holds it ({name}:FOLDER) or use --data animals, "

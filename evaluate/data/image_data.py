@@ -69,10 +69,12 @@ class ImageData:
                 and bool((labels < self.classes).all())
             )
             if not fits:
-                allowed = "uint8 (N, C, side, side) images of one shape, int64 (N,) labels"
+                allowed = (
+                    "must have uint8 (N, C, side, side) images of one shape, int64 (N,) labels"
+                )
                 raise ConfigError("data", f"{self.name} {tuple(images.shape)}", allowed)
         if self.classes < 2:
-            raise ConfigError("data", self.name, "at least two classes")
+            raise ConfigError("data", self.name, "must be at least two classes")
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -39,15 +39,20 @@ def open_image_folder(
     cache = ImageCache.of(listing, side)
     prepared = cache.prepare(listing, side, told, progress)
     if prepared.faults and not skip_unreadable:
-        allowed = f"images that can be read, or --skip-unreadable; {faults_in_words(prepared)}"
-        raise ConfigError("--data", spec, allowed)
+        allowed = (
+            "must have readable images only (skip_unreadable leaves the others "
+            f"out); {faults_in_words(prepared)}"
+        )
+        raise ConfigError("data", spec, allowed)
     names, counts = prepared.class_names, prepared.counts
     for part, of_classes in counts.items():
         if not any(of_classes):
-            raise ConfigError("--data", spec, f"a folder with {part} images; there are none")
+            raise ConfigError("data", spec, f"must have {part} images; it has none")
     if 0 in counts["train"]:
         empty = names[counts["train"].index(0)]
-        raise ConfigError("--data", spec, f"training images of every class; {empty!r} has none")
+        raise ConfigError(
+            "data", spec, f"must have training images of every class; {empty!r} has none"
+        )
     train, val, *test = (cache.part(prepared, name) for name in counts)
     skipped = [f"skipped: {faults_in_words(prepared)}"] if prepared.faults else []
     notes = (*skipped, *notes_of(prepared, listing.val_share))

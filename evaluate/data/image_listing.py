@@ -83,7 +83,7 @@ def list_images(spec: str) -> Listing:
     layout, _, where = spec.partition(":")
     root = Path(where).expanduser()
     if not where or not root.is_dir():
-        raise ConfigError("--data", spec, f"{layout}:PATH with a folder that exists")
+        raise ConfigError("data", spec, f"must be {layout}:PATH of a folder that exists")
     root = root.resolve()
     folders = (_imagenet if layout == "imagenet" else _image_folder)(spec, root)
     names = _classes(spec, folders[0])
@@ -106,10 +106,17 @@ def _image_folder(spec: str, root: Path) -> dict[int, Path]:
 def _imagenet(spec: str, root: Path) -> dict[int, Path]:
     train, val, test = (root / name for name in PARTS)
     if not train.is_dir() or not val.is_dir():
-        raise ConfigError("--data", spec, "a folder with train/ and val/, each a folder a class")
+        raise ConfigError(
+            "data",
+            spec,
+            "must name a folder with train/ and val/, which hold a folder for each class",
+        )
     if not any(entry.is_dir() for entry in val.iterdir()):
-        allowed = "val/ with a folder a class; it holds none (are its images not sorted yet?)"
-        raise ConfigError("--data", spec, allowed)
+        allowed = (
+            "must have a folder for each class in val/; it has none (are its "
+            "images not sorted yet?)"
+        )
+        raise ConfigError("data", spec, allowed)
     # The test set as distributed has no labels and so no class folders: it is of no use here.
     if test.is_dir() and any(entry.is_dir() for entry in test.iterdir()):
         return {0: train, 1: val, 2: test}
@@ -122,12 +129,13 @@ def _classes(spec: str, folder: Path) -> tuple[str, ...]:
             entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
         )
     except OSError as error:
-        raise ConfigError("--data", spec, f"a folder that can be read ({error})") from error
+        raise ConfigError("data", spec, f"must be a folder that can be read ({error})") from error
     if len(names) < 2:
         allowed = (
-            f"a folder with a sub-folder for each of two classes or more; it has {len(names)}"
+            "must be a folder with a sub-folder for each of two classes or more; "
+            f"it has {len(names)}"
         )
-        raise ConfigError("--data", spec, allowed)
+        raise ConfigError("data", spec, allowed)
     return tuple(names)
 
 
@@ -135,11 +143,13 @@ def _files(
     spec: str, root: Path, folder: Path, part: int, names: tuple[str, ...]
 ) -> Iterator[ImageFile]:
     def refuse(error: OSError) -> NoReturn:
-        raise ConfigError("--data", spec, f"folders that can be read ({error})") from error
+        raise ConfigError("data", spec, f"must be folders that can be read ({error})") from error
 
     unknown = set(_classes(spec, folder)) - set(names)
     if unknown:
-        raise ConfigError("--data", spec, f"only classes of train; {min(unknown)!r} is not one")
+        raise ConfigError(
+            "data", spec, f"must have only classes of train in val; {min(unknown)!r} is not one"
+        )
     for label, name in enumerate(names):
         for parent, _, files in sorted(os.walk(folder / name, onerror=refuse)):
             for file in sorted(files):

@@ -14,7 +14,7 @@ from nas_sv2.evaluate.data.image_listing import LAYOUTS
 from nas_sv2.evaluate.data.resize import resized
 
 SPECS = (
-    "one of animals, fashion-mnist, cifar10, cifar100 (a folder that holds it may follow: "
+    "must be one of animals, fashion-mnist, cifar10, cifar100 (a folder that holds it may follow: "
     "cifar10:FOLDER), imagefolder:PATH, imagenet:PATH or npz:FILE"
 )
 
@@ -43,7 +43,7 @@ def open_data(
     """
     name, _, where = spec.partition(":")
     if resolution is not None and resolution < 1:
-        raise ConfigError("--resolution", resolution, "a whole number of pixels from 1")
+        raise ConfigError("resolution", resolution, "must be a whole number of pixels from 1")
     if name in LAYOUTS:
         return open_image_folder(spec, resolution, skip_unreadable, told, progress)
     if name == "npz":
@@ -52,7 +52,7 @@ def open_data(
         return open_published(spec, name, where, resolution)
     if spec == "animals":
         return _at(open_animals(), resolution)
-    raise ConfigError("--data", spec, SPECS)
+    raise ConfigError("data", spec, SPECS)
 
 
 def _at(data: ImageData, resolution: int | None) -> ImageData:

@@ -45,7 +45,9 @@ def subset_of(data: ImageData, recipe: Recipe) -> Subset:
         among, chosen = (train.labels >= 0).nonzero()[:, 0], (labels >= 0).nonzero()[:, 0]
         val = Part(val.images[chosen], labels[chosen])
         if not len(among) or not len(val):
-            raise ConfigError("recipe classes", recipe.classes, "classes that have images")
+            raise ConfigError(
+                "recipe classes", recipe.classes, "must name classes that have images"
+            )
     limit = recipe.train_images
     if limit is not None and limit < len(train if among is None else among):
         every = torch.arange(len(train)) if among is None else among

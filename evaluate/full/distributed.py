@@ -87,7 +87,9 @@ class Processes:
             return batches
         images = len(batches.labels)
         if batches.size % self.count or batches.size > min(images, batches.limit or images):
-            allowed = f"a multiple of {self.count} processes, no more than the images of a pass"
+            allowed = (
+                f"must be a multiple of {self.count} processes, no more than the images of a pass"
+            )
             raise ConfigError("recipe batch", batches.size, allowed)
         return Share(batches, self)
 

@@ -76,7 +76,7 @@ class FullRun:
         """
         side = data_side(self.recipe, network, self.device)
         if side != self.data.side:
-            raise ConfigError("data side", self.data.side, f"images of {side} pixels")
+            raise ConfigError("data side", self.data.side, f"must be {side} pixels")
         adapted = self.adapt(network)
         with cpu_threads(self.threads or default_threads()):
             module = build_module(lower(adapted), stream(self.seed, "weights"))
@@ -263,26 +263,27 @@ def data_side(recipe: Recipe, network: Classifier, device: str = "cpu") -> int:
     """
     side, full = network.resolution, recipe.full_training
     if recipe.resolution not in (None, side):
-        allowed = f"{side}, the side that the network takes"
+        allowed = f"must be {side}, the side that the network takes"
         raise ConfigError("recipe resolution", recipe.resolution, allowed)
     for name in ("width_factor", "seeds"):
         if getattr(recipe, name) != 1:
-            allowed = "1 in a full training, which is one of the whole network"
+            allowed = "must be 1 in a full training, which is one of the whole network"
             raise ConfigError(f"recipe {name}", getattr(recipe, name), allowed)
     if recipe.precision == "fp16" and not device.startswith("cuda"):
-        raise ConfigError("recipe precision", "fp16", "fp32 or bf16 where there is no GPU")
+        raise ConfigError("recipe precision", "fp16", "must be fp32 or bf16 where there is no GPU")
     if full is None:
         return side
     if recipe.resolution is None:
-        allowed = f"{side} where there is full_training, whose validation_resize goes with it"
+        allowed = f"must be {side} with full_training, whose validation_resize belongs to it"
         raise ConfigError("recipe resolution", None, allowed)
     if full.validation_resize < side:
-        allowed = f"{side} or more, the side of the centre that is cut out"
+        allowed = f"must be {side} or more, the side of the centre that is cut out"
         raise ConfigError("recipe validation_resize", full.validation_resize, allowed)
     if full.train_resolution is not None:
         if full.train_resolution > full.validation_resize:
             allowed = (
-                f"{full.validation_resize} or less, the side of the images that it is cut from"
+                f"must be {full.validation_resize} or less, the side of the images that "
+                "it is cut from"
             )
             raise ConfigError("recipe train_resolution", full.train_resolution, allowed)
         dataclasses.replace(network, resolution=full.train_resolution)  # refuses one too small

@@ -252,12 +252,13 @@ def check_trainable(recipe: Recipe, device: str = "cpu") -> None:
             if getattr(full, field.name) != field.default
         ]
         raise ConfigError(
-            "--recipe",
+            "recipe",
             recipe.name,
-            "a recipe for candidates; this one is for full training, with " + ", ".join(used),
+            "must be a recipe for candidates; this one is for full training, with "
+            + ", ".join(used),
         )
     if recipe.precision == "fp16" and not device.startswith("cuda"):
-        raise ConfigError("recipe precision", "fp16", "fp32 or bf16 where there is no GPU")
+        raise ConfigError("recipe precision", "fp16", "must be fp32 or bf16 where there is no GPU")
 
 
 def _score(score: Score, records: Sequence[PassRecord]) -> float:

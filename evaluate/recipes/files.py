@@ -48,8 +48,8 @@ def built_in_recipe(name: str) -> Recipe:
         ConfigError: There is none.
     """
     if name not in RECIPES:
-        allowed = "one of " + ", ".join(RECIPES) + ", or a file that ends in .yaml"
-        raise ConfigError("--recipe", name, allowed)
+        allowed = "must be one of " + ", ".join(RECIPES) + ", or a file that ends in .yaml"
+        raise ConfigError("recipe", name, allowed)
     return RECIPES[name]
 
 
@@ -64,7 +64,9 @@ def recipe_from_document(document: object, name: str = "") -> Recipe:
     full = data.get("full_training")
     if full is not None:
         if not isinstance(full, Mapping):
-            raise ConfigError("full_training", full, "a mapping with validation_resize, ...")
+            raise ConfigError(
+                "full_training", full, "must be a mapping with validation_resize, ..."
+            )
         known_keys(full, "full_training.", FullTraining)
         data["full_training"] = FullTraining(**_with_numbers(full, FullTraining))
     return Recipe(**_with_numbers(data, Recipe))

@@ -146,7 +146,7 @@ class Recipe:
     def __post_init__(self) -> None:
         """Refuse what cannot be trained, naming the field."""
         if not isinstance(self.name, str) or not self.name.strip():
-            raise ConfigError("recipe name", self.name, "a word or two")
+            raise ConfigError("recipe name", self.name, "must be one word or two")
         for field in ("epochs", "batch", "seeds"):
             _whole(self, field, 1)
         for field in ("train_images", "images_per_epoch", "validation_images", "resolution"):
@@ -168,7 +168,11 @@ class Recipe:
         for field, kind in _CHOICES.items():
             _one_of(self, field, get_args(kind))
         if not isinstance(self.full_training, FullTraining | None):
-            raise ConfigError("recipe full_training", self.full_training, "its fields, or nothing")
+            raise ConfigError(
+                "recipe full_training",
+                self.full_training,
+                "must be a mapping of its fields, or null",
+            )
 
     @property
     def digest(self) -> str:
@@ -189,20 +193,20 @@ _Described = Recipe | FullTraining
 def _whole(described: _Described, field: str, low: int) -> None:
     value = getattr(described, field)
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ConfigError(f"recipe {field}", value, f"a whole number from {low}")
+        raise ConfigError(f"recipe {field}", value, f"must be a whole number from {low}")
 
 
 def _number(described: _Described, field: str, low: float, high: float = math.inf) -> None:
     value = getattr(described, field)
     if not (_is_number(value) and low <= value <= high and math.isfinite(value)):
-        allowed = f"a number from {low}" + ("" if high == math.inf else f" to {high}")
+        allowed = f"must be a number from {low}" + ("" if high == math.inf else f" to {high}")
         raise ConfigError(f"recipe {field}", value, allowed)
 
 
 def _above_zero(described: _Described, field: str, high: float = math.inf) -> None:
     value = getattr(described, field)
     if not (_is_number(value) and 0 < value <= high and math.isfinite(value)):
-        allowed = "a number above 0" + ("" if high == math.inf else f", at most {high}")
+        allowed = "must be a number above 0" + ("" if high == math.inf else f", at most {high}")
         raise ConfigError(f"recipe {field}", value, allowed)
 
 
@@ -213,10 +217,12 @@ def _is_number(value: object) -> bool:
 def _boolean(described: _Described, field: str) -> None:
     value = getattr(described, field)
     if not isinstance(value, bool):
-        raise ConfigError(f"recipe {field}", value, "true or false")
+        raise ConfigError(f"recipe {field}", value, "must be true or false")
 
 
 def _one_of(described: _Described, field: str, allowed: tuple[object, ...]) -> None:
     value = getattr(described, field)
     if isinstance(value, bool) or value not in allowed:
-        raise ConfigError(f"recipe {field}", value, "one of " + ", ".join(map(str, allowed)))
+        raise ConfigError(
+            f"recipe {field}", value, "must be one of " + ", ".join(map(str, allowed))
+        )

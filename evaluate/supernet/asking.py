@@ -39,8 +39,8 @@ class SupernetAsking:
         """Refuse data that the supernet was not trained on."""
         # The name before it is as it was typed, and may be relative.
         if self.data.key != content_of(self.saved.data):
-            allowed = f"what the supernet was trained on, {self.saved.data}"
-            raise ConfigError("--data", self.data.provenance, allowed)
+            allowed = f"must be the data that the supernet was trained on, {self.saved.data}"
+            raise ConfigError("data", self.data.provenance, allowed)
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
         """How good `architecture` is; raises as `train` does."""

@@ -93,7 +93,7 @@ def check_unfinished(out: Path) -> None:
         ConfigError: One is.
     """
     if (out / FACTS).exists():
-        raise ConfigError("--out", str(out), "a folder without a supernet that is trained")
+        raise ConfigError("out", str(out), "must name a folder without a trained supernet")
 
 
 def save_supernet(out: Path, how: SupernetTraining, trained: TrainedSupernet) -> SavedSupernet:
@@ -141,11 +141,11 @@ def open_supernet(folder: Path) -> SavedSupernet:
     """
     file = folder / FACTS
     if not file.is_file():
-        allowed = "a folder that nas-sv2 supernet train wrote"
+        allowed = "must be a folder that nas-sv2 supernet train wrote"
         raise ConfigError("supernet", str(folder), allowed)
     facts = read_document(file)
     if not isinstance(facts, Mapping) or facts.get(SCHEMA_KEY) != SCHEMA_VERSION:
-        raise ConfigError("supernet", str(file), f"{SCHEMA_KEY}: {SCHEMA_VERSION}")
+        raise ConfigError("supernet", str(file), f"must start with {SCHEMA_KEY}: {SCHEMA_VERSION}")
     try:
         space = space_from_document(facts["space"], "")
         recipe = recipe_from_document(facts["recipe"])
@@ -153,7 +153,9 @@ def open_supernet(folder: Path) -> SavedSupernet:
         text = json.dumps(named, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError("supernet", str(file), f"what was written ({error!r})") from None
+        raise ConfigError(
+            "supernet", str(file), f"must be unchanged since it was written ({error!r})"
+        ) from None
     return SavedSupernet(
         folder,
         digest,
@@ -177,16 +179,16 @@ _IDENTITY = (
 def _count(file: Path, facts: Mapping[str, Any], name: str, least: int = 0) -> int:
     value = facts.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{file}: {name}", value, f"a whole number from {least}")
+        raise ConfigError(f"{file}: {name}", value, f"must be a whole number from {least}")
     return value
 
 
 def _seconds(file: Path, facts: Mapping[str, Any]) -> float:
     value = facts.get("seconds")
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"{file}: seconds", value, "a number above 0")
+        raise ConfigError(f"{file}: seconds", value, "must be a number above 0")
     if not 0 < value < math.inf:
-        raise ConfigError(f"{file}: seconds", value, "a number above 0")
+        raise ConfigError(f"{file}: seconds", value, "must be a number above 0")
     return float(value)
 
 

@@ -70,7 +70,7 @@ class SupernetTraining:
         """Refuse a recipe that shared weights cannot be trained by."""
         check_supernet_recipe(self.recipe)
         if self.random < 0:
-            raise ConfigError("--random", self.random, "a whole number from 0")
+            raise ConfigError("networks", self.random, "must be a whole number from 0")
         self.training.adapt(largest(self.space))
 
     @cached_property
@@ -183,14 +183,14 @@ def check_supernet_recipe(recipe: Recipe) -> None:
         ConfigError: Names the field.
     """
     if recipe.width_factor != 1:
-        raise ConfigError("recipe width_factor", recipe.width_factor, "1 for a supernet")
+        raise ConfigError("recipe width_factor", recipe.width_factor, "must be 1 for a supernet")
     if recipe.seeds != 1:
-        raise ConfigError("recipe seeds", recipe.seeds, "1: a supernet has one")
+        raise ConfigError("recipe seeds", recipe.seeds, "must be 1: a supernet has one")
     if not recipe.norm_images:
-        allowed = "some images: a network of a supernet has no statistics of its own"
+        allowed = "must be above 0: a network of a supernet has no statistics of its own"
         raise ConfigError("recipe norm_images", recipe.norm_images, allowed)
     if recipe.score == "training_speed":
-        allowed = "accuracy or cross_entropy: a network of a supernet is not trained"
+        allowed = "must be accuracy or cross_entropy: a network of a supernet is not trained"
         raise ConfigError("recipe score", recipe.score, allowed)
 
 

@@ -89,7 +89,7 @@ def profiles_of(target: Target, networks: Sequence[Network]) -> list[Profile]:
     if isinstance(target, EmulatedArm):
         return [_emulated(target, network) for network in networks]
     if not isinstance(target, MeasuredTarget):
-        raise ConfigError("--target", target.name, "a target that is measured or emulated")
+        raise ConfigError("target", target.name, "must be a target that is measured or emulated")
     times = [target.node_times(network) for network in networks]
     measured = target.measure_together(networks)
     lowering = target.plan.lowering

@@ -59,10 +59,10 @@ def refit_scale(table: Table, pairs: Sequence[tuple[Graph, float]]) -> tuple[flo
         MeasurementError: The table lacks a kernel of one of them.
     """
     if len(pairs) < FEWEST:
-        raise ConfigError("pairs", len(pairs), f"at least {FEWEST} measured networks")
+        raise ConfigError("pairs", len(pairs), f"must be at least {FEWEST} measured networks")
     measured = [ms for _, ms in pairs]
     if min(measured) <= 0:
-        raise ConfigError("pairs", min(measured), "latencies above 0 ms")
+        raise ConfigError("pairs", min(measured), "must be latencies above 0 ms")
     cycles = [sum(map(table.cycles, kernels_of(graph, table.precision))) for graph, _ in pairs]
     ms_per_cycle = least_error_scale(cycles, measured)
     errors = [abs(c * ms_per_cycle / ms - 1) for c, ms in zip(cycles, measured, strict=True)]

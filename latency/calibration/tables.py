@@ -53,7 +53,7 @@ def calibrate(
     chosen = core_named(core)
     for side in resolutions:
         if side < 32 or side % 32:
-            raise ConfigError("resolutions", side, "sides of inputs, divisible by 32")
+            raise ConfigError("resolutions", side, "must be divisible by 32")
     progress("preparing", 0.0)
     shop = prepare(folder)
     sections = {}

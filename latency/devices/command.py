@@ -13,7 +13,8 @@ from nas_sv2.latency.devices.launcher import check_python, python_arguments
 
 ARGV, REMOTE = "{argv}", "{remote}"
 WORDS = (
-    "a list of words, among them {argv}, replaced by python3 and its arguments one by one, or "
+    "must be a list of words, among them {argv}, replaced by python3 and "
+    "its arguments one by one, or "
     "{remote}, replaced by all of them quoted for one shell, as in "
     "['adb', 'shell', '{remote}'] and ['docker', 'exec', '-i', 'box', '{argv}']"
 )
@@ -72,4 +73,4 @@ def command_words(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError as error:
-        raise ConfigError("--command", text, f"a command line ({error})") from error
+        raise ConfigError("command", text, f"must be a command line ({error})") from error

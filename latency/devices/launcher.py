@@ -38,7 +38,9 @@ def check_python(python: str) -> None:
         ConfigError: It is empty, an option, or relies on a shell.
     """
     if not isinstance(python, str) or not python or _CONTROL.search(python):
-        raise ConfigError("python", python, "the name or path of a python3")
+        raise ConfigError("python", python, "must be the name or path of a python3")
     if python.startswith(("-", "~")):
-        allowed = "a name or path without ~: absolute, or relative to the home directory there"
+        allowed = (
+            "must be a name or path without ~: absolute, or relative to the home directory there"
+        )
         raise ConfigError("python", python, allowed)

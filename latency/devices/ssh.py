@@ -55,14 +55,14 @@ class SshHost:
     def __post_init__(self) -> None:
         """Refuse what ssh or a shell could take for something else."""
         if not isinstance(self.host, str) or not HOST.fullmatch(self.host):
-            raise ConfigError("host", self.host, "user@host, a host or an alias of ssh's")
+            raise ConfigError("host", self.host, "must be user@host, a host or an alias of ssh's")
         whole = isinstance(self.port, int) and not isinstance(self.port, bool)
         if self.port is not None and not (whole and 0 < self.port < 65536):
-            raise ConfigError("port", self.port, "a port from 1 to 65535")
+            raise ConfigError("port", self.port, "must be a port from 1 to 65535")
         check_python(self.python)
         config = self.ssh_config
         if config is not None and (not isinstance(config, str) or not Path(config).is_file()):
-            raise ConfigError("ssh_config", config, "a file of ssh's configuration")
+            raise ConfigError("ssh_config", config, "must name a file of ssh's configuration")
 
     @property
     def key(self) -> str:

@@ -110,5 +110,5 @@ def core_named(name: str) -> Core:
         ConfigError: There is none.
     """
     if name not in CORES:
-        raise ConfigError("core", name, "one of " + ", ".join(CORES))
+        raise ConfigError("core", name, "must be one of " + ", ".join(CORES))
     return CORES[name]

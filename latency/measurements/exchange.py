@@ -67,9 +67,11 @@ def write_file(lines: Iterable[str], file: Path) -> None:
                 file.unlink()
                 raise
     except FileExistsError as error:
-        raise ConfigError("--out", str(file), "a file that does not exist yet") from error
+        raise ConfigError("out", str(file), "must name a file that does not exist yet") from error
     except OSError as error:
-        raise ConfigError("--out", str(file), f"a file that can be written ({error})") from error
+        raise ConfigError(
+            "out", str(file), f"must be a file that can be written ({error})"
+        ) from error
 
 
 def check_file(file: Path) -> None:
@@ -147,11 +149,13 @@ def read_file(file: Path) -> Iterator[tuple[int, Measurement]]:
                     why = f"it is longer than {LONGEST_LINE} bytes" if cut else str(error)
                     raise _damaged(file, number, why) from error
     except OSError as error:
-        raise ConfigError("file", str(file), f"a file that can be read ({error})") from error
+        raise ConfigError(
+            "file", str(file), f"must be a file that can be read ({error})"
+        ) from error
 
 
 def _check_header(file: Path, line: bytes) -> None:
-    allowed = "a file that `nas-sv2 measurements export` wrote"
+    allowed = "must be a file that `nas-sv2 db export` wrote"
     try:
         header = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -160,11 +164,11 @@ def _check_header(file: Path, line: bytes) -> None:
         raise ConfigError("file", str(file), allowed)
     for name, reads in ((FILE, FILE_VERSION), ("measurement_schema", SCHEMA)):
         if header.get(name) != reads:
-            raise ConfigError(f"{file}: {name}", header.get(name), f"{reads}, as we read")
+            raise ConfigError(f"{file}: {name}", header.get(name), f"must be {reads}, as we read")
 
 
 def _damaged(file: Path, number: int, why: str) -> ConfigError:
-    return ConfigError(f"{file}: line", number, f"a measurement: {' '.join(why.split())}")
+    return ConfigError(f"{file}: line", number, f"must be a measurement ({' '.join(why.split())})")
 
 
 def stored_measurements(store: MeasurementStore, counts: Counts) -> Iterator[Measurement]:

@@ -93,7 +93,7 @@ def check_number(count: int) -> None:
         ConfigError: They are too many.
     """
     if count > MOST_NETWORKS:
-        allowed = f"at most {MOST_NETWORKS}: all are held in the device's memory at once"
+        allowed = f"must be at most {MOST_NETWORKS}: all are held in the device's memory at once"
         raise ConfigError("number of networks", count, allowed)
 
 

@@ -112,7 +112,9 @@ class MeasurePlan:
         _one_of(f"plan.precision with {self.runtime} on {self.processor}", self.precision, kinds)
         if self.affinity is not None:
             if not self.affinity:
-                raise ConfigError("plan.affinity", self.affinity, "a list of cores, or nothing")
+                raise ConfigError(
+                    "plan.affinity", self.affinity, "must be a list of cores, or nothing"
+                )
             for core in self.affinity:
                 _whole("plan.affinity", core, least=0)
         if self.reference is not None:
@@ -171,15 +173,15 @@ class MeasurePlan:
 
 def _one_of(field: str, value: object, allowed: tuple[object, ...]) -> None:
     if value not in allowed:
-        raise ConfigError(field, value, "one of " + ", ".join(map(str, allowed)))
+        raise ConfigError(field, value, "must be one of " + ", ".join(map(str, allowed)))
 
 
 def _whole(field: str, value: object, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(field, value, f"a whole number, at least {least}")
+        raise ConfigError(field, value, f"must be a whole number, at least {least}")
 
 
 def _positive(field: str, value: object) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not 0 < value < float("inf"):  # type: ignore[operator]
-        raise ConfigError(field, value, "a number above 0")
+        raise ConfigError(field, value, "must be a number above 0")

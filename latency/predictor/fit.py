@@ -93,7 +93,7 @@ def fit_on_device(
     device, plan = target.device, target.plan
     if not can_predict(plan) or not isinstance(device, Profiler):
         raise ConfigError(
-            "predictor", target.name, "a target that onnxruntime runs in float32 on a CPU"
+            "predictor", target.name, "must be a target that onnxruntime runs in float32 on a CPU"
         )
     began = time.monotonic()
     bag = Bag.of_space(space, plan, SEED)

@@ -53,16 +53,18 @@ class EmulatedCore:
     def __post_init__(self) -> None:
         """Refuse what cannot be priced."""
         if not isinstance(self.core, str):
-            raise ConfigError("core", self.core, "one of " + ", ".join(CORE_NAMES))
+            raise ConfigError("core", self.core, "must be one of " + ", ".join(CORE_NAMES))
         core_named(self.core)
         if self.precision not in PRECISIONS:
-            raise ConfigError("precision", self.precision, "one of " + ", ".join(PRECISIONS))
+            raise ConfigError(
+                "precision", self.precision, "must be one of " + ", ".join(PRECISIONS)
+            )
         clock = self.clock_ghz
         number = isinstance(clock, int | float) and not isinstance(clock, bool)
         if clock is not None and not (number and 0 < clock < 100):
-            raise ConfigError("clock_ghz", clock, "a clock in GHz")
+            raise ConfigError("clock_ghz", clock, "must be a clock in GHz")
         if self.table is not None and not isinstance(self.table, str):
-            raise ConfigError("table", self.table, "the path of a table")
+            raise ConfigError("table", self.table, "must be the path of a kernel table")
 
 
 Place = LocalPython | SshHost | CommandTemplate | EmulatedCore
@@ -149,7 +151,9 @@ def add_device(
         document = _document(file)
         devices = document.setdefault("devices", tomlkit.table(is_super_table=True))
         if name in devices and not replace:
-            raise ConfigError("NAME", name, f"a name that {file} does not have, or --force")
+            raise ConfigError(
+                "name", name, f"must be a name that {file} does not have (force=True overwrites)"
+            )
         entry = _entry(name, table, file)
         devices[name] = table
         _write(file, tomlkit.dumps(document))
@@ -172,8 +176,8 @@ def remove_device(name: str) -> Path:
                 del document["devices"][name]
                 _write(file, tomlkit.dumps(document))
                 return file
-    known = ", ".join(read_devices()) or "nothing yet; nas-sv2 devices add"
-    raise ConfigError("NAME", name, f"one that was added: {known}")
+    known = ", ".join(read_devices()) or "nothing yet; nas-sv2 device add"
+    raise ConfigError("name", name, f"must be a device that was added: {known}")
 
 
 def check_name(name: str) -> None:
@@ -183,9 +187,9 @@ def check_name(name: str) -> None:
         ConfigError: It is not.
     """
     if not NAME.fullmatch(name):
-        raise ConfigError("NAME", name, "letters, digits, '-', '_' and '.', at most 64")
+        raise ConfigError("name", name, "must be letters, digits, '-', '_' and '.', at most 64")
     if name.lower() in BUILTIN:
-        raise ConfigError("NAME", name, f"another name: {', '.join(BUILTIN)} are built in")
+        raise ConfigError("name", name, f"must be another name: {', '.join(BUILTIN)} are built in")
 
 
 def _read(file: Path) -> dict[str, DeviceEntry]:
@@ -195,20 +199,20 @@ def _read(file: Path) -> dict[str, DeviceEntry]:
         return {}
     except (OSError, ValueError) as error:
         raise ConfigError(
-            "devices", str(file), f"a TOML file that can be read ({error})"
+            "devices", str(file), f"must be a TOML file that can be read ({error})"
         ) from error
     for key in document:
         if key != "devices":
-            raise ConfigError(f"{file}", key, "devices")
+            raise ConfigError(f"{file}", key, "must be devices")
     devices = document.get("devices", {})
     if not isinstance(devices, dict):
-        raise ConfigError(f"{file}: devices", devices, "tables [devices.NAME]")
+        raise ConfigError(f"{file}: devices", devices, "must be tables, as [devices.NAME]")
     found = {}
     for name, table in devices.items():
         try:
             check_name(name)
         except ConfigError as error:
-            raise ConfigError(f"{file}: devices", name, error.allowed) from error
+            raise ConfigError(f"{file}: devices", name, error.sentence) from error
         found[name] = _entry(name, table, file)
     return found
 
@@ -217,41 +221,43 @@ def _entry(name: str, table: Any, file: Path) -> DeviceEntry:
     """The device of a table; an error names the file and the field."""
     where = f"{file}: devices.{name}"
     if not isinstance(table, dict):
-        raise ConfigError(where, table, "a table with kind")
+        raise ConfigError(where, table, "must be a table with a kind")
     try:
         kind, plan, max_mib = table.get("kind"), table.get("plan"), table.get("max_mib")
         if kind not in KINDS:
-            raise ConfigError("kind", kind, "one of " + ", ".join(KINDS))
+            raise ConfigError("kind", kind, "must be one of " + ", ".join(KINDS))
         place = PLACES[kind]
         # A table says `command`; the words are called that as long as they are in it.
         keys = {RENAMED.get(field.name, field.name): field for field in dataclasses.fields(place)}
         allowed = ["kind", *keys, *([] if kind == "emulated" else ["plan", "max_mib"])]
         for key in table:
             if key not in allowed:
-                raise ConfigError("key", key, "one of " + ", ".join(allowed))
+                raise ConfigError("key", key, "must be one of " + ", ".join(allowed))
         for key, field in keys.items():
             if field.default is dataclasses.MISSING and key not in table:
-                raise ConfigError(key, None, f"it: the kind {kind} cannot do without")
+                raise ConfigError(key, None, f"must be given: the kind {kind} needs it")
         settings = {field.name: _frozen(table[k]) for k, field in keys.items() if k in table}
         number = isinstance(max_mib, int | float) and not isinstance(max_mib, bool)
         if max_mib is not None and not (number and max_mib > 0):
-            raise ConfigError("max_mib", max_mib, "a number of MiB")
+            raise ConfigError("max_mib", max_mib, "must be a number of MiB")
         measured = None if kind == "emulated" else _plan(kind, {} if plan is None else plan)
         return DeviceEntry(name, kind, place(**settings), measured, max_mib, file)
     except ConfigError as error:
-        raise ConfigError(f"{where}.{error.field}", error.value, error.allowed) from error
+        raise ConfigError(f"{where}.{error.field}", error.value, error.sentence) from error
 
 
 def _plan(kind: str, overrides: Any) -> MeasurePlan:
     """The plan of the processor that is used, with what the user wants otherwise."""
     if not isinstance(overrides, dict):
-        raise ConfigError("plan", overrides, "a table")
+        raise ConfigError("plan", overrides, "must be a table")
     on_gpu = kind == "cuda" or overrides.get("runtime") == "torch"
     base = GPU_PLAN if on_gpu else CPU_PLAN
     try:
         return MeasurePlan.from_json({**base.to_json(), **overrides})
     except TypeError as error:  # a list where a word is wanted, or the other way round
-        raise ConfigError("plan", overrides, f"fields of their types ({error})") from error
+        raise ConfigError(
+            "plan", overrides, f"must have fields of the right types ({error})"
+        ) from error
 
 
 def _frozen(value: Any) -> Any:

@@ -55,10 +55,10 @@ def check_request(sessions: int, pause_s: float) -> None:
         ConfigError: A number out of range.
     """
     if not QUICK_SESSIONS <= sessions <= MOST_SESSIONS:
-        allowed = f"a whole number from {QUICK_SESSIONS} to {MOST_SESSIONS}"
-        raise ConfigError("--sessions", sessions, allowed)
+        allowed = f"must be a whole number from {QUICK_SESSIONS} to {MOST_SESSIONS}"
+        raise ConfigError("sessions", sessions, allowed)
     if not 0 <= pause_s <= MOST_PAUSE_S:
-        raise ConfigError("--pause", pause_s, f"seconds from 0 to {MOST_PAUSE_S:.0f}")
+        raise ConfigError("pause", pause_s, f"must be from 0 to {MOST_PAUSE_S:.0f} seconds")
 
 
 def examine(
@@ -76,7 +76,7 @@ def examine(
         StoreError: The grade cannot be kept.
     """
     if target.plan.reference is None:
-        allowed = "a reference network, for a grade rests on ratios to it"
+        allowed = "must be a reference network, for a grade rests on ratios to it"
         raise ConfigError("plan.reference", None, allowed)
     name = next(name for name in NETWORKS if name != target.plan.reference)
     found: list[Measurement] = []

@@ -74,6 +74,8 @@ def device_of(
         StoreError: As `device_at`.
     """
     if isinstance(entry.place, EmulatedCore):
-        raise ConfigError("NAME", entry.name, "a device that runs networks; this one is emulated")
+        raise ConfigError(
+            "name", entry.name, "must be a device that runs networks; this one is emulated"
+        )
     max_bytes = MAX_BYTES if entry.max_mib is None else round(entry.max_mib * 2**20)
     return device_at(entry.name, entry.place, store, told, max_bytes)

@@ -98,7 +98,7 @@ def open_target(
     """
     name, *others = target_names(name)
     if others:
-        raise ConfigError("--target", ",".join([name, *others]), "one target")
+        raise ConfigError("target", ",".join([name, *others]), "must be one target")
     target: Target
     if elsewhere is not None and (device := _device_elsewhere(name, elsewhere)) is not None:
         target = _asked(MeasuredTarget(name, device, _plan_of(name), store, fresh))
@@ -126,12 +126,16 @@ def device_of_target(name: str, told: Told = silent) -> SteadyDevice:
     """
     if name in TARGETS:
         if name == "arm" and not is_arm():
-            raise ConfigError("--target", name, "offered by a 64-bit ARM; this machine is none")
+            raise ConfigError(
+                "target", name, "must not be arm here: this machine is not a 64-bit ARM"
+            )
         return this_machine(name, told=told)
     known = read_devices()
     if name not in known:
-        allowed = f"one of {', '.join([*TARGETS, *known])}; nas-sv2 devices add names a new one"
-        raise ConfigError("--target", name, allowed)
+        allowed = (
+            f"must be one of {', '.join([*TARGETS, *known])}; nas-sv2 device add names a new one"
+        )
+        raise ConfigError("target", name, allowed)
     return device_of(known[name], told=told)
 
 
@@ -146,10 +150,10 @@ def target_names(text: str) -> list[str]:
         known = [*TARGETS, *read_devices()]
         for name in unknown:
             if name not in known:
-                allowed = f"one of {', '.join(known)}; nas-sv2 devices add names a new one"
-                raise ConfigError("--target", name, allowed)
+                allowed = f"must be one of {', '.join(known)}; nas-sv2 device add names a new one"
+                raise ConfigError("target", name, allowed)
     if len(set(names)) < len(names):
-        raise ConfigError("--target", text, "each target once")
+        raise ConfigError("target", text, "must name each target once")
     return names
 
 
@@ -164,14 +168,16 @@ def _device_elsewhere(name: str, elsewhere: Elsewhere) -> Device | None:
     device = elsewhere(name)
     measured = is_arm() if name == "arm" else name in TARGETS or read_devices()[name].plan
     if device is None and measured:
-        raise ConfigError("--target", name, "a device that a machine of the cluster offers")
+        raise ConfigError("target", name, "must be a device that a machine of the cluster offers")
     return device
 
 
 def _plan_of(name: str) -> MeasurePlan:
     plan = TARGETS[name].plan if name in TARGETS else read_devices()[name].plan
     if plan is None:
-        raise ConfigError("--target", name, "a device that runs networks; this one is emulated")
+        raise ConfigError(
+            "target", name, "must be a device that runs networks; this one is emulated"
+        )
     return plan
 
 

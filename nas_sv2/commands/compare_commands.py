@@ -47,7 +47,7 @@ def compare(
     from nas_sv2.studies.storage.named_networks import find_network
 
     if len(target_names(target)) > 1:
-        raise ConfigError("--target", target, "one target")
+        raise ConfigError("target", target, "must be one target")
     levels = levels_of(level)
     others = [find_network(text, storage) for text in vs or []]
     output_folder(out)

@@ -99,7 +99,9 @@ def _root_of(spec: str) -> str:
 
     layout, _, where = spec.partition(":")
     if layout not in LAYOUTS or not where:
-        raise ConfigError("SPEC", spec, "imagefolder:PATH or imagenet:PATH; nothing else is kept")
+        raise ConfigError(
+            "data", spec, "must be imagefolder:PATH or imagenet:PATH; nothing else is kept"
+        )
     return str(Path(where).expanduser().resolve())
 
 
@@ -156,8 +158,8 @@ def _folder_facts(spec: str, resolution: int | None) -> dict[str, Any]:
     prepared = cache.read()
     if prepared is None:
         need = f"up to {in_words(bytes_needed(len(listing), side))}"
-        text = f"one prepared at {side}×{side}: nas-sv2 data prepare does so and takes {need}"
-        raise ConfigError("SPEC", spec, text)
+        text = f"must be prepared at {side}×{side}: nas-sv2 data prepare does it and needs {need}"
+        raise ConfigError("data", spec, text)
     size = cache.bytes_on_disk
     modes = ", ".join(f"{mode} {count:,}" for mode, count in prepared.modes.items())
     faults = [f"cannot be read: {name!r} ({reason})" for name, reason in prepared.faults]

@@ -93,7 +93,7 @@ def add(
     }
     given = [kind for kind, is_given in kinds.items() if is_given]
     if len(given) != 1:
-        allowed = "one of --ssh, --command, --emulated, --cuda, --local"
+        allowed = "must be exactly one of ssh, command, core, cuda, local"
         raise ConfigError("kind", " ".join(f"--{kind}" for kind in given), allowed)
     settings: dict[str, Any] = {
         "kind": given[0],
@@ -165,7 +165,9 @@ def _named(name: str) -> "DeviceEntry":
 
     known = read_devices()
     if name not in known:
-        raise ConfigError("NAME", name, f"one that was added: {', '.join(known) or 'none yet'}")
+        raise ConfigError(
+            "name", name, f"must be a device that was added: {', '.join(known) or 'none yet'}"
+        )
     return known[name]
 
 
@@ -182,7 +184,9 @@ def _plan_field(text: str) -> tuple[str, Any]:
     """A field of the plan, its value as in TOML; what is none there is a word."""
     field, equals, value = text.partition("=")
     if not equals:
-        raise ConfigError("--plan", text, "FIELD=VALUE, as threads=4 or affinity=[4,5]")
+        raise ConfigError(
+            "plan", text, "must have the form FIELD=VALUE, as threads=4 or affinity=[4,5]"
+        )
     try:
         return field, tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

@@ -92,15 +92,17 @@ def refit(
         closing(open_target(name, store=store, told=status.update)) as target,
     ):
         if not isinstance(target, MeasuredTarget):
-            allowed = f"a device that is measured; figures of this one are {target.provenance}"
-            raise ConfigError("NAME", name, allowed)
+            allowed = (
+                f"must be a device that is measured; figures of this one are {target.provenance}"
+            )
+            raise ConfigError("name", name, allowed)
         plan = target.plan
         machine = target.device.fingerprint(plan).facts.get("machine")
         if machine not in ARM_MACHINES:
-            raise ConfigError("NAME", name, f"a 64-bit ARM; this one is {machine}")
+            raise ConfigError("name", name, f"must be a 64-bit ARM; this one is {machine}")
         if (plan.runtime, plan.threads, plan.batch) != ("onnxruntime", 1, 1):
-            allowed = "a device with a plan of onnxruntime, one thread and batch 1"
-            raise ConfigError("NAME", name, allowed)
+            allowed = "must be a device with a plan of onnxruntime, one thread and batch 1"
+            raise ConfigError("name", name, allowed)
         (precision,) = _precisions([plan.precision])
         pairs = []
         for number, network in enumerate(REFIT_NETWORKS, 1):
@@ -123,16 +125,16 @@ def _precisions(names: list[str]) -> "list[ArmPrecision]":
 
     for name in names:
         if name not in PRECISIONS:
-            raise ConfigError("--precision", name, "one of " + ", ".join(PRECISIONS))
+            raise ConfigError("precision", name, "must be one of " + ", ".join(PRECISIONS))
     return [known for known in PRECISIONS if known in names]
 
 
 def _checked(out: Path) -> Path:
     """`out`, refused now and not after half an hour if it is there or its folder is not."""
     if out.exists() or not out.absolute().parent.is_dir():
-        raise ConfigError("--out", str(out), "a file that is not there yet, in a folder that is")
+        raise ConfigError("out", str(out), "must name a new file in a folder that exists")
     return out
 
 
 def _use(core: str, file: Path) -> str:
-    return f"nas-sv2 devices add {core} --emulated {core} --table {file}"
+    return f"nas-sv2 device add {core} --emulated {core} --table {file}"

@@ -49,7 +49,7 @@ def explain(
     from nas_sv2.studies.storage.named_networks import find_network
 
     if len(target_names(target)) > 1:
-        raise ConfigError("--target", target, "one target")
+        raise ConfigError("target", target, "must be one target")
     found = find_network(arch, storage)
     graph = lower(found.network)
     with (

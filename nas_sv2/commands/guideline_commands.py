@@ -45,7 +45,7 @@ def guidelines(
     from nas_sv2.studies.paper.guideline_picture import draw_further, draw_guidelines
 
     if len(target_names(target)) > 1:
-        raise ConfigError("--target", target, "one target")
+        raise ConfigError("target", target, "must be one target")
     folder = output_folder(out)
     with (
         closing(MeasurementStore.open(storage)) as store,

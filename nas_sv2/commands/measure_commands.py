@@ -132,7 +132,7 @@ def doctor(
     pause_s = usual[1] if pause is None else pause
     doctors.check_request(count, pause_s)
     if len(target_names(target)) > 1:
-        raise ConfigError("--target", target, "one target")
+        raise ConfigError("target", target, "must be one target")
     with (
         closing(MeasurementStore.open(storage)) as store,
         _status(f"examining {target}") as status,
@@ -141,7 +141,7 @@ def doctor(
         planned = _planned(opened, changes)
         if not isinstance(planned, MeasuredTarget):
             allowed = f"a measured target; figures of this one are {opened.provenance}"
-            raise ConfigError("--target", target, f"{allowed}, so there is nothing to grade")
+            raise ConfigError("target", target, f"must be {allowed}, so there is nothing to grade")
 
         def progress(done: int, total: int) -> None:
             status.update(f"{target}: session {done + 1} of {total}")
@@ -322,11 +322,11 @@ def _changes(
     sustained: float | None = None,
 ) -> dict[str, Any]:
     """The fields of a target's plan that the user set, by name."""
-    for option, number in (("--threads", threads), ("--batch", batch)):
+    for option, number in (("threads", threads), ("batch", batch)):
         if number is not None and number < 1:
-            raise ConfigError(option, number, "a whole number, at least 1")
+            raise ConfigError(option, number, "must be a whole number, at least 1")
     if precision is not None and precision not in PRECISIONS:
-        raise ConfigError("--precision", precision, "one of " + ", ".join(PRECISIONS))
+        raise ConfigError("precision", precision, "must be one of " + ", ".join(PRECISIONS))
     changes = {
         "precision": precision,
         "threads": threads,
@@ -340,13 +340,15 @@ def _changes(
 def _cores(text: str) -> tuple[int, ...]:
     words = [word.strip() for word in text.split(",")]
     if not all(word.isdecimal() and word.isascii() for word in words):
-        raise ConfigError("--affinity", text, "numbers of cores, as 0,1")
+        raise ConfigError("affinity", text, "must be numbers of cores, as 0,1")
     return tuple(map(int, words))
 
 
 def _heat_s(minutes: float) -> float:
     if not 0 < minutes <= MOST_MINUTES:
-        raise ConfigError("--sustained", minutes, f"minutes, above 0 and at most {MOST_MINUTES}")
+        raise ConfigError(
+            "sustained", minutes, f"must be above 0 minutes and at most {MOST_MINUTES}"
+        )
     return 60 * minutes
 
 
@@ -362,7 +364,7 @@ def _planned(target: "Target", changes: dict[str, Any]) -> "Target":
         return target
     if not isinstance(target, MeasuredTarget):
         field, value = next(iter(changes.items()))
-        allowed = f"it for measured targets only; figures of {target.name} are {target.provenance}"
+        allowed = f"must not be set here: figures of {target.name} are {target.provenance}"
         raise ConfigError(f"plan.{field}", value, allowed)
     return replace(target, plan=replace(target.plan, **changes))
 

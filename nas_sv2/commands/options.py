@@ -66,5 +66,7 @@ def output_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError("--out", str(path), f"a folder to write ({error.strerror})") from None
+        raise ConfigError(
+            "out", str(path), f"must be a writable folder ({error.strerror})"
+        ) from None
     return path

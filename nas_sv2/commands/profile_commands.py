@@ -34,11 +34,11 @@ def profile(
     from nas_sv2.studies.storage.named_networks import find_network
 
     if by is not None and by not in BY:
-        raise ConfigError("--by", by, "one of " + ", ".join(BY))
+        raise ConfigError("by", by, "must be one of " + ", ".join(BY))
     if out is not None and not out.parent.is_dir():
-        raise ConfigError("--out", str(out), "a file in a folder that exists")
+        raise ConfigError("out", str(out), "must name a file in a folder that exists")
     if len(target_names(target)) > 1:
-        raise ConfigError("--target", target, "one target")
+        raise ConfigError("target", target, "must be one target")
     check_number(len(archs))
     named = [find_network(text, storage) for text in archs]
     with (

@@ -52,7 +52,7 @@ def qualify(
     from nas_sv2.show.certificate_text import certificate_data, certificate_markdown
 
     if out is not None and not out.absolute().parent.is_dir():
-        raise ConfigError("--out", str(out), "a file in a folder that exists")
+        raise ConfigError("out", str(out), "must name a file in a folder that exists")
     request = QualifyRequest(
         recipe,
         data,

@@ -49,7 +49,7 @@ def replay(
     from nas_sv2.studies.storage.named_networks import certificate_for
 
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-        raise ConfigError("--out", str(out), "a file in a folder that exists")
+        raise ConfigError("out", str(out), "must name a file in a folder that exists")
     if out is not None:
         _check_writable(out)  # before minutes of measuring
     request = ReplayRequest(study, target, storage, budget or [], name, require_measured, data)
@@ -84,4 +84,6 @@ def _check_writable(path: Path) -> None:
     try:
         path.open("a", encoding="utf-8").close()
     except OSError as error:
-        raise ConfigError("--out", str(path), f"a file to write ({error.strerror})") from None
+        raise ConfigError(
+            "out", str(path), f"must be a writable file ({error.strerror})"
+        ) from None

@@ -40,12 +40,12 @@ def report(
 
     chosen = form or ("md" if out is not None and out.suffix == ".md" else "html")
     if chosen not in FORMATS:
-        raise ConfigError("--format", chosen, "one of " + ", ".join(FORMATS))
+        raise ConfigError("form", chosen, "must be one of " + ", ".join(FORMATS))
     path = out or Path(f"report.{chosen}")
     if not path.parent.is_dir() or path.is_dir():
-        raise ConfigError("--out", str(path), "a file in a folder that exists")
+        raise ConfigError("out", str(path), "must name a file in a folder that exists")
     if chosen == "md" and path.suffix == PICTURE:
-        raise ConfigError("--out", str(path), f"another ending: the picture is {path.name}")
+        raise ConfigError("out", str(path), f"must end differently: the picture is {path.name}")
     with Console(stderr=True).status("reading the study") as status:
         facts = facts_of(storage, study, WinnerProfiles(storage, profile, status.update))
         status.update("drawing")
@@ -74,4 +74,6 @@ def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ConfigError("--out", str(path), f"a file to write ({error.strerror})") from None
+        raise ConfigError(
+            "out", str(path), f"must be a writable file ({error.strerror})"
+        ) from None

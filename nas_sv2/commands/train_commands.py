@@ -124,10 +124,12 @@ def _device(asked: str | None, local_rank: int) -> str:
     import torch
 
     if asked not in (None, "cpu", "cuda"):
-        raise ConfigError("--device", asked, "cpu or cuda")
+        raise ConfigError("device", asked, "must be cpu or cuda")
     there = torch.cuda.is_available()
     if asked == "cpu" or (asked is None and not there):
         return "cpu"
     if not there or local_rank >= torch.cuda.device_count():
-        raise ConfigError("--device", "cuda", f"cpu; there is no GPU for process {local_rank}")
+        raise ConfigError(
+            "device", "cuda", f"must be cpu: there is no GPU for process {local_rank}"
+        )
     return f"cuda:{local_rank}"

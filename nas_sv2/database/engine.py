@@ -33,23 +33,23 @@ def open_engine(url: str, *, answered: bool = False) -> Engine:
         ConfigError: The text is no URL of such a database, or it cannot be opened.
         StoreError: The driver of the database is not installed, or a newer nas-sv2 made it.
     """
-    allowed = "sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
+    allowed = "must be sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
     try:
         address = make_url(url)
         kind = address.get_backend_name()
         if "@" in (address.host or ""):
-            allowed = "the password with %40 for @"
+            allowed = "must have %40 for an @ in the password"
         elif kind in (SQLITE, POSTGRESQL):
             engine = create_engine(address, **engine_options(url))
             allowed = ""
     except (ArgumentError, ValueError) as error:
-        raise ConfigError("--storage", without_password(url), allowed) from error
+        raise ConfigError("storage", without_password(url), allowed) from error
     except ImportError as error:
         missing = "pip install 'nas-sv2[postgres]'" if kind == POSTGRESQL else str(error)
         shown = without_password(url)
         raise StoreError(f"{shown}: its driver is not installed: {missing}") from error
     if allowed:
-        raise ConfigError("--storage", without_password(url), allowed)
+        raise ConfigError("storage", without_password(url), allowed)
     if kind == SQLITE:
         event.listen(engine, "connect", _set_up_sqlite)
     if answered:
@@ -62,8 +62,8 @@ def open_engine(url: str, *, answered: bool = False) -> Engine:
         fault = getattr(getattr(error, "orig", None), "sqlite_errorname", "")
         if fault.startswith(_OF_THE_MOMENT):
             raise StoreError(f"{without_password(url)}: {one_line(error)}") from error
-        allowed = f"a database that can be opened ({one_line(error)})"
-        raise ConfigError("--storage", without_password(url), allowed) from error
+        allowed = f"must be a database that can be opened ({one_line(error)})"
+        raise ConfigError("storage", without_password(url), allowed) from error
     except StoreError:
         engine.dispose()
         raise

@@ -76,10 +76,10 @@ def confirm(
         StoreError: The database cannot be read or written.
     """
     if request.seeds < FEWEST_SEEDS:
-        allowed = f"at least {FEWEST_SEEDS}: of fewer there is no interval worth the name"
-        raise ConfigError("--seeds", request.seeds, allowed)
+        allowed = f"must be at least {FEWEST_SEEDS}: fewer give no useful interval"
+        raise ConfigError("seeds", request.seeds, allowed)
     if request.jobs is not None and request.jobs < 1:
-        raise ConfigError("--jobs", request.jobs, "at least 1")
+        raise ConfigError("workers", request.jobs, "must be at least 1")
     recipe = open_recipe(request.recipe)
     study = load_study(request.storage, request.study)
     identity: Mapping[str, Any] = study.user_attrs[IDENTITY]
@@ -144,10 +144,11 @@ def _data(source: Source, study: optuna.Study, moved: str | None) -> ImageData:
     data = same if side == source.side else source.open()
     if data.test is None:
         allowed = (
-            "a study whose data have a test split: these have none, and images that the search "
+            "must be a study whose data have a test split: these have none, and "
+            "images that the search "
             "chose by confirm nothing"
         )
-        raise ConfigError("STUDY", data.name, allowed)
+        raise ConfigError("study", data.name, allowed)
     return data
 
 
@@ -289,5 +290,5 @@ def _alone(storage: str, name: str) -> FileLock:
     """
     lock = FileLock.of(f"confirm {name} in {storage}")
     if (holder := lock.take(0)) is not None:
-        raise ConfigError("STUDY", name, f"one that no other process confirms; {holder} does")
+        raise ConfigError("study", name, f"is being confirmed by {holder}; wait for it to finish")
     return lock

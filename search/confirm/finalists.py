@@ -46,16 +46,19 @@ def finalists_of(records: Mapping[int, Record], trials: str) -> list[int]:
         front = [entry for entry in front_of(records) if entry.on_front]
         found = [entry for entry in front if entry.record.baseline is None]
         if not found:
-            allowed = f"numbers: no candidate is on the front; candidates are {known}"
-            raise ConfigError("--trials", trials, allowed)
+            allowed = (
+                f"must be numbers, because no candidate is on the front; candidates are {known}"
+            )
+            raise ConfigError("trials", trials, allowed)
         return [max(found, key=lambda entry: entry.record.evaluation.score).number]
     words = [word.strip() for word in trials.split(",")]
     numbers = [int(word) if word.isdecimal() and word.isascii() else -1 for word in words]
     if not set(numbers) <= set(candidates) or len(set(numbers)) < len(numbers):
         allowed = (
-            f"best, or of the candidates ({known}) some, each once; baselines are in it anyway"
+            f"must be best, or numbers of candidates ({known}), each once; "
+            "baselines take part anyway"
         )
-        raise ConfigError("--trials", trials, allowed)
+        raise ConfigError("trials", trials, allowed)
     return numbers
 
 

@@ -104,13 +104,13 @@ def replay(
     budget = _budget(identity["budget"], request.budgets, name)
     new_name = request.name or f"{request.study}-on-{name}"
     if new_name == request.study:
-        raise ConfigError("--study", new_name, "another name than that of the study itself")
+        raise ConfigError("study", new_name, "must differ from the name of the replayed study")
     with ExitStack() as opened:
         engine = open_engine(request.storage)
         opened.callback(engine.dispose)
         old = RecordStore(engine, study_key(first)).all()
         if not old:
-            raise ConfigError("STUDY", request.study, "one with a finished trial")
+            raise ConfigError("study", request.study, "must have a finished trial")
         opened.callback(_alone(request.storage, new_name).let_go)
         measurements = MeasurementStore.open(request.storage)
         opened.callback(measurements.close)
@@ -190,10 +190,11 @@ def _budget(first: Mapping[str, Any], texts: Sequence[str], target: str) -> Budg
     asked = parse_budget(texts, [target])
     if asked.flops is not None or asked.params is not None:
         allowed = (
-            f"a latency on {target}, as 25ms: FLOPs and params stay those of the study, whose "
+            f"must be a latency on {target}, such as 25ms: FLOPs and params stay "
+            "those of the study, whose "
             "candidates were trained within them"
         )
-        raise ConfigError("--budget", ", ".join(texts), allowed)
+        raise ConfigError("budget", ", ".join(texts), allowed)
     return Budget(first["flops"], first["params"], asked.latency_ms, first["tolerance"])
 
 
@@ -258,7 +259,7 @@ def _networks(count: int) -> str:
 
 def _one(names: Sequence[str], text: str) -> Sequence[str]:
     if len(names) != 1:
-        raise ConfigError("--target", text, "one target")
+        raise ConfigError("target", text, "must be one target")
     return names
 
 
@@ -270,7 +271,7 @@ def _alone(storage: str, name: str) -> FileLock:
     """
     lock = FileLock.of(f"study {name} in {storage}")
     if (holder := lock.take(0)) is not None:
-        raise ConfigError("--study", name, f"one that no other process writes; {holder} does")
+        raise ConfigError("study", name, f"is being written by {holder}; wait for it to finish")
     return lock
 
 

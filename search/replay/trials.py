@@ -65,16 +65,16 @@ class TrialCopy:
         under_way = (TrialState.RUNNING, TrialState.WAITING)
         if trials := self.study.get_trials(deepcopy=False, states=under_way):
             numbers = ", ".join(str(trial.number) for trial in trials)
-            allowed = f"a study that no search is at: trials {numbers} are asked and not told"
-            raise ConfigError("--study", self.study.study_name, allowed)
+            allowed = f"must be a study without a running search: trials {numbers} are under way"
+            raise ConfigError("study", self.study.study_name, allowed)
         known = next(iter(self.store.all().values()), None)
         if known is None:
             return
         began = known.latencies[self.target.name].device
         here = self.target.estimate(known.architecture).device
         if began != here:
-            allowed = f"another name: this one was begun on {began}; here is {here}"
-            raise ConfigError("--study", self.study.study_name, allowed)
+            allowed = f"must be another name: this one was begun on {began}; here is {here}"
+            raise ConfigError("study", self.study.study_name, allowed)
 
     def run(self, advanced: Callable[[int, int], None]) -> None:
         """Add what the new study lacks: trials in their order, then records that came later."""

@@ -139,14 +139,14 @@ def connected(address: str) -> Iterator[Cluster]:
     try:
         import ray
     except ImportError as error:
-        raise ConfigError("--ray", address, "nothing, or pip install 'nas-sv2[ray]'") from error
+        raise ConfigError("ray", address, "needs Ray: pip install 'nas-sv2[ray]'") from error
     try:
         _knock(address)
         # SIGTERM is ours again after this, see `sigterm_interrupts`.
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
-        allowed = f"auto or HOST:PORT of a cluster that runs, ray start --head ({error})"
-        raise ConfigError("--ray", address, allowed) from error
+        allowed = f"must be auto or HOST:PORT of a cluster that runs, ray start --head ({error})"
+        raise ConfigError("ray", address, allowed) from error
     try:
         yield Cluster(address)
     finally:

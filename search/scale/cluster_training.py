@@ -62,8 +62,8 @@ class TrainingOrder:
         """
         data = _opened(self.data, self.choice.recipe.resolution, self.skip_unreadable)
         if data.key != self.content:
-            allowed = f"the content that the driver has, {self.content}"
-            raise ConfigError("--data", f"{self.data}@{data.key}", allowed)
+            allowed = f"must have the content that the driver has, {self.content}"
+            raise ConfigError("data", f"{self.data}@{data.key}", allowed)
         shared = self.checkpoints.parent.is_dir()  # by a network file system
         trainer = self.choice.trainer(
             data,
@@ -98,8 +98,8 @@ class ClusterTraining:
         needs = self.order.needs
         if not self.cluster.is_able(needs):
             wanted = " and ".join(f"{amount:g} {name}s" for name, amount in needs.items())
-            allowed = f"a cluster with a node of {wanted} for a training"
-            raise ConfigError("--ray", self.cluster.address, allowed)
+            allowed = f"must be a cluster with a node of {wanted} for a training"
+            raise ConfigError("ray", self.cluster.address, allowed)
 
     @property
     def recipe(self) -> Recipe:

@@ -15,5 +15,5 @@ def parse_duration(field: str, text: str) -> float:
     """
     form = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
     if form is None or float(form[1]) == 0:
-        raise ConfigError(field, text, "a number with a unit: 90s, 10m, 2h")
+        raise ConfigError(field, text, "must be a number with a unit: 90s, 10m, 2h")
     return float(form[1]) * _SECONDS[form[2]]

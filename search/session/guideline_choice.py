@@ -46,7 +46,7 @@ def check_choice(choice: str | None) -> None:
         ConfigError: It is another word.
     """
     if choice is not None and choice not in CHOICES:
-        raise ConfigError("--guidelines", choice, "one of " + ", ".join(CHOICES))
+        raise ConfigError("guidelines", choice, "must be one of " + ", ".join(CHOICES))
 
 
 def choose(
@@ -89,12 +89,12 @@ def choose(
         if not missing:
             return _measured(found, space, budget)
         if choice == "measured":
-            raise ConfigError("--guidelines", choice, _how_to_make(missing[0], profiles))
+            raise ConfigError("guidelines", choice, _how_to_make(missing[0], profiles))
     limits = paper_limits(space, budget.flops or _usual_flops(space))
     shown = ", ".join(f"{name} ≤ {limit:.3g}" for name, limit in limits.limits.items())
     stale = [
         f"the profile of {name} is of another device, runtime or protocol and is not used; "
-        f"nas-sv2 guidelines --target {name} makes a new one"
+        f"nas-sv2 device guidelines --target {name} makes a new one"
         for name in targets
         if choice is None and name not in found and profiles.find_of_name(name) is not None
     ]
@@ -110,7 +110,7 @@ def supernet_guidelines(choice: str, space: SearchSpace) -> GuidelineLimits:
         ConfigError: The word is neither `paper` nor `off`.
     """
     if choice not in ("paper", "off"):
-        raise ConfigError("--guidelines", choice, "paper or off")
+        raise ConfigError("guidelines", choice, "must be paper or off")
     return Guidelines({}) if choice == "off" else paper_limits(space, _usual_flops(space))
 
 
@@ -122,11 +122,11 @@ def _profile_of(
 
 
 def _how_to_make(name: str, profiles: ProfileStore) -> str:
-    command = f"nas-sv2 guidelines --target {name}"
+    command = f"nas-sv2 device guidelines --target {name}"
     if (other := profiles.find_of_name(name)) is None:
-        return f"paper or off, or make a profile of {name} first: {command}"
+        return f"must be paper or off, or make a profile of {name} first: {command}"
     return (
-        f"paper or off: the profile of {name} is of another device, runtime or protocol "
+        f"must be paper or off: the profile of {name} is of another device, runtime or protocol "
         f"({other.device}); {command} makes one of this"
     )
 

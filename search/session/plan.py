@@ -93,12 +93,12 @@ class Question:
         targets = target_names(request.targets)
         budget = parse_budget(request.budgets, targets, request.tolerance)
         if request.workers < 1:
-            raise ConfigError("--workers", request.workers, "at least 1")
+            raise ConfigError("workers", request.workers, "must be at least 1")
         if request.trials < 1:
-            raise ConfigError("--trials", request.trials, "at least 1")
+            raise ConfigError("trials", request.trials, "must be at least 1")
         if request.seed < 0:
-            raise ConfigError("--seed", request.seed, "a whole number from 0")
-        timeout_s = parse_duration("--timeout", request.timeout) if request.timeout else None
+            raise ConfigError("seed", request.seed, "must be a whole number from 0")
+        timeout_s = parse_duration("timeout", request.timeout) if request.timeout else None
         check_mode(request.latency)
         check_choice(request.guidelines)
         sampler = sampler_choice(request.sampler)
@@ -106,8 +106,8 @@ class Question:
         chosen = evaluator.recipe
         evaluator.check_device(request.train_on)
         if request.train_on == "cuda" and request.ray is None and not has_gpu():
-            allowed = "cpu: torch sees no GPU on this machine"
-            raise ConfigError("--train-on", request.train_on, allowed)
+            allowed = "must be cpu: torch sees no GPU on this machine"
+            raise ConfigError("device", request.train_on, allowed)
         evaluator.check_stop_rule(request.stop_rule)
         check_stop_rule(request.stop_rule, chosen)
         space = evaluator.space(request.space, nearest_level(budget.flops or DEFAULT_FLOPS))

@@ -38,5 +38,5 @@ def sampler_choice(name: str) -> SamplerChoice:
         ConfigError: There is none.
     """
     if name not in SAMPLERS:
-        raise ConfigError("--sampler", name, "one of " + ", ".join(SAMPLERS))
+        raise ConfigError("sampler", name, "must be one of " + ", ".join(SAMPLERS))
     return SAMPLERS[name]

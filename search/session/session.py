@@ -283,5 +283,7 @@ def _check_devices(study: str, targets: Mapping[str, Target], first: Record) -> 
         began, here = first.latencies[name].device, target.estimate(first.architecture).device
         if began != here:
             raise ConfigError(
-                "--study", study, f"another name: this one was begun on {began}; here is {here}"
+                "study",
+                study,
+                f"must be another name: this one was begun on {began}; here is {here}",
             )

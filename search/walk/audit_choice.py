@@ -33,7 +33,7 @@ class Audit:
     def __post_init__(self) -> None:
         """Refuse what is no share."""
         if not 0 <= self.share <= 1:
-            raise ConfigError("--audit", self.share, "a share from 0 to 1, as 0.05")
+            raise ConfigError("audit", self.share, "must be a share from 0 to 1, as 0.05")
 
     def takes(self, digest: str) -> bool:
         """Whether the candidate of this digest goes the whole way though it is pruned."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from nas_sv2.errors import ConfigError
 
 ALLOWED = (
-    "a number with a unit: 140M (FLOPs), 25ms (latency on every target), arm=25ms (on one), "
+    "must be a number with a unit: 140M (FLOPs), 25ms (latency on every "
+    "target), arm=25ms (on one), "
     "2.5Mparams"
 )
 _SCALE = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
@@ -71,13 +72,13 @@ def parse_budget(texts: Iterable[str], targets: Iterable[str], tolerance: float 
             for, or limits again what another limits.
     """
     if not 0 <= tolerance < 1:
-        raise ConfigError("--tolerance", tolerance, "a share from 0 up to 1, as 0.05")
+        raise ConfigError("tolerance", tolerance, "must be a share from 0 up to 1, as 0.05")
     known = list(targets)
     limits: dict[str, float] = {}
     for text in texts:
         for name, limit in _parse(text, known).items():
             if name in limits:
-                raise ConfigError("--budget", text, f"one limit on {name} only")
+                raise ConfigError("budget", text, f"must set one limit on {name} only")
             limits[name] = limit
     flops, params = limits.pop("flops", None), limits.pop("params", None)
     return Budget(flops, params, {name[:-3]: ms for name, ms in limits.items()}, tolerance)
@@ -86,10 +87,12 @@ def parse_budget(texts: Iterable[str], targets: Iterable[str], tolerance: float 
 def _parse(text: str, targets: list[str]) -> dict[str, float]:
     form = _FORM.fullmatch(text.strip())
     if form is None or float(form["number"]) == 0:
-        raise ConfigError("--budget", text, ALLOWED)
+        raise ConfigError("budget", text, ALLOWED)
     number, unit, target = float(form["number"]), form["unit"], form["target"]
     if target is not None and (unit != "ms" or target not in targets):
-        raise ConfigError("--budget", text, f"TARGET=NUMBERms with one of {', '.join(targets)}")
+        raise ConfigError(
+            "budget", text, f"must be TARGET=NUMBERms with one of {', '.join(targets)}"
+        )
     if unit == "ms":
         return {f"{name}_ms": number for name in ([target] if target else targets)}
     if unit.endswith("params"):

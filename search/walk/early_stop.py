@@ -41,10 +41,10 @@ def check_stop_rule(mode: str, recipe: Recipe) -> None:
         ConfigError: Neither `on` nor `off`, or `on` with a recipe of a single pass.
     """
     if mode not in ("on", "off"):
-        raise ConfigError("--stop-rule", mode, "on or off")
+        raise ConfigError("stop_rule", mode, "must be on or off")
     if mode == "on" and recipe.epochs < 2:
-        allowed = f"off with recipe {recipe.name}: it ends after a pass, and there is only one"
-        raise ConfigError("--stop-rule", mode, allowed)
+        allowed = f"must be off with recipe {recipe.name}, which has one epoch only"
+        raise ConfigError("stop_rule", mode, allowed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,9 @@ class EvaluatorChoice:
             ConfigError: `on`, with a supernet.
         """
         if mode == "on" and self.supernet is not None:
-            raise ConfigError("--stop-rule", mode, "off with a supernet: no candidate is trained")
+            raise ConfigError(
+                "stop_rule", mode, "must be off with a supernet: no candidate is trained"
+            )
 
     def check_device(self, device: str) -> None:
         """Refuse to train where there is no such processor, or nothing to train.
@@ -74,11 +76,13 @@ class EvaluatorChoice:
             ConfigError: Neither `cpu` nor `cuda`, or `cuda` with a supernet or a recipe for CPUs.
         """
         if device not in ("cpu", "cuda"):
-            raise ConfigError("--train-on", device, "cpu or cuda")
+            raise ConfigError("device", device, "must be cpu or cuda")
         if self.supernet is None:
             check_trainable(self.recipe, device)
         elif device != "cpu":
-            raise ConfigError("--train-on", device, "cpu with a supernet: no candidate is trained")
+            raise ConfigError(
+                "device", device, "must be cpu with a supernet: no candidate is trained"
+            )
 
     def space(self, text: str | None, otherwise: SearchSpace) -> SearchSpace:
         """The space that `text` names, which is the supernet's where there is one.
@@ -94,8 +98,8 @@ class EvaluatorChoice:
         if self.supernet is None:
             return named or otherwise
         if named is not None and named.digest != self.supernet.space.digest:
-            allowed = f"the supernet's space, {self.supernet.space.name}, or leave it out"
-            raise ConfigError("--space", text, allowed)
+            allowed = f"must be the supernet's space, {self.supernet.space.name}, or be left out"
+            raise ConfigError("space", text, allowed)
         return named or self.supernet.space
 
     def trainer(
@@ -140,9 +144,9 @@ def evaluator_choice(evaluator: str, recipe: str | None) -> EvaluatorChoice:
         chosen = open_recipe(recipe or DEFAULT_RECIPE)
         return EvaluatorChoice(chosen)
     if kind != SUPERNET or not colon or not folder:
-        raise ConfigError("--evaluator", evaluator, "recipe, or supernet:DIR")
+        raise ConfigError("evaluator", evaluator, "must be recipe, or supernet:DIR")
     if recipe is not None:
-        allowed = "no recipe beside a supernet, which has that of its training"
-        raise ConfigError("--recipe", recipe, allowed)
+        allowed = "must be left out beside a supernet, which has the recipe of its training"
+        raise ConfigError("recipe", recipe, allowed)
     saved = open_supernet(Path(folder))
     return EvaluatorChoice(saved.recipe, saved)

@@ -28,7 +28,7 @@ def check_mode(mode: str) -> str:
         ConfigError: It is none.
     """
     if mode not in MODES:
-        raise ConfigError("--latency", mode, "one of " + ", ".join(MODES))
+        raise ConfigError("latency", mode, "must be one of " + ", ".join(MODES))
     return mode
 
 
@@ -40,7 +40,9 @@ def check_predictable(mode: str, targets: Mapping[str, Target]) -> None:
     """
     if mode != "measured" and not _predictable(targets):
         raise ConfigError(
-            "--latency", mode, "measured: none of the targets is measured by onnxruntime on a CPU"
+            "latency",
+            mode,
+            "must be measured: none of the targets is measured by onnxruntime on a CPU",
         )
 
 
@@ -76,8 +78,8 @@ def predictor_of(
     """
     measured = _predictable({target.name: target}).get(target.name)
     if measured is None:
-        allowed = "a target that is measured by onnxruntime on a CPU"
-        raise ConfigError("--target", target.name, allowed)
+        allowed = "must be a target that is measured by onnxruntime on a CPU"
+        raise ConfigError("target", target.name, allowed)
     return open_predicted(measured, space, progress, fresh)
 
 

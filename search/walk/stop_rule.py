@@ -53,10 +53,10 @@ class Course:
         widths = {len(each) for each in self.signals}
         finite = all(math.isfinite(one) for each in self.signals for one in each)
         if len(self.signals) < 2 or len(widths) > 1 or 0 in widths or not finite:
-            allowed = "two passes or more, with as many finite figures after each"
+            allowed = "must cover two passes or more, with as many finite figures after each"
             raise ConfigError("signals", self.signals, allowed)
         if not math.isfinite(self.final):
-            raise ConfigError("final", self.final, "a finite score")
+            raise ConfigError("final", self.final, "must be a finite score")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +80,12 @@ class FinalBound:
     def __post_init__(self) -> None:
         """Refuse what cannot be calibrated with."""
         if not 0 < self.miss < 1:
-            raise ConfigError("miss", self.miss, "a share between 0 and 1, as 0.05")
+            raise ConfigError("miss", self.miss, "must be a share between 0 and 1, as 0.05")
         if self.fewest < 3:
-            raise ConfigError("fewest", self.fewest, "a whole number from 3")
+            raise ConfigError("fewest", self.fewest, "must be a whole number from 3")
         shapes = sorted({(len(each.signals), len(each.signals[0])) for each in self.courses})
         if len(shapes) > 1:
-            allowed = "courses of one recipe, with as many passes and figures"
+            allowed = "must be curves of one recipe, with as many passes and figures"
             raise ConfigError("courses", shapes, allowed)
 
     @property
@@ -126,12 +126,12 @@ class FinalBound:
 
     def _line_after(self, pass_number: int, signals: Sequence[float] | None = None) -> Line:
         if self.why_not is not None:
-            raise ConfigError("courses", len(self.courses), f"at least {self.fewest}")
+            raise ConfigError("courses", len(self.courses), f"must be at least {self.fewest}")
         if not 1 <= pass_number < self.passes:
-            raise ConfigError("pass", pass_number, f"a number from 1 to {self.passes - 1}")
+            raise ConfigError("pass", pass_number, f"must be a number from 1 to {self.passes - 1}")
         known = len(self.courses[0].signals[0])
         if signals is not None and len(signals) != known:
-            raise ConfigError("signals", tuple(signals), f"{known} figures")
+            raise ConfigError("signals", tuple(signals), f"must be {known} figures")
         if pass_number not in self._lines:
             shown = np.array([course.signals[pass_number - 1] for course in self.courses])
             finals = np.array([course.final for course in self.courses])

@@ -118,7 +118,7 @@ def named_space(name: str) -> SearchSpace:
         ConfigError: There is none.
     """
     if name not in LEVELS:
-        raise ConfigError("space", name, "one of " + ", ".join(LEVELS))
+        raise ConfigError("space", name, "must be one of " + ", ".join(LEVELS))
     return LEVELS[name]
 
 

@@ -64,7 +64,7 @@ def trajectories(space: SearchSpace, count: int, seed: int = 0) -> Contrasts:
                 high, low = len(networks) - 1, len(networks) - 2
                 pairs.append(Contrast(dimension, *((low, high) if upper else (high, low))))
     if not pairs:
-        raise ConfigError("space", space.name, "a space in which something can be varied")
+        raise ConfigError("space", space.name, "must be a space in which something can be varied")
     return Contrasts(tuple(networks), tuple(pairs))
 
 
@@ -129,7 +129,7 @@ def flops_matched(
     raise ConfigError(
         "space",
         space.name,
-        f"a space with {count} networks within {TOLERANCE:.0%} of {flops / 1e6:.2f} M "
+        f"must be a space with {count} networks within {TOLERANCE:.0%} of {flops / 1e6:.2f} M "
         f"multiply-adds; {len(found)} were found among {_DRAWS:,}",
     )
 

@@ -48,11 +48,15 @@ class Range:
         )
         if not whole or not 0 < self.low <= self.high or self.step < 1:
             raise ConfigError(
-                "range", [self.low, self.high, self.step], "low, high, step with 0 < low <= high"
+                "range",
+                [self.low, self.high, self.step],
+                "must be [low, high, step] with 0 < low <= high",
             )
         if (self.high - self.low) % self.step:
             raise ConfigError(
-                "range", [self.low, self.high, self.step], "a high that low reaches by steps"
+                "range",
+                [self.low, self.high, self.step],
+                "must have a high that low reaches by steps",
             )
 
     def __contains__(self, number: int) -> bool:
@@ -77,18 +81,22 @@ class StageChoices:
         """Refuse an option without a choice, and a choice that no stage can have."""
         for name in ("split", "kernel", "se", "residual", "wide_field"):
             if not getattr(self, name):
-                raise ConfigError(name, [], "at least one choice")
+                raise ConfigError(name, [], "must be at least one choice")
         for kernel in self.kernel:
             if type(kernel) is not int or kernel not in KERNELS:
-                raise ConfigError("kernel", kernel, f"among {', '.join(map(str, KERNELS))}")
+                raise ConfigError(
+                    "kernel", kernel, f"must be one of {', '.join(map(str, KERNELS))}"
+                )
         for split in self.split:
             if not 0 < split < 1 or math.lcm(2, split.denominator) > self.width.low:
-                allowed = "shares between 0 and 1 that divide widths of the range, as 3/8 does"
+                allowed = (
+                    "must be shares between 0 and 1 that divide widths of the range, as 3/8 does"
+                )
                 raise ConfigError("split", str(split), allowed)
         for name in ("se", "residual", "wide_field"):
             for choice in getattr(self, name):
                 if not isinstance(choice, bool):
-                    raise ConfigError(name, choice, "true or false")
+                    raise ConfigError(name, choice, "must be true or false")
 
 
 @dataclass(frozen=True)
@@ -118,15 +126,17 @@ class SearchSpace:
     def __post_init__(self) -> None:
         """Refuse a space without a choice, or with a point that cannot be built."""
         if not self.stem or not self.stages:
-            raise ConfigError("stem" if not self.stem else "stages", [], "at least one choice")
+            raise ConfigError(
+                "stem" if not self.stem else "stages", [], "must be at least one choice"
+            )
         if not all(self.stem):
-            raise ConfigError("stem", [], "at least one convolution in each choice")
+            raise ConfigError("stem", [], "must be at least one convolution in each choice")
         for width in (width for widths in self.stem for width in widths):
             if type(width) is not int or width < 1:
-                raise ConfigError("stem", width, "whole numbers above 0")
+                raise ConfigError("stem", width, "must be whole numbers above 0")
         for name in self.baselines:
             if not isinstance(name, str):
-                raise ConfigError("baselines", name, "names of reference networks")
+                raise ConfigError("baselines", name, "must be names of reference networks")
         self.sample(_Lowest())
 
     @property
@@ -171,7 +181,9 @@ class SearchSpace:
             params[f"stage{number}.width"] = _answer(stage, choices.width, width_in)
             width_in = stage.width
         if self.sample(Replay(params)) != architecture:
-            raise ConfigError("architecture", architecture.digest, f"a point of space {self.name}")
+            raise ConfigError(
+                "architecture", architecture.digest, f"must be a point of space {self.name}"
+            )
         return params
 
 
@@ -185,19 +197,21 @@ class Replay:
         """The stored number."""
         number = self._stored(name)
         if number not in Range(low, high, step):
-            raise ConfigError(name, number, f"from {low} to {high} in steps of {step}")
+            raise ConfigError(name, number, f"must be from {low} to {high} in steps of {step}")
         return int(number)
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """The stored choice."""
         value = self._stored(name)
         if value not in choices:
-            raise ConfigError(name, value, "one of " + ", ".join(map(str, choices)))
+            raise ConfigError(name, value, "must be one of " + ", ".join(map(str, choices)))
         return value
 
     def _stored(self, name: str) -> Any:
         if name not in self.params:
-            raise ConfigError(name, None, "a value for every parameter of the space")
+            raise ConfigError(
+                name, None, "must have a value: every parameter of the space needs one"
+            )
         return self.params[name]
 
 

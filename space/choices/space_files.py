@@ -122,7 +122,9 @@ def _range(where: str, value: object) -> Range:
 
 def _mapping(where: str, value: object) -> Document:
     if not isinstance(value, Mapping):
-        raise ConfigError(where, value, "a whole number, or a mapping with low, high and step")
+        raise ConfigError(
+            where, value, "must be a whole number, or a mapping with low, high and step"
+        )
     return value
 
 
@@ -131,7 +133,7 @@ def _named(where: str, build: Callable[[], Built]) -> Built:
     try:
         return build()
     except ConfigError as error:
-        raise ConfigError(f"{where}.{error.field}", error.value, error.allowed) from None
+        raise ConfigError(f"{where}.{error.field}", error.value, error.sentence) from None
 
 
 def _listed(value: object) -> list[Any]:
@@ -143,6 +145,8 @@ def _read_toml(path: Path) -> object:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError("file", str(path), f"a readable file ({error.strerror})") from None
+        raise ConfigError(
+            "file", str(path), f"must be a readable file ({error.strerror})"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError("file", str(path), f"a TOML file ({error})") from None
+        raise ConfigError("file", str(path), f"must be a TOML file ({error})") from None

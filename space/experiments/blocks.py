@@ -54,7 +54,9 @@ class GroupedPointwise:
         """Refuse what cannot be built, naming the field."""
         _positive(width=self.width, groups=self.groups)
         if self.width % self.groups:
-            raise ConfigError("width", self.width, f"a multiple of the {self.groups} groups")
+            raise ConfigError(
+                "width", self.width, f"must be a multiple of the {self.groups} groups"
+            )
 
     @property
     def channels(self) -> tuple[int, int]:
@@ -243,7 +245,9 @@ class Unit:
         _among("kernel", self.kernel, KERNELS)
         _flags(se=self.se, residual=self.residual, wide_field=self.wide_field)
         if self.convolved >= self.width:
-            raise ConfigError("convolved", self.convolved, f"less than the width, {self.width}")
+            raise ConfigError(
+                "convolved", self.convolved, f"must be less than the width, {self.width}"
+            )
 
     @property
     def channels(self) -> tuple[int, int]:
@@ -271,7 +275,7 @@ class ShrinkingUnit:
         _even(wider=self.wider)
         _among("kernel", self.kernel, KERNELS)
         if self.wider <= self.width:
-            raise ConfigError("wider", self.wider, f"more than the width, {self.width}")
+            raise ConfigError("wider", self.wider, f"must be more than the width, {self.width}")
 
     @property
     def channels(self) -> tuple[int, int]:
@@ -350,21 +354,21 @@ Block = (
 def _positive(**fields: object) -> None:
     for name, value in fields.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(name, value, "a whole number above 0")
+            raise ConfigError(name, value, "must be a whole number above 0")
 
 
 def _flags(**fields: object) -> None:
     for name, value in fields.items():
         if not isinstance(value, bool):
-            raise ConfigError(name, value, "true or false")
+            raise ConfigError(name, value, "must be true or false")
 
 
 def _even(**fields: int) -> None:
     for name, value in fields.items():
         if value % 2:
-            raise ConfigError(name, value, "an even number, for the channel shuffle")
+            raise ConfigError(name, value, "must be an even number, for the channel shuffle")
 
 
 def _among(field: str, value: object, allowed: tuple[object, ...]) -> None:
     if type(value) is not type(allowed[0]) or value not in allowed:
-        raise ConfigError(field, value, "one of " + ", ".join(map(str, allowed)))
+        raise ConfigError(field, value, "must be one of " + ", ".join(map(str, allowed)))

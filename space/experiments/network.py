@@ -49,14 +49,14 @@ class ExperimentNetwork:
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
         if not isinstance(self.block, Block):
-            raise ConfigError("block", self.block, "one of the kinds " + ", ".join(KINDS))
+            raise ConfigError("block", self.block, "must be one of the kinds " + ", ".join(KINDS))
         for field in ("resolution", "repeats"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(field, value, "a whole number above 0")
+                raise ConfigError(field, value, "must be a whole number above 0")
         enter, leave = self.block.channels
         if self.repeats > 1 and enter != leave:
-            allowed = f"1, because {enter} channels enter the block and {leave} leave it"
+            allowed = f"must be 1, because {enter} channels enter the block and {leave} leave it"
             raise ConfigError("repeats", self.repeats, allowed)
 
     @property
@@ -112,7 +112,7 @@ def experiment_from_document(document: object) -> ExperimentNetwork:
     block = data.pop("block")
     kind = block.get("kind") if isinstance(block, Mapping) else None
     if not isinstance(kind, str) or kind not in KINDS:
-        raise ConfigError("block.kind", kind, "one of " + ", ".join(KINDS))
+        raise ConfigError("block.kind", kind, "must be one of " + ", ".join(KINDS))
     fields = {name: value for name, value in block.items() if name != "kind"}
     known_keys(fields, "block.", KINDS[kind])
     return ExperimentNetwork(KINDS[kind](**fields), **data)

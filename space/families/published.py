@@ -69,7 +69,7 @@ class PaperNetwork:
         for field in ("resolution", "channels", "classes"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(field, value, "a whole number above 0")
+                raise ConfigError(field, value, "must be a whole number above 0")
 
     @property
     def structure(self) -> Structure:
@@ -88,7 +88,7 @@ class PaperNetwork:
         logits = self.structure.build(build, image, self.classes)
         for op in build.ops:
             if min(op.output.height, op.output.width) < 1:
-                allowed = f"more, or {self.name} has no pixel left at {op.name}"
+                allowed = f"must be larger: {self.name} has no pixel left at {op.name}"
                 raise ConfigError("resolution", self.resolution, allowed)
         return Graph(image, logits, tuple(build.ops))
 
@@ -114,4 +114,6 @@ def hand_designed(name: str) -> Architecture | PaperNetwork:
 def _unknown(name: str) -> ConfigError:
     known = [*REFERENCES, *STRUCTURES]
     close = difflib.get_close_matches(name, known, n=3) or known[:3]
-    return ConfigError("architecture", name, "a reference network such as " + ", ".join(close))
+    return ConfigError(
+        "architecture", name, "must be a reference network such as " + ", ".join(close)
+    )

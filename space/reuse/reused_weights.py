@@ -96,13 +96,13 @@ def as_trained(network: Classifier, weights: Weights) -> Classifier:
     for what, found in names.items():
         if found:
             raise ConfigError(
-                "weights", f"{what}: {_some(found)}", "all weights of this network and no others"
+                "weights", f"{what}: {_some(found)}", "must be exactly the weights of this network"
             )
     first, *_, last = (name for name, shape in needed.items() if len(shape) > 1)
     adapted = replace(network, channels=weights[first].shape[1], classes=len(weights[last]))
     for name, shape in weight_shapes(lower(adapted)).items():
         if weights[name].shape != shape:
-            raise ConfigError(f"weights {name}", weights[name].shape, f"shape {shape}")
+            raise ConfigError(f"weights {name}", weights[name].shape, f"must be {shape}")
     return adapted
 
 

@@ -95,5 +95,5 @@ def _renamed(name: str) -> str:
     block = re.fullmatch(r"layer(\d)(\.\d+)\.(.+)", layer)
     if block and block[3] in _BOTTLENECK:  # their layer1 is the paper's conv2_x, our stage 2
         return f"stage{int(block[1]) + 1}{block[2]}.{_BOTTLENECK[block[3]]}.{part}"
-    allowed = "a name of torchvision's shufflenet_v2, mobilenet_v2 or resnet models"
+    allowed = "must be a name of torchvision's shufflenet_v2, mobilenet_v2 or resnet models"
     raise ConfigError("weights", name, allowed)

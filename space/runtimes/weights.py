@@ -84,8 +84,8 @@ def check_weights(graph: Graph, weights: Weights) -> None:
     """
     shapes = weight_shapes(graph)
     for name in shapes.keys() ^ weights.keys():
-        allowed = "the weights of this architecture, no more and no less"
+        allowed = "must be exactly the weights of this architecture"
         raise ConfigError("weights", name, allowed)
     for name, shape in shapes.items():
         if weights[name].shape != shape:
-            raise ConfigError(f"weights {name}", weights[name].shape, f"shape {shape}")
+            raise ConfigError(f"weights {name}", weights[name].shape, f"must be {shape}")

@@ -86,14 +86,14 @@ class Architecture:
         for index, width in enumerate(self.stem):
             _positive(f"stem[{index}]", width)
         if not self.stem:
-            raise ConfigError("stem", list(self.stem), "at least one width")
+            raise ConfigError("stem", list(self.stem), "must be at least one width")
         for field in ("head", "resolution", "channels", "classes"):
             _positive(field, getattr(self, field))
         _one_of("downsample", self.downsample, get_args(Downsample))
         _one_of("stem_stride", self.stem_stride, (1, 2))
         _boolean("stem_pool", self.stem_pool)
         if not self.stages:
-            raise ConfigError("stages", [], "at least one stage")
+            raise ConfigError("stages", [], "must be at least one stage")
         width_in = self.stem[-1]
         for index, stage in enumerate(self.stages):
             _check_stage(f"stages[{index}]", stage, width_in, self.downsample)
@@ -102,7 +102,8 @@ class Architecture:
             raise ConfigError(
                 "resolution",
                 self.resolution,
-                f"at least the total stride, {self.total_stride}, of stem, pool and stages",
+                f"must be at least the total stride, {self.total_stride}, of stem, pool "
+                "and stages",
             )
 
     @property
@@ -124,14 +125,18 @@ def _check_stage(where: str, stage: Stage, width_in: int, downsample: Downsample
     _positive(f"{where}.depth", stage.depth)
     _positive(f"{where}.width", stage.width)
     if stage.width % 2:
-        raise ConfigError(f"{where}.width", stage.width, "an even width, for the channel shuffle")
+        raise ConfigError(
+            f"{where}.width", stage.width, "must be an even width, for the channel shuffle"
+        )
     if not isinstance(stage.split, Fraction) or not 0 < stage.split < 1:
-        raise ConfigError(f"{where}.split", str(stage.split), "a share between 0 and 1, as 1/2")
+        raise ConfigError(
+            f"{where}.split", str(stage.split), "must be a share between 0 and 1, as 1/2"
+        )
     if (stage.width * stage.split).denominator != 1:
         raise ConfigError(
             f"{where}.split",
             str(stage.split),
-            f"a share that makes c′ = {stage.width} × split an integer",
+            f"must be a share that makes c′ = {stage.width} × split an integer",
         )
     _one_of(f"{where}.kernel", stage.kernel, KERNELS)
     _one_of(f"{where}.stride", stage.stride, (1, 2))
@@ -141,21 +146,21 @@ def _check_stage(where: str, stage: Stage, width_in: int, downsample: Downsample
         raise ConfigError(
             f"{where}.width",
             stage.width,
-            f"more than the {width_in} channels that enter, which the shortcut keeps "
+            f"must be more than the {width_in} channels that enter, which the shortcut keeps "
             "(or downsample: torchvision)",
         )
 
 
 def _positive(field: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(field, value, "a whole number above 0")
+        raise ConfigError(field, value, "must be a whole number above 0")
 
 
 def _one_of(field: str, value: object, allowed: tuple[object, ...]) -> None:
     if type(value) is not type(allowed[0]) or value not in allowed:
-        raise ConfigError(field, value, "one of " + ", ".join(map(str, allowed)))
+        raise ConfigError(field, value, "must be one of " + ", ".join(map(str, allowed)))
 
 
 def _boolean(field: str, value: object) -> None:
     if not isinstance(value, bool):
-        raise ConfigError(field, value, "true or false")
+        raise ConfigError(field, value, "must be true or false")

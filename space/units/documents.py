@@ -85,7 +85,7 @@ def within(path: Path, read: Callable[[object], Described], document: object) ->
     try:
         return read(document)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error.field}", error.value, error.allowed) from None
+        raise ConfigError(f"{path}: {error.field}", error.value, error.sentence) from None
 
 
 def read_document(path: Path) -> object:
@@ -97,7 +97,9 @@ def read_document(path: Path) -> object:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ConfigError("file", str(path), f"a readable file ({error.strerror})") from None
+        raise ConfigError(
+            "file", str(path), f"must be a readable file ({error.strerror})"
+        ) from None
     return parse_document(path, content)
 
 
@@ -111,18 +113,22 @@ def parse_document(path: Path, content: bytes) -> object:
         return yaml.safe_load(content.decode("utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError("file", str(path), f"YAML or JSON of plain data ({reason})") from None
+        raise ConfigError(
+            "file", str(path), f"must be YAML or JSON of plain data ({reason})"
+        ) from None
 
 
 def checked_schema(document: object, key: str, version: int) -> Document:
     """The mapping without its schema entry, which must be `key: version` or older."""
     if not isinstance(document, Mapping):
-        raise ConfigError("content", document, f"a mapping that starts with {key}: {version}")
+        raise ConfigError(
+            "content", document, f"must be a mapping that starts with {key}: {version}"
+        )
     given = document.get(key)
     if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= version:
         newer = isinstance(given, int) and given > version
         hint = "; this file is from a newer nas-sv2" if newer else ""
-        raise ConfigError(key, given, f"a schema version from 1 to {version}{hint}")
+        raise ConfigError(key, given, f"must be a schema version from 1 to {version}{hint}")
     return {name: value for name, value in document.items() if name != key}
 
 
@@ -132,11 +138,13 @@ def known_keys(data: Document, where: str, described: type) -> None:
     names = [field.name for field in fields]
     for key in data:
         if key not in names:
-            raise ConfigError(f"{where}{key}", data[key], "one of the keys " + ", ".join(names))
+            raise ConfigError(
+                f"{where}{key}", data[key], "must be one of the keys " + ", ".join(names)
+            )
     for field in fields:
         no_default = field.default is dataclasses.MISSING
         if no_default and field.name not in data:
-            raise ConfigError(f"{where}{field.name}", None, "a value; it has no default")
+            raise ConfigError(f"{where}{field.name}", None, "must have a value: it has no default")
 
 
 def fraction(where: str, value: object) -> Fraction:
@@ -146,12 +154,12 @@ def fraction(where: str, value: object) -> Fraction:
             raise ValueError
         return Fraction(str(value))
     except (ValueError, ZeroDivisionError):
-        raise ConfigError(where, value, "a share such as 1/2 or 0.375") from None
+        raise ConfigError(where, value, "must be a share such as 1/2 or 0.375") from None
 
 
 def _stage(where: str, value: object) -> Stage:
     if not isinstance(value, Mapping):
-        raise ConfigError(where, value, "a mapping with depth, width, split, ...")
+        raise ConfigError(where, value, "must be a mapping with depth, width, split, ...")
     known_keys(value, f"{where}.", Stage)
     data = dict(value)
     if "split" in data:
@@ -161,5 +169,5 @@ def _stage(where: str, value: object) -> Stage:
 
 def _sequence(where: str, value: object) -> list[Any]:
     if not isinstance(value, list):
-        raise ConfigError(where, value, "a list")
+        raise ConfigError(where, value, "must be a list")
     return value

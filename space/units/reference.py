@@ -85,7 +85,9 @@ def reference(name: str) -> Architecture:
     if name in REFERENCES:
         return REFERENCES[name]
     close = difflib.get_close_matches(name, REFERENCES, n=3) or sorted(REFERENCES)[:3]
-    raise ConfigError("architecture", name, "a reference network such as " + ", ".join(close))
+    raise ConfigError(
+        "architecture", name, "must be a reference network such as " + ", ".join(close)
+    )
 
 
 def reference_name(architecture: Architecture) -> str | None:

@@ -63,8 +63,8 @@ def open_dashboard(storage: str, port: int, host: str = HOST, names: Sequence[st
     family, address = _address(host)
     exposed = not ip_address(address.partition("%")[0]).is_loopback
     if names and not exposed:
-        allowed = "names with --host alone: without it the dashboard is for this machine only"
-        raise ConfigError("--name", ", ".join(names), allowed)
+        allowed = "needs a host: without one the dashboard is for this machine only"
+        raise ConfigError("name", ", ".join(names), allowed)
     dashboard = Dashboard(
         wsgi(studies, artifact_store=ArtifactFolder.of_storage(storage)),
         get_storage(studies),
@@ -93,7 +93,7 @@ def _address(host: str) -> tuple[int, str]:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise ConfigError("--host", host, f"an address of this machine ({error})") from None
+        raise ConfigError("host", host, f"must be an address of this machine ({error})") from None
     family, _, _, _, address = found[0]
     return family, str(address[0])
 
@@ -110,6 +110,6 @@ def _listening(address: str, port: int, family: int) -> WSGIServer:
         server: WSGIServer = kind((address, port), quiet)
     except (OSError, OverflowError) as error:
         if getattr(error, "errno", None) == errno.EADDRNOTAVAIL:
-            raise ConfigError("--host", address, "an address of this machine") from None
-        raise ConfigError("--port", port, f"a free port ({error})") from None
+            raise ConfigError("host", address, "must be an address of this machine") from None
+        raise ConfigError("port", port, f"must be a free port ({error})") from None
     return server

@@ -93,14 +93,18 @@ def export_trial(
             cannot be written.
     """
     if trial != "best" and not trial.isdecimal():
-        raise ConfigError("--trial", trial, "best or a number")
+        raise ConfigError("trial", trial, "must be best or a number")
     check_out(out, force)
     opened = load_study(storage, study)
     identity = opened.user_attrs[IDENTITY]
     number = best_of(records_of(storage, study)) if trial == "best" else int(trial)
     record = record_of(storage, study, number)
     if record.excesses.get(STOP_RULE, 0.0) > 0:
-        raise ConfigError("--trial", number, "one whose training the stop rule did not end")
+        raise ConfigError(
+            "trial",
+            number,
+            "must be a trial whose training ran to its end: the stop rule ended this one",
+        )
     asked = supernet_of(opened, supernet)
     training = _training(identity, opened.user_attrs.get(THREADS), data_of(opened, data), asked)
     weights = WeightsFolder.of_study(storage, study_key(opened)).find(record.architecture.digest)
@@ -197,7 +201,7 @@ def _latencies(
     except DeviceError as error:
         raise DeviceError(f"{error}; --no-latency exports without timing the files") from error
     except ConfigError as error:  # a device that was removed since
-        allowed = f"{error.allowed}, or --no-latency"
+        allowed = f"{error.sentence}, or not be timed"
         raise ConfigError("target of the study", error.value, allowed) from error
     finally:
         store.close()

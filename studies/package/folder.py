@@ -30,9 +30,13 @@ def check_out(out: Path, force: bool) -> None:
     try:
         there, folder = out.exists(), out.is_dir()
     except OSError as error:
-        raise ConfigError("--out", str(out), f"a folder that can be made ({error})") from None
+        raise ConfigError(
+            "out", str(out), f"must be a folder that can be made ({error})"
+        ) from None
     if there and not (force and folder):
-        raise ConfigError("--out", str(out), "a folder that is not there yet, or --force")
+        raise ConfigError(
+            "out", str(out), "must name a folder that does not exist yet (force=True overwrites)"
+        )
 
 
 def write_folder(out: Path, contents: Mapping[str, bytes]) -> None:
@@ -76,7 +80,9 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     for name, digest in _listed(folder).items():
         path = folder / name
         if path.is_symlink() or path.is_fifo():  # a pipe would be waited on for ever
-            raise ConfigError(f"{SUMS} of {folder}", name, "plain files of the folder, no links")
+            raise ConfigError(
+                f"{SUMS} of {folder}", name, "must list plain files of the folder, no links"
+            )
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -92,16 +98,22 @@ def _listed(folder: Path) -> dict[str, str]:
     file = folder / SUMS
     try:
         if file.is_symlink() or file.is_fifo() or file.stat().st_size > _MOST_BYTES:
-            raise ConfigError("folder", str(folder), f"one whose {SUMS} is a short plain file")
+            raise ConfigError(
+                "folder", str(folder), f"must have a {SUMS} that is a short plain file"
+            )
         text = file.read_text("ascii")
     except (OSError, UnicodeDecodeError):
-        allowed = f"one that nas-sv2 export or train wrote, with its {SUMS}"
+        allowed = (
+            f"must be a folder that nas-sv2 export or nas-sv2 network train wrote, with its {SUMS}"
+        )
         raise ConfigError("folder", str(folder), allowed) from None
     found = {}
     for line in text.splitlines():
         match = _LINE.fullmatch(line)
         if match is None or match[2] == SUMS:
-            allowed = "lines of a SHA-256 and a plain file name: nothing outside the folder"
+            allowed = (
+                "must be lines of a SHA-256 and a plain file name: nothing outside the folder"
+            )
             raise ConfigError(f"{SUMS} of {folder}", line, allowed)
         found[match[2]] = match[1]
     return found

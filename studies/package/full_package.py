@@ -36,7 +36,7 @@ def check_unfinished(out: Path) -> None:
         ConfigError: It has.
     """
     if (out / SUMS).exists():
-        raise ConfigError("--out", str(out), "a folder without a training that has ended")
+        raise ConfigError("out", str(out), "must name a folder without a finished training")
 
 
 def write_full_package(run: FullRun, trained: FullyTrained, name: str) -> dict[str, Any]:

@@ -67,16 +67,18 @@ def load_package(folder: Path) -> Package:
     files = read_folder(folder)
     for name in (ARCHITECTURE, WEIGHTS, CARD_JSON):
         if name not in files:
-            raise ConfigError(f"{SUMS} of {folder}", sorted(files), f"a list with {name}")
+            raise ConfigError(f"{SUMS} of {folder}", sorted(files), f"must list {name}")
     found = network_in(folder / ARCHITECTURE, files[ARCHITECTURE])
     trained = network_in(folder / TRAINED, files[TRAINED]) if TRAINED in files else found
     try:
         weights: dict[str, Array] = read_weights(files[WEIGHTS])
     except SafetensorError as error:
-        raise ConfigError("file", str(folder / WEIGHTS), f"readable weights ({error})") from None
+        raise ConfigError(
+            "file", str(folder / WEIGHTS), f"must be readable weights ({error})"
+        ) from None
     if isinstance(trained, Architecture) and _units(trained) > len(weights):
         # A depth of billions would be lowered for hours before its weights are missed.
-        raise ConfigError("weights", len(weights), f"those of {_units(trained)} units")
+        raise ConfigError("weights", len(weights), f"must be weights of {_units(trained)} units")
     check_weights(lower(trained), weights)
     return Package(folder, found, trained, weights, _card(folder, files[CARD_JSON]), files)
 
@@ -86,7 +88,7 @@ def _units(architecture: Architecture) -> int:
 
 
 def _card(folder: Path, text: bytes) -> Mapping[str, Any]:
-    allowed = f"a card that starts with {SCHEMA_KEY}: {SCHEMA_VERSION}"
+    allowed = f"must be a card that starts with {SCHEMA_KEY}: {SCHEMA_VERSION}"
     try:
         card: Mapping[str, Any] = json.loads(text)
         known = card[SCHEMA_KEY] == SCHEMA_VERSION

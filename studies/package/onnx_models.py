@@ -118,13 +118,13 @@ def check_self_contained(name: str, model: bytes) -> None:
     try:
         read = onnx.load_model_from_string(model)
     except Exception as error:  # protobuf's own kinds
-        raise ConfigError("file", name, f"an ONNX model ({error})") from None
+        raise ConfigError("file", name, f"must be an ONNX model ({error})") from None
     graphs = [read.graph, *read.functions, *(info.algorithm for info in read.training_info)]
     for graph in graphs:
         for tensor in _tensors(graph):
             if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
                 where = {entry.key: entry.value for entry in tensor.external_data}
-                allowed = "a model that holds all its tensors, none in another file"
+                allowed = "must be a model that holds all its tensors, none in another file"
                 raise ConfigError(f"{name}: {tensor.name}", where.get("location"), allowed)
 
 

@@ -128,7 +128,7 @@ def _check_side(package: Package) -> None:
     """
     for network in (package.trained, package.architecture):
         if network.resolution > MOST_SIDE:
-            allowed = f"at most {MOST_SIDE} pixels, which can be asked about at once"
+            allowed = f"must be at most {MOST_SIDE} pixels, which can be asked about at once"
             raise ConfigError(f"resolution in {package.folder}", network.resolution, allowed)
 
 
@@ -207,14 +207,14 @@ def _validation(package: Package, spec: str) -> tuple[Part, bool]:
     """The images that the package was validated on, and whether they are the very same."""
     taken = _read(package, lambda card: int(card["input"]["centre_of"]))
     if not 1 <= taken <= MOST_SIDE:
-        allowed = f"a side of 1 to {MOST_SIDE} pixels"
+        allowed = f"must be from 1 to {MOST_SIDE} pixels"
         raise ConfigError(f"centre_of in {package.folder / CARD_JSON}", taken, allowed)
     data = open_data(spec, resolution=taken)
     recipe = recipe_from_document(_read(package, lambda card: card["recipe"]))
     subset, trained = subset_of(data, recipe), package.trained
     if (data.channels, subset.classes) != (trained.channels, trained.classes):
-        allowed = f"images of {trained.channels} channels and {trained.classes} classes"
-        raise ConfigError("--data", spec, allowed)
+        allowed = f"must have images of {trained.channels} channels and {trained.classes} classes"
+        raise ConfigError("data", spec, allowed)
     part = Part(centre_of(subset.val.images, trained.resolution), subset.val.labels)
     key = _read(package, lambda card: content_of(str(card["data"])))
     return part, key == data.key
@@ -246,5 +246,5 @@ def _read(package: Package, of: Callable[[Mapping[str, Any]], T]) -> T:
     try:
         return of(package.card)
     except _ODD as error:
-        allowed = f"a card as nas-sv2 writes it ({error!r})"
+        allowed = f"must be a card as nas-sv2 writes it ({error!r})"
         raise ConfigError("file", str(package.folder / CARD_JSON), allowed) from None

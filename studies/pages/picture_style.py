@@ -36,4 +36,6 @@ def write_png(figure: Figure, caption: Sequence[str], path: Path) -> None:
     try:
         figure.savefig(path, dpi=DPI, format="png")
     except OSError as error:
-        raise ConfigError("--out", str(path), f"a file to write ({error.strerror})") from None
+        raise ConfigError(
+            "out", str(path), f"must be a writable file ({error.strerror})"
+        ) from None

@@ -55,7 +55,9 @@ def write_page(comparison: Comparison, path: Path) -> None:
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise ConfigError("--out", str(path), f"a file to write ({error.strerror})") from None
+        raise ConfigError(
+            "out", str(path), f"must be a writable file ({error.strerror})"
+        ) from None
 
 
 def _trace(

@@ -80,7 +80,7 @@ def levels_of(text: str) -> tuple[str, ...]:
     if text == "all":
         return levels
     if text not in levels:
-        raise ConfigError("--level", text, f"one of {', '.join(levels)}, all")
+        raise ConfigError("level", text, f"must be one of {', '.join(levels)}, all")
     return (text,)
 
 

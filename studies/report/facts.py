@@ -125,7 +125,9 @@ def facts_of(storage: str, study: str, breakdown: Breakdown) -> Facts:
             trials = opened.get_trials(deepcopy=False)
         records = RecordStore(engine, study_key(opened)).all()
         if not records:
-            raise ConfigError("study", study, "a study with a finished trial; it has none yet")
+            raise ConfigError(
+                "study", study, "must be a study with a finished trial; it has none yet"
+            )
         identity: Identity = opened.user_attrs[IDENTITY]
         entries = front_of(records)
         on_front = {entry.number: entry.record for entry in entries if entry.on_front}

@@ -46,8 +46,8 @@ def data_of(study: optuna.Study, data: str | None = None) -> ImageData:
         EvaluationError: They are damaged, or cannot be had.
     """
     identity, where = study.user_attrs[IDENTITY], data or data_place(study)
-    field, wanted = "--data" if data else "data of the study", identity[CONTENT]
-    moved = "" if data else "; if they were moved, --data SPEC says where they lie now"
+    field, wanted = "data" if data else "data of the study", identity[CONTENT]
+    moved = "" if data else "; if they were moved, give their new place as data"
     try:
         found = open_data(
             where,
@@ -55,8 +55,8 @@ def data_of(study: optuna.Study, data: str | None = None) -> ImageData:
             skip_unreadable=identity["skip_unreadable"],
         )
     except ConfigError as error:
-        raise ConfigError(field, where, error.allowed + moved) from None
+        raise ConfigError(field, where, error.sentence + moved) from None
     if found.key != content_of(wanted):  # its name may be relative there
-        allowed = f"{wanted}, the data of the study; these are others, or they have changed"
-        raise ConfigError(field, found.provenance, allowed + moved)
+        sentence = f"must be {wanted}, the data of the study; these differ or have changed"
+        raise ConfigError(field, found.provenance, sentence + moved)
     return found

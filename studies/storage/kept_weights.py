@@ -55,11 +55,15 @@ def weights_named(text: str, storage: str) -> KeptWeights:
         return _of_file(text)
     trial = trial_named(text)
     if trial is None:
-        raise ConfigError("--weights", text, "a file FILE.safetensors or a trial STUDY:NUMBER")
+        raise ConfigError(
+            "weights", text, "must name a file FILE.safetensors or a trial STUDY:NUMBER"
+        )
     found = weights_of_trial(*trial, storage)
     if found is None:
-        allowed = "a trial whose weights were kept, on the front or a baseline, or export it"
-        raise ConfigError("--weights", text, allowed)
+        allowed = (
+            "must be a trial whose weights were kept, on the front or a baseline, or export it"
+        )
+        raise ConfigError("weights", text, allowed)
     return found
 
 
@@ -83,4 +87,6 @@ def _of_file(text: str) -> KeptWeights:
     try:
         return KeptWeights(load_file(Path(text)), text)
     except (OSError, SafetensorError) as error:
-        raise ConfigError("--weights", text, f"a readable safetensors file ({error})") from None
+        raise ConfigError(
+            "weights", text, f"must be a readable safetensors file ({error})"
+        ) from None

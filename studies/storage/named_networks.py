@@ -116,5 +116,5 @@ def record_of(storage: str, study: str, number: int) -> Record:
     records = records_of(storage, study)
     if number not in records:
         known = ", ".join(map(str, records)) or "none yet"
-        raise ConfigError("trial", number, f"a finished trial of {study}: {known}")
+        raise ConfigError("trial", number, f"must be a finished trial of {study}: {known}")
     return records[number]

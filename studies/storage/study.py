@@ -131,8 +131,8 @@ def claim(study: optuna.Study, key: str, engine: Engine) -> None:
     name = study.study_name
     with store_errors(), alone_at(engine, f"study {name}"):
         if study_key(study) != key:
-            allowed = "another name: another search has just begun under it"
-            raise ConfigError("--study", name, allowed)
+            allowed = "must be another name: another search has just begun under this one"
+            raise ConfigError("study", name, allowed)
         if not _is_claimed(study):
             study.set_user_attr(CLAIMED, key)
 
@@ -177,10 +177,12 @@ def load_study(storage: str, name: str) -> optuna.Study:
         names = [summary.study_name for summary in optuna.get_all_study_summaries(backend)]
         if name not in names:
             known = ", ".join(sorted(names)) or "there is none yet"
-            raise ConfigError("study", name, f"a study in {without_password(storage)}: {known}")
+            raise ConfigError(
+                "study", name, f"must be a study in {without_password(storage)}: {known}"
+            )
         study = optuna.load_study(study_name=name, storage=backend)
         if KEY not in study.user_attrs.get(IDENTITY, {}):
-            raise ConfigError("study", name, "a study that `nas-sv2 search` made")
+            raise ConfigError("study", name, "must be a study that `nas-sv2 search` made")
         return study
 
 
@@ -193,7 +195,7 @@ def require_database(storage: str) -> None:
     if storage.startswith("sqlite"):
         file = make_url(storage).database
         if file and not os.path.exists(file):
-            raise ConfigError("--storage", storage, "the database of a search; no such file")
+            raise ConfigError("storage", storage, "must be the database of a search; no such file")
 
 
 def open_storage(url: str) -> RDBStorage:
@@ -245,9 +247,11 @@ def store_errors() -> Iterator[None]:
 
 def _check_identity(name: str, stored: Identity | None, wanted: Identity) -> None:
     if stored is None:
-        raise ConfigError("--study", name, "another name: this study is not nas-sv2's")
+        raise ConfigError("study", name, "must be another name: this study is not nas-sv2's")
     if (difference := _difference(stored, wanted)) is not None:
-        raise ConfigError("--study", name, f"another name: this one was begun with {difference}")
+        raise ConfigError(
+            "study", name, f"must be another name: this one was begun with {difference}"
+        )
 
 
 def _difference(stored: Identity, wanted: Identity) -> str | None:

@@ -40,19 +40,21 @@ def supernet_of(study: optuna.Study, folder: Path | None = None) -> SavedSuperne
     asked = study.user_attrs[IDENTITY].get("evaluator")
     if asked is None:
         if folder is not None:
-            allowed = "no supernet: the candidates of this study were trained"
-            raise ConfigError("--supernet", str(folder), allowed)
+            allowed = "must be left out: the candidates of this study were trained"
+            raise ConfigError("supernet", str(folder), allowed)
         return None
     digest = asked[SUPERNET]
     where = folder or supernet_folder(study)
     try:
         if where is None:  # killed before its first start was noted
-            raise ConfigError("--supernet", None, "a folder")
+            raise ConfigError("supernet", None, "must be a folder")
         saved = open_supernet(Path(where))
     except ConfigError as error:
-        allowed = f"{error.allowed}; --supernet DIR says where supernet {digest} lies now"
+        allowed = f"{error.sentence}; --supernet DIR says where supernet {digest} lies now"
         raise ConfigError(error.field, error.value, allowed) from None
     if saved.digest != digest:
-        allowed = f"the folder of supernet {digest}, that of the study; this is {saved.digest}"
-        raise ConfigError("--supernet", str(where), allowed)
+        allowed = (
+            f"must be the folder of supernet {digest}, that of the study; this is {saved.digest}"
+        )
+        raise ConfigError("supernet", str(where), allowed)
     return saved
