@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import get_args
 
 from scipy.stats import spearmanr
+from stop_rule_replay import FullTraining, Replay, front_members, replay
 
 from nas_sv2.database.engine import open_engine
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation
@@ -40,7 +41,6 @@ from nas_sv2.latency.targets.targets import open_target
 from nas_sv2.search.walk.audit_choice import Audit
 from nas_sv2.search.walk.early_stop import log_flops, signals_of
 from nas_sv2.search.walk.stop_rule import FEWEST, RISK, Course, FinalBound
-from nas_sv2.search.walk.stop_rule_replay import FullTraining, Replay, front_members, replay
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
@@ -246,7 +246,7 @@ def _clairvoyant(
         order = draw.sample(trainings, len(trainings))
         for n, one in enumerate(order):
             known = len(earlier) + n >= options.fewest
-            if known and any(other.dominates(one) for other in order[:n]):
+            if known and one.digest not in front_members(order[: n + 1]):
                 saved += one.seconds * (1 - 1 / len(one.course.signals))
     whole_s = sum(one.seconds for one in trainings)
     return saved / (int(options.orders) * whole_s)

@@ -14,6 +14,7 @@ programs ran beside it. No number of rounds shows that, so that a difference bel
 between copies of one network is a tie as well (`LEAST`).
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.agent.estimator import round_ratios
 from nas_sv2.latency.measurements.measurement import Interval, Latency, Measurement
+from nas_sv2.statistics import judge_together
 
 WRONG = 0.05
 """The chance that a session calls any order settled that is a tie."""
@@ -114,7 +116,7 @@ def orders_of(measurements: Sequence[Measurement]) -> Orders:
         compared.append((Pair(faster, slower, ratio, interval, settled=False), chance))
     contended = any(measurement.contended for measurement in measurements)
     least = LEAST_CONTENDED if contended else LEAST
-    judged = _holm(compared, least)
+    judged = _settle(compared, least)
     together = f" for all {len(judged)} pairs together" if len(judged) > 1 else ""
     why = ", because other programs ran" if contended else ""
     rule = f"timed in alternation; settled at 95 %{together}; a tie within {least:.0%}{why}"
@@ -159,20 +161,11 @@ def chance_of_tie(ratios: Sequence[float]) -> float:
     return min(1.0, 2 * ways / (1 << count))
 
 
-def _holm(compared: Sequence[tuple[Pair, float]], least: float) -> tuple[Pair, ...]:
-    """The pairs with those settled that are so at `WRONG` for all of them together.
-
-    The rarest goes first, against all pairs; each further one against those that are left.
-    """
-    settled: set[tuple[int, int]] = set()
-    left = len(compared)
-    for pair, chance in sorted(compared, key=lambda entry: entry[1]):
-        if chance * left > WRONG:
-            break
-        if pair.ratio > 1 + least:  # below 1 the rounds would contradict the ranking
-            settled.add((pair.faster, pair.slower))
-        left -= 1
+def _settle(compared: Sequence[tuple[Pair, float]], least: float) -> tuple[Pair, ...]:
+    """Settle the pairs whose order is more than chance, at `WRONG` for all of them together."""
+    judged = judge_together([chance for _, chance in compared], WRONG)
     return tuple(
-        Pair(p.faster, p.slower, p.ratio, p.ratio_ci, (p.faster, p.slower) in settled)
-        for p, _ in compared
+        # Below a ratio of 1 the rounds would contradict the ranking.
+        dataclasses.replace(pair, settled=each.more_than_chance and pair.ratio > 1 + least)
+        for (pair, _), each in zip(compared, judged, strict=True)
     )

@@ -26,6 +26,7 @@ from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.choices.spread_sampling import spread
 from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.statistics import spearman_rho
 
 Array = np.ndarray
 
@@ -217,10 +218,11 @@ def _conformal(errors: Array) -> float:
 def report_on(predicted: Array, measured: Array, seconds: float) -> Report:
     """How far `predicted` is off; the interval of Spearman is Bonett and Wright's."""
     off = np.abs(predicted / measured - 1)
-    ranks = np.array([np.argsort(np.argsort(values)) for values in (predicted, measured)], float)
-    correlation = float(np.corrcoef(ranks)[0, 1])
+    correlation = spearman_rho(predicted, measured)
+    if math.isnan(correlation):  # it predicts the same of all, so it orders nothing
+        correlation = 0.0
     spread_ = 1.96 * math.sqrt((1 + correlation**2 / 2) / (len(off) - 3))
-    middle = math.atanh(min(correlation, 1 - 1e-9))
+    middle = math.atanh(max(-1 + 1e-9, min(correlation, 1 - 1e-9)))
     return Report(
         len(off),
         float((off <= 0.05).mean()),

@@ -32,7 +32,6 @@ from nas_sv2.errors import (
 from nas_sv2.search.events.events import Listener, Outcome, Verdict
 from nas_sv2.search.events.interrupts import was_interrupted
 from nas_sv2.search.loop.claim import EXPIRES_S, Seat, Watch
-from nas_sv2.search.loop.front_watch import FrontWatch
 from nas_sv2.search.loop.fruitless import Fruitless
 from nas_sv2.search.loop.orphans import Unfinished, utc_offset_s
 from nas_sv2.search.walk.audit_choice import MATURE, Audit
@@ -54,6 +53,7 @@ from nas_sv2.studies.findings.attributes import (
     UTC_OFFSET,
     WORKER,
 )
+from nas_sv2.studies.findings.front import GrowingFront
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.history import read_history
 from nas_sv2.studies.storage.record_store import RecordStore
@@ -103,7 +103,7 @@ class Loop:
     _seconds: list[float] = field(default_factory=list)
     _notice: str = ""
     _trial_at: int | None = None
-    _front: FrontWatch = field(default_factory=FrontWatch)
+    _front: GrowingFront = field(default_factory=GrowingFront)
     _heeded: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -283,7 +283,7 @@ class Loop:
             return "failed", LostTrial(), None
         self._tell(trial, record)
         records = self.store.all()
-        entries, beaten = self._front.look(records)
+        entries, beaten = self._front.update(records)
         self.weights.drop(record.architecture.digest for record in beaten)
         if len(records) >= MATURE and self.walk.guidelines.limits:
             self._learn_from_audit({entry.number for entry in entries if entry.on_front})

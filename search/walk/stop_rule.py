@@ -20,6 +20,7 @@ import numpy as np
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.search.walk.prediction_limit import Line
+from nas_sv2.studies.findings.front import find_dominators
 
 FEWEST = 8
 """Finished trainings before anything is stopped: five degrees of freedom for two figures a pass.
@@ -160,11 +161,6 @@ class Rival:
         pairs = zip(self.latencies_ms, latencies_ms, strict=True)
         return all(own <= others for own, others in pairs)
 
-    def dominates(self, other: "Rival") -> bool:
-        """Whether it is at least as good and as fast, and better in one."""
-        as_good = self.score >= other.score and self.at_least_as_fast(other.latencies_ms)
-        return as_good and self != other
-
 
 def miss_beside(rivals: Sequence[Rival], stopped: int, risk: float = RISK) -> float:
     """How often the next bound may fail.
@@ -177,12 +173,10 @@ def miss_beside(rivals: Sequence[Rival], stopped: int, risk: float = RISK) -> fl
         stopped: Trainings stopped so far.
         risk: See `RISK`.
     """
-    members: list[Rival] = []
-    for one in sorted(rivals, key=lambda rival: (-rival.score, rival.latencies_ms)):
-        if not any(member.dominates(one) for member in members):  # only earlier ones can
-            members.append(one)
+    costs = {place: (-one.score, *one.latencies_ms) for place, one in enumerate(rivals)}
+    members = sum(better is None for better in find_dominators(costs).values())
     low, high = MISSES
-    return min(high, max(low, risk * len(members) / (stopped + 1)))
+    return min(high, max(low, risk * members / (stopped + 1)))
 
 
 @dataclass(frozen=True, slots=True)

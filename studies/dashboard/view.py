@@ -19,7 +19,7 @@ from nas_sv2.studies.dashboard.front_figure import front_figure
 from nas_sv2.studies.dashboard.trial_note import study_note, trial_note, turned_away_note
 from nas_sv2.studies.findings.attributes import DUPLICATE, IDENTITY, KEY
 from nas_sv2.studies.findings.certificate import Certificate
-from nas_sv2.studies.findings.front import Entry, standings
+from nas_sv2.studies.findings.front import Entry, compare_all
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.runs import runs_of
 
@@ -52,7 +52,7 @@ class StudyView:
             after: How many trials the browser has already.
         """
         trials = {trial.number: trial for trial in self.study.get_trials(deepcopy=False)}
-        places = standings(self.records)
+        places = compare_all(self.records)
         entries = {entry.number: entry for entry in places}
         best = self._best(trials.values(), entries)
         for shown in answer["trials"]:

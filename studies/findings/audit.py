@@ -56,11 +56,10 @@ class Pruned:
         """The upper 95 % bound of the share that would have entered; None without an audit."""
         if not self.audited:
             return None
-        if self.entered == self.audited:
-            return 1.0
-        from scipy.stats import beta  # half a second, which `--help` can do without
+        from scipy.stats import binomtest  # half a second, which `--help` can do without
 
-        return float(beta.ppf(CONFIDENCE, self.entered + 1, self.audited - self.entered))
+        found = binomtest(self.entered, self.audited, alternative="less")
+        return float(found.proportion_ci(CONFIDENCE, method="exact").high)
 
     def describe(self) -> str:
         """In one line."""

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 from nas_sv2.latency.measurements.duel import Duel, Priced, Times
 from nas_sv2.latency.measurements.measurement import Interval
+from nas_sv2.statistics import Judgement, judge_together
 from nas_sv2.studies.findings.confirmation import AccuracyGain, Finding, LatencyGain, Verdict
 
 WRONG = 0.05
@@ -103,31 +104,10 @@ class Finalist:
         return [times for times in self.times.values() if isinstance(times, Duel)]
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One of several tests: at which level it was judged, and whether it is more than chance."""
-
-    level: float
-    more_than_chance: bool
-
-
-def judged_together(chances: Sequence[float]) -> list[Judged]:
-    """Holm's tests: the rarest against all of them, each further one against those left.
-
-    Where one is not more than chance none after it is, and all of these are held to its level.
-    """
-    found: dict[int, Judged] = {}
-    left, ended = len(chances), False
-    for index in sorted(range(len(chances)), key=chances.__getitem__):
-        ended = ended or chances[index] > WRONG / left
-        found[index] = Judged(WRONG / left, not ended)
-        left -= not ended
-    return [found[index] for index in range(len(chances))]
-
-
 def findings_of(finalists: Sequence[Finalist]) -> tuple[Finding, ...]:
     """What may be said of each, all judged together."""
-    judged = iter(judged_together([chance for one in finalists for chance in one.chances]))
+    chances = [chance for one in finalists for chance in one.chances]
+    judged = iter(judge_together(chances, WRONG))
     return tuple(
         Finding(
             one.trial,
@@ -142,7 +122,7 @@ def findings_of(finalists: Sequence[Finalist]) -> tuple[Finding, ...]:
     )
 
 
-def _accuracy(paired: Paired, judged: Judged) -> AccuracyGain:
+def _accuracy(paired: Paired, judged: Judgement) -> AccuracyGain:
     verdict: Verdict = "tie"
     if judged.more_than_chance:
         verdict = "better" if paired.mean > 0 else "worse"
@@ -150,7 +130,7 @@ def _accuracy(paired: Paired, judged: Judged) -> AccuracyGain:
     return AccuracyGain(paired.differences, low, high, paired.chance, verdict, judged.level)
 
 
-def _timed(duel: Duel, judged: Judged) -> LatencyGain:
+def _timed(duel: Duel, judged: Judgement) -> LatencyGain:
     return LatencyGain(
         duel.ratio,
         duel.interval(judged.level),

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
+
+from nas_sv2.statistics import Floats, Index, kendall_tau, spearman_rho
 
 RESAMPLES = 2000
 FEWEST = 8
@@ -20,8 +20,6 @@ Scores = Sequence[float]
 """Of networks, in one order."""
 Runs = Sequence[Scores]
 """Of the same networks by several seeds; what is the same in every run, a count say, is one."""
-Floats = NDArray[np.float64]
-Index = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +72,21 @@ class Decisive:
 
 def kendall(ours: Runs, theirs: Scores) -> Estimate:
     """Kendall's τ-b, as one run has it on average."""
-    return _interval(lambda index: _mean(_tau, ours, theirs, index), len(theirs))
+    return _interval(lambda index: _mean(kendall_tau, ours, theirs, index), len(theirs))
 
 
 def spearman(ours: Runs, theirs: Scores) -> Estimate:
     """Spearman's ρ, as one run has it on average."""
-    return _interval(lambda index: _mean(_rho, ours, theirs, index), len(theirs))
+    return _interval(lambda index: _mean(spearman_rho, ours, theirs, index), len(theirs))
 
 
 def chance_of(ours: Runs, theirs: Scores) -> float:
     """How often an order drawn at random has at least the τ of `ours` (permutation test)."""
     generator = np.random.default_rng(0)
-    found = _mean(_tau, ours, theirs, np.arange(len(theirs)))
+    found = _mean(kendall_tau, ours, theirs, np.arange(len(theirs)))
     drawn = (generator.permutation(np.asarray(theirs, float)) for _ in range(RESAMPLES))
     every = np.arange(len(theirs))
-    as_good = sum(_mean(_tau, ours, list(order), every) >= found for order in drawn)
+    as_good = sum(_mean(kendall_tau, ours, list(order), every) >= found for order in drawn)
     return (1 + as_good) / (1 + RESAMPLES)
 
 
@@ -98,7 +96,10 @@ def lead(ours: Runs, others: Runs, reference: Scores) -> Estimate:
     Both are taken over the same resampled networks, so that what they share cancels.
     """
     return _interval(
-        lambda index: _mean(_tau, ours, reference, index) - _mean(_tau, others, reference, index),
+        lambda index: (
+            _mean(kendall_tau, ours, reference, index)
+            - _mean(kendall_tau, others, reference, index)
+        ),
         len(reference),
     )
 
@@ -160,26 +161,3 @@ def _interval(statistic: Callable[[Index], float], count: int) -> Estimate:
 
 def _at(scores: Scores, index: Index) -> Floats:
     return np.asarray(scores, float)[index]
-
-
-def _tau(a: Floats, b: Floats) -> float:
-    """τ-b, which the copies of a network in a resample do not count in, being ties in both."""
-    first, second = _pairs(len(a))
-    x, y = np.sign(a[first] - a[second]), np.sign(b[first] - b[second])
-    scale = np.sqrt(np.abs(x).sum() * np.abs(y).sum())
-    return float((x * y).sum() / scale) if scale else float("nan")
-
-
-@lru_cache(maxsize=8)
-def _pairs(count: int) -> tuple[Index, Index]:
-    """The places of each two of `count`; found once for the thousands of resamples."""
-    first, second = np.triu_indices(count, 1)
-    return first, second
-
-
-def _rho(a: Floats, b: Floats) -> float:
-    from scipy.stats import rankdata
-
-    x, y = rankdata(a), rankdata(b)
-    spread = x.std() * y.std()
-    return float(((x - x.mean()) * (y - y.mean())).mean() / spread) if spread else float("nan")

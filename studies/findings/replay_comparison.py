@@ -4,13 +4,13 @@ Accuracies are the same on both sides, so whatever changes is the latency.
 """
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from nas_sv2.latency.measurements.head_to_head import EMULATOR_ERROR
 from nas_sv2.latency.measurements.measurement import Latency
-from nas_sv2.studies.findings.front import Entry, front_of
+from nas_sv2.studies.findings.front import compare_all
 from nas_sv2.studies.findings.rank_agreement import Estimate, kendall, spearman
 from nas_sv2.studies.findings.record import Record
 
@@ -133,7 +133,7 @@ def compare(
         if record.architecture.digest in numbers
     }
     after = {number: new[number] for number in sorted(before)}
-    was, now = dict(_standing(before)), dict(_standing(after))
+    was, now = ({e.number: e for e in compare_all(each)} for each in (before, after))
     return Comparison(
         old_target,
         target,
@@ -162,17 +162,3 @@ def tied(one: Latency, other: Latency) -> bool:
         return one.ci_ms[0] <= other.ci_ms[1] and other.ci_ms[0] <= one.ci_ms[1]
     low, high = sorted((one.ms, other.ms))
     return high <= low * (1 + EMULATOR_ERROR)
-
-
-def _standing(records: Mapping[int, Record]) -> Iterator[tuple[int, Entry]]:
-    """Every record with who beats it; `front_of` shows the front and the baselines alone."""
-    shown = {entry.number: entry for entry in front_of(records)}
-    front = [entry for entry in shown.values() if entry.on_front]
-    for number, record in records.items():
-        if number in shown:
-            yield number, shown[number]
-            continue
-        # Whoever beats it is beaten by, or is, one of the front: dominance is transitive.
-        rivals = (entry for entry in front if entry.record.dominates(record))
-        best = max(rivals, key=lambda entry: entry.record.objectives, default=None)
-        yield number, Entry(number, record, None if best is None else best.number)

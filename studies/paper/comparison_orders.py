@@ -7,9 +7,10 @@ this device; `agreement` says how far this device orders networks as the paper's
 from dataclasses import dataclass
 from itertools import combinations
 
-from scipy.stats import kendalltau, spearmanr
+import numpy as np
 
 from nas_sv2.latency.measurements.measurement import Interval
+from nas_sv2.statistics import kendall_tau, spearman_rho
 from nas_sv2.studies.paper.comparison import Comparison, Published, Row, distinct
 
 EQUAL_FLOPS_WITHIN = 0.3
@@ -122,9 +123,9 @@ def agreement(comparison: Comparison, published: Published, known_only: bool = F
     ]
     spearman = kendall = None
     if len(shared) >= FEWEST_RANKED:
-        here, there = [pace for _, pace, _ in shared], [1 / speed for _, _, speed in shared]
-        spearman = float(spearmanr(here, there).statistic)
-        kendall = float(kendalltau(here, there).statistic)
+        here, there = np.array([[pace, 1 / speed] for _, pace, speed in shared]).T
+        spearman = spearman_rho(here, there)
+        kendall = kendall_tau(here, there)
     settled = _settled(comparison)
     by_pace = sorted(shared, key=lambda entry: entry[1])
     pairs = tuple(

@@ -143,6 +143,17 @@ def test_networks_it_never_saw_are_predicted(
     assert np.mean(inside) >= 0.9
 
 
+def test_equal_predictions_share_their_rank() -> None:
+    predicted, measured = np.array([1.0, 1, 2, 3]), np.array([1.0, 2, 3, 4])
+    assert report_on(predicted, measured, 0.0).spearman == pytest.approx(0.9**0.5)
+
+
+def test_a_prediction_that_is_the_same_of_all_orders_nothing() -> None:
+    report = report_on(np.ones(5), np.array([1.0, 2, 3, 4, 5]), 0.0)
+    assert report.spearman == 0
+    assert report.spearman_ci[0] < 0 < report.spearman_ci[1]
+
+
 def test_multiply_adds_alone_would_not_do(others: list[Architecture]) -> None:
     flops = np.array([float(cost_of(lower(network)).flops) for network in others])
     measured = np.array([network_us(network) for network in others])

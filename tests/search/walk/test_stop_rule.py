@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import t as student
+from stop_rule_replay import FullTraining, front_members, replay
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.search.walk.audit_choice import Audit
@@ -22,7 +23,6 @@ from nas_sv2.search.walk.stop_rule import (
     StopRule,
     miss_beside,
 )
-from nas_sv2.search.walk.stop_rule_replay import FullTraining, front_members, replay
 
 
 def course(final: float, rise: float = 0.2) -> Course:

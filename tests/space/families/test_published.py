@@ -9,6 +9,7 @@ import pytest
 import torch
 import torchvision
 from lowered import assert_close, lived_in_weights, run_onnx, run_torch
+from torchvision_weights import from_torchvision
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.families.light_densenet import dense_layer
@@ -19,7 +20,6 @@ from nas_sv2.space.networks.documents import network_from_document, network_to_d
 from nas_sv2.space.runtimes.onnx_lowering import build_onnx
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.torch_lowering import build_module, load_weights, weights_of
-from nas_sv2.space.runtimes.torchvision_weights import from_torchvision
 from nas_sv2.space.runtimes.weights import Array, check_weights
 from nas_sv2.space.units.reference import REFERENCES
 

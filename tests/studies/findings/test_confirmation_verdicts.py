@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_sv2.latency.measurements.duel import Duel, Priced, Times
+from nas_sv2.statistics import judge_together
 from nas_sv2.studies.findings.confirmation import AccuracyGain, Finding
 from nas_sv2.studies.findings.confirmation_verdicts import (
     WRONG,
     Finalist,
     Paired,
     findings_of,
-    judged_together,
 )
 
 IMAGES = 10_000
@@ -109,20 +109,6 @@ def test_a_difference_that_sessions_make_is_a_tie_though_every_round_shows_it() 
     assert "a tie within 5%, because other programs ran" in finding.latency["cpu"].rule
 
 
-@given(st.lists(st.floats(1e-9, 1), min_size=1, max_size=8))
-def test_holm_is_bonferroni_s_or_better_and_stops_at_the_first_tie(chances: list[float]) -> None:
-    judged = judged_together(chances)
-    for chance, one in zip(chances, judged, strict=True):
-        assert one.more_than_chance == (chance <= one.level)
-        assert one.more_than_chance or chance > WRONG / len(chances)
-    called = [chance for chance, one in zip(chances, judged, strict=True) if one.more_than_chance]
-    ties = [
-        chance for chance, one in zip(chances, judged, strict=True) if not one.more_than_chance
-    ]
-    assert max(called, default=0) <= min(ties, default=1)
-    assert len({one.level for one in judged if not one.more_than_chance}) <= 1
-
-
 counts = st.lists(st.integers(0, 1000), min_size=3, max_size=3)
 ratios = st.lists(st.floats(0.5, 2), min_size=1, max_size=30)
 
@@ -191,7 +177,7 @@ def test_of_equals_one_confirmation_in_twenty_says_something_wrong(
         apart += any(
             judged.more_than_chance
             for family in (accuracies, times)
-            for judged in judged_together(family)
+            for judged in judge_together(family, WRONG)
         )
     noise = 3 * math.sqrt(WRONG * (1 - WRONG) / SESSIONS)  # 1.5 %
     assert claimed <= wrong <= (WRONG + noise) * SESSIONS

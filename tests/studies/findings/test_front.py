@@ -4,7 +4,7 @@ from doubles import record_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_sv2.studies.findings.front import standings
+from nas_sv2.studies.findings.front import compare_all
 
 FEW = st.sampled_from([0.1, 0.2, 0.3])  # so that many are equal
 RECORDS = st.lists(st.tuples(FEW, FEW, FEW, st.sampled_from([-0.1, 0.0, 0.1])), max_size=12)
@@ -19,7 +19,7 @@ def test_every_candidate_stands_where_the_definition_puts_it(
         number: record_of(accuracy, first, second, excess=excess)
         for number, (accuracy, first, second, excess) in enumerate(drawn)
     }
-    entries = {entry.number: entry for entry in standings(records)}
+    entries = {entry.number: entry for entry in compare_all(records)}
     assert list(entries) == list(records)
     feasible = {number: record for number, record in records.items() if record.feasible}
     front = {n for n, r in feasible.items() if not any(x.dominates(r) for x in feasible.values())}

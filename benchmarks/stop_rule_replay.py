@@ -16,6 +16,7 @@ from nas_sv2.search.walk.stop_rule import (
     StopRule,
     miss_beside,
 )
+from nas_sv2.studies.findings.front import find_dominators
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +34,6 @@ class FullTraining:
     course: Course
     latencies_ms: tuple[float, ...]
     seconds: float
-
-    def dominates(self, other: "FullTraining") -> bool:
-        """Whether it is at least as good and as fast, and better in one."""
-        mine, others = self._gains, other._gains
-        return mine != others and all(a >= b for a, b in zip(mine, others, strict=True))
-
-    @property
-    def _gains(self) -> tuple[float, ...]:
-        return (self.course.final, *(-ms for ms in self.latencies_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +86,9 @@ class Replay:
 
 
 def front_members(trainings: Sequence[FullTraining]) -> set[str]:
-    """The digests of what no other dominates."""
-    return {
-        one.digest for one in trainings if not any(other.dominates(one) for other in trainings)
-    }
+    """Return the digests of the networks that no other beats."""
+    costs = {one.digest: (-one.course.final, *one.latencies_ms) for one in trainings}
+    return {digest for digest, better in find_dominators(costs).items() if better is None}
 
 
 def replay(

@@ -4,14 +4,13 @@ import random
 
 from doubles import record_of
 
-from nas_sv2.search.loop.front_watch import FrontWatch
-from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.front import GrowingFront, front_of
 from nas_sv2.studies.findings.record import Record
 
 
 def test_it_is_the_front_of_all_however_the_study_grows() -> None:
     chance = random.Random(4)
-    watch, records = FrontWatch(), dict[int, Record]()
+    watch, records = GrowingFront(), dict[int, Record]()
     reported: list[Record] = []
     for number in range(200):
         figures = chance.randrange(40) / 40, float(chance.randrange(1, 40))
@@ -23,7 +22,7 @@ def test_it_is_the_front_of_all_however_the_study_grows() -> None:
             records[changed] = record_of(chance.random(), chance.uniform(1, 40))
         if chance.random() < 0.05:  # told anew by another trial
             records[1000 + number] = records.pop(chance.choice(list(records)))
-        entries, beaten = watch.look(dict(records))
+        entries, beaten = watch.update(dict(records))
         assert entries == front_of(records)
         reported += beaten
         shown = {entry.number for entry in entries}
@@ -33,11 +32,11 @@ def test_it_is_the_front_of_all_however_the_study_grows() -> None:
 
 
 def test_what_was_beaten_is_not_compared_again() -> None:
-    watch = FrontWatch()
+    watch = GrowingFront()
     records = {n: record_of(0.5 - n / 1000, 1.0 + n) for n in range(200)}
-    _, beaten = watch.look(records)
+    _, beaten = watch.update(records)
     assert len(beaten) == 199
     records = {**records, 200: record_of(0.4, 9.0), 201: record_of(0.9, 9.0)}
-    entries, beaten = watch.look(records)
+    entries, beaten = watch.update(records)
     assert [entry.number for entry in entries] == [0, 201]
     assert beaten == [records[200]]
