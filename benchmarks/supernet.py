@@ -52,7 +52,7 @@ def main() -> None:
         options.trajectories,
         options.matched,
         options.seeds,
-        jobs=1,
+        workers=1,
     )
     by_recipe = qualify(request, print, lambda done, total: None)
     count = len(by_recipe.networks)

@@ -13,7 +13,7 @@ __all__ = ["__version__", "load"]
 
 
 def load(folder: "str | Path") -> "torch.nn.Module":
-    """The network that `nas-sv2 export` or `train` wrote to `folder`, in evaluation mode.
+    """Load the network that `export` or `network train` wrote to `folder`, in evaluation mode.
 
     Nothing in the folder is run or unpickled; its checksums are verified first. Of a network of
     the space, `features(images)` gives the maps behind the stem and each stage by their names,

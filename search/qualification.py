@@ -47,7 +47,7 @@ Told = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class QualifyRequest:
-    """A qualification in the user's words; the options of `nas-sv2 qualify`."""
+    """A qualification in the user's words; the options of `nas-sv2 recipe qualify`."""
 
     recipe: str | None
     data: str
@@ -57,8 +57,8 @@ class QualifyRequest:
     trajectories: int = 2
     matched: int = 8
     seeds: int = 2
-    draw: int = 0
-    jobs: int | None = None
+    seed: int = 0
+    workers: int | None = None
     evaluator: str = RECIPE
 
 
@@ -91,7 +91,7 @@ def qualify(
     choice.check_device("cpu")  # before minutes of decoding
     recipe = choice.recipe
     reference = _reference(request.reference, choice)
-    for field in ("trajectories", "seeds", "jobs"):
+    for field in ("trajectories", "seeds", "workers"):
         value = getattr(request, field)
         if value is not None and value < 1:
             raise ConfigError(field, value, "must be at least 1")
@@ -178,11 +178,11 @@ def _seeds(choice: EvaluatorChoice, request: QualifyRequest) -> Sequence[int]:
 def _networks(
     space: SearchSpace, request: QualifyRequest
 ) -> tuple[Contrasts, tuple[Architecture, ...]]:
-    joint = trajectories(space, request.trajectories, request.draw)
+    joint = trajectories(space, request.trajectories, request.seed)
     if not request.matched:
         return joint, ()
     middle = statistics.median(cost_of(lower(one)).flops for one in joint.networks)
-    return joint, flops_matched(space, middle, request.matched, request.draw)
+    return joint, flops_matched(space, middle, request.matched, request.seed)
 
 
 Evaluations = Mapping[tuple[str, str, int], Evaluation]
@@ -211,7 +211,7 @@ def _trained(
             missing.append(one)
         else:
             found[_key(one)] = known
-    jobs = min(request.jobs or core_count(), max(1, len(missing)))
+    jobs = min(request.workers or core_count(), max(1, len(missing)))
     told(
         f"{len(trainings)} trainings, {len(found)} of them known; "
         f"{jobs} at a time, on one thread each"

@@ -1,4 +1,4 @@
-"""How far a device can be trusted, as `nas-sv2 doctor` found it."""
+"""How far a device can be trusted, as `nas-sv2 device grade` found it."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -135,7 +135,7 @@ def trust_warning(target: MeasuredTarget) -> str | None:
     if target.store is None:
         return None
     grade = target.store.grade(target.device.fingerprint(target.plan), target.plan)
-    command = f"nas-sv2 doctor --target {target.name}"
+    command = f"nas-sv2 device grade --target {target.name}"
     if grade is None:
         return f"run {command} to know how far {target.name} can be trusted"
     if grade.grade != "poor":

@@ -262,7 +262,7 @@ def _describe_entry(entry: DeviceEntry) -> TargetInfo:
     what = f"{entry.describe()}, from {entry.file}"
     if isinstance(entry.place, EmulatedCore):
         return TargetInfo(entry.name, what, "emulated", True)
-    reason = f"not asked; nas-sv2 devices test {entry.name}"
+    reason = f"not asked; nas-sv2 device test {entry.name}"
     return TargetInfo(entry.name, what, "measured", None, reason)
 
 

@@ -1,7 +1,12 @@
-"""Options and arguments that several commands share, and how a command prints for programs."""
+"""Options and arguments that several commands share, and how a command prints.
+
+A word means one thing in every command, and one thing has one word: an option that two commands
+have stands here once.
+"""
 
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,38 +16,108 @@ from nas_sv2.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+    from rich.status import Status
 
-Storage = Annotated[str, typer.Option(help="Database of studies and measurements, a URL.")]
-DataPlace = Annotated[
-    str | None, typer.Option("--data", help="Where the study's data lie now, if they were moved.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Plain data for programs.")]
 STORAGE = "sqlite:///nas-sv2.db"
+STORAGE_VARIABLE = "NAS_SV2_STORAGE"
 
 ARCH_HELP = "A reference name, a YAML or JSON file, or STUDY:NUMBER."
+DATA_HELP = (
+    "animals, fashion-mnist, cifar10, cifar100, imagefolder:PATH, imagenet:PATH or npz:FILE."
+)
+SPACE_HELP = "40M, 140M, 300M, 500M, large or a file"
+
+Arch = Annotated[str, typer.Argument(help=ARCH_HELP)]
+Archs = Annotated[list[str], typer.Argument(help=ARCH_HELP, metavar="ARCH...")]
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study.")]
+
+Storage = Annotated[
+    str,
+    typer.Option(
+        "--storage",
+        "-s",
+        envvar=STORAGE_VARIABLE,
+        help="Database of studies and measurements, a URL.",
+    ),
+]
+OneTarget = Annotated[
+    str, typer.Option("--target", "-t", help="A target: arm, cpu, gpu or a device.")
+]
+SeveralTargets = Annotated[
+    str,
+    typer.Option(
+        "--target", "-t", help="A target: arm, cpu, gpu or a device; several as arm,cpu."
+    ),
+]
+Data = Annotated[str, typer.Option("--data", "-d", help=DATA_HELP)]
+DataPlace = Annotated[
+    str | None,
+    typer.Option("--data", "-d", help="Where the study's data lie now, if they were moved."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", "-j", help="Trainings at the same time; one for each core if left out."
+    ),
+]
+TrainThreads = Annotated[
+    int | None,
+    typer.Option(
+        "--train-threads",
+        min=1,
+        help="CPU threads of a training; two, or one on a single core, if left out.",
+    ),
+]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Measure or fit again although a result is stored.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+RequireMeasured = Annotated[
+    bool, typer.Option("--require-measured", help="Refuse targets whose latency is not measured.")
+]
+SkipUnreadable = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Plain data for programs.")]
 
 
 def print_json(data: object) -> None:
-    """One line."""
+    """Print `data` as JSON on one line."""
     print(json.dumps(data))
 
 
 def print_notes(notes: list[str]) -> None:
-    """One fact a line."""
+    """Print one fact a line."""
     for note in notes:
         print(note)
 
 
 def next_command(storage: str, *words: str) -> str:
-    """What to type next, on the same database; a password of its URL is not shown."""
+    """The command to type next, on the same database; it shows no password of the URL."""
     from nas_sv2.database.storage_url import without_password
 
     at = [] if storage == STORAGE else ["--storage", without_password(storage)]
     return shlex.join(["nas-sv2", *words, *at])
 
 
+def ask_first(question: str) -> None:
+    """Ask the user before something is removed.
+
+    Raises:
+        ConfigError: There is no terminal to ask at.
+        typer.Exit: The answer is no.
+    """
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            "yes", False, "must be given: this is not a terminal, so nobody can be asked"
+        )
+    if not typer.confirm(question, err=True):
+        raise typer.Exit(1)
+
+
 def counting_bar() -> "Progress":
-    """A bar of things done and to do on standard error; silent where that is no terminal."""
+    """A progress bar on standard error; silent if that is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -57,8 +132,15 @@ def counting_bar() -> "Progress":
     )
 
 
+def waiting(text: str) -> "Status":
+    """A note on standard error while something runs; nothing remains of it."""
+    from rich.console import Console
+
+    return Console(stderr=True).status(text)
+
+
 def output_folder(path: Path) -> Path:
-    """The folder that `--out` names, made before minutes of work, so that they are not lost.
+    """Make the folder of `--out` before minutes of work, so that their result is not lost.
 
     Raises:
         ConfigError: It cannot be made.

@@ -39,7 +39,7 @@ def _compared(pair: Pair) -> tuple[str, str, str]:
 
 
 def grade_table(target: str, grade: Grade) -> RenderableType:
-    """How a device did in the sessions of `doctor`."""
+    """How a device did in the sessions of `device grade`."""
     table = plain_table(target, grade.grade)
     rows = {
         "sessions": str(grade.sessions),

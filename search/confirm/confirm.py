@@ -43,14 +43,14 @@ from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 @dataclass(frozen=True, slots=True)
 class ConfirmRequest:
-    """A confirmation in the user's words; the options of `nas-sv2 confirm`."""
+    """A confirmation in the user's words; the options of `nas-sv2 study confirm`."""
 
     study: str
     recipe: str
     storage: str
-    trials: str = BEST
+    trials: Sequence[str] = (BEST,)
     seeds: int = FEWEST_SEEDS
-    jobs: int | None = None
+    workers: int | None = None
     fresh: bool = False
     data: str | None = None
 
@@ -78,8 +78,8 @@ def confirm(
     if request.seeds < FEWEST_SEEDS:
         allowed = f"must be at least {FEWEST_SEEDS}: fewer give no useful interval"
         raise ConfigError("seeds", request.seeds, allowed)
-    if request.jobs is not None and request.jobs < 1:
-        raise ConfigError("workers", request.jobs, "must be at least 1")
+    if request.workers is not None and request.workers < 1:
+        raise ConfigError("workers", request.workers, "must be at least 1")
     recipe = open_recipe(request.recipe)
     study = load_study(request.storage, request.study)
     identity: Mapping[str, Any] = study.user_attrs[IDENTITY]
@@ -217,7 +217,7 @@ def _scores(
         if (known := store.find(job.key(data))) is not None
     }
     missing = [job for job in jobs if (job.architecture.digest, job.seed) not in found]
-    count = min(request.jobs or core_count(), max(1, len(missing)))
+    count = min(request.workers or core_count(), max(1, len(missing)))
     told(
         f"{len(jobs)} trainings by {jobs[0].recipe.name}, {len(found)} of them known; {count} at "
         "a time, on one thread each"

@@ -30,35 +30,34 @@ class Contestant:
     trial: int | None
 
 
-def finalists_of(records: Mapping[int, Record], trials: str) -> list[int]:
+def finalists_of(records: Mapping[int, Record], trials: Sequence[str]) -> list[int]:
     """The trials that are meant.
 
     Args:
         records: Of the study.
-        trials: `best`, the most accurate of the front that is no baseline, or numbers, as `3,7`.
+        trials: Numbers, or `best` alone: the highest score of the front, baselines left out.
 
     Raises:
         ConfigError: They are none of its candidates.
     """
     candidates = [number for number, record in records.items() if record.baseline is None]
     known = ", ".join(map(str, candidates)) or "there is none"
-    if trials == BEST:
+    if list(trials) == [BEST]:
         front = [entry for entry in front_of(records) if entry.on_front]
         found = [entry for entry in front if entry.record.baseline is None]
         if not found:
             allowed = (
                 f"must be numbers, because no candidate is on the front; candidates are {known}"
             )
-            raise ConfigError("trials", trials, allowed)
+            raise ConfigError("trials", list(trials), allowed)
         return [max(found, key=lambda entry: entry.record.evaluation.score).number]
-    words = [word.strip() for word in trials.split(",")]
-    numbers = [int(word) if word.isdecimal() and word.isascii() else -1 for word in words]
+    numbers = [int(word) if word.isdecimal() and word.isascii() else -1 for word in trials]
     if not set(numbers) <= set(candidates) or len(set(numbers)) < len(numbers):
         allowed = (
             f"must be best, or numbers of candidates ({known}), each once; "
             "baselines take part anyway"
         )
-        raise ConfigError("trials", trials, allowed)
+        raise ConfigError("trials", list(trials), allowed)
     return numbers
 
 

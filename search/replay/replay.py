@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequest:
-    """A replay in the user's words; the options of `nas-sv2 replay`."""
+    """A replay in the user's words; the options of `nas-sv2 study replay`."""
 
     study: str
     target: str
@@ -211,7 +211,7 @@ def _notes(
         limit = f"{ms:g} ms on {name} is a limit of the study and none of the replay"
         if name == comparison.old_target and comparison.moves:
             there = f"{ms * comparison.typical:.3g}"
-            limit += f"; for the typical network that is {there} ms on {on} (--budget {there}ms)"
+            limit += f"; for the typical network that is {there} ms on {on}"
         notes.append(limit)
     by_latency = [
         trial

@@ -53,7 +53,7 @@ class Request:
     tolerance: float = 0.05
     guidelines: str | None = None
     audit: float = SHARE
-    stop_rule: str = "off"
+    stop_rule: bool = False
     latency: str = "measured"
     require_measured: bool = False
     skip_unreadable: bool = False
@@ -204,7 +204,7 @@ class Question:
             f"recipe    {self.recipe.name}, {self._seeds(request)}{_SCORING[self.recipe.score]}; "
             f"{certified}",
             *self.evaluator.described,
-            *([EarlyStop.DESCRIBED] if request.stop_rule == "on" else []),
+            *([EarlyStop.DESCRIBED] if request.stop_rule else []),
         ]
 
     def _seeds(self, request: Request) -> str:

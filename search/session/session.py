@@ -215,7 +215,7 @@ class _Opening:
             training = ClusterTraining(training, order, cluster)
         evaluator = StoredEvaluator(training, store, weights)
         walk = Walk(guidelines.limits, question.budget, targets, evaluator, listener.entered)
-        if request.stop_rule == "on":
+        if request.stop_rule:
             walk = dataclasses.replace(walk, early=EarlyStop.of(evaluator, store))
         done = len(store.all())
         if done:

@@ -34,17 +34,15 @@ SHARE = 0.1
 """Of the trainings that the rule would end, those that run on: a tenth of what it could save."""
 
 
-def check_stop_rule(mode: str, recipe: Recipe) -> None:
+def check_stop_rule(wanted: bool, recipe: Recipe) -> None:
     """Refuse what cannot be meant.
 
     Raises:
-        ConfigError: Neither `on` nor `off`, or `on` with a recipe of a single pass.
+        ConfigError: It is wanted with a recipe of a single pass.
     """
-    if mode not in ("on", "off"):
-        raise ConfigError("stop_rule", mode, "must be on or off")
-    if mode == "on" and recipe.epochs < 2:
+    if wanted and recipe.epochs < 2:
         allowed = f"must be off with recipe {recipe.name}, which has one epoch only"
-        raise ConfigError("stop_rule", mode, allowed)
+        raise ConfigError("stop_rule", wanted, allowed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,15 +58,15 @@ class EvaluatorChoice:
             f"{asked.steps:,} steps in {asked.seconds:,.0f} s; candidates are asked, not trained"
         ]
 
-    def check_stop_rule(self, mode: str) -> None:
+    def check_stop_rule(self, wanted: bool) -> None:
         """Refuse to end trainings where there is none.
 
         Raises:
-            ConfigError: `on`, with a supernet.
+            ConfigError: It is wanted with a supernet.
         """
-        if mode == "on" and self.supernet is not None:
+        if wanted and self.supernet is not None:
             raise ConfigError(
-                "stop_rule", mode, "must be off with a supernet: no candidate is trained"
+                "stop_rule", wanted, "must be off with a supernet: no candidate is trained"
             )
 
     def check_device(self, device: str) -> None:

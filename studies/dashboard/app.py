@@ -78,7 +78,7 @@ class Dashboard:
             if not (_is_address(called) or called == LOCAL or called in self.names):
                 return (
                     f"this dashboard is not called {called!r}: use its address, or start it with "
-                    "--name for every name that it has"
+                    "every host name that it has"
                 )
             return "" if method in SHOWING else "this dashboard is open to others and only shows"
         ours = method in SHOWING or origin is None or origin == f"http://{host}"

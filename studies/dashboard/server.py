@@ -64,7 +64,7 @@ def open_dashboard(storage: str, port: int, host: str = HOST, names: Sequence[st
     exposed = not ip_address(address.partition("%")[0]).is_loopback
     if names and not exposed:
         allowed = "needs a host: without one the dashboard is for this machine only"
-        raise ConfigError("name", ", ".join(names), allowed)
+        raise ConfigError("server_name", ", ".join(names), allowed)
     dashboard = Dashboard(
         wsgi(studies, artifact_store=ArtifactFolder.of_storage(storage)),
         get_storage(studies),
@@ -81,10 +81,10 @@ def open_dashboard(storage: str, port: int, host: str = HOST, names: Sequence[st
 
 def _exposes(url: str, storage: str) -> str:
     return (
-        f"open to everybody who reaches {url} (and calls it by an address or a --name): without a "
-        f"password they can read every study in {storage}, its notes, files and attributes, host "
-        "names among them; they can change nothing, and nor can you there. For yourself alone "
-        "leave --host out and tunnel: ssh -L 8080:127.0.0.1:8080 HOST"
+        f"open to everybody who reaches {url} (and calls it by an address or a server "
+        f"name): without a password they can read every study in {storage}, its notes, files and "
+        "attributes, host names among them; they can change nothing, and nor can you there. For "
+        "yourself alone give no host and tunnel: ssh -L 8080:127.0.0.1:8080 HOST"
     )
 
 

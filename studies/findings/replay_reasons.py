@@ -55,7 +55,7 @@ class Reasons:
         """Where the operators' shares come from, or that there are none."""
         target = self.comparison.target
         if self.after is None:
-            made = f"nas-sv2 guidelines --target {target} makes one"
+            made = f"nas-sv2 device guidelines --target {target} makes one"
             return [
                 f"no operator of {target} is priced, so no reason is given by operator; {made}"
             ]

@@ -129,7 +129,7 @@ def export_trial(
             training.seed,
             checked,
             latencies,
-            "" if int8 else "it was not asked for (--no-int8)",
+            "" if int8 else "it was not asked for",
         ),
         study,
         number,
@@ -199,7 +199,7 @@ def _latencies(
             finally:
                 target.close()
     except DeviceError as error:
-        raise DeviceError(f"{error}; --no-latency exports without timing the files") from error
+        raise DeviceError(f"{error}; the files can be exported without being timed") from error
     except ConfigError as error:  # a device that was removed since
         allowed = f"{error.sentence}, or not be timed"
         raise ConfigError("target of the study", error.value, allowed) from error

@@ -37,7 +37,7 @@ from nas_sv2.version import __version__
 
 CARD, CARD_JSON = "card.md", "card.json"
 SCHEMA_KEY, SCHEMA_VERSION = "nas_sv2_card", 1
-PAGE_KEY, PAGE = "page", 1
+PAGE_KEY, PAGE = "page", 2
 """Which text of `card.md` follows from `card.json`: raised whenever the text changes, so that
 `verify` makes no page anew that an older version wrote."""
 
@@ -185,9 +185,9 @@ def files_section(document: Mapping[str, Any], files: Iterable[str]) -> list[lis
     return [["## Files"], known, [f"Made with {made}."]]
 
 
-_AS_TRAINED = "the network; `nas-sv2 cost architecture.yaml`"
+_AS_TRAINED = "the network; `nas-sv2 network cost architecture.yaml`"
 FILES = {
-    ARCHITECTURE: "the network as it was found; `nas-sv2 cost architecture.yaml`",
+    ARCHITECTURE: "the network as it was found; `nas-sv2 network cost architecture.yaml`",
     TRAINED: "the form that was trained: input and classes of the data, stem of the recipe, and "
     "its share of the widths where it has a `width_factor`; all trained files are of this form",
     WEIGHTS: "the trained numbers",
@@ -198,7 +198,7 @@ FILES = {
     "its outputs mean nothing",
     TIMING_INT8: "the same in int8",
     CARD_JSON: "the figures of this page, the whole recipe, the names of the classes",
-    "SHA256SUMS": "what `nas-sv2 verify`, `nas_sv2.load` and `sha256sum -c` check",
+    "SHA256SUMS": "what `nas-sv2 network verify`, `nas_sv2.load` and `sha256sum -c` check",
 }
 """What a package holds beside its card, and what each file is."""
 
@@ -224,7 +224,7 @@ def figures(latency: Latency) -> tuple[str, str, str]:
     return f"{latency.ms:.3f}", interval, p95
 
 
-NOT_ASKED = "Not asked for (`--no-latency`)."
+NOT_ASKED = "Not asked for (`--no-time`)."
 
 
 def trial_document(
@@ -302,7 +302,8 @@ def trial_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
             "The figure is no estimate of the accuracy after full training."
         ],
         ["## Confirmation"],
-        [f"- {escaped(line)}" for line in found["confirmed"]] or ["None (`nas-sv2 confirm`)."],
+        [f"- {escaped(line)}" for line in found["confirmed"]]
+        or ["None (`nas-sv2 study confirm`)."],
         ["## Limits of the study"],
         table(
             ("limit", "used beyond it"),

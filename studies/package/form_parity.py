@@ -56,7 +56,7 @@ class Agreement:
             raise StoreError(
                 f"{name} and torch disagree: in int8 the logits' error is {self.error:.0%} of "
                 f"what they say, and the same class comes first for {self.same:.0%} of images; "
-                "--no-int8 leaves int8 out"
+                "export it without int8"
             )
         if not quantised and not self.relative <= EQUAL:
             raise StoreError(

@@ -62,7 +62,7 @@ def verify(folder: Path, data: str | None = None, run_source: bool = False) -> I
     """Every check of the package in `folder`, as each is done; the last may be one that failed.
 
     Args:
-        folder: What `nas-sv2 export` or `train` wrote.
+        folder: What `nas-sv2 export` or `network train` wrote.
         data: Where given, the forms are asked about these validation images; else about noise.
         run_source: Run a `model.py` that is not what this nas-sv2 writes.
 

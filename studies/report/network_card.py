@@ -199,7 +199,7 @@ class WinnerProfiles:
                 notes.append(f"{name} cannot tell: {error}")
                 continue
             if profiles is None:
-                notes.append(f"{name} was not asked; --profile times the operators there")
+                notes.append(f"{name} was not asked; report --operators times its operators")
                 continue
             for number, profile in profiles.items():
                 found[number][name] = profile

@@ -173,7 +173,7 @@ def certificate_lines(facts: Facts) -> list[str]:
             f"Not certified: nobody has tried how well recipe {evaluation.recipe} ranks networks "
             f"on {evaluation.data}. Any two accuracies of this report may differ by the seed "
             "alone, and every one of them is of a short training.",
-            f"To make a certificate: nas-sv2 qualify --recipe {evaluation.recipe} --data "
+            f"To make a certificate: nas-sv2 recipe qualify --recipe {evaluation.recipe} --data "
             f"{facts.identity.get('data', 'DATA')}",
         ]
     lines = [
@@ -307,7 +307,14 @@ def commands_of(facts: Facts) -> list[str]:
 def _replay_command(facts: Facts) -> str:
     """What made a study out of another one."""
     limits = facts.identity["budget"]["latency_ms"]
-    words = ["nas-sv2", "replay", facts.identity[REPLAY_OF]["study"], "--target", *facts.targets]
+    words = [
+        "nas-sv2",
+        "study",
+        "replay",
+        facts.identity[REPLAY_OF]["study"],
+        "--target",
+        *facts.targets,
+    ]
     words += [word for name, ms in limits.items() for word in ("--budget", f"{name}={ms:.12g}ms")]
     return shlex.join([*words, "--study", facts.study, "--storage", facts.storage])
 
@@ -344,6 +351,7 @@ def _request(facts: Facts) -> dict[str, Any]:
         "tolerance": budget.get("tolerance"),
         "guidelines": choice,
         "skip_unreadable": identity.get("skip_unreadable", False),
+        "train_on": identity.get("train_on"),
         "study": facts.study,
         "storage": facts.storage,
     }

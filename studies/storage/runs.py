@@ -21,7 +21,7 @@ from nas_sv2.version import __version__
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "optuna", "numpy")
 """Packages whose versions a figure depends on."""
-OPTIONS = {"targets": "target", "budgets": "budget"}
+OPTIONS = {"targets": "target", "budgets": "budget", "train_on": "device"}
 """Options of `nas-sv2 search` that are not called as the fields of its request."""
 
 
@@ -62,8 +62,9 @@ def runs_of(study: optuna.Study) -> list[Run]:
     """
     notes = [note for name, note in study.user_attrs.items() if name.startswith(RUN)]
     try:
-        return sorted((Run(**note) for note in notes), key=lambda run: run.began)
-    except TypeError as error:
+        runs = (Run(**{**note, "command": _in_words_of_today(note["command"])}) for note in notes)
+        return sorted(runs, key=lambda run: run.began)
+    except (KeyError, TypeError) as error:
         raise StoreError(f"how a search was begun cannot be read: {error}") from error
 
 
@@ -74,6 +75,17 @@ def command_of(request: Mapping[str, Any]) -> str:
         option = f"--{OPTIONS.get(field, field).replace('_', '-')}"
         words += _option(option, without_password(value) if field == "storage" else value)
     return shlex.join(words)
+
+
+def _in_words_of_today(command: str) -> str:
+    """The command of an older version, with options as they are called now."""
+    words = shlex.split(command)
+    if "--stop-rule" in words and (choice := words[(at := words.index("--stop-rule")) + 1 :][:1]):
+        if choice == ["off"]:
+            del words[at : at + 2]
+        elif choice == ["on"]:
+            del words[at + 1]
+    return shlex.join("--device" if word == "--train-on" else word for word in words)
 
 
 def _option(option: str, value: object) -> Iterable[str]:

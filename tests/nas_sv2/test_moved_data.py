@@ -20,7 +20,7 @@ SEARCH = (
     *("search", "--target", "arm", *FROM, "--guidelines", "off"),
     *("--study", "s", "--trials", "1", "--json"),
 )
-EXPORT = ("export", "s", "--no-latency", "--no-int8")
+EXPORT = ("export", "s", "--no-time", "--no-int8")
 STORAGE = "sqlite:///nas-sv2.db"
 
 Run = Callable[..., tuple[int, str, str]]

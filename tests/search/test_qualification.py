@@ -107,7 +107,7 @@ def test_the_certificate_is_of_what_was_asked_and_is_kept(
         ({"trajectories": 0}, "--trajectories: 0"),
         ({"seeds": 0}, "--seeds: 0"),
         ({"matched": 2}, "--matched: 2"),
-        ({"jobs": 0}, "--jobs: 0"),
+        ({"workers": 0}, "workers: 0"),
         ({"space": "12M"}, "space: '12M'"),
     ],
 )

@@ -264,11 +264,11 @@ def test_bytes_that_are_no_text_and_a_line_without_end(
 @pytest.mark.parametrize(
     ("header", "why"),
     [
-        ("", "a file that `nas-sv2 measurements export` wrote"),
-        ("ELF", "a file that `nas-sv2 measurements export` wrote"),
-        ("[1]", "a file that `nas-sv2 measurements export` wrote"),
-        (json.dumps(FULL), "a file that `nas-sv2 measurements export` wrote"),
-        ("[" * 100_000, "a file that `nas-sv2 measurements export` wrote"),
+        ("", "a file that `nas-sv2 db export` wrote"),
+        ("ELF", "a file that `nas-sv2 db export` wrote"),
+        ("[1]", "a file that `nas-sv2 db export` wrote"),
+        (json.dumps(FULL), "a file that `nas-sv2 db export` wrote"),
+        ("[" * 100_000, "a file that `nas-sv2 db export` wrote"),
         ('{"nas_sv2_measurements": 2}', "nas_sv2_measurements: 2 is not allowed; give 1"),
         ('{"nas_sv2_measurements": 1}', "measurement_schema: None is not allowed; give 2"),
         (

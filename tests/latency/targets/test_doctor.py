@@ -292,7 +292,7 @@ def test_a_search_is_warned_of_a_poor_device_and_told_of_one_without_a_grade(
     target, _ = target_of(lambda number: level(), store)
     assert trust_warning(dataclasses.replace(target, store=None)) is None
     assert trust_warning(target) == (
-        "run nas-sv2 doctor --target cpu to know how far cpu can be trusted"
+        "run nas-sv2 device grade --target cpu to know how far cpu can be trusted"
     )
     restless, _ = target_of(lambda number: level(times=1 + number), store)
     assert examine(restless, 3, 0.0).grade == "poor"

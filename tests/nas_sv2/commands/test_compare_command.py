@@ -20,7 +20,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(command_line: Run) -> Run:
-    return partial(command_line, "compare")
+    return partial(command_line, "device", "paper-table")
 
 
 def test_table_8_on_the_emulated_core(run: Run, tmp_path: Path) -> None:

@@ -51,15 +51,17 @@ def test_a_study_is_replayed_searched_on_and_confirmed(tmp_path: Path) -> None:
     prepare(tmp_path)
     searched = nas_sv2(tmp_path, *SEARCH, "--trials", "4")
     assert searched.returncode == 0, searched.stderr
-    added = nas_sv2(tmp_path, "devices", "add", "small", "--emulated", "cortex-a53")
+    added = nas_sv2(tmp_path, "device", "add", "small", "--core", "cortex-a53")
     assert added.returncode == 0, added.stderr
 
-    replayed = nas_sv2(tmp_path, "replay", "s", "--target", "small", "--out", "moved.txt")
+    replayed = nas_sv2(tmp_path, "study", "replay", "s", "--target", "small", "--out", "moved.txt")
     assert replayed.returncode == 0, replayed.stderr
     assert "9 ms on arm is a limit of the study and none of the replay" in replayed.stdout
     assert "Kendall's τ" in replayed.stdout
     assert replayed.stdout.startswith((tmp_path / "moved.txt").read_text()[:200])
-    data = json.loads(nas_sv2(tmp_path, "replay", "s", "--target", "small", "--json").stdout)
+    data = json.loads(
+        nas_sv2(tmp_path, "study", "replay", "s", "--target", "small", "--json").stdout
+    )
     assert data["study"] == "s-on-small"
     assert len(data["networks"]) == 4
     assert data["typical_factor"] > 1
@@ -77,8 +79,8 @@ def test_a_study_is_replayed_searched_on_and_confirmed(tmp_path: Path) -> None:
     assert more.stdout.count("  finished  ") == 1
 
     number = str(data["networks"][0]["trial"])
-    confirming = ("confirm", "s", "--recipe", "longer.yaml", "--trials", number)
-    command = [sys.executable, "-m", "nas_sv2", *confirming, "--jobs", "2"]
+    confirming = ("study", "confirm", "s", "--recipe", "longer.yaml", "--trial", number)
+    command = [sys.executable, "-m", "nas_sv2", *confirming, "--workers", "2"]
     killed = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -96,7 +98,7 @@ def test_a_study_is_replayed_searched_on_and_confirmed(tmp_path: Path) -> None:
     assert "6 trainings by longer, 6 of them known" in again.stderr
     assert found["findings"][0]["text"] in again.stdout
     assert found["findings"][0]["text"] in nas_sv2(tmp_path, "front", "s").stdout
-    into = ("--trial", number, "--out", "confirmed", "--no-latency")
+    into = ("--trial", number, "--out", "confirmed", "--no-time")
     assert nas_sv2(tmp_path, "export", "s", *into).returncode == 0
     card = json.loads((tmp_path / "confirmed" / "card.json").read_text())
     assert found["findings"][0]["text"] in card["study"]["confirmed"][0]
@@ -136,13 +138,13 @@ def test_words_that_cannot_be_meant_end_in_one_line(
     command_line: Callable[..., tuple[int, str, str]],
 ) -> None:
     for arguments in (
-        ("confirm", "s", "--recipe", "long", "--seeds", "2"),
-        ("confirm", "s", "--recipe", "eternal"),
-        ("confirm", "s", "--recipe", "long"),  # no such database
-        ("replay", "s", "--target", "arm"),
-        ("replay", "s", "--target", "mars"),
-        ("replay", "s", "--target", "arm", "--out", "nowhere/moved.txt"),
-        ("replay", "s", "--target", "arm", "--out", "."),
+        ("study", "confirm", "s", "--recipe", "long", "--seeds", "2"),
+        ("study", "confirm", "s", "--recipe", "eternal"),
+        ("study", "confirm", "s", "--recipe", "long"),  # no such database
+        ("study", "replay", "s", "--target", "arm"),
+        ("study", "replay", "s", "--target", "mars"),
+        ("study", "replay", "s", "--target", "arm", "--out", "nowhere/moved.txt"),
+        ("study", "replay", "s", "--target", "arm", "--out", "."),
     ):
         code, out, err = command_line(*arguments)
         assert (code, out, len(err.splitlines())) == (2, "", 1), arguments

@@ -41,8 +41,8 @@ def test_a_folder_is_prepared_looked_at_and_removed(run: Run, folder: Folder) ->
     assert lines[3].split() == ["all", "17", "4"]
     assert "22 files, of mode RGB 20, LA 1" in lines
     assert any(line.startswith("cannot be read: 'dog/torn.png' (") for line in lines)
-    assert run("clear", f"imagefolder:{root.parent}")[1].startswith("removed 0 of")
-    removed = json.loads(run("clear", spec, "--json")[1])
+    assert run("clear", f"imagefolder:{root.parent}", "--yes")[1].startswith("removed 0 of")
+    removed = json.loads(run("clear", spec, "--yes", "--json")[1])
     assert removed == {"removed": 1, "bytes": facts["cache"]["bytes"]}
     assert not Path(facts["cache"]["folder"]).exists()
     assert root.exists()
@@ -54,7 +54,7 @@ def test_another_resolution_is_another_cache_and_all_are_cleared(run: Run, folde
         assert json.loads(run("prepare", spec, "--resolution", side, "--json")[1])["side"] == int(
             side
         )
-    assert run("clear")[1].startswith("removed 2 of the prepared data sets, ")
+    assert run("clear", "--yes")[1].startswith("removed 2 of the prepared data sets, ")
 
 
 def test_data_that_needs_no_preparing_is_described(run: Run, tmp_path: Path) -> None:
@@ -73,8 +73,8 @@ def test_data_that_needs_no_preparing_is_described(run: Run, tmp_path: Path) -> 
         (("prepare", "imagenet:pets"), "train/ and val/"),
         (("prepare", "animals", "--resolution", "0"), "--resolution"),
         (("info", "imagefolder:pets"), "nas-sv2 data prepare"),
-        (("clear", "animals"), "SPEC: 'animals'"),
-        (("clear", "imagefolder:"), "SPEC: 'imagefolder:'"),
+        (("clear", "animals"), "DATA: 'animals'"),
+        (("clear", "imagefolder:"), "DATA: 'imagefolder:'"),
     ],
 )
 def test_bad_input_is_one_line_that_names_it_and_writes_nothing(

@@ -1,4 +1,4 @@
-"""`nas-sv2 devices` as a user meets it, with real processes behind every device."""
+"""`nas-sv2 device` as a user meets it, with real processes behind every device."""
 
 import json
 import subprocess
@@ -9,29 +9,15 @@ from pathlib import Path
 import loopback
 import pytest
 
-from nas_sv2.cli import main
-
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Run:
-    """Run the command line in an empty folder: exit code, standard output, standard error."""
+def run(command_line: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command line in an empty folder that is not the one of the configuration."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nas-sv2", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, captured.out, captured.err
-
-    return run
+    return command_line
 
 
 QUICK = tuple(
@@ -42,30 +28,29 @@ QUICK = tuple(
 
 
 def test_a_device_is_added_listed_and_removed(run: Run, tmp_path: Path) -> None:
-    code, out, _ = run("devices", "add", "pi5", "--ssh", "pi@pi5.local", "--port", "2222")
+    code, out, _ = run("device", "add", "pi5", "--ssh", "pi@pi5.local", "--port", "2222")
     assert code == 0
     assert "pi5 is ssh pi@pi5.local, port 2222, in " in out
-    assert "nas-sv2 devices test pi5" in out
+    assert "nas-sv2 device test pi5" in out
     assert (tmp_path / "config" / "nas-sv2" / "devices.toml").exists()
-    assert run("devices", "add", "big", "--emulated", "cortex-a76", "--project")[0] == 0
-    for arguments in (("devices", "--json"), ("devices", "list", "--json")):
-        infos = {info["name"]: info for info in json.loads(run(*arguments)[1])}
-        assert list(infos) == ["cpu", "arm", "gpu", "pi5", "big"]
-        assert infos["pi5"]["available"] is None
-        assert "devices test pi5" in infos["pi5"]["reason"]
-        assert infos["big"]["provenance"] == "emulated"
-        assert "nas-sv2.toml" in infos["big"]["what"]
-    assert "pi5" in run("devices")[1]
-    assert run("devices", "remove", "pi5")[0] == 0
-    assert "pi5" not in run("devices")[1]
+    assert run("device", "add", "big", "--core", "cortex-a76", "--project")[0] == 0
+    infos = {info["name"]: info for info in json.loads(run("device", "list", "--json")[1])}
+    assert list(infos) == ["cpu", "arm", "gpu", "pi5", "big"]
+    assert infos["pi5"]["available"] is None
+    assert "device test pi5" in infos["pi5"]["reason"]
+    assert infos["big"]["provenance"] == "emulated"
+    assert "nas-sv2.toml" in infos["big"]["what"]
+    assert "pi5" in run("device", "list")[1]
+    assert run("device", "remove", "pi5", "--yes")[0] == 0
+    assert "pi5" not in run("device", "list")[1]
 
 
 def test_a_device_over_ssh_passes_its_test(run: Run, server: loopback.Loopback) -> None:
     host = server.host()
     config, port = str(host.ssh_config), str(host.port)
     ssh = ("--ssh", host.host, "--port", port, "--ssh-config", config, "--python", host.python)
-    assert run("devices", "add", "pi", *ssh, *QUICK)[0] == 0
-    code, out, _ = run("devices", "test", "pi")
+    assert run("device", "add", "pi", *ssh, *QUICK)[0] == 0
+    code, out, _ = run("device", "test", "pi")
     assert code == 0, out
     assert [line.split()[:2] for line in out.splitlines()] == [
         [name, "ok"] for name in ("python", "agent", "outputs", "measure")
@@ -85,8 +70,8 @@ def test_a_device_that_fails_its_test_says_where_and_exits_1(
     server.know()
     host = server.host()
     config, port = str(host.ssh_config), str(host.port)
-    run("devices", "add", "pi", "--ssh", host.host, "--port", port, "--ssh-config", config)
-    code, out, err = run("devices", "test", "pi", "--json")
+    run("device", "add", "pi", "--ssh", host.host, "--port", port, "--ssh-config", config)
+    code, out, err = run("device", "test", "pi", "--json")
     (check,) = map(json.loads, out.splitlines())
     assert (code, check["name"], check["passed"]) == (1, "python", False)
     assert "connect once by hand" in check["text"]
@@ -97,8 +82,8 @@ def test_a_command_with_a_missing_runtime_names_what_installs_it(run: Run, tmp_p
     bare = tmp_path / "a venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
     python = f"{bare}/bin/python"
-    assert run("devices", "add", "box", "--command", "env {argv}", "--python", python)[0] == 0
-    code, out, _ = run("devices", "test", "box")
+    assert run("device", "add", "box", "--command", "env {argv}", "--python", python)[0] == 0
+    code, out, _ = run("device", "test", "box")
     assert code == 1
     assert "numpy missing, onnxruntime missing; to do there: " in out
     code, _, err = run("measure", "shufflenet_v2_x0_5", "--target", "box")
@@ -108,9 +93,9 @@ def test_a_command_with_a_missing_runtime_names_what_installs_it(run: Run, tmp_p
 
 @pytest.mark.parametrize("template", ["env A=1 {argv}", "sh -c 'exec {remote}'"])
 def test_a_command_of_the_users_is_a_device(run: Run, template: str) -> None:
-    add = ("devices", "add", "box", "--command", template, "--python", sys.executable, *QUICK)
+    add = ("device", "add", "box", "--command", template, "--python", sys.executable, *QUICK)
     assert run(*add)[0] == 0
-    code, out, _ = run("devices", "test", "box")
+    code, out, _ = run("device", "test", "box")
     assert code == 0, out
 
 
@@ -125,7 +110,7 @@ main()
 
 
 def test_a_full_disk_is_said_and_the_same_command_goes_on_later(run: Run) -> None:
-    run("devices", "add", "here", "--local", *QUICK)
+    run("device", "add", "here", "--local", *QUICK)
     measure = ("measure", "shufflenet_v2_x0_5", "--target", "here", "--json")
     code, first, _ = run(*measure)
     assert code == 0
@@ -139,8 +124,8 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on_later(run: Run) -> Non
 
 
 def test_an_emulated_core_is_priced(run: Run) -> None:
-    run("devices", "add", "little", "--emulated", "cortex-a53")
-    code, out, _ = run("devices", "test", "little")
+    run("device", "add", "little", "--core", "cortex-a53")
+    code, out, _ = run("device", "test", "little")
     assert code == 0
     assert "emulated" in out
     _, out, _ = run("measure", "shufflenet_v2_x0_5", "--target", "little", "--json")
@@ -160,12 +145,12 @@ def test_an_emulated_core_is_priced(run: Run) -> None:
         (("add", "pi", "--local", "--port", "22"), "devices.pi.key: 'port'"),
         (("add", "pi", "--command", "adb shell"), "devices.pi.command: 'adb shell'"),
         (("add", "pi", "--command", "adb '"), "--command: "),
-        (("add", "pi", "--emulated", "z80"), "devices.pi.core: 'z80'"),
+        (("add", "pi", "--core", "z80"), "devices.pi.core: 'z80'"),
         (("add", "pi", "--local", "--plan", "threads"), "--plan: 'threads'"),
         (("add", "pi", "--local", "--plan", "threads=two"), "devices.pi.plan.threads: 'two'"),
         (("add", "pi", "--local", "--plan", "speed=1"), "devices.pi.plan: 'speed'"),
         (("test", "pi"), "NAME: 'pi'"),
-        (("remove", "pi"), "NAME: 'pi'"),
+        (("remove", "pi", "--yes"), "NAME: 'pi'"),
         (("dance",), "dance"),
     ],
 )
@@ -173,7 +158,7 @@ def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
     run: Run, tmp_path: Path, arguments: tuple[str, ...], named: str
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
-    code, out, err = run("devices", *arguments)
+    code, out, err = run("device", *arguments)
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
     assert named in err
@@ -181,7 +166,7 @@ def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
 
 
 def test_a_target_that_no_file_has_names_those_that_are_known(run: Run) -> None:
-    run("devices", "add", "pi", "--local")
+    run("device", "add", "pi", "--local")
     code, _, err = run("measure", "shufflenet_v2_x0_5", "--target", "po")
     assert code == 2
-    assert "--target: 'po' is not allowed; give one of cpu, arm, gpu, pi; nas-sv2 devices" in err
+    assert "--target: 'po' is not allowed; give one of cpu, arm, gpu, pi; nas-sv2 device" in err

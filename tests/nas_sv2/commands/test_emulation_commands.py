@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nas_sv2.cli import app
-from nas_sv2.commands import emulation_commands
+from nas_sv2.commands import device as device_commands
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.devices.local import CPU_PLAN
 from nas_sv2.latency.devices.testing import FakeDevice
@@ -19,7 +19,7 @@ from nas_sv2.latency.targets import targets
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.space.units.reference import reference
 
-REFIT = ("devices", "refit", "board", "--emulated", "cortex-a57")
+REFIT = ("device", "refit", "board", "--core", "cortex-a57")
 
 
 def refused(*arguments: str) -> ConfigError:
@@ -31,13 +31,13 @@ def refused(*arguments: str) -> ConfigError:
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
-        (("calibrate", "--emulated", "cortex-a9"), "core"),
-        (("calibrate", "--emulated", "cortex-a53", "--precision", "int4"), "--precision"),
-        (("calibrate", "--emulated", "cortex-a53", "--out", "no/such/folder.json"), "--out"),
-        (("calibrate", "--emulated", "cortex-a53", "--resolution", "100"), "resolutions"),
-        (("refit", "cpu", "--emulated", "cortex-a57"), "NAME"),  # an x86
-        (("refit", "arm", "--emulated", "cortex-a57"), "NAME"),  # emulated itself
-        (("refit", "nobody", "--emulated", "cortex-a57"), "--target"),
+        (("calibrate", "--core", "cortex-a9"), "core"),
+        (("calibrate", "--core", "cortex-a53", "--precision", "int4"), "precision"),
+        (("calibrate", "--core", "cortex-a53", "--out", "no/such/folder.json"), "out"),
+        (("calibrate", "--core", "cortex-a53", "--resolution", "100"), "resolutions"),
+        (("refit", "cpu", "--core", "cortex-a57"), "name"),  # an x86
+        (("refit", "arm", "--core", "cortex-a57"), "name"),  # emulated itself
+        (("refit", "nobody", "--core", "cortex-a57"), "--target"),
     ],
 )
 def test_what_is_refused(
@@ -45,14 +45,14 @@ def test_what_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    assert refused("devices", *arguments).field == field
+    assert refused("device", *arguments).field == field
     assert not list(tmp_path.glob("*.json"))
 
 
 def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
     file = tmp_path / "table.json"
     file.write_text("mine")
-    assert refused(*REFIT, "--out", str(file)).field == "--out"
+    assert refused(*REFIT, "--out", str(file)).field == "out"
     assert file.read_text() == "mine"
 
 
@@ -96,7 +96,7 @@ def test_a_refit_sets_the_milliseconds_right(
     assert "--table cortex-a57.json" in result.output
     assert json.loads((tmp_path / "cortex-a57.json").read_text())
     refitted = EmulatedArm.open("cortex-a57", file=tmp_path / "cortex-a57.json")
-    for name in emulation_commands.REFIT_NETWORKS[:2]:
+    for name in device_commands.REFIT_NETWORKS[:2]:
         network = reference(name)
         figure = refitted.estimate(network)
         assert figure.ms == pytest.approx(1.5 * table.estimate(network).ms, rel=1e-3)

@@ -26,7 +26,7 @@ NAME = "shufflenet_v2_se_x0_5"
 
 @pytest.fixture
 def run(command_line: Run) -> Run:
-    return partial(command_line, "explain")
+    return partial(command_line, "network", "explain")
 
 
 def test_blocks_guidelines_and_counterfactuals_are_printed(run: Run) -> None:
@@ -38,7 +38,7 @@ def test_blocks_guidelines_and_counterfactuals_are_printed(run: Run) -> None:
     pattern = r"SE off in stage 4: -0\.\d+ ms \(-\d\.\d%\), emulated, FLOPs -0\.\d+M"
     assert len(gains) == 1
     assert re.fullmatch(pattern, gains[0])
-    assert any("nas-sv2 guidelines --target arm" in line for line in lines)
+    assert any("nas-sv2 device guidelines --target arm" in line for line in lines)
 
 
 def test_data_add_up(run: Run) -> None:
@@ -87,7 +87,7 @@ def test_the_devices_own_guidelines_are_told_where_they_are_known(run: Run) -> N
         assert block["wasted"] == pytest.approx({"total": waste.total, **waste.shares})
     _, out, _ = run(NAME, "--target", "arm")
     assert "most by" in out.splitlines()[0]
-    assert "nas-sv2 guidelines" not in out
+    assert "nas-sv2 device guidelines" not in out
     # Another family has operators that no such profile knows.
     code, out, _ = run("shufflenet_v1_g3_x1_0", "--target", "arm")
     assert (code, "is not known: no estimate for" in out) == (0, True)

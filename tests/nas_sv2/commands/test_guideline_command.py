@@ -22,7 +22,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(command_line: Run) -> Run:
-    return partial(command_line, "guidelines")
+    return partial(command_line, "device", "guidelines")
 
 
 def test_the_emulated_core_for_programs(run: Run) -> None:

@@ -2,14 +2,12 @@
 
 import dataclasses
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from scripted import PLAN, ROUNDS, ScriptedDevice, measurement_of, samples_of
 
-from nas_sv2.cli import main
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
@@ -64,22 +62,9 @@ def device(monkeypatch: pytest.MonkeyPatch) -> TimedDevice:
 
 
 @pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Run:
-    """Run the command line in an empty folder: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nas-sv2", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, captured.out, captured.err
-
-    return run
+def run(command_line: Run) -> Run:
+    """Runs the command line in an empty folder."""
+    return command_line
 
 
 def test_several_networks_are_measured_in_one_session_and_ranked(
@@ -148,7 +133,7 @@ def test_options_change_the_plan(run: Run, device: TimedDevice) -> None:
     assert device.plans == [
         dataclasses.replace(PLAN, threads=2, batch=4, affinity=(0, 1), heat_s=30.0)
     ]
-    run("doctor", "--target", "cpu", "--quick", "--pause", "0", "--affinity", "1")
+    run("device", "grade", "--target", "cpu", "--quick", "--pause", "0", "--affinity", "1")
     assert [plan.affinity for plan in device.plans[1:]] == [(1,)] * 3
 
 
@@ -164,16 +149,16 @@ def test_options_change_the_plan(run: Run, device: TimedDevice) -> None:
         (("measure", NAMES[0], "--target", "cpu", "--sustained", "0"), "--sustained: 0.0"),
         (("measure", NAMES[0], "--target", "cpu", "--sustained", "nan"), "--sustained: nan"),
         (("measure", *[NAMES[0]] * 17, "--target", "cpu"), "number of networks: 17"),
-        (("doctor", "--target", "toaster"), "--target: 'toaster'"),
-        (("doctor", "--target", "cpu,arm"), "--target: 'cpu,arm'"),
-        (("doctor", "--target", "cpu", "--sessions", "0"), "--sessions: 0"),
-        (("doctor", "--target", "cpu", "--quick", "--sessions", "2"), "--sessions: 2"),
-        (("doctor", "--target", "cpu", "--pause", "-1"), "--pause: -1.0"),
-        (("measurements", "export"), "--storage"),
-        (("measurements", "merge", "none.jsonl"), "none.jsonl"),
-        (("measurements", "merge", "other.jsonl"), "nas_sv2_measurements: 7"),
-        (("measurements", "diff", "other.jsonl", "none.jsonl"), "other.jsonl"),
-        (("measurements", "diff", "sqlite:///none.db", "none.jsonl"), "--storage"),
+        (("device", "grade", "--target", "toaster"), "--target: 'toaster'"),
+        (("device", "grade", "--target", "cpu,arm"), "--target: 'cpu,arm'"),
+        (("device", "grade", "--target", "cpu", "--sessions", "0"), "--sessions: 0"),
+        (("device", "grade", "--target", "cpu", "--quick", "--sessions", "2"), "--sessions: 2"),
+        (("device", "grade", "--target", "cpu", "--pause", "-1"), "--pause: -1.0"),
+        (("db", "export"), "--storage"),
+        (("db", "merge", "none.jsonl"), "none.jsonl"),
+        (("db", "merge", "other.jsonl"), "nas_sv2_measurements: 7"),
+        (("db", "diff", "other.jsonl", "none.jsonl"), "other.jsonl"),
+        (("db", "diff", "sqlite:///none.db", "none.jsonl"), "--storage"),
     ],
 )
 def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
@@ -194,8 +179,8 @@ def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
     [
         (("measure", NAMES[0], "--target", "cpu", "--precision", "fp16"), "'fp16'"),
         (("measure", NAMES[0], "--target", "arm", "--threads", "2"), "plan.threads: 2"),
-        (("doctor", "--target", "arm"), "there is nothing to grade"),
-        (("doctor", "--target", "arm", "--threads", "2"), "plan.threads: 2"),
+        (("device", "grade", "--target", "arm"), "there is nothing to grade"),
+        (("device", "grade", "--target", "arm", "--threads", "2"), "plan.threads: 2"),
     ],
 )
 def test_what_a_target_cannot_do_is_one_line(
@@ -209,19 +194,19 @@ def test_what_a_target_cannot_do_is_one_line(
 
 
 def test_a_good_device_exits_0_and_a_poor_one_1(run: Run, device: TimedDevice) -> None:
-    code, out, _ = run("doctor", "--target", "cpu", "--sessions", "3", "--pause", "0")
+    code, out, _ = run("device", "grade", "--target", "cpu", "--sessions", "3", "--pause", "0")
     assert (code, out.split()[:2]) == (0, ["cpu", "good"])
     assert "nothing to fix" in out
     device.script = lambda number: measurement_of(beside=samples_of([2.0 + number] * ROUNDS))
     device.calls.clear()
-    code, out, _ = run("doctor", "--target", "cpu", "--quick", "--pause", "0")
+    code, out, _ = run("device", "grade", "--target", "cpu", "--quick", "--pause", "0")
     assert (code, out.split()[:2]) == (1, ["cpu", "poor"])
     assert "poor: the reference network's ms varied by" in out
     assert "Fix: " in out
 
 
 def test_a_grade_in_stable_keys(run: Run, device: TimedDevice) -> None:
-    code, out, _ = run("doctor", "--target", "cpu", "--quick", "--pause", "0", "--json")
+    code, out, _ = run("device", "grade", "--target", "cpu", "--quick", "--pause", "0", "--json")
     data = json.loads(out)
     assert code == 0
     assert {"target", "grade", "sessions", "reference", "reference_ms", "reference_cv"} <= set(
@@ -235,36 +220,36 @@ def test_measurements_move_between_databases(
     run: Run, device: TimedDevice, tmp_path: Path
 ) -> None:
     run("measure", *NAMES, "--target", "cpu")
-    code, out, err = run("measurements", "export", "--out", "moved.jsonl")
+    code, out, err = run("db", "export", "--out", "moved.jsonl")
     assert (code, out, err) == (0, "", "3 measurements written\n")
-    code, printed, _ = run("measurements", "export")
+    code, printed, _ = run("db", "export")
     assert printed == (tmp_path / "moved.jsonl").read_text()
     there = ("--storage", "sqlite:///there.db")
-    assert run("measurements", "merge", "moved.jsonl", *there)[1] == (
+    assert run("db", "merge", "moved.jsonl", *there)[1] == (
         "3 measurements added, 0 known already\n"
     )
-    assert json.loads(run("measurements", "merge", "moved.jsonl", *there, "--json")[1]) == {
+    assert json.loads(run("db", "merge", "moved.jsonl", *there, "--json")[1]) == {
         "added": 0,
         "known": 3,
     }
     run("measure", NAMES[0], "--target", "cpu", *there, "--fresh")
     run("measure", NAMES[1], "--target", "cpu", *there, "--batch", "2")
-    data = json.loads(run("measurements", "diff", "moved.jsonl", there[1], "--json")[1])
+    data = json.loads(run("db", "diff", "moved.jsonl", there[1], "--json")[1])
     assert [entry["same_runs"] for entry in data["compared"]] == [False, True, True]
-    code, out, _ = run("measurements", "diff", "moved.jsonl", there[1])
+    code, out, _ = run("db", "diff", "moved.jsonl", there[1])
     assert code == 0
     assert "3 compared: same network" in out
     assert NAMES[0] in out
-    code, _, err = run("measurements", "export", "--out", "moved.jsonl")
+    code, _, err = run("db", "export", "--out", "moved.jsonl")
     assert (code, "a file that does not exist yet" in err) == (2, True)
 
 
 def test_a_difference_for_people(run: Run, device: TimedDevice, tmp_path: Path) -> None:
     run("measure", NAMES[0], "--target", "cpu", "--batch", "2")
-    run("measurements", "export", "--out", "two.jsonl")
+    run("db", "export", "--out", "two.jsonl")
     here = ("--storage", "sqlite:///here.db")
     run("measure", NAMES[0], NAMES[1], "--target", "cpu", *here)
-    _, out, _ = run("measurements", "diff", here[1], "two.jsonl")
+    _, out, _ = run("db", "diff", here[1], "two.jsonl")
     assert "0 compared" in out
     assert f"not compared, measured under other conditions: {NAMES[0]}: plan.batch 1 | 2" in out
     assert "1 of the networks only the first has" in out

@@ -1,4 +1,4 @@
-"""`nas-sv2 predictor` and `search --latency`, as far as they answer without a device."""
+"""`nas-sv2 device predictor` and `search --latency`, as far as they answer without a device."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from nas_sv2.cli import main
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("predictor", "--target", "cpu", "--space", "50M"), "space: '50M'"),
+        (("device", "predictor", "--target", "cpu", "--space", "50M"), "space: '50M'"),
         (("search", "--target", "cpu", "--latency", "guess"), "--latency: 'guess'"),
     ],
 )

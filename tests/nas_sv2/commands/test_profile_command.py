@@ -39,7 +39,7 @@ class ProfiledDevice(ScriptedDevice):
 
 @pytest.fixture
 def run(command_line: Run) -> Run:
-    return partial(command_line, "profile")
+    return partial(command_line, "network", "profile")
 
 
 def behind_cpu(monkeypatch: pytest.MonkeyPatch, device: ScriptedDevice) -> None:

@@ -1,4 +1,4 @@
-"""`nas-sv2 qualify` with real trainings, and what a search then says of its recipe."""
+"""`nas-sv2 recipe qualify` with real trainings, and what a search then says of its recipe."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +25,8 @@ def test_a_recipe_is_qualified_and_a_search_with_it_says_so(
     assert code == 0, err
     assert "not certified" in out
     code, out, err = command_line(
-        *("qualify", "--recipe", str(recipe), "--space", SPACE, "--out", "tiny.md"),
-        *("--trajectories", "1", "--matched", "3", "--jobs", "1"),
+        *("recipe", "qualify", "--recipe", str(recipe), "--space", SPACE, "--out", "tiny.md"),
+        *("--trajectories", "1", "--matched", "3", "--workers", "1"),
     )
     assert code == 0, err
     assert "44 trainings, 0 of them known" in err
@@ -39,6 +39,6 @@ def test_a_recipe_is_qualified_and_a_search_with_it_says_so(
 
 
 def test_a_page_in_a_folder_that_is_not_there_is_refused_at_once(command_line: Run) -> None:
-    code, _, err = command_line("qualify", "--out", "nowhere/page.md")
+    code, _, err = command_line("recipe", "qualify", "--out", "nowhere/page.md")
     assert code == 2
     assert err.startswith("nas-sv2: --out: 'nowhere/page.md' is not allowed")

@@ -17,22 +17,22 @@ def said(*arguments: str) -> str:
 
 
 def test_the_built_in_recipes_are_listed() -> None:
-    shown = said("recipes")
+    shown = said("recipe", "list")
     assert all(name in shown for name in RECIPES)
     assert shown.count("full training") == 3
-    documents = json.loads(said("recipes", "--json"))
+    documents = json.loads(said("recipe", "list", "--json"))
     assert [recipe_from_document(each) for each in documents] == list(RECIPES.values())
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_what_is_shown_is_a_file_to_start_from(name: str, tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text(said("recipes", "show", name))
+    (tmp_path / "mine.yaml").write_text(said("recipe", "show", name))
     assert open_recipe(str(tmp_path / "mine.yaml")) == RECIPES[name]
 
 
 def test_an_unknown_one_is_refused() -> None:
     with pytest.raises(ConfigError, match="--recipe: 'fast'"):
-        CliRunner().invoke(app, ["recipes", "show", "fast"], catch_exceptions=False)
+        CliRunner().invoke(app, ["recipe", "show", "fast"], catch_exceptions=False)
 
 
 def test_a_search_refuses_a_full_training_before_it_opens_data() -> None:

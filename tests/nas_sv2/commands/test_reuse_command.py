@@ -29,7 +29,7 @@ TRAINED = dataclasses.replace(NETWORK, channels=1, classes=10, resolution=28, st
 
 @pytest.fixture
 def run(command_line: Run) -> Run:
-    return partial(command_line, "reuse")
+    return partial(command_line, "network", "reuse")
 
 
 @pytest.fixture

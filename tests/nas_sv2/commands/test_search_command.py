@@ -91,9 +91,9 @@ def test_a_winner_is_exported_and_loads_again(folder: Path, nas_sv2: Run) -> Non
     card = (folder / "winner" / "card.md").read_text()
     for stated in ("emulated", "smoke", "seed 0", "animals@", "onnxruntime", "model.py", "int8"):
         assert stated in card
-    checked = nas_sv2("verify", "winner", "--data", "animals")
+    checked = nas_sv2("network", "verify", "winner", "--data", "animals")
     assert checked.returncode == 0 and checked.stdout.count("ok  ") == 13, checked.stdout
-    costs = json.loads(nas_sv2("cost", "winner/architecture.yaml", "--json").stdout)
+    costs = json.loads(nas_sv2("network", "cost", "winner/architecture.yaml", "--json").stdout)
     assert costs["digest"] == package.architecture.digest
 
 
@@ -102,7 +102,7 @@ def test_a_network_without_kept_weights_is_trained_to_the_same_again(
 ) -> None:
     for file in (folder / "nas-sv2.db.weights").glob("*/*.safetensors"):
         file.unlink()
-    baseline = ("export", STUDY, "--trial", "0", "--out", "baseline", "--no-latency", "--no-int8")
+    baseline = ("export", STUDY, "--trial", "0", "--out", "baseline", "--no-time", "--no-int8")
     exported = nas_sv2(*baseline)
     assert exported.returncode == 0, exported.stderr
     assert "training it again" in exported.stderr

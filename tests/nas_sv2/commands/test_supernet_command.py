@@ -44,7 +44,7 @@ def files(tmp_path: Path) -> Path:
 def train(files: Path) -> tuple[str, ...]:
     return (
         *("supernet", "train", "--space", "space.yaml", "--recipe", "recipe.yaml"),
-        *("--data", "animals", "--out", "net", "--threads", "1"),
+        *("--data", "animals", "--out", "net", "--train-threads", "1"),
     )
 
 
@@ -63,7 +63,7 @@ def test_it_is_trained_searched_with_and_never_mixed_up(
     by = ("--evaluator", "supernet:net")
     for arguments, said in (
         (("--space", "140M"), "--space: '140M' is not allowed; give the supernet's space"),
-        (("--stop-rule", "on"), "off with a supernet"),
+        (("--stop-rule",), "none with a supernet"),
     ):
         code, _, err = command_line(*SEARCH, *by, *arguments)
         assert code == 2
@@ -93,7 +93,7 @@ def test_it_is_trained_searched_with_and_never_mixed_up(
     )
     assert code == 2
     assert "this one was begun with recipe" in err
-    export = ("export", "s", "--out", "winner", "--no-latency")
+    export = ("export", "s", "--out", "winner", "--no-time")
     (files / "net").rename(files / "moved")
     code, _, err = command_line(*export)
     assert code == 2
@@ -124,8 +124,8 @@ def test_it_is_certified_like_a_recipe(
     monkeypatch.setattr(qualification, "untrained_scores", counts)  # half a minute
     assert command_line(*train)[0] == 0
     qualify = (
-        *("qualify", "--evaluator", "supernet:net", "--data", "animals", "--seeds", "1"),
-        *("--trajectories", "1", "--matched", "0", "--jobs", "1"),
+        *("recipe", "qualify", "--evaluator", "supernet:net", "--data", "animals", "--seeds", "1"),
+        *("--trajectories", "1", "--matched", "0", "--workers", "1"),
     )
     code, _, err = command_line(*qualify)
     assert code == 2
@@ -159,7 +159,7 @@ def test_it_is_certified_like_a_recipe(
 def test_a_word_that_cannot_be_meant_is_named(
     command_line: Run, arguments: tuple[str, ...], said: str
 ) -> None:
-    for command in (SEARCH, ("qualify",)):
+    for command in (SEARCH, ("recipe", "qualify")):
         code, _, err = command_line(*command, *arguments)
         assert code == 2
         assert said in err

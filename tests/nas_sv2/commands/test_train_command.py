@@ -44,13 +44,23 @@ def asked(tmp_path: Path, folder: Callable[..., Path]) -> list[str]:
     (tmp_path / "net.yaml").write_text(architecture_to_yaml(NETWORK))
     (tmp_path / "mine.yaml").write_text(RECIPE)
     data = f"imagefolder:{folder()}"
-    return ["train", "net.yaml", "--data", data, "--recipe", "mine.yaml", "--out", "out"]
+    return [
+        "network",
+        "train",
+        "net.yaml",
+        "--data",
+        data,
+        "--recipe",
+        "mine.yaml",
+        "--out",
+        "out",
+    ]
 
 
 def test_a_folder_holds_the_network_its_numbers_and_how_it_came_to_them(
     command_line: Run, asked: list[str], tmp_path: Path
 ) -> None:
-    code, out, err = command_line(*asked, "--seed", "3", "--threads", "1")
+    code, out, err = command_line(*asked, "--seed", "3", "--train-threads", "1")
     assert code == 0, err
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {
@@ -66,11 +76,11 @@ def test_a_folder_holds_the_network_its_numbers_and_how_it_came_to_them(
     network = load_network(tmp_path / "out" / "architecture.yaml")
     assert (network.classes, network.channels, network.resolution) == (2, 3, 16)
     check_weights(lower(network), load_file(tmp_path / "out" / "weights.safetensors"))
-    assert accuracy_of_onnx(tmp_path / "out", asked[3], metrics) == pytest.approx(
+    assert accuracy_of_onnx(tmp_path / "out", asked[4], metrics) == pytest.approx(
         metrics["validation"]["accuracy"]
     )
     assert f"{metrics['validation']['accuracy']:.2%}" in out
-    code, out, err = command_line("verify", "out", "--data", asked[3])
+    code, out, err = command_line("network", "verify", "out", "--data", asked[4])
     assert code == 0 and out.count("ok  ") == 11, out + err
     with torch.no_grad():
         assert nas_sv2.load("out")(torch.zeros(2, 3, 16, 16)).shape == (2, 2)
@@ -117,7 +127,7 @@ def test_torchrun_on_the_imagenet_layout_killed_and_taken_up(
         RECIPE.replace("epochs: 2", "epochs: 100").replace("batch: 5", "batch: 10")
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", "-m", "nas_sv2", *asked, "--threads", "1"]
+    command += ["--nproc-per-node", "2", "-m", "nas_sv2", *asked, "--train-threads", "1"]
     command[command.index("--data") + 1] = f"imagenet:{tmp_path / 'net'}"
 
     def begin(out: str) -> subprocess.Popen[str]:

@@ -175,7 +175,7 @@ def test_both_neither_and_one_of_two_are_told_apart(
     tmp_path: Path, device: FakeDevice, training: Trained
 ) -> None:
     training({FAST: 0.05, OTHER: 0.0})
-    found = confirmed(made(tmp_path, RECORDS), trials="7, 9")
+    found = confirmed(made(tmp_path, RECORDS), trials=["7", "9"])
     first, second = found.findings
     assert (first.trial, first.claim) == (7, "both")
     assert found.together == 4
@@ -196,8 +196,8 @@ def test_how_much_longer_it_was_is_of_all_finalists(
     stopped = dataclasses.replace(other.evaluation, train_images=4)
     records = {**RECORDS, 9: dataclasses.replace(other, evaluation=stopped)}
     assert first.evaluation.train_images == 1
-    for trials in ("7,9", "9,7"):
-        found = confirmed(made(tmp_path / trials, records), trials=trials)
+    for trials in (["7", "9"], ["9", "7"]):
+        found = confirmed(made(tmp_path / "".join(trials), records), trials=trials)
         assert (found.longer, found.longest) == (2400, 9600)
 
 
@@ -232,7 +232,7 @@ def test_asking_the_test_images_again_is_told(
     confirmed(storage, told)
     assert "asked the test images" not in told[0]  # the same question once more
     told.clear()
-    confirmed(storage, told, trials="7")
+    confirmed(storage, told, trials=["7"])
     assert "asked the test images 1 time before" in told[0]
 
 
@@ -269,13 +269,13 @@ def test_what_cannot_be_meant_is_named_before_anything_is_run(
     trainings, storage = training(), made(tmp_path, RECORDS)
     refused: list[tuple[dict[str, Any], str]] = [
         ({"seeds": 2}, "--seeds: 2 .* at least 3"),
-        ({"jobs": 0}, "--jobs: 0"),
+        ({"workers": 0}, "workers: 0"),
         ({"recipe": "eternal"}, "--recipe: 'eternal'"),
         ({"study": "nobody"}, "study: 'nobody'"),
-        ({"trials": "0"}, "--trials: '0' .* baselines are in it anyway"),
-        ({"trials": "4,4"}, "--trials: '4,4'"),
-        ({"trials": "5"}, "--trials: '5' .*4, 7, 9"),
-        ({"trials": "front"}, "--trials: 'front'"),
+        ({"trials": ["0"]}, r"trials: \['0'\] .* baselines are in it anyway"),
+        ({"trials": ["4", "4"]}, r"trials: \['4', '4'\]"),
+        ({"trials": ["5"]}, r"trials: \['5'\] .*4, 7, 9"),
+        ({"trials": ["front"]}, r"trials: \['front'\]"),
     ]
     for changes, named in refused:
         with pytest.raises(ConfigError, match=named):
@@ -322,12 +322,12 @@ def test_data_that_were_moved_are_named_and_nothing_is_asked_twice(
 
 
 def test_best_is_of_the_front_and_no_baseline() -> None:
-    assert finalists_of(RECORDS, "best") == [4]
+    assert finalists_of(RECORDS, ["best"]) == [4]
     only = {0: RECORDS[0], 9: record_of(0.7, 9.0, architecture=OTHER)}
     with pytest.raises(ConfigError, match="no candidate is on the front; candidates are 9"):
-        finalists_of(only, "best")
+        finalists_of(only, ["best"])
     with pytest.raises(ConfigError, match="there is none"):
-        finalists_of({0: RECORDS[0]}, "best")
+        finalists_of({0: RECORDS[0]}, ["best"])
 
 
 def test_two_confirmations_of_a_study_do_not_run_at_once(

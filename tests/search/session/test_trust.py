@@ -29,7 +29,7 @@ class FirstWords(Ear):
 @pytest.mark.parametrize(
     ("slowness", "said"),
     [
-        (None, ["run nas-sv2 doctor --target cpu to know how far cpu can be trusted"]),
+        (None, ["run nas-sv2 device grade --target cpu to know how far cpu can be trusted"]),
         (0.0, []),
         (1.0, ["cpu was graded poor (the reference network's ms varied by 50.0% from"]),
     ],
@@ -57,6 +57,6 @@ def test_the_grade_is_told_in_one_line(
     listener = FirstWords()
     with pytest.raises(KeyboardInterrupt):
         run_search(Request("cpu", ["140M"], recipe="smoke", storage=url), listener)
-    told = [line.strip() for line in listener.lines if "doctor" in line]
+    told = [line.strip() for line in listener.lines if "device grade" in line]
     assert len(told) == len(said)
     assert all(line.startswith(start) for line, start in zip(told, said, strict=True))

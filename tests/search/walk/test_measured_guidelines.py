@@ -157,7 +157,7 @@ def chosen(
 def test_without_a_profile_the_papers_limits_count(profiles: ProfileStore) -> None:
     assert chosen(None, None, profiles)[0] == "the paper's"
     assert chosen("off", None, profiles) == ("off", {})
-    with pytest.raises(ConfigError, match="make a profile of arm first: nas-sv2 guidelines"):
+    with pytest.raises(ConfigError, match="profile of arm first: nas-sv2 device guidelines"):
         chosen("measured", None, profiles)
 
 
@@ -195,4 +195,6 @@ def test_a_profile_of_another_device_is_refused_with_how_to_make_one(
     with pytest.raises(ConfigError, match=r"another device, .*guidelines --target arm makes one"):
         chosen("measured", None, profiles)
     found = choose(None, None, {"arm": ARM}, profiles, SPACE, BUDGET)
-    assert "is not used; nas-sv2 guidelines --target arm makes a new one" in found.described[1]
+    assert (
+        "is not used; nas-sv2 device guidelines --target arm makes a new one" in found.described[1]
+    )

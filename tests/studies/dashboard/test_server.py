@@ -285,11 +285,11 @@ def test_open_to_others_it_answers_to_addresses_and_its_names(
         dashboard.server.server_close()
         thread.join()
     assert found.status == answer
-    assert ("--name" in said) == (answer == 403)
+    assert ("every host name" in said) == (answer == 403)
 
 
 def test_a_name_without_host_is_refused(storage: str) -> None:
-    with pytest.raises(ConfigError, match=r"--name: 'lab'.* this machine only"):
+    with pytest.raises(ConfigError, match=r"server_name: 'lab'.* this machine only"):
         open_dashboard(storage, 0, HOST, ["lab"])
 
 

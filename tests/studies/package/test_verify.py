@@ -83,20 +83,20 @@ def test_a_package_passes_on_noise_and_on_its_own_images(package: Path, spec: st
 def test_the_command_prints_a_line_a_check_and_fails_with_the_line(
     package: Path, tmp_path: Path, command_line: Run
 ) -> None:
-    code, out, err = command_line("verify", str(package))
+    code, out, err = command_line("network", "verify", str(package))
     assert (code, err) == (0, "")
     assert [line[:6] for line in out.splitlines()] == ["ok    "] * 9
     write_folder(tmp_path / "w", load_package(package).files)
     body = bytearray((tmp_path / "w" / MODEL).read_bytes())
     body[len(body) // 2] ^= 1
     (tmp_path / "w" / MODEL).write_bytes(body)
-    code, out, _ = command_line("verify", "w")
+    code, out, _ = command_line("network", "verify", "w")
     assert code == 1
     (line,) = out.splitlines()
     assert line.startswith("FAIL") and MODEL in line
-    code, out, _ = command_line("verify", "w", "--json")
+    code, out, _ = command_line("network", "verify", "w", "--json")
     assert code == 1 and json.loads(out)["checks"][0]["holds"] is False
-    code, _, err = command_line("verify", "nowhere")
+    code, _, err = command_line("network", "verify", "nowhere")
     assert code == 2 and err.count("\n") == 1 and SUMS in err
 
 

@@ -90,7 +90,7 @@ def test_emulated_operators_are_priced_and_measured_ones_only_on_demand(facts: F
         (target, profile), *others = winner.profiles.items()
         assert (target, others) == ("arm", [])
         assert profile.ms == pytest.approx(winner.record.latencies["arm"].ms)
-    assert facts.notes == ["cpu was not asked; --profile times the operators there"]
+    assert facts.notes == ["cpu was not asked; report --operators times its operators"]
 
 
 def test_a_device_that_is_gone_or_another_is_said_and_not_made_up(
@@ -287,7 +287,9 @@ def test_a_replay_says_of_what_and_gives_its_command(facts: Facts) -> None:
         runs=[],
     )
     (command,) = commands_of(replayed)
-    assert command.startswith("nas-sv2 replay first --target cpu --budget cpu=2.6ms --study ")
+    assert command.startswith(
+        "nas-sv2 study replay first --target cpu --budget cpu=2.6ms --study "
+    )
     assert repeat_lines(replayed) == [
         "The networks and their accuracies are those of study first; latencies were taken anew, "
         "nothing was trained."
@@ -318,7 +320,7 @@ def test_the_command_writes_both_forms(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("nothing",), "study"),
+        (("nothing",), "STUDY"),
         ((HOSTILE, "--format", "pdf"), "--format"),
         ((HOSTILE, "--format", "md", "--out", "x.png"), "--out"),
         ((HOSTILE, "--out", "no/folder.html"), "--out"),

@@ -17,7 +17,7 @@ REQUEST = {
     "study": "it's <mine>",
     "storage": "postgresql://u:s3cr3t@h/db",
     "tolerance": 0.05,
-    "stop_rule": "on",
+    "stop_rule": True,
     "require_measured": False,
     "skip_unreadable": True,
 }
@@ -28,7 +28,7 @@ def test_a_command_says_every_option_and_no_password() -> None:
     assert shlex.split(command)[2:] == [
         *("--target", "arm,cpu", "--budget", "140M", "--budget", "arm=25ms"),
         *("--study", "it's <mine>", "--storage", "postgresql://u:***@h/db"),
-        *("--tolerance", "0.05", "--stop-rule", "on", "--skip-unreadable"),
+        *("--tolerance", "0.05", "--stop-rule", "--skip-unreadable"),
     ]
 
 
@@ -37,10 +37,10 @@ def test_every_run_leaves_a_note_of_its_own(tmp_path: Path) -> None:
     study = create_or_resume(storage, "s", {"targets": {"arm": "emulated"}}, RandomSampler())
     assert runs_of(study) == []
     note_run(study, REQUEST)
-    note_run(study, {**REQUEST, "stop_rule": "off"})
+    note_run(study, {**REQUEST, "stop_rule": False})
     first, second = runs_of(load_study(storage, "s"))
     assert first.began < second.began
-    assert "--stop-rule off" in second.command
+    assert "--stop-rule" in first.command and "--stop-rule" not in second.command
     assert first.versions["nas-sv2"] == __version__
     assert {"torch", "onnxruntime", "Python"} <= first.versions.keys()
     study.set_user_attr(f"{RUN}x", {"began": "x"})

@@ -1,36 +1,43 @@
-"""The commands `data`: images decoded once, what is in a data set, and the room that it takes."""
+"""The commands `data`: decode images once, describe a data set, free its room."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas_sv2.commands.options import AsJson, counting_bar, print_json, print_notes
+from nas_sv2.commands.options import (
+    DATA_HELP,
+    AsJson,
+    SkipUnreadable,
+    Yes,
+    ask_first,
+    counting_bar,
+    print_json,
+    print_notes,
+)
 from nas_sv2.errors import ConfigError
 
 if TYPE_CHECKING:
     from nas_sv2.evaluate.data.image_data import ImageData
 
-data_app = typer.Typer(
-    help="Prepare data sets, say what is in them, and remove what was prepared.",
+app = typer.Typer(
+    help="Prepare data sets, describe them, and remove what was prepared.",
     no_args_is_help=True,
 )
 
-SPEC_HELP = (
-    "animals, fashion-mnist, cifar10, cifar100, imagefolder:PATH, imagenet:PATH or npz:FILE."
-)
-Spec = Annotated[str, typer.Argument(help=SPEC_HELP)]
+DataName = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
 Resolution = Annotated[
     int | None,
-    typer.Option(min=1, help="Side of the images, pixels; else the data's own, 32 for folders."),
-]
-SkipUnreadable = Annotated[
-    bool, typer.Option("--skip-unreadable", help="Go on without images that cannot be read.")
+    typer.Option(
+        "--resolution",
+        min=1,
+        help="Side of the images in pixels; the data's own, or 32 for folders, if left out.",
+    ),
 ]
 
 
-@data_app.command()
+@app.command()
 def prepare(
-    spec: Spec,
+    data: DataName,
     resolution: Resolution = None,
     skip_unreadable: SkipUnreadable = False,
     as_json: AsJson = False,
@@ -43,8 +50,8 @@ def prepare(
 
     with counting_bar() as bar:
         task = bar.add_task("", total=None, visible=False)
-        data = open_data(
-            spec,
+        opened = open_data(
+            data,
             resolution=resolution,
             skip_unreadable=skip_unreadable,
             told=bar.console.print,
@@ -52,11 +59,11 @@ def prepare(
                 task, completed=done, total=total, visible=True
             ),
         )
-    _print(data, resolution, as_json)
+    _print(opened, resolution, as_json)
 
 
-@data_app.command()
-def info(spec: Spec, resolution: Resolution = None, as_json: AsJson = False) -> None:
+@app.command()
+def info(data: DataName, resolution: Resolution = None, as_json: AsJson = False) -> None:
     """Print classes, images per class and part, what was skipped, and the room it takes.
 
     A folder of images has to be prepared before; what cannot be read is listed, not refused.
@@ -64,26 +71,33 @@ def info(spec: Spec, resolution: Resolution = None, as_json: AsJson = False) -> 
     from nas_sv2.evaluate.data.image_listing import LAYOUTS
     from nas_sv2.evaluate.data.open_data import open_data
 
-    if spec.partition(":")[0] in LAYOUTS:
-        _print(None, resolution, as_json, spec)
+    if data.partition(":")[0] in LAYOUTS:
+        _print(None, resolution, as_json, data)
     else:
-        _print(open_data(spec, resolution=resolution), resolution, as_json)
+        _print(open_data(data, resolution=resolution), resolution, as_json)
 
 
-@data_app.command()
+@app.command()
 def clear(
-    spec: Annotated[
-        str | None, typer.Argument(help="imagefolder:PATH or imagenet:PATH; else all of them.")
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA", help="imagefolder:PATH or imagenet:PATH; all of them if left out."
+        ),
     ] = None,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove decoded images, finished or not; the images themselves are left alone."""
     from nas_sv2.evaluate.data.image_cache import all_caches, in_words
 
     caches = all_caches()
-    if spec is not None:
-        root = _root_of(spec)
+    if data is not None:
+        root = _root_of(data)
         caches = [cache for cache in caches if cache.root == root]
+    if caches and not yes:
+        room = in_words(sum(cache.bytes_on_disk for cache in caches))
+        ask_first(f"Remove {len(caches)} prepared data sets, {room}?")
     freed = sum(cache.clear() for cache in caches)
     if as_json:
         print_json({"removed": len(caches), "bytes": freed})

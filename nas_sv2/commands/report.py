@@ -1,11 +1,11 @@
-"""The command `report`: a study as one page to read, or as Markdown for a pull request."""
+"""`report`: a study as one page to read, or as Markdown for a pull request."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas_sv2.commands.options import STORAGE, Storage
+from nas_sv2.commands.options import STORAGE, Storage, StudyName
 from nas_sv2.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,16 +16,23 @@ FORMATS = ("html", "md")
 
 
 def report(
-    study: Annotated[str, typer.Argument(help="Name of a study.")],
+    study: StudyName,
     out: Annotated[
-        Path | None, typer.Option(help="The file to write; else report.html or report.md.")
+        Path | None,
+        typer.Option("--out", "-o", help="File to write; report.html or report.md if left out."),
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option("--format", help="html or md (with a PNG beside it); else as --out ends."),
+        typer.Option(
+            "--format", help="html or md (with a PNG beside it); as --out ends if left out."
+        ),
     ] = None,
-    profile: Annotated[
-        bool, typer.Option(help="Time the operators of the front on measured targets, now.")
+    operators: Annotated[
+        bool,
+        typer.Option(
+            "--operators/--no-operators",
+            help="Time the operators of the front on measured targets now.",
+        ),
     ] = False,
     storage: Storage = STORAGE,
 ) -> None:
@@ -47,7 +54,7 @@ def report(
     if chosen == "md" and path.suffix == PICTURE:
         raise ConfigError("out", str(path), f"must end differently: the picture is {path.name}")
     with Console(stderr=True).status("reading the study") as status:
-        facts = facts_of(storage, study, WinnerProfiles(storage, profile, status.update))
+        facts = facts_of(storage, study, WinnerProfiles(storage, operators, status.update))
         status.update("drawing")
         written = _write_html(facts, path) if chosen == "html" else _write_md(facts, path)
     print("written: " + ", ".join(map(str, written)))

@@ -1,59 +1,74 @@
-"""`supernet`: one training for all networks of a space, to be asked by `search` and `qualify`."""
+"""The command `supernet train`: one training for all networks of a space."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nas_sv2.commands.data_commands import SPEC_HELP
-from nas_sv2.commands.options import AsJson, counting_bar, output_folder, print_json
+from nas_sv2.commands.options import (
+    SPACE_HELP,
+    AsJson,
+    Data,
+    SkipUnreadable,
+    TrainThreads,
+    counting_bar,
+    output_folder,
+    print_json,
+)
 
-supernet_app = typer.Typer(
+app = typer.Typer(
     help="One set of weights for all networks of a space: trained once, asked often.",
     no_args_is_help=True,
 )
 
 
-@supernet_app.callback()
+@app.callback()
 def supernet() -> None:
     """One set of weights for all networks of a space: trained once, asked often."""
 
 
-@supernet_app.command()
+@app.command()
 def train(
     space: Annotated[
-        str, typer.Option(help="40M, 140M, 300M, 500M, large or a file: whose networks.")
+        str, typer.Option("--space", help=f"{SPACE_HELP}: the space of the networks.")
     ],
-    data: Annotated[str, typer.Option(help=SPEC_HELP)],
+    data: Data,
     out: Annotated[
         Path,
-        typer.Option(help="Folder to write; one that a killed training left is gone on with."),
+        typer.Option(
+            "--out", "-o", help="Folder to write; a training that was killed there is resumed."
+        ),
     ],
     recipe: Annotated[
-        str, typer.Option(help="Optimiser, schedule, images and passes: a built-in one or a file.")
+        str,
+        typer.Option(
+            "--recipe", help="Optimiser, schedule, images and passes: a built-in one or a file."
+        ),
     ] = "long",
     seed: Annotated[
-        int, typer.Option(min=0, help="Of weights, order, augmentation and networks.")
+        int,
+        typer.Option("--seed", min=0, help="Seed of weights, order, augmentation and networks."),
     ] = 0,
-    random: Annotated[
-        int, typer.Option(min=0, help="Random networks a step, beside largest and smallest.")
+    networks: Annotated[
+        int,
+        typer.Option(
+            "--networks", min=0, help="Random networks a step, beside largest and smallest."
+        ),
     ] = 2,
     guidelines: Annotated[
         str,
-        typer.Option(help="paper: random networks keep the paper's G1-G4; off: any."),
+        typer.Option(
+            "--guidelines", help="paper: random networks keep the paper's G1-G4; off: any network."
+        ),
     ] = "paper",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; else two, or one of one core.")
-    ] = None,
-    skip_unreadable: Annotated[
-        bool, typer.Option(help="Go on without images of a folder that cannot be read.")
-    ] = False,
+    train_threads: TrainThreads = None,
+    skip_unreadable: SkipUnreadable = False,
     as_json: AsJson = False,
 ) -> None:
     """Train the shared weights of all networks of a space, for --evaluator supernet:DIR.
 
     At every step the largest network learns from the labels, and the smallest and some random
-    ones from the largest. The same command goes on where a killed one was.
+    ones from the largest. The same command resumes a training that was killed.
     """
     from nas_sv2.evaluate.data.open_data import open_data
     from nas_sv2.evaluate.proxy.training import check_trainable
@@ -82,9 +97,9 @@ def train(
             chosen,
             opened,
             limits,
-            random,
+            networks,
             seed,
-            threads,
+            train_threads,
             lambda done, total: bar.update(task, completed=done, total=total),
             out,
             bar.console.print,

@@ -1,0 +1,123 @@
+"""The commands `db`: measurements moved between databases, and the tables themselves."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nas_sv2.commands.options import STORAGE, AsJson, Storage, print_json, print_notes
+
+if TYPE_CHECKING:
+    from nas_sv2.latency.measurements.exchange import Figures
+    from nas_sv2.latency.measurements.store import Key, MeasurementStore
+
+app = typer.Typer(
+    help="Move measurements between databases, compare them, upgrade the tables.",
+    no_args_is_help=True,
+)
+
+
+@app.command()
+def export(
+    storage: Storage = STORAGE,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="A new file; standard output if left out."),
+    ] = None,
+) -> None:
+    """Write all measurements of a database, with every run, as JSON lines."""
+    from nas_sv2.latency.measurements.exchange import Counts, export_lines, write_file
+
+    counts = Counts()
+    with _existing(storage) as store:
+        if out is None:
+            for line in export_lines(store, counts):
+                print(line)
+        else:
+            write_file(export_lines(store, counts), out)
+    print(f"{_count(counts.taken)} written{_skipped(counts.skipped)}", file=sys.stderr)
+
+
+@app.command()
+def merge(
+    file: Annotated[Path, typer.Argument(help="A file that `db export` wrote.")],
+    storage: Storage = STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Import measurements from a file.
+
+    Known ones are skipped. If a line is not valid, nothing is imported.
+    """
+    from nas_sv2.latency.measurements.exchange import check_file
+    from nas_sv2.latency.measurements.exchange import merge as merge_file
+    from nas_sv2.latency.measurements.store import MeasurementStore
+
+    check_file(file)
+    with closing(MeasurementStore.open(storage)) as store:
+        counts = merge_file(file, store)
+    if as_json:
+        print_json({"added": counts.taken, "known": counts.known})
+    else:
+        print(f"{_count(counts.taken)} added, {counts.known} known already")
+
+
+@app.command()
+def diff(
+    one: Annotated[str, typer.Argument(help="A file that `db export` wrote, or a database URL.")],
+    other: Annotated[str, typer.Argument(help="Another file or URL.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare two sets of measurements: which latencies are equal, which differ."""
+    from nas_sv2.latency.measurements.exchange import difference
+    from nas_sv2.show.measure_tables import difference_data, difference_notes, difference_table
+    from nas_sv2.show.tables import output
+
+    found = difference(_figures(one), _figures(other))
+    if as_json:
+        print_json(difference_data(found))
+        return
+    if found.compared:
+        output().print(difference_table(found))
+    print_notes(difference_notes(found))
+
+
+def _figures(source: str) -> "Mapping[Key, Figures]":
+    """The newest figures of a database or file."""
+    from nas_sv2.latency.measurements.exchange import (
+        Counts,
+        figures_of,
+        read_file,
+        stored_measurements,
+    )
+
+    counts = Counts()
+    if "://" in source:
+        with _existing(source) as store:
+            found = figures_of(stored_measurements(store, counts))
+    else:
+        found = figures_of(measurement for _, measurement in read_file(Path(source)))
+    if counts.skipped:
+        print(f"{source}{_skipped(counts.skipped)}", file=sys.stderr)
+    return found
+
+
+@contextmanager
+def _existing(storage: str) -> "Iterator[MeasurementStore]":
+    """The store of a database that is there; reading must not make one."""
+    from nas_sv2.latency.measurements.store import MeasurementStore
+    from nas_sv2.studies.storage.study import require_database
+
+    require_database(storage)
+    with closing(MeasurementStore.open(storage)) as store:
+        yield store
+
+
+def _count(number: int) -> str:
+    return f"{number} measurement{'' if number == 1 else 's'}"
+
+
+def _skipped(number: int) -> str:
+    return f", {number} of another version or damaged left out" if number else ""

@@ -1,0 +1,147 @@
+"""The commands `recipe`: how networks are trained, and how well a recipe ranks them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas_sv2.commands.options import (
+    SPACE_HELP,
+    STORAGE,
+    AsJson,
+    Data,
+    Storage,
+    Workers,
+    counting_bar,
+    print_json,
+)
+from nas_sv2.errors import ConfigError
+
+app = typer.Typer(
+    help="How networks are trained: list, show and certify recipes.", no_args_is_help=True
+)
+
+
+@app.command("list")
+def list_recipes(as_json: AsJson = False) -> None:
+    """List the built-in recipes."""
+    from nas_sv2.evaluate.recipes.built_in import RECIPES
+    from nas_sv2.evaluate.recipes.files import recipe_to_document
+    from nas_sv2.show.tables import output, plain_table
+
+    if as_json:
+        print_json([recipe_to_document(recipe) for recipe in RECIPES.values()])
+        return
+    table = plain_table("recipe", "passes", "images a pass", "batch", "rate", "schedule", "for")
+    for recipe in RECIPES.values():
+        table.add_row(
+            recipe.name,
+            str(recipe.epochs),
+            "all" if recipe.images_per_epoch is None else f"{recipe.images_per_epoch:,}",
+            str(recipe.batch),
+            f"{recipe.learning_rate:g}",
+            recipe.schedule,
+            "candidates" if recipe.full_training is None else "full training",
+        )
+    output().print(table)
+    print(
+        "nas-sv2 recipe show NAME prints one; nas-sv2 recipe qualify certifies how well one ranks"
+    )
+
+
+@app.command()
+def show(recipe: Annotated[str, typer.Argument(help="A built-in recipe, or a file.")]) -> None:
+    """Print every field of a recipe as YAML."""
+    from nas_sv2.evaluate.recipes.files import open_recipe, recipe_to_yaml
+
+    print(recipe_to_yaml(open_recipe(recipe)), end="")
+
+
+@app.command()
+def qualify(
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="The recipe: a built-in one or a file; quick if left out."),
+    ] = None,
+    data: Data = "animals",
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference",
+            help="The recipe that is taken for the truth; 8 times the passes if left out.",
+        ),
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            "--space",
+            help=f"{SPACE_HELP}: the space of the networks; 140M, or that of the supernet, if "
+            "left out.",
+        ),
+    ] = None,
+    evaluator: Annotated[
+        str,
+        typer.Option(
+            "--evaluator", help="What is certified: recipe, or supernet:DIR in its place."
+        ),
+    ] = "recipe",
+    trajectories: Annotated[
+        int,
+        typer.Option(
+            "--trajectories",
+            help="Series of up to 8 networks; each step changes one dimension.",
+        ),
+    ] = 2,
+    matched: Annotated[
+        int, typer.Option("--matched", help="Networks of equal FLOPs; 0 for none.")
+    ] = 8,
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="Trainings of each network by each recipe.")
+    ] = 2,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the choice of networks.")] = 0,
+    workers: Workers = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write the text to as well.")
+    ] = None,
+    storage: Storage = STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Certify how well a recipe, or a supernet, ranks networks.
+
+    Its order is compared with that of longer trainings and that of FLOPs. The certificate is
+    stored in the database; searches and fronts with that recipe and data state it. The same
+    command resumes a qualification that was killed.
+    """
+    from nas_sv2.search.qualification import QualifyRequest
+    from nas_sv2.search.qualification import qualify as run
+    from nas_sv2.show.certificate_text import certificate_data, certificate_markdown
+
+    if out is not None and not out.absolute().parent.is_dir():
+        raise ConfigError("out", str(out), "must name a file in a folder that exists")
+    request = QualifyRequest(
+        recipe,
+        data,
+        storage,
+        reference,
+        space,
+        trajectories,
+        matched,
+        seeds,
+        seed,
+        workers,
+        evaluator,
+    )
+    with counting_bar() as bar:
+        task = bar.add_task("", total=None)
+        certificate = run(
+            request,
+            bar.console.print,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    text = certificate_markdown(certificate)
+    if out is not None:
+        out.write_text(text, encoding="utf-8")
+    if as_json:
+        print_json(certificate_data(certificate))
+    else:
+        print(text, end="")
