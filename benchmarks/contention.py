@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from nas_sv2.latency.devices.local import CPU_PLAN, local_device
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.measurements.measurement import Measurement
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.space.units.reference import reference
 
 NETWORKS = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x2_0")
@@ -36,14 +36,14 @@ def main() -> None:
     """Print how far busy is from idle for each network, and how often it was noticed."""
     rounds = int(sys.argv[1]) if sys.argv[1:] else ROUNDS
     pairs: dict[str, list[Pair]] = {name: [] for name in NETWORKS}
-    target = MeasuredTarget("cpu", local_device("cpu"), CPU_PLAN)
+    device = MeasuredDevice("cpu", local_device("cpu"), CPU_PLAN)
     for _ in range(rounds):
         for name in NETWORKS:
-            idle = target.measure_together([reference(name)])[0]
+            idle = device.measure_together([reference(name)])[0]
             with _every_core_busy():
-                busy = target.measure_together([reference(name)])[0]
+                busy = device.measure_together([reference(name)])[0]
             pairs[name].append(Pair(idle, busy))
-    target.close()
+    device.close()
     print(f"onnxruntime, one thread, medians over {rounds} rounds; busy against idle of a round:")
     columns = f"{'idle ms':>8} {'busy ms':>8} {'change':>8} {'ratio':>8} {'mean of 100':>12}"
     print(f"{'network':20} {columns}")

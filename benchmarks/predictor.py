@@ -18,6 +18,7 @@ import numpy as np
 
 from nas_sv2.errors import MeasurementError
 from nas_sv2.latency.devices.local import CPU_PLAN, local_device
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.predictor.fit import NETWORKS, SEED, TOGETHER, report_on
 from nas_sv2.latency.predictor.predicted_target import open_predicted
@@ -41,20 +42,20 @@ def main() -> None:
     space = named_space(sys.argv[1] if sys.argv[1:] else "140M")
     with tempfile.TemporaryDirectory() as folder, local_device("cpu") as device:
         store = MeasurementStore.open(f"sqlite:///{Path(folder) / 'own.db'}")
-        target = MeasuredTarget("cpu", device, CPU_PLAN, store)
+        target = MeasuredTarget(MeasuredDevice("cpu", device, CPU_PLAN, store))
         began = time.monotonic()
         predicted = open_predicted(target, space)
         predictor = predicted.predictor
-        print(f"{predicted.device}; space {space.name}; load {_load()}")
+        print(f"{predicted.description}; space {space.name}; load {_load()}")
         seconds = time.monotonic() - began
         print(f"fitted from {predictor.report.networks} networks and a bag in {seconds:.0f} s")
         print(f"its own report: {predictor.report.describe()}")
         others = _others(space)
         known = [network for network in others if _is_known(predictor, network)]
         print(f"{OTHERS} other random networks, {OTHERS - len(known)} of them refused")
-        first = _measured(target, known, predictor)
+        first = _measured(target.device, known, predictor)
         print(f"measured; load {_load()}")
-        again = _measured(target, random.Random(1).sample(known, len(known)), predictor)
+        again = _measured(target.device, random.Random(1).sample(known, len(known)), predictor)
         print(f"measured again; load {_load()}")
         line = _line_on_flops(target, space)
         store.close()
@@ -97,11 +98,11 @@ def _is_known(predictor: Predictor, network: Architecture) -> bool:
 
 
 def _measured(
-    target: MeasuredTarget, networks: Sequence[Architecture], predictor: Predictor
+    device: MeasuredDevice, networks: Sequence[Architecture], predictor: Predictor
 ) -> Ratios:
     ratios: Ratios = {}
     for start in range(0, len(networks), TOGETHER):
-        for measurement in target.measure_together(networks[start : start + TOGETHER]):
+        for measurement in device.measure_together(networks[start : start + TOGETHER]):
             assert measurement.ratio is not None
             assert measurement.reference_ms is not None
             ratio, usual_ms = measurement.ratio[0], predictor.reference_ms

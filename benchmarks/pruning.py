@@ -19,8 +19,8 @@ from nas_sv2.latency.guidelines.profile import GuidelineProfile
 from nas_sv2.latency.guidelines.profiling import profile_device
 from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
 from nas_sv2.latency.measurements.store import MeasurementStore
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.targets import Target, open_target
+from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.feasibility import RandomSuggester
 from nas_sv2.search.walk.measured_guidelines import MeasuredGuidelines, limits_of
@@ -50,7 +50,7 @@ def main(name: str = "cpu", level: str = "140M", database: str = "sqlite:///nas-
     space, budget = named_space(level), Budget(flops=FLOPS_OF_LEVEL[level])
     with (
         closing(MeasurementStore.open(database)) as store,
-        closing(open_target(name, store=store)) as target,
+        closing(TargetBook.read().open(name, store=store)) as target,
     ):
         profile = _profile(target, store)
         print(f"{profile.device}: {profile.provenance}; {profile.accuracy.describe()}", flush=True)
@@ -119,12 +119,12 @@ def _front(candidates: Sequence[Candidate], capacity: str) -> list[bool]:
 
 def _times(target: Target, networks: Sequence[Architecture]) -> list[float]:
     """Relative to the reference network where that runs beside, else ms."""
-    if not isinstance(target, MeasuredTarget):
+    if target.device is None:
         return [target.estimate(network).ms for network in networks]
     found = []
     for start in range(0, len(networks), TOGETHER):
         print(f"\r{start} of {len(networks)} measured", end="", file=sys.stderr, flush=True)
-        session = target.session_of(networks[start : start + TOGETHER])
+        session = target.device.session(networks[start : start + TOGETHER])
         found += [one.median_ms if one.ratio is None else one.ratio[0] for one in session]
     return found
 

@@ -46,8 +46,9 @@ from sqlalchemy.orm import Session
 
 from nas_sv2.database.processes import process_name
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
-from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.measurements.measurement import Latency, Provenance
 from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.latency.targets.user_target import UserTarget
 from nas_sv2.search.events.events import Listener, Outcome
 from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.session.samplers import SAMPLERS
@@ -84,7 +85,7 @@ class Table:
     """A target whose latencies are made up."""
 
     name: str = "table"
-    provenance: str = "emulated"
+    provenance: Provenance = "emulated"
 
     def estimate(self, network: Network) -> Latency:
         """A figure."""
@@ -174,7 +175,7 @@ def opened(
     seed = random.randrange(2**32)
     study = create_or_resume(storage, name, IDENTITY, choice.make(seed))
     store = RecordStore(measurements.engine, study_key(study))
-    walk = Walk(LIMITS, BUDGET, {"table": Table()}, Sleeping(seconds))
+    walk = Walk(LIMITS, BUDGET, {"table": UserTarget(Table())}, Sleeping(seconds))
     weights = WeightsFolder.of_study(storage, store.study)
     learns = choice.learns_from_pruned
     return Loop(study, SPACE, walk, store, weights, learns, listener), measurements

@@ -37,7 +37,7 @@ from nas_sv2.database.engine import open_engine
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.evaluate.recipes.recipe import Score
-from nas_sv2.latency.targets.targets import open_target
+from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.search.walk.audit_choice import Audit
 from nas_sv2.search.walk.early_stop import log_flops, signals_of
 from nas_sv2.search.walk.stop_rule import FEWEST, RISK, Course, FinalBound
@@ -155,7 +155,7 @@ def _write(path: Path, recorded: Sequence[Recorded]) -> None:
 def _costs(name: str) -> Callable[[Architecture], float]:
     if name == "flops":
         return lambda architecture: cost_of(lower(architecture)).flops / 1e6
-    target = open_target(name)
+    target = TargetBook.read().open(name)
     return lambda architecture: target.estimate(architecture).ms
 
 

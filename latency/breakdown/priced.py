@@ -4,24 +4,20 @@ An emulated core prices every kernel by its table. A measured target that has a 
 is priced by the profile's formulas. Others have no breakdown, and none is made up for them.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
-from nas_sv2.errors import NasError
-from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.errors import MeasurementError, NasError
 from nas_sv2.latency.guidelines.profile import GuidelineProfile
 from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
 from nas_sv2.latency.guidelines.waste import price
-from nas_sv2.latency.kernels.kernel import Kernel
-from nas_sv2.latency.kernels.node_costs import pieces_of_graph, share_of
-from nas_sv2.latency.kernels.of_graph import kernels_of
+from nas_sv2.latency.kernels.node_costs import pieces_of_graph, shares_of
 from nas_sv2.latency.measurements.measurement import Latency
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.targets import Target, open_target
+from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.networks.network import Network
-from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 
 
 @dataclass(frozen=True)
@@ -38,54 +34,68 @@ class Breakdown:
     shares: Callable[[Network], Mapping[str, float]]
 
 
-def breakdown_of(target: Target, profiles: ProfileStore) -> Breakdown | None:
-    """The breakdown of an open target; None where nothing prices its operators.
+def breakdown_of(target: Target, network: Network, profiles: ProfileStore) -> Breakdown | None:
+    """Give the breakdown of an open target; None if nothing prices its operators.
+
+    Args:
+        target: The target, with its own prices or a guideline profile.
+        network: One of the networks that are asked for later.
+        profiles: The stored guideline profiles.
 
     Raises:
         DeviceError: The device does not say what it is.
         StoreError: Profiles cannot be read.
     """
-    if isinstance(target, EmulatedArm):
-        return _of_table(target)
-    if isinstance(target, MeasuredTarget):
-        profile = profiles.find(DeviceKey.of(target))
-        return None if profile is None else _of_profile(target.name, profile)
-    return None
+    if _has_prices(target, network):
+        return _of_prices(target)
+    if target.identity() is None:
+        return None
+    profile = profiles.find(DeviceKey.of(target))
+    return None if profile is None else _of_profile(target.name, profile)
 
 
-def breakdown_behind(name: str, latency: Latency, profiles: ProfileStore) -> Breakdown | None:
-    """The breakdown of the device that gave `latency`, which need not be at hand any more.
+def breakdown_behind(
+    book: TargetBook, name: str, network: Network, latency: Latency, profiles: ProfileStore
+) -> Breakdown | None:
+    """Give the breakdown of the device that gave `latency`, even if it has gone since.
 
     Args:
-        name: What the user called the target.
-        latency: One of its figures; another device of that name is not meant.
-        profiles: Where guideline profiles are.
+        book: The targets that are known now.
+        name: The user's name for the target.
+        network: The network that `latency` is of.
+        latency: One of its latencies; another device of that name does not count.
+        profiles: The stored guideline profiles.
 
     Raises:
         StoreError: Profiles cannot be read.
     """
     if latency.provenance == "emulated":
         try:
-            target = open_target(name)
+            with closing(book.open(name)) as target:
+                identity = target.identity()
+                same = identity is not None and identity.description == latency.device
+                return _of_prices(target) if same and _has_prices(target, network) else None
         except NasError:  # the user has removed it since
             return None
-        if isinstance(target, EmulatedArm) and target.device == latency.device:
-            return _of_table(target)
-        target.close()
-        return None
     profile = profiles.find_of_name(name)
     if profile is None or profile.device != latency.device:
         return None
     return _of_profile(name, profile)
 
 
-def _of_table(target: EmulatedArm) -> Breakdown:
+def _has_prices(target: Target, network: Network) -> bool:
+    """Whether the target prices operators, though perhaps not all of this network."""
+    try:
+        return target.operator_shares(network) is not None
+    except MeasurementError:  # one operator has no price
+        return True
+
+
+def _of_prices(target: Target) -> Breakdown:
     def shares(network: Network) -> Mapping[str, float]:
-        graph = lower(network)
-        if target.lowering == "shuffle_free":
-            graph, _ = without_shuffles(graph, {})
-        kernels = kernels_of(graph, target.table.precision)
-        return _by_kind((kernel, target.table.cycles(kernel)) for kernel in kernels)
+        found = target.operator_shares(network)
+        assert found is not None, "`_has_prices` says so"
+        return found
 
     return Breakdown(f"the kernel prices of {target.name}", shares)
 
@@ -93,14 +103,6 @@ def _of_table(target: EmulatedArm) -> Breakdown:
 def _of_profile(name: str, profile: GuidelineProfile) -> Breakdown:
     def shares(network: Network) -> Mapping[str, float]:
         pieces = pieces_of_graph(lower(network), profile.lowering)
-        return _by_kind((piece.kernel, price(piece, profile.costs)) for piece in pieces)
+        return shares_of((piece.kernel, price(piece, profile.costs)) for piece in pieces)
 
     return Breakdown(f"the guideline profile of {name}", shares)
-
-
-def _by_kind(priced: Iterable[tuple[Kernel, float]]) -> dict[str, float]:
-    found: defaultdict[str, float] = defaultdict(float)
-    for kernel, cost in priced:
-        found[share_of(kernel)] += cost
-    whole = sum(found.values())
-    return {kind: cost / whole for kind, cost in found.items()}

@@ -8,18 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
-from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS, RunKernel, RunKind, kernels_run
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.measurements.node_time import NodeTime
-from nas_sv2.latency.measurements.plan import Lowering
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.targets import Target
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.graph.operators import Graph
-from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.networks.network import Network
-from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 
 
 @dataclass(frozen=True)
@@ -86,34 +80,23 @@ def profiles_of(target: Target, networks: Sequence[Network]) -> list[Profile]:
         MeasurementError: It failed meanwhile, or an emulated core lacks the price of a kernel.
         StoreError: A measurement cannot be kept.
     """
-    if isinstance(target, EmulatedArm):
-        return [_emulated(target, network) for network in networks]
-    if not isinstance(target, MeasuredTarget):
+    times = [target.kernel_times(network) for network in networks]
+    known = [nodes for nodes in times if nodes is not None]
+    if len(known) < len(networks):
         raise ConfigError("target", target.name, "must be a target that is measured or emulated")
-    times = [target.node_times(network) for network in networks]
-    measured = target.measure_together(networks)
-    lowering = target.plan.lowering
     return [
-        _profile(_form(network, lowering), nodes, measurement.latency(target.name))
-        for network, nodes, measurement in zip(networks, times, measured, strict=True)
+        _profile(target.graph_of(network), nodes, whole)
+        for network, nodes, whole in zip(
+            networks, known, _whole_latencies(target, networks), strict=True
+        )
     ]
 
 
-def _emulated(target: EmulatedArm, network: Network) -> Profile:
-    graph = _form(network, target.lowering)
-    kernels = kernels_of(graph, target.table.precision)
-    us = 1e3 / target.table.cycles_per_ms
-    nodes = [
-        NodeTime(kernel.ops[0], kernel.key, us * cycles)
-        for kernel, (_, cycles) in zip(kernels, target.price(graph), strict=True)
-    ]
-    return _profile(graph, nodes, target.estimate(network))
-
-
-def _form(network: Network, lowering: Lowering) -> Graph:
-    """The operators as they are sent to the device."""
-    graph = lower(network)
-    return without_shuffles(graph, {})[0] if lowering == "shuffle_free" else graph
+def _whole_latencies(target: Target, networks: Sequence[Network]) -> list[Latency]:
+    """Give the latency of each whole network, in one new session if the target runs them."""
+    if target.device is None:
+        return [target.estimate(network) for network in networks]
+    return [one.latency(target.name) for one in target.device.measure_together(networks)]
 
 
 def _profile(graph: Graph, nodes: Iterable[NodeTime], whole: Latency) -> Profile:

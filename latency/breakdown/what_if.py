@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from nas_sv2.latency.measurements.head_to_head import EMULATOR_ERROR, MOST_NETWORKS, orders_of
 from nas_sv2.latency.measurements.measurement import Interval, Latency, Measurement
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.targets import Target
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.choices.variants import Counterfactual, counterfactuals
 from nas_sv2.space.units.architecture import Architecture
 
@@ -58,11 +57,11 @@ def gains_of(target: Target, architecture: Architecture) -> Gains:
         StoreError: Measurements cannot be kept.
     """
     variants = counterfactuals(architecture)
-    if not isinstance(target, MeasuredTarget):
+    if target.device is None:
         return _priced(target, architecture, variants)
     chosen = variants[:MOST_VARIANTS]
     networks = [architecture, *(variant.architecture for variant in chosen)]
-    session = target.measure_together(networks)
+    session = target.device.measure_together(networks)
     orders = orders_of(session)
     settled = {
         pair.faster + pair.slower: pair.settled  # 0 is the network itself

@@ -28,7 +28,7 @@ LEASE_MARGIN_S = 60.0
 
 
 @dataclass(slots=True, eq=False)
-class SteadyDevice:
+class ReconnectingDevice:
     """A device, used by one process at a time, that is waited for when its connection is lost.
 
     A device that has never answered is not waited for: it is a mistake more likely than a fault.

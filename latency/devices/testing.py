@@ -1,12 +1,12 @@
 """For tests of code that uses devices, and of devices.
 
 `FakeDevice` is a device without hardware: the times are those that it is told, or follow from the
-network's multiply-adds, and it can fail. `DeviceContract` is what every device keeps to; a class
+network's multiply-adds, and it can fail. `DeviceTests` is what every device keeps to; a class
 of your own with a fixture `device` inherits its tests:
 
-    from nas_sv2.latency.devices.testing import DeviceContract
+    from nas_sv2.testing import DeviceTests
 
-    class TestMyDevice(DeviceContract):
+    class TestMyDevice(DeviceTests):
         @pytest.fixture
         def device(self):
             device = MyDevice(...)
@@ -131,7 +131,7 @@ class FakeDevice:
         }
 
 
-class DeviceContract:
+class DeviceTests:
     """What every device keeps to."""
 
     @pytest.fixture

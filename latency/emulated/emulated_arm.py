@@ -13,20 +13,21 @@ A kernel or map size that the table lacks is an error that names it, never a sil
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from nas_sv2.errors import DeviceError, MeasurementError
+from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.emulated.analytic import second_opinion
 from nas_sv2.latency.emulated.arm_cores import EFFICIENCY, core_named
 from nas_sv2.latency.emulated.kernel_table import Table
 from nas_sv2.latency.kernels.kernel import ArmPrecision
-from nas_sv2.latency.kernels.of_graph import kernels_of
+from nas_sv2.latency.kernels.node_costs import shares_of
+from nas_sv2.latency.kernels.of_graph import graph_in_form, kernels_of
+from nas_sv2.latency.measurements.identity import TargetIdentity
 from nas_sv2.latency.measurements.measurement import Latency, Provenance
+from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.latency.measurements.plan import Lowering
 from nas_sv2.space.graph.operators import Graph
-from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.networks.network import Network
-from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 
 FITTED = ("cortex-a57", "fp32")
 """What the analytic model was fitted to; it says nothing of other cores."""
@@ -82,12 +83,8 @@ class EmulatedArm:
             table = table.with_scale(chosen.cycles_per_ms(clock_ghz), why)
         return cls(table, name, lowering, file)
 
-    def at(self, precision: ArmPrecision) -> Self:
-        """The same core in another precision, by the same clock.
-
-        Raises:
-            DeviceError: Its table has no such part.
-        """
+    def _at(self, precision: ArmPrecision) -> Self:
+        """Give the same core in another precision, with the same clock."""
         own, core = self.table, str(self.table.metadata["core"])
         table = Table.load(self.file or core, precision)
         if own.cycles_per_ms != Table.load(self.file or core, own.precision).cycles_per_ms:
@@ -100,7 +97,11 @@ class EmulatedArm:
         return "emulated"
 
     @property
-    def device(self) -> str:
+    def device(self) -> None:
+        """Give None: no network is run."""
+
+    @property
+    def description(self) -> str:
         """The device in words, for every table and file."""
         return f"{self.name}: {self.table.device}"
 
@@ -110,7 +111,7 @@ class EmulatedArm:
         Raises:
             MeasurementError: The table lacks one of its kernels; the message names it.
         """
-        graph = self._lowered(network)
+        graph = self.graph_of(network)
         kernels = kernels_of(graph, self.table.precision)
         ms = sum(map(self.table.cycles, kernels)) / self.table.cycles_per_ms
         notes = [self.table.note]
@@ -124,7 +125,7 @@ class EmulatedArm:
             ci_ms=None,
             p95_ms=None,
             provenance=self.provenance,
-            device=self.device,
+            device=self.description,
             runs=None,
             contended=None,
             note="; ".join(notes),
@@ -137,7 +138,7 @@ class EmulatedArm:
         """
         kinds = {key.rpartition(" @")[0] for key in self.table.entries}
         missing: dict[str, None] = {}
-        for kernel in kernels_of(self._lowered(network), self.table.precision):
+        for kernel in kernels_of(self.graph_of(network), self.table.precision):
             try:
                 self.table.cycles(kernel)
             except MeasurementError:
@@ -145,18 +146,49 @@ class EmulatedArm:
                 missing[" with ".join([name, *kernel.fused])] = None
         return list(missing)
 
-    def _lowered(self, network: Network) -> Graph:
-        graph = lower(network)
-        return without_shuffles(graph, {})[0] if self.lowering == "shuffle_free" else graph
+    def graph_of(self, network: Network) -> Graph:
+        """Give the operators in the form that is priced."""
+        return graph_in_form(network, self.lowering)
 
-    def price(self, graph: Graph) -> list[tuple[str, float]]:
-        """Operator and cycles; an operator fused into another's kernel is not listed.
+    def kernel_times(self, network: Network) -> list[NodeTime]:
+        """Price each kernel; an operator fused into another's kernel has no time of its own.
 
         Raises:
             MeasurementError: As `estimate`.
         """
-        kernels = kernels_of(graph, self.table.precision)
-        return [(kernel.ops[0], self.table.cycles(kernel)) for kernel in kernels]
+        us = 1e3 / self.table.cycles_per_ms
+        kernels = kernels_of(self.graph_of(network), self.table.precision)
+        return [NodeTime(k.ops[0], k.key, us * self.table.cycles(k)) for k in kernels]
+
+    def operator_shares(self, network: Network) -> dict[str, float]:
+        """Split the price over kinds of operator.
+
+        Raises:
+            MeasurementError: As `estimate`.
+        """
+        kernels = kernels_of(self.graph_of(network), self.table.precision)
+        return shares_of((kernel, self.table.cycles(kernel)) for kernel in kernels)
+
+    def identity(self) -> TargetIdentity:
+        """Name the table and the form that is priced."""
+        return TargetIdentity(self.table.digest, self.lowering, self.lowering, self.description)
+
+    def with_plan(self, **changes: Any) -> Self:
+        """Change the precision; nothing runs, so a plan has no other effect.
+
+        Raises:
+            ConfigError: Another field of a plan is changed.
+            DeviceError: The table has no prices in that precision.
+        """
+        precision = changes.pop("precision", self.table.precision)
+        for field, value in changes.items():
+            sentence = f"cannot be set: {self.name} runs no network by a plan"
+            raise ConfigError(f"plan.{field}", value, sentence)
+        return self if precision == self.table.precision else self._at(precision)
+
+    def corrected(self, reference_ms: float) -> Self:
+        """Give the target itself: prices do not drift."""
+        return self
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no device is held."""

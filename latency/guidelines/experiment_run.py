@@ -5,14 +5,12 @@ are taken round by round; an emulated target prices them one by one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nas_sv2.errors import MeasurementError
-from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.head_to_head import Orders, emulated_orders, orders_of
 from nas_sv2.latency.measurements.measurement import Interval, Latency, Measurement
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.targets import Target
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.experiments.further import further_tables
 from nas_sv2.space.experiments.network import ExperimentNetwork
 from nas_sv2.space.experiments.paper import Experiment, ExperimentTable, Platform, paper_tables
@@ -78,15 +76,13 @@ class TimedTable:
 
 def platform_of(target: Target) -> Platform:
     """Whose widths of the paper's tables suit the target."""
-    on_gpu = isinstance(target, MeasuredTarget) and target.plan.processor == "cuda"
+    on_gpu = target.device is not None and target.device.plan.processor == "cuda"
     return "GPU" if on_gpu else "ARM"
 
 
 def with_one_image(target: Target) -> Target:
     """The target with a plan for one image a run, as the paper's tables are."""
-    if not isinstance(target, MeasuredTarget):
-        return target
-    return replace(target, plan=replace(target.plan, batch=BATCH))
+    return target if target.device is None else target.with_plan(batch=BATCH)
 
 
 def run_experiments(
@@ -128,23 +124,23 @@ def time_table(target: Target, table: ExperimentTable) -> TimedTable:
         MeasurementError: The device answered, but not with a latency.
         StoreError: As `run_experiments`.
     """
-    if isinstance(target, MeasuredTarget):
-        session = target.session_of([each.network for each in table.experiments])
-        return TimedTable(table, tuple(_measured(target, table, session)), orders_of(session))
+    if target.device is not None:
+        session = target.device.session([each.network for each in table.experiments])
+        return TimedTable(table, tuple(_measured(target.name, table, session)), orders_of(session))
     rows = tuple(_priced(target, table))
     latencies = [row.time.latency for row in rows if row.time is not None]
     return TimedTable(table, rows, emulated_orders(latencies))
 
 
 def _measured(
-    target: MeasuredTarget, table: ExperimentTable, session: Sequence[Measurement]
+    name: str, table: ExperimentTable, session: Sequence[Measurement]
 ) -> Iterator[ExperimentRow]:
     by_network = dict(zip((each.network for each in table.experiments), session, strict=True))
     for group in table.groups:
         first = by_network[group[0].network]
         for each in group:
             one = by_network[each.network]
-            time = ExperimentTime(each.network, one.latency(target.name))
+            time = ExperimentTime(each.network, one.latency(name))
             if one is first:
                 yield ExperimentRow(each, time, 1.0)
                 continue
@@ -159,7 +155,7 @@ def _priced(target: Target, table: ExperimentTable) -> Iterator[ExperimentRow]:
             try:
                 latency = target.estimate(each.network)
             except MeasurementError:
-                lacks = target.uncovered(each.network) if isinstance(target, EmulatedArm) else []
+                lacks = target.uncovered(each.network)
                 if not lacks:
                     raise
                 yield ExperimentRow(each, None, not_covered=tuple(lacks))

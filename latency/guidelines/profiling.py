@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from nas_sv2.latency.guidelines.experiment_run import ExperimentTime
 from nas_sv2.latency.guidelines.profile import GuidelineProfile, fit_profile
-from nas_sv2.latency.guidelines.store import lowering_of
+from nas_sv2.latency.guidelines.store import known_identity
 from nas_sv2.latency.measurements.measurement import Latency
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.targets import Target
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.networks.network import Network
 from nas_sv2.space.units.reference import REFERENCES
 
@@ -41,12 +40,12 @@ def profile_device(
         progress(f"ShuffleNet V2 {scale} in {len(FORMS)} forms")
         networks = [REFERENCES[f"shufflenet_v2_{form}{scale}"] for form in FORMS]
         timed += zip(networks, _latencies(target, networks), strict=True)
-    return fit_profile(list(_at_one_pace(timed)), lowering_of(target))
+    return fit_profile(list(_at_one_pace(timed)), known_identity(target).lowering)
 
 
 def _latencies(target: Target, networks: Sequence[Network]) -> list[Latency]:
-    if isinstance(target, MeasuredTarget):
-        return [one.latency(target.name) for one in target.session_of(networks)]
+    if target.device is not None:
+        return [one.latency(target.name) for one in target.device.session(networks)]
     return [target.estimate(network) for network in networks]
 
 
@@ -55,4 +54,4 @@ def _at_one_pace(timed: Sequence[tuple[Network, Latency]]) -> Iterator[tuple[Net
     paces = [latency.reference_ms for _, latency in timed if latency.reference_ms is not None]
     for network, latency in timed:
         beside = latency.reference_ms is not None
-        yield network, latency.at_pace(statistics.median(paces)) if beside else latency
+        yield network, latency.scaled_to(statistics.median(paces)) if beside else latency

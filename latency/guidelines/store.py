@@ -14,12 +14,10 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from nas_sv2.database.engine import one_line
 from nas_sv2.database.schema import Base, migrate
 from nas_sv2.errors import DeviceError, StoreError
-from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.guidelines.profile import SCHEMA, GuidelineProfile
-from nas_sv2.latency.measurements.plan import Lowering
+from nas_sv2.latency.measurements.identity import TargetIdentity
 from nas_sv2.latency.measurements.store import MeasurementStore
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.targets import Target
+from nas_sv2.latency.targets.target import Target
 
 
 class ProfileRow(Base):
@@ -48,30 +46,22 @@ class DeviceKey(NamedTuple):
         """The key of an open target.
 
         Raises:
-            DeviceError: The device does not answer, or the target is of a kind without profiles.
+            DeviceError: The device does not answer, or the target does not know what it is.
         """
-        match target:
-            case MeasuredTarget(name=name, device=device, plan=plan):
-                return cls(name, device.fingerprint(plan).key, plan.key)
-            case EmulatedArm(name=name, table=table, lowering=lowering):
-                return cls(name, table.digest, lowering)
-            case _:
-                raise DeviceError(f"{target.name}: a {target.provenance} target has no profile")
+        identity = known_identity(target)
+        return cls(target.name, identity.device, identity.protocol)
 
 
-def lowering_of(target: Target) -> Lowering:
-    """Which form of a network runs there.
+def known_identity(target: Target) -> TargetIdentity:
+    """The identity of a target that can have a profile.
 
     Raises:
-        DeviceError: The target is of a kind without profiles.
+        DeviceError: The device does not answer, or the target does not know what it is.
     """
-    match target:
-        case MeasuredTarget(plan=plan):
-            return plan.lowering
-        case EmulatedArm(lowering=lowering):
-            return lowering
-        case _:
-            raise DeviceError(f"{target.name}: a {target.provenance} target has no profile")
+    identity = target.identity()
+    if identity is None:
+        raise DeviceError(f"{target.name}: a {target.provenance} target has no profile")
+    return identity
 
 
 @dataclass(frozen=True)

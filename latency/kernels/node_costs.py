@@ -4,20 +4,20 @@ Kernels of one class (`class_of`) share one formula: a sum of terms (`terms_of`)
 that are never negative.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from nas_sv2.latency.kernels.kernel import Kernel
-from nas_sv2.latency.kernels.of_graph import kernels_of
+from nas_sv2.latency.kernels.of_graph import in_form, kernels_of
 from nas_sv2.latency.measurements.plan import Lowering
 from nas_sv2.space.graph.cost import op_cost
 from nas_sv2.space.graph.operators import Graph, Op
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.networks.network import Network
-from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 
 ALIGNMENT = 4
 """onnxruntime's blocked (NCHWc) kernels take channels in multiples of 4 only. On x86 a depthwise
@@ -44,8 +44,7 @@ def pieces_of(network: Network, lowering: Lowering) -> list[Piece]:
 
 def pieces_of_graph(graph: Graph, lowering: Lowering) -> list[Piece]:
     """The same of a graph as it is written."""
-    if lowering == "shuffle_free":
-        graph, _ = without_shuffles(graph, {})
+    graph = in_form(graph, lowering)
     ops = {op.name: op for op in graph.ops}
     return [Piece(kernel, ops[kernel.ops[0]]) for kernel in kernels_of(graph)]
 
@@ -67,6 +66,15 @@ def share_of(kernel: Kernel) -> str:
     if kernel.kind.startswith("depthwise"):
         return "depthwise" + _alignment(kernel)
     return class_of(kernel)
+
+
+def shares_of(costs: Iterable[tuple[Kernel, float]]) -> dict[str, float]:
+    """Split the cost of kernels over the classes of `share_of`; the shares add up to 1."""
+    found: defaultdict[str, float] = defaultdict(float)
+    for kernel, cost in costs:
+        found[share_of(kernel)] += cost
+    whole = sum(found.values())
+    return {kind: cost / whole for kind, cost in found.items()}
 
 
 def _alignment(kernel: Kernel) -> str:

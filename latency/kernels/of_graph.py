@@ -1,9 +1,23 @@
-"""The kernels of a graph, in the precision asked for."""
+"""A network as a runtime executes it: its operators in the form that runs, and their kernels."""
 
 from nas_sv2.latency.kernels.float32 import float32_kernels_of
 from nas_sv2.latency.kernels.int8 import int8_kernels_of
 from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel
+from nas_sv2.latency.measurements.plan import Lowering
 from nas_sv2.space.graph.operators import Graph
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.networks.network import Network
+from nas_sv2.space.runtimes.shuffle_free import without_shuffles
+
+
+def graph_in_form(network: Network, lowering: Lowering) -> Graph:
+    """Give the operators of `network` in the form that runs."""
+    return in_form(lower(network), lowering)
+
+
+def in_form(graph: Graph, lowering: Lowering) -> Graph:
+    """Rewrite a graph without shuffles if that form runs."""
+    return without_shuffles(graph, {})[0] if lowering == "shuffle_free" else graph
 
 
 def kernels_of(graph: Graph, precision: ArmPrecision = "fp32") -> tuple[Kernel, ...]:

@@ -63,11 +63,16 @@ class Latency:
     ratio_ci: Interval | None = None
     reference_ms: float | None = None
 
-    def at_pace(self, reference_ms: float) -> Self:
-        """The same figure as if the reference network had taken `reference_ms`.
+    @classmethod
+    def of(cls, ms: float, provenance: Provenance, device: str, note: str = "") -> Self:
+        """Give a latency of which nothing else is known."""
+        return cls(ms, None, None, provenance, device, None, None, note)
 
-        What slows a device for longer than a tenth of a second slows both networks, so figures
-        that were taken hours apart can be compared at one pace.
+    def scaled_to(self, reference_ms: float) -> Self:
+        """Scale the latency as if the reference network had taken `reference_ms`.
+
+        Anything that slows a device for longer than a tenth of a second slows both networks, so
+        latencies that were taken hours apart compare once they are scaled to one reference.
 
         Raises:
             ValueError: It was not measured beside a reference network.

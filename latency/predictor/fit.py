@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas_sv2.errors import ConfigError, MeasurementError
-from nas_sv2.latency.devices.device import Profiler
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.kernels.coverage import Coverage
 from nas_sv2.latency.kernels.node_costs import Piece, fit_node_costs, pieces_of, share_of
-from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.predictor.joint_model import Bag
 from nas_sv2.latency.predictor.predictor import (
@@ -22,10 +21,8 @@ from nas_sv2.latency.predictor.predictor import (
     at_usual_pace,
     features,
 )
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.choices.spread_sampling import spread
-from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.statistics import spearman_rho
 
 Array = np.ndarray
@@ -72,36 +69,36 @@ def can_predict(plan: MeasurePlan) -> bool:
 
 
 def fit_on_device(
-    target: MeasuredTarget,
+    device: MeasuredDevice,
     space: SearchSpace,
     progress: Progress = lambda done, total: None,
     networks: int = NETWORKS,
 ) -> Predictor:
-    """Measure a bag and networks of `space` on the target's device, and fit.
+    """Measure a bag and networks of `space` on a device, and fit.
 
     Args:
-        target: Whose device and plan; measurements go to its store, and are taken from it.
+        device: The device and its plan; measurements go to its store, and are taken from it.
         space: What the networks are of.
         progress: Told how many of the networks are measured.
         networks: How many are.
 
     Raises:
-        ConfigError: The target's plan cannot be predicted.
+        ConfigError: The device's plan cannot be predicted.
         DeviceError: The device is missing or cannot profile.
         MeasurementError: It gave no times, or too few before `TIME_LIMIT_S`.
         StoreError: Measurements cannot be read or written.
     """
-    device, plan = target.device, target.plan
-    if not can_predict(plan) or not isinstance(device, Profiler):
+    plan = device.plan
+    if not can_predict(plan):
         raise ConfigError(
-            "predictor", target.name, "must be a target that onnxruntime runs in float32 on a CPU"
+            "predictor", device.name, "must be a target that onnxruntime runs in float32 on a CPU"
         )
     began = time.monotonic()
     bag = Bag.of_space(space, plan, SEED)
     nodes = [
         node
         for payload in bag.payloads()
-        for node in device.profile(payload, plan, plan.timeout_s * len(bag.networks))
+        for node in device.profile(payload, plan.timeout_s * len(bag.networks))
     ]
     times_us = bag.kernel_times(nodes)
     timed: list[Timed] = []
@@ -110,28 +107,12 @@ def fit_on_device(
         if time.monotonic() - began > TIME_LIMIT_S and len(timed) >= FEWEST:
             break
         progress(len(timed), networks)
-        for architecture, measurement in _measured(target, wanted[start : start + TOGETHER]):
+        together = wanted[start : start + TOGETHER]
+        for architecture, measurement in zip(together, device.measure_each(together), strict=True):
             if measurement.ratio is not None and measurement.reference_ms is not None:
                 pieces = pieces_of(architecture, plan.lowering)
                 timed.append(Timed(pieces, measurement.ratio[0], measurement.reference_ms))
     return fit(plan, bag.pieces, times_us, timed, began)
-
-
-def _measured(
-    target: MeasuredTarget, networks: Sequence[Architecture]
-) -> list[tuple[Architecture, Measurement]]:
-    """Stored measurements, and new ones of the rest in alternation."""
-    found: dict[str, Measurement] = {}
-    if target.store is not None and not target.fresh:
-        fingerprint = target.device.fingerprint(target.plan)
-        for network in networks:
-            stored = target.store.find(network.digest, fingerprint, target.plan)
-            if stored is not None:
-                found[network.digest] = stored
-    missing = [network for network in networks if network.digest not in found]
-    if missing:
-        found |= {m.architecture: m for m in target.measure_together(missing)}
-    return [(network, found[network.digest]) for network in networks]
 
 
 def fit(

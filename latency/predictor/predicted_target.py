@@ -1,99 +1,147 @@
 """A device whose networks are priced by a predictor, as a target."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
+from nas_sv2.errors import ConfigError
+from nas_sv2.latency.measurements.identity import TargetIdentity
 from nas_sv2.latency.measurements.measurement import Latency, Provenance
-from nas_sv2.latency.predictor.fit import Progress, fit_on_device
+from nas_sv2.latency.predictor.fit import Progress, can_predict, fit_on_device
 from nas_sv2.latency.predictor.predictor import Predictor
 from nas_sv2.latency.predictor.store import PredictorStore
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.target import Target, fixed_plan
 from nas_sv2.space.choices.search_space import SearchSpace
+from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.network import Network
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PredictedTarget:
     """Prices networks without running them.
 
     Attributes:
-        name: What the user calls the device.
-        device: The device in words, as its measurements name it.
+        measured: The target whose latencies are predicted.
+        description: The device in words, as its measurements name it.
         reference: Name of the network that ratios are to.
         predictor: Fitted to that device.
-        pace_ms: What the reference network takes.
+        reference_ms: The time of the reference network.
     """
 
-    name: str
-    device: str
+    measured: Target
+    description: str
     reference: str
     predictor: Predictor
-    pace_ms: float
+    reference_ms: float
+
+    @property
+    def name(self) -> str:
+        """The name of the device."""
+        return self.measured.name
 
     @property
     def provenance(self) -> Provenance:
         """Always predicted."""
         return "predicted"
 
+    @property
+    def device(self) -> None:
+        """Give None: no network is run."""
+
     def estimate(self, network: Network) -> Latency:
-        """The predicted latency; `ci_ms` holds 95 of 100 measured ones.
+        """Predict the latency; `ci_ms` holds 95 of 100 measured ones.
 
         Raises:
-            MeasurementError: The predictor refuses: it never saw the like.
+            MeasurementError: The network is unlike all that the predictor was fitted to.
         """
         found = self.predictor.predict(network)
         return Latency(
-            ms=found.ratio * self.pace_ms,
-            ci_ms=(found.low * self.pace_ms, found.high * self.pace_ms),
+            ms=found.ratio * self.reference_ms,
+            ci_ms=(found.low * self.reference_ms, found.high * self.reference_ms),
             p95_ms=None,
             provenance=self.provenance,
-            device=self.device,
+            device=self.description,
             runs=None,
             contended=None,
             note=self.predictor.report.describe(),
             reference=self.reference,
             ratio=found.ratio,
             ratio_ci=(found.low, found.high),
-            reference_ms=self.pace_ms,
+            reference_ms=self.reference_ms,
         )
 
+    def graph_of(self, network: Network) -> Graph:
+        """Give the operators that run on the device."""
+        return self.measured.graph_of(network)
+
+    def kernel_times(self, network: Network) -> None:
+        """Give None: whole networks are predicted."""
+
+    def operator_shares(self, network: Network) -> None:
+        """Give None: whole networks are predicted."""
+
+    def uncovered(self, network: Network) -> Sequence[str]:
+        """Name nothing; an unlike network is refused by `estimate`."""
+        return ()
+
+    def identity(self) -> TargetIdentity | None:
+        """Give None: nothing is stored about predictions but the predictor."""
+        return None
+
+    def with_plan(self, **changes: Any) -> Target:
+        """Refuse any change: the predictor was fitted to one plan."""
+        return fixed_plan(self, changes)
+
+    def corrected(self, reference_ms: float) -> Self:
+        """Scale every latency to a reference network of `reference_ms`."""
+        return replace(self, reference_ms=reference_ms)
+
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: the measured target is closed by its owner."""
+
+
+def is_predictable(target: Target) -> bool:
+    """Whether a predictor can be fitted to the target's latencies."""
+    return target.device is not None and can_predict(target.device.plan)
 
 
 def open_predicted(
-    target: MeasuredTarget,
+    target: Target,
     space: SearchSpace,
     progress: Progress = lambda done, total: None,
     fresh: bool = False,
 ) -> PredictedTarget:
-    """The target's networks predicted: by the stored predictor, else by one that is fitted now.
+    """Predict the target's networks by the stored predictor, else by one that is fitted now.
 
     Args:
-        target: The device and plan; predictors are kept in its store.
-        space: What the networks are of.
-        progress: Told how many networks a fit has measured.
-        fresh: Fit even where a predictor is stored.
+        target: A target with a device; predictors are kept in its store.
+        space: The space that the networks belong to.
+        progress: Called with the number of networks that a fit has measured.
+        fresh: Fit even if a predictor is stored.
 
     Raises:
-        ConfigError: The target's plan cannot be predicted.
+        ConfigError: The target cannot be predicted.
         DeviceError: The device is missing or cannot profile.
         MeasurementError: It gave no times.
         StoreError: The database cannot be read or written.
     """
-    predictor = None
-    store = None
-    fingerprint = target.device.fingerprint(target.plan)
-    if target.store is not None:
-        store = PredictorStore.beside(target.store, fingerprint, target.plan, space)
+    device = target.device
+    if device is None:
+        allowed = "must be a target that is measured by onnxruntime on a CPU"
+        raise ConfigError("target", target.name, allowed)
+    fingerprint = device.fingerprint()
+    predictor = store = None
+    if device.store is not None:
+        store = PredictorStore.beside(device.store, fingerprint, device.plan, space)
         predictor = None if fresh else store.find()
     if predictor is None:
-        predictor = fit_on_device(target, space, progress)
+        predictor = fit_on_device(device, space, progress)
         if store is not None:
             store.save(predictor)
     return PredictedTarget(
-        target.name,
-        f"{target.name}: {fingerprint.describe(target.plan)}",
-        target.plan.reference or "",
+        target,
+        f"{target.name}: {fingerprint.describe(device.plan)}",
+        device.plan.reference or "",
         predictor,
-        predictor.reference_ms if target.pace_ms is None else target.pace_ms,
+        predictor.reference_ms if device.reference_ms is None else device.reference_ms,
     )

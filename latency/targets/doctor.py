@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from nas_sv2.errors import ConfigError, MeasurementError
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.measurements import conditions
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.grade import Finding, Grade, Level
 from nas_sv2.latency.measurements.measurement import DRIFTING, UNSTABLE, Measurement
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.units.reference import reference
 
 SESSIONS, QUICK_SESSIONS, MOST_SESSIONS = 5, 3, 100
@@ -62,12 +63,12 @@ def check_request(sessions: int, pause_s: float) -> None:
 
 
 def examine(
-    target: MeasuredTarget,
+    device: MeasuredDevice,
     sessions: int = SESSIONS,
     pause_s: float = PAUSE_S,
     progress: Progress = lambda done, total: None,
 ) -> Grade:
-    """Grade the target's device for its plan; the grade and all measurements are kept.
+    """Grade a device for its plan; the grade and all measurements are kept.
 
     Raises:
         ConfigError: The plan has no reference network.
@@ -75,20 +76,20 @@ def examine(
         MeasurementError: It answered, but not with a latency; or it became another device.
         StoreError: The grade cannot be kept.
     """
-    if target.plan.reference is None:
+    if device.plan.reference is None:
         allowed = "must be a reference network, for a grade rests on ratios to it"
         raise ConfigError("plan.reference", None, allowed)
-    name = next(name for name in NETWORKS if name != target.plan.reference)
+    name = next(name for name in NETWORKS if name != device.plan.reference)
     found: list[Measurement] = []
     for number in range(sessions):
         progress(number, sessions)
         if number > 0:
             time.sleep(pause_s)
-        found += target.measure_together([reference(name)])
-        target.close()  # the next session starts an agent of its own
+        found += device.measure_together([reference(name)])
+        device.close()  # the next session starts an agent of its own
     grade = grade_of(found, name)
-    if target.store is not None:
-        target.store.save_grade(found[-1].fingerprint, target.plan, grade)
+    if device.store is not None:
+        device.store.save_grade(found[-1].fingerprint, device.plan, grade)
     return grade
 
 
@@ -125,16 +126,19 @@ def grade_of(sessions: Sequence[Measurement], network: str) -> Grade:
     )
 
 
-def trust_warning(target: MeasuredTarget) -> str | None:
-    """What to know before a search on this target; None if its grade is good or fair.
+def trust_warning(target: Target) -> str | None:
+    """Say what to know before a search on this target.
+
+    None if nothing is measured there, or if its grade is good or fair.
 
     Raises:
         DeviceError: The device is missing, unreachable or lacks its runtime.
         StoreError: Grades cannot be read.
     """
-    if target.store is None:
+    device = target.device
+    if device is None or device.store is None:
         return None
-    grade = target.store.grade(target.device.fingerprint(target.plan), target.plan)
+    grade = device.store.grade(device.fingerprint(), device.plan)
     command = f"nas-sv2 device grade --target {target.name}"
     if grade is None:
         return f"run {command} to know how far {target.name} can be trusted"

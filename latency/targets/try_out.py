@@ -8,10 +8,9 @@ from nas_sv2.errors import DeviceError, MeasurementError, NasError
 from nas_sv2.latency.devices.launcher import Launcher
 from nas_sv2.latency.devices.local import local_device
 from nas_sv2.latency.devices.payload import payload_of
-from nas_sv2.latency.devices.reconnecting import SteadyDevice
+from nas_sv2.latency.devices.reconnecting import ReconnectingDevice
 from nas_sv2.latency.devices.requirements import preflight
 from nas_sv2.latency.measurements.plan import MeasurePlan
-from nas_sv2.latency.targets.device_file import DeviceEntry
 from nas_sv2.space.units.reference import reference
 
 NETWORK = "shufflenet_v2_x0_5"
@@ -37,18 +36,17 @@ class Check:
 
 
 def check_device(
-    entry: DeviceEntry, launcher: Launcher, plan: MeasurePlan, device: SteadyDevice
+    launcher: Launcher, plan: MeasurePlan, device: ReconnectingDevice
 ) -> Iterator[Check]:
     """Ask one question after another; the first that fails is the last.
 
     Args:
-        entry: The device, as the user described it.
         launcher: How it is started.
         plan: How it is measured.
         device: The same device, ready.
     """
     questions: dict[str, Callable[[], str]] = {
-        "python": lambda: _python(entry.name, launcher, plan),
+        "python": lambda: _python(device.name, launcher, plan),
         "agent": lambda: device.fingerprint(plan).describe(plan),
         "outputs": lambda: _outputs(device, plan),
         "measure": lambda: _measure(device, plan),
@@ -73,7 +71,7 @@ def _python(name: str, launcher: Launcher, plan: MeasurePlan) -> str:
     return f"{said}; it runs under qemu: its times are not latencies" if found.emulated else said
 
 
-def _outputs(device: SteadyDevice, plan: MeasurePlan) -> str:
+def _outputs(device: ReconnectingDevice, plan: MeasurePlan) -> str:
     """Compare what the device computes with what this machine computes."""
     payload = payload_of(reference(NETWORK), plan)
     found = device.outputs(payload, plan)
@@ -92,7 +90,7 @@ def _outputs(device: SteadyDevice, plan: MeasurePlan) -> str:
     return text
 
 
-def _measure(device: SteadyDevice, plan: MeasurePlan) -> str:
+def _measure(device: ReconnectingDevice, plan: MeasurePlan) -> str:
     """Time the network once, without its reference network."""
     (measurement,) = device.measure([payload_of(reference(NETWORK), plan)], plan)
     latency = measurement.latency(device.name)

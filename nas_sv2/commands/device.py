@@ -31,7 +31,6 @@ from nas_sv2.commands.plan_options import (
     Precision,
     Threads,
     plan_changes,
-    with_plan,
 )
 from nas_sv2.errors import ConfigError, DeviceError, StoreError
 
@@ -57,7 +56,6 @@ REFIT_NETWORKS = (
     "torchvision_shufflenet_v2_x1_0",
 )
 """Networks that a scale is refitted with: the paper's sizes, and one of each kind of operator."""
-ARM_MACHINES = ("aarch64", "arm64")
 
 Name = Annotated[str, typer.Argument(help="Your name of the device; --target takes it too.")]
 PictureFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder of the pictures.")]
@@ -75,10 +73,10 @@ TableFile = Annotated[
 @app.command("list")
 def list_devices(as_json: AsJson = False) -> None:
     """List the targets: the devices that can say how long a network takes."""
-    from nas_sv2.latency.targets.targets import describe_targets
+    from nas_sv2.latency.targets.book import TargetBook
     from nas_sv2.show.tables import output, targets_table
 
-    infos = describe_targets()
+    infos = TargetBook.read().describe()
     if as_json:
         print_json([dataclasses.asdict(info) for info in infos])
     else:
@@ -183,8 +181,8 @@ def test(
 ) -> None:
     """Try a device: connect, check what is installed, compute and time a network."""
     from nas_sv2.latency.measurements.store import MeasurementStore
+    from nas_sv2.latency.targets.book import TargetBook
     from nas_sv2.latency.targets.device_file import EmulatedCore
-    from nas_sv2.latency.targets.open_device import device_of
     from nas_sv2.latency.targets.try_out import check_device
 
     entry = _named(name)
@@ -192,10 +190,10 @@ def test(
         _price(name)
         return
     store = None if storage is None else MeasurementStore.open(storage)
-    device = device_of(entry, store, _say)
+    device = TargetBook.read().device(name, _say, store)
     passed = True
     try:
-        for check in check_device(entry, entry.place, entry.plan, device):
+        for check in check_device(entry.place, entry.plan, device):
             passed = passed and check.passed
             if as_json:
                 print_json(dataclasses.asdict(check))
@@ -243,8 +241,8 @@ def grade(
     """Grade how far the latencies of a device can be trusted; exit 1 if poor."""
     from nas_sv2.latency.measurements.store import MeasurementStore
     from nas_sv2.latency.targets import doctor as doctors
-    from nas_sv2.latency.targets.measured_target import MeasuredTarget
-    from nas_sv2.latency.targets.targets import open_target, target_names
+    from nas_sv2.latency.targets.book import TargetBook
+    from nas_sv2.latency.targets.target import device_of
     from nas_sv2.show.measure_tables import grade_notes, grade_table
     from nas_sv2.show.tables import output
 
@@ -257,22 +255,19 @@ def grade(
     count = usual[0] if sessions is None else sessions
     pause_s = usual[1] if pause is None else pause
     doctors.check_request(count, pause_s)
-    if len(target_names(target)) > 1:
-        raise ConfigError("target", target, "must be one target")
+    book = TargetBook.read()
+    target = book.one(target)
     with (
         closing(MeasurementStore.open(storage)) as store,
         waiting(f"examining {target}") as status,
-        closing(open_target(target, store=store, told=status.update)) as opened,
+        closing(book.open(target, store=store, told=status.update)) as opened,
     ):
-        planned = with_plan(opened, changes)
-        if not isinstance(planned, MeasuredTarget):
-            allowed = f"must be a measured target; its latencies are {opened.provenance}"
-            raise ConfigError("target", target, f"{allowed}, so there is nothing to grade")
+        device = device_of(opened.with_plan(**changes))
 
         def progress(done: int, total: int) -> None:
             status.update(f"{target}: session {done + 1} of {total}")
 
-        found = doctors.examine(planned, count, pause_s, progress)
+        found = doctors.examine(device, count, pause_s, progress)
     if as_json:
         print_json({"target": target, **found.to_json()})
     else:
@@ -295,7 +290,7 @@ def guidelines(
     from nas_sv2.latency.guidelines.profiling import profile_device
     from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
     from nas_sv2.latency.measurements.store import MeasurementStore
-    from nas_sv2.latency.targets.targets import open_target, target_names
+    from nas_sv2.latency.targets.book import TargetBook
     from nas_sv2.show.guideline_tables import (
         experiment_table,
         experiments_data,
@@ -305,13 +300,13 @@ def guidelines(
     from nas_sv2.show.tables import output
     from nas_sv2.studies.paper.guideline_picture import draw_further, draw_guidelines
 
-    if len(target_names(target)) > 1:
-        raise ConfigError("target", target, "must be one target")
+    book = TargetBook.read()
+    target = book.one(target)
     folder = output_folder(out)
     with (
         closing(MeasurementStore.open(storage)) as store,
         waiting(f"opening {target}") as status,
-        closing(open_target(target, store=store, fresh=fresh, told=status.update)) as opened,
+        closing(book.open(target, store=store, fresh=fresh, told=status.update)) as opened,
     ):
 
         def progress(what: str, done: int, total: int) -> None:
@@ -367,14 +362,15 @@ def predictor(
 ) -> None:
     """Fit a predictor of latency, or find the stored one, and print its error."""
     from nas_sv2.latency.measurements.store import MeasurementStore
-    from nas_sv2.latency.targets.targets import open_target
+    from nas_sv2.latency.targets.book import TargetBook
     from nas_sv2.search.walk.predict_first import predictor_of
     from nas_sv2.show.tables import output
     from nas_sv2.space.choices.space_files import open_space
 
     named = open_space(space)
     store = MeasurementStore.open(storage)
-    opened = open_target(target, store=store)
+    book = TargetBook.read()
+    opened = book.open(book.one(target), store=store)
     try:
         with output().status("timing what networks consist of") as status:
             found = predictor_of(
@@ -388,9 +384,11 @@ def predictor(
         store.close()
     report = found.predictor.report
     if as_json:
-        print_json({"device": found.device, "space": named.name, **dataclasses.asdict(report)})
+        print_json(
+            {"device": found.description, "space": named.name, **dataclasses.asdict(report)}
+        )
     else:
-        print(f"{found.device} · space {named.name}: {report.describe()}")
+        print(f"{found.description} · space {named.name}: {report.describe()}")
 
 
 @app.command()
@@ -441,13 +439,12 @@ def refit(
 ) -> None:
     """Scale the table of an emulated core by eight networks measured on a real one."""
     from nas_sv2.latency.calibration.refit import save_refit
+    from nas_sv2.latency.devices.local import ARM_MACHINES
     from nas_sv2.latency.emulated.arm_cores import core_named
     from nas_sv2.latency.measurements.store import MeasurementStore
-    from nas_sv2.latency.targets.measured_target import MeasuredTarget
-    from nas_sv2.latency.targets.targets import open_target
+    from nas_sv2.latency.targets.book import TargetBook
+    from nas_sv2.latency.targets.target import device_of
     from nas_sv2.show.tables import output
-    from nas_sv2.space.networks.lowering import lower
-    from nas_sv2.space.runtimes.shuffle_free import without_shuffles
     from nas_sv2.space.units.reference import reference
 
     core = core_named(core).name
@@ -455,13 +452,11 @@ def refit(
     with (
         closing(MeasurementStore.open(storage)) as store,
         output().status(f"measuring on {name}") as status,
-        closing(open_target(name, store=store, told=status.update)) as target,
+        closing(TargetBook.read().open(name, store=store, told=status.update)) as target,
     ):
-        if not isinstance(target, MeasuredTarget):
-            allowed = f"must be a measured device; its latencies are {target.provenance}"
-            raise ConfigError("name", name, allowed)
-        plan = target.plan
-        machine = target.device.fingerprint(plan).facts.get("machine")
+        device = device_of(target)
+        plan = device.plan
+        machine = device.fingerprint().facts.get("machine")
         if machine not in ARM_MACHINES:
             raise ConfigError("name", name, f"must be a 64-bit ARM; this one is {machine}")
         if (plan.runtime, plan.threads, plan.batch) != ("onnxruntime", 1, 1):
@@ -472,10 +467,7 @@ def refit(
         for number, network in enumerate(REFIT_NETWORKS, 1):
             status.update(f"measuring {network} on {name}, {number} of {len(REFIT_NETWORKS)}")
             architecture = reference(network)
-            graph = lower(architecture)
-            if plan.lowering == "shuffle_free":
-                graph, _ = without_shuffles(graph, {})
-            pairs.append((graph, target.estimate(architecture).ms))
+            pairs.append((target.graph_of(architecture), target.estimate(architecture).ms))
     try:
         error = save_refit(table or core, precision, pairs, target_file)
     except OSError as fault:
@@ -499,7 +491,7 @@ def paper_table(
 ) -> None:
     """Time the paper's networks head to head on a device, beside the published latencies."""
     from nas_sv2.latency.measurements.store import MeasurementStore
-    from nas_sv2.latency.targets.targets import open_target, target_names
+    from nas_sv2.latency.targets.book import TargetBook
     from nas_sv2.show import compare_tables as tables
     from nas_sv2.show.tables import output
     from nas_sv2.studies.paper import comparison_run
@@ -509,15 +501,15 @@ def paper_table(
     from nas_sv2.studies.paper.published_figures import levels_of
     from nas_sv2.studies.storage.named_networks import find_network
 
-    if len(target_names(target)) > 1:
-        raise ConfigError("target", target, "must be one target")
+    book = TargetBook.read()
+    target = book.one(target)
     levels = levels_of(level)
     others = [find_network(text, storage) for text in vs or []]
     output_folder(out)
     with (
         closing(MeasurementStore.open(storage)) as store,
         waiting(f"comparing on {target}") as status,
-        closing(open_target(target, store=store, fresh=fresh, told=status.update)) as opened,
+        closing(book.open(target, store=store, fresh=fresh, told=status.update)) as opened,
     ):
 
         def begun(of_level: str) -> None:
@@ -557,11 +549,11 @@ def _named(name: str) -> "DeviceEntry":
 
 
 def _price(name: str) -> None:
-    from nas_sv2.latency.targets.targets import open_target
+    from nas_sv2.latency.targets.book import TargetBook
     from nas_sv2.latency.targets.try_out import NETWORK
     from nas_sv2.space.units.reference import reference
 
-    latency = open_target(name).estimate(reference(NETWORK))
+    latency = TargetBook.read().open(name).estimate(reference(NETWORK))
     print(f"{NETWORK}: {latency.ms:.3f} ms, {latency.provenance}; {latency.note}")
 
 

@@ -24,13 +24,12 @@ from nas_sv2.commands.plan_options import (
     Precision,
     Threads,
     plan_changes,
-    with_plan,
 )
 
 if TYPE_CHECKING:
     from nas_sv2.latency.measurements.head_to_head import Orders
     from nas_sv2.latency.measurements.measurement import Latency
-    from nas_sv2.latency.targets.targets import Target
+    from nas_sv2.latency.targets.target import Target
     from nas_sv2.studies.storage.named_networks import Named
 
 
@@ -60,20 +59,21 @@ def measure(
     """
     from nas_sv2.latency.measurements.head_to_head import check_number
     from nas_sv2.latency.measurements.store import MeasurementStore
-    from nas_sv2.latency.targets.targets import open_target, target_names
+    from nas_sv2.latency.targets.book import TargetBook
     from nas_sv2.show.measure_tables import order_notes, order_table
     from nas_sv2.show.tables import latency_notes, latency_table, output
     from nas_sv2.studies.storage.named_networks import find_network
 
     changes = plan_changes(precision, threads, batch, affinity, sustained)
-    names = target_names(target)
+    book = TargetBook.read()
+    names = book.names(target)
     check_number(len(archs))
     networks = [find_network(text, storage) for text in archs]
     found: list[_OnTarget] = []
     with closing(MeasurementStore.open(storage)) as store:
         for name in names:
             with waiting(f"measuring on {name}") as status:
-                opened = open_target(
+                opened = book.open(
                     name,
                     store=store,
                     require_measured=require_measured,
@@ -81,7 +81,7 @@ def measure(
                     told=status.update,
                 )
                 with closing(opened):
-                    found.append(_measured(with_plan(opened, changes), networks))
+                    found.append(_measured(opened.with_plan(**changes), networks))
     if as_json:
         print_json([row for on_target in found for row in on_target.data()])
         return
@@ -146,11 +146,10 @@ class _OnTarget:
 def _measured(target: "Target", networks: list["Named"]) -> _OnTarget:
     """One network from the store or measured; several, measured together now."""
     from nas_sv2.latency.measurements.head_to_head import emulated_orders, orders_of
-    from nas_sv2.latency.targets.measured_target import MeasuredTarget
 
     architectures = [network.network for network in networks]
-    if isinstance(target, MeasuredTarget) and len(networks) > 1:
-        session = target.measure_together(architectures)
+    if target.device is not None and len(networks) > 1:
+        session = target.device.measure_together(architectures)
         latencies = [measurement.latency(target.name) for measurement in session]
         return _OnTarget(target.name, networks, latencies, orders_of(session))
     latencies = [target.estimate(architecture) for architecture in architectures]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from nas_sv2.latency.guidelines.waste import Waste
     from nas_sv2.latency.measurements.store import MeasurementStore
-    from nas_sv2.latency.targets.targets import Target
+    from nas_sv2.latency.targets.target import Target
     from nas_sv2.space.graph.operators import Graph
     from nas_sv2.studies.storage.kept_weights import KeptWeights
 
@@ -75,7 +75,7 @@ def explain(
     from nas_sv2.latency.breakdown.profiled import profile_of
     from nas_sv2.latency.breakdown.what_if import gains_of
     from nas_sv2.latency.measurements.store import MeasurementStore
-    from nas_sv2.latency.targets.targets import open_target, target_names
+    from nas_sv2.latency.targets.book import TargetBook
     from nas_sv2.show.explain_tables import (
         Explanation,
         block_table,
@@ -90,14 +90,14 @@ def explain(
     from nas_sv2.space.units.architecture import Architecture
     from nas_sv2.studies.storage.named_networks import find_network
 
-    if len(target_names(target)) > 1:
-        raise ConfigError("target", target, "must be one target")
+    book = TargetBook.read()
+    target = book.one(target)
     found = find_network(arch, storage)
     graph = lower(found.network)
     with (
         closing(MeasurementStore.open(storage)) as store,
         waiting(f"asking {target}") as status,
-        closing(open_target(target, store=store, told=status.update)) as opened,
+        closing(book.open(target, store=store, told=status.update)) as opened,
     ):
         status.update(f"timing the operators on {target}")
         profile = profile_of(opened, found.network)
@@ -155,7 +155,7 @@ def profile(
     from nas_sv2.latency.breakdown.profiled import profiles_of
     from nas_sv2.latency.measurements.head_to_head import check_number
     from nas_sv2.latency.measurements.store import MeasurementStore
-    from nas_sv2.latency.targets.targets import open_target, target_names
+    from nas_sv2.latency.targets.book import TargetBook
     from nas_sv2.show import profile_tables as tables
     from nas_sv2.show.tables import output
     from nas_sv2.studies.storage.named_networks import find_network
@@ -164,14 +164,14 @@ def profile(
         raise ConfigError("by", by, "must be one of " + ", ".join(BY))
     if out is not None and not out.parent.is_dir():
         raise ConfigError("out", str(out), "must name a file in a folder that exists")
-    if len(target_names(target)) > 1:
-        raise ConfigError("target", target, "must be one target")
+    book = TargetBook.read()
+    target = book.one(target)
     check_number(len(archs))
     named = [find_network(text, storage) for text in archs]
     with (
         closing(MeasurementStore.open(storage)) as store,
         waiting(f"profiling on {target}") as status,
-        closing(open_target(target, store=store, told=status.update)) as opened,
+        closing(book.open(target, store=store, told=status.update)) as opened,
     ):
         profiles = profiles_of(opened, [one.network for one in named])
     found = list(zip((one.name for one in named), profiles, strict=True))

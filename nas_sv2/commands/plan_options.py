@@ -1,6 +1,5 @@
 """Options that change how a target is measured, for `measure` and `device grade`."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,7 +7,7 @@ import typer
 from nas_sv2.errors import ConfigError
 
 if TYPE_CHECKING:
-    from nas_sv2.latency.targets.targets import Target
+    pass
 
 MOST_MINUTES = 24 * 60
 PRECISIONS = ("fp32", "int8", "fp16")
@@ -58,20 +57,3 @@ def _heat_s(minutes: float) -> float:
             "sustained", minutes, f"must be above 0 minutes and at most {MOST_MINUTES}"
         )
     return 60 * minutes
-
-
-def with_plan(target: "Target", changes: dict[str, Any]) -> "Target":
-    """The target with its plan changed.
-
-    Raises:
-        ConfigError: The plan does not allow it, or nothing runs there.
-    """
-    from nas_sv2.latency.targets.measured_target import MeasuredTarget
-
-    if not changes:
-        return target
-    if not isinstance(target, MeasuredTarget):
-        field, value = next(iter(changes.items()))
-        allowed = f"must not be set here: figures of {target.name} are {target.provenance}"
-        raise ConfigError(f"plan.{field}", value, allowed)
-    return replace(target, plan=replace(target.plan, **changes))

@@ -25,8 +25,7 @@ from nas_sv2.latency.measurements.duel import Duel, Priced, Times
 from nas_sv2.latency.measurements.head_to_head import check_number
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.measurements.store import MeasurementStore
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.targets import Target, open_target
+from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.search.confirm.finalists import BEST, Contestant, contestants, finalists_of
 from nas_sv2.search.confirm.training import Job, Source, form_of, side_of, trained
 from nas_sv2.studies.findings.attributes import IDENTITY
@@ -114,8 +113,9 @@ def confirm(
         ]
         for line in _looked_at(confirmations_of(study), jobs, data):
             told(line)
+        book = TargetBook.of_study(identity)
         timed = {
-            name: _timed(name, field, len(finalists), measurements, request.fresh, told)
+            name: _timed(book, name, field, len(finalists), measurements, request.fresh, told)
             for name in identity["targets"]
         }
         scores = _scores(jobs, source, data, HeldOutScores(study), request, told, advanced)
@@ -174,6 +174,7 @@ def _looked_at(earlier: Sequence[Confirmation], jobs: Sequence[Job], data: Image
 
 
 def _timed(
+    book: TargetBook,
     name: str,
     field: Sequence[Contestant],
     finalists: int,
@@ -184,13 +185,13 @@ def _timed(
     """All networks in one session of a target; that of the database if it was of these very."""
     networks = [one.architecture for one in field]
     told(f"{name}: {len(networks)} networks head to head")
-    target: Target = open_target(name, store=store, fresh=fresh, told=told)
+    target = book.open(name, store=store, fresh=fresh, told=told)
     try:
-        if not isinstance(target, MeasuredTarget):
+        if target.device is None:
             latencies = [target.estimate(network) for network in networks]
             priced = [Priced.of(one, latencies[finalists]) for one in latencies[:finalists]]
             return _Timed(latencies, priced)
-        session = target.session_of(networks)
+        session = target.device.session(networks)
         restless = any(one.contended for one in session)
         duels = [Duel.of(one, session[finalists], restless) for one in session[:finalists]]
         return _Timed([one.latency(name) for one in session], duels)

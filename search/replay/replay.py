@@ -17,16 +17,17 @@ from nas_sv2.database.engine import open_engine
 from nas_sv2.database.locks import FileLock
 from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.latency.breakdown.priced import breakdown_behind, breakdown_of
+from nas_sv2.latency.devices.measured_device import Images
 from nas_sv2.latency.guidelines.store import ProfileStore
 from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.latency.targets.book import MODULES, TargetBook
 from nas_sv2.latency.targets.doctor import trust_warning
-from nas_sv2.latency.targets.measured_target import Images, MeasuredTarget
-from nas_sv2.latency.targets.targets import Target, open_target, target_names
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.search.replay.trials import TrialCopy
 from nas_sv2.search.session.guideline_choice import MEASURED
 from nas_sv2.search.session.samplers import SAMPLERS
 from nas_sv2.search.walk.budget import Budget, parse_budget
-from nas_sv2.search.walk.drift_correction import at_pace
+from nas_sv2.search.walk.drift_correction import correct_drift
 from nas_sv2.studies.findings.attributes import IDENTITY, KEY, REJECTED, REPLAY_OF
 from nas_sv2.studies.findings.front import front_of
 from nas_sv2.studies.findings.record import Record
@@ -98,9 +99,10 @@ def replay(
         MeasurementError: It could measure none of the networks.
         StoreError: The database cannot be read or written.
     """
-    (name,) = _one(target_names(request.target), request.target)
     first = load_study(request.storage, request.study)
     identity: dict[str, Any] = dict(first.user_attrs[IDENTITY])
+    book = TargetBook.of_study(identity)
+    name = book.one(request.target)
     budget = _budget(identity["budget"], request.budgets, name)
     new_name = request.name or f"{request.study}-on-{name}"
     if new_name == request.study:
@@ -114,7 +116,7 @@ def replay(
         opened.callback(_alone(request.storage, new_name).let_go)
         measurements = MeasurementStore.open(request.storage)
         opened.callback(measurements.close)
-        target = open_target(
+        target = book.open(
             name,
             store=measurements,
             require_measured=request.require_measured,
@@ -126,13 +128,13 @@ def replay(
             study = create_or_resume(
                 request.storage,
                 new_name,
-                _identity(identity, target, budget, request.study, study_key(first)),
+                _identity(identity, book, target, budget, request.study, study_key(first)),
                 SAMPLERS["random"].make(0),  # asks nothing; a search that goes on has its own
             )
             if (folder := supernet_folder(first)) is not None:
                 note_supernet(study, folder)
             note_data(study, request.data or data_place(first))
-            targets, pace = at_pace({name: target}, study)
+            targets, pace = correct_drift({name: target}, study)
             store = RecordStore(engine, study_key(study))
             claim(study, store.study, engine)
             copy = TrialCopy(first, study, old, store, targets[name], budget, told)
@@ -145,11 +147,12 @@ def replay(
         if not comparison.moves:
             raise MeasurementError(f"no network of {request.study} could be measured on {name}")
         profiles = ProfileStore.beside(measurements)
-        latency = comparison.moves[0].before.latencies[old_target]
+        before = comparison.moves[0].before
+        network, latency = before.architecture, before.latencies[old_target]
         reasons = Reasons(
             comparison,
-            breakdown_behind(old_target, latency, profiles),
-            breakdown_of(target, profiles),
+            breakdown_behind(book, old_target, network, latency, profiles),
+            breakdown_of(target, network, profiles),
         )
         return Replayed(
             new_name,
@@ -158,7 +161,7 @@ def replay(
             tuple(reasons.why(move) for move in comparison.changed),
             (
                 *(
-                    f"{name} at the pace of {ms:.3f} ms for the reference network"
+                    f"{name}: the reference network counts as {ms:.3f} ms, against drift"
                     for ms in pace.values()
                 ),
                 *_trust(target),
@@ -169,14 +172,18 @@ def replay(
 
 
 def _identity(
-    first: Mapping[str, Any], target: Target, budget: Budget, name: str, key: str
+    first: Mapping[str, Any], book: TargetBook, target: Target, budget: Budget, name: str, key: str
 ) -> dict[str, Any]:
     """What all trials of the replay depend on, so that a search can go on with it."""
     guidelines = first["guidelines"]
-    rest = {field: value for field, value in first.items() if field not in (KEY, REPLAY_OF)}
+    rest = {
+        field: value for field, value in first.items() if field not in (KEY, REPLAY_OF, MODULES)
+    }
+    modules = book.modules([target.name])
     return {
         **rest,
         "targets": {target.name: target.provenance},
+        **({MODULES: modules} if modules else {}),
         "latency": "measured",
         "budget": dataclasses.asdict(budget),
         # What a device's own guidelines pruned says nothing of another device.
@@ -249,18 +256,12 @@ def _notes(
 
 
 def _trust(target: Target) -> list[str]:
-    warning = trust_warning(target) if isinstance(target, MeasuredTarget) else None
+    warning = trust_warning(target)
     return [] if warning is None else [warning]
 
 
 def _networks(count: int) -> str:
     return f"{count} network{' was' if count == 1 else 's were'}"
-
-
-def _one(names: Sequence[str], text: str) -> Sequence[str]:
-    if len(names) != 1:
-        raise ConfigError("target", text, "must be one target")
-    return names
 
 
 def _alone(storage: str, name: str) -> FileLock:

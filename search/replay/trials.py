@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas_sv2.errors import ConfigError, MeasurementError
-from nas_sv2.latency.targets.targets import Target
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.studies.findings.attributes import (
     ARCHITECTURE,

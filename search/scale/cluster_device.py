@@ -12,12 +12,12 @@ from typing import Any
 
 from nas_sv2.errors import MeasurementError
 from nas_sv2.latency.devices.payload import Payload
-from nas_sv2.latency.devices.reconnecting import SteadyDevice, check_same
+from nas_sv2.latency.devices.reconnecting import ReconnectingDevice, check_same
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
-from nas_sv2.latency.targets.targets import device_of_target
+from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.search.scale.cluster import OFFERED, RETRIES, Cluster, tried, versions
 
 
@@ -98,7 +98,7 @@ class ClusterDevice:
         return 1.0 if plan.processor == "cuda" and has else 0.0
 
 
-_devices: dict[tuple[str, str], SteadyDevice] = {}
+_devices: dict[tuple[str, str], ReconnectingDevice] = {}
 """Of this process of a node: what its tasks have opened, by name and the GPUs they may see."""
 
 
@@ -121,11 +121,11 @@ def _asked(
     return tried(call, version)
 
 
-def _device(name: str) -> SteadyDevice:
+def _device(name: str) -> ReconnectingDevice:
     """The device, open; its agent sees the GPUs that its process saw when it was started."""
     key = (name, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
     if key not in _devices:
         while _devices:
             _devices.popitem()[1].close()
-        _devices[key] = device_of_target(name)
+        _devices[key] = TargetBook.read().device(name)
     return _devices[key]

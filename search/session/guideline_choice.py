@@ -9,7 +9,7 @@ from typing import Any
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.guidelines.profile import GuidelineProfile
 from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
-from nas_sv2.latency.targets.targets import Target
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.feasibility import RandomSuggester
 from nas_sv2.search.walk.measured_guidelines import FASTER, MeasuredGuidelines, limits_of

@@ -13,9 +13,9 @@ from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.determinism import has_gpu
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.latency.targets.book import MODULES, TargetBook
 from nas_sv2.latency.targets.doctor import trust_warning
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.targets import Target, target_names
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.search.scale.cluster import versions
 from nas_sv2.search.scale.cluster_training import TrainingOrder
 from nas_sv2.search.session.duration import parse_duration
@@ -67,6 +67,7 @@ class Request:
 class Question:
     """A request, understood."""
 
+    book: TargetBook
     targets: list[str]
     budget: Budget
     space: SearchSpace
@@ -90,7 +91,8 @@ class Question:
             ConfigError: A word of it cannot be meant.
             EvaluationError: The data cannot be read.
         """
-        targets = target_names(request.targets)
+        book = TargetBook.read()
+        targets = book.names(request.targets)
         budget = parse_budget(request.budgets, targets, request.tolerance)
         if request.workers < 1:
             raise ConfigError("workers", request.workers, "must be at least 1")
@@ -120,6 +122,7 @@ class Question:
         trainer = evaluator.trainer(data, device=request.train_on)
         trainer.adapt(smallest(space))  # all of a space have one total stride
         return cls(
+            book,
             targets,
             budget,
             space,
@@ -135,10 +138,12 @@ class Question:
         self, targets: Mapping[str, Target], request: Request, guidelines: Chosen
     ) -> dict[str, Any]:
         """What all trials of the study depend on."""
+        modules = self.book.modules(targets)
         return {
             "space": self.space.name,
             "space_digest": self.space.digest,
             "targets": {name: target.provenance for name, target in targets.items()},
+            **({MODULES: modules} if modules else {}),
             "latency": request.latency,
             "budget": dataclasses.asdict(self.budget),
             "guidelines": guidelines.identity,
@@ -190,13 +195,13 @@ class Question:
             *(f"          {line}" for line in more),
             f"targets   {shown}" + _PREDICTING[request.latency],
             *(
-                f"          {name} at the pace of {ms:.3f} ms for the reference network"
+                f"          {name}: the reference network counts as {ms:.3f} ms, against drift"
                 for name, ms in pace.items()
             ),
             *(
                 f"          {line}"
                 for target in targets.values()
-                if isinstance(target, MeasuredTarget) and (line := trust_warning(target))
+                if (line := trust_warning(target)) is not None
             ),
             f"data      {data.name}: {len(data.train):,} images to train, {len(data.val):,} to "
             f"validate, {data.classes} classes, {data.side}×{data.side}",

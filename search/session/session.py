@@ -17,7 +17,7 @@ from nas_sv2.evaluate.fitting.int8_images import calibration_images
 from nas_sv2.evaluate.proxy.trainer import Trainer
 from nas_sv2.latency.guidelines.store import ProfileStore
 from nas_sv2.latency.measurements.store import MeasurementStore
-from nas_sv2.latency.targets.targets import Target, open_target
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.search.events.events import Listener
 from nas_sv2.search.events.interrupts import sigterm_interrupts
 from nas_sv2.search.loop.loop import Loop
@@ -30,7 +30,7 @@ from nas_sv2.search.session.core_share import training_threads
 from nas_sv2.search.session.guideline_choice import choose
 from nas_sv2.search.session.plan import Question, Request
 from nas_sv2.search.session.reopening import opened
-from nas_sv2.search.walk.drift_correction import at_pace
+from nas_sv2.search.walk.drift_correction import correct_drift
 from nas_sv2.search.walk.early_stop import EarlyStop
 from nas_sv2.search.walk.feasibility import check_feasible
 from nas_sv2.search.walk.predict_first import check_predictable, measure_front, screened
@@ -166,7 +166,7 @@ class _Opening:
         open_things.callback(measurements.close)
         targets: dict[str, Target] = {}
         for name in question.targets:
-            targets[name] = open_target(
+            targets[name] = question.book.open(
                 name,
                 store=measurements,
                 require_measured=request.require_measured,
@@ -192,7 +192,7 @@ class _Opening:
             question.sampler.make(request.seed),
         )
         with alone_at(engine, f"beginning of {question.study}"):
-            targets, pace = at_pace(targets, study)
+            targets, pace = correct_drift(targets, study)
             share = (
                 core_count() // request.workers
                 if cluster is None

@@ -1,22 +1,22 @@
-"""One pace for all latencies of a study, so that figures taken hours apart can be compared.
+"""Corrects the latencies of a study for drift, so that those taken hours apart compare.
 
 A shared host, a warm board or a busy neighbour slows every network for minutes. Each candidate is
-timed in alternation with a reference network; what counts is its ratio to it, times what the
-reference took when the study was begun. That number is kept with the study.
+timed in alternation with a reference network. Its latency is its ratio to the reference network,
+times the time of the reference network when the study was begun. That time is kept with the study.
 """
 
-import dataclasses
 import statistics
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol
 
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.targets import Target
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.attributes import REFERENCE_MS
 
 SESSIONS = 3
-"""Measurements that the pace is the median of, so that one spell does not set it; 6 s in all."""
+"""Measurements of the reference network, 6 s in all; their median is kept, so that one slow spell
+does not set it."""
 
 
 class Attributes(Protocol):
@@ -30,12 +30,13 @@ class Attributes(Protocol):
         """Keep one."""
 
 
-def at_pace(
+def correct_drift(
     targets: Mapping[str, Target], study: Attributes
 ) -> tuple[dict[str, Target], dict[str, float]]:
-    """The targets with measured ones at the study's pace, and that pace by their names.
+    """Give the targets with drift corrected, and the reference network's ms by their names.
 
-    The first run of a study measures it.
+    The first run of a study measures the reference network. A target that times no reference
+    network stays as it is.
 
     Raises:
         DeviceError: A device is missing, unreachable or lacks its runtime.
@@ -43,23 +44,22 @@ def at_pace(
         StoreError: A measurement cannot be kept.
     """
     known: dict[str, float] = dict(study.user_attrs.get(REFERENCE_MS, {}))
-    paced = {name: target for name, target in targets.items() if _has_pace(target)}
-    missing = [name for name in paced if name not in known]
-    if missing:
-        known |= {name: _measured_pace(paced[name]) for name in missing}
-        study.set_user_attr(REFERENCE_MS, known)
-    set_to: dict[str, Target] = {
-        name: dataclasses.replace(target, pace_ms=known[name]) for name, target in paced.items()
+    drifting = {
+        name: target.device
+        for name, target in targets.items()
+        if target.device is not None and target.device.plan.reference is not None
     }
-    return {**targets, **set_to}, {name: known[name] for name in paced}
+    missing = [name for name in drifting if name not in known]
+    if missing:
+        known |= {name: _reference_ms(drifting[name]) for name in missing}
+        study.set_user_attr(REFERENCE_MS, known)
+    corrected = {name: targets[name].corrected(known[name]) for name in drifting}
+    return {**targets, **corrected}, {name: known[name] for name in drifting}
 
 
-def _has_pace(target: Target) -> TypeGuard[MeasuredTarget]:
-    return isinstance(target, MeasuredTarget) and target.plan.reference is not None
-
-
-def _measured_pace(target: MeasuredTarget) -> float:
-    assert target.plan.reference is not None, "`at_pace` asks for these only"
-    network = reference(target.plan.reference)
-    found = [target.measure_together([network])[0].reference_ms for _ in range(SESSIONS)]
+def _reference_ms(device: MeasuredDevice) -> float:
+    """Measure the reference network, `SESSIONS` times."""
+    assert device.plan.reference is not None, "`correct_drift` asks for these only"
+    network = reference(device.plan.reference)
+    found = [device.measure_together([network])[0].reference_ms for _ in range(SESSIONS)]
     return statistics.median(ms for ms in found if ms is not None)

@@ -8,10 +8,13 @@ import dataclasses
 from collections.abc import Mapping
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.latency.predictor.fit import Progress, can_predict
-from nas_sv2.latency.predictor.predicted_target import PredictedTarget, open_predicted
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.targets import Target
+from nas_sv2.latency.predictor.fit import Progress
+from nas_sv2.latency.predictor.predicted_target import (
+    PredictedTarget,
+    is_predictable,
+    open_predicted,
+)
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.search.events.events import Listener
 from nas_sv2.search.walk.walk import Screen, Walk, is_predicted
 from nas_sv2.space.choices.search_space import SearchSpace
@@ -38,7 +41,7 @@ def check_predictable(mode: str, targets: Mapping[str, Target]) -> None:
     Raises:
         ConfigError: Every target is priced by a table, or measured in a way that is not predicted.
     """
-    if mode != "measured" and not _predictable(targets):
+    if mode != "measured" and not any(map(is_predictable, targets.values())):
         raise ConfigError(
             "latency",
             mode,
@@ -58,8 +61,10 @@ def screened(
     """
     if mode == "measured":
         return walk
-    predicted: dict[str, PredictedTarget] = {}
-    for name, target in _predictable(walk.targets).items():
+    predicted: dict[str, Target] = {}
+    for name, target in walk.targets.items():
+        if not is_predictable(target):
+            continue
         listener.waits(f"{name}: the predictor stored here, or 2 to 4 minutes to fit one")
         listener.entered(f"predictor of {name}: networks timed")
         predicted[name] = open_predicted(target, space, listener.advanced)
@@ -76,11 +81,10 @@ def predictor_of(
         ConfigError: The target is none that can be predicted.
         NasError: See `screened`.
     """
-    measured = _predictable({target.name: target}).get(target.name)
-    if measured is None:
+    if not is_predictable(target):
         allowed = "must be a target that is measured by onnxruntime on a CPU"
         raise ConfigError("target", target.name, allowed)
-    return open_predicted(measured, space, progress, fresh)
+    return open_predicted(target, space, progress, fresh)
 
 
 def measure_front(walk: Walk, store: RecordStore) -> None:
@@ -98,11 +102,3 @@ def measure_front(walk: Walk, store: RecordStore) -> None:
     ]:
         for entry in waiting:
             store.save(entry.number, walk.timed(entry.record))
-
-
-def _predictable(targets: Mapping[str, Target]) -> dict[str, MeasuredTarget]:
-    return {
-        name: target
-        for name, target in targets.items()
-        if isinstance(target, MeasuredTarget) and can_predict(target.plan)
-    }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from nas_sv2.errors import MeasurementError
 from nas_sv2.evaluate.fitting.evaluation import Evaluator
 from nas_sv2.latency.measurements.measurement import Latency
-from nas_sv2.latency.targets.targets import Target
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.early_stop import EarlyStop, Judged
 from nas_sv2.space.graph.cost import Cost, cost_of

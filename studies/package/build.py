@@ -15,7 +15,7 @@ from nas_sv2.evaluate.recipes.files import recipe_from_document
 from nas_sv2.evaluate.supernet.asking import SupernetAsking
 from nas_sv2.evaluate.supernet.files import SavedSupernet
 from nas_sv2.latency.measurements.store import MeasurementStore
-from nas_sv2.latency.targets.targets import open_target
+from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.studies.findings.attributes import IDENTITY, THREADS
 from nas_sv2.studies.findings.front import best_of
 from nas_sv2.studies.findings.record import Record
@@ -119,7 +119,7 @@ def export_trial(
     told(f"asking every form about {len(winner.validation):,} validation images")
     checked = winner.checked(files)
     _check_accuracy(record.evaluation, checked.validation[TORCH])
-    latencies = _latencies(storage, record, winner, files, told) if latency else []
+    latencies = _latencies(storage, identity, record, winner, files, told) if latency else []
     document = trial_document(
         document_of(
             record.baseline or record.architecture.digest,
@@ -183,6 +183,7 @@ def _winner(training: Trainer, record: Record, trained: Trained) -> Winner:
 
 def _latencies(
     storage: str,
+    identity: Identity,
     record: Record,
     winner: Winner,
     files: dict[str, bytes],
@@ -191,9 +192,10 @@ def _latencies(
     """What each target of the study says of the files."""
     store, rows = MeasurementStore.open(storage), list[FileLatency]()
     try:
+        book = TargetBook.of_study(identity)
         for name in record.latencies:
             told(f"timing the files on {name}")
-            target = open_target(name, store=store, told=told)
+            target = book.open(name, store=store, told=told)
             try:
                 rows += latencies_of(target, winner, files)
             finally:

@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from nas_sv2.errors import DeviceError, MeasurementError
+from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload
-from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.measurement import Interval, Latency, Measurement
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.targets import Target
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.studies.package.forms import INT8, MODEL, MODEL_INT8, TIMING, TIMING_INT8, Winner
 
 FILES = (MODEL, MODEL_INT8, TIMING, TIMING_INT8)
@@ -68,24 +67,21 @@ def latencies_of(
         for name in FILES
         if name in files
     }
-    if isinstance(target, MeasuredTarget):
-        return _measured(target, winner, files, sides)
-    if isinstance(target, EmulatedArm):
-        return _priced(target, winner, sides)
-    why = f"{target.name} prices networks and runs no file"
-    return [FileLatency.none(name, target.name, side, why) for name, side in sides.items()]
+    if target.device is not None:
+        return _measured(target.device, winner, files, sides)
+    return _priced(target, winner, sides)
 
 
 def _measured(
-    target: MeasuredTarget, winner: Winner, files: Mapping[str, bytes], sides: Mapping[str, int]
+    device: MeasuredDevice, winner: Winner, files: Mapping[str, bytes], sides: Mapping[str, int]
 ) -> Sequence[FileLatency]:
-    plan, name = target.plan, target.name
+    plan, name = device.plan, device.name
     if plan.runtime != "onnxruntime":
         why = f"{name} runs networks through {plan.runtime}, and no ONNX file"
         return [FileLatency.none(file, name, side, why) for file, side in sides.items()]
     timed = [file for file in sides if file not in INT8 or plan.processor == "cpu"]
     # The precision of a plan says what is built for it; here every file is what it is.
-    float32 = dataclasses.replace(target, plan=dataclasses.replace(plan, precision="fp32"))
+    float32 = dataclasses.replace(device, plan=dataclasses.replace(plan, precision="fp32"))
     payloads = [Payload(_digest(winner, file), files[file]) for file in timed]
     float32.device.start()
     found = dict(zip(timed, float32.measure_files(payloads), strict=True))
@@ -118,15 +114,18 @@ def _labelled(measurement: Measurement, file: str) -> Measurement:
     )
 
 
-def _priced(
-    target: EmulatedArm, winner: Winner, sides: Mapping[str, int]
-) -> Sequence[FileLatency]:
+def _priced(target: Target, winner: Winner, sides: Mapping[str, int]) -> Sequence[FileLatency]:
     rows: list[FileLatency] = []
     prices: dict[str, float] = {}
     for file, side in sides.items():
         network = winner.found if file in (TIMING, TIMING_INT8) else winner.trained
         try:
-            latency = target.at("int8" if file in INT8 else "fp32").estimate(network)
+            priced = target.with_plan(precision="int8" if file in INT8 else "fp32")
+            latency = priced.estimate(network)
+        except ConfigError:
+            why = f"{target.name} prices networks and runs no file"
+            rows.append(FileLatency.none(file, target.name, side, why))
+            continue
         except (DeviceError, MeasurementError) as error:  # a kernel or precision it has not
             rows.append(FileLatency.none(file, target.name, side, str(error)))
             continue

@@ -4,15 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from nas_sv2.errors import MeasurementError
-from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.head_to_head import MOST_NETWORKS, emulated_orders, orders_of
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.targets import Target
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.choices.levels import FLOPS_OF_LEVEL
 from nas_sv2.space.families.published import STRUCTURES, hand_designed
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.networks.network import Network
 from nas_sv2.studies.paper.comparison import YOURS, Comparison, Row, Session, distinct
 from nas_sv2.studies.paper.published_figures import PublishedRow, table8
 from nas_sv2.studies.storage.named_networks import Named
@@ -63,7 +60,7 @@ def compare(
         target=target.name,
         device=latency.device,
         provenance=latency.provenance,
-        batch=target.plan.batch if isinstance(target, MeasuredTarget) else 1,
+        batch=1 if target.device is None else target.device.plan.batch,
         rows=tuple(rows),
         sessions=tuple(sessions),
     )
@@ -96,11 +93,11 @@ def _found(named: Named, levels: Sequence[str]) -> Row:
 def _sessions(target: Target, rows: Sequence[Row]) -> Iterator[Session]:
     """The rows' networks, each once, with their latencies."""
     networks = {row: row.network for row in distinct(rows) if row.network is not None}
-    if not isinstance(target, MeasuredTarget):
+    if target.device is None:
         timed = {
             row: target.estimate(network)
             for row, network in networks.items()
-            if not _uncovered(target, network)
+            if not target.uncovered(network)
         }
         orders = emulated_orders(list(timed.values()))
         yield Session(tuple(replace(row, latency=ms) for row, ms in timed.items()), orders)
@@ -108,7 +105,7 @@ def _sessions(target: Target, rows: Sequence[Row]) -> Iterator[Session]:
     left = list(networks)
     while left:
         together, left = left[:MOST_NETWORKS], left[MOST_NETWORKS:]
-        found = target.session_of([networks[row] for row in together])
+        found = target.device.session([networks[row] for row in together])
         with_time = (
             replace(row, latency=measurement.latency(target.name))
             for row, measurement in zip(together, found, strict=True)
@@ -121,11 +118,7 @@ def _with_time(row: Row, timed: dict[str, Row], target: Target) -> Row:
         return row
     if row.network.digest in timed:
         return replace(row, latency=timed[row.network.digest].latency)
-    kernels = _uncovered(target, row.network)
+    kernels = target.uncovered(row.network)
     shown = ", ".join(kernels[:SHOWN_KERNELS])
     more = len(kernels) - SHOWN_KERNELS
     return replace(row, lacks=f"not covered: {shown}" + (f" and {more} more" if more > 0 else ""))
-
-
-def _uncovered(target: Target, network: Network) -> list[str]:
-    return target.uncovered(network) if isinstance(target, EmulatedArm) else []

@@ -33,7 +33,7 @@ from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 Profiles = Mapping[int, Mapping[str, Profile]]
 """Where the time of networks goes: by trial, by target."""
-Breakdown = Callable[[Mapping[int, Record]], tuple[Profiles, Sequence[str]]]
+Breakdown = Callable[[Mapping[int, Record], Identity], tuple[Profiles, Sequence[str]]]
 """Gives profiles of networks, and why a target has none, a line each."""
 
 
@@ -133,7 +133,7 @@ def facts_of(storage: str, study: str, breakdown: Breakdown) -> Facts:
         on_front = {entry.number: entry.record for entry in entries if entry.on_front}
         certificate = _certificate(engine, identity, records)
         weights = WeightsFolder.of_study(storage, study_key(opened))
-        profiles, notes = breakdown(on_front)
+        profiles, notes = breakdown(on_front, identity)
         return Facts(
             study=study,
             storage=without_password(storage),

@@ -11,7 +11,8 @@ from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.breakdown.profiled import Profile, profile_of
 from nas_sv2.latency.guidelines.profile import GuidelineProfile
 from nas_sv2.latency.measurements.store import MeasurementStore
-from nas_sv2.latency.targets.targets import Target, open_target
+from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.graph.block_scores import blocks_of
 from nas_sv2.space.graph.guidelines import SCORES
 from nas_sv2.space.networks.lowering import lower
@@ -187,14 +188,15 @@ class WinnerProfiles:
     told: Callable[[str], None]
 
     def __call__(
-        self, records: Mapping[int, Record]
+        self, records: Mapping[int, Record], identity: Mapping[str, Any]
     ) -> tuple[dict[int, dict[str, Profile]], list[str]]:
         """By trial, by target; and why a target is left out, a line each."""
         found: dict[int, dict[str, Profile]] = {number: {} for number in records}
         notes = []
+        book = TargetBook.of_study(identity)
         for name in next(iter(records.values())).latencies if records else ():
             try:
-                profiles = self._on(name, records)
+                profiles = self._on(book, name, records)
             except (ConfigError, DeviceError, MeasurementError) as error:
                 notes.append(f"{name} cannot tell: {error}")
                 continue
@@ -205,14 +207,16 @@ class WinnerProfiles:
                 found[number][name] = profile
         return found, notes
 
-    def _on(self, name: str, records: Mapping[int, Record]) -> dict[int, Profile] | None:
+    def _on(
+        self, book: TargetBook, name: str, records: Mapping[int, Record]
+    ) -> dict[int, Profile] | None:
         """The profiles on one target; None where it was not to be asked."""
         kinds = {record.latencies[name].provenance for record in records.values()}
         if kinds != {"emulated"} and not self.ask_devices:
             return None
         with (
             closing(MeasurementStore.open(self.storage)) as store,
-            closing(open_target(name, store=store, told=self.told)) as target,
+            closing(book.open(name, store=store, told=self.told)) as target,
         ):
             return self._profiles(target, records)
 

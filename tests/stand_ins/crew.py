@@ -22,11 +22,12 @@ from doubles import FakeEvaluator
 from nas_sv2.errors import NasError
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.latency.devices.command import CommandTemplate
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
+from nas_sv2.latency.devices.open_device import device_at
 from nas_sv2.latency.devices.testing import FakeDevice
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.open_device import device_at
 from nas_sv2.search.events.events import Listener, Outcome
 from nas_sv2.search.events.interrupts import sigterm_interrupts
 from nas_sv2.search.loop.loop import Loop
@@ -96,12 +97,12 @@ class Keeping:
 def target_of(job: Job, measurements: MeasurementStore, listener: Listener) -> MeasuredTarget:
     """What is measured on."""
     if not job.board:
-        return MeasuredTarget("fake", FakeDevice(), PLAN, measurements)
+        return MeasuredTarget(MeasuredDevice("fake", FakeDevice(), PLAN, measurements))
     words = (sys.executable, "-S", str(Path(__file__).with_name("board.py")), job.board, "{argv}")
     board = device_at("board", CommandTemplate(words), measurements, listener.waits)
     board.waits_s = (0.2, 0.4, 0.8)  # of a device that stays away
     plan = dataclasses.replace(PLAN, reference=None, timeout_s=2.0)
-    return MeasuredTarget("fake", board, plan, measurements)
+    return MeasuredTarget(MeasuredDevice("fake", board, plan, measurements))
 
 
 def work(job: Job, number: int, listener: Listener) -> None:

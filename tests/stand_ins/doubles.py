@@ -1,15 +1,18 @@
 """Stand-ins with known answers, for what takes minutes or a device."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from nas_sv2.errors import NasError
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
-from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.measurements.measurement import Latency, Provenance
+from nas_sv2.latency.targets.target import Target, fixed_plan
 from nas_sv2.search.events.events import Outcome
 from nas_sv2.space.choices.search_space import Range, SearchSpace, StageChoices
 from nas_sv2.space.graph.cost import cost_of
+from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.networks.network import Network
 from nas_sv2.space.units.architecture import Architecture
@@ -38,7 +41,7 @@ class FakeTarget:
     """1 ms a million multiply-adds."""
 
     name: str = "fake"
-    provenance: str = "measured"
+    provenance: Provenance = "measured"
     asked: list[str] = field(default_factory=list)
     fault: Callable[[int], NasError | KeyboardInterrupt | None] = lambda number: None
 
@@ -47,6 +50,31 @@ class FakeTarget:
         if fault := self.fault(len(self.asked)):
             raise fault
         return latency_of(cost_of(lower(network)).flops / 1e6, self.name)
+
+    @property
+    def device(self) -> None:
+        return None
+
+    def graph_of(self, network: Network) -> Graph:
+        return lower(network)
+
+    def kernel_times(self, network: Network) -> None:
+        return None
+
+    def operator_shares(self, network: Network) -> None:
+        return None
+
+    def uncovered(self, network: Network) -> Sequence[str]:
+        return ()
+
+    def identity(self) -> None:
+        return None
+
+    def with_plan(self, **changes: Any) -> Target:
+        return fixed_plan(self, changes)
+
+    def corrected(self, reference_ms: float) -> Self:
+        return self
 
     def close(self) -> None:
         pass

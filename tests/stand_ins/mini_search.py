@@ -18,12 +18,11 @@ from doubles import FakeEvaluator, small_space
 from nas_sv2.errors import DeviceError
 from nas_sv2.latency.devices.device import AgentDevice
 from nas_sv2.latency.devices.payload import Payload
-from nas_sv2.latency.devices.reconnecting import SteadyDevice
+from nas_sv2.latency.devices.reconnecting import ReconnectingDevice
 from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.targets import open_target
+from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.search.events.events import Outcome
 from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.session.samplers import SAMPLERS
@@ -90,14 +89,15 @@ def main(database: str, name: str, target: str, trials: str) -> int:
     study = create_or_resume(url, name, identity, choice.make(len(records.all())))
     pruned = choice.learns_from_pruned
     try:
-        opened = open_target(
+        opened = TargetBook.read().open(
             target, store=measurements, fresh=True, told=lambda line: say(told=line)
         )
         # A test of a device that stays away must end soon.
-        assert isinstance(opened, MeasuredTarget)
-        assert isinstance(opened.device, SteadyDevice)
-        opened.device.waits_s = (0.2, 0.4, 0.8)
-        opened.device.inner = Timed(opened.device.inner)  # type: ignore[assignment]
+        assert opened.device is not None
+        device = opened.device.device
+        assert isinstance(device, ReconnectingDevice)
+        device.waits_s = (0.2, 0.4, 0.8)
+        device.inner = Timed(device.inner)  # type: ignore[assignment]
         walk = Walk(Guidelines({}), Budget(), {target: opened}, FakeEvaluator())
         weights = WeightsFolder.of_study(url, name)
         Loop(study, small_space(), walk, records, weights, pruned, Voice()).run(int(trials))

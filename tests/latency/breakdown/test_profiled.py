@@ -4,11 +4,13 @@ import dataclasses
 import itertools
 
 import pytest
+from doubles import FakeTarget
 from scripted import PLAN, ScriptedDevice
 
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.breakdown.profiled import Profile, profile_of, profiles_of
 from nas_sv2.latency.devices.local import local_device
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload, payload_of
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.kernels.kernel import ArmPrecision, live_ops
@@ -17,7 +19,6 @@ from nas_sv2.latency.kernels.run_kernels import RUN_KINDS
 from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.latency.measurements.plan import Lowering, MeasurePlan
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.targets import Target
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.units.architecture import Architecture
@@ -93,7 +94,7 @@ def test_an_operator_without_a_price_is_named() -> None:
 
 def test_a_measured_profile_stands_beside_the_network_without_a_profiler() -> None:
     device = ProfiledDevice()
-    profile = profile_of(MeasuredTarget("cpu", device, PLAN), X05)
+    profile = profile_of(MeasuredTarget(MeasuredDevice("cpu", device, PLAN)), X05)
     graph, _ = without_shuffles(lower(X05), {})
     count = len(kernels_of(graph))
     assert device.calls == ["profile", "measure"]
@@ -109,14 +110,14 @@ def test_a_measured_profile_stands_beside_the_network_without_a_profiler() -> No
 
 def test_several_networks_are_timed_in_one_session() -> None:
     device = ProfiledDevice()
-    first, second = profiles_of(MeasuredTarget("cpu", device, PLAN), [X05, X05])
+    first, second = profiles_of(MeasuredTarget(MeasuredDevice("cpu", device, PLAN)), [X05, X05])
     assert device.calls == ["profile", "profile", "measure"]
     assert first == second
 
 
 def test_a_device_that_cannot_tell_says_so() -> None:
     with pytest.raises(DeviceError, match="cpu: this device cannot tell"):
-        profile_of(MeasuredTarget("cpu", ScriptedDevice(), PLAN), X05)
+        profile_of(MeasuredTarget(MeasuredDevice("cpu", ScriptedDevice(), PLAN)), X05)
 
 
 def test_onnxruntime_on_a_gpu_cannot_tell() -> None:
@@ -129,9 +130,5 @@ def test_onnxruntime_on_a_gpu_cannot_tell() -> None:
 
 
 def test_a_target_of_another_sort_is_refused() -> None:
-    class Priced:
-        name, provenance = "priced", "predicted"
-
-    target: Target = Priced()  # type: ignore[assignment]
-    with pytest.raises(ConfigError, match="--target"):
-        profile_of(target, X05)
+    with pytest.raises(ConfigError, match=r"target: 'fake' .* measured or emulated"):
+        profile_of(FakeTarget(), X05)

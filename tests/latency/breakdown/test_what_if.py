@@ -8,6 +8,7 @@ import pytest
 from scripted import PLAN, ROUNDS, ScriptedDevice, samples_of
 
 from nas_sv2.latency.breakdown.what_if import MOST_VARIANTS, gains_of
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.measurement import Measurement
@@ -49,7 +50,7 @@ def test_variants_are_timed_with_the_network_and_told_apart_from_ties() -> None:
     se, unit = VARIANTS["SE off in stage 4"], VARIANTS["one unit less in stage 2"]
     digests = se.architecture.digest, unit.architecture.digest
     device = TimedDevice(ms=dict(zip(digests, (3.1, 4.8), strict=True)))
-    found = gains_of(MeasuredTarget("cpu", device, PLAN), NETWORK)
+    found = gains_of(MeasuredTarget(MeasuredDevice("cpu", device, PLAN)), NETWORK)
     assert device.together == [1 + len(VARIANTS)]
     assert (found.original.ms, found.original.provenance) == (4.0, "measured")
     assert {gain.variant.name for gain in found.gains} == VARIANTS.keys()
@@ -76,7 +77,7 @@ def test_of_too_many_variants_those_that_promise_least_are_left_out() -> None:
     variants = counterfactuals(deep)
     assert len(variants) > MOST_VARIANTS
     device = TimedDevice()
-    found = gains_of(MeasuredTarget("cpu", device, PLAN), deep)
+    found = gains_of(MeasuredTarget(MeasuredDevice("cpu", device, PLAN)), deep)
     assert device.together == [1 + MOST_VARIANTS]
     assert list(found.left_out) == variants[MOST_VARIANTS:]
     assert len(found.gains) == MOST_VARIANTS

@@ -369,4 +369,4 @@ def test_a_few_kernels_end_to_end(
     document = json.loads(out.read_text())
     assert document["core"] == core
     assert table.metadata["overhead"]["per_node"] > 0
-    assert EmulatedArm.open(core, file=out).device.startswith("arm: Cortex-A")
+    assert EmulatedArm.open(core, file=out).description.startswith("arm: Cortex-A")

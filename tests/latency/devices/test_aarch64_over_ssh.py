@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 from loopback import Loopback
 
+from nas_sv2.latency.devices.open_device import device_at
 from nas_sv2.latency.devices.requirements import preflight
 from nas_sv2.latency.measurements.plan import MeasurePlan
-from nas_sv2.latency.targets.device_file import DeviceEntry
-from nas_sv2.latency.targets.open_device import device_at
 from nas_sv2.latency.targets.try_out import check_device
 
 COMMAND = os.environ.get("NAS_SV2_AARCH64", "")
@@ -45,8 +44,7 @@ def test_an_aarch64_python_is_reached_tested_and_measured(
     assert ", aarch64, Linux" in found.python
     assert found.emulated
     device = device_at("board", host)
-    entry = DeviceEntry("board", "ssh", host, QUICK, None, Path("nas-sv2.toml"))
-    checks = {check.name: check for check in check_device(entry, host, QUICK, device)}
+    checks = {check.name: check for check in check_device(host, QUICK, device)}
     assert list(checks) == ["python", "agent", "outputs", "measure"]
     assert all(check.passed for check in checks.values()), checks
     assert "its times are not latencies" in checks["python"].text

@@ -8,11 +8,12 @@ from loopback import Loopback
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.devices.device import Device
 from nas_sv2.latency.devices.local import local_device
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
+from nas_sv2.latency.devices.open_device import device_at, this_machine
 from nas_sv2.latency.devices.payload import Payload, payload_of
-from nas_sv2.latency.devices.testing import CONTRACT_PLAN, DeviceContract, FakeDevice
+from nas_sv2.latency.devices.testing import CONTRACT_PLAN, DeviceTests, FakeDevice
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.open_device import device_at, this_machine
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.reference import reference
@@ -20,7 +21,7 @@ from nas_sv2.space.units.reference import reference
 ONCE = MeasurePlan(reference=None)
 
 
-class TestFakeDevice(DeviceContract):
+class TestFakeDevice(DeviceTests):
     @pytest.fixture
     def device(self) -> Device:
         return FakeDevice()
@@ -32,14 +33,14 @@ def agent() -> Iterator[Device]:
         yield device
 
 
-class TestThisMachine(DeviceContract):
+class TestThisMachine(DeviceTests):
     @pytest.fixture
     def device(self, agent: Device) -> Device:
         return agent
 
 
 @pytest.mark.slow
-class TestThisMachineInTurn(DeviceContract):
+class TestThisMachineInTurn(DeviceTests):
     @pytest.fixture
     def device(self) -> Iterator[Device]:
         device = this_machine("cpu")
@@ -48,7 +49,7 @@ class TestThisMachineInTurn(DeviceContract):
 
 
 @pytest.mark.slow
-class TestOverSsh(DeviceContract):
+class TestOverSsh(DeviceTests):
     @pytest.fixture
     def device(self, server: Loopback) -> Iterator[Device]:
         device = device_at("pi", server.host())
@@ -67,7 +68,7 @@ def test_its_times_follow_from_the_multiply_adds(name: str, runtime: str) -> Non
 
 def test_its_times_are_those_it_is_told() -> None:
     device = FakeDevice(ms_of=lambda payload: 3.0)
-    target = MeasuredTarget("board", device, CONTRACT_PLAN)
+    target = MeasuredTarget(MeasuredDevice("board", device, CONTRACT_PLAN))
     latency = target.estimate(reference("shufflenet_v2_x0_5"))
     assert (latency.ms, latency.ratio) == (3.0, 1.0)
     assert latency.device.startswith("board: none")

@@ -8,6 +8,7 @@ import onnx
 import pytest
 
 from nas_sv2.latency.devices.local import CPU_PLAN, local_device
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import payload_of, reference_payload
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
@@ -75,8 +76,8 @@ def test_a_target_takes_the_scales_from_the_images_it_is_given(small: Architectu
     usual, wide = (payload_of(small, INT8, images_of(2, s)(small)) for s in (1.0, 100.0))
     assert usual.digest != wide.digest
     with local_device("cpu") as device:
-        target = MeasuredTarget("cpu", device, INT8, images=images_of(2))
-        (measurement,) = target.measure_together([small])
+        target = MeasuredTarget(MeasuredDevice("cpu", device, INT8, images=images_of(2)))
+        (measurement,) = target.device.measure_together([small])
     assert measurement.plan == INT8
     assert measurement.latency("cpu").device.endswith("· batch 1 · int8")
 

@@ -8,10 +8,10 @@ import pytest
 
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.devices.command import CommandTemplate
+from nas_sv2.latency.devices.open_device import device_at
 from nas_sv2.latency.devices.payload import Payload
-from nas_sv2.latency.devices.reconnecting import SteadyDevice
+from nas_sv2.latency.devices.reconnecting import ReconnectingDevice
 from nas_sv2.latency.measurements.plan import MeasurePlan
-from nas_sv2.latency.targets.open_device import device_at
 
 PLAN = MeasurePlan(reference=None, timeout_s=5)
 NETWORK = Payload("0123456789abcdef", b"a model")
@@ -46,16 +46,16 @@ while True:
         stdin.read(network["bytes"])
 """
 
-Board = Callable[[str], SteadyDevice]
+Board = Callable[[str], ReconnectingDevice]
 
 
 @pytest.fixture
 def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
     """Gives a device whose agent answers as the text says."""
-    opened: list[SteadyDevice] = []
+    opened: list[ReconnectingDevice] = []
     monkeypatch.setenv("COUNT", str(tmp_path / "count"))
 
-    def board(text: str) -> SteadyDevice:
+    def board(text: str) -> ReconnectingDevice:
         agent = tmp_path / "agent.py"
         indented = "".join(f"    {line}\n" for line in text.splitlines())
         agent.write_text(AGENT + indented)

@@ -14,26 +14,26 @@ from loopback import Loopback
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.devices.channel import Channel
 from nas_sv2.latency.devices.local import local_device
+from nas_sv2.latency.devices.open_device import device_at
 from nas_sv2.latency.devices.payload import payload_of
-from nas_sv2.latency.devices.reconnecting import SteadyDevice
+from nas_sv2.latency.devices.reconnecting import ReconnectingDevice
 from nas_sv2.latency.devices.requirements import preflight
 from nas_sv2.latency.devices.ssh import SshHost
 from nas_sv2.latency.measurements.plan import MeasurePlan
-from nas_sv2.latency.targets.open_device import device_at
 from nas_sv2.space.units.reference import reference
 
 QUICK = MeasurePlan(min_runs=10, max_runs=20, warmup_runs=3, loads=1, reference=None)
 WAITS_S = (0.1, 0.2, 0.4, 0.8, 1.6)
-Connect = Callable[..., SteadyDevice]
+Connect = Callable[..., ReconnectingDevice]
 NETWORK = payload_of(reference("shufflenet_v2_x0_5"), QUICK)
 
 
 @pytest.fixture
 def connect(server: Loopback) -> Iterator[Connect]:
     """Gives devices on the server, or on another host; waits are short."""
-    opened: list[SteadyDevice] = []
+    opened: list[ReconnectingDevice] = []
 
-    def connect(host: SshHost | None = None, **changes: Any) -> SteadyDevice:
+    def connect(host: SshHost | None = None, **changes: Any) -> ReconnectingDevice:
         device = device_at("pi", host or server.host())
         opened.append(device)
         for name, value in ({"waits_s": WAITS_S} | changes).items():

@@ -8,6 +8,7 @@ import pytest
 
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.testing import FakeDevice
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.guidelines.experiment_run import (
@@ -52,7 +53,7 @@ def table(*widths: int, side: int = 56) -> ExperimentTable:
 def test_a_table_is_one_session_and_times_are_relative_to_the_first_of_the_group() -> None:
     device = FakeDevice()
     asked = table(16, 32)
-    timed = time_table(MeasuredTarget("fake", device, CPU_PLAN), asked)
+    timed = time_table(MeasuredTarget(MeasuredDevice("fake", device, CPU_PLAN)), asked)
     assert device.measured == [each.network.digest for each in asked.experiments]
     assert [row.experiment for row in timed.rows] == list(asked.experiments)
     assert [row.relative for row in timed.rows] == pytest.approx([1, 4, 1, 4], rel=1e-3)
@@ -67,23 +68,23 @@ def test_a_table_is_one_session_and_times_are_relative_to_the_first_of_the_group
 
 def test_a_stored_session_is_taken_whole_or_not_at_all(store: MeasurementStore) -> None:
     device = FakeDevice()
-    target = MeasuredTarget("fake", device, CPU_PLAN, store)
+    target = MeasuredTarget(MeasuredDevice("fake", device, CPU_PLAN, store))
     first = time_table(target, table(16, 32))
     assert len(device.measured) == 4
     assert time_table(target, table(16, 32)) == first
     assert len(device.measured) == 4, "nothing new was asked"
     time_table(target, table(16, 24, 32))
     assert len(device.measured) == 10, "a further network: all are timed again, together"
-    time_table(dataclasses.replace(target, fresh=True), table(16, 32))
+    time_table(MeasuredTarget(dataclasses.replace(target.device, fresh=True)), table(16, 32))
     assert len(device.measured) == 14
-    target.measure_together([table(16).experiments[0].network])
+    target.device.measure_together([table(16).experiments[0].network])
     time_table(target, table(16, 32))
     assert len(device.measured) == 19, "one of them has a newer figure from another session"
 
 
 def test_all_tables_are_timed_with_one_image_and_the_widths_of_the_processor() -> None:
     device = FakeDevice()
-    target = MeasuredTarget("gpu", device, GPU_PLAN)
+    target = MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN))
     heard: list[tuple[str, int, int]] = []
     found = run_experiments(with_one_image(target), lambda *told: heard.append(told))
     expected = (*paper_tables("GPU"), *further_tables())
@@ -95,20 +96,20 @@ def test_all_tables_are_timed_with_one_image_and_the_widths_of_the_processor() -
     times = times_of(found)
     assert len(times) == sum(len(each.experiments) for each in expected) == len(device.measured)
     assert all("batch 1" in time.latency.device for time in times)
-    assert target.plan.batch == 8, "the user's target is as it was"
+    assert target.device.plan.batch == 8, "the user's target is as it was"
 
 
 def test_the_widths_are_those_of_the_papers_platform() -> None:
     device = FakeDevice()
-    assert platform_of(MeasuredTarget("gpu", device, GPU_PLAN)) == "GPU"
-    assert platform_of(MeasuredTarget("cpu", device, CPU_PLAN)) == "ARM"
+    assert platform_of(MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN))) == "GPU"
+    assert platform_of(MeasuredTarget(MeasuredDevice("cpu", device, CPU_PLAN))) == "ARM"
     assert platform_of(EmulatedArm.open()) == "ARM"
 
 
 def test_what_a_device_cannot_do_ends_the_run() -> None:
     device = FakeDevice(fault=lambda number: DeviceError("unplugged") if number == 2 else None)
     with pytest.raises(DeviceError, match="unplugged"):
-        run_experiments(MeasuredTarget("gpu", device, GPU_PLAN))
+        run_experiments(MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN)))
 
 
 def test_an_emulated_core_refuses_by_name_what_its_table_lacks_and_prices_the_rest() -> None:

@@ -137,13 +137,13 @@ def test_networks_of_two_sessions_are_not_set_in_relation() -> None:
 
 def test_a_figure_at_another_pace_of_the_reference() -> None:
     latency = BESIDE.latency("cpu")
-    slow = latency.at_pace(5.0)
+    slow = latency.scaled_to(5.0)
     assert slow.ms == pytest.approx(10.0)
     assert slow.ci_ms == pytest.approx((10.0, 10.0), rel=0.01)
     assert slow.note.startswith("measured 5.003 ms while shufflenet_v2_x0_5 took 2.50")
     assert slow.ratio == latency.ratio
     with pytest.raises(ValueError, match="no reference"):
-        STEADY.latency("cpu").at_pace(5.0)
+        STEADY.latency("cpu").scaled_to(5.0)
 
 
 def test_a_figure_after_heating_up_says_what_it_was_at_first() -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from nas_sv2.errors import ConfigError, MeasurementError, StoreError
 from nas_sv2.latency.agent.estimator import Samples
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, local_device
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.kernels.node_costs import Piece, pieces_of
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
@@ -36,6 +37,7 @@ from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
+from nas_sv2.testing import TargetTests
 
 FACTS = {"cpu": "A", "runtime": "onnxruntime", "runtime_version": "1"}
 HALF, QUARTERS = (Fraction(1, 2),), (Fraction(1, 4), Fraction(1, 2), Fraction(3, 4))
@@ -120,12 +122,26 @@ class KnownDevice:
 
 @pytest.fixture(scope="module")
 def fitted() -> PredictedTarget:
-    return open_predicted(MeasuredTarget("cpu", KnownDevice(), CPU_PLAN), SPACE)
+    return open_predicted(MeasuredTarget(MeasuredDevice("cpu", KnownDevice(), CPU_PLAN)), SPACE)
 
 
 @pytest.fixture(scope="module")
 def others() -> list[Architecture]:
     return spread(SPACE, 60, seed=99)
+
+
+class TestPredicted(TargetTests):
+    @pytest.fixture
+    def target(self, fitted: PredictedTarget) -> PredictedTarget:
+        return fitted
+
+    @pytest.fixture
+    def network(self, others: list[Architecture]) -> Architecture:
+        return min(others, key=lambda other: cost_of(lower(other)).flops)
+
+    @pytest.fixture
+    def larger(self, others: list[Architecture]) -> Architecture:
+        return max(others, key=lambda other: cost_of(lower(other)).flops)
 
 
 def test_networks_it_never_saw_are_predicted(
@@ -167,7 +183,7 @@ def test_it_says_what_it_is(fitted: PredictedTarget, others: list[Architecture])
     assert latency.device == "cpu: A · onnxruntime 1 · 1 thread · batch 1"
     assert (latency.runs, latency.contended) == (None, None)
     assert latency.reference == "shufflenet_v2_x1_0"
-    assert latency.reference_ms == fitted.pace_ms == 4.0
+    assert latency.reference_ms == fitted.reference_ms == 4.0
     report = fitted.predictor.report
     assert latency.note == report.describe()
     assert latency.note.startswith("of 60 networks held out ")
@@ -178,7 +194,7 @@ def test_it_says_what_it_is(fitted: PredictedTarget, others: list[Architecture])
 def test_milliseconds_are_at_the_pace_of_the_study(
     fitted: PredictedTarget, others: list[Architecture]
 ) -> None:
-    slow = dataclasses.replace(fitted, pace_ms=8.0)
+    slow = dataclasses.replace(fitted, reference_ms=8.0)
     assert slow.estimate(others[0]).ms == pytest.approx(2 * fitted.estimate(others[0]).ms)
 
 
@@ -223,7 +239,7 @@ def store(tmp_path: Path) -> Iterator[MeasurementStore]:
 
 def test_a_device_is_asked_once_for_each_space(store: MeasurementStore) -> None:
     device = KnownDevice()
-    target = MeasuredTarget("cpu", device, CPU_PLAN, store)
+    target = MeasuredTarget(MeasuredDevice("cpu", device, CPU_PLAN, store))
     steps: list[tuple[int, int]] = []
     first = open_predicted(target, SPACE, lambda done, total: steps.append((done, total)))
     assert (device.profiles, device.sessions) == (1, 15)
@@ -273,14 +289,14 @@ def test_other_plans_are_refused_before_anything_runs(plan: MeasurePlan) -> None
     device = KnownDevice()
     assert not can_predict(plan)
     with pytest.raises(ConfigError, match=r"predictor: 'cpu' .* float32 on a CPU"):
-        open_predicted(MeasuredTarget("cpu", device, plan), SPACE)
+        open_predicted(MeasuredTarget(MeasuredDevice("cpu", device, plan)), SPACE)
     assert (device.profiles, device.sessions) == (0, 0)
 
 
 def test_too_few_networks_are_no_fit() -> None:
-    target = MeasuredTarget("cpu", KnownDevice(networks=8), CPU_PLAN)
+    target = MeasuredTarget(MeasuredDevice("cpu", KnownDevice(networks=8), CPU_PLAN))
     with pytest.raises(MeasurementError, match="8 networks were measured; a fit takes 30"):
-        predictor_fit.fit_on_device(target, SPACE, networks=8)
+        predictor_fit.fit_on_device(target.device, SPACE, networks=8)
 
 
 def test_inserted_nodes_belong_to_the_kernel_they_serve() -> None:
@@ -326,7 +342,7 @@ def test_a_real_bag_is_timed_to_the_last_kernel() -> None:
 @pytest.mark.slow
 def test_a_real_device_is_predicted() -> None:
     with local_device("cpu") as device:
-        target = MeasuredTarget("cpu", device, CPU_PLAN)
-        found = predictor_fit.fit_on_device(target, named_space("40M"), networks=40)
+        target = MeasuredTarget(MeasuredDevice("cpu", device, CPU_PLAN))
+        found = predictor_fit.fit_on_device(target.device, named_space("40M"), networks=40)
     assert found.report.within_10 > 0.8
     assert found.report.spearman > 0.95

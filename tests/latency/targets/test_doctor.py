@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scripted import FACTS, PLAN, ROUNDS, ScriptedDevice, measurement_of, samples_of
 
 from nas_sv2.errors import ConfigError, MeasurementError
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.measurements.grade import Grade
 from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.store import MeasurementStore
@@ -235,18 +236,18 @@ def test_sessions_without_common_rounds_are_not_graded() -> None:
         grade_of([level(), alone, level()], NETWORK)
 
 
-def target_of(
+def measured_device(
     script: Callable[[int], Measurement], store: MeasurementStore | None = None, **plan: Any
-) -> tuple[MeasuredTarget, ScriptedDevice]:
+) -> tuple[MeasuredDevice, ScriptedDevice]:
     device = ScriptedDevice(script)
-    return MeasuredTarget("cpu", device, dataclasses.replace(PLAN, **plan), store), device
+    return MeasuredDevice("cpu", device, dataclasses.replace(PLAN, **plan), store), device
 
 
 def test_every_session_has_an_agent_of_its_own_and_the_grade_is_kept(tmp_path: Path) -> None:
     store = MeasurementStore.open(f"sqlite:///{tmp_path / 'a.db'}")
-    target, device = target_of(lambda number: level(times=1 + number / 10), store)
+    measured, device = measured_device(lambda number: level(times=1 + number / 10), store)
     seen: list[tuple[int, int]] = []
-    grade = examine(target, 4, 0.0, lambda done, total: seen.append((done, total)))
+    grade = examine(measured, 4, 0.0, lambda done, total: seen.append((done, total)))
     assert device.calls == ["measure", "close"] * 4
     assert seen == [(number, 4) for number in range(4)]
     assert grade.reference_ms == pytest.approx(2.3)
@@ -258,13 +259,13 @@ def test_every_session_has_an_agent_of_its_own_and_the_grade_is_kept(tmp_path: P
 
 
 def test_the_network_is_never_the_reference_itself() -> None:
-    target, _ = target_of(lambda number: level(), reference=NETWORK)
-    assert examine(target, 3, 0.0).network == "shufflenet_v2_x1_0"
+    measured, _ = measured_device(lambda number: level(), reference=NETWORK)
+    assert examine(measured, 3, 0.0).network == "shufflenet_v2_x1_0"
 
 
 def test_a_plan_without_a_reference_cannot_be_graded() -> None:
-    target, device = target_of(lambda number: level())
-    bare = dataclasses.replace(target, plan=dataclasses.replace(PLAN, reference=None))
+    measured, device = measured_device(lambda number: level())
+    bare = dataclasses.replace(measured, plan=dataclasses.replace(PLAN, reference=None))
     with pytest.raises(ConfigError, match=r"plan\.reference: None"):
         examine(bare)
     assert device.calls == []
@@ -289,19 +290,19 @@ def test_a_search_is_warned_of_a_poor_device_and_told_of_one_without_a_grade(
     tmp_path: Path,
 ) -> None:
     store = MeasurementStore.open(f"sqlite:///{tmp_path / 'a.db'}")
-    target, _ = target_of(lambda number: level(), store)
-    assert trust_warning(dataclasses.replace(target, store=None)) is None
-    assert trust_warning(target) == (
+    measured, _ = measured_device(lambda number: level(), store)
+    assert trust_warning(MeasuredTarget(dataclasses.replace(measured, store=None))) is None
+    assert trust_warning(MeasuredTarget(measured)) == (
         "run nas-sv2 device grade --target cpu to know how far cpu can be trusted"
     )
-    restless, _ = target_of(lambda number: level(times=1 + number), store)
+    restless, _ = measured_device(lambda number: level(times=1 + number), store)
     assert examine(restless, 3, 0.0).grade == "poor"
-    warning = trust_warning(target)
+    warning = trust_warning(MeasuredTarget(measured))
     assert warning is not None
     assert "cpu was graded poor (the reference network's ms varied by 50" in warning
     assert "\n" not in warning
-    examine(target, 3, 0.0)
-    assert trust_warning(target) is None  # the newest counts
-    batch = dataclasses.replace(target, plan=dataclasses.replace(PLAN, batch=2))
-    assert "to know" in str(trust_warning(batch))
+    examine(measured, 3, 0.0)
+    assert trust_warning(MeasuredTarget(measured)) is None  # the newest counts
+    batch = dataclasses.replace(measured, plan=dataclasses.replace(PLAN, batch=2))
+    assert "to know" in str(trust_warning(MeasuredTarget(batch)))
     store.close()

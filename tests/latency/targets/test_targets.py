@@ -11,14 +11,17 @@ from nas_sv2.errors import ConfigError, DeviceError
 from nas_sv2.latency.devices import local
 from nas_sv2.latency.devices.device import AgentDevice
 from nas_sv2.latency.devices.local import local_device
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload, payload_of
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
-from nas_sv2.latency.targets import targets
+from nas_sv2.latency.targets import book
+from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.latency.targets.entries import DeviceTarget
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.targets import Target, describe_targets, open_target
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
@@ -70,7 +73,7 @@ class CountingDevice:
 
 
 def test_the_cpu_is_measured(small: Architecture) -> None:
-    target = open_target("cpu", require_measured=True)
+    target = TargetBook.read().open("cpu", require_measured=True)
     latency = target.estimate(small)
     target.close()
     assert (target.name, target.provenance, latency.provenance) == ("cpu", "measured", "measured")
@@ -84,12 +87,14 @@ def test_the_cpu_is_measured(small: Architecture) -> None:
 
 def test_nothing_is_measured_twice(small: Architecture, store: MeasurementStore) -> None:
     device = CountingDevice(local_device("cpu"))
-    first = MeasuredTarget("cpu", device, QUICK, store).estimate(small)
-    again = MeasuredTarget("cpu", device, QUICK, store).estimate(small)
+    first = MeasuredTarget(MeasuredDevice("cpu", device, QUICK, store)).estimate(small)
+    again = MeasuredTarget(MeasuredDevice("cpu", device, QUICK, store)).estimate(small)
     assert (again, device.measured) == (first, 1)
-    MeasuredTarget("cpu", device, QUICK, store, fresh=True).estimate(small)
+    MeasuredTarget(MeasuredDevice("cpu", device, QUICK, store, fresh=True)).estimate(small)
     assert device.measured == 2
-    MeasuredTarget("cpu", device, dataclasses.replace(QUICK, seed=1), store).estimate(small)
+    MeasuredTarget(
+        MeasuredDevice("cpu", device, dataclasses.replace(QUICK, seed=1), store)
+    ).estimate(small)
     assert device.measured == 3
     device.close()
 
@@ -114,8 +119,8 @@ def test_what_is_measured_is_the_network(small: Architecture, lowering: str) -> 
 
 
 def test_an_unknown_target_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"--target: 'tpu' .* one of cpu, arm, gpu"):
-        open_target("tpu")
+    with pytest.raises(ConfigError, match=r"target: 'tpu' .* one of cpu, arm, gpu"):
+        TargetBook.read().open("tpu")
 
 
 @pytest.mark.parametrize("machine", ["aarch64", "arm64"])
@@ -123,7 +128,7 @@ def test_on_an_arm_the_arm_target_is_this_machine(
     machine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local.platform, "machine", lambda: machine)  # type: ignore[attr-defined]
-    target = open_target("arm", require_measured=True)
+    target = TargetBook.read().open("arm", require_measured=True)
     target.close()
     assert (target.name, target.provenance) == ("arm", "measured")
 
@@ -135,7 +140,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("elsewhere")
 def test_elsewhere_the_arm_target_is_emulated_and_says_so() -> None:
-    target = open_target("arm")
+    target = TargetBook.read().open("arm")
     latency = target.estimate(reference("shufflenet_v2_x1_0"))
     target.close()
     assert (target.name, target.provenance, latency.provenance) == ("arm", "emulated", "emulated")
@@ -145,7 +150,7 @@ def test_elsewhere_the_arm_target_is_emulated_and_says_so() -> None:
 @pytest.mark.usefixtures("elsewhere")
 def test_an_emulated_figure_is_refused_where_measured_ones_are_required() -> None:
     with pytest.raises(DeviceError, match="arm: its figures are emulated"):
-        open_target("arm", require_measured=True)
+        TargetBook.read().open("arm", require_measured=True)
 
 
 def no_gpu() -> bool:
@@ -157,7 +162,7 @@ def no_gpu() -> bool:
 @pytest.mark.skipif("not no_gpu()", reason="has a GPU")
 def test_without_a_gpu_the_target_says_what_to_do() -> None:
     with pytest.raises(DeviceError, match=r"gpu: torch .* sees no CUDA GPU; use a machine where"):
-        open_target("gpu")
+        TargetBook.read().open("gpu")
 
 
 @pytest.mark.parametrize("driver", [True, False])
@@ -165,9 +170,9 @@ def test_the_list_of_targets(driver: bool, monkeypatch: pytest.MonkeyPatch) -> N
     def absent(*_: object) -> Target:
         raise DeviceError("gpu: torch sees none")
 
-    monkeypatch.setattr(targets, "has_gpu_driver", lambda: driver)
-    monkeypatch.setattr(targets, "_open_gpu", absent)
-    infos = {info.name: info for info in describe_targets()}
+    monkeypatch.setattr(book, "has_gpu_driver", lambda: driver)
+    monkeypatch.setattr(DeviceTarget, "open", absent)
+    infos = {info.name: info for info in TargetBook.read().describe()}
     assert list(infos) == ["cpu", "arm", "gpu"]
     assert infos["cpu"].available
     assert infos["arm"].available

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from nas_sv2.latency.devices.local import GPU_PLAN
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.testing import FakeDevice
-from nas_sv2.latency.targets import targets
+from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.space.units.documents import architecture_to_yaml
 from nas_sv2.space.units.reference import reference
@@ -82,10 +83,10 @@ def test_a_measured_device_of_whom_flops_say_nothing(
     slow = reference("shufflenet_v2_x1_0").digest
     device = FakeDevice("gpu", ms_of=lambda payload: 4.0 if payload.architecture == slow else 2.0)
 
-    def opened(name: str, **options: object) -> MeasuredTarget:
-        return MeasuredTarget(name, device, GPU_PLAN)
+    def opened(self: TargetBook, name: str, **options: object) -> MeasuredTarget:
+        return MeasuredTarget(MeasuredDevice(name, device, GPU_PLAN))
 
-    monkeypatch.setattr(targets, "open_target", opened)
+    monkeypatch.setattr(TargetBook, "open", opened)
     code, out, _ = run("--target", "gpu", "--level", "140M")
     assert code == 0
     assert "(measured)" in out

@@ -12,10 +12,11 @@ from nas_sv2.cli import app
 from nas_sv2.commands import device as device_commands
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.devices.local import CPU_PLAN
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.testing import FakeDevice
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
-from nas_sv2.latency.targets import targets
+from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.space.units.reference import reference
 
@@ -76,8 +77,8 @@ def test_a_refit_sets_the_milliseconds_right(
     table = EmulatedArm.open("cortex-a57")
     device = Board(FakeDevice("board"))
 
-    def opened(name: str, **_: object) -> MeasuredTarget:
-        target = MeasuredTarget(name, device, CPU_PLAN)
+    def opened(self: TargetBook, name: str, **_: object) -> MeasuredTarget:
+        target = MeasuredTarget(MeasuredDevice(name, device, CPU_PLAN))
         monkeypatch.setattr(
             MeasuredTarget,
             "estimate",
@@ -87,7 +88,7 @@ def test_a_refit_sets_the_milliseconds_right(
         )
         return target
 
-    monkeypatch.setattr(targets, "open_target", opened)
+    monkeypatch.setattr(TargetBook, "open", opened)
     result = CliRunner().invoke(app, REFIT)
     assert result.exit_code == 0, result.output
     assert (

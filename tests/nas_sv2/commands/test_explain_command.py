@@ -13,7 +13,7 @@ from nas_sv2.latency.guidelines.profile import Accuracy, GuidelineProfile
 from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
 from nas_sv2.latency.kernels.node_costs import NodeCosts, Terms, class_of, pieces_of_graph
 from nas_sv2.latency.measurements.store import MeasurementStore
-from nas_sv2.latency.targets.targets import open_target
+from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.show.explain_tables import gain_line
 from nas_sv2.space.choices.variants import counterfactuals
 from nas_sv2.space.graph.cost import cost_of
@@ -75,7 +75,7 @@ def test_the_devices_own_guidelines_are_told_where_they_are_known(run: Run) -> N
         "arm: stand-in", "emulated", "shuffle_free", "2026", costs, Accuracy(50, 0.1, 0.5)
     )
     with closing(MeasurementStore.open("sqlite:///nas-sv2.db")) as store:
-        key = DeviceKey.of(open_target("arm"))
+        key = DeviceKey.of(TargetBook.read().open("arm"))
         ProfileStore.beside(store).save(key._replace(device="another table"), profile)
         _, out, _ = run(NAME, "--target", "arm")
         assert "its profile is of another device, runtime or protocol" in out

@@ -10,8 +10,9 @@ from PIL import Image
 
 from nas_sv2.errors import DeviceError
 from nas_sv2.latency.devices.local import GPU_PLAN
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.testing import FakeDevice
-from nas_sv2.latency.targets import targets
+from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.space.experiments.paper import paper_tables
 from nas_sv2.space.networks.documents import network_from_document
@@ -61,10 +62,10 @@ def test_a_measured_device_for_people(
         ms_of=lambda payload: 2.0 if payload.architecture in even else len(payload.body) / 100,
     )
 
-    def opened(name: str, **options: object) -> MeasuredTarget:
-        return MeasuredTarget(name, device, GPU_PLAN)
+    def opened(self: TargetBook, name: str, **options: object) -> MeasuredTarget:
+        return MeasuredTarget(MeasuredDevice(name, device, GPU_PLAN))
 
-    monkeypatch.setattr(targets, "open_target", opened)
+    monkeypatch.setattr(TargetBook, "open", opened)
     code, out, _ = run("--target", "gpu")
     lines = out.splitlines()
     assert code == 0
@@ -87,10 +88,10 @@ def test_a_measured_device_for_people(
 def test_a_device_without_its_runtime_ends_with_what_to_do(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def opened(name: str, **options: object) -> MeasuredTarget:
+    def opened(self: TargetBook, name: str, **options: object) -> MeasuredTarget:
         raise DeviceError("gpu: torch 2 sees no CUDA GPU; use a machine that has one")
 
-    monkeypatch.setattr(targets, "open_target", opened)
+    monkeypatch.setattr(TargetBook, "open", opened)
     code, out, err = run("--target", "gpu")
     assert (code, out) == (1, "")
     assert "use a machine that has one" in err

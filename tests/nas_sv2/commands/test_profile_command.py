@@ -12,13 +12,13 @@ from PIL import Image
 from scripted import PLAN, ScriptedDevice
 
 from nas_sv2.latency.breakdown.profiled import profile_of
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS
 from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
-from nas_sv2.latency.targets import targets
+from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.targets import open_target
 from nas_sv2.show.profile_tables import adding_up
 from nas_sv2.space.units.reference import reference
 
@@ -43,14 +43,14 @@ def run(command_line: Run) -> Run:
 
 
 def behind_cpu(monkeypatch: pytest.MonkeyPatch, device: ScriptedDevice) -> None:
-    real = targets.open_target
+    real = TargetBook.open
 
-    def opened(name: str, **options: object) -> object:
+    def opened(self: TargetBook, name: str, **options: object) -> object:
         if name != "cpu":
-            return real(name, **options)  # type: ignore[arg-type]
-        return MeasuredTarget("cpu", device, PLAN)
+            return real(self, name, **options)  # type: ignore[arg-type]
+        return MeasuredTarget(MeasuredDevice("cpu", device, PLAN))
 
-    monkeypatch.setattr(targets, "open_target", opened)
+    monkeypatch.setattr(TargetBook, "open", opened)
 
 
 def ms_of(lines: list[str], first: str, last: str) -> list[int]:
@@ -66,7 +66,7 @@ def test_both_tables_add_up_to_the_stated_sum(run: Run) -> None:
     lines = out.splitlines()
     heads = [line for line in lines if line.startswith((V2, V1)) and "share" in line]
     assert len(heads) == 4
-    stated = profile_of(open_target("arm"), reference(V2)).ms
+    stated = profile_of(TargetBook.read().open("arm"), reference(V2)).ms
     for head in heads[:2]:
         *parts, total = ms_of(lines, head, "sum")
         assert sum(parts) == total == round(1000 * stated)

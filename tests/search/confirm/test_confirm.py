@@ -14,9 +14,11 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.files import recipe_to_document
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.testing import FakeDevice, ms_of_flops
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.search.confirm import confirm as confirming
 from nas_sv2.search.confirm.confirm import ConfirmRequest, confirm
@@ -124,10 +126,12 @@ def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
     """Behind every target's name."""
     device = FakeDevice(ms_of=ms_of_flops)
 
-    def open_target(name: str, *, store: MeasurementStore, **_: object) -> MeasuredTarget:
-        return MeasuredTarget(name, device, MeasurePlan(), store)
+    def open_target(
+        self: TargetBook, name: str, *, store: MeasurementStore, **_: object
+    ) -> MeasuredTarget:
+        return MeasuredTarget(MeasuredDevice(name, device, MeasurePlan(), store))
 
-    monkeypatch.setattr(confirming, "open_target", open_target)
+    monkeypatch.setattr(TargetBook, "open", open_target)
     return device
 
 

@@ -17,6 +17,7 @@ from nas_sv2.errors import ConfigError, DeviceError, MeasurementError, NasError
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.replay import replay as replays
 from nas_sv2.search.replay.replay import Replayed, ReplayRequest, replay
@@ -104,11 +105,11 @@ def other(monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
     def put(**fields: Any) -> list[FakeTarget]:
         opened: list[FakeTarget] = []
 
-        def open_target(name: str, **_: object) -> FakeTarget:
+        def open_target(self: TargetBook, name: str, **_: object) -> FakeTarget:
             opened.append(OtherTarget(name, **fields))
             return opened[-1]
 
-        monkeypatch.setattr(replays, "open_target", open_target)
+        monkeypatch.setattr(TargetBook, "open", open_target)
         return opened
 
     yield put

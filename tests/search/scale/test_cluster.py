@@ -21,7 +21,7 @@ from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.latency.devices.local import is_arm
-from nas_sv2.latency.targets.targets import open_target
+from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.search.scale.cluster import OFFERED, Cluster, connected, tried, versions
 from nas_sv2.search.scale.cluster_device import ClusterDevice
 from nas_sv2.search.scale.cluster_training import ClusterTraining, TrainingOrder
@@ -146,9 +146,9 @@ def test_a_device_is_one_that_a_node_offers(folder: Path) -> None:
         assert ClusterDevice.offered(cluster, name) is None
     elsewhere = partial(ClusterDevice.offered, cluster)
     with pytest.raises(ConfigError, match="a device that a machine of the cluster offers"):
-        open_target("cpu", elsewhere=elsewhere)  # never this machine's in its place
+        TargetBook.read().open("cpu", elsewhere=elsewhere)  # never this machine's in its place
     if not is_arm():
-        assert open_target("arm", elsewhere=elsewhere).provenance == "emulated"
+        assert TargetBook.read().open("arm", elsewhere=elsewhere).provenance == "emulated"
 
 
 def test_a_training_needs_a_node_that_has_room_for_it(folder: Path) -> None:

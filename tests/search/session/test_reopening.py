@@ -23,7 +23,7 @@ from nas_sv2.search.session import reopening as opening
 from nas_sv2.search.session import session
 from nas_sv2.search.session.plan import Request
 from nas_sv2.search.session.reopening import opened
-from nas_sv2.search.walk import drift_correction as pace
+from nas_sv2.search.walk import drift_correction
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.storage import study as studies
 from nas_sv2.studies.storage.runs import runs_of
@@ -174,7 +174,7 @@ def dropping(monkeypatch: pytest.MonkeyPatch, postgres_server: Postgres) -> list
         if not dropped:
             dropped.append("lock")
             postgres_server.drop_connections()
-        return pace.at_pace(*arguments)
+        return drift_correction.correct_drift(*arguments)
 
     def claim_lost(study: optuna.Study, key: str, engine: Engine) -> None:
         if len(dropped) == 1:
@@ -185,7 +185,7 @@ def dropping(monkeypatch: pytest.MonkeyPatch, postgres_server: Postgres) -> list
                 connection.execute(text("SELECT 1"))
         studies.claim(study, key, engine)
 
-    monkeypatch.setattr(session, "at_pace", lock_lost)
+    monkeypatch.setattr(session, "correct_drift", lock_lost)
     monkeypatch.setattr(session, "claim", claim_lost)
     monkeypatch.setattr(Loop, "run", lambda *_: None)
     return dropped

@@ -7,10 +7,11 @@ import pytest
 from doubles import Ear
 from scripted import PLAN, ROUNDS, ScriptedDevice, measurement_of, samples_of
 
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.doctor import examine
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.search.session import session
 from nas_sv2.search.session.plan import Request
 from nas_sv2.search.session.session import run_search
 
@@ -47,13 +48,15 @@ def test_the_grade_is_told_in_one_line(
             )
         )
         store = MeasurementStore.open(url)
-        examine(MeasuredTarget("cpu", device, PLAN, store), 3, 0.0)
+        examine(MeasuredDevice("cpu", device, PLAN, store), 3, 0.0)
         store.close()
 
-    def opened(name: str, *, store: MeasurementStore, **_: object) -> MeasuredTarget:
-        return MeasuredTarget(name, ScriptedDevice(), PLAN, store)
+    def opened(
+        self: TargetBook, name: str, *, store: MeasurementStore, **_: object
+    ) -> MeasuredTarget:
+        return MeasuredTarget(MeasuredDevice(name, ScriptedDevice(), PLAN, store))
 
-    monkeypatch.setattr(session, "open_target", opened)
+    monkeypatch.setattr(TargetBook, "open", opened)
     listener = FirstWords()
     with pytest.raises(KeyboardInterrupt):
         run_search(Request("cpu", ["140M"], recipe="smoke", storage=url), listener)

@@ -1,6 +1,6 @@
-"""Figures of a study at one pace, on a device that is slow for a while."""
+"""Latencies of a study on a device that is slow for a while."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import optuna
@@ -9,12 +9,14 @@ from doubles import FakeTarget, small_space
 
 from nas_sv2.latency.agent.estimator import Samples
 from nas_sv2.latency.devices.local import CPU_PLAN
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.measurement import Beside, Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.search.walk.drift_correction import at_pace
+from nas_sv2.latency.targets.target import Target
+from nas_sv2.search.walk.drift_correction import correct_drift
 from nas_sv2.search.walk.feasibility import RandomSuggester
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.attributes import REFERENCE_MS
@@ -68,6 +70,10 @@ class SlowingDevice:
         ]
 
 
+def cpu(device: SlowingDevice) -> Mapping[str, Target]:
+    return {"cpu": MeasuredTarget(MeasuredDevice("cpu", device, CPU_PLAN))}
+
+
 @pytest.fixture
 def candidate() -> Architecture:
     import random
@@ -78,24 +84,24 @@ def candidate() -> Architecture:
 def test_a_slow_spell_does_not_move_the_figures_of_a_study(candidate: Architecture) -> None:
     study = optuna.create_study()
     device = SlowingDevice([1.0, 1.4, 1.0, 1.4, 1.0])
-    targets, pace = at_pace({"cpu": MeasuredTarget("cpu", device, CPU_PLAN)}, study)
-    assert pace == {"cpu": 2.0}  # the median of three sessions, one of them slow
+    targets, reference_ms = correct_drift(cpu(device), study)
+    assert reference_ms == {"cpu": 2.0}  # the median of three sessions, one of them slow
     slow, quick = (targets["cpu"].estimate(candidate) for _ in range(2))
     assert slow.ms == pytest.approx(quick.ms) == pytest.approx(3.0)
     assert slow.reference_ms == pytest.approx(2.8)
     assert "measured 4.200 ms while shufflenet_v2_x1_0 took 2.800" in slow.note
 
 
-def test_a_later_run_keeps_the_pace_of_the_first(candidate: Architecture) -> None:
+def test_a_later_run_keeps_the_reference_time_of_the_first(candidate: Architecture) -> None:
     study = optuna.create_study()
-    at_pace({"cpu": MeasuredTarget("cpu", SlowingDevice([1.0]), CPU_PLAN)}, study)
+    correct_drift(cpu(SlowingDevice([1.0])), study)
     later = SlowingDevice([1.5])
-    targets, pace = at_pace({"cpu": MeasuredTarget("cpu", later, CPU_PLAN)}, study)
+    targets, reference_ms = correct_drift(cpu(later), study)
     assert later.sessions == []
-    assert pace == study.user_attrs[REFERENCE_MS] == {"cpu": 2.0}
+    assert reference_ms == study.user_attrs[REFERENCE_MS] == {"cpu": 2.0}
     assert targets["cpu"].estimate(candidate).ms == pytest.approx(3.0)
 
 
 def test_targets_without_a_reference_are_left_as_they_are() -> None:
     fake = FakeTarget()
-    assert at_pace({"fake": fake}, optuna.create_study()) == ({"fake": fake}, {})
+    assert correct_drift({"fake": fake}, optuna.create_study()) == ({"fake": fake}, {})

@@ -11,8 +11,11 @@ from doubles import FakeEvaluator, FakeTarget, latency_of, record_of
 from nas_sv2.database.engine import open_engine
 from nas_sv2.errors import ConfigError, MeasurementError, Rejected
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, local_device
-from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
+from nas_sv2.latency.measurements.measurement import Latency, Provenance
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.target import Target
+from nas_sv2.latency.targets.user_target import UserTarget
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.predict_first import (
     check_mode,
@@ -39,7 +42,7 @@ class FakePredictor:
     ms: float
     refuses: bool = False
     name: str = "fake"
-    provenance: str = "predicted"
+    provenance: Provenance = "predicted"
 
     def estimate(self, network: Network) -> Latency:
         if self.refuses:
@@ -58,7 +61,7 @@ def walk(
 ) -> tuple[Walk, FakeTarget, FakeEvaluator]:
     target, evaluator = FakeTarget(), FakeEvaluator()
     budget = Budget(latency_ms={} if limit_ms is None else {"fake": limit_ms})
-    screen = Screen({"fake": predictor}, careful, lambda: rivals)
+    screen = Screen({"fake": UserTarget(predictor)}, careful, lambda: rivals)
     found = Walk(Guidelines({}), budget, {"fake": target}, evaluator, screen=screen)
     return found, target, evaluator
 
@@ -138,15 +141,15 @@ def test_modes() -> None:
     assert [check_mode(mode) for mode in ("measured", "predicted", "auto")]
     with pytest.raises(ConfigError, match=r"--latency: 'guess' .* one of measured, predicted, a"):
         check_mode("guess")
-    fake = {"fake": FakeTarget()}
+    fake: dict[str, Target] = {"fake": FakeTarget()}
     check_predictable("measured", fake)
     with pytest.raises(ConfigError, match=r"--latency: 'auto' .* measured: none of the targets"):
         check_predictable("auto", fake)
-    cpu = MeasuredTarget("cpu", local_device("cpu"), CPU_PLAN)
+    cpu = MeasuredTarget(MeasuredDevice("cpu", local_device("cpu"), CPU_PLAN))
     check_predictable("auto", {**fake, "cpu": cpu})
     with pytest.raises(ConfigError, match="--target: 'gpu'"):
         predictor_of(
-            dataclasses.replace(cpu, name="gpu", plan=GPU_PLAN),
+            MeasuredTarget(MeasuredDevice("gpu", local_device("gpu"), GPU_PLAN)),
             named_space("140M"),
             lambda done, total: None,
         )

@@ -13,6 +13,7 @@ from nas_sv2.latency.guidelines.profile import GuidelineProfile
 from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.space.networks.network import Network
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
@@ -167,8 +168,9 @@ def test_an_emulated_core_and_a_profile_have_breakdowns(
 ) -> None:
     store = MeasurementStore.open(f"sqlite:///{tmp_path}/m.db")
     profiles, arm = ProfileStore.beside(store), EmulatedArm.open()
-    by_table = breakdown_of(arm, profiles)
-    behind = breakdown_behind("arm", arm.estimate(V2), profiles)
+    book = TargetBook.read()
+    by_table = breakdown_of(arm, V2, profiles)
+    behind = breakdown_behind(book, "arm", V2, arm.estimate(V2), profiles)
     assert by_table is not None
     assert behind is not None
     shares = by_table.shares(V2)
@@ -176,14 +178,14 @@ def test_an_emulated_core_and_a_profile_have_breakdowns(
     assert behind.shares(V2) == shares
     assert max(shares, key=shares.__getitem__).startswith("pointwise")
     elsewhere = dataclasses.replace(arm.estimate(V2), device="x")
-    assert breakdown_behind("arm", elsewhere, profiles) is None
+    assert breakdown_behind(book, "arm", V2, elsewhere, profiles) is None
     # A measured device of the same operators' costs, as a profile that was fitted says.
     measured = dataclasses.replace(latency_of(2.0), device=arm_profile.device)
-    assert breakdown_behind("board", measured, profiles) is None
+    assert breakdown_behind(book, "board", V2, measured, profiles) is None
     profiles.save(DeviceKey("board", "d", "p"), arm_profile)
-    fitted = breakdown_behind("board", measured, profiles)
+    fitted = breakdown_behind(book, "board", V2, measured, profiles)
     assert fitted is not None
     for kind, share in fitted.shares(V2).items():
         assert share == pytest.approx(shares[kind], abs=0.05)
-    assert breakdown_behind("board", latency_of(2.0), profiles) is None  # another device
+    assert breakdown_behind(book, "board", V2, latency_of(2.0), profiles) is None  # another device
     store.close()

@@ -11,12 +11,14 @@ from packages import TINY, data_in, winner_of
 
 from nas_sv2.errors import DeviceError
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, local_device
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.devices.testing import CONTRACT_PLAN, FakeDevice
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.studies.package.file_latency import FILES, FileLatency, latencies_of
 from nas_sv2.studies.package.forms import INT8, MODEL, MODEL_INT8, TIMING, TIMING_INT8, Winner
 
@@ -62,7 +64,8 @@ def test_the_very_files_are_timed_in_one_session(winner: Winner) -> None:
     ms = {MODEL: 2.0, MODEL_INT8: 1.0, TIMING: 8.0, TIMING_INT8: 6.0}
     device = Listening(FakeDevice(ms_of=lambda sent: ms.get(sent.body.decode(errors="ignore"), 4)))
     plan = dataclasses.replace(CPU_PLAN, precision="int8")  # of the study; files are what they are
-    rows = by_file(latencies_of(MeasuredTarget("board", device, plan), winner, files))  # type: ignore[arg-type]
+    target = MeasuredTarget(MeasuredDevice("board", device, plan))  # type: ignore[arg-type]
+    rows = by_file(latencies_of(target, winner, files))
     sent = [hashlib.sha256(name.encode()).hexdigest() for name in FILES]
     assert [payload.digest for payload in device.given] == sent
     for name, row in rows.items():
@@ -81,7 +84,9 @@ def test_the_very_files_are_timed_in_one_session(winner: Winner) -> None:
 def test_a_real_device_times_them(winner: Winner, files: dict[str, bytes]) -> None:
     device = local_device("cpu")
     try:
-        target = MeasuredTarget("cpu", device, dataclasses.replace(CONTRACT_PLAN, reference=None))
+        target = MeasuredTarget(
+            MeasuredDevice("cpu", device, dataclasses.replace(CONTRACT_PLAN, reference=None))
+        )
         rows = latencies_of(target, winner, files)
     finally:
         device.close()
@@ -117,9 +122,10 @@ def test_a_map_that_the_table_lacks_is_said_and_not_guessed(winner: Winner) -> N
 
 
 def test_what_runs_no_files_says_so(winner: Winner) -> None:
-    gpu = MeasuredTarget("gpu", FakeDevice(), GPU_PLAN)
+    gpu = MeasuredTarget(MeasuredDevice("gpu", FakeDevice(), GPU_PLAN))
     files = dict.fromkeys(FILES, b"")
-    for target, said in ((gpu, "no ONNX file"), (FakeTarget(), "runs no file")):
+    cases: tuple[tuple[Target, str], ...] = ((gpu, "no ONNX file"), (FakeTarget(), "runs no file"))
+    for target, said in cases:
         for row in latencies_of(target, winner, files):
             assert row.latency is None and said in row.why
 
@@ -127,4 +133,8 @@ def test_what_runs_no_files_says_so(winner: Winner) -> None:
 def test_a_device_that_is_away_is_an_error(winner: Winner) -> None:
     away = FakeDevice(fault=lambda number: DeviceError("unplugged"))
     with pytest.raises(DeviceError, match="unplugged"):
-        latencies_of(MeasuredTarget("cpu", away, CPU_PLAN), winner, dict.fromkeys(FILES, b""))
+        latencies_of(
+            MeasuredTarget(MeasuredDevice("cpu", away, CPU_PLAN)),
+            winner,
+            dict.fromkeys(FILES, b""),
+        )

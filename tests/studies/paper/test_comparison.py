@@ -8,6 +8,7 @@ import pytest
 
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.devices.local import GPU_PLAN
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.testing import FakeDevice
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.emulated.kernel_table import Table
@@ -191,7 +192,7 @@ NETWORKS = len({row.network for row in table8() if row.level == "40M" and row.ne
 def test_a_level_is_measured_in_one_session_and_found_again(
     device: FakeDevice, store: MeasurementStore
 ) -> None:
-    target = MeasuredTarget("gpu", device, GPU_PLAN, store)
+    target = MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN, store))
     begun: list[str] = []
     found = compare(target, ("40M",), begun=begun.append)
     assert begun == ["40M"]
@@ -209,9 +210,11 @@ def test_a_level_is_measured_in_one_session_and_found_again(
 
     assert compare(target, ("40M",)).rows == found.rows
     assert len(device.measured) == NETWORKS
-    compare(replace(target, fresh=True), ("40M",))
+    compare(MeasuredTarget(replace(target.device, fresh=True)), ("40M",))
     assert len(device.measured) == 2 * NETWORKS
-    target.measure_together([reference("shufflenet_v2_x0_5")])  # V2 is now of another session
+    target.device.measure_together(
+        [reference("shufflenet_v2_x0_5")]
+    )  # V2 is now of another session
     compare(target, ("40M",))
     assert len(device.measured) == 3 * NETWORKS + 1
 
@@ -222,7 +225,7 @@ def test_a_row_that_we_have_not_built_is_shown_without_a_latency(
     v2, *others = (row for row in table8() if row.level == "40M")
     rows = (v2, replace(others[0], network=""))
     monkeypatch.setattr(comparison_run, "table8", lambda: rows)
-    found = compare(MeasuredTarget("gpu", device, GPU_PLAN), ("40M",))
+    found = compare(MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN)), ("40M",))
     assert found.rows[0].latency is not None
     assert (found.rows[1].latency, found.rows[1].lacks) == (None, "not built")
     assert found.rows[1].model == others[0].model
@@ -233,7 +236,7 @@ def test_more_networks_than_a_session_holds_are_linked_by_the_reference(
     device: FakeDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(comparison_run, "MOST_NETWORKS", 3)
-    found = compare(MeasuredTarget("gpu", device, GPU_PLAN), ("40M",))
+    found = compare(MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN)), ("40M",))
     assert [len(session.rows) for session in found.sessions][:-1] == [3] * ((NETWORKS - 1) // 3)
     last = found.sessions[-1].rows[-1]
     v2 = found.rows[0]
@@ -243,7 +246,7 @@ def test_more_networks_than_a_session_holds_are_linked_by_the_reference(
 
 
 def test_found_networks_stand_with_the_nearest_level(device: FakeDevice) -> None:
-    target = MeasuredTarget("gpu", device, GPU_PLAN)
+    target = MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN))
     network = replace(reference("shufflenet_v2_se_x1_0"), head=512)
     others = [Named("study:3", network), Named("same", reference("shufflenet_v2_x0_5"))]
     found = compare(target, ("40M", "140M"), others)
@@ -283,7 +286,7 @@ def test_a_target_that_covers_nothing_is_an_error() -> None:
 def test_a_device_that_fails_is_no_empty_row(device: FakeDevice) -> None:
     device.fault = lambda number: DeviceError("unplugged")
     with pytest.raises(DeviceError, match="unplugged"):
-        compare(MeasuredTarget("gpu", device, GPU_PLAN), ("40M",))
+        compare(MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN)), ("40M",))
 
 
 def test_the_emulated_core_keeps_the_papers_order() -> None:

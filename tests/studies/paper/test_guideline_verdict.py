@@ -3,6 +3,7 @@
 import pytest
 
 from nas_sv2.latency.devices.local import GPU_PLAN
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.testing import FakeDevice
 from nas_sv2.latency.guidelines.experiment_run import TimedTable, time_table
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
@@ -18,7 +19,7 @@ def timed(ms: dict[str, float]) -> TimedTable:
     """Table 1 on a device on which each variant takes so long, in every width."""
     times = {each.network.digest: ms[each.variant] for each in G1.experiments}
     device = FakeDevice(ms_of=lambda payload: times.get(payload.architecture, 1.0))
-    return time_table(MeasuredTarget("fake", device, GPU_PLAN), G1)
+    return time_table(MeasuredTarget(MeasuredDevice("fake", device, GPU_PLAN)), G1)
 
 
 def test_every_figure_of_the_papers_tables_is_there_and_has_its_experiment() -> None:

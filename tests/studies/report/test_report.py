@@ -14,8 +14,8 @@ from told_study import MEASURED, SPACE, Told, certificate
 
 from nas_sv2.errors import ConfigError, DeviceError
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.report import network_card
 from nas_sv2.studies.report.charts import axes_of, front_chart, score_noise
 from nas_sv2.studies.report.facts import Facts, facts_of
 from nas_sv2.studies.report.front_picture import draw_front
@@ -96,14 +96,14 @@ def test_emulated_operators_are_priced_and_measured_ones_only_on_demand(facts: F
 def test_a_device_that_is_gone_or_another_is_said_and_not_made_up(
     facts: Facts, storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def opened(name: str, **_: object) -> EmulatedArm:
+    def opened(self: TargetBook, name: str, **_: object) -> EmulatedArm:
         if name == "cpu":
             raise DeviceError("cpu: it is away")
         return EmulatedArm.open("cortex-a53", name=name)
 
-    monkeypatch.setattr(network_card, "open_target", opened)
+    monkeypatch.setattr(TargetBook, "open", opened)
     ask = WinnerProfiles(storage, True, lambda _: None)
-    found, (cpu, arm) = ask({entry.number: entry.record for entry in facts.front})
+    found, (cpu, arm) = ask({entry.number: entry.record for entry in facts.front}, facts.identity)
     assert not any(found.values())
     assert cpu == "cpu cannot tell: cpu: it is away"
     assert "the study was measured on arm: Cortex-A57" in arm and "here is arm: Cortex-A53" in arm

@@ -1,0 +1,143 @@
+"""A device together with the plan by which networks are measured on it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from nas_sv2.errors import DeviceError
+from nas_sv2.latency.devices.device import Device, Profiler
+from nas_sv2.latency.devices.payload import Payload, payload_of, reference_payload
+from nas_sv2.latency.measurements.fingerprint import Fingerprint
+from nas_sv2.latency.measurements.measurement import Measurement
+from nas_sv2.latency.measurements.node_time import NodeTime
+from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.space.networks.network import Network
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from nas_sv2.latency.measurements.store import MeasurementStore
+
+Images = Callable[[Network], "np.ndarray"]
+"""Gives float32 images `(N, C, H, W)` of a network's own size."""
+
+
+@dataclass(frozen=True)
+class MeasuredDevice:
+    """Runs networks in alternation with the plan's reference network.
+
+    Attributes:
+        name: The user's name for the device.
+        device: The device itself.
+        plan: The protocol of a measurement.
+        store: Measurements are looked up and kept here; None keeps nothing.
+        fresh: Measure even if a measurement is stored; the new one is kept too.
+        images: Gives the images that an int8 network takes its scales from; None for random ones.
+        reference_ms: The agreed time of the reference network, to which latencies are scaled
+            (`Latency.scaled_to`); None leaves latencies as measured.
+    """
+
+    name: str
+    device: Device
+    plan: MeasurePlan
+    store: "MeasurementStore | None" = None
+    fresh: bool = False
+    images: Images | None = None
+    reference_ms: float | None = None
+
+    def fingerprint(self) -> Fingerprint:
+        """What the device is, as far as the plan uses it.
+
+        Raises:
+            DeviceError: The device cannot be reached or lacks what the plan needs.
+        """
+        return self.device.fingerprint(self.plan)
+
+    def measure_together(self, networks: Sequence[Network]) -> list[Measurement]:
+        """Measure networks in one new session and keep the measurements.
+
+        Raises:
+            DeviceError: The device is missing, unreachable or lacks its runtime.
+            MeasurementError: It answered, but not with a latency.
+            StoreError: A measurement cannot be kept.
+        """
+        self.device.start()
+        payloads = [self._payload(network) for network in networks]
+        measurements = self.measure_files(payloads)
+        if self.store is not None:
+            for measurement in measurements:
+                self.store.save(measurement)
+        return measurements
+
+    def measure_files(self, payloads: Sequence[Payload]) -> list[Measurement]:
+        """Measure models as they are, in one session; nothing is kept, as any weights may be in.
+
+        Raises:
+            DeviceError: As `measure_together`.
+            MeasurementError: As `measure_together`.
+        """
+        return self.device.measure(payloads, self.plan, reference=self._reference)
+
+    def measure_each(self, networks: Sequence[Network]) -> list[Measurement]:
+        """Find the stored measurement of each network, and measure the others together.
+
+        Raises:
+            DeviceError: As `measure_together`.
+            MeasurementError: As `measure_together`.
+            StoreError: As `measure_together`, or stored measurements cannot be read.
+        """
+        found: Mapping[str, Measurement | None]
+        found = {network.digest: self.stored(network) for network in networks}
+        missing = [network for network in networks if found[network.digest] is None]
+        new = iter(self.measure_together(missing) if missing else [])
+        return [found[network.digest] or next(new) for network in networks]
+
+    def session(self, networks: Sequence[Network]) -> list[Measurement]:
+        """Find the newest stored session if it held exactly these networks, else measure them.
+
+        Raises:
+            DeviceError: As `measure_together`.
+            MeasurementError: As `measure_together`.
+            StoreError: Stored measurements cannot be read, or new ones not kept.
+        """
+        found = [self.stored(network) for network in networks]
+        known = [measurement for measurement in found if measurement is not None]
+        if len(known) == len(networks) and len({one.session for one in known}) == 1:
+            return known
+        return self.measure_together(networks)
+
+    def stored(self, network: Network) -> Measurement | None:
+        """Find the newest measurement for this device and plan; None if it must be fresh."""
+        if self.store is None or self.fresh:
+            return None
+        self.device.start()
+        return self.store.find(network.digest, self.fingerprint(), self.plan)
+
+    def node_times(self, network: Network) -> list[NodeTime]:
+        """Time each node of the network, in the order in which they run.
+
+        Raises:
+            DeviceError: As `measure_together`, or the device cannot time nodes.
+            MeasurementError: The device failed meanwhile.
+        """
+        return self.profile(self._payload(network), self.plan.timeout_s)
+
+    def profile(self, payload: Payload, timeout_s: float) -> list[NodeTime]:
+        """Time each node of a model; raises as `node_times`."""
+        if not isinstance(self.device, Profiler):
+            raise DeviceError(f"{self.name}: this device cannot tell what parts of a network take")
+        return self.device.profile(payload, self.plan, timeout_s)
+
+    def close(self) -> None:
+        """End the agent; a later call starts another."""
+        self.device.close()
+
+    def _payload(self, network: Network) -> Payload:
+        if self.images is None or self.plan.precision != "int8":
+            return payload_of(network, self.plan)
+        return payload_of(network, self.plan, self.images(network))
+
+    @cached_property
+    def _reference(self) -> Payload | None:
+        return reference_payload(self.plan)

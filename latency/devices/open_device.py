@@ -1,0 +1,69 @@
+"""The layers of a device that is reached by the agent, put together in one place."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from nas_sv2.database.locks import Claim, Exclusive, FileLock
+from nas_sv2.latency.agent import agent
+from nas_sv2.latency.devices.device import AgentDevice
+from nas_sv2.latency.devices.launcher import Launcher
+from nas_sv2.latency.devices.local import LocalPython
+from nas_sv2.latency.devices.reconnecting import MAX_BYTES, ReconnectingDevice
+
+if TYPE_CHECKING:
+    from nas_sv2.latency.measurements.store import MeasurementStore
+
+Told = Callable[[str], None]
+
+
+def silent(line: str) -> None:
+    """Tell nobody."""
+
+
+def device_at(
+    name: str,
+    launcher: Launcher,
+    store: "MeasurementStore | None" = None,
+    told: Told = silent,
+    max_bytes: int = MAX_BYTES,
+) -> ReconnectingDevice:
+    """Open a device on which `launcher` starts the agent; nothing is started yet.
+
+        ReconnectingDevice        starts the agent again, waits for a lost connection
+          Exclusive               one process at a time
+            FileLock                of this host
+            Lease                   of all hosts that share the database
+          AgentDevice             asks the agent, refuses replies that are not measurements
+            Channel                 frames on stdin and stdout, time limits, killing
+              command               the launcher's: python3 here, over ssh, by the user's command
+
+    Args:
+        name: The user's name for the device.
+        launcher: Starts a python3 there.
+        store: Processes of other machines see in its database that the device is in use.
+        told: Called with a line for each wait.
+        max_bytes: The largest network that is sent there.
+
+    Raises:
+        DeviceError: The machine behind the launcher cannot be told.
+        StoreError: The database cannot be written.
+    """
+    claims: list[Claim] = [FileLock.of(launcher.key)]
+    if store is not None:
+        from nas_sv2.latency.devices.lease import Lease
+
+        claims.append(Lease(store.engine, launcher.key[:255]))
+    return ReconnectingDevice(
+        AgentDevice(name, launcher.command(agent.BOOTSTRAP)),
+        Exclusive(name, tuple(claims), told),
+        launcher.advice,
+        told,
+        max_bytes,
+    )
+
+
+def this_machine(
+    name: str, store: "MeasurementStore | None" = None, told: Told = silent
+) -> ReconnectingDevice:
+    """Open this machine, with the interpreter and packages of this process."""
+    return device_at(name, LocalPython(), store, told)

@@ -1,0 +1,242 @@
+"""What is known of a target before it is opened: a device and its plan, a core, or an object."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from nas_sv2.errors import ConfigError, DeviceError
+from nas_sv2.latency.devices.device import Device
+from nas_sv2.latency.devices.launcher import Launcher
+from nas_sv2.latency.devices.measured_device import Images, MeasuredDevice
+from nas_sv2.latency.devices.open_device import Told, device_at, silent
+from nas_sv2.latency.devices.reconnecting import MAX_BYTES, ReconnectingDevice
+from nas_sv2.latency.measurements.measurement import Provenance
+from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.latency.targets.device_file import EmulatedCore
+from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.target import Target
+from nas_sv2.latency.targets.user_target import UserTarget
+
+if TYPE_CHECKING:
+    from nas_sv2.latency.measurements.store import MeasurementStore
+
+
+@dataclass(frozen=True, slots=True)
+class TargetInfo:
+    """A target in words, for a table of targets.
+
+    Attributes:
+        name: For `--target`.
+        what: A description in a few words.
+        provenance: The origin of its latencies.
+        available: Whether it can be used here and now; None if it was not asked.
+        reason: The obstacle and a remedy; empty if there is none.
+    """
+
+    name: str
+    what: str
+    provenance: Provenance
+    available: bool | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The wishes of a command that opens targets.
+
+    Attributes:
+        store: Measurements are looked up and kept here, and users of a device are seen.
+        fresh: Measure even if a measurement is stored.
+        told: Called with a line for each wait: for another process, or for a connection.
+        images: Gives the images that int8 networks take their scales from; None for random ones.
+    """
+
+    store: "MeasurementStore | None" = None
+    fresh: bool = False
+    told: Told = silent
+    images: Images | None = None
+
+
+class TargetEntry(Protocol):
+    """A target that can be opened."""
+
+    @property
+    def name(self) -> str:
+        """The user's name for the target."""
+
+    @property
+    def plan(self) -> MeasurePlan | None:
+        """The plan by which a device of this name is measured; None if none ever is."""
+
+    @property
+    def needs_device(self) -> bool:
+        """Whether the target has to run networks, here or on another machine."""
+
+    def open(self, opening: Opening) -> Target:
+        """Open the target here.
+
+        Raises:
+            DeviceError: The target cannot be used here; another never takes its place.
+        """
+
+    def device(self, store: "MeasurementStore | None", told: Told) -> ReconnectingDevice:
+        """Open the device alone.
+
+        Raises:
+            ConfigError: The target runs no network.
+            DeviceError: The machine of the device cannot be told.
+        """
+
+    def describe(self) -> TargetInfo:
+        """Describe the target; a device of the user's is not asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceTarget:
+    """A device that runs networks.
+
+    Attributes:
+        name: The user's name for the device.
+        launcher: Starts a python3 there.
+        plan: The protocol of its measurements.
+        what: The device in words.
+        check: Gives the reason why the device cannot be used, empty if it can be; None to
+            leave the device unasked.
+        asks_first: Ask the device what it is when it is opened, so that a search does not learn
+            of a missing runtime in its first trial.
+        max_bytes: The largest network that is sent there.
+    """
+
+    name: str
+    launcher: Launcher
+    plan: MeasurePlan
+    what: str
+    check: Callable[[], str] | None = None
+    asks_first: bool = True
+    max_bytes: int = MAX_BYTES
+
+    @property
+    def needs_device(self) -> bool:
+        """Always."""
+        return True
+
+    def open(self, opening: Opening) -> Target:
+        """Open the device; its agent starts while the first network is built."""
+        device = self.device(opening.store, opening.told)
+        device.start()
+        return measured_by(self.name, device, self.plan, opening, asked=self.asks_first)
+
+    def device(self, store: "MeasurementStore | None", told: Told) -> ReconnectingDevice:
+        """Open the device alone."""
+        return device_at(self.name, self.launcher, store, told, self.max_bytes)
+
+    def describe(self) -> TargetInfo:
+        """Describe the device."""
+        if self.check is None:
+            reason = f"not asked; nas-sv2 device test {self.name}"
+            return TargetInfo(self.name, self.what, "measured", None, reason)
+        reason = self.check()
+        return TargetInfo(self.name, self.what, "measured", not reason, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatedTarget:
+    """A core that is priced from a table.
+
+    Attributes:
+        name: The user's name for the target.
+        core: The core, its precision and its table.
+        what: The core in words.
+        plan: The plan of a device of this name on another machine of a cluster; None if such a
+            device is not meant.
+    """
+
+    name: str
+    core: EmulatedCore
+    what: str
+    plan: MeasurePlan | None = None
+
+    @property
+    def needs_device(self) -> bool:
+        """Never."""
+        return False
+
+    def open(self, opening: Opening) -> Target:
+        """Read the table."""
+        from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+
+        core = self.core
+        file = None if core.table is None else Path(core.table)
+        return EmulatedArm.open(
+            core.core, core.precision, name=self.name, file=file, clock_ghz=core.clock_ghz
+        )
+
+    def device(self, store: "MeasurementStore | None", told: Told) -> ReconnectingDevice:
+        """Refuse: there is no device."""
+        raise _runs_nothing(self.name, "emulated")
+
+    def describe(self) -> TargetInfo:
+        """Describe the core."""
+        return TargetInfo(self.name, self.what, "emulated", True)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectTarget:
+    """An object of the user's.
+
+    Attributes:
+        target: The object, with all members of a target.
+    """
+
+    target: UserTarget
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return self.target.name
+
+    @property
+    def plan(self) -> None:
+        """Give None: no device stands for it on another machine."""
+
+    @property
+    def needs_device(self) -> bool:
+        """Never."""
+        return False
+
+    def open(self, opening: Opening) -> Target:
+        """Give the object itself."""
+        return self.target
+
+    def device(self, store: "MeasurementStore | None", told: Told) -> ReconnectingDevice:
+        """Refuse: the object is no device that an agent runs on."""
+        raise _runs_nothing(self.name, "an object of Python")
+
+    def describe(self) -> TargetInfo:
+        """Describe the object by its class."""
+        kind = type(self.target.source)
+        what = f"an object of {kind.__module__}.{kind.__qualname__}"
+        return TargetInfo(self.name, what, self.target.provenance, True)
+
+
+def measured_by(
+    name: str, device: Device, plan: MeasurePlan, opening: Opening, *, asked: bool
+) -> MeasuredTarget:
+    """Make a target of an open device; if `asked`, the device says first what it is.
+
+    Raises:
+        DeviceError: The device does not answer, or lacks what the plan needs.
+    """
+    measured = MeasuredDevice(name, device, plan, opening.store, opening.fresh, opening.images)
+    if asked:
+        try:
+            measured.fingerprint()
+        except DeviceError:
+            device.close()
+            raise
+    return MeasuredTarget(measured)
+
+
+def _runs_nothing(name: str, kind: str) -> ConfigError:
+    return ConfigError("name", name, f"must be a device that runs networks; this one is {kind}")

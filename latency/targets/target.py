@@ -1,0 +1,114 @@
+"""`Target`: everything that a source of latencies can do.
+
+A target measures on a device, emulates, predicts, or is the user's own object. No caller asks
+which of them it is: what a target cannot do is a None here, or one clear error.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
+from nas_sv2.latency.measurements.identity import TargetIdentity
+from nas_sv2.latency.measurements.measurement import Latency, Provenance
+from nas_sv2.latency.measurements.node_time import NodeTime
+from nas_sv2.space.graph.operators import Graph
+from nas_sv2.space.networks.network import Network
+
+
+class Target(Protocol):
+    """A source of latencies.
+
+    A target of the user's needs `name`, `provenance` and `estimate` alone (`UserTarget`).
+    """
+
+    @property
+    def name(self) -> str:
+        """The user's name for the target."""
+
+    @property
+    def provenance(self) -> Provenance:
+        """The origin of its latencies."""
+
+    @property
+    def device(self) -> MeasuredDevice | None:
+        """The device that runs the networks, with its plan; None if no network is run."""
+
+    def estimate(self, network: Network) -> Latency:
+        """Give the latency of `network` at its own resolution.
+
+        Raises:
+            DeviceError: The device is missing, unreachable or lacks its runtime.
+            MeasurementError: It answered, but not with a latency.
+            StoreError: Stored measurements cannot be read or written.
+        """
+
+    def graph_of(self, network: Network) -> Graph:
+        """Give the operators that really run: shuffle-free if the target runs that form."""
+
+    def kernel_times(self, network: Network) -> Sequence[NodeTime] | None:
+        """Time or price each kernel of `graph_of(network)`; None if the target cannot.
+
+        Raises:
+            DeviceError: As `estimate`, or the device cannot time parts of a network.
+            MeasurementError: The device failed, or an emulated core has no price of a kernel.
+        """
+
+    def operator_shares(self, network: Network) -> Mapping[str, float] | None:
+        """Split the time over kinds of operator (`node_costs.share_of`), without running it.
+
+        None if the target has no prices of operators; shares add up to 1.
+
+        Raises:
+            MeasurementError: An operator has no price.
+        """
+
+    def uncovered(self, network: Network) -> Sequence[str]:
+        """Name the kernels that have no price; empty if `estimate` gives a latency."""
+
+    def identity(self) -> TargetIdentity | None:
+        """Say what its latencies depend on; None if the target does not know.
+
+        Raises:
+            DeviceError: The device does not answer.
+        """
+
+    def with_plan(self, **changes: Any) -> "Target":
+        """Change fields of the plan, for example `batch` or `precision`.
+
+        Raises:
+            ConfigError: The plan does not allow it, or nothing runs by a plan.
+        """
+
+    def corrected(self, reference_ms: float) -> "Target":
+        """Correct its latencies for drift, as if the reference network took `reference_ms`.
+
+        A target whose latencies do not drift gives itself.
+        """
+
+    def close(self) -> None:
+        """Release the device; needed once, at the end."""
+
+
+def device_of(target: Target) -> MeasuredDevice:
+    """Give the device of a target that must have one.
+
+    Raises:
+        ConfigError: The target runs no network.
+    """
+    if target.device is None:
+        allowed = f"must be a measured target; figures of this one are {target.provenance}"
+        raise ConfigError("target", target.name, allowed)
+    return target.device
+
+
+def fixed_plan(target: Target, changes: Mapping[str, Any]) -> "Target":
+    """Refuse to change the plan of a target that has none; without changes, give the target.
+
+    Raises:
+        ConfigError: There is a change.
+    """
+    for field, value in changes.items():
+        sentence = f"cannot be set: {target.name} runs no network by a plan"
+        raise ConfigError(f"plan.{field}", value, sentence)
+    return target

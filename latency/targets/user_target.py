@@ -1,0 +1,139 @@
+"""Targets of the user's own: any object with `name`, `provenance` and `estimate`."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, get_args
+
+from nas_sv2.errors import ConfigError, MeasurementError
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
+from nas_sv2.latency.kernels.of_graph import graph_in_form
+from nas_sv2.latency.measurements.identity import TargetIdentity
+from nas_sv2.latency.measurements.measurement import Latency, Provenance
+from nas_sv2.latency.measurements.node_time import NodeTime
+from nas_sv2.latency.targets.device_file import NAME
+from nas_sv2.latency.targets.target import Target, fixed_plan
+from nas_sv2.space.graph.operators import Graph
+from nas_sv2.space.networks.network import Network
+
+
+class LatencySource(Protocol):
+    """The members that every target of the user's must have.
+
+    Further members of `Target` are used if the object has them.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name in tables, budgets and studies."""
+
+    @property
+    def provenance(self) -> Provenance:
+        """The origin of its latencies."""
+
+    def estimate(self, network: Network) -> Latency:
+        """Give the latency of `network` at its own resolution."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserTarget:
+    """Makes a whole target of a user's object, and checks every latency that it gives.
+
+    Attributes:
+        source: The object.
+
+    Raises:
+        ConfigError: It lacks a member, or its name or provenance is not one.
+    """
+
+    source: LatencySource
+
+    def __post_init__(self) -> None:
+        """Refuse an object that is not a target."""
+        for member in ("name", "provenance", "estimate"):
+            if not hasattr(self.source, member):
+                sentence = f"must have name, provenance and estimate(network), and lacks {member}"
+                raise ConfigError("target", self.source, sentence)
+        if not (isinstance(self.name, str) and NAME.fullmatch(self.name)):
+            allowed = "must consist of letters, digits, '-', '_' and '.', at most 64"
+            raise ConfigError("target.name", self.name, allowed)
+        if self.provenance not in get_args(Provenance):
+            allowed = "must be one of " + ", ".join(get_args(Provenance))
+            raise ConfigError("target.provenance", self.provenance, allowed)
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return self.source.name
+
+    @property
+    def provenance(self) -> Provenance:
+        """The object's provenance."""
+        return self.source.provenance
+
+    @property
+    def device(self) -> MeasuredDevice | None:
+        """The object's device, if it has one."""
+        device: MeasuredDevice | None = getattr(self.source, "device", None)
+        return device
+
+    def estimate(self, network: Network) -> Latency:
+        """Ask the object.
+
+        Raises:
+            MeasurementError: The object gives no latency, or one that cannot be right.
+        """
+        latency = self.source.estimate(network)
+        if not isinstance(latency, Latency):
+            raise MeasurementError(f"{self.name}: estimate gave {latency!r}, which is no Latency")
+        if not (math.isfinite(latency.ms) and latency.ms > 0):
+            raise MeasurementError(f"{self.name}: a latency must be above 0 ms; got {latency.ms}")
+        if latency.provenance != self.provenance:
+            raise MeasurementError(
+                f"{self.name}: its latencies must be {self.provenance}, as the target says; "
+                f"got {latency.provenance!r}"
+            )
+        return latency
+
+    def graph_of(self, network: Network) -> Graph:
+        """Give the object's graph, else the plain operators."""
+        own: Callable[[Network], Graph] | None = getattr(self.source, "graph_of", None)
+        return graph_in_form(network, "plain") if own is None else own(network)
+
+    def kernel_times(self, network: Network) -> Sequence[NodeTime] | None:
+        """Give the object's times, else None."""
+        own: Callable[[Network], Sequence[NodeTime] | None] | None
+        own = getattr(self.source, "kernel_times", None)
+        return None if own is None else own(network)
+
+    def operator_shares(self, network: Network) -> Mapping[str, float] | None:
+        """Give the object's shares, else None."""
+        own: Callable[[Network], Mapping[str, float] | None] | None
+        own = getattr(self.source, "operator_shares", None)
+        return None if own is None else own(network)
+
+    def uncovered(self, network: Network) -> Sequence[str]:
+        """Name the kernels that the object cannot price, if it says so."""
+        own: Callable[[Network], Sequence[str]] | None = getattr(self.source, "uncovered", None)
+        return () if own is None else own(network)
+
+    def identity(self) -> TargetIdentity | None:
+        """Give the object's identity, else None."""
+        own: Callable[[], TargetIdentity | None] | None = getattr(self.source, "identity", None)
+        return None if own is None else own()
+
+    def with_plan(self, **changes: Any) -> Target:
+        """Change the object's plan, if it has one."""
+        own: Callable[..., LatencySource] | None = getattr(self.source, "with_plan", None)
+        return fixed_plan(self, changes) if own is None else UserTarget(own(**changes))
+
+    def corrected(self, reference_ms: float) -> Self:
+        """Correct the object's drift if it can; else its latencies stay as they are."""
+        own: Callable[[float], LatencySource] | None = getattr(self.source, "corrected", None)
+        return self if own is None else type(self)(own(reference_ms))
+
+    def close(self) -> None:
+        """Close the object, if it can be closed."""
+        own: Callable[[], None] | None = getattr(self.source, "close", None)
+        if own is not None:
+            own()

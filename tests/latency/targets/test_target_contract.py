@@ -1,0 +1,63 @@
+"""Our own targets, and a user's, keep to the shipped contract; no code asks which one it has."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from csv_target import CsvTable
+
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.target import Target
+from nas_sv2.testing import FakeDevice, TargetTests
+
+ROOT = Path(__file__).parents[3]
+KINDS = r"(\w*Target|EmulatedArm|MeasuredDevice)"
+ASKS = re.compile(rf"isinstance\([^)]*\b{KINDS}\b|\bcase {KINDS}\(|hasattr\(target\b")
+
+
+class TestMeasured(TargetTests):
+    @pytest.fixture
+    def target(self) -> Target:
+        return MeasuredTarget(MeasuredDevice("board", FakeDevice("board"), MeasurePlan()))
+
+
+class TestThisMachine(TargetTests):
+    @pytest.fixture
+    def target(self) -> Iterator[Target]:
+        target = TargetBook.read().open("cpu")
+        yield target
+        target.close()
+
+
+class TestEmulated(TargetTests):
+    @pytest.fixture
+    def target(self) -> Target:
+        return EmulatedArm.open()
+
+
+class TestUsersTable(TargetTests):
+    @pytest.fixture
+    def target(self, latency_table: Path) -> CsvTable:
+        return CsvTable(latency_table)
+
+
+def test_no_product_code_asks_which_kind_of_target_it_has() -> None:
+    folders = ("nas_sv2", "search", "studies", "latency", "evaluate", "space", "benchmarks")
+    found = [
+        f"{file.relative_to(ROOT)}: {line.strip()}"
+        for folder in folders
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if ASKS.search(line)
+    ]
+    assert not found
+
+
+def test_the_pattern_finds_what_it_looks_for() -> None:
+    for line in ("if isinstance(target, MeasuredTarget):", "case EmulatedArm(name=name):"):
+        assert ASKS.search(line)

@@ -1,0 +1,192 @@
+"""Targets of the user's own: by `module:attribute` and as objects, with three members or more."""
+
+import json
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from csv_target import CsvTable
+
+from nas_sv2.errors import ConfigError, MeasurementError
+from nas_sv2.latency.breakdown.priced import breakdown_of
+from nas_sv2.latency.breakdown.profiled import profile_of
+from nas_sv2.latency.breakdown.what_if import gains_of
+from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
+from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.latency.predictor.predicted_target import is_predictable
+from nas_sv2.latency.targets.book import MODULES, TargetBook
+from nas_sv2.latency.targets.doctor import trust_warning
+from nas_sv2.latency.targets.target import device_of
+from nas_sv2.latency.targets.user_target import UserTarget
+from nas_sv2.space.networks.network import Network
+from nas_sv2.space.units.reference import reference
+
+WORD = "csv_target:CsvTable"
+X05 = reference("shufflenet_v2_x0_5")
+
+
+@dataclass
+class Board:
+    """Three members, and whatever a test wants wrong with them."""
+
+    name: Any = "board"
+    provenance: Any = "emulated"
+    answer: Any = None
+
+    def estimate(self, network: Network) -> Latency:
+        if self.answer is not None:
+            return self.answer  # type: ignore[no-any-return]
+        return Latency.of(1.0 + network.resolution / 100, "emulated", "a board of mine")
+
+
+@pytest.mark.usefixtures("latency_table")
+def test_a_plug_in_is_called_by_its_own_name_and_is_imported_once() -> None:
+    book = TargetBook.read()
+    assert book.names(f"arm, {WORD}") == ["arm", "my-board"]
+    assert book.one(WORD) == "my-board"
+    assert book.open("my-board").estimate(X05).ms == 10.0
+    assert book.modules(["arm", "my-board"]) == {"my-board": WORD}
+    info = {info.name: info for info in book.describe()}["my-board"]
+    assert (info.provenance, info.available) == ("measured", True)
+    assert "csv_target.CsvTable" in info.what
+
+
+@pytest.mark.usefixtures("latency_table")
+def test_a_study_finds_its_plug_ins_again() -> None:
+    book = TargetBook.of_study({"targets": {"my-board": "measured"}, MODULES: {"my-board": WORD}})
+    assert book.open("my-board").estimate(X05).ms == 10.0
+    gone = TargetBook.of_study({MODULES: {"other": "no_such_module:Board"}})
+    assert gone.open("arm").name == "arm"  # one that has gone hinders no other target
+    with pytest.raises(ConfigError, match=r"no_such_module:Board.*No module named"):
+        gone.open("other")
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("no_such_module:Board", "No module named 'no_such_module'"),
+        ("csv_target:NoSuchClass", "has no attribute 'NoSuchClass'"),
+        ("csv_target:", "has no attribute ''"),
+        ("csv_target:CsvTable", "KeyError: 'LATENCIES'"),
+        ("json:JSONDecoder", "it lacks name"),
+        ("os:getcwd", "it lacks name"),
+    ],
+)
+def test_a_word_that_gives_no_target_is_refused_in_one_line(
+    word: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LATENCIES", raising=False)
+    with pytest.raises(ConfigError) as caught:
+        TargetBook.read().names(word)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_modules_of_the_current_directory_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    (tmp_path / "boards_of_mine.py").write_text(
+        "from nas_sv2.latency.measurements.measurement import Latency\n"
+        "class Board:\n"
+        "    name, provenance = 'mine', 'published'\n"
+        "    def estimate(self, network):\n"
+        "        return Latency.of(3.0, 'published', 'of the data sheet')\n"
+        "board = Board()\n"
+        "def make():\n"
+        "    return board\n"
+    )
+    for attribute in ("Board", "board", "make"):
+        book = TargetBook.read()
+        assert book.open(book.one(f"boards_of_mine:{attribute}")).estimate(X05).ms == 3.0
+
+
+def test_an_object_stands_beside_the_names() -> None:
+    book = TargetBook.read([Board()])
+    assert book.names("cpu,board") == ["cpu", "board"]
+    assert book.modules(["board"]) == {}
+    with pytest.raises(ConfigError, match="a name that no other target has"):
+        book.add(Board())
+    with pytest.raises(ConfigError, match="a name that no other target has"):
+        book.add(Board(name="arm"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "my board"}, r"target\.name"),
+        ({"name": 5}, r"target\.name"),
+        (
+            {"provenance": "guessed"},
+            r"target\.provenance must be one of measured, .*; got 'guessed'",
+        ),
+    ],
+)
+def test_a_name_or_provenance_that_cannot_be_is_refused(
+    changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        UserTarget(Board(**changes))
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Latency.of(float("nan"), "emulated", "x"), "above 0 ms; got nan"),
+        (Latency.of(float("inf"), "emulated", "x"), "above 0 ms; got inf"),
+        (Latency.of(0.0, "emulated", "x"), r"above 0 ms; got 0\.0"),
+        (Latency.of(-1.0, "emulated", "x"), r"above 0 ms; got -1\.0"),
+        (Latency.of(1.0, "measured", "x"), "must be emulated, as the target says"),
+        (3.5, "which is no Latency"),
+    ],
+)
+def test_a_latency_that_cannot_be_is_refused(answer: object, said: str) -> None:
+    with pytest.raises(MeasurementError, match=said):
+        UserTarget(Board(answer=answer)).estimate(X05)
+
+
+def test_an_ability_that_it_lacks_is_refused_by_one_clear_line(tmp_path: Path) -> None:
+    target = UserTarget(Board())
+    store = MeasurementStore.open(f"sqlite:///{tmp_path}/m.db")
+    assert breakdown_of(target, X05, ProfileStore.beside(store)) is None
+    assert trust_warning(target) is None
+    assert not is_predictable(target)
+    for refused, error in (
+        (partial(profile_of, target, X05), "measured or emulated"),
+        (partial(DeviceKey.of, target), "board: a emulated target has no profile"),
+        (
+            partial(device_of, target),
+            "must be a measured target; figures of this one are emulated",
+        ),
+        (partial(target.with_plan, batch=8), "cannot be set: board runs no network by a plan"),
+    ):
+        with pytest.raises(Exception, match=error) as caught:
+            refused()
+        assert "\n" not in str(caught.value)
+    store.close()
+
+
+def test_variants_are_priced_by_its_estimates() -> None:
+    found = gains_of(UserTarget(Board()), X05)
+    assert found.original.ms == UserTarget(Board()).estimate(X05).ms
+    assert "emulated, not measured" in found.rule
+
+
+def test_further_members_are_used_if_it_has_them() -> None:
+    class Priced(Board):
+        def operator_shares(self, network: Network) -> dict[str, float]:
+            return {"pointwise": 0.75, "depthwise": 0.25}
+
+    target = UserTarget(Priced())
+    assert target.operator_shares(X05) == {"pointwise": 0.75, "depthwise": 0.25}
+
+
+def test_the_example_reads_its_table(latency_table: Path) -> None:
+    with pytest.raises(MeasurementError, match="has no line for the network"):
+        CsvTable(latency_table).estimate(reference("shufflenet_v2_x1_0"))
+    assert json.loads(json.dumps(CsvTable().estimate(X05).to_json()))["ms"] == 10.0
