@@ -92,9 +92,7 @@ class TargetBook:
         """
         target = UserTarget(source)
         if target.name in self.entries:
-            raise ConfigError(
-                "target.name", target.name, "must be a name that no other target has"
-            )
+            raise ConfigError("target.name", target.name, "must differ from other targets' names")
         self.entries[target.name] = ObjectTarget(target)
         if word is not None:
             self.words[target.name] = word

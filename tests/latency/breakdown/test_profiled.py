@@ -130,5 +130,5 @@ def test_onnxruntime_on_a_gpu_cannot_tell() -> None:
 
 
 def test_a_target_of_another_sort_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"target: 'fake' .* measured or emulated"):
+    with pytest.raises(ConfigError, match=r"target must be .* measured or emulated; got 'fake'"):
         profile_of(FakeTarget(), X05)

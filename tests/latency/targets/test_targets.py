@@ -119,7 +119,7 @@ def test_what_is_measured_is_the_network(small: Architecture, lowering: str) -> 
 
 
 def test_an_unknown_target_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"target: 'tpu' .* one of cpu, arm, gpu"):
+    with pytest.raises(ConfigError, match=r"target must be one of cpu, arm, gpu; .*got 'tpu'"):
         TargetBook.read().open("tpu")
 
 

@@ -61,7 +61,7 @@ def test_a_study_finds_its_plug_ins_again() -> None:
     assert book.open("my-board").estimate(X05).ms == 10.0
     gone = TargetBook.of_study({MODULES: {"other": "no_such_module:Board"}})
     assert gone.open("arm").name == "arm"  # one that has gone hinders no other target
-    with pytest.raises(ConfigError, match=r"no_such_module:Board.*No module named"):
+    with pytest.raises(ConfigError, match=r"No module named .*no_such_module:Board"):
         gone.open("other")
 
 
@@ -72,8 +72,8 @@ def test_a_study_finds_its_plug_ins_again() -> None:
         ("csv_target:NoSuchClass", "has no attribute 'NoSuchClass'"),
         ("csv_target:", "has no attribute ''"),
         ("csv_target:CsvTable", "KeyError: 'LATENCIES'"),
-        ("json:JSONDecoder", "it lacks name"),
-        ("os:getcwd", "it lacks name"),
+        ("json:JSONDecoder", "and lacks name"),
+        ("os:getcwd", "and lacks name"),
     ],
 )
 def test_a_word_that_gives_no_target_is_refused_in_one_line(
@@ -110,9 +110,9 @@ def test_an_object_stands_beside_the_names() -> None:
     book = TargetBook.read([Board()])
     assert book.names("cpu,board") == ["cpu", "board"]
     assert book.modules(["board"]) == {}
-    with pytest.raises(ConfigError, match="a name that no other target has"):
+    with pytest.raises(ConfigError, match="must differ from other targets' names"):
         book.add(Board())
-    with pytest.raises(ConfigError, match="a name that no other target has"):
+    with pytest.raises(ConfigError, match="must differ from other targets' names"):
         book.add(Board(name="arm"))
 
 
@@ -123,7 +123,7 @@ def test_an_object_stands_beside_the_names() -> None:
         ({"name": 5}, r"target\.name"),
         (
             {"provenance": "guessed"},
-            r"target\.provenance must be one of measured, .*; got 'guessed'",
+            r"target\.provenance must be one of .*; got 'guessed'",
         ),
     ],
 )
@@ -161,7 +161,7 @@ def test_an_ability_that_it_lacks_is_refused_by_one_clear_line(tmp_path: Path) -
         (partial(DeviceKey.of, target), "board: a emulated target has no profile"),
         (
             partial(device_of, target),
-            "must be a measured target; figures of this one are emulated",
+            "must be a measured target",
         ),
         (partial(target.with_plan, batch=8), "cannot be set: board runs no network by a plan"),
     ):

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from scripted import PLAN, ROUNDS, ScriptedDevice, measurement_of, samples_of
 
+from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
-from nas_sv2.latency.targets import targets
+from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.show.measure_tables import network_name
 from nas_sv2.space.families.published import hand_designed
@@ -49,15 +50,17 @@ class TimedDevice(ScriptedDevice):
 def device(monkeypatch: pytest.MonkeyPatch) -> TimedDevice:
     """Behind the target `cpu`."""
     device = TimedDevice()
-    real = targets.open_target
+    real = TargetBook.open
 
-    def opened(name: str, **options: object) -> object:
+    def opened(self: TargetBook, name: str, **options: object) -> object:
         if name != "cpu":
-            return real(name, **options)  # type: ignore[arg-type]
+            return real(self, name, **options)  # type: ignore[arg-type]
         store, fresh = options.get("store"), bool(options.get("fresh"))
-        return MeasuredTarget("cpu", device, PLAN, store, fresh)  # type: ignore[arg-type]
+        return MeasuredTarget(
+            MeasuredDevice("cpu", device, PLAN, store, fresh)  # type: ignore[arg-type]
+        )
 
-    monkeypatch.setattr(targets, "open_target", opened)
+    monkeypatch.setattr(TargetBook, "open", opened)
     return device
 
 
