@@ -50,10 +50,27 @@ def test_a_room_has_at_most_18_files() -> None:
 
 
 @pytest.mark.slow
-def test_a_wheel_adds_only_nas_sv2_and_holds_every_file(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", str(tmp_path), "."]
-    subprocess.run(command, cwd=ROOT, check=True)
+def test_a_wheel_made_from_the_sdist_adds_only_nas_sv2_and_holds_every_file(
+    tmp_path: Path,
+) -> None:
+    subprocess.run([sys.executable, "-m", "build", "-o", str(tmp_path)], cwd=ROOT, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0].split("-")[0] for name in names} <= {"nas_sv2"}
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"nas_sv2"}
     assert shipped() <= set(names)
+
+
+@pytest.mark.slow
+def test_an_editable_install_finds_every_room_in_the_tree(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path)], check=True)
+    python = str(tmp_path / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "-e", ROOT], check=True)
+    code = (
+        "from importlib.util import find_spec\n"
+        f"for name in {sorted(packages())!r}: print(find_spec(name).origin)"
+    )
+    asked = subprocess.run(
+        [python, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    found = {Path(line).resolve().parent for line in asked.stdout.splitlines()}
+    assert found == set(packages().values())
