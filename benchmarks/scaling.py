@@ -31,7 +31,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from optuna.distributions import (
     BaseDistribution,
@@ -99,6 +99,8 @@ class Table:
 @dataclass(frozen=True)
 class Sleeping:
     """An evaluator that takes as long as it is told."""
+
+    name: ClassVar[str] = "sleeping"
 
     seconds: float
 

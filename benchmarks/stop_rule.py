@@ -139,7 +139,10 @@ def _final(evaluation: Evaluation, by: str) -> float:
     """Whatever they were compared by: all that any score needs is recorded."""
     if by == "training_speed":
         return -statistics.fmean(epoch.train_loss for epoch in evaluation.history)
-    return evaluation.accuracy if by == "accuracy" else -evaluation.loss
+    if by == "accuracy":
+        return evaluation.accuracy
+    assert evaluation.loss is not None, "a training has one"
+    return -evaluation.loss
 
 
 def _write(path: Path, recorded: Sequence[Recorded]) -> None:

@@ -1,8 +1,8 @@
 """Trains networks by a recipe and by a longer one, to see whether the first ranks them.
 
-In place of the first a supernet may be asked, once: it has one seed. Trainings run on one thread
-each, several at a time; each is kept in the database as soon as it is done, so that a
-qualification that was killed goes on where it was.
+In place of the first another evaluator may be asked; one with a seed of its own, once. Trainings
+run on one thread each, several at a time. Each is kept in the database as soon as it is done, so
+that a qualification that was killed goes on where it was.
 """
 
 import dataclasses
@@ -18,14 +18,14 @@ from nas_sv2.database.engine import open_engine
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.evaluators import RECIPE, choose_evaluator
 from nas_sv2.evaluate.fitting.determinism import core_count
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
-from nas_sv2.evaluate.proxy.trainer import Trainer
-from nas_sv2.evaluate.proxy.training import ProxyTraining, check_trainable
+from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice, Setting, Trainer, check_trainable
+from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.proxy.untrained_scores import untrained_scores
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.evaluate.recipes.recipe import Recipe
-from nas_sv2.search.walk.evaluator_choice import RECIPE, EvaluatorChoice, evaluator_choice
 from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.choices.probe_networks import Contrasts, flops_matched, trajectories
 from nas_sv2.space.choices.search_space import SearchSpace
@@ -64,12 +64,13 @@ class QualifyRequest:
 
 @dataclass(frozen=True)
 class _Training:
-    """One network, one recipe, one seed; `evaluator` is asked where it is no recipe."""
+    """One network, one recipe, one seed, by an evaluator at a place."""
 
     architecture: Architecture
     recipe: Recipe
     seed: int
-    evaluator: str = RECIPE
+    evaluator: str
+    place: str
 
 
 def qualify(
@@ -87,7 +88,7 @@ def qualify(
         EvaluationError: A training gave no accuracy.
         StoreError: The database cannot be read or written.
     """
-    choice = evaluator_choice(request.evaluator, request.recipe)
+    choice = choose_evaluator(request.evaluator, request.recipe)
     choice.check_device("cpu")  # before minutes of decoding
     recipe = choice.recipe
     reference = _reference(request.reference, choice)
@@ -97,21 +98,23 @@ def qualify(
             raise ConfigError(field, value, "must be at least 1")
     if request.matched != 0 and request.matched < 3:
         raise ConfigError("matched", request.matched, "must be 0, or at least 3")
-    space = choice.space(request.space, named_space(DEFAULT_SPACE))
+    space = choice.choose_space(request.space, named_space(DEFAULT_SPACE))
     data = open_data(request.data, resolution=recipe.resolution, told=told)
     joint, matched = _networks(space, request)
     ours = _seeds(choice, request)
+    trainer = choice.open(data, Setting(threads=1))
+    place = trainer.place
     trainings = [
-        _Training(network, one, seed, evaluator)
-        for one, seeds, evaluator in (
-            (recipe, ours, request.evaluator),
-            (reference, range(request.seeds), RECIPE),
+        _Training(network, one, seed, evaluator, place)
+        for one, seeds, evaluator, place in (
+            (recipe, ours, request.evaluator, place),
+            (reference, range(request.seeds), RECIPE, _place(reference, data)),
         )
         for seed in seeds
         for network in (*joint.networks, *matched)
     ]
     for network in (*joint.networks, *matched):
-        choice.trainer(data).adapt(network)  # refused before hours of training
+        trainer.adapt(network)  # refused before hours of training
     engine = open_engine(request.storage)
     try:
         RecordStore.create_tables(engine)
@@ -132,12 +135,12 @@ def qualify(
             data=data.provenance,
             space=space.name,
             space_digest=space.digest,
-            place=_place(recipe, data),
+            place=place,
             longer=_longer(found, recipe, reference),
             joint=tuple(entries[: len(joint.networks)]),
             matched=tuple(entries[len(joint.networks) :]),
             contrasts=joint.pairs,
-            before_seconds=0.0 if choice.supernet is None else choice.supernet.seconds,
+            before_seconds=choice.seconds_before,
         )
         CertificateStore(engine).save(certificate)
         return certificate
@@ -149,8 +152,10 @@ def _reference(text: str | None, choice: EvaluatorChoice) -> Recipe:
     """The recipe that is held for the truth: the one named, or the same for longer."""
     recipe = choice.recipe
     if text is None:
-        if choice.supernet is not None:
-            allowed = "must be a recipe for candidates; a supernet has no longer form of itself"
+        if not choice.trains:
+            allowed = (
+                "must be a recipe for candidates; this evaluator has no longer form of itself"
+            )
             raise ConfigError("reference", text, allowed)
         return dataclasses.replace(
             recipe, name=f"{recipe.name} ×{LONGER}", epochs=LONGER * recipe.epochs
@@ -171,8 +176,8 @@ def _reference(text: str | None, choice: EvaluatorChoice) -> Recipe:
 
 
 def _seeds(choice: EvaluatorChoice, request: QualifyRequest) -> Sequence[int]:
-    """Of what is certified: a supernet has the one of its training."""
-    return range(request.seeds) if choice.supernet is None else [choice.supernet.seed]
+    """Return the seeds of what is certified, which may have one of its own."""
+    return range(request.seeds) if choice.seed is None else [choice.seed]
 
 
 def _networks(
@@ -205,7 +210,7 @@ def _trained(
             one.recipe.digest,
             data.provenance,
             one.seed,
-            _place(one.recipe, data),
+            one.place,
         )
         if known is None:
             missing.append(one)
@@ -261,15 +266,15 @@ def _train(training: _Training) -> Evaluation:
     if training.evaluator == RECIPE:
         trainer: Trainer = ProxyTraining(training.recipe, data, training.seed, threads=1)
     else:
-        trainer = _asked(training.evaluator)
+        trainer = _open_evaluator(training.evaluator, training.seed)
     return trainer.train(training.architecture).evaluation
 
 
 @cache
-def _asked(evaluator: str) -> Trainer:
-    """The supernet of this worker, whose weights are read once."""
+def _open_evaluator(evaluator: str, seed: int) -> Trainer:
+    """Open the evaluator of this worker, once: what it holds may be large."""
     (data,) = _opened
-    return evaluator_choice(evaluator, None).trainer(data, threads=1)
+    return choose_evaluator(evaluator, None).open(data, Setting(seed, threads=1))
 
 
 def _key(training: _Training) -> tuple[str, str, int]:

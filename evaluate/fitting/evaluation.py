@@ -1,15 +1,15 @@
-"""What a training says about a network, and the one question an evaluator answers.
+"""The result of a training: how good a network is, and what that figure depends on.
 
-An `Evaluation` carries everything that its figures depend on: recipe, data, seed and where it ran.
-Figures are compared only where these are equal.
+An `Evaluation` carries recipe, data, seed and the place where it ran. Figures are compared only if
+these are equal.
 """
 
 import dataclasses
 import json
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +44,12 @@ class Epoch:
 class Evaluation:
     """How good a network was after a recipe.
 
+    An evaluator of the user's may leave out all but the accuracy.
+
     Attributes:
         accuracy: Top-1 on the validation images, 0 to 1.
-        loss: Mean cross-entropy on the same images, nats, without label smoothing.
+        loss: Mean cross-entropy on the same images, nats, without label smoothing; None if it is
+            not known.
         recipe: Name of the recipe.
         recipe_digest: Digest of its content.
         data: The data's spec and content, `SPEC@KEY`; the figures depend on the content alone.
@@ -65,17 +68,17 @@ class Evaluation:
     """
 
     accuracy: float
-    loss: float
-    recipe: str
-    recipe_digest: str
-    data: str
-    seed: int
-    device: str
-    seconds: float
-    images_per_second: float
-    epochs: int
-    train_images: int
-    val_images: int
+    loss: float | None = None
+    recipe: str = ""
+    recipe_digest: str = ""
+    data: str = ""
+    seed: int = 0
+    device: str = ""
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+    epochs: int = 0
+    train_images: int = 0
+    val_images: int = 0
     stopped: str | None = None
     history: tuple[Epoch, ...] = ()
     scored_by: str = "accuracy"
@@ -85,6 +88,10 @@ class Evaluation:
     def score(self) -> float:
         """What candidates are compared by, higher is better: the mean over the seeds."""
         return statistics.fmean(self.scores) if self.scores else self.accuracy
+
+    def describe_loss(self, digits: int = 4) -> str:
+        """Return the loss for people, or a dash if it is not known."""
+        return "–" if self.loss is None else f"{self.loss:.{digits}f}"
 
     @property
     def spread(self) -> float | None:
@@ -127,30 +134,8 @@ class Trained:
     weights: dict[str, NDArray[np.float32]]
 
 
-class Evaluator(Protocol):
-    """Whatever can say how good an architecture is."""
-
-    def evaluate(self, architecture: Architecture) -> Evaluation:
-        """How good `architecture` is.
-
-        Raises:
-            ConfigError: It cannot be evaluated in this way at all.
-            EvaluationError: The evaluation gave no accuracy.
-        """
-        ...
-
-
-Stops = Callable[[Sequence[Epoch]], str | None]
-"""Asked after each pass but the last, with what they showed so far: why the training should end
-there, or None."""
-
-
-class StoppableEvaluator(Protocol):
-    """An evaluator whose trainings can be ended after a pass."""
-
-    def evaluate(self, architecture: Architecture, stops: Stops | None = None) -> Evaluation:
-        """How good `architecture` is, or was when `stops` ended it; raises as `Evaluator`'s."""
-        ...
+def _known_losses(evaluations: Sequence[Evaluation]) -> list[float]:
+    return [each.loss for each in evaluations if each.loss is not None]
 
 
 def mean_of(evaluations: Sequence[Evaluation]) -> Evaluation:
@@ -162,7 +147,7 @@ def mean_of(evaluations: Sequence[Evaluation]) -> Evaluation:
     return dataclasses.replace(
         first,
         accuracy=statistics.fmean(each.accuracy for each in evaluations),
-        loss=statistics.fmean(each.loss for each in evaluations),
+        loss=statistics.fmean(losses) if (losses := _known_losses(evaluations)) else None,
         seconds=sum(each.seconds for each in evaluations),
         images_per_second=statistics.fmean(each.images_per_second for each in evaluations),
         stopped=next(filter(None, stopped), None),

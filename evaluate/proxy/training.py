@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -20,10 +20,12 @@ from nas_sv2.evaluate.fitting.batches import Batches
 from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
 from nas_sv2.evaluate.fitting.course import Course, Pass, PassRecord, Progress
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, default_threads, stream
-from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation, Stops, Trained, mean_of
+from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation, Trained, mean_of
+from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice, Setting, Stops, check_trainable
 from nas_sv2.evaluate.fitting.network_learner import NetworkLearner
 from nas_sv2.evaluate.fitting.subset import Subset, subset_of
 from nas_sv2.evaluate.fitting.validation import Validation, refresh_norms, validate
+from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.evaluate.recipes.recipe import Recipe, Score
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.torch_lowering import build_module, weights_of
@@ -109,6 +111,11 @@ class ProxyTraining:
         self._drop_checkpoints(adapted)
         evaluation = mean_of([run.evaluation for run in runs])
         return Trained(evaluation, adapted, runs[0].weights)
+
+    @property
+    def name(self) -> str:
+        """The name of the recipe."""
+        return self.recipe.name
 
     @property
     def seeds(self) -> Sequence[int]:
@@ -238,27 +245,43 @@ class ProxyTraining:
                 checkpoint.drop()
 
 
-def check_trainable(recipe: Recipe, device: str = "cpu") -> None:
-    """Refuse a recipe that a short training cannot follow.
+DEFAULT_RECIPE = "quick"
+
+
+def choose_training(rest: str, recipe: str | None) -> EvaluatorChoice:
+    """Choose a training by `recipe` for each candidate.
 
     Raises:
-        ConfigError: Names the field.
+        ConfigError: There is no such recipe, or something stands behind `recipe:`.
     """
-    full = recipe.full_training
-    if full is not None:
-        used = [
-            field.name
-            for field in dataclasses.fields(full)
-            if getattr(full, field.name) != field.default
-        ]
-        raise ConfigError(
-            "recipe",
-            recipe.name,
-            "must be a recipe for candidates; this one is for full training, with "
-            + ", ".join(used),
-        )
-    if recipe.precision == "fp16" and not device.startswith("cuda"):
-        raise ConfigError("recipe precision", "fp16", "must be fp32 or bf16 where there is no GPU")
+    if rest:
+        raise ConfigError("evaluator", f"recipe:{rest}", "must be recipe; recipe names the recipe")
+    return choose_recipe(open_recipe(recipe or DEFAULT_RECIPE))
+
+
+def choose_recipe(recipe: Recipe) -> EvaluatorChoice:
+    """Choose a training by `recipe` for each candidate."""
+    return EvaluatorChoice(
+        words="recipe",
+        short_name=recipe.name,
+        recipe=recipe,
+        open=partial(_open, recipe),
+        trains=True,
+        weights_by="training it again",
+    )
+
+
+def _open(recipe: Recipe, data: ImageData, setting: Setting) -> ProxyTraining:
+    return ProxyTraining(
+        recipe,
+        data,
+        setting.seed,
+        setting.threads,
+        setting.device,
+        setting.progress,
+        setting.checkpoints,
+        setting.told,
+    )
 
 
 def _score(score: Score, records: Sequence[PassRecord]) -> float:

@@ -7,15 +7,17 @@ same answer again, whatever was asked between.
 
 import time
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
-from nas_sv2.evaluate.fitting.evaluation import Evaluation, Stops, Trained, content_of
+from nas_sv2.evaluate.fitting.evaluation import Evaluation, Trained, content_of
+from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice, Setting, Stops
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.recipe import Recipe
-from nas_sv2.evaluate.supernet.files import SavedSupernet
+from nas_sv2.evaluate.supernet.files import SavedSupernet, open_supernet
 from nas_sv2.evaluate.supernet.supernet import Supernet
 from nas_sv2.space.runtimes.torch_lowering import weights_of
 from nas_sv2.space.units.architecture import Architecture
@@ -86,6 +88,11 @@ class SupernetAsking:
         return self._training.adapt(architecture)
 
     @property
+    def name(self) -> str:
+        """The name under which evaluations are kept."""
+        return self.recipe.name
+
+    @property
     def recipe(self) -> Recipe:
         """The supernet's, under a name and a digest of its own."""
         return self.saved.recipe
@@ -113,3 +120,67 @@ class SupernetAsking:
             raise StoreError(f"the weights in {self.saved.folder} are not those of its space")
         supernet.load(weights)
         return supernet
+
+
+KIND = "supernet"
+
+
+def choose_supernet(rest: str, recipe: str | None) -> EvaluatorChoice:
+    """Choose the supernet in folder `rest`.
+
+    Raises:
+        ConfigError: There is none, or a recipe is given beside it.
+    """
+    if not rest:
+        raise ConfigError("evaluator", KIND, "must have its folder: supernet:DIR")
+    if recipe is not None:
+        sentence = "must be left out beside a supernet, which has the recipe of its training"
+        raise ConfigError("recipe", recipe, sentence)
+    return _choice(open_supernet(Path(rest)))
+
+
+def find_supernet(recipe: Recipe, digest: str, place: Path | None) -> EvaluatorChoice:
+    """Find the supernet of a study.
+
+    Args:
+        recipe: The recipe that the study's evaluations record.
+        digest: The supernet's name.
+        place: The folder in which to look; None if none was noted.
+
+    Raises:
+        ConfigError: It is not there, or another one is.
+    """
+    try:
+        if place is None:  # killed before its first start was noted
+            raise ConfigError(KIND, None, "must be a folder")
+        saved = open_supernet(place)
+    except ConfigError as error:
+        sentence = f"{error.sentence}; --supernet DIR says where supernet {digest} lies now"
+        raise ConfigError(error.field, error.value, sentence) from None
+    if saved.digest != digest:
+        sentence = f"must be the folder of supernet {digest}, that of the study"
+        raise ConfigError(KIND, str(place), f"{sentence}; this is {saved.digest}")
+    return _choice(saved)
+
+
+def _choice(saved: SavedSupernet) -> EvaluatorChoice:
+    return EvaluatorChoice(
+        words=f"{KIND}:{saved.folder}",
+        short_name=f"{KIND}-{saved.digest}",
+        recipe=saved.recipe,
+        open=partial(_ask, saved),
+        identity={KIND: saved.digest},  # not its folder, which may be moved
+        place=saved.folder,
+        described=(
+            f"evaluator supernet {saved.digest} in {saved.folder}: trained once, "
+            f"{saved.steps:,} steps in {saved.seconds:,.0f} s; candidates are asked, not trained",
+        ),
+        weights_by="asking the supernet again",
+        seed=saved.seed,
+        space=saved.space,
+        seconds_before=saved.seconds,
+    )
+
+
+def _ask(saved: SavedSupernet, data: ImageData, setting: Setting) -> SupernetAsking:
+    return SupernetAsking(saved, data, setting.threads)

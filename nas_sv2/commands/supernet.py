@@ -71,7 +71,7 @@ def train(
     ones from the largest. The same command resumes a training that was killed.
     """
     from nas_sv2.evaluate.data.open_data import open_data
-    from nas_sv2.evaluate.proxy.training import check_trainable
+    from nas_sv2.evaluate.fitting.evaluator import check_trainable
     from nas_sv2.evaluate.recipes.files import open_recipe
     from nas_sv2.evaluate.supernet.files import check_unfinished, save_supernet
     from nas_sv2.evaluate.supernet.training import SupernetTraining, check_supernet_recipe

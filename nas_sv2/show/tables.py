@@ -48,7 +48,7 @@ def front_table(records: Mapping[int, Record]) -> RenderableType:
             f"{record.cost.flops / 1e6:.1f}",
             f"{record.cost.params / 1e6:.2f}",
             _accuracy(record.evaluation),
-            f"{record.evaluation.loss:.3f}",
+            record.evaluation.describe_loss(3),
             *(_ms(record.latencies[target], several=len(kinds[target]) > 1) for target in targets),
             _standing(entry),
             style=None if entry.on_front else "dim",

@@ -33,7 +33,7 @@ from nas_sv2.studies.findings.confirmation import FEWEST_SEEDS, Confirmation, Co
 from nas_sv2.studies.findings.confirmation_verdicts import Finalist, Paired, findings_of
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.confirmation_store import confirmations_of, keep
-from nas_sv2.studies.storage.data_place import data_of, data_place
+from nas_sv2.studies.storage.places import data_of, data_place
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import load_study, study_key
 from nas_sv2.studies.storage.test_accuracies import HeldOutScore, HeldOutScores

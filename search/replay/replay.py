@@ -34,7 +34,13 @@ from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.replay_comparison import Comparison, compare
 from nas_sv2.studies.findings.replay_reasons import Reasons
 from nas_sv2.studies.findings.stop_audit import STOP_RULE
-from nas_sv2.studies.storage.data_place import data_of, data_place, note_data
+from nas_sv2.studies.storage.places import (
+    data_of,
+    data_place,
+    evaluator_place,
+    note_data,
+    note_evaluator,
+)
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import (
     claim,
@@ -43,7 +49,6 @@ from nas_sv2.studies.storage.study import (
     store_errors,
     study_key,
 )
-from nas_sv2.studies.storage.supernet_place import note_supernet, supernet_folder
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 if TYPE_CHECKING:
@@ -131,8 +136,7 @@ def replay(
                 _identity(identity, book, target, budget, request.study, study_key(first)),
                 SAMPLERS["random"].make(0),  # asks nothing; a search that goes on has its own
             )
-            if (folder := supernet_folder(first)) is not None:
-                note_supernet(study, folder)
+            note_evaluator(study, evaluator_place(first))
             note_data(study, request.data or data_place(first))
             targets, pace = correct_drift({name: target}, study)
             store = RecordStore(engine, study_key(study))

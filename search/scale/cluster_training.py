@@ -13,11 +13,10 @@ from typing import Any
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
-from nas_sv2.evaluate.fitting.evaluation import Stops, Trained
-from nas_sv2.evaluate.proxy.trainer import Trainer
+from nas_sv2.evaluate.fitting.evaluation import Trained
+from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice, Setting, Stops, Trainer
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.search.scale.cluster import RETRIES, Cluster, tried
-from nas_sv2.search.walk.evaluator_choice import EvaluatorChoice
 from nas_sv2.space.units.architecture import Architecture
 
 
@@ -65,14 +64,13 @@ class TrainingOrder:
             allowed = f"must have the content that the driver has, {self.content}"
             raise ConfigError("data", f"{self.data}@{data.key}", allowed)
         shared = self.checkpoints.parent.is_dir()  # by a network file system
-        trainer = self.choice.trainer(
-            data,
+        setting = Setting(
             self.seed,
-            threads=self.threads,
-            device=self.device,
+            self.threads,
+            self.device,
             checkpoints=self.checkpoints if shared else None,
         )
-        return trainer.train(architecture, stops)
+        return self.choice.open(data, setting).train(architecture, stops)
 
 
 @dataclass(frozen=True)

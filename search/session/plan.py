@@ -10,7 +10,9 @@ from nas_sv2.database.storage_url import without_password
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.evaluators import RECIPE, choose_evaluator
 from nas_sv2.evaluate.fitting.determinism import has_gpu
+from nas_sv2.evaluate.fitting.evaluator import Evaluator, EvaluatorChoice, Setting
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.latency.targets.book import MODULES, TargetBook
@@ -24,12 +26,12 @@ from nas_sv2.search.session.samplers import SamplerChoice, sampler_choice
 from nas_sv2.search.walk.audit_choice import SHARE, Audit
 from nas_sv2.search.walk.budget import Budget, parse_budget
 from nas_sv2.search.walk.early_stop import EarlyStop, check_stop_rule
-from nas_sv2.search.walk.evaluator_choice import RECIPE, EvaluatorChoice, evaluator_choice
 from nas_sv2.search.walk.predict_first import check_mode
 from nas_sv2.space.choices.extremes import smallest
 from nas_sv2.space.choices.levels import nearest_level
 from nas_sv2.space.choices.search_space import SearchSpace
-from nas_sv2.studies.storage.data_place import absolute_data
+from nas_sv2.studies.findings.attributes import EVALUATOR
+from nas_sv2.studies.storage.places import absolute_data
 from nas_sv2.studies.storage.study import DEFAULT_STORAGE
 
 DEFAULT_FLOPS = 140e6  # the level of the paper's 1× network, where no FLOPs are budgeted
@@ -57,7 +59,7 @@ class Request:
     latency: str = "measured"
     require_measured: bool = False
     skip_unreadable: bool = False
-    evaluator: str = RECIPE
+    evaluator: str | Evaluator = RECIPE
     workers: int = 1
     train_on: str = "cpu"
     ray: str | None = None
@@ -104,7 +106,7 @@ class Question:
         check_mode(request.latency)
         check_choice(request.guidelines)
         sampler = sampler_choice(request.sampler)
-        evaluator = evaluator_choice(request.evaluator, request.recipe)
+        evaluator = choose_evaluator(request.evaluator, request.recipe)
         chosen = evaluator.recipe
         evaluator.check_device(request.train_on)
         if request.train_on == "cuda" and request.ray is None and not has_gpu():
@@ -112,14 +114,15 @@ class Question:
             raise ConfigError("device", request.train_on, allowed)
         evaluator.check_stop_rule(request.stop_rule)
         check_stop_rule(request.stop_rule, chosen)
-        space = evaluator.space(request.space, nearest_level(budget.flops or DEFAULT_FLOPS))
+        nearest = nearest_level(budget.flops or DEFAULT_FLOPS)
+        space = evaluator.choose_space(request.space, nearest)
         data = open_data(
             request.data,
             resolution=chosen.resolution,
             skip_unreadable=request.skip_unreadable,
             told=told,
         )
-        trainer = evaluator.trainer(data, device=request.train_on)
+        trainer = evaluator.open(data, Setting(device=request.train_on))
         trainer.adapt(smallest(space))  # all of a space have one total stride
         return cls(
             book,
@@ -153,7 +156,7 @@ class Question:
             "recipe": self.recipe.name,
             "recipe_digest": self.recipe.digest,
             "recipe_document": recipe_to_document(self.recipe),
-            **self.evaluator.identity,
+            **({EVALUATOR: dict(asked)} if (asked := self.evaluator.identity) else {}),
             **({} if request.train_on == "cpu" else {"train_on": request.train_on}),
             "seed": request.seed,
         }
@@ -214,8 +217,8 @@ class Question:
 
     def _seeds(self, request: Request) -> str:
         count = self.recipe.seeds
-        if self.evaluator.supernet is not None:
-            return f"seed {self.evaluator.supernet.seed}"
+        if self.evaluator.seed is not None:
+            return f"seed {self.evaluator.seed}"
         return f"seed {request.seed}" + (f", mean of {count} trainings" if count > 1 else "")
 
 
@@ -235,9 +238,7 @@ def _study_name(request: Request, targets: list[str], evaluator: EvaluatorChoice
     """`arm-140M-animals-quick`: so that repeating a command goes on with its study."""
     data = request.data.partition(":")[0]
     space = [Path(request.space).stem] if request.space else []
-    supernet = evaluator.supernet
-    trained = evaluator.recipe.name if supernet is None else f"supernet-{supernet.digest}"
-    words = [*targets, *request.budgets, *space, data, trained]
+    words = [*targets, *request.budgets, *space, data, evaluator.short_name]
     words += ["unguided"] if request.guidelines == "off" else []
     words += ["measured"] if request.guidelines == "measured" else []
     words += [request.latency] if request.latency != "measured" else []

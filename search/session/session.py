@@ -13,8 +13,8 @@ from nas_sv2.database.locks import alone_at
 from nas_sv2.database.processes import is_alive
 from nas_sv2.errors import ConfigError, InfeasibleError, NasError
 from nas_sv2.evaluate.fitting.determinism import core_count
+from nas_sv2.evaluate.fitting.evaluator import Setting
 from nas_sv2.evaluate.fitting.int8_images import calibration_images
-from nas_sv2.evaluate.proxy.trainer import Trainer
 from nas_sv2.latency.guidelines.store import ProfileStore
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.target import Target
@@ -40,7 +40,7 @@ from nas_sv2.studies.findings.audit import Pruned, audit_of
 from nas_sv2.studies.findings.certificate import UNCERTIFIED
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.certificate_store import CertificateStore
-from nas_sv2.studies.storage.data_place import note_data
+from nas_sv2.studies.storage.places import note_data, note_evaluator
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.runs import note_run
 from nas_sv2.studies.storage.study import (
@@ -50,7 +50,6 @@ from nas_sv2.studies.storage.study import (
     store_errors,
     study_key,
 )
-from nas_sv2.studies.storage.supernet_place import note_supernet
 from nas_sv2.studies.storage.trial_lease import TrialLeases
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
@@ -201,15 +200,15 @@ class _Opening:
             threads = training_threads(study, share)
         store = RecordStore(engine, study_key(study))
         weights = WeightsFolder.of_study(request.storage, store.study)
-        training: Trainer = question.evaluator.trainer(
-            question.data,
+        setting = Setting(
             request.seed,
-            threads=threads,
-            device=request.train_on,
-            progress=listener.advanced,
-            checkpoints=weights.checkpoints,
-            told=listener.waits,
+            threads,
+            request.train_on,
+            listener.advanced,
+            weights.checkpoints,
+            listener.waits,
         )
+        training = question.evaluator.open(question.data, setting)
         if cluster is not None:
             order = question.training_order(request, threads, weights.checkpoints)
             training = ClusterTraining(training, order, cluster)
@@ -233,9 +232,9 @@ class _Opening:
             )
             said = UNCERTIFIED if certificate is None else certificate.describe()
             note_data(study, request.data)
-            if question.evaluator.supernet is not None:
-                note_supernet(study, question.evaluator.supernet.folder)
-            note_run(study, dataclasses.asdict(request) | {"study": question.study})
+            note_evaluator(study, question.evaluator.place)
+            asked = dataclasses.replace(request, evaluator=question.evaluator.words)
+            note_run(study, dataclasses.asdict(asked) | {"study": question.study})
             lines = question.describe(targets, request, guidelines, done, pace, said)
             listener.began(question.study, lines + ([cluster.describe()] if cluster else []))
             self.said = True

@@ -8,7 +8,8 @@ from statistics import fmean
 from typing import ClassVar
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation, StoppableEvaluator
+from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation
+from nas_sv2.evaluate.fitting.evaluator import StoppableEvaluator
 from nas_sv2.evaluate.recipes.recipe import Recipe, Score
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.search.walk.audit_choice import Audit

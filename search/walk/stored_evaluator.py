@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nas_sv2.evaluate.fitting.evaluation import Evaluation, Stops
+from nas_sv2.evaluate.fitting.evaluation import Evaluation
+from nas_sv2.evaluate.fitting.evaluator import Stops
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 if TYPE_CHECKING:  # it knows torch, which a loop over another evaluator needs not
-    from nas_sv2.evaluate.proxy.trainer import Trainer
+    from nas_sv2.evaluate.fitting.evaluator import Trainer
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class StoredEvaluator:
     training: "Trainer"
     store: RecordStore
     weights: WeightsFolder
+
+    @property
+    def name(self) -> str:
+        """The name of the recipe."""
+        return self.training.recipe.name
 
     def evaluate(self, architecture: Architecture, stops: Stops | None = None) -> Evaluation:
         """The stored evaluation by this recipe, data, seed and place, else a new one.
@@ -33,7 +39,8 @@ class StoredEvaluator:
         if found is not None:
             return found
         trained = self.training.train(architecture, stops)
-        self.weights.save(digest, trained.weights)
+        if trained.weights:
+            self.weights.save(digest, trained.weights)
         if trained.evaluation.stopped is None:
             self.store.save_evaluation(digest, trained.evaluation)
         return trained.evaluation

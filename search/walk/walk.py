@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from nas_sv2.errors import MeasurementError
-from nas_sv2.evaluate.fitting.evaluation import Evaluator
+from nas_sv2.evaluate.fitting.evaluator import Evaluator
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.search.walk.budget import Budget

@@ -132,7 +132,7 @@ def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:
     evaluation = record.evaluation
     rows: list[tuple[object, ...]] = [
         ("top-1", f"{evaluation.accuracy:.2%} of {evaluation.val_images:,} validation images"),
-        ("cross-entropy", f"{evaluation.loss:.4f} nats"),
+        ("cross-entropy", f"{evaluation.describe_loss()} nats"),
         ("recipe", f"{evaluation.recipe}, seed {evaluation.seed}, passes {evaluation.epochs}"),
         ("data", evaluation.data),
     ]

@@ -4,16 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import optuna
+
 from nas_sv2.errors import ConfigError, DeviceError, EvaluationError
-from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.fitting.evaluation import Evaluation, Trained
+from nas_sv2.evaluate.fitting.evaluator import Setting, Trainer
 from nas_sv2.evaluate.fitting.subset import subset_of
-from nas_sv2.evaluate.proxy.trainer import Trainer
-from nas_sv2.evaluate.proxy.training import ProxyTraining
-from nas_sv2.evaluate.recipes.files import recipe_from_document
-from nas_sv2.evaluate.supernet.asking import SupernetAsking
-from nas_sv2.evaluate.supernet.files import SavedSupernet
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.studies.findings.attributes import IDENTITY, THREADS
@@ -33,10 +30,9 @@ from nas_sv2.studies.package.folder import SUMS, check_out, write_folder
 from nas_sv2.studies.package.form_parity import Agreement
 from nas_sv2.studies.package.forms import TORCH, Winner
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines, confirmations_of
-from nas_sv2.studies.storage.data_place import data_of
 from nas_sv2.studies.storage.named_networks import certificate_for, record_of, records_of
-from nas_sv2.studies.storage.study import Identity, load_study, study_key
-from nas_sv2.studies.storage.supernet_place import supernet_of
+from nas_sv2.studies.storage.places import data_of, evaluator_of
+from nas_sv2.studies.storage.study import load_study, study_key
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 
@@ -105,12 +101,11 @@ def export_trial(
             number,
             "must be a trial whose training ran to its end: the stop rule ended this one",
         )
-    asked = supernet_of(opened, supernet)
-    training = _training(identity, opened.user_attrs.get(THREADS), data_of(opened, data), asked)
+    chosen = evaluator_of(opened, supernet)
+    training = chosen.open(data_of(opened, data), setting_of(opened))
     weights = WeightsFolder.of_study(storage, study_key(opened)).find(record.architecture.digest)
     if weights is None:
-        again = "training it again" if asked is None else "asking the supernet again"
-        told(f"its weights were not kept; {again}")
+        told(f"its weights were not kept; {chosen.weights_by}")
         trained = _same_again(training, record)
     else:
         trained = Trained(record.evaluation, training.adapt(record.architecture), weights)
@@ -210,21 +205,11 @@ def _latencies(
     return rows
 
 
-def _training(
-    identity: Identity, threads: int | None, data: ImageData, supernet: SavedSupernet | None = None
-) -> Trainer:
-    """What the study's networks came from.
-
-    Raises:
-        EvaluationError: The recipe has changed since.
-    """
-    chosen = recipe_from_document(identity["recipe_document"])
-    if chosen.digest != identity["recipe_digest"]:
-        raise EvaluationError(f"recipe {chosen.name} is not that of the study any more")
-    if supernet is not None:
-        return SupernetAsking(supernet, data, threads)
+def setting_of(study: optuna.Study) -> Setting:
+    """Return the setting of the study's trainings: with another they round otherwise."""
+    identity = study.user_attrs[IDENTITY]
     device = identity.get("train_on", "cpu")
-    return ProxyTraining(chosen, data, identity["seed"], threads, device)
+    return Setting(identity["seed"], study.user_attrs.get(THREADS), device)
 
 
 def _same_again(training: Trainer, record: Record) -> Trained:

@@ -335,7 +335,7 @@ def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:
     stopped = f", stopped: {evaluation.stopped}" if evaluation.stopped else ""
     rows = [
         ("top-1", f"{evaluation.accuracy:.2%} of {evaluation.val_images:,} validation images"),
-        ("cross-entropy", f"{evaluation.loss:.4f} nats"),
+        ("cross-entropy", f"{evaluation.describe_loss()} nats"),
     ]
     if spread is not None:
         between = (

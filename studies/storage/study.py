@@ -31,7 +31,7 @@ from nas_sv2.database.storage_url import without_password
 from nas_sv2.database.turns import SQLITE
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.fitting.evaluation import content_of
-from nas_sv2.studies.findings.attributes import CLAIMED, CONTENT, IDENTITY, KEY, SUPERNET_FOLDER
+from nas_sv2.studies.findings.attributes import CLAIMED, CONTENT, EVALUATOR_FOLDER, IDENTITY, KEY
 
 DEFAULT_STORAGE = "sqlite:///nas-sv2.db"
 NAMES = ("space", "data")
@@ -272,5 +272,5 @@ def _without_place(key: str, value: Any) -> Any:
     if key == CONTENT and isinstance(value, str):
         return content_of(value)
     if key == "evaluator" and isinstance(value, Mapping):
-        return {name: part for name, part in value.items() if name != SUPERNET_FOLDER}
+        return {name: part for name, part in value.items() if name != EVALUATOR_FOLDER}
     return value

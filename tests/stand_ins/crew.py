@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from doubles import FakeEvaluator
@@ -81,6 +82,8 @@ class Job:
 @dataclass(frozen=True)
 class Keeping:
     """An evaluator that keeps weights where a training's are kept, at the same moment."""
+
+    name: ClassVar[str] = "keeping"
 
     inner: FakeEvaluator
     weights: WeightsFolder

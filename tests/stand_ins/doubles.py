@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from nas_sv2.errors import NasError
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
@@ -83,6 +83,8 @@ class FakeTarget:
 @dataclass
 class FakeEvaluator:
     """The more parameters, the more accurate."""
+
+    name: ClassVar[str] = "fake"
 
     seconds: float = 0.0
     asked: list[str] = field(default_factory=list)

@@ -165,7 +165,7 @@ def test_each_score_is_what_it_says(blobs: ImageData, tiny: Architecture) -> Non
         for score in ("accuracy", "cross_entropy", "training_speed")
     )
     assert accuracy.score == accuracy.accuracy == entropy.accuracy == speed.accuracy
-    assert entropy.score == -entropy.loss
+    assert entropy.loss is not None and entropy.score == -entropy.loss
     assert speed.score == pytest.approx(-sum(each.train_loss for each in speed.history) / 2)
     assert (entropy.scored_by, speed.scored_by) == ("cross_entropy", "training_speed")
 
@@ -175,9 +175,10 @@ def test_seeds_are_averaged_and_their_spread_is_told(blobs: ImageData, tiny: Arc
     three = with_(seeds=3, score="cross_entropy")
     mean = one_thread(three, blobs, 1, progress=lambda *s: steps.append(s)).train(tiny).evaluation
     single = [one_thread(SHORT, blobs, seed).evaluate(tiny) for seed in (3, 4, 5)]
-    assert mean.scores == tuple(-each.loss for each in single)
-    assert mean.loss == statistics.fmean(each.loss for each in single)
-    assert mean.spread == statistics.stdev(each.loss for each in single)
+    losses = [each.loss or 0.0 for each in single]
+    assert mean.scores == tuple(-loss for loss in losses)
+    assert mean.loss == statistics.fmean(losses)
+    assert mean.spread == statistics.stdev(losses)
     assert mean.score == statistics.fmean(mean.scores)
     assert steps == [(step, 60) for step in range(1, 61)]
     assert single[0].spread is None

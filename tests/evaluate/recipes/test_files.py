@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.evaluate.proxy.training import check_trainable
+from nas_sv2.evaluate.fitting.evaluator import check_trainable
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.files import open_recipe, recipe_from_document, recipe_to_yaml
 from nas_sv2.evaluate.recipes.recipe import Recipe

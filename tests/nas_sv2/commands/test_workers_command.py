@@ -15,7 +15,7 @@ from postgres import Postgres
 from sqlalchemy.exc import OperationalError
 
 from nas_sv2.search.session import session
-from nas_sv2.studies.storage.data_place import absolute_data
+from nas_sv2.studies.storage.places import absolute_data
 
 SEARCH = ("search", "--target", "arm", "--budget", "140M", "--recipe", "smoke", "--json")
 

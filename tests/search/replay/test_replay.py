@@ -31,8 +31,8 @@ from nas_sv2.space.networks.network import Network
 from nas_sv2.studies.findings.attributes import ERROR, NOT_REPLAYED, REPLAYED
 from nas_sv2.studies.findings.front import front_of
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.storage.data_place import data_place
 from nas_sv2.studies.storage.named_networks import record_of, records_of
+from nas_sv2.studies.storage.places import data_place
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import create_or_resume, load_study, study_key
 from nas_sv2.studies.storage.weights_folder import WeightsFolder

@@ -18,6 +18,8 @@ from ray_cluster import DEVICE, TwoNodes, kill, processes_of, two_nodes, write_d
 
 from nas_sv2.errors import ConfigError, DeviceError, EvaluationError, MeasurementError
 from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.evaluators import choose_evaluator
+from nas_sv2.evaluate.fitting.evaluator import Setting
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.latency.devices.local import is_arm
@@ -25,7 +27,6 @@ from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.search.scale.cluster import OFFERED, Cluster, connected, tried, versions
 from nas_sv2.search.scale.cluster_device import ClusterDevice
 from nas_sv2.search.scale.cluster_training import ClusterTraining, TrainingOrder
-from nas_sv2.search.walk.evaluator_choice import evaluator_choice
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.storage.named_networks import records_of
 from nas_sv2.studies.storage.study import load_study
@@ -155,9 +156,9 @@ def test_a_training_needs_a_node_that_has_room_for_it(folder: Path) -> None:
     cluster = Nodes("here")
     assert [cluster.share(workers) for workers in (1, 2, 5, 20)] == [8, 5, 2, 0]
     order = TrainingOrder(
-        evaluator_choice("recipe", "smoke"), "animals", "0", False, 0, 2, "cpu", folder, versions()
+        choose_evaluator("recipe", "smoke"), "animals", "0", False, 0, 2, "cpu", folder, versions()
     )
-    local = order.choice.trainer(open_data("animals"))
+    local = order.choice.open(open_data("animals"), Setting())
     assert ClusterTraining(local, order, cluster).place == local.place
     for wanted, said in (
         (dataclasses.replace(order, threads=9), "a node of 9 CPUs for"),

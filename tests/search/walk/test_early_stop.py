@@ -7,6 +7,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import optuna
 import pytest
@@ -15,7 +16,8 @@ from doubles import Ear, FakeTarget, evaluation_of, latency_of, record_of, small
 from nas_sv2.database.engine import open_engine
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData
-from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation, Stops
+from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation
+from nas_sv2.evaluate.fitting.evaluator import Stops
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.search.loop.loop import Loop
@@ -65,6 +67,8 @@ def epochs_to(accuracy: float, digest: str) -> list[Epoch]:
 @dataclass
 class Learner:
     """Trains in no time and asks after each pass but the last; `accuracy_of` says what comes."""
+
+    name: ClassVar[str] = "learner"
 
     accuracies: dict[str, float] = field(default_factory=dict)
     passes: dict[str, int] = field(default_factory=dict)

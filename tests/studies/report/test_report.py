@@ -194,8 +194,9 @@ def test_a_certificate_gives_bars_and_ties(facts: Facts) -> None:
 
 def test_scores_in_nats_are_not_called_accuracies(facts: Facts) -> None:
     def in_nats(record: Record) -> Record:
+        scores = (-(record.evaluation.loss or 0.0),)
         evaluation = dataclasses.replace(
-            record.evaluation, scored_by="cross_entropy", scores=(-record.evaluation.loss,)
+            record.evaluation, scored_by="cross_entropy", scores=scores
         )
         return dataclasses.replace(record, evaluation=evaluation)
 

@@ -17,9 +17,9 @@ from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.named_networks import find_network
 from nas_sv2.studies.storage.named_networks import record_of as found_record
+from nas_sv2.studies.storage.places import evaluator_place, note_evaluator
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import create_or_resume, load_study, store_errors, study_key
-from nas_sv2.studies.storage.supernet_place import note_supernet, supernet_folder
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 IDENTITY = {"space": "140M", "space_digest": "1", "targets": {"arm": "emulated"}, "seed": 0}
@@ -226,15 +226,16 @@ def test_database_faults_are_one_line_and_other_faults_stay_bugs() -> None:
         raise RuntimeError("shapes do not match")  # as torch would
 
 
-def test_where_a_supernet_lies_is_no_part_of_the_question(storage: str) -> None:
+def test_where_an_evaluator_lies_is_no_part_of_the_question(storage: str) -> None:
     """Older versions kept its folder in the identity; their studies go on wherever it is now."""
     asked = {"supernet": "d1"}
     for name, began in (("old", {**asked, "folder": "/before"}), ("new", asked)):
         study = create_or_resume(storage, name, {**IDENTITY, "evaluator": began}, RandomSampler())
         study.ask()
-        assert supernet_folder(study) == began.get("folder")
-        note_supernet(study, "/now")
-        assert supernet_folder(study) == "/now"
+        before = evaluator_place(study)
+        assert before == (Path("/before") if "folder" in began else None)
+        note_evaluator(study, Path("/now"))
+        assert evaluator_place(study) == Path("/now")
         for again in (asked, {**asked, "folder": "/elsewhere"}):
             wanted = {**IDENTITY, "evaluator": again}
             assert create_or_resume(storage, name, wanted, RandomSampler()).trials

@@ -1,0 +1,207 @@
+"""The seam between a search and whatever says how good a candidate is.
+
+An `Evaluator` is all that a user writes. A `Trainer` is an evaluator as a search runs it, for
+given data and seed. An `EvaluatorChoice` is one that was chosen and not opened: it says what a
+study keeps of it and what it cannot do.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.fitting.course import Progress
+from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation, Trained
+from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.space.choices.search_space import SearchSpace
+from nas_sv2.space.choices.space_files import open_space
+from nas_sv2.space.units.architecture import Architecture
+
+Stops = Callable[[Sequence[Epoch]], str | None]
+"""Asked after each pass but the last, with the passes so far; returns a reason to end, or None."""
+
+
+class Evaluator(Protocol):
+    """Anything that can say how good an architecture is; all that a user's own has to have."""
+
+    @property
+    def name(self) -> str:
+        """The name that studies and records keep. Figures of one name are compared."""
+        ...
+
+    def evaluate(self, architecture: Architecture) -> Evaluation:
+        """Say how good `architecture` is.
+
+        Raises:
+            ConfigError: It cannot be evaluated in this way at all.
+            EvaluationError: The evaluation gave no accuracy; the trial fails, the search goes on.
+        """
+        ...
+
+
+class StoppableEvaluator(Protocol):
+    """An evaluator whose trainings can be ended after a pass."""
+
+    def evaluate(self, architecture: Architecture, stops: Stops | None = None) -> Evaluation:
+        """Say how good `architecture` is, or was when `stops` ended it; see `Evaluator`."""
+        ...
+
+
+class Trainer(Protocol):
+    """An evaluator as a search runs it; it says what its evaluations depend on."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe; its digest is that of no other way to an evaluation."""
+        ...
+
+    @property
+    def data(self) -> ImageData:
+        """The images."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """The seed of the training."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """The processor, as evaluations record it."""
+        ...
+
+    def adapt(self, architecture: Architecture) -> Architecture:
+        """Return the form that is trained."""
+        ...
+
+    def train(self, architecture: Architecture, stops: Stops | None = None) -> Trained:
+        """Return the evaluation of `architecture`, with its weights if there are any.
+
+        Raises:
+            ConfigError: It cannot be had in this way.
+            EvaluationError: It gave no accuracy.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The circumstances of a search's evaluations.
+
+    Attributes:
+        seed: Seed of the trainings; an evaluator with a seed of its own passes it over.
+        threads: CPU threads; None as in `ProxyTraining`.
+        device: A torch device, `cpu` or `cuda`.
+        progress: Called after each step with the steps done and the steps in all.
+        checkpoints: Folder that a killed training goes on from; None for none.
+        told: Called with lines for people.
+    """
+
+    seed: int = 0
+    threads: int | None = None
+    device: str = "cpu"
+    progress: Progress | None = None
+    checkpoints: Path | None = None
+    told: Callable[[str], None] = lambda line: None
+
+
+@dataclass(frozen=True)
+class EvaluatorChoice:
+    """An evaluator that was chosen and not opened: what differs between evaluators, as values.
+
+    Attributes:
+        words: The words that name it, as `--evaluator` takes them.
+        short_name: The word for it in the default name of a study.
+        recipe: The recipe that evaluations record.
+        open: Makes the trainer for data; raises `ConfigError` if it cannot be used with them.
+        identity: What a study keeps beside the recipe: `{kind: content}`, or nothing.
+        place: The folder it lies in now; None if it lies in none.
+        described: Lines for people, a fact a line.
+        trains: Whether nas-sv2 trains each candidate: it can be stopped, and trained on a GPU.
+        weights_by: How weights that were not kept are had again, for people; None if there are no
+            weights.
+        seed: A seed of its own; None if it takes the search's.
+        space: The only space that it knows; None if it takes any.
+        seconds_before: Seconds that were spent once, before the first evaluation.
+    """
+
+    words: str
+    short_name: str
+    recipe: Recipe
+    open: Callable[[ImageData, Setting], Trainer]
+    identity: Mapping[str, str] = field(default_factory=dict)
+    place: Path | None = None
+    described: Sequence[str] = ()
+    trains: bool = False
+    weights_by: str | None = None
+    seed: int | None = None
+    space: SearchSpace | None = None
+    seconds_before: float = 0.0
+
+    def check_device(self, device: str) -> None:
+        """Refuse a training device that does not exist, or on which nothing is trained.
+
+        Raises:
+            ConfigError: It is one.
+        """
+        if device not in ("cpu", "cuda"):
+            raise ConfigError("device", device, "must be cpu or cuda")
+        if device != "cpu" and not self.trains:
+            sentence = f"must be cpu with evaluator {self.words}, which trains no candidate"
+            raise ConfigError("device", device, sentence)
+        if self.trains:
+            check_trainable(self.recipe, device)
+
+    def check_stop_rule(self, mode: str) -> None:
+        """Refuse to end trainings if there are none.
+
+        Raises:
+            ConfigError: The mode is `on`, and candidates are not trained.
+        """
+        if mode == "on" and not self.trains:
+            sentence = f"must be off with evaluator {self.words}, which trains no candidate"
+            raise ConfigError("stop_rule", mode, sentence)
+
+    def choose_space(self, text: str | None, otherwise: SearchSpace) -> SearchSpace:
+        """Return the space that `text` names.
+
+        Args:
+            text: A space in the user's words, or None.
+            otherwise: The space if nothing was named and the evaluator takes any.
+
+        Raises:
+            ConfigError: There is no such space, or the evaluator does not know it.
+        """
+        named = open_space(text) if text else None
+        if self.space is None:
+            return named or otherwise
+        if named is not None and named.digest != self.space.digest:
+            sentence = f"must be the evaluator's space, {self.space.name}, or be left out"
+            raise ConfigError("space", text, sentence)
+        return named or self.space
+
+
+def check_trainable(recipe: Recipe, device: str = "cpu") -> None:
+    """Refuse a recipe that a short training cannot follow.
+
+    Raises:
+        ConfigError: The field says which part.
+    """
+    full = recipe.full_training
+    if full is not None:
+        used = [
+            field.name
+            for field in dataclasses.fields(full)
+            if getattr(full, field.name) != field.default
+        ]
+        raise ConfigError(
+            "recipe",
+            recipe.name,
+            "must be a recipe for candidates; this one is for full training, with "
+            + ", ".join(used),
+        )
+    if recipe.precision == "fp16" and not device.startswith("cuda"):
+        raise ConfigError("recipe precision", "fp16", "must be fp32 or bf16 where there is no GPU")
