@@ -155,15 +155,15 @@ class EvaluatorChoice:
         if self.trains:
             check_trainable(self.recipe, device)
 
-    def check_stop_rule(self, mode: str) -> None:
+    def check_stop_rule(self, stop_rule: bool) -> None:
         """Refuse to end trainings if there are none.
 
         Raises:
-            ConfigError: The mode is `on`, and candidates are not trained.
+            ConfigError: The rule is on, and candidates are not trained.
         """
-        if mode == "on" and not self.trains:
+        if stop_rule and not self.trains:
             sentence = f"must be off with evaluator {self.words}, which trains no candidate"
-            raise ConfigError("stop_rule", mode, sentence)
+            raise ConfigError("stop_rule", stop_rule, sentence)
 
     def choose_space(self, text: str | None, otherwise: SearchSpace) -> SearchSpace:
         """Return the space that `text` names.

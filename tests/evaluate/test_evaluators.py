@@ -132,9 +132,9 @@ def test_what_needs_trainings_of_ours_is_refused(folder: Path) -> None:
         with pytest.raises(ConfigError, match="device must be cpu with evaluator"):
             choice.check_device("cuda")
         with pytest.raises(ConfigError, match="stop_rule must be off with evaluator"):
-            choice.check_stop_rule("on")
+            choice.check_stop_rule(True)
         choice.check_device("cpu")
-        choice.check_stop_rule("off")
+        choice.check_stop_rule(False)
     assert own.weights_by is None
     with pytest.raises(ConfigError, match="space must be the evaluator's space, small"):
         asked.choose_space("140M", SMALL)
