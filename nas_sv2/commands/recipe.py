@@ -82,7 +82,8 @@ def qualify(
     evaluator: Annotated[
         str,
         typer.Option(
-            "--evaluator", help="What is certified: recipe, or supernet:DIR in its place."
+            "--evaluator",
+            help="What is certified: recipe, or in its place supernet:DIR or MODULE:ATTRIBUTE.",
         ),
     ] = "recipe",
     trajectories: Annotated[

@@ -62,7 +62,8 @@ def search(
         str,
         _how(
             "--evaluator",
-            help="recipe: train every candidate; supernet:DIR: ask that supernet.",
+            help="recipe: train every candidate; supernet:DIR: ask that supernet; "
+            "MODULE:ATTRIBUTE: ask an evaluator of your own.",
         ),
     ] = "recipe",
     workers: Annotated[

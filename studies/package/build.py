@@ -32,7 +32,7 @@ from nas_sv2.studies.package.forms import TORCH, Winner
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines, confirmations_of
 from nas_sv2.studies.storage.named_networks import certificate_for, record_of, records_of
 from nas_sv2.studies.storage.places import data_of, evaluator_of
-from nas_sv2.studies.storage.study import load_study, study_key
+from nas_sv2.studies.storage.study import Identity, load_study, study_key
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 

@@ -113,7 +113,11 @@ def test_an_object_is_named_by_module_and_attribute(examples: None, blobs: Image
         ("oracle", None, "evaluator must be recipe, supernet:DIR or the module:attribute"),
         ("supernet", None, "evaluator must have its folder: supernet:DIR"),
         ("recipe:quick", None, "evaluator must be recipe"),
-        ("no_such_module:Thing", None, "evaluator must be a module:attribute that can be imported"),
+        (
+            "no_such_module:Thing",
+            None,
+            "evaluator must be a module:attribute .*No module",
+        ),
         ("accuracy_table:Missing", None, "evaluator must be a module:attribute .*Missing"),
         ("accuracy_table:lower", None, "evaluator must be a module:attribute .*called"),
         ("accuracy_table:AccuracyTable", "quick", "recipe must be left out beside evaluator"),
