@@ -203,7 +203,7 @@ def _read(file: Path) -> dict[str, DeviceEntry]:
         ) from error
     for key in document:
         if key != "devices":
-            raise ConfigError(f"{file}", key, "must be devices")
+            raise ConfigError(str(file), key, "must have no key but devices")
     devices = document.get("devices", {})
     if not isinstance(devices, dict):
         raise ConfigError(f"{file}: devices", devices, "must be tables, as [devices.NAME]")

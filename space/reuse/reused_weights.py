@@ -102,7 +102,7 @@ def as_trained(network: Classifier, weights: Weights) -> Classifier:
     adapted = replace(network, channels=weights[first].shape[1], classes=len(weights[last]))
     for name, shape in weight_shapes(lower(adapted)).items():
         if weights[name].shape != shape:
-            raise ConfigError(f"weights {name}", weights[name].shape, f"must be {shape}")
+            raise ConfigError(f"weights {name}", weights[name].shape, f"must have shape {shape}")
     return adapted
 
 

@@ -88,4 +88,4 @@ def check_weights(graph: Graph, weights: Weights) -> None:
         raise ConfigError("weights", name, allowed)
     for name, shape in shapes.items():
         if weights[name].shape != shape:
-            raise ConfigError(f"weights {name}", weights[name].shape, f"must be {shape}")
+            raise ConfigError(f"weights {name}", weights[name].shape, f"must have shape {shape}")

@@ -1,6 +1,7 @@
 """The command line as a user meets it: what it prints, and with what it exits."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,41 +87,41 @@ SEARCH = ("search", "--target", "arm", "--recipe", "smoke", "--trials", "2")
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("search", "--target", "toaster", "--budget", "140M"), "--target: 'toaster'"),
-        (("search", "--target", "arm,arm"), "--target: 'arm,arm'"),
+        (("search", "--target", "toaster", "--budget", "140M"), "--target .*; got 'toaster'"),
+        (("search", "--target", "arm,arm"), "--target .*; got 'arm,arm'"),
         (("search", "--budget", "140M"), "--target"),
-        ((*SEARCH, "--budget", "140"), "--budget: '140'"),
-        ((*SEARCH, "--budget=-140M"), "--budget: '-140M'"),
-        ((*SEARCH, "--budget", "cpu=5ms"), "--budget: 'cpu=5ms'"),
-        ((*SEARCH, "--tolerance", "2"), "--tolerance: 2.0"),
-        ((*SEARCH, "--trials", "0"), "--trials: 0"),
+        ((*SEARCH, "--budget", "140"), "--budget .*; got '140'"),
+        ((*SEARCH, "--budget=-140M"), "--budget .*; got '-140M'"),
+        ((*SEARCH, "--budget", "cpu=5ms"), "--budget .*; got 'cpu=5ms'"),
+        ((*SEARCH, "--tolerance", "2"), "--tolerance .*; got 2.0"),
+        ((*SEARCH, "--trials", "0"), "--trials .*; got 0"),
         ((*SEARCH, "--trials", "many"), "--trials"),
-        ((*SEARCH, "--seed=-1"), "--seed: -1"),
-        ((*SEARCH, "--timeout", "5"), "--timeout: '5'"),
-        ((*SEARCH, "--sampler", "magic"), "--sampler: 'magic'"),
-        ((*SEARCH, "--guidelines", "strict"), "--guidelines: 'strict'"),
-        ((*SEARCH, "--recipe", "slow"), "--recipe: 'slow'"),
-        ((*SEARCH, "--space", "41M"), "space: '41M'"),
+        ((*SEARCH, "--seed=-1"), "--seed .*; got -1"),
+        ((*SEARCH, "--timeout", "5"), "--timeout .*; got '5'"),
+        ((*SEARCH, "--sampler", "magic"), "--sampler .*; got 'magic'"),
+        ((*SEARCH, "--guidelines", "strict"), "--guidelines .*; got 'strict'"),
+        ((*SEARCH, "--recipe", "slow"), "--recipe .*; got 'slow'"),
+        ((*SEARCH, "--space", "41M"), "space .*; got '41M'"),
         ((*SEARCH, "--space", "none.yaml"), "none.yaml"),
-        ((*SEARCH, "--data", "dogs"), "--data: 'dogs'"),
+        ((*SEARCH, "--data", "dogs"), "--data .*; got 'dogs'"),
         ((*SEARCH, "--data", "imagefolder:nowhere"), "nowhere"),
         ((*SEARCH, "--data", "imagefolder:one_class"), "one_class"),
         ((*SEARCH, "--data", "imagefolder:broken"), "torn.png"),
-        ((*SEARCH, "--storage", "no url"), "--storage: 'no url'"),
+        ((*SEARCH, "--storage", "no url"), "--storage .*; got 'no url'"),
         ((*SEARCH, "--colour", "red"), "--colour"),
-        (("network", "cost", "shufflenet"), "architecture: 'shufflenet'"),
-        (("network", "cost", "future.yaml"), "future.yaml: nas_sv2_architecture: 9"),
-        (("network", "cost", "unknown.yaml"), "unknown.yaml: colour: 'red'"),
+        (("network", "cost", "shufflenet"), "architecture .*; got 'shufflenet'"),
+        (("network", "cost", "future.yaml"), "future.yaml: nas_sv2_architecture .*; got 9"),
+        (("network", "cost", "unknown.yaml"), "unknown.yaml: colour .*; got 'red'"),
         (("network", "cost", "split.yaml"), "split.yaml: stages[0].split: '1/5'"),
         (("network", "cost", "objects.yaml"), "objects.yaml"),
         (("network", "cost", "study:3"), "--storage"),
         (("network", "cost", "shufflenet_v2_x1_0", "--storage"), "--storage"),
-        (("measure", "shufflenet_v2_x1_0", "--target", "toaster"), "--target: 'toaster'"),
+        (("measure", "shufflenet_v2_x1_0", "--target", "toaster"), "--target .*; got 'toaster'"),
         (("measure", "--target", "cpu"), "ARCH"),
         (("front", "study"), "--storage"),
         (("export", "study", "--out", "x"), "--storage"),
-        (("export", "study", "--out", "one_class"), "--out: 'one_class'"),
-        (("export", "study", "--out", "x", "--trial", "last"), "--trial: 'last'"),
+        (("export", "study", "--out", "one_class"), "--out .*; got 'one_class'"),
+        (("export", "study", "--out", "x", "--trial", "last"), "--trial .*; got 'last'"),
         (("dashboard",), "--storage"),
         (("dashboard", "--port", "0"), "--port"),
         (("dance",), "dance"),
@@ -148,7 +149,7 @@ def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
     assert err.startswith("nas-sv2: ")
-    assert named in err
+    assert re.search(named, err), err
     assert sorted(tmp_path.rglob("*")) == before
 
 

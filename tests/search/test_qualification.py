@@ -102,13 +102,13 @@ def test_the_certificate_is_of_what_was_asked_and_is_kept(
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"recipe": "paper"}, "--recipe: 'paper'"),
-        ({"reference": "megvii"}, "--reference: 'megvii'"),
-        ({"trajectories": 0}, "--trajectories: 0"),
-        ({"seeds": 0}, "--seeds: 0"),
-        ({"matched": 2}, "--matched: 2"),
-        ({"workers": 0}, "workers: 0"),
-        ({"space": "12M"}, "space: '12M'"),
+        ({"recipe": "paper"}, "recipe .*; got 'paper'"),
+        ({"reference": "megvii"}, "reference .*; got 'megvii'"),
+        ({"trajectories": 0}, "trajectories .*; got 0"),
+        ({"seeds": 0}, "seeds .*; got 0"),
+        ({"matched": 2}, "matched .*; got 2"),
+        ({"workers": 0}, "workers .*; got 0"),
+        ({"space": "12M"}, "space .*; got '12M'"),
     ],
 )
 def test_what_cannot_be_meant_is_named_and_nothing_is_written(

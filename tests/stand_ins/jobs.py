@@ -25,7 +25,7 @@ def ends(number: int, listener: Listener) -> None:
     if number == 0:
         raise InfeasibleError("no network")
     if number == 1:
-        raise ConfigError("--study", "s", "another name")
+        raise ConfigError("study", "s", "must be another name")
 
 
 def breaks(number: int, listener: Listener) -> None:

@@ -99,7 +99,7 @@ def test_without_a_network_it_says_what_to_do(
 
 @pytest.mark.parametrize("name", datasets.PUBLISHED)
 def test_a_folder_without_the_set_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=f"--data: '{name}:.*under which torchvision keeps"):
+    with pytest.raises(ConfigError, match=f"data .*under which torchvision keeps.*; got '{name}:"):
         open_data(f"{name}:{tmp_path}")
     with pytest.raises(ConfigError, match="is none"):
         open_data(f"{name}:{tmp_path}/missing")

@@ -1,6 +1,7 @@
 """`compare` as a user meets it: the paper's networks on a target, two pictures, and refusals."""
 
 import json
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -102,14 +103,14 @@ def test_a_measured_device_of_whom_flops_say_nothing(
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("--target", "arm", "--level", "41M"), "--level: '41M' is not allowed; give one of 40M"),
-        (("--target", "toaster"), "--target: 'toaster'"),
+        (("--target", "arm", "--level", "41M"), "--level .*one of 40M.*; got '41M'"),
+        (("--target", "toaster"), "--target .*; got 'toaster'"),
         (("--level", "140M"), "--target"),
-        (("--target", "arm,cpu"), "--target: 'arm,cpu'"),
+        (("--target", "arm,cpu"), "--target .*; got 'arm,cpu'"),
         (("--target", "arm", "--vs", "study:3"), "--storage"),
-        (("--target", "arm", "--vs", "shufflenet"), "architecture: 'shufflenet'"),
+        (("--target", "arm", "--vs", "shufflenet"), "architecture .*; got 'shufflenet'"),
         (("--target", "arm", "--vs", "none.yaml"), "none.yaml"),
-        (("--target", "arm", "--out", "file"), "--out: 'file'"),
+        (("--target", "arm", "--out", "file"), "--out .*; got 'file'"),
     ],
 )
 def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
@@ -120,5 +121,5 @@ def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
-    assert named in err
+    assert re.search(named, err), err
     assert sorted(tmp_path.rglob("*")) == before

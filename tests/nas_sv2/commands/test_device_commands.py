@@ -1,6 +1,7 @@
 """`nas-sv2 device` as a user meets it, with real processes behind every device."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -135,22 +136,28 @@ def test_an_emulated_core_is_priced(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("add", "pi"), "kind: ''"),
-        (("add", "pi", "--local", "--cuda"), "kind: '--cuda --local'"),
-        (("add", "pi;reboot", "--local"), "NAME: 'pi;reboot'"),
-        (("add", "cpu", "--local"), "NAME: 'cpu'"),
-        (("add", "pi", "--ssh=-oProxyCommand=reboot"), "devices.pi.host: '-oProxyCommand=reboot'"),
-        (("add", "pi", "--ssh", "pi", "--port", "99999"), "devices.pi.port: 99999"),
+        (("add", "pi"), "kind .*; got ''"),
+        (("add", "pi", "--local", "--cuda"), "kind .*; got '--cuda --local'"),
+        (("add", "pi;reboot", "--local"), "name .*; got 'pi;reboot'"),
+        (("add", "cpu", "--local"), "name .*; got 'cpu'"),
+        (
+            ("add", "pi", "--ssh=-oProxyCommand=reboot"),
+            "devices.pi.host .*; got '-oProxyCommand=reboot'",
+        ),
+        (("add", "pi", "--ssh", "pi", "--port", "99999"), "devices.pi.port .*; got 99999"),
         (("add", "pi", "--ssh", "pi", "--ssh-config", "nowhere"), "devices.pi.ssh_config: "),
-        (("add", "pi", "--local", "--port", "22"), "devices.pi.key: 'port'"),
-        (("add", "pi", "--command", "adb shell"), "devices.pi.command: 'adb shell'"),
+        (("add", "pi", "--local", "--port", "22"), "devices.pi.key .*; got 'port'"),
+        (("add", "pi", "--command", "adb shell"), "devices.pi.command .*; got 'adb shell'"),
         (("add", "pi", "--command", "adb '"), "--command: "),
-        (("add", "pi", "--core", "z80"), "devices.pi.core: 'z80'"),
-        (("add", "pi", "--local", "--plan", "threads"), "--plan: 'threads'"),
-        (("add", "pi", "--local", "--plan", "threads=two"), "devices.pi.plan.threads: 'two'"),
-        (("add", "pi", "--local", "--plan", "speed=1"), "devices.pi.plan: 'speed'"),
-        (("test", "pi"), "NAME: 'pi'"),
-        (("remove", "pi", "--yes"), "NAME: 'pi'"),
+        (("add", "pi", "--core", "z80"), "devices.pi.core .*; got 'z80'"),
+        (("add", "pi", "--local", "--plan", "threads"), "--plan .*; got 'threads'"),
+        (
+            ("add", "pi", "--local", "--plan", "threads=two"),
+            "devices.pi.plan.threads .*; got 'two'",
+        ),
+        (("add", "pi", "--local", "--plan", "speed=1"), "devices.pi.plan .*; got 'speed'"),
+        (("test", "pi"), "name .*; got 'pi'"),
+        (("remove", "pi", "--yes"), "name .*; got 'pi'"),
         (("dance",), "dance"),
     ],
 )
@@ -161,7 +168,7 @@ def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
     code, out, err = run("device", *arguments)
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
-    assert named in err
+    assert re.search(named, err), err
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -169,4 +176,4 @@ def test_a_target_that_no_file_has_names_those_that_are_known(run: Run) -> None:
     run("device", "add", "pi", "--local")
     code, _, err = run("measure", "shufflenet_v2_x0_5", "--target", "po")
     assert code == 2
-    assert "--target: 'po' is not allowed; give one of cpu, arm, gpu, pi; nas-sv2 device" in err
+    assert "--target .*one of cpu, arm, gpu, pi; nas-sv2 device.*; got 'po'" in err

@@ -96,7 +96,7 @@ def test_the_devices_own_guidelines_are_told_where_they_are_known(run: Run) -> N
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("shufflenet_v9", "--target", "arm"), "architecture: 'shufflenet_v9'"),
+        (("shufflenet_v9", "--target", "arm"), "architecture .*; got 'shufflenet_v9'"),
         ((NAME, "--target", "toaster"), "toaster"),
         ((NAME, "--target", "arm,cpu"), "one target"),
         ((NAME,), "--target"),
@@ -105,7 +105,7 @@ def test_the_devices_own_guidelines_are_told_where_they_are_known(run: Run) -> N
 def test_bad_input_is_one_line(run: Run, arguments: tuple[str, ...], told: str) -> None:
     code, out, err = run(*arguments)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
-    assert told in err
+    assert re.search(told, err), err
 
 
 def test_a_measured_gain_has_its_interval_and_its_standing() -> None:

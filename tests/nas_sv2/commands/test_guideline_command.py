@@ -1,6 +1,7 @@
 """`guidelines` as a user meets it: tables, verdicts, two pictures, and refusals."""
 
 import json
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -100,10 +101,10 @@ def test_a_device_without_its_runtime_ends_with_what_to_do(
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("--target", "toaster"), "--target: 'toaster' is not allowed; give one of cpu, arm, gpu"),
-        (("--target", "arm,cpu"), "--target: 'arm,cpu'"),
+        (("--target", "toaster"), "--target .*one of cpu, arm, gpu.*; got 'toaster'"),
+        (("--target", "arm,cpu"), "--target .*; got 'arm,cpu'"),
         ((), "--target"),
-        (("--target", "arm", "--out", "file"), "--out: 'file'"),
+        (("--target", "arm", "--out", "file"), "--out .*; got 'file'"),
     ],
 )
 def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
@@ -114,5 +115,5 @@ def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
-    assert named in err
+    assert re.search(named, err), err
     assert sorted(tmp_path.rglob("*")) == before

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,20 +144,29 @@ def test_options_change_the_plan(run: Run, device: TimedDevice) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("measure", NAMES[0], "--target", "cpu", "--precision", "fp4"), "--precision: 'fp4'"),
-        (("measure", NAMES[0], "--target", "cpu", "--threads", "0"), "--threads: 0"),
-        (("measure", NAMES[0], "--target", "cpu", "--batch", "-1"), "--batch: -1"),
-        (("measure", NAMES[0], "--target", "cpu", "--affinity", "0-3"), "--affinity: '0-3'"),
-        (("measure", NAMES[0], "--target", "cpu", "--affinity", ""), "--affinity: ''"),
-        (("measure", NAMES[0], "--target", "cpu", "--affinity", "²"), "--affinity: '²'"),
-        (("measure", NAMES[0], "--target", "cpu", "--sustained", "0"), "--sustained: 0.0"),
+        (
+            ("measure", NAMES[0], "--target", "cpu", "--precision", "fp4"),
+            "--precision .*; got 'fp4'",
+        ),
+        (("measure", NAMES[0], "--target", "cpu", "--threads", "0"), "--threads .*; got 0"),
+        (("measure", NAMES[0], "--target", "cpu", "--batch", "-1"), "--batch .*; got -1"),
+        (
+            ("measure", NAMES[0], "--target", "cpu", "--affinity", "0-3"),
+            "--affinity .*; got '0-3'",
+        ),
+        (("measure", NAMES[0], "--target", "cpu", "--affinity", ""), "--affinity .*; got ''"),
+        (("measure", NAMES[0], "--target", "cpu", "--affinity", "²"), "--affinity .*; got '²'"),
+        (("measure", NAMES[0], "--target", "cpu", "--sustained", "0"), "--sustained .*; got 0.0"),
         (("measure", NAMES[0], "--target", "cpu", "--sustained", "nan"), "--sustained: nan"),
-        (("measure", *[NAMES[0]] * 17, "--target", "cpu"), "number of networks: 17"),
-        (("device", "grade", "--target", "toaster"), "--target: 'toaster'"),
-        (("device", "grade", "--target", "cpu,arm"), "--target: 'cpu,arm'"),
-        (("device", "grade", "--target", "cpu", "--sessions", "0"), "--sessions: 0"),
-        (("device", "grade", "--target", "cpu", "--quick", "--sessions", "2"), "--sessions: 2"),
-        (("device", "grade", "--target", "cpu", "--pause", "-1"), "--pause: -1.0"),
+        (("measure", *[NAMES[0]] * 17, "--target", "cpu"), "number of networks .*; got 17"),
+        (("device", "grade", "--target", "toaster"), "--target .*; got 'toaster'"),
+        (("device", "grade", "--target", "cpu,arm"), "--target .*; got 'cpu,arm'"),
+        (("device", "grade", "--target", "cpu", "--sessions", "0"), "--sessions .*; got 0"),
+        (
+            ("device", "grade", "--target", "cpu", "--quick", "--sessions", "2"),
+            "--sessions .*; got 2",
+        ),
+        (("device", "grade", "--target", "cpu", "--pause", "-1"), "--pause .*; got -1.0"),
         (("db", "export"), "--storage"),
         (("db", "merge", "none.jsonl"), "none.jsonl"),
         (("db", "merge", "other.jsonl"), "nas_sv2_measurements: 7"),
@@ -172,7 +182,7 @@ def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
-    assert named in err
+    assert re.search(named, err), err
     assert sorted(tmp_path.rglob("*")) == before
     assert device.calls == []
 
@@ -181,9 +191,9 @@ def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
     ("arguments", "named"),
     [
         (("measure", NAMES[0], "--target", "cpu", "--precision", "fp16"), "'fp16'"),
-        (("measure", NAMES[0], "--target", "arm", "--threads", "2"), "plan.threads: 2"),
+        (("measure", NAMES[0], "--target", "arm", "--threads", "2"), "plan.threads .*; got 2"),
         (("device", "grade", "--target", "arm"), "there is nothing to grade"),
-        (("device", "grade", "--target", "arm", "--threads", "2"), "plan.threads: 2"),
+        (("device", "grade", "--target", "arm", "--threads", "2"), "plan.threads .*; got 2"),
     ],
 )
 def test_what_a_target_cannot_do_is_one_line(
@@ -192,7 +202,7 @@ def test_what_a_target_cannot_do_is_one_line(
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
-    assert named in err
+    assert re.search(named, err), err
     assert "measure" not in device.calls
 
 

@@ -159,12 +159,12 @@ def test_a_device_that_cannot_tell_ends_with_its_words(
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("resnet_18", "--target", "arm"), "architecture: 'resnet_18'"),
-        ((V2, "--target", "toaster"), "--target: 'toaster'"),
-        ((V2, "--target", "arm,cpu"), "--target: 'arm,cpu'"),
-        ((V2, "--target", "arm", "--by", "colour"), "--by: 'colour'"),
-        ((V2, "--target", "arm", "--out", "nowhere/p.png"), "--out: 'nowhere/p.png'"),
-        ((*[V2] * 17, "--target", "arm"), "number of networks: 17"),
+        (("resnet_18", "--target", "arm"), "architecture .*; got 'resnet_18'"),
+        ((V2, "--target", "toaster"), "--target .*; got 'toaster'"),
+        ((V2, "--target", "arm,cpu"), "--target .*; got 'arm,cpu'"),
+        ((V2, "--target", "arm", "--by", "colour"), "--by .*; got 'colour'"),
+        ((V2, "--target", "arm", "--out", "nowhere/p.png"), "--out .*; got 'nowhere/p.png'"),
+        ((*[V2] * 17, "--target", "arm"), "number of networks .*; got 17"),
     ],
 )
 def test_bad_input_is_one_line_that_names_it(
@@ -173,7 +173,7 @@ def test_bad_input_is_one_line_that_names_it(
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
-    assert named in err
+    assert re.search(named, err), err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,6 +1,7 @@
 """`nas-sv2 supernet train`, a search that asks it, and its certificate."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,12 +63,12 @@ def test_it_is_trained_searched_with_and_never_mixed_up(
     assert not list((files / "net").glob("*.checkpoint"))
     by = ("--evaluator", "supernet:net")
     for arguments, said in (
-        (("--space", "140M"), "--space: '140M' is not allowed; give the supernet's space"),
+        (("--space", "140M"), "--space .*the supernet's space.*; got '140M'"),
         (("--stop-rule",), "none with a supernet"),
     ):
         code, _, err = command_line(*SEARCH, *by, *arguments)
         assert code == 2
-        assert said in err
+        assert re.search(said, err), err
     code, _, err = command_line(*train)
     assert code == 2
     assert "a folder without a supernet that is trained" in err
@@ -111,7 +112,7 @@ def test_it_is_trained_searched_with_and_never_mixed_up(
             assert "2 of 3 trials done" in out
     code, _, err = command_line(*export, "--supernet", "winner", "--force")
     assert code == 2
-    assert "supernet: 'winner'" in err
+    assert "supernet .*; got 'winner'" in err
 
 
 @pytest.mark.slow
@@ -150,10 +151,10 @@ def test_it_is_certified_like_a_recipe(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--evaluator", "supernet:none"), "supernet: 'none'"),
-        (("--evaluator", "supernet"), "--evaluator: 'supernet'"),
+        (("--evaluator", "supernet:none"), "supernet .*; got 'none'"),
+        (("--evaluator", "supernet"), "--evaluator .*; got 'supernet'"),
         (("--evaluator", "oracle"), "give recipe, or supernet:DIR"),
-        (("--evaluator", "supernet:none", "--recipe", "quick"), "--recipe: 'quick'"),
+        (("--evaluator", "supernet:none", "--recipe", "quick"), "--recipe .*; got 'quick'"),
     ],
 )
 def test_a_word_that_cannot_be_meant_is_named(
@@ -162,7 +163,7 @@ def test_a_word_that_cannot_be_meant_is_named(
     for command in (SEARCH, ("recipe", "qualify")):
         code, _, err = command_line(*command, *arguments)
         assert code == 2
-        assert said in err
+        assert re.search(said, err), err
 
 
 @pytest.mark.parametrize(
@@ -170,10 +171,10 @@ def test_a_word_that_cannot_be_meant_is_named(
     [
         (
             ("--guidelines", "measured"),
-            "--guidelines: 'measured' is not allowed; give paper or off",
+            "--guidelines .*paper or off.*; got 'measured'",
         ),
         (("--recipe", "paper"), "a recipe for candidates"),
-        (("--space", "12M"), "space: '12M'"),
+        (("--space", "12M"), "space .*; got '12M'"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_and_nothing_is_written(
@@ -181,5 +182,5 @@ def test_what_cannot_be_trained_is_refused_and_nothing_is_written(
 ) -> None:
     code, _, err = command_line(*train, *changes)
     assert code == 2
-    assert said in err
+    assert re.search(said, err), err
     assert not (files / "net").exists()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -105,16 +106,16 @@ def accuracy_of_onnx(out: Path, spec: str, metrics: dict[str, Any]) -> float:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--recipe", "paper"), "recipe resolution: 224 is not allowed; give 16"),
-        (("--device", "tpu"), "--device: 'tpu' is not allowed; give cpu or cuda"),
-        (("--data", "nothing"), "--data: 'nothing' is not allowed"),
+        (("--recipe", "paper"), "recipe resolution .*16.*; got 224"),
+        (("--device", "tpu"), "--device .*cpu or cuda.*; got 'tpu'"),
+        (("--data", "nothing"), "--data .*; got 'nothing'"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
     options: tuple[str, ...], said: str, command_line: Run, asked: list[str]
 ) -> None:
     code, _, err = command_line(*asked, *options)
-    assert code == 2 and said in err and err.count("\n") == 1
+    assert code == 2 and re.search(said, err) and err.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -82,7 +82,7 @@ def test_so_many_failures_in_a_row_end_it(storage: str) -> None:
     [
         failing("database or disk is full"),
         StoreError("the database has schema 0099, made by a newer nas-sv2"),
-        ConfigError("--study", "s", "another name"),
+        ConfigError("study", "s", "must be another name"),
     ],
     ids=["disk", "schema", "study"],
 )
@@ -112,7 +112,7 @@ def test_a_url_that_never_answered_is_said_at_once(postgres_server: Postgres, wr
         "port": good.set(port=1),
     }[wrong]
     told, once, began = list[str](), Opening(), time.monotonic()
-    with pytest.raises(ConfigError, match=r"--storage.*a database that can be opened"):
+    with pytest.raises(ConfigError, match=r"storage must be a database that can be opened"):
         opened(
             url.render_as_string(hide_password=False), once, told.append, answered=False
         ).__enter__()

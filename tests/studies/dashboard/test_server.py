@@ -289,7 +289,7 @@ def test_open_to_others_it_answers_to_addresses_and_its_names(
 
 
 def test_a_name_without_host_is_refused(storage: str) -> None:
-    with pytest.raises(ConfigError, match=r"server_name: 'lab'.* this machine only"):
+    with pytest.raises(ConfigError, match=r"server_name .*this machine only.*; got 'lab'"):
         open_dashboard(storage, 0, HOST, ["lab"])
 
 
@@ -316,10 +316,10 @@ def test_what_cannot_be_listened_on_is_refused(storage: str) -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
-        with pytest.raises(ConfigError, match="--port"):
+        with pytest.raises(ConfigError, match="port must"):
             open_dashboard(storage, taken.getsockname()[1])
     for host in ("no.such.host.invalid", "192.0.2.1"):
-        with pytest.raises(ConfigError, match="--host"):
+        with pytest.raises(ConfigError, match="host must"):
             open_dashboard(storage, 0, host)
 
 

@@ -85,5 +85,5 @@ def test_a_stated_share_is_audited_and_always_the_same() -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])
 def test_what_is_no_share_is_refused(share: float) -> None:
-    with pytest.raises(ConfigError, match="--audit"):
+    with pytest.raises(ConfigError, match="audit must"):
         Audit(share)

@@ -50,8 +50,8 @@ def test_data_that_were_moved_are_gone_on_with(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         data_of(study)
     assert str(caught.value) == (
-        f"data of the study: '{here}' is not allowed; give npz:FILE with a file that exists; if "
-        "they were moved, --data SPEC says where they lie now"
+        "data of the study must be npz:FILE with a file that exists; if they were moved, "
+        f"give their new place as data; got '{here}'"
     )
     assert data_of(study, there).name == there
     note_data(study, there)
@@ -65,10 +65,10 @@ def test_another_content_is_refused_wherever_it_lies(tmp_path: Path) -> None:
     key, others = (open_data(each).key for each in (here, other))
     with pytest.raises(ConfigError, match=f"data_content .*@{key}.*, not .*@{others}"):
         begun(tmp_path, other)
-    with pytest.raises(ConfigError, match=f"--data: .*@{others}' .*@{key}, the data of the study"):
+    with pytest.raises(ConfigError, match=f"data must be .*@{key}, .*@{others}'"):
         data_of(study, other)
     Path(other.partition(":")[2]).rename(here.partition(":")[2])
-    with pytest.raises(ConfigError, match=r"of the study: .*they have changed; if .* --data SPEC"):
+    with pytest.raises(ConfigError, match=r"of the study must be .* have changed; if .* as data"):
         data_of(study)
     with pytest.raises(ConfigError, match="begun with data_content"):
         begun(tmp_path, here)

@@ -159,7 +159,7 @@ def test_reading_what_is_no_database_is_refused_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.db").write_text("no database, but long enough to be taken for one " * 10)
-    with pytest.raises(ConfigError, match="--storage") as caught:
+    with pytest.raises(ConfigError, match="storage must") as caught:
         load_study(url, "s")
     assert len(str(caught.value).splitlines()) == 1
 
