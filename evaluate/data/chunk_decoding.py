@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from nas_sv2.errors import EvaluationError
 from nas_sv2.evaluate.data.decoding import Unreadable, decode_with_mode
 from nas_sv2.evaluate.data.split import mirror_keys
+from nas_sv2.files import write_whole
 
 CHUNK = 256  # files; what a kill loses in each process is about a second of work
 Progress = Callable[[int, int], None]
@@ -140,9 +141,9 @@ def decode_chunk(folder: Path, number: int, files: Sequence[Path], side: int) ->
         slot[:] = image  # a grey image fills all channels
         keys.append(mirror_keys(image[None])[0].hex())
     report = ChunkReport(channels, list(images), keys, dict(modes), faults)
-    write_whole(pixel_file(folder, number), lambda file: np.save(file, stacked))
+    write_whole(pixel_file(folder, number), lambda file: np.save(file, stacked), sync=True)
     text = json.dumps(asdict(report)).encode()
-    write_whole(report_file(folder, number), lambda file: file.write(text))
+    write_whole(report_file(folder, number), text, sync=True)
 
 
 def pixel_file(folder: Path, number: int) -> Path:
@@ -153,23 +154,6 @@ def pixel_file(folder: Path, number: int) -> Path:
 def report_file(folder: Path, number: int) -> Path:
     """Where a chunk's report is; it is written after the pixels."""
     return folder / f"{number:06}.json"
-
-
-def write_whole(path: Path, write: Callable[[Any], object]) -> None:
-    """Write a file that is there whole or not at all, even after a kill or a loss of power.
-
-    Raises:
-        OSError: It cannot be written; what was begun is removed.
-    """
-    begun = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with open(begun, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(begun, path)
-    finally:
-        begun.unlink(missing_ok=True)
 
 
 def _read_report(folder: Path, number: int) -> ChunkReport:

@@ -12,11 +12,11 @@ anywhere goes on from there, and the disk holds the set once.
 
 import dataclasses
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +28,7 @@ import PIL
 import torch
 from numpy.typing import NDArray
 
+from nas_sv2.database.locks import POLL_S, FileLock
 from nas_sv2.errors import EvaluationError
 from nas_sv2.evaluate.data.chunk_decoding import (
     CHUNK,
@@ -35,12 +36,12 @@ from nas_sv2.evaluate.data.chunk_decoding import (
     Progress,
     decode_files,
     pixel_file,
-    write_whole,
 )
 from nas_sv2.evaluate.data.decoding import DECODING
 from nas_sv2.evaluate.data.image_data import Part, content_key
 from nas_sv2.evaluate.data.image_listing import Listing
 from nas_sv2.evaluate.data.split import LEFT_OUT, PARTS, placed
+from nas_sv2.files import write_whole
 
 FORMAT = 1  # of the cache's files and of its split
 REPORT_BYTES = 300  # a file's share of reports and labels, beside its pixels
@@ -183,7 +184,7 @@ class ImageCache:
             if found := self.read():
                 return found
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self._alone(told):
+            with self._hold(told):
                 if found := self.read():
                     return found
                 return self._decoded(listing, side, told, progress)
@@ -198,7 +199,7 @@ class ImageCache:
         Raises:
             EvaluationError: Another process is preparing it.
         """
-        with self._alone(None, wait=False):
+        with self._hold(None, wait=False):
             size = self.bytes_on_disk
             shutil.rmtree(self.folder)
         return size
@@ -227,7 +228,7 @@ class ImageCache:
         reports = decode_files(paths, side, chunks, progress)
         prepared = self._joined(listing, side, reports)
         text = json.dumps(dataclasses.asdict(prepared)).encode()
-        write_whole(self.folder / "data.json", lambda file: file.write(text))
+        write_whole(self.folder / "data.json", text, sync=True)
         shutil.rmtree(chunks)
         return prepared
 
@@ -246,7 +247,7 @@ class ImageCache:
         counts = {}
         for part, name in enumerate(names):
             own = labels[parts == part]
-            write_whole(self.folder / f"{name}.labels", own.tofile)
+            write_whole(self.folder / f"{name}.labels", own.tofile, sync=True)
             counts[name] = np.bincount(own, minlength=len(listing.class_names)).tolist()
         modes: Counter[str] = Counter()
         for report in reports:
@@ -308,33 +309,21 @@ class ImageCache:
             start = end
 
     @contextmanager
-    def _alone(self, told: Told | None, wait: bool = True) -> Iterator[None]:
-        """No other process is in here; the lock goes with the process that has it."""
-        while True:
-            lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    if not wait:
-                        text = f"{self.folder} is being prepared by another process"
-                        raise EvaluationError(text) from error
-                    if told:
-                        told("another process prepares the same images; waiting for it")
-                    fcntl.flock(lock, fcntl.LOCK_EX)
-                if not self._is_ours(lock):  # cleared while it was waited for
-                    self.folder.mkdir(parents=True, exist_ok=True)
-                    continue
-                yield
-                return
-            finally:
-                os.close(lock)
-
-    def _is_ours(self, lock: int) -> bool:
+    def _hold(self, told: Told | None, wait: bool = True) -> Iterator[None]:
+        """Keep other processes out; the lock goes with the process that has it."""
+        lock, said = FileLock(self.folder / "lock"), False
+        while (holder := lock.take(0)) is not None:
+            if not wait:
+                raise EvaluationError(f"{self.folder} is being prepared by {holder}")
+            if told and not said:
+                told(f"{holder} prepares the same images; waiting for it")
+            said = True
+            time.sleep(POLL_S)
+            self.folder.mkdir(parents=True, exist_ok=True)  # it may have been cleared meanwhile
         try:
-            return os.path.samestat(os.fstat(lock), (self.folder / "lock").stat())
-        except FileNotFoundError:
-            return False
+            yield
+        finally:
+            lock.let_go()
 
 
 REMEDY = "nas-sv2 data clear, and prepare it again"

@@ -6,7 +6,6 @@ one that is damaged, or another's, is told of and passed over, never used.
 
 import hashlib
 import io
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 
 from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.fitting.evaluation import content_of
+from nas_sv2.files import write_whole
 
 CHECKSUM_BYTES = 32  # of SHA-256
 ENDING = ".checkpoint"
@@ -56,13 +56,10 @@ class Checkpoint:
         held = {"form": FORM, "identity": dict(self.identity), "state": dict(state)}
         torch.save(held, buffer)
         content = buffer.getvalue()
-        partial = self.file.with_suffix(f".{os.getpid()}")
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(hashlib.sha256(content).digest() + content)
-            os.replace(partial, self.file)
+            write_whole(self.file, hashlib.sha256(content).digest() + content)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise StoreError(f"a checkpoint cannot be saved: {error}") from error
 
     def load(self) -> dict[str, Any] | None:

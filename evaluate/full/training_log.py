@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.fitting.course import PassRecord
+from nas_sv2.files import write_whole
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -65,12 +65,9 @@ class TrainingLog:
         table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-        partial = self.folder / f"{CSV}.{os.getpid()}"
         try:
-            partial.write_text(text.getvalue())
-            os.replace(partial, self.folder / CSV)
+            write_whole(self.folder / CSV, text.getvalue().encode())
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise StoreError(f"{self.folder / CSV} cannot be written: {error}") from error
         names = ("train_loss", "val_accuracy", "val_loss", "images_per_second")
         self.draw(records[-1].step, {f"pass/{name}": float(rows[-1][name]) for name in names})

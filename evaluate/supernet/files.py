@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.recipes.files import recipe_from_document, recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.supernet.training import SupernetTraining, TrainedSupernet
+from nas_sv2.files import write_whole
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.choices.space_files import space_from_document, space_to_document
 from nas_sv2.space.units.documents import read_document
@@ -200,12 +200,9 @@ def _read(file: Path) -> bytes:
 
 
 def _replace(file: Path, content: bytes) -> None:
-    partial = file.with_name(f"{file.name}.{os.getpid()}")
     try:
-        partial.write_bytes(content)
-        os.replace(partial, file)
+        write_whole(file, content)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise StoreError(f"{file} cannot be written: {error}") from error
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas_sv2.errors import MeasurementError
+from nas_sv2.files import write_whole
 
 # All that code compiled for a newer core may contain, so that every block can be written as text.
 FEATURES = "+v8.2a,+fp-armv8,+neon,+crc,+crypto,+lse,+rcpc,+dotprod,+fullfp16,+i8mm,+bf16,+sve"
@@ -62,9 +63,7 @@ class BlockCycles:
             for code, cycles in self._price(new[start : start + AT_ONCE]):
                 known[code.hex()] = cycles
         if new:
-            written = self.memory.with_suffix(".new")
-            written.write_text(json.dumps(known))
-            written.replace(self.memory)
+            write_whole(self.memory, json.dumps(known).encode())
         return {code: known[code.hex()] for code in wanted}
 
     def _price(self, blocks: Sequence[bytes]) -> Iterable[tuple[bytes, float]]:

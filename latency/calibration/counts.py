@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_sv2.files import write_whole
 from nas_sv2.latency.calibration.blocks import INSTRUCTION_BYTES, BlockCycles
 
 Segment = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -122,17 +123,15 @@ class Counts:
             }
             for run in self.runs
         ]
-        written = path.with_suffix(".new.npz")
-        np.savez_compressed(
-            written,
-            runs=np.array(json.dumps(described)),
-            code=np.frombuffer(b"".join(self.blocks), np.uint32),
-            code_ends=_ends([len(code) // INSTRUCTION_BYTES for code in self.blocks]),
-            block=np.concatenate([block for block, _ in segments]),
-            times=np.concatenate([times for _, times in segments]),
-            segment_ends=_ends([len(block) for block, _ in segments]),
-        )
-        written.replace(path)
+        arrays: dict[str, Any] = {
+            "runs": np.array(json.dumps(described)),
+            "code": np.frombuffer(b"".join(self.blocks), np.uint32),
+            "code_ends": _ends([len(code) // INSTRUCTION_BYTES for code in self.blocks]),
+            "block": np.concatenate([block for block, _ in segments]),
+            "times": np.concatenate([times for _, times in segments]),
+            "segment_ends": _ends([len(block) for block, _ in segments]),
+        }
+        write_whole(path, lambda file: np.savez_compressed(file, **arrays))
 
     @classmethod
     def load(cls, path: Path) -> "Counts":

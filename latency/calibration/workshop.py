@@ -8,7 +8,6 @@ it in the folder.
 """
 
 import contextlib
-import fcntl
 import importlib.metadata
 import os
 import re
@@ -20,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nas_sv2.database.locks import FileLock, hold_now
 from nas_sv2.errors import DeviceError
 from nas_sv2.latency.emulated.arm_cores import Guest
 
@@ -143,11 +143,8 @@ class Workshop:
         Raises:
             DeviceError: Another process holds it.
         """
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DeviceError(f"{self.folder}: another process calibrates there") from None
+        lock = FileLock(self.folder / "lock")
+        with hold_now(lock, lambda who: DeviceError(f"{self.folder}: {who} calibrates there")):
             yield
 
     def root_for(self, guest: Guest) -> Path:

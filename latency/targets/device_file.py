@@ -7,10 +7,8 @@ addresses and commands, and no secret: those are ssh's.
 
 import contextlib
 import dataclasses
-import os
 import re
 import shlex
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from platformdirs import user_config_path
 
 from nas_sv2.database.locks import Exclusive, FileLock
 from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.files import write_whole
 from nas_sv2.latency.devices.command import CommandTemplate
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, LocalPython
 from nas_sv2.latency.devices.ssh import SshHost
@@ -278,19 +277,9 @@ def _document(file: Path) -> Any:
 
 
 def _write(file: Path, text: str) -> None:
-    """All or nothing: a full disk leaves the old file."""
-    target = file.resolve()  # a link stays one
-    temporary = None
+    """Write all or nothing: a full disk leaves the old file."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=target.parent, prefix=f".{target.name}.", delete=False
-        ) as new:
-            temporary = Path(new.name)
-            new.write(text)
-        temporary.chmod(target.stat().st_mode if target.exists() else 0o644)
-        os.replace(temporary, target)
+        file.resolve().parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, text.encode())
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise StoreError(f"{file}: cannot be written: {error.strerror}") from error

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from nas_sv2.database.processes import in_words
-from nas_sv2.errors import DeviceError, StoreError
+from nas_sv2.errors import DeviceError, NasError, StoreError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -134,6 +134,25 @@ class FileLock:
             return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
         except FileNotFoundError:
             return False
+
+
+@contextlib.contextmanager
+def hold_now(lock: FileLock, refuse: Callable[[str], NasError]) -> Iterator[None]:
+    """Hold a lock without waiting for it.
+
+    Args:
+        lock: The lock.
+        refuse: Makes the error from the words for the process that has it.
+
+    Raises:
+        NasError: Another process has it.
+    """
+    if (holder := lock.take(0)) is not None:
+        raise refuse(holder)
+    try:
+        yield
+    finally:
+        lock.let_go()
 
 
 @contextlib.contextmanager

@@ -7,14 +7,14 @@ nothing was chosen. Measurements and scores are kept as they come: one that was 
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
 
 from nas_sv2.database.engine import open_engine
-from nas_sv2.database.locks import FileLock
+from nas_sv2.database.locks import FileLock, hold_now
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.determinism import core_count
@@ -97,7 +97,7 @@ def confirm(
         data = _data(source, study, request.data)
         for one in field:
             form_of(recipe, one.architecture, data)  # refused before anything is run
-        opened.callback(_alone(request.storage, request.study).let_go)
+        opened.enter_context(_hold(request.storage, request.study))
         measurements = MeasurementStore.open(request.storage)
         opened.callback(measurements.close)
         folder = WeightsFolder.of_study(request.storage, study_key(study)).path / "confirm"
@@ -283,13 +283,15 @@ def _found(
     )
 
 
-def _alone(storage: str, name: str) -> FileLock:
-    """The right to confirm the study, so that no two processes share a checkpoint.
+def _hold(storage: str, name: str) -> AbstractContextManager[None]:
+    """Hold the right to confirm the study, so that no two processes share a checkpoint.
 
     Raises:
         ConfigError: Another process has it.
     """
-    lock = FileLock.of(f"confirm {name} in {storage}")
-    if (holder := lock.take(0)) is not None:
-        raise ConfigError("study", name, f"is being confirmed by {holder}; wait for it to finish")
-    return lock
+    return hold_now(
+        FileLock.of(f"confirm {name} in {storage}"),
+        lambda holder: ConfigError(
+            "study", name, f"is being confirmed by {holder}; wait for it to finish"
+        ),
+    )

@@ -6,7 +6,7 @@ goes on with it. One that was ended goes on where it was.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from nas_sv2.database.engine import open_engine
-from nas_sv2.database.locks import FileLock
+from nas_sv2.database.locks import FileLock, hold_now
 from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.latency.breakdown.priced import breakdown_behind, breakdown_of
 from nas_sv2.latency.devices.measured_device import Images
@@ -118,7 +118,7 @@ def replay(
         old = RecordStore(engine, study_key(first)).all()
         if not old:
             raise ConfigError("study", request.study, "must have a finished trial")
-        opened.callback(_alone(request.storage, new_name).let_go)
+        opened.enter_context(_hold(request.storage, new_name))
         measurements = MeasurementStore.open(request.storage)
         opened.callback(measurements.close)
         target = book.open(
@@ -268,16 +268,18 @@ def _networks(count: int) -> str:
     return f"{count} network{' was' if count == 1 else 's were'}"
 
 
-def _alone(storage: str, name: str) -> FileLock:
-    """The right to write the replay, so that two of them add no trial twice.
+def _hold(storage: str, name: str) -> AbstractContextManager[None]:
+    """Hold the right to write the replay, so that two of them add no trial twice.
 
     Raises:
         ConfigError: Another process has it.
     """
-    lock = FileLock.of(f"study {name} in {storage}")
-    if (holder := lock.take(0)) is not None:
-        raise ConfigError("study", name, f"is being written by {holder}; wait for it to finish")
-    return lock
+    return hold_now(
+        FileLock.of(f"study {name} in {storage}"),
+        lambda holder: ConfigError(
+            "study", name, f"is being written by {holder}; wait for it to finish"
+        ),
+    )
 
 
 def _images(study: optuna.Study, moved: str | None) -> Images:

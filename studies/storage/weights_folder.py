@@ -1,16 +1,16 @@
 """The trained weights of a study's front, as safetensors files beside its database."""
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from sqlalchemy.engine import make_url
 
 from nas_sv2.errors import StoreError
+from nas_sv2.files import write_whole
 from nas_sv2.space.runtimes.weights import Array
 
 
@@ -40,14 +40,11 @@ class WeightsFolder:
             StoreError: The file cannot be written.
         """
         file = self._file(digest)
-        partial = file.with_suffix(f".{os.getpid()}")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             # safetensors writes memory as it lies, and asks nobody whether that is in order.
-            save_file({name: np.ascontiguousarray(a) for name, a in weights.items()}, partial)
-            os.replace(partial, file)
+            write_whole(file, save({name: np.ascontiguousarray(a) for name, a in weights.items()}))
         except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
             raise StoreError(f"weights cannot be saved: {error}") from error
 
     def find(self, digest: str) -> dict[str, Array] | None:

@@ -339,12 +339,11 @@ def test_two_confirmations_of_a_study_do_not_run_at_once(
 ) -> None:
     training()
     storage = made(tmp_path, RECORDS)
-    held = confirming._alone(storage, "s")
-    try:
-        with pytest.raises(ConfigError, match="is being confirmed by"):
-            confirmed(storage)
-    finally:
-        held.let_go()
+    with (
+        confirming._hold(storage, "s"),
+        pytest.raises(ConfigError, match="is being confirmed by process"),
+    ):
+        confirmed(storage)
     assert load_study(storage, "s").user_attrs.keys() == {"nas_sv2"}
 
 

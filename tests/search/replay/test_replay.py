@@ -296,12 +296,11 @@ def test_weights_of_the_front_come_along(storage: str, other: Opened) -> None:
 
 def test_two_replays_of_one_name_do_not_write_at_once(storage: str, other: Opened) -> None:
     other()
-    held = replays._alone(storage, "old-on-arm")
-    try:
-        with pytest.raises(ConfigError, match="is being written by"):
-            replayed(storage)
-    finally:
-        held.let_go()
+    with (
+        replays._hold(storage, "old-on-arm"),
+        pytest.raises(ConfigError, match="is being written by process"),
+    ):
+        replayed(storage)
 
 
 def test_a_target_that_can_measure_nothing_is_an_error(storage: str, other: Opened) -> None:
