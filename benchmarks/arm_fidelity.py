@@ -20,8 +20,8 @@ from scipy.stats import kendalltau, spearmanr
 
 from nas_sv2.latency.calibration.refit import least_error_scale
 from nas_sv2.latency.calibration.workshop import prepare
-from nas_sv2.latency.emulated.analytic import analytic_ms, features
 from nas_sv2.latency.emulated.arm_cores import core_named
+from nas_sv2.latency.emulated.emulated_arm import analytic_ms, counts_of
 from nas_sv2.space.graph.cost import cost_of
 
 CORE = core_named("cortex-a57")
@@ -41,7 +41,7 @@ def main() -> None:
     truth = np.array([row.ms for row in published])
     flops = np.array([float(cost_of(graph).flops) for graph in graphs])
     cycles = np.array(emulated_cycles(prepare(Path(sys.argv[1])), CORE, points))
-    counted = np.array([features(graph) for graph in graphs])
+    counted = np.array([counts_of(graph) for graph in graphs])
     everything = np.arange(len(published))
     fitted: dict[str, Model] = {
         "emulated, refitted": lambda seen: cycles * scale(cycles[seen], truth[seen]),

@@ -15,8 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from nas_sv2.latency.guidelines.experiment_run import run_experiments, times_of
-from nas_sv2.latency.guidelines.profile import GuidelineProfile
-from nas_sv2.latency.guidelines.profiling import profile_device
+from nas_sv2.latency.guidelines.profile import GuidelineProfile, profile_device
 from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook

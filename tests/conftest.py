@@ -19,8 +19,7 @@ from nas_sv2.evaluate.data.animals import open_animals
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.guidelines.experiment_run import run_experiments, times_of
-from nas_sv2.latency.guidelines.profile import GuidelineProfile
-from nas_sv2.latency.guidelines.profiling import profile_device
+from nas_sv2.latency.guidelines.profile import GuidelineProfile, profile_device
 from nas_sv2.space.units.architecture import Architecture, Stage
 
 # An example that takes over 0.2 s shows that the machine is busy, not that anything is wrong.

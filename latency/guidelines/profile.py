@@ -11,7 +11,7 @@ import datetime
 import hashlib
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -19,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from nas_sv2.errors import MeasurementError
+from nas_sv2.latency.guidelines.experiment_run import ExperimentTime
 from nas_sv2.latency.guidelines.waste import Waste, waste_by_block, waste_of
 from nas_sv2.latency.kernels.node_costs import (
     NodeCosts,
@@ -30,10 +31,15 @@ from nas_sv2.latency.kernels.node_costs import (
 )
 from nas_sv2.latency.measurements.measurement import Latency, Provenance
 from nas_sv2.latency.measurements.plan import Lowering
+from nas_sv2.latency.targets.target import Target, known_identity
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.networks.network import Network
+from nas_sv2.space.units.reference import REFERENCES
 
+SCALES = ("x0_5", "x1_0", "x1_5", "x2_0")
+FORMS = ("", "se_", "residual_", "se_residual_", "star_")
+"""Sizes and forms of ShuffleNet V2 that are timed beside the experiments."""
 SCHEMA = 1
 FOLDS = 10
 FEWEST = 40
@@ -194,3 +200,45 @@ def _held_out(pieces: Sequence[Sequence[Piece]], times_us: Sequence[float]) -> A
                 errors.append(abs(estimate / times_us[index] - 1))
     within = sum(error <= 0.1 for error in errors) / len(errors)
     return Accuracy(len(pieces), statistics.median(errors), within)
+
+
+def profile_device(
+    target: Target,
+    times: Sequence[ExperimentTime],
+    progress: Callable[[str], None] = lambda what: None,
+) -> GuidelineProfile:
+    """The profile of the target that gave these times.
+
+    The paper's own networks, ShuffleNet V2 in four sizes and five forms, are timed too: what
+    operators cost in a row of ten like ones is not quite what they cost in a network.
+
+    Args:
+        target: As its plan stood when the times were taken.
+        times: Of the controlled experiments.
+        progress: Told what is timed.
+
+    Raises:
+        DeviceError: The device is missing, unreachable or lacks its runtime.
+        MeasurementError: It answered, but not with a latency, or there are too few times.
+        StoreError: Stored measurements cannot be read or written.
+    """
+    timed: list[tuple[Network, Latency]] = [(time.network, time.latency) for time in times]
+    for scale in SCALES:
+        progress(f"ShuffleNet V2 {scale} in {len(FORMS)} forms")
+        networks = [REFERENCES[f"shufflenet_v2_{form}{scale}"] for form in FORMS]
+        timed += zip(networks, _latencies(target, networks), strict=True)
+    return fit_profile(list(_scaled_alike(timed)), known_identity(target).lowering)
+
+
+def _latencies(target: Target, networks: Sequence[Network]) -> list[Latency]:
+    if target.device is not None:
+        return [one.latency(target.name) for one in target.device.session(networks)]
+    return [target.estimate(network) for network in networks]
+
+
+def _scaled_alike(timed: Sequence[tuple[Network, Latency]]) -> Iterator[tuple[Network, Latency]]:
+    """Scale the times as if the reference network had taken the same in every session."""
+    found = [latency.reference_ms for _, latency in timed if latency.reference_ms is not None]
+    for network, latency in timed:
+        beside = latency.reference_ms is not None
+        yield network, latency.scaled_to(statistics.median(found)) if beside else latency

@@ -13,11 +13,10 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from nas_sv2.database.engine import one_line
 from nas_sv2.database.schema import Base, migrate
-from nas_sv2.errors import DeviceError, StoreError
+from nas_sv2.errors import StoreError
 from nas_sv2.latency.guidelines.profile import SCHEMA, GuidelineProfile
-from nas_sv2.latency.measurements.identity import TargetIdentity
 from nas_sv2.latency.measurements.store import MeasurementStore
-from nas_sv2.latency.targets.target import Target
+from nas_sv2.latency.targets.target import Target, known_identity
 
 
 class ProfileRow(Base):
@@ -50,18 +49,6 @@ class DeviceKey(NamedTuple):
         """
         identity = known_identity(target)
         return cls(target.name, identity.device, identity.protocol)
-
-
-def known_identity(target: Target) -> TargetIdentity:
-    """The identity of a target that can have a profile.
-
-    Raises:
-        DeviceError: The device does not answer, or the target does not know what it is.
-    """
-    identity = target.identity()
-    if identity is None:
-        raise DeviceError(f"{target.name}: a {target.provenance} target has no profile")
-    return identity
 
 
 @dataclass(frozen=True)

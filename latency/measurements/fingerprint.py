@@ -9,7 +9,7 @@ from typing import Any
 
 from nas_sv2.latency.measurements.plan import MeasurePlan
 
-ARM_CORES = {
+ARM_PARTS = {
     "0x41/0xd03": "Cortex-A53",
     "0x41/0xd05": "Cortex-A55",
     "0x41/0xd07": "Cortex-A57",
@@ -47,7 +47,7 @@ class Fingerprint:
         processor = str(facts.get("gpu") or facts.get("cpu"))
         cores = ", ".join(map(str, plan.affinity or ()))
         parts = [
-            " ".join(ARM_CORES.get(word, word) for word in processor.split()),
+            " ".join(ARM_PARTS.get(word, word) for word in processor.split()),
             f"{facts['runtime']} {facts['runtime_version']}",
             f"{plan.threads} thread{'s' if plan.threads > 1 else ''}",
             f"on cores {cores}" if cores else "",

@@ -28,7 +28,7 @@ from nas_sv2.latency.kernels.kernel import ArmPrecision
 from nas_sv2.latency.measurements.plan import MeasurePlan
 
 PROJECT_FILE = Path("nas-sv2.toml")
-BUILTIN = ("cpu", "gpu", "arm")
+BUILT_IN = ("cpu", "gpu", "arm")
 """Names that are not the user's to give."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -187,8 +187,10 @@ def check_name(name: str) -> None:
     """
     if not NAME.fullmatch(name):
         raise ConfigError("name", name, "must be letters, digits, '-', '_' and '.', at most 64")
-    if name.lower() in BUILTIN:
-        raise ConfigError("name", name, f"must be another name: {', '.join(BUILTIN)} are built in")
+    if name.lower() in BUILT_IN:
+        raise ConfigError(
+            "name", name, f"must be another name: {', '.join(BUILT_IN)} are built in"
+        )
 
 
 def _read(file: Path) -> dict[str, DeviceEntry]:

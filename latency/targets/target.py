@@ -7,7 +7,7 @@ which of them it is: what a target cannot do is a None here, or one clear error.
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from nas_sv2.errors import ConfigError
+from nas_sv2.errors import ConfigError, DeviceError
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.measurements.identity import TargetIdentity
 from nas_sv2.latency.measurements.measurement import Latency, Provenance
@@ -100,6 +100,18 @@ def device_of(target: Target) -> MeasuredDevice:
         allowed = f"must be a measured target; figures of this one are {target.provenance}"
         raise ConfigError("target", target.name, allowed)
     return target.device
+
+
+def known_identity(target: Target) -> TargetIdentity:
+    """The identity of a target that can have a profile.
+
+    Raises:
+        DeviceError: The device does not answer, or the target does not know what it is.
+    """
+    identity = target.identity()
+    if identity is None:
+        raise DeviceError(f"{target.name}: a {target.provenance} target has no profile")
+    return identity
 
 
 def fixed_plan(target: Target, changes: Mapping[str, Any]) -> "Target":

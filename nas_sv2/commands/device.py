@@ -287,7 +287,7 @@ def guidelines(
 ) -> None:
     """Run the experiments behind guidelines G1-G4 on a device, and further ones."""
     from nas_sv2.latency.guidelines.experiment_run import run_experiments, times_of, with_one_image
-    from nas_sv2.latency.guidelines.profiling import profile_device
+    from nas_sv2.latency.guidelines.profile import profile_device
     from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
     from nas_sv2.latency.measurements.store import MeasurementStore
     from nas_sv2.latency.targets.book import TargetBook

@@ -119,7 +119,7 @@ def front_notes(records: Mapping[int, Record], certificate: Certificate | None) 
 
 
 def _latency_notes(target: str, latencies: Iterable[Latency]) -> list[str]:
-    """On what, how and at which pace the latencies of a target were had, once for each kind."""
+    """Name device, origin and drift correction of a target's latencies, once for each kind."""
     notes = []
     first = dict[tuple[str, str], Latency]()
     for each in latencies:
@@ -130,8 +130,10 @@ def _latency_notes(target: str, latencies: Iterable[Latency]) -> list[str]:
         if provenance != "measured":
             notes.append(f"{target}: {latency.note}")
         if latency.ratio is not None:
-            pace_ms = latency.ms / latency.ratio
-            notes.append(f"{target}: at the pace of {pace_ms:.3f} ms for {latency.reference}")
+            reference_ms = latency.ms / latency.ratio
+            notes.append(
+                f"{target}: {latency.reference} counts as {reference_ms:.3f} ms, against drift"
+            )
     return list(dict.fromkeys(notes))
 
 

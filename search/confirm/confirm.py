@@ -21,8 +21,12 @@ from nas_sv2.evaluate.fitting.determinism import core_count
 from nas_sv2.evaluate.fitting.evaluation import content_of
 from nas_sv2.evaluate.recipes.files import open_recipe, recipe_from_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
-from nas_sv2.latency.measurements.duel import Duel, Priced, Times
-from nas_sv2.latency.measurements.head_to_head import check_number
+from nas_sv2.latency.measurements.head_to_head import (
+    ComparedPair,
+    PricedPair,
+    TimedPair,
+    check_number,
+)
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
@@ -130,7 +134,7 @@ class _Timed:
     """What a target said of all networks, and how the finalists stand to the baseline."""
 
     latencies: Sequence[Latency]
-    finalists: Sequence[Times]
+    finalists: Sequence[ComparedPair]
 
 
 def _data(source: Source, study: optuna.Study, moved: str | None) -> ImageData:
@@ -189,12 +193,12 @@ def _timed(
     try:
         if target.device is None:
             latencies = [target.estimate(network) for network in networks]
-            priced = [Priced.of(one, latencies[finalists]) for one in latencies[:finalists]]
+            priced = [PricedPair.of(one, latencies[finalists]) for one in latencies[:finalists]]
             return _Timed(latencies, priced)
         session = target.device.session(networks)
         restless = any(one.contended for one in session)
-        duels = [Duel.of(one, session[finalists], restless) for one in session[:finalists]]
-        return _Timed([one.latency(name) for one in session], duels)
+        pairs = [TimedPair.of(one, session[finalists], restless) for one in session[:finalists]]
+        return _Timed([one.latency(name) for one in session], pairs)
     finally:
         target.close()
 

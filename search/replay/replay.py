@@ -138,7 +138,7 @@ def replay(
             )
             note_evaluator(study, evaluator_place(first))
             note_data(study, request.data or data_place(first))
-            targets, pace = correct_drift({name: target}, study)
+            targets, reference_ms = correct_drift({name: target}, study)
             store = RecordStore(engine, study_key(study))
             claim(study, store.study, engine)
             copy = TrialCopy(first, study, old, store, targets[name], budget, told)
@@ -166,7 +166,7 @@ def replay(
             (
                 *(
                     f"{name}: the reference network counts as {ms:.3f} ms, against drift"
-                    for ms in pace.values()
+                    for ms in reference_ms.values()
                 ),
                 *_trust(target),
                 *_notes(identity, first, old, comparison),

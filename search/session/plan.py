@@ -181,7 +181,7 @@ class Question:
         request: Request,
         guidelines: Chosen,
         done: int,
-        pace: Mapping[str, float],
+        reference_ms: Mapping[str, float],
         certified: str,
     ) -> list[str]:
         """One fact a line, for people."""
@@ -199,7 +199,7 @@ class Question:
             f"targets   {shown}" + _PREDICTING[request.latency],
             *(
                 f"          {name}: the reference network counts as {ms:.3f} ms, against drift"
-                for name, ms in pace.items()
+                for name, ms in reference_ms.items()
             ),
             *(
                 f"          {line}"

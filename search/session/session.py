@@ -191,7 +191,7 @@ class _Opening:
             question.sampler.make(request.seed),
         )
         with alone_at(engine, f"beginning of {question.study}"):
-            targets, pace = correct_drift(targets, study)
+            targets, reference_ms = correct_drift(targets, study)
             share = (
                 core_count() // request.workers
                 if cluster is None
@@ -235,7 +235,7 @@ class _Opening:
             note_evaluator(study, question.evaluator.place)
             asked = dataclasses.replace(request, evaluator=question.evaluator.words)
             note_run(study, dataclasses.asdict(asked) | {"study": question.study})
-            lines = question.describe(targets, request, guidelines, done, pace, said)
+            lines = question.describe(targets, request, guidelines, done, reference_ms, said)
             listener.began(question.study, lines + ([cluster.describe()] if cluster else []))
             self.said = True
         walk = screened(walk, request.latency, question.space, store, listener)

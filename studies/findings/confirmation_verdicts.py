@@ -12,7 +12,7 @@ accurate", "faster on every target") is wrong only if one of them is: an interse
 
 Accuracy. Student's t of the differences by seed, n − 1 degrees of freedom. It speaks of another
 training, not of other test images. Time. The sign test over the rounds of a session
-(`latency.duel`); what was priced and not run is no test, and takes no part.
+(`latency.pair`); what was priced and not run is no test, and takes no part.
 
 The interval that goes with a verdict is that of its test, at the level at which it was judged, so
 that it leaves "no difference" out exactly where the difference is more than chance.
@@ -23,7 +23,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nas_sv2.latency.measurements.duel import Duel, Priced, Times
+from nas_sv2.latency.measurements.head_to_head import ComparedPair, PricedPair, TimedPair
 from nas_sv2.latency.measurements.measurement import Interval
 from nas_sv2.statistics import Judgement, judge_together
 from nas_sv2.studies.findings.confirmation import AccuracyGain, Finding, LatencyGain, Verdict
@@ -92,16 +92,16 @@ class Finalist:
     trial: int
     digest: str
     accuracy: Paired
-    times: Mapping[str, Times]
+    times: Mapping[str, ComparedPair]
 
     @property
     def chances(self) -> list[float]:
         """Of its tests: accuracy, then the targets that were measured."""
-        return [self.accuracy.chance, *(duel.chance for duel in self._duels)]
+        return [self.accuracy.chance, *(pair.chance for pair in self._duels)]
 
     @property
-    def _duels(self) -> list[Duel]:
-        return [times for times in self.times.values() if isinstance(times, Duel)]
+    def _duels(self) -> list[TimedPair]:
+        return [times for times in self.times.values() if isinstance(times, TimedPair)]
 
 
 def findings_of(finalists: Sequence[Finalist]) -> tuple[Finding, ...]:
@@ -114,7 +114,9 @@ def findings_of(finalists: Sequence[Finalist]) -> tuple[Finding, ...]:
             one.digest,
             _accuracy(one.accuracy, next(judged)),
             {
-                name: _priced(times) if isinstance(times, Priced) else _timed(times, next(judged))
+                name: _priced(times)
+                if isinstance(times, PricedPair)
+                else _timed(times, next(judged))
                 for name, times in one.times.items()
             },
         )
@@ -130,20 +132,20 @@ def _accuracy(paired: Paired, judged: Judgement) -> AccuracyGain:
     return AccuracyGain(paired.differences, low, high, paired.chance, verdict, judged.level)
 
 
-def _timed(duel: Duel, judged: Judgement) -> LatencyGain:
+def _timed(pair: TimedPair, judged: Judgement) -> LatencyGain:
     return LatencyGain(
-        duel.ratio,
-        duel.interval(judged.level),
-        duel.provenance,
-        duel.contended,
-        _faster(duel.ratio) if judged.more_than_chance and duel.counts else "tie",
-        duel.rule,
-        duel.chance,
+        pair.ratio,
+        pair.interval(judged.level),
+        pair.provenance,
+        pair.contended,
+        _faster(pair.ratio) if judged.more_than_chance and pair.counts else "tie",
+        pair.rule,
+        pair.chance,
         judged.level,
     )
 
 
-def _priced(times: Priced) -> LatencyGain:
+def _priced(times: PricedPair) -> LatencyGain:
     verdict = _faster(times.ratio) if times.counts else "tie"
     return LatencyGain(times.ratio, None, times.provenance, False, verdict, times.rule)
 

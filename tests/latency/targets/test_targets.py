@@ -19,6 +19,7 @@ from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets import book
 from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.latency.targets.device_file import BUILT_IN
 from nas_sv2.latency.targets.entries import DeviceTarget
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.latency.targets.target import Target
@@ -116,6 +117,10 @@ def test_what_is_measured_is_the_network(small: Architecture, lowering: str) -> 
     with local_device("cpu") as device:
         outputs = device.outputs(payload_of(small, plan), plan)
     np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-4 * abs(expected).max())
+
+
+def test_the_names_of_the_built_in_targets_are_not_the_users_to_give() -> None:
+    assert set(book.built_in_targets()) == set(BUILT_IN)
 
 
 def test_an_unknown_target_is_refused() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_sv2.latency.measurements.duel import Duel, Priced, Times
+from nas_sv2.latency.measurements.head_to_head import ComparedPair, PricedPair, TimedPair
 from nas_sv2.statistics import judge_together
 from nas_sv2.studies.findings.confirmation import AccuracyGain, Finding
 from nas_sv2.studies.findings.confirmation_verdicts import (
@@ -21,15 +21,15 @@ from nas_sv2.studies.findings.confirmation_verdicts import (
 
 IMAGES = 10_000
 ROUNDS, SEEDS = 30, 3
-FASTER = Duel((0.5,) * ROUNDS, 0.5, False, False)
-EQUAL = Duel((0.9, 1.1) * (ROUNDS // 2), 1.0, False, False)
+FASTER = TimedPair((0.5,) * ROUNDS, 0.5, False, False)
+EQUAL = TimedPair((0.9, 1.1) * (ROUNDS // 2), 1.0, False, False)
 
 
 def finalist(
     accuracies: Sequence[float],
     baseline: Sequence[float],
     images: int = IMAGES,
-    times: Mapping[str, Times] | None = None,
+    times: Mapping[str, ComparedPair] | None = None,
 ) -> Finalist:
     return Finalist(3, "aa", Paired.of(accuracies, baseline, images), times or {})
 
@@ -91,7 +91,10 @@ def test_accuracies_and_times_of_all_finalists_are_judged_together() -> None:
 
 def test_what_was_priced_is_no_test_and_takes_no_room() -> None:
     ours, baseline = scattered(4.30265 * 1.28)
-    priced: dict[str, Times] = {"arm": Priced(0.89, "emulated"), "other": Priced(0.95, "emulated")}
+    priced: dict[str, ComparedPair] = {
+        "arm": PricedPair(0.89, "emulated"),
+        "other": PricedPair(0.95, "emulated"),
+    }
     (finding,) = findings_of([finalist(ours, baseline, times=priced)])
     assert finding.accuracy.level == 0.05
     assert {name: one.verdict for name, one in finding.latency.items()} == {
@@ -103,7 +106,7 @@ def test_what_was_priced_is_no_test_and_takes_no_room() -> None:
 
 def test_a_difference_that_sessions_make_is_a_tie_though_every_round_shows_it() -> None:
     ours, baseline = scattered(0.1)
-    small = Duel((0.97,) * ROUNDS, 0.97, True, True)
+    small = TimedPair((0.97,) * ROUNDS, 0.97, True, True)
     (finding,) = findings_of([finalist(ours, baseline, times={"cpu": small})])
     assert finding.latency["cpu"].verdict == "tie"
     assert "a tie within 5%, because other programs ran" in finding.latency["cpu"].rule
@@ -124,7 +127,7 @@ def test_an_interval_leaves_no_difference_out_where_its_verdict_is_more_than_cha
             [each / 1000 for each in ours],
             [each / 1000 for each in theirs],
             1000,
-            {"cpu": Duel(tuple(rounds), statistics.median(rounds), False, False)},
+            {"cpu": TimedPair(tuple(rounds), statistics.median(rounds), False, False)},
         )
         for ours, theirs, rounds in found
     ]
@@ -132,11 +135,11 @@ def test_an_interval_leaves_no_difference_out_where_its_verdict_is_more_than_cha
         accuracy, time = finding.accuracy, finding.latency["cpu"]
         assert (accuracy.low > 0) == (accuracy.verdict == "better")
         assert (accuracy.high < 0) == (accuracy.verdict == "worse")
-        duel = one.times["cpu"]
-        assert isinstance(duel, Duel) and time.level is not None
+        pair = one.times["cpu"]
+        assert isinstance(pair, TimedPair) and time.level is not None
         outside = time.ratio_ci is not None and not time.ratio_ci[0] <= 1 <= time.ratio_ci[1]
-        assert outside == (duel.chance <= time.level)
-        assert (outside and duel.counts) == (time.verdict != "tie")
+        assert outside == (pair.chance <= time.level)
+        assert (outside and pair.counts) == (time.verdict != "tie")
 
 
 SESSIONS = 2000
@@ -149,11 +152,11 @@ def of_equals(finalists: int, targets: int) -> Iterator[tuple[Finding, ...]]:
         baseline = generator.normal(0.8, 0.01, SEEDS)
         found = []
         for _ in range(finalists):
-            times: dict[str, Times] = {}
+            times: dict[str, ComparedPair] = {}
             for target in range(targets):
                 rounds = np.exp(generator.normal(0, 0.5, ROUNDS))  # so that `least` plays no part
                 median = float(np.median(rounds))
-                times[f"t{target}"] = Duel(tuple(rounds.tolist()), median, False, False)
+                times[f"t{target}"] = TimedPair(tuple(rounds.tolist()), median, False, False)
             ours = generator.normal(0.8, 0.01, SEEDS).tolist()
             found.append(finalist(ours, baseline.tolist(), times=times))
         yield findings_of(found)
