@@ -1,22 +1,23 @@
-"""The measuring agent: a text that runs wherever a python3 with a runtime is.
+"""The measuring agent: source text that runs on any machine with python3 and a runtime.
 
-It is piped, after `estimator.py`, `host_facts.py`, `timed_runs.py` and `node_times.py`, to
-`python3 -u -c BOOTSTRAP`, so a local child, `ssh`, `adb` and `docker` are one path and nothing is
-installed on a device but numpy and onnxruntime. Hence its rules: Python 3.8, the standard library
-and numpy, no import of nas_sv2. The one exception is the runtime `torch`, whose networks only
-nas_sv2 can build: it needs nas-sv2 and torch where it runs.
+The text is piped, after `estimator.py`, `host_facts.py`, `timed_runs.py` and `node_times.py`, to
+`python3 -u -c BOOTSTRAP`. A local child, `ssh`, `adb` and `docker` are therefore one code path,
+and a device needs only numpy and onnxruntime. Hence its rules: Python 3.8, the standard library
+and numpy, no import of nas_sv2. The one exception is the runtime `torch`: only nas_sv2 can build
+its networks, so the device needs nas-sv2 and torch.
 
-On stdin and stdout, after the texts (how many in a line; for each its length in a line, and it):
+Stdin begins with the texts: their count in one line, then for each its length in one line and the
+text itself. After that the protocol is:
 
-- the agent greets: `{"agent": VERSION}`;
-- a request is a line of JSON, `{"op": "fingerprint" | "outputs" | "measure" | "profile",
-  "plan": {...}, "networks": [{"digest": SHA-256, "bytes": n, "keep": bool}, ...]}`, and after it
-  the bytes of each network: an ONNX model, or for torch an architecture as JSON. One that was sent
-  with `keep` is known from then on and may be named with 0 bytes;
-- an answer is a line of JSON; `{"error": "device" | "model", "message": ...}` where it failed.
-  Measurements name the digests of what they are of.
+- The agent greets with `{"agent": VERSION}`.
+- A request is a line of JSON, `{"op": "fingerprint" | "outputs" | "measure" | "profile",
+  "plan": {...}, "networks": [{"digest": SHA-256, "bytes": n, "keep": bool}, ...]}`.
+- After a request come the bytes of each network: an ONNX model, or for torch an architecture as
+  JSON. The agent keeps a network sent with `keep`; later requests may name it with 0 bytes.
+- An answer is a line of JSON. A failure is `{"error": "device" | "model", "message": ...}`.
+  Each measurement names the digest of its network.
 
-End of stdin ends the agent. Whatever a runtime prints goes to stderr.
+The agent ends when stdin ends. Output of a runtime goes to stderr.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ BOOTSTRAP = (
 
 
 class Refusal(Exception):
-    """What the agent answers instead: `kind` is `device` or `model`."""
+    """A request that the agent cannot carry out; `kind` is `device` or `model`."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -58,7 +59,7 @@ class Refusal(Exception):
 
 
 def fingerprint(plan: Json) -> Json:
-    """What must be equal for two measurements to be comparable, as flat facts."""
+    """Return the facts that comparable measurements share, as a flat dictionary."""
     _pin(plan)
     return {
         "agent": VERSION,
@@ -96,7 +97,7 @@ def _provider(plan: Json) -> str:
 
 
 def _torch_run() -> Any:
-    """The only import of nas_sv2, for the only runtime that cannot do without."""
+    """Import the one module of nas_sv2 that the agent uses, for torch alone."""
     _needed("nas_sv2")
     return importlib.import_module("nas_sv2.latency.agent.torch_run")
 
@@ -113,7 +114,7 @@ ALL_CORES = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
 
 
 def _pin(plan: Json) -> None:
-    """Keep to the plan's cores, or to all that this process was started with."""
+    """Pin this process to the plan's cores, or to all cores that it was started with."""
     cores = plan["affinity"]
     if sys.platform != "linux":
         if cores:
@@ -125,13 +126,13 @@ def _pin(plan: Json) -> None:
 
 
 def outputs(bodies: list[bytes], plan: Json) -> Json:
-    """What the network gives, to check it against another runtime."""
+    """Return the network's outputs, to compare them with those of another runtime."""
     _pin(plan)
     return {"outputs": _loaded(bodies[0], plan).outputs}
 
 
 def measure(bodies: list[bytes], plan: Json) -> Json:
-    """Run the networks in alternation as the plan says; raw times in ns, in the order of runs."""
+    """Time the networks in alternation; give raw times in ns in the order of the runs."""
     facts = fingerprint(plan)
     answer = timed([functools.partial(_load, body, plan) for body in bodies], plan)
     for body, said in zip(bodies, answer["networks"]):  # noqa: B905  Python 3.8 has no strict
@@ -141,10 +142,10 @@ def measure(bodies: list[bytes], plan: Json) -> Json:
 
 
 def profile(bodies: list[bytes], plan: Json) -> Json:
-    """What each node of the model takes."""
+    """Time each node of the model."""
     _pin(plan)
     if plan["runtime"] == "torch":
-        _runtime_facts(plan)  # refuses what it lacks
+        _runtime_facts(plan)  # refuses if torch or the GPU is missing
         nodes = _torch_run().node_times(bodies[0], plan)
         if not any(us for _, _, us in nodes):
             advice = "allow CUPTI to count there, or profile on another device"
@@ -183,7 +184,7 @@ def _onnx_network(body: bytes, plan: Json) -> Network:
 
 
 def _onnx_session(body: bytes, plan: Json, profile_to: str = "") -> tuple[Any, Json]:
-    """A session and an input for it; it profiles where a prefix of files is given."""
+    """Open a session with a random input; profile into files of a prefix, if one is given."""
     numpy, onnxruntime = _needed("numpy"), _needed("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = plan["threads"]
@@ -216,7 +217,7 @@ def _runtime_errors() -> Iterator[None]:
 
 
 def _bound(session: Any, feed: Json) -> Callable[[], object]:
-    """Runs with input and output left on the GPU: the copies are not the network's."""
+    """Return a run that keeps input and output on the GPU, so that no copies are timed."""
     binding = session.io_binding()
     for name, array in feed.items():
         binding.bind_cpu_input(name, array)
@@ -277,7 +278,7 @@ def _send(answers: BinaryIO, answer: Json) -> None:
 
 
 def main() -> None:
-    """Keep the protocol's stdout for itself: what a runtime prints goes to stderr."""
+    """Serve on stdout, and send the output of runtimes to stderr."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     sys.stdout = sys.stderr

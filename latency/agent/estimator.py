@@ -1,9 +1,9 @@
 """The runs that count, the 95 % interval of their median, and ratios of networks in alternation.
 
-`Measurement` uses these functions for its figures and the agent to decide when to stop, so that
-the two cannot disagree. The text travels with the agent: Python 3.8, the standard library only.
+`Measurement` and the agent share these functions: a measurement's numbers and the agent's decision
+to stop cannot disagree. The text is sent with the agent: Python 3.8, the standard library only.
 
-Runs come in rounds: in each, every network of a session runs for a moment, one after the other.
+Runs come in rounds: in each round every network of a session runs briefly, one after the other.
 """
 
 from __future__ import annotations
@@ -20,40 +20,42 @@ if TYPE_CHECKING:
 UNDISTURBED_SHARE = 0.9
 """Wall time is used when this share of the runs saw no involuntary context switch.
 
-Leaving out the others favours runs that are short by chance: where 40-75 % were undisturbed their
-median was 2 % below the idle figure. Leaving out a tenth moves it by five percentiles at most.
+Leaving out the others favours runs that are short by chance: with 40-75 % undisturbed, their
+median was 2 % below the idle value. Leaving out a tenth moves the median by at most five
+percentiles.
 """
 FEWEST = 20
-"""Fewest runs that are used in preference to all: the interval of their median then lies between
+"""Fewest runs that are preferred to all runs. The interval of their median then lies between
 ranks 6 and 15, clear of odd runs at either end."""
 SETTLED_AFTER = (2, 1)
-"""A run is settled when it and so many before it saw no switch; the first number that leaves
-enough runs is taken.
+"""A run is settled if neither it nor this many runs before it saw a switch. The first number that
+leaves enough runs is taken.
 
-A switch leaves the caches cold for longer than its own run: a run of 1.4 ms took 13 % more with a
-switch in it, then 8 %, 2 % and 0 % more in the next three. Under two busy loops the settled runs
-came to 1.00 of the idle figure, all runs to 1.04 (24 pairs). Taking the cost of a switch off by
-regression was tried and given up: slow spells and switches coincide, and it took off up to 34 %.
+A switch leaves the caches cold for longer than its own run. A run of 1.4 ms took 13 % more with a
+switch in it; the next three took 8 %, 2 % and 0 % more. Under two busy loops the settled runs came
+to 1.00 of the idle value, all runs to 1.04 (24 pairs). Subtracting the cost of a switch by
+regression was tried and rejected: slow spells and switches coincide, and it removed up to 34 %.
 """
 WALL_OVER_CPU = 1.05
-"""Where no context switches can be read, wall time above CPU time by this says `contended`."""
+"""Ratio of wall to CPU time above which the device counts as contended, if the system does not
+count context switches."""
 BLOCKS = 20
-"""The interval is also taken over medians of up to 20 blocks in time order, each of whole rounds.
+"""Blocks of whole rounds, in time order, whose medians give a second interval.
 
-Runs near in time are alike, so the interval from single runs is too narrow: at rest it held the
-median of half a minute in 45 % of seconds, with the blocks in 75 %.
+Runs near in time are alike, so the interval from single runs is too narrow. On an idle machine,
+intervals from one second held the median of half a minute in 45 % of cases, with blocks in 75 %.
 """
 
 
 class Samples(NamedTuple):
-    """The timed runs of one network in their order; times in any one unit.
+    """The timed runs of one network, in order; all times in one unit.
 
     Attributes:
         wall: Wall time of each run.
         cpu: CPU time of the calling thread in each run.
-        switches: Involuntary context switches of that thread in each run; None where the system
-            does not count them by thread (it does on Linux).
-        rounds: The number of the round that each run belongs to; it never falls.
+        switches: Involuntary context switches of that thread in each run; None if the system
+            does not count them by thread (Linux does).
+        rounds: Round number of each run, in ascending order.
     """
 
     wall: Sequence[float]
@@ -62,15 +64,15 @@ class Samples(NamedTuple):
     rounds: Sequence[int]
 
     def clock(self, name: str) -> Sequence[float]:
-        """The times by `wall` or by `cpu`."""
+        """Return the times of the clock `wall` or `cpu`."""
         return self.wall if name == "wall" else self.cpu
 
 
 class Choice(NamedTuple):
-    """Which runs count, and by which clock.
+    """The runs that count and their clock.
 
     Attributes:
-        estimator: What it is called.
+        estimator: Name of this choice, as reports show it.
         clock: `wall` or `cpu`.
         runs: Indices of the runs that count, in order.
     """
@@ -81,7 +83,7 @@ class Choice(NamedTuple):
 
 
 def chosen(samples: Samples, cpu_time_is_latency: bool) -> Choice:
-    """The runs that count: see `Measurement.estimator` for the rule."""
+    """Choose the runs that count; `Measurement.estimator` states the rule."""
     wall, cpu, switches, _ = samples
     every = range(len(wall))
     if switches is None:
@@ -104,7 +106,10 @@ def chosen(samples: Samples, cpu_time_is_latency: bool) -> Choice:
 
 
 def _settled(index: int, samples: Samples, before: int) -> bool:
-    """Runs before the first of a round were not kept, but ended without a switch."""
+    """Return whether a run and those `before` it in its round saw no switch.
+
+    The first run of a round follows settling runs, which are not kept and end without a switch.
+    """
     rounds, switches = samples.rounds, samples.switches
     assert switches is not None
     same = [i for i in range(max(0, index - before), index + 1) if rounds[i] == rounds[index]]
@@ -112,15 +117,15 @@ def _settled(index: int, samples: Samples, before: int) -> bool:
 
 
 def times_of(samples: Samples, choice: Choice) -> list[float]:
-    """The times that count."""
+    """Return the times of the chosen runs."""
     clock = samples.clock(choice.clock)
     return [clock[index] for index in choice.runs]
 
 
 def median_interval(samples: Samples, choice: Choice) -> Interval | None:
-    """The 95 % interval of the median, with no distribution assumed; None under 6 runs.
+    """Return the 95 % interval of the median, free of a distribution; None for fewer than 6 runs.
 
-    The wider of two: by order statistics of the runs, and of the medians of blocks.
+    It spans two intervals from order statistics: of the runs, and of the medians of blocks.
     """
     times = times_of(samples, choice)
     interval = _order_interval(times)
@@ -132,7 +137,7 @@ def median_interval(samples: Samples, choice: Choice) -> Interval | None:
 
 
 def _block_medians(times: Sequence[float], rounds: Sequence[int]) -> list[float]:
-    """Medians of at most `BLOCKS` blocks; of runs, at least 5 each, where there are few rounds."""
+    """Return medians of at most `BLOCKS` blocks: whole rounds, or 5 runs or more if few rounds."""
     kinds = sorted(set(rounds))
     if len(kinds) < 6:
         count = min(BLOCKS, len(times) // 5)
@@ -149,20 +154,20 @@ def _block_medians(times: Sequence[float], rounds: Sequence[int]) -> list[float]
 def ratio_interval(
     one: Samples, other: Samples, cpu_time_is_latency: bool
 ) -> tuple[float, Interval | None] | None:
-    """How long `one` takes relative to `other`, and the 95 % interval; None without common rounds.
+    """Return the ratio of `one` to `other` and its 95 % interval; None without common rounds.
 
-    The median of the rounds' ratios: the two ran within a tenth of a second of each other, so what
-    the machine does for longer, a slower clock or a neighbour, is in both and cancels.
+    The ratio is the median of the rounds' ratios. In a round the two run within a tenth of a
+    second of each other, so longer disturbances (a slower clock, a neighbour) cancel.
     """
     ratios = round_ratios(one, other, cpu_time_is_latency)
     return (statistics.median(ratios), _order_interval(ratios)) if ratios else None
 
 
 def round_ratios(one: Samples, other: Samples, cpu_time_is_latency: bool) -> list[float]:
-    """How long `one` takes relative to `other` in each round that both have runs of.
+    """Return the time of `one` relative to `other` in each round with runs of both.
 
-    Both by one clock and by the same kind of runs: beside other programs a short network is left
-    with uninterrupted runs where a long one is not, and of the two kinds those are the shorter.
+    Both use one clock and the same kind of runs. Beside other programs, only a short network may
+    have uninterrupted runs; comparing these with all runs of a long one would favour it.
     """
     choices = [chosen(samples, cpu_time_is_latency) for samples in (one, other)]
     clock = "cpu" if any(choice.clock == "cpu" for choice in choices) else "wall"
@@ -191,8 +196,8 @@ def _order_interval(values: Sequence[float]) -> Interval | None:
 
 @functools.lru_cache(maxsize=4096)  # Python 3.8 has no functools.cache
 def _lower_rank(count: int) -> int:
-    """The largest rank that the median is below with a chance of at most 2.5 %; 0 for none."""
-    rank, ways, below = 0, 1, 1  # below: how many of the 2^count outcomes fall under rank + 1
+    """Return the largest rank that the median is below with probability at most 2.5 %, or 0."""
+    rank, ways, below = 0, 1, 1  # below: number of the 2^count outcomes under rank + 1
     while 40 * below <= 2**count:
         rank += 1
         ways = ways * (count - rank + 1) // rank

@@ -1,8 +1,8 @@
-"""What the machine that measures is, and how it fares meanwhile.
+"""Facts about the measuring machine, and its conditions during a measurement.
 
-Facts that never change while it runs belong to the fingerprint; clocks, temperature, load and
-stolen time are conditions, read before, during and after. What a system does not show is left
-out. The text travels with the agent: Python 3.8, the standard library only.
+Facts that never change while the machine runs belong to the fingerprint. Clocks, temperature,
+load and stolen time are conditions, read before, during and after. Values that the system does
+not show are left out. The text is sent with the agent: Python 3.8, the standard library only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GPU_QUERY = {
 
 
 def machine_facts() -> Json:
-    """What must be equal for two measurements to be comparable, as flat facts."""
+    """Return the facts of the machine that comparable measurements share."""
     cores = affinity()
     first = cores[0] if cores else 0
     facts = {
@@ -48,13 +48,13 @@ def machine_facts() -> Json:
 
 
 def _emulator() -> str | None:
-    """The program that emulates this processor, as qemu-user tells by the process name."""
+    """Return the program that emulates this processor; qemu-user shows in the process name."""
     name = read("/proc/self/comm") or ""
     return name if name.startswith("qemu-") else None
 
 
 def cpu_name(cores: list[int] | None) -> str:
-    """The model name; on ARM, where Linux gives none, the board and the kinds of core used."""
+    """Return the model name; on ARM, which has none in Linux, the board and kinds of cores."""
     kinds: dict[int, str] = {}
     core, implementer = 0, ""
     for line in (read("/proc/cpuinfo") or "").splitlines():
@@ -74,12 +74,12 @@ def cpu_name(cores: list[int] | None) -> str:
 
 
 def affinity() -> list[int] | None:
-    """The cores that this process may use; None where the system does not say."""
+    """Return the cores that this process may use; None outside Linux."""
     return sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else None
 
 
 def read(path: str) -> str | None:
-    """The text of a small file, or None."""
+    """Return the text of a small file, or None if it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read().strip()
@@ -88,7 +88,7 @@ def read(path: str) -> str | None:
 
 
 def runnable() -> int:
-    """How many threads of the system want a processor now, this one included; 0 if unknown."""
+    """Count the runnable threads of the system, this one included; 0 if unknown."""
     for line in (read("/proc/stat") or "").splitlines():
         if line.startswith("procs_running"):
             return int(line.split()[1])
@@ -96,11 +96,11 @@ def runnable() -> int:
 
 
 def conditions(began: float, gpu: bool) -> Json:
-    """How the machine fares now.
+    """Read the machine's conditions now: clocks, temperature, throttling and load.
 
     Args:
-        began: The time of `time.perf_counter()` that `at_s` counts from.
-        gpu: Whether to ask for the GPU's clocks too, which takes some 30 ms.
+        began: Start of `at_s`, by `time.perf_counter()`.
+        gpu: Whether to read the GPU's clocks as well, which takes about 30 ms.
     """
     cores = affinity() or [0]
     clocks = [_number(CPU % core + "cpufreq/scaling_cur_freq") for core in cores]
@@ -131,7 +131,7 @@ def _number(path: str) -> float | None:
 
 
 def _ticks() -> Json:
-    """Ticks of all cores since the system started, and those a hypervisor took."""
+    """Read the ticks of all cores since the system started, and the ticks a hypervisor took."""
     fields = (read("/proc/stat") or "").split("\n", 1)[0].split()[1:9]
     if len(fields) < 8:
         return {}

@@ -1,6 +1,6 @@
-"""How long each node of a model takes, from onnxruntime's own profile.
+"""Times of each node of a model, from onnxruntime's own profile.
 
-The text travels with the agent: Python 3.8, the standard library only.
+The text is sent with the agent: Python 3.8, the standard library only.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PROFILED_RUNS = 20
-"""Of which a quarter counts, see `undisturbed`; 40 runs were no better."""
+"""Runs in a profile, a quarter of which counts (see `undisturbed`); 40 runs were no better."""
 COLD_RUNS = 3
-"""The first runs are left out: they allocate."""
+"""First runs, which allocate memory and are left out."""
 SUFFIX = "_kernel_time"
 
 
 def node_times(profiled: Callable[[str], tuple[Any, Callable[[], object]]]) -> list[list[Any]]:
-    """The nodes that ran, in their order: name, operator, µs.
+    """Return the nodes that ran, in order: name, operator, µs.
 
     Args:
-        profiled: Gives a session that profiles into files of a prefix, and what runs it once.
+        profiled: Function from a prefix of files to a session that profiles into them and a
+            function that runs it once.
     """
     with tempfile.TemporaryDirectory() as folder:
         session, run = profiled(os.path.join(folder, "nodes"))
@@ -47,9 +48,9 @@ def node_times(profiled: Callable[[str], tuple[Any, Callable[[], object]]]) -> l
 
 
 def undisturbed(values: list[float]) -> float:
-    """The mean of the fastest quarter: what else runs on the machine only ever adds time.
+    """Return the mean of the fastest quarter: other programs can only add time.
 
-    It is finer than the least of whole µs. With five other programs on two cores it left networks
-    off by 2.2 % (standard deviation of the fit), the mean of the middle half by 2.8 %.
+    It resolves finer than the minimum, which is in whole µs. With five other programs on two
+    cores the fit's standard deviation was 2.2 %, against 2.8 % for the mean of the middle half.
     """
     return statistics.mean(sorted(values)[: max(1, len(values) // 4)])

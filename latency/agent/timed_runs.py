@@ -1,8 +1,8 @@
 """Networks in alternation, timed until their medians and ratios are known.
 
-Each round runs every network for a moment, one after the other, so that whatever slows the machine
-for longer than a tenth of a second slows them alike. The text travels with the agent: Python 3.8,
-the standard library only.
+Each round runs every network briefly, one after the other. A disturbance longer than a tenth of a
+second therefore slows all of them. The text is sent with the agent: Python 3.8, the standard
+library only.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 CONDITIONS_EVERY_S = 0.5
-HEATING_WINDOWS = 60  # points of the curve of a network that heats the device up
+HEATING_WINDOWS = 60  # most points of the heating curve
 
 
 class Network(NamedTuple):
     """A loaded network.
 
     Attributes:
-        run: Runs it once, until its result is there.
-        outputs: What it gives for the plan's input.
-        series: What else was timed in the runs of these numbers (0 is the first that `run` made),
-            in ms by name.
+        run: Function that runs the network once and waits for its result.
+        outputs: Numbers that the network gives for the plan's input.
+        series: Function from run numbers (0 is the first call of `run`) to further times of these
+            runs, in ms by name.
     """
 
     run: Callable[[], object]
@@ -55,49 +55,50 @@ COUNTS_SWITCHES = hasattr(resource, "RUSAGE_THREAD")  # Linux
 
 
 def _switches() -> int:
-    """Involuntary context switches of this thread so far."""
+    """Count the involuntary context switches of this thread."""
     return resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw if COUNTS_SWITCHES else 0
 
 
 class Recorder:
-    """One network that runs, and the times of its runs that are kept."""
+    """A network under measurement and the times of the runs kept."""
 
     def __init__(self, load: Callable[[], Network], plan: Json) -> None:
         self.load, self.plan = load, plan
         self.network = load()
-        self.made = 0  # runs of what is loaded, kept or not
-        self.kept: list[int] = []  # the numbers of those that are
+        self.made = 0  # runs since the last load, kept or not
+        self.kept: list[int] = []  # numbers of the runs kept
         self.series: dict[str, list[float]] = {}
         self.columns: tuple[list[int], ...] = ([], [], [], [])  # wall, cpu, switches, rounds
         self.warmup_runs, self.stationary, self.block_runs = 0, False, 1
 
     @property
     def samples(self) -> Samples:
-        """The runs that were kept."""
+        """The runs kept so far."""
         wall, cpu, switches, rounds = self.columns
         return Samples(wall, cpu, switches if COUNTS_SWITCHES else None, rounds)
 
     def load_anew(self) -> None:
-        """Load it again, elsewhere in memory: the old one is let go of only then."""
+        """Load the network at another place in memory: the old one is dropped only afterwards."""
         self.keep_series()
         self.network, self.made, self.kept = self.load(), 0, []
         for _ in range(self.plan["min_block_runs"]):
             self.run()
 
     def keep_series(self) -> None:
-        """Take over what else was timed in the runs that were kept."""
+        """Store the further times of the runs kept since the last load."""
         for name, times in self.network.series(self.kept).items():
             self.series.setdefault(name, []).extend(times)
 
     def run(self) -> None:
-        """Once."""
+        """Run the network once."""
         self.network.run()
         self.made += 1
 
     def warm_up(self) -> None:
-        """Run windows until two in a row agree.
+        """Run windows until the medians of two in a row agree.
 
-        By CPU time where it is the time of the network, so that other programs do not prolong it.
+        If CPU time is the latency, windows are timed by it: other programs then do not prolong
+        the warm-up.
         """
         plan = self.plan
         clock = time.thread_time_ns if plan["cpu_time_is_latency"] else time.perf_counter_ns
@@ -114,14 +115,15 @@ class Recorder:
                 change = abs(medians[-1] - medians[-2])
                 self.stationary = change <= plan["warmup_agreement"] * medians[-2]
         self.warmup_runs = self.made
-        most = max(1, plan["max_runs"] // 20)  # so that there are rounds enough for an interval
+        most = max(1, plan["max_runs"] // 20)  # leaves enough rounds for an interval
         wanted = round(plan["block_s"] * 1e9 / max(1.0, medians[-1]))
         self.block_runs = max(plan["min_block_runs"], min(most, wanted))
 
     def settle(self) -> None:
-        """Fill the caches that other networks or programs left cold; nothing is kept.
+        """Warm the caches that other networks or programs left cold; keep no times.
 
-        It takes `settle_s` without an involuntary switch, or three times as long with them.
+        It ends after `settle_s` without an involuntary switch, at the latest after three times
+        `settle_s`.
         """
         settle_s = self.plan["settle_s"]
         began = time.perf_counter()
@@ -149,7 +151,7 @@ class Recorder:
             self.kept.append(self.made - 1)
 
     def answer(self) -> Json:
-        """All that is known."""
+        """Return all times of the runs kept, as the agent's protocol has them."""
         self.keep_series()
         samples = self.samples
         return {
@@ -164,12 +166,12 @@ class Recorder:
 
 
 def timed(loads: list[Callable[[], Network]], plan: Json) -> Json:
-    """Warm up, run the networks in alternation until enough is known, and tell all times.
+    """Warm up, time the networks in alternation until enough is known, and return all times.
 
     Args:
-        loads: Each loads one network; it is called as often as the plan says, so that the figure
-            does not depend on where one load happened to lie in memory.
-        plan: The plan's fields and `cpu_time_is_latency`.
+        loads: Functions that load one network each. Each is called `plan["loads"]` times, so that
+            the result does not depend on one place in memory.
+        plan: Fields of the plan, and `cpu_time_is_latency`.
     """
     gpu = plan["processor"] == "cuda"
     began = time.perf_counter()
@@ -206,7 +208,7 @@ def timed(loads: list[Callable[[], Network]], plan: Json) -> Json:
 
 
 def _turned(recorders: list[Recorder], turn: int) -> list[Recorder]:
-    """Beginning with another one each turn."""
+    """Return the recorders, with another one first in each turn."""
     first = turn % len(recorders)
     return recorders[first:] + recorders[:first]
 
@@ -219,7 +221,7 @@ def _note_conditions(states: list[Json], began: float, gpu: bool) -> None:
 def _heat_up(
     recorders: list[Recorder], heat_s: float, states: list[Json], began: float, gpu: bool
 ) -> list[list[float]]:
-    """Run the first network for `heat_s`; rows of seconds and its median wall ms since then."""
+    """Run the first network for `heat_s`; return rows of seconds and its median wall ms."""
     curve = []
     ends = time.perf_counter() + heat_s
     while time.perf_counter() < ends:
@@ -235,7 +237,7 @@ def _heat_up(
 
 
 def _enough(recorders: list[Recorder], seconds: float, share: float, plan: Json) -> bool:
-    """Whether this share of the loads has had its share of the runs and of the time."""
+    """Return whether this share of the loads has had its share of runs and time."""
     fewest = min(len(recorder.samples.wall) for recorder in recorders)
     count = len(recorders)
     if fewest < share * plan["min_runs"]:
@@ -250,7 +252,7 @@ def _enough(recorders: list[Recorder], seconds: float, share: float, plan: Json)
 
 
 def _is_narrow(recorders: list[Recorder], allowed: float, cpu_time_is_latency: bool) -> bool:
-    """Whether every median, and every ratio to the last network, is known well enough."""
+    """Return whether the intervals of all medians and ratios to the last network are narrow."""
     *others, last = (recorder.samples for recorder in recorders)
     for samples in (last, *others):
         choice = chosen(samples, cpu_time_is_latency)

@@ -1,10 +1,10 @@
-"""The runtime `torch`, inside the agent: imported there, on demand, and only for plans that ask.
+"""The runtime `torch` of the agent, which imports this module only for plans that name torch.
 
-Unlike the rest of the agent it needs nas-sv2 where it runs, because only `space` can build the
-module. On a GPU each run is timed three ways: wall time up to `synchronize`, CUDA events around
-the kernels, and the same for a CUDA graph of the network, which takes the launches of single
-kernels away (what guideline G3 is about) and so shows how much they cost. What single operators
-take, torch's own profiler tells.
+Unlike the rest of the agent it needs nas-sv2 on the device, because only `space` can build the
+module. A run on a GPU has a wall time up to `synchronize` and a time between CUDA events around
+the kernels. Both are also taken for a CUDA graph of the network. The graph does without launches
+of single kernels (the subject of guideline G3), and thus shows their cost. Times of single
+operators come from torch's own profiler.
 """
 
 import json
@@ -26,11 +26,11 @@ Series = dict[str, list[float]]
 MoreSeries = Callable[[Sequence[int]], Series]
 GRAPH_WARMUP = 3  # runs on the capturing stream, as torch's documentation of CUDA graphs asks
 MARK = "nas-sv2 "
-"""Before the name of an operator in torch's profile."""
+"""Prefix of an operator's name in torch's profile."""
 
 
 def missing(device: str) -> str | None:
-    """What this machine lacks to run torch on `device`, and what to do; None if nothing."""
+    """Say why torch cannot run on `device`, with a remedy; None if it can."""
     if device == "cpu" or torch.cuda.is_available():
         return None
     return (
@@ -40,7 +40,7 @@ def missing(device: str) -> str | None:
 
 
 def facts(device: str) -> Mapping[str, object]:
-    """The part of the fingerprint that torch knows."""
+    """Return the part of the fingerprint that torch knows."""
     known: dict[str, object] = {"runtime_version": torch.__version__, "provider": device}
     if device == "cuda":
         driver = Path("/proc/driver/nvidia/version")
@@ -54,7 +54,7 @@ def facts(device: str) -> Mapping[str, object]:
 
 
 def load(body: bytes, plan: Mapping[str, Any]) -> tuple[Run, list[float], MoreSeries]:
-    """The fields of `timed_runs.Network`, for the network of a network's JSON."""
+    """Return the fields of `timed_runs.Network` for a network given as JSON."""
     module, _, image = _built(body, plan)
 
     def eager() -> torch.Tensor:
@@ -70,7 +70,7 @@ def load(body: bytes, plan: Mapping[str, Any]) -> tuple[Run, list[float], MoreSe
     def more_series(kept: Sequence[int]) -> Series:
         runs = len(kept)
         replay, graph_spans = _with_events(_captured(eager))
-        for _ in range(runs):  # as many again, to settle the clocks
+        for _ in range(runs):  # settles the clocks
             replay()
         graph_ms = [_wall_ms(replay) for _ in range(runs)]
         return {
@@ -83,10 +83,10 @@ def load(body: bytes, plan: Mapping[str, Any]) -> tuple[Run, list[float], MoreSe
 
 
 def node_times(body: bytes, plan: Mapping[str, Any]) -> list[list[Any]]:
-    """The operators of a network in their order: name, kind, µs.
+    """Return the operators of a network, in order: name, kind, µs.
 
-    On a GPU the µs are those of the kernels there, without the gaps in which it waits for their
-    launch; on a CPU those from the start of an operator to its end.
+    On a GPU the µs are those of its kernels, without the gaps in which it waits for launches. On
+    a CPU they last from the start of an operator to its end.
     """
     module, graph, image = _built(body, plan)
     module.wrap_steps(_marked)
@@ -103,7 +103,7 @@ def node_times(body: bytes, plan: Mapping[str, Any]) -> list[list[Any]]:
                 torch.cuda.synchronize()
     times: dict[str, list[float]] = {op.name: [] for op in graph.ops}
     for event in profiler.events():
-        # A GPU lists the range once more for itself; the kernels hang on the one of the CPU.
+        # The range is listed for the CPU and the GPU; the kernels belong to that of the CPU.
         if event.name.startswith(MARK) and event.device_type.name == "CPU":
             us = event.device_time_total if on_gpu else event.cpu_time_total
             times[event.name.removeprefix(MARK)].append(us)
@@ -123,7 +123,7 @@ def _marked(name: str, run: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _built(body: bytes, plan: Mapping[str, Any]) -> tuple[GraphModule, Graph, torch.Tensor]:
-    """The module where the plan wants it, its operators, and images for it."""
+    """Build the module on the plan's processor, its graph, and random images for it."""
     torch.set_num_threads(plan["threads"])
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(plan["seed"])  # this process does nothing else
@@ -141,7 +141,7 @@ Span = tuple[torch.cuda.Event, torch.cuda.Event]
 
 
 def _with_events(run: Run) -> tuple[Run, list[Span]]:
-    """`run` until the GPU is done, and the list that its events are added to."""
+    """Return a run that waits for the GPU, and the list that collects its events."""
     spans: list[Span] = []
 
     def timed() -> None:
