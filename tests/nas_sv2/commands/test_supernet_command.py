@@ -63,15 +63,15 @@ def test_it_is_trained_searched_with_and_never_mixed_up(
     assert not list((files / "net").glob("*.checkpoint"))
     by = ("--evaluator", "supernet:net")
     for arguments, said in (
-        (("--space", "140M"), "--space .*the supernet's space.*; got '140M'"),
-        (("--stop-rule",), "none with a supernet"),
+        (("--space", "140M"), "--space .*the evaluator's space.*; got '140M'"),
+        (("--stop-rule",), "which trains no candidate"),
     ):
         code, _, err = command_line(*SEARCH, *by, *arguments)
         assert code == 2
         assert re.search(said, err), err
     code, _, err = command_line(*train)
     assert code == 2
-    assert "a folder without a supernet that is trained" in err
+    assert "a folder without a trained supernet" in err
     code, out, err = command_line(*SEARCH, *by, "--trials", "2", "--study", "s")
     assert code == 0, err
     assert f"evaluator supernet {facts['digest']} in net: trained once, 10 steps" in out
@@ -112,7 +112,7 @@ def test_it_is_trained_searched_with_and_never_mixed_up(
             assert "2 of 3 trials done" in out
     code, _, err = command_line(*export, "--supernet", "winner", "--force")
     assert code == 2
-    assert "supernet .*; got 'winner'" in err
+    assert "lies now; got 'winner'" in err
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_it_is_certified_like_a_recipe(
     [
         (("--evaluator", "supernet:none"), "supernet .*; got 'none'"),
         (("--evaluator", "supernet"), "--evaluator .*; got 'supernet'"),
-        (("--evaluator", "oracle"), "give recipe, or supernet:DIR"),
+        (("--evaluator", "oracle"), "must be recipe, supernet:DIR or the module:attribute"),
         (("--evaluator", "supernet:none", "--recipe", "quick"), "--recipe .*; got 'quick'"),
     ],
 )
