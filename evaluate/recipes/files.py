@@ -9,20 +9,13 @@
 """
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nas_sv2.documents import checked_schema, read_document, read_fields, to_yaml, within
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.recipes.built_in import RECIPES
-from nas_sv2.evaluate.recipes.recipe import FullTraining, Recipe
-from nas_sv2.space.units.documents import (
-    checked_schema,
-    known_keys,
-    read_document,
-    to_yaml,
-    within,
-)
+from nas_sv2.evaluate.recipes.recipe import Recipe
 
 SCHEMA_KEY = "nas_sv2_recipe"
 SCHEMA_VERSION = 1
@@ -38,7 +31,9 @@ def open_recipe(text: str) -> Recipe:
     path = Path(text)
     if path.suffix not in FILE_ENDINGS:
         return built_in_recipe(text)
-    return within(path, lambda data: recipe_from_document(data, path.stem), read_document(path))
+    return within(
+        f"{path}: ", lambda data: recipe_from_document(data, path.stem), read_document(path)
+    )
 
 
 def built_in_recipe(name: str) -> Recipe:
@@ -60,16 +55,7 @@ def recipe_from_document(document: object, name: str = "") -> Recipe:
         ConfigError: Names the field, the value and what is allowed.
     """
     data = {"name": name, **checked_schema(document, SCHEMA_KEY, SCHEMA_VERSION)}
-    known_keys(data, "", Recipe)
-    full = data.get("full_training")
-    if full is not None:
-        if not isinstance(full, Mapping):
-            raise ConfigError(
-                "full_training", full, "must be a mapping with validation_resize, ..."
-            )
-        known_keys(full, "full_training.", FullTraining)
-        data["full_training"] = FullTraining(**_with_numbers(full, FullTraining))
-    return Recipe(**_with_numbers(data, Recipe))
+    return read_fields(Recipe, data)
 
 
 def recipe_to_document(recipe: Recipe) -> dict[str, Any]:
@@ -83,19 +69,3 @@ def recipe_to_yaml(recipe: Recipe) -> str:
     if recipe.full_training is None:
         del document["full_training"]
     return to_yaml(document, one_line_each=False)
-
-
-def _with_numbers(data: Mapping[str, Any], described: type) -> dict[str, Any]:
-    """`data` with `4e-5` as the number that is meant: YAML 1.1 reads it as a word."""
-    floats = {field.name for field in dataclasses.fields(described) if field.type is float}
-    return {
-        key: _number(value) if key in floats and isinstance(value, str) else value
-        for key, value in data.items()
-    }
-
-
-def _number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text

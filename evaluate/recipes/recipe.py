@@ -6,10 +6,22 @@ The recipes that come with nas-sv2 are in `built_in_recipes`, the YAML form in `
 import dataclasses
 import hashlib
 import json
-import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
+from msgspec import Meta
+
+from nas_sv2.documents import (
+    AboveZero,
+    FromZero,
+    Positive,
+    PositiveShare,
+    Share,
+    Whole,
+    check_choice,
+    check_fields,
+    within,
+)
 from nas_sv2.errors import ConfigError
 
 Optimiser = Literal["sgd", "adamw"]
@@ -36,29 +48,20 @@ class FullTraining:
         ema: Whether an exponential moving average of the weights is what is kept.
     """
 
-    validation_resize: int
-    train_resolution: int | None = None
+    validation_resize: Positive
+    train_resolution: Positive | None = None
     raw_input: bool = False
-    norm_steps: int = 0
+    norm_steps: Whole = 0
     trivial_augment: bool = False
-    random_erase: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    repeated_augmentation: int = 1
+    random_erase: Share = 0.0
+    mixup: FromZero = 0.0
+    cutmix: FromZero = 0.0
+    repeated_augmentation: Positive = 1
     ema: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant, naming the field."""
-        for field in ("validation_resize", "repeated_augmentation"):
-            _whole(self, field, 1)
-        if self.train_resolution is not None:
-            _whole(self, "train_resolution", 1)
-        _whole(self, "norm_steps", 0)
-        for field in ("raw_input", "trivial_augment", "ema"):
-            _boolean(self, field)
-        _number(self, "random_erase", 0, 1)
-        for field in ("mixup", "cutmix"):
-            _number(self, field, 0)
+        within("recipe ", check_fields, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,117 +115,46 @@ class Recipe:
     """
 
     name: str
-    epochs: int
-    train_images: int | None = None
-    classes: int | None = None
-    subset_seed: int = 0
-    images_per_epoch: int | None = None
-    validation_images: int | None = None
+    epochs: Positive
+    train_images: Positive | None = None
+    classes: Annotated[int, Meta(ge=2)] | None = None
+    subset_seed: Whole = 0
+    images_per_epoch: Positive | None = None
+    validation_images: Positive | None = None
     validate_each_epoch: bool = False
-    width_factor: float = 1.0
+    width_factor: PositiveShare = 1.0
     stem_stride: int = 2
     stem_pool: bool = False
-    resolution: int | None = None
-    batch: int = 64
-    learning_rate: float = 0.1
-    warm_up: float = 0.2
+    resolution: Positive | None = None
+    batch: Positive = 64
+    learning_rate: AboveZero = 0.1
+    warm_up: Share = 0.2
     schedule: Schedule = "linear"
     optimiser: Optimiser = "sgd"
-    momentum: float = 0.9
+    momentum: Share = 0.9
     nesterov: bool = True
-    weight_decay: float = 5e-4
-    label_smoothing: float = 0.1
+    weight_decay: FromZero = 5e-4
+    label_smoothing: Share = 0.1
     flip: bool = True
-    shift: int = 2
-    crop_area: float = 1.0
-    colour: float = 0.0
+    shift: Whole = 2
+    crop_area: PositiveShare = 1.0
+    colour: Share = 0.0
     precision: Precision = "fp32"
-    norm_images: int = 512
-    hopeless_after: float = 0.5
+    norm_images: Whole = 512
+    hopeless_after: Share = 0.5
     score: Score = "accuracy"
-    seeds: int = 1
+    seeds: Positive = 1
     full_training: FullTraining | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained, naming the field."""
-        if not isinstance(self.name, str) or not self.name.strip():
+        within("recipe ", check_fields, self)
+        if not self.name.strip():
             raise ConfigError("recipe name", self.name, "must be one word or two")
-        for field in ("epochs", "batch", "seeds"):
-            _whole(self, field, 1)
-        for field in ("train_images", "images_per_epoch", "validation_images", "resolution"):
-            if getattr(self, field) is not None:
-                _whole(self, field, 1)
-        if self.classes is not None:
-            _whole(self, "classes", 2)
-        for field in ("subset_seed", "shift", "norm_images"):
-            _whole(self, field, 0)
-        for field in ("validate_each_epoch", "stem_pool", "nesterov", "flip"):
-            _boolean(self, field)
-        for field in ("momentum", "warm_up", "label_smoothing", "hopeless_after", "colour"):
-            _number(self, field, 0, 1)
-        _number(self, "weight_decay", 0)
-        for field in ("width_factor", "crop_area"):
-            _above_zero(self, field, 1)
-        _above_zero(self, "learning_rate")
-        _one_of(self, "stem_stride", (1, 2))
-        for field, kind in _CHOICES.items():
-            _one_of(self, field, get_args(kind))
-        if not isinstance(self.full_training, FullTraining | None):
-            raise ConfigError(
-                "recipe full_training",
-                self.full_training,
-                "must be a mapping of its fields, or null",
-            )
+        check_choice("recipe stem_stride", self.stem_stride, (1, 2))
 
     @property
     def digest(self) -> str:
         """16 hexadecimal digits that name the content, the name included."""
         text = json.dumps(dataclasses.asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-_CHOICES = {
-    "schedule": Schedule,
-    "optimiser": Optimiser,
-    "precision": Precision,
-    "score": Score,
-}
-_Described = Recipe | FullTraining
-
-
-def _whole(described: _Described, field: str, low: int) -> None:
-    value = getattr(described, field)
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ConfigError(f"recipe {field}", value, f"must be a whole number from {low}")
-
-
-def _number(described: _Described, field: str, low: float, high: float = math.inf) -> None:
-    value = getattr(described, field)
-    if not (_is_number(value) and low <= value <= high and math.isfinite(value)):
-        allowed = f"must be a number from {low}" + ("" if high == math.inf else f" to {high}")
-        raise ConfigError(f"recipe {field}", value, allowed)
-
-
-def _above_zero(described: _Described, field: str, high: float = math.inf) -> None:
-    value = getattr(described, field)
-    if not (_is_number(value) and 0 < value <= high and math.isfinite(value)):
-        allowed = "must be a number above 0" + ("" if high == math.inf else f", at most {high}")
-        raise ConfigError(f"recipe {field}", value, allowed)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _boolean(described: _Described, field: str) -> None:
-    value = getattr(described, field)
-    if not isinstance(value, bool):
-        raise ConfigError(f"recipe {field}", value, "must be true or false")
-
-
-def _one_of(described: _Described, field: str, allowed: tuple[object, ...]) -> None:
-    value = getattr(described, field)
-    if isinstance(value, bool) or value not in allowed:
-        raise ConfigError(
-            f"recipe {field}", value, "must be one of " + ", ".join(map(str, allowed))
-        )

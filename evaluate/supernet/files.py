@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nas_sv2.documents import read_document
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.recipes.files import recipe_from_document, recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
@@ -24,7 +25,6 @@ from nas_sv2.evaluate.supernet.training import SupernetTraining, TrainedSupernet
 from nas_sv2.files import write_whole
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.choices.space_files import space_from_document, space_to_document
-from nas_sv2.space.units.documents import read_document
 from nas_sv2.version import __version__
 
 FACTS = "supernet.json"

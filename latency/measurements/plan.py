@@ -9,8 +9,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
+from nas_sv2.documents import (
+    AboveZero,
+    FromZero,
+    Positive,
+    Whole,
+    check_choice,
+    check_fields,
+    read_fields,
+)
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.units.reference import reference
 
@@ -77,66 +86,44 @@ class MeasurePlan:
     runtime: Runtime = "onnxruntime"
     processor: Processor = "cpu"
     precision: Precision = "fp32"
-    batch: int = 1
-    threads: int = 1
-    affinity: tuple[int, ...] | None = None
+    batch: Positive = 1
+    threads: Positive = 1
+    affinity: tuple[Whole, ...] | None = None
     reference: str | None = "shufflenet_v2_x1_0"
     lowering: Lowering = "shuffle_free"
-    seed: int = 0
-    heat_s: float = 0.0
-    settle_s: float = 0.01
-    block_s: float = 0.03
-    min_block_runs: int = 3
-    loads: int = 4
-    warmup_runs: int = 10
-    warmup_agreement: float = 0.02
-    warmup_limit_s: float = 1.0
-    min_runs: int = 50
-    max_runs: int = 2000
-    ci_width: float = 0.01
-    time_limit_s: float = 0.75
-    noisy_width: float = 0.05
-    noisy_time_limit_s: float = 2.5
-    timeout_s: float = 120.0
+    seed: Whole = 0
+    heat_s: FromZero = 0.0
+    settle_s: AboveZero = 0.01
+    block_s: AboveZero = 0.03
+    min_block_runs: Positive = 3
+    loads: Positive = 4
+    warmup_runs: Positive = 10
+    warmup_agreement: AboveZero = 0.02
+    warmup_limit_s: AboveZero = 1.0
+    min_runs: Positive = 50
+    max_runs: Positive = 2000
+    ci_width: AboveZero = 0.01
+    time_limit_s: AboveZero = 0.75
+    noisy_width: AboveZero = 0.05
+    noisy_time_limit_s: AboveZero = 2.5
+    timeout_s: AboveZero = 120.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured, naming the field."""
-        _one_of("plan.runtime", self.runtime, get_args(Runtime))
-        _one_of("plan.processor", self.processor, get_args(Processor))
-        _one_of("plan.precision", self.precision, get_args(Precision))
-        _one_of("plan.lowering", self.lowering, get_args(Lowering))
+        check_fields(self)
         if self.runtime == "torch":
-            _one_of("plan.lowering", self.lowering, ("plain",))
+            check_choice("lowering", self.lowering, ("plain",))
         possible = {("onnxruntime", "cpu"): ("fp32", "int8"), ("torch", "cuda"): ("fp32", "fp16")}
         kinds = possible.get((self.runtime, self.processor), ("fp32",))
-        _one_of(f"plan.precision with {self.runtime} on {self.processor}", self.precision, kinds)
-        if self.affinity is not None:
-            if not self.affinity:
-                raise ConfigError(
-                    "plan.affinity", self.affinity, "must be a list of cores, or nothing"
-                )
-            for core in self.affinity:
-                _whole("plan.affinity", core, least=0)
+        field = f"precision with {self.runtime} on {self.processor}"
+        check_choice(field, self.precision, kinds)
+        if self.affinity == ():
+            raise ConfigError("affinity", [], "must be a list of cores, or nothing")
         if self.reference is not None:
             reference(self.reference)
-        for field in ("batch", "threads", "min_block_runs", "loads", "warmup_runs", "min_runs"):
-            _whole(f"plan.{field}", getattr(self, field), least=1)
-        _whole("plan.max_runs", self.max_runs, least=self.min_runs)
-        _whole("plan.seed", self.seed, least=0)
-        if self.heat_s:
-            _positive("plan.heat_s", self.heat_s)
-        for field in (
-            "settle_s",
-            "block_s",
-            "warmup_agreement",
-            "warmup_limit_s",
-            "ci_width",
-            "time_limit_s",
-            "noisy_width",
-            "noisy_time_limit_s",
-            "timeout_s",
-        ):
-            _positive(f"plan.{field}", getattr(self, field))
+        if self.max_runs < self.min_runs:
+            sentence = f"must be at least min_runs, {self.min_runs}"
+            raise ConfigError("max_runs", self.max_runs, sentence)
 
     @property
     def cpu_time_is_latency(self) -> bool:
@@ -164,24 +151,4 @@ class MeasurePlan:
         Raises:
             ConfigError: An unknown field or a value out of range.
         """
-        names = [field.name for field in dataclasses.fields(cls)]
-        for name in document:
-            _one_of("plan", name, tuple(names))
-        affinity = document.get("affinity")
-        return cls(**{**document, "affinity": None if affinity is None else tuple(affinity)})
-
-
-def _one_of(field: str, value: object, allowed: tuple[object, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(field, value, "must be one of " + ", ".join(map(str, allowed)))
-
-
-def _whole(field: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(field, value, f"must be a whole number, at least {least}")
-
-
-def _positive(field: str, value: object) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < value < float("inf"):  # type: ignore[operator]
-        raise ConfigError(field, value, "must be a number above 0")
+        return read_fields(cls, document, "plan")

@@ -13,17 +13,19 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from msgspec import Meta
 from platformdirs import user_config_path
 
 from nas_sv2.database.locks import Exclusive, FileLock
+from nas_sv2.documents import AboveZero, check_choice, check_fields, check_value, within
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.files import write_whole
 from nas_sv2.latency.devices.command import CommandTemplate
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, LocalPython
 from nas_sv2.latency.devices.ssh import SshHost
-from nas_sv2.latency.emulated.arm_cores import CORE_NAMES, PRECISIONS, core_named
+from nas_sv2.latency.emulated.arm_cores import CORE_NAMES
 from nas_sv2.latency.kernels.kernel import ArmPrecision
 from nas_sv2.latency.measurements.plan import MeasurePlan
 
@@ -47,23 +49,12 @@ class EmulatedCore:
     core: str = "cortex-a57"
     precision: ArmPrecision = "fp32"
     table: str | None = None
-    clock_ghz: float | None = None
+    clock_ghz: Annotated[float, Meta(gt=0, le=100)] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be priced."""
-        if not isinstance(self.core, str):
-            raise ConfigError("core", self.core, "must be one of " + ", ".join(CORE_NAMES))
-        core_named(self.core)
-        if self.precision not in PRECISIONS:
-            raise ConfigError(
-                "precision", self.precision, "must be one of " + ", ".join(PRECISIONS)
-            )
-        clock = self.clock_ghz
-        number = isinstance(clock, int | float) and not isinstance(clock, bool)
-        if clock is not None and not (number and 0 < clock < 100):
-            raise ConfigError("clock_ghz", clock, "must be a clock in GHz")
-        if self.table is not None and not isinstance(self.table, str):
-            raise ConfigError("table", self.table, "must be the path of a kernel table")
+        check_choice("core", self.core, CORE_NAMES)
+        check_fields(self)
 
 
 Place = LocalPython | SshHost | CommandTemplate | EmulatedCore
@@ -223,28 +214,26 @@ def _entry(name: str, table: Any, file: Path) -> DeviceEntry:
     where = f"{file}: devices.{name}"
     if not isinstance(table, dict):
         raise ConfigError(where, table, "must be a table with a kind")
-    try:
-        kind, plan, max_mib = table.get("kind"), table.get("plan"), table.get("max_mib")
-        if kind not in KINDS:
-            raise ConfigError("kind", kind, "must be one of " + ", ".join(KINDS))
-        place = PLACES[kind]
-        # A table says `command`; the words are called that as long as they are in it.
-        keys = {RENAMED.get(field.name, field.name): field for field in dataclasses.fields(place)}
-        allowed = ["kind", *keys, *([] if kind == "emulated" else ["plan", "max_mib"])]
-        for key in table:
-            if key not in allowed:
-                raise ConfigError("key", key, "must be one of " + ", ".join(allowed))
-        for key, field in keys.items():
-            if field.default is dataclasses.MISSING and key not in table:
-                raise ConfigError(key, None, f"must be given: the kind {kind} needs it")
-        settings = {field.name: _frozen(table[k]) for k, field in keys.items() if k in table}
-        number = isinstance(max_mib, int | float) and not isinstance(max_mib, bool)
-        if max_mib is not None and not (number and max_mib > 0):
-            raise ConfigError("max_mib", max_mib, "must be a number of MiB")
-        measured = None if kind == "emulated" else _plan(kind, {} if plan is None else plan)
-        return DeviceEntry(name, kind, place(**settings), measured, max_mib, file)
-    except ConfigError as error:
-        raise ConfigError(f"{where}.{error.field}", error.value, error.sentence) from error
+    return within(f"{where}.", lambda fields: _device(name, fields, file), table)
+
+
+def _device(name: str, table: Mapping[str, Any], file: Path) -> DeviceEntry:
+    kind: Any = table.get("kind")
+    plan, max_mib = table.get("plan"), table.get("max_mib")
+    check_choice("kind", kind, tuple(KINDS))
+    place = PLACES[kind]
+    # A table says `command`; the words are called that as long as they are in it.
+    keys = {RENAMED.get(field.name, field.name): field for field in dataclasses.fields(place)}
+    allowed = ["kind", *keys, *([] if kind == "emulated" else ["plan", "max_mib"])]
+    for key in table:
+        check_choice("key", key, tuple(allowed))
+    for key, field in keys.items():
+        if field.default is dataclasses.MISSING and key not in table:
+            raise ConfigError(key, None, f"must be given: the kind {kind} needs it")
+    settings = {field.name: _frozen(table[k]) for k, field in keys.items() if k in table}
+    check_value("max_mib", max_mib, AboveZero | None)
+    measured = None if kind == "emulated" else _plan(kind, {} if plan is None else plan)
+    return DeviceEntry(name, kind, place(**settings), measured, max_mib, file)
 
 
 def _plan(kind: str, overrides: Any) -> MeasurePlan:
@@ -253,12 +242,7 @@ def _plan(kind: str, overrides: Any) -> MeasurePlan:
         raise ConfigError("plan", overrides, "must be a table")
     on_gpu = kind == "cuda" or overrides.get("runtime") == "torch"
     base = GPU_PLAN if on_gpu else CPU_PLAN
-    try:
-        return MeasurePlan.from_json({**base.to_json(), **overrides})
-    except TypeError as error:  # a list where a word is wanted, or the other way round
-        raise ConfigError(
-            "plan", overrides, f"must have fields of the right types ({error})"
-        ) from error
+    return MeasurePlan.from_json({**base.to_json(), **overrides})
 
 
 def _frozen(value: Any) -> Any:

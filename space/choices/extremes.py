@@ -7,10 +7,11 @@ what enters, width and share, is worked out, stage after stage, as sampling woul
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from nas_sv2.space.choices.search_space import SearchSpace, StageChoices, splittable
 from nas_sv2.space.choices.suggesters import EndSuggester
-from nas_sv2.space.units.architecture import Architecture, Stage
+from nas_sv2.space.units.architecture import OPTIONS, Architecture, Stage
 
 _Met = tuple[int, int, int]
 """Channels that enter a stage, that it emits, that it convolves: c_in, c, c′."""
@@ -65,6 +66,8 @@ def _with_residuals(network: Architecture, space: SearchSpace, wanted: bool) -> 
 def _met(choices: StageChoices, paths: dict[int, _Path]) -> dict[_Met, _Path]:
     """All that can meet in a stage, each with a way to it."""
     met: dict[_Met, _Path] = {}
+    most: dict[str, Any] = {option.name: max(getattr(choices, option.name)) for option in OPTIONS}
+    del most["residual"]  # both forms are wanted (`_with_residuals`)
     widths = range(choices.width.low, choices.width.high + 1, choices.width.step)
     for width_in, (stem, before) in paths.items():
         for split in choices.split:
@@ -73,10 +76,8 @@ def _met(choices: StageChoices, paths: dict[int, _Path]) -> dict[_Met, _Path]:
                     choices.depth.high,
                     splittable(wanted, split, more_than=width_in),
                     split,
-                    max(choices.kernel),
-                    any(choices.se),
-                    wide_field=any(choices.wide_field),
                     stride=choices.stride,
+                    **most,
                 )
                 met[width_in, stage.width, stage.convolved] = (stem, (*before, stage))
     return met

@@ -12,6 +12,7 @@ from typing import Any
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.choices.search_space import SearchSpace
+from nas_sv2.space.choices.suggesters import RandomSuggester
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
@@ -121,7 +122,7 @@ def flops_matched(
     draw = random.Random(f"matched {seed}")
     found: dict[str, Architecture] = {}
     for _ in range(_DRAWS):
-        network = space.sample(_Uniform(draw))
+        network = space.sample(RandomSuggester(draw))
         if abs(cost_of(lower(network)).flops / flops - 1) <= TOLERANCE:
             found.setdefault(network.digest, network)
         if len(found) == count:
@@ -167,18 +168,3 @@ class _Answers:
     def _of(self, name: str) -> _Halves:
         option = name.split(".")[-1]
         return self.by_dimension.get(option, self.by_dimension["ends"])
-
-
-@dataclass(frozen=True, slots=True)
-class _Uniform:
-    """A `Suggester` that draws at random."""
-
-    draw: random.Random
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
-        """One of the numbers."""
-        return self.draw.randrange(low, high + 1, step)
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of the choices."""
-        return self.draw.choice(list(choices))

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
 
+from nas_sv2.documents import Positive, check_choice, check_fields
 from nas_sv2.errors import ConfigError
-from nas_sv2.space.units.architecture import FIRST_STAGE, KERNELS, Architecture, Stage
+from nas_sv2.space.choices.suggesters import EndSuggester
+from nas_sv2.space.units.architecture import FIRST_STAGE, OPTIONS, Architecture, Stage
 
 Params = Mapping[str, Any]
 
@@ -36,21 +38,18 @@ class Suggester(Protocol):
 class Range:
     """The whole numbers low, low + step, ..., high."""
 
-    low: int
-    high: int
-    step: int = 1
+    low: Positive
+    high: Positive
+    step: Positive = 1
 
     def __post_init__(self) -> None:
         """Refuse a range that does not end on a step."""
-        whole = all(
-            isinstance(number, int) and not isinstance(number, bool)
-            for number in (self.low, self.high, self.step)
-        )
-        if not whole or not 0 < self.low <= self.high or self.step < 1:
+        check_fields(self)
+        if self.low > self.high:
             raise ConfigError(
                 "range",
                 [self.low, self.high, self.step],
-                "must be [low, high, step] with 0 < low <= high",
+                "must be [low, high, step] with low <= high",
             )
         if (self.high - self.low) % self.step:
             raise ConfigError(
@@ -79,24 +78,17 @@ class StageChoices:
 
     def __post_init__(self) -> None:
         """Refuse an option without a choice, and a choice that no stage can have."""
-        for name in ("split", "kernel", "se", "residual", "wide_field"):
+        check_fields(self)
+        for name in ("split", *(option.name for option in OPTIONS)):
             if not getattr(self, name):
-                raise ConfigError(name, [], "must be at least one choice")
-        for kernel in self.kernel:
-            if type(kernel) is not int or kernel not in KERNELS:
-                raise ConfigError(
-                    "kernel", kernel, f"must be one of {', '.join(map(str, KERNELS))}"
-                )
+                raise ConfigError(name, [], "must have at least one choice")
+        for option in OPTIONS:
+            for value in getattr(self, option.name):
+                check_choice(option.name, value, option.values)
         for split in self.split:
             if not 0 < split < 1 or math.lcm(2, split.denominator) > self.width.low:
-                allowed = (
-                    "must be shares between 0 and 1 that divide widths of the range, as 3/8 does"
-                )
-                raise ConfigError("split", str(split), allowed)
-        for name in ("se", "residual", "wide_field"):
-            for choice in getattr(self, name):
-                if not isinstance(choice, bool):
-                    raise ConfigError(name, choice, "must be true or false")
+                sentence = "must be a share between 0 and 1 that divides widths of the range"
+                raise ConfigError("split", str(split), sentence)
 
 
 @dataclass(frozen=True)
@@ -115,29 +107,24 @@ class SearchSpace:
     """
 
     name: str
-    stem: tuple[tuple[int, ...], ...]
+    stem: tuple[tuple[Positive, ...], ...]
     stages: tuple[StageChoices, ...]
     head: Range
     baselines: tuple[str, ...] = ()
-    resolution: int = 224
-    channels: int = 3
-    classes: int = 1000
+    resolution: Positive = 224
+    channels: Positive = 3
+    classes: Positive = 1000
 
     def __post_init__(self) -> None:
         """Refuse a space without a choice, or with a point that cannot be built."""
+        check_fields(self)
         if not self.stem or not self.stages:
             raise ConfigError(
-                "stem" if not self.stem else "stages", [], "must be at least one choice"
+                "stem" if not self.stem else "stages", [], "must have at least one choice"
             )
         if not all(self.stem):
-            raise ConfigError("stem", [], "must be at least one convolution in each choice")
-        for width in (width for widths in self.stem for width in widths):
-            if type(width) is not int or width < 1:
-                raise ConfigError("stem", width, "must be whole numbers above 0")
-        for name in self.baselines:
-            if not isinstance(name, str):
-                raise ConfigError("baselines", name, "must be names of reference networks")
-        self.sample(_Lowest())
+            raise ConfigError("stem", [], "must have at least one convolution in each choice")
+        self.sample(EndSuggester(highest=False))
 
     @property
     def digest(self) -> str:
@@ -175,7 +162,7 @@ class SearchSpace:
         for number, (stage, choices) in enumerate(
             zip(architecture.stages, self.stages, strict=False), FIRST_STAGE
         ):
-            for name in ("depth", "kernel", "se", "residual", "wide_field"):
+            for name in ("depth", *(option.name for option in OPTIONS)):
                 params[f"stage{number}.{name}"] = getattr(stage, name)
             params[f"stage{number}.split"] = str(stage.split)
             params[f"stage{number}.width"] = _answer(stage, choices.width, width_in)
@@ -215,16 +202,6 @@ class Replay:
         return self.params[name]
 
 
-class _Lowest:
-    """The first answer to everything; shows that a space can be sampled."""
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
-        return low
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return choices[0]
-
-
 def _sample_stage(trial: Suggester, name: str, choices: StageChoices, width_in: int) -> Stage:
     def among(option: str) -> Any:
         return trial.suggest_categorical(f"{name}.{option}", list(getattr(choices, option)))
@@ -239,11 +216,8 @@ def _sample_stage(trial: Suggester, name: str, choices: StageChoices, width_in: 
         depth=depth,
         width=splittable(width, split, more_than=width_in),
         split=split,
-        kernel=among("kernel"),
-        se=among("se"),
-        residual=among("residual"),
-        wide_field=among("wide_field"),
         stride=choices.stride,
+        **{option.name: among(option.name) for option in OPTIONS},
     )
 
 

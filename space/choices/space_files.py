@@ -20,27 +20,20 @@
 
 import dataclasses
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from nas_sv2.documents import checked_schema, read_document, read_fields, within
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.choices.levels import named_space
-from nas_sv2.space.choices.search_space import Range, SearchSpace, StageChoices
-from nas_sv2.space.units.documents import (
-    Document,
-    checked_schema,
-    fraction,
-    known_keys,
-    read_document,
-    within,
-)
+from nas_sv2.space.choices.search_space import SearchSpace
+from nas_sv2.space.units.architecture import OPTIONS
 from nas_sv2.space.units.reference import reference
 
 SCHEMA_KEY = "nas_sv2_space"
 SCHEMA_VERSION = 1
-Built = TypeVar("Built")
 FILE_ENDINGS = (".yaml", ".yml", ".json", ".toml")
 
 
@@ -54,7 +47,7 @@ def open_space(text: str) -> SearchSpace:
     if path.suffix not in FILE_ENDINGS:
         return named_space(text)
     document = _read_toml(path) if path.suffix == ".toml" else read_document(path)
-    return within(path, lambda data: space_from_document(data, path.stem), document)
+    return within(f"{path}: ", lambda data: space_from_document(data, path.stem), document)
 
 
 def space_from_document(document: object, name: str) -> SearchSpace:
@@ -64,14 +57,15 @@ def space_from_document(document: object, name: str) -> SearchSpace:
         ConfigError: Names the field, the value and what is allowed.
     """
     data = {"name": name, **checked_schema(document, SCHEMA_KEY, SCHEMA_VERSION)}
-    known_keys(data, "", SearchSpace)
-    data["stem"] = tuple(tuple(_listed(widths)) for widths in _listed(data["stem"]))
-    data["head"] = _range("head", data["head"])
-    data["stages"] = tuple(
-        _stage(f"stages[{index}]", stage) for index, stage in enumerate(_listed(data["stages"]))
-    )
-    data["baselines"] = tuple(_listed(data.get("baselines", [])))
-    space = SearchSpace(**data)
+    for field in _LISTS & data.keys():
+        data[field] = _listed(data[field])
+    if "stem" in data:
+        data["stem"] = [_listed(widths) for widths in data["stem"]]
+    if "head" in data:
+        data["head"] = _ranged(data["head"])
+    if "stages" in data:
+        data["stages"] = [_stage(stage) for stage in data["stages"]]
+    space = read_fields(SearchSpace, data)
     for baseline in space.baselines:
         space.params_of(reference(baseline))
     return space
@@ -92,6 +86,7 @@ def space_to_document(space: SearchSpace) -> dict[str, Any]:
     return document
 
 
+_LISTS = {"stem", "stages", "baselines"}
 _RANGES = ("depth", "width")
 
 
@@ -99,41 +94,20 @@ def _plain(choices: Sequence[Any]) -> list[Any]:
     return [str(one) if isinstance(one, Fraction) else one for one in choices]
 
 
-def _stage(where: str, value: object) -> StageChoices:
-    data = dict(_mapping(where, value))
-    known_keys(data, f"{where}.", StageChoices)
-    for field in _RANGES:
-        data[field] = _range(f"{where}.{field}", data[field])
-    for field in ("kernel", "se", "residual", "wide_field", "split"):
-        if field in data:
-            data[field] = tuple(_listed(data[field]))
-    if "split" in data:
-        data["split"] = tuple(fraction(f"{where}.split", share) for share in data["split"])
-    return _named(where, lambda: StageChoices(**data))
-
-
-def _range(where: str, value: object) -> Range:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return _named(where, lambda: Range(value, value))
-    data = _mapping(where, value)
-    known_keys(data, f"{where}.", Range)
-    return _named(where, lambda: Range(**data))
-
-
-def _mapping(where: str, value: object) -> Document:
+def _stage(value: object) -> object:
+    """Write out what a file may shorten: one choice for a list, one number for a range."""
     if not isinstance(value, Mapping):
-        raise ConfigError(
-            where, value, "must be a whole number, or a mapping with low, high and step"
-        )
-    return value
+        return value
+    lists = {"split", *(option.name for option in OPTIONS)}
+    return {
+        name: _ranged(one) if name in _RANGES else _listed(one) if name in lists else one
+        for name, one in value.items()
+    }
 
 
-def _named(where: str, build: Callable[[], Built]) -> Built:
-    """What `build` makes, with `where` before the field in its error."""
-    try:
-        return build()
-    except ConfigError as error:
-        raise ConfigError(f"{where}.{error.field}", error.value, error.sentence) from None
+def _ranged(value: object) -> object:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return {"low": value, "high": value} if whole else value
 
 
 def _listed(value: object) -> list[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.graph.cost import Cost, cost_of
 from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.units.architecture import FIRST_STAGE, KERNELS, Architecture
+from nas_sv2.space.units.architecture import FIRST_STAGE, OPTIONS, Architecture
 
 HALF = Fraction(1, 2)
 MULTIPLE = 16
@@ -66,14 +66,10 @@ def counterfactuals(architecture: Architecture) -> list[Counterfactual]:
 def _changes(architecture: Architecture, index: int) -> Iterator[tuple[str, Architecture]]:
     stage = architecture.stages[index]
     wanted: list[tuple[str, dict[str, Any]]] = []
-    if stage.se:
-        wanted.append(("SE off", {"se": False}))
-    if stage.residual:
-        wanted.append(("residual off", {"residual": False}))
-    if stage.wide_field:
-        wanted.append(("wide field off", {"wide_field": False}))
-    if stage.kernel != KERNELS[0]:
-        wanted.append((f"kernel {KERNELS[0]}", {"kernel": KERNELS[0]}))
+    for option in OPTIONS:
+        plain = option.values[0]
+        if getattr(stage, option.name) != plain:
+            wanted.append((option.words_of(plain), {option.name: plain}))
     if stage.split != HALF:
         wanted.append((f"split {HALF}", {"split": HALF}))
     if stage.depth > 1:

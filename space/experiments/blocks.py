@@ -10,8 +10,9 @@ A block is a value: its numbers, how many channels enter and leave, and how it l
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import Literal
 
+from nas_sv2.documents import Positive, check_choice, check_fields
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.graph.operators import GraphBuilder, Value
 from nas_sv2.space.units.architecture import KERNELS, Stage
@@ -25,12 +26,12 @@ Move = Literal["none", "cut", "shuffle", "cut and shuffle"]
 class PointwisePair:
     """1×1 from `width` to `inner` channels and 1×1 back (G1)."""
 
-    width: int
-    inner: int
+    width: Positive
+    inner: Positive
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
-        _positive(width=self.width, inner=self.inner)
+        check_fields(self)
 
     @property
     def channels(self) -> tuple[int, int]:
@@ -47,12 +48,12 @@ class PointwisePair:
 class GroupedPointwise:
     """One 1×1 convolution in `groups` groups (G2)."""
 
-    width: int
-    groups: int
+    width: Positive
+    groups: Positive
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
-        _positive(width=self.width, groups=self.groups)
+        check_fields(self)
         if self.width % self.groups:
             raise ConfigError(
                 "width", self.width, f"must be a multiple of the {self.groups} groups"
@@ -74,14 +75,13 @@ class GroupedPointwise:
 class Fragments:
     """`count` 1×1 convolutions one after the other, or side by side and summed (G3)."""
 
-    width: int
-    count: int
+    width: Positive
+    count: Positive
     arrangement: Arrangement
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
-        _positive(width=self.width, count=self.count)
-        _among("arrangement", self.arrangement, get_args(Arrangement))
+        check_fields(self)
 
     @property
     def channels(self) -> tuple[int, int]:
@@ -106,15 +106,14 @@ class Fragments:
 class Bottleneck:
     """ResNet's 1×1, 3×3 on `inner` channels, 1×1, with or without ReLU and shortcut (G4)."""
 
-    width: int
-    inner: int
+    width: Positive
+    inner: Positive
     relu: bool = True
     shortcut: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
-        _positive(width=self.width, inner=self.inner)
-        _flags(relu=self.relu, shortcut=self.shortcut)
+        check_fields(self)
 
     @property
     def channels(self) -> tuple[int, int]:
@@ -139,13 +138,13 @@ class Bottleneck:
 class Depthwise:
     """One depthwise convolution that keeps the map."""
 
-    width: int
+    width: Positive
     kernel: int
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
-        _positive(width=self.width)
-        _among("kernel", self.kernel, KERNELS)
+        check_fields(self)
+        check_choice("kernel", self.kernel, KERNELS)
 
     @property
     def channels(self) -> tuple[int, int]:
@@ -165,14 +164,14 @@ class ShrinkingDepthwise:
     would take less than what surrounds it.
     """
 
-    width: int
+    width: Positive
     kernel: int
-    branches: int = 8
+    branches: Positive = 8
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
-        _positive(width=self.width, branches=self.branches)
-        _among("kernel", self.kernel, KERNELS)
+        check_fields(self)
+        check_choice("kernel", self.kernel, KERNELS)
 
     @property
     def channels(self) -> tuple[int, int]:
@@ -201,14 +200,13 @@ class MovedPointwise:
     moves away (`shuffle_free`).
     """
 
-    width: int
+    width: Positive
     move: Move
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
-        _positive(width=self.width)
-        _among("move", self.move, get_args(Move))
-        _even(width=self.width)
+        check_fields(self)
+        _check_even("width", self.width)
 
     @property
     def channels(self) -> tuple[int, int]:
@@ -231,8 +229,8 @@ class MovedPointwise:
 class Unit:
     """A ShuffleNet V2 unit that keeps its `width`, of which `convolved` channels are convolved."""
 
-    width: int
-    convolved: int
+    width: Positive
+    convolved: Positive
     kernel: int = 3
     se: bool = False
     residual: bool = False
@@ -240,10 +238,9 @@ class Unit:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
-        _positive(width=self.width, convolved=self.convolved)
-        _even(width=self.width)
-        _among("kernel", self.kernel, KERNELS)
-        _flags(se=self.se, residual=self.residual, wide_field=self.wide_field)
+        check_fields(self)
+        _check_even("width", self.width)
+        check_choice("kernel", self.kernel, KERNELS)
         if self.convolved >= self.width:
             raise ConfigError(
                 "convolved", self.convolved, f"must be less than the width, {self.width}"
@@ -265,15 +262,15 @@ class Unit:
 class ShrinkingUnit:
     """A ShuffleNet V2 unit that halves the map and widens it from `width` to `wider` channels."""
 
-    width: int
-    wider: int
+    width: Positive
+    wider: Positive
     kernel: int = 3
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
-        _positive(width=self.width, wider=self.wider)
-        _even(wider=self.wider)
-        _among("kernel", self.kernel, KERNELS)
+        check_fields(self)
+        _check_even("wider", self.wider)
+        check_choice("kernel", self.kernel, KERNELS)
         if self.wider <= self.width:
             raise ConfigError("wider", self.wider, f"must be more than the width, {self.width}")
 
@@ -292,14 +289,13 @@ class ShrinkingUnit:
 class Stem:
     """The 3×3 stride-2 convolution of an image to `width` channels, and the max pool behind it."""
 
-    width: int
+    width: Positive
     pool: bool = True
-    image_channels: int = 3
+    image_channels: Positive = 3
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
-        _positive(width=self.width, image_channels=self.image_channels)
-        _flags(pool=self.pool)
+        check_fields(self)
 
     @property
     def channels(self) -> tuple[int, int]:
@@ -316,13 +312,13 @@ class Stem:
 class Head:
     """The last 1×1 convolution from `width` to `inner` channels, global pool and classifier."""
 
-    width: int
-    inner: int
-    classes: int = 1000
+    width: Positive
+    inner: Positive
+    classes: Positive = 1000
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
-        _positive(width=self.width, inner=self.inner, classes=self.classes)
+        check_fields(self)
 
     @property
     def channels(self) -> tuple[int, int]:
@@ -351,24 +347,6 @@ Block = (
 )
 
 
-def _positive(**fields: object) -> None:
-    for name, value in fields.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(name, value, "must be a whole number above 0")
-
-
-def _flags(**fields: object) -> None:
-    for name, value in fields.items():
-        if not isinstance(value, bool):
-            raise ConfigError(name, value, "must be true or false")
-
-
-def _even(**fields: int) -> None:
-    for name, value in fields.items():
-        if value % 2:
-            raise ConfigError(name, value, "must be an even number, for the channel shuffle")
-
-
-def _among(field: str, value: object, allowed: tuple[object, ...]) -> None:
-    if type(value) is not type(allowed[0]) or value not in allowed:
-        raise ConfigError(field, value, "must be one of " + ", ".join(map(str, allowed)))
+def _check_even(name: str, channels: int) -> None:
+    if channels % 2:
+        raise ConfigError(name, channels, "must be an even number, for the channel shuffle")

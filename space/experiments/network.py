@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, get_args
 
+from nas_sv2.documents import Positive, check_choice, check_fields, checked_schema, read_fields
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.experiments.blocks import (
     Block,
@@ -20,7 +21,6 @@ from nas_sv2.space.experiments.blocks import (
     Unit,
 )
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
-from nas_sv2.space.units.documents import checked_schema, known_keys
 
 SCHEMA_KEY = "nas_sv2_experiment"
 SCHEMA_VERSION = 1
@@ -43,17 +43,12 @@ class ExperimentNetwork:
     """
 
     block: Block
-    resolution: int = 56
-    repeats: int = 10
+    resolution: Positive = 56
+    repeats: Positive = 10
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
-        if not isinstance(self.block, Block):
-            raise ConfigError("block", self.block, "must be one of the kinds " + ", ".join(KINDS))
-        for field in ("resolution", "repeats"):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(field, value, "must be a whole number above 0")
+        check_fields(self)
         enter, leave = self.block.channels
         if self.repeats > 1 and enter != leave:
             allowed = f"must be 1, because {enter} channels enter the block and {leave} leave it"
@@ -108,11 +103,10 @@ def experiment_from_document(document: object) -> ExperimentNetwork:
         ConfigError: Names the field, the value and what is allowed.
     """
     data = dict(checked_schema(document, SCHEMA_KEY, SCHEMA_VERSION))
-    known_keys(data, "", ExperimentNetwork)
-    block = data.pop("block")
-    kind = block.get("kind") if isinstance(block, Mapping) else None
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ConfigError("block.kind", kind, "must be one of " + ", ".join(KINDS))
-    fields = {name: value for name, value in block.items() if name != "kind"}
-    known_keys(fields, "block.", KINDS[kind])
-    return ExperimentNetwork(KINDS[kind](**fields), **data)
+    if "block" in data:
+        block = data["block"] if isinstance(data["block"], Mapping) else {}
+        kind: Any = block.get("kind")
+        check_choice("block.kind", kind, tuple(KINDS))
+        fields = {name: value for name, value in block.items() if name != "kind"}
+        data["block"] = read_fields(KINDS[kind], fields, "block")
+    return read_fields(ExperimentNetwork, data)

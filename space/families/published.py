@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from nas_sv2.documents import Positive, check_fields
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.families import (
     condensenet,
@@ -58,18 +59,15 @@ class PaperNetwork:
     """
 
     name: str
-    resolution: int = 224
-    channels: int = 3
-    classes: int = 1000
+    resolution: Positive = 224
+    channels: Positive = 3
+    classes: Positive = 1000
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
+        check_fields(self)
         if self.name not in STRUCTURES:
             raise _unknown(self.name)
-        for field in ("resolution", "channels", "classes"):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(field, value, "must be a whole number above 0")
 
     @property
     def structure(self) -> Structure:

@@ -6,6 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nas_sv2.documents import (
+    checked_schema,
+    parse_document,
+    read_document,
+    read_fields,
+    to_yaml,
+    within,
+)
 from nas_sv2.space.experiments.network import SCHEMA_KEY as EXPERIMENT_KEY
 from nas_sv2.space.experiments.network import (
     ExperimentNetwork,
@@ -15,16 +23,7 @@ from nas_sv2.space.experiments.network import (
 from nas_sv2.space.families.published import PaperNetwork
 from nas_sv2.space.networks.network import Classifier, Network
 from nas_sv2.space.units.architecture import Architecture
-from nas_sv2.space.units.documents import (
-    architecture_from_document,
-    architecture_to_document,
-    checked_schema,
-    known_keys,
-    parse_document,
-    read_document,
-    to_yaml,
-    within,
-)
+from nas_sv2.space.units.documents import architecture_from_document, architecture_to_document
 
 SCHEMA_KEY = "nas_sv2_network"
 SCHEMA_VERSION = 1
@@ -68,9 +67,7 @@ def classifier_from_document(document: object) -> Classifier:
     """
     if not isinstance(document, Mapping) or SCHEMA_KEY not in document:
         return architecture_from_document(document)
-    data = checked_schema(document, SCHEMA_KEY, SCHEMA_VERSION)
-    known_keys(data, "", PaperNetwork)
-    return PaperNetwork(**data)
+    return read_fields(PaperNetwork, checked_schema(document, SCHEMA_KEY, SCHEMA_VERSION))
 
 
 def load_network(path: Path) -> Classifier:
@@ -79,7 +76,7 @@ def load_network(path: Path) -> Classifier:
     Raises:
         ConfigError: The file cannot be read, or describes no network.
     """
-    return within(path, classifier_from_document, read_document(path))
+    return within(f"{path}: ", classifier_from_document, read_document(path))
 
 
 def network_in(path: Path, content: bytes) -> Classifier:
@@ -88,4 +85,4 @@ def network_in(path: Path, content: bytes) -> Classifier:
     Raises:
         ConfigError: The content describes no network.
     """
-    return within(path, classifier_from_document, parse_document(path, content))
+    return within(f"{path}: ", classifier_from_document, parse_document(path, content))

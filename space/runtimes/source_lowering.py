@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import resources
 
 from nas_sv2.space.runtimes.standalone_network import ShuffleNet, Stage
-from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.architecture import OPTIONS, Architecture
 
 MARK = "# --- model.py from here on ---\n\n\n"
 
@@ -129,11 +129,8 @@ def _stages(architecture: Architecture) -> tuple[Stage, ...]:
                 width=stage.width,
                 convolved=stage.convolved,
                 shortcut=entering if paper else stage.width - stage.convolved,
-                kernel=stage.kernel,
                 stride=stage.stride,
-                se=stage.se,
-                residual=stage.residual,
-                wide_field=stage.wide_field,
+                **{option.name: getattr(stage, option.name) for option in OPTIONS},
             )
         )
         entering = stage.width

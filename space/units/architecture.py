@@ -11,13 +11,46 @@ import json
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal
 
+from nas_sv2.documents import Positive, check_choice, check_fields
 from nas_sv2.errors import ConfigError
 
 Downsample = Literal["paper", "torchvision"]
 KERNELS = (3, 5, 7)
 FIRST_STAGE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option of the unit that has a few values.
+
+    Files, spaces, samplers, variants and pages read the options from `OPTIONS`. A new one is a
+    field of `Stage`, a line there, and how it lowers (`shuffle_unit`, `standalone_network`).
+
+    Attributes:
+        name: The field of `Stage`, the key in files, and the parameter's name in a study.
+        values: What it may be, the plain unit's first.
+        title: What a person reads.
+    """
+
+    name: str
+    values: tuple[Any, ...]
+    title: str
+
+    def words_of(self, value: Any) -> str:
+        """Name a value: `kernel 5`, `SE`, `SE off`."""
+        if isinstance(value, bool):
+            return self.title if value else f"{self.title} off"
+        return f"{self.title} {value}"
+
+
+OPTIONS = (
+    Option("kernel", KERNELS, "kernel"),
+    Option("se", (False, True), "SE"),
+    Option("residual", (False, True), "residual"),
+    Option("wide_field", (False, True), "wide field"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +68,8 @@ class Stage:
         stride: Stride of the first unit.
     """
 
-    depth: int
-    width: int
+    depth: Positive
+    width: Positive
     split: Fraction = Fraction(1, 2)
     kernel: int = 3
     se: bool = False
@@ -48,6 +81,11 @@ class Stage:
     def convolved(self) -> int:
         """c′, the channels of a unit that are convolved."""
         return int(self.width * self.split)
+
+    @property
+    def additions(self) -> tuple[str, ...]:
+        """The titles of what the plain unit has not: `SE`, `residual`."""
+        return tuple(one.title for one in OPTIONS if getattr(self, one.name) is True)
 
 
 @dataclass(frozen=True)
@@ -71,29 +109,24 @@ class Architecture:
         ConfigError: A value that no network can have; names the field.
     """
 
-    stem: tuple[int, ...]
+    stem: tuple[Positive, ...]
     stages: tuple[Stage, ...]
-    head: int
-    resolution: int = 224
-    channels: int = 3
-    classes: int = 1000
+    head: Positive
+    resolution: Positive = 224
+    channels: Positive = 3
+    classes: Positive = 1000
     downsample: Downsample = "paper"
     stem_stride: int = 2
     stem_pool: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
-        for index, width in enumerate(self.stem):
-            _positive(f"stem[{index}]", width)
+        check_fields(self)
         if not self.stem:
-            raise ConfigError("stem", list(self.stem), "must be at least one width")
-        for field in ("head", "resolution", "channels", "classes"):
-            _positive(field, getattr(self, field))
-        _one_of("downsample", self.downsample, get_args(Downsample))
-        _one_of("stem_stride", self.stem_stride, (1, 2))
-        _boolean("stem_pool", self.stem_pool)
+            raise ConfigError("stem", [], "must have at least one width")
+        check_choice("stem_stride", self.stem_stride, (1, 2))
         if not self.stages:
-            raise ConfigError("stages", [], "must be at least one stage")
+            raise ConfigError("stages", [], "must have at least one stage")
         width_in = self.stem[-1]
         for index, stage in enumerate(self.stages):
             _check_stage(f"stages[{index}]", stage, width_in, self.downsample)
@@ -122,13 +155,15 @@ class Architecture:
 
 
 def _check_stage(where: str, stage: Stage, width_in: int, downsample: Downsample) -> None:
-    _positive(f"{where}.depth", stage.depth)
-    _positive(f"{where}.width", stage.width)
+    check_fields(stage, f"{where}.")
+    for option in OPTIONS:
+        check_choice(f"{where}.{option.name}", getattr(stage, option.name), option.values)
+    check_choice(f"{where}.stride", stage.stride, (1, 2))
     if stage.width % 2:
         raise ConfigError(
             f"{where}.width", stage.width, "must be an even width, for the channel shuffle"
         )
-    if not isinstance(stage.split, Fraction) or not 0 < stage.split < 1:
+    if not 0 < stage.split < 1:
         raise ConfigError(
             f"{where}.split", str(stage.split), "must be a share between 0 and 1, as 1/2"
         )
@@ -138,10 +173,6 @@ def _check_stage(where: str, stage: Stage, width_in: int, downsample: Downsample
             str(stage.split),
             f"must be a share that makes c′ = {stage.width} × split an integer",
         )
-    _one_of(f"{where}.kernel", stage.kernel, KERNELS)
-    _one_of(f"{where}.stride", stage.stride, (1, 2))
-    for field in ("se", "residual", "wide_field"):
-        _boolean(f"{where}.{field}", getattr(stage, field))
     if downsample == "paper" and stage.width <= width_in:
         raise ConfigError(
             f"{where}.width",
@@ -149,18 +180,3 @@ def _check_stage(where: str, stage: Stage, width_in: int, downsample: Downsample
             f"must be more than the {width_in} channels that enter, which the shortcut keeps "
             "(or downsample: torchvision)",
         )
-
-
-def _positive(field: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(field, value, "must be a whole number above 0")
-
-
-def _one_of(field: str, value: object, allowed: tuple[object, ...]) -> None:
-    if type(value) is not type(allowed[0]) or value not in allowed:
-        raise ConfigError(field, value, "must be one of " + ", ".join(map(str, allowed)))
-
-
-def _boolean(field: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise ConfigError(field, value, "must be true or false")

@@ -245,10 +245,8 @@ def _hover(facts: Facts, number: int, record: Record) -> str:
 def words_of_stage(record: Record, index: int) -> str:
     """A stage in short."""
     stage = record.architecture.stages[index]
-    flags = {"SE": stage.se, "residual": stage.residual, "wide field": stage.wide_field}
-    said = [name for name, on in flags.items() if on]
     size = f"{stage.depth} × {stage.width}, split {stage.split}, {stage.kernel}×{stage.kernel}"
-    return f"stage {index + 2}: {', '.join([size, *said])}"
+    return f"stage {index + 2}: {', '.join([size, *stage.additions])}"
 
 
 def time_chart(facts: Facts) -> dict[str, Any]:

@@ -112,11 +112,11 @@ def parts_of(architecture: Architecture) -> list[Part]:
     ]
     for number, stage in enumerate(architecture.stages, FIRST_STAGE):
         out = left[f"stage{number}.{stage.depth - 1}"]
-        flags = {"SE": stage.se, "residual": stage.residual, "wide field": stage.wide_field}
-        options = tuple(name for name, on in flags.items() if on)
         block = f"{stage.kernel}×{stage.kernel}, {stage.split}"
         name, share = f"stage {number}", float(stage.split)
-        parts.append(Part(name, stage.depth, share, out.channels, out.height, block, options))
+        parts.append(
+            Part(name, stage.depth, share, out.channels, out.height, block, stage.additions)
+        )
     return [
         *parts,
         Part("head", 0, 0.0, architecture.head, parts[-1].side, "1×1"),

@@ -75,12 +75,12 @@ def test_every_field_is_in_the_key() -> None:
     ],
 )
 def test_a_value_that_cannot_be_meant_is_named(field: str, value: object) -> None:
-    with pytest.raises(ConfigError, match=f"plan.{field}"):
+    with pytest.raises(ConfigError, match=f"^{field} must"):
         dataclasses.replace(CPU_PLAN, **{field: value})  # type: ignore[arg-type]
 
 
 def test_torch_takes_the_network_as_written() -> None:
-    with pytest.raises(ConfigError, match=r"plan\.lowering"):
+    with pytest.raises(ConfigError, match=r"^lowering must"):
         MeasurePlan(runtime="torch", lowering="shuffle_free")
 
 
@@ -101,7 +101,7 @@ def test_an_unknown_reference_network_is_named() -> None:
 def test_a_precision_that_nothing_runs_is_refused(
     runtime: str, processor: str, precision: str
 ) -> None:
-    with pytest.raises(ConfigError, match=rf"plan\.precision with {runtime} on {processor}"):
+    with pytest.raises(ConfigError, match=rf"precision with {runtime} on {processor}"):
         MeasurePlan(
             runtime=runtime,  # type: ignore[arg-type]
             processor=processor,  # type: ignore[arg-type]
@@ -111,7 +111,7 @@ def test_a_precision_that_nothing_runs_is_refused(
 
 
 def test_an_unknown_field_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'voltage'"):
+    with pytest.raises(ConfigError, match=r"plan\.voltage must be one of the keys runtime"):
         MeasurePlan.from_json({"voltage": 5})
 
 

@@ -138,26 +138,29 @@ def test_an_emulated_core_is_priced(run: Run) -> None:
     [
         (("add", "pi"), "kind .*; got ''"),
         (("add", "pi", "--local", "--cuda"), "kind .*; got '--cuda --local'"),
-        (("add", "pi;reboot", "--local"), "name .*; got 'pi;reboot'"),
-        (("add", "cpu", "--local"), "name .*; got 'cpu'"),
+        (("add", "pi;reboot", "--local"), "NAME .*; got 'pi;reboot'"),
+        (("add", "cpu", "--local"), "NAME .*; got 'cpu'"),
         (
             ("add", "pi", "--ssh=-oProxyCommand=reboot"),
             "devices.pi.host .*; got '-oProxyCommand=reboot'",
         ),
         (("add", "pi", "--ssh", "pi", "--port", "99999"), "devices.pi.port .*; got 99999"),
-        (("add", "pi", "--ssh", "pi", "--ssh-config", "nowhere"), "devices.pi.ssh_config: "),
+        (("add", "pi", "--ssh", "pi", "--ssh-config", "nowhere"), "devices.pi.ssh_config must"),
         (("add", "pi", "--local", "--port", "22"), "devices.pi.key .*; got 'port'"),
         (("add", "pi", "--command", "adb shell"), "devices.pi.command .*; got 'adb shell'"),
-        (("add", "pi", "--command", "adb '"), "--command: "),
+        (("add", "pi", "--command", "adb '"), "--command must"),
         (("add", "pi", "--core", "z80"), "devices.pi.core .*; got 'z80'"),
         (("add", "pi", "--local", "--plan", "threads"), "--plan .*; got 'threads'"),
         (
             ("add", "pi", "--local", "--plan", "threads=two"),
             "devices.pi.plan.threads .*; got 'two'",
         ),
-        (("add", "pi", "--local", "--plan", "speed=1"), "devices.pi.plan .*; got 'speed'"),
-        (("test", "pi"), "name .*; got 'pi'"),
-        (("remove", "pi", "--yes"), "name .*; got 'pi'"),
+        (
+            ("add", "pi", "--local", "--plan", "speed=1"),
+            "plan.speed must be one of the keys",
+        ),
+        (("test", "pi"), "NAME .*; got 'pi'"),
+        (("remove", "pi", "--yes"), "NAME .*; got 'pi'"),
         (("dance",), "dance"),
     ],
 )
@@ -176,4 +179,4 @@ def test_a_target_that_no_file_has_names_those_that_are_known(run: Run) -> None:
     run("device", "add", "pi", "--local")
     code, _, err = run("measure", "shufflenet_v2_x0_5", "--target", "po")
     assert code == 2
-    assert "--target .*one of cpu, arm, gpu, pi; nas-sv2 device.*; got 'po'" in err
+    assert "--target must be one of cpu, arm, gpu, pi; nas-sv2 device add" in err
