@@ -1,4 +1,4 @@
-/* A QEMU TCG plugin: how often each translated block ran, inside regions that the guest marks.
+/* A QEMU TCG plugin: counts the runs of each translated block, in regions that the guest marks.
  *
  *   qemu-aarch64 -plugin arm_block_counts.so,out=PREFIX ...
  *
@@ -77,7 +77,7 @@ static void forget_counts(void)
     for (size_t i = 0; i < block_count; i++) blocks[i]->seen = blocks[i]->count;
 }
 
-/* The region's number is not known before its end: 0 stands there until `name_region`. */
+/* A region's number is known only at its end: it is 0 until `name_region` sets it. */
 static void write_segment(void)
 {
     uint64_t head[2] = { 0, 0 };

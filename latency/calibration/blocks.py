@@ -1,7 +1,7 @@
 """Cycles of a basic block on a core, by LLVM's scheduling model (llvm-mca).
 
-A block is taken as a loop that runs on its own, so that its cycles are what it costs in steady
-state with every load a hit in the first cache and every branch foreseen.
+A block counts as a loop that runs alone. Its cycles are those of the steady state, in which every
+load hits the first cache and every branch is predicted.
 """
 
 import json
@@ -14,11 +14,12 @@ from pathlib import Path
 from nas_sv2.errors import MeasurementError
 from nas_sv2.files import write_whole
 
-# All that code compiled for a newer core may contain, so that every block can be written as text.
+# Every extension that code for a newer core may use, so that each block can be disassembled.
 FEATURES = "+v8.2a,+fp-armv8,+neon,+crc,+crypto,+lse,+rcpc,+dotprod,+fullfp16,+i8mm,+bf16,+sve"
-# Instructions that llvm-mca cannot schedule (system calls, hints, barriers) stand as nop, and
-# atomic ones, which the small cores' models lack, as a load or store. It takes 100 cycles for a
-# call, which stall a small core; a call that is foreseen is a branch.
+# Instructions that llvm-mca cannot schedule (system calls, hints, barriers) become nop. Atomic
+# ones, which the models of small cores lack, become a load or store. Calls become branches:
+# llvm-mca assumes 100 cycles for a call, which stall a small core, but a predicted call is a
+# branch.
 REPLACED = (
     (re.compile(r"^bl\s"), "b "),
     (re.compile(r"^blr\s"), "br "),
@@ -31,20 +32,20 @@ REPLACED = (
     ),
     (re.compile(r"^st(?:add|clr|eor|set)[lbh]*\s+(\w+), (\[.*\])$"), r"str \1, \2"),
 )
-ITERATIONS = 100  # filling the pipeline, about 10 cycles, is then little even of a short block
-AT_ONCE = 200  # blocks a call of llvm-mca: fast enough, and its output stays small
+ITERATIONS = 100  # the pipeline fills in about 10 cycles, which then weigh little in any block
+AT_ONCE = 200  # blocks in a call of llvm-mca: fast enough, and its output stays small
 INSTRUCTION_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class BlockCycles:
-    """llvm-mca for one core, with a file that remembers.
+    """llvm-mca for one core, with a file of known cycles.
 
     Attributes:
-        llvm_mc: The disassembler.
-        llvm_mca: The scheduling model.
-        core: As `-mcpu` names it.
-        memory: A JSON file: code as hexadecimal digits to cycles.
+        llvm_mc: Program that disassembles.
+        llvm_mca: Program with the scheduling model.
+        core: Name of the core, as in `-mcpu`.
+        memory: JSON file from code, in hexadecimal digits, to cycles.
     """
 
     llvm_mc: Path
@@ -53,7 +54,7 @@ class BlockCycles:
     memory: Path
 
     def of(self, blocks: Iterable[bytes]) -> dict[bytes, float]:
-        """Cycles of each block."""
+        """Return the cycles of each block."""
         wanted = set(blocks)
         known: dict[str, float] = (
             json.loads(self.memory.read_text()) if self.memory.exists() else {}
@@ -109,7 +110,7 @@ class BlockCycles:
 
 
 def schedulable(line: str) -> str:
-    """An instruction as llvm-mca can schedule it."""
+    """Return an instruction in a form that llvm-mca can schedule."""
     for pattern, replacement in REPLACED:
         line = pattern.sub(replacement, line)
     return line

@@ -1,7 +1,7 @@
-"""What ran when models were emulated: blocks of code and how often each ran, before any price.
+"""Counts of an emulation: the blocks of code that ran and how often, before any price.
 
-Counts do not depend on the core whose cycles are asked for, so they are kept in a file for each
-batch of models, and another core costs no further emulation.
+Counts do not depend on the core that is priced. They are kept in a file for each batch of models,
+so that another core needs no further emulation.
 """
 
 import json
@@ -18,7 +18,7 @@ from nas_sv2.files import write_whole
 from nas_sv2.latency.calibration.blocks import INSTRUCTION_BYTES, BlockCycles
 
 Segment = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Numbers of blocks, and how often each ran."""
+"""Numbers of blocks, and the number of runs of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,10 @@ class Node:
     """One kernel that onnxruntime launched.
 
     Attributes:
-        name: onnxruntime's, made of the name of the first node fused into it.
-        op: ONNX operator, or what onnxruntime made of it, as `FusedConv`.
-        tensors: How many tensors it reads and writes; the cost of profiling grows with them.
-        shape: Of the first of them.
+        name: Name by onnxruntime, which derives it from the first node fused into the kernel.
+        op: ONNX operator, or the one that onnxruntime fused it into, such as `FusedConv`.
+        tensors: Number of tensors read and written; the cost of profiling grows with it.
+        shape: Shape of the first tensor read.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class PricedNode:
-    """A kernel and its cycles, onnxruntime's own profiling among them."""
+    """A kernel and its cycles, including onnxruntime's own profiling."""
 
     node: Node
     cycles: float
@@ -51,10 +51,10 @@ class Run:
     """One inference.
 
     Attributes:
-        model: Its name.
-        nodes: Its kernels; none where it was not profiled.
-        cycles: Of them, or where it was not profiled, of everything.
-        output: The first numbers of its output.
+        model: Name of the model.
+        nodes: Kernels that ran; empty if the run was not profiled.
+        cycles: Cycles of the kernels, or of everything if the run was not profiled.
+        output: First numbers of the output.
     """
 
     model: str
@@ -65,7 +65,7 @@ class Run:
 
 @dataclass(frozen=True)
 class CountedRun:
-    """One inference before it is priced: a segment for each node, or one for everything."""
+    """One inference before it is priced: a segment for each node, or one for all code."""
 
     model: str
     nodes: tuple[Node, ...]
@@ -78,15 +78,15 @@ class Counts:
     """A batch of inferences.
 
     Attributes:
-        blocks: The code of each block that ran.
-        runs: The inferences; a number in a segment is an index of `blocks`.
+        blocks: Code of each block that ran.
+        runs: Inferences; block numbers in their segments are indices of `blocks`.
     """
 
     blocks: Sequence[bytes]
     runs: Sequence[CountedRun]
 
     def priced(self, pricer: BlockCycles) -> list[Run]:
-        """The inferences with cycles on the core of `pricer`."""
+        """Return the inferences with cycles on the core of `pricer`."""
         prices = pricer.of(self.blocks)
         cycles = np.array([prices[code] for code in self.blocks])
         found = []
@@ -97,7 +97,7 @@ class Counts:
         return found
 
     def joined(self, others: "Counts") -> "Counts":
-        """These inferences and others."""
+        """Return these inferences and others."""
         codes = dict.fromkeys((*self.blocks, *others.blocks))
         blocks = {code: number for number, code in enumerate(codes)}
         runs = []
@@ -112,7 +112,7 @@ class Counts:
         return Counts(list(blocks), runs)
 
     def save(self, path: Path) -> None:
-        """Write it, all or nothing."""
+        """Write the file, all or nothing."""
         segments = [segment for run in self.runs for segment in run.segments]
         described = [
             {

@@ -1,4 +1,4 @@
-"""Runs models on emulated aarch64 and counts what each of their kernels executed."""
+"""Runs models on emulated aarch64 and counts the code that each kernel executed."""
 
 import json
 import subprocess
@@ -16,23 +16,25 @@ from nas_sv2.latency.calibration.workshop import Workshop
 from nas_sv2.latency.emulated.arm_cores import Core, Guest
 
 GUEST_SCRIPT = Path(__file__).with_name("guest.py")
-# onnxruntime reads the clock four times in a profiled run before the first kernel, and then before
-# and after each kernel; so kernel i is segment 4 + 2i of the region (checked by `_nodes`).
+# In a profiled run onnxruntime reads the clock four times before the first kernel, then before and
+# after each kernel. Kernel i is therefore segment 4 + 2i of the region (checked by `_events`).
 FIRST_KERNEL, SEGMENTS_PER_KERNEL = 4, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Emulator:
-    """Runs models on a guest, in a folder that `workshop` prepared."""
+    """Runs models on a guest, in the folder of a workshop."""
 
     workshop: Workshop
     guest: Guest
 
     def run(self, models: Sequence[Path], work: Path, *, profile: bool) -> Counts:
-        """One inference of each model, in order; what is left in `work` is kept in the counts.
+        """Run one inference of each model, in order, and count its code.
+
+        The models and all files of the run are removed from `work`.
 
         Raises:
-            MeasurementError: The emulated process failed; the message has its last words.
+            MeasurementError: If the emulated process failed; the message ends with its output.
         """
         work.mkdir(parents=True, exist_ok=True)
         output, shop = work / "runs.jsonl", self.workshop
@@ -64,7 +66,7 @@ class Emulator:
         return counts
 
     def pricer(self, core: Core) -> BlockCycles:
-        """What turns counts into cycles on `core`."""
+        """Return the model that turns counts into cycles on `core`."""
         tools = self.workshop.tools
         memory = self.workshop.folder / f"cycles_{core.llvm}.json"
         return BlockCycles(tools.llvm_mc, tools.llvm_mca, core.llvm, memory)
@@ -74,7 +76,7 @@ Regions = dict[int, list[Segment]]
 
 
 def _read(work: Path) -> Counts:
-    """The files of the plugin and of the guest, less the blocks that did not run in a region."""
+    """Read the files of plugin and guest; leave out blocks that did not run in a region."""
     code, regions = _blocks(work / "run.blocks"), _regions(work / "run.counts")
     counted = []
     for line in (work / "runs.jsonl").read_text().splitlines():

@@ -1,4 +1,4 @@
-"""Samples to the entries of a table: a few coefficients for each kind of kernel and map."""
+"""Fits the entries of a table to samples: a few coefficients for each kind of kernel and map."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ BILINEAR: Terms = ("1", "in", "out", "in*out")
 PARTS: Terms = ("1", "parts", "out")
 LOOKED_UP = "looked*out"
 FUSED: Terms = ("relu", "relu*out", "sigmoid", "sigmoid*out", "add", "add*out")
-# With a sum, ReLU may cost less than alone, which terms that are never negative could not say.
+# ReLU may cost less with a sum than alone, which needs a term: coefficients are never negative.
 LONE: Terms = ("lone", "lone*out", "sigmoid", "sigmoid*out", "add", "add*out")
 FP32: dict[str, tuple[Terms, ...]] = {
     "pointwise": ((*BILINEAR, *FUSED), (*BILINEAR, *LONE)),
@@ -29,7 +29,7 @@ FP32: dict[str, tuple[Terms, ...]] = {
     "split": (PARTS,),
     "concat": (PARTS,),
 }
-# int8 works on several channels at once, 16, 8 or 4, and on what remains one by one.
+# int8 kernels take 16, 8 or 4 channels at once, and the remainder one by one.
 REST: Terms = ("out&8", "out&4", "out%4", "out?4")
 INT8: dict[str, tuple[Terms, ...]] = {
     "pointwise": tuple(
@@ -51,15 +51,16 @@ INT8: dict[str, tuple[Terms, ...]] = {
     "concat": (("1", "parts", "out", LOOKED_UP),),
 }
 TERMS: dict[ArmPrecision, dict[str, tuple[Terms, ...]]] = {"fp32": FP32, "int8": INT8}
-# One kernel in four hundred took 20 to 120 thousand cycles more than its likes, never less; we
-# think that the profiler's records grew just then. Kernels so far above a robust fit are left out.
+# One kernel in four hundred took 20 to 120 thousand cycles more than similar ones, never less.
+# Presumably the profiler's records grew just then. Kernels more than this share above a robust fit
+# are left out.
 MOVED_RECORDS = 0.25
 ROBUST_ROUNDS, ROBUST_FLOOR = 20, 0.01  # least absolute errors by reweighting; settles in ten
 SIGNIFICANT = 6  # digits; the fits are good to three
 
 
 def fit(samples: Iterable[Sample], precision: ArmPrecision) -> dict[str, dict[str, Any]]:
-    """The entries of the table, by key."""
+    """Fit the entries of the table, by key."""
     by_key: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_key[sample.kernel.key].append(sample)
@@ -67,7 +68,7 @@ def fit(samples: Iterable[Sample], precision: ArmPrecision) -> dict[str, dict[st
 
 
 def _best(samples: Sequence[Sample], precision: ArmPrecision) -> dict[str, Any]:
-    """The entry of those terms that foresee best what a fit has not seen."""
+    """Return the entry whose terms have the least mean error on kernels left out of the fit."""
     kind = samples[0].kernel.kind.partition(" ")[0]
     choices = TERMS[precision].get(kind, (PLANE,))
     return min(
@@ -78,7 +79,7 @@ def _best(samples: Sequence[Sample], precision: ArmPrecision) -> dict[str, Any]:
 def _entry(samples: Sequence[Sample], terms: Terms) -> dict[str, Any]:
     kernels = [sample.kernel for sample in samples]
     matrix = np.array([[term(name, kernel) for name in terms] for kernel in kernels])
-    # A term that is nought or equals one before it, as `relu` where all have one, says nothing.
+    # A term is dropped if it is zero or equals an earlier one (`relu` if all kernels have it).
     used = [
         index
         for index, column in enumerate(matrix.T)
@@ -91,7 +92,7 @@ def _entry(samples: Sequence[Sample], terms: Terms) -> dict[str, Any]:
         _settle_copies(samples, matrix, cycles, terms.index(LOOKED_UP))
     widest = np.array([kernel.channels_out for kernel in kernels])
     kept = cycles < (1 + MOVED_RECORDS) * (matrix @ _robust_fit(matrix, cycles))
-    kept |= widest == widest.max()  # the records are little of these, and they bound what is known
+    kept |= widest == widest.max()  # records weigh little here, and these bound the valid range
     matrix, cycles = matrix[kept], cycles[kept]
     kernels = [kernel for kernel, is_kept in zip(kernels, kept, strict=True) if is_kept]
     errors = _leave_one_out(matrix, cycles)
@@ -115,11 +116,11 @@ def _entry(samples: Sequence[Sample], terms: Terms) -> dict[str, Any]:
 def _settle_copies(
     samples: Sequence[Sample], matrix: Numbers, cycles: Numbers, column: int
 ) -> None:
-    """Which part of a quantised concat was copied, if one was: what explains its cycles best.
+    """Find the part of each quantised concat that was copied, if any, by the fit of its cycles.
 
-    A part whose scale is that of the result is copied, any other looked up value by value, which
-    takes ten times as long. That depends on ranges, which a kernel does not know. The search ends
-    where it began nearest, so it begins several times.
+    A part with the scale of the result is copied. Any other is looked up value by value, which
+    takes ten times as long. The scales depend on ranges, which a kernel does not know. The search
+    finds a local optimum only, and thus starts from several points.
     """
     choices = [sample.kernel.channels_out - np.array([0, *sample.sizes]) for sample in samples]
 
@@ -148,9 +149,9 @@ def _range(values: Iterable[int]) -> list[int]:
 
 
 def _positive_fit(matrix: Numbers, cycles: Numbers, weights: Numbers | None = None) -> Numbers:
-    """Least relative squares without negative coefficients: more channels never cost less.
+    """Fit least relative squares without negative coefficients: more channels never cost less.
 
-    The most negative is set to zero until none is left, which is near enough to the optimum.
+    The most negative coefficient is set to zero until none is left. This is close to the optimum.
     """
     root = np.sqrt(np.ones(len(cycles)) if weights is None else weights)
     kept = list(range(matrix.shape[1]))
@@ -174,7 +175,7 @@ def _robust_fit(matrix: Numbers, cycles: Numbers) -> Numbers:
 
 
 def _leave_one_out(matrix: Numbers, cycles: Numbers) -> Numbers:
-    """The relative error on each sample of a fit to the others."""
+    """Return the relative error on each sample of a fit to the other samples."""
     errors = np.empty(len(cycles))
     for index in range(len(cycles)):
         others = np.arange(len(cycles)) != index

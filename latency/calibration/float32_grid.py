@@ -1,7 +1,6 @@
-"""The calibration grid for float32: every kernel of our spaces, a tiny graph each.
+"""The calibration grid for float32: a tiny graph for every kernel of our spaces.
 
-They are lowered by the product's own ONNX lowering, so that the kernels that are priced are those
-that ship.
+The product's own ONNX lowering writes the graphs, so that the priced kernels are those that ship.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ GATE_FUNCTIONS: tuple[Function | None, ...] = ("relu", "sigmoid", None)
 
 
 def float32_points(side: int) -> Iterator[Point]:
-    """Points on the maps of one side: convolutions, moves, sums and pools."""
+    """Yield the points on maps of one side: convolutions, moves, sums and pools."""
     yield from _pointwise(side)
     yield from _depthwise(side)
     yield from _moves(side)
@@ -32,7 +31,7 @@ def float32_points(side: int) -> Iterator[Point]:
 
 
 def _pointwise(side: int) -> Iterator[Point]:
-    """Widths with every remainder by 4, since that many rows a matrix kernel takes at once."""
+    """Yield widths with every remainder by 4: a matrix kernel takes four rows at once."""
     w = typical_width(side)
     quarter, half = w // 4, w // 2
     pairs = [
@@ -56,7 +55,7 @@ def _pointwise(side: int) -> Iterator[Point]:
         keep, convolve = build.split("split", source, (width, width))
         conv = build.conv("conv", convolve, width)
         added = build.activation("relu", build.add("add", keep, conv), "relu")
-        # It would copy what it adds into the output of the graph, and in a network works in place.
+        # The last sum of a graph would copy its input to the output; in a network it is in place.
         build.max_pool("follows", added, 1, stride=1)
         point = graph_of(f"pointwise_add_{side}_{width}_followed", build, source)
         yield replace(point, priced=f"pointwise @{side}")
@@ -87,7 +86,7 @@ def _depthwise(side: int) -> Iterator[Point]:
 
 
 def _moves(side: int) -> Iterator[Point]:
-    """Split, concat and shuffle, as units have them and as they are without shuffles."""
+    """Yield split, concat and shuffle, as in units and as in networks without shuffles."""
     w = typical_width(side)
     even = w - w % 2
     cuts = [
@@ -99,14 +98,14 @@ def _moves(side: int) -> Iterator[Point]:
         build, source = GraphBuilder(), image(sum(sizes), side)
         joined = build.concat("concat", *build.split("split", source, sizes))
         if not joined.channels % 2:
-            # Its last reshape copies where it writes the output, so something has to follow.
+            # At the end of a graph the last reshape would copy, so another operator follows.
             build.activation("relu", build.shuffle("shuffle", joined), "relu")
         yield graph_of(f"moves_{side}_{number}", build, source)
     yield from _many_parts(side)
 
 
 def _many_parts(side: int) -> Iterator[Point]:
-    """A residual stage rewritten to have no shuffle would be cut in up to 128 small pieces."""
+    """Yield many small parts: a residual stage without shuffles is cut into up to 128 pieces."""
     for parts in (32, 128):
         yield _parts(side, parts, 2)
 
@@ -118,7 +117,7 @@ def _parts(side: int, parts: int, channels: int) -> Point:
 
 
 def _widest(side: int) -> Iterator[Point]:
-    """SE-ShuffleNet v2-164: its widest pointwise convolution; a unit cut in hundreds of pieces."""
+    """Yield SE-ShuffleNet v2-164's widest pointwise convolution, and a unit in 640 pieces."""
     width = WIDEST * typical_width(side)
     build, source = GraphBuilder(), image(width, side)
     build.conv("conv", source, width, activation="relu")
@@ -127,21 +126,21 @@ def _widest(side: int) -> Iterator[Point]:
 
 
 def _elementwise(side: int) -> Iterator[Point]:
-    """Squeeze-and-excitation without its gates, sums that nothing fuses with, and the max pool."""
+    """Yield squeeze-and-excitation without gates, sums that are not fused, and the max pool."""
     w = typical_width(side)
     for channels in (2, w // 4, w // 2 + 1, w, 2 * w, WIDEST * w):
         build, source = GraphBuilder(), image(channels, side)
         scaled = build.multiply("multiply", source, build.global_average_pool("pool", source))
         build.activation("relu", build.add("add", source, scaled), "relu")
         yield graph_of(f"elementwise_{side}_{channels}", build, source)
-        # A max pool branches on its numbers: half of them zero, as behind a stem.
+        # A max pool branches on its numbers, half of which are zero behind a stem.
         build = GraphBuilder()
         build.max_pool("pool", build.activation("relu", source, "relu"))
         yield graph_of(f"pool_{side}_{channels}", build, source)
 
 
 def stem_points(resolution: int, widths: Sequence[int]) -> Iterator[Point]:
-    """First convolutions on an image, and 3×3 convolutions on the map behind them."""
+    """Yield first convolutions on an image, and 3×3 convolutions on the map behind them."""
     for stride in (1, 2):
         for into in (1, 3):
             for out in widths:
@@ -156,7 +155,7 @@ def stem_points(resolution: int, widths: Sequence[int]) -> Iterator[Point]:
 
 
 def float32_vectors() -> Iterator[Point]:
-    """1×1 convolutions on 1×1 maps, with what squeeze-and-excitation fuses, and classifiers."""
+    """Yield 1×1 convolutions on 1×1 maps, with the functions of gates, and classifiers."""
     for into, out in (
         (2, 2), (8, 4), (8, 16), (16, 32), (24, 58), (58, 58), (58, 116), (116, 58), (87, 117),
         (232, 232), (163, 122), (488, 244), (488, 976), (976, 488), (1360, 1360), (2048, 1024),

@@ -11,14 +11,14 @@ from nas_sv2.latency.kernels.kernel import ArmPrecision
 from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.graph.operators import GraphBuilder
 
-# Inputs whose maps are calibrated, the paper's first.
+# Sides of the inputs whose maps are calibrated, the paper's first.
 RESOLUTIONS = (224, 192, 160, 128, 256, 96, 64, 32)
 STEM_WIDTHS = (8, 16, 24, 31, 33, 48, 64)
 INT8_STEM_WIDTHS = (*STEM_WIDTHS, 21, 44)  # more remainders by 8
 
 
 def batches(precision: ArmPrecision, resolutions: Sequence[int]) -> dict[str, tuple[Point, ...]]:
-    """The grid, in batches by name, each a minute or two of emulation."""
+    """Return the grid in batches by name, each one or two minutes of emulation."""
     fp32 = precision == "fp32"
     found = {"vectors": tuple(float32_vectors() if fp32 else int8_vectors())}
     seen: set[int] = set()
@@ -33,7 +33,7 @@ def batches(precision: ArmPrecision, resolutions: Sequence[int]) -> dict[str, tu
 
 
 def _priced(grid: Mapping[str, Sequence[Point]]) -> Mapping[str, set[tuple[str, ...]]]:
-    """What is fused to the kernels of a grid, by their keys."""
+    """Collect the functions fused to the kernels of a grid, by key."""
     found: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for points in grid.values():
         for point in points:
@@ -44,7 +44,7 @@ def _priced(grid: Mapping[str, Sequence[Point]]) -> Mapping[str, set[tuple[str, 
 
 
 def overhead_points(precision: ArmPrecision, resolutions: Sequence[int]) -> tuple[Point, ...]:
-    """Points that are run without profiling too: the smallest, where profiling weighs most."""
+    """Return the smallest points, on which profiling weighs most; they also run unprofiled."""
     side, first = maps(resolutions[0])[-1], f"input_{resolutions[0]}"
     found = batches(precision, resolutions[:1])
     smallest = (point for point in found[first] if point.graph.input.height == side)
@@ -52,7 +52,10 @@ def overhead_points(precision: ArmPrecision, resolutions: Sequence[int]) -> tupl
 
 
 def output_pairs(precision: ArmPrecision) -> Iterator[tuple[Point, Point]]:
-    """The same kernel at the end of a graph and before another; in int8 a transpose ends all."""
+    """Yield pairs of one kernel at the end of a graph and before another kernel.
+
+    There are none for int8, whose graphs all end in a transpose.
+    """
     if precision == "int8":
         return
     for side in (28, 14, 7, 4):

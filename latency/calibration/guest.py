@@ -1,12 +1,12 @@
 """Runs inside the emulated aarch64 Python: marks one inference of each model for the plugin.
 
-    arm_guest.py OUTPUT profile|whole   < paths of ONNX models, one a line
+    guest.py OUTPUT profile|whole   < paths of ONNX models, one per line
 
-`profile` turns onnxruntime's profiler on, whose clock calls cut the region at every kernel;
-`whole` leaves it off, for the cost of an inference as it is shipped. Writes OUTPUT: JSON lines
-with model, region number, profile file and the first output, by which the emulation is checked.
+`profile` turns onnxruntime's profiler on, whose clock calls cut the region at every kernel.
+`whole` leaves it off, for the cost of an inference as shipped. OUTPUT receives JSON lines with
+model, region number, profile file and the first output, by which the emulation is checked.
 
-Needs only the standard library, numpy and onnxruntime; imported by nothing here.
+The script needs only the standard library, numpy and onnxruntime. No module imports it.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ MARK = 0x5EED0000
 
 
 def mark(region: int) -> None:
-    """Start a region (0) or end it under a number; a system call that fails and does nothing."""
+    """Start a region (0) or end it under a number, by a system call that fails without effect."""
     with contextlib.suppress(OSError):
         os.lseek(-1, MARK + region, os.SEEK_SET)
 

@@ -1,9 +1,9 @@
-"""The calibration grid for int8: tiny graphs whose kernels get the layouts they will have.
+"""The calibration grid for int8: tiny graphs whose kernels have the layouts of real networks.
 
-A quantised kernel costs by remainders of its channels, so widths have every remainder by 8 and 16.
-Convolutions stand around what is to be priced: they make its layout pixels, as in a network, and
-give the parts of a concat different scales, without which it would only copy. Every graph prices
-the transposes at its ends and the quantising of its map as well.
+The cost of a quantised kernel depends on remainders of its channels, so widths have every
+remainder by 8 and 16. Convolutions surround the priced kernel. They set its layout to pixels, as
+in a network, and give the parts of a concat different scales: equal scales would only be copied.
+Every graph also prices the transposes at its ends and the quantising of its map.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from nas_sv2.latency.calibration.point import (
 from nas_sv2.space.graph.operators import GraphBuilder
 
 LANES = 8
-FEW = 8  # channels of what stands around
+FEW = 8  # channels of the surrounding convolutions
 GATES = (
     (2, 2), (8, 4), (8, 16), (16, 32), (24, 58), (58, 58), (58, 116), (116, 58), (87, 117),
     (232, 232), (163, 122), (488, 244), (488, 976), (976, 488), (1360, 1360), (61, 45), (45, 61),
@@ -30,7 +30,7 @@ GATES = (
 
 
 def int8_points(side: int) -> Iterator[Point]:
-    """What is calibrated on one map."""
+    """Yield the points on maps of one side."""
     yield from _pointwise(side)
     yield from _depthwise(side)
     yield from _moves(side)
@@ -55,7 +55,7 @@ def _pointwise(side: int) -> Iterator[Point]:
 
 
 def _depthwise(side: int) -> Iterator[Point]:
-    """Several in a row: one map's kernels of stride 1, and then one of stride 2."""
+    """Yield depthwise kernels in a row: those of stride 1, then one of stride 2."""
     w = typical_width(side)
     lanes = max(LANES, w // LANES * LANES)
     whole = (
@@ -94,7 +94,7 @@ def _moves(side: int) -> Iterator[Point]:
 
 
 def _joined(name: str, side: int, sizes: tuple[int, ...]) -> Point:
-    """Convolutions side by side, joined pixel by pixel, and shuffled where there are two."""
+    """Join parallel convolutions pixel by pixel; two of an even width are also shuffled."""
     build, source = GraphBuilder(), image(FEW, side)
     parts = [build.conv(f"part{i}", source, size) for i, size in enumerate(sizes)]
     value = build.concat("concat", *parts)
@@ -113,7 +113,7 @@ def _cut(name: str, side: int, sizes: tuple[int, ...]) -> Point:
 
 
 def _unit(name: str, side: int, passed: int, convolved: int, residual: bool) -> Point:
-    """A unit as written, plane by plane, and the split of the next."""
+    """Build a unit as written, plane by plane, and the split of the next unit."""
     build, source = GraphBuilder(), image(passed + convolved, side)
     keep, into = build.split("split", source, (passed, convolved))
     value = build.conv("conv", into, convolved, activation=None if residual else "relu")
@@ -126,7 +126,7 @@ def _unit(name: str, side: int, passed: int, convolved: int, residual: bool) -> 
 
 
 def _scaled(side: int) -> Iterator[Point]:
-    """Squeeze-and-excitation, before a convolution and before a shuffle; and the max pool."""
+    """Yield squeeze-and-excitation before a convolution and before a shuffle, and max pools."""
     w = typical_width(side)
     even = w // 16 * 16
     widths = (2, w // 4, w // 2 + 1, even, even + 4, even + 9, 2 * w, WIDEST * w)
@@ -149,7 +149,7 @@ def _scaled(side: int) -> Iterator[Point]:
 
 
 def int8_vectors() -> Iterator[Point]:
-    """1×1 convolutions on 1×1 maps, the gates of squeeze-and-excitation, and classifiers."""
+    """Yield 1×1 convolutions on 1×1 maps, the gates of squeeze-and-excitation, and classifiers."""
     for into, out in GATES:
         build, source = GraphBuilder(), image(into, 1)
         value = build.activation("sigmoid", build.gate("conv", source, out), "sigmoid")

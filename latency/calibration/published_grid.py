@@ -1,9 +1,9 @@
-"""The calibration grid of published networks: the kernels that they have and our spaces lack.
+"""The calibration grid of published networks: their kernels that our spaces lack.
 
-Which these are is found by lowering the networks (`space.published`) and the controlled
-experiments (`space.experiments`, `space.further_experiments`); what is added to those is
-calibrated with the others. Each kind of kernel on a map gets a handful of channels, of those that
-occur and, where few do, around them.
+The kernels are found by lowering the networks (`space.families.published`) and the controlled
+experiments (`space.experiments`); further entries there are calibrated as well. Each kind of
+kernel on a map gets a few channel counts: those that occur and, if these are few, others around
+them.
 """
 
 from collections import defaultdict
@@ -33,13 +33,13 @@ from nas_sv2.space.graph.operators import (
     Value,
 )
 
-OCCURRING = 6  # channels that occur, spread from the least to the most
-# Fewest of all, so that a fit can leave one out: a kernel that keeps its channels costs two terms,
-# one that does not four.
+OCCURRING = 6  # channel counts that occur, spread from the least to the most
+# Fewest channel counts, so that a fit can leave one out. A kernel that keeps its channels has two
+# terms, any other has four.
 FEWEST_SAME, FEWEST = 4, 7
-EACH_FUSION = 3  # channels at least
+EACH_FUSION = 3  # fewest channel counts of each fusion
 AROUND = ((1, 2), (2, 1), (2, 2), (4, 2), (2, 4), (0.5, 1), (1, 0.5), (0.5, 0.5), (0.25, 0.5))
-MOST_FLOPS = 120e6  # around what occurs: a second of emulation
+MOST_FLOPS = 120e6  # of added channel counts: a second of emulation
 ROWS = 4  # output channels that a matrix kernel takes at once
 
 Channels = tuple[int, int]
@@ -48,7 +48,7 @@ Fused = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A kernel that a published network has, and the operator at its start."""
+    """A kernel of a published network, and its first operator."""
 
     kernel: Kernel
     op: Op
@@ -65,11 +65,11 @@ class _Seen:
 def published_batches(
     resolutions: Sequence[int], covered: Mapping[str, Collection[Fused]]
 ) -> dict[str, tuple[Point, ...]]:
-    """Points for every kernel of the published networks and experiments, in batches by map.
+    """Return points for every kernel of the published networks and experiments, by map.
 
     Args:
-        resolutions: Sides of the inputs; networks of others are left out.
-        covered: What other points price already: by key what is fused.
+        resolutions: Sides of the inputs; networks with other inputs are left out.
+        covered: Functions fused to kernels that other points price, by the kernels' key.
     """
     seen: dict[str, list[_Seen]] = defaultdict(list)
     for graph in _graphs(resolutions):
@@ -96,7 +96,7 @@ def _graphs(resolutions: Sequence[int]) -> Iterator[Graph]:
 
 
 def _points(seen: Sequence[_Seen]) -> Iterator[Point]:
-    """The points of one key."""
+    """Yield the points of one key."""
     occurring = {(kernel.channels, kernel.kernel.fused): kernel for kernel in seen}
     fusions = sorted({fused for _, fused in occurring})
     pairs = _channels(seen)
@@ -116,7 +116,7 @@ def _points(seen: Sequence[_Seen]) -> Iterator[Point]:
 
 
 def _channels(seen: Sequence[_Seen]) -> list[Channels]:
-    """Of what occurs the extremes and some between, and more around them where these are few."""
+    """Choose channels: the extremes that occur, some between, and others around if too few."""
     found = sorted(
         {kernel.channels for kernel in seen}, key=lambda pair: (pair[0] * pair[1], pair)
     )
@@ -134,8 +134,8 @@ def _channels(seen: Sequence[_Seen]) -> list[Channels]:
             break
         pair = _multiple(into / less_in, unit), _multiple(out / less_out, unit)
         if unit > 1 and not same:
-            # With one input channel a group it would be depthwise, another kernel; and fewer rows
-            # a group than fill the matrix kernel cost as no others do.
+            # With one input channel per group the kernel would be another, depthwise. Groups with
+            # fewer rows than the matrix kernel takes have costs unlike any other.
             whole = out % (unit * ROWS) == pair[1] % (unit * ROWS) == 0
             pair = max(pair[0], 2 * unit), pair[1] if whole else out
         pair = (pair[0], pair[0]) if same else pair
@@ -155,13 +155,13 @@ def _unit(op: Op) -> int:
 
 
 def _multiple(channels: float, unit: int) -> int:
-    """Near `channels`, a multiple of `unit` and, where it is not small, of whole rows a group."""
+    """Round to a multiple of `unit` and, unless small, to whole matrix rows per group."""
     step = unit * ROWS if channels >= 2 * unit * ROWS else unit
     return max(step, round(channels / step) * step)
 
 
 def _op(op: Op, into: int, out: int) -> Op:
-    """`op` with other channels."""
+    """Return `op` with other channels."""
     kind = op.kind
     if isinstance(kind, Conv) and is_depthwise(op):
         kind = replace(kind, groups=into)
@@ -172,7 +172,7 @@ def _op(op: Op, into: int, out: int) -> Op:
 
 
 def _point(seen: _Seen, pair: Channels, fused: Fused) -> Point:
-    """One kernel; what else the graph has is not priced."""
+    """Build the point of one kernel; the other kernels of its graph are not priced."""
     kernel, (into, out) = seen.kernel, pair
     name = f"{kernel.kind} {kernel.source.height} {into} {out} {' '.join(fused)}"
     build, source = GraphBuilder(), image(into, kernel.source.height)
@@ -196,7 +196,7 @@ def _point(seen: _Seen, pair: Channels, fused: Fused) -> Point:
 
 
 def _alone(op: Op, fused: Fused) -> tuple[GraphBuilder, Value]:
-    """`op` with what is fused to it."""
+    """Build a graph of `op` and the functions fused to it."""
     build, source = GraphBuilder(), op.source
     if "add" in fused:
         sizes = op.source.channels, op.output.channels
@@ -213,7 +213,7 @@ def _alone(op: Op, fused: Fused) -> tuple[GraphBuilder, Value]:
             function: Function = name  # type: ignore[assignment]
             build.activation(name, build.ops[-1].output, function)
     if isinstance(op.kind, Shuffle) or "add" in fused:
-        # A shuffle's last reshape and a sum would copy what they read into the output of the
-        # graph, and in a network work in place, so something has to follow.
+        # A shuffle's last reshape and a sum would copy their input to the graph's output. In a
+        # network they work in place, so another operator follows.
         build.max_pool("follows", build.ops[-1].output, 1, stride=1)
     return build, source

@@ -1,8 +1,8 @@
-"""An emulated core held against a real one: what its scale has to be, and how far it is then off.
+"""Fits the scale of an emulated core to a real device, and estimates the error that remains.
 
-Cycles of the table leave out caches and memory, and its clock may not be yours. Where a device of
-the same kind is at hand, the latencies of a dozen networks fix the one factor between cycles and
-milliseconds, and say what error the table has on that device.
+Cycles of the table leave out caches and memory, and the device may have another clock. If a device
+of the same kind is available, latencies of a dozen networks determine the one factor between
+cycles and milliseconds. They also show the error of the table on that device.
 """
 
 from bisect import bisect_left
@@ -18,19 +18,19 @@ from nas_sv2.latency.kernels.kernel import ArmPrecision
 from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.graph.operators import Graph
 
-FEWEST = 3  # with one network the error is zero whatever the table says, with two nearly so
+FEWEST = 3  # with one network the error is always zero, with two nearly always
 
 
 @dataclass(frozen=True, slots=True)
 class ScaleError:
-    """How far a table with its refitted scale is from the measured latencies, as shares.
+    """The error of a table with a refitted scale against measured latencies, as shares.
 
     Attributes:
-        networks: How many were measured.
+        networks: Number of networks measured.
         typical: Mean error.
         worst: Largest error.
-        unseen: Mean error on a network that the scale was not fitted to.
-        in_order: Share of the pairs of networks whose order is right.
+        unseen: Mean error on a network that is left out of the fit.
+        in_order: Share of pairs of networks whose order is right.
     """
 
     networks: int
@@ -40,7 +40,7 @@ class ScaleError:
     in_order: float
 
     def __str__(self) -> str:
-        """In one line."""
+        """Return one line for the table's file."""
         return (
             f"scale fitted to {self.networks} networks measured on the device, typical error "
             f"±{self.typical:.1%}, worst {self.worst:.0%}, {self.unseen:.1%} on a network unseen"
@@ -48,15 +48,15 @@ class ScaleError:
 
 
 def refit_scale(table: Table, pairs: Sequence[tuple[Graph, float]]) -> tuple[float, ScaleError]:
-    """Cycles a ms of least mean relative error, and the error that remains.
+    """Return the cycles per ms with the least mean relative error, and that error.
 
     Args:
-        table: The costs of the core that the device has.
-        pairs: Graphs as they were run (shuffle-free where that was measured), and measured ms.
+        table: Costs of the device's core.
+        pairs: Graphs as they ran (without shuffles if measured without), and measured ms.
 
     Raises:
-        ConfigError: Fewer than three networks, or a latency that is not above 0.
-        MeasurementError: The table lacks a kernel of one of them.
+        ConfigError: If there are fewer than three networks or a latency is not above 0.
+        MeasurementError: If the table lacks a kernel of a network.
     """
     if len(pairs) < FEWEST:
         raise ConfigError("pairs", len(pairs), f"must be at least {FEWEST} measured networks")
@@ -95,18 +95,18 @@ def save_refit(
     pairs: Sequence[tuple[Graph, float]],
     out: Path,
 ) -> ScaleError:
-    """Write a table with the scale refitted to a device; every figure from it says so.
+    """Write a table with the scale refitted to a device; its note names the fit and its error.
 
     Args:
-        core: The core that the device has, whose shipped table is taken, or a table's file.
-        precision: What was measured; other tables of the file stay as they are.
-        pairs: Graphs as they were run, and measured ms.
-        out: The JSON file to write, for `EmulatedArm.open(file=...)`.
+        core: The device's core, whose shipped table is used, or a table's file.
+        precision: Precision of the measurements; other tables of the file stay as they are.
+        pairs: Graphs as they ran, and measured ms.
+        out: JSON file to write, for `EmulatedArm.open(file=...)`.
 
     Raises:
-        ConfigError: As `refit_scale`.
-        DeviceError: The table cannot be read.
-        MeasurementError: As `refit_scale`.
+        ConfigError: If there are fewer than three networks or a latency is not above 0.
+        DeviceError: If the table cannot be read.
+        MeasurementError: If the table lacks a kernel of a network.
     """
     cycles_per_ms, error = refit_scale(Table.load(core, precision), pairs)
     text = with_scale(table_text(core), precision, cycles_per_ms, str(error))
@@ -115,7 +115,10 @@ def save_refit(
 
 
 def least_error_scale(guesses: Sequence[float], truths: Sequence[float]) -> float:
-    """The factor on `guesses` of least mean relative error: a weighted median of the ratios."""
+    """Return the factor on `guesses` with the least mean relative error.
+
+    It is the median of the ratios, weighted by their inverses.
+    """
     ratios = sorted(truth / guess for guess, truth in zip(guesses, truths, strict=True))
     reached = list(accumulate(1 / ratio for ratio in ratios))
     return ratios[bisect_left(reached, reached[-1] / 2)]

@@ -1,4 +1,4 @@
-"""Calibration runs to samples: a kernel and its cycles, free of what profiling itself costs."""
+"""Turns calibration runs into samples: a kernel and its cycles, without the cost of profiling."""
 
 import re
 from collections import defaultdict
@@ -19,23 +19,23 @@ from nas_sv2.space.runtimes.onnx_lowering import OUTPUT, build_onnx
 from nas_sv2.space.runtimes.quantization import quantized
 from nas_sv2.space.runtimes.weights import random_weights
 
-# What onnxruntime adds to the name of a node that it makes of another.
+# Suffix that onnxruntime adds to the name of a node derived from another.
 MADE = re.compile(r"(_token_\d+)+$")
-ENDS = ("linear", "dequantize")  # what ends a network as well
+ENDS = ("linear", "dequantize")  # kernels that end real networks, too
 
 
 @dataclass(frozen=True, slots=True)
 class Overhead:
-    """What a run costs beside its kernels, in cycles.
+    """The cost of a run in addition to its kernels, in cycles.
 
-    It is fitted for each core: to an in-order core the profiler's text costs twice as much.
+    It is fitted for each core: the profiler's text costs an in-order core twice as much.
 
     Attributes:
-        per_node: What profiling adds to a node, less the dispatch that every node has unprofiled.
-        per_tensor: What it adds for every tensor whose shape it writes down.
-        per_run: Python's call of an inference and onnxruntime's own start and end.
-        per_output: What memory for the network's output costs, which the last kernel asks for and
-            the others, planned beforehand, need not.
+        per_node: Profiling of a node, minus the dispatch that an unprofiled node also has.
+        per_tensor: Profiling of a tensor, whose shape is written.
+        per_run: Python's call of an inference, and onnxruntime's own start and end.
+        per_output: Memory for the network's output, which the last kernel allocates. Memory of
+            the other kernels is planned in advance.
     """
 
     per_node: float
@@ -47,12 +47,12 @@ class Overhead:
     def fit(
         cls, profiled: Sequence[Run], whole: Sequence[Run], pairs: Sequence[tuple[Run, Run]]
     ) -> "Overhead":
-        """By least squares over the same models with and without profiling.
+        """Fit by least squares over the same models with and without profiling.
 
         Args:
-            profiled: The models, profiled.
-            whole: The same, not profiled.
-            pairs: One kernel at the end of a model, and the same before another.
+            profiled: Runs of the models with profiling.
+            whole: Runs of the same models without profiling.
+            pairs: Runs of a kernel at the end of a model, and of the same kernel before another.
         """
         ends = [last.nodes[0].cycles - first.nodes[0].cycles for last, first in pairs]
         terms = np.array([[len(r.nodes), _tensors(r.nodes), -1.0] for r in profiled])
@@ -63,7 +63,7 @@ class Overhead:
         return cls(node, tensor, run, float(np.median(ends)) if ends else 0.0)
 
     def of(self, nodes: Sequence[PricedNode]) -> float:
-        """What profiling added to these nodes."""
+        """Return the cycles that profiling added to these nodes."""
         return self.per_node * len(nodes) + self.per_tensor * _tensors(nodes)
 
 
@@ -73,12 +73,12 @@ def _tensors(nodes: Sequence[PricedNode]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One kernel as it was run.
+    """One run of a kernel.
 
     Attributes:
-        kernel: What was run.
-        cycles: What it cost.
-        sizes: The channels of each map that it reads.
+        kernel: The kernel.
+        cycles: Cycles of the run.
+        sizes: Channels of each map that the kernel reads.
     """
 
     kernel: Kernel
@@ -87,7 +87,7 @@ class Sample:
 
 
 def write_model(name: str, graph: Graph, precision: ArmPrecision, folder: Path) -> Path:
-    """The ONNX model of any graph; a tiny one's output is a map, whose shape is left open."""
+    """Write the ONNX model of a graph; the output's shape stays open, as it may be a map."""
     folder.mkdir(parents=True, exist_ok=True)
     model = onnx.load_model_from_string(build_onnx(graph, random_weights(graph, seed=0)))
     model.graph.output[0].type.tensor_type.ClearField("shape")
@@ -104,10 +104,10 @@ def write_model(name: str, graph: Graph, precision: ArmPrecision, folder: Path) 
 def samples(
     graph: Graph, run: Run, overhead: Overhead, precision: ArmPrecision
 ) -> Iterable[Sample]:
-    """The kernels of `graph`, each with what its nodes cost.
+    """Yield the kernels of `graph`, each with the cycles of its nodes.
 
     Raises:
-        MeasurementError: onnxruntime ran another set of kernels than `kernels_of` foresees.
+        MeasurementError: If onnxruntime ran other kernels than `kernels_of` predicts.
     """
     kernels = kernels_of(graph, precision)
     owners = _Owners(graph, kernels)
@@ -129,7 +129,7 @@ def _written(graph: Graph, kernel: Kernel) -> set[str]:
 
 
 class _Owners:
-    """Which kernel a node belongs to."""
+    """The map from a run's nodes to the kernels of its graph."""
 
     def __init__(self, graph: Graph, kernels: Sequence[Kernel]) -> None:
         self.by_name: dict[str, Kernel] = {}
@@ -147,7 +147,7 @@ class _Owners:
             self.by_name.update(dict.fromkeys(names, kernel))
 
     def of(self, node: PricedNode, model: str) -> Kernel:
-        """The kernel of this node, which for a transpose is the next of its shape."""
+        """Return the kernel of this node; for a transpose, the next kernel of its shape."""
         for name in _possible_names(MADE.sub("", node.node.name)):
             if name in self.by_name:
                 return self.by_name[name]
@@ -162,7 +162,10 @@ class _Owners:
 
 
 def _possible_names(name: str) -> Iterator[str]:
-    """A shuffle's and a classifier's nodes are named NAME.part, an operator's as its output."""
+    """Yield the names that kernels may have for the node `name`.
+
+    Nodes of a shuffle and a classifier are named NAME.part, those of an operator as its output.
+    """
     yield name
     yield name.rpartition(".")[0]
     for ending, kind in (("_QuantizeLinear", "quantize"), ("_DequantizeLinear", "dequantize")):

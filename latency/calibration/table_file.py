@@ -1,4 +1,4 @@
-"""The JSON file of a core: what its numbers mean, where they come from, and the entries."""
+"""The JSON file of a core: the meaning and origin of its numbers, and its entries."""
 
 import dataclasses
 import json
@@ -31,10 +31,10 @@ PUBLISHED: dict[str, Any] = {
         "equal_flops_pairs_in_order_but_ties": 0.92,
     },
 }
-"""What benchmarks/arm_fidelity.py printed, of whole networks in float32 against Table 8."""
+"""Output of benchmarks/arm_fidelity.py: whole networks in float32 against Table 8."""
 SCALE_ROWS = 18
-"""Of Table 8, that the scale was fitted to: ShuffleNet V1 and V2, MobileNet V1 and V2. Fitted to
-all 35 it would be 0.6 % higher, so it was left."""
+"""Rows of Table 8 that the scale was fitted to: ShuffleNet V1 and V2, MobileNet V1 and V2. A fit
+to all 35 rows would be only 0.6 % higher."""
 MEANING = (
     "Cycles of a kernel are the sum over `cycles` of term × coefficient. A term is a product of: "
     "1; in and out, channels; parts, of a split or concat; looked, the mean share of a quantised "
@@ -59,7 +59,7 @@ METHOD = (
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What calibration found for one precision."""
+    """The results of a calibration for one precision."""
 
     entries: Mapping[str, Mapping[str, Any]]
     overhead: Overhead
@@ -68,7 +68,7 @@ class Section:
 def render(
     core: Core, sections: Mapping[ArmPrecision, Section], versions: Mapping[str, str], day: str
 ) -> str:
-    """The file's text."""
+    """Return the text of the file."""
     head: dict[str, Any] = {
         "schema": SCHEMA,
         "core": core.name,
@@ -89,7 +89,7 @@ def render(
 
 
 def with_scale(text: str, precision: ArmPrecision, cycles_per_ms: float, why: str) -> str:
-    """The text of a file whose table for `precision` has another scale, and says why."""
+    """Return the text with another scale for `precision`, and with the reason for it."""
     document = json.loads(text)
     table = document["tables"][precision]
     table["scale"] = {"cycles_per_ms": round(cycles_per_ms), "origin": why}
@@ -98,7 +98,7 @@ def with_scale(text: str, precision: ArmPrecision, cycles_per_ms: float, why: st
 
 
 def scale_origin(core: Core) -> str:
-    """Where the factor between cycles and milliseconds comes from."""
+    """Return the origin of the factor between cycles and milliseconds."""
     if core == PUBLISHED_CORE:
         return (
             f"one factor fitted to {SCALE_ROWS} rows of the ShuffleNet V2 paper's Table 8, "
@@ -114,7 +114,7 @@ def scale_origin(core: Core) -> str:
 
 
 def note_of(core: Core, precision: ArmPrecision) -> str:
-    """What a user has to know of every figure."""
+    """Return the note that accompanies every latency from the table."""
     if core == PUBLISHED_CORE and precision == "fp32":
         return (
             f"emulated, typical error ±{PUBLISHED['typical']:.1%}, worst {PUBLISHED['worst']:.0%} "
@@ -129,7 +129,7 @@ def note_of(core: Core, precision: ArmPrecision) -> str:
 
 
 def device_of(core: Core, precision: ArmPrecision, versions: Mapping[str, str]) -> str:
-    """The device in words, for every table and file."""
+    """Return the device in words, for every table and file."""
     minor = ".".join(versions["onnxruntime"].split(".")[:2])
     model = "" if core.llvm == core.name else " (LLVM's Neoverse N1)"
     return (

@@ -1,9 +1,9 @@
-"""Rebuilds the table behind an emulated ARM core for the onnxruntime that is installed.
+"""Rebuilds the table of an emulated ARM core for the installed onnxruntime.
 
-Tiny graphs run on emulated aarch64 (`arm_emulator`), their blocks are priced for the core
-(`arm_blocks`), and a few coefficients are fitted to each kind of kernel (`arm_fit`). A batch that
-has run is kept in the folder, so that an interrupted calibration goes on and another core, which
-prices the same counts, is a matter of minutes.
+Tiny graphs run on emulated aarch64 (`emulator`), and their blocks are priced for the core
+(`blocks`). A few coefficients are fitted to each kind of kernel (`fit`). Finished batches stay in
+the folder. An interrupted calibration therefore continues, and another core, which prices the same
+counts, takes minutes.
 """
 
 import datetime
@@ -22,9 +22,9 @@ from nas_sv2.latency.calibration.workshop import Workshop, prepare
 from nas_sv2.latency.emulated.arm_cores import PRECISIONS, Core, core_named
 from nas_sv2.latency.kernels.kernel import ArmPrecision
 
-AT_ONCE = 200  # inferences in one emulated process: some minutes, lost where it is interrupted
+AT_ONCE = 200  # inferences in one emulated process: some minutes, lost if it is interrupted
 Progress = Callable[[str, float], None]
-"""Told what is being done and the share that is done."""
+"""Function called with the current step and the finished share."""
 
 
 def calibrate(
@@ -39,16 +39,17 @@ def calibrate(
 
     Args:
         core: One of `arm_cores.CORE_NAMES`.
-        folder: Where the emulated system and all results are kept; the same folder goes on.
-        out: The JSON file to write.
-        progress: Told what is being done.
-        precisions: What the table shall price.
-        resolutions: Sides of the inputs that the table shall cover, each divisible by 32.
+        folder: Folder of the emulated system and all results; the same folder continues a
+            calibration.
+        out: JSON file to write.
+        progress: Function called with the current step and the finished share.
+        precisions: Precisions of the table.
+        resolutions: Sides of the inputs that the table covers, each divisible by 32.
 
     Raises:
-        ConfigError: An unknown core or a side that is not divisible by 32.
-        DeviceError: A program is missing; the message says how to install all that are.
-        MeasurementError: onnxruntime ran other kernels than we foresee.
+        ConfigError: If the core is unknown or a side is not divisible by 32.
+        DeviceError: If a program is missing; the message says how to install all missing ones.
+        MeasurementError: If onnxruntime ran other kernels than predicted.
     """
     chosen = core_named(core)
     for side in resolutions:
@@ -79,7 +80,7 @@ def emulate(
     *,
     profile: bool,
 ) -> list[Run]:
-    """One inference of each point, priced for `core`; what has run already is not run again."""
+    """Run one inference of each point that has not run yet, and price all for `core`."""
     emulator = Emulator(shop, core.guest_for(precision))
     work = shop.folder / "work" / f"{precision}_{emulator.guest.name}" / name
     kept = work / "counts.npz"

@@ -1,10 +1,9 @@
-"""The folder in which ARM is emulated: an aarch64 Python with onnxruntime, and our qemu plugin.
+"""The folder of an emulated ARM system: an aarch64 Python with onnxruntime, and our qemu plugin.
 
-The emulator, LLVM and a compiler come from the distribution; what is missing is named with the
-line that installs it, before anything is done. The guest's C library and Python are Debian's arm64
-packages, fetched with apt's own sources and unpacked, not installed; onnxruntime and what it
-imports are wheels that pip fetches. About 110 MB are downloaded and 0.5 GB end up on disk, all of
-it in the folder.
+The emulator, LLVM and a compiler come from the distribution. Missing ones are reported first, with
+the command that installs them. The guest's C library and Python are Debian's arm64 packages,
+fetched from apt's sources and unpacked, not installed. Wheels of onnxruntime and its dependencies
+come from pip. The download is about 110 MB; the folder takes 0.5 GB and holds everything.
 """
 
 import contextlib
@@ -24,14 +23,14 @@ from nas_sv2.errors import DeviceError
 from nas_sv2.latency.emulated.arm_cores import Guest
 
 INSTALL = "sudo apt-get update && sudo apt-get install"
-OLDEST_LLVM = 16  # the first with a model of Neoverse N1, which stands for the Cortex-A76
-PREFERRED_LLVM = 19  # in Debian 12 and later and in Ubuntu 24.04 and later; what we ran
-# The plugin speaks the interface of these versions; QEMU 9 has another.
+OLDEST_LLVM = 16  # the first with a model of Neoverse N1, which represents the Cortex-A76
+PREFERRED_LLVM = 19  # of the shipped tables; in Debian 12 or later and Ubuntu 24.04 or later
+# The plugin uses the interface of these versions; QEMU 9 has another.
 QEMU_VERSIONS = range(5, 9)
 GUEST_PACKAGES = ("python3-minimal", "libpython3-stdlib", "libgomp1", "libstdc++6")
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
 CPU_FOLDER = Path("sys", "devices", "system", "cpu")
-# What onnxruntime asks Linux about its processor: one core.
+# The files of Linux in which onnxruntime looks up its processor: one core.
 CPU_FILES = {
     **dict.fromkeys(("possible", "present", "online", "kernel_max"), "0"),
     **dict.fromkeys(
@@ -51,7 +50,7 @@ CPU_FILES = {
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """Programs of this machine, and the versions that decide the numbers."""
+    """Programs of this machine, and the versions that determine the cycles."""
 
     qemu: Path
     llvm_mc: Path
@@ -61,10 +60,11 @@ class Tools:
 
 
 def find_tools() -> Tools:
-    """The programs that calibration needs.
+    """Find the programs that calibration needs.
 
     Raises:
-        DeviceError: Some are missing or of a wrong version; names all, and how to install them.
+        DeviceError: If some are missing or have a wrong version; the message names all and says
+            how to install them.
     """
     missing: list[str] = []
     packages: list[str] = []
@@ -88,15 +88,15 @@ def find_tools() -> Tools:
         need(_which(name), name, package)
     if missing:
         raise DeviceError(
-            f"calibration lacks {', '.join(missing)}; on Debian or Ubuntu (nothing else is "
+            f"calibration lacks {', '.join(missing)}; on Debian or Ubuntu (no other system is "
             f"supported): {INSTALL} {' '.join(dict.fromkeys(packages))}"
         )
     qemu_version, llvm_version = _version(tools[0]), _version(tools[2])
     if int(qemu_version.split(".")[0]) not in QEMU_VERSIONS:
         raise DeviceError(
             f"qemu-aarch64 is {qemu_version}; the plugin that counts needs QEMU "
-            f"{QEMU_VERSIONS.start} to {QEMU_VERSIONS.stop - 1}, as Debian 12 and Ubuntu 22.04 "
-            "and 24.04 have it"
+            f"{QEMU_VERSIONS.start} to {QEMU_VERSIONS.stop - 1}, as in Debian 12 and Ubuntu 22.04 "
+            "and 24.04"
         )
     return Tools(*tools, {"qemu": qemu_version, "llvm": llvm_version})
 
@@ -107,7 +107,7 @@ def _which(name: str) -> Path | None:
 
 
 def _newest_llvm() -> tuple[Path | None, Path | None]:
-    """llvm-mca and llvm-mc of one version, the preferred before the newest before the plain."""
+    """Find llvm-mca and llvm-mc of one version: the preferred, else the newest, else unnamed."""
     versions = [PREFERRED_LLVM, *range(30, OLDEST_LLVM - 1, -1)]
     for suffix in (*(f"-{version}" for version in versions), ""):
         mca, mc = _which(f"llvm-mca{suffix}"), _which(f"llvm-mc{suffix}")
@@ -126,7 +126,12 @@ def _version(tool: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """A prepared folder."""
+    """A folder for the emulated system.
+
+    Attributes:
+        folder: Path of the folder.
+        tools: Programs of this machine.
+    """
 
     folder: Path
     tools: Tools
@@ -138,17 +143,17 @@ class Workshop:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold the folder: two processes in it would write each other's files.
+        """Hold the folder: two processes would overwrite each other's files.
 
         Raises:
-            DeviceError: Another process holds it.
+            DeviceError: If another process holds it.
         """
         lock = FileLock(self.folder / "lock")
         with hold_now(lock, lambda who: DeviceError(f"{self.folder}: {who} calibrates there")):
             yield
 
     def root_for(self, guest: Guest) -> Path:
-        """The sysroot as `guest` sees it: with its own /proc/cpuinfo."""
+        """Return the root of `guest`: the sysroot with the guest's own /proc/cpuinfo."""
         root = self.folder / "guests" / guest.name
         (root / "proc").mkdir(parents=True, exist_ok=True)
         for entry in self.sysroot.iterdir():
@@ -175,19 +180,20 @@ class Workshop:
 
     @property
     def versions(self) -> dict[str, str]:
-        """The versions that decide the numbers."""
+        """The versions that determine the cycles."""
         (wheel,) = self.packages.glob("onnxruntime-*.dist-info")
         runtime = wheel.name.removeprefix("onnxruntime-").removesuffix(".dist-info")
         return {"onnxruntime": runtime, **self.tools.versions}
 
 
 def prepare(folder: Path) -> Workshop:
-    """The folder, ready to emulate the onnxruntime that is installed here.
+    """Prepare the folder to emulate the installed version of onnxruntime.
 
-    What is there already is not fetched again; another onnxruntime needs another folder.
+    A folder that is ready is not fetched again. Another onnxruntime needs another folder.
 
     Raises:
-        DeviceError: A program is missing, a download failed, or the folder is another version's.
+        DeviceError: If a program is missing, a download failed, or the folder has another version
+            of onnxruntime.
     """
     shop = Workshop(folder.resolve(), find_tools())
     installed = importlib.metadata.version("onnxruntime")
@@ -199,14 +205,14 @@ def prepare(folder: Path) -> Workshop:
         (shop.folder / "ready").touch()
     if shop.versions["onnxruntime"] != installed:
         raise DeviceError(
-            f"{folder} holds onnxruntime {shop.versions['onnxruntime']}, and {installed} is "
+            f"{folder} holds onnxruntime {shop.versions['onnxruntime']}, but {installed} is "
             "installed; give a new folder"
         )
     return shop
 
 
 def _fetch_system(shop: Workshop) -> None:
-    """The guest's C library and Python, through apt with a state of its own."""
+    """Fetch the guest's C library and Python, through apt with a separate state."""
     apt = shop.folder / "apt"
     for name in ("state/lists/partial", "cache/archives/partial"):
         (apt / name).mkdir(parents=True, exist_ok=True)
@@ -222,7 +228,7 @@ def _fetch_system(shop: Workshop) -> None:
     install = ("apt-get", "install", "-qq", "--download-only", "-y", "--no-install-recommends")
     _output(
         [*install, *GUEST_PACKAGES],
-        "the arm64 packages (where apt's sources have none, as on Ubuntu, add its ports archive)",
+        "the arm64 packages (if apt's sources lack them, as on Ubuntu, add its ports archive)",
         environment,
     )
     for package in sorted((apt / "cache" / "archives").glob("*.deb")):
@@ -234,7 +240,7 @@ def _fetch_system(shop: Workshop) -> None:
 
 
 def _fetch_packages(shop: Workshop, version: str) -> None:
-    """Onnxruntime and what it imports, as aarch64 wheels."""
+    """Fetch onnxruntime and its dependencies as aarch64 wheels."""
     wheels, python = shop.folder / "wheels", shop.guest_python.name.removeprefix("python")
     command: list[str | Path] = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
     command += ["-d", wheels, "--only-binary=:all:", "--python-version", python]
