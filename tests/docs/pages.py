@@ -10,19 +10,24 @@ ROOT = Path(__file__).parents[2]
 LAB = ROOT / "docs" / "lab"
 
 FENCE = re.compile(r"^(?P<indent> *)(?P<fence>```+|~~~+) *(?P<language>[\w-]*)(?P<rest>.*)$")
-NO_RUN = re.compile(r"^ *<!-- no-run: (?P<reason>.+) -->$")
+NOTE = re.compile(r"^ *<!-- (?P<kind>no-run|file): (?P<text>.+) -->$")
 INLINE = re.compile(r"`([^`\n]+)`")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced code block, with the reason for not running it if a comment before it gives one."""
+    """A fenced code block.
+
+    A comment before it may say more: `<!-- no-run: REASON -->`, or `<!-- file: PATH -->` if the
+    block shows a file of the repository.
+    """
 
     page: Path
     line: int
     language: str
     text: str
     no_run: str = ""
+    file: str = ""
 
     @property
     def place(self) -> str:
@@ -55,14 +60,15 @@ def blocks(page: Path) -> Iterator[Block]:
             at += 1
             continue
         before = next((line for line in reversed(lines[:at]) if line.strip()), "")
-        reason = NO_RUN.match(before)
+        note = NOTE.match(before)
+        notes = {note["kind"].replace("-", "_"): note["text"]} if note else {}
         indent, end = len(opening["indent"]), opening["fence"]
         start = at + 1
         at = start
         while at < len(lines) and lines[at].strip() != end:
             at += 1
         text = "\n".join(line[indent:] for line in lines[start:at])
-        yield Block(page, start, opening["language"], text, reason["reason"] if reason else "")
+        yield Block(page, start, opening["language"], text, **notes)
         at += 1
 
 
@@ -104,25 +110,22 @@ def texts(page: Path) -> Iterator[Text]:
 def commands(text: str) -> Iterator[list[str]]:
     """Yield the words of each `nas-sv2` command in the text of a shell block."""
     for line in text.replace("\\\n", " ").splitlines():
-        for part in re.split(r"&&|\|\||;|\|", without_comment(line)):
-            words = shlex.split(part)
-            while words and re.fullmatch(r"[A-Z_][A-Z0-9_]*=.*|\$|nice|time", words[0]):
+        if "nas-sv2" not in line:
+            continue
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;<>")
+        lexer.whitespace_split = True
+        parts: list[list[str]] = [[]]
+        for word in lexer:
+            if word in {"&&", "||", ";", "|", "&"}:
+                parts.append([])
+            else:
+                parts[-1].append(word)
+        for words in parts:
+            while words and re.fullmatch(r"[A-Z_][A-Z0-9_]*=.*|nice|time", words[0]):
                 del words[0]
+            redirected = [at for at, word in enumerate(words) if word in {"<", ">", ">>"}]
             if words and words[0] == "nas-sv2":
-                yield words[1:]
-
-
-def without_comment(line: str) -> str:
-    """Cut a shell comment off: a `#` at the start or after a space, outside quotes."""
-    quote = ""
-    for at, char in enumerate(line):
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in "'\"":
-            quote = char
-        elif char == "#" and (at == 0 or line[at - 1].isspace()):
-            return line[:at]
-    return line
+                yield words[1 : min(redirected, default=len(words))]
 
 
 def inline_code(page: Path) -> Iterator[tuple[int, str]]:

@@ -22,7 +22,7 @@ WORDS = 25  # in a sentence
 
 START = r"(?:^|(?<=[.!?:;] ))"
 RULES = {
-    "noun clause": rf"{START}(?:What|Whoever|Whatever|Whichever)\b(?![^.!?]*\?)"
+    "noun clause": rf"{START}(?:What(?! to search)|Whoever|Whatever|Whichever)\b(?![^.!?]*\?)"
     r"|\b[Ww]hoever\b|\b(?:of|than|for|with|by|from|beside) what\b",
     "where for if": rf"{START}Where\b(?![^.!?]*\?)"
     r"|\bwhere (?:not\b|no\b|none\b|nothing\b|nobody\b|there (?:is|are) no\b|that is so\b)",
@@ -32,7 +32,7 @@ RULES = {
     "anew": r"\banew\b",
     "told": r"\btold\b(?! apart)",
     "goes on": r"\b(?:go|goes|going|went|gone) on\b",
-    "for people": r"\bfor (?:people|programs)\b(?! that)",
+    "for people": r"(?<!data )\bfor (?:people|programs)\b(?! that)",
     "so at the end": r"(?<!say )(?<!says )(?<!do )(?<!does )(?<!did )\bso\.(?= |$)",
     "poetic": r"\b(?:at last|comes? to nothing|cannot be meant)\b",
     "metaphor": r"\b(?:crown|crowns|crowned|hopeless|fruitless|duels?|seats?|relays?)\b",
