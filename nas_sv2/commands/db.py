@@ -121,3 +121,15 @@ def _count(number: int) -> str:
 
 def _skipped(number: int) -> str:
     return f", {number} of another version or damaged left out" if number else ""
+
+
+@app.command()
+def upgrade(storage: Storage = STORAGE, as_json: AsJson = False) -> None:
+    """Make the tables of a database, or upgrade them, and print the schema."""
+    from nas_sv2.api.databases import upgrade as upgrade_tables
+
+    schema = upgrade_tables(storage)
+    if as_json:
+        print_json({"schema": schema})
+    else:
+        print(f"schema {schema}")

@@ -166,6 +166,17 @@ def add(
 
 
 @app.command()
+def remove(name: Name, yes: Yes = False) -> None:
+    """Forget a device; its measurements stay in the database."""
+    from nas_sv2.latency.targets.device_file import remove_device
+
+    if not yes:
+        ask_first(f"Forget the device {name}?")
+
+    print(f"{name} is no longer in {remove_device(name)}")
+
+
+@app.command()
 def test(
     name: Name,
     storage: Annotated[
@@ -206,17 +217,6 @@ def test(
             store.close()
     if not passed:
         raise DeviceError(f"{name} cannot be used as it is")
-
-
-@app.command()
-def remove(name: Name, yes: Yes = False) -> None:
-    """Forget a device; its measurements stay in the database."""
-    from nas_sv2.latency.targets.device_file import remove_device
-
-    if not yes:
-        ask_first(f"Forget the device {name}?")
-
-    print(f"{name} is no longer in {remove_device(name)}")
 
 
 @app.command()

@@ -2,14 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from nas_sv2.commands.options import STORAGE, DataPlace, Force, Storage, StudyName
-
-if TYPE_CHECKING:
-    from nas_sv2.studies.package.file_latency import FileLatency
+from nas_sv2.commands.options import STORAGE, DataPlace, Force, Storage, StudyName, print_notes
 
 
 def export(
@@ -34,40 +31,21 @@ def export(
 
     Every form is checked on the validation images against the network as it was trained.
     """
-    from nas_sv2.studies.package.build import export_trial
-    from nas_sv2.studies.package.forms import TORCH
+    from nas_sv2.api.study import open_study
+    from nas_sv2.show.package_lines import exported_lines
 
     def told(line: str) -> None:
         print(line, file=sys.stderr)
 
-    exported = export_trial(
-        storage,
-        study,
+    exported = open_study(study, storage=storage).export(
         trial,
         out,
-        force=force,
-        latency=time,
+        time=time,
         int8=int8,
+        force=force,
         supernet=supernet,
         data=data,
-        told=told,
+        notify=told,
     )
     print(f"trial {exported.number} is in {out}")
-    for name, form in exported.forms.items():
-        line = f"{name}: top-1 {form.accuracy:.2%} of {form.images:,} validation images"
-        if name != TORCH:
-            line += f"; logits differ by {form.relative:.1e} of the largest"
-            line += f", the same class first for {form.same:.2%}"
-        print(line)
-    for row in exported.latencies:
-        print(_timed(row))
-
-
-def _timed(row: "FileLatency") -> str:
-    where = f"{row.file}, {row.side} × {row.side}, on {row.target}"
-    if row.latency is None:
-        return f"{where}: no latency: {row.why}"
-    against = ""
-    if row.against is not None:
-        against = f", {row.against[0]:.3f} times as long as in float32"
-    return f"{where}: {row.latency.ms:.3f} ms {row.latency.provenance}{against}"
+    print_notes(exported_lines(exported))

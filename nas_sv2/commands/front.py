@@ -3,29 +3,15 @@
 from nas_sv2.commands.options import STORAGE, AsJson, Storage, StudyName, print_json, print_notes
 
 
-def front(
-    study: StudyName,
-    storage: Storage = STORAGE,
-    as_json: AsJson = False,
-) -> None:
+def front(study: StudyName, storage: Storage = STORAGE, as_json: AsJson = False) -> None:
     """Print the front of a study, with its baselines."""
-    from nas_sv2.show.tables import front_data, front_notes, front_table, output, pruned_data
-    from nas_sv2.studies.storage.confirmation_store import confirmation_lines, confirmations_in
-    from nas_sv2.studies.storage.named_networks import certificate_for, pruned_in, records_of
+    from nas_sv2.api.study import open_study
+    from nas_sv2.show.study_tables import front_data, study_notes
+    from nas_sv2.show.tables import front_table, output
 
-    records, pruned = records_of(storage, study), pruned_in(storage, study)
-    confirmations = confirmations_in(storage, study)
+    facts = open_study(study, storage=storage).facts
     if as_json:
-        print_json(
-            {
-                "study": study,
-                "entries": front_data(records),
-                "pruned": pruned_data(pruned),
-                "confirmations": [each.to_json() for each in confirmations],
-            }
-        )
+        print_json(front_data(facts))
     else:
-        output().print(front_table(records))
-        print_notes(front_notes(records, certificate_for(storage, study, records)))
-        print_notes([each.describe() for each in pruned])
-        print_notes(confirmation_lines(confirmations))
+        output().print(front_table(facts.front))
+        print_notes(study_notes(facts))

@@ -15,6 +15,9 @@ import typer
 from nas_sv2.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console, RenderableType
     from rich.progress import Progress
     from rich.status import Status
 
@@ -91,6 +94,12 @@ def print_notes(notes: list[str]) -> None:
     """Print one fact a line."""
     for note in notes:
         print(note)
+
+
+def print_parts(console: "Console", parts: "Iterable[RenderableType]") -> None:
+    """Print tables and lines one below the other; lines are not wrapped."""
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, str))
 
 
 def next_command(storage: str, *words: str) -> str:

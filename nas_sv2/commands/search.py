@@ -140,12 +140,13 @@ def search(
     as_json: Annotated[bool, _how("--json", help="Plain data for programs.")] = False,
 ) -> None:
     """Search networks that are accurate and fast on the target, within the budget."""
+    from nas_sv2.api.study import open_study
     from nas_sv2.search.session.plan import Request
     from nas_sv2.search.session.session import run_search
     from nas_sv2.show.log_lines import Both, logged
     from nas_sv2.show.progress import shown_on
-    from nas_sv2.show.tables import front_data, front_notes, front_table, output, pruned_data
-    from nas_sv2.studies.storage.named_networks import certificate_for
+    from nas_sv2.show.study_tables import front_data, study_notes
+    from nas_sv2.show.tables import front_table, output
 
     request = Request(
         targets=targets,
@@ -176,16 +177,12 @@ def search(
         with shown_on(console, as_json) as listener:
             told = listener if log is None else Both(listener, log)
             found = run_search(request, told)
+        facts = open_study(found.study, storage=storage).facts
         if as_json:
-            entries = front_data(found.records)
-            print_json(
-                {"study": found.study, "entries": entries, "pruned": pruned_data(found.pruned)}
-            )
+            print_json(front_data(facts))
         else:
-            console.print(front_table(found.records))
-            certificate = certificate_for(storage, found.study, found.records)
-            print_notes(front_notes(found.records, certificate))
-            print_notes([each.describe() for each in found.pruned])
+            console.print(front_table(facts.front))
+            print_notes(study_notes(facts))
             words = ("export", found.study, "--trial", "best", "--out", "winner")
             print(next_command(storage, *words))
         if found.ended_by is not None:

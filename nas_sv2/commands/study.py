@@ -1,5 +1,6 @@
 """The commands `study`: list, show, confirm, replay and delete studies."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -15,14 +16,46 @@ from nas_sv2.commands.options import (
     Storage,
     StudyName,
     Workers,
+    Yes,
+    ask_first,
     counting_bar,
     next_command,
     print_json,
     print_notes,
+    print_parts,
 )
 from nas_sv2.errors import ConfigError
 
 app = typer.Typer(help="List, show, confirm, replay and delete studies.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_studies(storage: Storage = STORAGE, as_json: AsJson = False) -> None:
+    """List the studies of a database: targets, budget, trials, best accuracy, date."""
+    from nas_sv2.api.study import studies
+    from nas_sv2.show.study_tables import studies_data, studies_table
+    from nas_sv2.show.tables import output
+
+    found = studies(storage=storage)
+    if as_json:
+        print_json(studies_data(found))
+    else:
+        output().print(studies_table(found))
+
+
+@app.command()
+def show(study: StudyName, storage: Storage = STORAGE, as_json: AsJson = False) -> None:
+    """Show what a study asks and how far it is."""
+    from nas_sv2.api.study import open_study
+    from nas_sv2.show.study_tables import run_lines, study_data, study_table
+    from nas_sv2.show.tables import output
+
+    facts = open_study(study, storage=storage).facts
+    if as_json:
+        print_json(study_data(facts))
+    else:
+        output().print(study_table(facts))
+        print_notes(run_lines(facts))
 
 
 @app.command()
@@ -56,8 +89,7 @@ def confirm(
     Accuracies are of the test split, latencies of one session. The confirmation is stored with
     the study; front and card state it. The same command resumes one that was interrupted.
     """
-    from nas_sv2.search.confirm.confirm import ConfirmRequest
-    from nas_sv2.search.confirm.confirm import confirm as run
+    from nas_sv2.api.study import open_study
     from nas_sv2.show.confirm_tables import (
         confirmation_data,
         confirmation_notes,
@@ -65,15 +97,17 @@ def confirm(
     )
     from nas_sv2.show.tables import output
 
-    request = ConfirmRequest(
-        study, recipe, storage, trials or ["best"], seeds, workers, fresh, data
-    )
     with counting_bar() as bar:
         task = bar.add_task("", total=None)
-        found = run(
-            request,
-            bar.console.print,
-            lambda done, total: bar.update(task, completed=done, total=total),
+        found = open_study(study, storage=storage).confirm(
+            recipe,
+            trials=trials or ["best"],
+            seeds=seeds,
+            workers=workers,
+            fresh=fresh,
+            data=data,
+            notify=bar.console.print,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if as_json:
         print_json(confirmation_data(study, found))
@@ -106,47 +140,66 @@ def replay(
 
     The result is a study of its own. The same command resumes a replay that was interrupted.
     """
-    from rich.console import Console
-
-    from nas_sv2.search.replay.replay import ReplayRequest
-    from nas_sv2.search.replay.replay import replay as run
+    from nas_sv2.api.study import open_study
     from nas_sv2.show.replay_tables import moves_notes, moves_table, replay_data
-    from nas_sv2.show.tables import FILE_WIDTH, front_notes, front_table, output
-    from nas_sv2.studies.storage.named_networks import certificate_for
+    from nas_sv2.show.study_tables import study_notes
+    from nas_sv2.show.tables import front_table, output, output_to
 
-    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-        raise ConfigError("out", str(out), "must name a file in a folder that exists")
     if out is not None:
         _check_writable(out)  # before minutes of measuring
-    request = ReplayRequest(study, target, storage, budgets or [], name, require_measured, data)
     with counting_bar() as bar:
         task = bar.add_task("", total=None)
-        found = run(
-            request,
-            bar.console.print,
-            lambda done, total: bar.update(task, completed=done, total=total),
+        found = open_study(study, storage=storage).replay(
+            target,
+            budget=budgets or [],
+            name=name,
+            require_measured=require_measured,
+            data=data,
+            notify=bar.console.print,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    front, moves = front_table(found.records), moves_table(found.comparison)
-    notes = front_notes(found.records, certificate_for(storage, found.study, found.records))
-    moved = moves_notes(found)
+    facts = open_study(found.study, storage=storage).facts
+    parts = (
+        front_table(facts.front),
+        *study_notes(facts),
+        "",
+        moves_table(found.comparison),
+        *moves_notes(found),
+    )
     if out is not None:
         with out.open("w", encoding="utf-8") as file:
-            console = Console(file=file, width=FILE_WIDTH, markup=False, highlight=False)
-            for part in (front, *notes, "", moves, *moved):
-                console.print(part, soft_wrap=isinstance(part, str))
+            print_parts(output_to(file), parts)
     if as_json:
         print_json(replay_data(found))
         return
-    console = output()
-    console.print(front)
-    print_notes(notes)
-    print()
-    console.print(moves)
-    print_notes(moved)
+    print_parts(output(), parts)
     print(next_command(storage, "front", found.study))
 
 
+@app.command("delete")
+def delete_study(
+    study: StudyName, yes: Yes = False, storage: Storage = STORAGE, as_json: AsJson = False
+) -> None:
+    """Delete a study with its records, weights and files; measurements stay.
+
+    A study that a worker is at is not deleted.
+    """
+    from nas_sv2.api.study import open_study
+    from nas_sv2.show.study_tables import deleted_lines
+
+    opened = open_study(study, storage=storage)
+    if not yes:
+        ask_first(f"Delete study {study} with {len(opened.records)} finished trials?")
+    deleted = opened.delete()
+    if as_json:
+        print_json(dataclasses.asdict(deleted))
+    else:
+        print_notes(deleted_lines(deleted))
+
+
 def _check_writable(path: Path) -> None:
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ConfigError("out", str(path), "must name a file in a folder that exists")
     try:
         path.open("a", encoding="utf-8").close()
     except OSError as error:

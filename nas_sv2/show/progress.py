@@ -11,11 +11,11 @@ from rich.live import Live
 from rich.text import Text
 
 from nas_sv2.search.events.events import Listener, Outcome
-from nas_sv2.show.tables import entry_data, front_table
+from nas_sv2.show.tables import front_table
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
-from nas_sv2.studies.findings.front import Entry
+from nas_sv2.studies.findings.front import Entry, Front
 from nas_sv2.studies.findings.record import Record
 
 REFRESHES_PER_SECOND = 4
@@ -88,7 +88,7 @@ class Screen:
         elapsed = clock(time.monotonic() - self.started)
         status = " · ".join(filter(None, [self.trial, self.stage, self.steps]))
         line = Text(f"{elapsed}{self.remaining}  {status}", style="bold")
-        return Group(front_table(self.records), line) if self.records else line
+        return Group(front_table(Front(self.records)), line) if self.records else line
 
     def began(self, study: str, lines: list[str]) -> None:
         """Print the question."""
@@ -155,7 +155,7 @@ class JsonLines:
             finished=outcome.finished,
             wanted=outcome.wanted,
             notice=outcome.notice,
-            record=None if record is None else entry_data(Entry(outcome.number, record)),
+            record=None if record is None else Entry(outcome.number, record).to_json(),
         )
 
     def _print(self, event: str, **facts: object) -> None:

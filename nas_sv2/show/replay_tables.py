@@ -6,7 +6,8 @@ from rich.console import RenderableType
 
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.search.replay.replay import Replayed
-from nas_sv2.show.tables import front_data, plain_table
+from nas_sv2.show.tables import plain_table
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.rank_agreement import Estimate
 from nas_sv2.studies.findings.replay_comparison import Comparison, Move
 
@@ -63,7 +64,7 @@ def replay_data(found: Replayed) -> dict[str, Any]:
     comparison = found.comparison
     return {
         "study": found.study,
-        "entries": front_data(found.records),
+        "entries": Front(found.records).to_json(),
         "old_target": comparison.old_target,
         "target": comparison.target,
         "typical_factor": comparison.typical,

@@ -2,19 +2,18 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.targets.entries import TargetInfo
 from nas_sv2.space.graph.cost import Cost
 from nas_sv2.space.networks.network import Network
 from nas_sv2.studies.findings.audit import Pruned
 from nas_sv2.studies.findings.certificate import UNCERTIFIED, Certificate
-from nas_sv2.studies.findings.front import Entry, front_of
+from nas_sv2.studies.findings.front import Front, front_of
 from nas_sv2.studies.findings.pairwise import ties_of
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import stops_in
@@ -28,43 +27,17 @@ def output() -> Console:
     return Console(width=width, markup=False, highlight=False)  # names may hold brackets
 
 
-def front_table(records: Mapping[int, Record]) -> RenderableType:
-    """The front, fastest first; behind it the baselines that are not on it.
+def output_to(file: TextIO) -> Console:
+    """A file: wide enough for every table."""
+    return Console(file=file, width=FILE_WIDTH, markup=False, highlight=False)
 
-    "beaten by" names the trial that is better, or the limit that a baseline breaks.
-    """
-    entries = front_of(records)
-    targets = list(next(iter(records.values())).latencies) if records else []
-    kinds = {target: _provenances(records, target) for target in targets}
-    table = plain_table("trial", "network", "MFLOPs", "Mparams", "top-1", "loss")
-    for target in targets:
-        table.add_column(f"{target} ms\n({' and '.join(kinds[target])})", justify="right")
-    table.add_column("beaten by", justify="right")
-    for entry in entries:
-        record = entry.record
-        table.add_row(
-            str(entry.number),
-            record.baseline or record.architecture.digest[:8],
-            f"{record.cost.flops / 1e6:.1f}",
-            f"{record.cost.params / 1e6:.2f}",
-            _accuracy(record.evaluation),
-            record.evaluation.describe_loss(3),
-            *(_ms(record.latencies[target], several=len(kinds[target]) > 1) for target in targets),
-            _standing(entry),
-            style=None if entry.on_front else "dim",
-        )
+
+def front_table(front: Front) -> RenderableType:
+    """The front, fastest first; behind it the baselines that are not on it."""
+    table = plain_table(*front.columns)
+    for row in front.rows:
+        table.add_row(*row.cells, style=None if row.on_front else "dim")
     return table
-
-
-def _provenances(records: Mapping[int, Record], target: str) -> list[str]:
-    """Of the latencies on a target, each once."""
-    return list(dict.fromkeys(record.latencies[target].provenance for record in records.values()))
-
-
-def _accuracy(evaluation: Evaluation) -> str:
-    """Top-1, with the spread where it is one of accuracies."""
-    spread = evaluation.spread if evaluation.scored_by == "accuracy" else None
-    return f"{evaluation.accuracy:.2%}" + ("" if spread is None else f" ±{spread:.2%}")
 
 
 def _spread(records: Mapping[int, Record]) -> str:
@@ -143,39 +116,9 @@ def _ties(records: Mapping[int, Record], certificate: Certificate) -> list[str]:
     return [f"ties in {certificate.scored_by}: trials {', '.join(tied)}"] if tied else []
 
 
-def front_data(records: Mapping[int, Record]) -> list[dict[str, Any]]:
-    """The rows of the front's table as plain data."""
-    return [entry_data(entry) for entry in front_of(records)]
-
-
 def pruned_data(pruned: Iterable[Pruned]) -> list[dict[str, Any]]:
     """What the guidelines turned away as plain data."""
     return [{**asdict(each), "most_wrong": each.most_wrong} for each in pruned]
-
-
-def entry_data(entry: Entry) -> dict[str, Any]:
-    """One candidate as plain data."""
-    record, evaluation = entry.record, entry.record.evaluation
-    return {
-        "trial": entry.number,
-        **network_data(
-            record.baseline or record.architecture.digest, record.architecture, record.cost
-        ),
-        "baseline": record.baseline,
-        "on_front": entry.on_front,
-        "beaten_by": entry.beaten_by,
-        "feasible": record.feasible,
-        "excesses": dict(record.excesses),
-        "accuracy": evaluation.accuracy,
-        "loss": evaluation.loss,
-        "scored_by": evaluation.scored_by,
-        "score": evaluation.score,
-        "spread": evaluation.spread,
-        "recipe": evaluation.recipe,
-        "seed": evaluation.seed,
-        "data": evaluation.data,
-        "latencies": {name: latency.to_json() for name, latency in record.latencies.items()},
-    }
 
 
 def network_data(name: str, network: Network, cost: Cost) -> dict[str, Any]:
@@ -255,24 +198,6 @@ def targets_table(infos: Sequence[TargetInfo]) -> RenderableType:
 def interval(ends: tuple[float, float] | None) -> str:
     """Both ends, or a dash."""
     return "–" if ends is None else "{:.3f}–{:.3f}".format(*ends)
-
-
-def _ms(latency: Latency, several: bool) -> str:
-    """With its provenance where those of the column are `several`; predicted ones have a mark."""
-    mark = "?" if latency.provenance == "predicted" else "*" if latency.contended else ""
-    kind = f" {latency.provenance}" if several and latency.provenance != "predicted" else ""
-    if latency.ci_ms is None:
-        return f"{latency.ms:.2f}{mark}{kind}"
-    low, high = latency.ci_ms
-    return f"{latency.ms:.2f} ±{(high - low) / 2:.2f}{mark}{kind}"
-
-
-def _standing(entry: Entry) -> str:
-    if entry.on_front:
-        return ""
-    if entry.record.feasible:
-        return str(entry.beaten_by)
-    return max(entry.record.excesses, key=entry.record.excesses.__getitem__)
 
 
 def plain_table(*columns: str) -> Table:

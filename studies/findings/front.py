@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from html import escape
 from operator import le
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nas_sv2.errors import StoreError
+from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.studies.findings.record import Record
 
 
@@ -27,6 +30,34 @@ class Entry:
     def on_front(self) -> bool:
         """Whether it is feasible and nothing dominates it."""
         return self.record.feasible and self.beaten_by is None
+
+    def to_json(self) -> dict[str, Any]:
+        """The candidate as plain data."""
+        record, cost, evaluation = self.record, self.record.cost, self.record.evaluation
+        return {
+            "trial": self.number,
+            "name": record.baseline or record.architecture.digest,
+            "digest": record.architecture.digest,
+            "flops": cost.flops,
+            "params": cost.params,
+            "memory_access_bytes": cost.memory_access_bytes,
+            "elementwise_bytes": cost.elementwise_bytes,
+            "kernel_count": cost.kernel_count,
+            "baseline": record.baseline,
+            "on_front": self.on_front,
+            "beaten_by": self.beaten_by,
+            "feasible": record.feasible,
+            "excesses": dict(record.excesses),
+            "accuracy": evaluation.accuracy,
+            "loss": evaluation.loss,
+            "scored_by": evaluation.scored_by,
+            "score": evaluation.score,
+            "spread": evaluation.spread,
+            "recipe": evaluation.recipe,
+            "seed": evaluation.seed,
+            "data": evaluation.data,
+            "latencies": {name: latency.to_json() for name, latency in record.latencies.items()},
+        }
 
 
 Costs = tuple[float, ...]
@@ -123,3 +154,121 @@ def _first_better(front: Mapping[K, Costs], costs: Costs) -> K | None:
         if theirs != costs and all(map(le, theirs, costs)):
             return key
     return None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a front as it is shown.
+
+    Attributes:
+        cells: A text for each of `Front.columns`.
+        on_front: Whether the candidate is on the front, or a baseline behind it.
+    """
+
+    cells: tuple[str, ...]
+    on_front: bool
+
+
+@dataclass(frozen=True)
+class Front:
+    """The front of a study and, behind it, its other baselines.
+
+    It prints as a table, shows as one in a notebook, and `to_json` gives the same as plain data.
+
+    Attributes:
+        records: Every record of the study by its trial.
+    """
+
+    records: Mapping[int, Record]
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """The members, fastest first, then the baselines that are not on the front."""
+        return front_of(self.records)
+
+    @property
+    def members(self) -> list[Entry]:
+        """The entries that are on the front."""
+        return [entry for entry in self.entries if entry.on_front]
+
+    @property
+    def targets(self) -> list[str]:
+        """The targets of the study; empty before its first record."""
+        return list(next(iter(self.records.values())).latencies) if self.records else []
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The heads of the columns."""
+        times = (f"{name} ms\n({' and '.join(self._kinds(name))})" for name in self.targets)
+        return ("trial", "network", "MFLOPs", "Mparams", "top-1", "loss", *times, "beaten by")
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows in the order of `entries`; "beaten by" names a trial or the broken limit."""
+        return [Row(self._cells(entry), entry.on_front) for entry in self.entries]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The entries as plain data."""
+        return [entry.to_json() for entry in self.entries]
+
+    def __str__(self) -> str:
+        """The table as plain text."""
+        head = [column.replace("\n", " ") for column in self.columns]
+        lines = [head, *(list(row.cells) for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join(
+                cell.ljust(width) if index == 1 else cell.rjust(width)
+                for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        )
+
+    def _repr_html_(self) -> str:
+        """The table for a notebook; names may hold any character."""
+        head = "".join(f"<th>{escape(column)}</th>" for column in self.columns)
+        body = "".join(
+            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row.cells)}</tr>"
+            for row in self.rows
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def _kinds(self, target: str) -> list[str]:
+        """The provenances of the latencies on a target, each once."""
+        found = (record.latencies[target].provenance for record in self.records.values())
+        return list(dict.fromkeys(found))
+
+    def _cells(self, entry: Entry) -> tuple[str, ...]:
+        record, evaluation = entry.record, entry.record.evaluation
+        spread = evaluation.spread if evaluation.scored_by == "accuracy" else None
+        return (
+            str(entry.number),
+            record.baseline or record.architecture.digest[:8],
+            f"{record.cost.flops / 1e6:.1f}",
+            f"{record.cost.params / 1e6:.2f}",
+            f"{evaluation.accuracy:.2%}" + ("" if spread is None else f" ±{spread:.2%}"),
+            evaluation.describe_loss(3),
+            *(
+                _shown_ms(record.latencies[name], several=len(self._kinds(name)) > 1)
+                for name in self.targets
+            ),
+            _beaten_by(entry),
+        )
+
+
+def _shown_ms(latency: Latency, several: bool) -> str:
+    """Milliseconds, with the provenance if the column has `several`; `?` marks a prediction."""
+    mark = "?" if latency.provenance == "predicted" else "*" if latency.contended else ""
+    kind = f" {latency.provenance}" if several and latency.provenance != "predicted" else ""
+    if latency.ci_ms is None:
+        return f"{latency.ms:.2f}{mark}{kind}"
+    low, high = latency.ci_ms
+    return f"{latency.ms:.2f} ±{(high - low) / 2:.2f}{mark}{kind}"
+
+
+def _beaten_by(entry: Entry) -> str:
+    if entry.on_front:
+        return ""
+    if entry.record.feasible:
+        return str(entry.beaten_by)
+    return max(entry.record.excesses, key=entry.record.excesses.__getitem__)

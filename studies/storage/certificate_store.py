@@ -10,7 +10,7 @@ from nas_sv2.database.engine import one_line
 from nas_sv2.database.schema import Base, migrate
 from nas_sv2.errors import StoreError
 from nas_sv2.studies.findings.certificate import Certificate
-from nas_sv2.studies.storage.same_data import is_of_same_data
+from nas_sv2.studies.storage.record_store import is_of_same_data
 
 
 class CertificateRow(Base):

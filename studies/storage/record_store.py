@@ -18,19 +18,19 @@ from sqlalchemy import (
     UniqueConstraint,
     cast,
     func,
+    or_,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
 from nas_sv2.database.engine import one_line
 from nas_sv2.database.schema import Base, migrate
 from nas_sv2.database.turns import SQLITE, writing_alone
 from nas_sv2.errors import StoreError
-from nas_sv2.evaluate.fitting.evaluation import Evaluation
+from nas_sv2.evaluate.fitting.evaluation import Evaluation, content_of
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.storage.same_data import is_of_same_data
 
 May = Callable[[Connection], bool]
 
@@ -222,3 +222,8 @@ class RecordStore:
             yield
         except SQLAlchemyError as error:
             raise StoreError(f"records cannot {what}: {one_line(error)}") from error
+
+
+def is_of_same_data(column: InstrumentedAttribute[str], data: str) -> ColumnElement[bool]:
+    """In SQL, whether a column holds `data`, `SPEC@KEY`, or its content under another spec."""
+    return or_(column == data, column.endswith(f"@{content_of(data)}", autoescape=True))

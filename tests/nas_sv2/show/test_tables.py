@@ -11,6 +11,7 @@ from nas_sv2.search.replay.replay import Replayed
 from nas_sv2.show.replay_tables import moves_notes, moves_table, replay_data
 from nas_sv2.show.tables import front_notes, front_table
 from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.replay_comparison import compare
 
@@ -39,7 +40,7 @@ def mixed() -> dict[int, Record]:
 
 
 def test_a_column_names_every_provenance_and_each_row_its_own() -> None:
-    lines = text_of(front_table(mixed())).splitlines()
+    lines = text_of(front_table(Front(mixed()))).splitlines()
     assert "(measured and emulated)" in lines[1]
     shown = {line.split()[0]: line for line in lines[2:]}
     assert [name for name in ("measured", "emulated") if name in shown["1"]] == ["emulated"]
@@ -51,7 +52,7 @@ def test_a_column_names_every_provenance_and_each_row_its_own() -> None:
 
 def test_of_one_provenance_the_head_says_it_all() -> None:
     records = {0: record_of(0.5, 1.0), 1: record_of(0.6, 2.0, architecture=NETWORKS[1])}
-    table = text_of(front_table(records))
+    table = text_of(front_table(Front(records)))
     assert table.count("measured") == 1
 
 

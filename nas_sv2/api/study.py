@@ -1,0 +1,257 @@
+"""A study that can be held: what was found, and everything that can be done with it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.studies.findings.front import Front
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.storage.catalog import Deleted, StudySummary, list_studies
+from nas_sv2.studies.storage.facts import StudyFacts, read_study
+from nas_sv2.studies.storage.study import DEFAULT_STORAGE
+
+if TYPE_CHECKING:
+    from nas_sv2.search.replay.replay import Replayed
+    from nas_sv2.studies.findings.confirmation import Confirmation
+    from nas_sv2.studies.package.build import Exported
+
+Notify = Callable[[str], None]
+"""Is called with lines for the user: what begins, what is waited for."""
+Progress = Callable[[int, int], None]
+"""Is called with the steps done and all steps."""
+
+
+def ignore(*_: object) -> None:
+    """Take a note or a count and do nothing with it."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study of a database; what it gives is read when it is asked for.
+
+    Attributes:
+        name: Its name.
+        storage: The URL of its database.
+    """
+
+    name: str
+    storage: str = DEFAULT_STORAGE
+
+    @property
+    def facts(self) -> StudyFacts:
+        """Everything that is known of it, as it is now.
+
+        Raises:
+            StoreError: The database cannot be read.
+        """
+        return read_study(self.storage, self.name)
+
+    @property
+    def front(self) -> Front:
+        """The front and the baselines: a table to print or to show in a notebook."""
+        return self.facts.front
+
+    @property
+    def records(self) -> Mapping[int, Record]:
+        """What was found, by trial."""
+        return self.facts.records
+
+    @property
+    def best(self) -> Record:
+        """The candidate of the front with the highest score.
+
+        Raises:
+            StoreError: No candidate keeps every limit yet.
+        """
+        facts = self.facts
+        if facts.best is None:
+            raise StoreError("no finished trial keeps every limit of the study yet")
+        return facts.records[facts.best]
+
+    def export(
+        self,
+        network: Record | int | str,
+        folder: Path | str,
+        *,
+        time: bool = True,
+        int8: bool = True,
+        force: bool = False,
+        supernet: Path | None = None,
+        data: str | None = None,
+        notify: Notify = ignore,
+    ) -> "Exported":
+        """Write a network to ship: weights, ONNX in float32 and int8, plain torch, a card.
+
+        Args:
+            network: A record of the study, the number of a trial, or "best".
+            folder: The folder to write.
+            time: Time the files on the study's targets.
+            int8: Write the forms in int8 too.
+            force: Overwrite an earlier export.
+            supernet: Where the study's supernet lies now, if it was moved.
+            data: Where the study's data lie now, if they were moved.
+            notify: Is called with what takes long.
+
+        Raises:
+            ConfigError: No such trial, or the folder, the data or the supernet do not fit.
+            NasError: A target, a training or a form failed.
+        """
+        from nas_sv2.studies.package.build import export_trial
+
+        return export_trial(
+            self.storage,
+            self.name,
+            self._trial(network),
+            Path(folder),
+            force=force,
+            latency=time,
+            int8=int8,
+            supernet=supernet,
+            data=data,
+            told=notify,
+        )
+
+    def report(
+        self,
+        path: Path | str = "report.html",
+        *,
+        form: Literal["html", "md"] | None = None,
+        operators: bool = False,
+        notify: Notify = ignore,
+    ) -> list[Path]:
+        """Write the study as one page; the files that were written.
+
+        Args:
+            path: The file to write.
+            form: `html`, or `md` with a picture beside it; as the path ends if left out.
+            operators: Time the operators of the front on measured targets now.
+            notify: Is called with what takes long.
+
+        Raises:
+            ConfigError: The path cannot be written.
+            StoreError: The database cannot be read.
+        """
+        from nas_sv2.studies.report.written import write_report
+
+        return write_report(self.storage, self.name, Path(path), form, operators, notify)
+
+    def confirm(
+        self,
+        recipe: str,
+        *,
+        trials: Sequence[int | str] = ("best",),
+        seeds: int = 3,
+        workers: int | None = None,
+        fresh: bool = False,
+        data: str | None = None,
+        notify: Notify = ignore,
+        progress: Progress = ignore,
+    ) -> "Confirmation":
+        """Retrain finalists and baselines for longer and test whether the finalists are better.
+
+        Args:
+            recipe: How to train, longer than in the search.
+            trials: Numbers of trials, or `best` alone.
+            seeds: Trainings of each network, at least 3.
+            workers: Trainings at the same time; one for each core if left out.
+            fresh: Measure again although a session is stored.
+            data: Where the study's data lie now, if they were moved.
+            notify: Is called with what begins.
+            progress: Is called with the trainings done and all trainings.
+
+        Raises:
+            ConfigError: A value is not allowed; nothing is measured or trained.
+            NasError: A target or a training failed; the same call resumes.
+        """
+        from nas_sv2.search.confirm.confirm import ConfirmRequest, confirm
+
+        request = ConfirmRequest(
+            self.name, recipe, self.storage, list(map(str, trials)), seeds, workers, fresh, data
+        )
+        return confirm(request, notify, progress)
+
+    def replay(
+        self,
+        target: str,
+        *,
+        budget: Sequence[str] = (),
+        name: str | None = None,
+        require_measured: bool = False,
+        data: str | None = None,
+        notify: Notify = ignore,
+        progress: Progress = ignore,
+    ) -> "Replayed":
+        """Measure all networks on another target, without training, and compare.
+
+        Args:
+            target: Where to measure.
+            budget: Upper limits of the latency there, as `25ms`.
+            name: The name of the new study; STUDY-on-TARGET if left out.
+            require_measured: Refuse a target whose latency is not measured.
+            data: Where the study's data lie now, if they were moved.
+            notify: Is called with what begins.
+            progress: Is called with the networks done and all networks.
+
+        Raises:
+            ConfigError: A value is not allowed.
+            NasError: The target failed; the same call resumes.
+        """
+        from nas_sv2.search.replay.replay import ReplayRequest, replay
+
+        request = ReplayRequest(
+            self.name, target, self.storage, list(budget), name, require_measured, data
+        )
+        return replay(request, notify, progress)
+
+    def delete(self) -> Deleted:
+        """Delete the study: records, leases, weights, attached files, Optuna's trials.
+
+        Measurements and trainings stay, because other studies use them.
+
+        Raises:
+            ConfigError: A worker is at the study.
+            StoreError: The database cannot be written.
+        """
+        from nas_sv2.studies.dashboard.artifacts import ArtifactFolder
+        from nas_sv2.studies.storage.catalog import delete_study
+
+        deleted = delete_study(self.storage, self.name)
+        folder = ArtifactFolder.of_storage(self.storage)
+        for identifier in deleted.artifacts:
+            folder.remove(identifier)
+        return deleted
+
+    def _trial(self, network: Record | int | str) -> str:
+        """How `export` names the trial of `network`."""
+        if not isinstance(network, Record):
+            return str(network)
+        digest = network.architecture.digest
+        for number, record in self.records.items():
+            if record.architecture.digest == digest:
+                return str(number)
+        raise ConfigError("network", digest, f"must be a network of study {self.name}")
+
+
+def open_study(name: str, *, storage: str = DEFAULT_STORAGE) -> Study:
+    """Open an existing study.
+
+    Raises:
+        ConfigError: There is no such database or study.
+        StoreError: The database cannot be read.
+    """
+    from nas_sv2.studies.storage.study import load_study
+
+    load_study(storage, name)
+    return Study(name, storage)
+
+
+def studies(*, storage: str = DEFAULT_STORAGE) -> list[StudySummary]:
+    """List the studies of a database, the oldest first.
+
+    Raises:
+        ConfigError: There is no such database.
+        StoreError: It cannot be read.
+    """
+    return list_studies(storage)

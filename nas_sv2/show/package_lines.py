@@ -1,0 +1,27 @@
+"""What an export wrote, in lines for people."""
+
+from nas_sv2.studies.package.build import Exported
+from nas_sv2.studies.package.file_latency import FileLatency
+from nas_sv2.studies.package.forms import TORCH
+
+
+def exported_lines(exported: Exported) -> list[str]:
+    """How well each form is, and how long each file takes, a line each."""
+    lines = []
+    for name, form in exported.forms.items():
+        line = f"{name}: top-1 {form.accuracy:.2%} of {form.images:,} validation images"
+        if name != TORCH:
+            line += f"; logits differ by {form.relative:.1e} of the largest"
+            line += f", the same class first for {form.same:.2%}"
+        lines.append(line)
+    return lines + [_timed(row) for row in exported.latencies]
+
+
+def _timed(row: "FileLatency") -> str:
+    where = f"{row.file}, {row.side} × {row.side}, on {row.target}"
+    if row.latency is None:
+        return f"{where}: no latency: {row.why}"
+    against = ""
+    if row.against is not None:
+        against = f", {row.against[0]:.3f} times as long as in float32"
+    return f"{where}: {row.latency.ms:.3f} ms {row.latency.provenance}{against}"

@@ -1,0 +1,71 @@
+"""A report written to files: one page of HTML, or Markdown with a picture beside it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.studies.report.facts import Facts, facts_of
+from nas_sv2.studies.report.network_card import WinnerProfiles
+
+PICTURE = ".png"
+FORMS = ("html", "md")
+
+
+def write_report(
+    storage: str,
+    study: str,
+    path: Path,
+    form: str | None,
+    operators: bool,
+    told: Callable[[str], None],
+) -> list[Path]:
+    """Write the report of a study; the files that were written.
+
+    Args:
+        storage: The URL of its database.
+        study: Its name.
+        path: The file to write.
+        form: `html` or `md`; None for the one that the path ends in.
+        operators: Time the operators of the front on measured targets now.
+        told: Is called with what takes long.
+
+    Raises:
+        ConfigError: The path or the form is not allowed, or the study has no finished trial.
+        StoreError: The database cannot be read.
+    """
+    chosen = form or ("md" if path.suffix == ".md" else "html")
+    if chosen not in FORMS:
+        raise ConfigError("form", chosen, "must be one of " + ", ".join(FORMS))
+    if not path.parent.is_dir() or path.is_dir():
+        raise ConfigError("out", str(path), "must name a file in a folder that exists")
+    if chosen == "md" and path.suffix == PICTURE:
+        raise ConfigError("out", str(path), f"must end differently: the picture is {path.name}")
+    facts = facts_of(storage, study, WinnerProfiles(storage, operators, told))
+    told("drawing")
+    return _write_page(facts, path) if chosen == "html" else _write_markdown(facts, path)
+
+
+def _write_page(facts: Facts, path: Path) -> list[Path]:
+    from nas_sv2.studies.report.page import report_page
+
+    _write(path, report_page(facts))
+    return [path]
+
+
+def _write_markdown(facts: Facts, path: Path) -> list[Path]:
+    from nas_sv2.studies.report.front_picture import draw_front
+    from nas_sv2.studies.report.markdown import report_markdown
+
+    picture = path.with_suffix(PICTURE)
+    _write(path, report_markdown(facts, picture.name))
+    draw_front(facts, picture)
+    return [path, picture]
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            "out", str(path), f"must be a writable file ({error.strerror})"
+        ) from None

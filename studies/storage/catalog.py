@@ -1,0 +1,183 @@
+"""The studies of a database: listed in a few words each, and deleted with all that is theirs."""
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import optuna
+from optuna.artifacts import get_all_artifact_meta
+from optuna.storages import RDBStorage
+from sqlalchemy import Engine, delete
+from sqlalchemy.exc import SQLAlchemyError
+
+from nas_sv2.database.engine import one_line, open_engine
+from nas_sv2.database.locks import alone_at
+from nas_sv2.database.processes import is_alive
+from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.studies.findings.attributes import IDENTITY, KEY
+from nas_sv2.studies.storage.record_store import RecordRow, RecordStore
+from nas_sv2.studies.storage.study import (
+    load_study,
+    open_storage,
+    require_database,
+    store_errors,
+    study_key,
+)
+from nas_sv2.studies.storage.trial_lease import TrialLease, TrialLeaseRow, TrialLeases
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
+
+RENEWED_WITHIN_S = 25.0
+"""A worker renews its lease every 10 s; in this time a renewal may fail once."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudySummary:
+    """One study of a database.
+
+    Attributes:
+        name: Its name.
+        targets: Where latency counts.
+        budget: Its limits as they are typed: `140M`, `cpu=25ms`.
+        finished: Candidates that were measured and evaluated, baselines among them.
+        best_accuracy: The highest top-1 accuracy of a candidate within the limits, or None.
+        began: When its first trial began (UTC), or None before.
+    """
+
+    name: str
+    targets: Sequence[str]
+    budget: Sequence[str]
+    finished: int
+    best_accuracy: float | None
+    began: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What the deletion of a study removed.
+
+    Attributes:
+        name: The name of the study.
+        trials: Trials of Optuna's study.
+        records: Candidates of ours.
+        artifacts: Ids of the files that were attached to the study and its trials.
+        weights: The folder of its weights, or None if there was none.
+    """
+
+    name: str
+    trials: int
+    records: int
+    artifacts: Sequence[str]
+    weights: str | None
+
+
+def list_studies(storage: str) -> list[StudySummary]:
+    """List the studies that a search or a replay made, the oldest first.
+
+    Raises:
+        ConfigError: There is no such database.
+        StoreError: It cannot be read.
+    """
+    require_database(storage)
+    backend, engine = open_storage(storage), open_engine(storage)
+    try:
+        with store_errors():
+            found = optuna.get_all_study_summaries(backend)
+        ours = [each for each in found if KEY in each.user_attrs.get(IDENTITY, {})]
+        summaries = [_summary(each, engine) for each in ours]
+    finally:
+        engine.dispose()
+    never = datetime.max.replace(tzinfo=UTC)
+    return sorted(summaries, key=lambda each: each.began or never)
+
+
+def _summary(found: optuna.study.StudySummary, engine: Engine) -> StudySummary:
+    identity: Mapping[str, Any] = found.user_attrs[IDENTITY]
+    records = RecordStore(engine, identity[KEY]).all().values()
+    accuracies = (record.evaluation.accuracy for record in records if record.feasible)
+    began = found.datetime_start
+    return StudySummary(
+        found.study_name,
+        list(identity["targets"]),
+        limits_of(identity.get("budget", {})),
+        len(records),
+        max(accuracies, default=None),
+        None if began is None else began.astimezone(UTC),
+    )
+
+
+def limits_of(budget: Mapping[str, Any]) -> list[str]:
+    """A stored budget as it is typed, a limit each."""
+    limits = [f"{budget['flops'] / 1e6:.12g}M"] if budget.get("flops") else []
+    limits += [f"{budget['params'] / 1e6:.12g}Mparams"] if budget.get("params") else []
+    return limits + [f"{name}={ms:.12g}ms" for name, ms in budget.get("latency_ms", {}).items()]
+
+
+def workers_at(leases: TrialLeases) -> list[TrialLease]:
+    """Leases of workers that are at the study.
+
+    A lease of another machine counts if it is renewed while this watches, for 25 s at most.
+
+    Raises:
+        StoreError: The database cannot be read.
+    """
+    alive = {lease.token: is_alive(lease.process) for lease in leases.all()}
+    found = {lease.token: lease for lease in leases.all()}
+    unknown = {token: found[token].beats for token, each in alive.items() if each is None}
+    ends = time.monotonic() + RENEWED_WITHIN_S
+    renewed: set[str] = set()
+    while unknown and not renewed and time.monotonic() < ends:
+        time.sleep(1)
+        now = {lease.token: lease.beats for lease in leases.all()}
+        renewed = {token for token, beats in unknown.items() if now.get(token, beats) != beats}
+        unknown = {token: beats for token, beats in unknown.items() if token in now}
+    return [lease for token, lease in found.items() if alive.get(token) or token in renewed]
+
+
+def delete_study(storage: str, name: str) -> Deleted:
+    """Delete a study: records, leases, weights and Optuna's study with its trials.
+
+    Measurements and trainings stay, because other studies use them. Attached files are named in
+    the answer; the artifact folder is the caller's.
+
+    Raises:
+        ConfigError: There is no such study, or a worker is at it.
+        StoreError: The database cannot be read or written.
+    """
+    study, backend, engine = load_study(storage, name), open_storage(storage), open_engine(storage)
+    try:
+        with store_errors(), alone_at(engine, f"study {name}"):
+            key = study_key(study)
+            if workers := workers_at(TrialLeases(engine, key)):
+                host, pid, _ = workers[0].process.rsplit(":", 2)
+                at = f"process {pid} on {host.partition('@')[0]}"
+                raise ConfigError("study", name, f"must not be in use; {at} is at it")
+            artifacts = _artifacts(study, backend)
+            trials = len(study.get_trials(deepcopy=False))
+            records = _forget(engine, key)
+            optuna.delete_study(study_name=name, storage=backend)
+        weights = WeightsFolder.of_study(storage, key).path
+        was_there = weights.is_dir()
+        shutil.rmtree(weights, ignore_errors=True)
+        return Deleted(name, trials, records, artifacts, str(weights) if was_there else None)
+    finally:
+        engine.dispose()
+
+
+def _artifacts(study: optuna.Study, backend: RDBStorage) -> list[str]:
+    found = get_all_artifact_meta(study, storage=backend)
+    for trial in study.get_trials(deepcopy=False):
+        found += get_all_artifact_meta(trial, storage=backend)
+    return [each.artifact_id for each in found]
+
+
+def _forget(engine: Engine, key: str) -> int:
+    """Delete our rows of a study; the number of its records."""
+    try:
+        with engine.begin() as connection:
+            connection.execute(delete(TrialLeaseRow).where(TrialLeaseRow.study == key))
+            return connection.execute(delete(RecordRow).where(RecordRow.study == key)).rowcount
+    except SQLAlchemyError as error:
+        raise StoreError(f"the study cannot be deleted: {one_line(error)}") from error

@@ -1,0 +1,179 @@
+"""A study, read once: the facts that its front, its page, its notes and its handle are made of."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+from optuna.trial import FrozenTrial, TrialState
+
+from nas_sv2.database.engine import open_engine
+from nas_sv2.database.storage_url import without_password
+from nas_sv2.studies.findings.attributes import (
+    AUDITED,
+    DUPLICATE,
+    IDENTITY,
+    PRUNED,
+    REJECTED,
+    RELAXED,
+)
+from nas_sv2.studies.findings.audit import Pruned, audit_of
+from nas_sv2.studies.findings.certificate import Certificate
+from nas_sv2.studies.findings.confirmation import Confirmation
+from nas_sv2.studies.findings.front import Front
+from nas_sv2.studies.findings.pairwise import ties_of
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.findings.stop_audit import Stops, stops_in
+from nas_sv2.studies.findings.trial_times import Times, times_of
+from nas_sv2.studies.storage.certificate_store import CertificateStore
+from nas_sv2.studies.storage.confirmation_store import confirmations_of
+from nas_sv2.studies.storage.record_store import RecordStore
+from nas_sv2.studies.storage.runs import Run, runs_of
+from nas_sv2.studies.storage.study import SCORES, Identity, load_study, store_errors, study_key
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """A study, understood.
+
+    Attributes:
+        study: Its name.
+        key: The key of its records.
+        storage: The URL of its database, without a password.
+        read_at: When it was read (UTC).
+        identity: What all its trials depend on.
+        metrics: The names of its objectives.
+        trials: The trials of Optuna's study.
+        records: What was found, by trial.
+        certificate: The certificate of the recipe on the data, or None.
+        confirmations: What confirmations found, the newest last.
+        runs: How the search was started, each time.
+        pruned: What guidelines pruned.
+        relaxed: By what factor the audit widened each guideline's limit.
+    """
+
+    study: str
+    key: str
+    storage: str
+    read_at: datetime
+    identity: Identity
+    metrics: Sequence[str]
+    trials: Sequence[FrozenTrial]
+    records: Mapping[int, Record]
+    certificate: Certificate | None
+    confirmations: Sequence[Confirmation]
+    runs: Sequence[Run]
+    pruned: Sequence[Pruned]
+    relaxed: Mapping[str, float]
+
+    @cached_property
+    def front(self) -> Front:
+        """The front, and behind it the other baselines."""
+        return Front(self.records)
+
+    @property
+    def best(self) -> int | None:
+        """The trial of the front with the highest score, or None while the front is empty."""
+        members = self.front.members
+        if not members:
+            return None
+        return max(members, key=lambda entry: entry.record.evaluation.score).number
+
+    @property
+    def targets(self) -> list[str]:
+        """Where latency counts."""
+        return list(self.identity["targets"])
+
+    @property
+    def scored_by(self) -> str:
+        """What candidates are compared by, beside latency, in words."""
+        return SCORES[next(iter(self.records.values())).evaluation.scored_by]
+
+    @cached_property
+    def ties(self) -> Sequence[tuple[int, int]]:
+        """Neighbours on the front, worse and better, that the recipe cannot tell apart."""
+        return ties_of(self.records, self.certificate)
+
+    @property
+    def stops(self) -> Stops | None:
+        """What the stop rule did, or None."""
+        return stops_in(self.records)
+
+    @cached_property
+    def times(self) -> Times:
+        """When trials ran."""
+        return times_of(self.trials, self.records)
+
+    @property
+    def audited(self) -> dict[int, str]:
+        """Trials that a guideline had pruned and the audit continued, with the guideline."""
+        return {
+            trial.number: str(trial.user_attrs[PRUNED])
+            for trial in self.trials
+            if trial.number in self.records and AUDITED in trial.user_attrs
+        }
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """How many candidates each limit rejected, the busiest first."""
+        said = (trial.user_attrs.get(REJECTED) for trial in self.trials)
+        return dict(Counter(str(each).partition(":")[0] for each in said if each).most_common())
+
+    @property
+    def progress(self) -> dict[str, int]:
+        """How many trials ended in which way, and how many run; only what there is."""
+        return dict(Counter(map(self._state, self.trials)))
+
+    def _state(self, trial: FrozenTrial) -> str:
+        if trial.number in self.records:
+            return "finished"
+        if DUPLICATE in trial.user_attrs:
+            return "duplicate"
+        if REJECTED in trial.user_attrs:
+            return "rejected"
+        states = {TrialState.FAIL: "failed", TrialState.RUNNING: "running"}
+        return states.get(trial.state, "waiting")
+
+
+def read_study(storage: str, name: str) -> StudyFacts:
+    """Read a study once.
+
+    Raises:
+        ConfigError: There is no such database or study.
+        StoreError: The database cannot be read.
+    """
+    study = load_study(storage, name)
+    engine = open_engine(storage)
+    try:
+        with store_errors():
+            trials = study.get_trials(deepcopy=False)
+            attributes, metrics = study.user_attrs, study.metric_names or []
+        records = RecordStore(engine, study_key(study)).all()
+        return StudyFacts(
+            study=name,
+            key=study_key(study),
+            storage=without_password(storage),
+            read_at=datetime.now(UTC),
+            identity=attributes[IDENTITY],
+            metrics=metrics,
+            trials=trials,
+            records=records,
+            certificate=_certificate(CertificateStore(engine), attributes[IDENTITY], records),
+            confirmations=confirmations_of(study),
+            runs=runs_of(study),
+            pruned=audit_of(trials, records),
+            relaxed=attributes.get(RELAXED, {}),
+        )
+    finally:
+        engine.dispose()
+
+
+def _certificate(
+    store: CertificateStore, identity: Identity, records: Mapping[int, Record]
+) -> Certificate | None:
+    if not records:
+        return None
+    evaluation = next(iter(records.values())).evaluation
+    space = identity.get("space_digest", "")
+    return store.find(evaluation.recipe_digest, evaluation.data, space)
