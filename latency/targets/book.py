@@ -165,8 +165,8 @@ class TargetBook:
         if require_measured and target.provenance != "measured":
             target.close()
             raise DeviceError(
-                f"{name}: its figures are {target.provenance}, and measured ones are required; "
-                "run on such a device, or do without --require-measured"
+                f"{name}: its latencies are {target.provenance}, and measured ones are required; "
+                "choose a target that measures, or allow others"
             )
         return target
 

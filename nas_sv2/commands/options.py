@@ -44,12 +44,15 @@ Storage = Annotated[
     ),
 ]
 OneTarget = Annotated[
-    str, typer.Option("--target", "-t", help="A target: arm, cpu, gpu or a device.")
+    str,
+    typer.Option("--target", "-t", help="A target: arm, cpu, gpu, a device or module:attribute."),
 ]
 SeveralTargets = Annotated[
     str,
     typer.Option(
-        "--target", "-t", help="A target: arm, cpu, gpu or a device; several as arm,cpu."
+        "--target",
+        "-t",
+        help="A target: arm, cpu, gpu, a device or module:attribute; several as arm,cpu.",
     ),
 ]
 Data = Annotated[str, typer.Option("--data", "-d", help=DATA_HELP)]

@@ -154,7 +154,7 @@ def test_elsewhere_the_arm_target_is_emulated_and_says_so() -> None:
 
 @pytest.mark.usefixtures("elsewhere")
 def test_an_emulated_figure_is_refused_where_measured_ones_are_required() -> None:
-    with pytest.raises(DeviceError, match="arm: its figures are emulated"):
+    with pytest.raises(DeviceError, match="arm: its latencies are emulated"):
         TargetBook.read().open("arm", require_measured=True)
 
 
