@@ -90,15 +90,19 @@ class Target(Protocol):
         """Release the device; needed once, at the end."""
 
 
-def device_of(target: Target) -> MeasuredDevice:
+def device_of(target: Target, field: str = "target") -> MeasuredDevice:
     """Give the device of a target that must have one.
+
+    Args:
+        target: The target.
+        field: The parameter that it was given for.
 
     Raises:
         ConfigError: The target runs no network.
     """
     if target.device is None:
         allowed = f"must be a measured target; figures of this one are {target.provenance}"
-        raise ConfigError("target", target.name, allowed)
+        raise ConfigError(field, target.name, allowed)
     return target.device
 
 

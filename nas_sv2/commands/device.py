@@ -454,7 +454,7 @@ def refit(
         output().status(f"measuring on {name}") as status,
         closing(TargetBook.read().open(name, store=store, told=status.update)) as target,
     ):
-        device = device_of(target)
+        device = device_of(target, "name")
         plan = device.plan
         machine = device.fingerprint().facts.get("machine")
         if machine not in ARM_MACHINES:

@@ -38,7 +38,7 @@ def refused(*arguments: str) -> ConfigError:
         (("calibrate", "--core", "cortex-a53", "--resolution", "100"), "resolutions"),
         (("refit", "cpu", "--core", "cortex-a57"), "name"),  # an x86
         (("refit", "arm", "--core", "cortex-a57"), "name"),  # emulated itself
-        (("refit", "nobody", "--core", "cortex-a57"), "--target"),
+        (("refit", "nobody", "--core", "cortex-a57"), "target"),
     ],
 )
 def test_what_is_refused(

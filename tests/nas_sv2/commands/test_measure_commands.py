@@ -192,7 +192,7 @@ def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
     [
         (("measure", NAMES[0], "--target", "cpu", "--precision", "fp16"), "'fp16'"),
         (("measure", NAMES[0], "--target", "arm", "--threads", "2"), "plan.threads .*; got 2"),
-        (("device", "grade", "--target", "arm"), "there is nothing to grade"),
+        (("device", "grade", "--target", "arm"), "must be a measured target"),
         (("device", "grade", "--target", "arm", "--threads", "2"), "plan.threads .*; got 2"),
     ],
 )
