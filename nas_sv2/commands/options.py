@@ -28,7 +28,7 @@ ARCH_HELP = "A reference name, a YAML or JSON file, or STUDY:NUMBER."
 DATA_HELP = (
     "animals, fashion-mnist, cifar10, cifar100, imagefolder:PATH, imagenet:PATH or npz:FILE."
 )
-SPACE_HELP = "40M, 140M, 300M, 500M, large or a file"
+SPACE_HELP = "40M, 140M, 300M, 500M, large, a file or module:attribute"
 
 Arch = Annotated[str, typer.Argument(help=ARCH_HELP)]
 Archs = Annotated[list[str], typer.Argument(help=ARCH_HELP, metavar="ARCH...")]

@@ -27,6 +27,7 @@ from typing import Any
 
 from nas_sv2.documents import checked_schema, read_document, read_fields, within
 from nas_sv2.errors import ConfigError
+from nas_sv2.plug_ins import is_plug_in, load_plug_in
 from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.units.architecture import OPTIONS
@@ -38,14 +39,14 @@ FILE_ENDINGS = (".yaml", ".yml", ".json", ".toml")
 
 
 def open_space(text: str) -> SearchSpace:
-    """The space that `text` names: one of ours, or a file.
+    """Open the space that `text` names: a built-in one, a file, or `module:attribute`.
 
     Raises:
-        ConfigError: Neither; names the field, the value and what is allowed.
+        ConfigError: It names none of these; or the file or object is not a space.
     """
     path = Path(text)
     if path.suffix not in FILE_ENDINGS:
-        return named_space(text)
+        return _space_of_module(text) if is_plug_in(text) else named_space(text)
     document = _read_toml(path) if path.suffix == ".toml" else read_document(path)
     return within(f"{path}: ", lambda data: space_from_document(data, path.stem), document)
 
@@ -65,10 +66,7 @@ def space_from_document(document: object, name: str) -> SearchSpace:
         data["head"] = _ranged(data["head"])
     if "stages" in data:
         data["stages"] = [_stage(stage) for stage in data["stages"]]
-    space = read_fields(SearchSpace, data)
-    for baseline in space.baselines:
-        space.params_of(reference(baseline))
-    return space
+    return _with_known_baselines(read_fields(SearchSpace, data))
 
 
 def space_to_document(space: SearchSpace) -> dict[str, Any]:
@@ -84,6 +82,20 @@ def space_to_document(space: SearchSpace) -> dict[str, Any]:
         for stage in space.stages
     ]
     return document
+
+
+def _space_of_module(text: str) -> SearchSpace:
+    space = load_plug_in("space", text, "sample")
+    if not isinstance(space, SearchSpace):
+        raise ConfigError("space", text, "must name a SearchSpace, or what returns one")
+    return _with_known_baselines(space)
+
+
+def _with_known_baselines(space: SearchSpace) -> SearchSpace:
+    """Return the space, whose baselines must be reference networks that are points of it."""
+    for baseline in space.baselines:
+        space.params_of(reference(baseline))
+    return space
 
 
 _LISTS = {"stem", "stages", "baselines"}

@@ -159,3 +159,45 @@ def test_unknown_spaces_and_missing_files_are_refused(tmp_path: Path) -> None:
         open_space("41M")
     with pytest.raises(ConfigError, match="No such file"):
         open_space(str(tmp_path / "own.toml"))
+
+
+SPACES = """
+from dataclasses import replace
+from nas_sv2.space.choices.levels import named_space
+
+narrow = replace(named_space("140M"), name="narrow", classes=10)
+odd = replace(narrow, baselines=("shufflenet_v2_x2_0",))
+number = 4
+
+def make():
+    return narrow
+"""
+
+
+@pytest.mark.parametrize("attribute", ["narrow", "make"])
+def test_a_space_may_be_an_object_of_a_module(
+    attribute: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_spaces.py").write_text(SPACES)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert (
+        open_space(f"my_spaces:{attribute}").digest
+        == replace(named_space("140M"), classes=10).digest
+    )
+
+
+@pytest.mark.parametrize(
+    ("attribute", "sentence"),
+    [
+        ("wide", "space must be a module:attribute"),
+        ("number", "space must be"),
+        ("odd", "must be .*; got"),
+    ],
+)
+def test_another_object_of_a_module_is_refused(
+    attribute: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_spaces.py").write_text(SPACES)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match=sentence):
+        open_space(f"my_spaces:{attribute}")
