@@ -56,7 +56,7 @@ from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.space.graph.guidelines import SCORES, Guidelines
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.attributes import ARCHITECTURE, WORKER
 from nas_sv2.studies.findings.record import Record

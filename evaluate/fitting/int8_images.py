@@ -9,7 +9,7 @@ import torch
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.data.resize import resized
 from nas_sv2.evaluate.fitting.augment import Normalise
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network
 
 IMAGES = 8
 """Evenly spaced over the training images; each is a run of the network while it is quantised."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.fitting.course import PassRecord
 from nas_sv2.evaluate.fitting.validation import Validation
-from nas_sv2.space.networks.network import Classifier
+from nas_sv2.space.networks.lowering import Classifier
 
 
 @dataclass(frozen=True, eq=False)

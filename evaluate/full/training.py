@@ -31,8 +31,7 @@ from nas_sv2.evaluate.full.distributed import Processes, Share
 from nas_sv2.evaluate.full.result import FullyTrained
 from nas_sv2.evaluate.full.training_log import TrainingLog
 from nas_sv2.evaluate.recipes.recipe import Recipe
-from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.networks.network import Classifier
+from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.runtimes.torch_lowering import build_module, weights_of
 
 CHECKPOINT = "training.checkpoint"

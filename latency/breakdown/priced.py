@@ -16,8 +16,7 @@ from nas_sv2.latency.kernels.node_costs import pieces_of_graph, shares_of
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.target import Target
-from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network, lower
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.graph.operators import Graph
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network
 
 
 @dataclass(frozen=True)

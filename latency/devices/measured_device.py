@@ -12,7 +12,7 @@ from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.space.families.published import hand_designed
-from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network, lower
 
 if TYPE_CHECKING:
     import numpy as np

@@ -27,7 +27,7 @@ from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.latency.measurements.plan import Lowering
 from nas_sv2.space.graph.cost import is_depthwise, op_cost
 from nas_sv2.space.graph.operators import Graph
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network
 
 FITTED = ("cortex-a57", "fp32")
 """What the analytic model was fitted to; it says nothing of other cores."""

@@ -33,8 +33,7 @@ from nas_sv2.latency.measurements.measurement import Latency, Provenance
 from nas_sv2.latency.measurements.plan import Lowering
 from nas_sv2.latency.targets.target import Target, known_identity
 from nas_sv2.space.graph.operators import Graph
-from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network, lower
 from nas_sv2.space.units.reference import REFERENCES
 
 SCALES = ("x0_5", "x1_0", "x1_5", "x2_0")

@@ -16,8 +16,7 @@ from nas_sv2.latency.kernels.of_graph import in_form, kernels_of
 from nas_sv2.latency.measurements.plan import Lowering
 from nas_sv2.space.graph.cost import op_cost
 from nas_sv2.space.graph.operators import Graph, Op
-from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network, lower
 
 ALIGNMENT = 4
 """onnxruntime's blocked (NCHWc) kernels take channels in multiples of 4 only. On x86 a depthwise

@@ -5,8 +5,7 @@ from nas_sv2.latency.kernels.int8 import int8_kernels_of
 from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel
 from nas_sv2.latency.measurements.plan import Lowering
 from nas_sv2.space.graph.operators import Graph
-from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network, lower
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 
 

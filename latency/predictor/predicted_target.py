@@ -13,7 +13,7 @@ from nas_sv2.latency.predictor.store import PredictorStore
 from nas_sv2.latency.targets.target import Target, fixed_plan
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.graph.operators import Graph
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from nas_sv2.errors import MeasurementError
 from nas_sv2.latency.kernels.coverage import BEYOND, Coverage
 from nas_sv2.latency.kernels.node_costs import NodeCosts, Piece, pieces_of, share_of
 from nas_sv2.latency.measurements.plan import Lowering
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network
 
 SCHEMA = 1
 CONFIDENCE = 0.95

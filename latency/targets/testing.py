@@ -22,7 +22,7 @@ from nas_sv2.errors import ConfigError, NasError
 from nas_sv2.latency.measurements.measurement import Provenance
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.latency.targets.user_target import LatencySource, UserTarget
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network
 from nas_sv2.space.units.reference import reference
 
 SPREAD = 0.5

@@ -14,7 +14,7 @@ from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.latency.targets.device_file import NAME
 from nas_sv2.latency.targets.target import Target, fixed_plan
 from nas_sv2.space.graph.operators import Graph
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network
 
 
 class LatencySource(Protocol):

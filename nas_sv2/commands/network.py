@@ -84,8 +84,8 @@ def explain(
         gain_lines,
     )
     from nas_sv2.show.tables import output
-    from nas_sv2.space.graph.block_scores import blocks_of, scores_by_block
     from nas_sv2.space.graph.cost import cost_of
+    from nas_sv2.space.graph.guidelines import blocks_of, scores_by_block
     from nas_sv2.space.networks.lowering import lower
     from nas_sv2.space.units.architecture import Architecture
     from nas_sv2.studies.storage.named_networks import find_network

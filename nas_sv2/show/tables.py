@@ -10,7 +10,7 @@ from rich.table import Table
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.targets.entries import TargetInfo
 from nas_sv2.space.graph.cost import Cost
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network
 from nas_sv2.studies.findings.audit import Pruned
 from nas_sv2.studies.findings.certificate import UNCERTIFIED, Certificate
 from nas_sv2.studies.findings.front import Front, front_of

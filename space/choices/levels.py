@@ -12,8 +12,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.space.choices.search_space import Range, SearchSpace, StageChoices
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.guidelines import Guidelines, paper_guidelines
-from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.networks.network import Classifier
+from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.units.reference import reference
 
 SPLITS = tuple(Fraction(eighths, 8) for eighths in (2, 3, 4, 5, 6))

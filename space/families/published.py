@@ -13,15 +13,13 @@ from nas_sv2.documents import Positive, check_fields
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.families import (
     condensenet,
-    igcv2,
-    igcv3,
+    igcv,
     light_densenet,
     light_xception,
     mobilenet_v1,
     mobilenet_v2,
-    nasnet,
-    pnasnet,
     resnet,
+    searched_cells,
     shufflenet_v1,
 )
 from nas_sv2.space.families.structure import Structure
@@ -35,12 +33,10 @@ STRUCTURES: Mapping[str, Structure] = {
     **mobilenet_v2.STRUCTURES,
     **light_xception.STRUCTURES,
     **light_densenet.STRUCTURES,
-    **igcv2.STRUCTURES,
-    **igcv3.STRUCTURES,
+    **igcv.STRUCTURES,
     **resnet.STRUCTURES,
     **condensenet.STRUCTURES,
-    **nasnet.STRUCTURES,
-    **pnasnet.STRUCTURES,
+    **searched_cells.STRUCTURES,
 }
 
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from nas_sv2.space.families.structure import Structure
 from nas_sv2.space.graph.operators import GraphBuilder, Value
-from nas_sv2.space.units.squeeze_excite import squeeze_excite
+from nas_sv2.space.units.shuffle_unit import squeeze_excite
 
 WIDTHS = (256, 512, 1024, 2048)
 

@@ -11,12 +11,26 @@ Other than in the authors' TensorFlow code, and changing no count:
 - Two operations on one map share its ReLU, or its pool: computed once, as onnxruntime would.
 - The batch norm behind a halving's two joined paths is that of each path, which is the same.
 - Dropout, drop path and the second classifier, which only training has, are left out.
+
+NASNet-A (4 @ 1056), the mobile one: four normal cells a stage, 1056 channels at the end.
+
+The cells are figure 4 of Zoph et al. 2018; which map each operation reads, TF-Slim's
+`NasNetANormalCell` and `NasNetAReductionCell`. Reduction cells come on top of the normal ones.
+
+PNASNet-5, the mobile one (Liu et al. 2018): nine cells of one kind.
+
+The cell is figure 1 of that paper; which map each operation reads, TF-Slim's `PNasNetNormalCell`.
+Where a stage starts, the same cell has stride 2: it takes the place of one, none comes on top.
+Of its 54 channels the two cells of the stem have 13 and 27; the odd channel of a halving goes to
+the second path, as in later versions of that code.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
+from nas_sv2.space.families.structure import Structure
 from nas_sv2.space.graph.operators import GraphBuilder, Value
 
 STEM = 32
@@ -158,3 +172,74 @@ class _Cells:
         pool = self.build.max_pool if branch.operation == "max pool" else self.build.average_pool
         name = f"{value.name}.{branch.operation.replace(' ', '_')}"
         return self._once(name, lambda n: pool(n, value, branch.kernel, stride=stride))
+
+
+NASNET_WIDTH = 44  # 1056 / 24: six maps a cell, twice doubled
+NASNET_DEPTHS = (4, 5, 5)
+
+NORMAL = Cell(
+    sums=(
+        (Branch("separable", 0, 5), Branch("separable", 1)),
+        (Branch("separable", 1, 5), Branch("separable", 1)),
+        (Branch("average pool", 0), Branch("identity", 1)),
+        (Branch("average pool", 1), Branch("average pool", 1)),
+        (Branch("separable", 0), Branch("identity", 0)),
+    ),
+    joined=(1, 2, 3, 4, 5, 6),
+)
+REDUCTION = Cell(
+    sums=(
+        (Branch("separable", 0, 5), Branch("separable", 1, 7)),
+        (Branch("max pool", 0), Branch("separable", 1, 7)),
+        (Branch("average pool", 0), Branch("separable", 1, 5)),
+        (Branch("identity", 3), Branch("average pool", 2)),
+        (Branch("separable", 2), Branch("max pool", 0)),
+    ),
+    joined=(3, 4, 5, 6),
+)
+
+NASNET = {
+    "nasnet_a_mobile": Structure(
+        "NASNet-A",
+        partial(
+            searched_network,
+            width=NASNET_WIDTH,
+            depths=NASNET_DEPTHS,
+            normal=NORMAL,
+            reduction=REDUCTION,
+        ),
+        "Zoph et al. 2018, figure 4; tensorflow/models, slim/nets/nasnet/nasnet.py",
+        paper_mflops=564,
+    )
+}
+
+PNASNET_WIDTH = 54
+PNASNET_DEPTHS = (3, 3, 3)
+
+PNASNET_CELL = Cell(
+    sums=(
+        (Branch("separable", 1, 5), Branch("max pool", 1)),
+        (Branch("separable", 0, 7), Branch("max pool", 0)),
+        (Branch("separable", 0, 5), Branch("separable", 0)),
+        (Branch("separable", 4), Branch("max pool", 0)),
+        (Branch("separable", 1), Branch("identity", 0)),
+    ),
+    joined=(2, 3, 4, 5, 6),
+)
+
+PNASNET = {
+    "pnasnet_5_mobile": Structure(
+        "PNASNet-5",
+        partial(
+            searched_network,
+            width=PNASNET_WIDTH,
+            depths=PNASNET_DEPTHS,
+            normal=PNASNET_CELL,
+            reduction=PNASNET_CELL,
+        ),
+        "Liu et al. 2018, figure 1; tensorflow/models, slim/nets/nasnet/pnasnet.py",
+        paper_mflops=588,
+    )
+}
+
+STRUCTURES = {**NASNET, **PNASNET}

@@ -21,7 +21,7 @@ from nas_sv2.space.experiments.network import (
     experiment_to_document,
 )
 from nas_sv2.space.families.published import PaperNetwork
-from nas_sv2.space.networks.network import Classifier, Network
+from nas_sv2.space.networks.lowering import Classifier, Network
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import architecture_from_document, architecture_to_document
 

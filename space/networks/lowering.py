@@ -1,9 +1,16 @@
 """From the description to the operators: the one place that says what a network consists of."""
 
+from nas_sv2.space.experiments.network import ExperimentNetwork
+from nas_sv2.space.families.published import PaperNetwork
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
-from nas_sv2.space.networks.network import Network
 from nas_sv2.space.units.architecture import FIRST_STAGE, Architecture
 from nas_sv2.space.units.shuffle_unit import basic_unit, downsample_unit
+
+Classifier = Architecture | PaperNetwork
+"""Networks that turn an image into logits of `classes` classes."""
+
+Network = Classifier | ExperimentNetwork
+"""These, and the networks of controlled experiments, which end in a map."""
 
 
 def lower(network: Network) -> Graph:

@@ -14,8 +14,7 @@ import numpy as np
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.graph.cost import is_depthwise
 from nas_sv2.space.graph.operators import Conv, Graph, Linear, Op
-from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.networks.network import Classifier
+from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.reuse.channel_reuse import IMAGE, follow_channels, moved
 from nas_sv2.space.runtimes.weights import Array, Weights, weight_shapes
 

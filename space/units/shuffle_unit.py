@@ -6,7 +6,6 @@ like any other.
 
 from nas_sv2.space.graph.operators import GraphBuilder, Value
 from nas_sv2.space.units.architecture import Downsample, Stage
-from nas_sv2.space.units.squeeze_excite import squeeze_excite
 
 
 def basic_unit(build: GraphBuilder, name: str, source: Value, stage: Stage) -> Value:
@@ -75,3 +74,13 @@ def _main_branch(
     if residual:
         value = build.activation(f"{name}.relu", build.add(f"{name}.add", source, value), "relu")
     return value
+
+
+def squeeze_excite(build: GraphBuilder, name: str, source: Value, hidden: int) -> Value:
+    """Scale each channel by a gate from all channels (Hu et al. 2018); `hidden` is its width."""
+    gates = build.global_average_pool(f"{name}.pool", source)
+    gates = build.gate(f"{name}.reduce", gates, hidden)
+    gates = build.activation(f"{name}.relu", gates, "relu")
+    gates = build.gate(f"{name}.expand", gates, source.channels)
+    gates = build.activation(f"{name}.sigmoid", gates, "sigmoid")
+    return build.multiply(f"{name}.scale", source, gates)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas_sv2.space.graph.cost import cost_of
-from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.networks.network import Classifier
+from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.runtimes.weights import random_weights
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.package.card import PAGE, PAGE_KEY, record_in, trial_card

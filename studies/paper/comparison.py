@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from nas_sv2.latency.measurements.head_to_head import Orders
 from nas_sv2.latency.measurements.measurement import Latency, Provenance
 from nas_sv2.space.graph.cost import Cost
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network
 from nas_sv2.studies.paper.published_figures import PublishedRow
 
 YOURS = "yours"

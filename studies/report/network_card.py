@@ -14,8 +14,7 @@ from nas_sv2.latency.guidelines.profile import GuidelineProfile
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.target import Target
-from nas_sv2.space.graph.block_scores import blocks_of
-from nas_sv2.space.graph.guidelines import SCORES
+from nas_sv2.space.graph.guidelines import SCORES, blocks_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.reuse.channel_reuse import channel_reuse
 from nas_sv2.space.reuse.reused_weights import as_trained, reused_weights

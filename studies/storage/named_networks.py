@@ -8,7 +8,7 @@ from pathlib import Path
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.families.published import hand_designed
 from nas_sv2.space.networks.documents import load_network
-from nas_sv2.space.networks.network import Classifier
+from nas_sv2.space.networks.lowering import Classifier
 from nas_sv2.studies.findings.audit import Pruned, audit_of
 from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.findings.record import Record

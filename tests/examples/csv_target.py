@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nas_sv2.errors import MeasurementError
 from nas_sv2.latency.measurements.measurement import Latency, Provenance
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network
 
 
 class CsvTable:

@@ -13,8 +13,7 @@ from nas_sv2.search.events.events import Outcome
 from nas_sv2.space.choices.search_space import Range, SearchSpace, StageChoices
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.operators import Graph
-from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network, lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.record import Record

@@ -12,8 +12,7 @@ from nas_sv2.evaluate.data.image_data import ImageData, channel_statistics
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.recipes.files import open_recipe
-from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.networks.network import Classifier
+from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.units.architecture import Architecture, Stage
 from nas_sv2.studies.package.card import (
     CARD,

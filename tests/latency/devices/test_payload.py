@@ -12,7 +12,7 @@ from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import payload_of, reference_payload
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
 

@@ -15,8 +15,7 @@ from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.latency.measurements.plan import Lowering, Precision
 from nas_sv2.space.families.published import PaperNetwork
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
-from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network, lower
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.units.architecture import Architecture, Stage
 

@@ -22,7 +22,7 @@ from nas_sv2.latency.targets.book import MODULES, TargetBook
 from nas_sv2.latency.targets.doctor import trust_warning
 from nas_sv2.latency.targets.target import device_of
 from nas_sv2.latency.targets.user_target import UserTarget
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network
 from nas_sv2.space.units.reference import reference
 
 WORD = "csv_target:CsvTable"

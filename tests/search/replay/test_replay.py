@@ -26,8 +26,7 @@ from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.guidelines import Guidelines
-from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network, lower
 from nas_sv2.studies.findings.attributes import ERROR, NOT_REPLAYED, REPLAYED
 from nas_sv2.studies.findings.front import front_of
 from nas_sv2.studies.findings.record import Record

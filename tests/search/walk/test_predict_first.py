@@ -26,7 +26,7 @@ from nas_sv2.search.walk.predict_first import (
 from nas_sv2.search.walk.walk import Screen, Walk, is_predicted
 from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.graph.guidelines import Guidelines
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.front import front_of
 from nas_sv2.studies.findings.record import Record

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from strategies import architectures
 
 from nas_sv2.space.choices.variants import Counterfactual, counterfactuals
-from nas_sv2.space.graph.block_scores import blocks_of, scores_by_block
 from nas_sv2.space.graph.cost import Cost, cost_of
-from nas_sv2.space.graph.guidelines import SCORES
+from nas_sv2.space.graph.guidelines import SCORES, blocks_of, scores_by_block
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture, Stage
 from nas_sv2.space.units.reference import REFERENCES, reference

@@ -14,7 +14,7 @@ from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
-from nas_sv2.space.networks.network import Network
+from nas_sv2.space.networks.lowering import Network
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.record import Record
