@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import MeasurementError
 from nas_sv2.latency.devices.local import CPU_PLAN, local_device
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
@@ -41,7 +42,7 @@ def main() -> None:
     """Print errors, rank correlation and coverage."""
     space = named_space(sys.argv[1] if sys.argv[1:] else "140M")
     with tempfile.TemporaryDirectory() as folder, local_device("cpu") as device:
-        store = MeasurementStore.open(f"sqlite:///{Path(folder) / 'own.db'}")
+        store = MeasurementStore(Database.open(f"sqlite:///{Path(folder) / 'own.db'}"))
         target = MeasuredTarget(MeasuredDevice("cpu", device, CPU_PLAN, store))
         began = time.monotonic()
         predicted = open_predicted(target, space)
@@ -58,7 +59,7 @@ def main() -> None:
         again = _measured(target.device, random.Random(1).sample(known, len(known)), predictor)
         print(f"measured again; load {_load()}")
         line = _line_on_flops(target, space)
-        store.close()
+        store.db.close()
     flops = np.array([float(cost_of(lower(network)).flops) for network in known])
     found = [predictor.predict(network) for network in known]
     ratios = np.array([prediction.ratio for prediction in found])

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from nas_sv2.database.database import Database
 from nas_sv2.latency.guidelines.experiment_run import run_experiments, times_of
 from nas_sv2.latency.guidelines.profile import GuidelineProfile, profile_device
 from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
@@ -48,10 +49,10 @@ def main(name: str = "cpu", level: str = "140M", database: str = "sqlite:///nas-
     """Print what each kind of guidelines prunes, and what of the front survives."""
     space, budget = named_space(level), Budget(flops=FLOPS_OF_LEVEL[level])
     with (
-        closing(MeasurementStore.open(database)) as store,
-        closing(TargetBook.read().open(name, store=store)) as target,
+        Database.open(database) as db,
+        closing(TargetBook.read().open(name, store=MeasurementStore(db))) as target,
     ):
-        profile = _profile(target, store)
+        profile = _profile(target, db)
         print(f"{profile.device}: {profile.provenance}; {profile.accuracy.describe()}", flush=True)
         suggester = RandomSuggester(random.Random(SEED))
         networks: list[Architecture] = []
@@ -128,8 +129,8 @@ def _times(target: Target, networks: Sequence[Architecture]) -> list[float]:
     return found
 
 
-def _profile(target: Target, store: MeasurementStore) -> GuidelineProfile:
-    profiles = ProfileStore.beside(store)
+def _profile(target: Target, db: Database) -> GuidelineProfile:
+    profiles = ProfileStore(db)
     key = DeviceKey.of(target)
     if (found := profiles.find(key)) is not None:
         return found

@@ -27,7 +27,6 @@ import tempfile
 import time
 import uuid
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -44,10 +43,10 @@ from optuna.trial import TrialState
 from sqlalchemy import Engine, event, insert
 from sqlalchemy.orm import Session
 
+from nas_sv2.database.database import Database
 from nas_sv2.database.processes import process_name
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.latency.measurements.measurement import Latency, Provenance
-from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.user_target import UserTarget
 from nas_sv2.search.events.events import Listener, Outcome
 from nas_sv2.search.loop.loop import Loop
@@ -61,7 +60,7 @@ from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.attributes import ARCHITECTURE, WORKER
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.record_store import RecordRow, RecordStore
-from nas_sv2.studies.storage.study import create_or_resume, store_errors, study_key
+from nas_sv2.studies.storage.study import create_or_resume, optuna_storage, store_errors, study_key
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 IDENTITY = {"targets": {"table": "emulated"}}
@@ -167,20 +166,17 @@ class Requests:
         self.transactions += 1
 
 
-def opened(
-    storage: str, name: str, sampler: str, seconds: float, listener: Listener
-) -> tuple[Loop, MeasurementStore]:
+def opened(db: Database, name: str, sampler: str, seconds: float, listener: Listener) -> Loop:
     """The loop on the study of that name."""
     choice = SAMPLERS[sampler]
-    measurements = MeasurementStore.open(storage)
-    RecordStore.create_tables(measurements.engine)
+    db.migrate()
     seed = random.randrange(2**32)
-    study = create_or_resume(storage, name, IDENTITY, choice.make(seed))
-    store = RecordStore(measurements.engine, study_key(study))
+    study = create_or_resume(db, name, IDENTITY, choice.make(seed))
+    store = RecordStore(db, study_key(study))
     walk = Walk(LIMITS, BUDGET, {"table": UserTarget(Table())}, Sleeping(seconds))
-    weights = WeightsFolder.of_study(storage, store.study)
+    weights = WeightsFolder.of_study(db, store.study)
     learns = choice.learns_from_pruned
-    return Loop(study, SPACE, walk, store, weights, learns, listener), measurements
+    return Loop(study, SPACE, walk, store, weights, learns, listener)
 
 
 def work(
@@ -194,8 +190,8 @@ def work(
     listener: Listener,
 ) -> None:
     """What a worker does: it begins when all have started."""
-    loop, measurements = opened(storage, name, "random", seconds, listener)
-    with closing(measurements), store_errors():
+    with Database.open(storage) as db, store_errors():
+        loop = opened(db, name, "random", seconds, listener)
         Path(ready, str(number)).touch()
         while len(os.listdir(ready)) < workers:
             time.sleep(0.01)
@@ -253,7 +249,7 @@ def filled(loop: Loop, trials: int) -> None:
     rows: list[dict[str, Any]] = []
     study_id, now = loop.study._study_id, datetime.datetime.now()
     like = loop.walk.assess(loop.space.sample(Recorder(random.Random(1))))
-    with Session(loop.store.engine) as session, session.begin():
+    with Session(loop.store.db.engine) as session, session.begin():
         while len(rows) < trials:
             recorder = Recorder(generator)
             architecture = loop.space.sample(recorder)
@@ -318,19 +314,16 @@ def _told(
 def history(storage: str, trials: int, further: int, sampler: str) -> dict[str, Any]:
     """What a trial costs beyond its training, in a study of so many."""
     name = f"history-{uuid.uuid4().hex[:8]}"
-    loop, measurements = opened(storage, name, sampler, 0.0, Clock())
-    with closing(measurements):
-        filled(loop, trials)
+    with Database.open(storage) as db:
+        filled(opened(db, name, sampler, 0.0, Clock()), trials)
     clock, requests = Clock(), Requests()
     began_s = time.process_time()
-    loop, measurements = opened(storage, name, sampler, 0.0, clock)
-    with closing(measurements):
+    with Database.open(storage) as db:
+        loop = opened(db, name, sampler, 0.0, clock)
         loop.run(trials + 1)  # it reads the history, and is no trial like others
         first_s = time.process_time() - began_s
         known = len(clock.verdicts)
-        optunas: Any = loop.study._storage
-        for engine in (measurements.engine, optunas._backend.engine):
-            requests.count(engine)
+        requests.count(optuna_storage(db).engine)
         loop.run(trials + 1 + further)
     verdicts = clock.verdicts[known:]
     before = clock.ended_cpu_s[known - 1 : -1]
@@ -338,7 +331,7 @@ def history(storage: str, trials: int, further: int, sampler: str) -> dict[str, 
     return {
         "sampler": sampler,
         "history": trials,
-        "database": measurements.engine.dialect.name,
+        "database": "sqlite" if db.is_sqlite else "postgresql",
         "finished": verdicts.count("finished"),
         "else": len(verdicts) - verdicts.count("finished"),
         "cpu_ms_a_trial": _median_ms(before, ended),

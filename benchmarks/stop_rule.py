@@ -33,7 +33,7 @@ from typing import get_args
 from scipy.stats import spearmanr
 from stop_rule_replay import FullTraining, Replay, front_members, replay
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.evaluate.recipes.recipe import Score
@@ -103,7 +103,7 @@ def _read(source: str, options: argparse.Namespace) -> list[Recorded]:
     """One training of each network; two descriptions of one train to the same bits."""
     if "://" in source:
         digest = open_recipe(options.recipe).digest
-        found = whole_trainings(open_engine(source), digest, options.data, options.seed)
+        found = whole_trainings(Database.open(source), digest, options.data, options.seed)
         rows = list(found.values())
     else:
         documents = map(json.loads, Path(source).read_text().splitlines())

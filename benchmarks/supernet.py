@@ -13,6 +13,7 @@ import math
 import time
 from pathlib import Path
 
+from nas_sv2.database.database import Database
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.recipes.files import open_recipe, recipe_to_yaml
 from nas_sv2.evaluate.supernet.asking import SupernetAsking
@@ -46,7 +47,6 @@ def main() -> None:
     request = QualifyRequest(
         options.recipe,
         options.data,
-        options.storage,
         options.reference,
         options.space,
         options.trajectories,
@@ -54,11 +54,12 @@ def main() -> None:
         options.seeds,
         workers=1,
     )
-    by_recipe = qualify(request, print, lambda done, total: None)
+    db = Database.open(options.storage)
+    by_recipe = qualify(request, db, print, lambda done, total: None)
     count = len(by_recipe.networks)
     train(options, count, by_recipe.seconds)
     asking = dataclasses.replace(request, recipe=None, evaluator=f"supernet:{options.out}")
-    by_supernet = qualify(asking, print, lambda done, total: None)
+    by_supernet = qualify(asking, db, print, lambda done, total: None)
     print(
         f"\n{count} networks, {by_recipe.data}, space {by_recipe.space}, against "
         f"`{by_recipe.reference}` (mean of {by_recipe.seeds} seeds); wall time on one thread\n"

@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
@@ -51,7 +51,6 @@ class QualifyRequest:
 
     recipe: str | None
     data: str
-    storage: str
     reference: str | None = None
     space: str | None = None
     trajectories: int = 2
@@ -74,12 +73,13 @@ class _Training:
 
 
 def qualify(
-    request: QualifyRequest, told: Told, advanced: Callable[[int, int], None]
+    request: QualifyRequest, db: Database, told: Told, advanced: Callable[[int, int], None]
 ) -> Certificate:
     """Train what is not in the database yet, and say how well the recipe ranks.
 
     Args:
         request: What to qualify, and by what.
+        db: Where trainings and the certificate are kept.
         told: Is told what is about to be done, in lines.
         advanced: Called with the trainings done and those in all.
 
@@ -115,37 +115,32 @@ def qualify(
     ]
     for network in (*joint.networks, *matched):
         trainer.adapt(network)  # refused before hours of training
-    engine = open_engine(request.storage)
-    try:
-        RecordStore.create_tables(engine)
-        CertificateStore.create_tables(engine)
-        store = RecordStore(engine, SHARED)
-        found = _trained(trainings, request, data, store, told, advanced)
-        entries = [
-            _entry(network, found, recipe, ours, reference, data, request.seeds)
-            for network in (*joint.networks, *matched)
-        ]
-        certificate = Certificate(
-            recipe=recipe.name,
-            recipe_digest=recipe.digest,
-            reference=reference.name,
-            reference_digest=reference.digest,
-            scored_by=recipe.score,
-            reference_scored_by=reference.score,
-            data=data.provenance,
-            space=space.name,
-            space_digest=space.digest,
-            place=place,
-            longer=_longer(found, recipe, reference),
-            joint=tuple(entries[: len(joint.networks)]),
-            matched=tuple(entries[len(joint.networks) :]),
-            contrasts=joint.pairs,
-            before_seconds=choice.seconds_before,
-        )
-        CertificateStore(engine).save(certificate)
-        return certificate
-    finally:
-        engine.dispose()
+    db.migrate()
+    store = RecordStore(db, SHARED)
+    found = _trained(trainings, request, data, store, told, advanced)
+    entries = [
+        _entry(network, found, recipe, ours, reference, data, request.seeds)
+        for network in (*joint.networks, *matched)
+    ]
+    certificate = Certificate(
+        recipe=recipe.name,
+        recipe_digest=recipe.digest,
+        reference=reference.name,
+        reference_digest=reference.digest,
+        scored_by=recipe.score,
+        reference_scored_by=reference.score,
+        data=data.provenance,
+        space=space.name,
+        space_digest=space.digest,
+        place=place,
+        longer=_longer(found, recipe, reference),
+        joint=tuple(entries[: len(joint.networks)]),
+        matched=tuple(entries[len(joint.networks) :]),
+        contrasts=joint.pairs,
+        before_seconds=choice.seconds_before,
+    )
+    CertificateStore(db).save(certificate)
+    return certificate
 
 
 def _reference(text: str | None, choice: EvaluatorChoice) -> Recipe:

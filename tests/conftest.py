@@ -3,7 +3,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import loopback
 import numpy as np
@@ -11,10 +10,10 @@ import postgres
 import pytest
 import torch
 from hypothesis import settings
-from optuna.storages import RDBStorage
 from PIL import Image
 
 from nas_sv2.cli import main
+from nas_sv2.database.database import Database
 from nas_sv2.evaluate.data.animals import open_animals
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
@@ -111,20 +110,20 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return server.database()
 
 
-@pytest.fixture
-def storages_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Close what Optuna opens in the test: a connection that is garbage while open warns."""
-    opened: list[RDBStorage] = []
-    make = RDBStorage.__init__
+@pytest.fixture(autouse=True)
+def databases_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close every database of the test: a connection that is garbage while open warns."""
+    opened: list[Database] = []
+    prepare = Database.__post_init__
 
-    def made(self: RDBStorage, *args: Any, **kwargs: Any) -> None:
-        make(self, *args, **kwargs)
+    def prepared(self: Database) -> None:
+        prepare(self)
         opened.append(self)
 
-    monkeypatch.setattr(RDBStorage, "__init__", made)
+    monkeypatch.setattr(Database, "__post_init__", prepared)
     yield
-    for storage in opened:
-        storage.engine.dispose()
+    for db in opened:
+        db.close()
 
 
 @pytest.fixture(scope="session")

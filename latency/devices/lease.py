@@ -10,14 +10,24 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Engine, Float, String, delete, extract, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Float,
+    String,
+    delete,
+    extract,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Mapped, mapped_column
 
-from nas_sv2.database.engine import one_line
+from nas_sv2.database.database import Database
 from nas_sv2.database.processes import in_words, is_alive, process_name
-from nas_sv2.database.schema import Base, migrate
-from nas_sv2.errors import StoreError
+from nas_sv2.database.schema import Base
 
 
 class LeaseRow(Base):
@@ -42,12 +52,12 @@ class Lease:
     """The lease of one device.
 
     Attributes:
-        engine: The database; the table is made there.
+        db: The database; the table is made there.
         device: The key of the device.
         token: Tells our lease from others'.
     """
 
-    engine: Engine
+    db: Database
     device: str
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -57,7 +67,7 @@ class Lease:
         Raises:
             StoreError: It cannot be made.
         """
-        migrate(self.engine)
+        self.db.migrate()
 
     def take(self, longest_s: float) -> str | None:
         """Take it for at most `longest_s`; None if it is ours now, else who has it.
@@ -80,26 +90,30 @@ class Lease:
             "taken_at": now,
             "ends_at": now + longest_s,
         }
-        try:
-            with self.engine.begin() as connection:
-                found = connection.execute(select(*columns).where(self._row())).one_or_none()
-                if found is None:
-                    connection.execute(insert(LeaseRow).values(device=self.device, **ours))
-                    return None
-                if not found.over and is_alive(found.process) is not False:
-                    return str(found.holder)
-                taken = update(LeaseRow).where(self._row(), LeaseRow.token == found.token)
-                return None if connection.execute(taken.values(ours)).rowcount else found.holder
-        except IntegrityError:  # somebody was faster
-            return "another process"
-        except SQLAlchemyError as error:
-            raise StoreError(f"the device cannot be leased: {one_line(error)}") from error
+        with self.db.errors("the device cannot be leased"):
+            try:
+                with self.db.begin() as connection:
+                    return self._taken(connection, ours, columns)
+            except IntegrityError:  # somebody was faster
+                return "another process"
 
     def let_go(self) -> None:
         """Give it back; where that fails it ends by itself, and no measurement is lost for it."""
         ours = delete(LeaseRow).where(self._row(), LeaseRow.token == self.token)
-        with contextlib.suppress(SQLAlchemyError), self.engine.begin() as connection:
+        with contextlib.suppress(SQLAlchemyError), self.db.begin() as connection:
             connection.execute(ours)
+
+    def _taken(
+        self, connection: Connection, ours: dict[str, Any], columns: tuple[Any, ...]
+    ) -> str | None:
+        found = connection.execute(select(*columns).where(self._row())).one_or_none()
+        if found is None:
+            connection.execute(insert(LeaseRow).values(device=self.device, **ours))
+            return None
+        if not found.over and is_alive(found.process) is not False:
+            return str(found.holder)
+        taken = update(LeaseRow).where(self._row(), LeaseRow.token == found.token)
+        return None if connection.execute(taken.values(ours)).rowcount else found.holder
 
     def _row(self) -> Any:
         return LeaseRow.device == self.device

@@ -52,7 +52,7 @@ def device_at(
     if store is not None:
         from nas_sv2.latency.devices.lease import Lease
 
-        claims.append(Lease(store.engine, launcher.key[:255]))
+        claims.append(Lease(store.db, launcher.key[:255]))
     return ReconnectingDevice(
         AgentDevice(name, launcher.command(agent.BOOTSTRAP)),
         Exclusive(name, tuple(claims), told),

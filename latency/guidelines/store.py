@@ -7,15 +7,13 @@ import json
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from sqlalchemy import Engine, Index, Select, String, Text, select
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy import Index, Select, String, Text, select
+from sqlalchemy.orm import Mapped, mapped_column
 
-from nas_sv2.database.engine import one_line
-from nas_sv2.database.schema import Base, migrate
+from nas_sv2.database.database import Database
+from nas_sv2.database.schema import Base
 from nas_sv2.errors import StoreError
 from nas_sv2.latency.guidelines.profile import SCHEMA, GuidelineProfile
-from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.target import Target, known_identity
 
 
@@ -53,19 +51,20 @@ class DeviceKey(NamedTuple):
 
 @dataclass(frozen=True)
 class ProfileStore:
-    """Finds and saves guideline profiles."""
+    """Finds and saves guideline profiles.
 
-    engine: Engine
+    Attributes:
+        db: The database; its tables are made.
 
-    @classmethod
-    def beside(cls, measurements: MeasurementStore) -> Self:
-        """The store in the database of `measurements`.
+    Raises:
+        StoreError: They cannot be made.
+    """
 
-        Raises:
-            StoreError: Its table cannot be made.
-        """
-        migrate(measurements.engine)
-        return cls(measurements.engine)
+    db: Database
+
+    def __post_init__(self) -> None:
+        """Make the tables."""
+        self.db.migrate()
 
     def find(self, key: DeviceKey) -> GuidelineProfile | None:
         """The newest of this device and protocol, or None.
@@ -110,21 +109,16 @@ class ProfileStore:
             digest=profile.digest,
             document=json.dumps(profile.to_json()),
         )
-        try:
-            with Session(self.engine) as session, session.begin():
-                session.add(row)
-        except SQLAlchemyError as error:
-            raise StoreError(f"a guideline profile cannot be saved: {one_line(error)}") from error
+        with self.db.session("a guideline profile cannot be saved") as session:
+            session.add(row)
 
     def _newest(self, query: Select[str]) -> GuidelineProfile | None:
+        with self.db.session("guideline profiles cannot be read") as session:
+            text = session.scalar(query.order_by(ProfileRow.id.desc()).limit(1))
         try:
-            with Session(self.engine) as session:
-                text = session.scalar(query.order_by(ProfileRow.id.desc()).limit(1))
             document = None if text is None else json.loads(text)
             if document is None or document["schema"] != SCHEMA:
                 return None
             return GuidelineProfile.from_json(document)
-        except SQLAlchemyError as error:
-            raise StoreError(f"guideline profiles cannot be read: {one_line(error)}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"a stored guideline profile cannot be read: {error!r}") from error

@@ -7,16 +7,14 @@ grade is of a device and a protocol.
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from sqlalchemy import Engine, Index, Select, String, Text, select
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy import Index, Select, String, Text, select
+from sqlalchemy.orm import Mapped, mapped_column
 
-from nas_sv2.database.engine import one_line, open_engine
-from nas_sv2.database.schema import Base, migrate
+from nas_sv2.database.database import Database
+from nas_sv2.database.schema import Base
 from nas_sv2.errors import NasError, StoreError
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.grade import GRADE_SCHEMA, Grade
@@ -74,22 +72,18 @@ class MeasurementStore:
     """Finds and saves measurements and grades.
 
     Attributes:
-        engine: As `open_engine` gives it; its tables exist.
+        db: The database; its tables are made.
+
+    Raises:
+        ConfigError: The database cannot be opened.
+        StoreError: Its tables cannot be made.
     """
 
-    engine: Engine
+    db: Database
 
-    @classmethod
-    def open(cls, url: str) -> Self:
-        """The store in the database at `url`, made if it is not there.
-
-        Raises:
-            ConfigError: The text is no database URL, or the database cannot be opened.
-            StoreError: Its tables cannot be made.
-        """
-        engine = open_engine(url)
-        migrate(engine)
-        return cls(engine)
+    def __post_init__(self) -> None:
+        """Make the tables."""
+        self.db.migrate()
 
     def find(
         self, architecture: str, fingerprint: Fingerprint, plan: MeasurePlan
@@ -100,7 +94,7 @@ class MeasurementStore:
             StoreError: The database cannot be read, or holds what is no measurement.
         """
         query = _newest_first(Key(architecture, fingerprint.key, plan.key)).limit(1)
-        with self._session("measurements cannot be read") as session:
+        with self.db.session("measurements cannot be read") as session:
             text = session.scalar(query)
         return None if text is None else _read(text)
 
@@ -114,7 +108,7 @@ class MeasurementStore:
         """
         every = select(MeasurementRow.document).order_by(MeasurementRow.id)
         query = every if key is None else _newest_first(key)
-        with self._session("measurements cannot be read") as session:
+        with self.db.session("measurements cannot be read") as session:
             yield from session.scalars(query.execution_options(yield_per=ROWS_AT_ONCE))
 
     def save(self, measurement: Measurement) -> None:
@@ -132,7 +126,7 @@ class MeasurementStore:
             StoreError: The database cannot be written.
         """
         count = 0
-        with self._session("a measurement cannot be saved") as session:
+        with self.db.session("a measurement cannot be saved") as session:
             for measurement in measurements:
                 count += 1
                 key = Key.of(measurement)
@@ -160,7 +154,7 @@ class MeasurementStore:
             .order_by(GradeRow.id.desc())
             .limit(1)
         )
-        with self._session("grades cannot be read") as session:
+        with self.db.session("grades cannot be read") as session:
             text = session.scalar(query)
         if text is None:
             return None
@@ -182,21 +176,8 @@ class MeasurementStore:
             graded_at=grade.graded_at,
             document=json.dumps(grade.to_json()),
         )
-        with self._session("a grade cannot be saved") as session:
+        with self.db.session("a grade cannot be saved") as session:
             session.add(row)
-
-    def close(self) -> None:
-        """Let go of the connections."""
-        self.engine.dispose()
-
-    @contextmanager
-    def _session(self, failed: str) -> Iterator[Session]:
-        """A transaction whose database errors become a `StoreError`."""
-        try:
-            with Session(self.engine) as session, session.begin():
-                yield session
-        except SQLAlchemyError as error:
-            raise StoreError(f"{failed}: {one_line(error)}") from error
 
 
 def _newest_first(key: Key) -> Select[str]:

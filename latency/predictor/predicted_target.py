@@ -132,7 +132,7 @@ def open_predicted(
     fingerprint = device.fingerprint()
     predictor = store = None
     if device.store is not None:
-        store = PredictorStore.beside(device.store, fingerprint, device.plan, space)
+        store = PredictorStore(device.store.db, fingerprint, device.plan, space)
         predictor = None if fresh else store.find()
     if predictor is None:
         predictor = fit_on_device(device, space, progress)

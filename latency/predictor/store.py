@@ -6,18 +6,15 @@ A predictor belongs to a device and runtime (fingerprint), a protocol (plan) and
 import datetime
 import json
 from dataclasses import dataclass
-from typing import Self
 
-from sqlalchemy import Engine, Index, String, Text, select
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy import Index, String, Text, select
+from sqlalchemy.orm import Mapped, mapped_column
 
-from nas_sv2.database.engine import one_line
-from nas_sv2.database.schema import Base, migrate
+from nas_sv2.database.database import Database
+from nas_sv2.database.schema import Base
 from nas_sv2.errors import StoreError
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.plan import MeasurePlan
-from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.predictor.predictor import SCHEMA, Predictor
 from nas_sv2.space.choices.search_space import SearchSpace
 
@@ -38,28 +35,26 @@ class PredictorRow(Base):
 
 @dataclass(frozen=True)
 class PredictorStore:
-    """Finds and saves predictors of one device, plan and space."""
+    """Finds and saves predictors of one device, plan and space.
 
-    engine: Engine
+    Attributes:
+        db: The database; its tables are made.
+        fingerprint: Of the device and its runtime.
+        plan: How it is timed.
+        space: What is sampled.
+
+    Raises:
+        StoreError: The tables cannot be made.
+    """
+
+    db: Database
     fingerprint: Fingerprint
     plan: MeasurePlan
     space: SearchSpace
 
-    @classmethod
-    def beside(
-        cls,
-        measurements: MeasurementStore,
-        fingerprint: Fingerprint,
-        plan: MeasurePlan,
-        space: SearchSpace,
-    ) -> Self:
-        """The store in the database of `measurements`.
-
-        Raises:
-            StoreError: Its table cannot be made.
-        """
-        migrate(measurements.engine)
-        return cls(measurements.engine, fingerprint, plan, space)
+    def __post_init__(self) -> None:
+        """Make the tables."""
+        self.db.migrate()
 
     def find(self) -> Predictor | None:
         """The newest, or None; one of an older version of nas-sv2 does not count.
@@ -77,15 +72,13 @@ class PredictorStore:
             .order_by(PredictorRow.id.desc())
             .limit(1)
         )
+        with self.db.session("predictors cannot be read") as session:
+            text = session.scalar(query)
         try:
-            with Session(self.engine) as session:
-                text = session.scalar(query)
             document = None if text is None else json.loads(text)
             if document is None or document["schema"] != SCHEMA:
                 return None
             return Predictor.from_json(document)
-        except SQLAlchemyError as error:
-            raise StoreError(f"predictors cannot be read: {one_line(error)}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"a stored predictor cannot be read: {error!r}") from error
 
@@ -102,8 +95,5 @@ class PredictorStore:
             fitted_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             document=json.dumps(predictor.to_json()),
         )
-        try:
-            with Session(self.engine) as session, session.begin():
-                session.add(row)
-        except SQLAlchemyError as error:
-            raise StoreError(f"a predictor cannot be saved: {one_line(error)}") from error
+        with self.db.session("a predictor cannot be saved") as session:
+            session.add(row)

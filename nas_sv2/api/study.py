@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from nas_sv2.api.databases import database_of
+from nas_sv2.database import DEFAULT_STORAGE
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.catalog import Deleted, StudySummary, list_studies
 from nas_sv2.studies.storage.facts import StudyFacts, read_study
-from nas_sv2.studies.storage.study import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
     from nas_sv2.search.replay.replay import Replayed
@@ -33,11 +35,11 @@ class Study:
 
     Attributes:
         name: Its name.
-        storage: The URL of its database.
+        db: Its database.
     """
 
     name: str
-    storage: str = DEFAULT_STORAGE
+    db: Database
 
     @property
     def facts(self) -> StudyFacts:
@@ -46,7 +48,7 @@ class Study:
         Raises:
             StoreError: The database cannot be read.
         """
-        return read_study(self.storage, self.name)
+        return read_study(self.db, self.name)
 
     @property
     def front(self) -> Front:
@@ -101,7 +103,7 @@ class Study:
         from nas_sv2.studies.package.build import export_trial
 
         return export_trial(
-            self.storage,
+            self.db,
             self.name,
             self._trial(network),
             Path(folder),
@@ -135,7 +137,7 @@ class Study:
         """
         from nas_sv2.studies.report.written import write_report
 
-        return write_report(self.storage, self.name, Path(path), form, operators, notify)
+        return write_report(self.db, self.name, Path(path), form, operators, notify)
 
     def confirm(
         self,
@@ -168,9 +170,9 @@ class Study:
         from nas_sv2.search.confirm.confirm import ConfirmRequest, confirm
 
         request = ConfirmRequest(
-            self.name, recipe, self.storage, list(map(str, trials)), seeds, workers, fresh, data
+            self.name, recipe, list(map(str, trials)), seeds, workers, fresh, data
         )
-        return confirm(request, notify, progress)
+        return confirm(request, self.db, notify, progress)
 
     def replay(
         self,
@@ -200,10 +202,8 @@ class Study:
         """
         from nas_sv2.search.replay.replay import ReplayRequest, replay
 
-        request = ReplayRequest(
-            self.name, target, self.storage, list(budget), name, require_measured, data
-        )
-        return replay(request, notify, progress)
+        request = ReplayRequest(self.name, target, list(budget), name, require_measured, data)
+        return replay(request, self.db, notify, progress)
 
     def delete(self) -> Deleted:
         """Delete the study: records, leases, weights, attached files, Optuna's trials.
@@ -217,8 +217,8 @@ class Study:
         from nas_sv2.studies.dashboard.artifacts import ArtifactFolder
         from nas_sv2.studies.storage.catalog import delete_study
 
-        deleted = delete_study(self.storage, self.name)
-        folder = ArtifactFolder.of_storage(self.storage)
+        deleted = delete_study(self.db, self.name)
+        folder = ArtifactFolder.of_database(self.db)
         for identifier in deleted.artifacts:
             folder.remove(identifier)
         return deleted
@@ -234,8 +234,12 @@ class Study:
         raise ConfigError("network", digest, f"must be a network of study {self.name}")
 
 
-def open_study(name: str, *, storage: str = DEFAULT_STORAGE) -> Study:
+def open_study(name: str, *, storage: str | Database = DEFAULT_STORAGE) -> Study:
     """Open an existing study.
+
+    Args:
+        name: Its name.
+        storage: The URL of its database, or an open handle.
 
     Raises:
         ConfigError: There is no such database or study.
@@ -243,15 +247,16 @@ def open_study(name: str, *, storage: str = DEFAULT_STORAGE) -> Study:
     """
     from nas_sv2.studies.storage.study import load_study
 
-    load_study(storage, name)
-    return Study(name, storage)
+    db = database_of(storage)
+    load_study(db, name)
+    return Study(name, db)
 
 
-def studies(*, storage: str = DEFAULT_STORAGE) -> list[StudySummary]:
+def studies(*, storage: str | Database = DEFAULT_STORAGE) -> list[StudySummary]:
     """List the studies of a database, the oldest first.
 
     Raises:
         ConfigError: There is no such database.
         StoreError: It cannot be read.
     """
-    return list_studies(storage)
+    return list_studies(database_of(storage))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nas_sv2.commands.options import STORAGE, Storage
+from nas_sv2.commands.options import STORAGE, Storage, open_database
 
 
 def dashboard(
@@ -31,7 +31,7 @@ def dashboard(
     """Open the Optuna dashboard on the studies, for this machine only by default."""
     from nas_sv2.studies.dashboard.server import open_dashboard
 
-    opened = open_dashboard(storage, port, host, server_name or [])
+    opened = open_dashboard(open_database(storage), port, host, server_name or [])
     if opened.exposes:
         print(f"nas-sv2: {opened.exposes}", file=sys.stderr)
     print(f"{opened.url}  (Ctrl-C ends it)", flush=True)

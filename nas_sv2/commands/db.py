@@ -1,14 +1,20 @@
 """The commands `db`: measurements moved between databases, and the tables themselves."""
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas_sv2.commands.options import STORAGE, AsJson, Storage, print_json, print_notes
+from nas_sv2.commands.options import (
+    STORAGE,
+    AsJson,
+    Storage,
+    open_database,
+    print_json,
+    print_notes,
+)
 
 if TYPE_CHECKING:
     from nas_sv2.latency.measurements.exchange import Figures
@@ -32,12 +38,12 @@ def export(
     from nas_sv2.latency.measurements.exchange import Counts, export_lines, write_file
 
     counts = Counts()
-    with _existing(storage) as store:
-        if out is None:
-            for line in export_lines(store, counts):
-                print(line)
-        else:
-            write_file(export_lines(store, counts), out)
+    store = _existing(storage)
+    if out is None:
+        for line in export_lines(store, counts):
+            print(line)
+    else:
+        write_file(export_lines(store, counts), out)
     print(f"{_count(counts.taken)} written{_skipped(counts.skipped)}", file=sys.stderr)
 
 
@@ -56,8 +62,7 @@ def merge(
     from nas_sv2.latency.measurements.store import MeasurementStore
 
     check_file(file)
-    with closing(MeasurementStore.open(storage)) as store:
-        counts = merge_file(file, store)
+    counts = merge_file(file, MeasurementStore(open_database(storage)))
     if as_json:
         print_json({"added": counts.taken, "known": counts.known})
     else:
@@ -95,8 +100,7 @@ def _figures(source: str) -> "Mapping[Key, Figures]":
 
     counts = Counts()
     if "://" in source:
-        with _existing(source) as store:
-            found = figures_of(stored_measurements(store, counts))
+        found = figures_of(stored_measurements(_existing(source), counts))
     else:
         found = figures_of(measurement for _, measurement in read_file(Path(source)))
     if counts.skipped:
@@ -104,15 +108,13 @@ def _figures(source: str) -> "Mapping[Key, Figures]":
     return found
 
 
-@contextmanager
-def _existing(storage: str) -> "Iterator[MeasurementStore]":
+def _existing(storage: str) -> "MeasurementStore":
     """The store of a database that is there; reading must not make one."""
     from nas_sv2.latency.measurements.store import MeasurementStore
-    from nas_sv2.studies.storage.study import require_database
 
-    require_database(storage)
-    with closing(MeasurementStore.open(storage)) as store:
-        yield store
+    db = open_database(storage)
+    db.require()
+    return MeasurementStore(db)
 
 
 def _count(number: int) -> str:
@@ -128,7 +130,7 @@ def upgrade(storage: Storage = STORAGE, as_json: AsJson = False) -> None:
     """Make the tables of a database, or upgrade them, and print the schema."""
     from nas_sv2.api.databases import upgrade as upgrade_tables
 
-    schema = upgrade_tables(storage)
+    schema = upgrade_tables(open_database(storage))
     if as_json:
         print_json({"schema": schema})
     else:

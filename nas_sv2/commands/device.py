@@ -20,6 +20,7 @@ from nas_sv2.commands.options import (
     Storage,
     Yes,
     ask_first,
+    open_database,
     output_folder,
     print_json,
     print_notes,
@@ -200,7 +201,7 @@ def test(
     if isinstance(entry.place, EmulatedCore) or entry.plan is None:
         _price(name)
         return
-    store = None if storage is None else MeasurementStore.open(storage)
+    store = None if storage is None else MeasurementStore(open_database(storage))
     device = TargetBook.read().device(name, _say, store)
     passed = True
     try:
@@ -213,8 +214,6 @@ def test(
                 print(f"{check.name:8} {result} {check.seconds:6.2f} s  {check.text}", flush=True)
     finally:
         device.close()
-        if store is not None:
-            store.close()
     if not passed:
         raise DeviceError(f"{name} cannot be used as it is")
 
@@ -257,8 +256,8 @@ def grade(
     doctors.check_request(count, pause_s)
     book = TargetBook.read()
     target = book.one(target)
+    store = MeasurementStore(open_database(storage))
     with (
-        closing(MeasurementStore.open(storage)) as store,
         waiting(f"examining {target}") as status,
         closing(book.open(target, store=store, told=status.update)) as opened,
     ):
@@ -303,8 +302,9 @@ def guidelines(
     book = TargetBook.read()
     target = book.one(target)
     folder = output_folder(out)
+    db = open_database(storage)
+    store = MeasurementStore(db)
     with (
-        closing(MeasurementStore.open(storage)) as store,
         waiting(f"opening {target}") as status,
         closing(book.open(target, store=store, fresh=fresh, told=status.update)) as opened,
     ):
@@ -318,7 +318,7 @@ def guidelines(
         # The profile answers for the target as a search uses it, so with its own batch.
         own = times if asked == opened else times_of(run_experiments(opened, progress))
         profile = profile_device(opened, own, status.update)
-        ProfileStore.beside(store).save(DeviceKey.of(opened), profile)
+        ProfileStore(db).save(DeviceKey.of(opened), profile)
     files = [str(folder / GUIDELINES), str(folder / FURTHER)]
     draw_guidelines(tables, folder / GUIDELINES)
     draw_further(tables, folder / FURTHER)
@@ -368,7 +368,7 @@ def predictor(
     from nas_sv2.space.choices.space_files import open_space
 
     named = open_space(space)
-    store = MeasurementStore.open(storage)
+    store = MeasurementStore(open_database(storage))
     book = TargetBook.read()
     opened = book.open(book.one(target), store=store)
     try:
@@ -381,7 +381,6 @@ def predictor(
             )
     finally:
         opened.close()
-        store.close()
     report = found.predictor.report
     if as_json:
         print_json(
@@ -449,8 +448,9 @@ def refit(
 
     core = core_named(core).name
     target_file = _checked(out or Path(f"{core}.json"))
+    db = open_database(storage)
+    store = MeasurementStore(db)
     with (
-        closing(MeasurementStore.open(storage)) as store,
         output().status(f"measuring on {name}") as status,
         closing(TargetBook.read().open(name, store=store, told=status.update)) as target,
     ):
@@ -504,10 +504,11 @@ def paper_table(
     book = TargetBook.read()
     target = book.one(target)
     levels = levels_of(level)
-    others = [find_network(text, storage) for text in vs or []]
+    db = open_database(storage)
+    others = [find_network(text, db) for text in vs or []]
     output_folder(out)
+    store = MeasurementStore(db)
     with (
-        closing(MeasurementStore.open(storage)) as store,
         waiting(f"comparing on {target}") as status,
         closing(book.open(target, store=store, fresh=fresh, told=status.update)) as opened,
     ):

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from nas_sv2.commands.options import STORAGE, DataPlace, Force, Storage, StudyName, print_notes
+from nas_sv2.commands.options import (
+    STORAGE,
+    DataPlace,
+    Force,
+    Storage,
+    StudyName,
+    open_database,
+    print_notes,
+)
 
 
 def export(
@@ -37,7 +45,7 @@ def export(
     def told(line: str) -> None:
         print(line, file=sys.stderr)
 
-    exported = open_study(study, storage=storage).export(
+    exported = open_study(study, storage=open_database(storage)).export(
         trial,
         out,
         time=time,

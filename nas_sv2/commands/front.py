@@ -1,6 +1,14 @@
 """`front`: the best networks of a study, beside its baselines."""
 
-from nas_sv2.commands.options import STORAGE, AsJson, Storage, StudyName, print_json, print_notes
+from nas_sv2.commands.options import (
+    STORAGE,
+    AsJson,
+    Storage,
+    StudyName,
+    open_database,
+    print_json,
+    print_notes,
+)
 
 
 def front(study: StudyName, storage: Storage = STORAGE, as_json: AsJson = False) -> None:
@@ -9,7 +17,7 @@ def front(study: StudyName, storage: Storage = STORAGE, as_json: AsJson = False)
     from nas_sv2.show.study_tables import front_data, study_notes
     from nas_sv2.show.tables import front_table, output
 
-    facts = open_study(study, storage=storage).facts
+    facts = open_study(study, storage=open_database(storage)).facts
     if as_json:
         print_json(front_data(facts))
     else:

@@ -14,6 +14,7 @@ from nas_sv2.commands.options import (
     RequireMeasured,
     SeveralTargets,
     Storage,
+    open_database,
     print_json,
     print_notes,
     waiting,
@@ -68,20 +69,21 @@ def measure(
     book = TargetBook.read()
     names = book.names(target)
     check_number(len(archs))
-    networks = [find_network(text, storage) for text in archs]
+    db = open_database(storage)
+    networks = [find_network(text, db) for text in archs]
     found: list[_OnTarget] = []
-    with closing(MeasurementStore.open(storage)) as store:
-        for name in names:
-            with waiting(f"measuring on {name}") as status:
-                opened = book.open(
-                    name,
-                    store=store,
-                    require_measured=require_measured,
-                    fresh=fresh,
-                    told=status.update,
-                )
-                with closing(opened):
-                    found.append(_measured(opened.with_plan(**changes), networks))
+    store = MeasurementStore(db)
+    for name in names:
+        with waiting(f"measuring on {name}") as status:
+            opened = book.open(
+                name,
+                store=store,
+                require_measured=require_measured,
+                fresh=fresh,
+                told=status.update,
+            )
+            with closing(opened):
+                found.append(_measured(opened.with_plan(**changes), networks))
     if as_json:
         print_json([row for on_target in found for row in on_target.data()])
         return

@@ -18,6 +18,7 @@ from nas_sv2.commands.options import (
     SkipUnreadable,
     Storage,
     TrainThreads,
+    open_database,
     output_folder,
     print_json,
     print_notes,
@@ -28,8 +29,8 @@ from nas_sv2.errors import ConfigError, MeasurementError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nas_sv2.database.database import Database
     from nas_sv2.latency.guidelines.waste import Waste
-    from nas_sv2.latency.measurements.store import MeasurementStore
     from nas_sv2.latency.targets.target import Target
     from nas_sv2.space.graph.operators import Graph
     from nas_sv2.studies.storage.kept_weights import KeptWeights
@@ -49,7 +50,7 @@ def cost(arch: Arch, storage: Storage = STORAGE, as_json: AsJson = False) -> Non
     from nas_sv2.space.networks.lowering import lower
     from nas_sv2.studies.storage.named_networks import find_network
 
-    found = find_network(arch, storage)
+    found = find_network(arch, open_database(storage))
     graph = lower(found.network)
     counted = cost_of(graph)
     excesses = paper_limits(found.network, counted.flops).excesses(graph)
@@ -92,16 +93,17 @@ def explain(
 
     book = TargetBook.read()
     target = book.one(target)
-    found = find_network(arch, storage)
+    db = open_database(storage)
+    found = find_network(arch, db)
     graph = lower(found.network)
+    store = MeasurementStore(db)
     with (
-        closing(MeasurementStore.open(storage)) as store,
         waiting(f"asking {target}") as status,
         closing(book.open(target, store=store, told=status.update)) as opened,
     ):
         status.update(f"timing the operators on {target}")
         profile = profile_of(opened, found.network)
-        waste, unknown = _waste(opened, store, graph)
+        waste, unknown = _waste(opened, db, graph)
         status.update(f"timing counterfactuals on {target}")
         network = found.network
         gains = gains_of(opened, network) if isinstance(network, Architecture) else None
@@ -119,12 +121,12 @@ def explain(
 
 
 def _waste(
-    target: "Target", store: "MeasurementStore", graph: "Graph"
+    target: "Target", db: "Database", graph: "Graph"
 ) -> "tuple[Mapping[str, Waste] | None, str]":
     """What each block wastes by the target's guideline profile, or why that is not known."""
     from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
 
-    profiles = ProfileStore.beside(store)
+    profiles = ProfileStore(db)
     profile = profiles.find(DeviceKey.of(target))
     if profile is None:
         stale = profiles.find_of_name(target.name) is not None
@@ -167,9 +169,10 @@ def profile(
     book = TargetBook.read()
     target = book.one(target)
     check_number(len(archs))
-    named = [find_network(text, storage) for text in archs]
+    db = open_database(storage)
+    named = [find_network(text, db) for text in archs]
+    store = MeasurementStore(db)
     with (
-        closing(MeasurementStore.open(storage)) as store,
         waiting(f"profiling on {target}") as status,
         closing(book.open(target, store=store, told=status.update)) as opened,
     ):
@@ -227,8 +230,9 @@ def reuse(
     from nas_sv2.space.reuse.channel_reuse import channel_reuse
     from nas_sv2.studies.storage.named_networks import find_network
 
-    found = find_network(arch, storage)
-    network, kept, weighed = found.network, _kept(arch, weights, storage), None
+    db = open_database(storage)
+    found = find_network(arch, db)
+    network, kept, weighed = found.network, _kept(arch, weights, db), None
     if kept is not None:
         from nas_sv2.space.reuse.reused_weights import as_trained, reused_weights
 
@@ -263,20 +267,20 @@ def reuse(
     print_notes(reuse_notes(connected) + ([] if kept is None else [kept.describe()]))
 
 
-def _kept(arch: str, weights: str | None, storage: str) -> "KeptWeights | None":
+def _kept(arch: str, weights: str | None, db: "Database") -> "KeptWeights | None":
     """What the user named, else what was kept of a trial; says where nothing was."""
     from nas_sv2.studies.storage.named_networks import trial_named
 
     if weights is not None:
         from nas_sv2.studies.storage.kept_weights import weights_named
 
-        return weights_named(weights, storage)
+        return weights_named(weights, db)
     trial = trial_named(arch)
     if trial is None:
         return None
     from nas_sv2.studies.storage.kept_weights import weights_of_trial
 
-    found = weights_of_trial(*trial, storage)
+    found = weights_of_trial(*trial, db)
     if found is None:
         print(f"the weights of {arch} were not kept; export it to have them", file=sys.stderr)
     return found
@@ -324,7 +328,7 @@ def train(
     from nas_sv2.studies.package.full_package import check_unfinished, write_full_package
     from nas_sv2.studies.storage.named_networks import find_network
 
-    chosen, named = open_recipe(recipe), find_network(arch, storage)
+    chosen, named = open_recipe(recipe), find_network(arch, open_database(storage))
     processes = Processes.of(os.environ)
     place = _device(device, processes.local_rank)
     side = data_side(chosen, named.network, place)

@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import click
 import typer
 
+from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.status import Status
 
-STORAGE = "sqlite:///nas-sv2.db"
+    from nas_sv2.database.database import Database
+
+STORAGE = DEFAULT_STORAGE
 STORAGE_VARIABLE = "NAS_SV2_STORAGE"
 
 ARCH_HELP = "A reference name, a YAML or JSON file, or STUDY:NUMBER."
@@ -88,6 +92,15 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Plain data for programs.")]
 
 
+def open_database(storage: str) -> "Database":
+    """Open the one database of the running command, which closes it at its end."""
+    from nas_sv2.database.database import Database
+
+    db = Database.open(storage)
+    click.get_current_context().call_on_close(db.close)
+    return db
+
+
 def print_json(data: object) -> None:
     """Print `data` as JSON on one line."""
     print(json.dumps(data))
@@ -107,7 +120,7 @@ def print_parts(console: "Console", parts: "Iterable[RenderableType]") -> None:
 
 def next_command(storage: str, *words: str) -> str:
     """The command to type next, on the same database; it shows no password of the URL."""
-    from nas_sv2.database.storage_url import without_password
+    from nas_sv2.database.engine import without_password
 
     at = [] if storage == STORAGE else ["--storage", without_password(storage)]
     return shlex.join(["nas-sv2", *words, *at])

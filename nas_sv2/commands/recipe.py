@@ -13,6 +13,7 @@ from nas_sv2.commands.options import (
     Storage,
     Workers,
     counting_bar,
+    open_database,
     print_json,
 )
 from nas_sv2.errors import ConfigError
@@ -122,7 +123,6 @@ def qualify(
     request = QualifyRequest(
         recipe,
         data,
-        storage,
         reference,
         space,
         trajectories,
@@ -136,6 +136,7 @@ def qualify(
         task = bar.add_task("", total=None)
         certificate = run(
             request,
+            open_database(storage),
             bar.console.print,
             lambda done, total: bar.update(task, completed=done, total=total),
         )

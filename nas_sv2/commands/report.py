@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_sv2.commands.options import STORAGE, Storage, StudyName, waiting
+from nas_sv2.commands.options import STORAGE, Storage, StudyName, open_database, waiting
 
 
 def report(
@@ -38,7 +38,7 @@ def report(
     chosen: Any = form  # the API refuses what is no form
     path = out or Path(f"report.{form or 'html'}")
     with waiting("reading the study") as status:
-        written = open_study(study, storage=storage).report(
+        written = open_study(study, storage=open_database(storage)).report(
             path, form=chosen, operators=operators, notify=status.update
         )
     print("written: " + ", ".join(map(str, written)))

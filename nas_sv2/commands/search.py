@@ -10,6 +10,7 @@ from nas_sv2.commands.options import (
     STORAGE,
     STORAGE_VARIABLE,
     next_command,
+    open_database,
     print_json,
     print_notes,
 )
@@ -172,12 +173,12 @@ def search(
         train_on=device,
         ray=ray,
     )
-    console = output()
+    db, console = open_database(storage), output()
     with logged(request, log_json) as log:
         with shown_on(console, as_json) as listener:
             told = listener if log is None else Both(listener, log)
-            found = run_search(request, told)
-        facts = open_study(found.study, storage=storage).facts
+            found = run_search(request, db, told)
+        facts = open_study(found.study, storage=db).facts
         if as_json:
             print_json(front_data(facts))
         else:

@@ -20,6 +20,7 @@ from nas_sv2.commands.options import (
     ask_first,
     counting_bar,
     next_command,
+    open_database,
     print_json,
     print_notes,
     print_parts,
@@ -36,7 +37,7 @@ def list_studies(storage: Storage = STORAGE, as_json: AsJson = False) -> None:
     from nas_sv2.show.study_tables import studies_data, studies_table
     from nas_sv2.show.tables import output
 
-    found = studies(storage=storage)
+    found = studies(storage=open_database(storage))
     if as_json:
         print_json(studies_data(found))
     else:
@@ -50,7 +51,7 @@ def show(study: StudyName, storage: Storage = STORAGE, as_json: AsJson = False) 
     from nas_sv2.show.study_tables import run_lines, study_data, study_table
     from nas_sv2.show.tables import output
 
-    facts = open_study(study, storage=storage).facts
+    facts = open_study(study, storage=open_database(storage)).facts
     if as_json:
         print_json(study_data(facts))
     else:
@@ -99,7 +100,7 @@ def confirm(
 
     with counting_bar() as bar:
         task = bar.add_task("", total=None)
-        found = open_study(study, storage=storage).confirm(
+        found = open_study(study, storage=open_database(storage)).confirm(
             recipe,
             trials=trials or ["best"],
             seeds=seeds,
@@ -147,9 +148,10 @@ def replay(
 
     if out is not None:
         _check_writable(out)  # before minutes of measuring
+    db = open_database(storage)
     with counting_bar() as bar:
         task = bar.add_task("", total=None)
-        found = open_study(study, storage=storage).replay(
+        found = open_study(study, storage=db).replay(
             target,
             budget=budgets or [],
             name=name,
@@ -158,7 +160,7 @@ def replay(
             notify=bar.console.print,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    facts = open_study(found.study, storage=storage).facts
+    facts = open_study(found.study, storage=db).facts
     parts = (
         front_table(facts.front),
         *study_notes(facts),
@@ -187,7 +189,7 @@ def delete_study(
     from nas_sv2.api.study import open_study
     from nas_sv2.show.study_tables import deleted_lines
 
-    opened = open_study(study, storage=storage)
+    opened = open_study(study, storage=open_database(storage))
     if not yes:
         ask_first(f"Delete study {study} with {len(opened.records)} finished trials?")
     deleted = opened.delete()

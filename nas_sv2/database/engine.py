@@ -1,107 +1,146 @@
-"""The engine of a database: how it is opened, and how long it waits for others."""
+"""How an engine is made and set up, and how a database URL may be shown."""
 
+import re
 import sqlite3
 import time
+from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import URL, Connection, CreateEnginePlugin, Engine, event
+from sqlalchemy.dialects import plugins
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from nas_sv2.database.restarts import LIBPQ, PATIENT_CONNECTION, wait_for_database
-from nas_sv2.database.schema import check_schema
-from nas_sv2.database.storage_url import without_password
+from nas_sv2.database.restarts import LIBPQ, PATIENT_CONNECTION
 from nas_sv2.database.turns import POSTGRESQL, SQLITE
-from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.errors import ConfigError
 
 BUSY_TIMEOUT_MS = 30_000
-"""How long SQLite waits for another writer; our writes take milliseconds, a study's the same."""
-_OF_THE_MOMENT = ("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_BUSY")  # the URL is right all the same
+"""How long SQLite waits for another writer; our writes and Optuna's take milliseconds."""
+DURABLE = "nas_sv2_durable"
+"""The execution option of connections whose commits wait for the disk."""
+HIDDEN = "***"
+_PLUGIN = "nas_sv2"
+_SECRET = re.compile(r"pass|secret|token", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(?<=:)(?!//).*(?=@)")
 
 
-def open_engine(url: str, *, answered: bool = False) -> Engine:
-    """An engine for `url` that is known to connect.
+class EngineSetUp(CreateEnginePlugin):
+    """Passes a new engine to the function given as `set_up`, before anybody uses it.
 
-    SQLite is set to write-ahead logging: readers do not wait for a writer, so a dashboard can
-    watch a search. A PostgreSQL that is started anew meanwhile is waited for.
+    Optuna makes its engine by itself and connects at once. This hook of SQLAlchemy is how our
+    settings and checks come first.
+    """
 
-    Args:
-        url: Of the database.
-        answered: Whether it has answered before, and the first connection is waited for too.
+    def __init__(self, url: URL, kwargs: dict[str, Any]) -> None:
+        self._set_up: Callable[[Engine], None] = kwargs.pop("set_up")
+
+    def update_url(self, url: URL) -> URL:
+        """Leave the URL as it is."""
+        return url
+
+    def engine_created(self, engine: Engine) -> None:
+        """Set the engine up."""
+        self._set_up(engine)
+
+
+plugins.register(_PLUGIN, __name__, EngineSetUp.__name__)
+
+
+def address_of(url: str) -> URL:
+    """Parse `url`.
 
     Raises:
-        ConfigError: The text is no URL of such a database, or it cannot be opened.
-        StoreError: The driver of the database is not installed, or a newer nas-sv2 made it.
+        ConfigError: It is not the URL of an SQLite or PostgreSQL database.
     """
     allowed = "must be sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
     try:
         address = make_url(url)
         kind = address.get_backend_name()
-        if "@" in (address.host or ""):
-            allowed = "must have %40 for an @ in the password"
-        elif kind in (SQLITE, POSTGRESQL):
-            engine = create_engine(address, **engine_options(url))
-            allowed = ""
     except (ArgumentError, ValueError) as error:
         raise ConfigError("storage", without_password(url), allowed) from error
-    except ImportError as error:
-        missing = "pip install 'nas-sv2[postgres]'" if kind == POSTGRESQL else str(error)
-        shown = without_password(url)
-        raise StoreError(f"{shown}: its driver is not installed: {missing}") from error
-    if allowed:
+    if "@" in (address.host or ""):
+        raise ConfigError(
+            "storage", without_password(url), "must have %40 for an @ in the password"
+        )
+    if kind not in (SQLITE, POSTGRESQL):
         raise ConfigError("storage", without_password(url), allowed)
-    if kind == SQLITE:
-        event.listen(engine, "connect", _set_up_sqlite)
-    if answered:
-        wait_for_database(engine)
-    try:
-        with engine.connect() as connection:
-            check_schema(connection)
-    except SQLAlchemyError as error:
-        engine.dispose()
-        fault = getattr(getattr(error, "orig", None), "sqlite_errorname", "")
-        if fault.startswith(_OF_THE_MOMENT):
-            raise StoreError(f"{without_password(url)}: {one_line(error)}") from error
-        allowed = f"must be a database that can be opened ({one_line(error)})"
-        raise ConfigError("storage", without_password(url), allowed) from error
-    except StoreError:
-        engine.dispose()
-        raise
-    if not answered:
-        wait_for_database(engine)
-    return engine
+    return address
 
 
-def engine_options(url: str) -> dict[str, Any]:
-    """How `create_engine` is called for a database of this kind."""
-    address = make_url(url)
+def engine_options(address: URL, set_up: Callable[[Engine], None]) -> dict[str, Any]:
+    """Return the options of `create_engine` for this database.
+
+    The pool may grow: a thread that waits for its turn holds a connection meanwhile.
+
+    Args:
+        address: The parsed URL.
+        set_up: Called with the engine before anybody uses it.
+    """
+    options: dict[str, Any] = {"plugins": [_PLUGIN], "set_up": set_up}
     if address.get_backend_name() == SQLITE:
-        return {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000}}
-    if address.drivername not in LIBPQ:
-        return {"pool_pre_ping": True}
-    asked = {k: v for k, v in PATIENT_CONNECTION.items() if k not in address.query}
-    return {"pool_pre_ping": True, "connect_args": asked}
+        options |= {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000}}
+        return options | ({} if is_in_memory(address) else {"max_overflow": -1})
+    options |= {"pool_pre_ping": True, "max_overflow": -1}
+    if address.drivername in LIBPQ:
+        missing = {k: v for k, v in PATIENT_CONNECTION.items() if k not in address.query}
+        options["connect_args"] = missing
+    return options
+
+
+def is_in_memory(address: URL) -> bool:
+    """Return whether an SQLite database has no file."""
+    return address.database in (None, "", ":memory:")
+
+
+def set_up_sqlite(engine: Engine) -> None:
+    """Let every connection wait for other writers, and readers never wait for a writer."""
+    event.listen(engine, "connect", _set_up_connection)
+    event.listen(engine, "engine_connect", _set_durability)
 
 
 def one_line(error: SQLAlchemyError) -> str:
-    """What the database said, without SQLAlchemy's further lines."""
+    """Return the message of the database, without SQLAlchemy's further lines."""
     said = error.orig if isinstance(error, DBAPIError) and error.orig else error
     return str(said).strip().splitlines()[0]
 
 
-def _set_up_sqlite(connection: Any, _: object) -> None:
+def without_password(url: str) -> str:
+    """`url` with its password hidden, and without one among the parameters behind the `?`."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # not a URL, or one whose port is not a number
+        return _CREDENTIALS.sub(HIDDEN, url)
+    if "@" in (parsed.host or ""):  # the end of a password that holds one
+        return _CREDENTIALS.sub(HIDDEN, url)
+    secrets = [name for name in parsed.query if _SECRET.search(name)]
+    return parsed.difference_update_query(secrets).render_as_string(hide_password=True)
+
+
+def _set_up_connection(connection: Any, _: object) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     _write_ahead(cursor)
     cursor.close()
 
 
+def _set_durability(connection: Connection) -> None:
+    """Let a commit wait for the disk if it is ours, and not if it is Optuna's.
+
+    A record is saved before its trial is told, and a commit that waits for the disk takes all
+    earlier ones with it. A power cut may cost what Optuna wrote after; the next run tells it
+    again.
+    """
+    level = "FULL" if connection.get_execution_options().get(DURABLE) else "NORMAL"
+    driver: Any = connection.connection.driver_connection
+    driver.execute(f"PRAGMA synchronous = {level}")
+
+
 def _write_ahead(cursor: Any) -> None:
     """Turn write-ahead logging on, which stays with the file.
 
-    SQLite does not wait for others here as it does elsewhere: the turn needs the file for itself,
-    and fails at once while another process opens it too. Where it cannot be had, on a read-only
-    file say, SQLite goes on without.
+    SQLite does not wait for others here as it does elsewhere: the change needs the file for
+    itself, and fails at once while another process opens it too. A read-only file stays as it is.
     """
     ends = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:

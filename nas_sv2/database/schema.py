@@ -66,14 +66,11 @@ def migrate(engine: Engine) -> None:
 def _upgrade(connection: Connection) -> None:
     """Take the steps that are missing, in the transaction of `connection`."""
     # Imported here: it takes a tenth of a second, and there is rarely a step to take.
+    from alembic import command
     from alembic.config import Config
-    from alembic.runtime.environment import EnvironmentContext
-    from alembic.script import ScriptDirectory
 
     folder = str(Path(str(files("nas_sv2.database.migrations"))))
-    script = ScriptDirectory(folder, version_locations=[folder])
-    with EnvironmentContext(
-        Config(), script, fn=lambda version, _: script._upgrade_revs(VERSIONS[-1], version)
-    ) as environment:
-        environment.configure(connection, version_table=VERSION_TABLE)
-        environment.run_migrations()
+    config = Config()
+    config.set_main_option("script_location", folder.replace("%", "%%"))
+    config.attributes["configure"] = {"connection": connection, "version_table": VERSION_TABLE}
+    command.upgrade(config, VERSIONS[-1])

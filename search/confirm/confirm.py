@@ -13,7 +13,7 @@ from typing import Any
 
 import optuna
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.database.locks import FileLock, hold_now
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData
@@ -50,7 +50,6 @@ class ConfirmRequest:
 
     study: str
     recipe: str
-    storage: str
     trials: Sequence[str] = (BEST,)
     seeds: int = FEWEST_SEEDS
     workers: int | None = None
@@ -62,12 +61,13 @@ Told = Callable[[str], None]
 
 
 def confirm(
-    request: ConfirmRequest, told: Told, advanced: Callable[[int, int], None]
+    request: ConfirmRequest, db: Database, told: Told, advanced: Callable[[int, int], None]
 ) -> Confirmation:
     """Measure and train what is not in the database yet, and say what may be claimed.
 
     Args:
         request: Which study, and how.
+        db: Where it is.
         told: Is told what is about to be done, in lines.
         advanced: Called with the trainings done and those in all.
 
@@ -84,12 +84,10 @@ def confirm(
     if request.workers is not None and request.workers < 1:
         raise ConfigError("workers", request.workers, "must be at least 1")
     recipe = open_recipe(request.recipe)
-    study = load_study(request.storage, request.study)
+    study = load_study(db, request.study)
     identity: Mapping[str, Any] = study.user_attrs[IDENTITY]
     with ExitStack() as opened:
-        engine = open_engine(request.storage)
-        opened.callback(engine.dispose)
-        records = RecordStore(engine, study_key(study)).all()
+        records = RecordStore(db, study_key(study)).all()
         finalists = finalists_of(records, request.trials)
         field = contestants(records, finalists, identity)
         check_number(len(field))
@@ -101,10 +99,9 @@ def confirm(
         data = _data(source, study, request.data)
         for one in field:
             form_of(recipe, one.architecture, data)  # refused before anything is run
-        opened.enter_context(_hold(request.storage, request.study))
-        measurements = MeasurementStore.open(request.storage)
-        opened.callback(measurements.close)
-        folder = WeightsFolder.of_study(request.storage, study_key(study)).path / "confirm"
+        opened.enter_context(_hold(db, request.study))
+        measurements = MeasurementStore(db)
+        folder = WeightsFolder.of_study(db, study_key(study)).path / "confirm"
         jobs = [
             Job(
                 one.architecture,
@@ -287,14 +284,14 @@ def _found(
     )
 
 
-def _hold(storage: str, name: str) -> AbstractContextManager[None]:
+def _hold(db: Database, name: str) -> AbstractContextManager[None]:
     """Hold the right to confirm the study, so that no two processes share a checkpoint.
 
     Raises:
         ConfigError: Another process has it.
     """
     return hold_now(
-        FileLock.of(f"confirm {name} in {storage}"),
+        FileLock.of(f"confirm {name} in {db.url}"),
         lambda holder: ConfigError(
             "study", name, f"is being confirmed by {holder}; wait for it to finish"
         ),

@@ -18,7 +18,6 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from nas_sv2.database.locks import alone_at
 from nas_sv2.database.processes import process_name
 from nas_sv2.database.restarts import is_passing
 from nas_sv2.errors import (
@@ -57,7 +56,6 @@ from nas_sv2.studies.findings.front import GrowingFront
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.history import read_history
 from nas_sv2.studies.storage.record_store import RecordStore
-from nas_sv2.studies.storage.study import attribute_of
 from nas_sv2.studies.storage.trial_asking import ask
 from nas_sv2.studies.storage.trial_lease import TakenNetwork, TakenTrial, TrialLeases
 from nas_sv2.studies.storage.trial_writes import at_once
@@ -108,7 +106,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         """Take no seat yet."""
-        leases = TrialLeases(self.store.engine, self.store.study)
+        leases = TrialLeases(self.store.db, self.store.study)
         self._seat = Seat(leases, self.expires_s)
         self._unfinished = Unfinished(self.study, self._seat, Watch(self.expires_s))
 
@@ -157,7 +155,7 @@ class Loop:
         """Ask again what a dead process left running, and the baselines first."""
         read_history(self.study, self.store)
         self._widen(self._slack)
-        with alone_at(self.store.engine, f"baselines of {self.store.study}"):
+        with self.store.db.alone_at(f"baselines of {self.store.study}"):
             self._unfinished.recover()
             for name in self.space.baselines:
                 architecture = reference(name)
@@ -350,7 +348,7 @@ class Loop:
     @property
     def _slack(self) -> dict[str, float]:
         """By what limits of the guidelines are multiplied."""
-        slack: dict[str, float] = attribute_of(self.study, RELAXED) or {}
+        slack: dict[str, float] = self.study.user_attrs.get(RELAXED, {})
         return slack
 
     def _widen(self, slack: Mapping[str, float]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.database.locks import FileLock, hold_now
 from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.latency.breakdown.priced import breakdown_behind, breakdown_of
@@ -61,7 +61,6 @@ class ReplayRequest:
 
     study: str
     target: str
-    storage: str
     budgets: Sequence[str] = ()
     name: str | None = None
     require_measured: bool = False
@@ -88,12 +87,16 @@ class Replayed:
 
 
 def replay(
-    request: ReplayRequest, told: Callable[[str], None], advanced: Callable[[int, int], None]
+    request: ReplayRequest,
+    db: Database,
+    told: Callable[[str], None],
+    advanced: Callable[[int, int], None],
 ) -> Replayed:
     """Measure every finished trial of a study on another target, as a study of its own.
 
     Args:
         request: Which study, and where.
+        db: Where both studies are kept.
         told: Is told what is waited for, and which network cannot be measured.
         advanced: Called with the networks done and those in all.
 
@@ -104,7 +107,7 @@ def replay(
         MeasurementError: It could measure none of the networks.
         StoreError: The database cannot be read or written.
     """
-    first = load_study(request.storage, request.study)
+    first = load_study(db, request.study)
     identity: dict[str, Any] = dict(first.user_attrs[IDENTITY])
     book = TargetBook.of_study(identity)
     name = book.one(request.target)
@@ -113,14 +116,11 @@ def replay(
     if new_name == request.study:
         raise ConfigError("study", new_name, "must differ from the name of the replayed study")
     with ExitStack() as opened:
-        engine = open_engine(request.storage)
-        opened.callback(engine.dispose)
-        old = RecordStore(engine, study_key(first)).all()
+        old = RecordStore(db, study_key(first)).all()
         if not old:
             raise ConfigError("study", request.study, "must have a finished trial")
-        opened.enter_context(_hold(request.storage, new_name))
-        measurements = MeasurementStore.open(request.storage)
-        opened.callback(measurements.close)
+        opened.enter_context(_hold(db, new_name))
+        measurements = MeasurementStore(db)
         target = book.open(
             name,
             store=measurements,
@@ -131,7 +131,7 @@ def replay(
         opened.callback(target.close)
         with store_errors():
             study = create_or_resume(
-                request.storage,
+                db,
                 new_name,
                 _identity(identity, book, target, budget, request.study, study_key(first)),
                 SAMPLERS["random"].make(0),  # asks nothing; a search that goes on has its own
@@ -139,18 +139,18 @@ def replay(
             note_evaluator(study, evaluator_place(first))
             note_data(study, request.data or data_place(first))
             targets, reference_ms = correct_drift({name: target}, study)
-            store = RecordStore(engine, study_key(study))
-            claim(study, store.study, engine)
+            store = RecordStore(db, study_key(study))
+            claim(study, store.study, db)
             copy = TrialCopy(first, study, old, store, targets[name], budget, told)
             copy.check()
             copy.run(advanced)
         records = store.all()
-        _copy_weights(request.storage, first, study, records)
+        _copy_weights(db, first, study, records)
         old_target = name if name in identity["targets"] else next(iter(identity["targets"]))
         comparison = compare(old, records, old_target, name)
         if not comparison.moves:
             raise MeasurementError(f"no network of {request.study} could be measured on {name}")
-        profiles = ProfileStore.beside(measurements)
+        profiles = ProfileStore(db)
         before = comparison.moves[0].before
         network, latency = before.architecture, before.latencies[old_target]
         reasons = Reasons(
@@ -268,14 +268,14 @@ def _networks(count: int) -> str:
     return f"{count} network{' was' if count == 1 else 's were'}"
 
 
-def _hold(storage: str, name: str) -> AbstractContextManager[None]:
+def _hold(db: Database, name: str) -> AbstractContextManager[None]:
     """Hold the right to write the replay, so that two of them add no trial twice.
 
     Raises:
         ConfigError: Another process has it.
     """
     return hold_now(
-        FileLock.of(f"study {name} in {storage}"),
+        FileLock.of(f"study {name} in {db.url}"),
         lambda holder: ConfigError(
             "study", name, f"is being written by {holder}; wait for it to finish"
         ),
@@ -305,10 +305,10 @@ def _images(study: optuna.Study, moved: str | None) -> Images:
 
 
 def _copy_weights(
-    storage: str, first: optuna.Study, study: optuna.Study, records: Mapping[int, Record]
+    db: Database, first: optuna.Study, study: optuna.Study, records: Mapping[int, Record]
 ) -> None:
     """Bring over the weights of the new front and the baselines, where they were kept."""
-    old, new = (WeightsFolder.of_study(storage, study_key(each)) for each in (first, study))
+    old, new = (WeightsFolder.of_study(db, study_key(each)) for each in (first, study))
     for entry in front_of(records):
         digest = entry.record.architecture.digest
         if new.find(digest) is None and (weights := old.find(digest)) is not None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas_sv2.database.storage_url import without_password
+from nas_sv2.database import DEFAULT_STORAGE
+from nas_sv2.database.engine import without_password
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
@@ -32,7 +33,6 @@ from nas_sv2.space.choices.levels import nearest_level
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.studies.findings.attributes import EVALUATOR
 from nas_sv2.studies.storage.places import absolute_data
-from nas_sv2.studies.storage.study import DEFAULT_STORAGE
 
 DEFAULT_FLOPS = 140e6  # the level of the paper's 1× network, where no FLOPs are budgeted
 

@@ -5,9 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
-from sqlalchemy import Engine
-
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.database.restarts import is_passing
 from nas_sv2.errors import ConfigError
 from nas_sv2.search.events.interrupts import was_interrupted
@@ -19,21 +17,18 @@ T = TypeVar("T")
 
 @contextmanager
 def opened(
-    storage: str,
-    open_all: Callable[[Engine, ExitStack], T],
+    db: Database,
+    open_all: Callable[[Database, ExitStack], T],
     told: Callable[[str], None],
-    *,
-    answered: bool,
 ) -> Iterator[T]:
     """What `open_all` opens; closed at the end, and before it is opened anew.
 
     A database that has not answered yet is not waited for: its URL is to be corrected.
 
     Args:
-        storage: The URL of the database.
-        open_all: Opens, given the engine; what is to be closed goes onto the stack.
+        db: The database.
+        open_all: Opens, given the database; what is to be closed goes onto the stack.
         told: Is told of a database that went away.
-        answered: Whether the database has answered before: the driver's, of a worker.
 
     Raises:
         ConfigError: It cannot be opened.
@@ -44,15 +39,12 @@ def opened(
         with ExitStack() as things:
             try:
                 with store_errors():
-                    engine = open_engine(storage, answered=answered)
-                    things.callback(engine.dispose)
-                    answered = True
-                    found = open_all(engine, things)
+                    found = open_all(db, things)
             except (*DATABASE, ConfigError) as failed:  # of a new engine's first connection
                 if was_interrupted(failed):
                     raise KeyboardInterrupt from failed
                 outages += 1
-                if not answered or outages == OUTAGES or not is_passing(failed):
+                if not db.answered or outages == OUTAGES or not is_passing(failed):
                     raise
                 told(f"{failed}; going on once the database answers")
                 time.sleep(POLL_S)

@@ -7,9 +7,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import Engine
-
-from nas_sv2.database.locks import alone_at
+from nas_sv2.database.database import Database
 from nas_sv2.database.processes import is_alive
 from nas_sv2.errors import ConfigError, InfeasibleError, NasError
 from nas_sv2.evaluate.fitting.determinism import core_count
@@ -47,6 +45,7 @@ from nas_sv2.studies.storage.study import (
     began_with,
     claim,
     create_or_resume,
+    optuna_storage,
     store_errors,
     study_key,
 )
@@ -71,10 +70,15 @@ class Found:
     pruned: Sequence[Pruned] = ()
 
 
-def run_search(request: Request, listener: Listener) -> Found:
+def run_search(request: Request, db: Database, listener: Listener) -> Found:
     """Search as asked; the same request goes on where an earlier one was ended.
 
     While another process is at the study, this one joins it.
+
+    Args:
+        request: What is asked; workers open the database at its `storage`.
+        db: The same database.
+        listener: Is told of everything.
 
     Raises:
         ConfigError: A word of the request cannot be meant; nothing is written.
@@ -86,9 +90,9 @@ def run_search(request: Request, listener: Listener) -> Found:
         at as cluster,
         sigterm_interrupts(),
         store_errors(),
-        _opened(request, listener, cluster) as search,
+        _opened(request, db, listener, cluster) as search,
     ):
-        ended_by = _end_of(lambda: _run(request, search, listener, cluster))
+        ended_by = _end_of(lambda: _run(request, db, search, listener, cluster))
         if ended_by is None or isinstance(ended_by, InfeasibleError):
             ended_by = _end_of(lambda: measure_front(search.loop.walk, search.store)) or ended_by
         records = search.store.all()
@@ -106,7 +110,9 @@ class _Search:
     loop: Loop
 
 
-def _run(request: Request, search: _Search, listener: Listener, cluster: Cluster | None) -> None:
+def _run(
+    request: Request, db: Database, search: _Search, listener: Listener, cluster: Cluster | None
+) -> None:
     """Search in this process, or in as many as asked for; in threads where others work."""
     if request.workers == 1:
         search.loop.run(request.trials, search.question.timeout_s)
@@ -114,28 +120,39 @@ def _run(request: Request, search: _Search, listener: Listener, cluster: Cluster
     if cluster is None:
         errors = run_workers(partial(_work, request), request.workers, listener)
     else:
-        work = partial(_work, request, cluster=cluster)
+        work = partial(_walk, request, db, cluster)
         errors = run_walkers(work, request.workers, listener, cluster.stopped)
     if errors and len(search.store.all()) < request.trials:
         raise errors[0]
 
 
-def _work(
-    request: Request, number: int, listener: Listener, cluster: Cluster | None = None
+def _work(request: Request, number: int, listener: Listener) -> None:
+    """What the worker of that number does, in a process of its own."""
+    with Database.open(request.storage, answered=True) as db:
+        _walk(request, db, None, number, listener)
+
+
+def _walk(
+    request: Request, db: Database, cluster: Cluster | None, number: int, listener: Listener
 ) -> None:
     """What the worker of that number does."""
-    with store_errors(), _opened(request, listener, cluster, worker=True) as search:
+    with store_errors(), _opened(request, db, listener, cluster, worker=True) as search:
         search.loop.run(request.trials, search.question.timeout_s)
 
 
 @contextmanager
 def _opened(
-    request: Request, listener: Listener, cluster: Cluster | None, *, worker: bool = False
+    request: Request,
+    db: Database,
+    listener: Listener,
+    cluster: Cluster | None,
+    *,
+    worker: bool = False,
 ) -> Iterator[_Search]:
     """Open what the search needs; a `worker` relies on its driver having checked and said it."""
     question = Question.of(request, listener.waits)
     opening = _Opening(request, question, listener, cluster, worker)
-    with opened(request.storage, opening, listener.waits, answered=worker) as search:
+    with opened(db, opening, listener.waits) as search:
         yield search
 
 
@@ -157,12 +174,12 @@ class _Opening:
     cluster: Cluster | None
     said: bool
 
-    def __call__(self, engine: Engine, open_things: ExitStack) -> _Search:
+    def __call__(self, db: Database, open_things: ExitStack) -> _Search:
         """The search, with all that is to be closed on the stack."""
         request, question = self.request, self.question
         listener, cluster = self.listener, self.cluster
-        measurements = MeasurementStore.open(request.storage)
-        open_things.callback(measurements.close)
+        optuna_storage(db)  # first, so that its engine is the only one
+        measurements = MeasurementStore(db)
         targets: dict[str, Target] = {}
         for name in question.targets:
             targets[name] = question.book.open(
@@ -175,22 +192,21 @@ class _Opening:
             )
             open_things.callback(targets[name].close)
         check_predictable(request.latency, targets)
-        RecordStore.create_tables(engine)
         guidelines = choose(
             request.guidelines,
-            began_with(request.storage, question.study).get("guidelines"),
+            began_with(db, question.study).get("guidelines"),
             targets,
-            ProfileStore.beside(measurements),
+            ProfileStore(db),
             question.space,
             question.budget,
         )
         study = create_or_resume(
-            request.storage,
+            db,
             question.study,
             question.identity(targets, request, guidelines),
             question.sampler.make(request.seed),
         )
-        with alone_at(engine, f"beginning of {question.study}"):
+        with db.alone_at(f"beginning of {question.study}"):
             targets, reference_ms = correct_drift(targets, study)
             share = (
                 core_count() // request.workers
@@ -198,8 +214,8 @@ class _Opening:
                 else cluster.share(request.workers)
             )
             threads = training_threads(study, share)
-        store = RecordStore(engine, study_key(study))
-        weights = WeightsFolder.of_study(request.storage, store.study)
+        store = RecordStore(db, study_key(study))
+        weights = WeightsFolder.of_study(db, store.study)
         setting = Setting(
             request.seed,
             threads,
@@ -227,7 +243,7 @@ class _Opening:
             else random.randrange(2**32)
         )
         if not self.said:
-            certificate = CertificateStore(engine).find(
+            certificate = CertificateStore(db).find(
                 question.recipe.digest, question.data.provenance, question.space.digest
             )
             said = UNCERTIFIED if certificate is None else certificate.describe()
@@ -242,7 +258,7 @@ class _Opening:
         learns = question.sampler.learns_from_pruned
         audit = dataclasses.replace(question.audit, salt=store.study)
         loop = Loop(study, question.space, walk, store, weights, learns, listener, audit)
-        claim(study, store.study, engine)
+        claim(study, store.study, db)
         return _Search(question, store, loop)
 
 
@@ -252,7 +268,7 @@ def _is_alone(store: RecordStore, workers: int, told: Callable[[str], None]) -> 
     With the seed of the first run a sampler would repeat its first candidates; two workers with
     one seed would ask for the same networks. `told` is told of a worker that was not asked for.
     """
-    leases = TrialLeases(store.engine, store.study).all()
+    leases = TrialLeases(store.db, store.study).all()
     others = [lease.process for lease in leases if is_alive(lease.process) is not False]
     if workers == 1 and others:
         host, pid, _ = others[0].rsplit(":", 2)

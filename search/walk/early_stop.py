@@ -106,7 +106,7 @@ class EarlyStop:
             return log_flops(training.adapt(architecture))
 
         known = whole_trainings(
-            store.engine, training.recipe.digest, training.data.provenance, training.seed
+            store.db, training.recipe.digest, training.data.provenance, training.seed
         )
         earlier = {
             digest: course_of(evaluation, size(architecture))

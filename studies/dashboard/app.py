@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import optuna
 from optuna.storages import BaseStorage
-from sqlalchemy import Engine
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import NasError
 from nas_sv2.studies.dashboard.view import StudyView
 from nas_sv2.studies.findings.attributes import IDENTITY, KEY
@@ -37,16 +37,14 @@ class Dashboard:
     Attributes:
         inner: The dashboard's own application.
         storage: The studies, for Optuna.
-        engine: The records.
-        shown_storage: The database's URL without a password.
+        db: The records.
         exposed: Whether others than this machine can reach it.
         names: By which others may call it then, beside its addresses; in lower case.
     """
 
     inner: App
     storage: BaseStorage
-    engine: Engine
-    shown_storage: str
+    db: Database
     exposed: bool
     names: frozenset[str] = frozenset()
 
@@ -119,15 +117,15 @@ class Dashboard:
         identity = study.user_attrs.get(IDENTITY, {})
         key = identity.get(KEY)
         if key is None:
-            return StudyView(study, self.shown_storage)
-        records = RecordStore(self.engine, key).all()
+            return StudyView(study, self.db.shown)
+        records = RecordStore(self.db, key).all()
         certificate = None
         if records:
             trained = next(iter(records.values())).evaluation
-            certificates = CertificateStore(self.engine)
+            certificates = CertificateStore(self.db)
             space = identity.get("space_digest", "")
             certificate = certificates.find(trained.recipe_digest, trained.data, space)
-        return StudyView(study, self.shown_storage, records, certificate)
+        return StudyView(study, self.db.shown, records, certificate)
 
 
 def _called(host: str) -> str:

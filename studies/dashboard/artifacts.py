@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
-from sqlalchemy.engine import make_url
 
+from nas_sv2.database.database import Database
 from nas_sv2.latency.devices.local import CPU_PLAN
 from nas_sv2.latency.devices.payload import payload_of
 from nas_sv2.space.units.documents import architecture_to_yaml
@@ -83,12 +83,9 @@ class ArtifactFolder:
     path: Path
 
     @classmethod
-    def of_storage(cls, storage: str) -> "ArtifactFolder":
+    def of_database(cls, db: Database) -> "ArtifactFolder":
         """`FILE.artifacts` beside an SQLite file, else in the working folder."""
-        database = make_url(storage).database
-        is_file = storage.startswith("sqlite") and database not in (None, "", ":memory:")
-        base = Path(database or "") if is_file else Path("nas-sv2.db")
-        return cls(base.with_name(f"{base.name}.artifacts"))
+        return cls(db.beside("artifacts"))
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """The file, to be read.

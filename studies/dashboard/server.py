@@ -15,12 +15,11 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from optuna.storages import get_storage
 from optuna_dashboard import wsgi
 
-from nas_sv2.database.engine import open_engine
-from nas_sv2.database.storage_url import without_password
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.studies.dashboard.app import Dashboard
 from nas_sv2.studies.dashboard.artifacts import ArtifactFolder
-from nas_sv2.studies.storage.study import open_storage, require_database
+from nas_sv2.studies.storage.study import optuna_storage
 
 HOST = "127.0.0.1"  # nobody but this machine; a tunnel is the user's own choice
 
@@ -45,11 +44,11 @@ class Served:
             self.server.serve_forever()
 
 
-def open_dashboard(storage: str, port: int, host: str = HOST, names: Sequence[str] = ()) -> Served:
+def open_dashboard(db: Database, port: int, host: str = HOST, names: Sequence[str] = ()) -> Served:
     """The dashboard on a database, listening.
 
     Args:
-        storage: The database's URL.
+        db: Where the studies are.
         port: Where it listens; 0 for any that is free.
         host: The address that it listens on.
         names: By which others may call it, beside its addresses and `host`.
@@ -58,25 +57,24 @@ def open_dashboard(storage: str, port: int, host: str = HOST, names: Sequence[st
         ConfigError: There is no such database, or it cannot listen there.
         StoreError: The database cannot be read.
     """
-    require_database(storage)
-    studies, engine = open_storage(storage), open_engine(storage)
+    db.require()
+    studies = optuna_storage(db)
     family, address = _address(host)
     exposed = not ip_address(address.partition("%")[0]).is_loopback
     if names and not exposed:
         allowed = "needs a host: without one the dashboard is for this machine only"
         raise ConfigError("server_name", ", ".join(names), allowed)
     dashboard = Dashboard(
-        wsgi(studies, artifact_store=ArtifactFolder.of_storage(storage)),
+        wsgi(studies, artifact_store=ArtifactFolder.of_database(db)),
         get_storage(studies),
-        engine,
-        without_password(storage),
+        db,
         exposed,
         frozenset(name.lower() for name in (host, *names)),
     )
     server = _listening(address, port, family)
     server.set_app(dashboard)
     url = f"http://{f'[{address}]' if ':' in address else address}:{server.server_port}"
-    return Served(server, url, _exposes(url, without_password(storage)) if exposed else "")
+    return Served(server, url, _exposes(url, db.shown) if exposed else "")
 
 
 def _exposes(url: str, storage: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import optuna
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, DeviceError, EvaluationError
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.fitting.evaluation import Evaluation, Trained
@@ -52,7 +53,7 @@ class Exported:
 
 
 def export_trial(
-    storage: str,
+    db: Database,
     study: str,
     trial: str,
     out: Path,
@@ -67,7 +68,7 @@ def export_trial(
     """Write the package of a trial.
 
     Args:
-        storage: Where the study is.
+        db: Where the study is.
         study: Its name.
         trial: A number, or `best` for the most accurate of the front.
         out: The folder to write.
@@ -91,10 +92,10 @@ def export_trial(
     if trial != "best" and not trial.isdecimal():
         raise ConfigError("trial", trial, "must be best or a number")
     check_out(out, force)
-    opened = load_study(storage, study)
+    opened = load_study(db, study)
     identity = opened.user_attrs[IDENTITY]
-    number = best_of(records_of(storage, study)) if trial == "best" else int(trial)
-    record = record_of(storage, study, number)
+    number = best_of(records_of(db, study)) if trial == "best" else int(trial)
+    record = record_of(db, study, number)
     if record.excesses.get(STOP_RULE, 0.0) > 0:
         raise ConfigError(
             "trial",
@@ -103,7 +104,7 @@ def export_trial(
         )
     chosen = evaluator_of(opened, supernet)
     training = chosen.open(data_of(opened, data), setting_of(opened))
-    weights = WeightsFolder.of_study(storage, study_key(opened)).find(record.architecture.digest)
+    weights = WeightsFolder.of_study(db, study_key(opened)).find(record.architecture.digest)
     if weights is None:
         told(f"its weights were not kept; {chosen.weights_by}")
         trained = _same_again(training, record)
@@ -114,7 +115,7 @@ def export_trial(
     told(f"asking every form about {len(winner.validation):,} validation images")
     checked = winner.checked(files)
     _check_accuracy(record.evaluation, checked.validation[TORCH])
-    latencies = _latencies(storage, identity, record, winner, files, told) if latency else []
+    latencies = _latencies(db, identity, record, winner, files, told) if latency else []
     document = trial_document(
         document_of(
             record.baseline or record.architecture.digest,
@@ -130,7 +131,7 @@ def export_trial(
         number,
         record,
         identity,
-        certificate_for(storage, study, {number: record}),
+        certificate_for(db, study, {number: record}),
         confirmation_lines(confirmations_of(opened), record.architecture.digest),
     )
     names = [*files, CARD_JSON, SUMS]
@@ -177,7 +178,7 @@ def _winner(training: Trainer, record: Record, trained: Trained) -> Winner:
 
 
 def _latencies(
-    storage: str,
+    db: Database,
     identity: Identity,
     record: Record,
     winner: Winner,
@@ -185,7 +186,7 @@ def _latencies(
     told: Callable[[str], None],
 ) -> Sequence[FileLatency]:
     """What each target of the study says of the files."""
-    store, rows = MeasurementStore.open(storage), list[FileLatency]()
+    store, rows = MeasurementStore(db), list[FileLatency]()
     try:
         book = TargetBook.of_study(identity)
         for name in record.latencies:
@@ -200,8 +201,6 @@ def _latencies(
     except ConfigError as error:  # a device that was removed since
         allowed = f"{error.sentence}, or not be timed"
         raise ConfigError("target of the study", error.value, allowed) from error
-    finally:
-        store.close()
     return rows
 
 

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from optuna.trial import FrozenTrial
-from sqlalchemy import Engine
 
-from nas_sv2.database.engine import open_engine
-from nas_sv2.database.storage_url import without_password
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.breakdown.profiled import Profile
 from nas_sv2.latency.guidelines.profile import GuidelineProfile
@@ -106,11 +104,11 @@ class Facts:
         return SCORES[next(iter(self.records.values())).evaluation.scored_by]
 
 
-def facts_of(storage: str, study: str, breakdown: Breakdown) -> Facts:
+def facts_of(db: Database, study: str, breakdown: Breakdown) -> Facts:
     """All of a study.
 
     Args:
-        storage: Where it is.
+        db: Where it is.
         study: Its name.
         breakdown: Asked once, for the networks of the front.
 
@@ -118,53 +116,47 @@ def facts_of(storage: str, study: str, breakdown: Breakdown) -> Facts:
         ConfigError: There is no such study, or it has no finished trial yet.
         StoreError: The database cannot be read.
     """
-    opened = load_study(storage, study)
-    engine = open_engine(storage)
-    try:
-        with store_errors():
-            trials = opened.get_trials(deepcopy=False)
-        records = RecordStore(engine, study_key(opened)).all()
-        if not records:
-            raise ConfigError(
-                "study", study, "must be a study with a finished trial; it has none yet"
-            )
-        identity: Identity = opened.user_attrs[IDENTITY]
-        entries = front_of(records)
-        on_front = {entry.number: entry.record for entry in entries if entry.on_front}
-        certificate = _certificate(engine, identity, records)
-        weights = WeightsFolder.of_study(storage, study_key(opened))
-        profiles, notes = breakdown(on_front, identity)
-        return Facts(
-            study=study,
-            storage=without_password(storage),
-            read_at=datetime.now(UTC),
-            identity=identity,
-            records=records,
-            entries=entries,
-            best=best_of(records) if on_front else None,
-            audited=_audited(trials, records),
-            certificate=certificate,
-            ties=ties_of(records, certificate),
-            runs=runs_of(opened),
-            pruned=audit_of(trials, records),
-            rejected=_rejected(trials),
-            relaxed=opened.user_attrs.get(RELAXED, {}),
-            stops=stops_in(records),
-            times=times_of(trials, records),
-            importances=importances_of(trials, records, opened.metric_names or []),
-            devices=devices_of(engine, records.values()),
-            winners=_winners(engine, identity, records, on_front, weights, profiles),
-            notes=notes,
-        )
-    finally:
-        engine.dispose()
+    opened = load_study(db, study)
+    with store_errors():
+        trials = opened.get_trials(deepcopy=False)
+    records = RecordStore(db, study_key(opened)).all()
+    if not records:
+        raise ConfigError("study", study, "must be a study with a finished trial; it has none yet")
+    identity: Identity = opened.user_attrs[IDENTITY]
+    entries = front_of(records)
+    on_front = {entry.number: entry.record for entry in entries if entry.on_front}
+    certificate = _certificate(db, identity, records)
+    weights = WeightsFolder.of_study(db, study_key(opened))
+    profiles, notes = breakdown(on_front, identity)
+    return Facts(
+        study=study,
+        storage=db.shown,
+        read_at=datetime.now(UTC),
+        identity=identity,
+        records=records,
+        entries=entries,
+        best=best_of(records) if on_front else None,
+        audited=_audited(trials, records),
+        certificate=certificate,
+        ties=ties_of(records, certificate),
+        runs=runs_of(opened),
+        pruned=audit_of(trials, records),
+        rejected=_rejected(trials),
+        relaxed=opened.user_attrs.get(RELAXED, {}),
+        stops=stops_in(records),
+        times=times_of(trials, records),
+        importances=importances_of(trials, records, opened.metric_names or []),
+        devices=devices_of(db, records.values()),
+        winners=_winners(db, identity, records, on_front, weights, profiles),
+        notes=notes,
+    )
 
 
 def _certificate(
-    engine: Engine, identity: Identity, records: Mapping[int, Record]
+    db: Database, identity: Identity, records: Mapping[int, Record]
 ) -> Certificate | None:
     evaluation = next(iter(records.values())).evaluation
-    return CertificateStore(engine).find(
+    return CertificateStore(db).find(
         evaluation.recipe_digest, evaluation.data, identity.get("space_digest", "")
     )
 
@@ -184,7 +176,7 @@ def _rejected(trials: Sequence[FrozenTrial]) -> dict[str, int]:
 
 
 def _winners(
-    engine: Engine,
+    db: Database,
     identity: Identity,
     records: Mapping[int, Record],
     front: Mapping[int, Record],
@@ -193,7 +185,7 @@ def _winners(
 ) -> list[Winner]:
     baseline = next((record for record in records.values() if record.baseline), None)
     guidelines = identity.get("guidelines", {})
-    own = _own_guidelines(engine, guidelines.get("measured", {}))
+    own = _own_guidelines(db, guidelines.get("measured", {}))
     limits = {} if "measured" in guidelines else guidelines
     found = []
     for number, record in front.items():
@@ -214,7 +206,7 @@ def _winners(
     return found
 
 
-def _own_guidelines(engine: Engine, digests: Mapping[str, str]) -> dict[str, GuidelineProfile]:
-    store = ProfileStore(engine)
+def _own_guidelines(db: Database, digests: Mapping[str, str]) -> dict[str, GuidelineProfile]:
+    store = ProfileStore(db)
     found = {target: store.find_digest(digest) for target, digest in digests.items()}
     return {target: profile for target, profile in found.items() if profile is not None}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.breakdown.profiled import Profile, profile_of
 from nas_sv2.latency.guidelines.profile import GuidelineProfile
@@ -178,12 +179,12 @@ class WinnerProfiles:
     """Prices networks on emulated targets, and times them on measured ones where it may.
 
     Attributes:
-        storage: Where measurements are kept.
+        db: Where measurements are kept.
         ask_devices: Whether measured targets are asked; it takes them seconds a network.
         told: Is told what is waited for.
     """
 
-    storage: str
+    db: Database
     ask_devices: bool
     told: Callable[[str], None]
 
@@ -214,10 +215,8 @@ class WinnerProfiles:
         kinds = {record.latencies[name].provenance for record in records.values()}
         if kinds != {"emulated"} and not self.ask_devices:
             return None
-        with (
-            closing(MeasurementStore.open(self.storage)) as store,
-            closing(book.open(name, store=store, told=self.told)) as target,
-        ):
+        store = MeasurementStore(self.db)
+        with closing(book.open(name, store=store, told=self.told)) as target:
             return self._profiles(target, records)
 
     def _profiles(self, target: Target, records: Mapping[int, Record]) -> dict[int, Profile]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.studies.report.facts import Facts, facts_of
 from nas_sv2.studies.report.network_card import WinnerProfiles
@@ -12,7 +13,7 @@ FORMS = ("html", "md")
 
 
 def write_report(
-    storage: str,
+    db: Database,
     study: str,
     path: Path,
     form: str | None,
@@ -22,7 +23,7 @@ def write_report(
     """Write the report of a study; the files that were written.
 
     Args:
-        storage: The URL of its database.
+        db: Its database.
         study: Its name.
         path: The file to write.
         form: `html` or `md`; None for the one that the path ends in.
@@ -40,7 +41,7 @@ def write_report(
         raise ConfigError("out", str(path), "must name a file in a folder that exists")
     if chosen == "md" and path.suffix == PICTURE:
         raise ConfigError("out", str(path), f"must end differently: the picture is {path.name}")
-    facts = facts_of(storage, study, WinnerProfiles(storage, operators, told))
+    facts = facts_of(db, study, WinnerProfiles(db, operators, told))
     told("drawing")
     return _write_page(facts, path) if chosen == "html" else _write_markdown(facts, path)
 

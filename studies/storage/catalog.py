@@ -10,19 +10,16 @@ from typing import Any
 import optuna
 from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import RDBStorage
-from sqlalchemy import Engine, delete
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import delete
 
-from nas_sv2.database.engine import one_line, open_engine
-from nas_sv2.database.locks import alone_at
+from nas_sv2.database.database import Database
 from nas_sv2.database.processes import is_alive
-from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.errors import ConfigError
 from nas_sv2.studies.findings.attributes import IDENTITY, KEY
 from nas_sv2.studies.storage.record_store import RecordRow, RecordStore
 from nas_sv2.studies.storage.study import (
     load_study,
-    open_storage,
-    require_database,
+    optuna_storage,
     store_errors,
     study_key,
 )
@@ -73,29 +70,25 @@ class Deleted:
     weights: str | None
 
 
-def list_studies(storage: str) -> list[StudySummary]:
+def list_studies(db: Database) -> list[StudySummary]:
     """List the studies that a search or a replay made, the oldest first.
 
     Raises:
         ConfigError: There is no such database.
         StoreError: It cannot be read.
     """
-    require_database(storage)
-    backend, engine = open_storage(storage), open_engine(storage)
-    try:
-        with store_errors():
-            found = optuna.get_all_study_summaries(backend)
-        ours = [each for each in found if KEY in each.user_attrs.get(IDENTITY, {})]
-        summaries = [_summary(each, engine) for each in ours]
-    finally:
-        engine.dispose()
+    db.require()
+    with store_errors():
+        found = optuna.get_all_study_summaries(optuna_storage(db))
+    ours = [each for each in found if KEY in each.user_attrs.get(IDENTITY, {})]
+    summaries = [_summary(each, db) for each in ours]
     never = datetime.max.replace(tzinfo=UTC)
     return sorted(summaries, key=lambda each: each.began or never)
 
 
-def _summary(found: optuna.study.StudySummary, engine: Engine) -> StudySummary:
+def _summary(found: optuna.study.StudySummary, db: Database) -> StudySummary:
     identity: Mapping[str, Any] = found.user_attrs[IDENTITY]
-    records = RecordStore(engine, identity[KEY]).all().values()
+    records = RecordStore(db, identity[KEY]).all().values()
     accuracies = (record.evaluation.accuracy for record in records if record.feasible)
     began = found.datetime_start
     return StudySummary(
@@ -136,7 +129,7 @@ def workers_at(leases: TrialLeases) -> list[TrialLease]:
     return [lease for token, lease in found.items() if alive.get(token) or token in renewed]
 
 
-def delete_study(storage: str, name: str) -> Deleted:
+def delete_study(db: Database, name: str) -> Deleted:
     """Delete a study: records, leases, weights and Optuna's study with its trials.
 
     Measurements and trainings stay, because other studies use them. Attached files are named in
@@ -146,24 +139,21 @@ def delete_study(storage: str, name: str) -> Deleted:
         ConfigError: There is no such study, or a worker is at it.
         StoreError: The database cannot be read or written.
     """
-    study, backend, engine = load_study(storage, name), open_storage(storage), open_engine(storage)
-    try:
-        with store_errors(), alone_at(engine, f"study {name}"):
-            key = study_key(study)
-            if workers := workers_at(TrialLeases(engine, key)):
-                host, pid, _ = workers[0].process.rsplit(":", 2)
-                at = f"process {pid} on {host.partition('@')[0]}"
-                raise ConfigError("study", name, f"must not be in use; {at} is at it")
-            artifacts = _artifacts(study, backend)
-            trials = len(study.get_trials(deepcopy=False))
-            records = _forget(engine, key)
-            optuna.delete_study(study_name=name, storage=backend)
-        weights = WeightsFolder.of_study(storage, key).path
-        was_there = weights.is_dir()
-        shutil.rmtree(weights, ignore_errors=True)
-        return Deleted(name, trials, records, artifacts, str(weights) if was_there else None)
-    finally:
-        engine.dispose()
+    study, backend = load_study(db, name), optuna_storage(db)
+    with store_errors(), db.alone_at(f"study {name}"):
+        key = study_key(study)
+        if workers := workers_at(TrialLeases(db, key)):
+            host, pid, _ = workers[0].process.rsplit(":", 2)
+            at = f"process {pid} on {host.partition('@')[0]}"
+            raise ConfigError("study", name, f"must not be in use; {at} is at it")
+        artifacts = _artifacts(study, backend)
+        trials = len(study.get_trials(deepcopy=False))
+        records = _forget(db, key)
+        optuna.delete_study(study_name=name, storage=backend)
+    weights = WeightsFolder.of_study(db, key).path
+    was_there = weights.is_dir()
+    shutil.rmtree(weights, ignore_errors=True)
+    return Deleted(name, trials, records, artifacts, str(weights) if was_there else None)
 
 
 def _artifacts(study: optuna.Study, backend: RDBStorage) -> list[str]:
@@ -173,11 +163,8 @@ def _artifacts(study: optuna.Study, backend: RDBStorage) -> list[str]:
     return [each.artifact_id for each in found]
 
 
-def _forget(engine: Engine, key: str) -> int:
+def _forget(db: Database, key: str) -> int:
     """Delete our rows of a study; the number of its records."""
-    try:
-        with engine.begin() as connection:
-            connection.execute(delete(TrialLeaseRow).where(TrialLeaseRow.study == key))
-            return connection.execute(delete(RecordRow).where(RecordRow.study == key)).rowcount
-    except SQLAlchemyError as error:
-        raise StoreError(f"the study cannot be deleted: {one_line(error)}") from error
+    with db.errors("the study cannot be deleted"), db.begin() as connection:
+        connection.execute(delete(TrialLeaseRow).where(TrialLeaseRow.study == key))
+        return connection.execute(delete(RecordRow).where(RecordRow.study == key)).rowcount

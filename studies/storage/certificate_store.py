@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, String, Text, inspect, select
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy import String, Text, select
+from sqlalchemy.orm import Mapped, mapped_column
 
-from nas_sv2.database.engine import one_line
-from nas_sv2.database.schema import Base, migrate
-from nas_sv2.errors import StoreError
+from nas_sv2.database.database import Database
+from nas_sv2.database.schema import Base
 from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.storage.record_store import is_of_same_data
 
@@ -29,12 +27,7 @@ class CertificateRow(Base):
 class CertificateStore:
     """Finds and saves certificates."""
 
-    engine: Engine
-
-    @staticmethod
-    def create_tables(engine: Engine) -> None:
-        """Make the table if it is not there."""
-        migrate(engine)
+    db: Database
 
     def find(self, recipe_digest: str, data: str, space_digest: str = "") -> Certificate | None:
         """The latest of that recipe on that data; one of that space, where there is one.
@@ -53,14 +46,11 @@ class CertificateStore:
             .order_by((CertificateRow.space == space_digest).desc(), CertificateRow.id.desc())
             .limit(1)
         )
-        try:
-            if not inspect(self.engine).has_table(CertificateRow.__tablename__):
+        with self.db.session("certificates cannot be read") as session:
+            if not self.db.has_table(CertificateRow.__tablename__):
                 return None  # made before there were certificates; reading adds nothing
-            with Session(self.engine) as session:
-                row = session.scalar(query)
-        except SQLAlchemyError as error:
-            raise StoreError(f"certificates cannot be read: {one_line(error)}") from error
-        return None if row is None else Certificate.from_json(row.document)
+            row = session.scalar(query)
+            return None if row is None else Certificate.from_json(row.document)
 
     def save(self, certificate: Certificate) -> None:
         """Keep `certificate`.
@@ -74,8 +64,5 @@ class CertificateStore:
             space=certificate.space_digest,
             document=certificate.to_json(),
         )
-        try:
-            with Session(self.engine) as session, session.begin():
-                session.add(row)
-        except SQLAlchemyError as error:
-            raise StoreError(f"certificates cannot be written: {one_line(error)}") from error
+        with self.db.session("certificates cannot be written") as session:
+            session.add(row)

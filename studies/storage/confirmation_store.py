@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import optuna
 
+from nas_sv2.database.database import Database
 from nas_sv2.studies.findings.attributes import CONFIRMATIONS
 from nas_sv2.studies.findings.confirmation import Confirmation, Finding
 from nas_sv2.studies.storage.study import load_study, store_errors
@@ -19,14 +20,14 @@ def confirmations_of(study: optuna.Study) -> list[Confirmation]:
         return [Confirmation.from_json(each) for each in study.user_attrs.get(CONFIRMATIONS, [])]
 
 
-def confirmations_in(storage: str, study: str) -> list[Confirmation]:
+def confirmations_in(db: Database, study: str) -> list[Confirmation]:
     """Those of the study of that name.
 
     Raises:
         ConfigError: There is no such study.
         StoreError: As `confirmations_of`.
     """
-    return confirmations_of(load_study(storage, study))
+    return confirmations_of(load_study(db, study))
 
 
 def keep(study: optuna.Study, confirmation: Confirmation) -> None:

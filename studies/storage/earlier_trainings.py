@@ -6,12 +6,10 @@ training ran does not matter here: its last digits depend on that, what it shows
 
 from collections.abc import Iterable
 
-from sqlalchemy import Engine, inspect, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
 
-from nas_sv2.database.engine import one_line
-from nas_sv2.errors import StoreError
+from nas_sv2.database.database import Database
 from nas_sv2.evaluate.fitting.evaluation import Evaluation, content_of
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.certificate import Certificate
@@ -22,9 +20,7 @@ from nas_sv2.studies.storage.record_store import EvaluationRow, RecordRow
 Trained = tuple[Architecture, Evaluation]
 
 
-def whole_trainings(
-    engine: Engine, recipe_digest: str, data: str, seed: int
-) -> dict[str, Trained]:
+def whole_trainings(db: Database, recipe_digest: str, data: str, seed: int) -> dict[str, Trained]:
     """Networks and their trainings by the networks' digests, in the order of their being stored.
 
     Of `data` the content counts, and not where it lay.
@@ -32,12 +28,9 @@ def whole_trainings(
     Raises:
         StoreError: The database cannot be read, or holds what cannot be.
     """
-    try:
-        with Session(engine) as session:
-            studied = list(_of_studies(session, recipe_digest))
-            qualified = list(_of_qualifications(session, recipe_digest))
-    except SQLAlchemyError as error:
-        raise StoreError(f"earlier trainings cannot be read: {one_line(error)}") from error
+    with db.session("earlier trainings cannot be read") as session:
+        studied = list(_of_studies(session, recipe_digest))
+        qualified = list(_of_qualifications(session, recipe_digest))
     found: dict[str, Trained] = {}
     for architecture, evaluation in [*studied, *qualified]:
         same = (evaluation.recipe_digest, content_of(evaluation.data), evaluation.seed)

@@ -8,8 +8,7 @@ from functools import cached_property
 
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_sv2.database.engine import open_engine
-from nas_sv2.database.storage_url import without_password
+from nas_sv2.database.database import Database
 from nas_sv2.studies.findings.attributes import (
     AUDITED,
     DUPLICATE,
@@ -136,37 +135,33 @@ class StudyFacts:
         return states.get(trial.state, "waiting")
 
 
-def read_study(storage: str, name: str) -> StudyFacts:
+def read_study(db: Database, name: str) -> StudyFacts:
     """Read a study once.
 
     Raises:
         ConfigError: There is no such database or study.
         StoreError: The database cannot be read.
     """
-    study = load_study(storage, name)
-    engine = open_engine(storage)
-    try:
-        with store_errors():
-            trials = study.get_trials(deepcopy=False)
-            attributes, metrics = study.user_attrs, study.metric_names or []
-        records = RecordStore(engine, study_key(study)).all()
-        return StudyFacts(
-            study=name,
-            key=study_key(study),
-            storage=without_password(storage),
-            read_at=datetime.now(UTC),
-            identity=attributes[IDENTITY],
-            metrics=metrics,
-            trials=trials,
-            records=records,
-            certificate=_certificate(CertificateStore(engine), attributes[IDENTITY], records),
-            confirmations=confirmations_of(study),
-            runs=runs_of(study),
-            pruned=audit_of(trials, records),
-            relaxed=attributes.get(RELAXED, {}),
-        )
-    finally:
-        engine.dispose()
+    study = load_study(db, name)
+    with store_errors():
+        trials = study.get_trials(deepcopy=False)
+        attributes, metrics = study.user_attrs, study.metric_names or []
+    records = RecordStore(db, study_key(study)).all()
+    return StudyFacts(
+        study=name,
+        key=study_key(study),
+        storage=db.shown,
+        read_at=datetime.now(UTC),
+        identity=attributes[IDENTITY],
+        metrics=metrics,
+        trials=trials,
+        records=records,
+        certificate=_certificate(CertificateStore(db), attributes[IDENTITY], records),
+        confirmations=confirmations_of(study),
+        runs=runs_of(study),
+        pruned=audit_of(trials, records),
+        relaxed=attributes.get(RELAXED, {}),
+    )
 
 
 def _certificate(

@@ -5,11 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, inspect, select
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy import select
 
-from nas_sv2.database.engine import one_line
+from nas_sv2.database.database import Database
 from nas_sv2.errors import NasError, StoreError
 from nas_sv2.latency.measurements.measurement import Latency, Measurement
 from nas_sv2.latency.measurements.store import MeasurementRow
@@ -37,7 +35,7 @@ class Device:
     plan: Mapping[str, Any] | None = None
 
 
-def devices_of(engine: Engine, records: Iterable[Record]) -> list[Device]:
+def devices_of(db: Database, records: Iterable[Record]) -> list[Device]:
     """The devices behind the figures of `records`, each once; an old database has fewer facts.
 
     Raises:
@@ -48,15 +46,15 @@ def devices_of(engine: Engine, records: Iterable[Record]) -> list[Device]:
         for target, latency in record.latencies.items():
             known = found.get(latency.device)
             if known is None or (known.key is None and latency.provenance == "measured"):
-                found[latency.device] = _device(engine, record, target, latency)
+                found[latency.device] = _device(db, record, target, latency)
     return list(found.values())
 
 
-def _device(engine: Engine, record: Record, target: str, latency: Latency) -> Device:
+def _device(db: Database, record: Record, target: str, latency: Latency) -> Device:
     plain = Device(target, latency.provenance, latency.device)
     if latency.provenance != "measured":
         return plain
-    for text in _documents(engine, record.architecture.digest):
+    for text in _documents(db, record.architecture.digest):
         measurement = _read(text)
         if measurement.latency(target).device == latency.device:
             return Device(
@@ -70,19 +68,16 @@ def _device(engine: Engine, record: Record, target: str, latency: Latency) -> De
     return plain
 
 
-def _documents(engine: Engine, digest: str) -> list[str]:
+def _documents(db: Database, digest: str) -> list[str]:
     query = (
         select(MeasurementRow.document)
         .where(MeasurementRow.architecture == digest)
         .order_by(MeasurementRow.id.desc())
     )
-    try:
-        if not inspect(engine).has_table(MeasurementRow.__tablename__):
+    with db.session("measurements cannot be read") as session:
+        if not db.has_table(MeasurementRow.__tablename__):
             return []
-        with Session(engine) as session:
-            return list(session.scalars(query))
-    except SQLAlchemyError as error:
-        raise StoreError(f"measurements cannot be read: {one_line(error)}") from error
+        return list(session.scalars(query))
 
 
 def _read(text: str) -> Measurement:

@@ -6,6 +6,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.runtimes.weights import Weights
 from nas_sv2.studies.storage.named_networks import record_of, trial_named
@@ -40,12 +41,12 @@ class KeptWeights:
         return f"weights of {self.source}: recipe {self.recipe}, seed {self.seed}, {self.data}"
 
 
-def weights_named(text: str, storage: str) -> KeptWeights:
+def weights_named(text: str, db: Database) -> KeptWeights:
     """The weights that `text` names.
 
     Args:
         text: `FILE.safetensors` or `STUDY:NUMBER`.
-        storage: Where studies are.
+        db: Where studies are.
 
     Raises:
         ConfigError: It names none, or the trial's were not kept.
@@ -58,7 +59,7 @@ def weights_named(text: str, storage: str) -> KeptWeights:
         raise ConfigError(
             "weights", text, "must name a file FILE.safetensors or a trial STUDY:NUMBER"
         )
-    found = weights_of_trial(*trial, storage)
+    found = weights_of_trial(*trial, db)
     if found is None:
         allowed = (
             "must be a trial whose weights were kept, on the front or a baseline, or export it"
@@ -67,15 +68,15 @@ def weights_named(text: str, storage: str) -> KeptWeights:
     return found
 
 
-def weights_of_trial(study: str, number: int, storage: str) -> KeptWeights | None:
+def weights_of_trial(study: str, number: int, db: Database) -> KeptWeights | None:
     """The weights of a trial, or None where they were not kept.
 
     Raises:
         ConfigError: There is no such trial.
         StoreError: What is stored cannot be read.
     """
-    record = record_of(storage, study, number)
-    folder = WeightsFolder.of_study(storage, study_key(load_study(storage, study)))
+    record = record_of(db, study, number)
+    folder = WeightsFolder.of_study(db, study_key(load_study(db, study)))
     weights = folder.find(record.architecture.digest)
     if weights is None:
         return None

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.families.published import hand_designed
@@ -12,6 +13,9 @@ from nas_sv2.space.networks.lowering import Classifier
 from nas_sv2.studies.findings.audit import Pruned, audit_of
 from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.findings.record import Record
+
+if TYPE_CHECKING:
+    from nas_sv2.database.database import Database
 
 FILE_ENDINGS = (".yaml", ".yml", ".json")
 
@@ -24,12 +28,12 @@ class Named:
     network: Classifier
 
 
-def find_network(text: str, storage: str) -> Named:
+def find_network(text: str, db: "Database") -> Named:
     """The network that `text` names.
 
     Args:
         text: A reference name, a YAML or JSON file, or `STUDY:NUMBER`.
-        storage: Where studies are.
+        db: Where studies are.
 
     Raises:
         ConfigError: It names none.
@@ -38,7 +42,7 @@ def find_network(text: str, storage: str) -> Named:
         return Named(text, load_network(Path(text)))
     trial = trial_named(text)
     if trial is not None:
-        return Named(text, record_of(storage, *trial).architecture)
+        return Named(text, record_of(db, *trial).architecture)
     return Named(text, hand_designed(text))
 
 
@@ -48,7 +52,7 @@ def trial_named(text: str) -> tuple[str, int] | None:
     return None if match is None else (match[1], int(match[2]))
 
 
-def pruned_in(storage: str, study: str) -> list[Pruned]:
+def pruned_in(db: "Database", study: str) -> list[Pruned]:
     """What the guidelines turned away in a study, and what their audit found.
 
     Raises:
@@ -57,12 +61,14 @@ def pruned_in(storage: str, study: str) -> list[Pruned]:
     """
     from nas_sv2.studies.storage.study import load_study, store_errors
 
-    records, found = records_of(storage, study), load_study(storage, study)
+    records, found = records_of(db, study), load_study(db, study)
     with store_errors():
         return audit_of(found.get_trials(deepcopy=False), records)
 
 
-def certificate_for(storage: str, study: str, records: Mapping[int, Record]) -> Certificate | None:
+def certificate_for(
+    db: "Database", study: str, records: Mapping[int, Record]
+) -> Certificate | None:
     """The certificate of the recipe that `records` of a study were trained by, on their data.
 
     That of the study's space, where there is one.
@@ -71,7 +77,6 @@ def certificate_for(storage: str, study: str, records: Mapping[int, Record]) -> 
         ConfigError: There is no such study.
         StoreError: The database cannot be read.
     """
-    from nas_sv2.database.engine import open_engine
     from nas_sv2.studies.findings.attributes import IDENTITY
     from nas_sv2.studies.storage.certificate_store import CertificateStore
     from nas_sv2.studies.storage.study import load_study
@@ -79,15 +84,11 @@ def certificate_for(storage: str, study: str, records: Mapping[int, Record]) -> 
     if not records:
         return None
     evaluation = next(iter(records.values())).evaluation
-    space = load_study(storage, study).user_attrs[IDENTITY].get("space_digest", "")
-    engine = open_engine(storage)
-    try:
-        return CertificateStore(engine).find(evaluation.recipe_digest, evaluation.data, space)
-    finally:
-        engine.dispose()
+    space = load_study(db, study).user_attrs[IDENTITY].get("space_digest", "")
+    return CertificateStore(db).find(evaluation.recipe_digest, evaluation.data, space)
 
 
-def records_of(storage: str, study: str) -> dict[int, Record]:
+def records_of(db: "Database", study: str) -> dict[int, Record]:
     """Every record of a study by its trial.
 
     Raises:
@@ -95,25 +96,20 @@ def records_of(storage: str, study: str) -> dict[int, Record]:
         StoreError: It cannot be read.
     """
     # Imported here: a reference or a file is found without Optuna and a database.
-    from nas_sv2.database.engine import open_engine
     from nas_sv2.studies.storage.record_store import RecordStore
     from nas_sv2.studies.storage.study import load_study, study_key
 
-    key = study_key(load_study(storage, study))
-    engine = open_engine(storage)
-    try:
-        return RecordStore(engine, key).all()
-    finally:
-        engine.dispose()
+    key = study_key(load_study(db, study))
+    return RecordStore(db, key).all()
 
 
-def record_of(storage: str, study: str, number: int) -> Record:
+def record_of(db: "Database", study: str, number: int) -> Record:
     """What a trial found.
 
     Raises:
         ConfigError: The study has no such finished trial.
     """
-    records = records_of(storage, study)
+    records = records_of(db, study)
     if number not in records:
         known = ", ".join(map(str, records)) or "none yet"
         raise ConfigError("trial", number, f"must be a finished trial of {study}: {known}")

@@ -11,7 +11,6 @@ from operator import itemgetter
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Engine,
     Select,
     String,
     Text,
@@ -22,13 +21,11 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
-from nas_sv2.database.engine import one_line
-from nas_sv2.database.schema import Base, migrate
-from nas_sv2.database.turns import SQLITE, writing_alone
-from nas_sv2.errors import StoreError
+from nas_sv2.database.database import Database
+from nas_sv2.database.schema import Base
 from nas_sv2.evaluate.fitting.evaluation import Evaluation, content_of
 from nas_sv2.studies.findings.record import Record
 
@@ -80,23 +77,18 @@ class RecordStore:
     """The records of one study.
 
     Attributes:
-        engine: As `nas_sv2.latency.measurements.store.open_engine` gives it.
+        db: The database; a writer makes its tables first (`Database.migrate`).
         study: The key of the study (`study_key`), which no later study of its name has.
     """
 
-    engine: Engine
+    db: Database
     study: str
     _read: _Read = field(default_factory=_Read, init=False, repr=False, compare=False)
-
-    @staticmethod
-    def create_tables(engine: Engine) -> None:
-        """Make the tables that are not there."""
-        migrate(engine)
 
     def find(self, digest: str) -> tuple[int, Record] | None:
         """The trial and record of the architecture with this digest, or None."""
         query = self._rows().where(RecordRow.architecture == digest)
-        with self._connection("be read") as connection:
+        with self._connection() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else (row.trial, Record.from_json(row.document))
 
@@ -106,7 +98,7 @@ class RecordStore:
         Read are those that are new or changed since the last time.
         """
         query = self._rows().where(RecordRow.id > self._read.last).order_by(RecordRow.id)
-        with self._connection("be read") as connection:
+        with self._connection() as connection:
             rows = connection.execute(query).all()
         for row in rows:
             found = row.trial, Record.from_json(row.document)
@@ -135,7 +127,7 @@ class RecordStore:
             What `may` said.
         """
         digest = record.architecture.digest
-        insert = sqlite.insert if self.engine.dialect.name == SQLITE else postgresql.insert
+        insert = sqlite.insert if self.db.is_sqlite else postgresql.insert
         latest = {"id": self._next_id, "trial": trial, "document": record.to_json()}
         row = insert(RecordRow).values(study=self.study, architecture=digest, **latest)
         keep = row.on_conflict_do_update(
@@ -143,8 +135,8 @@ class RecordStore:
             set_={name: row.excluded[name] for name in latest},
         )
         with (
-            self._errors("be written"),
-            writing_alone(self.engine, f"records of {self.study}") as connection,
+            self.db.errors("records cannot be written"),
+            self.db.writing_alone(f"records of {self.study}") as connection,
         ):
             allowed = may(connection)
             if allowed:
@@ -165,7 +157,7 @@ class RecordStore:
             EvaluationRow.seed == seed,
             EvaluationRow.device == device,
         )
-        with self._connection("be read") as connection:
+        with self._connection() as connection:
             text = connection.execute(query.order_by(EvaluationRow.id).limit(1)).scalar()
         return None if text is None else Evaluation.from_json(text)
 
@@ -181,9 +173,9 @@ class RecordStore:
         if known is not None:
             return
         with (
-            self._errors("be written"),
+            self.db.errors("records cannot be written"),
             suppress(IntegrityError),  # another worker was faster
-            Session(self.engine) as session,
+            Session(self.db.engine) as session,
             session.begin(),
         ):
             session.add(
@@ -204,24 +196,16 @@ class RecordStore:
     @property
     def _next_id(self) -> ColumnElement[int]:
         """An id above all others, in SQL."""
-        if self.engine.dialect.name == SQLITE:
+        if self.db.is_sqlite:
             highest = select(func.coalesce(func.max(RecordRow.id), 0)).scalar_subquery()
             return highest + 1
         sequence = func.pg_get_serial_sequence(RecordRow.__tablename__, "id")
         return func.nextval(cast(sequence, postgresql.REGCLASS))
 
     @contextmanager
-    def _connection(self, what: str) -> Iterator[Connection]:
-        """A connection whose database errors become a `StoreError`."""
-        with self._errors(what), self.engine.connect() as connection:
+    def _connection(self) -> Iterator[Connection]:
+        with self.db.errors("records cannot be read"), self.db.connect() as connection:
             yield connection
-
-    @contextmanager
-    def _errors(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except SQLAlchemyError as error:
-            raise StoreError(f"records cannot {what}: {one_line(error)}") from error
 
 
 def is_of_same_data(column: InstrumentedAttribute[str], data: str) -> ColumnElement[bool]:

@@ -13,8 +13,8 @@ from typing import Any
 
 import optuna
 
+from nas_sv2.database.engine import without_password
 from nas_sv2.database.processes import process_name
-from nas_sv2.database.storage_url import without_password
 from nas_sv2.errors import StoreError
 from nas_sv2.studies.findings.attributes import RUN
 from nas_sv2.version import __version__

@@ -1,10 +1,8 @@
 """The Optuna study behind a search: opened, checked, and never mixed with another's trials."""
 
 import json
-import os
 import uuid
 import warnings
-import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -17,23 +15,15 @@ from optuna.exceptions import (
 )
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
-from optuna.storages._rdb.models import StudyUserAttributeModel
 from optuna.study import StudyDirection
-from sqlalchemy import Engine, event, select
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from nas_sv2.database.engine import engine_options, one_line, open_engine
-from nas_sv2.database.locks import alone_at
-from nas_sv2.database.restarts import wait_for_database
-from nas_sv2.database.storage_url import without_password
-from nas_sv2.database.turns import SQLITE
+from nas_sv2.database.database import Database
+from nas_sv2.database.engine import one_line
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.fitting.evaluation import content_of
 from nas_sv2.studies.findings.attributes import CLAIMED, CONTENT, EVALUATOR_FOLDER, IDENTITY, KEY
 
-DEFAULT_STORAGE = "sqlite:///nas-sv2.db"
 NAMES = ("space", "data")
 """What is kept for people and for finding it; digest and content say what it is."""
 SCORES = {
@@ -49,12 +39,12 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def create_or_resume(
-    storage: str, name: str, identity: Identity, sampler: BaseSampler
+    db: Database, name: str, identity: Identity, sampler: BaseSampler
 ) -> optuna.Study:
     """The study of that name, new or as it was left.
 
     Args:
-        storage: A database URL.
+        db: Where it is kept.
         name: The name of the study.
         identity: What every trial depends on; a study with another is refused. `targets` names
             the latency objectives.
@@ -64,13 +54,13 @@ def create_or_resume(
         ConfigError: A study of that name asks another question.
         StoreError: The database cannot be read or written.
     """
-    backend = open_storage(storage)
+    backend = optuna_storage(db)
     metrics = [
         SCORES[identity.get("recipe_document", {}).get("score", "accuracy")],
         *(f"{name} latency (ms, {kind})" for name, kind in identity["targets"].items()),
     ]
     directions = [StudyDirection.MAXIMIZE] + [StudyDirection.MINIMIZE] * (len(metrics) - 1)
-    with store_errors(), alone_at(backend.engine, f"study {name}"), warnings.catch_warnings():
+    with store_errors(), db.alone_at(f"study {name}"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         try:
             study = optuna.create_study(
@@ -79,7 +69,7 @@ def create_or_resume(
         except DuplicatedStudyError:
             study = optuna.load_study(study_name=name, storage=backend, sampler=sampler)
             stored = study.user_attrs.get(IDENTITY)
-            begun = _is_begun(backend, study._study_id) or _is_claimed(study)
+            begun = _is_begun(backend, name) or _is_claimed(study)
             if begun or study.directions != directions:
                 _check_identity(name, stored, identity)
                 return study
@@ -91,45 +81,46 @@ def create_or_resume(
         return study
 
 
-def began_with(storage: str, name: str) -> Identity:
+def began_with(db: Database, name: str) -> Identity:
     """What the study of that name depends on; nothing where there is none with a trial.
 
     Raises:
         StoreError: The database cannot be read.
     """
-    backend = open_storage(storage)
+    backend = optuna_storage(db)
     with store_errors():
         try:
             study = optuna.load_study(study_name=name, storage=backend)
         except KeyError:
             return {}
         identity: Identity = study.user_attrs.get(IDENTITY, {})
-        return identity if _is_begun(backend, study._study_id) else {}
+        return identity if _is_begun(backend, name) else {}
 
 
-def _is_begun(backend: RDBStorage, study: int) -> bool:
+def _is_begun(backend: RDBStorage, name: str) -> bool:
     """Whether the study has a trial; reading them all takes seconds for thousands."""
     try:
-        backend.get_trial_id_from_study_id_trial_number(study, 0)
+        study_id = backend.get_study_id_from_name(name)
+        backend.get_trial_id_from_study_id_trial_number(study_id, 0)
     except KeyError:
         return False
     return True
 
 
-def claim(study: optuna.Study, key: str, engine: Engine) -> None:
+def claim(study: optuna.Study, key: str, db: Database) -> None:
     """From now on the question of a study stands; before, without a trial, another may replace it.
 
     Args:
         study: As `create_or_resume` gave it.
         key: What its key was then.
-        engine: Of its database.
+        db: Where it is kept.
 
     Raises:
         ConfigError: Another search has begun under its name since.
         StoreError: The database cannot be read or written.
     """
     name = study.study_name
-    with store_errors(), alone_at(engine, f"study {name}"):
+    with store_errors(), db.alone_at(f"study {name}"):
         if study_key(study) != key:
             allowed = "must be another name: another search has just begun under this one"
             raise ConfigError("study", name, allowed)
@@ -149,87 +140,45 @@ def study_key(study: optuna.Study) -> str:
     return key
 
 
-def attribute_of(study: optuna.Study, name: str) -> Any:
-    """One attribute of a study of `create_or_resume`, or None; Optuna reads all of them.
-
-    Raises:
-        SQLAlchemyError: The database cannot be read.
-    """
-    storage = study._storage
-    assert isinstance(storage, _CachedStorage)
-    query = select(StudyUserAttributeModel.value_json).where(
-        StudyUserAttributeModel.study_id == study._study_id, StudyUserAttributeModel.key == name
-    )
-    with storage._backend.engine.connect() as connection:
-        text = connection.execute(query).scalar()
-    return None if text is None else json.loads(text)
-
-
-def load_study(storage: str, name: str) -> optuna.Study:
+def load_study(db: Database, name: str) -> optuna.Study:
     """An existing study of ours, to be read.
 
     Raises:
         ConfigError: There is no such database, or no such study in it.
     """
-    require_database(storage)
-    backend = open_storage(storage)
+    db.require()
+    backend = optuna_storage(db)
     with store_errors():
         names = [summary.study_name for summary in optuna.get_all_study_summaries(backend)]
         if name not in names:
             known = ", ".join(sorted(names)) or "there is none yet"
-            raise ConfigError(
-                "study", name, f"must be a study in {without_password(storage)}: {known}"
-            )
+            raise ConfigError("study", name, f"must be a study in {db.shown}: {known}")
         study = optuna.load_study(study_name=name, storage=backend)
         if KEY not in study.user_attrs.get(IDENTITY, {}):
             raise ConfigError("study", name, "must be a study that `nas-sv2 search` made")
         return study
 
 
-def require_database(storage: str) -> None:
-    """Refuse an SQLite file that is not there: reading must not create one.
-
-    Raises:
-        ConfigError: The file does not exist.
-    """
-    if storage.startswith("sqlite"):
-        file = make_url(storage).database
-        if file and not os.path.exists(file):
-            raise ConfigError("storage", storage, "must be the database of a search; no such file")
-
-
-def open_storage(url: str) -> RDBStorage:
-    """Optuna's tables; it waits for other writers, and for the server, as our own tables do.
+def optuna_storage(db: Database) -> RDBStorage:
+    """Return Optuna's storage in `db`; its engine is the one of the handle.
 
     Raises:
         ConfigError: The database cannot be opened.
         StoreError: It was made by an Optuna that this one does not understand.
     """
-    engine = open_engine(url)  # says in one line what is wrong with the URL
+    return db.once(_make_storage)
+
+
+def _make_storage(db: Database) -> RDBStorage:
     # Optuna takes a brace, as in a password, for a field to fill in.
-    address = url.replace("{", "{{").replace("}", "}}")
+    address = db.url.replace("{", "{{").replace("}", "}}")
     try:
-        with store_errors(), alone_at(engine, "tables of Optuna"):
-            storage = RDBStorage(address, engine_kwargs=engine_options(url))
+        with store_errors():
+            return db.adopt(
+                lambda options: RDBStorage(address, engine_kwargs=options), "tables of Optuna"
+            )
     except RuntimeError as error:  # how Optuna says that its tables are of another version
         raise StoreError(f"the studies cannot be read or written: {error}") from error
-    finally:
-        engine.dispose()
-    wait_for_database(storage.engine)
-    if engine.dialect.name == SQLITE:
-        event.listen(storage.engine, "connect", _sync_with_records)
-        storage.engine.dispose()  # of the connection that made the tables
-    weakref.finalize(storage, storage.engine.dispose)  # nobody closes an Optuna study
-    return storage
-
-
-def _sync_with_records(connection: Any, _: object) -> None:
-    """Do not wait for the disk at each of a trial's commits.
-
-    A record is saved before its trial is told, by a connection that does wait, and with it all
-    that was written before. A power cut may cost what came after; the next run tells it again.
-    """
-    connection.execute("PRAGMA synchronous = NORMAL")
 
 
 @contextmanager

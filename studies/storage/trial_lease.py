@@ -7,12 +7,11 @@ nor one that jumps, has a say.
 
 import contextlib
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import (
     Connection,
-    Engine,
     String,
     UniqueConstraint,
     delete,
@@ -25,11 +24,9 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Mapped, mapped_column
 
-from nas_sv2.database.engine import one_line
+from nas_sv2.database.database import Database
 from nas_sv2.database.processes import process_name
 from nas_sv2.database.schema import Base
-from nas_sv2.database.turns import writing_alone
-from nas_sv2.errors import StoreError
 from nas_sv2.studies.findings.attributes import GIVEN_UP
 
 
@@ -83,11 +80,11 @@ class TrialLeases:
     """The leases of one study; every method raises StoreError where the database fails.
 
     Attributes:
-        engine: Its tables exist.
+        db: The database; its tables are made.
         study: The key of the study.
     """
 
-    engine: Engine
+    db: Database
     study: str
 
     def take(self, room: Callable[[int], bool], in_place_of: str | None = None) -> str | None:
@@ -100,8 +97,8 @@ class TrialLeases:
             in_place_of: A lease that is given back in any case.
         """
         with (
-            _errors("taken"),
-            writing_alone(self.engine, f"leases of {self.study}") as connection,
+            self.db.errors("leases cannot be taken"),
+            self.db.writing_alone(f"leases of {self.study}") as connection,
         ):
             if in_place_of is not None:
                 old = delete(TrialLeaseRow).where(TrialLeaseRow.token == in_place_of)
@@ -129,14 +126,14 @@ class TrialLeases:
             or_(TrialLeaseRow.trial == trial, TrialLeaseRow.architecture == architecture),
         )
         rivals: list[int | None] = []
-        with _errors("written"):
+        with self.db.errors("leases cannot be written"):
             while not rivals:  # or whoever was in the way has just let go
                 try:
-                    with self.engine.begin() as connection:
+                    with self.db.begin() as connection:
                         return connection.execute(ours.values(values)).rowcount == 1
                 except IntegrityError:
                     pass
-                with self.engine.begin() as connection:
+                with self.db.begin() as connection:
                     rivals = list(connection.execute(in_the_way).scalars())
                     if trial in rivals:
                         raise TakenTrial
@@ -147,7 +144,7 @@ class TrialLeases:
     def renew(self, token: str) -> bool:
         """Show that its worker lives; False where it is ours no more."""
         ours = update(TrialLeaseRow).where(TrialLeaseRow.token == token)
-        with _errors("renewed"), self.engine.begin() as connection:
+        with self.db.errors("leases cannot be renewed"), self.db.begin() as connection:
             counted = ours.values(beats=TrialLeaseRow.beats + 1)
             return connection.execute(counted).rowcount == 1
 
@@ -159,13 +156,13 @@ class TrialLeases:
     def let_go(self, token: str) -> None:
         """Give it back; where that fails it ends by itself."""
         ours = delete(TrialLeaseRow).where(TrialLeaseRow.token == token)
-        with contextlib.suppress(SQLAlchemyError), self.engine.begin() as connection:
+        with contextlib.suppress(SQLAlchemyError), self.db.begin() as connection:
             connection.execute(ours)
 
     def all(self) -> list[TrialLease]:
         """Every lease of the study."""
         query = select(TrialLeaseRow).where(TrialLeaseRow.study == self.study)
-        with _errors("read"), self.engine.connect() as connection:
+        with self.db.errors("leases cannot be read"), self.db.connect() as connection:
             rows = connection.execute(query)
             return [TrialLease(row.token, row.process, row.beats, row.trial) for row in rows]
 
@@ -175,16 +172,16 @@ class TrialLeases:
         theirs = update(TrialLeaseRow).where(
             TrialLeaseRow.token == lease.token, TrialLeaseRow.beats == lease.beats
         )
-        with _errors("taken"), self.engine.begin() as connection:
+        with self.db.errors("leases cannot be taken"), self.db.begin() as connection:
             changed = connection.execute(theirs.values(token=token, **self._ours())).rowcount
         return token if changed else None
 
     def take_for(self, trial: int) -> str | None:
         """A lease for a running trial that has none; None where another was faster."""
         token = uuid.uuid4().hex
-        with _errors("taken"):
+        with self.db.errors("leases cannot be taken"):
             try:
-                with self.engine.begin() as connection:
+                with self.db.begin() as connection:
                     values = {"token": token, "trial": trial, **self._ours()}
                     connection.execute(insert(TrialLeaseRow).values(values))
             except IntegrityError:
@@ -193,12 +190,3 @@ class TrialLeases:
 
     def _ours(self) -> dict[str, object]:
         return {"study": self.study, "process": (process_name() or "")[:200], "beats": 0}
-
-
-@contextlib.contextmanager
-def _errors(what: str) -> Iterator[None]:
-    """Database errors as a `StoreError`."""
-    try:
-        yield
-    except SQLAlchemyError as error:
-        raise StoreError(f"leases cannot be {what}: {one_line(error)}") from error

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
-from sqlalchemy.engine import make_url
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import StoreError
 from nas_sv2.files import write_whole
 from nas_sv2.space.runtimes.weights import Array
@@ -21,12 +21,9 @@ class WeightsFolder:
     path: Path
 
     @classmethod
-    def of_study(cls, storage: str, study: str) -> "WeightsFolder":
+    def of_study(cls, db: Database, study: str) -> "WeightsFolder":
         """`FILE.weights/KEY` beside an SQLite file, else in the working folder."""
-        database = make_url(storage).database
-        is_file = storage.startswith("sqlite") and database not in (None, "", ":memory:")
-        base = Path(database or "") if is_file else Path("nas-sv2.db")
-        return cls(base.with_name(f"{base.name}.weights") / study)
+        return cls(db.beside("weights") / study)
 
     @property
     def checkpoints(self) -> Path:

@@ -14,7 +14,7 @@ from doubles import record_of
 from optuna.samplers import RandomSampler
 from postgres import PASSWORD, Postgres, programs
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.studies.storage.named_networks import records_of
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import create_or_resume, study_key
@@ -31,11 +31,11 @@ def lines_of(page: str, *words: str) -> list[list[str]]:
 
 
 def told_study(storage: str) -> None:
-    engine = open_engine(storage)
-    RecordStore.create_tables(engine)
-    study = create_or_resume(storage, "s", IDENTITY, RandomSampler())
-    RecordStore(engine, study_key(study)).save(0, RECORD)
-    engine.dispose()
+    db = Database.open(storage)
+    db.migrate()
+    study = create_or_resume(Database.open(storage), "s", IDENTITY, RandomSampler())
+    RecordStore(db, study_key(study)).save(0, RECORD)
+    db.close()
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_server_is_backed_up_and_restored(
     here = f"127.0.0.1:{postgres_server.port}"
     for line in lines:
         run([word.replace("db.local", here) for word in line], tmp_path, server)
-    assert records_of(postgres_server.url("restored"), "s") == {0: RECORD}
+    assert records_of(Database.open(postgres_server.url("restored")), "s") == {0: RECORD}
 
 
 def test_a_file_is_copied_whole(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_file_is_copied_whole(tmp_path: Path) -> None:
     (line,) = lines_of("reference/database.md", "python3")
     assert shutil.which(line[0])
     run(line, tmp_path, os.environ)
-    assert records_of(f"sqlite:///{tmp_path / 'backup.db'}", "s") == {0: RECORD}
+    assert records_of(Database.open(f"sqlite:///{tmp_path / 'backup.db'}"), "s") == {0: RECORD}
     with sqlite3.connect(tmp_path / "backup.db") as copy:
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     copy.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+from nas_sv2.database.database import Database
 from nas_sv2.studies.storage.named_networks import records_of
 
 SPACE = (
@@ -57,13 +58,13 @@ def test_a_study_goes_on_and_is_exported_where_its_folder_lies_now(
     code, out, said = command_line(*SEARCH, "--data", "imagefolder:there", "--trials", "2")
     assert code == 0, said
     assert out.count('"verdict": "finished"') == 1
-    assert len(records_of(STORAGE, "s")) == 2
+    assert len(records_of(Database.open(STORAGE), "s")) == 2
     code, _, said = command_line(*EXPORT, "--out", "again")
     assert code == 0, said
     known = trainings()
     code, _, said = command_line(*SEARCH, "--study", "t", "--data", "imagefolder:there")
     assert code == 0, said
-    assert (len(records_of(STORAGE, "t")), trainings()) == (1, known)
+    assert (len(records_of(Database.open(STORAGE), "t")), trainings()) == (1, known)
     folder("here", count=13)  # other images in the place of the first
     code, _, said = command_line(*SEARCH, *on)
     assert code == 2

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from doubles import evaluation_of
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
@@ -51,9 +51,12 @@ class Trainings:
 
 
 def request(folder: Path, **changes: Any) -> QualifyRequest:
-    url = f"sqlite:///{folder / 'q.db'}"
-    plain = QualifyRequest("smoke", "animals", url, space=SPACE, trajectories=1, matched=3)
+    plain = QualifyRequest("smoke", "animals", space=SPACE, trajectories=1, matched=3)
     return dataclasses.replace(plain, **changes)
+
+
+def database(folder: Path) -> Database:
+    return Database.open(f"sqlite:///{folder / 'q.db'}")
 
 
 @pytest.fixture(autouse=True)
@@ -71,16 +74,18 @@ def test_what_was_trained_before_a_kill_is_not_trained_again(
     first, second, third = Trainings(ends_after=9), Trainings(), Trainings()
     monkeypatch.setattr(qualification, "_run", first)
     with pytest.raises(KeyboardInterrupt):
-        qualify(request(tmp_path), told.append, lambda done, total: None)
+        qualify(request(tmp_path), database(tmp_path), told.append, lambda done, total: None)
     monkeypatch.setattr(qualification, "_run", second)
     counted: list[tuple[int, int]] = []
-    found = qualify(request(tmp_path), told.append, lambda *now: counted.append(now))
+    found = qualify(
+        request(tmp_path), database(tmp_path), told.append, lambda *now: counted.append(now)
+    )
     assert "44 trainings, 9 of them known" in told[-1]
     assert len(first.done) + len(second.done) == 44
     assert (counted[0], counted[-1]) == ((9, 44), (44, 44))
     assert sorted({name for name, _ in second.done}) == ["smoke", "smoke ×8"]
     monkeypatch.setattr(qualification, "_run", third)
-    again = qualify(request(tmp_path), told.append, lambda done, total: None)
+    again = qualify(request(tmp_path), database(tmp_path), told.append, lambda done, total: None)
     assert not third.done
     assert again == found
 
@@ -89,14 +94,16 @@ def test_the_certificate_is_of_what_was_asked_and_is_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(qualification, "_run", Trainings())
-    found = qualify(request(tmp_path), lambda line: None, lambda done, total: None)
+    found = qualify(
+        request(tmp_path), database(tmp_path), lambda line: None, lambda done, total: None
+    )
     assert (len(found.joint), len(found.matched), found.seeds) == (8, 3, 2)
     assert found.longer == 8
     assert found.ranking(found.joint).tau.value == pytest.approx(1)
     assert found.noise == pytest.approx(0, abs=1e-9)  # a seed for all moves no order
-    engine = open_engine(request(tmp_path).storage)
-    assert CertificateStore(engine).find(found.recipe_digest, found.data) == found
-    engine.dispose()
+    db = database(tmp_path)
+    assert CertificateStore(db).find(found.recipe_digest, found.data) == found
+    db.close()
 
 
 @pytest.mark.parametrize(
@@ -115,5 +122,10 @@ def test_what_cannot_be_meant_is_named_and_nothing_is_written(
     tmp_path: Path, changes: dict[str, Any], named: str
 ) -> None:
     with pytest.raises(ConfigError, match=named):
-        qualify(request(tmp_path, **changes), lambda line: None, lambda done, total: None)
+        qualify(
+            request(tmp_path, **changes),
+            database(tmp_path),
+            lambda line: None,
+            lambda done, total: None,
+        )
     assert not list(tmp_path.iterdir())

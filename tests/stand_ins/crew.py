@@ -20,6 +20,7 @@ from typing import ClassVar
 import numpy as np
 from doubles import FakeEvaluator
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import NasError
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.latency.devices.command import CommandTemplate
@@ -111,12 +112,13 @@ def target_of(job: Job, measurements: MeasurementStore, listener: Listener) -> M
 def work(job: Job, number: int, listener: Listener) -> None:
     """One worker, of this process."""
     choice = SAMPLERS[job.sampler]
-    with closing(MeasurementStore.open(job.storage)) as measurements, store_errors():
+    with Database.open(job.storage) as db, store_errors():
+        measurements = MeasurementStore(db)
         identity = {"targets": {"fake": "measured"}}
         seed = int.from_bytes(os.urandom(4), "big")
-        study = create_or_resume(job.storage, "s", identity, choice.make(seed))
-        store = RecordStore(measurements.engine, study_key(study))
-        weights = WeightsFolder.of_study(job.storage, store.study)
+        study = create_or_resume(db, "s", identity, choice.make(seed))
+        store = RecordStore(db, study_key(study))
+        weights = WeightsFolder.of_study(db, store.study)
         evaluator = Keeping(FakeEvaluator(job.seconds), weights, job.weights_bytes)
         learns = choice.learns_from_pruned
         with closing(target_of(job, measurements, listener)) as target:

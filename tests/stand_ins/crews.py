@@ -17,6 +17,7 @@ from crew import Job
 from optuna.trial import TrialState
 from sqlalchemy import create_engine, text
 
+from nas_sv2.database.database import Database
 from nas_sv2.database.processes import process_name
 from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.studies.findings.attributes import DUPLICATE
@@ -140,10 +141,10 @@ def finish(storage: str, trials: int, workers: int = 1, **more: Any) -> Crew:
 
 def check(storage: str, trials: int) -> None:
     """The asked number of trials is there, each of another network, once, with what was found."""
-    study = load_study(storage, "s")
+    study = load_study(Database.open(storage), "s")
     states = study.get_trials(states=(TrialState.COMPLETE,))
     told = [trial for trial in states if DUPLICATE not in trial.user_attrs]
-    records = records_of(storage, "s")
+    records = records_of(Database.open(storage), "s")
     assert len(told) == trials
     assert {trial.number for trial in told} == set(records)
     digests = [trial.user_attrs["architecture"] for trial in told]

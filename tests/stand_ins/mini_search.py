@@ -15,6 +15,7 @@ from typing import Any
 
 from doubles import FakeEvaluator, small_space
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import DeviceError
 from nas_sv2.latency.devices.device import AgentDevice
 from nas_sv2.latency.devices.payload import Payload
@@ -81,16 +82,19 @@ class Voice:
 
 def main(database: str, name: str, target: str, trials: str) -> int:
     url = f"sqlite:///{database}"
-    measurements = MeasurementStore.open(url)
-    engine = measurements.engine
-    RecordStore.create_tables(engine)
-    records, choice = RecordStore(engine, name), SAMPLERS["random"]
+    with Database.open(url) as db:
+        return search(db, name, target, int(trials))
+
+
+def search(db: Database, name: str, target: str, trials: int) -> int:
+    db.migrate()
+    records, choice = RecordStore(db, name), SAMPLERS["random"]
     identity = {"targets": {target: "measured"}}
-    study = create_or_resume(url, name, identity, choice.make(len(records.all())))
+    study = create_or_resume(db, name, identity, choice.make(len(records.all())))
     pruned = choice.learns_from_pruned
     try:
         opened = TargetBook.read().open(
-            target, store=measurements, fresh=True, told=lambda line: say(told=line)
+            target, store=MeasurementStore(db), fresh=True, told=lambda line: say(told=line)
         )
         # A test of a device that stays away must end soon.
         assert opened.device is not None
@@ -99,8 +103,8 @@ def main(database: str, name: str, target: str, trials: str) -> int:
         device.waits_s = (0.2, 0.4, 0.8)
         device.inner = Timed(device.inner)  # type: ignore[assignment]
         walk = Walk(Guidelines({}), Budget(), {target: opened}, FakeEvaluator())
-        weights = WeightsFolder.of_study(url, name)
-        Loop(study, small_space(), walk, records, weights, pruned, Voice()).run(int(trials))
+        weights = WeightsFolder.of_study(db, name)
+        Loop(study, small_space(), walk, records, weights, pruned, Voice()).run(trials)
         opened.close()
     except DeviceError as error:
         say(ended_by=str(error))

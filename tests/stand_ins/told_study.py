@@ -14,6 +14,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import Trial, TrialState
 from scripted import measurement_of
 
+from nas_sv2.database.database import Database
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.measurement import Latency
@@ -76,12 +77,14 @@ class Told:
             "recipe_digest": self.recipe_digest,
             "seed": 0,
         }
-        self.study = create_or_resume(self.storage, self.name, identity, RandomSampler(seed=0))
-        self.measurements = MeasurementStore.open(self.storage)
+        self.study = create_or_resume(
+            Database.open(self.storage), self.name, identity, RandomSampler(seed=0)
+        )
+        self.measurements = MeasurementStore(Database.open(self.storage))
         self.measurements.save(MEASURED)
-        RecordStore.create_tables(self.measurements.engine)
-        self.records = RecordStore(self.measurements.engine, study_key(self.study))
-        self.weights = WeightsFolder.of_study(self.storage, study_key(self.study))
+        self.measurements.db.migrate()
+        self.records = RecordStore(self.measurements.db, study_key(self.study))
+        self.weights = WeightsFolder.of_study(Database.open(self.storage), study_key(self.study))
 
     def all(self, found: int = 12) -> optuna.Study:
         """Baselines, `found` networks, and one of everything that is turned away."""
@@ -98,7 +101,7 @@ class Told:
         request = {"targets": ",".join(self.targets or ()), "budgets": ["40M"], "seed": 0}
         more = {"study": self.name, "storage": self.storage, "sampler": "random"}
         note_run(self.study, request | more)
-        self.measurements.close()
+        self.measurements.db.close()
         return self.study
 
     def finish(

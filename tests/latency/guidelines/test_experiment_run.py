@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
@@ -31,9 +32,9 @@ from nas_sv2.space.networks.lowering import lower
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[MeasurementStore]:
-    store = MeasurementStore.open(f"sqlite:///{tmp_path / 'measurements.db'}")
+    store = MeasurementStore(Database.open(f"sqlite:///{tmp_path / 'measurements.db'}"))
     yield store
-    store.close()
+    store.db.close()
 
 
 def table(*widths: int, side: int = 56) -> ExperimentTable:

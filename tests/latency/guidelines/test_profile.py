@@ -3,17 +3,16 @@
 import dataclasses
 import json
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from doubles import FakeTarget, latency_of
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.guidelines.profile import FEWEST, GuidelineProfile, fit_profile
 from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
-from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.networks.lowering import lower
@@ -34,8 +33,8 @@ def profile(arm_profile: GuidelineProfile) -> GuidelineProfile:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ProfileStore]:
-    with closing(MeasurementStore.open(f"sqlite:///{tmp_path / 'p.db'}")) as measurements:
-        yield ProfileStore.beside(measurements)
+    with Database.open(f"sqlite:///{tmp_path / 'p.db'}") as db:
+        yield ProfileStore(db)
 
 
 def test_it_tells_the_time_of_networks_that_it_has_not_seen(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scripted import FACTS, PLAN, ROUNDS, measurement_of, samples_of
 from sqlalchemy import text
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.measurements import exchange
 from nas_sv2.latency.measurements.exchange import (
@@ -44,12 +45,12 @@ def opened(tmp_path: Path) -> Iterator[Open]:
     stores: list[MeasurementStore] = []
 
     def open_store(name: str) -> MeasurementStore:
-        stores.append(MeasurementStore.open(f"sqlite:///{tmp_path / name}.db"))
+        stores.append(MeasurementStore(Database.open(f"sqlite:///{tmp_path / name}.db")))
         return stores[-1]
 
     yield open_store
     for store in stores:
-        store.close()
+        store.db.close()
 
 
 def line_of(measurement: Measurement) -> str:
@@ -316,7 +317,7 @@ def test_copies_of_a_network_in_one_session_move_together(opened: Open, tmp_path
 def test_what_another_version_left_in_a_database_is_counted_and_left_out(opened: Open) -> None:
     store = opened("store")
     store.save_all(MANY)
-    with store.engine.begin() as connection:
+    with store.db.begin() as connection:
         connection.execute(
             text("UPDATE nas_measurements SET document = '{\"schema\": 1}' WHERE id = 1")
         )
@@ -334,7 +335,7 @@ def test_another_version_is_told_from_damage() -> None:
 def test_a_merge_into_a_store_with_damaged_rows(opened: Open, tmp_path: Path) -> None:
     store = opened("store")
     store.save(ONE)
-    with store.engine.begin() as connection:
+    with store.db.begin() as connection:
         connection.execute(text("UPDATE nas_measurements SET document = '{}'"))
     assert merge(file_of(tmp_path, ONE), store).taken == 1
 

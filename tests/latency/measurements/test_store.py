@@ -9,7 +9,7 @@ import pytest
 from scripted import measurement_of, samples_of
 from sqlalchemy import inspect, text
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.grade import Finding, Grade
@@ -45,18 +45,18 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def store(url: str) -> Iterator[MeasurementStore]:
-    store = MeasurementStore.open(url)
+    store = MeasurementStore(Database.open(url))
     yield store
-    store.close()
+    store.db.close()
 
 
 def test_what_is_saved_is_found_again_by_another_process(
     url: str, store: MeasurementStore
 ) -> None:
     store.save(MEASUREMENT)
-    other = MeasurementStore.open(url)
+    other = MeasurementStore(Database.open(url))
     assert other.find(MEASUREMENT.architecture, FINGERPRINT, PLAN) == MEASUREMENT
-    other.close()
+    other.db.close()
 
 
 def test_the_newest_counts(store: MeasurementStore) -> None:
@@ -99,22 +99,22 @@ def test_the_newest_grade_of_a_device_and_plan_counts(url: str, store: Measureme
     store.save_grade(FINGERPRINT, PLAN, GRADE)
     newer = dataclasses.replace(GRADE, grade="poor")
     store.save_grade(FINGERPRINT, PLAN, newer)
-    other = MeasurementStore.open(url)
+    other = MeasurementStore(Database.open(url))
     assert other.grade(FINGERPRINT, PLAN) == newer
     assert other.grade(FINGERPRINT, dataclasses.replace(PLAN, batch=2)) is None
     assert other.grade(Fingerprint({**FINGERPRINT.facts, "cpu": "B"}), PLAN) is None
-    other.close()
+    other.db.close()
 
 
 def test_a_grade_of_another_version_is_none_and_a_damaged_one_an_error(
     store: MeasurementStore,
 ) -> None:
     store.save_grade(FINGERPRINT, PLAN, GRADE)
-    with store.engine.begin() as connection:
+    with store.db.begin() as connection:
         connection.execute(text("UPDATE nas_grades SET document = '{\"schema\": 9}'"))
     assert store.grade(FINGERPRINT, PLAN) is None
     for damaged in ("{}", "[", '{"schema": 1, "findings": [{}]}'):
-        with store.engine.begin() as connection:
+        with store.db.begin() as connection:
             connection.execute(text("UPDATE nas_grades SET document = :d"), {"d": damaged})
         with pytest.raises(StoreError, match="stored grade cannot be read"):
             store.grade(FINGERPRINT, PLAN)
@@ -136,19 +136,20 @@ def test_only_the_same_question_is_answered(
 
 
 def test_sqlite_waits_and_does_not_lock_readers_out(store: MeasurementStore) -> None:
-    with store.engine.connect() as connection:
+    with store.db.connect() as connection:
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
         assert connection.execute(text("PRAGMA busy_timeout")).scalar() == 30_000
-    assert {"nas_grades", "nas_measurements"} <= set(inspect(store.engine).get_table_names())
+    assert {"nas_grades", "nas_measurements"} <= set(inspect(store.db.engine).get_table_names())
 
 
 STARTER = """
 import sys, time
+from nas_sv2.database.database import Database
 from nas_sv2.latency.measurements.store import MeasurementStore
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(5):
-    MeasurementStore.open(sys.argv[1]).close()
+    MeasurementStore(Database.open(sys.argv[1]))
 """
 
 
@@ -179,14 +180,14 @@ def test_processes_that_start_at_once_all_find_their_tables(url: str) -> None:
 @pytest.mark.parametrize("url", ["studies.db", "", "sqlite//x", "nosql://host/name"])
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="storage must"):
-        open_engine(url)
+        Database.open(url)
 
 
 def test_a_database_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"can be opened \(.*unable to open.*studies\.db"
     ) as caught:
-        open_engine(f"sqlite:///{tmp_path / 'no' / 'studies.db'}")
+        assert Database.open(f"sqlite:///{tmp_path / 'no' / 'studies.db'}").engine
     assert "\n" not in str(caught.value)
 
 
@@ -194,25 +195,25 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("not a database, but long enough to be taken for one " * 10)
     with pytest.raises(ConfigError, match="file is not a database"):
-        open_engine(f"sqlite:///{file}")
+        assert Database.open(f"sqlite:///{file}").engine
 
 
 def test_a_password_is_not_shown() -> None:
     with pytest.raises((ConfigError, StoreError)) as caught:
-        open_engine("postgresql+psycopg2://me:secret@127.0.0.1:1/name")
+        assert Database.open("postgresql+psycopg2://me:secret@127.0.0.1:1/name").engine
     assert "secret" not in str(caught.value)
 
 
 def test_a_document_that_is_damaged_is_an_error_not_a_miss(store: MeasurementStore) -> None:
     store.save(MEASUREMENT)
-    with store.engine.begin() as connection:
+    with store.db.begin() as connection:
         connection.execute(text("UPDATE nas_measurements SET document = '{}'"))
     with pytest.raises(StoreError, match="stored measurement cannot be read"):
         store.find(MEASUREMENT.architecture, FINGERPRINT, PLAN)
 
 
 def test_a_table_that_went_missing(store: MeasurementStore) -> None:
-    with store.engine.begin() as connection:
+    with store.db.begin() as connection:
         connection.execute(text("DROP TABLE nas_measurements"))
         connection.execute(text("DROP TABLE nas_grades"))
     with pytest.raises(StoreError, match="cannot be saved: no such table"):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, MeasurementError, StoreError
 from nas_sv2.latency.agent.estimator import Samples
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, local_device
@@ -232,9 +233,9 @@ def test_it_is_plain_data(fitted: PredictedTarget, others: list[Architecture]) -
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[MeasurementStore]:
-    store = MeasurementStore.open(f"sqlite:///{tmp_path / 'studies.db'}")
+    store = MeasurementStore(Database.open(f"sqlite:///{tmp_path / 'studies.db'}"))
     yield store
-    store.close()
+    store.db.close()
 
 
 def test_a_device_is_asked_once_for_each_space(store: MeasurementStore) -> None:
@@ -254,7 +255,7 @@ def test_a_device_is_asked_once_for_each_space(store: MeasurementStore) -> None:
 def test_a_predictor_of_an_older_version_does_not_count(
     store: MeasurementStore, fitted: PredictedTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = PredictorStore.beside(store, Fingerprint(FACTS), CPU_PLAN, SPACE)
+    place = PredictorStore(store.db, Fingerprint(FACTS), CPU_PLAN, SPACE)
     assert place.find() is None
     monkeypatch.setattr(predictor, "SCHEMA", 0)
     place.save(fitted.predictor)
@@ -269,9 +270,9 @@ def test_a_predictor_of_an_older_version_does_not_count(
 def test_a_document_that_is_no_predictor_is_a_fault(
     store: MeasurementStore, fitted: PredictedTarget
 ) -> None:
-    place = PredictorStore.beside(store, Fingerprint(FACTS), CPU_PLAN, SPACE)
+    place = PredictorStore(store.db, Fingerprint(FACTS), CPU_PLAN, SPACE)
     place.save(fitted.predictor)
-    with store.engine.begin() as connection:
+    with store.db.begin() as connection:
         connection.execute(text("UPDATE nas_predictors SET document = '{}'"))
     with pytest.raises(StoreError, match="a stored predictor cannot be read: KeyError"):
         place.find()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import FACTS, PLAN, ROUNDS, ScriptedDevice, measurement_of, samples_of
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.measurements.grade import Grade
@@ -244,7 +245,7 @@ def measured_device(
 
 
 def test_every_session_has_an_agent_of_its_own_and_the_grade_is_kept(tmp_path: Path) -> None:
-    store = MeasurementStore.open(f"sqlite:///{tmp_path / 'a.db'}")
+    store = MeasurementStore(Database.open(f"sqlite:///{tmp_path / 'a.db'}"))
     measured, device = measured_device(lambda number: level(times=1 + number / 10), store)
     seen: list[tuple[int, int]] = []
     grade = examine(measured, 4, 0.0, lambda done, total: seen.append((done, total)))
@@ -255,7 +256,7 @@ def test_every_session_has_an_agent_of_its_own_and_the_grade_is_kept(tmp_path: P
     assert store.grade(level().fingerprint, PLAN) == grade
     digest = reference(NETWORK).digest
     assert store.find(digest, level().fingerprint, PLAN) is not None
-    store.close()
+    store.db.close()
 
 
 def test_the_network_is_never_the_reference_itself() -> None:
@@ -289,7 +290,7 @@ def test_requests_that_cannot_be_meant(count: int, pause_s: float, named: str) -
 def test_a_search_is_warned_of_a_poor_device_and_told_of_one_without_a_grade(
     tmp_path: Path,
 ) -> None:
-    store = MeasurementStore.open(f"sqlite:///{tmp_path / 'a.db'}")
+    store = MeasurementStore(Database.open(f"sqlite:///{tmp_path / 'a.db'}"))
     measured, _ = measured_device(lambda number: level(), store)
     assert trust_warning(MeasuredTarget(dataclasses.replace(measured, store=None))) is None
     assert trust_warning(MeasuredTarget(measured)) == (
@@ -305,4 +306,4 @@ def test_a_search_is_warned_of_a_poor_device_and_told_of_one_without_a_grade(
     assert trust_warning(MeasuredTarget(measured)) is None  # the newest counts
     batch = dataclasses.replace(measured, plan=dataclasses.replace(PLAN, batch=2))
     assert "to know" in str(trust_warning(MeasuredTarget(batch)))
-    store.close()
+    store.db.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, DeviceError
 from nas_sv2.latency.devices import local
 from nas_sv2.latency.devices.device import AgentDevice
@@ -37,9 +38,9 @@ def small() -> Architecture:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[MeasurementStore]:
-    store = MeasurementStore.open(f"sqlite:///{tmp_path / 'studies.db'}")
+    store = MeasurementStore(Database.open(f"sqlite:///{tmp_path / 'studies.db'}"))
     yield store
-    store.close()
+    store.db.close()
 
 
 @dataclasses.dataclass

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from csv_target import CsvTable
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.latency.breakdown.priced import breakdown_of
 from nas_sv2.latency.breakdown.profiled import profile_of
@@ -152,8 +153,8 @@ def test_a_latency_that_cannot_be_is_refused(answer: object, said: str) -> None:
 
 def test_an_ability_that_it_lacks_is_refused_by_one_clear_line(tmp_path: Path) -> None:
     target = UserTarget(Board())
-    store = MeasurementStore.open(f"sqlite:///{tmp_path}/m.db")
-    assert breakdown_of(target, X05, ProfileStore.beside(store)) is None
+    store = MeasurementStore(Database.open(f"sqlite:///{tmp_path}/m.db"))
+    assert breakdown_of(target, X05, ProfileStore(store.db)) is None
     assert trust_warning(target) is None
     assert not is_predictable(target)
     for refused, error in (
@@ -168,7 +169,7 @@ def test_an_ability_that_it_lacks_is_refused_by_one_clear_line(tmp_path: Path) -
         with pytest.raises(Exception, match=error) as caught:
             refused()
         assert "\n" not in str(caught.value)
-    store.close()
+    store.db.close()
 
 
 def test_variants_are_priced_by_its_estimates() -> None:

@@ -3,16 +3,15 @@
 import json
 import re
 from collections.abc import Callable
-from contextlib import closing
 from functools import partial
 
 import pytest
 
+from nas_sv2.database.database import Database
 from nas_sv2.latency.breakdown.what_if import Gain
 from nas_sv2.latency.guidelines.profile import Accuracy, GuidelineProfile
 from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
 from nas_sv2.latency.kernels.node_costs import NodeCosts, Terms, class_of, pieces_of_graph
-from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.show.explain_tables import gain_line
 from nas_sv2.space.choices.variants import counterfactuals
@@ -74,12 +73,12 @@ def test_the_devices_own_guidelines_are_told_where_they_are_known(run: Run) -> N
     profile = GuidelineProfile(
         "arm: stand-in", "emulated", "shuffle_free", "2026", costs, Accuracy(50, 0.1, 0.5)
     )
-    with closing(MeasurementStore.open("sqlite:///nas-sv2.db")) as store:
+    with Database.open("sqlite:///nas-sv2.db") as db:
         key = DeviceKey.of(TargetBook.read().open("arm"))
-        ProfileStore.beside(store).save(key._replace(device="another table"), profile)
+        ProfileStore(db).save(key._replace(device="another table"), profile)
         _, out, _ = run(NAME, "--target", "arm")
         assert "its profile is of another device, runtime or protocol" in out
-        ProfileStore.beside(store).save(key, profile)
+        ProfileStore(db).save(key, profile)
     _, out, _ = run(NAME, "--target", "arm", "--json")
     expected = profile.waste_by_block(lower(reference(NAME)))
     for block in json.loads(out)["blocks"]:

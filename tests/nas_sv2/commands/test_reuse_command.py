@@ -14,7 +14,7 @@ from optuna.samplers import RandomSampler
 from PIL import Image
 from safetensors.numpy import save_file
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.weights import Array, random_weights
 from nas_sv2.space.units.architecture import Architecture, Stage
@@ -42,14 +42,18 @@ def weights() -> dict[str, Array]:
 def study(run: Run, weights: dict[str, Array]) -> str:
     """In the folder's database: trial 4 with its weights kept, trial 5 without."""
     url = "sqlite:///nas-sv2.db"
-    engine = open_engine(url)
-    RecordStore.create_tables(engine)
-    key = study_key(create_or_resume(url, "mine", {"targets": {"t": "measured"}}, RandomSampler()))
-    records = RecordStore(engine, key)
+    db = Database.open(url)
+    db.migrate()
+    key = study_key(
+        create_or_resume(
+            Database.open(url), "mine", {"targets": {"t": "measured"}}, RandomSampler()
+        )
+    )
+    records = RecordStore(db, key)
     records.save(4, record_of(0.5, 1.0, architecture=NETWORK))
     records.save(5, record_of(0.4, 1.0))
-    engine.dispose()
-    WeightsFolder.of_study(url, key).save(NETWORK.digest, weights)
+    db.close()
+    WeightsFolder.of_study(Database.open(url), key).save(NETWORK.digest, weights)
     return "mine"
 
 

@@ -10,11 +10,11 @@ from optuna.artifacts import upload_artifact
 from sqlalchemy import create_engine, text
 from told_study import MEASURED, Told
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.studies.dashboard.artifacts import ArtifactFolder
 from nas_sv2.studies.storage.record_store import RecordStore
-from nas_sv2.studies.storage.study import open_storage, study_key
+from nas_sv2.studies.storage.study import optuna_storage, study_key
 from nas_sv2.studies.storage.trial_lease import TrialLeases
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
@@ -83,11 +83,11 @@ def test_a_deleted_study_leaves_measurements_and_its_neighbour(
     told.finish(baseline=None)
     note = tmp_path / "note.txt"
     note.write_text("mine")
-    store = ArtifactFolder.of_storage(at)
+    store = ArtifactFolder.of_database(Database.open(at))
     kept = upload_artifact(artifact_store=store, file_path=str(note), study_or_trial=told.study)
-    weights = WeightsFolder.of_study(at, study_key(told.study))
+    weights = WeightsFolder.of_study(Database.open(at), study_key(told.study))
     weights.save("x", {})
-    told.measurements.close()
+    told.measurements.db.close()
     before = {name: rows(at, name) for name in ("nas_records", "nas_measurements", "trials")}
     assert (store.path / kept).exists() and weights.path.is_dir()
     code, out, err = command_line("study", "delete", "third", "--yes")
@@ -102,24 +102,23 @@ def test_a_deleted_study_leaves_measurements_and_its_neighbour(
     assert names == ["first", "second [bold]"]
     assert command_line("study", "show", "third")[0] == 2
     assert command_line("front", "first")[0] == 0
-    measurements = MeasurementStore.open(at)
+    measurements = MeasurementStore(Database.open(at))
     assert measurements.find(MEASURED.architecture, MEASURED.fingerprint, MEASURED.plan)
-    measurements.close()
+    measurements.db.close()
 
 
 def test_a_study_that_a_worker_is_at_is_not_deleted(at: str, command_line: Run) -> None:
-    engine = open_engine(at)
+    db = Database.open(at)
     study = Told(at, "first").study
-    leases = TrialLeases(engine, study_key(study))
+    leases = TrialLeases(db, study_key(study))
     token = leases.take(lambda others: True)
     code, out, err = command_line("study", "delete", "first", "--yes")
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert f"process {os.getpid()} on" in err
-    assert len(RecordStore(engine, study_key(study)).all()) > 0
+    assert len(RecordStore(db, study_key(study)).all()) > 0
     assert token is not None
     leases.let_go(token)
     assert command_line("study", "delete", "first", "--yes", "--json")[0] == 0
-    engine.dispose()
 
 
 def test_without_a_terminal_nothing_is_deleted_unasked(at: str, command_line: Run) -> None:
@@ -132,7 +131,7 @@ def test_without_a_terminal_nothing_is_deleted_unasked(at: str, command_line: Ru
 def test_a_study_of_others_is_neither_listed_nor_deleted(at: str, command_line: Run) -> None:
     import optuna
 
-    optuna.create_study(storage=open_storage(at), study_name="theirs")
+    optuna.create_study(storage=optuna_storage(Database.open(at)), study_name="theirs")
     listed = json.loads(command_line("study", "list", "--json")[1])
     assert "theirs" not in [each["study"] for each in listed]
     code, _, err = command_line("study", "delete", "theirs", "--yes")

@@ -7,34 +7,32 @@ from pathlib import Path
 
 import pytest
 from postgres import Postgres
-from sqlalchemy import Engine, event, text
+from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
 from nas_sv2.database import locks as exclusive
-from nas_sv2.database.engine import open_engine
-from nas_sv2.database.locks import alone_at
+from nas_sv2.database.database import Database
 from nas_sv2.database.restarts import is_passing
-from nas_sv2.database.turns import writing_alone
 from nas_sv2.errors import DeviceError, StoreError
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'studies.db'}"
     else:
         server: Postgres = request.getfixturevalue("postgres_server")
         url = server.database()
-    engine = open_engine(url)
-    yield engine
-    engine.dispose()
+    db = Database.open(url)
+    yield db
+    db.close()
 
 
-def test_one_after_the_other(engine: Engine) -> None:
+def test_one_after_the_other(db: Database) -> None:
     within: list[int] = []
 
     def enter(number: int) -> None:
-        with alone_at(engine, "a name"):
+        with db.alone_at("a name"):
             within.append(number)
             time.sleep(0.05)
             assert within.pop() == number
@@ -49,51 +47,51 @@ def test_one_after_the_other(engine: Engine) -> None:
 
 
 def test_who_holds_it_is_not_waited_for_without_end(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with alone_at(engine, "a name"):
+    with db.alone_at("a name"):
         monkeypatch.setattr(exclusive, "PATIENCE_S", 0.2)
         began = time.monotonic()
         waited = pytest.raises(StoreError, match=r"a name: waited 0\.2 s for")
-        with waited as raised, alone_at(engine, "a name"):
+        with waited as raised, db.alone_at("a name"):
             raise AssertionError
         assert time.monotonic() - began < 30
         assert not is_passing(raised.value)  # it would be waited for again
-        with alone_at(engine, "another"):
+        with db.alone_at("another"):
             pass
-    with alone_at(engine, "a name"):
+    with db.alone_at("a name"):
         pass
 
 
-def test_what_fails_within_is_passed_on_and_the_name_given_back(engine: Engine) -> None:
-    with pytest.raises(DeviceError, match="mine"), alone_at(engine, "a name"):
+def test_what_fails_within_is_passed_on_and_the_name_given_back(db: Database) -> None:
+    with pytest.raises(DeviceError, match="mine"), db.alone_at("a name"):
         raise DeviceError("mine")
-    with alone_at(engine, "a name"):
+    with db.alone_at("a name"):
         pass
 
 
 def test_a_full_disk_is_said_and_not_that_there_is_nothing_to_roll_back(tmp_path: Path) -> None:
     """SQLite rolls back by itself then."""
-    engine = open_engine(f"sqlite:///{tmp_path / 'studies.db'}")
-    with engine.connect() as connection:
+    db = Database.open(f"sqlite:///{tmp_path / 'studies.db'}")
+    with db.connect() as connection:
         connection.exec_driver_sql("CREATE TABLE stuff (x)")
-    event.listen(engine, "connect", lambda made, _: made.execute("PRAGMA max_page_count = 3"))
-    engine.dispose()
+    event.listen(db.engine, "connect", lambda made, _: made.execute("PRAGMA max_page_count = 3"))
+    db.close()
     with (
         pytest.raises(OperationalError, match="database or disk is full"),
-        writing_alone(engine, "stuff") as connection,
+        db.writing_alone("stuff") as connection,
     ):
         for _ in range(9):
             connection.exec_driver_sql("INSERT INTO stuff VALUES (zeroblob(4000))")
-    with writing_alone(engine, "stuff") as connection:
+    with db.writing_alone("stuff") as connection:
         count = connection.exec_driver_sql("SELECT count(*) FROM stuff").scalar()
-    engine.dispose()
+    db.close()
     assert count == 0
 
 
-def test_other_statements_wait_as_they_did(engine: Engine) -> None:
-    with alone_at(engine, "a name"):
+def test_other_statements_wait_as_they_did(db: Database) -> None:
+    with db.alone_at("a name"):
         pass
-    if engine.dialect.name == "postgresql":
-        with engine.connect() as connection:
+    if not db.is_sqlite:
+        with db.connect() as connection:
             assert connection.execute(text("SHOW lock_timeout")).scalar() == "0"

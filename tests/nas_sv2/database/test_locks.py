@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
+from nas_sv2.database.database import Database
 from nas_sv2.database.locks import Claim, Exclusive, FileLock
 from nas_sv2.database.processes import is_alive, process_name
 from nas_sv2.errors import DeviceError, StoreError
@@ -23,14 +24,14 @@ from nas_sv2.latency.measurements.store import MeasurementStore
 HOLDER = """
 import sys
 from pathlib import Path
+from nas_sv2.database.database import Database
 from nas_sv2.database.locks import Exclusive, FileLock
 kind, where, longest_s = sys.argv[1:]
 if kind == "lock":
     claim = FileLock(Path(where))
 else:
     from nas_sv2.latency.devices.lease import Lease
-    from nas_sv2.latency.measurements.store import MeasurementStore
-    claim = Lease(MeasurementStore.open(where).engine, "d")
+    claim = Lease(Database.open(where), "d")
 with Exclusive("board", (claim,)).held(float(longest_s)):
     print("holds", flush=True)
     sys.stdin.read()
@@ -45,17 +46,15 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def store(url: str) -> Iterator[MeasurementStore]:
-    store = MeasurementStore.open(url)
+    store = MeasurementStore(Database.open(url))
     yield store
-    store.close()
+    store.db.close()
 
 
 @pytest.fixture
 def claim(store: MeasurementStore, tmp_path: Path) -> Callable[[str], Claim]:
     """Gives a claim of this process."""
-    return lambda kind: (
-        FileLock(tmp_path / "d.lock") if kind == "lock" else Lease(store.engine, "d")
-    )
+    return lambda kind: FileLock(tmp_path / "d.lock") if kind == "lock" else Lease(store.db, "d")
 
 
 @pytest.fixture
@@ -120,7 +119,7 @@ def test_a_dead_process_holds_nothing(kind: str, hold: Hold, claim: Claims) -> N
 
 
 def test_a_lease_of_another_machine_ends_by_itself(store: MeasurementStore) -> None:
-    lease, other = Lease(store.engine, "d"), Lease(store.engine, "d")
+    lease, other = Lease(store.db, "d"), Lease(store.db, "d")
     assert other.take(1.0) is None
     _set(store, "process = 'elsewhere:1:1', holder = 'process 1 on elsewhere'")
     assert lease.take(60) == "process 1 on elsewhere"
@@ -133,16 +132,16 @@ def test_a_lease_of_another_machine_ends_by_itself(store: MeasurementStore) -> N
 @pytest.mark.parametrize(("hours", "free"), [(1, True), (-1, False)])
 def test_a_clock_that_was_set_back(hours: int, free: bool, store: MeasurementStore) -> None:
     """What was taken in the future is nonsense; what was taken long ago may still be held."""
-    other = Lease(store.engine, "d")
+    other = Lease(store.db, "d")
     other.take(7200)
     shift = f"taken_at = taken_at + {3600 * hours}, ends_at = ends_at + {3600 * hours}"
     _set(store, f"process = 'elsewhere:1:1', {shift}")
-    assert (Lease(store.engine, "d").take(60) is None) == free
+    assert (Lease(store.db, "d").take(60) is None) == free
 
 
 def test_devices_do_not_stand_in_each_others_way(store: MeasurementStore, tmp_path: Path) -> None:
-    assert Lease(store.engine, "one").take(60) is None
-    assert Lease(store.engine, "two").take(60) is None
+    assert Lease(store.db, "one").take(60) is None
+    assert Lease(store.db, "two").take(60) is None
     locks = FileLock.of("one"), FileLock.of("two"), FileLock.of("one")
     assert locks[0].take(60) is None
     assert locks[1].take(60) is None
@@ -156,7 +155,7 @@ def test_many_threads_take_turns(store: MeasurementStore, tmp_path: Path) -> Non
 
     def work() -> None:
         nonlocal inside, most
-        claims = (FileLock(tmp_path / "d.lock"), Lease(store.engine, "d"))
+        claims = (FileLock(tmp_path / "d.lock"), Lease(store.db, "d"))
         with Exclusive("board", claims).held(60):
             inside += 1
             most = max(most, inside)
@@ -173,33 +172,35 @@ def test_many_threads_take_turns(store: MeasurementStore, tmp_path: Path) -> Non
 
 def test_what_failed_while_holding_lets_go(store: MeasurementStore) -> None:
     def fails() -> None:
-        with Exclusive("board", (Lease(store.engine, "d"),)).held(60):
+        with Exclusive("board", (Lease(store.db, "d"),)).held(60):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fails()
-    assert Lease(store.engine, "d").take(60) is None
+    assert Lease(store.db, "d").take(60) is None
 
 
 def test_a_full_database_is_said_and_costs_no_measurement(url: str) -> None:
     """SQLite's own limit on pages gives the error of a full disk."""
-    store = MeasurementStore.open(url)
-    lease = Lease(store.engine, "d")
-    with store.engine.connect() as connection:
+    store = MeasurementStore(Database.open(url))
+    lease = Lease(store.db, "d")
+    with store.db.connect() as connection:
         pages = connection.execute(text("PRAGMA page_count")).scalar()
-    store.engine.dispose()
-    event.listen(store.engine, "connect", lambda c, _: c.execute(f"PRAGMA max_page_count={pages}"))
+    store.db.close()
+    event.listen(
+        store.db.engine, "connect", lambda c, _: c.execute(f"PRAGMA max_page_count={pages}")
+    )
     row = text("INSERT INTO nas_leases VALUES (:d, 't', 'h', 'p', 0, 0)")
     with pytest.raises(OperationalError, match="full"):
         while True:
-            with store.engine.begin() as connection:
+            with store.db.begin() as connection:
                 connection.execute(row, {"d": os.urandom(100).hex()})
-    holding = Lease(store.engine, "d" * 200)
+    holding = Lease(store.db, "d" * 200)
     with pytest.raises(StoreError, match="cannot be leased: database or disk is full"):
         holding.take(60)
     holding.let_go()  # says nothing
     lease.let_go()
-    store.close()
+    store.db.close()
 
 
 def test_a_lock_that_was_tidied_away_is_no_lock(tmp_path: Path) -> None:
@@ -242,5 +243,5 @@ def _me() -> str:
 
 
 def _set(store: MeasurementStore, change: str) -> None:
-    with store.engine.begin() as connection:
+    with store.db.begin() as connection:
         connection.execute(text(f"UPDATE nas_leases SET {change}"))

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,11 +18,11 @@ import nas_sv2.latency.predictor.store
 import nas_sv2.studies.storage.certificate_store
 import nas_sv2.studies.storage.record_store
 import nas_sv2.studies.storage.trial_lease  # noqa: F401  all tables are known
-from nas_sv2.database.engine import open_engine
-from nas_sv2.database.schema import VERSION_TABLE, VERSIONS, Base, migrate
+from nas_sv2.database.database import Database
+from nas_sv2.database.schema import VERSION_TABLE, VERSIONS, Base
 from nas_sv2.errors import ConfigError, NasError, StoreError
 from nas_sv2.latency.measurements.store import MeasurementStore
-from nas_sv2.studies.storage.study import load_study, open_storage
+from nas_sv2.studies.storage.study import load_study, optuna_storage
 
 ROOT = Path(__file__).parents[3]
 
@@ -92,17 +92,15 @@ def rows(url: str) -> dict[str, list[tuple[object, ...]]]:
 
 
 def test_the_migrated_tables_are_those_of_the_models(url: str) -> None:
-    engine = open_engine(url)
-    migrate(engine)
-    with engine.connect() as connection:
+    db = Database.open(url)
+    db.migrate()
+    with db.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
         assert compare_metadata(context, Base.metadata) == []
-    engine.dispose()
 
 
 def test_the_program_knows_its_migrations() -> None:
-    folder = str(ROOT / "nas_sv2" / "database" / "migrations")
-    script = ScriptDirectory(folder, version_locations=[folder])
+    script = ScriptDirectory(str(ROOT / "nas_sv2" / "database" / "migrations"))
     revisions = [revision.revision for revision in script.walk_revisions()]
     assert tuple(reversed(revisions)) == VERSIONS
 
@@ -110,13 +108,12 @@ def test_the_program_knows_its_migrations() -> None:
 def test_a_database_from_before_versions_is_adopted_and_nothing_is_lost(adopted: str) -> None:
     before = rows(adopted)
     assert all(before.values())
-    engine = open_engine(adopted)
-    migrate(engine)
-    migrate(engine)
-    with engine.connect() as connection:
+    db = Database.open(adopted)
+    db.migrate()
+    db.migrate()
+    with db.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
         assert compare_metadata(context, Base.metadata) == []
-    engine.dispose()
     after = rows(adopted)
     assert {name: after[name] for name in before} == before
     assert after[VERSION_TABLE] == [(VERSIONS[-1],)]
@@ -126,42 +123,48 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
     adopted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = rows(adopted)
-    engine = open_engine(adopted)
+    db = Database.open(adopted)
 
     def full(_: object, __: object, statement: str, *rest: object) -> None:
         if "CREATE TABLE nas_trial_leases" in statement:
             raise KeyboardInterrupt
 
-    event.listen(engine, "before_cursor_execute", full)
+    event.listen(db.engine, "before_cursor_execute", full)
     with pytest.raises(KeyboardInterrupt):
-        migrate(engine)
+        db.migrate()
     assert rows(adopted) == before
-    event.remove(engine, "before_cursor_execute", full)
-    migrate(engine)
+    event.remove(db.engine, "before_cursor_execute", full)
+    db.migrate()
     assert rows(adopted)[VERSION_TABLE] == [(VERSIONS[-1],)]
-    engine.dispose()
 
 
 def test_a_newer_schema_is_refused_by_who_writes_and_who_reads(url: str) -> None:
-    MeasurementStore.open(url).close()
+    MeasurementStore(Database.open(url))
     engine = create_engine(url)
     with engine.begin() as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0099'"))
     engine.dispose()
-    for opens in (MeasurementStore.open, open_engine, lambda url: load_study(url, "s")):
+    opens: tuple[Callable[[Database], object], ...] = (
+        MeasurementStore,
+        lambda db: db.engine,
+        lambda db: load_study(db, "s"),
+    )
+    for each in opens:
         with pytest.raises(StoreError, match="schema 0099, made by a newer nas-sv2") as caught:
-            opens(url)
+            each(Database.open(url))
         assert "\n" not in str(caught.value)
 
 
 STARTER = """
 import sys
+from nas_sv2.database.database import Database
 from nas_sv2.latency.measurements.store import MeasurementStore
-from nas_sv2.studies.storage.study import open_storage
+from nas_sv2.studies.storage.study import optuna_storage
 print("ready", flush=True)
 url = sys.stdin.readline().strip()
-MeasurementStore.open(url).close()
-open_storage(url).engine.dispose()
+with Database.open(url) as db:
+    MeasurementStore(db)
+    optuna_storage(db)
 """
 
 
@@ -201,9 +204,14 @@ def test_processes_that_start_at_once_make_the_tables_once(url: str) -> None:
     ],
 )
 def test_no_error_shows_a_password(url: str) -> None:
-    for opens in (open_engine, open_storage, lambda url: load_study(url, "s")):
+    opens: tuple[Callable[[Database], object], ...] = (
+        lambda db: db.engine,
+        optuna_storage,
+        lambda db: load_study(db, "s"),
+    )
+    for each in opens:
         with pytest.raises(ConfigError) as caught:
-            opens(url)
+            each(Database.open(url))
         assert "s3cret" not in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -211,7 +219,7 @@ def test_no_error_shows_a_password(url: str) -> None:
 def test_a_wrong_password_is_said_without_it(postgres_server: Postgres) -> None:
     url = postgres_server.url("postgres").replace("s3cret", "wr0ng")
     with pytest.raises(ConfigError, match="authentication failed") as caught:
-        open_engine(url)
+        assert Database.open(url).engine
     assert "wr0ng" not in str(caught.value)
 
 
@@ -219,9 +227,9 @@ def test_a_password_of_odd_signs_opens_both_sets_of_tables_and_is_not_stored(
     postgres_server: Postgres,
 ) -> None:
     url = postgres_server.database()
-    MeasurementStore.open(url).close()
-    open_storage(url).engine.dispose()
+    MeasurementStore(Database.open(url))
+    optuna_storage(Database.open(url))
     with pytest.raises(NasError) as caught:
-        load_study(url, "none")
+        load_study(Database.open(url), "none")
     assert PASSWORD[:6] not in str(caught.value)
     assert PASSWORD[:6] not in str(rows(url))

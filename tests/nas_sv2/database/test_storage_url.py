@@ -1,6 +1,6 @@
 import pytest
 
-from nas_sv2.database.storage_url import without_password
+from nas_sv2.database.engine import without_password
 
 SECRET = "s3cr3t"
 

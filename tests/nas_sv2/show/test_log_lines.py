@@ -15,7 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.engine import URL
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.errors import EvaluationError, StoreError
 from nas_sv2.search.events.events import Outcome
 from nas_sv2.search.loop.loop import Loop
@@ -37,21 +37,23 @@ def lines_of(text: str) -> list[dict[str, Any]]:
 
 def test_a_search_is_written_down_event_by_event(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path / 'studies.db'}"
-    engine = open_engine(storage)
-    RecordStore.create_tables(engine)
+    db = Database.open(storage)
+    db.migrate()
     choice = SAMPLERS["random"]
-    study = create_or_resume(storage, "s", {"targets": {"fake": "measured"}}, choice.make(0))
+    study = create_or_resume(
+        Database.open(storage), "s", {"targets": {"fake": "measured"}}, choice.make(0)
+    )
     stream, ear = io.StringIO(), Ear()
     listener = Both(ear, LogLines(stream))
     evaluator = FakeEvaluator(fault=lambda n: EvaluationError("nan") if n == 2 else None)
     walk = Walk(
         Guidelines({}), Budget(flops=0.086e6), {"fake": FakeTarget()}, evaluator, listener.entered
     )
-    weights = WeightsFolder.of_study(storage, "s")
+    weights = WeightsFolder.of_study(Database.open(storage), "s")
     listener.began("s", ["study     s"])
-    store = RecordStore(engine, "s")
+    store = RecordStore(db, "s")
     Loop(study, small_space(), walk, store, weights, True, listener).run(4)
-    engine.dispose()
+    db.close()
 
     began, *lines = lines_of(stream.getvalue())
     assert (began["event"], began["study"], began["trial"]) == ("began", "s", None)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from doubles import record_of
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.recipes.built_in import RECIPES
@@ -67,7 +67,7 @@ def made(folder: Path, records: dict[int, Record], **identity: Any) -> str:
     storage, smoke = f"sqlite:///{folder / 's.db'}", RECIPES["smoke"]
     spec = identity.get("data") or blobs(folder)
     study = create_or_resume(
-        storage,
+        Database.open(storage),
         "s",
         {
             "targets": {"fake": "measured"},
@@ -84,11 +84,11 @@ def made(folder: Path, records: dict[int, Record], **identity: Any) -> str:
         },
         SAMPLERS["random"].make(0),
     )
-    engine = open_engine(storage)
-    RecordStore.create_tables(engine)
+    db = Database.open(storage)
+    db.migrate()
     for number, record in records.items():
-        RecordStore(engine, study_key(study)).save(number, record)
-    engine.dispose()
+        RecordStore(db, study_key(study)).save(number, record)
+    db.close()
     return storage
 
 
@@ -150,9 +150,9 @@ def training(monkeypatch: pytest.MonkeyPatch) -> Trained:
 
 
 def confirmed(storage: str, told: list[str] | None = None, **changes: Any) -> Confirmation:
-    request = dataclasses.replace(ConfirmRequest("s", "standard", storage), **changes)
+    request = dataclasses.replace(ConfirmRequest("s", "standard"), **changes)
     lines = [] if told is None else told
-    return confirm(request, lines.append, lambda done, total: None)
+    return confirm(request, Database.open(storage), lines.append, lambda done, total: None)
 
 
 def test_the_best_candidate_is_confirmed_against_the_level_s_baseline(
@@ -172,7 +172,7 @@ def test_the_best_candidate_is_confirmed_against_the_level_s_baseline(
     assert ratio > 1.01
     assert (finding.latency["fake"].verdict, finding.claim) == ("worse", "no claim")
     assert found.longer == 9600
-    assert confirmations_in(storage, "s") == [found]
+    assert confirmations_in(Database.open(storage), "s") == [found]
 
 
 def test_both_neither_and_one_of_two_are_told_apart(
@@ -221,10 +221,10 @@ def test_what_a_kill_left_is_not_done_again(
     again = confirmed(storage)
     assert not third.done
     assert dataclasses.replace(again, at=found.at) == found
-    assert len(confirmations_in(storage, "s")) == 1
+    assert len(confirmations_in(Database.open(storage), "s")) == 1
     confirmed(storage, fresh=False, seeds=4)
     assert len(third.done) == 2
-    assert len(confirmations_in(storage, "s")) == 2
+    assert len(confirmations_in(Database.open(storage), "s")) == 2
 
 
 def test_asking_the_test_images_again_is_told(
@@ -320,7 +320,7 @@ def test_data_that_were_moved_are_named_and_nothing_is_asked_twice(
     confirmed(storage, told, data=f"npz:{file}")
     assert len(first.done) == 6 and not second.done
     assert not [line for line in told if "asked the test images" in line]
-    assert len(confirmations_in(storage, "s")) == 1
+    assert len(confirmations_in(Database.open(storage), "s")) == 1
     with pytest.raises(ConfigError, match=r"data must be .* the data of the study"):
         confirmed(storage, data=blobs(tmp_path, shade=90))
 
@@ -340,11 +340,11 @@ def test_two_confirmations_of_a_study_do_not_run_at_once(
     training()
     storage = made(tmp_path, RECORDS)
     with (
-        confirming._hold(storage, "s"),
+        confirming._hold(Database.open(storage), "s"),
         pytest.raises(ConfigError, match="is being confirmed by process"),
     ):
         confirmed(storage)
-    assert load_study(storage, "s").user_attrs.keys() == {"nas_sv2"}
+    assert load_study(Database.open(storage), "s").user_attrs.keys() == {"nas_sv2"}
 
 
 def ms_ratio(network: Architecture) -> float:

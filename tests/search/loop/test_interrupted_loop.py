@@ -9,7 +9,7 @@ from doubles import Ear, FakeEvaluator, FakeTarget, small_space
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.errors import DeviceError, NasError, StoreError
 from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.loop.orphans import Unfinished
@@ -31,20 +31,20 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.storage = f"sqlite:///{folder / 'studies.db'}"
-        self.engine = open_engine(self.storage)
-        RecordStore.create_tables(self.engine)
+        self.db = Database.open(self.storage)
+        self.db.migrate()
         self.store, self.evaluator, self.ear = (
-            RecordStore(self.engine, "s"),
+            RecordStore(self.db, "s"),
             FakeEvaluator(),
             Ear(),
         )
         identity = {"targets": {"fake": "measured"}}
         sampler = SAMPLERS["random"].make(5)
-        self.study = create_or_resume(self.storage, "s", identity, sampler)
+        self.study = create_or_resume(Database.open(self.storage), "s", identity, sampler)
 
     def loop(self) -> Loop:
         walk = Walk(Guidelines({}), Budget(), {"fake": FakeTarget()}, self.evaluator)
-        weights = WeightsFolder.of_study(self.storage, "s")
+        weights = WeightsFolder.of_study(Database.open(self.storage), "s")
         return Loop(self.study, small_space(), walk, self.store, weights, True, self.ear)
 
     def leases(self) -> list[TrialLease]:
@@ -61,7 +61,7 @@ class Bench:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
-    bench.engine.dispose()
+    bench.db.close()
 
 
 def away() -> StoreError:

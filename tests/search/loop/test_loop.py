@@ -18,7 +18,7 @@ from doubles import Ear, FakeEvaluator, FakeTarget, small_space
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.database.processes import is_alive, process_name
 from nas_sv2.errors import (
     DeviceError,
@@ -61,9 +61,9 @@ class Bench:
 
     def __init__(self, folder: Path, sampler: str = "tpe", budget: Budget | None = None) -> None:
         self.storage = f"sqlite:///{folder / 'studies.db'}"
-        self.engine = open_engine(self.storage)
-        RecordStore.create_tables(self.engine)
-        self.store = RecordStore(self.engine, "s")
+        self.db = Database.open(self.storage)
+        self.db.migrate()
+        self.store = RecordStore(self.db, "s")
         self.target, self.evaluator = FakeTarget(), FakeEvaluator()
         self.folder, self.sampler, self.ear = folder, sampler, Ear()
         self.budget = budget or Budget()
@@ -73,10 +73,12 @@ class Bench:
 
     def run(self, trials: int, timeout_s: float | None = None) -> optuna.Study:
         choice = SAMPLERS[self.sampler]
-        study = create_or_resume(self.storage, "s", IDENTITY, choice.make(len(self.store.all())))
+        study = create_or_resume(
+            Database.open(self.storage), "s", IDENTITY, choice.make(len(self.store.all()))
+        )
         targets = {"fake": self.target}
         walk = Walk(self.guidelines, self.budget, targets, self.evaluator)
-        weights = WeightsFolder.of_study(self.storage, "s")
+        weights = WeightsFolder.of_study(Database.open(self.storage), "s")
         learns = choice.learns_from_pruned
         loop = Loop(study, self.space, walk, self.store, weights, learns, self.ear, self.audit)
         loop.run(trials, timeout_s)
@@ -87,7 +89,7 @@ class Bench:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
-    bench.engine.dispose()
+    bench.db.close()
 
 
 def states(study: optuna.Study) -> Counter[str]:
@@ -119,7 +121,7 @@ def test_every_sampler_finds_distinct_networks_and_is_told_all_limits(
         for trial in study.best_trials
         if not {DUPLICATE, REJECTED} & trial.user_attrs.keys()
     )
-    bench.engine.dispose()
+    bench.db.close()
 
 
 def test_a_duplicate_is_answered_from_the_store(bench: Bench) -> None:
@@ -142,7 +144,7 @@ def test_a_finished_study_asks_nothing_more(bench: Bench) -> None:
 
 def test_a_second_study_name_does_not_see_the_first(bench: Bench) -> None:
     bench.run(2)
-    assert RecordStore(bench.engine, "other").all() == {}
+    assert RecordStore(bench.db, "other").all() == {}
 
 
 def test_the_timeout_begins_no_trial(bench: Bench) -> None:
@@ -204,19 +206,23 @@ def test_an_exhausted_space_ends_the_search(bench: Bench, monkeypatch: pytest.Mo
 
 def test_a_study_in_use_is_joined_and_the_others_trial_left_alone(bench: Bench) -> None:
     bench.run(1)
-    study = create_or_resume(bench.storage, "s", IDENTITY, SAMPLERS["random"].make(0))
+    study = create_or_resume(
+        Database.open(bench.storage), "s", IDENTITY, SAMPLERS["random"].make(0)
+    )
     study.ask().set_user_attr("worker", process_name(os.getppid()))
     assert states(bench.run(2)) == {"COMPLETE": 2, "RUNNING": 1}
 
 
 def test_a_network_that_another_worker_is_at_is_left_to_it(bench: Bench) -> None:
     bench.run(1)
-    study = create_or_resume(bench.storage, "s", IDENTITY, SAMPLERS["random"].make(0))
+    study = create_or_resume(
+        Database.open(bench.storage), "s", IDENTITY, SAMPLERS["random"].make(0)
+    )
     (first,) = bench.store.all().values()
     suggester = RandomSuggester(random.Random(1))
     candidates = iter(lambda: bench.space.sample(suggester), None)
     network = next(one for one in candidates if one.digest != first.architecture.digest)
-    leases = TrialLeases(bench.engine, "s")
+    leases = TrialLeases(bench.db, "s")
     token = leases.take(lambda others: others == 0)
     assert token is not None
     assert leases.bind(token, 99, network.digest)
@@ -251,7 +257,9 @@ def test_who_tells_too_late_finds_out_and_goes_on(
     def saved(store: RecordStore, number: int, record: Record, may: May) -> bool:
         allowed = save(store, number, record, may)
         if number == 1:
-            name = create_or_resume(bench.storage, "s", IDENTITY, SAMPLERS["random"].make(0))
+            name = create_or_resume(
+                Database.open(bench.storage), "s", IDENTITY, SAMPLERS["random"].make(0)
+            )
             name.enqueue_trial(name.get_trials()[1].params)
             name.tell(1, state=TrialState.FAIL)
         return allowed
@@ -285,19 +293,21 @@ def test_an_outage_of_the_database_is_survived_and_a_fault_is_not(
     study = bench.run(3)
     assert states(study) == {"COMPLETE": 3, "FAIL": 1}
     assert sorted(bench.store.all()) == [0, 2, 3]
-    assert TrialLeases(bench.engine, "s").all() == []
+    assert TrialLeases(bench.db, "s").all() == []
 
 
 def test_the_trial_of_another_host_is_left_alone(bench: Bench) -> None:
     bench.run(1)
-    study = create_or_resume(bench.storage, "s", IDENTITY, SAMPLERS["random"].make(0))
+    study = create_or_resume(
+        Database.open(bench.storage), "s", IDENTITY, SAMPLERS["random"].make(0)
+    )
     study.ask().set_user_attr("worker", "elsewhere:1:1")
     assert states(bench.run(2)) == {"COMPLETE": 2, "RUNNING": 1}
 
 
 def test_a_record_saved_before_the_crash_is_told_not_made_again(bench: Bench) -> None:
     """What a crash between saving and telling leaves behind."""
-    study = create_or_resume(bench.storage, "s", IDENTITY, SAMPLERS["tpe"].make(0))
+    study = create_or_resume(Database.open(bench.storage), "s", IDENTITY, SAMPLERS["tpe"].make(0))
     trial = study.ask()
     architecture = small_space().sample(trial)
     walk = Walk(Guidelines({}), Budget(), {"fake": bench.target}, bench.evaluator)
@@ -361,7 +371,7 @@ def test_killed_twice_and_resumed_a_search_loses_only_the_running_trial(tmp_path
     assert not survivors & set(bench.evaluator.asked)
     assert states(study)["RUNNING"] == 0
     assert states(study)["FAIL"] <= 2
-    bench.engine.dispose()
+    bench.db.close()
 
 
 def test_a_baseline_that_failed_or_was_interrupted_is_asked_again_by_the_next_run(
@@ -382,7 +392,7 @@ def test_a_baseline_that_failed_or_was_interrupted_is_asked_again_by_the_next_ru
     bench.run(3)
     found = {record.baseline for record in bench.store.all().values()}
     assert set(bench.space.baselines) <= found
-    bench.engine.dispose()
+    bench.db.close()
 
 
 def test_rejections_and_duplicates_in_turn_end_the_search_too(
@@ -392,7 +402,7 @@ def test_rejections_and_duplicates_in_turn_end_the_search_too(
     bench = Bench(tmp_path, "random", Budget(flops=0.07e6))
     with pytest.raises(InfeasibleError, match="hardly has 40 networks"):
         bench.run(40)
-    bench.engine.dispose()
+    bench.db.close()
 
 
 # The audit of the guidelines
@@ -470,4 +480,4 @@ def test_without_an_audit_nothing_pruned_is_assessed(tmp_path: Path) -> None:
             assert AUDITED not in trial.user_attrs
             assert trial.state == TrialState.PRUNED
     assert all(record.excesses["G4"] <= 0 for record in bench.store.all().values())
-    bench.engine.dispose()
+    bench.db.close()

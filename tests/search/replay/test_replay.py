@@ -12,7 +12,7 @@ from doubles import Ear, FakeEvaluator, FakeTarget, latency_of, small_space
 from optuna.trial import TrialState
 from packages import RECIPE, images_file
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError, NasError
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.recipes.files import recipe_to_document
@@ -55,8 +55,8 @@ class OtherTarget(FakeTarget):
 def searched(folder: Path, budget: Budget, trials: int = TRIALS) -> str:
     """A study with stand-ins; another search of the same goes on with it."""
     storage = f"sqlite:///{folder / 's.db'}"
-    engine = open_engine(storage)
-    RecordStore.create_tables(engine)
+    db = Database.open(storage)
+    db.migrate()
     space = small_space()
     data = images_file(folder)
     identity = {
@@ -71,12 +71,12 @@ def searched(folder: Path, budget: Budget, trials: int = TRIALS) -> str:
         "recipe_document": recipe_to_document(RECIPE),
     }
     choice = SAMPLERS["random"]
-    study = create_or_resume(storage, "old", identity, choice.make(trials))
-    store = RecordStore(engine, study_key(study))
+    study = create_or_resume(Database.open(storage), "old", identity, choice.make(trials))
+    store = RecordStore(db, study_key(study))
     walk = Walk(Guidelines({}), budget, {"fake": FakeTarget()}, FakeEvaluator())
-    weights = WeightsFolder.of_study(storage, store.study)
+    weights = WeightsFolder.of_study(Database.open(storage), store.study)
     Loop(study, space, walk, store, weights, True, Ear()).run(trials)
-    engine.dispose()
+    db.close()
     return storage
 
 
@@ -115,8 +115,8 @@ def other(monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
 
 
 def replayed(storage: str, **changes: Any) -> Replayed:
-    request = dataclasses.replace(ReplayRequest("old", "arm", storage), **changes)
-    return replay(request, lambda line: None, lambda done, total: None)
+    request = dataclasses.replace(ReplayRequest("old", "arm"), **changes)
+    return replay(request, Database.open(storage), lambda line: None, lambda done, total: None)
 
 
 def by_digest(records: Mapping[int, Record]) -> dict[str, Record]:
@@ -128,7 +128,10 @@ def test_every_network_is_measured_and_keeps_number_and_accuracy(
 ) -> None:
     other()
     found = replayed(storage)
-    old, new = records_of(storage, "old"), records_of(storage, "old-on-arm")
+    old, new = (
+        records_of(Database.open(storage), "old"),
+        records_of(Database.open(storage), "old-on-arm"),
+    )
     assert found.records == new
     assert new.keys() == old.keys()
     for number, record in new.items():
@@ -137,7 +140,7 @@ def test_every_network_is_measured_and_keeps_number_and_accuracy(
         assert record.latencies.keys() == {"arm"}
         assert record.latencies["arm"].ms == pytest.approx(record.cost.params / 1e4)
         assert record.excesses == {"flops": was.excesses["flops"]}
-        trial = load_study(storage, "old-on-arm").trials[number]
+        trial = load_study(Database.open(storage), "old-on-arm").trials[number]
         assert trial.values == list(record.objectives)
         assert trial.user_attrs[REPLAYED] == f"old:{number}"
     # The order by parameters is that of the accuracies here: all are on the front.
@@ -149,7 +152,10 @@ def test_every_network_is_measured_and_keeps_number_and_accuracy(
 def test_trials_without_a_record_keep_their_place_and_say_why(storage: str, other: Opened) -> None:
     other()
     found = replayed(storage)
-    old, new = load_study(storage, "old").trials, load_study(storage, "old-on-arm").trials
+    old, new = (
+        load_study(Database.open(storage), "old").trials,
+        load_study(Database.open(storage), "old-on-arm").trials,
+    )
     assert [trial.number for trial in new] == [trial.number for trial in old]
     by_latency = by_cost = 0
     for before, after in zip(old, new, strict=True):
@@ -181,7 +187,9 @@ def test_a_killed_replay_goes_on_and_measures_nothing_twice(storage: str, other:
     again = other()
     assert replayed(storage).records == found.records
     assert len(again[0].asked) == 1  # to see that it is the same device
-    assert len(load_study(storage, "old-on-arm").trials) == len(load_study(storage, "old").trials)
+    assert len(load_study(Database.open(storage), "old-on-arm").trials) == len(
+        load_study(Database.open(storage), "old").trials
+    )
 
 
 def test_a_kill_between_record_and_trial_loses_and_doubles_nothing(
@@ -201,9 +209,11 @@ def test_a_kill_between_record_and_trial_loses_and_doubles_nothing(
             replayed(storage)
     opened = other()
     found = replayed(storage)
-    assert found.records.keys() == records_of(storage, "old").keys()
+    assert found.records.keys() == records_of(Database.open(storage), "old").keys()
     assert len(opened[0].asked) == 1 + TRIALS - 3
-    complete = load_study(storage, "old-on-arm").get_trials(states=(TrialState.COMPLETE,))
+    complete = load_study(Database.open(storage), "old-on-arm").get_trials(
+        states=(TrialState.COMPLETE,)
+    )
     assert {t.number for t in complete if "duplicate_of" not in t.user_attrs} == set(found.records)
 
 
@@ -212,7 +222,7 @@ def test_trials_that_came_later_are_added(storage: str, other: Opened, tmp_path:
     replayed(storage)
     searched(tmp_path, LIMITS, TRIALS + 2)
     found = replayed(storage)
-    old = records_of(storage, "old")
+    old = records_of(Database.open(storage), "old")
     assert len(old) == TRIALS + 2
     assert by_digest(found.records).keys() == by_digest(old).keys()
 
@@ -224,11 +234,16 @@ def test_a_network_that_cannot_be_measured_is_left_out_and_tried_again(
     found = replayed(storage)
     assert len(found.records) == TRIALS - 1
     assert "1 network was not measured on arm" in found.notes
-    failed = [t for t in load_study(storage, "old-on-arm").trials if ERROR in t.user_attrs]
+    failed = [
+        t for t in load_study(Database.open(storage), "old-on-arm").trials if ERROR in t.user_attrs
+    ]
     assert [trial.user_attrs[ERROR] for trial in failed] == ["no such operator"]
     other()
     found = replayed(storage)
-    assert by_digest(found.records).keys() == by_digest(records_of(storage, "old")).keys()
+    assert (
+        by_digest(found.records).keys()
+        == by_digest(records_of(Database.open(storage), "old")).keys()
+    )
 
 
 def test_a_latency_limit_is_the_new_target_s_and_the_old_one_is_restated(
@@ -267,12 +282,15 @@ def test_data_that_were_moved_are_noted_with_the_replay(
     with pytest.raises(ConfigError, match=r"data must be .*, the data of the study"):
         replayed(storage, data=images_file(tmp_path, seed=1))
     with pytest.raises(ConfigError, match="a study in"):
-        load_study(storage, "old-on-arm")
+        load_study(Database.open(storage), "old-on-arm")
     replayed(storage)
-    assert data_place(load_study(storage, "old-on-arm")) == f"npz:{searched_once / 'images0.npz'}"
+    assert (
+        data_place(load_study(Database.open(storage), "old-on-arm"))
+        == f"npz:{searched_once / 'images0.npz'}"
+    )
     there = f"npz:{tmp_path / 'images0.npz'}"  # a copy
     replayed(storage, data=there)
-    assert data_place(load_study(storage, "old-on-arm")) == there
+    assert data_place(load_study(Database.open(storage), "old-on-arm")) == there
 
 
 def test_another_device_under_the_same_name_is_refused(storage: str, other: Opened) -> None:
@@ -284,19 +302,23 @@ def test_another_device_under_the_same_name_is_refused(storage: str, other: Open
 
 
 def test_weights_of_the_front_come_along(storage: str, other: Opened) -> None:
-    old_key = study_key(load_study(storage, "old"))
-    kept = record_of(storage, "old", 0).architecture.digest
-    WeightsFolder.of_study(storage, old_key).save(kept, {"w": np.ones(3, np.float32)})
+    old_key = study_key(load_study(Database.open(storage), "old"))
+    kept = record_of(Database.open(storage), "old", 0).architecture.digest
+    WeightsFolder.of_study(Database.open(storage), old_key).save(
+        kept, {"w": np.ones(3, np.float32)}
+    )
     other()
     replayed(storage)
-    new = WeightsFolder.of_study(storage, study_key(load_study(storage, "old-on-arm")))
+    new = WeightsFolder.of_study(
+        Database.open(storage), study_key(load_study(Database.open(storage), "old-on-arm"))
+    )
     assert new.find(kept) is not None
 
 
 def test_two_replays_of_one_name_do_not_write_at_once(storage: str, other: Opened) -> None:
     other()
     with (
-        replays._hold(storage, "old-on-arm"),
+        replays._hold(Database.open(storage), "old-on-arm"),
         pytest.raises(ConfigError, match="is being written by process"),
     ):
         replayed(storage)
@@ -311,7 +333,7 @@ def test_a_target_that_can_measure_nothing_is_an_error(storage: str, other: Open
 def test_a_study_that_a_search_is_at_is_left_alone(storage: str, other: Opened) -> None:
     other()
     replayed(storage)
-    study = load_study(storage, "old-on-arm")
+    study = load_study(Database.open(storage), "old-on-arm")
     study.ask()
     with pytest.raises(ConfigError, match="a study without a running search: trials"):
         replayed(storage)

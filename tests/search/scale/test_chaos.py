@@ -14,6 +14,7 @@ import pytest
 from crews import EXPIRES_S, FINISHED, check, crew, finish
 from postgres import Postgres
 
+from nas_sv2.database.database import Database
 from nas_sv2.studies.storage.study import load_study
 
 
@@ -76,7 +77,7 @@ def test_a_worker_that_stands_still_loses_its_candidate_and_goes_on_later(storag
         # While both train: in the middle of a transaction it would keep the others waiting.
         found.until(lambda: found.told[-1:] == [{"entered": "training (2)"}])
         os.kill(found.pids[0], signal.SIGSTOP)
-        study = load_study(storage, "s")
+        study = load_study(Database.open(storage), "s")
         found.until(lambda: any("retry_of" in t.user_attrs for t in study.get_trials()), 900)
         os.kill(found.pids[0], signal.SIGCONT)
         assert found.over() == 0

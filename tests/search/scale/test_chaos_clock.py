@@ -9,6 +9,7 @@ import pytest
 from crews import FINISHED, check, crew
 from postgres import Postgres
 
+from nas_sv2.database.database import Database
 from nas_sv2.studies.storage.study import load_study
 
 CLOCK = Path(__file__).parents[2] / "stand_ins" / "clock.c"
@@ -56,7 +57,7 @@ def test_neither_leases_nor_records_go_by_the_wall_clock(
     assert min(odd.finished, steady.finished) > 0
     assert odd.finished + steady.finished == TRIALS
     check(storage, TRIALS)
-    trials = load_study(storage, "s").get_trials()
+    trials = load_study(Database.open(storage), "s").get_trials()
     assert not any("retry_of" in trial.user_attrs for trial in trials)
     years = {trial.datetime_start.year for trial in trials if trial.datetime_start is not None}
     assert len(years) > 1, "the clock did jump"

@@ -9,6 +9,7 @@ import pytest
 from crews import FINISHED, Crew, check, crew, finish
 from optuna.trial import TrialState
 
+from nas_sv2.database.database import Database
 from nas_sv2.database.processes import process_name
 from nas_sv2.search.loop.fruitless import FAILURES
 from nas_sv2.studies.findings.attributes import ERROR
@@ -66,7 +67,7 @@ def test_a_device_that_stops_answering_for_a_while_costs_one_candidate(
         (board / "hangs").unlink()
         assert found.over(120) == 0
     assert found.told[-1] == FINISHED
-    failed = load_study(storage, "s").get_trials(states=(TrialState.FAIL,))
+    failed = load_study(Database.open(storage), "s").get_trials(states=(TrialState.FAIL,))
     assert {trial.user_attrs[ERROR] for trial in failed} == {
         "board: no answer within the time limit"
     }
@@ -84,7 +85,7 @@ def test_a_device_that_never_answers_again_ends_the_search(storage: str, board: 
     assert told
     assert set(told) == {"board: no answer within the time limit"}
     assert found.finished < TRIALS
-    failed = load_study(storage, "s").get_trials(states=(TrialState.FAIL,))
+    failed = load_study(Database.open(storage), "s").get_trials(states=(TrialState.FAIL,))
     assert FAILURES <= len(failed) <= 2 * FAILURES
     assert no_agent_is_left(board)
     (board / "hangs").unlink()
@@ -108,7 +109,7 @@ def test_a_device_that_is_gone_ends_the_search_and_its_candidates_are_asked_agai
     told = found.told[-1]["errors"]
     assert set(told) == {"board: the agent ended with code 1: no route to host; it did not start"}
     assert not any(fact.get("verdict") == "failed" for fact in found.told)
-    study = load_study(storage, "s")
+    study = load_study(Database.open(storage), "s")
     assert 1 <= len(study.get_trials(states=(TrialState.WAITING,))) <= len(told)
     assert not study.get_trials(states=(TrialState.RUNNING,))
     (board / "gone").unlink()

@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 from postgres import Postgres
 from ray_cluster import DEVICE, TwoNodes, kill, processes_of, two_nodes, write_devices
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, DeviceError, EvaluationError, MeasurementError
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.evaluators import choose_evaluator
@@ -89,9 +90,9 @@ def ended(search: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 def check_whole(storage: str) -> None:
     """Every finished trial is there once, of a network of its own, and nothing is under way."""
-    study = load_study(storage, "s")
+    study = load_study(Database.open(storage), "s")
     done = [trial for trial in study.trials if trial.state is TrialState.COMPLETE]
-    records = records_of(storage, "s")
+    records = records_of(Database.open(storage), "s")
     assert sorted(records) == [trial.number for trial in done]
     assert (
         len(records) == len({record.architecture.digest for record in records.values()}) == TRIALS
@@ -123,7 +124,7 @@ def test_a_search_on_two_nodes_finds_what_a_search_here_would(
     lines = json.loads(out.splitlines()[0])["lines"]
     assert f"2 nodes, 2 CPUs, 0 GPUs; devices {DEVICE}" in lines[-1]
     check_whole("sqlite:///nas-sv2.db")
-    record = records_of("sqlite:///nas-sv2.db", "s")[0]
+    record = records_of(Database.open("sqlite:///nas-sv2.db"), "s")[0]
     there = record.evaluation
     here = ProxyTraining(open_recipe("tiny.yaml"), open_data("animals"), threads=1)
     evaluation = here.evaluate(record.architecture)
@@ -250,7 +251,7 @@ def test_a_search_that_is_told_to_end_does_so_in_order(
     code, _, error = ended(search)
     assert code == 130, error
     assert "Traceback" not in error
-    study = load_study("sqlite:///nas-sv2.db", "s")
+    study = load_study(Database.open("sqlite:///nas-sv2.db"), "s")
     assert [trial for trial in study.trials if trial.state is TrialState.WAITING]
     assert not [trial for trial in study.trials if trial.state is TrialState.RUNNING]
     code, _, error = ended(search_on(nodes))
@@ -293,6 +294,6 @@ def _said(folder: Path) -> str:
     if not (folder / "nas-sv2.db").exists():
         return ""
     try:
-        return "finished" if records_of("sqlite:///nas-sv2.db", "s") else ""
+        return "finished" if records_of(Database.open("sqlite:///nas-sv2.db"), "s") else ""
     except ConfigError:  # no study yet
         return ""

@@ -10,11 +10,12 @@ from typing import Any
 import optuna
 import pytest
 from postgres import Postgres
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 from nas_sv2.database import restarts as reconnect
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, NasError, StoreError
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.search.events.events import Outcome
@@ -41,7 +42,8 @@ class Opening:
         self.faults = list(faults)
         self.open = self.begun = 0
 
-    def __call__(self, engine: Engine, things: ExitStack) -> str:
+    def __call__(self, db: Database, things: ExitStack) -> str:
+        assert db.engine  # whoever opens a search connects first
         self.begun += 1
         self.open += 1
         things.callback(self.closed)
@@ -54,26 +56,26 @@ class Opening:
 
 
 @pytest.fixture
-def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
     monkeypatch.setattr(opening, "POLL_S", 0.0)
-    return f"sqlite:///{tmp_path / 's.db'}"
+    return Database.open(f"sqlite:///{tmp_path / 's.db'}")
 
 
-def test_it_is_opened_anew_with_nothing_left_open(storage: str) -> None:
+def test_it_is_opened_anew_with_nothing_left_open(db: Database) -> None:
     told = list[str]()
     once = Opening(failing("database is locked"), failing("database is locked"))
-    with opened(storage, once, told.append, answered=False) as found:
+    with opened(db, once, told.append) as found:
         assert (found, once.begun, once.open) == ("open", 3, 1)
     assert once.open == 0
     line = "the studies cannot be read or written: database is locked"
     assert told == [f"{line}; going on once the database answers"] * 2
 
 
-def test_so_many_failures_in_a_row_end_it(storage: str) -> None:
+def test_so_many_failures_in_a_row_end_it(db: Database) -> None:
     told = list[str]()
     always = Opening(*[failing("database is locked")] * OUTAGES)
     with pytest.raises(StoreError, match=r"written: database is locked$"):
-        opened(storage, always, told.append, answered=False).__enter__()
+        opened(db, always, told.append).__enter__()
     assert (always.begun, always.open, len(told)) == (OUTAGES, 0, OUTAGES - 1)
 
 
@@ -86,18 +88,18 @@ def test_so_many_failures_in_a_row_end_it(storage: str) -> None:
     ],
     ids=["disk", "schema", "study"],
 )
-def test_what_does_not_pass_ends_it_at_once(storage: str, fault: Exception) -> None:
+def test_what_does_not_pass_ends_it_at_once(db: Database, fault: Exception) -> None:
     told, once = list[str](), Opening(fault)
     with pytest.raises(NasError):
-        opened(storage, once, told.append, answered=False).__enter__()
+        opened(db, once, told.append).__enter__()
     assert (once.begun, once.open, told) == (1, 0, [])
 
 
-def test_a_search_that_has_begun_is_not_opened_again(storage: str) -> None:
+def test_a_search_that_has_begun_is_not_opened_again(db: Database) -> None:
     once = Opening()
     with (
         pytest.raises(OperationalError),
-        opened(storage, once, print, answered=False),
+        opened(db, once, print),
     ):
         raise failing("database is locked")
     assert (once.begun, once.open) == (1, 0)
@@ -111,36 +113,34 @@ def test_a_url_that_never_answered_is_said_at_once(postgres_server: Postgres, wr
         "database": good.set(database="missing"),
         "port": good.set(port=1),
     }[wrong]
+    db = Database.open(url.render_as_string(hide_password=False))
     told, once, began = list[str](), Opening(), time.monotonic()
     with pytest.raises(ConfigError, match=r"storage must be a database that can be opened"):
-        opened(
-            url.render_as_string(hide_password=False), once, told.append, answered=False
-        ).__enter__()
+        opened(db, once, told.append).__enter__()
     assert (once.begun, told) == (0, [])
     assert time.monotonic() - began < reconnect.PATIENCE_S / 2
 
 
 def test_a_server_that_is_started_anew_is_waited_for(postgres_server: Postgres) -> None:
-    """It is away when the next engine makes its first connection."""
-    url, told, stops = postgres_server.database(), list[str](), [True]
+    """It goes away between two connections: the engine waits, and opening goes on."""
+    db, told, stops = Database.open(postgres_server.database()), list[str](), [True]
+    assert db.engine  # it has answered
 
-    def open_all(engine: Engine, things: ExitStack) -> MeasurementStore:
+    def open_all(db: Database, things: ExitStack) -> MeasurementStore:
         if stops and stops.pop():
             postgres_server.stop("immediate")
             timer = threading.Timer(1.0, postgres_server.start)
             timer.start()
             stack.callback(timer.join)
-        store = MeasurementStore.open(url)
-        things.callback(store.close)
-        return store
+        return MeasurementStore(db)
 
     with (
         ExitStack() as stack,
-        opened(url, open_all, told.append, answered=False) as store,
-        store.engine.connect() as connection,
+        opened(db, open_all, told.append) as store,
+        store.db.connect() as connection,
     ):
         assert connection.execute(text("SELECT count(*) FROM nas_measurements")).scalar() == 0
-    assert len(told) >= 1 and told[0].endswith("; going on once the database answers")
+    assert stops == []
 
 
 class Silent:
@@ -176,14 +176,14 @@ def dropping(monkeypatch: pytest.MonkeyPatch, postgres_server: Postgres) -> list
             postgres_server.drop_connections()
         return drift_correction.correct_drift(*arguments)
 
-    def claim_lost(study: optuna.Study, key: str, engine: Engine) -> None:
+    def claim_lost(study: optuna.Study, key: str, db: Database) -> None:
         if len(dropped) == 1:
             dropped.append("claim")
-            with engine.connect() as connection:
+            with db.connect() as connection:
                 connection.execute(text("SELECT 1"))
                 postgres_server.drop_connections()
                 connection.execute(text("SELECT 1"))
-        studies.claim(study, key, engine)
+        studies.claim(study, key, db)
 
     monkeypatch.setattr(session, "correct_drift", lock_lost)
     monkeypatch.setattr(session, "claim", claim_lost)
@@ -205,9 +205,9 @@ def test_a_search_whose_connections_drop_while_it_opens_begins_once(
     if worker:
         session._work(request, 0, listener)
     else:
-        assert session.run_search(request, listener).ended_by is None
+        assert session.run_search(request, Database.open(url), listener).ended_by is None
     assert dropping == ["lock", "claim"]
     lost = [line for line in listener.told if line.endswith("once the database answers")]
     assert len(lost) == 2
     once = 0 if worker else 1
-    assert (listener.begun, len(runs_of(load_study(url, "s")))) == (once, once)
+    assert (listener.begun, len(runs_of(load_study(Database.open(url), "s")))) == (once, once)

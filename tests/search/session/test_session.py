@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.search.session.session import _is_alone
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.trial_lease import TrialLeases
@@ -15,17 +15,17 @@ from nas_sv2.studies.storage.trial_lease import TrialLeases
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[RecordStore]:
-    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
-    RecordStore.create_tables(engine)
-    yield RecordStore(engine, "s")
-    engine.dispose()
+    db = Database.open(f"sqlite:///{tmp_path / 's.db'}")
+    db.migrate()
+    yield RecordStore(db, "s")
+    db.close()
 
 
 def leased_by(store: RecordStore, process: str | None) -> None:
     """A lease of the study; of this process where none is named."""
-    assert TrialLeases(store.engine, store.study).take(lambda others: True)
+    assert TrialLeases(store.db, store.study).take(lambda others: True)
     if process is not None:
-        with store.engine.begin() as connection:
+        with store.db.begin() as connection:
             connection.execute(text("UPDATE nas_trial_leases SET process = :p"), {"p": process})
 
 

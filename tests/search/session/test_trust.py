@@ -7,6 +7,7 @@ import pytest
 from doubles import Ear
 from scripted import PLAN, ROUNDS, ScriptedDevice, measurement_of, samples_of
 
+from nas_sv2.database.database import Database
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
@@ -47,9 +48,9 @@ def test_the_grade_is_told_in_one_line(
                 samples_of([2.0 * (1 + step * number)] * ROUNDS),
             )
         )
-        store = MeasurementStore.open(url)
+        store = MeasurementStore(Database.open(url))
         examine(MeasuredDevice("cpu", device, PLAN, store), 3, 0.0)
-        store.close()
+        store.db.close()
 
     def opened(
         self: TargetBook, name: str, *, store: MeasurementStore, **_: object
@@ -59,7 +60,9 @@ def test_the_grade_is_told_in_one_line(
     monkeypatch.setattr(TargetBook, "open", opened)
     listener = FirstWords()
     with pytest.raises(KeyboardInterrupt):
-        run_search(Request("cpu", ["140M"], recipe="smoke", storage=url), listener)
+        run_search(
+            Request("cpu", ["140M"], recipe="smoke", storage=url), Database.open(url), listener
+        )
     told = [line.strip() for line in listener.lines if "device grade" in line]
     assert len(told) == len(said)
     assert all(line.startswith(start) for line, start in zip(told, said, strict=True))

@@ -13,7 +13,7 @@ import optuna
 import pytest
 from doubles import Ear, FakeTarget, evaluation_of, latency_of, record_of, small_space
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation
@@ -182,9 +182,9 @@ class Bench:
     def __init__(self, folder: Path, learner: Learner, sampler: str = "random") -> None:
         folder.mkdir(exist_ok=True)
         self.url = f"sqlite:///{folder / 's.db'}"
-        self.engine = open_engine(self.url)
-        RecordStore.create_tables(self.engine)
-        self.store, self.learner = RecordStore(self.engine, "s"), learner
+        self.db = Database.open(self.url)
+        self.db.migrate()
+        self.store, self.learner = RecordStore(self.db, "s"), learner
         self.choice = SAMPLERS[sampler]
 
     def run(self, trials: int) -> optuna.Study:
@@ -192,8 +192,13 @@ class Bench:
         targets = {"fake": FakeTarget()}
         walk = Walk(Guidelines({}), Budget(), targets, self.learner, early=early)
         sampler = self.choice.make(1 + len(self.store.all()))
-        study = create_or_resume(self.url, "s", {"targets": {"fake": "measured"}}, sampler)
-        weights, learns = WeightsFolder.of_study(self.url, "s"), self.choice.learns_from_pruned
+        study = create_or_resume(
+            Database.open(self.url), "s", {"targets": {"fake": "measured"}}, sampler
+        )
+        weights, learns = (
+            WeightsFolder.of_study(Database.open(self.url), "s"),
+            self.choice.learns_from_pruned,
+        )
         Loop(study, small_space(), walk, self.store, weights, learns, Ear()).run(trials)
         return study
 
@@ -207,7 +212,7 @@ def test_a_search_saves_time_and_keeps_its_front(tmp_path: Path, sampler: str) -
     bench = Bench(tmp_path, Learner(), sampler)
     study = bench.run(24)
     records = bench.records()
-    bench.engine.dispose()
+    bench.db.close()
     assert len(records) == 24  # a stopped training is a finished trial
     found = stops_in(records)
     assert found is not None and found.stopped > 0 and found.saved > 0
@@ -260,7 +265,7 @@ def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) 
     whole = Bench(tmp_path / "whole", Learner())
     whole.run(18)
     expected = list(whole.records().values())
-    whole.engine.dispose()
+    whole.db.close()
     second = [n for n, r in enumerate(expected) if r.excesses.get(STOP_RULE, 0.0) > 0][1]
     child = os.fork()
     if child == 0:
@@ -271,7 +276,7 @@ def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) 
     assert len(killed.records()) == second
     study = killed.run(18)
     records = killed.records()
-    killed.engine.dispose()
+    killed.db.close()
     assert list(records.values())[: second + 1] == expected[: second + 1]
     assert expected[second].foreseen is not None  # asked again, and stopped for the same reason
     assert len(records) == 18 and len(study.trials) >= 19
@@ -284,13 +289,13 @@ def test_trainings_of_earlier_studies_calibrate_from_the_first_candidate(tmp_pat
     bench.run(12)
     ended = [r for r in bench.records().values() if r.evaluation.stopped is None]
     recipe, data, seed = "0" * 16, "none@0", 0
-    known = whole_trainings(bench.engine, recipe, data, seed)
+    known = whole_trainings(bench.db, recipe, data, seed)
     assert known == {r.architecture.digest: (r.architecture, r.evaluation) for r in ended}
-    assert whole_trainings(bench.engine, recipe, "npz:/moved.npz@0", seed) == known
-    assert whole_trainings(bench.engine, recipe, "none@1", seed) == {}
-    assert whole_trainings(bench.engine, recipe, data, seed=1) == {}
-    assert whole_trainings(bench.engine, "1" * 16, data, seed) == {}
-    bench.engine.dispose()
+    assert whole_trainings(bench.db, recipe, "npz:/moved.npz@0", seed) == known
+    assert whole_trainings(bench.db, recipe, "none@1", seed) == {}
+    assert whole_trainings(bench.db, recipe, data, seed=1) == {}
+    assert whole_trainings(bench.db, "1" * 16, data, seed) == {}
+    bench.db.close()
     earlier = {d: course_of(e, log_flops(a)) for d, (a, e) in known.items()}
     rule = rule_of([], earlier=earlier)
     assert rule.bound.why_not is None
@@ -303,8 +308,8 @@ def test_trainings_of_earlier_studies_calibrate_from_the_first_candidate(tmp_pat
 
 
 def test_size_is_that_of_the_form_that_is_trained(tmp_path: Path, blobs: ImageData) -> None:
-    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
-    RecordStore.create_tables(engine)
+    db = Database.open(f"sqlite:///{tmp_path / 's.db'}")
+    db.migrate()
     training = ProxyTraining(Recipe("four", PASSES, stem_stride=1), blobs, seed=3, threads=1)
     record = known(1)[0]
     evaluation = dataclasses.replace(
@@ -314,11 +319,11 @@ def test_size_is_that_of_the_form_that_is_trained(tmp_path: Path, blobs: ImageDa
         seed=3,
         device="another",
     )
-    RecordStore(engine, "earlier").save(0, dataclasses.replace(record, evaluation=evaluation))
-    store = RecordStore(engine, "s")
-    evaluator = StoredEvaluator(training, store, WeightsFolder.of_study(str(engine.url), "s"))
+    RecordStore(db, "earlier").save(0, dataclasses.replace(record, evaluation=evaluation))
+    store = RecordStore(db, "s")
+    evaluator = StoredEvaluator(training, store, WeightsFolder.of_study(db, "s"))
     early = EarlyStop.of(evaluator, store)
-    engine.dispose()
+    db.close()
     size = log_flops(training.adapt(V2))
     assert early.earlier == {V2.digest: course_of(evaluation, size)}
     assert early.size(V2) == size < log_flops(V2)  # 224 × 224 in the space, blobs are small
@@ -334,20 +339,24 @@ def test_a_request_is_checked_before_anything_is_written(tmp_path: Path) -> None
     url = f"sqlite:///{tmp_path / 's.db'}"
     request = Request("arm", ["140M"], recipe="smoke", storage=url, stop_rule=True)
     with pytest.raises(ConfigError, match="stop_rule"):
-        run_search(request, Ear())
+        run_search(request, Database.open(url), Ear())
     assert not (tmp_path / "s.db").exists()
 
 
 def test_a_network_whose_training_was_ended_is_not_exported(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 's.db'}"
-    engine = open_engine(url)
-    RecordStore.create_tables(engine)
-    study = create_or_resume(url, "s", {"targets": {"t0": "measured"}}, SAMPLERS["random"].make(1))
+    db = Database.open(url)
+    db.migrate()
+    study = create_or_resume(
+        Database.open(url), "s", {"targets": {"t0": "measured"}}, SAMPLERS["random"].make(1)
+    )
     record = dataclasses.replace(record_of(0.5, 1.0), excesses={STOP_RULE: 1.0})
-    RecordStore(engine, study_key(study)).save(0, record)
-    engine.dispose()
+    RecordStore(db, study_key(study)).save(0, record)
+    db.close()
     with pytest.raises(ConfigError, match="the stop rule did not end"):
-        export_trial(url, "s", "0", tmp_path / "out", force=False, told=lambda line: None)
+        export_trial(
+            Database.open(url), "s", "0", tmp_path / "out", force=False, told=lambda line: None
+        )
 
 
 def test_what_the_rule_said_follows_from_the_passes_wherever_they_were_made() -> None:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation
 from nas_sv2.evaluate.proxy.training import ProxyTraining
@@ -59,13 +59,13 @@ def test_asking_after_each_pass_changes_nothing(blobs: ImageData, tiny: Architec
 def test_one_that_was_ended_is_not_stored_for_others(
     tmp_path: Path, blobs: ImageData, tiny: Architecture
 ) -> None:
-    engine = open_engine(f"sqlite:///{tmp_path / 's.db'}")
-    RecordStore.create_tables(engine)
-    store = RecordStore(engine, "s")
-    weights = WeightsFolder.of_study(str(engine.url), "s")
+    db = Database.open(f"sqlite:///{tmp_path / 's.db'}")
+    db.migrate()
+    store = RecordStore(db, "s")
+    weights = WeightsFolder.of_study(db, "s")
     evaluator = StoredEvaluator(training(SHORT, blobs), store, weights)
     ended = evaluator.evaluate(tiny, lambda history: "enough")
     whole = evaluator.evaluate(tiny, lambda history: None)
     assert (ended.epochs, whole.epochs) == (1, 2)
     assert evaluator.evaluate(tiny, lambda history: "enough") == whole  # stored, so in full
-    engine.dispose()
+    db.close()

@@ -4,18 +4,17 @@ import dataclasses
 import math
 import random
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, InfeasibleError
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.guidelines.profile import GuidelineProfile
 from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
-from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.search.session import guideline_choice
 from nas_sv2.search.session.guideline_choice import choose
 from nas_sv2.search.walk import measured_guidelines
@@ -53,8 +52,8 @@ def limits(profile: GuidelineProfile) -> DeviceLimits:
 
 @pytest.fixture
 def profiles(tmp_path: Path) -> Iterator[ProfileStore]:
-    with closing(MeasurementStore.open(f"sqlite:///{tmp_path / 'p.db'}")) as measurements:
-        yield ProfileStore.beside(measurements)
+    with Database.open(f"sqlite:///{tmp_path / 'p.db'}") as db:
+        yield ProfileStore(db)
 
 
 @given(

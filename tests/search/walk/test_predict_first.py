@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from doubles import FakeEvaluator, FakeTarget, latency_of, record_of
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, MeasurementError, Rejected
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, local_device
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
@@ -119,9 +119,9 @@ def test_a_baseline_is_measured() -> None:
 
 
 def test_without_care_the_front_is_measured_at_last(tmp_path: Path) -> None:
-    engine = open_engine(f"sqlite:///{tmp_path / 'studies.db'}")
-    RecordStore.create_tables(engine)
-    store = RecordStore(engine, "s")
+    db = Database.open(f"sqlite:///{tmp_path / 'studies.db'}")
+    db.migrate()
+    store = RecordStore(db, "s")
     candidate, target, _ = walk(FakePredictor(20), limit_ms=40, careful=False)
     first, second = V2, dataclasses.replace(V2, head=V2.head // 2)
     for number, network in enumerate((first, second)):
@@ -134,7 +134,7 @@ def test_without_care_the_front_is_measured_at_last(tmp_path: Path) -> None:
     assert entry.number == 1
     assert entry.record.latencies["fake"].provenance == "measured"
     assert store.all()[0].excesses["fake_ms"] > 0
-    engine.dispose()
+    db.close()
 
 
 def test_modes() -> None:

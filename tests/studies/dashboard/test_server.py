@@ -22,7 +22,7 @@ from doubles import evaluation_of, latency_of, small_space
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.fitting.evaluation import Epoch
 from nas_sv2.search.loop import loop
@@ -81,14 +81,14 @@ def told(study: optuna.Study, excess: float, **attributes: Any) -> optuna.Trial:
 def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Ours, with every kind of trial, and two of others."""
     url = f"sqlite:///{tmp_path_factory.mktemp('dashboard') / 'studies.db'}"
-    study = create_or_resume(url, HOSTILE, IDENTITY, RandomSampler())
-    engine = open_engine(url)
-    RecordStore.create_tables(engine)
-    store = RecordStore(engine, study_key(study))
+    study = create_or_resume(Database.open(url), HOSTILE, IDENTITY, RandomSampler())
+    db = Database.open(url)
+    db.migrate()
+    store = RecordStore(db, study_key(study))
     for number, (accuracy, ms, excess) in FOUND.items():
         store.save(number, record(number))
         study.tell(told(study, excess), [accuracy, ms])
-    engine.dispose()
+    db.close()
     study.tell(told(study, -0.2, duplicate_of=2), [0.85, 12.0])
     study.tell(told(study, 0.5, rejected_by="flops by <b>50 %</b>"), [0.70, 15.0])
     study.tell(told(study, 0.4, rejected_by="flops by 40 %"), state=TrialState.PRUNED)
@@ -103,7 +103,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def served(storage: str) -> Iterator[str]:
-    dashboard = open_dashboard(storage, 0)
+    dashboard = open_dashboard(Database.open(storage), 0)
     assert dashboard.exposes == ""
     thread = threading.Thread(target=dashboard.server.serve_forever)
     thread.start()
@@ -230,7 +230,7 @@ def test_a_page_from_elsewhere_is_not_let_in(served: str) -> None:
 
 
 def test_open_to_others_it_says_so_and_only_shows(storage: str) -> None:
-    dashboard = open_dashboard(storage, 0, "0.0.0.0")
+    dashboard = open_dashboard(Database.open(storage), 0, "0.0.0.0")
     assert "can read every study" in dashboard.exposes
     thread = threading.Thread(target=dashboard.server.serve_forever)
     thread.start()
@@ -268,7 +268,7 @@ def test_open_to_others_it_answers_to_addresses_and_its_names(
     storage: str, called: str, answer: int
 ) -> None:
     """A page that gives its own name our address (DNS rebinding) would read it by a browser."""
-    dashboard = open_dashboard(storage, 0, "0.0.0.0", ["lab.example.org"])
+    dashboard = open_dashboard(Database.open(storage), 0, "0.0.0.0", ["lab.example.org"])
     port = dashboard.server.server_port
     thread = threading.Thread(target=dashboard.server.serve_forever)
     thread.start()
@@ -290,7 +290,7 @@ def test_open_to_others_it_answers_to_addresses_and_its_names(
 
 def test_a_name_without_host_is_refused(storage: str) -> None:
     with pytest.raises(ConfigError, match=r"server_name .*this machine only.*; got 'lab'"):
-        open_dashboard(storage, 0, HOST, ["lab"])
+        open_dashboard(Database.open(storage), 0, HOST, ["lab"])
 
 
 def test_the_command_serves_until_interrupted(storage: str) -> None:
@@ -317,10 +317,10 @@ def test_what_cannot_be_listened_on_is_refused(storage: str) -> None:
         taken.bind((HOST, 0))
         taken.listen()
         with pytest.raises(ConfigError, match="port must"):
-            open_dashboard(storage, taken.getsockname()[1])
+            open_dashboard(Database.open(storage), taken.getsockname()[1])
     for host in ("no.such.host.invalid", "192.0.2.1"):
         with pytest.raises(ConfigError, match="host must"):
-            open_dashboard(storage, 0, host)
+            open_dashboard(Database.open(storage), 0, host)
 
 
 @pytest.mark.slow

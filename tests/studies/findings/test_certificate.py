@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.errors import StoreError
 from nas_sv2.show.certificate_text import certificate_data, certificate_markdown
 from nas_sv2.space.choices.levels import named_space
@@ -113,10 +113,10 @@ def test_the_page_has_the_figures_of_the_data() -> None:
 
 
 def test_it_is_found_again_by_recipe_and_data_the_space_s_own_first(tmp_path: Path) -> None:
-    engine = open_engine(f"sqlite:///{tmp_path / 'c.db'}")
-    store = CertificateStore(engine)
+    db = Database.open(f"sqlite:///{tmp_path / 'c.db'}")
+    store = CertificateStore(db)
     assert store.find("d", "animals@0") is None  # no table yet, and none is made
-    CertificateStore.create_tables(engine)
+    db.migrate()
     first, other = certificate_of(REFERENCE), certificate_of(REFERENCE[::-1])
     other = dataclasses.replace(other, space="500M", space_digest="t")
     store.save(first)
@@ -125,7 +125,7 @@ def test_it_is_found_again_by_recipe_and_data_the_space_s_own_first(tmp_path: Pa
     assert store.find("d", "animals@0") == other
     assert store.find("d", "npz:/moved/animals.npz@0", "s") == first
     assert store.find("d", "animals@1") is None
-    engine.dispose()
+    db.close()
 
 
 def test_a_damaged_one_is_a_clear_error() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from doubles import latency_of, record_of
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import MeasurementError
 from nas_sv2.latency.breakdown.priced import Breakdown, breakdown_behind, breakdown_of
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
@@ -166,8 +167,8 @@ def test_an_operator_without_a_price_is_named_and_no_reason_made_up() -> None:
 def test_an_emulated_core_and_a_profile_have_breakdowns(
     tmp_path: Path, arm_profile: GuidelineProfile
 ) -> None:
-    store = MeasurementStore.open(f"sqlite:///{tmp_path}/m.db")
-    profiles, arm = ProfileStore.beside(store), EmulatedArm.open()
+    store = MeasurementStore(Database.open(f"sqlite:///{tmp_path}/m.db"))
+    profiles, arm = ProfileStore(store.db), EmulatedArm.open()
     book = TargetBook.read()
     by_table = breakdown_of(arm, V2, profiles)
     behind = breakdown_behind(book, "arm", V2, arm.estimate(V2), profiles)
@@ -188,4 +189,4 @@ def test_an_emulated_core_and_a_profile_have_breakdowns(
     for kind, share in fitted.shares(V2).items():
         assert share == pytest.approx(shares[kind], abs=0.05)
     assert breakdown_behind(book, "board", V2, latency_of(2.0), profiles) is None  # another device
-    store.close()
+    store.db.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.devices.local import GPU_PLAN
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
@@ -175,9 +176,9 @@ def test_speeds_are_relative_to_v2_of_the_level() -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[MeasurementStore]:
-    store = MeasurementStore.open(f"sqlite:///{tmp_path / 'studies.db'}")
+    store = MeasurementStore(Database.open(f"sqlite:///{tmp_path / 'studies.db'}"))
     yield store
-    store.close()
+    store.db.close()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from optuna.samplers import RandomSampler
 from told_study import MEASURED, SPACE, Told, certificate
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, DeviceError
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.targets.book import TargetBook
@@ -62,7 +63,11 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def facts(storage: str) -> Facts:
-    return facts_of(storage, HOSTILE, WinnerProfiles(storage, False, lambda _: None))
+    return facts_of(
+        Database.open(storage),
+        HOSTILE,
+        WinnerProfiles(Database.open(storage), False, lambda _: None),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +107,7 @@ def test_a_device_that_is_gone_or_another_is_said_and_not_made_up(
         return EmulatedArm.open("cortex-a53", name=name)
 
     monkeypatch.setattr(TargetBook, "open", opened)
-    ask = WinnerProfiles(storage, True, lambda _: None)
+    ask = WinnerProfiles(Database.open(storage), True, lambda _: None)
     found, (cpu, arm) = ask({entry.number: entry.record for entry in facts.front}, facts.identity)
     assert not any(found.values())
     assert cpu == "cpu cannot tell: cpu: it is away"
@@ -219,10 +224,10 @@ def test_scores_in_nats_are_not_called_accuracies(facts: Facts) -> None:
 def test_the_certificate_of_the_space_goes_before_a_later_one(tmp_path: Path) -> None:
     told = Told(f"sqlite:///{tmp_path}/s.db")
     told.all(found=0)
-    store = CertificateStore(told.measurements.engine)
+    store = CertificateStore(told.measurements.db)
     store.save(dataclasses.replace(certificate(), space_digest=SPACE.digest))
     store.save(certificate())
-    found = certificate_for(told.storage, told.name, told.records.all())
+    found = certificate_for(Database.open(told.storage), told.name, told.records.all())
     assert found is not None and found.space_digest == SPACE.digest
 
 
@@ -299,10 +304,14 @@ def test_a_replay_says_of_what_and_gives_its_command(facts: Facts) -> None:
 
 def test_a_study_without_a_finished_trial_is_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/s.db"
-    create_or_resume(url, "empty", {"targets": {"arm": "emulated"}}, RandomSampler())
-    Told(url, name="other").measurements.close()
+    create_or_resume(
+        Database.open(url), "empty", {"targets": {"arm": "emulated"}}, RandomSampler()
+    )
+    Told(url, name="other")
     with pytest.raises(ConfigError, match="finished trial"):
-        facts_of(url, "empty", WinnerProfiles(url, False, lambda _: None))
+        facts_of(
+            Database.open(url), "empty", WinnerProfiles(Database.open(url), False, lambda _: None)
+        )
 
 
 def test_the_command_writes_both_forms(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from told_study import Told
 
+from nas_sv2.database.database import Database
 from nas_sv2.studies.report.facts import Facts, facts_of
 from nas_sv2.studies.report.network_card import WinnerProfiles
 from nas_sv2.studies.report.page import report_page
@@ -30,7 +31,9 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> Facts:
     url = f"sqlite:///{tmp_path_factory.mktemp('told')}/s.db"
     name = "</script><script>alert(1)</script>"
     Told(url, name=name).all(found=9)
-    return facts_of(url, name, WinnerProfiles(url, False, lambda _: None))
+    return facts_of(
+        Database.open(url), name, WinnerProfiles(Database.open(url), False, lambda _: None)
+    )
 
 
 def opened(page: Path, *options: str) -> tuple[str, str]:

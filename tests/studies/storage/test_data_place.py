@@ -7,6 +7,7 @@ import optuna
 import pytest
 from packages import RECIPE, images_file
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.recipes.files import recipe_to_document
@@ -28,7 +29,7 @@ def begun(folder: Path, data: str) -> optuna.Study:
         "recipe_document": recipe_to_document(RECIPE),
     }
     study = create_or_resume(
-        f"sqlite:///{folder / 's.db'}", "s", identity, SAMPLERS["random"].make(0)
+        Database.open(f"sqlite:///{folder / 's.db'}"), "s", identity, SAMPLERS["random"].make(0)
     )
     study.ask()
     return study
@@ -55,7 +56,7 @@ def test_data_that_were_moved_are_gone_on_with(tmp_path: Path) -> None:
     )
     assert data_of(study, there).name == there
     note_data(study, there)
-    again = load_study(f"sqlite:///{tmp_path / 's.db'}", "s")
+    again = load_study(Database.open(f"sqlite:///{tmp_path / 's.db'}"), "s")
     assert data_of(again).name == data_place(again) == there
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from optuna.samplers import RandomSampler
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import StoreError
 from nas_sv2.studies.findings.attributes import RUN
 from nas_sv2.studies.storage.runs import command_of, note_run, runs_of
@@ -34,11 +35,13 @@ def test_a_command_says_every_option_and_no_password() -> None:
 
 def test_every_run_leaves_a_note_of_its_own(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path}/s.db"
-    study = create_or_resume(storage, "s", {"targets": {"arm": "emulated"}}, RandomSampler())
+    study = create_or_resume(
+        Database.open(storage), "s", {"targets": {"arm": "emulated"}}, RandomSampler()
+    )
     assert runs_of(study) == []
     note_run(study, REQUEST)
     note_run(study, {**REQUEST, "stop_rule": False})
-    first, second = runs_of(load_study(storage, "s"))
+    first, second = runs_of(load_study(Database.open(storage), "s"))
     assert first.began < second.began
     assert "--stop-rule" in first.command and "--stop-rule" not in second.command
     assert first.versions["nas-sv2"] == __version__

@@ -7,10 +7,10 @@ import optuna
 import pytest
 from doubles import evaluation_of, record_of
 from optuna.samplers import RandomSampler
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.space.units.reference import reference
@@ -31,15 +31,15 @@ def storage(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def engine(storage: str) -> Iterator[Engine]:
-    engine = open_engine(storage)
-    RecordStore.create_tables(engine)
-    yield engine
-    engine.dispose()
+def db(storage: str) -> Iterator[Database]:
+    db = Database.open(storage)
+    db.migrate()
+    yield db
+    db.close()
 
 
-def test_records_are_kept_by_study_and_found_by_digest(engine: Engine) -> None:
-    ours, theirs = RecordStore(engine, "ours"), RecordStore(engine, "theirs")
+def test_records_are_kept_by_study_and_found_by_digest(db: Database) -> None:
+    ours, theirs = RecordStore(db, "ours"), RecordStore(db, "theirs")
     first, second = record_of(0.5, 1.0), record_of(0.7, 2.0)
     ours.save(3, first)
     assert ours.find(first.architecture.digest) == (3, first)
@@ -49,7 +49,7 @@ def test_records_are_kept_by_study_and_found_by_digest(engine: Engine) -> None:
 
 
 def test_only_what_is_new_or_changed_is_read_again(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[str] = []
     read = Record.from_json
@@ -59,7 +59,7 @@ def test_only_what_is_new_or_changed_is_read_again(
         return read(text)
 
     monkeypatch.setattr(Record, "from_json", counted)
-    ours, theirs = RecordStore(engine, "s"), RecordStore(engine, "s")
+    ours, theirs = RecordStore(db, "s"), RecordStore(db, "s")
     networks = [reference(f"shufflenet_v2_x{size}") for size in ("0_5", "1_0", "1_5")]
     records = [record_of(0.5, 1.0, architecture=network) for network in networks]
     for number, record in enumerate(records):
@@ -74,23 +74,23 @@ def test_only_what_is_new_or_changed_is_read_again(
 
 
 def test_two_that_end_the_same_training_at_once_keep_one(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = RecordStore(engine, "ours"), RecordStore(engine, "theirs")
+    first, second = RecordStore(db, "ours"), RecordStore(db, "theirs")
     monkeypatch.setattr(RecordStore, "find_evaluation", lambda *arguments: None)
     first.save_evaluation("digest", evaluation_of(0.5))
     second.save_evaluation("digest", evaluation_of(0.5))
-    with engine.connect() as connection:
+    with db.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM nas_evaluations")).scalar() == 1
 
 
 def test_evaluations_are_shared_by_studies_and_kept_apart_by_what_they_depend_on(
-    engine: Engine,
+    db: Database,
 ) -> None:
     evaluation = evaluation_of(0.5)
-    RecordStore(engine, "ours").save_evaluation("digest", evaluation)
+    RecordStore(db, "ours").save_evaluation("digest", evaluation)
     key = (evaluation.recipe_digest, evaluation.data, evaluation.seed, evaluation.device)
-    theirs = RecordStore(engine, "theirs")
+    theirs = RecordStore(db, "theirs")
     assert theirs.find_evaluation("digest", *key) == evaluation
     assert theirs.find_evaluation("other", *key) is None
     assert theirs.find_evaluation("digest", *key[:2], 1, key[3]) is None
@@ -98,9 +98,9 @@ def test_evaluations_are_shared_by_studies_and_kept_apart_by_what_they_depend_on
     theirs.save_evaluation("digest", evaluation)  # as a second search at the same time would
 
 
-def test_an_evaluation_is_that_of_the_same_images_wherever_they_lie(engine: Engine) -> None:
+def test_an_evaluation_is_that_of_the_same_images_wherever_they_lie(db: Database) -> None:
     evaluation = replace(evaluation_of(0.5), data="imagefolder:/here@0a1b")
-    store = RecordStore(engine, "ours")
+    store = RecordStore(db, "ours")
     store.save_evaluation("digest", evaluation)
 
     def found(data: str) -> Evaluation | None:
@@ -114,10 +114,10 @@ def test_an_evaluation_is_that_of_the_same_images_wherever_they_lie(engine: Engi
 
 
 def test_a_study_is_made_once_and_resumed(storage: str) -> None:
-    study = create_or_resume(storage, "s", IDENTITY, RandomSampler())
+    study = create_or_resume(Database.open(storage), "s", IDENTITY, RandomSampler())
     study.enqueue_trial({"x": 1})
-    assert study_key(study) == study_key(load_study(storage, "s"))
-    again = create_or_resume(storage, "s", IDENTITY, RandomSampler())
+    assert study_key(study) == study_key(load_study(Database.open(storage), "s"))
+    again = create_or_resume(Database.open(storage), "s", IDENTITY, RandomSampler())
     assert len(again.get_trials()) == 1
     assert [d.name for d in again.directions] == ["MAXIMIZE", "MINIMIZE"]
     assert again.metric_names == ["top-1 accuracy", "arm latency (ms, emulated)"]
@@ -129,28 +129,34 @@ def test_a_study_is_made_once_and_resumed(storage: str) -> None:
 def test_a_study_that_asks_another_question_is_refused(
     storage: str, key: str, value: object
 ) -> None:
-    create_or_resume(storage, "s", IDENTITY, RandomSampler()).ask()
+    create_or_resume(Database.open(storage), "s", IDENTITY, RandomSampler()).ask()
     with pytest.raises(ConfigError, match=f"begun with {key}"):
-        create_or_resume(storage, "s", {**IDENTITY, key: value}, RandomSampler())
+        create_or_resume(Database.open(storage), "s", {**IDENTITY, key: value}, RandomSampler())
 
 
 def test_a_study_whose_process_died_before_its_first_trial_is_begun_again(storage: str) -> None:
     optuna.create_study(storage=storage, study_name="s", directions=["maximize", "minimize"])
-    first = study_key(create_or_resume(storage, "s", IDENTITY, RandomSampler()))
-    other = create_or_resume(storage, "s", {**IDENTITY, "seed": 1}, RandomSampler())
+    first = study_key(create_or_resume(Database.open(storage), "s", IDENTITY, RandomSampler()))
+    other = create_or_resume(Database.open(storage), "s", {**IDENTITY, "seed": 1}, RandomSampler())
     assert study_key(other) != first
-    assert load_study(storage, "s").user_attrs["nas_sv2"]["seed"] == 1
+    assert load_study(Database.open(storage), "s").user_attrs["nas_sv2"]["seed"] == 1
 
 
 def test_who_joins_before_the_first_trial_shares_the_key(storage: str) -> None:
-    first = study_key(create_or_resume(storage, "s", IDENTITY, RandomSampler()))
-    assert study_key(create_or_resume(storage, "s", IDENTITY, RandomSampler())) == first
+    first = study_key(create_or_resume(Database.open(storage), "s", IDENTITY, RandomSampler()))
+    assert (
+        study_key(create_or_resume(Database.open(storage), "s", IDENTITY, RandomSampler()))
+        == first
+    )
 
 
 def test_a_deleted_study_leaves_nothing_to_the_next_of_its_name(storage: str) -> None:
-    first = study_key(create_or_resume(storage, "s", IDENTITY, RandomSampler()))
+    first = study_key(create_or_resume(Database.open(storage), "s", IDENTITY, RandomSampler()))
     optuna.delete_study(study_name="s", storage=storage)
-    assert study_key(create_or_resume(storage, "s", IDENTITY, RandomSampler())) != first
+    assert (
+        study_key(create_or_resume(Database.open(storage), "s", IDENTITY, RandomSampler()))
+        != first
+    )
 
 
 @pytest.mark.parametrize("url", ["nonsense", "foo://x", "sqlite:///text.db"])
@@ -160,46 +166,46 @@ def test_reading_what_is_no_database_is_refused_in_one_line(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.db").write_text("no database, but long enough to be taken for one " * 10)
     with pytest.raises(ConfigError, match="storage must") as caught:
-        load_study(url, "s")
+        load_study(Database.open(url), "s")
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_foreign_study_is_refused(storage: str) -> None:
     optuna.create_study(storage=storage, study_name="s").ask()
     with pytest.raises(ConfigError, match="not nas-sv2's"):
-        create_or_resume(storage, "s", IDENTITY, RandomSampler())
+        create_or_resume(Database.open(storage), "s", IDENTITY, RandomSampler())
     with pytest.raises(ConfigError, match="`nas-sv2 search` made"):
-        load_study(storage, "s")
+        load_study(Database.open(storage), "s")
 
 
 def test_reading_makes_no_database(storage: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
-        load_study(storage, "s")
+        load_study(Database.open(storage), "s")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_study_names_those_that_are_there(storage: str) -> None:
-    create_or_resume(storage, "mine", IDENTITY, RandomSampler())
+    create_or_resume(Database.open(storage), "mine", IDENTITY, RandomSampler())
     with pytest.raises(ConfigError, match="mine"):
-        load_study(storage, "yours")
+        load_study(Database.open(storage), "yours")
 
 
 def test_architectures_are_found_by_reference_file_and_trial(
-    storage: str, engine: Engine, tmp_path: Path
+    storage: str, db: Database, tmp_path: Path
 ) -> None:
-    study = create_or_resume(storage, "a:b", IDENTITY, RandomSampler())
+    study = create_or_resume(Database.open(storage), "a:b", IDENTITY, RandomSampler())
     record = record_of(0.5, 1.0)
-    RecordStore(engine, study_key(study)).save(3, record)
-    assert find_network("a:b:3", storage).network == record.architecture
-    assert find_network("shufflenet_v2_x1_0", "nowhere").name == "shufflenet_v2_x1_0"
+    RecordStore(db, study_key(study)).save(3, record)
+    assert find_network("a:b:3", db).network == record.architecture
+    assert find_network("shufflenet_v2_x1_0", db).name == "shufflenet_v2_x1_0"
     with pytest.raises(ConfigError, match="a finished trial of a:b: 3"):
-        found_record(storage, "a:b", 4)
+        found_record(db, "a:b", 4)
     with pytest.raises(ConfigError, match="No such file"):
-        find_network(str(tmp_path / "none.yaml"), storage)
+        find_network(str(tmp_path / "none.yaml"), db)
 
 
 def test_weights_are_whole_or_not_there_and_only_the_front_is_kept(tmp_path: Path) -> None:
-    folder = WeightsFolder.of_study(f"sqlite:///{tmp_path / 'x.db'}", "key")
+    folder = WeightsFolder.of_study(Database.open(f"sqlite:///{tmp_path / 'x.db'}"), "key")
     weights = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
     for digest in ("a", "b"):
         folder.save(digest, weights)
@@ -215,8 +221,9 @@ def test_weights_are_whole_or_not_there_and_only_the_front_is_kept(tmp_path: Pat
         folder.find("b")
 
 
-def test_a_reference_needs_no_database() -> None:
-    assert find_network("shufflenet_v2_x0_5", "").network == reference("shufflenet_v2_x0_5")
+def test_a_reference_needs_no_database(tmp_path: Path) -> None:
+    db = Database.open(f"sqlite:///{tmp_path / 'none.db'}")
+    assert find_network("shufflenet_v2_x0_5", db).network == reference("shufflenet_v2_x0_5")
 
 
 def test_database_faults_are_one_line_and_other_faults_stay_bugs() -> None:
@@ -230,7 +237,9 @@ def test_where_an_evaluator_lies_is_no_part_of_the_question(storage: str) -> Non
     """Older versions kept its folder in the identity; their studies go on wherever it is now."""
     asked = {"supernet": "d1"}
     for name, began in (("old", {**asked, "folder": "/before"}), ("new", asked)):
-        study = create_or_resume(storage, name, {**IDENTITY, "evaluator": began}, RandomSampler())
+        study = create_or_resume(
+            Database.open(storage), name, {**IDENTITY, "evaluator": began}, RandomSampler()
+        )
         study.ask()
         before = evaluator_place(study)
         assert before == (Path("/before") if "folder" in began else None)
@@ -238,7 +247,7 @@ def test_where_an_evaluator_lies_is_no_part_of_the_question(storage: str) -> Non
         assert evaluator_place(study) == Path("/now")
         for again in (asked, {**asked, "folder": "/elsewhere"}):
             wanted = {**IDENTITY, "evaluator": again}
-            assert create_or_resume(storage, name, wanted, RandomSampler()).trials
+            assert create_or_resume(Database.open(storage), name, wanted, RandomSampler()).trials
         with pytest.raises(ConfigError, match=r'evaluator .*"d1".*, not .*"d2"'):
             other = {**IDENTITY, "evaluator": {"supernet": "d2"}}
-            create_or_resume(storage, name, other, RandomSampler())
+            create_or_resume(Database.open(storage), name, other, RandomSampler())

@@ -12,6 +12,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import event
 
+from nas_sv2.database.database import Database
 from nas_sv2.search.session.samplers import SAMPLERS
 from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.studies.storage.study import create_or_resume, load_study
@@ -21,11 +22,11 @@ IDENTITY = {"targets": {"fake": "measured"}}
 SPACE = LEVELS["140M"]
 ATTRIBUTES = {"worker": "here:1:2", "utc_offset_s": 3600.0, "nothing": None}
 
-pytestmark = pytest.mark.usefixtures("storages_closed")
-
 
 def study_in(storage: str, name: str, sampler: BaseSampler | None = None) -> optuna.Study:
-    return create_or_resume(storage, name, IDENTITY, sampler or SAMPLERS["random"].make(3))
+    return create_or_resume(
+        Database.open(storage), name, IDENTITY, sampler or SAMPLERS["random"].make(3)
+    )
 
 
 def optunas(study: optuna.Study, attributes: dict[str, Any]) -> Trial:
@@ -49,7 +50,9 @@ def test_it_is_what_optuna_writes(storage: str) -> None:
         study.enqueue_trial({"head": 1024}, user_attrs={"retry_of": 0})
         study.enqueue_trial({"head": 1152})
         trials += [asks(study, ATTRIBUTES) for _ in range(3)]
-        written.append([content(trial) for trial in load_study(storage, name).get_trials()])
+        written.append(
+            [content(trial) for trial in load_study(Database.open(storage), name).get_trials()]
+        )
         assert written[-1] == [content(trial) for trial in study.get_trials()]
         handed.append(
             [(content(trial._cached_frozen_trial), trial._fixed_params) for trial in trials]
@@ -110,7 +113,7 @@ def test_whoever_asks_at_the_same_time_gets_another_number(storage: str) -> None
     for thread in threads:
         thread.join()
     assert sorted(numbers) == list(range(20))
-    trials = load_study(storage, "s").get_trials()
+    trials = load_study(Database.open(storage), "s").get_trials()
     assert [trial.number for trial in trials] == list(range(20))
     assert all(trial.state == TrialState.RUNNING for trial in trials)
 

@@ -12,36 +12,35 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from postgres import Postgres
-from sqlalchemy import Engine, event, text
+from sqlalchemy import event, text
 
-from nas_sv2.database.engine import open_engine
+from nas_sv2.database.database import Database
 from nas_sv2.database.processes import process_name
-from nas_sv2.database.schema import migrate
 from nas_sv2.errors import StoreError
 from nas_sv2.search.loop import claim as seat_module
 from nas_sv2.search.loop.claim import Answers, Seat, Watch
 from nas_sv2.search.loop.orphans import FATAL, Unfinished
 from nas_sv2.studies.findings.attributes import ERROR, WORKER
-from nas_sv2.studies.storage.study import open_storage
+from nas_sv2.studies.storage.study import optuna_storage
 from nas_sv2.studies.storage.trial_lease import TakenNetwork, TakenTrial, TrialLeases
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'studies.db'}"
     else:
         server: Postgres = request.getfixturevalue("postgres_server")
         url = server.database()
-    engine = open_engine(url)
-    migrate(engine)
-    yield engine
-    engine.dispose()
+    db = Database.open(url)
+    db.migrate()
+    yield db
+    db.close()
 
 
 @pytest.fixture
-def leases(engine: Engine) -> TrialLeases:
-    return TrialLeases(engine, "s")
+def leases(db: Database) -> TrialLeases:
+    return TrialLeases(db, "s")
 
 
 def taken(leases: TrialLeases) -> str:
@@ -50,7 +49,7 @@ def taken(leases: TrialLeases) -> str:
     return token
 
 
-def test_there_is_room_for_so_many_and_no_more(engine: Engine, leases: TrialLeases) -> None:
+def test_there_is_room_for_so_many_and_no_more(db: Database, leases: TrialLeases) -> None:
     """However many ask at once, each by connections of its own."""
     found: list[str | None] = []
 
@@ -65,7 +64,7 @@ def test_there_is_room_for_so_many_and_no_more(engine: Engine, leases: TrialLeas
         thread.join()
     assert len(found) == 15
     assert sum(token is not None for token in found) == len(leases.all()) == 4
-    assert TrialLeases(engine, "other").take(lambda others: others == 0)
+    assert TrialLeases(db, "other").take(lambda others: others == 0)
 
 
 def test_no_two_have_one_trial_or_one_network(leases: TrialLeases) -> None:
@@ -84,7 +83,7 @@ def test_no_two_have_one_trial_or_one_network(leases: TrialLeases) -> None:
 
 
 def test_a_rival_that_lets_go_meanwhile_is_in_nobodys_way(
-    engine: Engine, leases: TrialLeases
+    db: Database, leases: TrialLeases
 ) -> None:
     """Between the refusal and the question whose it is."""
     first, second = taken(leases), taken(leases)
@@ -94,7 +93,7 @@ def test_a_rival_that_lets_go_meanwhile_is_in_nobodys_way(
         if str(arguments[2]).startswith("SELECT"):
             leases.let_go(first)
 
-    event.listen(engine, "before_cursor_execute", lets_go)
+    event.listen(db.engine, "before_cursor_execute", lets_go)
     assert leases.bind(second, 4, "network")
     assert [lease.trial for lease in leases.all()] == [4]
 
@@ -274,8 +273,8 @@ def test_a_seat_survives_a_database_that_is_away(
 
 
 @pytest.fixture
-def study(engine: Engine) -> optuna.Study:
-    storage = open_storage(engine.url.render_as_string(hide_password=False))
+def study(db: Database) -> optuna.Study:
+    storage = optuna_storage(db)
     return optuna.create_study(storage=storage, study_name="s", directions=["maximize"] * 2)
 
 
@@ -298,7 +297,7 @@ def begun(study: optuna.Study, leases: TrialLeases, worker: str) -> tuple[int, s
     trial.suggest_int("x", 0, 9)
     token = taken(leases)
     assert leases.bind(token, trial.number, f"network {trial.number}")
-    with leases.engine.begin() as connection:
+    with leases.db.begin() as connection:
         connection.execute(
             text("UPDATE nas_trial_leases SET process = :p WHERE token = :t"),
             {"p": worker, "t": token},

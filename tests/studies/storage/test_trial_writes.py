@@ -12,6 +12,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import event
 
+from nas_sv2.database.database import Database
 from nas_sv2.search.session.samplers import SAMPLERS
 from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.studies.storage.study import create_or_resume, load_study
@@ -20,11 +21,11 @@ from nas_sv2.studies.storage.trial_writes import Gathered, at_once
 IDENTITY = {"targets": {"fake": "measured"}}
 SPACE = LEVELS["140M"]
 
-pytestmark = pytest.mark.usefixtures("storages_closed")
-
 
 def study_in(storage: str, name: str, sampler: BaseSampler | None = None) -> optuna.Study:
-    return create_or_resume(storage, name, IDENTITY, sampler or SAMPLERS["random"].make(3))
+    return create_or_resume(
+        Database.open(storage), name, IDENTITY, sampler or SAMPLERS["random"].make(3)
+    )
 
 
 @contextmanager
@@ -75,8 +76,10 @@ def test_it_is_what_optuna_writes_one_by_one(storage: str, state: TrialState, va
         study.enqueue_trial({"head": 1024})
         for _ in range(2):
             run_one(study, together, state, values)
-    written = [content(trial) for trial in load_study(storage, "ours").get_trials()]
-    assert written == [content(trial) for trial in load_study(storage, "theirs").get_trials()]
+    written = [content(trial) for trial in load_study(Database.open(storage), "ours").get_trials()]
+    assert written == [
+        content(trial) for trial in load_study(Database.open(storage), "theirs").get_trials()
+    ]
     assert written == [content(trial) for trial in ours.get_trials()]
     assert written[0]["params"]["head"] == 1024
     assert list(written[1]["params"]) == list(written[0]["params"])
@@ -111,21 +114,21 @@ def test_a_block_that_raises_writes_nothing(storage: str) -> None:
         trial.set_user_attr("a", 1)
         told.end(TrialState.FAIL)
         raise KeyboardInterrupt
-    (left,) = load_study(storage, "s").get_trials()
+    (left,) = load_study(Database.open(storage), "s").get_trials()
     assert (left.state, left.params, left.user_attrs) == (TrialState.RUNNING, {}, {})
     trial.set_user_attr("b", 2)  # it is Optuna's again
-    (left,) = load_study(storage, "s").get_trials()
+    (left,) = load_study(Database.open(storage), "s").get_trials()
     assert left.user_attrs == {"b": 2}
 
 
 def test_of_a_trial_that_another_ended_nothing_is_written(storage: str) -> None:
     study = study_in(storage, "s")
     trial = study.ask()
-    load_study(storage, "s").tell(trial.number, state=TrialState.FAIL)
+    load_study(Database.open(storage), "s").tell(trial.number, state=TrialState.FAIL)
     with pytest.raises(UpdateFinishedTrialError), at_once(trial) as told:
         trial.set_user_attr("a", 1)
         told.end(TrialState.COMPLETE, [1.0, 2.0])
-    (left,) = load_study(storage, "s").get_trials()
+    (left,) = load_study(Database.open(storage), "s").get_trials()
     assert (left.state, left.values, left.user_attrs) == (TrialState.FAIL, None, {})
 
 
@@ -133,12 +136,12 @@ def test_two_that_took_one_trial_from_the_queue_agree(storage: str) -> None:
     study = study_in(storage, "s")
     study.enqueue_trial({"head": 1024})
     first = study.ask()
-    second = optuna.Trial(load_study(storage, "s"), first._trial_id)
+    second = optuna.Trial(load_study(Database.open(storage), "s"), first._trial_id)
     for trial in (first, second):
         with at_once(trial):
             assert trial.suggest_int("head", 512, 1536, step=128) == 1024
             trial.set_user_attr("last", trial is second)
-    (left,) = load_study(storage, "s").get_trials()
+    (left,) = load_study(Database.open(storage), "s").get_trials()
     assert (left.params, left.user_attrs) == ({"head": 1024}, {"last": True})
 
 

@@ -1,0 +1,261 @@
+"""The handle of a database: one engine, shared by every store of the process.
+
+The rooms above build their stores on it: `MeasurementStore(db)`, `RecordStore(db, study)`, ...
+"""
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import RLock
+from typing import Any, Self, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, inspect
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from nas_sv2.database.engine import (
+    DURABLE,
+    address_of,
+    engine_options,
+    is_in_memory,
+    one_line,
+    set_up_sqlite,
+    without_password,
+)
+from nas_sv2.database.locks import alone_at
+from nas_sv2.database.restarts import wait_for_database
+from nas_sv2.database.schema import check_schema, migrate
+from nas_sv2.database.turns import POSTGRESQL, SQLITE, writing_alone
+from nas_sv2.errors import ConfigError, StoreError
+
+_OF_THE_MOMENT = ("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_BUSY")  # the URL is right all the same
+_NO_STUDIES = "nas-sv2.db"  # names the files beside a database that is not a file
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class Database:
+    """A database and this process's only engine on it; threads may share the handle.
+
+    It connects at its first use. A server that has answered once is waited for from then on, if
+    it goes away. Use it as a context manager, or `close` it.
+
+    Attributes:
+        url: Of an SQLite or PostgreSQL database, with its password.
+        answered: Whether it has answered before, so that a connection is waited for.
+        address: The URL, parsed.
+    """
+
+    url: str
+    answered: bool = False
+    address: URL = field(init=False)
+    _engine: Engine | None = field(default=None, init=False)
+    _is_migrated: bool = field(default=False, init=False)
+    _made: dict[Any, Any] = field(default_factory=dict, init=False)
+    _lock: AbstractContextManager[object] = field(default_factory=RLock, init=False)
+
+    def __post_init__(self) -> None:
+        """Parse the URL."""
+        self.address = address_of(self.url)
+
+    @classmethod
+    def open(cls, url: str, *, answered: bool = False) -> Self:
+        """Open the database at `url`, which is made at the first use if it does not exist.
+
+        Args:
+            url: Of an SQLite or PostgreSQL database.
+            answered: Whether it has answered another process, so that the first connection is
+                waited for too.
+
+        Raises:
+            ConfigError: The text is not such a URL.
+        """
+        return cls(url, answered)
+
+    def __enter__(self) -> Self:
+        """Return the handle."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connections; a later use connects again."""
+        if self._engine is not None:
+            self._engine.dispose()
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password."""
+        return without_password(self.url)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is an SQLite database, and so on this machine alone."""
+        return self.address.get_backend_name() == SQLITE
+
+    @property
+    def file(self) -> Path | None:
+        """The file of an SQLite database; None if there is none."""
+        if not self.is_sqlite or is_in_memory(self.address):
+            return None
+        return Path(self.address.database or "")
+
+    def beside(self, suffix: str) -> Path:
+        """Return `FILE.suffix` beside an SQLite file, else one in the working folder."""
+        base = self.file or Path(_NO_STUDIES)
+        return base.with_name(f"{base.name}.{suffix}")
+
+    def require(self) -> None:
+        """Refuse an SQLite file that does not exist: a command that reads must not make one.
+
+        Raises:
+            ConfigError: The file does not exist.
+        """
+        if self.file is not None and not self.file.exists():
+            raise ConfigError(
+                "storage", self.url, "must be the database of a search; no such file"
+            )
+
+    @property
+    def engine(self) -> Engine:
+        """The engine; made and connected at the first use.
+
+        Raises:
+            ConfigError: The database cannot be opened.
+            StoreError: Its driver is not installed, or a newer nas-sv2 made it.
+        """
+        with self._lock:
+            if self._engine is None:
+                self._make(lambda options: create_engine(self.address, **options))
+            assert self._engine is not None
+            return self._engine
+
+    def adopt(self, make: Callable[[dict[str, Any]], T], turn: str) -> T:
+        """Take over the engine that another library makes for itself, so that one is enough.
+
+        Args:
+            make: Makes the library's object with these options of `create_engine`.
+            turn: What no other process does at the same time.
+
+        Raises:
+            ConfigError: The database cannot be opened.
+            StoreError: Its driver is not installed, or a newer nas-sv2 made it.
+        """
+        with self._lock, ExitStack() as held:
+            before = self._engine
+            made = self._make(make, lambda engine: held.enter_context(alone_at(engine, turn)))
+            if before is not None:
+                before.dispose()
+            return made
+
+    def once(self, make: Callable[["Database"], T]) -> T:
+        """Return the value of `make` for this handle, made at the first call."""
+        with self._lock:
+            if make not in self._made:
+                self._made[make] = make(self)
+            found: T = self._made[make]
+            return found
+
+    def migrate(self) -> None:
+        """Make our tables, or bring them to the present schema.
+
+        Raises:
+            StoreError: They cannot be made, or a newer nas-sv2 made them.
+        """
+        with self._lock:
+            if not self._is_migrated:
+                migrate(self.engine)
+                self._is_migrated = True
+
+    def has_table(self, name: str) -> bool:
+        """Return whether the table is there: one that reads an older database adds nothing."""
+        return inspect(self.engine).has_table(name)
+
+    def connect(self) -> Connection:
+        """Connect; to be used as a context manager."""
+        return self.engine.connect()
+
+    def begin(self) -> AbstractContextManager[Connection]:
+        """Connect and begin a transaction; to be used as a context manager."""
+        return self.engine.begin()
+
+    @contextmanager
+    def session(self, failed: str) -> Iterator[Session]:
+        """Open a session in a transaction, whose database errors become a `StoreError`.
+
+        Args:
+            failed: What could not be done then, as in "records cannot be read".
+        """
+        with self.errors(failed), Session(self.engine) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def errors(self, failed: str) -> Iterator[None]:
+        """Turn the errors of the database into a `StoreError` that begins with `failed`."""
+        try:
+            yield
+        except SQLAlchemyError as error:
+            raise StoreError(f"{failed}: {one_line(error)}") from error
+
+    @contextmanager
+    def alone_at(self, name: str) -> Iterator[None]:
+        """Hold `name` alone among all processes; see `nas_sv2.database.locks.alone_at`."""
+        with alone_at(self.engine, name):
+            yield
+
+    @contextmanager
+    def writing_alone(self, what: str) -> Iterator[Connection]:
+        """Write alone; see `nas_sv2.database.turns.writing_alone`."""
+        with writing_alone(self.engine, what) as connection:
+            yield connection
+
+    def _make(
+        self,
+        make: Callable[[dict[str, Any]], T],
+        hold: Callable[[Engine], None] = lambda engine: None,
+    ) -> T:
+        """Make an engine by `make`, which sets it up before it uses it; it is the engine then."""
+
+        def set_up(engine: Engine) -> None:
+            self._set_up(engine)
+            hold(engine)
+
+        try:
+            return make(engine_options(self.address, set_up))
+        except ImportError as error:
+            is_server = self.address.get_backend_name() == POSTGRESQL
+            missing = "pip install 'nas-sv2[postgres]'" if is_server else str(error)
+            raise StoreError(f"{self.shown}: its driver is not installed: {missing}") from error
+
+    def _set_up(self, engine: Engine) -> None:
+        if self.is_sqlite:
+            set_up_sqlite(engine)
+        if self.answered:
+            wait_for_database(engine)
+        try:
+            with engine.connect() as connection:
+                check_schema(connection)
+        except SQLAlchemyError as error:
+            engine.dispose()
+            raise self._refusal(error) from error
+        except StoreError:
+            engine.dispose()
+            raise
+        if not self.answered:
+            wait_for_database(engine)
+            self.answered = True
+        self._engine = engine.execution_options(**{DURABLE: True})
+        weakref.finalize(self, engine.dispose)  # of a study that nobody closes
+
+    def _refusal(self, error: SQLAlchemyError) -> ConfigError | StoreError:
+        """Return the error of a first connection that failed."""
+        fault = getattr(getattr(error, "orig", None), "sqlite_errorname", "")
+        if fault.startswith(_OF_THE_MOMENT):
+            return StoreError(f"{self.shown}: {one_line(error)}")
+        allowed = f"must be a database that can be opened ({one_line(error)})"
+        return ConfigError("storage", self.shown, allowed)
