@@ -1,1 +1,1 @@
-"""A graph as the runtime executes it."""
+"""The kernels of a graph, as the runtime executes it."""

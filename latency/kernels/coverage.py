@@ -1,4 +1,4 @@
-"""What a predictor has seen, so that it can refuse the rest by name."""
+"""The kernels that a predictor was fitted to, so that it can refuse others by name."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -10,22 +10,22 @@ from nas_sv2.latency.kernels.kernel import Kernel
 from nas_sv2.latency.kernels.node_costs import class_of
 
 BEYOND = 1.5
-"""So many times more or fewer channels than were seen are allowed. Of 160 networks 9 were between
-1.25 and 1.5 times beyond, and were predicted no worse than the others."""
+"""Factor by which channels may lie outside the range seen. In a test with 160 networks, 9 lay
+outside by a factor of 1.25 to 1.5 and were predicted as well as the others."""
 MORE_PARTS = 4
-"""As often as many parts of a split or concat: every further part costs the same, a copy each."""
+"""Factor by which a split or concat may have more parts: each further part costs one copy."""
 
 Sizes = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Classes and maps that were seen, and the channels on them.
+    """The classes, maps and channels that a predictor has seen.
 
     Attributes:
-        classes: See `class_of`.
-        sizes: By `Kernel.key`: least and most input channels, least and most output channels, most
-            parts.
+        classes: Classes of kernels, by `class_of`.
+        sizes: Least and most input channels, least and most output channels, and most parts, by
+            `Kernel.key`.
     """
 
     classes: frozenset[str]
@@ -33,7 +33,10 @@ class Coverage:
 
     @classmethod
     def of(cls, kernels: Iterable[Kernel], bag: Iterable[Kernel]) -> "Coverage":
-        """What `kernels` and the bag cover; only of the bag are the classes, which it priced."""
+        """Collect the sizes of `kernels` and the bag, and the classes of the bag alone.
+
+        Only the bag has times, and thus a formula for each class.
+        """
         bag = list(bag)
         sizes: dict[str, Sizes] = {}
         for kernel in (*kernels, *bag):
@@ -51,17 +54,18 @@ class Coverage:
         return cls(frozenset(map(class_of, bag)), sizes)
 
     def has_class(self, kernel: Kernel) -> bool:
-        """Whether there is a formula for its cost."""
+        """Return whether there is a formula for the kernel's cost."""
         return class_of(kernel) in self.classes
 
     def check(self, kernel: Kernel) -> None:
-        """Pass in silence where the kernel is like what was seen.
+        """Refuse a kernel unlike those seen.
 
         Raises:
-            MeasurementError: Names the operator, what is new about it and what was seen.
+            MeasurementError: If the class, map, channels or parts of the kernel are new; the
+                message names the operator and the range seen.
         """
         if not self.has_class(kernel):
-            _refuse(kernel, f"seen were {', '.join(sorted(self.classes))}")
+            _refuse(kernel, f"the kinds seen were {', '.join(sorted(self.classes))}")
         if kernel.key not in self.sizes:
             keys = (key.rpartition(" @") for key in self.sizes)
             maps = sorted((side for kind, _, side in keys if kind == kernel.kind), key=_side)
@@ -74,10 +78,10 @@ class Coverage:
             if not math.floor(low / BEYOND) <= channels <= math.ceil(high * BEYOND):
                 _refuse(kernel, f"{low} to {high} {what} channels were seen")
         if kernel.parts > parts * MORE_PARTS:
-            _refuse(kernel, f"it has {kernel.parts} parts, and up to {parts} were seen")
+            _refuse(kernel, f"it has {kernel.parts} parts, but at most {parts} were seen")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return {
             "classes": sorted(self.classes),
             "sizes": {key: list(sizes) for key, sizes in self.sizes.items()},
@@ -85,7 +89,7 @@ class Coverage:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Coverage":
-        """The inverse of `to_json`."""
+        """Read the data that `to_json` returns."""
         sizes = {key: tuple(sizes) for key, sizes in document["sizes"].items()}
         return cls(frozenset(document["classes"]), sizes)
 

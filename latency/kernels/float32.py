@@ -1,18 +1,18 @@
-"""A graph as onnxruntime's CPU provider runs it in float32: which operators melt into one kernel.
+"""The kernels of a graph in float32, as onnxruntime's CPU provider fuses its operators.
 
-The aarch64 build keeps plain NCHW (no NCHWc reorders were seen) and fuses, at load,
+The aarch64 build keeps plain NCHW (no NCHWc reorders were seen). At load it fuses:
 
-- a convolution with the ReLU, ReLU6 or sigmoid that alone reads it; with ReLU6 it is a kind of its
-  own, `clipped`, since that runs other code;
-- a convolution, the sum that alone reads it and the ReLU that alone reads the sum; without a ReLU
-  it is a kind of its own too, `summed`.
+- a convolution and the only operator that reads it, if that is a ReLU, ReLU6 or sigmoid. With
+  ReLU6, which runs other code, the kernel has a separate kind, `clipped`;
+- a convolution, the sum that alone reads it and the ReLU that alone reads the sum. Without the
+  ReLU the kernel has a separate kind, `summed`.
 
-An operator whose outputs nobody reads is dropped. A channel shuffle runs as reshape, transpose,
-reshape, a classifier as flatten and matrix product; each counts as one kernel here. A shuffle
-costs the same in any number of groups, within 2 %; that in two is apart. Calibration
-(`calibration/samples.py`) stops where onnxruntime runs anything else.
+An operator with unused outputs is dropped. A channel shuffle runs as reshape, transpose, reshape,
+and a classifier as flatten and matrix product; each counts as one kernel here. The cost of a
+shuffle does not depend on the number of groups, within 2 %, except for two groups, a separate
+kind. Calibration (`calibration/samples.py`) fails if onnxruntime runs any other kernel.
 
-In int8 the same graph runs differently: `int8`.
+The module `int8` describes the same graph in int8, which runs differently.
 """
 
 from collections import Counter
@@ -23,11 +23,11 @@ from nas_sv2.latency.kernels.kernel import Kernel, live_ops, plain_kernel
 from nas_sv2.space.graph.operators import Activation, Add, Conv, Graph, Op
 
 APART: Mapping[tuple[str, ...], str] = {("relu6",): " clipped", ("add",): " summed"}
-"""What is fused to convolutions that are kinds of their own."""
+"""Fused operators that give a convolution a separate kind, and the suffix of that kind."""
 
 
 def float32_kernels_of(graph: Graph) -> tuple[Kernel, ...]:
-    """The kernels of `graph` in float32, in running order."""
+    """Return the kernels of `graph` in float32, in running order."""
     return tuple(_fuse(live_ops(graph)))
 
 
@@ -38,7 +38,7 @@ def _fuse(ops: Sequence[Op]) -> Iterator[Kernel]:
     def only_reader(op: Op) -> Op | None:
         return reader[op.output.name] if reads[op.output.name] == 1 else None
 
-    melted: dict[str, Kernel] = {}  # by the name of the last operator melted in
+    melted: dict[str, Kernel] = {}  # by the name of the kernel's last operator
     inside: set[str] = set()
     for op in ops:
         if not isinstance(op.kind, Conv) or op.name in inside:

@@ -1,18 +1,19 @@
-"""A quantised graph (`quantization`) as onnxruntime's CPU provider runs it.
+"""The kernels of a quantised graph (`quantization`), as onnxruntime's CPU provider runs it.
 
-Its int8 convolutions and pools read and write maps pixel by pixel (NHWC, here *pixels*), while the
-model keeps them plane by plane (NCHW, *planes*). onnxruntime puts a transpose where one meets the
-other, and moves and merges them:
+int8 convolutions and pools read and write maps pixel by pixel (NHWC, here *pixels*). The model
+keeps maps plane by plane (NCHW, here *planes*). onnxruntime inserts a transpose between the two
+layouts, and moves and merges the transposes:
 
-- splits, concats and sums work on what they read; where a concat or sum reads both, on planes;
-- a scaling by gates, and the sigmoid before it, works on pixels where a convolution comes next,
-  and on planes where a shuffle does;
-- a shuffle reads either and writes planes, so that a network with shuffles is transposed in every
-  unit, and one without them (`without_shuffles`) once, at its start;
-- an activation that alone reads a convolution or sum vanishes into its scales (ReLU) or becomes a
-  look-up (sigmoid).
+- Splits, concats and sums work on the layout that they read. A concat or sum that reads both
+  works on planes.
+- A scaling by gates, and the sigmoid before it, works on pixels if a convolution follows, and on
+  planes if a shuffle follows.
+- A shuffle reads either layout and writes planes. A network with shuffles is thus transposed in
+  every unit, and one without (`without_shuffles`) only once, at its start.
+- A ReLU that alone reads a convolution or sum disappears into its scales. A sigmoid becomes a
+  look-up.
 
-A depthwise convolution whose channels are no multiple of 8 runs a slower kernel: `ragged`.
+A depthwise convolution whose channels are not a multiple of 8 runs a slower kernel: `ragged`.
 """
 
 from collections import Counter
@@ -36,14 +37,14 @@ from nas_sv2.space.graph.operators import (
     Value,
 )
 
-DEPTHWISE_LANES = 8  # onnxruntime packs weights of so many channels; a remainder goes another way
+DEPTHWISE_LANES = 8  # channels whose weights onnxruntime packs; a remainder runs other code
 PLANES = " planes"
 LAYOUT = ("to pixels", "to planes")
-ONE_CHANNEL = " of one channel"  # nothing has to be moved
+ONE_CHANNEL = " of one channel"  # moves no data
 
 
 def int8_kernels_of(graph: Graph) -> tuple[Kernel, ...]:
-    """The kernels of `graph`, quantised; each is run after those that it reads."""
+    """Return the kernels of `graph`, quantised; each follows the kernels that it reads."""
     return tuple(_Layouts(graph).kernels())
 
 
@@ -55,7 +56,7 @@ class _Layouts:
     pixels: set[str] = field(default_factory=set)
     planes: set[str] = field(default_factory=set)
     wanted: set[str] = field(default_factory=set)
-    """Values that a convolution or max pool reads, before or after they are moved or scaled."""
+    """Values that a convolution or max pool reads, possibly after moves and scaling."""
 
     def kernels(self) -> Iterator[Kernel]:
         ops = live_ops(self.graph)

@@ -25,22 +25,21 @@ from nas_sv2.space.graph.operators import (
 )
 
 ArmPrecision = Literal["fp32", "int8"]
-"""The precisions whose kernels are known."""
+"""Precisions whose kernels are known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """What is launched at once.
+    """One launch of a runtime.
 
     Attributes:
-        ops: Names of the operators it covers, in running order.
-        kind: What it does, in the words of the latency table: `pointwise`, `depthwise 3x3 s2`.
-        source: The map it reads, the first of them.
-        channels_in: Channels of that map; of all maps for a concat.
-        channels_out: Channels written, all outputs together.
-        parts: How many maps a split writes or a concat reads; else 1.
-        fused: What is done to the result before it is written: `add`, `relu`, `relu6`,
-            `sigmoid`.
+        ops: Names of the operators covered, in running order.
+        kind: Kind of work, as latency tables name it: `pointwise`, `depthwise 3x3 s2`.
+        source: First map that the kernel reads.
+        channels_in: Channels of that map; for a concat, of all maps.
+        channels_out: Channels of all outputs together.
+        parts: Number of maps that a split writes or a concat reads; else 1.
+        fused: Operations on the result before it is written: `add`, `relu`, `relu6`, `sigmoid`.
     """
 
     ops: tuple[str, ...]
@@ -53,19 +52,19 @@ class Kernel:
 
     @property
     def key(self) -> str:
-        """Kind and map read, as `pointwise @28` or `pointwise @28x14`."""
+        """Kind and map read, such as `pointwise @28` or `pointwise @28x14`."""
         height, width = self.source.height, self.source.width
         return f"{self.kind} @{height}" + (f"x{width}" if width != height else "")
 
     @property
     def shape(self) -> str:
-        """The kernel for a person: `pointwise @28, 58 → 116 channels, with relu`."""
+        """Readable text of the kernel: `pointwise @28, 58 → 116 channels, with relu`."""
         fused = f", with {' and '.join(self.fused)}" if self.fused else ""
         return f"{self.key}, {self.channels_in} → {self.channels_out} channels{fused}"
 
 
 def live_ops(graph: Graph) -> list[Op]:
-    """The operators that the output depends on, in running order."""
+    """Return the operators that the output depends on, in running order."""
     needed, live = {graph.output.name}, []
     for op in reversed(graph.ops):
         if any(value.name in needed for value in op.outputs):
@@ -75,7 +74,7 @@ def live_ops(graph: Graph) -> list[Op]:
 
 
 def plain_kernel(op: Op) -> Kernel:
-    """`op` on its own."""
+    """Return the kernel of `op` alone."""
     return Kernel(
         ops=(op.name,),
         kind=_kind(op),

@@ -1,7 +1,7 @@
-"""What the kernels of a network cost on a device, each by itself: additive, fitted to a timed bag.
+"""The cost of each kernel of a network on a device, fitted to a timed bag of kernels.
 
 Kernels of one class (`class_of`) share one formula: a sum of terms (`terms_of`) with coefficients
-that are never negative.
+that are never negative. The cost of a network is the sum over its kernels.
 """
 
 from collections import defaultdict
@@ -19,39 +19,40 @@ from nas_sv2.space.graph.operators import Graph, Op
 from nas_sv2.space.networks.lowering import Network, lower
 
 ALIGNMENT = 4
-"""onnxruntime's blocked (NCHWc) kernels take channels in multiples of 4 only. On x86 a depthwise
-convolution of other channels runs 5 to 9 times slower, so the two are different classes."""
+"""Divisor of the channels that onnxruntime's blocked (NCHWc) kernels need. On x86 a depthwise
+convolution with other channels takes 5 to 9 times as long, so the two are different classes."""
 BLOCK = 16
 """Channels of a block with AVX-512 (8 with AVX2): a blocked kernel computes whole blocks."""
 ALIGNED, UNALIGNED = "on aligned channels", "on unaligned channels"
 LEAST_US = 1.0
-"""Errors are relative, but those of shorter nodes count as of this: the profile has whole µs."""
+"""Errors are relative to a node's time, but at least to this: the profile has whole µs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A kernel of a network, with the operator that does its work."""
+    """A kernel of a network, and the operator that does its work."""
 
     kernel: Kernel
     op: Op
 
 
 def pieces_of(network: Network, lowering: Lowering) -> list[Piece]:
-    """The kernels of `network` in the form that is measured, in running order."""
+    """Return the kernels of `network` in the measured form, in running order."""
     return pieces_of_graph(lower(network), lowering)
 
 
 def pieces_of_graph(graph: Graph, lowering: Lowering) -> list[Piece]:
-    """The same of a graph as it is written."""
+    """Return the kernels of a graph in the measured form, in running order."""
     graph = in_form(graph, lowering)
     ops = {op.name: op for op in graph.ops}
     return [Piece(kernel, ops[kernel.ops[0]]) for kernel in kernels_of(graph)]
 
 
 def class_of(kernel: Kernel) -> str:
-    """What shares one formula: a kind; of convolutions also the alignment, and gates apart.
+    """Return the class of kernels that share one formula.
 
-    Group convolutions are one class whatever their groups.
+    A class is a kind; pointwise and depthwise kinds are divided by alignment, and those on one
+    pixel (gates) are separate. Group convolutions with any groups are one class.
     """
     if kernel.kind.startswith("conv g"):
         return "grouped"
@@ -61,14 +62,14 @@ def class_of(kernel: Kernel) -> str:
 
 
 def share_of(kernel: Kernel) -> str:
-    """Kernels whose errors are corrected together: classes, with depthwise sizes as one."""
+    """Return the class whose errors are corrected together: all depthwise sizes are one."""
     if kernel.kind.startswith("depthwise"):
         return "depthwise" + _alignment(kernel)
     return class_of(kernel)
 
 
 def shares_of(costs: Iterable[tuple[Kernel, float]]) -> dict[str, float]:
-    """Split the cost of kernels over the classes of `share_of`; the shares add up to 1."""
+    """Split the cost of kernels among the classes of `share_of`; the shares add up to 1."""
     found: defaultdict[str, float] = defaultdict(float)
     for kernel, cost in costs:
         found[share_of(kernel)] += cost
@@ -83,15 +84,15 @@ def _alignment(kernel: Kernel) -> str:
 
 
 class Terms(NamedTuple):
-    """What a cost may be proportional to.
+    """The quantities that a cost may be proportional to.
 
     Attributes:
-        launch: One.
+        launch: Always 1.
         read: Numbers read.
         written: Numbers written.
         flops: Multiply-adds.
         blocked_flops: Multiply-adds in whole blocks of channels.
-        weights: Numbers of the kernel.
+        weights: Weights of the kernel.
         parts: Maps that a split writes or a concat reads.
         added: Numbers written after a sum.
     """
@@ -107,7 +108,7 @@ class Terms(NamedTuple):
 
 
 def terms_of(piece: Piece) -> Terms:
-    """The terms of a kernel."""
+    """Compute the terms of a kernel."""
     kernel, op = piece.kernel, piece.op
     flops = op_cost(op).flops
     depthwise = kernel.kind.startswith("depthwise")
@@ -127,21 +128,25 @@ def terms_of(piece: Piece) -> Terms:
 
 @dataclass(frozen=True, slots=True)
 class NodeCosts:
-    """The formulas of a device: µs for each term, by class."""
+    """The formulas of a device.
+
+    Attributes:
+        coefficients: µs for each term, by class.
+    """
 
     coefficients: Mapping[str, Sequence[float]]
 
     def price(self, piece: Piece) -> float:
-        """The cost of a kernel in µs; its class was in the bag."""
+        """Return the cost in µs of a kernel whose class was in the bag."""
         return self.price_of(class_of(piece.kernel), terms_of(piece))
 
     def price_of(self, name: str, terms: Terms) -> float:
-        """The cost in µs of what a class would do."""
+        """Return the cost in µs of a kernel with these terms in the class `name`."""
         return float(np.dot(self.coefficients[name], terms))
 
 
 def fit_node_costs(pieces: Sequence[Piece], times_us: Sequence[float]) -> NodeCosts:
-    """The formulas that fit the times of the bag's kernels, by least relative squares."""
+    """Fit the formulas to the times of the bag's kernels, by least relative squares."""
     members: dict[str, list[int]] = {}
     for index, piece in enumerate(pieces):
         members.setdefault(class_of(piece.kernel), []).append(index)
@@ -154,7 +159,7 @@ def fit_node_costs(pieces: Sequence[Piece], times_us: Sequence[float]) -> NodeCo
 
 
 def _coefficients(pieces: Sequence[Piece], times_us: Sequence[float]) -> list[float]:
-    # Imported here: it takes a second, which a prediction can do without.
+    # Imported here, as the import takes a second and a prediction does not need it.
     from sklearn.linear_model import LinearRegression
 
     scale_us = np.maximum(times_us, LEAST_US)

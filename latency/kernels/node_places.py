@@ -1,6 +1,6 @@
-"""Which operator of ours a node of the runtime carries out, or serves.
+"""Maps nodes of the runtime to the operators of ours that they carry out or serve.
 
-onnxruntime names its nodes after the model's, with endings of its own, and inserts further ones.
+onnxruntime names its nodes after the model's, with endings of its own, and inserts other nodes.
 """
 
 import re
@@ -12,9 +12,8 @@ from nas_sv2.latency.measurements.node_time import NodeTime
 ENDINGS = re.compile(
     r"(?:\.(?:grouped|swapped|flat))?(?:_quant)?(?:_token_\d+)?(?:_bn)?(?:_nchwc)?$"
 )
-"""What may follow an operator's name: of the parts of a shuffle or classifier (`onnx_lowering`),
-of a quantised node, of one that was made anew, of a norm that became a convolution, and of one
-that is blocked."""
+"""Endings after an operator's name: for parts of a shuffle or classifier (`onnx_lowering`), a
+quantised node, a node derived from another, a norm that became a convolution, a blocked node."""
 FOR_THE_NEXT = (
     "ReorderInput",
     "Transpose",
@@ -23,16 +22,16 @@ FOR_THE_NEXT = (
     "to pixels",
     "to planes",
 )
-"""Inserted nodes that prepare an input, as onnxruntime and our kernels of int8 name them."""
+"""Names of inserted nodes that prepare an input, in onnxruntime and in our int8 kernels."""
 
 
 class Placed(NamedTuple):
-    """A node, and whose it is.
+    """A node and its operator.
 
     Attributes:
-        node: As the runtime ran it.
-        place: Of the operator or kernel that it belongs to.
-        inserted: Whether the runtime put it in, to serve that one.
+        node: Node as the runtime ran it.
+        place: Place of the operator or kernel that the node belongs to.
+        inserted: Whether the runtime inserted the node to serve that operator.
     """
 
     node: NodeTime
@@ -41,14 +40,14 @@ class Placed(NamedTuple):
 
 
 def placed(nodes: Iterable[NodeTime], places: Mapping[str, int]) -> list[Placed]:
-    """Every node with its place, in the order in which they ran.
+    """Return every node with its place, in running order.
 
-    A node that the runtime inserted belongs to the operator that it serves: what prepares an input
-    to the next one, anything else to the last.
+    An inserted node belongs to the operator that it serves. A node that prepares an input serves
+    the next operator, any other the last.
 
     Args:
-        nodes: In the order in which they ran.
-        places: Where an operator of this name stands; of a split also by its first output.
+        nodes: Nodes in running order.
+        places: Place of each operator, by its name; for a split also by its first output.
     """
     found: list[Placed] = []
     waiting: list[NodeTime] = []

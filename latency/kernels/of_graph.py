@@ -1,4 +1,4 @@
-"""A network as a runtime executes it: its operators in the form that runs, and their kernels."""
+"""The operators of a network in the form that a runtime executes, and their kernels."""
 
 from nas_sv2.latency.kernels.float32 import float32_kernels_of
 from nas_sv2.latency.kernels.int8 import int8_kernels_of
@@ -10,15 +10,15 @@ from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 
 
 def graph_in_form(network: Network, lowering: Lowering) -> Graph:
-    """Give the operators of `network` in the form that runs."""
+    """Return the operators of `network` in the form that runs."""
     return in_form(lower(network), lowering)
 
 
 def in_form(graph: Graph, lowering: Lowering) -> Graph:
-    """Rewrite a graph without shuffles if that form runs."""
+    """Return the graph, rewritten without shuffles if that form runs."""
     return without_shuffles(graph, {})[0] if lowering == "shuffle_free" else graph
 
 
 def kernels_of(graph: Graph, precision: ArmPrecision = "fp32") -> tuple[Kernel, ...]:
-    """The kernels of `graph`, in running order."""
+    """Return the kernels of `graph`, in running order."""
     return int8_kernels_of(graph) if precision == "int8" else float32_kernels_of(graph)

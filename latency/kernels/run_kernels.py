@@ -1,18 +1,18 @@
-"""What a runtime ran of a network, kernel by kernel: kinds, blocks, and what melted into what.
+"""The kernels that a runtime ran for a network: kind, block, fused operators and time of each.
 
-A kernel is what the runtime ran at once. A convolution with the activation and the sum that the
-runtime melted into it is one kernel and counts as a convolution; the operators inside are named.
-Kinds are the five of the paper's figure 2, with depthwise convolutions apart from the others:
+A convolution that the runtime fused with an activation or a sum is one kernel and counts as a
+convolution; the fused operators are named. Kinds are the five of the paper's figure 2, with
+depthwise convolutions separate:
 
-- `conv`: convolutions, dense, grouped and 1×1, with what is melted into them;
-- `depthwise`: the same with one group a channel. The paper counts them as convolutions here and
-  as element-wise in G4; apart, both can be read off;
-- `element-wise`: activations, sums, products, norms that stand alone;
-- `shuffle`: what the network moves without computing: shuffles, splits, concats, selections;
-- `data`: what the runtime inserted to change layouts or types: reorders, transposes, copies,
-  quantisation;
-- `other`: pools, the classifier, the two small convolutions of squeeze-and-excitation, and what
-  the runtime inserted for reasons that we do not know.
+- `conv`: convolutions, dense, grouped and 1×1, with the operators fused to them;
+- `depthwise`: convolutions with one group per channel. The paper counts them as convolutions in
+  figure 2 and as element-wise in G4; separate numbers allow both;
+- `element-wise`: activations, sums, products and norms that are not fused;
+- `shuffle`: moves of data by the network: shuffles, splits, concats, selections;
+- `data`: kernels that the runtime inserted to change layouts or types: reorders, transposes,
+  copies, quantisation;
+- `other`: pools, the classifier, the two small convolutions of squeeze-and-excitation, and
+  kernels that the runtime inserted for reasons that we do not know.
 """
 
 from collections.abc import Iterable, Mapping
@@ -49,21 +49,21 @@ DATA: Final = (
     *("Reorder", "Transpose", "QuantizeLinear", "DequantizeLinear", "Memcpy", "Cast"),
     *("quantize", "dequantize", *LAYOUT),
 )
-"""What an inserted kernel is called that moves data: by onnxruntime, and by `int8_kernels`."""
+"""Names of inserted kernels that move data, in onnxruntime and in our int8 kernels."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunKernel:
-    """What ran at once.
+    """A kernel that ran, and its time.
 
     Attributes:
-        name: Of the first operator that it carries out; of what the runtime inserted, its name.
-        runs_as: The runtime's name for what it does, `FusedConv`; of an emulator, the kernel.
-        ops: Operators of the network that it carries out, in running order. Empty where it was
-            inserted; the same for all kernels of one operator, as a shuffle has three.
-        block: Where it belongs (`Op.block`); of what was inserted, whom it serves.
-        kind: Of the work.
-        us: Its time for one run of the network, in µs.
+        name: Name of the first operator carried out; for an inserted kernel, the runtime's name.
+        runs_as: Runtime's name of the work, such as `FusedConv`; for an emulator, the kernel.
+        ops: Operators of the network that the kernel carries out, in running order; empty if it
+            was inserted. All kernels of one operator share them: a shuffle has three kernels.
+        block: Block of the operator (`Op.block`); for an inserted kernel, of the one it serves.
+        kind: Kind of the work.
+        us: Time in one run of the network, in µs.
     """
 
     name: str
@@ -75,11 +75,11 @@ class RunKernel:
 
 
 def kernels_run(graph: Graph, nodes: Iterable[NodeTime]) -> tuple[RunKernel, ...]:
-    """What the nodes of a runtime are in the network; every node is in it, with its time.
+    """Map each node of a runtime, with its time, to the operators of the network.
 
     Args:
-        graph: The operators as they were sent.
-        nodes: In the order in which they ran.
+        graph: Operators as they were sent to the runtime.
+        nodes: Nodes in running order.
     """
     places = {
         name: place for place, op in enumerate(graph.ops) for name in (op.name, op.output.name)
@@ -103,13 +103,13 @@ def _inserted_kind(node: NodeTime) -> RunKind:
 
 
 def _carried_out(graph: Graph, named: set[str]) -> Mapping[str, tuple[str, ...]]:
-    """By each operator that a node is named after: it and those that have no node of their own.
+    """Assign the operators without a node to one that a node is named after.
 
-    Which operators melt together differs from processor to processor, and a node that does three
-    may have the name of any. What may melt is known (`kernels_of`), what did is what has no node.
+    The operators that are fused differ between processors, and a node of three operators may have
+    the name of any. `kernels_of` gives those that can be fused; those without a node were fused.
     """
     carried: dict[str, list[str]] = {}
-    bearer: dict[str, str] = {}  # of each value: the operator whose node writes it
+    bearer: dict[str, str] = {}  # from each value to the operator whose node writes it
     by_name = {op.name: op for op in graph.ops}
     for kernel in kernels_of(graph):
         waiting: list[str] = []
@@ -127,7 +127,7 @@ def _carried_out(graph: Graph, named: set[str]) -> Mapping[str, tuple[str, ...]]
 
 
 def kind_of(op: Op) -> RunKind:
-    """The kind of the kernel that begins with `op`."""
+    """Return the kind of the kernel that begins with `op`."""
     match op.kind:
         case Conv(bias=True, batch_norm=False):  # a gate (`GraphBuilder.gate`)
             return "other"
