@@ -1,4 +1,4 @@
-"""Text of others in Markdown that is ours: no name can become markup or a picture."""
+"""Escapes foreign text in our Markdown, so that no name becomes markup or a picture."""
 
 import re
 
@@ -7,15 +7,15 @@ _FENCES = re.compile(r"`+")
 
 
 def escaped(text: object) -> str:
-    """`text` on one line, so that Markdown shows it as it is; also in a cell of a table.
+    """Return `text` on one line, escaped for Markdown and for a cell of a table.
 
-    GitHub's dialect makes a link of a bare address all the same, to what is read there.
+    GitHub's dialect still turns a bare address into a link, but its target is the text shown.
     """
     return _MARKUP.sub(r"\\\1", " ".join(str(text).split()))
 
 
 def code(text: str) -> str:
-    """`text` on one line as a code span, whatever backticks are in it; not for tables."""
+    """Return `text`, which may contain backticks, as a code span on one line; not for tables."""
     line = " ".join(text.split())
     longest = max((len(run) for run in _FENCES.findall(line)), default=0)
     fence = "`" * (longest + 1)
@@ -23,6 +23,6 @@ def code(text: str) -> str:
 
 
 def table(*rows: tuple[object, ...]) -> list[str]:
-    """Lines of a table whose first row is its head; every cell is escaped."""
+    """Return the lines of a table; the first row is its head, and every cell is escaped."""
     head, *body = (f"| {' | '.join(map(escaped, row))} |" for row in rows)
     return [head, "| " + " | ".join("---" for _ in rows[0]) + " |", *body]

@@ -1,6 +1,6 @@
-"""How pictures look: one palette, readable sizes, and a caption that says what was measured.
+"""The style of pictures: one palette, readable sizes, and a caption about the measurement.
 
-Drawn with matplotlib's objects and no global state; a file is written once, complete.
+Pictures use matplotlib's objects and no global state. A file is written once, complete.
 """
 
 from collections.abc import Sequence
@@ -15,22 +15,22 @@ COLOURS: Final = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#555555",
     "#bcbd22", "#7b3294", "#1b9e77", "#a6761d",
 )  # fmt: skip
-"""Okabe and Ito's colours, which people who see colours differently tell apart, and four more."""
+"""Okabe and Ito's colours, which colour-blind people can distinguish, and others."""
 GREY: Final = "#9a9a9a"
 CAPTION_SIZE: Final = 8
 DPI: Final = 150
 
 
 def new_figure(width_in: float = 9.0, height_in: float = 5.5) -> Figure:
-    """An empty figure that lays itself out."""
+    """Create an empty figure with automatic layout."""
     return Figure(figsize=(width_in, height_in), layout="constrained")
 
 
 def write_png(figure: Figure, caption: Sequence[str], path: Path) -> None:
-    """Write the figure with its caption below: device, provenance, units, a line each.
+    """Write the figure with its caption below: device, provenance, units, one per line.
 
     Raises:
-        ConfigError: The file cannot be written.
+        ConfigError: If the file cannot be written.
     """
     figure.supxlabel("\n".join(caption), fontsize=CAPTION_SIZE, color="#333333")
     try:

@@ -20,15 +20,15 @@ COLOUR: Final[dict[RunKind, str]] = {
     "other": GREY,
 }
 DARK: Final = ("conv", "shuffle")
-"""Of these colours; black is not legible on them."""
+"""Kinds with dark colours, on which black is not legible."""
 LEGIBLE_SHARE: Final = 0.03
-"""Of a bar; in a lower part no number can be read."""
+"""Least share of a bar on which a number is legible."""
 BAR_IN: Final = 1.3
 """Width of a bar by kind."""
 PANEL_IN: Final = 3.0
 """Height of a panel by block."""
 BLOCKS_IN: Final = 8.0
-"""Width of those panels."""
+"""Width of the panels by block."""
 HEADROOM: Final = 1.06
 FEW_BLOCKS: Final = 30
 
@@ -37,7 +37,7 @@ def draw_profiles(profiles: Sequence[tuple[str, Profile]], path: Path) -> None:
     """Write one bar by kind and one panel by block for each named network of one target.
 
     Raises:
-        ConfigError: The file cannot be written.
+        ConfigError: If the file cannot be written.
     """
     count = len(profiles)
     bars_in = 1.6 + BAR_IN * count
@@ -58,7 +58,7 @@ def draw_profiles(profiles: Sequence[tuple[str, Profile]], path: Path) -> None:
 
 
 def caption_of(profiles: Sequence[Profile]) -> list[str]:
-    """Where, how, and what the numbers are of; a fact a line."""
+    """Return the caption, one fact per line: device, kinds and conditions."""
     whole = profiles[0].whole
     lines = [
         f"{whole.device} · {whole.provenance}",
@@ -67,11 +67,10 @@ def caption_of(profiles: Sequence[Profile]) -> list[str]:
     ]
     if whole.runs is not None:
         lines.append(
-            "Shares are of the sum of kernel times, each of which the runtime's profiler raises a "
-            "little"
+            "Shares refer to the sum of kernel times; the runtime's profiler adds a little to each"
         )
     if any(profile.whole.contended for profile in profiles):
-        lines.append("Other programs ran meanwhile")
+        lines.append("Other programs ran at the same time")
     return lines
 
 

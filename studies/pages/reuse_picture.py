@@ -1,4 +1,4 @@
-"""The paper's Figure 4 for one network: what blocks hand on, and how it is weighed."""
+"""The paper's Figure 4 for one network: channels passed between blocks, and their weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +18,9 @@ SHARES, WEIGHTS = "viridis", "RdBu_r"
 BLANK = "#d4d4d4"
 PANEL_IN = 6.4
 MOST_NAMED = 30
-"""Blocks up to which each is named on the axes; of more, those that begin a stage."""
+"""Most blocks that are all named on the axes; of more, only the first of each stage is."""
 LEAST_SPREAD = 0.1
-"""To which the colours of weights reach at least, so that 1 % is not drawn as if it were much."""
+"""Least range of the colours of weights around 1, so that 1 % does not look like much."""
 
 Floats = NDArray[np.float64]
 
@@ -28,16 +28,16 @@ Floats = NDArray[np.float64]
 def draw_reuse(
     reuse: Reuse, weights: ReusedWeights | None, caption: Sequence[str], path: Path
 ) -> None:
-    """Write the heat maps: rows are the blocks that channels come from.
+    """Write the heat maps, in which rows are the blocks that channels come from.
 
     Args:
-        reuse: What connects the blocks.
-        weights: How targets weigh their sources, for the second panel; None for one panel.
-        caption: Network and source of the weights, a line each.
-        path: The PNG.
+        reuse: Channels that pass between blocks.
+        weights: Weights of sources in targets, for the second panel; None for one panel.
+        caption: Network and source of the weights, one per line.
+        path: PNG file to write.
 
     Raises:
-        ConfigError: The file cannot be written.
+        ConfigError: If the file cannot be written.
     """
     panels = 1 if weights is None else 2
     figure = new_figure(PANEL_IN * panels, PANEL_IN)
@@ -46,13 +46,15 @@ def draw_reuse(
     shares[shares == 0] = np.nan
     bar = _panel(figure, axes[0], reuse.blocks, shares, SHARES, Normalize(0, 1))
     bar.set_label("share of the source's channels")
-    axes[0].set_title("(a) channels that the source puts out\nand the target puts out untouched")
+    axes[0].set_title("(a) output channels of the source that\nthe target passes on unchanged")
     if weights is not None:
         values = np.array(weights.relative, float)
         most = max(LEAST_SPREAD, float(np.nanmax(abs(values - 1))))
         bar = _panel(figure, axes[1], reuse.blocks, values, WEIGHTS, Normalize(1 - most, 1 + most))
-        bar.set_label("mean |w| over that of all channels the target mixes")
-        axes[1].set_title("(b) how the target's first mixing convolutions\nweigh the source's own")
+        bar.set_label("mean |w| relative to all channels that the target mixes")
+        axes[1].set_title(
+            "(b) weights of the source's own channels\nin the target's first mixing convolutions"
+        )
     write_png(figure, caption, path)
 
 

@@ -1,4 +1,4 @@
-"""The curve of a training: top-1 and the loss that was minimised, pass by pass."""
+"""The curve of a training: top-1 accuracy and the minimised loss, epoch by epoch."""
 
 import io
 
@@ -9,7 +9,7 @@ from nas_sv2.studies.pages.picture_style import CAPTION_SIZE, COLOURS, DPI, new_
 
 
 def curve_png(evaluation: Evaluation) -> bytes:
-    """A PNG of `evaluation.history`, which is not empty."""
+    """Draw `evaluation.history`, which must not be empty, as a PNG."""
     passes = range(1, len(evaluation.history) + 1)
     figure = new_figure(5.0, 3.6)
     top = figure.add_subplot()

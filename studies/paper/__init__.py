@@ -1,1 +1,1 @@
-"""The paper's tables and pictures, on a device."""
+"""The paper's tables and pictures, for another device."""

@@ -1,4 +1,4 @@
-"""The paper's networks side by side on one device, beside what the paper published of them."""
+"""The paper's networks on one device, compared with each other and with the paper's results."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from nas_sv2.space.networks.lowering import Network
 from nas_sv2.studies.paper.published_figures import PublishedRow
 
 YOURS = "yours"
-"""The family of networks of the user's."""
+"""Family of the user's networks."""
 V2 = "ShuffleNet V2"
 
 
@@ -19,16 +19,16 @@ class Row:
     """A network of the comparison.
 
     Attributes:
-        level: Its complexity level.
-        model: What the paper calls it, or what the user calls a network of theirs.
-        family: What it is a member of; `YOURS` for a network of the user's.
-        name: Our name of it; empty where we have not built it.
-        published: What the paper says of it; None for a network of the user's.
-        network: None where we have not built it.
-        cost: The same.
-        reconstructed: What the sources leave open of its structure, and how it was decided.
-        latency: None where there is none.
-        lacks: Why there is none; else empty.
+        level: Complexity level.
+        model: Name by the paper, or by the user for one of the user's networks.
+        family: Family of the network; `YOURS` for one of the user's networks.
+        name: Our name of the network; empty if we have not built it.
+        published: Results that the paper published; None for one of the user's networks.
+        network: The network; None if we have not built it.
+        cost: Cost of the network; None if we have not built it.
+        reconstructed: Details of the structure that the sources leave open, and our choice.
+        latency: Latency on the device; None if there is none.
+        lacks: Reason for a missing latency; else empty.
     """
 
     level: str
@@ -44,9 +44,9 @@ class Row:
 
     @property
     def pace(self) -> float | None:
-        """Its time: as a ratio to the reference network timed beside it, else in ms.
+        """Time as a ratio to the reference network of the session, or in ms if there is none.
 
-        Ratios can be compared between sessions, ms less so.
+        Ratios of different sessions are comparable; times in ms are less comparable.
         """
         if self.latency is None:
             return None
@@ -54,26 +54,26 @@ class Row:
 
 
 Published = Callable[[Row], float | None]
-"""A published speed of a row, the more the faster."""
+"""Function from a row to a published speed; more is faster."""
 
 
 def arm_speed(row: Row) -> float | None:
-    """Images a second on the paper's ARM core."""
+    """Return the images per second on the paper's ARM core."""
     return None if row.published is None else row.published.arm_images_per_s
 
 
 def gpu_speed(row: Row) -> float | None:
-    """Batches of 8 a second on the paper's GPU."""
+    """Return the batches of 8 images per second on the paper's GPU."""
     return None if row.published is None else row.published.gpu_batches_per_s
 
 
 @dataclass(frozen=True)
 class Session:
-    """Networks whose figures were taken together, and their order.
+    """Networks that were timed together, and their order.
 
     Attributes:
-        rows: Each network once.
-        orders: By places in `rows`.
+        rows: Networks, each once.
+        orders: Order of each pair, by places in `rows`.
     """
 
     rows: tuple[Row, ...]
@@ -85,12 +85,12 @@ class Comparison:
     """The paper's networks, and the user's, on one device.
 
     Attributes:
-        target: What the user calls it.
+        target: Name of the target.
         device: Device, runtime, threads and batch in words.
-        provenance: Where the times come from.
-        batch: Images a run.
-        rows: In the paper's order; networks of the user's after those of their level.
-        sessions: One a level, or several where a level has too many networks.
+        provenance: Origin of the times: measured, emulated or predicted.
+        batch: Images per run.
+        rows: Networks in the paper's order; the user's networks follow those of their level.
+        sessions: One session per level, or several if a level has too many networks for one.
     """
 
     target: str
@@ -101,31 +101,31 @@ class Comparison:
     sessions: tuple[Session, ...]
 
     def v2_of(self, level: str) -> Row | None:
-        """ShuffleNet V2 of the level."""
+        """Return ShuffleNet V2 of the level."""
         v2 = (row for row in self.rows if (row.level, row.family) == (level, V2))
         return next(v2, None)
 
     def speed(self, row: Row) -> float | None:
-        """How fast `row` is relative to ShuffleNet V2 of its level, here."""
+        """Return the speed of `row` here, relative to ShuffleNet V2 of its level."""
         v2 = self.v2_of(row.level)
         if v2 is None or v2.pace is None or row.pace is None:
             return None
         return v2.pace / row.pace
 
     def published_speed(self, row: Row, published: Published) -> float | None:
-        """The same on one of the paper's devices."""
+        """Return the speed of `row` on a device of the paper, relative to ShuffleNet V2."""
         v2 = self.v2_of(row.level)
         v2_speed = None if v2 is None else published(v2)
         own = published(row)
         return own / v2_speed if own and v2_speed else None
 
     def images_per_s(self, row: Row) -> float | None:
-        """Its throughput here, one run after the other."""
+        """Return the images per second here, one run after the other."""
         return None if row.latency is None else 1000 * self.batch / row.latency.ms
 
 
 def distinct(rows: Sequence[Row]) -> list[Row]:
-    """The rows without those whose network stands in an earlier one; not built ones left out."""
+    """Return the first row of each network; leave out networks that we have not built."""
     first: dict[str, Row] = {}
     for row in rows:
         if row.network is not None:

@@ -1,7 +1,8 @@
-"""What the times of the paper's networks on a device say of their order.
+"""The order of the paper's networks on a device, by their times.
 
-FLOPs do not order networks by speed (section 1, figure 1). `inversions` lists where they do not on
-this device; `agreement` says how far this device orders networks as the paper's two did.
+FLOPs do not order networks by speed (section 1, figure 1). `inversions` lists the pairs that they
+order wrongly on this device. `agreement` compares the order here with that on a device of the
+paper.
 """
 
 from dataclasses import dataclass
@@ -14,23 +15,23 @@ from nas_sv2.statistics import kendall_tau, spearman_rho
 from nas_sv2.studies.paper.comparison import Comparison, Published, Row, distinct
 
 EQUAL_FLOPS_WITHIN = 0.3
-"""Networks whose multiply-adds differ by less than this share are of equal complexity. Levels are
-a factor of 1.8 apart or more; within one, IGCV3-D at 140M is beyond it."""
+"""Share by which multiply-adds of networks of equal complexity differ at most. Levels are a factor
+of 1.8 apart or more. Within a level, only IGCV3-D at 140M differs by more from the others."""
 PUBLISHED_TIE = 0.05
-"""Published speeds nearer to each other than this share may be called a tie."""
+"""Share by which published speeds of a tie differ at most."""
 FEWEST_RANKED = 3
-"""Two networks always agree or disagree; a rank correlation needs more."""
+"""Fewest networks for a rank correlation; two always agree or disagree."""
 
 
 @dataclass(frozen=True)
 class Inversion:
-    """Two networks of about equal FLOPs of which the one that should be faster is slower.
+    """Two networks of about equal FLOPs; the one with fewer, or as many, is slower.
 
     Attributes:
-        slower: The one with fewer FLOPs, or as many.
-        faster: The other.
-        ratio: How long the slower takes relative to the faster.
-        ratio_ci: The 95 % interval; None where nothing was run.
+        slower: Network with fewer FLOPs, or as many.
+        faster: The other network.
+        ratio: Time of the slower network relative to the faster.
+        ratio_ci: 95 % interval of the ratio; None if nothing was run.
     """
 
     slower: Row
@@ -39,13 +40,13 @@ class Inversion:
     ratio_ci: Interval | None
 
     def published_ratio(self, published: Published) -> float | None:
-        """The same ratio on one of the paper's devices; below 1 where it is no inversion."""
+        """Return the ratio on a device of the paper; below 1, it is not an inversion there."""
         slower, faster = published(self.slower), published(self.faster)
         return faster / slower if slower and faster else None
 
 
 def inversions(comparison: Comparison) -> list[Inversion]:
-    """Where FLOPs order two networks wrongly, by settled orders only; the worst first."""
+    """List pairs that FLOPs order wrongly, the worst first, by settled orders only."""
     found = [
         Inversion(slower, faster, pair.ratio, pair.ratio_ci)
         for session in comparison.sessions
@@ -58,12 +59,12 @@ def inversions(comparison: Comparison) -> list[Inversion]:
 
 @dataclass(frozen=True, slots=True)
 class RankedPair:
-    """Two networks of one level and about equal FLOPs that a published device tells apart.
+    """Two networks of one level and about equal FLOPs whose published speeds differ.
 
     Attributes:
-        slower: The slower one here.
-        faster: The other.
-        in_order: Whether that is the published order.
+        slower: The slower network here.
+        faster: The faster network here.
+        in_order: Whether the published order is the same.
         apart: Whether the published speeds differ by more than `PUBLISHED_TIE`.
         settled: Whether the order here is settled.
     """
@@ -77,13 +78,14 @@ class RankedPair:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far a device orders networks as a published one did.
+    """The agreement of a device with a published one on the order of networks.
 
     Attributes:
-        networks: How many both have a figure of.
-        spearman: Rank correlation of their times over all levels; None with fewer than three.
-        kendall: The same, Kendall's τ-b.
-        pairs: Those whose published speeds differ at all.
+        networks: Number of networks with a time on both devices.
+        spearman: Spearman's rank correlation of the times over all levels; None for fewer than
+            three networks.
+        kendall: Kendall's τ-b of the same times; None for fewer than three networks.
+        pairs: Pairs of one level and about equal FLOPs whose published speeds differ.
     """
 
     networks: int
@@ -93,27 +95,27 @@ class Agreement:
 
     @property
     def apart(self) -> list[RankedPair]:
-        """Without ties of the published speeds."""
+        """Pairs without ties of the published speeds."""
         return [pair for pair in self.pairs if pair.apart]
 
     @property
     def settled(self) -> list[RankedPair]:
-        """Without ties here."""
+        """Pairs without ties here."""
         return [pair for pair in self.pairs if pair.settled]
 
     @property
     def against(self) -> list[RankedPair]:
-        """Those that come in the other order here."""
+        """Pairs in the opposite order here."""
         return [pair for pair in self.pairs if not pair.in_order]
 
 
 def agreement(comparison: Comparison, published: Published, known_only: bool = False) -> Agreement:
-    """The agreement of the times here with published ones.
+    """Compare the order by times here with the order by published speeds.
 
     Args:
-        comparison: The networks; one that stands in several rows counts once.
-        published: The published speed.
-        known_only: Without networks whose structure was reconstructed.
+        comparison: Networks; one in several rows counts once.
+        published: Function from a row to its published speed.
+        known_only: Whether to leave out networks with a reconstructed structure.
     """
     shared = [
         (row, row.pace, speed)
@@ -144,7 +146,7 @@ def agreement(comparison: Comparison, published: Published, known_only: bool = F
 
 
 def _settled(comparison: Comparison) -> set[tuple[str, str]]:
-    """Digests of the faster and the slower network of each settled order."""
+    """Return digests of the faster and the slower network of each settled order."""
     return {
         (_digest(session.rows[pair.faster]), _digest(session.rows[pair.slower]))
         for session in comparison.sessions

@@ -1,4 +1,4 @@
-"""The comparison as a page to hover over: figure 1's panels, with every column of the table."""
+"""The comparison as an HTML page: figure 1's panels, with every column of the table on hover."""
 
 from collections.abc import Sequence
 from html import escape
@@ -31,15 +31,15 @@ SYMBOLS: Final = {
     "D": "diamond", "P": "cross", "<": "triangle-left", ">": "triangle-right", "X": "x",
     "h": "hexagon", "d": "diamond-tall", "*": "star",
 }  # fmt: skip
-"""Plotly's names of matplotlib's letters."""
+"""Plotly's names of markers, by matplotlib's letters."""
 HOVER_WIDTH: Final = 80
 
 
 def write_page(comparison: Comparison, path: Path) -> None:
-    """Write one HTML file that needs no network.
+    """Write one HTML file that needs no internet connection.
 
     Raises:
-        ConfigError: The file cannot be written.
+        ConfigError: If the file cannot be written.
     """
     families = families_of(comparison)
     figure = make_subplots(rows=1, cols=2, subplot_titles=TITLES)
@@ -93,7 +93,7 @@ def _trace(
 
 
 def _hover(comparison: Comparison, row: Row) -> str:
-    """Every column of the table, and what was reconstructed."""
+    """Return every column of the table, and the reconstructed details."""
     assert row.latency is not None and row.cost is not None, "it is drawn"
     lines = [
         f"{row.model} · {row.name} · {row.level}",
@@ -116,7 +116,7 @@ def _hover(comparison: Comparison, row: Row) -> str:
     lines.append(f"relative to V2 of the level: here {here}, paper's ARM {arm}, GPU {gpu}")
     if row.reconstructed:
         lines.append(f"reconstructed: {row.reconstructed}")
-    # Names are the user's, and plotly reads tags in a hover text.
+    # Names come from the user, and plotly reads tags in a hover text.
     return "<br>".join("<br>".join(map(escape, wrap(line, HOVER_WIDTH))) for line in lines)
 
 
@@ -130,7 +130,7 @@ def _or_dash(number: float | None, form: str) -> str:
 
 
 def _label(figure: Figure, comparison: Comparison, points: Sequence[Point]) -> None:
-    """Axes, their scales, and the caption."""
+    """Label and scale the axes, and add the caption."""
     speed = speed_label(comparison)
     by_speed = _scale([point.images_per_s for point in points])
     by_flops = _scale([point.mflops for point in points])
@@ -145,7 +145,7 @@ def _label(figure: Figure, comparison: Comparison, points: Sequence[Point]) -> N
 
 
 def _scale(values: Sequence[float]) -> dict[str, Any]:
-    """A logarithmic axis where the values are wide, its ticks written out."""
+    """Return a logarithmic axis with explicit ticks if the values span a wide range."""
     if not is_wide(values):
         return {}
     powers = range(floor(log10(min(values))), ceil(log10(max(values))))

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 MARKERS: Final = ("o", "p", "s", "^", "v", "D", "P", "<", ">", "X", "h", "d")
 YOURS_LOOK: Final = ("#000000", "*")
 TICKS: Final = (1, 2, 3, 5, 7)
-"""Of each power of ten; all nine would run into each other."""
+"""Ticks in each power of ten; labels of all nine would overlap."""
 WIDE: Final = 3.0
-"""Values that span more than this factor are drawn on a logarithmic axis."""
+"""Factor that values on a logarithmic axis span at least."""
 TITLES: Final = ("accuracy and speed", "speed and FLOPs")
 ACCURACY: Final = "ImageNet top-1 accuracy, % (published)"
 MFLOPS: Final = "multiply-adds, M (our count)"
@@ -27,13 +27,13 @@ MFLOPS: Final = "multiply-adds, M (our count)"
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A network where it is drawn.
+    """The coordinates of a network in the picture.
 
     Attributes:
-        row: The network.
-        images_per_s: Its speed here.
-        mflops: Its multiply-adds, in 10⁶.
-        accuracy: Its published top-1 accuracy, in %; None for a network of the user's.
+        row: Row of the network.
+        images_per_s: Speed here.
+        mflops: Multiply-adds, in 10⁶.
+        accuracy: Published top-1 accuracy, in %; None for one of the user's networks.
     """
 
     row: Row
@@ -44,13 +44,13 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Networks that are drawn alike.
+    """Networks of one colour and marker.
 
     Attributes:
-        name: Of the family.
-        colour: As `#rrggbb`.
-        marker: In matplotlib's letters.
-        points: In the order of the table.
+        name: Name of the family.
+        colour: Colour as `#rrggbb`.
+        marker: Marker, as matplotlib's letter.
+        points: Networks in the order of the table.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Family:
 
 
 def families_of(comparison: Comparison) -> list[Family]:
-    """The families of which something was timed, each always in the same colour and marker."""
+    """Return the families with a timed network; the colours and markers are always the same."""
     names = list(dict.fromkeys(row.family for row in table8()))
     looks = dict(zip(names, zip(COLOURS, MARKERS, strict=True), strict=True))
     points = list(_points(comparison))
@@ -80,34 +80,34 @@ def _points(comparison: Comparison) -> Iterator[Point]:
 
 
 def speed_label(comparison: Comparison) -> str:
-    """What the speed axes show."""
+    """Return the label of the speed axes."""
     batch = "" if comparison.batch == 1 else f", batch {comparison.batch}"
     return f"images/s on {comparison.target} ({comparison.provenance}{batch})"
 
 
 def label_of(row: Row) -> str:
-    """What stands beside its point: the level at V2, and the name of a network of the user's."""
+    """Return the label of a point: the level of a V2, or the name of a user's network."""
     return {V2: row.level, YOURS: row.model}.get(row.family, "")
 
 
 def is_wide(values: Sequence[float]) -> bool:
-    """Whether they want a logarithmic axis."""
+    """Return whether the values need a logarithmic axis."""
     return max(values) > WIDE * min(values)
 
 
 def caption_of(comparison: Comparison) -> list[str]:
-    """What was timed, on what, and what is not shown; a fact a line."""
+    """Return the caption, one fact per line: device, accuracy, and networks not shown."""
     rows = comparison.rows
     lines = [
         f"{comparison.device} · {comparison.provenance}",
         "Accuracy: as published in table 8 of the ShuffleNet V2 paper, by different recipes",
     ]
     if any(row.reconstructed and row.latency for row in rows):
-        lines.append("Hollow: structure reconstructed, the sources leave something open")
+        lines.append("Hollow: structure reconstructed, as the sources leave details open")
     if lacking := sum(row.latency is None for row in rows):
         lines.append(f"Not shown: {lacking} of {len(rows)} networks, which have no latency here")
     if any(row.family == YOURS for row in rows):
-        lines.append("Networks of yours have no published accuracy: they stand on the right only")
+        lines.append("Your networks have no published accuracy and are on the right only")
     return lines
 
 
@@ -115,7 +115,7 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
     """Write the picture as PNG.
 
     Raises:
-        ConfigError: The file cannot be written.
+        ConfigError: If the file cannot be written.
     """
     families = families_of(comparison)
     points = [point for family in families for point in family.points]
@@ -145,7 +145,7 @@ def _draw(axes: "Axes", family: Family, points: Sequence[tuple[Row, float, float
     if not points:
         return
     rows, across, up = zip(*points, strict=True)
-    if family.name == V2:  # the line that the others are to be seen against
+    if family.name == V2:  # a line, for comparison with the others
         axes.plot(across, up, color=family.colour)
     for row, x, y in points:
         axes.annotate(
@@ -154,7 +154,7 @@ def _draw(axes: "Axes", family: Family, points: Sequence[tuple[Row, float, float
             (6, 6),
             textcoords="offset points",
             color=family.colour,
-            parse_math=False,  # a study's name may hold a $
+            parse_math=False,  # a study's name may contain a $
         )
     axes.scatter(
         across,

@@ -1,4 +1,4 @@
-"""Runs the paper's networks, and the user's, on one target: each level in a session."""
+"""Runs the paper's networks and the user's on one target, each level in a session."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ from nas_sv2.studies.storage.named_networks import Named
 
 NOT_BUILT = "not built"
 SHOWN_KERNELS = 3
-"""Of those that a table does not cover; the first say what kind of network it is."""
+"""Kernels shown of those that a table does not cover; they show the kind of network."""
 
 
 def compare(
@@ -25,22 +25,22 @@ def compare(
     others: Sequence[Named] = (),
     begun: Callable[[str], None] = lambda what: None,
 ) -> Comparison:
-    """The networks of table 8 of those levels, and others, on `target`.
+    """Compare the networks of table 8 at some levels, and the user's, on `target`.
 
-    On a measured target the networks of a level are timed in alternation, at most `MOST_NETWORKS`
-    at once; a stored session of the very same networks is taken in its place. An emulated target
-    prices what it covers, and a row says what it does not.
+    A measured target times the networks of a level in alternation, at most `MOST_NETWORKS` at
+    once, or uses a stored session of exactly these networks. An emulated target prices the
+    networks that it covers; the rows of the others name the kernels not covered.
 
     Args:
-        target: Where.
+        target: Target that times or prices the networks.
         levels: Complexity levels of table 8.
-        others: Networks of the user's; each stands with the level nearest to it in FLOPs.
-        begun: Is told which level is measured now.
+        others: The user's networks; each is added to the level nearest to it in FLOPs.
+        begun: Function called with each level as it starts.
 
     Raises:
-        DeviceError: The device is missing, unreachable or lacks its runtime.
-        MeasurementError: It answered, but not with a latency; or no network is covered.
-        StoreError: Stored measurements cannot be read or written.
+        DeviceError: If the device is missing or unreachable or lacks its runtime.
+        MeasurementError: If the device does not answer with a latency, or no network is covered.
+        StoreError: If stored measurements cannot be read or written.
     """
     found = [_found(named, levels) for named in others]
     rows: list[Row] = []
@@ -55,7 +55,7 @@ def compare(
         sessions += held
     latency = next((row.latency for row in rows if row.latency is not None), None)
     if latency is None:
-        raise MeasurementError(f"{target.name} has a figure of none of these networks")
+        raise MeasurementError(f"{target.name} has no latency of any of these networks")
     return Comparison(
         target=target.name,
         device=latency.device,
@@ -91,7 +91,7 @@ def _found(named: Named, levels: Sequence[str]) -> Row:
 
 
 def _sessions(target: Target, rows: Sequence[Row]) -> Iterator[Session]:
-    """The rows' networks, each once, with their latencies."""
+    """Yield the sessions of the rows' networks, each network once, with latencies."""
     networks = {row: row.network for row in distinct(rows) if row.network is not None}
     if target.device is None:
         timed = {

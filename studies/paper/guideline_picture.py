@@ -1,7 +1,6 @@
-"""The controlled experiments as pictures: times relative to the first of each group.
+"""Pictures of the controlled experiments: times relative to the first network of each group.
 
-A panel for each table; in it the groups side by side, so that the paper's three widths are seen at
-once.
+Each table has a panel with its groups side by side, which shows the paper's three widths at once.
 """
 
 import datetime
@@ -26,19 +25,19 @@ PANEL_HEIGHT_IN: Final = 4.2
 LABEL_SIZE: Final = 8
 HEADROOM: Final = 0.12
 GAP: Final = 1.0
-"""Between groups, in distances of variants."""
+"""Distance between groups, in distances of variants."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """What is drawn of every row of a table.
+    """A line of a panel, with a value for each row of the table.
 
     Attributes:
-        label: For the legend.
-        colour: As `#rrggbb`.
-        marker: In matplotlib's letters.
-        value: A row's height; None where there is none.
-        filled: Whether its markers are.
+        label: Label in the legend.
+        colour: Colour as `#rrggbb`.
+        marker: Marker, as matplotlib's letter.
+        value: Function from a row to its height; None if there is none.
+        filled: Whether the markers are filled.
     """
 
     label: str
@@ -49,20 +48,20 @@ class Series:
 
 
 def draw_guidelines(tables: Sequence[TimedTable], path: Path) -> None:
-    """The paper's tables: this device and both of the paper's.
+    """Draw the paper's tables: this device and the two of the paper.
 
     Raises:
-        ConfigError: The file cannot be written.
+        ConfigError: If the file cannot be written.
     """
     chosen = [timed for timed in tables if any(published_speeds(timed.table).values())]
     _draw(chosen, 2, _with_papers, "the paper's widths differ by platform", path)
 
 
 def draw_further(tables: Sequence[TimedTable], path: Path) -> None:
-    """The tables that are not the paper's: time, and FLOPs beside it.
+    """Draw the tables that are not in the paper: times and FLOPs.
 
     Raises:
-        ConfigError: The file cannot be written.
+        ConfigError: If the file cannot be written.
     """
     chosen = [timed for timed in tables if not any(published_speeds(timed.table).values())]
     _draw(chosen, 3, _with_flops, "FLOPs on the same scale", path)
@@ -178,7 +177,7 @@ def _draw_frame(panel: "Axes", timed: TimedTable) -> None:
 
 
 def _placed(timed: TimedTable) -> list[list[tuple[float, ExperimentRow]]]:
-    """Each row with its place on the axis, by group."""
+    """Return each row with its place on the axis, by group."""
     by_experiment = {row.experiment: row for row in timed.rows}
     groups, x = [], 0.0
     for group in timed.table.groups:

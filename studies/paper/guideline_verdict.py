@@ -1,7 +1,7 @@
-"""Whether a device keeps to the order in which the paper's guidelines put networks.
+"""Checks whether a device orders networks as the paper's guidelines predict.
 
-Each guideline says of some networks of a group which is faster than which. Two networks that their
-figures cannot tell apart are a tie, by the rule of their session (`head_to_head`).
+Each guideline predicts an order of some networks in a group. Two networks whose times differ by no
+more than chance are a tie, by the rule of their session (`head_to_head`).
 """
 
 from collections import Counter
@@ -27,20 +27,20 @@ CHAINS: Mapping[str, Sequence[Sequence[str]]] = {
     ],
     "whole blocks": [("1:1", "1:4", "1:16"), ("1", "4", "16")],
 }
-"""By table: what is fastest by a guideline, and what follows it."""
+"""Variants in the order that a guideline predicts, the fastest first, by table."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChainVerdict:
-    """How the networks of one group stand that a guideline puts in an order.
+    """The order of the networks in one group, against the prediction of a guideline.
 
     Attributes:
-        group: Which group.
-        chain: Their variants, fastest first by the guideline; those that were timed.
-        ends: How long the last takes relative to the first.
-        ends_settled: Whether that is more than chance.
-        ties: Neighbours that are a tie.
-        contrary: The faster and the slower, where that is settled against the guideline.
+        group: Name of the group.
+        chain: Variants that were timed, fastest first by the guideline.
+        ends: Time of the last variant relative to the first.
+        ends_settled: Whether the order of the two ends is more than chance.
+        ties: Pairs of neighbours that are a tie.
+        contrary: Pairs, faster first, whose settled order contradicts the guideline.
     """
 
     group: str
@@ -52,13 +52,13 @@ class ChainVerdict:
 
     @property
     def standing(self) -> Standing:
-        """`reproduced` where the ends are in order and nothing contradicts the guideline."""
+        """`reproduced` if the ends are in order and no settled pair contradicts the guideline."""
         if self.contrary:
             return "contrary"
         return "reproduced" if self.ends_settled else "tie"
 
     def describe(self) -> str:
-        """In one line."""
+        """Return the verdict in one line."""
         first, last = self.chain[0], self.chain[-1]
         text = f"{last} takes × {self.ends:.2f} of {first}"
         if not self.ends_settled:
@@ -74,7 +74,7 @@ class ChainVerdict:
 
 
 def chain_verdicts(timed: TimedTable) -> list[ChainVerdict]:
-    """The verdicts on a table, by group; none where no guideline puts its networks in order."""
+    """Return the verdicts on a table, by group; no guideline, no verdict."""
     found = []
     for group in timed.table.groups:
         for chain in CHAINS.get(timed.table.name, ()):
@@ -85,7 +85,7 @@ def chain_verdicts(timed: TimedTable) -> list[ChainVerdict]:
 
 
 def summary(name: str, verdicts: Sequence[ChainVerdict]) -> str:
-    """How often the ordering of a guideline is reproduced, in one line."""
+    """Count in one line how often the order of a guideline is reproduced."""
     if not verdicts:
         return f"{name}: nothing to compare, its networks are not covered"
     standings = Counter(verdict.standing for verdict in verdicts)
@@ -93,7 +93,7 @@ def summary(name: str, verdicts: Sequence[ChainVerdict]) -> str:
     longer = sum(verdict.ends > 1 for verdict in verdicts)
     return (
         f"{name}: the guideline's ordering in {len(verdicts)} comparisons: {counted}; "
-        f"what should be slowest takes longer than what should be fastest in {longer}"
+        f"the predicted slowest takes longer than the predicted fastest in {longer}"
     )
 
 

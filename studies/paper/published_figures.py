@@ -1,8 +1,8 @@
-"""Figures that the paper publishes: its Table 8, and the speeds of its Tables 1 to 4.
+"""Numbers that the paper publishes: its Table 8, and the speeds of its Tables 1 to 4.
 
-GPU: a GTX 1080Ti with cuDNN 7.0. Table 8 gives batches of 8 images a second; Tables 1 to 4 give
-batches of one image a second (`latency.guidelines.experiment_run`). ARM: one core of a Snapdragon
-810, in images a second.
+The GPU is a GTX 1080Ti with cuDNN 7.0. Table 8 gives batches of 8 images per second; Tables 1 to 4
+give batches of one image per second (`latency.guidelines.experiment_run`). ARM is one core of a
+Snapdragon 810, in images per second.
 """
 
 import csv
@@ -22,16 +22,16 @@ class PublishedRow:
     """A row of table 8.
 
     Attributes:
-        level: Complexity level, named as our spaces are: 40M, 140M, 300M, 500M.
-        model: The network in the paper's words.
-        family: What it is a member of.
-        network: Our name of it (`space.published.hand_designed`); empty where we have not built
-            it.
-        resolution: Side of its input.
-        mflops: Its multiply-adds as published, in 10⁶.
-        top1_error: Its ImageNet top-1 error, in %.
-        gpu_batches_per_s: Batches of 8 images a second on the GPU; None where not published.
-        arm_images_per_s: Images a second on the ARM core; None where not published.
+        level: Complexity level, with the names of our spaces: 40M, 140M, 300M, 500M.
+        model: Name of the network in the paper.
+        family: Family of the network.
+        network: Our name of the network (`space.families.published.hand_designed`); empty if we
+            have not built it.
+        resolution: Side of the input.
+        mflops: Published multiply-adds, in 10⁶.
+        top1_error: ImageNet top-1 error, in %.
+        gpu_batches_per_s: Batches of 8 images per second on the GPU; None if not published.
+        arm_images_per_s: Images per second on the ARM core; None if not published.
     """
 
     level: str
@@ -46,13 +46,13 @@ class PublishedRow:
 
     @property
     def top1_accuracy(self) -> float:
-        """Its ImageNet top-1 accuracy, in %."""
+        """ImageNet top-1 accuracy, in %."""
         return 100 - self.top1_error
 
 
 @cache
 def table8() -> tuple[PublishedRow, ...]:
-    """All rows, in the paper's order."""
+    """Read all rows, in the paper's order."""
     text = resources.files("nas_sv2.studies.paper").joinpath(TABLE_8).read_text(encoding="utf-8")
     return tuple(
         PublishedRow(
@@ -71,10 +71,10 @@ def table8() -> tuple[PublishedRow, ...]:
 
 
 def levels_of(text: str) -> tuple[str, ...]:
-    """The complexity levels in the user's words: one of them, or `all`.
+    """Return the complexity levels that `text` names: one level, or `all`.
 
     Raises:
-        ConfigError: There is no such level.
+        ConfigError: If there is no such level.
     """
     levels = tuple(dict.fromkeys(row.level for row in table8()))
     if text == "all":
@@ -93,11 +93,11 @@ TABLES_1_TO_4 = "tables_1_to_4.csv"
 
 @dataclass(frozen=True, slots=True)
 class PublishedSpeed:
-    """What the paper says of an experiment on one platform.
+    """A published speed of an experiment on one platform.
 
     Attributes:
-        per_second: Networks run in a second.
-        relative_time: Its time relative to that of the first of its group.
+        per_second: Runs of the network per second.
+        relative_time: Time relative to the first experiment of the group.
     """
 
     per_second: float
@@ -107,7 +107,7 @@ class PublishedSpeed:
 def published_speeds(
     table: ExperimentTable,
 ) -> Mapping[Experiment, Mapping[Platform, PublishedSpeed]]:
-    """What the paper says of the experiments of a table; nothing of those it did not make."""
+    """Return published speeds of the experiments of a table, empty for those not in the paper."""
     found: dict[Experiment, dict[Platform, PublishedSpeed]] = {}
     for group in table.groups:
         for each in group:
@@ -122,7 +122,7 @@ def published_speeds(
 
 @cache
 def _speeds() -> dict[tuple[str, str, str], dict[Platform, float]]:
-    """Networks a second by table, group and variant."""
+    """Read the runs per second by table, group and variant."""
     text = (resources.files("nas_sv2.studies.paper") / TABLES_1_TO_4).read_text(encoding="utf-8")
     found: dict[tuple[str, str, str], dict[Platform, float]] = {}
     for row in csv.DictReader(text.splitlines()):
