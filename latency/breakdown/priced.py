@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from nas_sv2.errors import MeasurementError, NasError
 from nas_sv2.latency.guidelines.profile import GuidelineProfile
-from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
+from nas_sv2.latency.guidelines.store import ProfileStore
 from nas_sv2.latency.guidelines.waste import price
 from nas_sv2.latency.kernels.node_costs import pieces_of_graph, shares_of
 from nas_sv2.latency.measurements.measurement import Latency
@@ -47,9 +47,7 @@ def breakdown_of(target: Target, network: Network, profiles: ProfileStore) -> Br
     """
     if _has_prices(target, network):
         return _of_prices(target)
-    if target.identity() is None:
-        return None
-    profile = profiles.find(DeviceKey.of(target))
+    profile = profiles.find_of(target)
     return None if profile is None else _of_profile(target.name, profile)
 
 

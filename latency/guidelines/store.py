@@ -80,6 +80,15 @@ class ProfileStore:
             )
         )
 
+    def find_of(self, target: Target) -> GuidelineProfile | None:
+        """Find the newest profile of an open target; None if there is none or can be none.
+
+        Raises:
+            DeviceError: The device does not answer.
+            StoreError: As `find`.
+        """
+        return None if target.identity() is None else self.find(DeviceKey.of(target))
+
     def find_of_name(self, target: str) -> GuidelineProfile | None:
         """The newest of a target of this name, whatever device or protocol it was.
 

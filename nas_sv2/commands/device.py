@@ -312,13 +312,14 @@ def guidelines(
         def progress(what: str, done: int, total: int) -> None:
             status.update(f"{target}: table {done + 1} of {total}: {what}")
 
+        key = DeviceKey.of(opened)  # refused before anything is timed
         asked = with_one_image(opened)
         tables = run_experiments(asked, progress)
         times = times_of(tables)
         # The profile answers for the target as a search uses it, so with its own batch.
         own = times if asked == opened else times_of(run_experiments(opened, progress))
         profile = profile_device(opened, own, status.update)
-        ProfileStore(db).save(DeviceKey.of(opened), profile)
+        ProfileStore(db).save(key, profile)
     files = [str(folder / GUIDELINES), str(folder / FURTHER)]
     draw_guidelines(tables, folder / GUIDELINES)
     draw_further(tables, folder / FURTHER)

@@ -124,10 +124,10 @@ def _waste(
     target: "Target", db: "Database", graph: "Graph"
 ) -> "tuple[Mapping[str, Waste] | None, str]":
     """What each block wastes by the target's guideline profile, or why that is not known."""
-    from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
+    from nas_sv2.latency.guidelines.store import ProfileStore
 
     profiles = ProfileStore(db)
-    profile = profiles.find(DeviceKey.of(target))
+    profile = profiles.find_of(target)
     if profile is None:
         stale = profiles.find_of_name(target.name) is not None
         why = "its profile is of another device, runtime or protocol" if stale else "not measured"

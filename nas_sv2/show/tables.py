@@ -100,7 +100,7 @@ def _latency_notes(target: str, latencies: Iterable[Latency]) -> list[str]:
     for (device, provenance), latency in first.items():
         notes.append(f"{device} · {provenance}")
         # A measurement's note is its own; others' are the method's.
-        if provenance != "measured":
+        if provenance != "measured" and latency.note:
             notes.append(f"{target}: {latency.note}")
         if latency.ratio is not None:
             reference_ms = latency.ms / latency.ratio

@@ -8,7 +8,7 @@ from typing import Any
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.guidelines.profile import GuidelineProfile
-from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
+from nas_sv2.latency.guidelines.store import ProfileStore
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.feasibility import RandomSuggester
@@ -118,7 +118,7 @@ def _profile_of(
     target: Target, digest: str | None, profiles: ProfileStore
 ) -> GuidelineProfile | None:
     """The profile that the study was begun with, else the newest of this very device."""
-    return profiles.find_digest(digest) if digest else profiles.find(DeviceKey.of(target))
+    return profiles.find_digest(digest) if digest else profiles.find_of(target)
 
 
 def _how_to_make(name: str, profiles: ProfileStore) -> str:

@@ -154,6 +154,7 @@ def test_a_latency_that_cannot_be_is_refused(answer: object, said: str) -> None:
 def test_an_ability_that_it_lacks_is_refused_by_one_clear_line(tmp_path: Path) -> None:
     target = UserTarget(Board())
     store = MeasurementStore(Database.open(f"sqlite:///{tmp_path}/m.db"))
+    assert ProfileStore(store.db).find_of(target) is None
     assert breakdown_of(target, X05, ProfileStore(store.db)) is None
     assert trust_warning(target) is None
     assert not is_predictable(target)
