@@ -15,6 +15,7 @@ from nas_sv2.commands.dashboard import dashboard
 from nas_sv2.commands.export import export
 from nas_sv2.commands.front import front
 from nas_sv2.commands.measure import measure
+from nas_sv2.commands.options import OPENED
 from nas_sv2.commands.report import report
 from nas_sv2.commands.search import search
 from nas_sv2.errors import ConfigError, NasError
@@ -49,6 +50,8 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone
         sys.exit(1)
+    finally:
+        OPENED.close()
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -7,10 +7,10 @@ have stands here once.
 import json
 import shlex
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 
 from nas_sv2.database import DEFAULT_STORAGE
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from nas_sv2.database.database import Database
 
+OPENED = ExitStack()
+"""What the running command has opened; `main` closes it."""
 STORAGE = DEFAULT_STORAGE
 STORAGE_VARIABLE = "NAS_SV2_STORAGE"
 
@@ -93,12 +95,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Plain data for programs.")
 
 
 def open_database(storage: str) -> "Database":
-    """Open the one database of the running command, which closes it at its end."""
+    """Open a database for the running command; `main` closes it at the end."""
     from nas_sv2.database.database import Database
 
-    db = Database.open(storage)
-    click.get_current_context().call_on_close(db.close)
-    return db
+    return OPENED.enter_context(Database.open(storage))
 
 
 def print_json(data: object) -> None:
