@@ -40,7 +40,7 @@ from nas_sv2.evaluate.recipes.recipe import Score
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.search.walk.audit_choice import Audit
 from nas_sv2.search.walk.early_stop import log_flops, signals_of
-from nas_sv2.search.walk.stop_rule import FEWEST, RISK, Course, FinalBound
+from nas_sv2.search.walk.stop_rule import FEWEST, RISK, FinalBound, LearningCurve
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
@@ -69,9 +69,9 @@ def main() -> None:
     noise = _noise(options)
     for name in options.signals:
         trainings = [_full(one, name, options.by, cost) for one in recorded]
-        known = tuple(_full(one, name, options.by, cost).course for one in earlier)
+        known = tuple(_full(one, name, options.by, cost).curve for one in earlier)
         print(f"{name}: {len(front_members(trainings))} networks on the front")
-        for line in _by_pass([training.course for training in trainings]):
+        for line in _by_pass([training.curve for training in trainings]):
             print(f"  {line}")
         for share, risk in itertools.product(options.shares, options.risk):
             print(f"  {_line(trainings, known, share, risk, noise, options)}", flush=True)
@@ -171,19 +171,19 @@ def _full(
     shown = tuple(SIGNALS[signals](history[: n + 1], size, by) for n in range(len(history)))
     final = _final(evaluation, by)
     return FullTraining(
-        architecture.digest, Course(shown, final), (cost(architecture),), evaluation.seconds
+        architecture.digest, LearningCurve(shown, final), (cost(architecture),), evaluation.seconds
     )
 
 
-def _by_pass(courses: Sequence[Course]) -> Iterator[str]:
+def _by_pass(curves: Sequence[LearningCurve]) -> Iterator[str]:
     """How the signals after each pass order the networks, and what they leave unexplained."""
-    finals = [course.final for course in courses]
-    bound = FinalBound(tuple(courses), fewest=3)
+    finals = [curve.final for curve in curves]
+    bound = FinalBound(tuple(curves), fewest=3)
     yield f"final {statistics.fmean(finals):.4f}, deviation {statistics.stdev(finals):.4f}"
     for number in range(1, bound.passes):
         ranks = [
             f"{spearmanr(column, finals).statistic:+.2f}"
-            for column in zip(*(course.signals[number - 1] for course in courses), strict=True)
+            for column in zip(*(curve.signals[number - 1] for curve in curves), strict=True)
         ]
         yield (
             f"pass {number}: Spearman with the final {', '.join(ranks)}; "
@@ -193,7 +193,7 @@ def _by_pass(courses: Sequence[Course]) -> Iterator[str]:
 
 def _line(
     trainings: Sequence[FullTraining],
-    earlier: Sequence[Course],
+    earlier: Sequence[LearningCurve],
     share: float,
     risk: float,
     noise: float | None,
@@ -240,7 +240,9 @@ def _line(
 
 
 def _clairvoyant(
-    trainings: Sequence[FullTraining], earlier: Sequence[Course], options: argparse.Namespace
+    trainings: Sequence[FullTraining],
+    earlier: Sequence[LearningCurve],
+    options: argparse.Namespace,
 ) -> float:
     """What stopping after the first pass saves of what then turns out to be dominated."""
     draw = random.Random(0)
@@ -250,7 +252,7 @@ def _clairvoyant(
         for n, one in enumerate(order):
             known = len(earlier) + n >= options.fewest
             if known and one.digest not in front_members(order[: n + 1]):
-                saved += one.seconds * (1 - 1 / len(one.course.signals))
+                saved += one.seconds * (1 - 1 / len(one.curve.signals))
     whole_s = sum(one.seconds for one in trainings)
     return saved / (int(options.orders) * whole_s)
 

@@ -10,8 +10,8 @@ from nas_sv2.search.walk.audit_choice import Audit
 from nas_sv2.search.walk.stop_rule import (
     FEWEST,
     RISK,
-    Course,
     FinalBound,
+    LearningCurve,
     Rival,
     StopRule,
     miss_beside,
@@ -25,13 +25,13 @@ class FullTraining:
 
     Attributes:
         digest: Of the network.
-        course: What it showed, and its final score.
+        curve: What it showed, and its final score.
         latencies_ms: Of the network, on each target.
         seconds: What the training took, equally much for each pass.
     """
 
     digest: str
-    course: Course
+    curve: LearningCurve
     latencies_ms: tuple[float, ...]
     seconds: float
 
@@ -87,7 +87,7 @@ class Replay:
 
 def front_members(trainings: Sequence[FullTraining]) -> set[str]:
     """Return the digests of the networks that no other beats."""
-    costs = {one.digest: (-one.course.final, *one.latencies_ms) for one in trainings}
+    costs = {one.digest: (-one.curve.final, *one.latencies_ms) for one in trainings}
     return {digest for digest, better in find_dominators(costs).items() if better is None}
 
 
@@ -97,7 +97,7 @@ def replay(
     *,
     risk: float = RISK,
     fewest: int = FEWEST,
-    earlier: Sequence[Course] = (),
+    earlier: Sequence[LearningCurve] = (),
 ) -> Replay:
     """Go through `trainings` in their order with the rule on.
 
@@ -109,8 +109,8 @@ def replay(
     audited: set[str] = set()
     before = saved = 0.0
     for one in trainings:
-        known = (*earlier, *(each.course for each in full))
-        rivals = tuple(Rival(f.course.final, f.latencies_ms) for f in full)
+        known = (*earlier, *(each.curve for each in full))
+        rivals = tuple(Rival(f.curve.final, f.latencies_ms) for f in full)
         bound = FinalBound(known, miss_beside(rivals, len(stopped), risk), fewest)
         if bound.why_not is not None:
             before += one.seconds
@@ -123,7 +123,7 @@ def replay(
             full.append(one)
         else:
             stopped.add(one.digest)
-            saved += one.seconds * (1 - last / len(one.course.signals))
+            saved += one.seconds * (1 - last / len(one.curve.signals))
     front = front_members(trainings)
     return Replay(
         trained=len(trainings),
@@ -133,7 +133,7 @@ def replay(
         front=len(front),
         lost=len(stopped & front),
         lost_by=tuple(
-            one.course.final - _best_as_fast(full, one)
+            one.curve.final - _best_as_fast(full, one)
             for one in trainings
             if one.digest in stopped & front
         ),
@@ -145,13 +145,13 @@ def replay(
 
 def _best_as_fast(full: Sequence[FullTraining], one: FullTraining) -> float:
     """There is one: the rival for which `one` was stopped."""
-    rivals = ((f.course.final, Rival(f.course.final, f.latencies_ms)) for f in full)
+    rivals = ((f.curve.final, Rival(f.curve.final, f.latencies_ms)) for f in full)
     return max(final for final, rival in rivals if rival.at_least_as_fast(one.latencies_ms))
 
 
 def _stopped_after(rule: StopRule, one: FullTraining) -> int | None:
     """The first pass after which the rule ends the training, from 1, or None."""
-    for done, signals in enumerate(one.course.signals[:-1], start=1):
+    for done, signals in enumerate(one.curve.signals[:-1], start=1):
         if rule.verdict(done, signals, one.latencies_ms) is not None:
             return done
     return None

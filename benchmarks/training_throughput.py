@@ -22,7 +22,7 @@ from nas_sv2.evaluate.data.image_data import ImageData, Part, channel_statistics
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.course import one_cycle
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
-from nas_sv2.evaluate.fitting.subset import some_of
+from nas_sv2.evaluate.fitting.subset import choose_images
 from nas_sv2.evaluate.fitting.validation import refresh_norms, validate
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.files import built_in_recipe
@@ -93,7 +93,7 @@ def usual_loop(
             step, images = step + 1, images + len(labels)
     rate = images / (time.perf_counter() - started)
     refresh_norms(module, training.batches, how.norm_images, stream(training.seed, "norms"))
-    part = some_of(data.val, how.validation_images)
+    part = choose_images(data.val, how.validation_images)
     return rate, validate(module, part, training.normalise, "cpu").accuracy
 
 
@@ -119,7 +119,7 @@ def feeding(training: ProxyTraining, workers: int | None) -> float:
 
 def first(data: ImageData, images: int) -> ImageData:
     """The same data with fewer training images, drawn at random."""
-    part = some_of(data.train, images)
+    part = choose_images(data.train, images)
     return ImageData(data.name, data.key, data.class_names, part, data.val)
 
 

@@ -32,7 +32,7 @@ from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
-from nas_sv2.studies.findings.certificate import Certificate, Trained
+from nas_sv2.studies.findings.certificate import Certificate, ScoredNetwork
 from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.record_store import RecordStore
 
@@ -299,12 +299,12 @@ def _entry(
     reference: Recipe,
     data: ImageData,
     seeds: int,
-) -> Trained:
+) -> ScoredNetwork:
     ours = [found[network.digest, recipe.digest, seed] for seed in own_seeds]
     theirs = [found[network.digest, reference.digest, seed] for seed in range(seeds)]
     untrained = [untrained_scores(network, data, recipe, seed) for seed in range(seeds)]
     counts = {name: statistics.fmean(one[name] for one in untrained) for name in untrained[0]}
-    return Trained(
+    return ScoredNetwork(
         network,
         tuple(one.score for one in ours),
         tuple(one.score for one in theirs),

@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.evaluate.data.image_data import ImageData, Part, content_key
-from nas_sv2.evaluate.data.resize import resized
+from nas_sv2.evaluate.data.image_data import ImageData, Part, content_key, resize
 from nas_sv2.evaluate.data.split import LEFT_OUT, PARTS, mirror_keys, placed
 
 VAL_SHARE = 0.2
@@ -62,7 +61,7 @@ def open_array_file(spec: str, where: str, resolution: int | None) -> ImageData:
             raise ConfigError("data", spec, f"must have {PARTS[part]} images; it has none")
     _check_classes(spec, f"{prefixes[0]}labels", parts)
     train, val, test = (
-        None if part not in parts else resized(parts[part], resolution) for part in range(3)
+        None if part not in parts else resize(parts[part], resolution) for part in range(3)
     )
     assert train is not None and val is not None
     classes = int(train.labels.max()) + 1

@@ -17,8 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from nas_sv2.errors import ConfigError, EvaluationError
-from nas_sv2.evaluate.data.image_data import ImageData, Part, content_key
-from nas_sv2.evaluate.data.resize import resized
+from nas_sv2.evaluate.data.image_data import ImageData, Part, content_key, resize
 from nas_sv2.evaluate.data.split import carve, mirror_keys
 
 PUBLISHED = ("fashion-mnist", "cifar10", "cifar100")
@@ -57,7 +56,7 @@ def open_published(spec: str, name: str, where: str, resolution: int | None) -> 
         for index in carve(mirror_keys(images), labels, VAL_SHARE)
     )
     held_out = Part(torch.from_numpy(test[0]), torch.from_numpy(test[1]))
-    train, val, held_out = (resized(part, resolution) for part in (rest, val, held_out))
+    train, val, held_out = (resize(part, resolution) for part in (rest, val, held_out))
     notes = (
         f"{len(val):,} of {len(images):,} training images are kept for validation, "
         f"the {len(held_out):,} test images are untouched",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from nas_sv2.errors import ConfigError
 
@@ -122,3 +123,27 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     mean = sample.mean((0, 2, 3))
     deviation = (sample - mean[:, None, None]).square().mean((0, 2, 3)).sqrt()
     return mean.float(), deviation.clamp(min=1).float()  # a constant channel stays finite
+
+
+RESIZED_AT_ONCE = 1024  # images a time, so that the floats in between stay small
+
+
+def resize(part: Part, side: int | None) -> Part:
+    """Return `part` with square images of `side` pixels, antialiased bilinear.
+
+    It is returned as it is if `side` is None.
+    """
+    if side is None or part.images.shape[2] == side:
+        return part
+    chunks = [
+        _resize_chunk(part.images[start : start + RESIZED_AT_ONCE], side)
+        for start in range(0, len(part), RESIZED_AT_ONCE)
+    ]
+    return Part(torch.cat(chunks), part.labels)
+
+
+def _resize_chunk(images: Tensor, side: int) -> Tensor:
+    floats = functional.interpolate(
+        images.float(), (side, side), mode="bilinear", antialias=True, align_corners=False
+    )
+    return floats.round_().clamp_(0, 255).to(torch.uint8)

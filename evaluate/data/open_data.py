@@ -8,10 +8,9 @@ from nas_sv2.evaluate.data.array_file import open_array_file
 from nas_sv2.evaluate.data.chunk_decoding import Progress
 from nas_sv2.evaluate.data.datasets import PUBLISHED, open_published
 from nas_sv2.evaluate.data.image_cache import Told
-from nas_sv2.evaluate.data.image_data import ImageData, content_key
+from nas_sv2.evaluate.data.image_data import ImageData, content_key, resize
 from nas_sv2.evaluate.data.image_folder import open_image_folder
 from nas_sv2.evaluate.data.image_listing import LAYOUTS
-from nas_sv2.evaluate.data.resize import resized
 
 SPECS = (
     "must be one of animals, fashion-mnist, cifar10, cifar100 (a folder that holds it may follow: "
@@ -58,7 +57,7 @@ def open_data(
 def _at(data: ImageData, resolution: int | None) -> ImageData:
     if resolution is None or resolution == data.side:
         return data
-    train, val = resized(data.train, resolution), resized(data.val, resolution)
-    test = None if data.test is None else resized(data.test, resolution)
+    train, val = resize(data.train, resolution), resize(data.val, resolution)
+    test = None if data.test is None else resize(data.test, resolution)
     key = content_key(train, val, test)
     return dataclasses.replace(data, key=key, train=train, val=val, test=test)

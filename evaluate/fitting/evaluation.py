@@ -138,7 +138,7 @@ def _known_losses(evaluations: Sequence[Evaluation]) -> list[float]:
     return [each.loss for each in evaluations if each.loss is not None]
 
 
-def mean_of(evaluations: Sequence[Evaluation]) -> Evaluation:
+def average_evaluations(evaluations: Sequence[Evaluation]) -> Evaluation:
     """One evaluation of the same training with several seeds; see `Evaluation.scores`."""
     first = evaluations[0]
     if len(evaluations) == 1:

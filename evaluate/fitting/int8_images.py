@@ -6,8 +6,7 @@ Scales decide how much accuracy quantisation costs, not how long a network takes
 import numpy as np
 import torch
 
-from nas_sv2.evaluate.data.image_data import ImageData, Part
-from nas_sv2.evaluate.data.resize import resized
+from nas_sv2.evaluate.data.image_data import ImageData, Part, resize
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.space.networks.lowering import Network
 
@@ -24,7 +23,7 @@ def calibration_images(data: ImageData, network: Network) -> np.ndarray:
     images = data.train.images
     count = min(IMAGES, len(images))
     chosen = images[torch.arange(count) * len(images) // count]
-    sized = resized(Part(chosen, torch.zeros(count)), network.resolution).images
+    sized = resize(Part(chosen, torch.zeros(count)), network.resolution).images
     floats = Normalise.of(images)(sized)
     if data.channels != network.channels:
         floats = floats.mean(1, keepdim=True).repeat(1, network.channels, 1, 1)

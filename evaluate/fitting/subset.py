@@ -28,7 +28,7 @@ class Subset:
     val: Part
 
 
-def subset_of(data: ImageData, recipe: Recipe) -> Subset:
+def choose_subset(data: ImageData, recipe: Recipe) -> Subset:
     """The images of `data` that `recipe` uses; training images are not copied.
 
     Raises:
@@ -53,10 +53,10 @@ def subset_of(data: ImageData, recipe: Recipe) -> Subset:
         every = torch.arange(len(train)) if among is None else among
         drawn = torch.randperm(len(every), generator=stream(recipe.subset_seed, "train images"))
         among = every[drawn[:limit]].sort().values
-    return Subset(classes, train, among, some_of(val, recipe.validation_images))
+    return Subset(classes, train, among, choose_images(val, recipe.validation_images))
 
 
-def some_of(part: Part, limit: int | None) -> Part:
+def choose_images(part: Part, limit: int | None) -> Part:
     """Return `part`, or `limit` images of it: the same for every candidate and every seed."""
     if limit is None or limit >= len(part):
         return part

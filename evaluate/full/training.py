@@ -24,7 +24,7 @@ from nas_sv2.evaluate.fitting.course import Course, Learner, Progress
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, default_threads, stream
 from nas_sv2.evaluate.fitting.mixing import Mixed
 from nas_sv2.evaluate.fitting.network_learner import NetworkLearner
-from nas_sv2.evaluate.fitting.subset import Subset, subset_of
+from nas_sv2.evaluate.fitting.subset import Subset, choose_subset
 from nas_sv2.evaluate.fitting.validation import Validation, refresh_norms
 from nas_sv2.evaluate.full.averaging import Average, AveragingLearner
 from nas_sv2.evaluate.full.distributed import Processes, Share
@@ -45,7 +45,7 @@ class FullRun:
 
     Attributes:
         recipe: How.
-        data: On what, opened at the side that `data_side` gives.
+        data: On what, opened at the side that `find_data_side` gives.
         out: The folder of checkpoint and logs.
         seed: Of weights, order and augmentation.
         processes: This process among those that train together.
@@ -73,7 +73,7 @@ class FullRun:
             EvaluationError: The loss is not finite; names step and learning rate.
             StoreError: The folder holds another training, or cannot be read or written.
         """
-        side = data_side(self.recipe, network, self.device)
+        side = find_data_side(self.recipe, network, self.device)
         if side != self.data.side:
             raise ConfigError("data side", self.data.side, f"must be {side} pixels")
         adapted = self.adapt(network)
@@ -138,7 +138,7 @@ class FullRun:
     @cached_property
     def subset(self) -> Subset:
         """The part of the data that the recipe uses."""
-        return subset_of(self.data, self.recipe)
+        return choose_subset(self.data, self.recipe)
 
     @cached_property
     def batches(self) -> Batches:
@@ -176,7 +176,7 @@ class FullRun:
             return None
         everything = dataclasses.replace(self.recipe, validation_images=None)
         held_out = dataclasses.replace(self.data, val=self.data.test)
-        return self._validation(module, subset_of(held_out, everything).val)
+        return self._validation(module, choose_subset(held_out, everything).val)
 
     def _validation(self, module: nn.Module, part: Part) -> Validation:
         if self.side is not None:
@@ -254,7 +254,7 @@ class FullRun:
                 log.close()
 
 
-def data_side(recipe: Recipe, network: Classifier, device: str = "cpu") -> int:
+def find_data_side(recipe: Recipe, network: Classifier, device: str = "cpu") -> int:
     """Return the side at which to open the data, pixels; crops are cut out of these images.
 
     Raises:

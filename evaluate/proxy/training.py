@@ -20,10 +20,10 @@ from nas_sv2.evaluate.fitting.batches import Batches
 from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
 from nas_sv2.evaluate.fitting.course import Course, Pass, PassRecord, Progress
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, default_threads, stream
-from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation, Trained, mean_of
+from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation, Trained, average_evaluations
 from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice, Setting, Stops, check_trainable
 from nas_sv2.evaluate.fitting.network_learner import NetworkLearner
-from nas_sv2.evaluate.fitting.subset import Subset, subset_of
+from nas_sv2.evaluate.fitting.subset import Subset, choose_subset
 from nas_sv2.evaluate.fitting.validation import Validation, refresh_norms, validate
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.evaluate.recipes.recipe import Recipe, Score
@@ -109,7 +109,7 @@ class ProxyTraining:
             self._drop_checkpoints(adapted)  # it would only fail again
             raise
         self._drop_checkpoints(adapted)
-        evaluation = mean_of([run.evaluation for run in runs])
+        evaluation = average_evaluations([run.evaluation for run in runs])
         return Trained(evaluation, adapted, runs[0].weights)
 
     @property
@@ -141,7 +141,7 @@ class ProxyTraining:
     @cached_property
     def subset(self) -> Subset:
         """The images that the recipe uses."""
-        return subset_of(self.data, self.recipe)
+        return choose_subset(self.data, self.recipe)
 
     @cached_property
     def batches(self) -> Batches:

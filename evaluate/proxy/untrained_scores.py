@@ -20,7 +20,7 @@ from nas_sv2.errors import EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
-from nas_sv2.evaluate.fitting.subset import subset_of
+from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.space.graph.cost import cost_of
@@ -244,7 +244,7 @@ def _batch(data: ImageData, recipe: Recipe, seed: int) -> tuple[Tensor, Tensor]:
     Not augmented: the scores ask about the network. No two alike: such a pair says nothing, and
     would make every network's K singular.
     """
-    subset = subset_of(data, recipe)
+    subset = choose_subset(data, recipe)
     part = subset.train
     among = torch.arange(len(part)) if subset.among is None else subset.among
     drawn = among[torch.randperm(len(among), generator=stream(seed, "untrained scores"))]

@@ -322,7 +322,7 @@ def train(
 
     from nas_sv2.evaluate.data.open_data import open_data
     from nas_sv2.evaluate.full.distributed import Processes
-    from nas_sv2.evaluate.full.training import FullRun, data_side
+    from nas_sv2.evaluate.full.training import FullRun, find_data_side
     from nas_sv2.evaluate.recipes.files import open_recipe
     from nas_sv2.studies.package.forms import TORCH
     from nas_sv2.studies.package.full_package import check_unfinished, write_full_package
@@ -331,7 +331,7 @@ def train(
     chosen, named = open_recipe(recipe), find_network(arch, open_database(storage))
     processes = Processes.of(os.environ)
     place = _device(device, processes.local_rank)
-    side = data_side(chosen, named.network, place)
+    side = find_data_side(chosen, named.network, place)
     check_unfinished(out)
     output_folder(out)
     console = Console(

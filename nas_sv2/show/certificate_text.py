@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from nas_sv2.studies.findings.certificate import Certificate, Effect, Ranking, Trained
+from nas_sv2.studies.findings.certificate import Certificate, Effect, Ranking, ScoredNetwork
 from nas_sv2.studies.findings.rank_agreement import BESIDE
 
 _ENDS = {
@@ -109,7 +109,11 @@ def _agreement(certificate: Certificate) -> list[str]:
 
 
 def _row(
-    name: str, shown: str, networks: Sequence[Trained], certificate: Certificate, by: str | None
+    name: str,
+    shown: str,
+    networks: Sequence[ScoredNetwork],
+    certificate: Certificate,
+    by: str | None,
 ) -> str:
     ranking: Ranking = certificate.ranking(networks, by)
     cells = (name, shown, ranking.tau, ranking.rho, f"{ranking.chance:.2g}", ranking.decisive)
@@ -179,7 +183,7 @@ def _networks(certificate: Certificate) -> Iterable[str]:
             yield "| " + " | ".join(cells) + " |"
 
 
-def _sets(certificate: Certificate) -> list[tuple[str, tuple[Trained, ...]]]:
+def _sets(certificate: Certificate) -> list[tuple[str, tuple[ScoredNetwork, ...]]]:
     sets = [("joint", certificate.joint), ("equal FLOPs", certificate.matched)]
     return [(name, networks) for name, networks in sets if networks]
 

@@ -14,9 +14,9 @@ from nas_sv2.space.networks.lowering import Network
 from nas_sv2.studies.findings.audit import Pruned
 from nas_sv2.studies.findings.certificate import UNCERTIFIED, Certificate
 from nas_sv2.studies.findings.front import Front, front_of
-from nas_sv2.studies.findings.pairwise import ties_of
+from nas_sv2.studies.findings.pairwise import find_ties
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.findings.stop_audit import stops_in
+from nas_sv2.studies.findings.stop_audit import audit_stops
 
 FILE_WIDTH = 160  # characters; for output that no terminal limits
 
@@ -71,7 +71,7 @@ def front_notes(records: Mapping[int, Record], certificate: Certificate | None) 
     contended = [n for n, r in records.items() if any(v.contended for v in r.latencies.values())]
     if contended:
         notes.append(f"contended while measured: trials {', '.join(map(str, contended))}")
-    if stops := stops_in(records):
+    if stops := audit_stops(records):
         notes.append(stops.describe())
     if evaluation.scored_by != "accuracy":
         notes.append(f"compared by {evaluation.scored_by}, not by top-1")
@@ -112,7 +112,7 @@ def _latency_notes(target: str, latencies: Iterable[Latency]) -> list[str]:
 
 def _ties(records: Mapping[int, Record], certificate: Certificate) -> list[str]:
     """Which neighbours on the front the recipe cannot tell apart."""
-    tied = [f"{worse} and {better}" for worse, better in ties_of(records, certificate)]
+    tied = [f"{worse} and {better}" for worse, better in find_ties(records, certificate)]
     return [f"ties in {certificate.scored_by}: trials {', '.join(tied)}"] if tied else []
 
 

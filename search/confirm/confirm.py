@@ -34,7 +34,7 @@ from nas_sv2.search.confirm.finalists import BEST, Contestant, contestants, fina
 from nas_sv2.search.confirm.training import Job, Source, form_of, side_of, trained
 from nas_sv2.studies.findings.attributes import IDENTITY
 from nas_sv2.studies.findings.confirmation import FEWEST_SEEDS, Confirmation, Confirmed
-from nas_sv2.studies.findings.confirmation_verdicts import Finalist, Paired, findings_of
+from nas_sv2.studies.findings.confirmation_verdicts import Finalist, Paired, judge_finalists
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.confirmation_store import confirmations_of, keep
 from nas_sv2.studies.storage.places import data_of, data_place
@@ -276,7 +276,7 @@ def _found(
         seeds=tuple(seeds),
         longer=min(longer),
         networks=networks,
-        findings=findings_of(found),
+        findings=judge_finalists(found),
         at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         place=trained_on,
         longest=max(longer) if max(longer) > min(longer) else None,

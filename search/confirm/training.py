@@ -19,7 +19,7 @@ from pathlib import Path
 from nas_sv2.errors import EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
-from nas_sv2.evaluate.full.training import FullRun, data_side
+from nas_sv2.evaluate.full.training import FullRun, find_data_side
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.space.units.architecture import Architecture
@@ -101,7 +101,9 @@ def side_of(recipe: Recipe, architecture: Architecture) -> int | None:
     Raises:
         ConfigError: A recipe for full training cannot be followed with this network.
     """
-    return recipe.resolution if recipe.full_training is None else data_side(recipe, architecture)
+    return (
+        recipe.resolution if recipe.full_training is None else find_data_side(recipe, architecture)
+    )
 
 
 def form_of(recipe: Recipe, architecture: Architecture, data: ImageData) -> Architecture:
@@ -113,7 +115,7 @@ def form_of(recipe: Recipe, architecture: Architecture, data: ImageData) -> Arch
     if recipe.full_training is not None:
         return architecture
     form = ProxyTraining(recipe, data, threads=THREADS).adapt(architecture)
-    data_side(recipe, form)  # refuses what only a search can do
+    find_data_side(recipe, form)  # refuses what only a search can do
     return form
 
 

@@ -34,7 +34,7 @@ from nas_sv2.search.walk.feasibility import check_feasible
 from nas_sv2.search.walk.predict_first import check_predictable, measure_front, screened
 from nas_sv2.search.walk.stored_evaluator import StoredEvaluator
 from nas_sv2.search.walk.walk import Walk
-from nas_sv2.studies.findings.audit import Pruned, audit_of
+from nas_sv2.studies.findings.audit import Pruned, audit_guidelines
 from nas_sv2.studies.findings.certificate import UNCERTIFIED
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.certificate_store import CertificateStore
@@ -97,7 +97,7 @@ def run_search(request: Request, db: Database, listener: Listener) -> Found:
             ended_by = _end_of(lambda: measure_front(search.loop.walk, search.store)) or ended_by
         records = search.store.all()
         with store_errors():
-            pruned = audit_of(search.loop.study.get_trials(deepcopy=False), records)
+            pruned = audit_guidelines(search.loop.study.get_trials(deepcopy=False), records)
         return Found(search.question.study, records, ended_by, pruned)
 
 

@@ -15,9 +15,9 @@ from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.search.walk.audit_choice import Audit
 from nas_sv2.search.walk.stop_rule import (
     FEWEST,
-    Course,
     Ending,
     FinalBound,
+    LearningCurve,
     Rival,
     StopRule,
     miss_beside,
@@ -47,7 +47,7 @@ def check_stop_rule(wanted: bool, recipe: Recipe) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class EarlyStopResult:
     """A training, and what the stop rule said of it.
 
     Attributes:
@@ -87,7 +87,7 @@ class EarlyStop:
     records: Callable[[], Iterable[Record]]
     audit: Audit
     size: Size = log_flops
-    earlier: Mapping[str, Course] = field(default_factory=dict)
+    earlier: Mapping[str, LearningCurve] = field(default_factory=dict)
     score: Score = "accuracy"
 
     DESCRIBED: ClassVar[str] = (
@@ -109,14 +109,16 @@ class EarlyStop:
             store.db, training.recipe.digest, training.data.provenance, training.seed
         )
         earlier = {
-            digest: course_of(evaluation, size(architecture))
+            digest: make_curve(evaluation, size(architecture))
             for digest, (architecture, evaluation) in known.items()
         }
         audit = Audit(SHARE, f"stop {store.study}")
         score = training.recipe.score
         return cls(evaluator, lambda: store.all().values(), audit, size, earlier, score)
 
-    def evaluate(self, architecture: Architecture, latencies_ms: Sequence[float]) -> Judged:
+    def evaluate(
+        self, architecture: Architecture, latencies_ms: Sequence[float]
+    ) -> EarlyStopResult:
         """How good `architecture` is, as far as that matters.
 
         Args:
@@ -124,8 +126,8 @@ class EarlyStop:
             latencies_ms: On each target, in the order of the study's.
         """
         digest = architecture.digest
-        # Its own course, from a search that was killed or another study, would foretell itself.
-        earlier = {of: course for of, course in self.earlier.items() if of != digest}
+        # Its own curve, from a search that was killed or another study, would foretell itself.
+        earlier = {of: curve for of, curve in self.earlier.items() if of != digest}
         rule = rule_of(self.records(), self.size, earlier)
         stops = Stopping(
             rule,
@@ -136,13 +138,13 @@ class EarlyStop:
         )
         evaluation = self.evaluator.evaluate(architecture, stops)
         if evaluation.stopped is None and not stops.audited:
-            return Judged(evaluation)
+            return EarlyStopResult(evaluation)
         ending = stops.first(evaluation)
         if ending is None:
-            return Judged(evaluation)
+            return EarlyStopResult(evaluation)
         if stops.audited:
-            return Judged(evaluation, {STOP_RULE: 0.0})
-        return Judged(evaluation, {STOP_RULE: 1.0}, ending.foreseen)
+            return EarlyStopResult(evaluation, {STOP_RULE: 0.0})
+        return EarlyStopResult(evaluation, {STOP_RULE: 1.0}, ending.foreseen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,31 +194,31 @@ def signals_of(history: Sequence[Epoch], size: float, score: str) -> tuple[float
     return (fmean(losses) if score == "training_speed" else losses[-1], size)
 
 
-def course_of(evaluation: Evaluation, size: float) -> Course:
+def make_curve(evaluation: Evaluation, size: float) -> LearningCurve:
     """A training that ran to its end, of a network of that size."""
     history, by = evaluation.history, evaluation.scored_by
     shown = (signals_of(history[:passed], size, by) for passed in range(1, len(history) + 1))
-    return Course(tuple(shown), evaluation.score)
+    return LearningCurve(tuple(shown), evaluation.score)
 
 
 def rule_of(
     records: Iterable[Record],
     size: Size = log_flops,
-    earlier: Mapping[str, Course] | None = None,
+    earlier: Mapping[str, LearningCurve] | None = None,
 ) -> StopRule:
     """The rule by what a study has found so far, and by trainings that are no part of it."""
     known = list(records)
     whole = [r for r in known if r.evaluation.stopped is None and len(r.evaluation.history) > 1]
     own = {record.architecture.digest for record in whole}
-    courses = [course for digest, course in (earlier or {}).items() if digest not in own]
-    courses += [course_of(record.evaluation, size(record.architecture)) for record in whole]
+    curves = [curve for digest, curve in (earlier or {}).items() if digest not in own]
+    curves += [make_curve(record.evaluation, size(record.architecture)) for record in whole]
     rivals = tuple(
         Rival(one.evaluation.score, tuple(map(_at_worst, one.latencies.values())))
         for one in known
         if one.feasible
     )
     stopped = sum(record.excesses.get(STOP_RULE, 0.0) > 0 for record in known)
-    return StopRule(FinalBound(tuple(courses), miss_beside(rivals, stopped)), rivals)
+    return StopRule(FinalBound(tuple(curves), miss_beside(rivals, stopped)), rivals)
 
 
 def _at_worst(latency: Latency) -> float:

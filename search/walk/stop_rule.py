@@ -34,7 +34,7 @@ MISSES = 0.005, 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class LearningCurve:
     """A training that ran to its end.
 
     Attributes:
@@ -65,7 +65,7 @@ class FinalBound:
     """The final score that a training may come to, by those that are finished.
 
     Attributes:
-        courses: Of trainings by the same recipe that ran to their end.
+        curves: Of trainings by the same recipe that ran to their end.
         miss: How often the bound may fail at a pass.
         fewest: Courses without which it says nothing.
 
@@ -73,7 +73,7 @@ class FinalBound:
         ConfigError: Courses that do not go together, or a share or number that cannot be meant.
     """
 
-    courses: tuple[Course, ...]
+    curves: tuple[LearningCurve, ...]
     miss: float = MISSES[1]
     fewest: int = FEWEST
     _lines: dict[int, Line] = field(default_factory=dict, init=False, repr=False)
@@ -84,20 +84,20 @@ class FinalBound:
             raise ConfigError("miss", self.miss, "must be a share between 0 and 1, as 0.05")
         if self.fewest < 3:
             raise ConfigError("fewest", self.fewest, "must be a whole number from 3")
-        shapes = sorted({(len(each.signals), len(each.signals[0])) for each in self.courses})
+        shapes = sorted({(len(each.signals), len(each.signals[0])) for each in self.curves})
         if len(shapes) > 1:
             allowed = "must be curves of one recipe, with as many passes and figures"
-            raise ConfigError("courses", shapes, allowed)
+            raise ConfigError("curves", shapes, allowed)
 
     @property
     def passes(self) -> int:
         """In a whole training; 0 while none is known."""
-        return len(self.courses[0].signals) if self.courses else 0
+        return len(self.curves[0].signals) if self.curves else 0
 
     @property
     def why_not(self) -> str | None:
         """Why it says nothing yet; None where it does."""
-        known = len(self.courses)
+        known = len(self.curves)
         if known >= self.fewest:
             return None
         return f"{known} finished trainings; {self.fewest} are needed"
@@ -106,7 +106,7 @@ class FinalBound:
         """The likeliest final score of a training that shows `signals` after pass `pass_number`.
 
         Raises:
-            ConfigError: Too few courses, no such pass before the last, or other figures.
+            ConfigError: Too few curves, no such pass before the last, or other figures.
         """
         return self._line_after(pass_number, signals).read_at(signals)
 
@@ -121,21 +121,21 @@ class FinalBound:
         """Squared error of lines through all but one, of that of the mean of the others, from 0.
 
         Raises:
-            ConfigError: Too few courses, or no such pass before the last.
+            ConfigError: Too few curves, or no such pass before the last.
         """
         return self._line_after(pass_number).unexplained()
 
     def _line_after(self, pass_number: int, signals: Sequence[float] | None = None) -> Line:
         if self.why_not is not None:
-            raise ConfigError("courses", len(self.courses), f"must be at least {self.fewest}")
+            raise ConfigError("curves", len(self.curves), f"must be at least {self.fewest}")
         if not 1 <= pass_number < self.passes:
             raise ConfigError("pass", pass_number, f"must be a number from 1 to {self.passes - 1}")
-        known = len(self.courses[0].signals[0])
+        known = len(self.curves[0].signals[0])
         if signals is not None and len(signals) != known:
             raise ConfigError("signals", tuple(signals), f"must be {known} figures")
         if pass_number not in self._lines:
-            shown = np.array([course.signals[pass_number - 1] for course in self.courses])
-            finals = np.array([course.final for course in self.courses])
+            shown = np.array([curve.signals[pass_number - 1] for curve in self.curves])
+            finals = np.array([curve.final for curve in self.curves])
             self._lines[pass_number] = Line.fitted(shown, finals)
         return self._lines[pass_number]
 

@@ -9,7 +9,7 @@ from nas_sv2.evaluate.fitting.evaluator import Evaluator
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.search.walk.budget import Budget
-from nas_sv2.search.walk.early_stop import EarlyStop, Judged
+from nas_sv2.search.walk.early_stop import EarlyStop, EarlyStopResult
 from nas_sv2.space.graph.cost import Cost, cost_of
 from nas_sv2.space.graph.guidelines import GuidelineLimits, admit
 from nas_sv2.space.networks.lowering import lower
@@ -121,10 +121,10 @@ class Walk:
 
     def _trained(
         self, architecture: Architecture, latencies: Mapping[str, Latency], baseline: str | None
-    ) -> Judged:
+    ) -> EarlyStopResult:
         """How good it is, and what the stop rule says of that."""
         if self.early is None or baseline:
-            return Judged(self.evaluator.evaluate(architecture))
+            return EarlyStopResult(self.evaluator.evaluate(architecture))
         hoped = [_at_best(latency).ms for latency in latencies.values()]
         return self.early.evaluate(architecture, hoped)
 

@@ -13,7 +13,7 @@ from nas_sv2.studies.findings.attributes import ARCHITECTURE, AUDITED, PRUNED
 from nas_sv2.studies.findings.front import front_of
 from nas_sv2.studies.findings.record import Record
 
-JUDGED = ("COMPLETE", "PRUNED")
+DECIDED = ("COMPLETE", "PRUNED")
 """The states of a trial that came to a verdict; one that failed or was interrupted did not."""
 CONFIDENCE = 0.95
 ALL = "all guidelines"
@@ -73,7 +73,7 @@ class Pruned:
         )
 
 
-def audit_of(trials: Iterable[Trial], records: Mapping[int, Record]) -> list[Pruned]:
+def audit_guidelines(trials: Iterable[Trial], records: Mapping[int, Record]) -> list[Pruned]:
     """What each guideline pruned, the busiest first, and all of them together.
 
     A candidate that was asked again, after an interruption say, counts once. An audit counts once
@@ -86,7 +86,7 @@ def audit_of(trials: Iterable[Trial], records: Mapping[int, Record]) -> list[Pru
             by_network.setdefault(trial.user_attrs[ARCHITECTURE], []).append(trial)
     counts: dict[str, list[int]] = {}
     for same in by_network.values():
-        judged = [t for t in same if AUDITED in t.user_attrs and t.state.name in JUDGED]
+        judged = [t for t in same if AUDITED in t.user_attrs and t.state.name in DECIDED]
         for name in (same[0].user_attrs[PRUNED], ALL):
             count = counts.setdefault(name, [0, 0, 0])
             count[0] += 1

@@ -32,7 +32,7 @@ UNCERTIFIED = "not certified: how well it ranks is not known"
 
 
 @dataclass(frozen=True)
-class Trained:
+class ScoredNetwork:
     """One network of a certificate.
 
     Attributes:
@@ -138,13 +138,13 @@ class Certificate:
     space_digest: str
     place: str
     longer: float
-    joint: tuple[Trained, ...]
-    matched: tuple[Trained, ...]
+    joint: tuple[ScoredNetwork, ...]
+    matched: tuple[ScoredNetwork, ...]
     contrasts: tuple[Contrast, ...]
     before_seconds: float = 0.0
 
     @property
-    def networks(self) -> tuple[Trained, ...]:
+    def networks(self) -> tuple[ScoredNetwork, ...]:
         """All of them."""
         return (*self.joint, *self.matched)
 
@@ -179,7 +179,7 @@ class Certificate:
         """What a candidate costs, mean over the networks, on one thread."""
         return statistics.fmean(one.seconds for one in self.networks)
 
-    def ranking(self, networks: Sequence[Trained], by: str | None = None) -> Ranking:
+    def ranking(self, networks: Sequence[ScoredNetwork], by: str | None = None) -> Ranking:
         """How the recipe ranks `networks`, or one of the counts where `by` names it."""
         ours, truth = _runs(networks, by), [one.truth for one in networks]
         return Ranking(
@@ -189,7 +189,7 @@ class Certificate:
             decisive(ours, truth, self.told_apart),
         )
 
-    def lead_over(self, networks: Sequence[Trained], by: str) -> Estimate:
+    def lead_over(self, networks: Sequence[ScoredNetwork], by: str) -> Estimate:
         """By how much the recipe's τ exceeds that of a count."""
         truth = [one.truth for one in networks]
         return lead(_runs(networks, None), _runs(networks, by), truth)
@@ -268,18 +268,18 @@ class Certificate:
             statistics.fmean(theirs),
         )
 
-    def _gap(self, pair: Contrast, of: Callable[[Trained], float]) -> float:
+    def _gap(self, pair: Contrast, of: Callable[[ScoredNetwork], float]) -> float:
         return of(self.joint[pair.high]) - of(self.joint[pair.low])
 
 
-def _runs(networks: Sequence[Trained], by: str | None) -> list[list[float]]:
+def _runs(networks: Sequence[ScoredNetwork], by: str | None) -> list[list[float]]:
     if by is not None:
         return [[one.counts[by] for one in networks]]
     return [list(run) for run in zip(*(one.scores for one in networks), strict=True)]
 
 
-def _trained(data: dict[str, Any]) -> Trained:
-    return Trained(
+def _trained(data: dict[str, Any]) -> ScoredNetwork:
+    return ScoredNetwork(
         architecture_from_document(data["architecture"]),
         tuple(data["scores"]),
         tuple(data["reference"]),

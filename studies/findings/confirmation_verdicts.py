@@ -104,7 +104,7 @@ class Finalist:
         return [times for times in self.times.values() if isinstance(times, TimedPair)]
 
 
-def findings_of(finalists: Sequence[Finalist]) -> tuple[Finding, ...]:
+def judge_finalists(finalists: Sequence[Finalist]) -> tuple[Finding, ...]:
     """What may be said of each, all judged together."""
     chances = [chance for one in finalists for chance in one.chances]
     judged = iter(judge_together(chances, WRONG))

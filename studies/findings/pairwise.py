@@ -17,7 +17,7 @@ NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class Difference:
     """One figure of a network against that of another.
 
     Attributes:
@@ -35,26 +35,26 @@ class Compared:
     mark: str
 
 
-def faster(ours: Latency, theirs: Latency) -> Compared:
+def compare_latencies(ours: Latency, theirs: Latency) -> Difference:
     """By how much `ours` is faster than `theirs`; by their 95 % intervals whether that is sure."""
     gain = 1 - ours.ms / theirs.ms
     kinds = {ours.provenance, theirs.provenance}
     if ours.ci_ms is None or theirs.ci_ms is None:
         known = " and ".join(sorted(kinds))
-        return Compared(gain, "unknown", f"{known}, without an interval", known)
+        return Difference(gain, "unknown", f"{known}, without an interval", known)
     apart = ours.ci_ms[1] < theirs.ci_ms[0] or theirs.ci_ms[1] < ours.ci_ms[0]
     predicted = "predicted; " if "predicted" in kinds else ""
     if apart and (ours.contended or theirs.contended):
         why = f"{predicted}the 95 % intervals are apart, but other programs ran meanwhile"
-        return Compared(gain, "unknown", why, "contended")
+        return Difference(gain, "unknown", why, "contended")
     if apart:
-        return Compared(gain, "sure", f"{predicted}the 95 % intervals are apart", "sure")
-    return Compared(gain, "tie", f"{predicted}the 95 % intervals overlap", "a tie")
+        return Difference(gain, "sure", f"{predicted}the 95 % intervals are apart", "sure")
+    return Difference(gain, "tie", f"{predicted}the 95 % intervals overlap", "a tie")
 
 
-def better(
+def compare_scores(
     ours: Record, theirs: Record, certificate: Certificate | None, among: int = 1
-) -> Compared:
+) -> Difference:
     """By how much the score of `ours` is better; by the certificate whether that is sure.
 
     Args:
@@ -68,17 +68,17 @@ def better(
     least = None if certificate is None else certificate.smallest_difference
     if certificate is None or least is None:
         why = "the noise of the seed is not known: not certified"
-        return Compared(gain, "unknown", why, "not certified")
+        return Difference(gain, "unknown", why, "not certified")
     least *= NormalDist().inv_cdf(1 - 0.025 / among) / NormalDist().inv_cdf(0.975)
     shown = certificate.in_words(least)
     if abs(gain) < least:
-        return Compared(gain, "tie", f"gaps under {shown} are noise of the seed", "a tie")
+        return Difference(gain, "tie", f"gaps under {shown} are noise of the seed", "a tie")
     chosen = f" for the best of {among}" if among > 1 else ""
     why = f"more than the seed's noise, which stays under {shown}{chosen}"
-    return Compared(gain, "sure", why, "sure")
+    return Difference(gain, "sure", why, "sure")
 
 
-def ties_of(
+def find_ties(
     records: Mapping[int, Record], certificate: Certificate | None
 ) -> list[tuple[int, int]]:
     """Neighbours on the front, worse and better, that the recipe cannot tell apart."""
@@ -96,7 +96,7 @@ def ties_of(
     ]
 
 
-def image_interval(accuracy: float, images: int) -> Interval:
+def accuracy_interval(accuracy: float, images: int) -> Interval:
     """The 95 % interval that the number of validation images alone leaves (Wilson 1927)."""
     if images < 1:
         return (0.0, 1.0)

@@ -18,7 +18,7 @@ audit let it run on; not there where the rule never spoke."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stops:
+class StopAudit:
     """What the rule did.
 
     Attributes:
@@ -57,7 +57,7 @@ class Stops:
         )
 
 
-def stops_in(records: Mapping[int, Record]) -> Stops | None:
+def audit_stops(records: Mapping[int, Record]) -> StopAudit | None:
     """What the rule did; None where it never spoke."""
     said = {n: r.excesses[STOP_RULE] for n, r in records.items() if STOP_RULE in r.excesses}
     if not said:
@@ -70,7 +70,7 @@ def stops_in(records: Mapping[int, Record]) -> Stops | None:
     for number in said.keys() - audited:
         done = _passes(records[number])
         saved_s += records[number].evaluation.seconds * (whole * max(1, seeds) / done - 1)
-    return Stops(
+    return StopAudit(
         stopped=len(said) - len(audited),
         audited=len(audited),
         entered=len(audited & on_front),

@@ -11,7 +11,7 @@ from nas_sv2.errors import ConfigError, DeviceError, EvaluationError
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.fitting.evaluation import Evaluation, Trained
 from nas_sv2.evaluate.fitting.evaluator import Setting, Trainer
-from nas_sv2.evaluate.fitting.subset import subset_of
+from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.studies.findings.attributes import IDENTITY, THREADS
@@ -173,7 +173,7 @@ def _winner(training: Trainer, record: Record, trained: Trained) -> Winner:
         trained.weights,
         Normalise.of(data.train.images),
         data,
-        subset_of(data, training.recipe).val,
+        choose_subset(data, training.recipe).val,
     )
 
 

@@ -18,7 +18,7 @@ from nas_sv2.evaluate.data.image_data import Part
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
 from nas_sv2.evaluate.fitting.evaluation import content_of
-from nas_sv2.evaluate.fitting.subset import subset_of
+from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.evaluate.recipes.files import recipe_from_document
 from nas_sv2.space.runtimes.source_lowering import source_of
 from nas_sv2.space.units.architecture import Architecture
@@ -211,7 +211,7 @@ def _validation(package: Package, spec: str) -> tuple[Part, bool]:
         raise ConfigError(f"centre_of in {package.folder / CARD_JSON}", taken, allowed)
     data = open_data(spec, resolution=taken)
     recipe = recipe_from_document(_read(package, lambda card: card["recipe"]))
-    subset, trained = subset_of(data, recipe), package.trained
+    subset, trained = choose_subset(data, recipe), package.trained
     if (data.channels, subset.classes) != (trained.channels, trained.classes):
         allowed = f"must have images of {trained.channels} channels and {trained.classes} classes"
         raise ConfigError("data", spec, allowed)

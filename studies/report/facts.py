@@ -13,12 +13,12 @@ from nas_sv2.latency.breakdown.profiled import Profile
 from nas_sv2.latency.guidelines.profile import GuidelineProfile
 from nas_sv2.latency.guidelines.store import ProfileStore
 from nas_sv2.studies.findings.attributes import AUDITED, IDENTITY, PRUNED, REJECTED, RELAXED
-from nas_sv2.studies.findings.audit import Pruned, audit_of
+from nas_sv2.studies.findings.audit import Pruned, audit_guidelines
 from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.findings.front import Entry, best_of, front_of
-from nas_sv2.studies.findings.pairwise import ties_of
+from nas_sv2.studies.findings.pairwise import find_ties
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.findings.stop_audit import Stops, stops_in
+from nas_sv2.studies.findings.stop_audit import StopAudit, audit_stops
 from nas_sv2.studies.findings.trial_times import Times, times_of
 from nas_sv2.studies.report.importance import Importance, importances_of
 from nas_sv2.studies.report.network_card import Winner, parts_of, reuse_png, scores_of, wasted_by
@@ -76,7 +76,7 @@ class Facts:
     pruned: Sequence[Pruned]
     rejected: Mapping[str, int]
     relaxed: Mapping[str, float]
-    stops: Stops | None
+    stops: StopAudit | None
     times: Times
     importances: Sequence[Importance]
     devices: Sequence[Device]
@@ -138,12 +138,12 @@ def facts_of(db: Database, study: str, breakdown: Breakdown) -> Facts:
         best=best_of(records) if on_front else None,
         audited=_audited(trials, records),
         certificate=certificate,
-        ties=ties_of(records, certificate),
+        ties=find_ties(records, certificate),
         runs=runs_of(opened),
-        pruned=audit_of(trials, records),
+        pruned=audit_guidelines(trials, records),
         rejected=_rejected(trials),
         relaxed=opened.user_attrs.get(RELAXED, {}),
-        stops=stops_in(records),
+        stops=audit_stops(records),
         times=times_of(trials, records),
         importances=importances_of(trials, records, opened.metric_names or []),
         devices=devices_of(db, records.values()),

@@ -8,7 +8,12 @@ from typing import Any
 from nas_sv2.studies.findings.attributes import REPLAY_OF
 from nas_sv2.studies.findings.audit import ALL
 from nas_sv2.studies.findings.certificate import Certificate
-from nas_sv2.studies.findings.pairwise import Compared, better, faster, image_interval
+from nas_sv2.studies.findings.pairwise import (
+    Difference,
+    accuracy_interval,
+    compare_latencies,
+    compare_scores,
+)
 from nas_sv2.studies.findings.rank_agreement import BESIDE
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.report.facts import Facts
@@ -32,8 +37,8 @@ class Against:
     role: str
     name: str
     score_gain: str
-    better: Compared
-    faster: Mapping[str, Compared]
+    better: Difference
+    faster: Mapping[str, Difference]
 
 
 def rivals_of(facts: Facts) -> dict[str, list[Against]]:
@@ -59,9 +64,9 @@ def rivals_of(facts: Facts) -> dict[str, list[Against]]:
 
 def _against(facts: Facts, number: int, role: str, rival: Record) -> Against:
     ours = facts.records[number]
-    compared = better(ours, rival, facts.certificate, len(facts.records))
+    compared = compare_scores(ours, rival, facts.certificate, len(facts.records))
     times = {
-        target: faster(latency, rival.latencies[target])
+        target: compare_latencies(latency, rival.latencies[target])
         for target, latency in ours.latencies.items()
     }
     name = f"{name_of(ours)} (trial {number})"
@@ -138,7 +143,7 @@ def _guidelines(guidelines: Mapping[str, Any]) -> str:
 def accuracy_doubt(facts: Facts, record: Record) -> str:
     """How far one accuracy can be trusted."""
     evaluation = record.evaluation
-    low, high = image_interval(evaluation.accuracy, evaluation.val_images)
+    low, high = accuracy_interval(evaluation.accuracy, evaluation.val_images)
     images = f"{evaluation.val_images:,} images alone leave {low:.1%} to {high:.1%}"
     certificate = facts.certificate
     if certificate is None or certificate.noise is None:

@@ -17,13 +17,13 @@ from nas_sv2.studies.findings.attributes import (
     REJECTED,
     RELAXED,
 )
-from nas_sv2.studies.findings.audit import Pruned, audit_of
+from nas_sv2.studies.findings.audit import Pruned, audit_guidelines
 from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.findings.confirmation import Confirmation
 from nas_sv2.studies.findings.front import Front
-from nas_sv2.studies.findings.pairwise import ties_of
+from nas_sv2.studies.findings.pairwise import find_ties
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.findings.stop_audit import Stops, stops_in
+from nas_sv2.studies.findings.stop_audit import StopAudit, audit_stops
 from nas_sv2.studies.findings.trial_times import Times, times_of
 from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.confirmation_store import confirmations_of
@@ -92,12 +92,12 @@ class StudyFacts:
     @cached_property
     def ties(self) -> Sequence[tuple[int, int]]:
         """Neighbours on the front, worse and better, that the recipe cannot tell apart."""
-        return ties_of(self.records, self.certificate)
+        return find_ties(self.records, self.certificate)
 
     @property
-    def stops(self) -> Stops | None:
+    def stops(self) -> StopAudit | None:
         """What the stop rule did, or None."""
-        return stops_in(self.records)
+        return audit_stops(self.records)
 
     @cached_property
     def times(self) -> Times:
@@ -159,7 +159,7 @@ def read_study(db: Database, name: str) -> StudyFacts:
         certificate=_certificate(CertificateStore(db), attributes[IDENTITY], records),
         confirmations=confirmations_of(study),
         runs=runs_of(study),
-        pruned=audit_of(trials, records),
+        pruned=audit_guidelines(trials, records),
         relaxed=attributes.get(RELAXED, {}),
     )
 

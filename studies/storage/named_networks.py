@@ -10,7 +10,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.space.families.published import hand_designed
 from nas_sv2.space.networks.documents import load_network
 from nas_sv2.space.networks.lowering import Classifier
-from nas_sv2.studies.findings.audit import Pruned, audit_of
+from nas_sv2.studies.findings.audit import Pruned, audit_guidelines
 from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.findings.record import Record
 
@@ -63,7 +63,7 @@ def pruned_in(db: "Database", study: str) -> list[Pruned]:
 
     records, found = records_of(db, study), load_study(db, study)
     with store_errors():
-        return audit_of(found.get_trials(deepcopy=False), records)
+        return audit_guidelines(found.get_trials(deepcopy=False), records)
 
 
 def certificate_for(

@@ -26,7 +26,7 @@ from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.weights import random_weights
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
-from nas_sv2.studies.findings.certificate import Certificate, Trained
+from nas_sv2.studies.findings.certificate import Certificate, ScoredNetwork
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.runs import note_run
@@ -192,7 +192,7 @@ def certificate(noise: float = 0.01) -> Certificate:
         score, apart = number / 50, noise * (-1) ** number  # no seed is better for all
         ours = (0.6 + score - apart, 0.6 + score + apart)
         theirs = (0.8 + score - apart, 0.8 + score + apart)
-        joint.append(Trained(network, ours, theirs, 3.0, {"flops": float(number % 5)}))
+        joint.append(ScoredNetwork(network, ours, theirs, 3.0, {"flops": float(number % 5)}))
     return Certificate(
         recipe="r",
         recipe_digest="d",

@@ -17,7 +17,7 @@ from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting.augment import Colour, RandomCrop, augmentation
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.evaluate.fitting.network_learner import make_optimiser
-from nas_sv2.evaluate.fitting.subset import subset_of
+from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.evaluate.proxy.training import ProxyTraining, scale_width
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.space.networks.lowering import lower
@@ -43,12 +43,12 @@ def many() -> ImageData:
 
 def test_a_subset_is_the_same_each_time_and_another_with_another_seed(many: ImageData) -> None:
     first, again, other = (
-        subset_of(many, with_(train_images=50, subset_seed=seed)).among for seed in (0, 0, 1)
+        choose_subset(many, with_(train_images=50, subset_seed=seed)).among for seed in (0, 0, 1)
     )
     assert first is not None and again is not None and other is not None
     assert len(set(first.tolist())) == 50
     assert torch.equal(first, again) and not torch.equal(first, other)
-    assert subset_of(many, with_(train_images=240)).among is None
+    assert choose_subset(many, with_(train_images=240)).among is None
 
 
 def test_only_the_subset_is_trained_on(many: ImageData) -> None:
@@ -65,14 +65,14 @@ def test_only_the_subset_is_trained_on(many: ImageData) -> None:
 
 
 def test_classes_are_left_out_whole_and_numbered_anew(many: ImageData) -> None:
-    chosen = subset_of(many, with_(classes=3))
+    chosen = choose_subset(many, with_(classes=3))
     assert chosen.among is not None
     kept = set((chosen.among % 8).tolist())
     assert len(kept) == chosen.classes == 3
     assert len(chosen.among) == len(chosen.val) == 90
     assert set(chosen.train.labels[chosen.among].tolist()) == {0, 1, 2}
     assert {int(image.flatten()[0]) % 8 for image in chosen.val.images} == kept
-    everything = subset_of(many, with_(classes=9))
+    everything = choose_subset(many, with_(classes=9))
     assert (everything.classes, everything.among) == (8, None)
 
 
@@ -81,10 +81,10 @@ def test_classes_without_images_are_refused(many: ImageData) -> None:
     missing = next(
         seed
         for seed in range(99)
-        if 7 % 8 not in subset_of(many, with_(classes=2, subset_seed=seed)).val.images % 8
+        if 7 % 8 not in choose_subset(many, with_(classes=2, subset_seed=seed)).val.images % 8
     )
     with pytest.raises(ConfigError, match="recipe classes"):
-        subset_of(few, with_(classes=2, subset_seed=missing))
+        choose_subset(few, with_(classes=2, subset_seed=missing))
 
 
 def test_a_network_of_few_classes_has_so_many_outputs(many: ImageData, tiny: Architecture) -> None:

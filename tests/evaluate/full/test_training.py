@@ -22,7 +22,7 @@ from nas_sv2.evaluate.fitting.batches import Batches
 from nas_sv2.evaluate.fitting.determinism import stream
 from nas_sv2.evaluate.full.averaging import Average
 from nas_sv2.evaluate.full.distributed import Processes, Share
-from nas_sv2.evaluate.full.training import CHECKPOINT, FullRun, data_side
+from nas_sv2.evaluate.full.training import CHECKPOINT, FullRun, find_data_side
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.recipe import FullTraining, Recipe
@@ -195,7 +195,7 @@ REFERENCE = reference("shufflenet_v2_x0_5")
     ids=lambda each: getattr(each, "name", ""),
 )
 def test_images_are_opened_as_large_as_the_recipe_needs(recipe: Recipe, side: int) -> None:
-    assert data_side(recipe, REFERENCE) == side
+    assert find_data_side(recipe, REFERENCE) == side
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_images_are_opened_as_large_as_the_recipe_needs(recipe: Recipe, side: in
 )
 def test_what_cannot_be_followed_is_refused_by_name(recipe: Recipe, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        data_side(recipe, REFERENCE)
+        find_data_side(recipe, REFERENCE)
 
 
 def test_the_average_looks_back_as_far_as_torchvisions() -> None:

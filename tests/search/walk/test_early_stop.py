@@ -30,8 +30,8 @@ from nas_sv2.search.walk.early_stop import (
     EarlyStop,
     Stopping,
     check_stop_rule,
-    course_of,
     log_flops,
+    make_curve,
     rule_of,
     signals_of,
 )
@@ -46,7 +46,7 @@ from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.attributes import FORESEEN
 from nas_sv2.studies.findings.front import front_of
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.findings.stop_audit import STOP_RULE, stops_in
+from nas_sv2.studies.findings.stop_audit import STOP_RULE, audit_stops
 from nas_sv2.studies.package.build import export_trial
 from nas_sv2.studies.storage.earlier_trainings import whole_trainings
 from nas_sv2.studies.storage.record_store import RecordStore
@@ -150,7 +150,7 @@ def test_a_candidate_that_the_database_knows_does_not_foretell_itself() -> None:
     learner, others = Learner({candidate.digest: 0.5}), known()
     size = log_flops(V2)  # all alike: it is not what this is about
     early = EarlyStop(learner, lambda: others, Audit(0.0), lambda architecture: size)
-    own = course_of(learner.evaluate(candidate), size)
+    own = make_curve(learner.evaluate(candidate), size)
     knowing = dataclasses.replace(early, earlier={candidate.digest: own})
     assert early.evaluate(candidate, [40.0]).foreseen is not None
     assert knowing.evaluate(candidate, [40.0]) == early.evaluate(candidate, [40.0])
@@ -165,7 +165,7 @@ def test_neither_stopped_nor_infeasible_records_stand_for_others() -> None:
     )
     slow = dataclasses.replace(other, excesses={"fake_ms": 0.1})
     rule = rule_of([*records, stopped, slow])
-    assert len(rule.bound.courses) == 11  # one beyond a limit was trained to its end all the same
+    assert len(rule.bound.curves) == 11  # one beyond a limit was trained to its end all the same
     assert [rival.score for rival in rule.rivals] == [r.evaluation.score for r in records]
 
 
@@ -214,7 +214,7 @@ def test_a_search_saves_time_and_keeps_its_front(tmp_path: Path, sampler: str) -
     records = bench.records()
     bench.db.close()
     assert len(records) == 24  # a stopped training is a finished trial
-    found = stops_in(records)
+    found = audit_stops(records)
     assert found is not None and found.stopped > 0 and found.saved > 0
     assert found.entered == 0
     full = Learner()
@@ -241,8 +241,8 @@ def test_where_losses_are_the_score_their_mean_so_far_foretells_it() -> None:
     by_losses = dataclasses.replace(
         evaluation_of(0.9), scored_by="training_speed", scores=(-0.6,), history=(early, late)
     )
-    course = course_of(by_losses, 7.0)
-    assert course.signals[-1] == pytest.approx((-course.final, 7.0))
+    curve = make_curve(by_losses, 7.0)
+    assert curve.signals[-1] == pytest.approx((-curve.final, 7.0))
     stopping = Stopping(rule_of(known()), 7.0, (40.0,), audited=False, score="training_speed")
     assert stopping([early, late]) == stopping([late, early])
     assert dataclasses.replace(stopping, score="accuracy")([early, late]) is None
@@ -280,7 +280,7 @@ def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) 
     assert list(records.values())[: second + 1] == expected[: second + 1]
     assert expected[second].foreseen is not None  # asked again, and stopped for the same reason
     assert len(records) == 18 and len(study.trials) >= 19
-    found = stops_in(records)
+    found = audit_stops(records)
     assert found is not None and found.stopped >= 2
 
 
@@ -296,15 +296,13 @@ def test_trainings_of_earlier_studies_calibrate_from_the_first_candidate(tmp_pat
     assert whole_trainings(bench.db, recipe, data, seed=1) == {}
     assert whole_trainings(bench.db, "1" * 16, data, seed) == {}
     bench.db.close()
-    earlier = {d: course_of(e, log_flops(a)) for d, (a, e) in known.items()}
+    earlier = {d: make_curve(e, log_flops(a)) for d, (a, e) in known.items()}
     rule = rule_of([], earlier=earlier)
     assert rule.bound.why_not is None
     assert rule.rivals == ()  # a candidate need not stand beside what another study found
     first = ended[0]
-    assert (
-        rule_of([first], earlier=earlier).bound.courses[-1] == earlier[first.architecture.digest]
-    )
-    assert len(rule_of([first], earlier=earlier).bound.courses) == len(earlier)
+    assert rule_of([first], earlier=earlier).bound.curves[-1] == earlier[first.architecture.digest]
+    assert len(rule_of([first], earlier=earlier).bound.curves) == len(earlier)
 
 
 def test_size_is_that_of_the_form_that_is_trained(tmp_path: Path, blobs: ImageData) -> None:
@@ -325,7 +323,7 @@ def test_size_is_that_of_the_form_that_is_trained(tmp_path: Path, blobs: ImageDa
     early = EarlyStop.of(evaluator, store)
     db.close()
     size = log_flops(training.adapt(V2))
-    assert early.earlier == {V2.digest: course_of(evaluation, size)}
+    assert early.earlier == {V2.digest: make_curve(evaluation, size)}
     assert early.size(V2) == size < log_flops(V2)  # 224 × 224 in the space, blobs are small
 
 

@@ -17,32 +17,32 @@ from nas_sv2.search.walk.stop_rule import (
     FEWEST,
     MISSES,
     RISK,
-    Course,
     FinalBound,
+    LearningCurve,
     Rival,
     StopRule,
     miss_beside,
 )
 
 
-def course(final: float, rise: float = 0.2) -> Course:
+def curve(final: float, rise: float = 0.2) -> LearningCurve:
     """One that shows its score, which rises in a line."""
-    return Course(((final - rise,), (final - rise / 2,), (final,)), final)
+    return LearningCurve(((final - rise,), (final - rise / 2,), (final,)), final)
 
 
 MISS = MISSES[1]
-COURSES = tuple(course(0.6 + n / 50, 0.2 + n % 2 / 50) for n in range(10))
+COURSES = tuple(curve(0.6 + n / 50, 0.2 + n % 2 / 50) for n in range(10))
 
 
 def by_hand(
-    courses: Sequence[Course], pass_number: int, signals: Sequence[float], miss: float = MISS
+    curves: Sequence[LearningCurve], pass_number: int, signals: Sequence[float], miss: float = MISS
 ) -> float:
     """The upper end of an interval for a new observation, from the normal equations."""
-    design = np.array([[1.0, *one.signals[pass_number - 1]] for one in courses])
-    finals = np.array([one.final for one in courses])
+    design = np.array([[1.0, *one.signals[pass_number - 1]] for one in curves])
+    finals = np.array([one.final for one in curves])
     precision = np.linalg.inv(design.T @ design)
     line, at = precision @ design.T @ finals, np.array([1.0, *signals])
-    free = len(courses) - design.shape[1]
+    free = len(curves) - design.shape[1]
     squares = float(np.sum((finals - design @ line) ** 2))
     spread = math.sqrt(squares / free * (1 + at @ precision @ at))
     return float(at @ line + student.ppf(1 - miss, free) * spread)
@@ -51,14 +51,14 @@ def by_hand(
 @pytest.mark.parametrize("width", [1, 2])
 def test_the_bound_is_the_prediction_limit_above_the_line(width: int) -> None:
     draw = random.Random(width)
-    courses = []
+    curves = []
     for _ in range(30):
         shown = tuple(tuple(draw.random() for _ in range(width)) for _ in range(3))
-        courses.append(Course(shown, sum(shown[1]) + draw.gauss(0, 0.1)))
+        curves.append(LearningCurve(shown, sum(shown[1]) + draw.gauss(0, 0.1)))
     signals = [0.3] * width
-    bound = FinalBound(tuple(courses), miss=0.1)
-    assert bound.best_final(2, signals) == pytest.approx(by_hand(courses, 2, signals, 0.1))
-    assert bound.expected_final(2, signals) == pytest.approx(by_hand(courses, 2, signals, 0.5))
+    bound = FinalBound(tuple(curves), miss=0.1)
+    assert bound.best_final(2, signals) == pytest.approx(by_hand(curves, 2, signals, 0.1))
+    assert bound.expected_final(2, signals) == pytest.approx(by_hand(curves, 2, signals, 0.5))
     far = [9.0] * width
     reach = bound.best_final(2, far) - bound.expected_final(2, far)
     assert reach > 5 * (bound.best_final(2, signals) - bound.expected_final(2, signals))
@@ -68,9 +68,9 @@ def test_the_bound_is_the_prediction_limit_above_the_line(width: int) -> None:
 def test_the_next_of_like_trainings_misses_about_as_often_as_said(known: int) -> None:
     draw = random.Random(3)
 
-    def one() -> Course:
+    def one() -> LearningCurve:
         shown = draw.random(), draw.random()
-        return Course((shown, (0.0, 0.0)), 20 * shown[0] - shown[1] + draw.gauss(0, 1))
+        return LearningCurve((shown, (0.0, 0.0)), 20 * shown[0] - shown[1] + draw.gauss(0, 1))
 
     missed, repeats = 0, 1000
     for _ in range(repeats):
@@ -83,15 +83,15 @@ def test_the_next_of_like_trainings_misses_about_as_often_as_said(known: int) ->
 def test_what_a_pass_leaves_is_that_of_lines_without_each_training() -> None:
     draw = random.Random(8)
     shown = [draw.random() for _ in range(20)]
-    courses = tuple(Course(((x,), (0.5,)), x + draw.gauss(0, 0.3)) for x in shown)
-    finals = [one.final for one in courses]
+    curves = tuple(LearningCurve(((x,), (0.5,)), x + draw.gauss(0, 0.3)) for x in shown)
+    finals = [one.final for one in curves]
     beside_line, beside_mean = 0.0, 0.0
-    for n, one in enumerate(courses):
+    for n, one in enumerate(curves):
         xs, ys = shown[:n] + shown[n + 1 :], finals[:n] + finals[n + 1 :]
         slope, constant = np.polyfit(xs, ys, 1)
         beside_line += float(one.final - slope * shown[n] - constant) ** 2
         beside_mean += (one.final - statistics.fmean(ys)) ** 2
-    assert FinalBound(courses).unexplained(1) == pytest.approx(beside_line / beside_mean)
+    assert FinalBound(curves).unexplained(1) == pytest.approx(beside_line / beside_mean)
 
 
 def test_too_few_courses_stop_nothing_and_say_why() -> None:
@@ -104,12 +104,12 @@ def test_too_few_courses_stop_nothing_and_say_why() -> None:
 
 
 def test_what_the_known_do_not_determine_is_bounded_by_nothing() -> None:
-    alike = tuple(Course(((0.5,), (0.5,)), 0.6 + n / 100) for n in range(12))
+    alike = tuple(LearningCurve(((0.5,), (0.5,)), 0.6 + n / 100) for n in range(12))
     assert FinalBound(alike).best_final(1, (0.6,)) == math.inf
     assert FinalBound(alike).best_final(1, (0.5,)) < 1.0  # the mean of the others, and above it
-    one_apart = (*alike, Course(((0.9,), (0.5,)), 0.9))
+    one_apart = (*alike, LearningCurve(((0.9,), (0.5,)), 0.9))
     assert FinalBound(one_apart).unexplained(1) == math.inf
-    few = tuple(Course(((float(n), n**2), (0.5, 0.5)), n / 10) for n in range(3))
+    few = tuple(LearningCurve(((float(n), n**2), (0.5, 0.5)), n / 10) for n in range(3))
     assert FinalBound(few, fewest=3).best_final(1, (1.0, 1.0)) == math.inf
 
 
@@ -164,12 +164,12 @@ def test_targets_must_be_the_same() -> None:
 @pytest.mark.parametrize(
     ("make", "field"),
     [
-        (lambda: Course(((0.5,),), 0.5), "signals"),
-        (lambda: Course(((0.5,), (0.5, 0.6)), 0.5), "signals"),
-        (lambda: Course(((), ()), 0.5), "signals"),
-        (lambda: Course(((0.5,), (math.nan,)), 0.5), "signals"),
-        (lambda: Course(((0.5,), (0.5,)), math.inf), "final"),
-        (lambda: FinalBound((course(0.5), Course(((0.1,), (0.2,)), 0.5))), "courses"),
+        (lambda: LearningCurve(((0.5,),), 0.5), "signals"),
+        (lambda: LearningCurve(((0.5,), (0.5, 0.6)), 0.5), "signals"),
+        (lambda: LearningCurve(((), ()), 0.5), "signals"),
+        (lambda: LearningCurve(((0.5,), (math.nan,)), 0.5), "signals"),
+        (lambda: LearningCurve(((0.5,), (0.5,)), math.inf), "final"),
+        (lambda: FinalBound((curve(0.5), LearningCurve(((0.1,), (0.2,)), 0.5))), "curves"),
         (lambda: FinalBound(COURSES, miss=0.0), "miss"),
         (lambda: FinalBound(COURSES, fewest=2), "fewest"),
         (lambda: FinalBound(COURSES).best_final(3, (0.5,)), "pass"),
@@ -184,7 +184,7 @@ def test_what_cannot_be_meant_is_refused(make: Any, field: str) -> None:
 
 
 def full(name: str, final: float, ms: float, rise: float = 0.2) -> FullTraining:
-    return FullTraining(name, course(final, rise), (ms,), seconds=30.0)
+    return FullTraining(name, curve(final, rise), (ms,), seconds=30.0)
 
 
 FIRST = [full(f"first {n}", 0.75 + n / 200, 20.0 - n, 0.2 + n % 2 / 100) for n in range(10)]
@@ -222,7 +222,7 @@ def test_nothing_is_saved_before_there_are_courses_enough() -> None:
 
 
 def test_earlier_trainings_calibrate_and_are_nobodys_rivals() -> None:
-    earlier = [one.course for one in FIRST]
+    earlier = [one.curve for one in FIRST]
     poor = full("poor", 0.1, 99.0)
     assert replay([poor], Audit(share=0.0), earlier=earlier).stopped == 0
     result = replay([full("good", 0.79, 11.0), poor], Audit(share=0.0), earlier=earlier)

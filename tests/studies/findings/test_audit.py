@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from nas_sv2.errors import ConfigError
 from nas_sv2.search.walk.audit_choice import Audit
 from nas_sv2.studies.findings.attributes import ARCHITECTURE, AUDITED, PRUNED
-from nas_sv2.studies.findings.audit import ALL, Pruned, audit_of
+from nas_sv2.studies.findings.audit import ALL, Pruned, audit_guidelines
 
 
 def trial(
@@ -39,23 +39,23 @@ def test_candidates_are_counted_once_and_by_guideline() -> None:
         SimpleNamespace(number=6, state=TrialState.RUNNING, user_attrs={}),
     ]
     records = {0: record_of(0.8, 5.0), 1: record_of(0.7, 6.0), 3: record_of(0.9, 7.0)}
-    assert audit_of(trials, records) == [
+    assert audit_guidelines(trials, records) == [
         Pruned(ALL, 4, 2, 1),
         Pruned("G4", 3, 2, 1),
         Pruned("G1", 1, 0, 0),
     ]
-    assert audit_of(trials[:2], records) == [Pruned("G4", 1, 1, 0)]
-    assert audit_of([], records) == []
+    assert audit_guidelines(trials[:2], records) == [Pruned("G4", 1, 1, 0)]
+    assert audit_guidelines([], records) == []
 
 
 def test_an_audit_that_was_interrupted_counts_when_it_was_asked_again() -> None:
     cut = trial(0, "a", "G4", audited=True, state=TrialState.FAIL)
     records = {1: record_of(0.9, 5.0)}
-    assert audit_of([cut], {}) == [Pruned("G4", 1, 0, 0)]
+    assert audit_guidelines([cut], {}) == [Pruned("G4", 1, 0, 0)]
     again = trial(1, "a", "G4", audited=True)
-    assert audit_of([cut, again], records) == [Pruned("G4", 1, 1, 1)]
+    assert audit_guidelines([cut, again], records) == [Pruned("G4", 1, 1, 1)]
     too_slow = trial(1, "a", "G4", audited=True, state=TrialState.PRUNED)
-    assert audit_of([cut, too_slow], {}) == [Pruned("G4", 1, 1, 0)]
+    assert audit_guidelines([cut, too_slow], {}) == [Pruned("G4", 1, 1, 0)]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from nas_sv2.errors import StoreError
 from nas_sv2.show.certificate_text import certificate_data, certificate_markdown
 from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.choices.probe_networks import Contrast, trajectories
-from nas_sv2.studies.findings.certificate import Certificate, Trained
+from nas_sv2.studies.findings.certificate import Certificate, ScoredNetwork
 from nas_sv2.studies.storage.certificate_store import CertificateStore
 
 REFERENCE = (0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97)
@@ -25,7 +25,7 @@ def certificate_of(scores: tuple[float, ...], noise: float = 0.001) -> Certifica
         return score + sign * noise, score - sign * noise
 
     joint = tuple(
-        Trained(
+        ScoredNetwork(
             networks[number],
             by_seed(score, number),
             by_seed(truth, number),

@@ -16,7 +16,7 @@ from nas_sv2.studies.findings.confirmation_verdicts import (
     WRONG,
     Finalist,
     Paired,
-    findings_of,
+    judge_finalists,
 )
 
 IMAGES = 10_000
@@ -38,7 +38,7 @@ def gain(
     accuracies: Sequence[float], baseline: Sequence[float], images: int = IMAGES
 ) -> AccuracyGain:
     """Judged with nothing else."""
-    (finding,) = findings_of([finalist(accuracies, baseline, images)])
+    (finding,) = judge_finalists([finalist(accuracies, baseline, images)])
     return finding.accuracy
 
 
@@ -79,13 +79,13 @@ def test_accuracies_and_times_of_all_finalists_are_judged_together() -> None:
     alone = gain(ours, baseline)
     assert 0.025 < alone.chance < 0.05
     assert alone.verdict == "better"
-    (beside,) = findings_of([finalist(ours, baseline, times={"cpu": EQUAL})])
+    (beside,) = judge_finalists([finalist(ours, baseline, times={"cpu": EQUAL})])
     assert (beside.accuracy.verdict, beside.claim) == ("tie", "no claim")
     assert beside.accuracy.level == 0.025
-    two = findings_of([finalist(ours, baseline), finalist(ours, baseline)])
+    two = judge_finalists([finalist(ours, baseline), finalist(ours, baseline)])
     assert [finding.accuracy.verdict for finding in two] == ["tie", "tie"]
     # What is settled takes no room from what is left.
-    (clear,) = findings_of([finalist(ours, baseline, times={"cpu": FASTER})])
+    (clear,) = judge_finalists([finalist(ours, baseline, times={"cpu": FASTER})])
     assert (clear.claim, clear.accuracy.level, clear.latency["cpu"].level) == ("both", 0.05, 0.025)
 
 
@@ -95,7 +95,7 @@ def test_what_was_priced_is_no_test_and_takes_no_room() -> None:
         "arm": PricedPair(0.89, "emulated"),
         "other": PricedPair(0.95, "emulated"),
     }
-    (finding,) = findings_of([finalist(ours, baseline, times=priced)])
+    (finding,) = judge_finalists([finalist(ours, baseline, times=priced)])
     assert finding.accuracy.level == 0.05
     assert {name: one.verdict for name, one in finding.latency.items()} == {
         "arm": "better",
@@ -107,7 +107,7 @@ def test_what_was_priced_is_no_test_and_takes_no_room() -> None:
 def test_a_difference_that_sessions_make_is_a_tie_though_every_round_shows_it() -> None:
     ours, baseline = scattered(0.1)
     small = TimedPair((0.97,) * ROUNDS, 0.97, True, True)
-    (finding,) = findings_of([finalist(ours, baseline, times={"cpu": small})])
+    (finding,) = judge_finalists([finalist(ours, baseline, times={"cpu": small})])
     assert finding.latency["cpu"].verdict == "tie"
     assert "a tie within 5%, because other programs ran" in finding.latency["cpu"].rule
 
@@ -131,7 +131,7 @@ def test_an_interval_leaves_no_difference_out_where_its_verdict_is_more_than_cha
         )
         for ours, theirs, rounds in found
     ]
-    for one, finding in zip(finalists, findings_of(finalists), strict=True):
+    for one, finding in zip(finalists, judge_finalists(finalists), strict=True):
         accuracy, time = finding.accuracy, finding.latency["cpu"]
         assert (accuracy.low > 0) == (accuracy.verdict == "better")
         assert (accuracy.high < 0) == (accuracy.verdict == "worse")
@@ -159,7 +159,7 @@ def of_equals(finalists: int, targets: int) -> Iterator[tuple[Finding, ...]]:
                 times[f"t{target}"] = TimedPair(tuple(rounds.tolist()), median, False, False)
             ours = generator.normal(0.8, 0.01, SEEDS).tolist()
             found.append(finalist(ours, baseline.tolist(), times=times))
-        yield findings_of(found)
+        yield judge_finalists(found)
 
 
 @pytest.mark.parametrize(("finalists", "targets"), [(1, 1), (3, 1), (2, 2)])
