@@ -95,7 +95,7 @@ def choose_object(evaluator: object, recipe: str | None) -> EvaluatorChoice:
     """Choose an object of the user's.
 
     Raises:
-        ConfigError: It is no `Evaluator`, or a recipe is given beside it.
+        ConfigError: It lacks a member of `Evaluator`, or a recipe is given beside it.
     """
     for member in ("name", "evaluate"):
         if not hasattr(evaluator, member):
@@ -146,7 +146,7 @@ class ObjectTrainer:
         """Ask the evaluator; fill in what it leaves out of its evaluation.
 
         Raises:
-            EvaluationError: It gave no evaluation, or an accuracy that is none.
+            EvaluationError: It gave no evaluation, or an accuracy outside 0 to 1.
         """
         started = time.perf_counter()
         found = self.evaluator.evaluate(architecture)

@@ -52,7 +52,7 @@ class ChanceCheck:
     def judge(
         self, step: int, loss: float, logits: torch.Tensor, labels: torch.Tensor
     ) -> str | None:
-        """Return a reason to stop, for people, if `step` decides and nothing was learnt."""
+        """Return a reason to stop, in words, if `step` decides and nothing was learnt."""
         if not self.first <= step <= self.last:
             return None
         self.right += float((logits.detach().argmax(1) == labels).sum())

@@ -138,7 +138,7 @@ class Place:
         images: Images of the pass so far.
         seconds: Wall time of the pass so far.
         learning_rate: Rate of the last step.
-        stopped: Why the training is not worth going on with.
+        stopped: Reason to end the training, or None.
     """
 
     step: int = 0
@@ -160,10 +160,10 @@ class Course:
         batches: Source of the batches.
         recipe: Number of passes and schedule of the learning rate.
         generator: Source of order and augmentation.
-        checkpoint: File that a later process goes on from; None for none.
+        checkpoint: File that a later process resumes from; None for none.
         save_every_s: Seconds between two saves within a pass: the most that a kill may cost.
         saves: Whether this process writes the checkpoint; all processes of a training read it.
-        told: Called with a line if the training goes on from a checkpoint.
+        told: Called with a line if the training is resumed.
         after_step: Called after each step, before the state may be saved.
         progress: Called after each step, once the state may have been saved.
         records: The passes that are done.

@@ -90,7 +90,7 @@ class Evaluation:
         return statistics.fmean(self.scores) if self.scores else self.accuracy
 
     def describe_loss(self, digits: int = 4) -> str:
-        """Return the loss for people, or a dash if it is not known."""
+        """Return the loss as text, or a dash if it is not known."""
         return "–" if self.loss is None else f"{self.loss:.{digits}f}"
 
     @property

@@ -37,7 +37,7 @@ class Evaluator(Protocol):
 
         Raises:
             ConfigError: It cannot be evaluated in this way at all.
-            EvaluationError: The evaluation gave no accuracy; the trial fails, the search goes on.
+            EvaluationError: The evaluation gave no accuracy; only the trial fails.
         """
         ...
 
@@ -96,8 +96,8 @@ class Setting:
         threads: CPU threads; None as in `ProxyTraining`.
         device: A torch device, `cpu` or `cuda`.
         progress: Called after each step with the steps done and the steps in all.
-        checkpoints: Folder that a killed training goes on from; None for none.
-        told: Called with lines for people.
+        checkpoints: Folder from which a killed training is resumed; None for none.
+        told: Called with each line of news.
     """
 
     seed: int = 0
@@ -119,10 +119,9 @@ class EvaluatorChoice:
         open: Makes the trainer for data; raises `ConfigError` if it cannot be used with them.
         identity: What a study keeps beside the recipe: `{kind: content}`, or nothing.
         place: The folder it lies in now; None if it lies in none.
-        described: Lines for people, a fact a line.
+        described: Description, a fact a line.
         trains: Whether nas-sv2 trains each candidate: it can be stopped, and trained on a GPU.
-        weights_by: How weights that were not kept are had again, for people; None if there are no
-            weights.
+        weights_by: The way to weights that were not kept, in words; None if there are no weights.
         seed: A seed of its own; None if it takes the search's.
         space: The only space that it knows; None if it takes any.
         seconds_before: Seconds that were spent once, before the first evaluation.

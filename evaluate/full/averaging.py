@@ -26,7 +26,7 @@ class Average:
         averaged: Torch's average, of weights and running statistics.
         every: Steps between two updates.
         weight: Share of the present weights in an update.
-        warm_up_steps: Steps in which it only follows: those weights are no use yet.
+        warm_up_steps: Steps in which it only follows: those weights are of no use yet.
     """
 
     averaged: AveragedModel

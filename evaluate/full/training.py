@@ -52,7 +52,7 @@ class FullRun:
         threads: CPU threads of a process; None as in `ProxyTraining`.
         device: `cpu`, `cuda` or `cuda:1`.
         progress: Called after each step with the steps done and the steps in all.
-        told: Is told, in a line, that a training goes on.
+        told: Called with a line if the training is resumed.
     """
 
     recipe: Recipe
@@ -210,7 +210,7 @@ class FullRun:
         return Average.of(module, self.recipe.epochs * len(self.supply), self.recipe.warm_up)
 
     def _begin(self, module: nn.Module, average: Average | None, checkpoint: Checkpoint) -> Course:
-        """Begin the course, or go on where a process before this one left it."""
+        """Begin the course, or resume the one of an earlier process."""
         # Nobody asked for a winner to be given up half-way.
         recipe = dataclasses.replace(self.recipe, hopeless_after=0.0)
         supply = self.supply

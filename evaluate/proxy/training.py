@@ -47,7 +47,7 @@ class ProxyTraining:
             another seed would: 89.9 % with two, 90.8 % with one (quick, V2 1x).
         device: A torch device, `cpu` or `cuda`.
         progress: Called after each step with the steps done and the steps in all.
-        checkpoints: Folder of what a killed training goes on from; None for none. What is there of
+        checkpoints: Folder from which a killed training is resumed; None for none. What is there of
             an evaluation is deleted when it has ended.
         told: Is told, in a line, that a training goes on, or why it does not.
     """
@@ -173,7 +173,7 @@ class ProxyTraining:
     def _begin(
         self, module: torch.nn.Module, adapted: Architecture, number: int, seed: int
     ) -> Course:
-        """Begin the course of one seed, or go on where a process before this one left it."""
+        """Begin the course of one seed, or resume the one of an earlier process."""
 
         def after_step(done: int, steps: int) -> None:
             if self.progress is not None:

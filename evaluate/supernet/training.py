@@ -51,7 +51,7 @@ class SupernetTraining:
         seed: Of weights, order, augmentation and networks.
         threads: As in `ProxyTraining`.
         progress: Called after each step with the steps done and the steps in all.
-        checkpoints: Folder of what a killed training goes on from; None for none.
+        checkpoints: Folder from which a killed training is resumed; None for none.
         told: Is told, in a line, that a training goes on, or why it does not.
     """
 
@@ -83,7 +83,7 @@ class SupernetTraining:
         return Supernet(self.space, self.training.adapt, stream(self.seed, "weights"))
 
     def train(self) -> "TrainedSupernet":
-        """Train from fresh weights, or go on where a process before this one was killed.
+        """Train from fresh weights, or resume the training of an earlier process.
 
         Raises:
             EvaluationError: A loss is not finite; names step, learning rate and network.
