@@ -1,7 +1,7 @@
 """A training under way as a file, from which a later process goes on.
 
 The file begins with a checksum of the rest and holds the name of the training that it belongs to:
-one that is damaged, or another's, is told of and passed over, never used.
+one that is damaged, or another's, is reported and passed over, never used.
 """
 
 import hashlib

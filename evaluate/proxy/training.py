@@ -47,8 +47,8 @@ class ProxyTraining:
             another seed would: 89.9 % with two, 90.8 % with one (quick, V2 1x).
         device: A torch device, `cpu` or `cuda`.
         progress: Called after each step with the steps done and the steps in all.
-        checkpoints: Folder from which a killed training is resumed; None for none. What is there of
-            an evaluation is deleted when it has ended.
+        checkpoints: Folder from which a killed training is resumed; None for none. The files of an
+            evaluation are deleted when it has ended.
         told: Is told, in a line, that a training goes on, or why it does not.
     """
 
