@@ -1,7 +1,7 @@
-"""Write the pages of the reference that follow from the code: the command line and Python.
+"""Write the pages that follow from the code: the command line, Python, and shown examples.
 
 python benchmarks/reference_pages.py            # prints which pages differ from the code
-python benchmarks/reference_pages.py --write    # writes them to docs/reference/
+python benchmarks/reference_pages.py --write    # writes them
 """
 
 import inspect
@@ -248,7 +248,22 @@ def python_page() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-PAGES = {"cli.md": cli_page, "python.md": python_page}
+def plug_in_page() -> str:
+    """Return the page on plug-ins with the examples as their files are now."""
+    text = (FOLDER / "../how-to/write-a-plug-in.md").read_text(encoding="utf-8")
+
+    def shown(block: re.Match[str]) -> str:
+        example = (FOLDER / "../.." / block[1]).read_text(encoding="utf-8")
+        return f"<!-- file: {block[1]} -->\n```python\n{example.rstrip()}\n```\n"
+
+    return re.sub(r"<!-- file: (.*) -->\n```python\n(?s:.*?)\n```\n", shown, text)
+
+
+PAGES = {
+    "cli.md": cli_page,
+    "python.md": python_page,
+    "../how-to/write-a-plug-in.md": plug_in_page,
+}
 
 
 def main() -> None:
