@@ -95,11 +95,11 @@ def read_fields(kind: type[Described], document: object, where: str = "") -> Des
             raise ConfigError(f"{prefix}{name}", None, "must have a value: it has no default")
     hints: Mapping[str, Any] = _hints_of(kind)  # type: ignore[arg-type]
     data = {key: _read(hints[key], value, f"{prefix}{key}") for key, value in document.items()}
-    return within(prefix, lambda values: kind(**values), data)
+    return name_errors(prefix, lambda values: kind(**values), data)
 
 
-def within(prefix: str, read: Callable[[Any], Described], document: object) -> Described:
-    """Return `read(document)`, with `prefix` before the field of its error."""
+def name_errors(prefix: str, read: Callable[[Any], Described], document: object) -> Described:
+    """Run `read(document)`, with `prefix` before the field of its error."""
     try:
         return read(document)
     except ConfigError as error:
@@ -136,8 +136,8 @@ def parse_document(path: Path, content: bytes) -> object:
         ) from None
 
 
-def checked_schema(document: object, key: str, version: int) -> Document:
-    """Return the mapping without its schema entry, which must be `key: version` or older."""
+def strip_schema(document: object, key: str, version: int) -> Document:
+    """Take the schema entry from a mapping; it must be `key: version` or older."""
     if not isinstance(document, Mapping):
         raise ConfigError(
             "content", document, f"must be a mapping that starts with {key}: {version}"

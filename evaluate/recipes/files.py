@@ -12,7 +12,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from nas_sv2.documents import checked_schema, read_document, read_fields, to_yaml, within
+from nas_sv2.documents import name_errors, read_document, read_fields, strip_schema, to_yaml
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.recipe import Recipe
@@ -31,7 +31,7 @@ def open_recipe(text: str) -> Recipe:
     path = Path(text)
     if path.suffix not in FILE_ENDINGS:
         return built_in_recipe(text)
-    return within(
+    return name_errors(
         f"{path}: ", lambda data: recipe_from_document(data, path.stem), read_document(path)
     )
 
@@ -54,7 +54,7 @@ def recipe_from_document(document: object, name: str = "") -> Recipe:
     Raises:
         ConfigError: Names the field, the value and what is allowed.
     """
-    data = {"name": name, **checked_schema(document, SCHEMA_KEY, SCHEMA_VERSION)}
+    data = {"name": name, **strip_schema(document, SCHEMA_KEY, SCHEMA_VERSION)}
     return read_fields(Recipe, data)
 
 

@@ -20,7 +20,7 @@ from nas_sv2.documents import (
     Whole,
     check_choice,
     check_fields,
-    within,
+    name_errors,
 )
 from nas_sv2.errors import ConfigError
 
@@ -61,7 +61,7 @@ class FullTraining:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant, naming the field."""
-        within("recipe ", check_fields, self)
+        name_errors("recipe ", check_fields, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained, naming the field."""
-        within("recipe ", check_fields, self)
+        name_errors("recipe ", check_fields, self)
         if not self.name.strip():
             raise ConfigError("recipe name", self.name, "must be one word or two")
         check_choice("recipe stem_stride", self.stem_stride, (1, 2))

@@ -7,7 +7,6 @@ former. `digest` names space, data, recipe, seed, sampling and weights: evaluati
 import dataclasses
 import hashlib
 import json
-import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas_sv2.documents import read_document
+from nas_sv2.documents import AboveZero, Positive, Whole, check_value, read_document
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.recipes.files import recipe_from_document, recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
@@ -156,17 +155,11 @@ def open_supernet(folder: Path) -> SavedSupernet:
         raise ConfigError(
             "supernet", str(file), f"must be unchanged since it was written ({error!r})"
         ) from None
+    for name, hint in _FIGURES.items():
+        check_value(f"{file}: {name}", facts.get(name), hint)
+    figures = {name: facts[name] for name in _FIGURES}
     return SavedSupernet(
-        folder,
-        digest,
-        space,
-        recipe,
-        str(facts["data"]),
-        _count(file, facts, "seed"),
-        _count(file, facts, "steps", least=1),
-        _count(file, facts, "images", least=1),
-        _seconds(file, facts),
-        facts,
+        folder, digest, space, recipe, data=str(facts["data"]), facts=facts, **figures
     )
 
 
@@ -174,22 +167,12 @@ _IDENTITY = (
     *("space_digest", "data", "recipe_digest", "guidelines", "random", "seed"),
     *("steps", "device", "weights"),
 )
-
-
-def _count(file: Path, facts: Mapping[str, Any], name: str, least: int = 0) -> int:
-    value = facts.get(name)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{file}: {name}", value, f"must be a whole number from {least}")
-    return value
-
-
-def _seconds(file: Path, facts: Mapping[str, Any]) -> float:
-    value = facts.get("seconds")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"{file}: seconds", value, "must be a number above 0")
-    if not 0 < value < math.inf:
-        raise ConfigError(f"{file}: seconds", value, "must be a number above 0")
-    return float(value)
+_FIGURES: Mapping[str, Any] = {
+    "seed": Whole,
+    "steps": Positive,
+    "images": Positive,
+    "seconds": AboveZero,
+}
 
 
 def _read(file: Path) -> bytes:

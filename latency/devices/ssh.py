@@ -9,7 +9,11 @@ import shlex
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from msgspec import Meta
+
+from nas_sv2.documents import check_fields
 from nas_sv2.errors import ConfigError, DeviceError
 from nas_sv2.latency.devices.launcher import check_python, python_arguments
 
@@ -48,20 +52,18 @@ class SshHost:
     """
 
     host: str
-    port: int | None = None
+    port: Annotated[int, Meta(ge=1, le=65535)] | None = None
     python: str = "python3"
     ssh_config: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what ssh or a shell could take for something else."""
-        if not isinstance(self.host, str) or not HOST.fullmatch(self.host):
+        check_fields(self)
+        if not HOST.fullmatch(self.host):
             raise ConfigError("host", self.host, "must be user@host, a host or an alias of ssh's")
-        whole = isinstance(self.port, int) and not isinstance(self.port, bool)
-        if self.port is not None and not (whole and 0 < self.port < 65536):
-            raise ConfigError("port", self.port, "must be a port from 1 to 65535")
         check_python(self.python)
         config = self.ssh_config
-        if config is not None and (not isinstance(config, str) or not Path(config).is_file()):
+        if config is not None and not Path(config).is_file():
             raise ConfigError("ssh_config", config, "must name a file of ssh's configuration")
 
     @property

@@ -19,7 +19,7 @@ from msgspec import Meta
 from platformdirs import user_config_path
 
 from nas_sv2.database.locks import Exclusive, FileLock
-from nas_sv2.documents import AboveZero, check_choice, check_fields, check_value, within
+from nas_sv2.documents import AboveZero, check_choice, check_fields, check_value, name_errors
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.files import write_whole
 from nas_sv2.latency.devices.command import CommandTemplate
@@ -214,7 +214,7 @@ def _entry(name: str, table: Any, file: Path) -> DeviceEntry:
     where = f"{file}: devices.{name}"
     if not isinstance(table, dict):
         raise ConfigError(where, table, "must be a table with a kind")
-    return within(f"{where}.", lambda fields: _device(name, fields, file), table)
+    return name_errors(f"{where}.", lambda fields: _device(name, fields, file), table)
 
 
 def _device(name: str, table: Mapping[str, Any], file: Path) -> DeviceEntry:

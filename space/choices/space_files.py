@@ -25,7 +25,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from nas_sv2.documents import checked_schema, read_document, read_fields, within
+from nas_sv2.documents import name_errors, read_document, read_fields, strip_schema
 from nas_sv2.errors import ConfigError
 from nas_sv2.plug_ins import is_plug_in, load_plug_in
 from nas_sv2.space.choices.levels import named_space
@@ -48,7 +48,7 @@ def open_space(text: str) -> SearchSpace:
     if path.suffix not in FILE_ENDINGS:
         return _space_of_module(text) if is_plug_in(text) else named_space(text)
     document = _read_toml(path) if path.suffix == ".toml" else read_document(path)
-    return within(f"{path}: ", lambda data: space_from_document(data, path.stem), document)
+    return name_errors(f"{path}: ", lambda data: space_from_document(data, path.stem), document)
 
 
 def space_from_document(document: object, name: str) -> SearchSpace:
@@ -57,7 +57,7 @@ def space_from_document(document: object, name: str) -> SearchSpace:
     Raises:
         ConfigError: Names the field, the value and what is allowed.
     """
-    data = {"name": name, **checked_schema(document, SCHEMA_KEY, SCHEMA_VERSION)}
+    data = {"name": name, **strip_schema(document, SCHEMA_KEY, SCHEMA_VERSION)}
     for field in _LISTS & data.keys():
         data[field] = _listed(data[field])
     if "stem" in data:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, get_args
 
-from nas_sv2.documents import Positive, check_choice, check_fields, checked_schema, read_fields
+from nas_sv2.documents import Positive, check_choice, check_fields, read_fields, strip_schema
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.experiments.blocks import (
     Block,
@@ -102,7 +102,7 @@ def experiment_from_document(document: object) -> ExperimentNetwork:
     Raises:
         ConfigError: Names the field, the value and what is allowed.
     """
-    data = dict(checked_schema(document, SCHEMA_KEY, SCHEMA_VERSION))
+    data = dict(strip_schema(document, SCHEMA_KEY, SCHEMA_VERSION))
     if "block" in data:
         block = data["block"] if isinstance(data["block"], Mapping) else {}
         kind: Any = block.get("kind")

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from nas_sv2.documents import (
-    checked_schema,
+    name_errors,
     parse_document,
     read_document,
     read_fields,
+    strip_schema,
     to_yaml,
-    within,
 )
 from nas_sv2.space.experiments.network import SCHEMA_KEY as EXPERIMENT_KEY
 from nas_sv2.space.experiments.network import (
@@ -67,7 +67,7 @@ def classifier_from_document(document: object) -> Classifier:
     """
     if not isinstance(document, Mapping) or SCHEMA_KEY not in document:
         return architecture_from_document(document)
-    return read_fields(PaperNetwork, checked_schema(document, SCHEMA_KEY, SCHEMA_VERSION))
+    return read_fields(PaperNetwork, strip_schema(document, SCHEMA_KEY, SCHEMA_VERSION))
 
 
 def load_network(path: Path) -> Classifier:
@@ -76,7 +76,7 @@ def load_network(path: Path) -> Classifier:
     Raises:
         ConfigError: The file cannot be read, or describes no network.
     """
-    return within(f"{path}: ", classifier_from_document, read_document(path))
+    return name_errors(f"{path}: ", classifier_from_document, read_document(path))
 
 
 def network_in(path: Path, content: bytes) -> Classifier:
@@ -85,4 +85,4 @@ def network_in(path: Path, content: bytes) -> Classifier:
     Raises:
         ConfigError: The content describes no network.
     """
-    return within(f"{path}: ", classifier_from_document, parse_document(path, content))
+    return name_errors(f"{path}: ", classifier_from_document, parse_document(path, content))

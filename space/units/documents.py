@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nas_sv2.documents import checked_schema, read_document, read_fields, to_yaml, within
+from nas_sv2.documents import name_errors, read_document, read_fields, strip_schema, to_yaml
 from nas_sv2.space.units.architecture import Architecture
 
 SCHEMA_KEY = "nas_sv2_architecture"
@@ -38,7 +38,7 @@ def architecture_from_document(document: object) -> Architecture:
     Raises:
         ConfigError: Names the field, the value and what is allowed.
     """
-    return read_fields(Architecture, checked_schema(document, SCHEMA_KEY, SCHEMA_VERSION))
+    return read_fields(Architecture, strip_schema(document, SCHEMA_KEY, SCHEMA_VERSION))
 
 
 def load_architecture(path: Path) -> Architecture:
@@ -47,4 +47,4 @@ def load_architecture(path: Path) -> Architecture:
     Raises:
         ConfigError: The file cannot be read, or describes no architecture.
     """
-    return within(f"{path}: ", architecture_from_document, read_document(path))
+    return name_errors(f"{path}: ", architecture_from_document, read_document(path))
