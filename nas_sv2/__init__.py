@@ -1,30 +1,100 @@
-"""nas-sv2: latency-aware neural architecture search over the ShuffleNet V2 unit."""
+"""Latency-aware neural architecture search over the ShuffleNet V2 unit.
 
-from typing import TYPE_CHECKING
+Everything public stands here; it is imported when it is first used, so that `import nas_sv2` loads
+none of the heavy packages. Every other path may change without notice.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from nas_sv2.version import __version__
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from nas_sv2.api.measuring import measure
+    from nas_sv2.api.networks import cost, load, module, onnx, reference
+    from nas_sv2.api.study import Study, open_study, studies
+    from nas_sv2.errors import NasError
+    from nas_sv2.evaluate.fitting.evaluation import Evaluation
+    from nas_sv2.evaluate.fitting.evaluator import Evaluator
+    from nas_sv2.latency.measurements.measurement import Latency
+    from nas_sv2.latency.targets.user_target import LatencySource as Target
+    from nas_sv2.search.walk.budget import Budget
+    from nas_sv2.space.choices.search_space import SearchSpace
+    from nas_sv2.space.units.architecture import Architecture
 
-    import torch
+__all__ = [
+    "Architecture",
+    "Budget",
+    "Evaluation",
+    "Evaluator",
+    "Latency",
+    "NasError",
+    "SearchSpace",
+    "Study",
+    "Target",
+    "__version__",
+    "cost",
+    "load",
+    "measure",
+    "module",
+    "onnx",
+    "open_study",
+    "reference",
+    "studies",
+]
 
-__all__ = ["__version__", "load"]
+_PLACES = {
+    "Architecture": "nas_sv2.space.units.architecture:Architecture",
+    "Budget": "nas_sv2.search.walk.budget:Budget",
+    "Evaluation": "nas_sv2.evaluate.fitting.evaluation:Evaluation",
+    "Evaluator": "nas_sv2.evaluate.fitting.evaluator:Evaluator",
+    "Latency": "nas_sv2.latency.measurements.measurement:Latency",
+    "NasError": "nas_sv2.errors:NasError",
+    "SearchSpace": "nas_sv2.space.choices.search_space:SearchSpace",
+    "Study": "nas_sv2.api.study:Study",
+    "Target": "nas_sv2.latency.targets.user_target:LatencySource",
+    "cost": "nas_sv2.api.networks:cost",
+    "load": "nas_sv2.api.networks:load",
+    "measure": "nas_sv2.api.measuring:measure",
+    "module": "nas_sv2.api.networks:module",
+    "onnx": "nas_sv2.api.networks:onnx",
+    "open_study": "nas_sv2.api.study:open_study",
+    "reference": "nas_sv2.api.networks:reference",
+    "studies": "nas_sv2.api.study:studies",
+}
+"""Where each public name is defined."""
 
 
-def load(folder: "str | Path") -> "torch.nn.Module":
-    """Load the network that `export` or `network train` wrote to `folder`, in evaluation mode.
+def __getattr__(name: str) -> Any:
+    """Import a public name."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    place, _, attribute = _PLACES[name].partition(":")
+    return getattr(importlib.import_module(place), attribute)
 
-    Nothing in the folder is run or unpickled; its checksums are verified first. Of a network of
-    the space, `features(images)` gives the maps behind the stem and each stage by their names,
-    which torchvision's `IntermediateLayerGetter` knows too; `strides` and `widths` tell of them.
 
-    Raises:
-        ConfigError: The folder is no package, or describes something else than it holds.
-        StoreError: A file is missing or is not what was written.
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """This module: `studies` stays the function although a folder has that name too.
+
+    Importing `nas_sv2.studies.storage` would put the folder in place of the function.
     """
-    from pathlib import Path
 
-    from nas_sv2.studies.package.load import load_package  # torch takes seconds
+    @property
+    def studies(self) -> Any:
+        """The public function."""
+        return __getattr__("studies")
 
-    return load_package(Path(folder)).module()
+    @studies.setter
+    def studies(self, folder: ModuleType) -> None:
+        """Keep the function when the import system offers the folder."""
+
+
+if not TYPE_CHECKING:
+    sys.modules[__name__].__class__ = _Package

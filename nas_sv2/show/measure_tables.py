@@ -6,12 +6,22 @@ from typing import Any
 
 from rich.console import RenderableType
 
+from nas_sv2.api.measuring import Comparison
 from nas_sv2.latency.measurements.exchange import Difference, Figures, OnPaper
 from nas_sv2.latency.measurements.grade import Grade
 from nas_sv2.latency.measurements.head_to_head import Orders, Pair
+from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.show.tables import interval, plain_table
 from nas_sv2.space.families.published import STRUCTURES, hand_designed
 from nas_sv2.space.units.reference import REFERENCES
+
+
+def latency_rows(found: Comparison) -> list[tuple[str, str, Latency]]:
+    """Name, target and latency of each network, in the order in which they were given."""
+    return [
+        (name, found.target, latency)
+        for name, latency in zip(found.names, found.latencies, strict=True)
+    ]
 
 
 def order_table(target: str, names: Sequence[str], orders: Orders) -> RenderableType:

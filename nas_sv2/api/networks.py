@@ -1,0 +1,101 @@
+"""One network: found by its name, priced on paper, as a torch module and as an ONNX file."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas_sv2.space.families.published import hand_designed
+from nas_sv2.space.graph.cost import Cost, cost_of
+from nas_sv2.space.networks.lowering import Classifier, lower
+
+if TYPE_CHECKING:
+    import torch
+
+
+def reference(name: str) -> Classifier:
+    """Give a hand-designed network.
+
+    Args:
+        name: `0.5x`, `1x`, `1.5x` or `2x` for ShuffleNet V2, or a full name such as
+            `shufflenet_v2_se_x1_0` or `mobilenet_v2_x1_0`.
+
+    Raises:
+        ConfigError: There is no such network; the message names the closest.
+    """
+    if match := re.fullmatch(r"(\d)(?:\.(\d))?x", name):
+        name = f"shufflenet_v2_x{match[1]}_{match[2] or 0}"
+    return hand_designed(name)
+
+
+def cost(network: Classifier | str) -> Cost:
+    """Count the cost of a network on paper: FLOPs, parameters, memory access.
+
+    Args:
+        network: A network, or the name of a hand-designed one as `reference` takes it.
+
+    Raises:
+        ConfigError: There is no such network.
+    """
+    return cost_of(lower(_network(network)))
+
+
+def module(network: Classifier | str, *, seed: int = 0) -> "torch.nn.Module":
+    """Build a network as a torch module with fresh weights, ready to be trained.
+
+    Args:
+        network: A network, or the name of a hand-designed one.
+        seed: Seed of the weights.
+
+    Raises:
+        ConfigError: There is no such network.
+    """
+    import torch
+
+    from nas_sv2.space.runtimes.torch_lowering import build_module
+
+    return build_module(lower(_network(network)), torch.Generator().manual_seed(seed))
+
+
+def onnx(network: Classifier | str, path: Path | str, *, seed: int = 0) -> Path:
+    """Write a network as an ONNX file with random weights, to be timed.
+
+    Args:
+        network: A network, or the name of a hand-designed one.
+        path: The file to write.
+        seed: Seed of the weights.
+
+    Raises:
+        ConfigError: There is no such network, or the file cannot be written.
+    """
+    from nas_sv2.errors import ConfigError
+    from nas_sv2.space.runtimes.onnx_lowering import build_onnx
+    from nas_sv2.space.runtimes.weights import random_weights
+
+    graph, file = lower(_network(network)), Path(path)
+    try:
+        file.write_bytes(build_onnx(graph, random_weights(graph, seed)))
+    except OSError as error:
+        raise ConfigError(
+            "path", str(path), f"must be a writable file ({error.strerror})"
+        ) from error
+    return file
+
+
+def load(folder: Path | str) -> "torch.nn.Module":
+    """Load the network that `export` or `network train` wrote to `folder`, in evaluation mode.
+
+    Nothing in the folder is run or unpickled; its checksums are verified first. Of a network of
+    the space, `features(images)` gives the maps behind the stem and each stage by their names,
+    which torchvision's `IntermediateLayerGetter` knows too; `strides` and `widths` tell of them.
+
+    Raises:
+        ConfigError: The folder is no package, or describes something else than it holds.
+        StoreError: A file is missing or is not what was written.
+    """
+    from nas_sv2.studies.package.load import load_package  # torch takes seconds
+
+    return load_package(Path(folder)).module()
+
+
+def _network(network: Classifier | str) -> Classifier:
+    return reference(network) if isinstance(network, str) else network

@@ -1,0 +1,119 @@
+"""The Python API: what can be imported, how fast, and what it gives."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+import nas_sv2 as nas
+from nas_sv2.errors import ConfigError
+from nas_sv2.latency.measurements.measurement import Provenance
+from nas_sv2.space.graph.cost import cost_of
+from nas_sv2.space.networks.lowering import Network, lower
+from nas_sv2.space.units.documents import architecture_to_yaml
+from nas_sv2.space.units.reference import reference
+
+HEAVY = {"torch", "torchvision", "onnx", "onnxruntime", "optuna", "sqlalchemy", "typer", "numpy"}
+V2 = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5")
+
+
+def test_importing_takes_at_most_50_ms_and_no_heavy_package() -> None:
+    code = (
+        "import sys, time; began = time.process_time(); import nas_sv2; "
+        "print(time.process_time() - began, *sys.modules)"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        for _ in range(3)
+    ]
+    seconds, modules = zip(*(run.stdout.split(maxsplit=1) for run in runs), strict=True)
+    assert not HEAVY & set(modules[0].split())
+    assert min(map(float, seconds)) < 0.05
+
+
+def test_at_most_20_names_are_public_and_all_are_there() -> None:
+    assert len(nas.__all__) <= 20
+    assert nas.__all__ == sorted(nas.__all__)
+    assert set(nas.__all__) <= set(dir(nas))
+    assert all(getattr(nas, name) is not None for name in nas.__all__)
+    with pytest.raises(AttributeError, match="nothing_of_ours"):
+        nas.nothing_of_ours  # noqa: B018
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_function() -> None:
+    importlib.import_module("nas_sv2.studies.storage.catalog")
+    importlib.import_module("nas_sv2.search.session.session")
+    assert callable(nas.studies)
+
+
+def test_references_by_their_size_and_by_their_full_names() -> None:
+    assert nas.reference("1x") == reference("shufflenet_v2_x1_0")
+    assert nas.reference("0.5x") == reference("shufflenet_v2_x0_5")
+    assert nas.reference("shufflenet_v2_se_x1_0") == reference("shufflenet_v2_se_x1_0")
+    assert nas.cost("mobilenet_v2_x1_0").flops > nas.cost("1x").flops == 145_814_296
+    with pytest.raises(ConfigError, match="shufflenet"):
+        nas.reference("3x")
+
+
+def test_a_network_as_a_module_and_as_a_file(tmp_path: Path) -> None:
+    network = nas.reference("0.5x")
+    module = nas.module(network, seed=3)
+    same = nas.module(network, seed=3)
+    assert sum(p.numel() for p in module.parameters()) == cost_of(lower(network)).params
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(module.parameters(), same.parameters(), strict=True)
+    )
+    file = nas.onnx(network, tmp_path / "a.onnx")
+    session = onnxruntime.InferenceSession(file)
+    (logits,) = session.run(None, {"input": np.zeros((1, 3, 224, 224), np.float32)})
+    assert logits.shape == (1, 1000)
+    with pytest.raises(ConfigError, match="path must be a writable file"):
+        nas.onnx(network, tmp_path / "none" / "a.onnx")
+
+
+class Board:
+    """A target of the user's: it takes a nanosecond a multiply-add."""
+
+    name = "board"
+    provenance: Provenance = "measured"
+
+    def estimate(self, network: Network) -> nas.Latency:
+        ms = cost_of(lower(network)).flops / 1e6
+        return nas.Latency(ms, None, None, self.provenance, "my board", None, None, "")
+
+
+def test_networks_are_compared_on_a_target(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'm.db'}"
+    found = nas.measure([V2[2], nas.reference("0.5x"), V2[1]], target="arm", storage=storage)
+    assert found.target == "arm"
+    assert found.ranking == [reference(V2[0]).digest[:8], V2[1], V2[2]]
+    assert found.ties == []
+    assert [row["rank"] for row in found.to_json()] == [3, 1, 2]
+    assert json.dumps(found.to_json())
+    assert str(found).splitlines()[1].startswith(reference(V2[0]).digest[:8])
+    assert found._repr_html_().count("<tr>") == 4
+
+
+def test_a_target_of_ones_own_is_an_object(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'm.db'}"
+    found = nas.measure(list(V2), target=Board(), storage=storage)
+    assert found.ranking == list(V2)
+    assert found.latencies[1].ms == pytest.approx(145.814296)
+    (one,) = nas.measure([V2[0]], target=Board(), storage=storage).to_json()
+    assert (one["rank"], one["against"]) == (1, [])
+
+
+def test_names_are_escaped_in_a_notebook(tmp_path: Path) -> None:
+    file = tmp_path / "<b>.yaml"
+    file.write_text(architecture_to_yaml(reference(V2[0])))
+    page = nas.measure(
+        [str(file)], target="arm", storage=f"sqlite:///{tmp_path}/m.db"
+    )._repr_html_()
+    assert "<b>" not in page and "&lt;b&gt;" in page
