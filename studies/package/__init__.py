@@ -1,1 +1,1 @@
-"""An exported network: building, loading and verifying it."""
+"""The package of an exported network: how it is built, loaded and verified."""

@@ -1,4 +1,4 @@
-"""From a trial to its package: the record, its weights or the same training again, the files."""
+"""Builds the package of a trial: from its record, and its weights or a repeated training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,12 +39,12 @@ from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written.
+    """A package that was written.
 
     Attributes:
-        number: The trial.
-        forms: How each form agrees with the network, by name.
-        latencies: Of the files.
+        number: Number of the trial.
+        forms: Agreement of each form with the network, by name.
+        latencies: Latencies of the files.
     """
 
     number: int
@@ -68,26 +68,26 @@ def export_trial(
     """Write the package of a trial.
 
     Args:
-        db: Where the study is.
-        study: Its name.
-        trial: A number, or `best` for the most accurate of the front.
-        out: The folder to write.
-        force: Write over an earlier export.
-        latency: Whether the files are timed on the study's targets.
-        int8: Whether there are forms in int8.
-        supernet: Where the supernet of the study lies, if it was moved.
-        data: Where its data lie, the same.
-        told: Is told what takes long: a training, which is needed where the weights were not kept
-            (only those of the front are), a device that is waited for.
+        db: Database of the study.
+        study: Name of the study.
+        trial: Number, or `best` for the most accurate trial of the front.
+        out: Folder to write.
+        force: Whether to overwrite an earlier export.
+        latency: Whether to time the files on the study's targets.
+        int8: Whether to write forms in int8.
+        supernet: Path of the study's supernet, if it was moved.
+        data: Path of the study's data, if they were moved.
+        told: Function called with a line on each slow step: a training, or a device that is busy.
+            Training is needed if the weights were not kept; only those of the front are.
 
     Raises:
-        ConfigError: No such study or trial, the folder exists, or the study's data or supernet are
-            not where they were.
-        DeviceError: A target of the study cannot be used here.
-        MeasurementError: It answered, but not with latencies.
-        EvaluationError: The training cannot be repeated to the same accuracy.
-        StoreError: What is stored cannot be read, a form is not the network, or the package
-            cannot be written.
+        ConfigError: If there is no such study or trial, the folder exists, or the study's data or
+            supernet are not at their path.
+        DeviceError: If a target of the study cannot be used here.
+        MeasurementError: If a target does not answer with latencies.
+        EvaluationError: If the training cannot be repeated to the same accuracy.
+        StoreError: If stored data cannot be read, a form disagrees with the network, or the
+            package cannot be written.
     """
     if trial != "best" and not trial.isdecimal():
         raise ConfigError("trial", trial, "must be best or a number")
@@ -112,7 +112,7 @@ def export_trial(
         trained = Trained(record.evaluation, training.adapt(record.architecture), weights)
     winner = _winner(training, record, trained)
     files = winner.files(int8)
-    told(f"asking every form about {len(winner.validation):,} validation images")
+    told(f"running every form on {len(winner.validation):,} validation images")
     checked = winner.checked(files)
     _check_accuracy(record.evaluation, checked.validation[TORCH])
     latencies = _latencies(db, identity, record, winner, files, told) if latency else []
@@ -141,15 +141,15 @@ def export_trial(
 
 
 SLACK = 0.01
-"""By how much the accuracy may differ from the study's: on another machine sums are taken in
-another order, which turns the class of an image in a thousand."""
+"""Largest accepted difference from the study's accuracy. Another machine sums in another order,
+which changes the class of about one image in a thousand."""
 
 
 def _check_accuracy(evaluation: Evaluation, found: Agreement) -> None:
-    """Refuse weights that are not those which the study speaks of.
+    """Refuse weights that do not belong to the study's evaluation.
 
     Raises:
-        EvaluationError: They give another accuracy.
+        EvaluationError: If the weights give another accuracy.
     """
     was = evaluation.accuracy
     if len(evaluation.scores) > 1:  # a mean over seeds; the weights are the first's
@@ -159,8 +159,8 @@ def _check_accuracy(evaluation: Evaluation, found: Agreement) -> None:
     slack = max(SLACK, 1.5 / found.images)
     if abs(found.accuracy - was) > slack:
         raise EvaluationError(
-            f"the weights give {found.accuracy:.2%} on the validation images, the training that "
-            f"the study keeps gave {was:.2%}: they were damaged, or kept by an older nas-sv2; "
+            f"the weights give {found.accuracy:.2%} on the validation images, but the study's "
+            f"training gave {was:.2%}: they are damaged, or were kept by an older nas-sv2; "
             "delete the study's .weights folder, and the network is trained again"
         )
 
@@ -185,7 +185,7 @@ def _latencies(
     files: dict[str, bytes],
     told: Callable[[str], None],
 ) -> Sequence[FileLatency]:
-    """What each target of the study says of the files."""
+    """Time or price the files on each target of the study."""
     store, rows = MeasurementStore(db), list[FileLatency]()
     try:
         book = TargetBook.of_study(identity)
@@ -205,7 +205,7 @@ def _latencies(
 
 
 def setting_of(study: optuna.Study) -> Setting:
-    """Return the setting of the study's trainings: with another they round otherwise."""
+    """Return the setting of the study's trainings, as another one would round differently."""
     identity = study.user_attrs[IDENTITY]
     device = identity.get("train_on", "cpu")
     return Setting(identity["seed"], study.user_attrs.get(THREADS), device)

@@ -1,6 +1,6 @@
-"""The card of an exported network: what it is, and how far each of its figures can be trusted.
+"""The card of an exported network: its description, and the origin and limits of each number.
 
-`card.json` holds the figures, `card.md` says them for people; both are made from one document.
+`card.json` holds the numbers, and `card.md` is a page to read. Both are made from one document.
 """
 
 import json
@@ -38,12 +38,12 @@ from nas_sv2.version import __version__
 CARD, CARD_JSON = "card.md", "card.json"
 SCHEMA_KEY, SCHEMA_VERSION = "nas_sv2_card", 1
 PAGE_KEY, PAGE = "page", 2
-"""Which text of `card.md` follows from `card.json`: raised whenever the text changes, so that
-`verify` makes no page anew that an older version wrote."""
+"""Version of the text of `card.md`, raised whenever the text changes, so that `verify` does not
+compare pages of an older version."""
 
 
 def made_with() -> dict[str, str]:
-    """The program and what its figures depend on, with their versions."""
+    """Return the versions of the program and of the packages that its results depend on."""
     packages = {name: version(name) for name in PACKAGES}
     return {"nas-sv2": __version__, "python": platform.python_version(), **packages}
 
@@ -58,17 +58,17 @@ def document_of(
     latencies: Sequence[FileLatency],
     no_int8: str = "",
 ) -> dict[str, Any]:
-    """What every card says, as plain data.
+    """Return the content of every card, as plain data.
 
     Args:
-        name: What the user calls the network.
-        winner: The network.
-        data: What it was trained on.
-        recipe: How.
-        seed: Of the training.
-        checked: What was found of its forms.
-        latencies: Of its files; empty where none were asked for.
-        no_int8: Why it has no int8 form; empty where it has one.
+        name: User's name of the network.
+        winner: Network and its data.
+        data: Data of the training.
+        recipe: Recipe of the training.
+        seed: Seed of the training.
+        checked: Agreement of the forms.
+        latencies: Latencies of the files; empty if none were asked for.
+        no_int8: Reason for a missing int8 form; empty if there is one.
     """
     cost, trained = cost_of(lower(winner.trained)), winner.trained
     return {
@@ -101,17 +101,17 @@ def document_of(
 
 
 def json_of(document: Mapping[str, Any]) -> bytes:
-    """The text of `card.json`."""
+    """Return the text of `card.json`."""
     return json.dumps(document, indent=1, allow_nan=False).encode()
 
 
 def page(*parts: Sequence[str]) -> str:
-    """Paragraphs and tables as one text."""
+    """Join paragraphs and tables into one text."""
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
 def forms_section(document: Mapping[str, Any]) -> list[list[str]]:
-    """How the forms agree, and how good each is."""
+    """Return the section on the agreement and accuracy of the forms."""
     forms: Mapping[str, Mapping[str, Any]] = document["forms"]
     rows = [
         (
@@ -140,7 +140,7 @@ def forms_section(document: Mapping[str, Any]) -> list[list[str]]:
 
 
 def latency_section(document: Mapping[str, Any], why_none: str) -> list[list[str]]:
-    """How long the files take; `why_none` is said where none was timed."""
+    """Return the section on the files' latencies, or `why_none` if there are none."""
     rows: Sequence[Mapping[str, Any]] = document["latency"]
     if not rows:
         return [["## Latency of the files"], [why_none]]
@@ -161,7 +161,7 @@ def latency_section(document: Mapping[str, Any], why_none: str) -> list[list[str
 
 
 def _said(row: Mapping[str, Any]) -> list[str]:
-    """What is to be known of a row."""
+    """Return the notes on a row."""
     said = []
     if row["latency"] is None:
         said.append(f"no figure: {row['why']}")
@@ -177,7 +177,7 @@ def _said(row: Mapping[str, Any]) -> list[str]:
 
 
 def files_section(document: Mapping[str, Any], files: Iterable[str]) -> list[list[str]]:
-    """What each file is, and what made them."""
+    """Return the section that describes each file and names the versions of the programs."""
     made = ", ".join(f"{name} {version}" for name, version in document["made_with"].items())
     there = set(files)
     said = FILES if TRAINED in there else {**FILES, ARCHITECTURE: _AS_TRAINED}
@@ -200,25 +200,25 @@ FILES = {
     CARD_JSON: "the figures of this page, the whole recipe, the names of the classes",
     "SHA256SUMS": "what `nas-sv2 network verify`, `nas_sv2.load` and `sha256sum -c` check",
 }
-"""What a package holds beside its card, and what each file is."""
+"""Description of each file that a package may have, except `card.md`."""
 
 
 def input_of(taken: Mapping[str, Any]) -> str:
-    """What the trained form takes."""
+    """Describe the input of the trained form."""
     side, whole = taken["side"], taken["centre_of"]
     cut = "" if whole == side else f", the centre of {whole} pixels"
     return f"{taken['channels']} × {side} × {side}{cut}"
 
 
 def grey_levels(taken: Mapping[str, Any]) -> str:
-    """What is done to them before the network sees them."""
+    """Describe the normalisation of grey levels."""
     means = ", ".join(f"{each:.2f}" for each in taken["mean"])
     deviations = ", ".join(f"{each:.2f}" for each in taken["deviation"])
     return f"0 to 255, minus {means}, over {deviations}"
 
 
 def figures(latency: Latency) -> tuple[str, str, str]:
-    """Median, 95 % interval and p95, in ms."""
+    """Format median, 95 % interval and p95, in ms."""
     interval = "–" if latency.ci_ms is None else "{:.3f} to {:.3f}".format(*latency.ci_ms)
     p95 = "–" if latency.p95_ms is None else f"{latency.p95_ms:.3f}"
     return f"{latency.ms:.3f}", interval, p95
@@ -236,7 +236,7 @@ def trial_document(
     certificate: Certificate | None,
     confirmed: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """`document` with what a study found of the network, and a confirmation's lines on it."""
+    """Return `document` with the study's results on the network and the lines of confirmations."""
     found = {
         "name": study,
         "trial": number,
@@ -256,23 +256,25 @@ def trial_document(
 
 
 def record_in(document: Mapping[str, Any]) -> Record:
-    """What the study found of the trial.
+    """Read the study's record of the trial.
 
     Raises:
-        StoreError: It is no record.
+        StoreError: If the record cannot be read.
     """
     return Record.from_json(json.dumps(document["study"]["record"]))
 
 
 def trial_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
-    """`card.md` of a trial: it follows from `card.json` alone, so that `verify` can make it anew.
+    """Return the text of `card.md` for a trial.
+
+    It follows from `card.json` alone, so that `verify` can compare it.
 
     Args:
-        document: As `trial_document` gives it.
-        files: Names of the files beside it.
+        document: Content of `card.json`, as `trial_document` returns it.
+        files: Names of the package's other files.
 
     Raises:
-        StoreError: The record in it is none.
+        StoreError: If the record in the document cannot be read.
     """
     record = record_in(document)
     found, baseline = document["study"], record.baseline

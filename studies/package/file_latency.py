@@ -1,8 +1,8 @@
-"""How long the exported files take: the files themselves, timed by the protocol of every latency.
+"""The latencies of exported files, timed by the protocol of every latency.
 
-All files are timed in one session, round by round beside the reference network, so that what
-slows the device slows them alike and int8 is compared with float32 by their ratio. An emulated
-core runs no file: it prices the operators that the file holds, and its figures say so.
+All files are timed in one session, round by round with the reference network. Disturbances of the
+device slow all of them, and int8 is compared with float32 by their ratio. An emulated core cannot
+run a file: it prices the file's operators, and its rows say so.
 """
 
 import dataclasses
@@ -23,16 +23,16 @@ FILES = (MODEL, MODEL_INT8, TIMING, TIMING_INT8)
 
 @dataclass(frozen=True, slots=True)
 class FileLatency:
-    """What a target says of one file.
+    """The latency of one file on a target.
 
     Attributes:
-        file: Its name.
-        target: What the user calls the target.
-        side: Of the image that the file takes, pixels.
-        latency: The figure; None where there is none.
-        why: Why there is none, or that the file itself was not run; else empty.
-        against: How long an int8 file takes relative to the same network in float32, and the 95 %
-            interval, None of an emulator; None where not both have a figure.
+        file: Name of the file.
+        target: Name of the target.
+        side: Side of the file's input image, in pixels.
+        latency: Latency; None if there is none.
+        why: Reason for a missing latency, or a note that the file itself was not run; else empty.
+        against: Time of an int8 file relative to the same network in float32, and its 95 %
+            interval, which is None for an emulator; None if a latency is missing.
     """
 
     file: str
@@ -43,24 +43,24 @@ class FileLatency:
     against: tuple[float, Interval | None] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name."""
+        """Return the fields by name."""
         latency = None if self.latency is None else self.latency.to_json()
         return {**{name: getattr(self, name) for name in self.__slots__}, "latency": latency}
 
     @classmethod
     def none(cls, file: str, target: str, side: int, why: str) -> Self:
-        """No figure, and why."""
+        """Return a row without a latency, and the reason."""
         return cls(file, target, side, None, why)
 
 
 def latencies_of(
     target: Target, winner: Winner, files: Mapping[str, bytes]
 ) -> Sequence[FileLatency]:
-    """A row for each ONNX file among `files`, timed or priced by `target`.
+    """Time or price each ONNX file among `files` on `target`.
 
     Raises:
-        DeviceError: The device is missing, unreachable or lacks its runtime.
-        MeasurementError: It answered, but not with latencies.
+        DeviceError: If the device is missing or unreachable or lacks its runtime.
+        MeasurementError: If the device does not answer with latencies.
     """
     sides = {
         name: (winner.found if name in (TIMING, TIMING_INT8) else winner.trained).resolution
@@ -80,7 +80,7 @@ def _measured(
         why = f"{name} runs networks through {plan.runtime}, and no ONNX file"
         return [FileLatency.none(file, name, side, why) for file, side in sides.items()]
     timed = [file for file in sides if file not in INT8 or plan.processor == "cpu"]
-    # The precision of a plan says what is built for it; here every file is what it is.
+    # A plan's precision applies to models built for it, but the files are already built.
     float32 = dataclasses.replace(device, plan=dataclasses.replace(plan, precision="fp32"))
     payloads = [Payload(_digest(winner, file), files[file]) for file in timed]
     float32.device.start()
@@ -100,11 +100,11 @@ def _measured(
 
 
 INT8_OF = {MODEL_INT8: MODEL, TIMING_INT8: TIMING}
-"""The float32 file that holds the same network."""
+"""Float32 file of the same network, by int8 file."""
 
 
 def _labelled(measurement: Measurement, file: str) -> Measurement:
-    """The measurement, said to be of the precision that the file has."""
+    """Return the measurement with the file's precision in its plan and fingerprint."""
     if file not in INT8:
         return measurement
     return dataclasses.replace(
@@ -126,7 +126,7 @@ def _priced(target: Target, winner: Winner, sides: Mapping[str, int]) -> Sequenc
             why = f"{target.name} prices networks and runs no file"
             rows.append(FileLatency.none(file, target.name, side, why))
             continue
-        except (DeviceError, MeasurementError) as error:  # a kernel or precision it has not
+        except (DeviceError, MeasurementError) as error:  # a kernel or precision not covered
             rows.append(FileLatency.none(file, target.name, side, str(error)))
             continue
         prices[file] = latency.ms

@@ -1,8 +1,8 @@
-"""The folder of an exported network: written whole or not at all, and trusted in nothing.
+"""The folder of an exported network, which is written whole or not at all, and never trusted.
 
-`SHA256SUMS` names every file that belongs to the package, in the form that `sha256sum -c` reads.
-What it does not name is the user's: it is neither read nor written. A new folder is written under
-another name beside its place and moved there.
+`SHA256SUMS` names every file of the package, in the form that `sha256sum -c` reads. Other files
+belong to the user and are neither read nor written. A new folder is written under another name
+next to its place, and then renamed.
 """
 
 import glob
@@ -22,10 +22,10 @@ _MOST_BYTES = 1 << 20
 
 
 def check_out(out: Path, force: bool) -> None:
-    """Refuse a folder that is there, unless its files may be written over.
+    """Refuse a folder that exists, unless its files may be overwritten.
 
     Raises:
-        ConfigError: It is there, or cannot be.
+        ConfigError: If the folder exists or cannot be made.
     """
     try:
         there, folder = out.exists(), out.is_dir()
@@ -42,17 +42,18 @@ def check_out(out: Path, force: bool) -> None:
 def write_folder(out: Path, contents: Mapping[str, bytes]) -> None:
     """Write a package to `out`, which appears whole or stays as it was.
 
-    In a folder that is there, files are replaced one by one, `SHA256SUMS` last and removed before:
-    one that was interrupted then is refused when it is read, and can be written again. Files of an
-    earlier package that this one has not are removed, all others left alone.
+    In an existing folder `SHA256SUMS` is removed first and written last, and the other files are
+    replaced one by one. A folder whose writing was interrupted is thus refused when it is read,
+    and can be written again. Obsolete files of an earlier package are removed; all other files
+    stay.
 
     Raises:
-        StoreError: It cannot be written; what was written of it is removed.
+        StoreError: If the package cannot be written; its temporary files are removed.
     """
     name = process_name()
     assert name is not None, "this process runs"
     out = out.absolute()
-    home = out if out.exists() else out.parent  # on one disk with where the files will be
+    home = out if out.exists() else out.parent  # on the disk of the final place
     _remove_abandoned(home, f".{out.name}.")
     partial = home / f".{out.name}.{name}"
     try:
@@ -70,16 +71,16 @@ def write_folder(out: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
-    """The files of a package, each of which is what it was when it was written.
+    """Read the files of a package, each of which matches its checksum.
 
     Raises:
-        ConfigError: The folder is no package, or names a file that is not plainly inside it.
-        StoreError: A file is missing, or is not what was written.
+        ConfigError: If the folder is not a package, or lists a link or a file outside it.
+        StoreError: If a file is missing or differs from its checksum.
     """
     contents = {}
     for name, digest in _listed(folder).items():
         path = folder / name
-        if path.is_symlink() or path.is_fifo():  # a pipe would be waited on for ever
+        if path.is_symlink() or path.is_fifo():  # reading a pipe could wait for ever
             raise ConfigError(
                 f"{SUMS} of {folder}", name, "must list plain files of the folder, no links"
             )
@@ -94,7 +95,7 @@ def read_folder(folder: Path) -> dict[str, bytes]:
 
 
 def _listed(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file, by its name."""
+    """Read the SHA-256 of each file, by name."""
     file = folder / SUMS
     try:
         if file.is_symlink() or file.is_fifo() or file.stat().st_size > _MOST_BYTES:
@@ -131,7 +132,7 @@ def _write(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())  # so that the folder does not appear before what is in it
+        os.fsync(file.fileno())  # the folder must not appear before its content
 
 
 def _replace(out: Path, partial: Path) -> None:
@@ -148,7 +149,7 @@ def _replace(out: Path, partial: Path) -> None:
 
 
 def _remove_abandoned(home: Path, prefix: str) -> None:
-    """Remove what processes that were killed have left half-written."""
+    """Remove incomplete folders of processes that were killed."""
     for path in home.glob(f"{glob.escape(prefix)}*:*:*"):
         if is_alive(path.name.removeprefix(prefix)) is False:
             shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Whether forms of one network say the same of the same images, and how often they are right."""
+"""Compares the forms of one network on the same images: their logits and accuracy."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,32 +11,32 @@ from nas_sv2.errors import StoreError
 from nas_sv2.space.runtimes.weights import Array
 
 Form = Callable[[Array], Array]
-"""Images (N, C, H, W), as the network takes them, to logits (N, classes)."""
+"""Function from normalised images (N, C, H, W) to logits (N, classes)."""
 
 Labels = NDArray[np.int64]
 
 EQUAL = 1e-3
-"""Largest accepted difference of logits, as a share of the largest logit: float32 sums in another
-order differ by about 1e-6 of it, and a wrong weight by all of it."""
+"""Largest accepted difference of logits, as a share of the largest logit. float32 sums in another
+order differ by about 1e-6 of it, a wrong weight by about the whole."""
 LOST = 1.0
-"""An int8 network is no form of the network any more where the error of its logits is as large as
-what they say: both as a root mean square, the latter about the mean logit of an image."""
+"""Error of int8 logits from which the form is refused: the root mean square of the error, as a
+share of that of the network's logits about the mean of each image."""
 NOISE_IMAGES = 16
-BATCH = 50  # images at 224 pixels then take 30 MB, and their largest maps 500 MB
+BATCH = 50  # images; at 224 pixels they take 30 MB, and their largest maps 500 MB
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """A form of a network beside the network as torch runs it in nas-sv2.
+    """The agreement of a form with the network as torch runs it in nas-sv2.
 
     Attributes:
-        images: How many both were asked about.
+        images: Number of images that both classified.
         difference: Largest absolute difference of their logits.
-        relative: The same, as a share of the network's largest absolute logit.
+        relative: Largest difference as a share of the network's largest absolute logit.
         error: Root mean square of the differences, as a share of that of the network's logits
             about the mean of each image.
-        same: Share of the images of which both name the same class first.
-        accuracy: The form's top-1 accuracy, 0 to 1; None where labels were not given.
+        same: Share of images with the same first class.
+        accuracy: Top-1 accuracy of the form, 0 to 1; None without labels.
     """
 
     images: int
@@ -47,15 +47,15 @@ class Agreement:
     accuracy: float | None
 
     def check(self, name: str, quantised: bool) -> None:
-        """Refuse a form that is not the network.
+        """Refuse a form that disagrees with the network.
 
         Raises:
-            StoreError: It is not; names the form and the figure.
+            StoreError: If the form disagrees; the message names it and the error.
         """
         if quantised and not self.error < LOST:
             raise StoreError(
-                f"{name} and torch disagree: in int8 the logits' error is {self.error:.0%} of "
-                f"what they say, and the same class comes first for {self.same:.0%} of images; "
+                f"{name} and torch disagree: the error of the int8 logits is {self.error:.0%} of "
+                f"their spread, and the same class comes first for {self.same:.0%} of images; "
                 "export it without int8"
             )
         if not quantised and not self.relative <= EQUAL:
@@ -64,7 +64,7 @@ class Agreement:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name."""
+        """Return the fields by name."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
@@ -73,12 +73,12 @@ def agreements(
     forms: Mapping[str, Form],
     batches: Iterator[tuple[Array, Labels | None]],
 ) -> dict[str, Agreement]:
-    """How each form agrees with `network`, asked about the same images a batch at a time.
+    """Compare each form with `network` on the same images, one batch at a time.
 
     Args:
-        network: What they are held against.
-        forms: By name.
-        batches: Images as the network takes them, with labels where accuracy is wanted.
+        network: Form that the others are compared with.
+        forms: Forms by name.
+        batches: Normalised images, with labels if the accuracy is wanted.
     """
     counts = {name: _Count() for name in forms}
     for images, labels in batches:
@@ -89,14 +89,14 @@ def agreements(
 
 
 def noise(channels: int, side: int) -> Iterator[tuple[Array, None]]:
-    """A batch (N, channels, side, side) of mean 0 and deviation 1, the same on every machine."""
+    """Yield a batch (N, channels, side, side) of mean 0 and deviation 1, equal on all machines."""
     shape = (NOISE_IMAGES, channels, side, side)
     yield np.random.default_rng(0).standard_normal(shape, np.float32), None
 
 
 @dataclass(slots=True)
 class _Count:
-    """What was seen of one form so far."""
+    """The running sums of one form."""
 
     images: int = 0
     numbers: int = 0
@@ -110,7 +110,7 @@ class _Count:
     def add(self, expected: Array, logits: Array, labels: Labels | None) -> None:
         apart = np.abs(logits.astype(np.float64) - expected)
         self.images += len(expected)
-        # `maximum` and not `max`: a number that is none must show.
+        # `maximum` and not `max`, so that NaN is passed on.
         self.difference = float(np.maximum(self.difference, apart.max()))
         self.largest = max(self.largest, float(abs(expected).max()))
         self.squared_error += float((apart**2).sum())
@@ -133,7 +133,7 @@ class _Count:
 
 
 def _share(part: float, whole: float) -> float:
-    """`part / whole`; of nothing, any part is infinitely much."""
+    """Return `part / whole`; if `whole` is 0, return infinity, or 0 if `part` is 0 too."""
     if whole == 0:
         return 0.0 if part == 0 else float("inf")
     return part / whole

@@ -1,4 +1,4 @@
-"""The forms that a trained network is shipped in: how each is made, and how each is asked."""
+"""The forms in which a trained network is shipped: how each is made and run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,22 +30,22 @@ TIMING, TIMING_INT8 = "timing.onnx", "timing_int8.onnx"
 WEIGHTS, SOURCE = "weights.safetensors", "model.py"
 INT8 = (MODEL_INT8, TIMING_INT8)
 CALIBRATION_IMAGES = 100
-"""Training images that the ranges of int8 are taken from, evenly spaced.
+"""Training images, evenly spaced, that set the ranges of int8.
 
 More do not lower the error: docs/lab/2026-11-25-exported-files.md."""
 
 
 @dataclass(frozen=True, eq=False)
 class Winner:
-    """A trained network with all that its forms are made from and checked on.
+    """A trained network with the data that its forms are made from and checked on.
 
     Attributes:
-        found: The network as it was found, at the resolution whose latency counts.
-        trained: The form in which it was trained; the same network where nothing was adapted.
-        weights: The numbers of `trained`.
-        normalise: Grey levels to what the network takes.
-        validation: Images it was validated on, of its own side.
-        calibration: Training images of its own side, as it takes them, (N, C, H, W).
+        found: Network as found by the search, at the resolution of its latency.
+        trained: Form in which the network was trained; equal to `found` if nothing was adapted.
+        weights: Weights of `trained`.
+        normalise: Function from grey levels to the network's input.
+        validation: Validation images at the side of `trained`.
+        calibration: Normalised training images at the side of `trained`, (N, C, H, W).
     """
 
     found: Classifier
@@ -65,15 +65,15 @@ class Winner:
         data: ImageData,
         validation: Part,
     ) -> "Winner":
-        """With images of `data`, whose centre is taken where they are larger than the network's.
+        """Take images from `data`, and crop them to the centre if they are too large.
 
         Args:
             found: As the attribute.
             trained: As the attribute.
             weights: As the attribute.
             normalise: As the attribute.
-            data: What was trained on.
-            validation: Those of its images that were validated on.
+            data: Data of the training.
+            validation: Validation images of the training.
         """
         count = min(CALIBRATION_IMAGES, len(data.train))
         spaced = np.arange(count) * len(data.train) // count
@@ -89,12 +89,12 @@ class Winner:
         )
 
     def files(self, int8: bool = True) -> dict[str, bytes]:
-        """The content of every form, by the name of its file; those in int8 where wanted."""
+        """Return the content of every form by the name of its file, with int8 forms if wanted."""
         mean, deviation = self.normalise.mean.tolist(), self.normalise.deviation.tolist()
         model = shuffle_free_onnx(lower(self.trained), self.weights)
         files = {
             ARCHITECTURE: network_to_yaml(self.found).encode(),
-            # safetensors writes memory as it lies, and asks nobody whether that is in order.
+            # safetensors writes memory as it lies and does not check that it is contiguous.
             WEIGHTS: save({name: np.ascontiguousarray(a) for name, a in self.weights.items()}),
             MODEL: model,
         }
@@ -108,10 +108,10 @@ class Winner:
         return files
 
     def checked(self, files: dict[str, bytes]) -> "Checked":
-        """How each form agrees with torch on the validation images, and on noise.
+        """Compare each form with torch on the validation images and on noise.
 
         Raises:
-            StoreError: One is not the network on the validation images; names it.
+            StoreError: If a form disagrees on the validation images; the message names it.
         """
         network = torch_form(self.trained, self.weights)
         forms = {TORCH: network, **forms_of(files, self.weights)}
@@ -124,11 +124,11 @@ class Winner:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """How the forms of a network agree with it, by their names.
+    """The agreement of a network's forms with it, by form.
 
     Attributes:
-        validation: On the validation images; none was refused.
-        noise: On noise that any machine makes again; int8 is far from the network there.
+        validation: Agreement on the validation images; no form was refused.
+        noise: Agreement on noise, which any machine can repeat and on which int8 is far off.
     """
 
     validation: dict[str, Agreement]
@@ -136,16 +136,16 @@ class Checked:
 
 
 TORCH = "torch"
-"""How the network itself is called among its forms."""
+"""Name of the network itself among its forms."""
 
 
 def shuffle_free_onnx(graph: Graph, weights: Weights) -> bytes:
-    """The network without shuffles, for any batch."""
+    """Return the ONNX model of the network without shuffles, for any batch."""
     return build_onnx(*without_shuffles(graph, weights), batch=None)
 
 
 def _timing_files(found: Classifier, int8: bool) -> dict[str, bytes]:
-    """The network at the resolution whose latency counts; random weights take the same time."""
+    """Return models at the resolution of the latency; random weights take the same time."""
     graph = lower(found)
     body = shuffle_free_onnx(graph, random_weights(graph, seed=0))
     if not int8:
@@ -156,16 +156,16 @@ def _timing_files(found: Classifier, int8: bool) -> dict[str, bytes]:
 
 
 def batches_of(part: Part, normalise: Normalise) -> Iterator[tuple[Array, Labels]]:
-    """Images as a network takes them, float32 (N, C, H, W), with their labels."""
+    """Yield normalised images, float32 (N, C, H, W), with their labels."""
     for start in range(0, len(part), BATCH):
         images = normalise(part.images[start : start + BATCH])
         yield np.ascontiguousarray(images.numpy()), part.labels[start : start + BATCH].numpy()
 
 
 def forms_of(files: dict[str, bytes], weights: Weights) -> dict[str, Form]:
-    """What can be asked among `files`, but for those whose weights are random.
+    """Return the forms among `files` that can be run, without those of random weights.
 
-    The text of `model.py` is run: only give one that `source_of` wrote, or that is trusted.
+    The text of `model.py` is run, so it must be trusted or written by `source_of`.
     """
     forms: dict[str, Form] = {}
     if SOURCE in files:
@@ -174,7 +174,7 @@ def forms_of(files: dict[str, bytes], weights: Weights) -> dict[str, Form]:
 
 
 def torch_form(network: Classifier, weights: Weights) -> Form:
-    """The network as nas-sv2 trains it."""
+    """Build the network as nas-sv2 trains it."""
     from nas_sv2.space.runtimes.torch_lowering import build_module, load_weights
 
     graph = lower(network)
@@ -184,16 +184,16 @@ def torch_form(network: Classifier, weights: Weights) -> Form:
 
 
 def source_form(text: bytes, weights: Weights) -> Form:
-    """The network that the text of a `model.py` builds, which is run.
+    """Run the text of a `model.py` and return the network that it builds.
 
     Raises:
-        StoreError: The text does not run, or builds another network.
+        StoreError: If the text does not run, or builds another network.
     """
     import torch
 
     names = {"__name__": "model", "__file__": SOURCE}
     try:
-        with torch.random.fork_rng(devices=[]):  # the numbers that it draws are thrown away
+        with torch.random.fork_rng(devices=[]):  # leaves the global generator as it was
             exec(compile(text, SOURCE, "exec"), names)
             module: torch.nn.Module = names["build"]()  # type: ignore[operator]
         module.load_state_dict(_state(weights))
@@ -203,7 +203,7 @@ def source_form(text: bytes, weights: Weights) -> Form:
 
 
 def plain_module(network: Architecture, weights: Weights) -> "torch.nn.Module":
-    """The module of `model.py`, with its numbers, in evaluation mode."""
+    """Build the module of `model.py` with its weights, in evaluation mode."""
     import torch
 
     with torch.device("meta"):  # draws nothing from torch's global generator
@@ -213,10 +213,10 @@ def plain_module(network: Architecture, weights: Weights) -> "torch.nn.Module":
 
 
 def onnx_form(model: bytes) -> Form:
-    """The model as onnxruntime runs it on this machine's CPU.
+    """Load the model into onnxruntime on this machine's CPU.
 
     Raises:
-        StoreError: onnxruntime does not take it.
+        StoreError: If onnxruntime refuses the model.
     """
     import onnxruntime
     import torch
@@ -240,7 +240,7 @@ def onnx_form(model: bytes) -> Form:
 
 
 def _state(weights: Weights) -> "dict[str, torch.Tensor]":
-    """Copies as tensors: what was read from a file may not be written to."""
+    """Copy the weights into tensors, as arrays that were read from a file are not writable."""
     import torch
 
     return {name: torch.tensor(array) for name, array in weights.items()}

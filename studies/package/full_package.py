@@ -1,4 +1,4 @@
-"""A fully trained network as files: its forms, checked, and how it came to them."""
+"""Writes a fully trained network as a package: its checked forms, and a card on its training."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -30,28 +30,28 @@ NOT_TIMED = "None was measured: `nas-sv2 measure architecture.yaml --target TARG
 
 
 def check_unfinished(out: Path) -> None:
-    """Refuse a folder in which a training has ended.
+    """Refuse a folder with a finished training.
 
     Raises:
-        ConfigError: It has.
+        ConfigError: If a training has finished there.
     """
     if (out / SUMS).exists():
         raise ConfigError("out", str(out), "must name a folder without a finished training")
 
 
 def write_full_package(run: FullRun, trained: FullyTrained, name: str) -> dict[str, Any]:
-    """Write what a full training came to into its folder, `SHA256SUMS` last.
+    """Write the result of a full training into its folder, `SHA256SUMS` last.
 
     Args:
-        run: The training.
-        trained: What it came to.
-        name: What the user called the network.
+        run: Training.
+        trained: Result of the training.
+        name: User's name of the network.
 
     Returns:
-        What `card.json` holds.
+        The content of `card.json`.
 
     Raises:
-        StoreError: A form in float32 is not the network, or a file cannot be written.
+        StoreError: If a float32 form disagrees with the network, or a file cannot be written.
     """
     winner = Winner.of(
         trained.network,
@@ -72,7 +72,10 @@ def write_full_package(run: FullRun, trained: FullyTrained, name: str) -> dict[s
 
 
 def _forms(winner: Winner) -> tuple[dict[str, bytes], Checked, str]:
-    """The files, what was found of them, and why none is in int8: days are not lost to it."""
+    """Return the files, their checks, and the reason for a missing int8 form, else empty.
+
+    A failed int8 form is left out, so that days of training are not lost.
+    """
     files = winner.files()
     try:
         return files, winner.checked(files), ""
@@ -95,11 +98,11 @@ def _training_of(run: FullRun, trained: FullyTrained) -> dict[str, Any]:
 
 
 def full_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
-    """`card.md` of a full training: it follows from `card.json` alone.
+    """Return the text of `card.md` for a full training, which follows from `card.json` alone.
 
     Args:
-        document: What `card.json` holds.
-        files: Names of the files beside it.
+        document: Content of `card.json`.
+        files: Names of the package's other files.
     """
     recipe, passes = document["recipe"], document["passes"]
     rows = {

@@ -1,4 +1,4 @@
-"""An exported network as a folder: how its files come together, and how they are read back."""
+"""Loads an exported network from its folder, and checks that its files fit together."""
 
 import json
 from collections.abc import Mapping
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Package:
-    """An exported network, read back: every file is what it was when it was written.
+    """An exported network as loaded; every file matches its checksum.
 
     Attributes:
-        folder: Where.
-        architecture: The network as it was found, at the resolution whose latency counts.
-        trained: The form in which it was trained; weights and models are its.
-        weights: Its numbers.
-        card: What `card.json` says.
-        files: The content of each file, by its name.
+        folder: Folder of the package.
+        architecture: Network as found by the search, at the resolution of its latency.
+        trained: Form in which the network was trained; weights and models belong to it.
+        weights: Weights of the trained form.
+        card: Content of `card.json`.
+        files: Content of each file, by name.
     """
 
     folder: Path
@@ -45,7 +45,7 @@ class Package:
     files: Mapping[str, bytes]
 
     def module(self) -> "torch.nn.Module":
-        """The network in torch, in evaluation mode: that of `model.py` where there is one."""
+        """Build the network in torch, in evaluation mode; as `model.py` does, if there is one."""
         if isinstance(self.trained, Architecture):
             return plain_module(self.trained, self.weights)
         from nas_sv2.space.runtimes.torch_lowering import build_module, load_weights
@@ -57,11 +57,11 @@ class Package:
 
 
 def load_package(folder: Path) -> Package:
-    """The package in `folder`.
+    """Load the package in `folder`.
 
     Raises:
-        ConfigError: It is none, or its files are not of one network.
-        StoreError: A file is missing or is not what was written.
+        ConfigError: If the folder is not a package, or its files are not of one network.
+        StoreError: If a file is missing or differs from its checksum.
     """
     files = read_folder(folder)
     for name in (ARCHITECTURE, WEIGHTS, CARD_JSON):
@@ -76,7 +76,7 @@ def load_package(folder: Path) -> Package:
             "file", str(folder / WEIGHTS), f"must be readable weights ({error})"
         ) from None
     if isinstance(trained, Architecture) and _units(trained) > len(weights):
-        # A depth of billions would be lowered for hours before its weights are missed.
+        # Lowering a depth of billions would take hours before missing weights are noticed.
         raise ConfigError("weights", len(weights), f"must be weights of {_units(trained)} units")
     check_weights(lower(trained), weights)
     return Package(folder, found, trained, weights, _card(folder, files[CARD_JSON]), files)

@@ -1,8 +1,8 @@
-"""Checks of ONNX models: that one holds all its tensors, and that two are one network.
+"""Checks of ONNX models: that a model holds all its tensors, and that two are the same network.
 
-Two models are compared as their operators with the inputs of each. In int8, quantising and
-dequantising are skipped, and activations too, most of which int8 folds into the range of the
-operator before them.
+Two models are compared by their operators and the inputs of each. For int8, quantising and
+dequantising are skipped. Activations are skipped as well, because int8 folds most of them into the
+range of the operator before them.
 """
 
 from collections import Counter
@@ -16,18 +16,18 @@ BETWEEN = ("QuantizeLinear", "DequantizeLinear")
 FOLDED = ("Relu", "Clip")
 
 Origin = tuple[object, ...]
-"""Where a tensor comes from: an input, a held tensor, an output of an operator."""
+"""Origin of a tensor: an input, a stored tensor, or an output of an operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One operator.
+    """One operator of a model.
 
     Attributes:
-        name: Of its node.
-        kind: What it does, with its domain.
-        attributes: Serialised, by name.
-        inputs: What it takes.
+        name: Name of the node.
+        kind: Operator type with its domain.
+        attributes: Serialised attributes, sorted.
+        inputs: Origins of the inputs.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Operator:
 
 
 def difference(ours: bytes, theirs: bytes, int8: bool = False) -> str:
-    """The first thing in which two models differ beside their numbers, in words; empty for none.
+    """Name the first difference of two models other than weights; empty if there is none.
 
     Args:
-        ours: A model in float32.
-        theirs: Another, which may be anything that ONNX can parse.
+        ours: Model in float32.
+        theirs: Another model, of any content that ONNX can parse.
         int8: Whether `theirs` is in int8.
     """
     import onnx
@@ -53,7 +53,7 @@ def difference(ours: bytes, theirs: bytes, int8: bool = False) -> str:
         return "functions of its own"
     if _ends(one) != _ends(other):
         return f"inputs and outputs {_ends(other)}, not {_ends(one)}"
-    # In whichever order they stand: what each takes is compared, and int8 sorts them anew.
+    # Their order is ignored, as int8 changes it; the inputs of each operator are compared.
     wanted, found = (Counter(_operators(each.graph, int8)) for each in (one, other))
     for operator in found - wanted:
         return f"operator {operator.name!r} ({operator.kind})"
@@ -67,7 +67,7 @@ def _opsets(model: Any) -> list[tuple[str, int]]:
 
 
 def _ends(model: Any) -> list[tuple[str, int, tuple[object, ...]]]:
-    """Names, element types and shapes of inputs and outputs."""
+    """Return names, element types and shapes of inputs and outputs."""
     found = []
     for value in (*model.graph.input, *model.graph.output):
         tensor = value.type.tensor_type
@@ -94,7 +94,7 @@ def _operators(graph: Any, int8: bool) -> Iterator[Operator]:
 
 
 def _held(tensor: Any) -> Origin:
-    """Its name and shape; what it holds where that is no weight: which channels, which sizes."""
+    """Return name and shape, and the content too if it is channels or sizes, not weights."""
     import onnx
 
     name = tensor.name.removesuffix("_quantized")
@@ -104,14 +104,14 @@ def _held(tensor: Any) -> Origin:
 
 
 def check_self_contained(name: str, model: bytes) -> None:
-    """Refuse a model whose tensors lie in other files: their paths may lead anywhere.
+    """Refuse a model with tensors in other files, whose paths may lead anywhere.
 
     Args:
-        name: Of the file, for the error.
-        model: Its content.
+        name: Name of the file, for the error.
+        model: Content of the file.
 
     Raises:
-        ConfigError: It is no ONNX model, or a tensor of it lies elsewhere.
+        ConfigError: If the file is not an ONNX model or a tensor is in another file.
     """
     import onnx
 
@@ -129,7 +129,7 @@ def check_self_contained(name: str, model: bytes) -> None:
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
-    """Every tensor of a graph or function, those of inner graphs too."""
+    """Yield every tensor of a graph or function, including inner graphs."""
     yield from getattr(graph, "initializer", ())
     for sparse in getattr(graph, "sparse_initializer", ()):
         yield from (sparse.values, sparse.indices)

@@ -1,4 +1,4 @@
-"""Parts of a package that can be made anew from others: the card, and the models for timing."""
+"""Checks the parts of a package that follow from others: the card, and the models for timing."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,34 +16,36 @@ from nas_sv2.studies.package.onnx_models import difference
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Whether a part is what follows from others, and what was found."""
+    """The result of the check of a part: whether it follows from others, and the finding."""
 
     holds: bool
     found: str
 
 
 def page_check(document: Mapping[str, Any], page: bytes, files: Iterable[str]) -> Made:
-    """`card.md` against the page that follows from `card.json`.
+    """Compare `card.md` with the page that follows from `card.json`.
 
     Args:
-        document: What `card.json` holds; whatever a reading of it raises comes out.
-        page: What `card.md` holds.
-        files: Names of the files of the package.
+        document: Content of `card.json`; errors from reading it are passed on.
+        page: Content of `card.md`.
+        files: Names of the package's files.
     """
     if document.get(PAGE_KEY) != PAGE:
         by = document["made_with"]["nas-sv2"]
-        return Made(True, f"of nas-sv2 {by}, which wrote other pages: held by its checksum alone")
+        return Made(
+            True, f"written by nas-sv2 {by} in another form: only its checksum was checked"
+        )
     text = trial_card(document, files) if "study" in document else full_card(document, files)
     if text.encode() == page:
-        return Made(True, "says what card.json holds")
+        return Made(True, "follows from card.json")
     lines = zip(text.splitlines(), page.decode(errors="replace").splitlines(), strict=False)
     number = next((n for n, (ours, theirs) in enumerate(lines, 1) if ours != theirs), None)
-    where = "it is longer or shorter" if number is None else f"line {number} is another"
+    where = "its length differs" if number is None else f"line {number} differs"
     return Made(False, f"is not the page that follows from card.json: {where}")
 
 
 def figures_check(document: Mapping[str, Any], found: Classifier, trained: Classifier) -> Made:
-    """`card.json` against the networks: which, and what they cost on paper."""
+    """Compare the digests and costs in `card.json` with the networks."""
     cost = cost_of(lower(trained))
     wanted: dict[str, object] = {
         "digest": found.digest,
@@ -54,21 +56,22 @@ def figures_check(document: Mapping[str, Any], found: Classifier, trained: Class
     for name, value in wanted.items():
         if document[name] != value:
             return Made(
-                False, f"{name}: {document[name]!r}, not {value!r} of the network beside it"
+                False, f"{name}: {document[name]!r}, but the network of this package has {value!r}"
             )
     if "study" in document and PAGE_KEY in document:
         record = record_in(document)
         if record.architecture.digest != found.digest:
-            return Made(False, "its record is of another network")
-    return Made(True, "names the networks beside it")
+            return Made(False, "its record describes another network")
+    return Made(True, "describes the networks of this package")
 
 
 def timing_checks(
     found: Classifier, trained: Classifier, files: Mapping[str, bytes]
 ) -> Iterable[tuple[str, Made]]:
-    """Each model for timing against the operators of `found`; its numbers mean nothing.
+    """Compare each model for timing with the operators of `found`; its weights are random.
 
-    Nothing is built that is larger than its file: an architecture may ask for any width and depth.
+    An architecture may claim any width and depth, so no model is built that is larger than its
+    file.
     """
     for name in (TIMING, TIMING_INT8):
         if name in files:
@@ -79,14 +82,14 @@ def timing_checks(
 
 
 def _apart(found: Classifier, trained: Classifier, name: str, model: bytes) -> str:
-    """In what a model for timing is not `found`; empty where it is."""
+    """Return the first difference of a model for timing from `found`; empty if there is none."""
     if isinstance(found, Architecture) and isinstance(trained, Architecture):
         depths, others = ([stage.depth for stage in each.stages] for each in (found, trained))
         if depths != others:
             return f"stages of {depths} units, of {others} in the trained form"
     graph = lower(found)
     params = cost_of(graph).params
-    # Half of them: a batch norm's two parameters a channel are one number once it is folded.
+    # Half of them: a folded batch norm has one number per channel instead of two.
     if len(model) < params / 2 * (1 if name in INT8 else 4):
         return f"too small for {params:,} params"
     ours = shuffle_free_onnx(graph, random_weights(graph, seed=0))

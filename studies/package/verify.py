@@ -1,7 +1,7 @@
-"""An exported network checked again, elsewhere: its files, its forms, its accuracy.
+"""Verifies an exported network on any machine: its files, its forms, its accuracy.
 
-Nothing in the folder is run but models in onnxruntime, and `model.py` where its text is, letter by
-letter, what this nas-sv2 writes for the network.
+Only the models in onnxruntime are run, and `model.py` if its text is exactly the one that this
+nas-sv2 writes for the network.
 """
 
 import math
@@ -42,16 +42,16 @@ from nas_sv2.version import __version__
 T = TypeVar("T")
 
 SLACK, INT8_SLACK = 0.001, 0.01
-"""By how much an accuracy may differ from that of the export: sums in another order turn the class
-of an image in ten thousand, other int8 kernels that of some in a hundred."""
+"""Largest accepted difference from the accuracy at the export. Sums in another order change the
+class of one image in ten thousand, other int8 kernels that of some in a hundred."""
 INT8_ERROR_SLACK = 0.1
-"""By how much the error of int8 on noise may exceed what it was at the export. int8 sums are
-exact, and kernels differ in how they round and, on x86 without VNNI, in where they saturate."""
+"""Largest accepted increase of the error of int8 on noise since the export. int8 sums are exact,
+but kernels differ in rounding and, on x86 without VNNI, in saturation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at: what, whether it holds, and what was found."""
+    """The result of one check: its subject, whether it holds, and the finding."""
 
     what: str
     holds: bool
@@ -59,27 +59,27 @@ class Check:
 
 
 def verify(folder: Path, data: str | None = None, run_source: bool = False) -> Iterator[Check]:
-    """Every check of the package in `folder`, as each is done; the last may be one that failed.
+    """Check the package in `folder` and yield each result; checking may end at a failure.
 
     Args:
-        folder: What `nas-sv2 export` or `network train` wrote.
-        data: Where given, the forms are asked about these validation images; else about noise.
-        run_source: Run a `model.py` that is not what this nas-sv2 writes.
+        folder: Folder that `nas-sv2 export` or `network train` wrote.
+        data: Data whose validation images the forms classify; by default they run on noise.
+        run_source: Whether to run a `model.py` that differs from the text of this nas-sv2.
 
     Raises:
-        ConfigError: The folder is no package, describes what it does not hold, or points outside;
-            the data are not for this network.
-        EvaluationError: The data cannot be read.
+        ConfigError: If the folder is not a package, contradicts its card, or refers to files
+            outside it, or if the data do not fit the network.
+        EvaluationError: If the data cannot be read.
     """
     try:
         package = load_package(folder)
     except StoreError as error:
         yield Check(SUMS, False, str(error))
         return
-    yield Check(SUMS, True, f"{len(package.files)} files are what was written")
+    yield Check(SUMS, True, f"{len(package.files)} files match their checksums")
     if unlisted := [name for name in _NAMES if _lies_beside(package, name)]:
         names = ", ".join(unlisted)
-        yield Check(SUMS, False, f"{names}: in the folder, but not listed, so not checked")
+        yield Check(SUMS, False, f"{names}: in the folder, but not listed, and not checked")
     for name, content in package.files.items():
         if name.endswith(".onnx"):
             check_self_contained(name, content)
@@ -111,9 +111,10 @@ def verify(folder: Path, data: str | None = None, run_source: bool = False) -> I
 
 
 MOST_SIDE = 1024
-"""Pixels: the forms are asked about 16 images at once, whose first maps then take a gigabyte."""
+"""Largest side of images, in pixels. Forms run on 16 images at once, whose first maps then take a
+gigabyte."""
 _NAMES = (*(name for name in FILES if name != SUMS), CARD)
-"""What a user would take for a part of the package."""
+"""Names that a user would take for parts of the package."""
 
 
 def _lies_beside(package: Package, name: str) -> bool:
@@ -121,19 +122,19 @@ def _lies_beside(package: Package, name: str) -> bool:
 
 
 def _check_side(package: Package) -> None:
-    """Refuse what cannot be asked about: weights fit a network of any resolution.
+    """Refuse too large a resolution, which weights do not limit.
 
     Raises:
-        ConfigError: The images would be too large.
+        ConfigError: If the images would be too large.
     """
     for network in (package.trained, package.architecture):
         if network.resolution > MOST_SIDE:
-            allowed = f"must be at most {MOST_SIDE} pixels, which can be asked about at once"
+            allowed = f"must be at most {MOST_SIDE} pixels, so that the images fit into memory"
             raise ConfigError(f"resolution in {package.folder}", network.resolution, allowed)
 
 
 def _parts_check(package: Package) -> Iterator[Check]:
-    """What can be made anew from other files of the package."""
+    """Check the parts that follow from other files of the package."""
     found, trained, files = package.architecture, package.trained, package.files
     made = _read(package, lambda card: figures_check(card, found, trained))
     yield Check(CARD_JSON, made.holds, made.found)
@@ -149,12 +150,14 @@ def _source_check(package: Package, normalise: Normalise, run_source: bool) -> I
     if SOURCE not in package.files:
         return
     if _is_ours(package, normalise):
-        yield Check(SOURCE, True, f"is what nas-sv2 {__version__} writes for this network")
+        yield Check(
+            SOURCE, True, f"is the text that nas-sv2 {__version__} writes for this network"
+        )
     elif run_source:
-        yield Check(SOURCE, True, "is not what this nas-sv2 writes; it is run as you asked")
+        yield Check(SOURCE, True, "is not the text that this nas-sv2 writes; it is run on request")
     else:
         found = (
-            f"is not what nas-sv2 {__version__} writes for this network, so it was not run; "
+            f"is not the text that nas-sv2 {__version__} writes for this network; it was not run; "
             "read it, and verify again with --run-model-py"
         )
         yield Check(SOURCE, False, found)
@@ -185,7 +188,10 @@ def _form_check(package: Package, name: str, agreement: Agreement, on_noise: boo
 
 
 def _int8_check(package: Package, name: str, agreement: Agreement) -> Check:
-    """Noise is unlike the images that int8 took its ranges from: it is held against itself."""
+    """Compare the error of int8 on noise with that at the export.
+
+    int8 is far from the network on noise, which is unlike the images that set its ranges.
+    """
     was = _read(package, lambda card: float(card["forms_on_noise"][name]["error"]))
     found = f"error of the logits on noise {agreement.error:.1%}, {was:.1%} at export"
     return Check(name, agreement.error <= was + INT8_ERROR_SLACK, found)
@@ -204,7 +210,7 @@ def _accuracy_check(package: Package, name: str, agreement: Agreement, same_imag
 
 
 def _validation(package: Package, spec: str) -> tuple[Part, bool]:
-    """The images that the package was validated on, and whether they are the very same."""
+    """Open the validation images, and say whether they are exactly those of the export."""
     taken = _read(package, lambda card: int(card["input"]["centre_of"]))
     if not 1 <= taken <= MOST_SIDE:
         allowed = f"must be from 1 to {MOST_SIDE} pixels"
@@ -234,14 +240,14 @@ def _normalise(package: Package) -> Normalise:
 
 
 _ODD = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, StoreError)
-"""What a card raises that is not as we write it."""
+"""Errors from reading a card that nas-sv2 did not write in this form."""
 
 
 def _read(package: Package, of: Callable[[Mapping[str, Any]], T]) -> T:
-    """What `of` reads in the card.
+    """Return the value that `of` reads from the card.
 
     Raises:
-        ConfigError: The card has it not.
+        ConfigError: If the card lacks the value or has a wrong one.
     """
     try:
         return of(package.card)
