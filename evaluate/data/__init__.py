@@ -1,1 +1,1 @@
-"""Images: sources, decoding, cache and split."""
+"""Image data: sources, decoding, cache and split."""

@@ -1,8 +1,8 @@
 """The offline demo data: ten kinds of animal shape, 28×28 grey, from an installed distribution.
 
-The distribution `animal-shape-mnist` (MIT) carries two gzipped pickles. Its module is never
-imported (it wants TensorFlow), and the pickles are read by an unpickler that knows numpy arrays
-and nothing else, after their digests have been checked.
+The distribution `animal-shape-mnist` (MIT) has two gzipped pickles. Its module is never imported,
+because it needs TensorFlow. The digests of the pickles are checked first, and the unpickler allows
+only numpy arrays.
 """
 
 import gzip
@@ -23,7 +23,7 @@ from nas_sv2.evaluate.data.image_data import ImageData, Part, content_key
 from nas_sv2.evaluate.data.split import carve, distinct, mirror_keys
 
 DISTRIBUTION = "animal-shape-mnist"
-# sha256 of the unpacked files of version 0.39
+# Names and SHA-256 of the unpacked files of version 0.39.
 IMAGES = (
     "animal_data_version_3.gz",
     "0a13908291891bf5b97b18427cf0eceedcb720959826cc85f7e06dc89e5eaf77",
@@ -32,8 +32,8 @@ LABELS = (
     "animal_label_version_3.gz",
     "3d826227c39b7dba09abb8273cf07928443fec2c56b6396b4872741b7b332f93",
 )
-# Of some 970 distinct images a class: 2,000 for validation, which puts the standard error of an
-# accuracy near 90 % at 0.7 points, and 1,215 for testing.
+# Shares of about 970 distinct images per class: 2,000 images for validation, with a standard error
+# of 0.7 points at an accuracy near 90 %, and 1,215 for testing.
 VAL_SHARE, TEST_SHARE = 0.2058, 0.125
 NAMES = (
     *("bear", "bird", "cat", "cow", "dog"),
@@ -48,10 +48,10 @@ ALLOWED = {
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Reads numpy arrays; every other name in the pickle is refused before it is looked up."""
+    """Reads numpy arrays; refuses every other name in the pickle before it is looked up."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """The few names that an array needs."""
+        """Return one of the few objects that an array needs."""
         if (module, name) not in ALLOWED:
             raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a pickled array")
         if name == "_reconstruct":
@@ -60,17 +60,17 @@ class ArrayUnpickler(pickle.Unpickler):
 
 
 def _empty_array(kind: type, shape: tuple[int, ...], code: bytes) -> NDArray[Any]:
-    """What `_reconstruct` does for plain arrays, which the pickle fills by its state."""
+    """Do the work of `_reconstruct` for plain arrays, which the pickle then fills."""
     if kind is not np.ndarray:
         raise pickle.UnpicklingError(f"{kind!r} is not a plain array")
     return np.ndarray(shape, np.dtype(code.decode() if isinstance(code, bytes) else code))
 
 
 def read_array(content: bytes) -> NDArray[Any]:
-    """The array in a pickle.
+    """Read the array in a pickle.
 
     Raises:
-        EvaluationError: The pickle holds, or would call, anything else, or is damaged.
+        EvaluationError: If the pickle is damaged, or contains or calls anything but arrays.
     """
     try:
         array = ArrayUnpickler(io.BytesIO(content)).load()
@@ -82,10 +82,10 @@ def read_array(content: bytes) -> NDArray[Any]:
 
 
 def open_animals() -> ImageData:
-    """10 classes, 28×28 grey: distinct images only, split by content into train, val and test.
+    """Open 10 classes of 28×28 grey images: the distinct images, split by content in three parts.
 
     Raises:
-        EvaluationError: The distribution is missing or not the one that is known.
+        EvaluationError: If the distribution is missing or has other files than version 0.39.
     """
     images = _read(*IMAGES)[:, None]
     labels = _read(*LABELS).astype(np.int64)

@@ -1,8 +1,8 @@
-"""`npz:FILE`: images as arrays in one file of numpy's, as MedMNIST and many others publish them.
+"""Opens `npz:FILE`: images as arrays in a file of numpy, as MedMNIST and many others publish them.
 
-Either `train_images` and `train_labels` with `val_images` and `val_labels` (and perhaps
-`test_images` and `test_labels`), or `images` and `labels`. Where there is no `val_images`, the
-validation is carved from the training images by their content.
+The arrays are `train_images`, `train_labels`, `val_images` and `val_labels`, and optionally
+`test_images` and `test_labels`; or only `images` and `labels`. Without `val_images`, validation
+images are split off the training images by their content.
 """
 
 import zipfile
@@ -23,15 +23,16 @@ SHAPES = "uint8 (N, side, side), (N, side, side, C) or (N, C, side, side) with C
 
 
 def open_array_file(spec: str, where: str, resolution: int | None) -> ImageData:
-    """The images in the file `where`.
+    """Open the images in the file `where`.
 
     Args:
-        spec: What the user typed.
-        where: The file.
-        resolution: Side to bring the images to, pixels; None for their own.
+        spec: The user's text.
+        where: Path of the file.
+        resolution: Side of the resized images, in pixels; None for their own.
 
     Raises:
-        ConfigError: No such file, or an array in it is missing or none of images or labels.
+        ConfigError: If the file or an array in it is missing, or an array has a wrong type or
+            shape.
     """
     arrays = _read(spec, where)
     prefixes = {
@@ -81,7 +82,7 @@ def _read(spec: str, where: str) -> dict[str, NDArray[Any]]:
     name = "the file"
     try:
         arrays = {}
-        with open(file, "rb") as stream:  # numpy leaves a damaged one open
+        with open(file, "rb") as stream:  # numpy does not close a damaged file
             loaded = np.load(stream, allow_pickle=False)
             if not isinstance(loaded, np.lib.npyio.NpzFile):
                 raise ValueError("one array without a name")
@@ -99,7 +100,7 @@ _KINDS = ("images", "labels")
 
 
 def _images(spec: str, arrays: dict[str, NDArray[Any]], name: str) -> NDArray[np.uint8]:
-    """(N, C, side, side)."""
+    """Return the images `name` as (N, C, side, side)."""
     array = arrays[name]
     had = f"{array.dtype} {tuple(array.shape)}"
     if array.ndim == 3:
@@ -131,7 +132,7 @@ def _labels(
 
 
 def _check_classes(spec: str, name: str, parts: dict[int, Part]) -> None:
-    """Every class has training images, and no other class is asked about."""
+    """Refuse a class without training images, and labels of other classes in val or test."""
     seen = np.unique(parts[0].labels.numpy()).tolist()
     missing = set(range(len(seen))) - set(seen)
     if missing:
@@ -149,7 +150,7 @@ def _check_classes(spec: str, name: str, parts: dict[int, Part]) -> None:
 def _split(
     images: dict[int, NDArray[np.uint8]], labels: dict[int, NDArray[np.int64]], share: float | None
 ) -> tuple[dict[int, Part], int]:
-    """Each part, and how many images were left out because a later part holds a copy."""
+    """Return each part, and the number of images left out because a later part has a copy."""
     keys = [key for own in images.values() for key in mirror_keys(own)]
     every = np.concatenate(list(labels.values()))
     given = np.concatenate([np.full(len(own), part, np.int8) for part, own in images.items()])

@@ -1,8 +1,8 @@
-"""Files of images to chunks of pixels on disk, in parallel processes, resumable after a kill.
+"""Decodes files of images to chunks on disk, in parallel processes, resumable after a kill.
 
-A chunk is `NNNNNN.npy`, the pixels of what could be read, and `NNNNNN.json`, what was met. Both
-are written under another name and then renamed, the report last: where it stands, the chunk does.
-Nothing here imports torch, because every decoding process imports this.
+A chunk has two files: `NNNNNN.npy` with the pixels of readable files, and `NNNNNN.json` with a
+report. Both are written under another name and then renamed, the report last: a chunk with a
+report is complete. This module does not import torch, as every decoding process imports it.
 """
 
 import json
@@ -26,20 +26,20 @@ from nas_sv2.evaluate.data.decoding import Unreadable, decode_with_mode
 from nas_sv2.evaluate.data.split import mirror_keys
 from nas_sv2.files import write_whole
 
-CHUNK = 256  # files; what a kill loses in each process is about a second of work
+CHUNK = 256  # files; a kill loses about a second of work in each process
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkReport:
-    """What was met in the files of a chunk.
+    """The report on the files of a chunk.
 
     Attributes:
-        channels: Of the stored pixels: 1 if all are grey, else 3.
-        rows: Which files were read, by their place in the chunk; the pixels are in this order.
-        keys: Of each that was read: what it shares with its copies, hexadecimal.
-        modes: How many files were stored in which of Pillow's modes.
-        faults: Place and reason of those that were not read.
+        channels: Channels of the stored pixels: 1 if all files are grey, else 3.
+        rows: Places in the chunk of the files that were read, in the order of the pixels.
+        keys: Key of each file that was read, in hexadecimal, equal for copies.
+        modes: Number of files by Pillow's name of their mode.
+        faults: Place and reason of each file that was not read.
     """
 
     channels: int
@@ -52,17 +52,17 @@ class ChunkReport:
 def decode_files(
     files: Sequence[Path], side: int, folder: Path, progress: Progress | None = None
 ) -> list[ChunkReport]:
-    """The reports of all chunks of `files`; chunks that stand in `folder` are not decoded again.
+    """Decode the chunks of `files` that `folder` lacks, and return the reports of all.
 
     Args:
-        files: In order.
-        side: Of the decoded images, pixels.
-        folder: Where chunks are kept.
-        progress: Called with the files done and the files in all.
+        files: Files in order.
+        side: Side of the decoded images, in pixels.
+        folder: Folder of the chunks.
+        progress: Function called with the number of decoded files and of all files.
 
     Raises:
-        EvaluationError: A decoding process was killed.
-        OSError: A chunk cannot be written.
+        EvaluationError: If a decoding process was killed.
+        OSError: If a chunk cannot be written.
     """
     chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
     missing = [number for number in range(len(chunks)) if not report_file(folder, number).exists()]
@@ -74,7 +74,7 @@ def decode_files(
         for number in _in_processes(processes, missing, chunks, side, folder):
             done += len(chunks[number])
             tell(done, len(files))
-    else:  # for one chunk, starting a process would take longer than the work
+    else:  # starting a process for one chunk would take longer than the work
         for number in missing:
             decode_chunk(folder, number, chunks[number], side)
             done += len(chunks[number])
@@ -85,8 +85,8 @@ def decode_files(
 def _in_processes(
     processes: int, missing: list[int], chunks: list[Sequence[Path]], side: int, folder: Path
 ) -> Any:
-    """Decode the missing chunks; yields the number of each when it is done."""
-    # Spawned: a fork of a process in which torch has threads may never come to run.
+    """Decode the missing chunks, and yield the number of each as it is finished."""
+    # Spawned, because a fork of a process with threads of torch may deadlock.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin)
     try:
@@ -99,15 +99,15 @@ def _in_processes(
             yield work.pop(future)
     except BrokenProcessPool as error:
         raise EvaluationError(
-            "a process that decodes images was killed (for want of memory?); "
-            "the same command goes on where it was"
+            "a process that decodes images was killed (for lack of memory?); "
+            "the same command continues from there"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _begin() -> None:
-    """Leave Ctrl-C to the parent, and end with it, however it ends."""
+    """Leave Ctrl-C to the parent process, and end when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -123,7 +123,7 @@ def decode_chunk(folder: Path, number: int, files: Sequence[Path], side: int) ->
     """Decode the files of one chunk into `folder`.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: If the chunk cannot be written.
     """
     images: dict[int, NDArray[np.uint8]] = {}
     modes: Counter[str] = Counter()
@@ -147,12 +147,12 @@ def decode_chunk(folder: Path, number: int, files: Sequence[Path], side: int) ->
 
 
 def pixel_file(folder: Path, number: int) -> Path:
-    """Where a chunk's pixels are, uint8 (N, C, side, side)."""
+    """Return the path of a chunk's pixels, uint8 (N, C, side, side)."""
     return folder / f"{number:06}.npy"
 
 
 def report_file(folder: Path, number: int) -> Path:
-    """Where a chunk's report is; it is written after the pixels."""
+    """Return the path of a chunk's report, which is written after the pixels."""
     return folder / f"{number:06}.json"
 
 

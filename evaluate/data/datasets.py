@@ -1,7 +1,7 @@
-"""The published sets that users have or can download: Fashion-MNIST, CIFAR-10 and CIFAR-100.
+"""Opens published sets that users have or can download: Fashion-MNIST, CIFAR-10 and CIFAR-100.
 
-Their test split is kept aside untouched; what candidates are compared on is carved from the
-training split.
+Their test split stays untouched. The validation images, on which candidates are compared, are
+split off the training images.
 """
 
 import gzip
@@ -32,17 +32,17 @@ FASHION_NAMES = (
 
 
 def open_published(spec: str, name: str, where: str, resolution: int | None) -> ImageData:
-    """A published set, from the folder `where`, the usual places, or the network.
+    """Open a published set from the folder `where`, the usual places, or the internet.
 
     Args:
-        spec: What the user typed.
+        spec: The user's text.
         name: One of `PUBLISHED`.
-        where: The folder that holds the set's files; empty for the usual places and the network.
-        resolution: Side to bring the images to; None for the set's own.
+        where: Folder of the set's files; empty for the usual places and the internet.
+        resolution: Side of the resized images, in pixels; None for the set's own.
 
     Raises:
-        ConfigError: The folder does not hold the set.
-        EvaluationError: It is nowhere and cannot be downloaded, or a file is damaged.
+        ConfigError: If the folder lacks the set.
+        EvaluationError: If the set is missing and cannot be downloaded, or a file is damaged.
     """
     folder = Path(where).expanduser() if where else None
     if folder is not None and not folder.is_dir():
@@ -92,10 +92,10 @@ def _either(spec: str, folder: Path, name: str) -> Path:
 
 
 def read_idx(file: Path, dimensions: int) -> NDArray[np.uint8]:
-    """The bytes in a file of MNIST's IDX format, gzipped or not.
+    """Read the bytes in a file of MNIST's IDX format, gzipped or not.
 
     Raises:
-        EvaluationError: It is damaged, or holds something else.
+        EvaluationError: If the file is damaged or has another format.
     """
     try:
         content = file.read_bytes()
@@ -146,7 +146,7 @@ def _arrays(one: Any) -> Arrays:
 
 
 def _cache() -> Path:
-    """Where downloads go: `nas-sv2` in the user's cache directory (XDG)."""
+    """Return the folder of downloads: `nas-sv2` in the user's cache directory (XDG)."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(base) / "nas-sv2"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,13 @@
-"""Folders of images, decoded once: a memory-mapped cache of uint8 pixels in the user's cache.
+"""A cache of decoded folders of images: memory-mapped uint8 pixels in the user's cache directory.
 
-A cache is a folder named by what it was made from: layout, root, relative path, size and
-modification time of every file, side and decoder. Hashes of the files' bytes would see a change
-that leaves size and time as they were, but cost a reading of the whole set (150 GB for ImageNet)
-at each opening, where a listing costs seconds.
+The name of a cache's folder is a hash. It covers layout, root, side and decoder, and each file's
+relative path, size and modification time. Hashes of the files' bytes would also detect a change
+that keeps size and time. They would take a reading of the whole set (150 GB for ImageNet) at each
+opening; a listing takes seconds.
 
-Decoding leaves chunks (`chunk_decoding`); when all are there, their rows are appended to one file
-a part, in order, and each chunk is removed once its rows are on disk. A process that is killed
-anywhere goes on from there, and the disk holds the set once.
+Decoding writes chunks (`chunk_decoding`). When all are written, their rows are appended in order
+to one file per part. Each chunk is removed once its rows are on disk. A process that was killed
+can resume at any point, and the disk never holds the set twice.
 """
 
 import dataclasses
@@ -43,28 +43,28 @@ from nas_sv2.evaluate.data.image_listing import Listing
 from nas_sv2.evaluate.data.split import LEFT_OUT, PARTS, placed
 from nas_sv2.files import write_whole
 
-FORMAT = 1  # of the cache's files and of its split
-REPORT_BYTES = 300  # a file's share of reports and labels, beside its pixels
+FORMAT = 1  # version of the cache's files and of its split
+REPORT_BYTES = 300  # share of an image file in reports and labels
 Told = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a cache holds.
+    """The content of a cache.
 
     Attributes:
         layout: `imagefolder` or `imagenet`.
-        root: The folder of images.
-        side: Of the decoded images, pixels.
+        root: Folder of images.
+        side: Side of the decoded images, in pixels.
         channels: 1 if all images are grey, else 3.
-        class_names: In the order of the labels.
-        counts: Images of each class, by part.
-        key: Names pixels, labels and split.
-        files: Image files in the folder.
-        modes: How many of them are stored in which of Pillow's modes.
-        faults: Name and reason of those that cannot be read.
-        left_out: Images left out of a part because a later part holds a copy.
-        carved: Whether val was carved from train.
+        class_names: Names of the classes, in the order of the labels.
+        counts: Number of images of each class, by part.
+        key: Digits that identify pixels, labels and split.
+        files: Number of image files in the folder.
+        modes: Number of files by Pillow's name of their mode.
+        faults: Name and reason of each file that cannot be read.
+        left_out: Number of images left out because a later part has a copy.
+        carved: Whether val was split off train.
     """
 
     layout: str
@@ -82,7 +82,7 @@ class Prepared:
 
 
 def cache_root() -> Path:
-    """`nas-sv2/data` in the user's cache directory (XDG)."""
+    """Return `nas-sv2/data` in the user's cache directory (XDG)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas-sv2" / "data"
 
 
@@ -91,14 +91,14 @@ class ImageCache:
     """The place of one cache; `prepare` fills it.
 
     Attributes:
-        folder: Where its files are.
+        folder: Folder of the cache's files.
     """
 
     folder: Path
 
     @classmethod
     def of(cls, listing: Listing, side: int) -> "ImageCache":
-        """The cache of these files at this resolution."""
+        """Return the cache of these files at this resolution."""
         made = hashlib.sha256()
         how = [FORMAT, DECODING, PIL.__version__, CHUNK, side, listing.layout, str(listing.root)]
         made.update(json.dumps([*how, listing.class_names]).encode())
@@ -108,22 +108,22 @@ class ImageCache:
 
     @property
     def bytes_on_disk(self) -> int:
-        """What its files take."""
+        """Size of the cache's files, in bytes."""
         return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
 
     @property
     def root(self) -> str | None:
-        """The folder of images it is of, finished or not; None if it does not say."""
+        """Folder of images in the cache, finished or not; None if it is not recorded."""
         try:
             return (self.folder / "root").read_text(errors="surrogateescape")
         except OSError:
             return None
 
     def read(self) -> Prepared | None:
-        """What it holds; None where it is not finished.
+        """Read the cache's content; None if it is not finished.
 
         Raises:
-            EvaluationError: It is damaged, or cannot be read.
+            EvaluationError: If the cache is damaged or cannot be read.
         """
         try:
             fields = json.loads((self.folder / "data.json").read_text())
@@ -143,10 +143,10 @@ class ImageCache:
             raise EvaluationError(f"{self.folder} is damaged ({error}); {REMEDY}") from error
 
     def part(self, prepared: Prepared, name: str) -> Part:
-        """One part, its images memory-mapped.
+        """Open one part with memory-mapped images.
 
         Raises:
-            EvaluationError: A file is not as long as it was.
+            EvaluationError: If a file is missing or has a wrong length.
         """
         count = sum(prepared.counts[name])
         shape = (count, prepared.channels, prepared.side, prepared.side)
@@ -167,18 +167,18 @@ class ImageCache:
     def prepare(
         self, listing: Listing, side: int, told: Told | None, progress: Progress | None
     ) -> Prepared:
-        """What it holds, decoded first where it is not there yet.
+        """Return the cache's content, and decode it first if it is missing.
 
-        Another process that prepares the same is waited for.
+        If another process prepares the same cache, wait for it.
 
         Args:
-            listing: The files.
-            side: Of the decoded images, pixels.
-            told: Called with what a person should know before it starts.
-            progress: Called with the files decoded and the files in all.
+            listing: Files to decode.
+            side: Side of the decoded images, in pixels.
+            told: Function called with a line on size and place before decoding starts.
+            progress: Function called with the number of decoded files and of all files.
 
         Raises:
-            EvaluationError: The disk lacks room, or cannot be written, or a process was killed.
+            EvaluationError: If the disk is full or cannot be written, or a process was killed.
         """
         try:
             if found := self.read():
@@ -194,10 +194,10 @@ class ImageCache:
             raise EvaluationError(f"the disk of {self.folder} {what}; {_ELSEWHERE}") from error
 
     def clear(self) -> int:
-        """Remove it; the bytes that it took.
+        """Remove the cache and return its size in bytes.
 
         Raises:
-            EvaluationError: Another process is preparing it.
+            EvaluationError: If another process is preparing the cache.
         """
         with self._hold(None, wait=False):
             size = self.bytes_on_disk
@@ -209,7 +209,7 @@ class ImageCache:
     ) -> Prepared:
         chunks = self.folder / "chunks"
         chunks.mkdir(exist_ok=True)
-        for begun in chunks.glob("*.part"):  # by a process that was killed
+        for begun in chunks.glob("*.part"):  # left by a process that was killed
             begun.unlink()
         (self.folder / "root").write_text(str(listing.root), errors="surrogateescape")
         needed = bytes_needed(len(listing), side)
@@ -233,7 +233,7 @@ class ImageCache:
         return prepared
 
     def _joined(self, listing: Listing, side: int, reports: Sequence[ChunkReport]) -> Prepared:
-        """Append the chunks to one file a part."""
+        """Append the chunks to one file per part, and return the cache's content."""
         rows = [
             number * CHUNK + row for number, report in enumerate(reports) for row in report.rows
         ]
@@ -282,10 +282,10 @@ class ImageCache:
         side: int,
         names: Sequence[str],
     ) -> None:
-        """Append each chunk that still stands to the files of the parts, and remove it.
+        """Append each remaining chunk to the files of the parts, and remove it.
 
-        Chunks go in order, so those before the first that stands are in the files already; what
-        a killed process appended of this one is cut off again.
+        Chunks are appended in order, so those before the first remaining one are in the files
+        already. Rows that a killed process appended of that one are cut off first.
         """
         image_bytes = channels * side * side
         start = 0
@@ -310,7 +310,7 @@ class ImageCache:
 
     @contextmanager
     def _hold(self, told: Told | None, wait: bool = True) -> Iterator[None]:
-        """Keep other processes out; the lock goes with the process that has it."""
+        """Keep other processes out; the lock ends with the process that holds it."""
         lock, said = FileLock(self.folder / "lock"), False
         while (holder := lock.take(0)) is not None:
             if not wait:
@@ -319,7 +319,7 @@ class ImageCache:
                 told(f"{holder} prepares the same images; waiting for it")
             said = True
             time.sleep(POLL_S)
-            self.folder.mkdir(parents=True, exist_ok=True)  # it may have been cleared meanwhile
+            self.folder.mkdir(parents=True, exist_ok=True)  # the holder may have cleared it
         try:
             yield
         finally:
@@ -331,18 +331,18 @@ _ELSEWHERE = "make room, name another disk in XDG_CACHE_HOME, or ask for smaller
 
 
 def all_caches() -> list[ImageCache]:
-    """Every cache of this user, finished or not."""
+    """List every cache of this user, finished or not."""
     root = cache_root()
     return [ImageCache(each) for each in sorted(root.iterdir())] if root.is_dir() else []
 
 
 def bytes_needed(files: int, side: int) -> int:
-    """What a cache of so many colour images takes at most, the chunk in hand included."""
+    """Return the most bytes for a cache of this many colour images, with one chunk on disk."""
     return (files + min(files, CHUNK)) * 3 * side * side + files * REPORT_BYTES
 
 
 def in_words(size: float) -> str:
-    """A size for people, in powers of 1,000 as disks are sold."""
+    """Format a size in bytes, kB, MB or GB, in powers of 1,000 as disks are sold."""
     for unit in ("bytes", "kB", "MB"):
         if size < 1000:
             return f"{size:.0f} {unit}"

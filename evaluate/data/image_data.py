@@ -1,4 +1,4 @@
-"""Labelled images as whole tensors: what every data set becomes before training sees it."""
+"""Labelled images as whole tensors, the form of every data set for training."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from nas_sv2.errors import ConfigError
 
-STATISTICS_IMAGES = 10_000  # evenly spaced; a mean of so many is exact to 1 % of a deviation
+STATISTICS_IMAGES = 10_000  # evenly spaced; their mean is exact to 1 % of a standard deviation
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -17,33 +17,33 @@ class Part:
     """Images and their labels.
 
     Attributes:
-        images: uint8 (N, C, H, W), H = W; may be memory-mapped, it is only ever indexed.
-        labels: int64 (N,).
+        images: Images, uint8 (N, C, H, W) with H = W; only indexed, so may be memory-mapped.
+        labels: Labels, int64 (N,).
     """
 
     images: Tensor
     labels: Tensor
 
     def __len__(self) -> int:
-        """How many images."""
+        """Return the number of images."""
         return len(self.labels)
 
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """A data set, split.
+    """A data set with its split.
 
     Attributes:
-        name: The spec it was opened by.
-        key: 16 hexadecimal digits that name its content and its split.
-        class_names: What the labels mean, in order.
-        train: What networks learn from.
-        val: What they are compared on.
-        test: What nobody looks at before the finalists; None where the source has no such part.
-        notes: For people: what was dropped, skipped or carved, with counts.
+        name: Spec that opened it.
+        key: 16 hexadecimal digits that identify its content and its split.
+        class_names: Names of the classes, in the order of the labels.
+        train: Images for training.
+        val: Images for comparing networks.
+        test: Images for finalists alone; None if the source has no such part.
+        notes: Lines on images that were left out, skipped or split off, with counts.
 
     Raises:
-        ConfigError: The tensors do not fit together.
+        ConfigError: If the tensors do not fit together.
     """
 
     name: str
@@ -55,7 +55,7 @@ class ImageData:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what the training could not read."""
+        """Refuse tensors that training could not read."""
         shape = self.train.images.shape[1:]
         for part in self.parts:
             images, labels = part.images, part.labels
@@ -79,7 +79,7 @@ class ImageData:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Train, val and, where there is one, test."""
+        """Train, val and, if there is one, test."""
         return (self.train, self.val) if self.test is None else (self.train, self.val, self.test)
 
     @property
@@ -99,12 +99,12 @@ class ImageData:
 
     @property
     def provenance(self) -> str:
-        """`SPEC@KEY`, as evaluations record it."""
+        """Text `SPEC@KEY` that evaluations record."""
         return f"{self.name}@{self.key}"
 
 
 def content_key(*parts: Part | None) -> str:
-    """16 hexadecimal digits that name images, labels and their split."""
+    """Return 16 hexadecimal digits that identify images, labels and their split."""
     content = hashlib.sha256()
     for part in parts:
         if part is None:
@@ -117,7 +117,7 @@ def content_key(*parts: Part | None) -> str:
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, (C,) each, in grey levels 0 to 255."""
+    """Compute mean and standard deviation of each channel, (C,) each, in grey levels 0 to 255."""
     count = min(len(images), STATISTICS_IMAGES)
     sample = images[torch.arange(count) * len(images) // count].double()
     mean = sample.mean((0, 2, 3))

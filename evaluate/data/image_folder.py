@@ -1,6 +1,6 @@
-"""A user's own images, or ImageNet, from folders: decoded once, then read from the cache.
+"""Opens folders of a user's images, or ImageNet, which are decoded once and then cached.
 
-How the folders may lie, `image_listing` says; where the decoded images are kept, `image_cache`.
+`image_listing` describes the folders, `image_cache` the cache of decoded images.
 """
 
 from nas_sv2.errors import ConfigError
@@ -9,10 +9,9 @@ from nas_sv2.evaluate.data.image_cache import ImageCache, Prepared, Told
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.image_listing import list_images
 
-SIDE = (
-    32  # as CIFAR and ImageNet-32: photographs are told apart, a search stays a matter of minutes
-)
-NAMED = 5  # how many unreadable files a message names
+# Side of CIFAR and ImageNet-32, at which photographs are recognisable and a search takes minutes.
+SIDE = 32
+NAMED = 5  # most unreadable files that a message names
 
 
 def open_image_folder(
@@ -22,18 +21,19 @@ def open_image_folder(
     told: Told | None = None,
     progress: Progress | None = None,
 ) -> ImageData:
-    """The images of a folder; grey if all of them are, else RGB.
+    """Open the images of a folder, which are grey if all files are, else RGB.
 
     Args:
         spec: `imagefolder:PATH` or `imagenet:PATH`.
-        resolution: Side of the images, pixels; None for `SIDE`.
-        skip_unreadable: Leave out what cannot be decoded, and say so in the notes.
-        told: Called with what a person should know before minutes of decoding.
-        progress: Called with the files decoded and the files in all.
+        resolution: Side of the images, in pixels; None for `SIDE`.
+        skip_unreadable: Whether to leave out unreadable images and list them in the notes.
+        told: Function called with a line on size and place before minutes of decoding.
+        progress: Function called with the number of decoded files and of all files.
 
     Raises:
-        ConfigError: No such folder, fewer than two classes, no images, or unreadable ones.
-        EvaluationError: The decoded images cannot be kept.
+        ConfigError: If the folder is missing, has fewer than two classes or a part or class
+            without images, or has unreadable images.
+        EvaluationError: If the decoded images cannot be stored.
     """
     listing, side = list_images(spec), resolution or SIDE
     cache = ImageCache.of(listing, side)
@@ -61,7 +61,7 @@ def open_image_folder(
 
 
 def notes_of(prepared: Prepared, val_share: float | None) -> list[str]:
-    """What was carved and left out, and how many images there are, one fact a line."""
+    """Return notes on the split, the images left out and the counts, one fact per line."""
     notes = []
     if val_share is not None:
         notes.append(f"validation is {val_share:.0%} of the training images, chosen by content")
@@ -75,7 +75,7 @@ def notes_of(prepared: Prepared, val_share: float | None) -> list[str]:
 
 
 def faults_in_words(prepared: Prepared) -> str:
-    """`2 of 40 images cannot be read: 'cat/a.png' (reason), ...`, on one line."""
+    """Return one line such as `2 of 40 images cannot be read: 'cat/a.png' (reason), ...`."""
     faults = prepared.faults
     named = ", ".join(f"{name!r} ({reason})" for name, reason in faults[:NAMED])
     more = f" and {len(faults) - NAMED} more" if len(faults) > NAMED else ""

@@ -1,13 +1,13 @@
-"""What lies in a folder of images: classes, parts and files, before any of them is decoded.
+"""Lists a folder of images: classes, parts and files, before any file is decoded.
 
-`imagefolder:PATH`: `PATH/train/CLASS/*` with `PATH/val/CLASS/*` (and perhaps `PATH/test/CLASS/*`)
-is taken as it is; where there is no `val`, it is carved from the training images; where there is
-no `train` either, the classes lie in PATH itself.
+`imagefolder:PATH` reads `PATH/train/CLASS/*`, `PATH/val/CLASS/*` and, if there is one,
+`PATH/test/CLASS/*`. Without `val`, validation images are split off the training images. Without
+`train`, the classes are folders of PATH itself.
 
-`imagenet:PATH`: `PATH/train/CLASS/*` and `PATH/val/CLASS/*` are wanted. What the world calls
-ImageNet's validation set is what results are published on, so it is the untouched test part, and
-what candidates are compared on is carved from train; only where `PATH/test` has classes of its
-own is that the test part and `PATH/val` the validation.
+`imagenet:PATH` needs `PATH/train/CLASS/*` and `PATH/val/CLASS/*`. Results are published on
+ImageNet's official validation set, so this is the untouched test part, and validation images are
+split off train. If `PATH/test` has folders of classes, it is the test part instead, and `PATH/val`
+the validation part.
 """
 
 import os
@@ -25,19 +25,19 @@ SUFFIXES = frozenset(
 )
 LAYOUTS = ("imagefolder", "imagenet")
 VAL_SHARE = 0.2
-IMAGENET_VAL_SHARE = 0.04  # some 50 images of a class of 1,300, as many as its own val has
+IMAGENET_VAL_SHARE = 0.04  # about 50 of 1,300 images per class, as in the official validation set
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """One file.
+    """One file of a data set.
 
     Attributes:
-        name: Its path below the root, with `/`.
-        label: Its class.
-        part: Where it lies: 0 train, 1 val, 2 test.
-        size: Bytes; -1 for what is no file.
-        changed_ns: Its modification time.
+        name: Path below the root, with `/`.
+        label: Number of the class.
+        part: Part of the source: 0 train, 1 val, 2 test.
+        size: Size in bytes; -1 if it is not a regular file.
+        changed_ns: Modification time, in ns.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Listing:
     """The files of a data set, in an order that depends on their names only.
 
     Attributes:
-        spec: What the user typed.
+        spec: The user's text.
         layout: One of `LAYOUTS`.
-        root: The folder, absolute.
-        class_names: In the order of the labels.
-        files: Part after part, class after class.
-        val_share: What is carved from train as val; None where the folder has one.
+        root: Absolute path of the folder.
+        class_names: Names of the classes, in the order of the labels.
+        files: Files, part after part and class after class.
+        val_share: Share of train to split off as val; None if the folder has a val part.
         has_test: Whether there is a test part.
     """
 
@@ -70,15 +70,15 @@ class Listing:
     has_test: bool
 
     def __len__(self) -> int:
-        """How many files."""
+        """Return the number of files."""
         return len(self.files)
 
 
 def list_images(spec: str) -> Listing:
-    """The files that `imagefolder:PATH` or `imagenet:PATH` names.
+    """List the files that `imagefolder:PATH` or `imagenet:PATH` names.
 
     Raises:
-        ConfigError: No such folder, one that cannot be read, or fewer than two classes.
+        ConfigError: If the folder is missing or cannot be read, or has fewer than two classes.
     """
     layout, _, where = spec.partition(":")
     root = Path(where).expanduser()
@@ -97,7 +97,7 @@ def list_images(spec: str) -> Listing:
 
 
 def _image_folder(spec: str, root: Path) -> dict[int, Path]:
-    """Each part's folder."""
+    """Return the folder of each part."""
     if not (root / "train").is_dir():
         return {0: root}
     return {part: root / name for part, name in enumerate(PARTS) if (root / name).is_dir()}
@@ -117,7 +117,7 @@ def _imagenet(spec: str, root: Path) -> dict[int, Path]:
             "images not sorted yet?)"
         )
         raise ConfigError("data", spec, allowed)
-    # The test set as distributed has no labels and so no class folders: it is of no use here.
+    # The official test set has no labels, and thus no folders of classes; it is ignored.
     if test.is_dir() and any(entry.is_dir() for entry in test.iterdir()):
         return {0: train, 1: val, 2: test}
     return {0: train, 2: val}
@@ -162,6 +162,6 @@ def _files(
 def _facts(path: str) -> tuple[int, int]:
     try:
         facts = os.stat(path)
-    except OSError:  # a link to nowhere: decoding says so
+    except OSError:  # a broken link, which decoding reports
         return -1, 0
     return (facts.st_size if stat.S_ISREG(facts.st_mode) else -1), facts.st_mtime_ns

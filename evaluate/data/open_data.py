@@ -1,4 +1,4 @@
-"""From what the user typed to a data set: `animals`, `fashion-mnist`, `cifar10`, ... ."""
+"""Opens the data set that a user's spec names, such as `animals`, `fashion-mnist` or `cifar10`."""
 
 import dataclasses
 
@@ -26,19 +26,19 @@ def open_data(
     told: Told | None = None,
     progress: Progress | None = None,
 ) -> ImageData:
-    """The data set that `spec` names.
+    """Open the data set that `spec` names.
 
     Args:
-        spec: `animals`, or a name with a folder or a file behind a colon.
-        resolution: Side to bring the images to, pixels; None for the data's own, or 32 for a
+        spec: `animals`, or a name followed by a colon and a folder or file.
+        resolution: Side of the resized images, in pixels; None for the data's own, or 32 for a
             folder of images.
-        skip_unreadable: Go on without the images of a folder that cannot be read.
-        told: Called with what a person should know before a folder of images is decoded.
-        progress: Called with the files decoded and the files in all.
+        skip_unreadable: Whether to leave out images of a folder that cannot be read.
+        told: Function called with a line on size and place before a folder of images is decoded.
+        progress: Function called with the number of decoded files and of all files.
 
     Raises:
-        ConfigError: The spec is none of these, or its folder does not hold what it should.
-        EvaluationError: The data are not where they should be, or damaged.
+        ConfigError: If the spec is unknown or its folder lacks the data.
+        EvaluationError: If the data are missing or damaged.
     """
     name, _, where = spec.partition(":")
     if resolution is not None and resolution < 1:

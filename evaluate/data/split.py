@@ -1,7 +1,7 @@
-"""Which image goes to which side of a split: decided by its content, never by its place in a file.
+"""Splits images into parts by their content, never by their place in a file.
 
-Copies and mirrored copies share a key and so a side, wherever they lie; a proxy that has seen the
-mirror image of a validation image while it trains with flips has seen that image.
+Copies and mirrored copies share a key, and thus a part. A network that trains with flips on the
+mirror image of a validation image has seen that image.
 """
 
 import hashlib
@@ -16,18 +16,18 @@ LEFT_OUT = -1
 
 
 def mirror_keys(images: Images) -> list[bytes]:
-    """A digest for each of (N, C, H, W) that an image shares with its left-right mirror image."""
+    """Compute a digest of each image (N, C, H, W), equal for its left-right mirror image."""
     keys = []
     for image in images:
         if len(image) > 1 and (image == image[:1]).all():
-            image = image[:1]  # grey stored as colour is a copy of the same stored as grey
+            image = image[:1]  # grey stored as colour is a copy of the same grey image
         plain, mirrored = image.tobytes(), image[..., ::-1].tobytes()
         keys.append(hashlib.sha256(min(plain, mirrored)).digest())
     return keys
 
 
 def distinct(keys: list[bytes]) -> list[int]:
-    """The index of the first image with each key, in order."""
+    """Return the index of the first image with each key, in order."""
     first: dict[bytes, int] = {}
     for index, key in enumerate(keys):
         first.setdefault(key, index)
@@ -37,10 +37,10 @@ def distinct(keys: list[bytes]) -> list[int]:
 def carve(keys: list[bytes], labels: NDArray[np.int64], *shares: float) -> list[list[int]]:
     """Split by class into a rest and one part for each share.
 
-    In each class the distinct keys, in the order of the keys (which are digests, so the order is
-    as good as random), give each share its rounded count; what is left is the rest, and never
-    nothing: a class with too few distinct images gives nothing away. A key that a class before has
-    placed stays where it is.
+    The distinct keys of each class are sorted; as keys are digests, this order is as good as
+    random. Each share takes its rounded count of them in turn. The rest is never empty: a class
+    with too few distinct images gives none to the shares. A key placed by an earlier class stays
+    in its part.
 
     Returns:
         Indices of the rest, then of each share, in ascending order.
@@ -69,17 +69,17 @@ def placed(
     parts: NDArray[np.int8],
     val_share: float | None,
 ) -> NDArray[np.int8]:
-    """The part of each image so that no part holds a copy of what is in a later one.
+    """Choose the part of each image so that no part has a copy of an image in a later part.
 
     Args:
-        keys: Of `mirror_keys`.
-        labels: (N,).
-        parts: (N,), as the source has it: 0 train, 1 val, 2 test.
-        val_share: What to carve from train as val; None where the source has one.
+        keys: Keys from `mirror_keys`.
+        labels: Labels (N,).
+        parts: Parts (N,) in the source: 0 train, 1 val, 2 test.
+        val_share: Share of train to split off as val; None if the source has a val part.
 
     Returns:
-        (N,) the part of each; `LEFT_OUT` for an image whose copy is in a later part: what networks
-        are compared on is kept whole, and what they learn from gives way.
+        Parts (N,), with `LEFT_OUT` for an image whose copy is in a later part. The parts that
+        networks are compared on thus stay whole, and the training part loses images.
     """
     chosen = parts.copy()
     later: set[bytes] = set()

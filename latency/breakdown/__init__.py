@@ -1,1 +1,1 @@
-"""How a network's time splits over its kernels, and the gain of a change."""
+"""The time of a network by kernel, and the gain from a change of the network."""

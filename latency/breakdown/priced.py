@@ -1,7 +1,8 @@
-"""What a network's time consists of on a target, priced and not run: for reasons, not for figures.
+"""The shares of operators in a network's time on a target, priced and not run.
 
-An emulated core prices every kernel by its table. A measured target that has a guideline profile
-is priced by the profile's formulas. Others have no breakdown, and none is made up for them.
+They explain differences and are not latencies. An emulated core prices every kernel by its table.
+A measured target is priced by the formulas of its guideline profile. A target without either has
+no breakdown.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,9 +25,9 @@ class Breakdown:
     """The shares of a network's time on one target.
 
     Attributes:
-        source: Where prices come from, for people.
-        shares: Of a network, by kind of operator (`node_costs.share_of`); they add up to 1.
-            Raises `MeasurementError` where an operator has no price.
+        source: Origin of the prices, in words.
+        shares: Function from a network to its shares by kind of operator (`node_costs.share_of`),
+            which add up to 1. It raises `MeasurementError` if an operator has no price.
     """
 
     source: str
@@ -34,16 +35,16 @@ class Breakdown:
 
 
 def breakdown_of(target: Target, network: Network, profiles: ProfileStore) -> Breakdown | None:
-    """Give the breakdown of an open target; None if nothing prices its operators.
+    """Return the breakdown of an open target; None if its operators have no prices.
 
     Args:
-        target: The target, with its own prices or a guideline profile.
-        network: One of the networks that are asked for later.
-        profiles: The stored guideline profiles.
+        target: Target with its own prices or a guideline profile.
+        network: One of the networks whose shares are wanted later.
+        profiles: Stored guideline profiles.
 
     Raises:
-        DeviceError: The device does not say what it is.
-        StoreError: Profiles cannot be read.
+        DeviceError: If the device does not give its fingerprint.
+        StoreError: If profiles cannot be read.
     """
     if _has_prices(target, network):
         return _of_prices(target)
@@ -54,17 +55,17 @@ def breakdown_of(target: Target, network: Network, profiles: ProfileStore) -> Br
 def breakdown_behind(
     book: TargetBook, name: str, network: Network, latency: Latency, profiles: ProfileStore
 ) -> Breakdown | None:
-    """Give the breakdown of the device that gave `latency`, even if it has gone since.
+    """Return the breakdown of the device that gave `latency`, even if it is no longer there.
 
     Args:
-        book: The targets that are known now.
-        name: The user's name for the target.
-        network: The network that `latency` is of.
-        latency: One of its latencies; another device of that name does not count.
-        profiles: The stored guideline profiles.
+        book: Targets that are known now.
+        name: User's name of the target.
+        network: Network that was timed.
+        latency: Latency of the network; it excludes another device of the same name.
+        profiles: Stored guideline profiles.
 
     Raises:
-        StoreError: Profiles cannot be read.
+        StoreError: If profiles cannot be read.
     """
     if latency.provenance == "emulated":
         try:
@@ -72,7 +73,7 @@ def breakdown_behind(
                 identity = target.identity()
                 same = identity is not None and identity.description == latency.device
                 return _of_prices(target) if same and _has_prices(target, network) else None
-        except NasError:  # the user has removed it since
+        except NasError:  # the user has removed the target since
             return None
     profile = profiles.find_of_name(name)
     if profile is None or profile.device != latency.device:
@@ -81,7 +82,7 @@ def breakdown_behind(
 
 
 def _has_prices(target: Target, network: Network) -> bool:
-    """Whether the target prices operators, though perhaps not all of this network."""
+    """Return whether the target prices operators, though perhaps not all of this network."""
     try:
         return target.operator_shares(network) is not None
     except MeasurementError:  # one operator has no price

@@ -1,7 +1,7 @@
-"""Where the time of a network goes on a target: the paper's figure 2 for any network.
+"""The time of each kernel of a network on a target: the paper's figure 2 for any network.
 
-By kernel (`run_kernels`), and from these by kind and by block. Nothing is scaled: times are those
-that the runtime's profiler told, and what the network takes without it stands beside their sum.
+Times of kernels (`run_kernels`) are summed by kind and by block. They are not scaled: they come
+from the runtime's profiler, and the network's latency without the profiler is given as well.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,10 +21,10 @@ class Profile:
     """The kernels of a network on a target.
 
     Attributes:
-        kernels: In the order in which they ran.
-        blocks: Names of the network's blocks in its order.
-        whole: The network run without a profiler at the same time; of an emulated target, its
-            price. Provenance and device stand there.
+        kernels: Kernels in running order.
+        blocks: Names of the network's blocks, in order.
+        whole: Latency of the whole network without a profiler, or its price on an emulated
+            target, with provenance and device.
     """
 
     kernels: Sequence[RunKernel]
@@ -33,21 +33,21 @@ class Profile:
 
     @property
     def ms(self) -> float:
-        """The sum of the kernels; shares are of it."""
+        """Sum of the kernels' times, which shares refer to."""
         return sum(kernel.us for kernel in self.kernels) / 1e3
 
     @property
     def beyond(self) -> float:
-        """By which share of `ms` the whole takes longer; negative where it takes less.
+        """Excess of the whole latency over `ms`, as a share of `ms`; negative if it is less.
 
-        Gaps between kernels raise it. What the profiler adds to every kernel lowers it: on an x86
-        host onnxruntime's came to 1 to 2 µs a kernel, whatever the network.
+        Gaps between kernels raise it. The profiler's cost per kernel lowers it: for onnxruntime on
+        an x86 host it was 1 to 2 µs for any network.
         """
         return self.whole.ms / self.ms - 1
 
     @property
     def kind_ms(self) -> dict[RunKind, float]:
-        """Milliseconds by kind; kinds that take none are there too."""
+        """Milliseconds by kind, including kinds without time."""
         return {
             kind: sum(kernel.us for kernel in self.kernels if kernel.kind == kind) / 1e3
             for kind in RUN_KINDS
@@ -63,22 +63,22 @@ class Profile:
 
 
 def profile_of(target: Target, network: Network) -> Profile:
-    """Where the time of `network` goes on `target`; see `profiles_of`."""
+    """Profile one network on `target`; see `profiles_of`."""
     return profiles_of(target, [network])[0]
 
 
 def profiles_of(target: Target, networks: Sequence[Network]) -> list[Profile]:
-    """Where the time of each network goes; a measured target runs all with no profiler as well.
+    """Profile each network; a measured target also runs all of them without the profiler.
 
     Args:
-        target: A measured target or an emulated core.
-        networks: At most as many as are timed together (`head_to_head.check_number`).
+        target: Measured target or emulated core.
+        networks: Networks, at most as many as one session times (`head_to_head.check_number`).
 
     Raises:
-        ConfigError: The target neither runs networks nor prices their kernels.
-        DeviceError: The device cannot be used, or its runtime does not tell what nodes take.
-        MeasurementError: It failed meanwhile, or an emulated core lacks the price of a kernel.
-        StoreError: A measurement cannot be kept.
+        ConfigError: If the target neither runs networks nor prices their kernels.
+        DeviceError: If the device cannot be used or its runtime does not give times of nodes.
+        MeasurementError: If the measurement fails, or an emulated core lacks a kernel's price.
+        StoreError: If a measurement cannot be stored.
     """
     times = [target.kernel_times(network) for network in networks]
     known = [nodes for nodes in times if nodes is not None]
@@ -93,7 +93,7 @@ def profiles_of(target: Target, networks: Sequence[Network]) -> list[Profile]:
 
 
 def _whole_latencies(target: Target, networks: Sequence[Network]) -> list[Latency]:
-    """Give the latency of each whole network, in one new session if the target runs them."""
+    """Return the latency of each whole network, from one new session if the target runs them."""
     if target.device is None:
         return [target.estimate(network) for network in networks]
     return [one.latency(target.name) for one in target.device.measure_together(networks)]

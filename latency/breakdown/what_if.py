@@ -1,4 +1,4 @@
-"""What one change of a network is worth on a device: its variants against it, in ms."""
+"""The gain from one change of a network on a device, in ms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ MOST_VARIANTS = MOST_NETWORKS - 1
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """A variant against the network.
+    """The difference between a variant and the network.
 
     Attributes:
-        variant: What is otherwise.
-        ms: By how much it takes longer; negative where it is faster.
-        ci_ms: The 95 % interval of that; None where nothing was run or there were too few runs.
-        settled: Whether faster or slower is more than chance; None where nothing was run.
+        variant: Variant and its change.
+        ms: Latency of the variant minus that of the network; negative if the variant is faster.
+        ci_ms: 95 % interval of `ms`; None if nothing was run or there were too few runs.
+        settled: Whether the order is more than chance; None if nothing was run.
     """
 
     variant: Counterfactual
@@ -31,13 +31,13 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class Gains:
-    """All variants of a network.
+    """The gains of a network's variants.
 
     Attributes:
-        original: What the network itself takes.
-        gains: The largest gain first.
-        left_out: Variants that promise least and had no place in the session.
-        rule: What the figures mean, in words.
+        original: Latency of the network itself.
+        gains: Variants, the fastest first.
+        left_out: Least promising variants, which the session had no room for.
+        rule: Meaning of the numbers, in words.
     """
 
     original: Latency
@@ -47,14 +47,14 @@ class Gains:
 
 
 def gains_of(target: Target, architecture: Architecture) -> Gains:
-    """What each counterfactual of `architecture` is worth on `target`.
+    """Compare each counterfactual of `architecture` with it on `target`.
 
     A measured target runs the network and the most promising variants in one session.
 
     Raises:
-        DeviceError: The device is missing, unreachable or lacks its runtime.
-        MeasurementError: It answered, but not with a latency.
-        StoreError: Measurements cannot be kept.
+        DeviceError: If the device is missing or unreachable or lacks its runtime.
+        MeasurementError: If the device does not answer with a latency.
+        StoreError: If measurements cannot be stored.
     """
     variants = counterfactuals(architecture)
     if target.device is None:
@@ -85,8 +85,8 @@ def _priced(
         for variant in variants
     ]
     rule = (
-        f"{original.provenance}, not measured: differences of two figures with an error of about "
-        f"{EMULATOR_ERROR:.0%} each, of which it is not known how much they share"
+        f"{original.provenance}, not measured: differences of two latencies, each with an error "
+        f"of about {EMULATOR_ERROR:.0%}; it is unknown how much of it they share"
     )
     return Gains(original, _sorted(gains), (), rule)
 
@@ -94,7 +94,7 @@ def _priced(
 def _measured(
     variant: Counterfactual, original: Measurement, changed: Measurement, settled: bool
 ) -> Gain:
-    """The ratio of the session's rounds, in the network's milliseconds."""
+    """Convert the ratio of the session's rounds to milliseconds of the network."""
     base = original.median_ms
     ratio, interval = changed.relative_to(original) or (changed.median_ms / base, None)
     ends = None if interval is None else ((interval[0] - 1) * base, (interval[1] - 1) * base)

@@ -1,7 +1,7 @@
-"""Runs the controlled experiments on a target: a table at a time, one image a run.
+"""Runs the controlled experiments on a target, table by table.
 
-The networks of a table are timed in alternation where the target is measured, and relative times
-are taken round by round; an emulated target prices them one by one.
+A measured target times the networks of a table in alternation, and relative times are taken round
+by round. An emulated target prices the networks one by one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,19 +16,19 @@ from nas_sv2.space.experiments.network import ExperimentNetwork
 from nas_sv2.space.experiments.paper import Experiment, ExperimentTable, Platform, paper_tables
 
 BATCH = 1
-"""Images a run. At table 8's batch of 8 the last GPU row of table 1 would need five times what its
-GPU can do, so Tables 1 to 4 are of one image on both of the paper's platforms."""
+"""Images per run. At table 8's batch of 8 the last GPU row of table 1 would need five times the
+speed of its GPU, so Tables 1 to 4 use one image on both of the paper's platforms."""
 Progress = Callable[[str, int, int], None]
-"""Is told what is timed now, how many tables are done and how many there are."""
+"""Function called with the current table, the number of finished tables and of all tables."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExperimentTime:
-    """A network of an experiment and how long it takes.
+    """A network of an experiment and its latency.
 
     Attributes:
-        network: What was timed.
-        latency: How long it takes.
+        network: Network that was timed.
+        latency: Latency of the network.
     """
 
     network: ExperimentNetwork
@@ -37,14 +37,14 @@ class ExperimentTime:
 
 @dataclass(frozen=True, slots=True)
 class ExperimentRow:
-    """What became of an experiment.
+    """The result of an experiment.
 
     Attributes:
-        experiment: What was asked.
-        time: The answer; None where the target does not cover the network.
-        relative: Its time relative to the first of its group; None where one of them is missing.
-        relative_ci: The 95 % interval; None where nothing was run, or it is the first itself.
-        not_covered: What the target lacks a price for; empty where there is a time.
+        experiment: Experiment.
+        time: Time of its network; None if the target does not cover the network.
+        relative: Time relative to the first experiment of the group; None if one is missing.
+        relative_ci: 95 % interval of `relative`; None if nothing was run, or for the first itself.
+        not_covered: Kernels without a price on the target; empty if there is a time.
     """
 
     experiment: Experiment
@@ -59,9 +59,9 @@ class TimedTable:
     """A table of experiments with its times.
 
     Attributes:
-        table: What was asked.
-        rows: In its order.
-        orders: How the networks that were timed compare; its places count `timed`.
+        table: Table of experiments.
+        rows: Results in the order of the table.
+        orders: Order of each pair of timed networks, by places in `timed`.
     """
 
     table: ExperimentTable
@@ -70,36 +70,36 @@ class TimedTable:
 
     @property
     def timed(self) -> list[ExperimentTime]:
-        """The times there are."""
+        """Times of the rows that have one."""
         return [row.time for row in self.rows if row.time is not None]
 
 
 def platform_of(target: Target) -> Platform:
-    """Whose widths of the paper's tables suit the target."""
+    """Return the platform whose widths in the paper's tables suit the target."""
     on_gpu = target.device is not None and target.device.plan.processor == "cuda"
     return "GPU" if on_gpu else "ARM"
 
 
 def with_one_image(target: Target) -> Target:
-    """The target with a plan for one image a run, as the paper's tables are."""
+    """Return the target with a plan for one image per run, as in the paper's tables."""
     return target if target.device is None else target.with_plan(batch=BATCH)
 
 
 def run_experiments(
     target: Target, progress: Progress = lambda what, done, total: None
 ) -> list[TimedTable]:
-    """The paper's Tables 1 to 4 and the further experiments, timed on `target`.
+    """Time the paper's Tables 1 to 4 and the further experiments on `target`.
 
-    A stored session of a whole table is taken in place of a new one, unless the target is `fresh`.
+    A stored session of a whole table is used instead of a new one, unless the target is `fresh`.
 
     Args:
-        target: Where; one image a run (`with_one_image`) if the paper's figures are to compare.
-        progress: Told before each table.
+        target: Target; with one image per run (`with_one_image`) for a comparison with the paper.
+        progress: Function called before each table.
 
     Raises:
-        DeviceError: The device is missing, unreachable or lacks its runtime.
-        MeasurementError: It answered, but not with a latency; or no network is covered.
-        StoreError: Stored measurements cannot be read or written.
+        DeviceError: If the device is missing or unreachable or lacks its runtime.
+        MeasurementError: If the device does not answer with a latency, or no network is covered.
+        StoreError: If stored measurements cannot be read or written.
     """
     tables = (*paper_tables(platform_of(target)), *further_tables())
     found = []
@@ -107,22 +107,22 @@ def run_experiments(
         progress(f"{table.name}: {table.title}", done, len(tables))
         found.append(time_table(target, table))
     if not times_of(found):
-        raise MeasurementError(f"{target.name} has a figure of none of these networks")
+        raise MeasurementError(f"{target.name} has no latency of any of these networks")
     return found
 
 
 def times_of(tables: Sequence[TimedTable]) -> list[ExperimentTime]:
-    """All times of all tables."""
+    """Return the times of all tables."""
     return [time for table in tables for time in table.timed]
 
 
 def time_table(target: Target, table: ExperimentTable) -> TimedTable:
-    """The networks of one table, timed on `target` as its plan says.
+    """Time the networks of one table on `target` by its plan.
 
     Raises:
-        DeviceError: As `run_experiments`.
-        MeasurementError: The device answered, but not with a latency.
-        StoreError: As `run_experiments`.
+        DeviceError: If the device is missing or unreachable or lacks its runtime.
+        MeasurementError: If the device does not answer with a latency.
+        StoreError: If stored measurements cannot be read or written.
     """
     if target.device is not None:
         session = target.device.session([each.network for each in table.experiments])

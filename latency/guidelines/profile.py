@@ -1,9 +1,9 @@
 """A device's own guidelines: costs of its operators, from the times of the controlled experiments.
 
-The experiments (`space.experiments`) are networks of ten like blocks, and with them whole networks
-of the paper. Each was timed as a whole, so that every target can be fitted, whatever it runs: the
-time of a network is the sum of its operators' costs, with one formula for each class of operator
-(`node_costs`) and no coefficient below zero.
+The experiments (`space.experiments`) are networks of ten equal blocks, and whole networks of the
+paper are added. Each network is timed as a whole, so the fit works for every target. The time of a
+network is the sum of its operators' costs. Each class of operator has one formula (`node_costs`),
+without negative coefficients.
 """
 
 import dataclasses
@@ -38,24 +38,24 @@ from nas_sv2.space.units.reference import REFERENCES
 
 SCALES = ("x0_5", "x1_0", "x1_5", "x2_0")
 FORMS = ("", "se_", "residual_", "se_residual_", "star_")
-"""Sizes and forms of ShuffleNet V2 that are timed beside the experiments."""
+"""Forms of ShuffleNet V2 that are timed in each size of `SCALES`, in addition to experiments."""
 SCHEMA = 1
 FOLDS = 10
 FEWEST = 40
-"""Networks from which a fit is tried; the experiments are more than a hundred."""
+"""Fewest networks for a fit; there are more than a hundred experiments."""
 STEADY = 1e-3
-"""Each coefficient is held near zero by so much of one network's relative error: of two that the
-experiments do not tell apart, both are used."""
+"""Weight that pulls each scaled coefficient to zero, against 1 for a network's relative error. If
+the experiments cannot distinguish two terms, the cost is shared between both."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """How far the formulas were off on networks that a fit had not seen, of ten folds.
+    """The error of the formulas on networks left out of the fit, in ten folds.
 
     Attributes:
-        networks: How many there were.
-        typical: The median of the relative errors.
-        within_10: The share of networks within ±10 %.
+        networks: Number of networks.
+        typical: Median of the relative errors.
+        within_10: Share of networks within ±10 %.
     """
 
     networks: int
@@ -63,7 +63,7 @@ class Accuracy:
     within_10: float
 
     def describe(self) -> str:
-        """In one line."""
+        """Return the accuracy in one line."""
         return (
             f"from {self.networks} networks; on held-out ones the typical error is "
             f"{self.typical:.1%}, {self.within_10:.0%} within ±10 %"
@@ -72,15 +72,15 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class GuidelineProfile:
-    """What the guidelines cost on one device.
+    """The costs behind the guidelines on one device.
 
     Attributes:
-        device: In words, with runtime, threads and batch.
-        provenance: Of the times it was fitted to.
-        lowering: Which form of a network ran.
-        fitted_at: ISO 8601, UTC.
+        device: Device in words, with runtime, threads and batch.
+        provenance: Provenance of the fitted times.
+        lowering: Form of the networks that ran.
+        fitted_at: Time of the fit, ISO 8601, UTC.
         costs: µs for each term, by class of operator.
-        accuracy: How far off they are.
+        accuracy: Error of the costs.
     """
 
     device: str
@@ -91,34 +91,34 @@ class GuidelineProfile:
     accuracy: Accuracy
 
     def waste(self, graph: Graph) -> Waste:
-        """The time of `graph` and how much of it is wasted, by guideline.
+        """Estimate the time of `graph` and the time it wastes, by guideline.
 
         Raises:
-            MeasurementError: It has an operator of a class that was not timed; names it.
+            MeasurementError: If the class of an operator was not timed; the message names it.
         """
         return waste_of(pieces_of_graph(graph, self.lowering), self.costs)
 
     def waste_by_block(self, graph: Graph) -> dict[str, Waste]:
-        """The same for each building block.
+        """Estimate the time and the waste of each building block.
 
         Raises:
-            MeasurementError: As `waste`.
+            MeasurementError: If the class of an operator was not timed; the message names it.
         """
         return waste_by_block(pieces_of_graph(graph, self.lowering), self.costs)
 
     @cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits that name the content."""
+        """16 hexadecimal digits that identify the content."""
         text = json.dumps(self.to_json(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data that `from_json` reads back."""
+        """Return plain data for `from_json`."""
         return {"schema": SCHEMA, **dataclasses.asdict(self)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`."""
+        """Read the data that `to_json` returns."""
         fields = {name: value for name, value in document.items() if name != "schema"}
         return cls(
             **{
@@ -130,12 +130,12 @@ class GuidelineProfile:
 
 
 def fit_costs(networks: Sequence[Sequence[Piece]], times_us: Sequence[float]) -> NodeCosts:
-    """The formulas whose sums are nearest to the times of whole networks, by relative squares."""
+    """Fit the formulas to the times of whole networks, by least relative squares."""
     return _fitted([_sums(pieces) for pieces in networks], times_us)
 
 
 Sums = Mapping[str, np.ndarray]
-"""The terms of a network's kernels, added up by class."""
+"""Sums of the terms of a network's kernels, by class."""
 
 
 def _sums(pieces: Sequence[Piece]) -> Sums:
@@ -147,7 +147,7 @@ def _sums(pieces: Sequence[Piece]) -> Sums:
 
 
 def _fitted(networks: Sequence[Sums], times_us: Sequence[float]) -> NodeCosts:
-    from sklearn.linear_model import LinearRegression  # a second, which `--help` can do without
+    from sklearn.linear_model import LinearRegression  # takes a second to import
 
     classes = sorted({name for sums in networks for name in sums})
     none = np.zeros(len(Terms._fields))
@@ -162,17 +162,17 @@ def _fitted(networks: Sequence[Sums], times_us: Sequence[float]) -> NodeCosts:
 
 
 def fit_profile(timed: Sequence[tuple[Network, Latency]], lowering: Lowering) -> GuidelineProfile:
-    """The profile of the device on which these networks were timed.
+    """Fit the profile of the device on which these networks were timed.
 
     Args:
         timed: Networks with their times, all from one device and protocol.
-        lowering: Which form of them ran.
+        lowering: Form of the networks that ran.
 
     Raises:
-        MeasurementError: They are too few.
+        MeasurementError: If there are too few networks.
     """
     if len(timed) < FEWEST:
-        raise MeasurementError(f"a profile needs {FEWEST} networks, and {len(timed)} were timed")
+        raise MeasurementError(f"a profile needs {FEWEST} networks, but {len(timed)} were timed")
     pieces = [pieces_of_graph(lower(network), lowering) for network, _ in timed]
     times_us = [latency.ms * 1e3 for _, latency in timed]
     latency = timed[0][1]
@@ -187,7 +187,7 @@ def fit_profile(timed: Sequence[tuple[Network, Latency]], lowering: Lowering) ->
 
 
 def _held_out(pieces: Sequence[Sequence[Piece]], times_us: Sequence[float]) -> Accuracy:
-    """Errors of fits on those networks, every tenth each, that they were not fitted to."""
+    """Compute the errors of ten fits, each on the tenth of the networks that it left out."""
     errors, sums = [], [_sums(network) for network in pieces]
     for fold in range(FOLDS):
         seen = [index for index in range(len(pieces)) if index % FOLDS != fold]
@@ -206,20 +206,20 @@ def profile_device(
     times: Sequence[ExperimentTime],
     progress: Callable[[str], None] = lambda what: None,
 ) -> GuidelineProfile:
-    """The profile of the target that gave these times.
+    """Fit the profile of the target that gave these times.
 
-    The paper's own networks, ShuffleNet V2 in four sizes and five forms, are timed too: what
-    operators cost in a row of ten like ones is not quite what they cost in a network.
+    ShuffleNet V2 in four sizes and five forms is timed as well. Operators in a row of ten equal
+    ones do not cost quite the same as in a network.
 
     Args:
-        target: As its plan stood when the times were taken.
-        times: Of the controlled experiments.
-        progress: Told what is timed.
+        target: Target with the plan by which the times were taken.
+        times: Times of the controlled experiments.
+        progress: Function called with a line before each session.
 
     Raises:
-        DeviceError: The device is missing, unreachable or lacks its runtime.
-        MeasurementError: It answered, but not with a latency, or there are too few times.
-        StoreError: Stored measurements cannot be read or written.
+        DeviceError: If the device is missing or unreachable or lacks its runtime.
+        MeasurementError: If the device does not answer with a latency, or there are too few times.
+        StoreError: If stored measurements cannot be read or written.
     """
     timed: list[tuple[Network, Latency]] = [(time.network, time.latency) for time in times]
     for scale in SCALES:
@@ -236,7 +236,7 @@ def _latencies(target: Target, networks: Sequence[Network]) -> list[Latency]:
 
 
 def _scaled_alike(timed: Sequence[tuple[Network, Latency]]) -> Iterator[tuple[Network, Latency]]:
-    """Scale the times as if the reference network had taken the same in every session."""
+    """Scale the times as if the reference network had taken equally long in every session."""
     found = [latency.reference_ms for _, latency in timed if latency.reference_ms is not None]
     for network, latency in timed:
         beside = latency.reference_ms is not None

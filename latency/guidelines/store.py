@@ -1,6 +1,7 @@
 """Guideline profiles in the database of the measurements.
 
-A profile belongs to a device and runtime and to a protocol; an emulated target is its table.
+A profile belongs to a device with its runtime and a protocol, or to the table of an emulated
+target.
 """
 
 import json
@@ -18,7 +19,7 @@ from nas_sv2.latency.targets.target import Target, known_identity
 
 
 class ProfileRow(Base):
-    """One fit; `document` is `GuidelineProfile.to_json`."""
+    """A stored profile; `document` is the text of `GuidelineProfile.to_json`."""
 
     __tablename__ = "nas_guideline_profiles"
     __table_args__ = (Index("nas_guideline_profiles_key", "target", "device_key", "plan_key"),)
@@ -32,7 +33,7 @@ class ProfileRow(Base):
 
 
 class DeviceKey(NamedTuple):
-    """What a profile is of: a target's name, its device and runtime, and how it is timed."""
+    """The key of a profile: a target's name, its device with runtime, and its protocol."""
 
     target: str
     device: str
@@ -40,10 +41,10 @@ class DeviceKey(NamedTuple):
 
     @classmethod
     def of(cls, target: Target) -> Self:
-        """The key of an open target.
+        """Return the key of an open target.
 
         Raises:
-            DeviceError: The device does not answer, or the target does not know what it is.
+            DeviceError: If the device does not answer or the target has no identity.
         """
         identity = known_identity(target)
         return cls(target.name, identity.device, identity.protocol)
@@ -54,23 +55,23 @@ class ProfileStore:
     """Finds and saves guideline profiles.
 
     Attributes:
-        db: The database; its tables are made.
+        db: Database, in which the tables are created if they are missing.
 
     Raises:
-        StoreError: They cannot be made.
+        StoreError: If the tables cannot be created.
     """
 
     db: Database
 
     def __post_init__(self) -> None:
-        """Make the tables."""
+        """Create the tables if they are missing."""
         self.db.migrate()
 
     def find(self, key: DeviceKey) -> GuidelineProfile | None:
-        """The newest of this device and protocol, or None.
+        """Return the newest profile of this device and protocol, or None.
 
         Raises:
-            StoreError: The database cannot be read, or holds what is no profile.
+            StoreError: If the database cannot be read or the stored profile is invalid.
         """
         return self._newest(
             select(ProfileRow.document).where(
@@ -90,26 +91,26 @@ class ProfileStore:
         return None if target.identity() is None else self.find(DeviceKey.of(target))
 
     def find_of_name(self, target: str) -> GuidelineProfile | None:
-        """The newest of a target of this name, whatever device or protocol it was.
+        """Return the newest profile of a target of this name, for any device and protocol.
 
         Raises:
-            StoreError: As `find`.
+            StoreError: If the database cannot be read or the stored profile is invalid.
         """
         return self._newest(select(ProfileRow.document).where(ProfileRow.target == target))
 
     def find_digest(self, digest: str) -> GuidelineProfile | None:
-        """The profile with this content, or None.
+        """Return the profile with this digest, or None.
 
         Raises:
-            StoreError: As `find`.
+            StoreError: If the database cannot be read or the stored profile is invalid.
         """
         return self._newest(select(ProfileRow.document).where(ProfileRow.digest == digest))
 
     def save(self, key: DeviceKey, profile: GuidelineProfile) -> None:
-        """Keep `profile`; an older one stays too, and the newest counts.
+        """Store `profile`; older ones stay, and the newest counts.
 
         Raises:
-            StoreError: The database cannot be written.
+            StoreError: If the database cannot be written.
         """
         row = ProfileRow(
             target=key.target,

@@ -1,15 +1,14 @@
-"""Time that a network wastes against the guidelines' ideal, by operator costs of a device.
+"""The time that a network wastes against the guidelines' ideal, by a device's operator costs.
 
-The paper's guidelines (section 2) say which networks of equal FLOPs are slow: G1 unequal channel
-widths, G2 group convolutions, G3 many small operators, G4 element-wise operators, to which it
-counts depthwise convolutions. It holds them against networks, not against a clock. With costs of
-operators on a device each becomes a time: what an operator takes beyond one that does the same
-multiply-adds as the guideline would have them done, in dense 1×1 convolutions of equal widths.
-`multiples` is what the paper did not ask: channels that do not fill the blocks in which a runtime
-computes.
+The paper's guidelines (section 2) name causes of slow networks at equal FLOPs. G1 is unequal
+channel widths, G2 group convolutions, G3 many small operators, and G4 element-wise operators,
+including depthwise convolutions. The paper gives no times for them, but operator costs of a device
+do. Each waste is the excess over the same multiply-adds in the ideal of the guidelines, a dense
+1×1 convolution of equal widths. `multiples` is not in the paper: channels that do not fill the
+blocks in which a runtime computes.
 
-A share of the whole makes networks of all sizes comparable. It is an estimate from a formula of
-a few coefficients: it may turn a candidate away, and says nothing about one that stays.
+Shares of the whole time make networks of all sizes comparable. They are estimates from a formula
+with a few coefficients. They may reject a candidate, and say nothing about one that stays.
 """
 
 import math
@@ -38,11 +37,11 @@ STEM, HEAD = "stem", "head"
 
 @dataclass(frozen=True, slots=True)
 class Waste:
-    """What a network, or a part of it, wastes.
+    """The waste of a network or a part of it.
 
     Attributes:
-        us: The estimated time of all of it, in µs.
-        wasted_us: How much of that goes against each of `GUIDELINES`.
+        us: Estimated time of all operators, in µs.
+        wasted_us: Time wasted against each of `GUIDELINES`, in µs.
     """
 
     us: float
@@ -50,20 +49,20 @@ class Waste:
 
     @property
     def shares(self) -> dict[str, float]:
-        """The wasted share of the time, by guideline."""
+        """Wasted share of the time, by guideline."""
         return {name: wasted / self.us for name, wasted in self.wasted_us.items()}
 
     @property
     def total(self) -> float:
-        """The wasted share of the time against all guidelines together."""
+        """Wasted share of the time, for all guidelines together."""
         return sum(self.wasted_us.values()) / self.us
 
 
 def waste_of(pieces: Iterable[Piece], costs: NodeCosts) -> Waste:
-    """The waste of kernels that run one after the other.
+    """Add up the waste of kernels that run one after the other.
 
     Raises:
-        MeasurementError: The costs know no kernel of such a kind; the message names it.
+        MeasurementError: If the class of a kernel was not timed; the message names it.
     """
     us, wasted = 0.0, dict.fromkeys(GUIDELINES, 0.0)
     for piece in pieces:
@@ -74,7 +73,7 @@ def waste_of(pieces: Iterable[Piece], costs: NodeCosts) -> Waste:
 
 
 def waste_by_block(pieces: Iterable[Piece], costs: NodeCosts) -> dict[str, Waste]:
-    """The same for each building block (`Op.block`), in running order."""
+    """Return the waste of each building block (`Op.block`), in running order."""
     blocks: dict[str, list[Piece]] = defaultdict(list)
     for piece in pieces:
         blocks[piece.op.block].append(piece)
@@ -82,10 +81,10 @@ def waste_by_block(pieces: Iterable[Piece], costs: NodeCosts) -> dict[str, Waste
 
 
 def price(piece: Piece, costs: NodeCosts) -> float:
-    """The estimated time of a kernel in µs.
+    """Estimate the time of a kernel in µs.
 
     Raises:
-        MeasurementError: None of its kind was timed.
+        MeasurementError: If no kernel of its class was timed.
     """
     if class_of(piece.kernel) not in costs.coefficients:
         raise MeasurementError(
@@ -96,10 +95,10 @@ def price(piece: Piece, costs: NodeCosts) -> float:
 
 
 def _wasted(piece: Piece, costs: NodeCosts) -> dict[str, float]:
-    """What a kernel takes beyond its multiply-adds in a dense 1×1 convolution of equal widths."""
+    """Return the excess over the same multiply-adds in a dense 1×1 convolution of equal widths."""
     op, name, terms = piece.op, class_of(piece.kernel), terms_of(piece)
     if op.block == STEM or (op.block == HEAD and not isinstance(op.kind, Conv)):
-        return {}  # every network has these, and no guideline speaks of them
+        return {}  # every network has these, and no guideline is about them
     launch_us = costs.price_of(name, NOTHING._replace(launch=1, parts=terms.parts))
     added_us = costs.price_of(name, NOTHING._replace(added=terms.added))
     rest_us = price(piece, costs) - launch_us - added_us
@@ -120,7 +119,7 @@ def _wasted(piece: Piece, costs: NodeCosts) -> dict[str, float]:
 
 
 def _in_whole_blocks(name: str, terms: Terms, costs: NodeCosts) -> float:
-    """The same work if the channels filled the runtime's blocks, without launch and sum."""
+    """Price the same work if channels filled the runtime's blocks, without launch and sum."""
     aligned = name.replace(UNALIGNED, ALIGNED)
     known = aligned if aligned in costs.coefficients else name
     return costs.price_of(
@@ -129,10 +128,10 @@ def _in_whole_blocks(name: str, terms: Terms, costs: NodeCosts) -> float:
 
 
 def _dense_us(flops: float, area: int, costs: NodeCosts) -> float:
-    """So many multiply-adds on such a map in a 1×1 convolution with c1 = c2, without its launch.
+    """Price multiply-adds on a map as a 1×1 convolution with c1 = c2, without its launch.
 
     Raises:
-        MeasurementError: No dense 1×1 convolution was timed.
+        MeasurementError: If no dense 1×1 convolution was timed.
     """
     if DENSE not in costs.coefficients:
         raise MeasurementError(f"no estimate of the ideal: no {DENSE} was timed")

@@ -1,1 +1,1 @@
-"""Optuna's dashboard with our notes."""
+"""Optuna's dashboard with our notes, fronts and files."""

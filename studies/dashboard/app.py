@@ -1,4 +1,4 @@
-"""What the dashboard answers: its own application behind a gate, our studies shown as they are."""
+"""The WSGI application of the dashboard: Optuna's own, with access control and our amendments."""
 
 import json
 import re
@@ -32,14 +32,14 @@ _FILE = re.compile(r"/artifacts/(\d+)/(\d+)/([0-9a-f-]+)/*")
 
 @dataclass(frozen=True)
 class Dashboard:
-    """The dashboard's WSGI application behind a gate, with our studies shown as they are.
+    """Optuna's WSGI application with access control, and with our view of our studies.
 
     Attributes:
-        inner: The dashboard's own application.
-        storage: The studies, for Optuna.
-        db: The records.
-        exposed: Whether others than this machine can reach it.
-        names: By which others may call it then, beside its addresses; in lower case.
+        inner: Optuna's own application.
+        storage: Optuna's storage of the studies.
+        db: Database with the records.
+        exposed: Whether other machines can reach the dashboard.
+        names: Host names, in lower case, that others may use besides its addresses if exposed.
     """
 
     inner: App
@@ -68,9 +68,10 @@ class Dashboard:
         return self.inner(environ, start_response)
 
     def _refusal(self, method: str, host: str, origin: str | None) -> str:
-        """Why a request is not answered; empty where it is."""
-        # A page from elsewhere can give its own name our address, and would be let in by it: it
-        # can give itself no address. And it can send forms here, whose answers it cannot read.
+        """Return the reason for refusing a request; empty if it is answered."""
+        # A foreign page can point its own host name at our address (DNS rebinding), so only
+        # addresses and known names are allowed. It can also send forms here, although it cannot
+        # read the answers, so its origin is checked as well.
         called = _called(host)
         if self.exposed:
             if not (_is_address(called) or called == LOCAL or called in self.names):
@@ -78,7 +79,7 @@ class Dashboard:
                     f"this dashboard is not called {called!r}: use its address, or start it with "
                     "every host name that it has"
                 )
-            return "" if method in SHOWING else "this dashboard is open to others and only shows"
+            return "" if method in SHOWING else "this dashboard is open to others and read-only"
         ours = method in SHOWING or origin is None or origin == f"http://{host}"
         local = called == LOCAL or (_is_address(called) and ip_address(called).is_loopback)
         return "" if local and ours else "this dashboard is for this machine only"
@@ -99,7 +100,7 @@ class Dashboard:
             return [content]
         try:
             view = self._view(study_id)
-        except KeyError:  # deleted meanwhile
+        except KeyError:  # deleted in the meantime
             return _answer(start_response, "404 Not Found", {"reason": "the study is gone"})
         return _answer(start_response, status, view.amend(json.loads(content), int(after)))
 
@@ -111,7 +112,11 @@ class Dashboard:
             return None
 
     def _view(self, study_id: int) -> StudyView:
-        """The study as it is now; `KeyError` where there is none."""
+        """Return the study as it is now.
+
+        Raises:
+            KeyError: If there is no such study.
+        """
         name = self.storage.get_study_name_from_id(study_id)
         study = optuna.load_study(study_name=name, storage=self.storage)
         identity = study.user_attrs.get(IDENTITY, {})
@@ -129,7 +134,7 @@ class Dashboard:
 
 
 def _called(host: str) -> str:
-    """The name or address in a request's `Host`, in lower case; empty where there is none."""
+    """Return the name or address in a request's `Host`, in lower case; empty if there is none."""
     try:
         return (urlsplit(f"//{host}").hostname or "").removesuffix(".")
     except ValueError:

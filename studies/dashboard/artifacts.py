@@ -1,8 +1,8 @@
-"""The files that belong to a trial: its configuration, its network, the curve of its training.
+"""The files of a trial: its configuration, its network, the curve of its training.
 
-They follow from the record alone, and are made from it when they are asked for. So a search
-uploads nothing, a killed one leaves nothing half-written, every trial of every study has them, on
-any machine that reaches the database, and the networks (9 MB each at 140M) fill no disk.
+They follow from the record alone and are made on request. A search therefore uploads nothing, and
+a killed search leaves no incomplete files. Every trial has them, on any machine with access to the
+database, and the networks (9 MB each at 140M) take no disk space.
 """
 
 import os
@@ -24,7 +24,7 @@ from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.package.load import ARCHITECTURE, TIMING
 
 CURVE = "training-curve.png"
-_NAMESPACE = uuid.UUID("5e0a3f0c-6a0f-4f0f-9a53-2f1d9f6f4e8b")  # drawn once; names what is ours
+_NAMESPACE = uuid.UUID("5e0a3f0c-6a0f-4f0f-9a53-2f1d9f6f4e8b")  # random; identifies our files
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Artifact:
     """One file of a trial.
 
     Attributes:
-        name: What it is called.
-        mimetype: Of what kind it is.
-        content: Makes its bytes.
+        name: Name of the file.
+        mimetype: MIME type of the content.
+        content: Function that makes the content.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Artifact:
 
 
 def artifacts_of(record: Record) -> Sequence[Artifact]:
-    """The files of a candidate; the curve where its training was written down."""
+    """Return the files of a candidate; the curve only if the record has the training's history."""
     architecture = record.architecture
 
     def network() -> bytes:
@@ -62,48 +62,48 @@ def artifacts_of(record: Record) -> Sequence[Artifact]:
 
 
 def artifact_id(study: str, digest: str, name: str) -> str:
-    """The same for the same file, so that none is there twice.
+    """Return the id of a file; equal files have equal ids and are listed once.
 
     Args:
-        study: The key of the study.
-        digest: Of the architecture.
-        name: Of the file.
+        study: Key of the study.
+        digest: Digest of the architecture.
+        name: Name of the file.
     """
     return str(uuid.uuid5(_NAMESPACE, f"{study}/{digest}/{name}"))
 
 
 @dataclass(frozen=True)
 class ArtifactFolder:
-    """Optuna's artifact store in a folder; an `ArtifactStore`, whose files are whole or not there.
+    """Optuna's artifact store in a folder, as an `ArtifactStore` that writes whole files only.
 
     Attributes:
-        path: The folder; made when the first file comes.
+        path: Folder, created with the first file.
     """
 
     path: Path
 
     @classmethod
     def of_database(cls, db: Database) -> "ArtifactFolder":
-        """`FILE.artifacts` beside an SQLite file, else in the working folder."""
+        """Use `FILE.artifacts` next to an SQLite file, else in the working folder."""
         return cls(db.beside("artifacts"))
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        """The file, to be read.
+        """Open the file for reading.
 
         Raises:
-            ArtifactNotFound: There is none of that name.
+            ArtifactNotFound: If there is no file with that id.
         """
         return self._store.open_reader(artifact_id)
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Keep the content under that name: written beside it first, and moved there whole."""
+        """Write the content under another name, and then rename the whole file to its id."""
         self.path.mkdir(parents=True, exist_ok=True)
         partial = f"{artifact_id}.{os.getpid()}"
         self._store.write(partial, content_body)
         os.replace(self.path / partial, self.path / artifact_id)
 
     def remove(self, artifact_id: str) -> None:
-        """Delete the file; one that is gone already must not keep a study from being deleted."""
+        """Delete the file, if it exists: a missing file must not prevent deleting a study."""
         with suppress(ArtifactNotFound):
             self._store.remove(artifact_id)
 

@@ -1,4 +1,4 @@
-"""The front as a figure of Plotly's: what it draws in a browser, as plain data."""
+"""The front as a Plotly figure, as plain data for the browser."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,15 +15,15 @@ KINDS: Sequence[Kind] = (
     ("hand-designed", BASELINE, "diamond", lambda e: bool(e.record.baseline) and not e.on_front),
     ("front", FRONT, "circle", lambda e: e.on_front),
 )
-"""Name, colour, symbol, and which candidates; the last is drawn above the others."""
+"""Name, colour, symbol and test of each kind of candidate; the last kind is drawn on top."""
 
 
 def front_figure(entries: Sequence[Entry], axes: Sequence[str]) -> dict[str, Any]:
-    """Score over latency on the first target, with 95 % intervals of the latency.
+    """Return score over latency on the first target, with 95 % intervals of the latency.
 
     Args:
         entries: All candidates of a study, at least one.
-        axes: What the objectives are called, with units: the score, then each target.
+        axes: Names of the objectives with units: the score, then each target.
     """
     target = next(iter(entries[0].record.latencies))
     trained = entries[0].record.evaluation
@@ -85,5 +85,5 @@ def _shown_otherwise(entry: Entry) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Plotly reads a few HTML tags in texts; names are to be shown as they are."""
+    """Escape a text, so that Plotly, which reads a few HTML tags, shows it as it is."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,6 +1,6 @@
-"""The Optuna dashboard on the database of the studies, shown by our own server.
+"""Our server of the Optuna dashboard, on the database of the studies.
 
-It listens on this machine alone unless told otherwise, and then it only shows.
+By default it can be reached from this machine alone. On any other address it is read-only.
 """
 
 import errno
@@ -21,7 +21,7 @@ from nas_sv2.studies.dashboard.app import Dashboard
 from nas_sv2.studies.dashboard.artifacts import ArtifactFolder
 from nas_sv2.studies.storage.study import optuna_storage
 
-HOST = "127.0.0.1"  # nobody but this machine; a tunnel is the user's own choice
+HOST = "127.0.0.1"  # this machine alone; a user may add a tunnel
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Served:
     """A dashboard that listens.
 
     Attributes:
-        server: Accepts connections already.
-        url: Where to look.
-        exposes: What others can see, for the user; empty where only this machine can.
+        server: Server, which accepts connections already.
+        url: Address for the browser.
+        exposes: Warning about access by others; empty if only this machine has access.
     """
 
     server: WSGIServer
@@ -39,23 +39,23 @@ class Served:
     exposes: str
 
     def serve(self) -> None:
-        """Answer until interrupted."""
+        """Answer requests until interrupted."""
         with self.server, suppress(KeyboardInterrupt):
             self.server.serve_forever()
 
 
 def open_dashboard(db: Database, port: int, host: str = HOST, names: Sequence[str] = ()) -> Served:
-    """The dashboard on a database, listening.
+    """Start the dashboard of a database, so that it accepts connections.
 
     Args:
-        db: Where the studies are.
-        port: Where it listens; 0 for any that is free.
-        host: The address that it listens on.
-        names: By which others may call it, beside its addresses and `host`.
+        db: Database of the studies.
+        port: Port to listen on; 0 for any free port.
+        host: Address to listen on.
+        names: Host names that others may use besides its addresses and `host`.
 
     Raises:
-        ConfigError: There is no such database, or it cannot listen there.
-        StoreError: The database cannot be read.
+        ConfigError: If there is no such database, or the address or port cannot be used.
+        StoreError: If the database cannot be read.
     """
     db.require()
     studies = optuna_storage(db)
@@ -79,15 +79,15 @@ def open_dashboard(db: Database, port: int, host: str = HOST, names: Sequence[st
 
 def _exposes(url: str, storage: str) -> str:
     return (
-        f"open to everybody who reaches {url} (and calls it by an address or a server "
-        f"name): without a password they can read every study in {storage}, its notes, files and "
-        "attributes, host names among them; they can change nothing, and nor can you there. For "
-        "yourself alone give no host and tunnel: ssh -L 8080:127.0.0.1:8080 HOST"
+        f"open to everybody who reaches {url} (by an address or a server name): without a "
+        f"password they can read every study in {storage}, its notes, files and attributes, host "
+        "names among them. Nobody can change anything there, nor can you. For access by yourself "
+        "alone, give no host and use a tunnel: ssh -L 8080:127.0.0.1:8080 HOST"
     )
 
 
 def _address(host: str) -> tuple[int, str]:
-    """Family and number of the address that `host` names: the one judged is listened on."""
+    """Resolve `host` once, so that the address that is checked is the one listened on."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -97,7 +97,7 @@ def _address(host: str) -> tuple[int, str]:
 
 
 def _listening(address: str, port: int, family: int) -> WSGIServer:
-    # A browser opens connections that it may never use: a server of one thread would wait on them.
+    # A browser opens connections that it may never use, and one thread would wait for them.
     kind = type(
         "Server",
         (ThreadingMixIn, WSGIServer),

@@ -1,7 +1,7 @@
-"""What the dashboard says of a study and of each of its trials, as Markdown.
+"""The dashboard's notes on a study and its trials, as Markdown.
 
-Every figure stands with what it depends on: a latency with its provenance and device, an accuracy
-with its recipe and seed. Names that a user or a file chose are escaped.
+Every number is given with its origin: a latency with provenance and device, an accuracy with
+recipe and seed. Names from users and files are escaped.
 """
 
 import shlex
@@ -17,13 +17,13 @@ from nas_sv2.studies.storage.study import Identity
 
 
 def trial_note(study: str, storage: str, entry: Entry, certificate: Certificate | None) -> str:
-    """The card of a candidate that went the whole way.
+    """Return the note on a candidate that was trained and timed.
 
     Args:
-        study: Name of its study.
-        storage: Where the study is, without a password.
-        entry: The candidate.
-        certificate: Of its recipe and data, if there is one.
+        study: Name of the study.
+        storage: Address of the database, without a password.
+        entry: Candidate.
+        certificate: Certificate of its recipe and data, if there is one.
     """
     record = entry.record
     name = record.baseline or record.architecture.digest
@@ -49,11 +49,11 @@ def trial_note(study: str, storage: str, entry: Entry, certificate: Certificate 
 
 
 def turned_away_note(attributes: Mapping[str, object], excesses: Mapping[str, float]) -> str:
-    """What is said of a trial that found nothing of its own; empty where that is not known.
+    """Return the note on a trial without results of its own; empty if the reason is unknown.
 
     Args:
-        attributes: The user attributes of the trial.
-        excesses: How far it is beyond each limit, as a share of it.
+        attributes: User attributes of the trial.
+        excesses: Excess over each limit, as a share of the limit.
     """
     if DUPLICATE in attributes:
         return f"The network of trial {escaped(attributes[DUPLICATE])}; nothing was run again."
@@ -73,15 +73,15 @@ def study_note(
     certificate: Certificate | None,
     command: str | None = None,
 ) -> str:
-    """What was searched, by which limits, and how to go on.
+    """Return the note on a study: space, targets, data and recipe, and the commands to continue.
 
     Args:
         study: Name of the study.
-        storage: Where it is, without a password.
-        identity: What all its trials depend on.
-        count: Candidates that went the whole way.
-        certificate: Of recipe and data, if there is one.
-        command: What was typed last to search it; None where that was not noted.
+        storage: Address of the database, without a password.
+        identity: Identity of the study, which all its trials share.
+        count: Number of candidates that were trained and timed.
+        certificate: Certificate of recipe and data, if there is one.
+        command: Last command that searched the study; None if it was not recorded.
     """
     targets = identity["targets"].items()
     recipe, data = identity.get("recipe", "not known"), identity.get("data_content", "not known")
@@ -94,7 +94,7 @@ def study_note(
         "finished": f"{count} candidates, baselines among them",
     }
     return _joined(
-        ["Best trials keep every limit and are dominated by none; each trial's note is its card."],
+        ["Best trials keep every limit, and no trial dominates them. Each trial has a note."],
         table(("study", study), *rows.items()),
         ["### The front again, and the search"],
         [code(f"nas-sv2 front {_named(study, storage)}")],
@@ -103,7 +103,7 @@ def study_note(
 
 
 def _standing(entry: Entry) -> str:
-    """Where a candidate stands, in a few words."""
+    """Describe in a few words whether a candidate is on the front, and if not, why."""
     if entry.on_front:
         return "on the front"
     beyond = [name for name, excess in entry.record.excesses.items() if excess > 0]
@@ -146,7 +146,7 @@ def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:
 
 
 def _limits(excesses: Mapping[str, float]) -> list[str]:
-    """Each limit with how far beyond it a candidate is; nothing where there are none."""
+    """Return a table of the limits and the candidate's excesses; nothing without limits."""
     if not excesses:
         return []
     rows = ((name, f"{excess:+.1%}", _verdict(excess)) for name, excess in excesses.items())

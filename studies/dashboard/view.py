@@ -1,9 +1,9 @@
-"""A study as the dashboard is to show it, in place of what its server makes of the database.
+"""Amends the answers of the dashboard's server about a study.
 
-The server of optuna-dashboard 0.21 reads constraints from the list that Optuna wrote before 5.0
-and takes the front over all trials, those beyond a limit too. Writing that list beside Optuna's
-own constraints would double them for the samplers. So nothing is written: the answer of its server
-about a study is amended on the way to the browser, from Optuna's constraints and our records.
+The server of optuna-dashboard 0.21 reads constraints from the list that Optuna wrote before 5.0,
+and includes trials beyond a limit in the front. Writing that list in addition to Optuna's own
+constraints would double them for the samplers. Therefore nothing is written. The server's answer
+is amended on its way to the browser, from Optuna's constraints and our records.
 """
 
 import json
@@ -30,13 +30,13 @@ FIGURE = "nas-sv2-front"
 
 @dataclass(frozen=True)
 class StudyView:
-    """One study.
+    """The data that the dashboard shows of one study.
 
     Attributes:
-        study: As Optuna reads it.
-        storage: Where it is, without a password.
-        records: What its trials found; empty for a study of others.
-        certificate: Of its recipe and data, if there is one.
+        study: Study as Optuna reads it.
+        storage: Address of the database, without a password.
+        records: Records of the trials; empty for a study of another program.
+        certificate: Certificate of its recipe and data, if there is one.
     """
 
     study: optuna.Study
@@ -45,11 +45,11 @@ class StudyView:
     certificate: Certificate | None = None
 
     def amend(self, answer: Answer, after: int = 0) -> Answer:
-        """The server's answer about the study, made right.
+        """Correct and complete the server's answer about the study.
 
         Args:
-            answer: With all trials.
-            after: How many trials the browser has already.
+            answer: Answer with all trials.
+            after: Number of trials that the browser already has.
         """
         trials = {trial.number: trial for trial in self.study.get_trials(deepcopy=False)}
         places = compare_all(self.records)
@@ -72,12 +72,12 @@ class StudyView:
 
     @property
     def key(self) -> str | None:
-        """What the records are kept under; None for a study of others."""
+        """Key of the study's records; None for a study of another program."""
         key: str | None = self.study.user_attrs.get(IDENTITY, {}).get(KEY)
         return key
 
     def file(self, trial_number: int, wanted: str) -> tuple[str, bytes] | None:
-        """Type and content of a trial's file by its id; None where it is not one of ours."""
+        """Return type and content of a trial's file by its id; None if it is not one of ours."""
         record = self.records.get(trial_number)
         if record is None or self.key is None:
             return None
@@ -87,7 +87,7 @@ class StudyView:
         return None
 
     def _best(self, trials: Collection[FrozenTrial], entries: Mapping[int, Entry]) -> set[int]:
-        """The trials on the front: of the records, or by Optuna's rule."""
+        """Return the trials on the front, by the records or else by Optuna's rule."""
         if self.records:
             return {number for number, entry in entries.items() if entry.on_front}
         if not any(trial.state == TrialState.COMPLETE for trial in trials):
@@ -103,7 +103,7 @@ class StudyView:
         self, shown: Answer, trial: FrozenTrial, entries: Mapping[int, Entry]
     ) -> None:
         shown["constraints"] = list(trial.constraints.values())
-        # One that repeats a known network shows what that one found.
+        # A trial that repeats a known network shows the results of the first one.
         source = trial.user_attrs.get(DUPLICATE, trial.number)
         if source in self.records and shown["state"] == "Complete":
             record = self.records[source]
@@ -133,7 +133,7 @@ class StudyView:
 
     @staticmethod
     def _files(key: str, record: Record, known: Sequence[Answer]) -> list[Answer]:
-        """The files of a record, as the dashboard lists them, without those that it lists."""
+        """Return the files of a record that the dashboard does not list yet, in its format."""
         listed = {each["artifact_id"] for each in known}
         files = []
         for artifact in artifacts_of(record):

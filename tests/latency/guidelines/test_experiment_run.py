@@ -145,5 +145,5 @@ def test_without_the_first_of_a_group_nothing_is_relative() -> None:
 def test_a_core_that_covers_nothing_is_an_error() -> None:
     core = EmulatedArm.open()
     bare = dataclasses.replace(core, table=dataclasses.replace(core.table, entries={}))
-    with pytest.raises(MeasurementError, match="figure of none"):
+    with pytest.raises(MeasurementError, match="no latency of any"):
         run_experiments(bare)

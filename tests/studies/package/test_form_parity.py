@@ -65,7 +65,7 @@ def test_int8_may_be_off_but_not_lost() -> None:
 
     agreed(rough).check("form", quantised=True)
     for lost in (lambda images: flat(images)[:, ::-1], lambda images: flat(images) * np.nan):
-        with pytest.raises(StoreError, match="in int8"):
+        with pytest.raises(StoreError, match="int8 logits"):
             agreed(lost).check("form", quantised=True)
 
 
