@@ -244,9 +244,9 @@ def test_other_files_are_no_images(folder: Folder) -> None:
         ("nameless", "a folder that exists"),
         ("empty", "two classes or more; it has 0"),
         ("one class", "two classes or more; it has 1"),
-        ("no images", "a folder with train images; there are none"),
-        ("strange class", "only classes of train; 'fish' is not one"),
-        ("no validation", "a folder with val images; there are none"),
+        ("no images", "must have train images; it has none"),
+        ("strange class", "only classes of train in val; 'fish' is not one"),
+        ("no validation", "must have val images; it has none"),
     ],
 )
 def test_a_folder_that_is_no_data_set_is_refused(
