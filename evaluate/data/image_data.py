@@ -125,14 +125,11 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     return mean.float(), deviation.clamp(min=1).float()  # a constant channel stays finite
 
 
-RESIZED_AT_ONCE = 1024  # images a time, so that the floats in between stay small
+RESIZED_AT_ONCE = 1024  # images, so that the intermediate floats stay small
 
 
 def resize(part: Part, side: int | None) -> Part:
-    """Return `part` with square images of `side` pixels, antialiased bilinear.
-
-    It is returned as it is if `side` is None.
-    """
+    """Resize the images to `side` pixels, antialiased bilinear; None keeps them as they are."""
     if side is None or part.images.shape[2] == side:
         return part
     chunks = [
