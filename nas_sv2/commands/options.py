@@ -101,6 +101,13 @@ def open_database(storage: str) -> "Database":
     return OPENED.enter_context(Database.open(storage))
 
 
+def silence_optuna() -> None:
+    """Let Optuna print warnings only: a command says itself what it does."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
 def print_json(data: object) -> None:
     """Print `data` as JSON on one line."""
     print(json.dumps(data))

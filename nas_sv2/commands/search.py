@@ -13,6 +13,7 @@ from nas_sv2.commands.options import (
     open_database,
     print_json,
     print_notes,
+    silence_optuna,
 )
 
 
@@ -173,6 +174,7 @@ def search(
         train_on=device,
         ray=ray,
     )
+    silence_optuna()
     db, console = open_database(storage), output()
     with logged(request, log_json) as log:
         with shown_on(console, as_json) as listener:

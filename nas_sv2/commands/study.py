@@ -24,6 +24,7 @@ from nas_sv2.commands.options import (
     print_json,
     print_notes,
     print_parts,
+    silence_optuna,
 )
 from nas_sv2.errors import ConfigError
 
@@ -148,6 +149,7 @@ def replay(
 
     if out is not None:
         _check_writable(out)  # before minutes of measuring
+    silence_optuna()
     db = open_database(storage)
     with counting_bar() as bar:
         task = bar.add_task("", total=None)

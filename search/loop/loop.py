@@ -56,9 +56,7 @@ from nas_sv2.studies.findings.front import GrowingFront
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.history import read_history
 from nas_sv2.studies.storage.record_store import RecordStore
-from nas_sv2.studies.storage.trial_asking import ask
 from nas_sv2.studies.storage.trial_lease import TakenNetwork, TakenTrial, TrialLeases
-from nas_sv2.studies.storage.trial_writes import at_once
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 DATABASE = (SQLAlchemyError, StorageInternalError, StoreError)  # how its errors reach us
@@ -207,9 +205,11 @@ class Loop:
 
     def _trial(self, wanted: int) -> tuple[Verdict, NasError | None]:
         began = time.monotonic()
-        trial = ask(self.study, {WORKER: process_name(), UTC_OFFSET: utc_offset_s()})
+        trial = self.study.ask()
         self._trial_at = trial.number
         try:
+            trial.set_user_attr(WORKER, process_name())
+            trial.set_user_attr(UTC_OFFSET, utc_offset_s())
             verdict, error, record = self._settle(trial)
         except (UpdateFinishedTrialError, ValueError) as late:  # Optuna's words for too late
             if was_interrupted(late):
@@ -247,8 +247,7 @@ class Loop:
 
     def _settle(self, trial: Trial) -> tuple[Verdict, NasError | None, Record | None]:
         try:
-            with at_once(trial):
-                architecture = self.space.sample(trial)
+            architecture = self.space.sample(trial)
             if not self._seat.bind(trial.number, architecture.digest):
                 raise LostTrial
             baseline = self._baseline(architecture)
@@ -309,9 +308,8 @@ class Loop:
         except Rejected as verdict:
             if verdict.constraint not in limits:
                 raise
-            with at_once(trial):
-                trial.set_user_attr(ARCHITECTURE, architecture.digest)
-                trial.set_user_attr(PRUNED, verdict.constraint)
+            trial.set_user_attr(ARCHITECTURE, architecture.digest)
+            trial.set_user_attr(PRUNED, verdict.constraint)
             if not self.audit.takes(architecture.digest):
                 raise
             # In terms of the limits as they were at first; another worker may have relaxed them
@@ -362,31 +360,28 @@ class Loop:
         return name if name in self.space.baselines else None
 
     def _tell(self, trial: Trial, record: Record) -> None:
-        with at_once(trial) as told:
-            self._constrain(trial, record.excesses)
-            trial.set_user_attr(ARCHITECTURE, record.architecture.digest)
-            trial.set_user_attr(BASELINE, record.baseline)
-            if record.foreseen is not None:
-                trial.set_user_attr(FORESEEN, record.foreseen)
-            told.end(TrialState.COMPLETE, record.told)
+        self._constrain(trial, record.excesses)
+        trial.set_user_attr(ARCHITECTURE, record.architecture.digest)
+        trial.set_user_attr(BASELINE, record.baseline)
+        if record.foreseen is not None:
+            trial.set_user_attr(FORESEEN, record.foreseen)
+        self.study.tell(trial, record.told)
 
     def _reject(self, trial: Trial, verdict: Rejected) -> None:
         """Tell the limits, with the worst values seen as placeholders where values are needed."""
         records = [record.told for record in self.store.all().values()]
-        with at_once(trial) as told:
-            self._constrain(trial, verdict.excesses)
-            trial.set_user_attr(REJECTED, str(verdict))
-            if self.learns_from_pruned or not records:
-                told.end(TrialState.PRUNED)
-            else:
-                accuracies, *times = zip(*records, strict=True)
-                told.end(TrialState.COMPLETE, [min(accuracies), *map(max, times)])
+        self._constrain(trial, verdict.excesses)
+        trial.set_user_attr(REJECTED, str(verdict))
+        if self.learns_from_pruned or not records:
+            self.study.tell(trial, state=TrialState.PRUNED)
+        else:
+            accuracies, *times = zip(*records, strict=True)
+            self.study.tell(trial, [min(accuracies), *map(max, times)])
 
     def _fail(self, trial: Trial, reason: str) -> None:
-        with at_once(trial) as told:
-            self._constrain(trial, {})
-            trial.set_user_attr(ERROR, reason)
-            told.end(TrialState.FAIL)
+        self._constrain(trial, {})
+        trial.set_user_attr(ERROR, reason)
+        self.study.tell(trial, state=TrialState.FAIL)
 
     def _constrain(self, trial: Trial, excesses: Mapping[str, float]) -> None:
         """Set the full set of limits: samplers want the same on every trial.

@@ -19,6 +19,7 @@ from nas_sv2.studies.findings.attributes import (
     WHY,
     WORKER,
 )
+from nas_sv2.studies.storage.study import optuna_storage
 
 FATAL = 3  # as many deaths at one candidate are its doing: a training that takes all the memory
 
@@ -57,12 +58,11 @@ class Unfinished:
             return
         if trial.user_attrs.get(UTC_OFFSET, utc_offset_s()) != utc_offset_s():
             with suppress(UpdateFinishedTrialError):  # its worker has just ended it
-                ours = optuna.Trial(self.study, trial._trial_id)
-                ours.set_user_attr(ENDED_OFFSET, utc_offset_s())
+                self._set(number, ENDED_OFFSET, utc_offset_s())
         deaths = trial.user_attrs.get(DEATHS, 0) + died
         if deaths == FATAL:
             fatal = f"{deaths} workers died or stood still at it; not asked again"
-            optuna.Trial(self.study, trial._trial_id).set_user_attr(ERROR, fatal)
+            self._set(number, ERROR, fatal)
             self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
             return
         params = fixed_params(trial) | trial.params
@@ -71,6 +71,13 @@ class Unfinished:
             attributes = {RETRY_OF: trial.number, WHY: reason, DEATHS: deaths}
             self.study.enqueue_trial(params, user_attrs=attributes)
         self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def _set(self, number: int, name: str, value: object) -> None:
+        """Set an attribute of a running trial that may be another worker's."""
+        storage = optuna_storage(self.seat.leases.db)
+        study = storage.get_study_id_from_name(self.study.study_name)
+        trial = storage.get_trial_id_from_study_id_trial_number(study, number)
+        storage.set_trial_user_attr(trial, name, value)
 
     def recover(self) -> None:
         """Ask again what a worker was at that died, or that stands still for too long.

@@ -35,8 +35,6 @@ SCORES = {
 
 Identity = Mapping[str, Any]
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
 
 def create_or_resume(
     db: Database, name: str, identity: Identity, sampler: BaseSampler
