@@ -63,18 +63,18 @@ def test_copies_of_what_is_compared_on_are_left_out_of_train(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train_images": None}, "with train_images and train_labels, or .*; it has test_images"),
-        ({"val_labels": None}, "a file with val_labels, which it lacks"),
+        ({"train_images": None}, "have train_images and train_labels, or .*; it has test_images"),
+        ({"val_labels": None}, "must have an array val_labels"),
         ({"train_images": images(20).astype(float)}, "train_images as uint8 .* it is float64"),
         ({"val_images": images(6, 8, 9)}, r"val_images as .* it is uint8 \(6, 8, 9\)"),
-        ({"val_images": images(6, 9, 9)}, r"one shape; val_images holds images of \(1, 9, 9\)"),
-        ({"val_labels": labels(5)}, r"val_labels as 6 whole numbers; it is int64 \(5,\)"),
-        ({"val_labels": labels(6) / 2}, "val_labels as 6 whole numbers; it is float64"),
-        ({"val_labels": labels(6) - 1}, "val_labels from 0; one is -1"),
+        ({"val_images": images(6, 9, 9)}, r"one shape; val_images has \(1, 9, 9\)"),
+        ({"val_labels": labels(5)}, r"6 whole numbers in val_labels; it is int64 \(5,\)"),
+        ({"val_labels": labels(6) / 2}, "6 whole numbers in val_labels; it is float64"),
+        ({"val_labels": labels(6) - 1}, "numbers from 0 in val_labels; one is -1"),
         ({"val_labels": labels(6) + 1}, "val_labels below 2, .*; one is 2"),
-        ({"train_labels": labels(20) * 2}, "train_labels of every class; 1 has no image"),
-        ({"val_images": images(0), "val_labels": labels(0)}, "a file with val images"),
-        ({"val_images": np.array([{}] * 6)}, "a whole .npz file; val_images: .*pickle"),
+        ({"train_labels": labels(20) * 2}, "every class in train_labels; class 1 has none"),
+        ({"val_images": images(0), "val_labels": labels(0)}, "must have val images; it has none"),
+        ({"val_images": np.array([{}] * 6)}, "a complete .npz file; val_images: .*pickle"),
     ],
 )
 def test_an_array_that_does_not_fit_is_named(

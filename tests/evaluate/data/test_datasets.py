@@ -101,7 +101,7 @@ def test_without_a_network_it_says_what_to_do(
 def test_a_folder_without_the_set_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"data .*under which torchvision keeps.*; got '{name}:"):
         open_data(f"{name}:{tmp_path}")
-    with pytest.raises(ConfigError, match="is none"):
+    with pytest.raises(ConfigError, match="is not one"):
         open_data(f"{name}:{tmp_path}/missing")
 
 

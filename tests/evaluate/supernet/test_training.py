@@ -144,7 +144,7 @@ def test_what_is_no_point_of_the_space_is_refused(
         SupernetAsking(open_supernet(folder), blobs).evaluate(tiny)
     SupernetAsking(open_supernet(folder), dataclasses.replace(blobs, name="elsewhere:blobs"))
     other = dataclasses.replace(blobs, key="other")
-    with pytest.raises(ConfigError, match="what the supernet was trained on, blobs@k"):
+    with pytest.raises(ConfigError, match="the supernet was trained on, blobs@k"):
         SupernetAsking(open_supernet(folder), other)
 
 
@@ -188,6 +188,6 @@ def test_a_fact_that_is_cut_off_or_odd_is_named(
     if value is not None:
         facts[name] = value
     (tmp_path / FACTS).write_text(json.dumps(facts))
-    with pytest.raises(ConfigError, match=rf"supernet\.json.*{name}") as refused:
+    with pytest.raises(ConfigError, match=rf"{name}.*supernet\.json") as refused:
         open_supernet(tmp_path)
     assert "\n" not in str(refused.value)

@@ -100,7 +100,7 @@ def test_a_hostile_python_is_a_word_there(server: Loopback, tmp_path: Path) -> N
     ],
 )
 def test_what_could_be_taken_for_something_else_is_refused(field: str, value: object) -> None:
-    with pytest.raises(ConfigError, match=f"{field}: "):
+    with pytest.raises(ConfigError, match=f"^{field} must "):
         SshHost(**{"host": "pi", field: value})  # type: ignore[arg-type]
 
 
