@@ -59,8 +59,8 @@ def _as_typed(error: NasError, words: Sequence[str]) -> str:
     """The message; a field that is a parameter of the command in `words` is named as typed."""
     if isinstance(error, ConfigError):
         for parameter in _command_in(words).params:
-            if parameter.name == error.field:
-                long = [name for name in parameter.opts if name.startswith("--")]
+            long = [name for name in parameter.opts if name.startswith("--")]
+            if error.field in (parameter.name, *(name[2:].replace("-", "_") for name in long)):
                 argument = parameter.metavar or parameter.name.upper()
                 return error.named(long[0] if long else argument)
     return str(error)

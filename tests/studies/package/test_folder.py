@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.studies.package import folder as package_folder
+from nas_sv2.studies.package.build import export_trial
 from nas_sv2.studies.package.folder import SUMS, check_out, read_folder, write_folder
 
 CONTENTS = {"a.txt": b"one", "b.bin": bytes(range(256)), "c.txt": b""}
@@ -157,3 +159,21 @@ def test_a_folder_without_a_list_is_no_package(content: bytes | None, tmp_path: 
         (tmp_path / SUMS).write_bytes(content)
     with pytest.raises(ConfigError, match="folder"):
         read_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("trial", "out", "sentence"),
+    [
+        ("last", "x", "trial must be best or a number; got 'last'"),
+        ("best", "taken", "out must name a folder that does not exist yet .*; got '.*taken'"),
+    ],
+)
+def test_an_export_is_refused_before_its_study_is_read(
+    trial: str, out: str, sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").mkdir()
+    with (
+        Database.open(f"sqlite:///{tmp_path / 's.db'}") as db,
+        pytest.raises(ConfigError, match=sentence),
+    ):
+        export_trial(db, "study", trial, tmp_path / out, force=False, told=print)
