@@ -69,12 +69,12 @@ def test_data_that_needs_no_preparing_is_described(run: Run, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("prepare", "dogs"), "--data .*; got 'dogs'"),
+        (("prepare", "dogs"), "DATA .*; got 'dogs'"),
         (("prepare", "imagefolder:nowhere"), "a folder that exists"),
         (("prepare", "imagenet:pets"), "train/ and val/"),
         (("prepare", "animals", "--resolution", "0"), "--resolution"),
         (("info", "imagefolder:pets"), "nas-sv2 data prepare"),
-        (("clear", "animals"), "DATA: 'animals'"),
+        (("clear", "animals"), "DATA .*; got 'animals'"),
         (("clear", "imagefolder:"), "DATA .*; got 'imagefolder:'"),
     ],
 )

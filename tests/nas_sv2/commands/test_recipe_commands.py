@@ -31,7 +31,7 @@ def test_what_is_shown_is_a_file_to_start_from(name: str, tmp_path: Path) -> Non
 
 
 def test_an_unknown_one_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"--recipe .*; got 'fast'"):
+    with pytest.raises(ConfigError, match=r"^recipe must .*; got 'fast'"):
         CliRunner().invoke(app, ["recipe", "show", "fast"], catch_exceptions=False)
 
 
