@@ -8,7 +8,6 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -153,34 +152,42 @@ def paragraphs(text: str | None) -> list[str]:
     return [" ".join(one.split()) for one in re.split(r"\n\s*\n", text or "") if one.strip()]
 
 
+def text_of(annotation: object) -> str:
+    """Return an annotation as the code spells it, without the modules of its names."""
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    text = re.sub(r"(?:\w+\.)*Annotated\[(\w+), [\w.]+\([^)]*\)\]", r"\1", text)
+    return re.sub(r"(?<![\w.])(?!torch\.)[a-z_]\w*(?:\.[a-z_]\w*)*\.(?=[A-Z])", "", text)
+
+
+def spelled_out(parameter: inspect.Parameter) -> str:
+    """Return a parameter as it stands in a signature."""
+    text = re.match(r"\**", str(parameter))[0] + parameter.name  # type: ignore[index]
+    if parameter.annotation is not inspect.Parameter.empty:
+        text += f": {text_of(parameter.annotation)}"
+    if parameter.default is not inspect.Parameter.empty:
+        value = parameter.default
+        made = callable(value) or repr(value).startswith("<")
+        text += " = ..." if made else f" = {value!r}"
+    return text
+
+
 def signature(name: str, thing: Callable[..., object]) -> str:
-    """Return the signature of a function or class, broken into lines if it is long."""
+    """Return the signature of a function or class, a line for each parameter if it is long."""
     found = inspect.signature(thing)
-    parameters = [one for one in found.parameters.values() if one.name != "self"]
-    text = str(found.replace(parameters=parameters)).replace("'", '"')
-    text = re.sub(r'"([^"]*)"(?=[,)\]]| =| ->|$)', r"\1", text) if '"' in text else text
-    line = f"{name}{text}"
-    return line if len(line) <= 88 else f"{name}{broken(found.replace(parameters=parameters))}"
-
-
-def broken(found: inspect.Signature) -> str:
-    """Return a signature with a line for each parameter."""
-    starred = [one.kind for one in found.parameters.values()]
-    lines, marked = [], False
+    words, marked = list[str](), False
     for one in found.parameters.values():
         keyword = one.kind is inspect.Parameter.KEYWORD_ONLY
-        if keyword and not marked and inspect.Parameter.VAR_POSITIONAL not in starred:
-            lines.append("    *,")
+        if keyword and not marked and not any(word.startswith("*") for word in words):
+            words.append("*")
         marked = marked or keyword
-        lines.append(f"    {one!s},".replace("'", ""))
+        if one.name != "self":
+            words.append(spelled_out(one))
     result = found.return_annotation
-    arrow = "" if result is inspect.Signature.empty else f" -> {text_of(result)}"
-    return "(\n" + "\n".join(lines) + f"\n){arrow}"
-
-
-def text_of(annotation: object) -> str:
-    """Return an annotation as it is written in the code."""
-    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    silent = isinstance(thing, type) or result is inspect.Signature.empty
+    arrow = "" if silent else f" -> {text_of(result)}"
+    line = f"{name}({', '.join(words)}){arrow}"
+    lines = "".join(f"    {word},\n" for word in words)
+    return line if len(line) <= 80 else f"{name}(\n{lines}){arrow}"
 
 
 def rendered(doc: str | None) -> list[str]:
@@ -228,13 +235,6 @@ def described(name: str, thing: Any) -> Iterator[str]:
     yield from rendered(thing.__doc__)
     if not isinstance(thing, type):
         return
-    if is_dataclass(thing) and fields(thing):
-        yield "| field | type | default |\n| --- | --- | --- |"
-        for field in fields(thing):
-            if not field.name.startswith("_"):
-                value = "" if field.default is MISSING else f"`{field.default}`"
-                yield f"| `{field.name}` | `{cell(text_of(field.type))}` | {cell(value)} |"
-        yield ""
     for member, heading, doc in members(thing):
         yield f"### {name}.{member}\n\n```text\n{heading}\n```\n"
         yield from rendered(doc)
