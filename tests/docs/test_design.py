@@ -17,16 +17,17 @@ def drawn() -> dict[str, list[str]]:
         name = line.split("/ ")[0]
         if not line.startswith(" "):
             folder = name
-            rooms[folder] = []
+            rooms.setdefault(folder, [])
         elif "/" in line.split()[0]:
             rooms[folder].append(name.strip())
     return rooms
 
 
 def test_the_picture_has_every_room_of_the_tree() -> None:
-    for folder in FLOORS:
+    for folder in ["nas_sv2", *FLOORS]:
         inits = (ROOT / folder).glob("*/__init__.py")
-        assert sorted(drawn()[folder]) == sorted(path.parent.name for path in inits), folder
+        own = [path.parent.name for path in inits if not path.parent.is_symlink()]
+        assert sorted(drawn()[folder]) == sorted(own), folder
 
 
 def test_the_rooms_are_drawn_in_the_order_of_their_imports() -> None:
