@@ -16,7 +16,7 @@ from nas_sv2.search import qualification
 from nas_sv2.search.qualification import QualifyRequest, qualify
 from nas_sv2.studies.storage.certificate_store import CertificateStore
 
-SPACE = str(Path(__file__).parents[2] / "docs" / "certificates" / "space.yaml")
+SPACE = str(Path(__file__).parents[2] / "docs" / "lab" / "certificates" / "space.yaml")
 
 
 class Trainings:

@@ -25,7 +25,7 @@ from nas_sv2.space.runtimes.torch_lowering import Run
 from nas_sv2.space.units.architecture import Architecture
 
 SHORT = Recipe("short", epochs=1)
-SPACE = open_space(str(Path(__file__).parents[3] / "docs" / "certificates" / "space.yaml"))
+SPACE = open_space(str(Path(__file__).parents[3] / "docs" / "lab" / "certificates" / "space.yaml"))
 FEW = settings(max_examples=6, deadline=None)
 
 

@@ -209,7 +209,10 @@ def changed(stage: int, **changes: object) -> Architecture:
 @pytest.mark.parametrize(
     ("network", "named"),
     [
-        (changed(1, kernel=7), r"stage3\.0\.shortcut\.depthwise \(depthwise 7x7 s2 @8.*: seen w"),
+        (
+            changed(1, kernel=7),
+            r"stage3\.0\.shortcut\.depthwise \(depthwise 7x7 s2 @8.*: the kinds seen were",
+        ),
         (changed(1, width=256), r"stage3\..*: \d+ to \d+ (in|out)put channels were seen"),
         (
             dataclasses.replace(changed(0), resolution=96),

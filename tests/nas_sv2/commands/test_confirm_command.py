@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
-SPACE = str(Path(__file__).parents[3] / "docs" / "certificates" / "space.yaml")
+SPACE = str(Path(__file__).parents[3] / "docs" / "lab" / "certificates" / "space.yaml")
 BRIEF = "nas_sv2_recipe: 1\nepochs: 1\nbatch: 20\nhopeless_after: 0\n"
 LONGER = BRIEF.replace("epochs: 1", "epochs: 12")
 T = TypeVar("T")

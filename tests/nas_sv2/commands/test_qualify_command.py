@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-SPACE = str(Path(__file__).parents[3] / "docs" / "certificates" / "space.yaml")
+SPACE = str(Path(__file__).parents[3] / "docs" / "lab" / "certificates" / "space.yaml")
 Run = Callable[..., tuple[int, str, str]]
 
 

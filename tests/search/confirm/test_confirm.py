@@ -276,10 +276,10 @@ def test_what_cannot_be_meant_is_named_before_anything_is_run(
         ({"workers": 0}, "workers .*; got 0"),
         ({"recipe": "eternal"}, "recipe .*; got 'eternal'"),
         ({"study": "nobody"}, "study .*; got 'nobody'"),
-        ({"trials": ["0"]}, r"trials: \['0'\] .* baselines are in it anyway"),
-        ({"trials": ["4", "4"]}, r"trials: \['4', '4'\]"),
-        ({"trials": ["5"]}, r"trials: \['5'\] .*4, 7, 9"),
-        ({"trials": ["front"]}, r"trials: \['front'\]"),
+        ({"trials": ["0"]}, r"trials .* baselines take part anyway; got \['0'\]"),
+        ({"trials": ["4", "4"]}, r"trials .*; got \['4', '4'\]"),
+        ({"trials": ["5"]}, r"trials .*4, 7, 9.*; got \['5'\]"),
+        ({"trials": ["front"]}, r"trials .*; got \['front'\]"),
     ]
     for changes, named in refused:
         with pytest.raises(ConfigError, match=named):
