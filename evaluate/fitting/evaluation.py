@@ -53,8 +53,8 @@ class Evaluation:
         recipe: Name of the recipe.
         recipe_digest: Digest of its content.
         data: The data's spec and content, `SPEC@KEY`; the figures depend on the content alone.
-        seed: What seeded weights, order and augmentation.
-        device: Where it was trained, with the number of threads: the figures depend on both.
+        seed: The seed of weights, order and augmentation.
+        device: The training device and its number of threads: the figures depend on both.
         seconds: Wall time, validation included.
         images_per_second: Training images over the wall time of the training steps.
         epochs: Passes, the last perhaps unfinished where `stopped`.
@@ -62,9 +62,9 @@ class Evaluation:
         val_images: Images validated on.
         stopped: Why a training was ended early, for a person; None where it was not.
         history: The passes in order; of the first seed where there were several.
-        scored_by: What candidates are compared by; see `Recipe.score`.
-        scores: By that, of each seed, higher is better. Where there are several, accuracy, loss
-            and speed are means over them, seconds are their sum, and the rest is the first's.
+        scored_by: The score that candidates are compared by; see `Recipe.score`.
+        scores: That score for each seed, higher is better. With several seeds accuracy, loss
+            and speed are means, seconds are their sum, and the rest is the first seed's.
     """
 
     accuracy: float
@@ -86,7 +86,7 @@ class Evaluation:
 
     @property
     def score(self) -> float:
-        """What candidates are compared by, higher is better: the mean over the seeds."""
+        """The score that candidates are compared by, higher is better: the mean over seeds."""
         return statistics.fmean(self.scores) if self.scores else self.accuracy
 
     def describe_loss(self, digits: int = 4) -> str:

@@ -36,18 +36,18 @@ class Latency:
 
     Attributes:
         ms: The median of the runs, or the price of an emulator or predictor.
-        ci_ms: The 95 % interval of the median; None where nothing was run.
+        ci_ms: The 95 % interval of the median; None if nothing was run.
         p95_ms: The time that 95 % of runs keep within.
-        provenance: Where the figure comes from.
-        device: Device, runtime, threads and batch, for people.
+        provenance: The origin of the figure.
+        device: Device, runtime, threads and batch, in words.
         runs: How many timed runs there were.
         contended: Whether other programs held the processor meanwhile.
-        note: What to know about the figure: the judgement of a measurement, the error of an
-            emulator; empty where there is nothing to say.
+        note: A remark on the figure: the judgement of a measurement, or the error of an
+            emulator; mostly empty.
         reference: Name of the reference network that was timed in alternation.
         ratio: How long this network takes relative to it.
         ratio_ci: The 95 % interval of the ratio.
-        reference_ms: What the reference network took meanwhile.
+        reference_ms: The time of the reference network in the same session.
     """
 
     ms: float
@@ -71,8 +71,8 @@ class Latency:
     def scaled_to(self, reference_ms: float) -> Self:
         """Scale the latency as if the reference network had taken `reference_ms`.
 
-        Anything that slows a device for longer than a tenth of a second slows both networks, so
-        latencies that were taken hours apart compare once they are scaled to one reference.
+        A load of more than a tenth of a second slows both networks. So
+        latencies of different hours compare once they are scaled to one reference.
 
         Raises:
             ValueError: It was not measured beside a reference network.

@@ -9,6 +9,7 @@ from typing import Any
 from nas_sv2.api.databases import database_of
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
+from nas_sv2.latency.devices.open_device import silent
 from nas_sv2.latency.measurements.head_to_head import (
     Orders,
     Pair,
@@ -131,7 +132,7 @@ def measure(
     fresh: bool = False,
     require_measured: bool = False,
     plan: Mapping[str, Any] | None = None,
-    notify: Callable[[str], None] = lambda line: None,
+    notify: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Measure networks on a target.
 
@@ -163,7 +164,7 @@ def measure(
         store=MeasurementStore(db),
         require_measured=require_measured,
         fresh=fresh,
-        told=notify,
+        told=notify or silent,
     )
     with closing(opened):
         return _compare(opened.with_plan(**(plan or {})), named)

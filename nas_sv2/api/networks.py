@@ -84,12 +84,13 @@ def onnx(network: Classifier | str, path: Path | str, *, seed: int = 0) -> Path:
 def load(folder: Path | str) -> "torch.nn.Module":
     """Load the network that `export` or `network train` wrote to `folder`, in evaluation mode.
 
-    Nothing in the folder is run or unpickled; its checksums are verified first. Of a network of
-    the space, `features(images)` gives the maps behind the stem and each stage by their names,
-    which torchvision's `IntermediateLayerGetter` knows too; `strides` and `widths` tell of them.
+    Nothing in the folder is run or unpickled; its checksums are verified first. The module of a
+    network of the space has `features(images)`, which gives the maps of each stage by name.
+    `IntermediateLayerGetter` of torchvision takes the same names. `strides` and `widths`
+    describe the maps.
 
     Raises:
-        ConfigError: The folder is no package, or describes something else than it holds.
+        ConfigError: The folder does not hold a package, or describes something else.
         StoreError: A file is missing or is not what was written.
     """
     from nas_sv2.studies.package.load import load_package  # torch takes seconds

@@ -57,7 +57,7 @@ class Study:
 
     @property
     def records(self) -> Mapping[int, Record]:
-        """What was found, by trial."""
+        """The records of the finished trials, by trial."""
         return self.facts.records
 
     @property
@@ -82,7 +82,7 @@ class Study:
         force: bool = False,
         supernet: Path | None = None,
         data: str | None = None,
-        notify: Notify = ignore,
+        notify: Notify | None = None,
     ) -> "Exported":
         """Write a network to ship: weights, ONNX in float32 and int8, plain torch, a card.
 
@@ -92,9 +92,9 @@ class Study:
             time: Time the files on the study's targets.
             int8: Write the forms in int8 too.
             force: Overwrite an earlier export.
-            supernet: Where the study's supernet lies now, if it was moved.
-            data: Where the study's data lie now, if they were moved.
-            notify: Is called with what takes long.
+            supernet: The place of the study's supernet, if it was moved.
+            data: The place of the study's data, if they were moved.
+            notify: Is called with a line before each step that takes long.
 
         Raises:
             ConfigError: No such trial, or the folder, the data or the supernet do not fit.
@@ -112,7 +112,7 @@ class Study:
             int8=int8,
             supernet=supernet,
             data=data,
-            told=notify,
+            told=notify or ignore,
         )
 
     def report(
@@ -121,7 +121,7 @@ class Study:
         *,
         form: Literal["html", "md"] | None = None,
         operators: bool = False,
-        notify: Notify = ignore,
+        notify: Notify | None = None,
     ) -> list[Path]:
         """Write the study as one page; the files that were written.
 
@@ -129,7 +129,7 @@ class Study:
             path: The file to write.
             form: `html`, or `md` with a picture beside it; as the path ends if left out.
             operators: Time the operators of the front on measured targets now.
-            notify: Is called with what takes long.
+            notify: Is called with a line before each step that takes long.
 
         Raises:
             ConfigError: The path cannot be written.
@@ -137,7 +137,7 @@ class Study:
         """
         from nas_sv2.studies.report.written import write_report
 
-        return write_report(self.db, self.name, Path(path), form, operators, notify)
+        return write_report(self.db, self.name, Path(path), form, operators, notify or ignore)
 
     def confirm(
         self,
@@ -148,8 +148,8 @@ class Study:
         workers: int | None = None,
         fresh: bool = False,
         data: str | None = None,
-        notify: Notify = ignore,
-        progress: Progress = ignore,
+        notify: Notify | None = None,
+        progress: Progress | None = None,
     ) -> "Confirmation":
         """Retrain finalists and baselines for longer and test whether the finalists are better.
 
@@ -159,8 +159,8 @@ class Study:
             seeds: Trainings of each network, at least 3.
             workers: Trainings at the same time; one for each core if left out.
             fresh: Measure again although a session is stored.
-            data: Where the study's data lie now, if they were moved.
-            notify: Is called with what begins.
+            data: The place of the study's data, if they were moved.
+            notify: Is called with a line before each step.
             progress: Is called with the trainings done and all trainings.
 
         Raises:
@@ -172,7 +172,7 @@ class Study:
         request = ConfirmRequest(
             self.name, recipe, list(map(str, trials)), seeds, workers, fresh, data
         )
-        return confirm(request, self.db, notify, progress)
+        return confirm(request, self.db, notify or ignore, progress or ignore)
 
     def replay(
         self,
@@ -182,18 +182,18 @@ class Study:
         name: str | None = None,
         require_measured: bool = False,
         data: str | None = None,
-        notify: Notify = ignore,
-        progress: Progress = ignore,
+        notify: Notify | None = None,
+        progress: Progress | None = None,
     ) -> "Replayed":
         """Measure all networks on another target, without training, and compare.
 
         Args:
-            target: Where to measure.
+            target: The target to measure on.
             budget: Upper limits of the latency there, as `25ms`.
             name: The name of the new study; STUDY-on-TARGET if left out.
             require_measured: Refuse a target whose latency is not measured.
-            data: Where the study's data lie now, if they were moved.
-            notify: Is called with what begins.
+            data: The place of the study's data, if they were moved.
+            notify: Is called with a line before each step.
             progress: Is called with the networks done and all networks.
 
         Raises:
@@ -203,7 +203,7 @@ class Study:
         from nas_sv2.search.replay.replay import ReplayRequest, replay
 
         request = ReplayRequest(self.name, target, list(budget), name, require_measured, data)
-        return replay(request, self.db, notify, progress)
+        return replay(request, self.db, notify or ignore, progress or ignore)
 
     def delete(self) -> Deleted:
         """Delete the study: records, leases, weights, attached files, Optuna's trials.

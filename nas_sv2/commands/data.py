@@ -44,7 +44,8 @@ def prepare(
 ) -> None:
     """Decode the images of a folder once, so that every training reads plain pixels.
 
-    What was killed goes on where it was. Other data sets are opened, and downloaded if need be.
+    The same command resumes one that was killed. Other data sets are opened, and downloaded if
+    they are not there.
     """
     from nas_sv2.evaluate.data.open_data import open_data
 
@@ -122,7 +123,7 @@ def _root_of(spec: str) -> str:
 def _print(
     data: "ImageData | None", resolution: int | None, as_json: bool, spec: str | None = None
 ) -> None:
-    """The facts of an opened data set, or of a prepared folder, for people or programs."""
+    """Print the facts of an opened data set or of a prepared folder."""
     from nas_sv2.evaluate.data.image_listing import LAYOUTS
     from nas_sv2.show.tables import output, plain_table
 

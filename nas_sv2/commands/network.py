@@ -123,7 +123,7 @@ def explain(
 def _waste(
     target: "Target", db: "Database", graph: "Graph"
 ) -> "tuple[Mapping[str, Waste] | None, str]":
-    """What each block wastes by the target's guideline profile, or why that is not known."""
+    """Give the waste of each block by the target's guideline profile, or why it is unknown."""
     from nas_sv2.latency.guidelines.store import ProfileStore
 
     profiles = ProfileStore(db)
@@ -268,7 +268,7 @@ def reuse(
 
 
 def _kept(arch: str, weights: str | None, db: "Database") -> "KeptWeights | None":
-    """What the user named, else what was kept of a trial; says where nothing was."""
+    """Find the weights that the user named, or those of a trial; say if there are none."""
     from nas_sv2.studies.storage.named_networks import trial_named
 
     if weights is not None:

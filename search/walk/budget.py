@@ -49,7 +49,7 @@ class Budget:
 
     @property
     def constraints(self) -> list[str]:
-        """The names under which the sampler is told of the limits."""
+        """The names of the limits in a study."""
         unlimited = dict.fromkeys(self.latency_ms, 0.0)
         return [*self.cost_excesses(0, 0), *self.latency_excesses(unlimited)]
 

@@ -96,7 +96,7 @@ class SearchSpace:
     """A set of networks.
 
     Attributes:
-        name: What the user calls it; not part of its identity.
+        name: The user's name for it; not part of its identity.
         stem: Stem widths to choose from, each a tuple of 3×3 convolutions.
         stages: The choices of each stage; their number is fixed.
         head: Widths of the 1×1 convolution before the pool.
@@ -152,7 +152,7 @@ class SearchSpace:
         """The answers for which `sample` gives `architecture`.
 
         Raises:
-            ConfigError: It is no point of this space; names the first part that is outside.
+            ConfigError: It lies outside this space; the message names the first part that does.
         """
         params: dict[str, Any] = {
             "stem": "-".join(map(str, architecture.stem)),

@@ -99,9 +99,9 @@ class Architecture:
         resolution: Side of the square input, so that the input is (N, channels, side, side).
         channels: Input channels.
         classes: Output classes.
-        downsample: How a unit that changes the width shares it between its branches: `paper` is
-            the authors' code (shortcut keeps c_in, main emits c − c_in), the only form that counts
-            to the paper's FLOPs; `torchvision` emits c − c′ and c′.
+        downsample: How a unit that changes the width shares it between its branches. `paper` is
+            the authors' code: the shortcut keeps c_in, main emits c − c_in. Only this form counts
+            to the paper's FLOPs. `torchvision` emits c − c′ and c′.
         stem_stride: Stride of the first stem convolution.
         stem_pool: Whether the 3×3 stride-2 max pool follows the stem.
 
