@@ -50,7 +50,7 @@ def test_a_study_goes_on_and_is_exported_where_its_folder_lies_now(
     code, _, said = command_line(*EXPORT, "--out", "winner")
     assert code == 2
     assert said == (
-        f"nas-sv2: data of the study must be imagefolder:PATH with a folder that exists; if they "
+        f"nas-sv2: data of the study must be imagefolder:PATH of a folder that exists; if they "
         f"were moved, give their new place as data; got 'imagefolder:{here}'\n"
     )
     code, _, said = command_line(*EXPORT, "--out", "winner", "--data", "imagefolder:there")
