@@ -152,7 +152,7 @@ def profile(bodies: list[bytes], plan: Json) -> Json:
             raise Refusal("device", f"torch's profiler sees no kernels of the GPU; {advice}")
         return {"nodes": nodes}
     if plan["processor"] != "cpu":
-        raise Refusal("device", "onnxruntime tells what each node takes on a CPU only; use torch")
+        raise Refusal("device", "onnxruntime gives times of nodes on a CPU only; use torch")
 
     def profiled(prefix: str) -> tuple[Any, Callable[[], object]]:
         session, feed = _onnx_session(bodies[0], plan, profile_to=prefix)

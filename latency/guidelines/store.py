@@ -82,11 +82,11 @@ class ProfileStore:
         )
 
     def find_of(self, target: Target) -> GuidelineProfile | None:
-        """Find the newest profile of an open target; None if there is none or can be none.
+        """Return the newest profile of an open target, or None.
 
         Raises:
-            DeviceError: The device does not answer.
-            StoreError: As `find`.
+            DeviceError: If the device does not answer.
+            StoreError: If the database cannot be read or the stored profile is invalid.
         """
         return None if target.identity() is None else self.find(DeviceKey.of(target))
 

@@ -89,7 +89,7 @@ def read_folder(folder: Path) -> dict[str, bytes]:
         except OSError as error:
             raise StoreError(f"{path} cannot be read: {error.strerror}") from error
         if hashlib.sha256(content).hexdigest() != digest:
-            raise StoreError(f"{path} is not what was exported: its SHA-256 differs from {SUMS}")
+            raise StoreError(f"{path} is not the exported file: its SHA-256 differs from {SUMS}")
         contents[name] = content
     return contents
 

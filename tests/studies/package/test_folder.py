@@ -146,7 +146,7 @@ def test_a_changed_or_missing_file_is_found(tmp_path: Path) -> None:
     content = bytearray(CONTENTS["b.bin"])
     content[100] ^= 1
     (tmp_path / "w" / "b.bin").write_bytes(content)
-    with pytest.raises(StoreError, match=r"b\.bin is not what was exported"):
+    with pytest.raises(StoreError, match=r"b\.bin is not the exported file"):
         read_folder(tmp_path / "w")
     (tmp_path / "w" / "b.bin").unlink()
     with pytest.raises(StoreError, match=r"b\.bin cannot be read"):
