@@ -351,7 +351,7 @@ def test_a_network_whose_training_was_ended_is_not_exported(tmp_path: Path) -> N
     record = dataclasses.replace(record_of(0.5, 1.0), excesses={STOP_RULE: 1.0})
     RecordStore(db, study_key(study)).save(0, record)
     db.close()
-    with pytest.raises(ConfigError, match="the stop rule did not end"):
+    with pytest.raises(ConfigError, match="the stop rule ended this one"):
         export_trial(
             Database.open(url), "s", "0", tmp_path / "out", force=False, told=lambda line: None
         )
