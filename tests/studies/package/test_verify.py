@@ -21,6 +21,7 @@ from nas_sv2.space.networks.documents import load_network, network_to_yaml
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import architecture_to_yaml
 from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.package import load as package_load
 from nas_sv2.studies.package.card import CARD, CARD_JSON, PAGE_KEY
 from nas_sv2.studies.package.folder import SUMS, read_folder, write_folder
 from nas_sv2.studies.package.forms import (
@@ -328,7 +329,8 @@ def test_a_network_is_read_from_what_the_checksums_were_of(
 ) -> None:
     """And not from the file once more, which may be another by then."""
     monkeypatch.setattr(
-        "nas_sv2.studies.package.load.read_folder",
+        package_load,
+        "read_folder",
         lambda folder: {**read_folder(package), ARCHITECTURE: (package / TRAINED).read_bytes()},
     )
     package_of = load_package(package)
