@@ -1,7 +1,8 @@
 """The database of a call: a URL or an open handle, and its tables."""
 
 from nas_sv2.database import DEFAULT_STORAGE
-from nas_sv2.database.database import Database
+from nas_sv2.database.database import Database as Database
+from nas_sv2.database.engine import without_password as without_password
 from nas_sv2.database.schema import VERSIONS
 
 

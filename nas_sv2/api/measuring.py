@@ -1,15 +1,15 @@
 """Latencies of networks on a target: measured together, ranked, and said to be tied or not."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from nas_sv2.api.databases import database_of
+from nas_sv2.api.notes import Notify, ignore
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
-from nas_sv2.latency.devices.open_device import silent
 from nas_sv2.latency.measurements.head_to_head import (
     Orders,
     Pair,
@@ -132,7 +132,7 @@ def measure(
     fresh: bool = False,
     require_measured: bool = False,
     plan: Mapping[str, Any] | None = None,
-    notify: Callable[[str], None] | None = None,
+    notify: Notify | None = None,
 ) -> Comparison:
     """Measure networks on a target.
 
@@ -164,19 +164,10 @@ def measure(
         store=MeasurementStore(db),
         require_measured=require_measured,
         fresh=fresh,
-        told=notify or silent,
+        told=notify or ignore,
     )
     with closing(opened):
         return _compare(opened.with_plan(**(plan or {})), named)
-
-
-def target_names(text: str) -> list[str]:
-    """Read the words of several targets, as `arm,pi5`.
-
-    Raises:
-        ConfigError: A name is unknown or given twice.
-    """
-    return TargetBook.read().names(text)
 
 
 def _compare(target: Target, networks: Sequence[Named]) -> Comparison:

@@ -1,11 +1,12 @@
 """A study that can be held: what was found, and everything that can be done with it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from nas_sv2.api.databases import database_of
+from nas_sv2.api.notes import Notify, Progress, ignore
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, StoreError
@@ -18,15 +19,6 @@ if TYPE_CHECKING:
     from nas_sv2.search.replay.replay import Replayed
     from nas_sv2.studies.findings.confirmation import Confirmation
     from nas_sv2.studies.package.build import Exported
-
-Notify = Callable[[str], None]
-"""Is called with lines for the user: what begins, what is waited for."""
-Progress = Callable[[int, int], None]
-"""Is called with the steps done and all steps."""
-
-
-def ignore(*_: object) -> None:
-    """Take a note or a count and do nothing with it."""
 
 
 @dataclass(frozen=True)

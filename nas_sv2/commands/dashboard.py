@@ -29,7 +29,7 @@ def dashboard(
     ] = None,
 ) -> None:
     """Open the Optuna dashboard on the studies, for this machine only by default."""
-    from nas_sv2.studies.dashboard.server import open_dashboard
+    from nas_sv2.api.dashboards import open_dashboard
 
     opened = open_dashboard(open_database(storage), port, host, server_name or [])
     if opened.exposes:

@@ -1,9 +1,8 @@
 """The commands `db`: measurements moved between databases, and the tables themselves."""
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,10 +14,6 @@ from nas_sv2.commands.options import (
     print_json,
     print_notes,
 )
-
-if TYPE_CHECKING:
-    from nas_sv2.latency.measurements.exchange import Figures
-    from nas_sv2.latency.measurements.store import Key, MeasurementStore
 
 app = typer.Typer(
     help="Move measurements between databases, compare them, upgrade the tables.",
@@ -35,15 +30,14 @@ def export(
     ] = None,
 ) -> None:
     """Write all measurements of a database, with every run, as JSON lines."""
-    from nas_sv2.latency.measurements.exchange import Counts, export_lines, write_file
+    from nas_sv2.api.measurements import Counts, export_measurements, measurement_lines
 
-    counts = Counts()
-    store = _existing(storage)
+    counts, db = Counts(), open_database(storage)
     if out is None:
-        for line in export_lines(store, counts):
+        for line in measurement_lines(counts, db):
             print(line)
     else:
-        write_file(export_lines(store, counts), out)
+        counts = export_measurements(out, db)
     print(f"{_count(counts.taken)} written{_skipped(counts.skipped)}", file=sys.stderr)
 
 
@@ -57,12 +51,9 @@ def merge(
 
     Known ones are skipped. If a line is not valid, nothing is imported.
     """
-    from nas_sv2.latency.measurements.exchange import check_file
-    from nas_sv2.latency.measurements.exchange import merge as merge_file
-    from nas_sv2.latency.measurements.store import MeasurementStore
+    from nas_sv2.api.measurements import merge_measurements
 
-    check_file(file)
-    counts = merge_file(file, MeasurementStore(open_database(storage)))
+    counts = merge_measurements(file, open_database(storage))
     if as_json:
         print_json({"added": counts.taken, "known": counts.known})
     else:
@@ -76,53 +67,19 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Compare two sets of measurements: which latencies are equal, which differ."""
-    from nas_sv2.latency.measurements.exchange import difference
+    from nas_sv2.api.measurements import difference_between
     from nas_sv2.show.measure_tables import difference_data, difference_notes, difference_table
     from nas_sv2.show.tables import output
 
-    found = difference(_figures(one), _figures(other))
+    found, skipped = difference_between(one, other)
+    for source, number in skipped.items():
+        print(f"{source}{_skipped(number)}", file=sys.stderr)
     if as_json:
         print_json(difference_data(found))
         return
     if found.compared:
         output().print(difference_table(found))
     print_notes(difference_notes(found))
-
-
-def _figures(source: str) -> "Mapping[Key, Figures]":
-    """The newest figures of a database or file."""
-    from nas_sv2.latency.measurements.exchange import (
-        Counts,
-        figures_of,
-        read_file,
-        stored_measurements,
-    )
-
-    counts = Counts()
-    if "://" in source:
-        found = figures_of(stored_measurements(_existing(source), counts))
-    else:
-        found = figures_of(measurement for _, measurement in read_file(Path(source)))
-    if counts.skipped:
-        print(f"{source}{_skipped(counts.skipped)}", file=sys.stderr)
-    return found
-
-
-def _existing(storage: str) -> "MeasurementStore":
-    """The store of a database that is there; reading must not make one."""
-    from nas_sv2.latency.measurements.store import MeasurementStore
-
-    db = open_database(storage)
-    db.require()
-    return MeasurementStore(db)
-
-
-def _count(number: int) -> str:
-    return f"{number} measurement{'' if number == 1 else 's'}"
-
-
-def _skipped(number: int) -> str:
-    return f", {number} of another version or damaged left out" if number else ""
 
 
 @app.command()
@@ -135,3 +92,11 @@ def upgrade(storage: Storage = STORAGE, as_json: AsJson = False) -> None:
         print_json({"schema": schema})
     else:
         print(f"schema {schema}")
+
+
+def _count(number: int) -> str:
+    return f"{number} measurement{'' if number == 1 else 's'}"
+
+
+def _skipped(number: int) -> str:
+    return f", {number} of another version or damaged left out" if number else ""

@@ -1,10 +1,10 @@
 """The commands `device`: name devices, try and grade them, and learn their costs."""
 
 import dataclasses
+import json
 import tomllib
-from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -21,7 +21,6 @@ from nas_sv2.commands.options import (
     Yes,
     ask_first,
     open_database,
-    output_folder,
     print_json,
     print_notes,
     waiting,
@@ -33,30 +32,12 @@ from nas_sv2.commands.plan_options import (
     Threads,
     plan_changes,
 )
-from nas_sv2.errors import ConfigError, DeviceError, StoreError
-
-if TYPE_CHECKING:
-    from nas_sv2.latency.kernels.kernel import ArmPrecision
-    from nas_sv2.latency.targets.device_file import DeviceEntry
+from nas_sv2.errors import ConfigError, DeviceError
 
 app = typer.Typer(
     help="Name devices, try and grade them, and learn what their operators cost.",
     no_args_is_help=True,
 )
-
-GUIDELINES, FURTHER = "guidelines.png", "guidelines_further.png"
-COMPARISON, COMPARISON_PAGE = "compare.png", "compare.html"
-REFIT_NETWORKS = (
-    "shufflenet_v2_x0_5",
-    "shufflenet_v2_x1_0",
-    "shufflenet_v2_x1_5",
-    "shufflenet_v2_x2_0",
-    "shufflenet_v2_se_x1_0",
-    "shufflenet_v2_residual_x1_0",
-    "shufflenet_v2_star_x0_5",
-    "torchvision_shufflenet_v2_x1_0",
-)
-"""Networks that a scale is refitted with: the paper's sizes, and one of each kind of operator."""
 
 Name = Annotated[str, typer.Argument(help="Your name of the device; --target takes it too.")]
 PictureFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder of the pictures.")]
@@ -74,10 +55,10 @@ TableFile = Annotated[
 @app.command("list")
 def list_devices(as_json: AsJson = False) -> None:
     """List the targets: the devices that can say how long a network takes."""
-    from nas_sv2.latency.targets.book import TargetBook
+    from nas_sv2.api.devices import describe_targets
     from nas_sv2.show.tables import output, targets_table
 
-    infos = TargetBook.read().describe()
+    infos = describe_targets()
     if as_json:
         print_json([dataclasses.asdict(info) for info in infos])
     else:
@@ -132,8 +113,7 @@ def add(
     force: Force = False,
 ) -> None:
     """Give a device a name; nothing is contacted yet."""
-    from nas_sv2.latency.devices.command import command_words
-    from nas_sv2.latency.targets.device_file import PROJECT_FILE, add_device, user_file
+    from nas_sv2.api.devices import add_device
 
     kinds = {
         "ssh": ssh is not None,
@@ -146,34 +126,34 @@ def add(
     if len(given) != 1:
         allowed = "must be exactly one of --ssh, --command, --core, --cuda, --local"
         raise ConfigError("kind", " ".join(map(_option, given)), allowed)
-    settings: dict[str, Any] = {
-        "kind": given[0],
-        "host": ssh,
-        "port": port,
-        "ssh_config": None if ssh_config is None else str(Path(ssh_config).absolute()),
-        "command": None if command is None else command_words(command),
-        "core": core,
-        "precision": precision,
-        "table": None if table is None else str(Path(table).absolute()),
-        "clock_ghz": clock_ghz,
-        "python": python,
-        "max_mib": max_mib,
-        "plan": dict(map(_plan_field, plan)) if plan else None,
-    }
-    file = PROJECT_FILE if project or PROJECT_FILE.exists() else user_file()
-    entry = add_device(name, settings, file=file, replace=force)
-    print(f"{name} is {entry.describe()}, in {file}")
+    described, file = add_device(
+        name,
+        given[0],
+        project=project,
+        replace=force,
+        host=ssh,
+        port=port,
+        ssh_config=ssh_config,
+        command=command,
+        core=core,
+        precision=precision,
+        table=table,
+        clock_ghz=clock_ghz,
+        python=python,
+        max_mib=max_mib,
+        plan=dict(map(_plan_field, plan)) if plan else None,
+    )
+    print(f"{name} is {described}, in {file}")
     print(f"nas-sv2 device test {name}")
 
 
 @app.command()
 def remove(name: Name, yes: Yes = False) -> None:
     """Forget a device; its measurements stay in the database."""
-    from nas_sv2.latency.targets.device_file import remove_device
+    from nas_sv2.api.devices import remove_device
 
     if not yes:
         ask_first(f"Forget the device {name}?")
-
     print(f"{name} is no longer in {remove_device(name)}")
 
 
@@ -192,28 +172,21 @@ def test(
     as_json: AsJson = False,
 ) -> None:
     """Try a device: connect, check what is installed, compute and time a network."""
-    from nas_sv2.latency.measurements.store import MeasurementStore
-    from nas_sv2.latency.targets.book import TargetBook
-    from nas_sv2.latency.targets.device_file import EmulatedCore
-    from nas_sv2.latency.targets.try_out import check_device
+    from nas_sv2.api.devices import price_device, try_device
+    from nas_sv2.show.measure_tables import check_line, price_line
 
-    entry = _named(name)
-    if isinstance(entry.place, EmulatedCore) or entry.plan is None:
-        _price(name)
+    latency = price_device(name)
+    if latency is not None:
+        print(price_line(latency))
         return
-    store = None if storage is None else MeasurementStore(open_database(storage))
-    device = TargetBook.read().device(name, _say, store)
+    db = None if storage is None else open_database(storage)
     passed = True
-    try:
-        for check in check_device(entry.place, entry.plan, device):
-            passed = passed and check.passed
-            if as_json:
-                print_json(dataclasses.asdict(check))
-            else:
-                result = "ok    " if check.passed else "failed"
-                print(f"{check.name:8} {result} {check.seconds:6.2f} s  {check.text}", flush=True)
-    finally:
-        device.close()
+    for check in try_device(name, storage=db, notify=_say):
+        passed = passed and check.passed
+        if as_json:
+            print(json.dumps(dataclasses.asdict(check)), flush=True)
+        else:
+            print(check_line(check), flush=True)
     if not passed:
         raise DeviceError(f"{name} cannot be used as it is")
 
@@ -238,35 +211,22 @@ def grade(
     as_json: AsJson = False,
 ) -> None:
     """Grade how far the latencies of a device can be trusted; exit 1 if poor."""
-    from nas_sv2.latency.measurements.store import MeasurementStore
-    from nas_sv2.latency.targets import doctor as doctors
-    from nas_sv2.latency.targets.book import TargetBook
-    from nas_sv2.latency.targets.target import device_of
+    from nas_sv2.api.devices import grade as grade_device
     from nas_sv2.show.measure_tables import grade_notes, grade_table
     from nas_sv2.show.tables import output
 
     changes = plan_changes(precision, threads, batch, affinity)
-    usual = (
-        (doctors.QUICK_SESSIONS, doctors.QUICK_PAUSE_S)
-        if quick
-        else (doctors.SESSIONS, doctors.PAUSE_S)
-    )
-    count = usual[0] if sessions is None else sessions
-    pause_s = usual[1] if pause is None else pause
-    doctors.check_request(count, pause_s)
-    book = TargetBook.read()
-    target = book.one(target)
-    store = MeasurementStore(open_database(storage))
-    with (
-        waiting(f"examining {target}") as status,
-        closing(book.open(target, store=store, told=status.update)) as opened,
-    ):
-        device = device_of(opened.with_plan(**changes))
-
-        def progress(done: int, total: int) -> None:
-            status.update(f"{target}: session {done + 1} of {total}")
-
-        found = doctors.examine(device, count, pause_s, progress)
+    with waiting(f"examining {target}") as status:
+        found = grade_device(
+            target,
+            quick=quick,
+            sessions=sessions,
+            pause_s=pause,
+            plan=changes,
+            storage=open_database(storage),
+            notify=status.update,
+            progress=lambda done, total: status.update(f"{target}: session {done + 1} of {total}"),
+        )
     if as_json:
         print_json({"target": target, **found.to_json()})
     else:
@@ -285,69 +245,32 @@ def guidelines(
     as_json: AsJson = False,
 ) -> None:
     """Run the experiments behind guidelines G1-G4 on a device, and further ones."""
-    from nas_sv2.latency.guidelines.experiment_run import run_experiments, times_of, with_one_image
-    from nas_sv2.latency.guidelines.profile import profile_device
-    from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
-    from nas_sv2.latency.measurements.store import MeasurementStore
-    from nas_sv2.latency.targets.book import TargetBook
+    from nas_sv2.api.device_costs import run_guidelines
     from nas_sv2.show.guideline_tables import (
         experiment_table,
-        experiments_data,
+        guidelines_data,
         run_notes,
         table_notes,
     )
     from nas_sv2.show.tables import output
-    from nas_sv2.studies.paper.guideline_picture import draw_further, draw_guidelines
 
-    book = TargetBook.read()
-    target = book.one(target)
-    folder = output_folder(out)
-    db = open_database(storage)
-    store = MeasurementStore(db)
-    with (
-        waiting(f"opening {target}") as status,
-        closing(book.open(target, store=store, fresh=fresh, told=status.update)) as opened,
-    ):
-
-        def progress(what: str, done: int, total: int) -> None:
-            status.update(f"{target}: table {done + 1} of {total}: {what}")
-
-        key = DeviceKey.of(opened)  # refused before anything is timed
-        asked = with_one_image(opened)
-        tables = run_experiments(asked, progress)
-        times = times_of(tables)
-        # The profile answers for the target as a search uses it, so with its own batch.
-        own = times if asked == opened else times_of(run_experiments(opened, progress))
-        profile = profile_device(opened, own, status.update)
-        ProfileStore(db).save(key, profile)
-    files = [str(folder / GUIDELINES), str(folder / FURTHER)]
-    draw_guidelines(tables, folder / GUIDELINES)
-    draw_further(tables, folder / FURTHER)
-    if as_json:
-        latency = times[0].latency
-        print_json(
-            {
-                "target": target,
-                "device": latency.device,
-                "provenance": latency.provenance,
-                "tables": experiments_data(tables),
-                "profile": {
-                    "digest": profile.digest,
-                    "accuracy": dataclasses.asdict(profile.accuracy),
-                },
-                "files": files,
-            }
+    with waiting(f"opening {target}") as status:
+        found = run_guidelines(
+            target, out, fresh=fresh, storage=open_database(storage), notify=status.update
         )
+    if as_json:
+        print_json(guidelines_data(found))
         return
     console = output()
-    for timed in tables:
+    for timed in found.tables:
         print(f"{timed.table.name}: {timed.table.title}")
         console.print(experiment_table(timed))
         print_notes(table_notes(timed))
         print()
-    print_notes(run_notes(tables))
+    print_notes(run_notes(found.tables))
+    profile = found.profile
     print(f"guideline profile {profile.digest}, {profile.accuracy.describe()}; searches use it")
-    print("drawn: " + ", ".join(files))
+    print("drawn: " + ", ".join(map(str, found.files)))
 
 
 @app.command()
@@ -362,33 +285,21 @@ def predictor(
     as_json: AsJson = False,
 ) -> None:
     """Fit a predictor of latency, or find the stored one, and print its error."""
-    from nas_sv2.latency.measurements.store import MeasurementStore
-    from nas_sv2.latency.targets.book import TargetBook
-    from nas_sv2.search.walk.predict_first import predictor_of
-    from nas_sv2.show.tables import output
-    from nas_sv2.space.choices.space_files import open_space
+    from nas_sv2.api.device_costs import fit_predictor
 
-    named = open_space(space)
-    store = MeasurementStore(open_database(storage))
-    book = TargetBook.read()
-    opened = book.open(book.one(target), store=store)
-    try:
-        with output().status("timing what networks consist of") as status:
-            found = predictor_of(
-                opened,
-                named,
-                lambda done, total: status.update(f"{done} of {total} networks timed"),
-                fresh,
-            )
-    finally:
-        opened.close()
+    with waiting("timing what networks consist of") as status:
+        named, found = fit_predictor(
+            target,
+            space,
+            fresh=fresh,
+            storage=open_database(storage),
+            progress=lambda done, total: status.update(f"{done} of {total} networks timed"),
+        )
     report = found.predictor.report
     if as_json:
-        print_json(
-            {"device": found.description, "space": named.name, **dataclasses.asdict(report)}
-        )
+        print_json({"device": found.description, "space": named, **dataclasses.asdict(report)})
     else:
-        print(f"{found.description} · space {named.name}: {report.describe()}")
+        print(f"{found.description} · space {named}: {report.describe()}")
 
 
 @app.command()
@@ -409,20 +320,17 @@ def calibrate(
     ] = None,
 ) -> None:
     """Make the table of an emulated core for the onnxruntime that is installed here."""
-    from nas_sv2.latency.calibration.grid import RESOLUTIONS
-    from nas_sv2.latency.calibration.tables import calibrate as make_table
-    from nas_sv2.show.tables import output
+    from nas_sv2.api.device_costs import calibrate as make_table
 
-    precisions = _precisions(precision or ["fp32", "int8"])
-    place = folder or Path(typer.get_app_dir("nas-sv2"), "calibration")
-    target = _checked(out or Path(f"{core}.json"))
-    console = output()
-    with console.status("preparing") as status:
-
-        def progress(what: str, share: float) -> None:
-            status.update(f"{share:4.0%} {what}")
-
-        written = make_table(core, place, target, progress, precisions, resolution or RESOLUTIONS)
+    with waiting("preparing") as status:
+        written = make_table(
+            core,
+            out or Path(f"{core}.json"),
+            folder or Path(typer.get_app_dir("nas-sv2"), "calibration"),
+            precisions=precision or ["fp32", "int8"],
+            resolutions=resolution or (),
+            progress=lambda what, share: status.update(f"{share:4.0%} {what}"),
+        )
     print(f"{written} holds the table; use it with: {_use(core, written)}")
 
 
@@ -438,43 +346,20 @@ def refit(
     storage: Storage = STORAGE,
 ) -> None:
     """Scale the table of an emulated core by eight networks measured on a real one."""
-    from nas_sv2.latency.calibration.refit import save_refit
-    from nas_sv2.latency.devices.local import ARM_MACHINES
-    from nas_sv2.latency.emulated.arm_cores import core_named
-    from nas_sv2.latency.measurements.store import MeasurementStore
-    from nas_sv2.latency.targets.book import TargetBook
-    from nas_sv2.latency.targets.target import device_of
-    from nas_sv2.show.tables import output
-    from nas_sv2.space.units.reference import reference
+    from nas_sv2.api.device_costs import refit as refit_table
 
-    core = core_named(core).name
-    target_file = _checked(out or Path(f"{core}.json"))
-    db = open_database(storage)
-    store = MeasurementStore(db)
-    with (
-        output().status(f"measuring on {name}") as status,
-        closing(TargetBook.read().open(name, store=store, told=status.update)) as target,
-    ):
-        device = device_of(target, "name")
-        plan = device.plan
-        machine = device.fingerprint().facts.get("machine")
-        if machine not in ARM_MACHINES:
-            raise ConfigError("name", name, f"must be a 64-bit ARM; this one is {machine}")
-        if (plan.runtime, plan.threads, plan.batch) != ("onnxruntime", 1, 1):
-            allowed = "must be a device with a plan of onnxruntime, one thread and batch 1"
-            raise ConfigError("name", name, allowed)
-        (precision,) = _precisions([plan.precision])
-        pairs = []
-        for number, network in enumerate(REFIT_NETWORKS, 1):
-            status.update(f"measuring {network} on {name}, {number} of {len(REFIT_NETWORKS)}")
-            architecture = reference(network)
-            pairs.append((target.graph_of(architecture), target.estimate(architecture).ms))
-    try:
-        error = save_refit(table or core, precision, pairs, target_file)
-    except OSError as fault:
-        raise StoreError(f"{target_file} cannot be written: {fault}") from fault
+    file = out or Path(f"{core}.json")
+    with waiting(f"measuring on {name}") as status:
+        error = refit_table(
+            name,
+            core,
+            file,
+            table=table,
+            storage=open_database(storage),
+            notify=status.update,
+        )
     print(error)
-    print(f"{target_file} holds the table; use it with: {_use(core, target_file)}")
+    print(f"{file} holds the table; use it with: {_use(core, file)}")
 
 
 @app.command("paper-table")
@@ -491,72 +376,37 @@ def paper_table(
     as_json: AsJson = False,
 ) -> None:
     """Time the paper's networks head to head on a device, beside the published latencies."""
-    from nas_sv2.latency.measurements.store import MeasurementStore
-    from nas_sv2.latency.targets.book import TargetBook
+    from nas_sv2.api.device_costs import time_paper_table
     from nas_sv2.show import compare_tables as tables
     from nas_sv2.show.tables import output
-    from nas_sv2.studies.paper import comparison_run
-    from nas_sv2.studies.paper.comparison_orders import inversions
-    from nas_sv2.studies.paper.comparison_page import write_page
-    from nas_sv2.studies.paper.comparison_picture import draw_comparison
-    from nas_sv2.studies.paper.published_figures import levels_of
-    from nas_sv2.studies.storage.named_networks import find_network
 
-    book = TargetBook.read()
-    target = book.one(target)
-    levels = levels_of(level)
-    db = open_database(storage)
-    others = [find_network(text, db) for text in vs or []]
-    output_folder(out)
-    store = MeasurementStore(db)
-    with (
-        waiting(f"comparing on {target}") as status,
-        closing(book.open(target, store=store, fresh=fresh, told=status.update)) as opened,
-    ):
-
-        def begun(of_level: str) -> None:
-            status.update(f"{target}: the networks of the {of_level} level")
-
-        found = comparison_run.compare(opened, levels, others, begun)
-    draw_comparison(found, out / COMPARISON)
-    write_page(found, out / COMPARISON_PAGE)
-    files = [str(out / COMPARISON), str(out / COMPARISON_PAGE)]
+    with waiting(f"comparing on {target}") as status:
+        timed = time_paper_table(
+            target,
+            out,
+            level=level,
+            others=vs or [],
+            fresh=fresh,
+            storage=open_database(storage),
+            notify=status.update,
+        )
+    found, files = timed.comparison, list(map(str, timed.files))
     if as_json:
         print_json({**tables.comparison_data(found), "files": files})
         return
     console = output()
-    for one in levels:
+    for one in timed.levels:
         console.print(tables.level_table(found, one))
         print()
     print_notes(tables.comparison_notes(found))
     print()
-    wrong = inversions(found)
-    if wrong:
-        console.print(tables.inversion_table(wrong))
-    print_notes(tables.inversion_notes(found, wrong))
+    if timed.inversions:
+        console.print(tables.inversion_table(timed.inversions))
+    print_notes(tables.inversion_notes(found, timed.inversions))
     print()
     console.print(tables.agreement_table(found))
     print_notes(tables.agreement_notes(found))
     print("drawn: " + ", ".join(files))
-
-
-def _named(name: str) -> "DeviceEntry":
-    from nas_sv2.latency.targets.device_file import read_devices
-
-    known = read_devices()
-    if name not in known:
-        known_names = ", ".join(known) or "none yet"
-        raise ConfigError("name", name, f"must be a device that was added: {known_names}")
-    return known[name]
-
-
-def _price(name: str) -> None:
-    from nas_sv2.latency.targets.book import TargetBook
-    from nas_sv2.latency.targets.try_out import NETWORK
-    from nas_sv2.space.units.reference import reference
-
-    latency = TargetBook.read().open(name).estimate(reference(NETWORK))
-    print(f"{NETWORK}: {latency.ms:.3f} ms, {latency.provenance}; {latency.note}")
 
 
 def _option(kind: str) -> str:
@@ -578,22 +428,6 @@ def _plan_field(text: str) -> tuple[str, Any]:
 
 def _say(line: str) -> None:
     typer.echo(line, err=True)
-
-
-def _precisions(names: list[str]) -> "list[ArmPrecision]":
-    from nas_sv2.latency.emulated.arm_cores import PRECISIONS
-
-    for name in names:
-        if name not in PRECISIONS:
-            raise ConfigError("precision", name, "must be one of " + ", ".join(PRECISIONS))
-    return [known for known in PRECISIONS if known in names]
-
-
-def _checked(out: Path) -> Path:
-    """Refuse `out` now, and not after half an hour, if it exists or its folder does not."""
-    if out.exists() or not out.absolute().parent.is_dir():
-        raise ConfigError("out", str(out), "must name a new file in a folder that exists")
-    return out
 
 
 def _use(core: str, file: Path) -> str:

@@ -50,8 +50,8 @@ def measure(
     A single network is read from the database if it was measured before. Several are measured
     together, in alternation.
     """
+    from nas_sv2.api.devices import target_names
     from nas_sv2.api.measuring import measure as compare
-    from nas_sv2.api.measuring import target_names
     from nas_sv2.show.measure_tables import latency_rows, order_notes, order_table
     from nas_sv2.show.tables import latency_notes, latency_table, output
 

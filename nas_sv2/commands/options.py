@@ -8,12 +8,11 @@ import json
 import shlex
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas_sv2.database import DEFAULT_STORAGE
+from nas_sv2.api import DEFAULT_STORAGE
 from nas_sv2.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.status import Status
 
-    from nas_sv2.database.database import Database
+    from nas_sv2.api.databases import Database
 
 OPENED = ExitStack()
 """What the running command has opened; `main` closes it."""
@@ -96,9 +95,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Plain data for programs.")
 
 def open_database(storage: str) -> "Database":
     """Open a database for the running command; `main` closes it at the end."""
-    from nas_sv2.database.database import Database
+    from nas_sv2.api.databases import database_of
 
-    return OPENED.enter_context(Database.open(storage))
+    return OPENED.enter_context(database_of(storage))
 
 
 def silence_optuna() -> None:
@@ -127,7 +126,7 @@ def print_parts(console: "Console", parts: "Iterable[RenderableType]") -> None:
 
 def next_command(storage: str, *words: str) -> str:
     """The command to type next, on the same database; it shows no password of the URL."""
-    from nas_sv2.database.engine import without_password
+    from nas_sv2.api.databases import without_password
 
     at = [] if storage == STORAGE else ["--storage", without_password(storage)]
     return shlex.join(["nas-sv2", *words, *at])
@@ -148,19 +147,19 @@ def ask_first(question: str) -> None:
         raise typer.Exit(1)
 
 
-def counting_bar() -> "Progress":
-    """A progress bar on standard error; silent if that is not a terminal."""
+def counting_bar(*, quiet: bool = False) -> "Progress":
+    """A progress bar on standard error; silent if that is not a terminal, or `quiet`."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True, quiet=quiet)
     return Progress(
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=quiet or not console.is_terminal,
     )
 
 
@@ -169,18 +168,3 @@ def waiting(text: str) -> "Status":
     from rich.console import Console
 
     return Console(stderr=True).status(text)
-
-
-def output_folder(path: Path) -> Path:
-    """Make the folder of `--out` before minutes of work, so that their result is not lost.
-
-    Raises:
-        ConfigError: It cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            "out", str(path), f"must be a writable folder ({error.strerror})"
-        ) from None
-    return path

@@ -16,7 +16,6 @@ from nas_sv2.commands.options import (
     open_database,
     print_json,
 )
-from nas_sv2.errors import ConfigError
 
 app = typer.Typer(
     help="How networks are trained: list, show and certify recipes.", no_args_is_help=True
@@ -26,25 +25,14 @@ app = typer.Typer(
 @app.command("list")
 def list_recipes(as_json: AsJson = False) -> None:
     """List the built-in recipes."""
-    from nas_sv2.evaluate.recipes.built_in import RECIPES
-    from nas_sv2.evaluate.recipes.files import recipe_to_document
-    from nas_sv2.show.tables import output, plain_table
+    from nas_sv2.api.recipes import built_in_recipes, recipe_to_document
+    from nas_sv2.show.tables import output, recipes_table
 
+    recipes = built_in_recipes()
     if as_json:
-        print_json([recipe_to_document(recipe) for recipe in RECIPES.values()])
+        print_json([recipe_to_document(recipe) for recipe in recipes])
         return
-    table = plain_table("recipe", "passes", "images a pass", "batch", "rate", "schedule", "for")
-    for recipe in RECIPES.values():
-        table.add_row(
-            recipe.name,
-            str(recipe.epochs),
-            "all" if recipe.images_per_epoch is None else f"{recipe.images_per_epoch:,}",
-            str(recipe.batch),
-            f"{recipe.learning_rate:g}",
-            recipe.schedule,
-            "candidates" if recipe.full_training is None else "full training",
-        )
-    output().print(table)
+    output().print(recipes_table(recipes))
     print(
         "nas-sv2 recipe show NAME prints one; nas-sv2 recipe qualify certifies how well one ranks"
     )
@@ -53,7 +41,7 @@ def list_recipes(as_json: AsJson = False) -> None:
 @app.command()
 def show(recipe: Annotated[str, typer.Argument(help="A built-in recipe, or a file.")]) -> None:
     """Print every field of a recipe as YAML."""
-    from nas_sv2.evaluate.recipes.files import open_recipe, recipe_to_yaml
+    from nas_sv2.api.recipes import open_recipe, recipe_to_yaml
 
     print(recipe_to_yaml(open_recipe(recipe)), end="")
 
@@ -114,12 +102,13 @@ def qualify(
     stored in the database; searches and fronts with that recipe and data state it. The same
     command resumes a qualification that was killed.
     """
-    from nas_sv2.search.qualification import QualifyRequest
-    from nas_sv2.search.qualification import qualify as run
+    from nas_sv2.api.files import check_folder
+    from nas_sv2.api.recipes import QualifyRequest
+    from nas_sv2.api.recipes import qualify as certify
     from nas_sv2.show.certificate_text import certificate_data, certificate_markdown
 
-    if out is not None and not out.absolute().parent.is_dir():
-        raise ConfigError("out", str(out), "must name a file in a folder that exists")
+    if out is not None:
+        check_folder(out)
     request = QualifyRequest(
         recipe,
         data,
@@ -134,11 +123,11 @@ def qualify(
     )
     with counting_bar() as bar:
         task = bar.add_task("", total=None)
-        certificate = run(
+        certificate = certify(
             request,
-            open_database(storage),
-            bar.console.print,
-            lambda done, total: bar.update(task, completed=done, total=total),
+            storage=open_database(storage),
+            notify=bar.console.print,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     text = certificate_markdown(certificate)
     if out is not None:

@@ -26,7 +26,6 @@ from nas_sv2.commands.options import (
     print_parts,
     silence_optuna,
 )
-from nas_sv2.errors import ConfigError
 
 app = typer.Typer(help="List, show, confirm, replay and delete studies.", no_args_is_help=True)
 
@@ -142,13 +141,14 @@ def replay(
 
     The result is a study of its own. The same command resumes a replay that was interrupted.
     """
+    from nas_sv2.api.files import writable_file
     from nas_sv2.api.study import open_study
     from nas_sv2.show.replay_tables import moves_notes, moves_table, replay_data
     from nas_sv2.show.study_tables import study_notes
     from nas_sv2.show.tables import front_table, output, output_to
 
     if out is not None:
-        _check_writable(out)  # before minutes of measuring
+        writable_file(out)  # before minutes of measuring
     silence_optuna()
     db = open_database(storage)
     with counting_bar() as bar:
@@ -199,14 +199,3 @@ def delete_study(
         print_json(dataclasses.asdict(deleted))
     else:
         print_notes(deleted_lines(deleted))
-
-
-def _check_writable(path: Path) -> None:
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ConfigError("out", str(path), "must name a file in a folder that exists")
-    try:
-        path.open("a", encoding="utf-8").close()
-    except OSError as error:
-        raise ConfigError(
-            "out", str(path), f"must be a writable file ({error.strerror})"
-        ) from None

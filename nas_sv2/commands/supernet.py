@@ -12,7 +12,6 @@ from nas_sv2.commands.options import (
     SkipUnreadable,
     TrainThreads,
     counting_bar,
-    output_folder,
     print_json,
 )
 
@@ -70,42 +69,20 @@ def train(
     At every step the largest network learns from the labels, and the smallest and some random
     ones from the largest. The same command resumes a training that was killed.
     """
-    from nas_sv2.evaluate.data.open_data import open_data
-    from nas_sv2.evaluate.fitting.evaluator import check_trainable
-    from nas_sv2.evaluate.recipes.files import open_recipe
-    from nas_sv2.evaluate.supernet.files import check_unfinished, save_supernet
-    from nas_sv2.evaluate.supernet.training import SupernetTraining, check_supernet_recipe
-    from nas_sv2.search.session.guideline_choice import supernet_guidelines
-    from nas_sv2.space.choices.space_files import open_space
+    from nas_sv2.api.training import TrainingPlan, train_supernet
 
-    chosen, named = open_recipe(recipe), open_space(space)
-    check_trainable(chosen)
-    check_supernet_recipe(chosen)
-    limits = supernet_guidelines(guidelines, named)
-    check_unfinished(out)
-    output_folder(out)
+    plan = TrainingPlan(data, recipe, seed, "cpu", train_threads, skip_unreadable)
     with counting_bar() as bar:
         task = bar.add_task("", total=None)
-        opened = open_data(
-            data,
-            resolution=chosen.resolution,
-            skip_unreadable=skip_unreadable,
-            told=bar.console.print,
-        )
-        training = SupernetTraining(
-            named,
-            chosen,
-            opened,
-            limits,
-            networks,
-            seed,
-            train_threads,
-            lambda done, total: bar.update(task, completed=done, total=total),
+        saved = train_supernet(
+            space,
             out,
-            bar.console.print,
+            plan,
+            networks=networks,
+            guidelines=guidelines,
+            notify=bar.console.print,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-        saved = save_supernet(out, training, training.train())
-        training.finish()
     if as_json:
         print_json({"digest": saved.digest, **saved.facts})
         return

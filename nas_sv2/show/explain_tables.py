@@ -1,60 +1,15 @@
 """Why a network is slow or fast, as tables and lines for people and data for programs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import RenderableType
 
-from nas_sv2.latency.breakdown.profiled import Profile
+from nas_sv2.api.inspection import Explanation
 from nas_sv2.latency.breakdown.what_if import Gain, Gains
 from nas_sv2.latency.guidelines.waste import Waste
 from nas_sv2.latency.kernels.run_kernels import RunKind
 from nas_sv2.show.tables import plain_table
-from nas_sv2.space.graph.cost import Cost
-
-Scores = Mapping[str, float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What is known of a network on a device.
-
-    Attributes:
-        name: What the user called the network.
-        target: What the user called the device.
-        profile: Where its time goes.
-        costs: What each block costs on paper.
-        scores: G1–G4 of each block, as the paper has them.
-        waste: What each block wastes by the device's own guidelines; None where it has none.
-        unknown_waste: Why there is none; empty where there is.
-        gains: What its variants take; None for a network that is no point of the space.
-    """
-
-    name: str
-    target: str
-    profile: Profile
-    costs: Mapping[str, Cost]
-    scores: Mapping[str, Scores]
-    waste: Mapping[str, Waste] | None
-    unknown_waste: str
-    gains: Gains | None
-
-    def block_ms(self, block: str) -> float:
-        """What a block takes, in ms."""
-        return sum(self.profile.block_ms[block].values())
-
-    def share(self, block: str) -> float:
-        """Its share of all kernels' time."""
-        return self.block_ms(block) / self.profile.ms
-
-    def pace(self, block: str) -> float | None:
-        """Time for a multiply-add relative to the whole network; None for a block of none.
-
-        Above 1 a block is slower than its multiply-adds let expect.
-        """
-        flops = self.costs[block].flops / sum(cost.flops for cost in self.costs.values())
-        return self.share(block) / flops if flops else None
 
 
 def block_table(explained: Explanation) -> RenderableType:

@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import RenderableType
 
+from nas_sv2.api.device_costs import GuidelineRun
 from nas_sv2.latency.guidelines.experiment_run import ExperimentRow, TimedTable, times_of
 from nas_sv2.latency.measurements.measurement import Interval
 from nas_sv2.show.tables import interval, plain_table
@@ -156,3 +158,19 @@ def _channels(experiment: Experiment) -> str:
 
 def _flops(experiment: Experiment) -> int:
     return cost_of(lower(experiment.network)).flops
+
+
+def guidelines_data(found: GuidelineRun) -> dict[str, Any]:
+    """A run of the experiments as plain data."""
+    latency = times_of(found.tables)[0].latency
+    return {
+        "target": found.target,
+        "device": latency.device,
+        "provenance": latency.provenance,
+        "tables": experiments_data(found.tables),
+        "profile": {
+            "digest": found.profile.digest,
+            "accuracy": asdict(found.profile.accuracy),
+        },
+        "files": list(map(str, found.files)),
+    }

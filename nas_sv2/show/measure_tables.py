@@ -11,6 +11,7 @@ from nas_sv2.latency.measurements.exchange import Difference, Figures, OnPaper
 from nas_sv2.latency.measurements.grade import Grade
 from nas_sv2.latency.measurements.head_to_head import Orders, Pair
 from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.targets.try_out import NETWORK, Check
 from nas_sv2.show.tables import interval, plain_table
 from nas_sv2.space.families.published import STRUCTURES, hand_designed
 from nas_sv2.space.units.reference import REFERENCES
@@ -46,6 +47,17 @@ def order_notes(names: Sequence[str], orders: Orders) -> list[str]:
 
 def _compared(pair: Pair) -> tuple[str, str, str]:
     return f"{pair.ratio:.3f}", interval(pair.ratio_ci), "settled" if pair.settled else "tie"
+
+
+def check_line(check: Check) -> str:
+    """One step of a device's trial."""
+    result = "ok    " if check.passed else "failed"
+    return f"{check.name:8} {result} {check.seconds:6.2f} s  {check.text}"
+
+
+def price_line(latency: Latency) -> str:
+    """The price of the reference network on an emulated core."""
+    return f"{NETWORK}: {latency.ms:.3f} ms, {latency.provenance}; {latency.note}"
 
 
 def grade_table(target: str, grade: Grade) -> RenderableType:

@@ -1,4 +1,7 @@
-"""What an export wrote, in lines for people."""
+"""What an export or a training wrote, in lines."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from nas_sv2.studies.package.build import Exported
 from nas_sv2.studies.package.file_latency import FileLatency
@@ -15,6 +18,22 @@ def exported_lines(exported: Exported) -> list[str]:
             line += f", the same class first for {form.same:.2%}"
         lines.append(line)
     return lines + [_timed(row) for row in exported.latencies]
+
+
+def metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """How good a trained network is, and how well each form agrees with it, a line each."""
+    lines = [
+        f"{part} top-1 {found['accuracy']:.2%}, cross-entropy {found['loss']:.4f} "
+        f"({found['images']:,} images)"
+        for part in ("validation", "test")
+        if (found := metrics[part]) is not None
+    ]
+    return lines + [
+        f"{name}: top-1 {form['accuracy']:.2%}, "
+        f"logits differ by {form['relative']:.1e} of the largest"
+        for name, form in metrics["forms"].items()
+        if name != TORCH
+    ]
 
 
 def _timed(row: "FileLatency") -> str:

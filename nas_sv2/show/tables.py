@@ -7,6 +7,7 @@ from typing import Any, TextIO
 from rich.console import Console, RenderableType
 from rich.table import Table
 
+from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.targets.entries import TargetInfo
 from nas_sv2.space.graph.cost import Cost
@@ -184,6 +185,22 @@ def latency_notes(rows: Sequence[tuple[str, str, Latency]]) -> list[str]:
     ]
     notes += [f"{name}: {latency.note}" for name, _, latency in rows if latency.note]
     return list(dict.fromkeys(notes))
+
+
+def recipes_table(recipes: Sequence[Recipe]) -> RenderableType:
+    """How long and how each recipe trains, and what it is for."""
+    table = plain_table("recipe", "passes", "images a pass", "batch", "rate", "schedule", "for")
+    for recipe in recipes:
+        table.add_row(
+            recipe.name,
+            str(recipe.epochs),
+            "all" if recipe.images_per_epoch is None else f"{recipe.images_per_epoch:,}",
+            str(recipe.batch),
+            f"{recipe.learning_rate:g}",
+            recipe.schedule,
+            "candidates" if recipe.full_training is None else "full training",
+        )
+    return table
 
 
 def targets_table(infos: Sequence[TargetInfo]) -> RenderableType:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from nas_sv2.api.device_costs import REFIT_NETWORKS
 from nas_sv2.cli import app
-from nas_sv2.commands import device as device_commands
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.devices.local import CPU_PLAN
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
@@ -97,7 +97,7 @@ def test_a_refit_sets_the_milliseconds_right(
     assert "--table cortex-a57.json" in result.output
     assert json.loads((tmp_path / "cortex-a57.json").read_text())
     refitted = EmulatedArm.open("cortex-a57", file=tmp_path / "cortex-a57.json")
-    for name in device_commands.REFIT_NETWORKS[:2]:
+    for name in REFIT_NETWORKS[:2]:
         network = reference(name)
         figure = refitted.estimate(network)
         assert figure.ms == pytest.approx(1.5 * table.estimate(network).ms, rel=1e-3)

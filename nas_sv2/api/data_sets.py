@@ -1,0 +1,138 @@
+"""Data sets: decoded once, described, and removed again."""
+
+from pathlib import Path
+from typing import Any
+
+from nas_sv2.api.notes import Notify, Progress, ignore
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.image_cache import ImageCache, all_caches, bytes_needed
+from nas_sv2.evaluate.data.image_cache import in_words as in_words
+from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.data.image_folder import SIDE, notes_of
+from nas_sv2.evaluate.data.image_listing import LAYOUTS, list_images
+from nas_sv2.evaluate.data.open_data import open_data
+
+
+def prepare_data(
+    data: str,
+    *,
+    resolution: int | None = None,
+    skip_unreadable: bool = False,
+    notify: Notify = ignore,
+    progress: Progress = ignore,
+) -> dict[str, Any]:
+    """Decode the images of a folder once, or open another data set; its facts.
+
+    The same call resumes one that was killed.
+
+    Args:
+        data: The data set.
+        resolution: Side of the images in pixels; the data's own, or 32 for folders, if left out.
+        skip_unreadable: Leave out images that cannot be read.
+        notify: Is called with a line before each step.
+        progress: Is called with the images decoded and all images.
+
+    Raises:
+        ConfigError: There is no such data set, or an image of it cannot be read.
+        EvaluationError: The data cannot be read, or there is no room for them.
+    """
+    opened = open_data(
+        data,
+        resolution=resolution,
+        skip_unreadable=skip_unreadable,
+        told=notify,
+        progress=progress,
+    )
+    return _folder_facts(data, resolution) if _is_folder(data) else _facts(opened)
+
+
+def describe_data(data: str, *, resolution: int | None = None) -> dict[str, Any]:
+    """Give the facts of a data set; a folder of images has to be prepared before.
+
+    Raises:
+        ConfigError: There is no such data set, or it is not prepared.
+        EvaluationError: The data cannot be read.
+    """
+    if _is_folder(data):
+        return _folder_facts(data, resolution)
+    return _facts(open_data(data, resolution=resolution))
+
+
+def prepared_data(data: str | None = None) -> list[ImageCache]:
+    """Find the decoded images of a folder, finished or not; those of all folders if left out.
+
+    Raises:
+        ConfigError: The data set is not a folder of images.
+    """
+    caches = all_caches()
+    if data is None:
+        return caches
+    root = _root_of(data)
+    return [cache for cache in caches if cache.root == root]
+
+
+def _is_folder(data: str) -> bool:
+    return data.partition(":")[0] in LAYOUTS
+
+
+def _root_of(data: str) -> str:
+    """The folder that `data` names, which need not exist any more."""
+    layout, _, where = data.partition(":")
+    if layout not in LAYOUTS or not where:
+        raise ConfigError(
+            "data", data, "must be imagefolder:PATH or imagenet:PATH; nothing else is kept"
+        )
+    return str(Path(where).expanduser().resolve())
+
+
+def _facts(data: ImageData) -> dict[str, Any]:
+    parts = dict(zip(("train", "val", "test"), data.parts, strict=False))
+    return {
+        "spec": data.name,
+        "key": data.key,
+        "side": data.side,
+        "channels": data.channels,
+        "classes": list(data.class_names),
+        "images": {
+            name: part.labels.bincount(minlength=data.classes).tolist()
+            for name, part in parts.items()
+        },
+        "notes": [
+            *data.notes,
+            f"{data.channels} × {data.side} × {data.side}, content {data.key}",
+            "read as it is: nothing is kept for it",
+        ],
+    }
+
+
+def _folder_facts(spec: str, resolution: int | None) -> dict[str, Any]:
+    listing, side = list_images(spec), resolution or SIDE
+    cache = ImageCache.of(listing, side)
+    prepared = cache.read()
+    if prepared is None:
+        need = f"up to {in_words(bytes_needed(len(listing), side))}"
+        text = f"must be prepared at {side}×{side}: nas-sv2 data prepare does it and needs {need}"
+        raise ConfigError("data", spec, text)
+    size = cache.bytes_on_disk
+    modes = ", ".join(f"{mode} {count:,}" for mode, count in prepared.modes.items())
+    faults = [f"cannot be read: {name!r} ({reason})" for name, reason in prepared.faults]
+    return {
+        "spec": spec,
+        "key": prepared.key,
+        "side": side,
+        "channels": prepared.channels,
+        "classes": list(prepared.class_names),
+        "images": prepared.counts,
+        "files": prepared.files,
+        "modes": prepared.modes,
+        "unreadable": dict(prepared.faults),
+        "copies_left_out": prepared.left_out,
+        "cache": {"folder": str(cache.folder), "bytes": size},
+        "notes": [
+            *notes_of(prepared, listing.val_share),
+            f"{prepared.files:,} files, of mode {modes}",
+            *faults,
+            f"{prepared.channels} × {side} × {side}, content {prepared.key}",
+            f"{in_words(size)} in {cache.folder}",
+        ],
+    }

@@ -1,0 +1,292 @@
+"""What operators and networks cost on a device: guidelines, predictors, tables, Table 8."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas_sv2.api.databases import database_of
+from nas_sv2.api.files import writable_folder
+from nas_sv2.api.notes import Notify, Progress, ignore
+from nas_sv2.database import DEFAULT_STORAGE
+from nas_sv2.database.database import Database
+from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.latency.calibration.grid import RESOLUTIONS
+from nas_sv2.latency.calibration.refit import save_refit
+from nas_sv2.latency.calibration.tables import calibrate as make_table
+from nas_sv2.latency.devices.local import ARM_MACHINES
+from nas_sv2.latency.emulated.arm_cores import PRECISIONS, core_named
+from nas_sv2.latency.guidelines.experiment_run import (
+    TimedTable,
+    run_experiments,
+    times_of,
+    with_one_image,
+)
+from nas_sv2.latency.guidelines.profile import GuidelineProfile, profile_device
+from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
+from nas_sv2.latency.kernels.kernel import ArmPrecision
+from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.latency.predictor.predicted_target import PredictedTarget
+from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.latency.targets.target import device_of
+from nas_sv2.search.walk.predict_first import predictor_of
+from nas_sv2.space.choices.space_files import open_space
+from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.paper import comparison_run
+from nas_sv2.studies.paper.comparison import Comparison
+from nas_sv2.studies.paper.comparison_orders import Inversion, inversions
+from nas_sv2.studies.paper.comparison_page import write_page
+from nas_sv2.studies.paper.comparison_picture import draw_comparison
+from nas_sv2.studies.paper.guideline_picture import draw_further, draw_guidelines
+from nas_sv2.studies.paper.published_figures import levels_of
+from nas_sv2.studies.storage.named_networks import find_network
+
+REFIT_NETWORKS = (
+    "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0",
+    "shufflenet_v2_x1_5",
+    "shufflenet_v2_x2_0",
+    "shufflenet_v2_se_x1_0",
+    "shufflenet_v2_residual_x1_0",
+    "shufflenet_v2_star_x0_5",
+    "torchvision_shufflenet_v2_x1_0",
+)
+"""Networks that a scale is refitted with: the paper's sizes, and one of each kind of operator."""
+
+
+@dataclass(frozen=True)
+class GuidelineRun:
+    """The experiments behind G1 to G4 on a target.
+
+    Attributes:
+        target: The name of the target.
+        tables: The experiments with their times, for one image.
+        profile: The guideline profile that follows; searches use it.
+        files: The pictures.
+    """
+
+    target: str
+    tables: Sequence[TimedTable]
+    profile: GuidelineProfile
+    files: Sequence[Path]
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """The paper's Table 8 on a target.
+
+    Attributes:
+        levels: The levels that were timed.
+        comparison: The networks with their times and the published ones.
+        inversions: Pairs that FLOPs order wrongly, the worst first.
+        files: The picture and the page.
+    """
+
+    levels: Sequence[str]
+    comparison: Comparison
+    inversions: list[Inversion]
+    files: Sequence[Path]
+
+
+def run_guidelines(
+    target: str,
+    folder: Path,
+    *,
+    fresh: bool = False,
+    storage: str | Database = DEFAULT_STORAGE,
+    notify: Notify = ignore,
+) -> GuidelineRun:
+    """Run the experiments behind guidelines G1 to G4 on a target, and further ones.
+
+    Args:
+        target: The name of one target.
+        folder: Folder of the pictures; made if it does not exist.
+        fresh: Measure although a result is stored.
+        storage: The URL of the database, or an open handle.
+        notify: Is called with a line before each step.
+
+    Raises:
+        ConfigError: The target is not known, or the folder cannot be written.
+        NasError: The target failed, or its profile cannot be stored.
+    """
+    book, db = TargetBook.read(), database_of(storage)
+    name = book.one(target)
+    writable_folder(folder)
+
+    def progress(what: str, done: int, total: int) -> None:
+        notify(f"{name}: table {done + 1} of {total}: {what}")
+
+    opened = book.open(name, store=MeasurementStore(db), fresh=fresh, told=notify)
+    with closing(opened):
+        key = DeviceKey.of(opened)  # refused before anything is timed
+        asked = with_one_image(opened)
+        tables = run_experiments(asked, progress)
+        times = times_of(tables)
+        # The profile answers for the target as a search uses it, so with its own batch.
+        own = times if asked == opened else times_of(run_experiments(opened, progress))
+        profile = profile_device(opened, own, notify)
+        ProfileStore(db).save(key, profile)
+    files = [folder / "guidelines.png", folder / "guidelines_further.png"]
+    draw_guidelines(tables, files[0])
+    draw_further(tables, files[1])
+    return GuidelineRun(name, tables, profile, files)
+
+
+def fit_predictor(
+    target: str,
+    space: str,
+    *,
+    fresh: bool = False,
+    storage: str | Database = DEFAULT_STORAGE,
+    progress: Progress = ignore,
+) -> tuple[str, PredictedTarget]:
+    """Fit a predictor of latency for the networks of a space, or find the stored one.
+
+    Args:
+        target: The name of one target.
+        space: A built-in space or a file.
+        fresh: Fit although a predictor is stored.
+        storage: The URL of the database, or an open handle.
+        progress: Is called with the networks timed and all networks.
+
+    Returns:
+        The name of the space, and the predictor as a target.
+
+    Raises:
+        ConfigError: The target or the space is not known.
+        NasError: The target failed.
+    """
+    named, book = open_space(space), TargetBook.read()
+    name = book.one(target)
+    store = MeasurementStore(database_of(storage))
+    with closing(book.open(name, store=store)) as opened:
+        return named.name, predictor_of(opened, named, progress, fresh)
+
+
+def calibrate(
+    core: str,
+    file: Path,
+    folder: Path,
+    *,
+    precisions: Sequence[str] = ("fp32", "int8"),
+    resolutions: Sequence[int] = (),
+    progress: Callable[[str, float], None] = ignore,
+) -> Path:
+    """Make the table of an emulated core for the onnxruntime that is installed here.
+
+    Args:
+        core: The name of the core.
+        file: The table to write.
+        folder: Folder of the intermediate results, to resume from.
+        precisions: `fp32`, `int8` or both.
+        resolutions: Sides of the inputs; all if empty.
+        progress: Is called with the step and the share of the work that is done.
+
+    Raises:
+        ConfigError: A value is not allowed, or the file exists.
+        NasError: The emulator failed.
+    """
+    wanted = _precisions(precisions)
+    return make_table(core, folder, _new_file(file), progress, wanted, resolutions or RESOLUTIONS)
+
+
+def refit(
+    name: str,
+    core: str,
+    file: Path,
+    *,
+    table: Path | None = None,
+    storage: str | Database = DEFAULT_STORAGE,
+    notify: Notify = ignore,
+) -> str:
+    """Scale the table of an emulated core by eight networks measured on a real one.
+
+    Args:
+        name: A device that is a real ARM core of that kind.
+        core: The name of the core.
+        file: The table to write.
+        table: A table that `calibrate` wrote; the shipped one if left out.
+        storage: The URL of the database, or an open handle.
+        notify: Is called with a line before each measurement.
+
+    Returns:
+        The scale and its error, in words.
+
+    Raises:
+        ConfigError: The device is not such a core, or the file exists.
+        NasError: The device failed, or the file cannot be written.
+    """
+    core, file = core_named(core).name, _new_file(file)
+    store = MeasurementStore(database_of(storage))
+    with closing(TargetBook.read().open(name, store=store, told=notify)) as target:
+        device = device_of(target, "name")
+        plan, machine = device.plan, device.fingerprint().facts.get("machine")
+        if machine not in ARM_MACHINES:
+            raise ConfigError("name", name, f"must be a 64-bit ARM; this one is {machine}")
+        if (plan.runtime, plan.threads, plan.batch) != ("onnxruntime", 1, 1):
+            allowed = "must be a device with a plan of onnxruntime, one thread and batch 1"
+            raise ConfigError("name", name, allowed)
+        (precision,) = _precisions([plan.precision])
+        pairs = []
+        for number, network in enumerate(REFIT_NETWORKS, 1):
+            notify(f"measuring {network} on {name}, {number} of {len(REFIT_NETWORKS)}")
+            architecture = reference(network)
+            pairs.append((target.graph_of(architecture), target.estimate(architecture).ms))
+    try:
+        return str(save_refit(table or core, precision, pairs, file))
+    except OSError as error:
+        raise StoreError(f"{file} cannot be written: {error}") from error
+
+
+def time_paper_table(
+    target: str,
+    folder: Path,
+    *,
+    level: str = "all",
+    others: Sequence[str] = (),
+    fresh: bool = False,
+    storage: str | Database = DEFAULT_STORAGE,
+    notify: Notify = ignore,
+) -> PaperTable:
+    """Time the paper's networks head to head on a target, beside the published latencies.
+
+    Args:
+        target: The name of one target.
+        folder: Folder of the picture and the page; made if it does not exist.
+        level: `40M`, `140M`, `300M`, `500M` or `all`.
+        others: Networks of yours among them.
+        fresh: Measure although a result is stored.
+        storage: The URL of the database, or an open handle.
+        notify: Is called with a line before each level.
+
+    Raises:
+        ConfigError: A value is not allowed.
+        NasError: The target failed.
+    """
+    book, db = TargetBook.read(), database_of(storage)
+    name, levels = book.one(target), levels_of(level)
+    named = [find_network(text, db) for text in others]
+    writable_folder(folder)
+    opened = book.open(name, store=MeasurementStore(db), fresh=fresh, told=notify)
+    with closing(opened):
+        found = comparison_run.compare(
+            opened, levels, named, lambda each: notify(f"{name}: the networks of level {each}")
+        )
+    files = [folder / "compare.png", folder / "compare.html"]
+    draw_comparison(found, files[0])
+    write_page(found, files[1])
+    return PaperTable(levels, found, inversions(found), files)
+
+
+def _precisions(names: Sequence[str]) -> list[ArmPrecision]:
+    for name in names:
+        if name not in PRECISIONS:
+            raise ConfigError("precision", name, "must be one of " + ", ".join(PRECISIONS))
+    return [known for known in PRECISIONS if known in names]
+
+
+def _new_file(file: Path) -> Path:
+    """Refuse a file now, and not after half an hour, if it exists or its folder does not."""
+    if file.exists() or not file.absolute().parent.is_dir():
+        raise ConfigError("out", str(file), "must name a new file in a folder that exists")
+    return file

@@ -1,0 +1,160 @@
+"""The user's devices: named, tried and graded; and the targets that there are."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from nas_sv2.api.databases import database_of
+from nas_sv2.api.notes import Notify, Progress, ignore
+from nas_sv2.database import DEFAULT_STORAGE
+from nas_sv2.database.database import Database
+from nas_sv2.errors import ConfigError
+from nas_sv2.latency.devices.command import command_words
+from nas_sv2.latency.measurements.grade import Grade
+from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.latency.targets import doctor
+from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.latency.targets.device_file import (
+    PROJECT_FILE,
+    DeviceEntry,
+    EmulatedCore,
+    read_devices,
+    user_file,
+)
+from nas_sv2.latency.targets.device_file import add_device as write_device
+from nas_sv2.latency.targets.device_file import remove_device as remove_device
+from nas_sv2.latency.targets.entries import TargetInfo
+from nas_sv2.latency.targets.target import device_of
+from nas_sv2.latency.targets.try_out import NETWORK, Check, check_device
+from nas_sv2.space.units.reference import reference
+
+
+def describe_targets() -> list[TargetInfo]:
+    """Describe the built-in targets and the user's devices, which are not asked.
+
+    Raises:
+        ConfigError: A device file cannot be read.
+    """
+    return TargetBook.read().describe()
+
+
+def target_names(text: str) -> list[str]:
+    """Read the words of several targets, as `arm,pi5`.
+
+    Raises:
+        ConfigError: A name is unknown or given twice.
+    """
+    return TargetBook.read().names(text)
+
+
+def add_device(
+    name: str,
+    kind: str,
+    *,
+    project: bool = False,
+    replace: bool = False,
+    **settings: Any,
+) -> tuple[str, Path]:
+    """Give a device a name; its description, and the file that holds it.
+
+    Args:
+        name: The name, which `target` takes from now on.
+        kind: How it is reached: `ssh`, `command`, `emulated`, `cuda` or `local`.
+        project: Write the file of the project, not that of the user.
+        replace: Overwrite a device of that name.
+        **settings: The keys of the device file; those that are None are left out. `command` is
+            one text; `ssh_config` and `table` are paths from here.
+
+    Raises:
+        ConfigError: A setting is not allowed, or the name is taken.
+    """
+    paths = {key: settings[key] for key in ("ssh_config", "table") if settings.get(key)}
+    settings |= {key: str(Path(path).absolute()) for key, path in paths.items()}
+    if settings.get("command") is not None:
+        settings["command"] = command_words(settings["command"])
+    file = PROJECT_FILE if project or PROJECT_FILE.exists() else user_file()
+    entry = write_device(name, {"kind": kind, **settings}, file=file, replace=replace)
+    return entry.describe(), file
+
+
+def price_device(name: str) -> Latency | None:
+    """Price the reference network on an emulated core; None for a device that runs networks.
+
+    Raises:
+        ConfigError: No device of that name was added.
+    """
+    entry = _entry(name)
+    if isinstance(entry.place, EmulatedCore) or entry.plan is None:
+        return TargetBook.read().open(name).estimate(reference(NETWORK))
+    return None
+
+
+def try_device(
+    name: str, *, storage: str | Database | None = None, notify: Notify = ignore
+) -> Iterator[Check]:
+    """Try a device step by step: connect, look what is installed, compute, time a network.
+
+    Args:
+        name: The name of a device that runs networks.
+        storage: A database in which other machines see that it is in use.
+        notify: Is called with a line for each wait.
+
+    Raises:
+        ConfigError: No device of that name was added.
+    """
+    entry = _entry(name)
+    if entry.plan is None or isinstance(entry.place, EmulatedCore):
+        raise ConfigError("name", name, "must be a device that runs networks")
+    store = None if storage is None else MeasurementStore(database_of(storage))
+    with closing(TargetBook.read().device(name, notify, store)) as device:
+        yield from check_device(entry.place, entry.plan, device)
+
+
+def grade(
+    target: str,
+    *,
+    quick: bool = False,
+    sessions: int | None = None,
+    pause_s: float | None = None,
+    plan: Mapping[str, Any] | None = None,
+    storage: str | Database = DEFAULT_STORAGE,
+    notify: Notify = ignore,
+    progress: Progress = ignore,
+) -> Grade:
+    """Grade how far the latencies of a device can be trusted.
+
+    Args:
+        target: A target that is measured.
+        quick: Fewer sessions in a row, for a first look.
+        sessions: How many sessions; the usual number if left out.
+        pause_s: Seconds between sessions; the usual pause if left out.
+        plan: Fields of the measuring plan that are changed.
+        storage: The URL of the database, or an open handle.
+        notify: Is called with a line for each wait.
+        progress: Is called with the sessions done and all sessions.
+
+    Raises:
+        ConfigError: The target is not measured, or a value is not allowed.
+        NasError: The device failed.
+    """
+    usual = (doctor.QUICK_SESSIONS, doctor.QUICK_PAUSE_S)
+    usual = usual if quick else (doctor.SESSIONS, doctor.PAUSE_S)
+    count = usual[0] if sessions is None else sessions
+    pause = usual[1] if pause_s is None else pause_s
+    doctor.check_request(count, pause)
+    book = TargetBook.read()
+    name = book.one(target)
+    store = MeasurementStore(database_of(storage))
+    with closing(book.open(name, store=store, told=notify)) as opened:
+        device = device_of(opened.with_plan(**(plan or {})))
+        return doctor.examine(device, count, pause, progress)
+
+
+def _entry(name: str) -> DeviceEntry:
+    known: Mapping[str, DeviceEntry] = read_devices()
+    if name not in known:
+        names: Sequence[str] = list(known) or ["none yet"]
+        raise ConfigError("name", name, f"must be a device that was added: {', '.join(names)}")
+    return known[name]

@@ -1,0 +1,267 @@
+"""Why a network is slow or fast: its cost, its time by operator and block, its reused channels."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas_sv2.api.databases import database_of
+from nas_sv2.api.notes import Notify, ignore
+from nas_sv2.database import DEFAULT_STORAGE
+from nas_sv2.database.database import Database
+from nas_sv2.errors import MeasurementError
+from nas_sv2.latency.breakdown.profiled import Profile, profile_of, profiles_of
+from nas_sv2.latency.breakdown.what_if import Gains, gains_of
+from nas_sv2.latency.guidelines.store import ProfileStore
+from nas_sv2.latency.guidelines.waste import Waste
+from nas_sv2.latency.measurements.head_to_head import check_number
+from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.latency.targets.target import Target
+from nas_sv2.space.choices.levels import paper_limits
+from nas_sv2.space.graph.cost import Cost, cost_of
+from nas_sv2.space.graph.guidelines import blocks_of, scores_by_block
+from nas_sv2.space.graph.operators import Graph
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.reuse.channel_reuse import Reuse, channel_reuse
+from nas_sv2.space.reuse.reused_weights import ReusedWeights, as_trained, reused_weights
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.studies.storage.kept_weights import KeptWeights, weights_named, weights_of_trial
+from nas_sv2.studies.storage.named_networks import Named, find_network, trial_named
+
+Scores = Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class OnPaper:
+    """A network on paper.
+
+    Attributes:
+        named: The network and its name.
+        cost: Its cost.
+        excesses: How far it is beyond each guideline of the paper, as a share of the limit.
+    """
+
+    named: Named
+    cost: Cost
+    excesses: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a network is slow or fast on a target.
+
+    Attributes:
+        name: The user's name of the network.
+        digest: The digest of the network.
+        target: The name of the target.
+        profile: How its time divides.
+        costs: The cost of each block on paper.
+        scores: G1–G4 of each block, as the paper has them.
+        waste: The waste of each block by the device's own guidelines; None if it has none.
+        unknown_waste: Why the waste is unknown; empty if it is known.
+        gains: The times of its variants; None for a network outside the space.
+    """
+
+    name: str
+    digest: str
+    target: str
+    profile: Profile
+    costs: Mapping[str, Cost]
+    scores: Mapping[str, Scores]
+    waste: Mapping[str, Waste] | None
+    unknown_waste: str
+    gains: Gains | None
+
+    def block_ms(self, block: str) -> float:
+        """The time of a block in ms."""
+        return sum(self.profile.block_ms[block].values())
+
+    def share(self, block: str) -> float:
+        """The share of a block in the time of all kernels."""
+        return self.block_ms(block) / self.profile.ms
+
+    def pace(self, block: str) -> float | None:
+        """Time for a multiply-add relative to the whole network; None for a block of none.
+
+        Above 1 a block is slower than its multiply-adds let expect.
+        """
+        flops = self.costs[block].flops / sum(cost.flops for cost in self.costs.values())
+        return self.share(block) / flops if flops else None
+
+
+@dataclass(frozen=True)
+class ReuseFound:
+    """How the channels of a network connect its blocks.
+
+    Attributes:
+        named: The network and its name.
+        reuse: Shares, exact from the operators.
+        kept: Trained weights, if there are some.
+        weighed: How they weigh the channels.
+    """
+
+    named: Named
+    reuse: Reuse
+    kept: KeptWeights | None
+    weighed: ReusedWeights | None
+
+
+def on_paper(network: str, *, storage: str | Database = DEFAULT_STORAGE) -> OnPaper:
+    """Count the cost of a network, and its distance from the paper's guidelines.
+
+    Args:
+        network: A reference name, a file, or `STUDY:NUMBER`.
+        storage: The URL of the database of studies, or an open handle.
+
+    Raises:
+        ConfigError: There is no such network.
+    """
+    found = find_network(network, database_of(storage))
+    graph = lower(found.network)
+    counted = cost_of(graph)
+    return OnPaper(found, counted, paper_limits(found.network, counted.flops).excesses(graph))
+
+
+def explain(
+    network: str,
+    target: str,
+    *,
+    storage: str | Database = DEFAULT_STORAGE,
+    notify: Notify = ignore,
+) -> Explanation:
+    """Explain why a network is slow or fast: time by block, guidelines, faster variants.
+
+    Args:
+        network: A reference name, a file, or `STUDY:NUMBER`.
+        target: The name of one target.
+        storage: The URL of the database, or an open handle.
+        notify: Is called with a line before each step.
+
+    Raises:
+        ConfigError: The network or the target is not known.
+        NasError: The target failed.
+    """
+    book, db = TargetBook.read(), database_of(storage)
+    name = book.one(target)
+    named = find_network(network, db)
+    graph = lower(named.network)
+    with closing(book.open(name, store=MeasurementStore(db), told=notify)) as opened:
+        notify(f"timing the operators on {name}")
+        profile = profile_of(opened, named.network)
+        waste, unknown = _waste(opened, db, graph)
+        notify(f"timing variants on {name}")
+        found = named.network
+        gains = gains_of(opened, found) if isinstance(found, Architecture) else None
+    costs = {block: cost_of(part) for block, part in blocks_of(graph).items()}
+    return Explanation(
+        named.name,
+        found.digest,
+        name,
+        profile,
+        costs,
+        scores_by_block(graph),
+        waste,
+        unknown,
+        gains,
+    )
+
+
+def profile(
+    networks: Sequence[str],
+    target: str,
+    *,
+    storage: str | Database = DEFAULT_STORAGE,
+    notify: Notify = ignore,
+) -> list[tuple[Named, Profile]]:
+    """Divide the time of networks on a target, by kind of kernel and by block.
+
+    Args:
+        networks: Reference names, files, or `STUDY:NUMBER`.
+        target: The name of one target.
+        storage: The URL of the database, or an open handle.
+        notify: Is called with a line for each wait.
+
+    Raises:
+        ConfigError: A network or the target is not known.
+        NasError: The target failed.
+    """
+    book, db = TargetBook.read(), database_of(storage)
+    name = book.one(target)
+    check_number(len(networks))
+    named = [find_network(text, db) for text in networks]
+    with closing(book.open(name, store=MeasurementStore(db), told=notify)) as opened:
+        profiles = profiles_of(opened, [one.network for one in named])
+    return list(zip(named, profiles, strict=True))
+
+
+def draw_profile(found: Sequence[tuple[Named, Profile]], file: Path) -> None:
+    """Draw how the time of networks divides, as a PNG file."""
+    from nas_sv2.studies.pages.profile_picture import draw_profiles
+
+    draw_profiles([(named.name, profiled) for named, profiled in found], file)
+
+
+def reuse(
+    network: str,
+    *,
+    weights: str | None = None,
+    storage: str | Database = DEFAULT_STORAGE,
+    notify: Notify = ignore,
+) -> ReuseFound:
+    """Find which channels connect the blocks of a network untouched, and how they are weighed.
+
+    Args:
+        network: A reference name, a file, or `STUDY:NUMBER`.
+        weights: `FILE.safetensors` or `STUDY:NUMBER`; those of the trial if left out.
+        storage: The URL of the database, or an open handle.
+        notify: Is called with a line if the weights of the trial were not kept.
+
+    Raises:
+        ConfigError: The network or the weights are not known, or do not belong together.
+        StoreError: The weights cannot be read.
+    """
+    db = database_of(storage)
+    named = find_network(network, db)
+    kept = _kept(network, weights, db, notify)
+    if kept is None:
+        return ReuseFound(named, channel_reuse(lower(named.network)), None, None)
+    graph = lower(as_trained(named.network, kept.weights))
+    return ReuseFound(named, channel_reuse(graph), kept, reused_weights(graph, kept.weights))
+
+
+def draw_reuse(found: ReuseFound, name: str, file: Path) -> None:
+    """Draw the heat maps of a network's channels, as a PNG file; `name` is that of the network."""
+    from nas_sv2.studies.pages.reuse_picture import draw_reuse as draw
+
+    caption = [f"{found.named.name}: network {name} · shares exact from the graph"]
+    caption += [] if found.kept is None else [found.kept.describe()]
+    draw(found.reuse, found.weighed, caption, file)
+
+
+def _waste(target: Target, db: Database, graph: Graph) -> tuple[Mapping[str, Waste] | None, str]:
+    """Give the waste of each block by the target's guideline profile, or why it is unknown."""
+    profiles = ProfileStore(db)
+    profile = profiles.find_of(target)
+    if profile is None:
+        stale = profiles.find_of_name(target.name) is not None
+        why = "its profile is of another device, runtime or protocol" if stale else "not measured"
+        made = f"nas-sv2 device guidelines --target {target.name} makes one"
+        return None, f"what the blocks waste on {target.name} is not known: {why}; {made}"
+    try:
+        return profile.waste_by_block(graph), ""
+    except MeasurementError as error:
+        return None, f"what the blocks waste on {target.name} is not known: {error}"
+
+
+def _kept(network: str, weights: str | None, db: Database, notify: Notify) -> KeptWeights | None:
+    """Find the weights that the user named, or those of a trial; say if there are none."""
+    if weights is not None:
+        return weights_named(weights, db)
+    trial = trial_named(network)
+    if trial is None:
+        return None
+    found = weights_of_trial(*trial, db)
+    if found is None:
+        notify(f"the weights of {network} were not kept; export it to have them")
+    return found

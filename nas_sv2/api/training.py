@@ -1,0 +1,193 @@
+"""Trainings outside a search: one network for real, or the shared weights of a whole space."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas_sv2.api.databases import database_of
+from nas_sv2.api.files import writable_folder
+from nas_sv2.api.notes import Notify, Progress, ignore
+from nas_sv2.database import DEFAULT_STORAGE
+from nas_sv2.database.database import Database
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.fitting.evaluator import check_trainable
+from nas_sv2.evaluate.full.distributed import Processes
+from nas_sv2.evaluate.full.training import FullRun, find_data_side
+from nas_sv2.evaluate.recipes.files import open_recipe
+from nas_sv2.evaluate.supernet.files import SavedSupernet, save_supernet
+from nas_sv2.evaluate.supernet.files import check_unfinished as check_unfinished_supernet
+from nas_sv2.evaluate.supernet.training import SupernetTraining, check_supernet_recipe
+from nas_sv2.search.session.guideline_choice import supernet_guidelines
+from nas_sv2.space.choices.space_files import open_space
+from nas_sv2.studies.package.full_package import check_unfinished, write_full_package
+from nas_sv2.studies.storage.named_networks import find_network
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """How a network is trained for real.
+
+    Attributes:
+        data: The images.
+        recipe: A built-in recipe or a file.
+        seed: Seed of weights, order and augmentation.
+        device: `cpu` or `cuda`; `cuda`, if there is a GPU, if left out.
+        train_threads: CPU threads of a process; the usual number if left out.
+        skip_unreadable: Leave out images that cannot be read.
+    """
+
+    data: str
+    recipe: str = "paper"
+    seed: int = 0
+    device: str | None = None
+    train_threads: int | None = None
+    skip_unreadable: bool = False
+
+
+def is_first_process() -> bool:
+    """Whether this process of a training speaks for all of them (`torchrun` starts several)."""
+    return Processes.of(os.environ).first
+
+
+def train(
+    network: str,
+    folder: Path,
+    plan: TrainingPlan,
+    *,
+    storage: str | Database = DEFAULT_STORAGE,
+    notify: Notify = ignore,
+    progress: Progress = ignore,
+) -> dict[str, Any] | None:
+    """Train a network: checkpoints, logs, weights and ONNX in a folder.
+
+    The same call resumes a training that was killed.
+
+    Args:
+        network: A reference name, a file, or `STUDY:NUMBER`.
+        folder: Folder to write.
+        plan: How to train.
+        storage: The URL of the database of studies, or an open handle.
+        notify: Is called with a line before each step.
+        progress: Is called with the steps done and all steps.
+
+    Returns:
+        The metrics; None in a process that is not the first of several.
+
+    Raises:
+        ConfigError: A value is not allowed, or the folder holds another training.
+        EvaluationError: The training failed.
+        StoreError: A file cannot be read or written.
+    """
+    chosen, named = open_recipe(plan.recipe), find_network(network, database_of(storage))
+    processes = Processes.of(os.environ)
+    place = _place(plan.device, processes.local_rank)
+    side = find_data_side(chosen, named.network, place)
+    check_unfinished(folder)
+    writable_folder(folder)
+    with processes.joined(place):
+        if not processes.first:
+            processes.wait()  # the first decodes what is not decoded yet, the others read it
+        opened = open_data(
+            plan.data,
+            resolution=side,
+            skip_unreadable=plan.skip_unreadable,
+            told=notify,
+            progress=progress,
+        )
+        if processes.first:
+            processes.wait()
+        run = FullRun(
+            chosen,
+            opened,
+            folder,
+            plan.seed,
+            processes,
+            plan.train_threads,
+            place,
+            progress,
+            notify,
+        )
+        trained = run.train(named.network)
+        if not processes.first:
+            return None
+        metrics = write_full_package(run, trained, named.name)
+        run.finish()
+        return metrics
+
+
+def train_supernet(
+    space: str,
+    folder: Path,
+    plan: TrainingPlan,
+    *,
+    networks: int = 2,
+    guidelines: str = "paper",
+    notify: Notify = ignore,
+    progress: Progress = ignore,
+) -> SavedSupernet:
+    """Train the shared weights of all networks of a space.
+
+    The same call resumes a training that was killed.
+
+    Args:
+        space: A built-in space or a file.
+        folder: Folder to write.
+        plan: How to train; on the CPU.
+        networks: Random networks a step, beside the largest and the smallest.
+        guidelines: `paper`: random networks keep the paper's guidelines; `off`: any network.
+        notify: Is called with a line before each step.
+        progress: Is called with the steps done and all steps.
+
+    Raises:
+        ConfigError: A value is not allowed, or the folder holds another training.
+        EvaluationError: The training failed.
+        StoreError: A file cannot be read or written.
+    """
+    chosen, named = open_recipe(plan.recipe), open_space(space)
+    check_trainable(chosen)
+    check_supernet_recipe(chosen)
+    limits = supernet_guidelines(guidelines, named)
+    check_unfinished_supernet(folder)
+    writable_folder(folder)
+    opened = open_data(
+        plan.data,
+        resolution=chosen.resolution,
+        skip_unreadable=plan.skip_unreadable,
+        told=notify,
+    )
+    training = SupernetTraining(
+        named,
+        chosen,
+        opened,
+        limits,
+        networks,
+        plan.seed,
+        plan.train_threads,
+        progress,
+        folder,
+        notify,
+    )
+    saved = save_supernet(folder, training, training.train())
+    training.finish()
+    return saved
+
+
+def _place(asked: str | None, local_rank: int) -> str:
+    """The torch device of this process.
+
+    Raises:
+        ConfigError: There is none of that kind.
+    """
+    if asked not in (None, "cpu", "cuda"):
+        raise ConfigError("device", asked, "must be cpu or cuda")
+    there = torch.cuda.is_available()
+    if asked == "cpu" or (asked is None and not there):
+        return "cpu"
+    if not there or local_rank >= torch.cuda.device_count():
+        allowed = f"must be cpu: there is no GPU for process {local_rank}"
+        raise ConfigError("device", "cuda", allowed)
+    return f"cuda:{local_rank}"
