@@ -136,7 +136,7 @@ def ask_first(question: str) -> None:
     """Ask the user before something is removed.
 
     Raises:
-        ConfigError: There is no terminal to ask at.
+        ConfigError: Standard input is not a terminal.
         typer.Exit: The answer is no.
     """
     if not sys.stdin.isatty():

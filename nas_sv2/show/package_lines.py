@@ -1,4 +1,4 @@
-"""What an export or a training wrote, in lines."""
+"""The lines that an export and a training end with."""
 
 from collections.abc import Mapping
 from typing import Any

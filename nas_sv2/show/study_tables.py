@@ -1,4 +1,4 @@
-"""A study as tables and lines for people and as plain data for programs."""
+"""Studies as tables, as lines and as plain data."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from nas_sv2.studies.storage.facts import StudyFacts
 
 
 def front_data(facts: StudyFacts) -> dict[str, Any]:
-    """The front of a study with what the guidelines pruned and what was confirmed."""
+    """Give the front with its pruned candidates and confirmations as plain data."""
     return {
         "study": facts.study,
         "entries": facts.front.to_json(),
@@ -24,7 +24,7 @@ def front_data(facts: StudyFacts) -> dict[str, Any]:
 
 
 def study_notes(facts: StudyFacts) -> list[str]:
-    """What to know about the figures of the front, one fact a line."""
+    """Say how the figures of the front came about, one fact a line."""
     return [
         *front_notes(facts.records, facts.certificate),
         *(each.describe() for each in facts.pruned),
@@ -63,7 +63,7 @@ def studies_data(found: Sequence[StudySummary]) -> list[dict[str, Any]]:
 
 
 def study_table(facts: StudyFacts) -> RenderableType:
-    """What a study asks, and how far it is."""
+    """The question and the progress of a study."""
     table = plain_table(facts.study, "")
     for name, value in [*_question(facts), *_progress(facts)]:
         table.add_row(name, value)
@@ -71,7 +71,7 @@ def study_table(facts: StudyFacts) -> RenderableType:
 
 
 def run_lines(facts: StudyFacts) -> list[str]:
-    """When the search was started, and by what command, a line each time."""
+    """Each start of the search, with its command, a line each."""
     return [f"{run.began[:16].replace('T', ' ')} UTC: {run.command}" for run in facts.runs]
 
 
@@ -87,7 +87,7 @@ def study_data(facts: StudyFacts) -> dict[str, Any]:
 
 
 def deleted_lines(found: Deleted) -> list[str]:
-    """What a deletion removed, and what stays."""
+    """Say which parts of a study were removed, and which stay."""
     return [
         f"{found.name}: {found.trials} trials and {found.records} records removed",
         *([f"{found.weights} removed"] if found.weights else []),
