@@ -1,8 +1,8 @@
-"""Corrects the latencies of a study for drift, so that those taken hours apart compare.
+"""Corrects the latencies of a study for drift, so that figures taken hours apart compare.
 
 A shared host, a warm board or a busy neighbour slows every network for minutes. Each candidate is
 timed in alternation with a reference network. Its latency is its ratio to the reference network,
-times the time of the reference network when the study was begun. That time is kept with the study.
+times the time of the reference network when the study began. That time is kept with the study.
 """
 
 import statistics
@@ -20,14 +20,14 @@ does not set it."""
 
 
 class Attributes(Protocol):
-    """Facts that are kept with a study; an Optuna study has them."""
+    """Facts that are kept with a study, such as those of an Optuna study."""
 
     @property
     def user_attrs(self) -> dict[str, Any]:
-        """All of them, by name."""
+        """The facts, by name."""
 
     def set_user_attr(self, key: str, value: Any) -> None:
-        """Keep one."""
+        """Keep one fact."""
 
 
 def correct_drift(
@@ -39,9 +39,9 @@ def correct_drift(
     network stays as it is.
 
     Raises:
-        DeviceError: A device is missing, unreachable or lacks its runtime.
-        MeasurementError: It answered, but not with a latency.
-        StoreError: A measurement cannot be kept.
+        DeviceError: If a device is missing, unreachable or lacks its runtime.
+        MeasurementError: If a device answers, but not with a latency.
+        StoreError: If a measurement cannot be kept.
     """
     known: dict[str, float] = dict(study.user_attrs.get(REFERENCE_MS, {}))
     drifting = {

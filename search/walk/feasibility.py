@@ -1,7 +1,7 @@
-"""Whether a budget can be met at all: bounded sampling before the search, not a hang in it.
+"""Checks by sampling that a budget can be met, before the search rather than by a hang in it.
 
-Sampling shows that a budget can be met, or how near the sampled networks come; it cannot prove
-that no network of the space would. The message says how many were looked at.
+Sampling shows that a budget can be met, or how near the sampled networks come. It cannot prove
+that no network of the space meets it, so the message gives the number of sampled networks.
 """
 
 import random
@@ -13,16 +13,16 @@ from nas_sv2.space.choices.suggesters import RandomSuggester as RandomSuggester
 from nas_sv2.space.graph.cost import Cost
 from nas_sv2.space.units.architecture import Architecture
 
-SAMPLES = 2000  # about 8 s on one slow core, and only where nothing is found before
-ENOUGH = 200  # within the limits on cost, to take the cheapest of
-TIMED = 8  # of the cheapest within the limits on cost; each takes about a second on a device
+SAMPLES = 2000  # about 8 s on one slow core; fewer if networks that fit come earlier
+ENOUGH = 200  # networks within the limits on cost, of which the cheapest are timed
+TIMED = 8  # cheapest networks to time; each takes about a second on a device
 
 
 def check_feasible(space: SearchSpace, walk: Walk, seed: int) -> None:
-    """Pass in silence as soon as a sampled network keeps every limit.
+    """Return as soon as a sampled network keeps every limit.
 
     Raises:
-        InfeasibleError: None of `SAMPLES` does; names the nearest figure.
+        InfeasibleError: If none of `SAMPLES` networks does; the message has the nearest figure.
     """
     suggester = RandomSuggester(random.Random(seed))
     nearest: tuple[float, str] | None = None

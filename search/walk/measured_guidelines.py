@@ -1,11 +1,11 @@
-"""Guidelines in a device's own time: a candidate is pruned for what it wastes there.
+"""Guidelines in a device's own time: a candidate that wastes too much time is pruned.
 
-A guideline profile (`latency.guideline_profile`) estimates the time of a network and the share of
-it that is wasted against an ideal network of the same FLOPs. How much waste is too much follows
-from the space itself: networks within the budget are sampled, and a network may take no longer
-than `FASTER` of them do that have no fewer FLOPs. A candidate that so many beat in time and FLOPs
-at once is beaten on any front of latency and capacity, however far the estimate is off. For each
-guideline by itself, the limit is the largest share among the sampled networks that pass so.
+A guideline profile (`latency.guideline_profile`) estimates the time of a network. It also gives
+the share of the time that is wasted against an ideal network of the same FLOPs. The limits follow
+from the space: networks within the budget are sampled. A candidate is too slow if a share
+`FASTER` of them have no fewer FLOPs and take less time. Such a candidate is off any front of
+latency and capacity, even if the estimate is inexact. The limit of each single guideline is the
+largest share of waste among the sampled networks that are fast enough.
 """
 
 import bisect
@@ -27,14 +27,20 @@ from nas_sv2.space.networks.lowering import lower
 FASTER = 0.08
 """The share of sampled networks that have to be better in FLOPs and time at once.
 
-On the emulated Cortex-A57, with estimates 4 % off, 2,000 draws of 200 networks: 2 % rejected 80 %
-of them and lost 5 % of their front of latency and FLOPs, 4 % 68 % and 0.7 %, 6 % 60 % and 0.1 %,
-10 % 45 % and none. Accuracy is not FLOPs, so more than the least is left to it.
+Measured on the emulated Cortex-A57, with estimates 4 % off and 2,000 draws of 200 networks:
+
+    share   networks rejected   front of latency and FLOPs lost
+    2 %     80 %                5 %
+    4 %     68 %                0.7 %
+    6 %     60 %                0.1 %
+    10 %    45 %                0 %
+
+Accuracy does not follow FLOPs exactly, so the share is above the least that loses little.
 """
 SAMPLED = 300
 MOST_SAMPLES = 5000
 MARGIN = 0.05
-"""Of the time, beyond the largest share that was sampled."""
+"""Share of the time that is allowed beyond the largest sampled share."""
 TOTAL = "waste"
 
 
@@ -43,8 +49,8 @@ class AllowedTimes:
     """How long a network may take, by its FLOPs.
 
     Attributes:
-        flops: Of sampled networks, ascending.
-        us: What a network of at least so many FLOPs may take.
+        flops: FLOPs of sampled networks, ascending.
+        us: The time allowed for these FLOPs, µs.
     """
 
     flops: Sequence[float]
@@ -52,7 +58,7 @@ class AllowedTimes:
 
     @classmethod
     def of(cls, sampled: Sequence[tuple[float, float]]) -> "AllowedTimes":
-        """From FLOPs and estimated µs of networks."""
+        """Derive the times from the FLOPs and estimated µs of networks."""
         rank = max(1, math.ceil(FASTER * len(sampled)))
         flops: list[float] = []
         allowed: list[float] = []
@@ -64,18 +70,18 @@ class AllowedTimes:
         return cls(flops[::-1], allowed[::-1])
 
     def at(self, flops: float) -> float:
-        """For a network of so many multiply-adds; without limit where too few have as many."""
+        """The time allowed for `flops`, µs; infinite if too few sampled networks have as many."""
         place = bisect.bisect_left(self.flops, flops)
         return self.us[place] if place < len(self.us) else math.inf
 
 
 @dataclass(frozen=True)
 class DeviceLimits:
-    """A profile and what it allows.
+    """A profile and the limits that follow from it.
 
     Attributes:
-        profile: Estimates.
-        allowed: Times.
+        profile: Estimates times and waste.
+        allowed: Limits on the time.
         shares: The largest wasted share against each guideline.
     """
 
@@ -84,7 +90,7 @@ class DeviceLimits:
     shares: Mapping[str, float]
 
     def excesses(self, graph: Graph, flops: float) -> dict[str, float]:
-        """How far a network is beyond each limit, as a share of it."""
+        """The excess of a network over each limit, as a share of the limit."""
         waste = self.profile.waste(graph)
         found = {name: waste.shares[name] / limit - 1 for name, limit in self.shares.items()}
         return found | {TOTAL: waste.us / self.allowed.at(flops) - 1}
@@ -92,7 +98,7 @@ class DeviceLimits:
 
 @dataclass(frozen=True)
 class MeasuredGuidelines:
-    """The limits of one or several targets; what one of them lets pass is not pruned."""
+    """The limits of one or several targets; a candidate breaks a limit if it does so on all."""
 
     by_target: Mapping[str, DeviceLimits]
 
@@ -106,10 +112,10 @@ class MeasuredGuidelines:
         return {**shares, TOTAL: 1.0}
 
     def excesses(self, graph: Graph) -> dict[str, float]:
-        """How far `graph` is beyond each limit; `waste` is its time beyond what is allowed.
+        """The excess of `graph` over each limit; `waste` is that over the time allowed.
 
         Raises:
-            MeasurementError: A profile has no estimate of one of its operators.
+            MeasurementError: If a profile lacks an estimate of one of its operators.
         """
         flops = cost_of(graph).flops
         found = [limits.excesses(graph, flops) for limits in self.by_target.values()]
@@ -119,11 +125,11 @@ class MeasuredGuidelines:
 def limits_of(
     profile: GuidelineProfile, space: SearchSpace, budget: Budget, seed: int = 0
 ) -> DeviceLimits:
-    """What `profile` allows networks of `space` within `budget`.
+    """Derive the limits of `profile` for networks of `space` within `budget`.
 
     Raises:
-        InfeasibleError: Hardly any sampled network keeps the budget's limits on cost.
-        MeasurementError: The profile has no estimate of an operator of the space.
+        InfeasibleError: If no sampled network keeps the budget's limits on cost.
+        MeasurementError: If the profile lacks an estimate of an operator of the space.
     """
     suggester = RandomSuggester(random.Random(seed))
     sampled: list[tuple[float, Waste]] = []

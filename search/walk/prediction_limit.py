@@ -1,10 +1,14 @@
 """A straight line through finished trainings, and how far above it another may come out.
 
-The prediction limit of a normal linear model (Weisberg, "Applied Linear Regression", 2005, section
-3.6): of n points and k coefficients, with Student's t of n - k degrees of freedom and the
-residuals' standard deviation s, it is s t (1 + z' (Z'Z)^-1 z)^1/2 above the line, for figures Z
-(n, k) of the points and z of the new one. Few points, or a new one unlike them, raise it by
-themselves.
+The prediction limit is that of a normal linear model (Weisberg, "Applied Linear Regression", 2005,
+section 3.6). It lies s t (1 + z' (Z'Z)^-1 z)^1/2 above the line, where
+
+- n and k are the numbers of points and of coefficients,
+- Z (n, k) and z are the figures of the points and of the new point,
+- s is the standard deviation of the residuals,
+- t is the quantile of Student's t with n - k degrees of freedom.
+
+The limit rises by itself if there are few points, or if the new point is unlike them.
 """
 
 import math
@@ -22,10 +26,10 @@ class Line:
     Attributes:
         centre: Mean of the figures, (K,).
         design: A constant and the figures from their mean, (N, K + 1).
-        inverse: Its pseudoinverse, (K + 1, N).
-        coefficients: (K + 1,).
-        residuals: (N,).
-        freedom: Degrees of freedom that are left.
+        inverse: Pseudoinverse of the design, (K + 1, N).
+        coefficients: Constant and slopes, (K + 1,).
+        residuals: Final scores less the line, (N,).
+        freedom: Remaining degrees of freedom.
     """
 
     centre: NDArray[np.float64]
@@ -37,7 +41,7 @@ class Line:
 
     @classmethod
     def fitted(cls, shown: NDArray[np.float64], finals: NDArray[np.float64]) -> "Line":
-        """From figures (N, K) and final scores (N,)."""
+        """Fit the line to figures (N, K) and final scores (N,)."""
         centre = shown.mean(axis=0)
         design = np.column_stack([np.ones(len(finals)), shown - centre])
         inverse = np.linalg.pinv(design)
@@ -46,16 +50,16 @@ class Line:
         return cls(centre, design, inverse, coefficients, finals - design @ coefficients, freedom)
 
     def read_at(self, signals: Sequence[float]) -> float:
-        """Its final score for `signals`."""
+        """The final score on the line at `signals`."""
         return float(self._at(signals) @ self.coefficients)
 
     def upper_at(self, signals: Sequence[float], miss: float) -> float:
-        """The score that a share `miss` of trainings with these figures come out above."""
-        from scipy.special import stdtrit  # a quarter second, which `--help` can do without
+        """The score that a share `miss` of trainings with figures `signals` exceed."""
+        from scipy.special import stdtrit  # takes 0.25 s, which `--help` saves
 
         at = self._at(signals)
         reach = at @ self.inverse  # (N,); its square sum is z' (Z'Z)^-1 z
-        # Figures in a direction in which those known do not differ, as one size for all.
+        # False if the known figures do not vary in this direction, as with one size for all.
         seen = np.allclose(reach @ self.design, at, rtol=1e-6, atol=1e-9)
         if self.freedom < 1 or not seen:
             return math.inf
@@ -64,9 +68,9 @@ class Line:
         return float(at @ self.coefficients + stdtrit(self.freedom, 1 - miss) * spread)
 
     def unexplained(self) -> float:
-        """Squared error of lines through all but one, of that of the mean of the others, from 0.
+        """Leave-one-out squared error of the line, as a share of that of the mean; at least 0.
 
-        One fit gives all (Cook and Weisberg, "Residuals and Influence in Regression", 1982,
+        One fit gives all errors (Cook and Weisberg, "Residuals and Influence in Regression", 1982,
         equation 2.2.4).
         """
         finals = self.residuals + self.design @ self.coefficients

@@ -1,4 +1,4 @@
-"""The walk of a candidate: the cheapest question first."""
+"""The walk of a candidate through all checks, the cheapest first."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
@@ -22,10 +22,10 @@ class Screen:
     """Predicted latencies in place of measured ones, as long as they decide nothing.
 
     Attributes:
-        predicted: By the target whose measurements they stand for.
-        careful: Whether a figure whose interval reaches across a limit, or onto the front, is
-            measured at once; else what the front needs is measured when the search is over.
-        rivals: What a candidate has to stand beside to be on the front.
+        predicted: Predictors, by the name of the target whose measurements they replace.
+        careful: Whether a latency is measured at once if its interval reaches across a limit or
+            onto the front. Otherwise the front is measured after the search.
+        rivals: Gives the records that a candidate is compared with to be on the front.
     """
 
     predicted: Mapping[str, Target] = field(default_factory=dict)
@@ -35,16 +35,16 @@ class Screen:
 
 @dataclass(frozen=True)
 class Walk:
-    """Everything that is asked of a candidate.
+    """The checks that a candidate passes through.
 
     Attributes:
         guidelines: Limits on how the network is built.
         budget: Limits on what it costs and how long it takes.
-        targets: Where it is timed, by name.
-        evaluator: How good it becomes.
-        entering: Called with the name of each stage that takes longer than a moment.
-        screen: What is asked before it is timed; by default nothing.
-        early: Ends trainings that cannot lead to the front; None where all run to their end.
+        targets: Time the candidate, by name.
+        evaluator: Says how good the candidate is.
+        entering: Called with the name of each slow stage.
+        screen: Predictions that come before a measurement; none by default.
+        early: Ends trainings that cannot lead to the front; None if all run to their end.
     """
 
     guidelines: GuidelineLimits
@@ -57,11 +57,11 @@ class Walk:
 
     @property
     def constraints(self) -> list[str]:
-        """The names of all limits: what a sampler must be told of every trial."""
+        """The names of all limits; a sampler needs their values for every trial."""
         return [*self.guidelines.limits, *self.budget.constraints]
 
     def weigh(self, architecture: Architecture) -> tuple[Cost, dict[str, float]]:
-        """What is known without running anything: cost, and how far each limit is exceeded."""
+        """The cost of `architecture`, and its excess over each limit, without running it."""
         graph = lower(architecture)
         cost = cost_of(graph)
         limits = self.budget.cost_excesses(flops=cost.flops, params=cost.params)
@@ -74,19 +74,19 @@ class Walk:
 
         Args:
             architecture: The candidate.
-            baseline: The name of the hand-designed network that it is. Baselines are what others
-                are compared with, so they are measured and trained even beyond a limit.
-            unguided: Whether the guidelines turn nobody away.
+            baseline: Its name if it is a hand-designed network. Other candidates are compared
+                with baselines, so they are measured and trained even beyond a limit.
+            unguided: Whether it is assessed even if it breaks a guideline.
 
         Raises:
-            Rejected: At the first limit that it breaks.
-            DeviceError: A target cannot be used any more.
-            MeasurementError: A target gave no latency.
-            EvaluationError: The evaluation gave no accuracy.
+            Rejected: If it breaks a limit; the first one is named.
+            DeviceError: If a target cannot be used any more.
+            MeasurementError: If a target gives no latency.
+            EvaluationError: If the evaluation gives no accuracy.
         """
         cost, excesses = self.weigh(architecture)
         if baseline or unguided:
-            # Guidelines spare work. What is done all the same counts by what comes out.
+            # Guidelines save work. Work that is done in spite of them counts by its results.
             excesses |= {name: min(0.0, excesses[name]) for name in self.guidelines.limits}
         if not baseline:
             admit(excesses)
@@ -111,7 +111,7 @@ class Walk:
         return self.timed(record) if self._may_reach_the_front(record) else record
 
     def timed(self, record: Record) -> Record:
-        """`record` with measurements in place of predictions."""
+        """Return `record` with measurements in place of predictions."""
         latencies = {
             name: self._timed(name, record.architecture) if is_predicted(latency) else latency
             for name, latency in record.latencies.items()
@@ -122,7 +122,7 @@ class Walk:
     def _trained(
         self, architecture: Architecture, latencies: Mapping[str, Latency], baseline: str | None
     ) -> EarlyStopResult:
-        """How good it is, and what the stop rule says of that."""
+        """Evaluate `architecture`, under the stop rule if there is one."""
         if self.early is None or baseline:
             return EarlyStopResult(self.evaluator.evaluate(architecture))
         hoped = [_at_best(latency).ms for latency in latencies.values()]
@@ -133,12 +133,12 @@ class Walk:
         return self.targets[name].estimate(architecture)
 
     def _predicted(self, name: str, architecture: Architecture) -> Latency | None:
-        """The predicted latency, or None where it has to be measured."""
+        """The predicted latency, or None if it has to be measured."""
         if name not in self.screen.predicted:
             return None
         try:
             latency = self.screen.predicted[name].estimate(architecture)
-        except MeasurementError:  # the predictor never saw the like
+        except MeasurementError:  # the predictor knows no such network
             return None
         limit = self.budget.latency_ms.get(name)
         if self.screen.careful and limit is not None and latency.ci_ms is not None:
@@ -160,12 +160,12 @@ class Walk:
 
 
 def is_predicted(latency: Latency) -> bool:
-    """Whether the figure comes from a predictor."""
+    """Whether `latency` comes from a predictor."""
     return latency.provenance == "predicted"
 
 
 def _at_best(latency: Latency) -> Latency:
-    """A predicted figure at the fast end of its interval."""
+    """`latency`, moved to the fast end of its interval if it is predicted."""
     if not is_predicted(latency) or latency.ci_ms is None:
         return latency
     return dataclasses.replace(latency, ms=latency.ci_ms[0])
