@@ -1,8 +1,8 @@
 """Trains networks by a recipe and by a longer one, to see whether the first ranks them.
 
-In place of the first another evaluator may be asked; one with a seed of its own, once. Trainings
-run on one thread each, several at a time. Each is kept in the database as soon as it is done, so
-that a qualification that was killed goes on where it was.
+Another evaluator may take the place of the first recipe. If it has a seed of its own, it is run
+once. Trainings run on one thread each, several at a time. Each is kept in the database as soon as
+it is done, so that a killed qualification can be resumed.
 """
 
 import dataclasses
@@ -37,10 +37,10 @@ from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.record_store import RecordStore
 
 LONGER = 8
-"""How many times as many passes the reference has, where none is named."""
+"""Passes of the default reference, as a multiple of those of the recipe."""
 DEFAULT_SPACE = "140M"
 SHARED = "qualify"
-"""Evaluations belong to no study; this is the name the store is opened under."""
+"""Name under which the store is opened, since evaluations belong to no study."""
 
 Told = Callable[[str], None]
 
@@ -63,7 +63,7 @@ class QualifyRequest:
 
 @dataclass(frozen=True)
 class _Training:
-    """One network, one recipe, one seed, by an evaluator at a place."""
+    """One training: a network, a recipe and a seed, by an evaluator on a processor."""
 
     architecture: Architecture
     recipe: Recipe
@@ -75,18 +75,18 @@ class _Training:
 def qualify(
     request: QualifyRequest, db: Database, told: Told, advanced: Callable[[int, int], None]
 ) -> Certificate:
-    """Train what is not in the database yet, and say how well the recipe ranks.
+    """Do the trainings that the database lacks, and say how well the recipe ranks.
 
     Args:
-        request: What to qualify, and by what.
-        db: Where trainings and the certificate are kept.
-        told: Is told what is about to be done, in lines.
-        advanced: Called with the trainings done and those in all.
+        request: The evaluator to qualify, and the reference.
+        db: Keeps trainings and the certificate.
+        told: Called with lines about the next steps.
+        advanced: Called with the number of trainings done and of all trainings.
 
     Raises:
-        ConfigError: A word of the request cannot be meant; nothing is trained.
-        EvaluationError: A training gave no accuracy.
-        StoreError: The database cannot be read or written.
+        ConfigError: If the request is not valid; nothing is trained.
+        EvaluationError: If a training gives no accuracy.
+        StoreError: If the database cannot be read or written.
     """
     choice = choose_evaluator(request.evaluator, request.recipe)
     choice.check_device("cpu")  # before minutes of decoding
@@ -114,7 +114,7 @@ def qualify(
         for network in (*joint.networks, *matched)
     ]
     for network in (*joint.networks, *matched):
-        trainer.adapt(network)  # refused before hours of training
+        trainer.adapt(network)  # raises before hours of training
     db.migrate()
     store = RecordStore(db, SHARED)
     found = _trained(trainings, request, data, store, told, advanced)
@@ -144,7 +144,7 @@ def qualify(
 
 
 def _reference(text: str | None, choice: EvaluatorChoice) -> Recipe:
-    """The recipe that is held for the truth: the one named, or the same for longer."""
+    """The reference recipe: the one named, or `choice`'s recipe with more passes."""
     recipe = choice.recipe
     if text is None:
         if not choice.trains:
@@ -171,7 +171,7 @@ def _reference(text: str | None, choice: EvaluatorChoice) -> Recipe:
 
 
 def _seeds(choice: EvaluatorChoice, request: QualifyRequest) -> Sequence[int]:
-    """Return the seeds of what is certified, which may have one of its own."""
+    """Return the seeds of the certified evaluator, which may have one of its own."""
     return range(request.seeds) if choice.seed is None else [choice.seed]
 
 
@@ -196,7 +196,7 @@ def _trained(
     told: Told,
     advanced: Callable[[int, int], None],
 ) -> Evaluations:
-    """The evaluation of every training: that of the database, else a new one."""
+    """The evaluation of every training, from the database or new."""
     found: dict[tuple[str, str, int], Evaluation] = {}
     missing = []
     for one in trainings:
@@ -231,7 +231,7 @@ def _run(
 ) -> Iterator[tuple[_Training, Evaluation]]:
     if not trainings:
         return
-    # The dear ones first: nothing long is left for one worker at the end.
+    # The longest first, so that no worker is left with a long one at the end.
     by_cost = sorted(trainings, key=lambda one: -one.recipe.epochs)
     with ProcessPoolExecutor(
         jobs, multiprocessing.get_context("spawn"), _open, (data, by_cost[0].recipe.resolution)
@@ -249,7 +249,7 @@ def _run(
 
 
 _opened: list[ImageData] = []
-"""What a worker process trains on."""
+"""The data of a worker process."""
 
 
 def _open(spec: str, resolution: int | None) -> None:
@@ -267,7 +267,7 @@ def _train(training: _Training) -> Evaluation:
 
 @cache
 def _open_evaluator(evaluator: str, seed: int) -> Trainer:
-    """Open the evaluator of this worker, once: what it holds may be large."""
+    """Open the evaluator of this worker, once, since it may hold large data."""
     (data,) = _opened
     return choose_evaluator(evaluator, None).open(data, Setting(seed, threads=1))
 
@@ -281,7 +281,7 @@ def _place(recipe: Recipe, data: ImageData) -> str:
 
 
 def _longer(found: Evaluations, recipe: Recipe, reference: Recipe) -> float:
-    """How many times as many images the reference trained on."""
+    """Images that the reference trained on, as a multiple of the recipe's."""
     images = {
         one.digest: statistics.fmean(
             evaluation.train_images for (_, by, _), evaluation in found.items() if by == one.digest

@@ -1,7 +1,7 @@
-"""Batches of uint8 images to normalised floats, mirrored and shifted, without a loop over images.
+"""Augments batches of uint8 images and normalises them to floats, without a loop over images.
 
-Row and column of every output pixel are computed for the batch, and one gather reads them: flip
-and shift cost the same as a copy, and the result lies channels-last, as the network wants it.
+Row and column of every output pixel are computed for the batch, and one gather reads the pixels.
+Flip and shift then cost the same as a copy, and the result is channels-last, as networks need it.
 """
 
 import math
@@ -16,16 +16,16 @@ from nas_sv2.evaluate.data.image_data import channel_statistics
 from nas_sv2.evaluate.recipes.recipe import Recipe
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
-"""(N, C, H, W), grey levels 0 to 255, to the same; the generator is on the CPU."""
+"""Maps images (N, C, H, W), grey levels 0 to 255, to such images; the generator is on the CPU."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Normalise:
-    """Grey levels to zero mean and unit deviation a channel, by the training images' statistics.
+    """Maps grey levels to zero mean and unit deviation a channel, over the training images.
 
     Attributes:
-        mean: (C,), grey levels 0 to 255.
-        deviation: (C,), grey levels.
+        mean: Mean a channel, (C,), grey levels 0 to 255.
+        deviation: Standard deviation a channel, (C,), grey levels.
     """
 
     mean: Tensor
@@ -33,11 +33,11 @@ class Normalise:
 
     @classmethod
     def of(cls, images: Tensor) -> "Normalise":
-        """By the statistics of `images`, uint8 (N, C, H, W)."""
+        """Take the statistics of `images`, uint8 (N, C, H, W)."""
         return cls(*channel_statistics(images))
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Grey levels (N, C, H, W) to float32 of the same shape, channels-last."""
+        """Turn grey levels (N, C, H, W) into float32 of the same shape, channels-last."""
         mean = self.mean.to(images.device)[:, None, None]
         scale = 1 / self.deviation.to(images.device)[:, None, None]
         floats = images.to(torch.float32, memory_format=torch.channels_last)
@@ -48,14 +48,14 @@ class Normalise:
 class FlipShift:
     """Mirrors with probability ½ and shifts by up to `shift` pixels each way.
 
-    What a shift uncovers repeats the border, so that no edge appears that the image has not.
+    The border is repeated in the uncovered part, so that a shift adds no edge to the image.
     """
 
     flip: bool
     shift: int
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """(N, C, H, W) to the same, channels-last; draws three numbers an image."""
+        """Augment images (N, C, H, W), channels-last; draw three numbers an image."""
         count, _, height, width = images.shape
         span = 2 * self.shift + 1
         down, right = torch.randint(span, (2, count, 1), generator=generator) - self.shift
@@ -75,20 +75,20 @@ class RandomCrop:
 
     Attributes:
         area: Smallest share of the image.
-        side: Of what comes out, pixels; None for that of the image.
+        side: Side of the result, pixels; None for that of the image.
     """
 
     area: float
     side: int | None = None
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """(N, C, H, W) to float32 (N, C, side, side); draws four numbers an image."""
+        """Turn images (N, C, H, W) into float32 (N, C, side, side); draw four numbers an image."""
         area, ratio, down, right = torch.rand(4, len(images), generator=generator)
         area = self.area + (1 - self.area) * area
         ratio = torch.exp((2 * ratio - 1) * math.log(4 / 3))
         wide = (area * ratio).sqrt().clamp(max=1)
         high = (area / ratio).sqrt().clamp(max=1)
-        # Of the square from -1 to 1 that grid_sample reads, what each output pixel shows.
+        # The point that each output pixel shows, in the square from -1 to 1 of grid_sample.
         zero = torch.zeros_like(wide)
         across = torch.stack([wide, zero, (2 * right - 1) * (1 - wide)], dim=1)
         along = torch.stack([zero, high, (2 * down - 1) * (1 - high)], dim=1)
@@ -105,24 +105,24 @@ class RandomCrop:
 
 @dataclass(frozen=True, slots=True)
 class Colour:
-    """Brightness, contrast and saturation of each image times 1 ± up to `strength`, each."""
+    """Multiplies brightness, contrast and saturation of each image by 1 ± up to `strength`."""
 
     strength: float
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """(N, C, H, W) to float32 of the same shape; draws three numbers an image."""
+        """Turn images (N, C, H, W) into float32 of that shape; draw three numbers an image."""
         draws = 1 + self.strength * (2 * torch.rand(3, len(images), generator=generator) - 1)
         bright, contrast, saturation = draws.to(images.device)[:, :, None, None, None].unbind()
         changed = (images.float() * bright).clamp_(0, 255)
         mean = changed.mean((1, 2, 3), keepdim=True)
         changed = (mean + contrast * (changed - mean)).clamp_(0, 255)
-        grey = changed.mean(1, keepdim=True)  # a grey image is this already
+        grey = changed.mean(1, keepdim=True)  # a grey image stays as it is
         coloured: Tensor = grey + saturation * (changed - grey)
         return coloured.clamp_(0, 255)
 
 
 def centre_of(images: Tensor, side: int) -> Tensor:
-    """The middle (N, C, side, side) of larger images (N, C, H, W), which is not copied."""
+    """The middle (N, C, side, side) of larger images (N, C, H, W), as a view."""
     top, left = ((length - side) // 2 for length in images.shape[2:])
     return images[:, :, top : top + side, left : left + side]
 
@@ -130,7 +130,7 @@ def centre_of(images: Tensor, side: int) -> Tensor:
 def trivial_augment() -> Augment:
     """Make TrivialAugment (Müller and Hutter, ICCV 2021): one random operation an image.
 
-    It is the wide form, by torchvision. It goes image by image, so it is slow beside the others.
+    It is torchvision's wide form. It takes one image at a time, so it is slower than the others.
     """
     from torchvision.transforms.v2 import TrivialAugmentWide  # takes a second
 
@@ -142,7 +142,7 @@ def trivial_augment() -> Augment:
         if images.is_floating_point():
             levels = images.round().clamp_(0, 255).to(torch.uint8)
         seed = int(torch.randint(2**62, (), generator=generator))
-        # torchvision draws from torch's global generator and no other: it is lent, and put back.
+        # torchvision draws from torch's global generator alone: seed it, then restore it.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return torch.stack([one(image) for image in levels])
@@ -151,12 +151,12 @@ def trivial_augment() -> Augment:
 
 
 def augmentation(recipe: Recipe, side: int | None = None) -> Augment:
-    """What happens to the training images of `recipe`; nothing is drawn for what it has not.
+    """Make the augmentation of `recipe`; parts that it lacks draw no random numbers.
 
     Args:
-        recipe: How.
-        side: What the network takes, pixels, where the images are larger: crops are brought to it,
-            and without crops the centre is cut out.
+        recipe: The recipe.
+        side: Side that the network takes, pixels, if the images are larger. Crops are resized to
+            it; without crops the centre is cut out.
     """
     steps: list[Augment] = [FlipShift(recipe.flip, recipe.shift)]
     if recipe.crop_area < 1:

@@ -1,4 +1,4 @@
-"""The batches of a training: indexed from whole tensors, augmented and normalised together."""
+"""The batches of a training, each indexed, augmented and normalised as a whole."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from nas_sv2.evaluate.recipes.recipe import Recipe
 
 
 class Supply(Protocol):
-    """What a training takes its batches from: `Batches`, or the share of one of its processes."""
+    """The source of a training's batches: `Batches`, or the share of one of its processes."""
 
     @property
     def device(self) -> str:
-        """Where the batches are wanted."""
+        """Torch device of the batches."""
         ...
 
     @property
     def labels(self) -> Tensor:
-        """Of the images that are used, int64 (M,)."""
+        """Labels of the images that are used, int64 (M,)."""
         ...
 
     def __len__(self) -> int:
-        """Batches a pass."""
+        """Number of batches a pass."""
         ...
 
     def order(self, generator: torch.Generator) -> Tensor:
@@ -47,12 +47,12 @@ class Batches:
 
     Attributes:
         part: The images; only ever indexed, so memory-mapped ones are read batch by batch.
-        augment: What happens to a batch before `normalise`.
+        augment: Augments a batch before `normalise`.
         normalise: Grey levels to floats.
         size: Images a batch; an incomplete last one is left out.
-        limit: At most so many images a pass, drawn anew each time; None for all.
-        device: Where the batches are wanted.
-        among: Which images of `part` are used at all, (M,); None for all.
+        limit: At most so many images a pass, drawn for each pass; None for all.
+        device: Torch device of the batches.
+        among: Images of `part` that are used, (M,); None for all.
     """
 
     part: Part
@@ -72,11 +72,11 @@ class Batches:
         device: str,
         side: int | None = None,
     ) -> "Batches":
-        """The training images of a recipe, as it says.
+        """Make the training batches of a recipe.
 
         Args:
-            recipe: How.
-            subset: Its images.
+            recipe: The recipe.
+            subset: The images of the recipe.
             normalise: As the attribute.
             device: As the attribute.
             side: As in `augmentation`.
@@ -92,12 +92,12 @@ class Batches:
         )
 
     def __len__(self) -> int:
-        """Batches a pass; at least one, which is smaller than `size` if the data are."""
+        """Number of batches a pass; at least one, which is small if the data are."""
         return max(1, self._images // self.size)
 
     @property
     def labels(self) -> Tensor:
-        """Of the images that are used, int64 (M,)."""
+        """Labels of the images that are used, int64 (M,)."""
         return self.part.labels if self.among is None else self.part.labels[self.among]
 
     @property

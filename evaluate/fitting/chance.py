@@ -7,9 +7,9 @@ import torch
 
 from nas_sv2.evaluate.recipes.recipe import Recipe
 
-# ShuffleNet V2 0.5x was seen at chance for its first 15 to 30 steps, on animals and on coloured
-# noise, and 40 % to 95 % right in the end; a training that is over so soon has nothing to save.
-PATIENCE = 50  # steps before which nothing is given up
+# ShuffleNet V2 0.5x was at chance for its first 15 to 30 steps, on animals and on coloured noise,
+# and 40 % to 95 % right in the end. To end a shorter training early saves nothing.
+PATIENCE = 50  # steps before which no training is given up
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
-"""A training under way as a file, from which a later process goes on.
+"""The file of a training under way, from which a later process resumes it.
 
-The file begins with a checksum of the rest and holds the name of the training that it belongs to:
-one that is damaged, or another's, is reported and passed over, never used.
+The file begins with a checksum of the rest, and holds the name of its training. A file that is
+damaged, or belongs to another training, is reported and never used.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from nas_sv2.files import write_whole
 
 CHECKSUM_BYTES = 32  # of SHA-256
 ENDING = ".checkpoint"
-FORM = 2  # of the state; raised when a later version could not go on from it
+FORM = 2  # version of the state; raised when a later program cannot resume from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,10 @@ class Checkpoint:
     """The file of one training.
 
     Attributes:
-        file: Where; named after what `identity` says, the version of torch left out.
-        identity: What the training depends on, to the bit; of `data`, `SPEC@KEY`, the content.
-        told: Is told, in a line, why a file was not used.
-        instead: What happens then, or is to be done: how that line ends.
+        file: Path of the file; its name follows from `identity` without the version of torch.
+        identity: All that the training's bits depend on; of `data`, `SPEC@KEY`, the content.
+        told: Called with a line if a file cannot be used.
+        instead: End of that line: the consequence, or the advice.
     """
 
     file: Path
@@ -47,10 +47,10 @@ class Checkpoint:
         return cls(file, {**identity, "torch": str(torch.__version__)}, told)
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Keep `state`, tensors and plain data; the file is the new one or still the old one.
+        """Keep `state`, tensors and plain data; a kill leaves the old file or the new one.
 
         Raises:
-            StoreError: It cannot be written.
+            StoreError: If the file cannot be written.
         """
         buffer = io.BytesIO()
         held = {"form": FORM, "identity": dict(self.identity), "state": dict(state)}
@@ -63,10 +63,10 @@ class Checkpoint:
             raise StoreError(f"a checkpoint cannot be saved: {error}") from error
 
     def load(self) -> dict[str, Any] | None:
-        """What was saved last; None where nothing was, or nothing that can be used.
+        """The state that was saved last; None if there is no usable file.
 
         Raises:
-            StoreError: There is a file, and it cannot be read at all.
+            StoreError: If there is a file that cannot be read.
         """
         try:
             stored = self.file.read_bytes()
@@ -78,7 +78,7 @@ class Checkpoint:
         if hashlib.sha256(content).digest() != checksum:
             self._pass_over("is damaged")
             return None
-        read = torch.load(io.BytesIO(content), weights_only=True)  # whole, so what `save` wrote
+        read = torch.load(io.BytesIO(content), weights_only=True)  # unchanged since `save`
         if read.get("form") != FORM:
             self._pass_over("is of another version of nas-sv2")
             return None
@@ -103,7 +103,7 @@ class Checkpoint:
 
 
 def _named(identity: Mapping[str, str]) -> dict[str, str]:
-    """What a training depends on, wherever its data lie."""
+    """The identity of a training, without the place of its data."""
     return {
         name: content_of(value) if name == "data" else value for name, value in identity.items()
     }

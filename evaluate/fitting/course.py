@@ -1,7 +1,7 @@
-"""A training as steps in passes; a later process takes it up after a kill, to the same bits.
+"""A training as steps in passes; a later process resumes it after a kill, to the same bits.
 
-A course owns all that trainings have in common: the order of images, the learning rate, the clock,
-the checkpoint and the passes that are done. What a step does with a batch is its learner's.
+A course owns all that trainings have in common: order of images, learning rate, clock, checkpoint
+and finished passes. Its learner takes each step.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from nas_sv2.evaluate.fitting.validation import Validation
 from nas_sv2.evaluate.recipes.recipe import Recipe, Schedule
 
 Progress = Callable[[int, int], None]
-"""Called with the steps done and the steps in all."""
+"""Called with the number of steps done and of all steps."""
 
 
 def one_cycle(
@@ -52,7 +52,7 @@ class Pass:
         learning_rate: Rate of its last step.
         images: Images trained on.
         seconds: Wall time.
-        stopped: Why no other pass follows, if the recipe had meant one.
+        stopped: Reason to end the training before its last pass, or None.
     """
 
     loss: float
@@ -113,7 +113,7 @@ class Learner(Protocol):
             The mean loss over the batch, nats, and why the training should end here, or None.
 
         Raises:
-            EvaluationError: The loss is not finite.
+            EvaluationError: If the loss is not finite.
         """
         ...
 
@@ -211,10 +211,10 @@ class Course:
         return self._at.learning_rate
 
     def resume(self) -> None:
-        """Go on from the checkpoint, if there is one.
+        """Resume from the checkpoint, if there is one.
 
         Raises:
-            StoreError: The checkpoint cannot be read.
+            StoreError: If the checkpoint cannot be read.
         """
         state = self.checkpoint.load() if self.checkpoint else None
         if state is None:
@@ -231,8 +231,8 @@ class Course:
         """Train; each item that is taken is one more pass, to be kept by `keep`.
 
         Raises:
-            EvaluationError: The loss is not finite; the message has step and learning rate.
-            StoreError: The checkpoint cannot be written.
+            EvaluationError: If the loss is not finite; the message has step and learning rate.
+            StoreError: If the checkpoint cannot be written.
         """
         at = self._at
         while at.order is not None or (at.step < self.steps and at.stopped is None):
@@ -247,7 +247,7 @@ class Course:
         """Write the checkpoint.
 
         Raises:
-            StoreError: It cannot be written.
+            StoreError: If the checkpoint cannot be written.
         """
         self._saved = time.perf_counter()
         if self.checkpoint is None or not self.saves:

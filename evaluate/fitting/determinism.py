@@ -1,4 +1,4 @@
-"""What makes a training repeat: named streams of random numbers and a fixed number of threads."""
+"""Makes trainings repeat: named streams of random numbers and a fixed number of threads."""
 
 import contextlib
 import hashlib
@@ -9,20 +9,20 @@ import torch
 
 
 def stream(seed: int, name: str) -> torch.Generator:
-    """A CPU generator of its own for each use, so that one use cannot shift the draws of another.
+    """Make a CPU generator for one use, so that no use shifts the draws of another.
 
-    The order of the images then is the same for a network with many weights and for one with few.
+    The order of the images is then the same for networks with many weights and with few.
     """
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 def default_threads() -> int:
-    """As many CPU threads as this process has cores, but at most two.
+    """The number of CPU threads by default: one for each core of this process, at most two.
 
-    Two train ShuffleNet V2 1x at 28×28 1.3 times as fast as one on two idle cores (and at a third
-    of the speed where other programs keep the cores busy, since torch's threads wait spinning);
-    more were not tried, and a figure that repeats on another machine is worth more.
+    On two idle cores, two threads train ShuffleNet V2 1x at 28×28 1.3 times as fast as one. If
+    other programs keep the cores busy, they run at a third of the speed, since torch's threads
+    wait spinning. More were not tried: figures that repeat on other machines are worth more.
     """
     return min(core_count(), 2)
 

@@ -1,4 +1,4 @@
-"""The result of a training: how good a network is, and what that figure depends on.
+"""The result of a training: how good a network is, with all that the figure depends on.
 
 An `Evaluation` carries recipe, data, seed and the place where it ran. Figures are compared only if
 these are equal.
@@ -19,7 +19,7 @@ from nas_sv2.space.units.architecture import Architecture
 
 
 def content_of(data: str) -> str:
-    """What names the content in `SPEC@KEY`: the same images elsewhere are the same data."""
+    """The name of the content in `SPEC@KEY`: the same images elsewhere are the same data."""
     return data.rpartition("@")[2]
 
 
@@ -28,10 +28,10 @@ class Epoch:
     """One pass of a training.
 
     Attributes:
-        train_loss: Mean of what was minimised (label smoothing included), nats.
-        learning_rate: At the last step.
-        accuracy: Top-1 on the validation images, 0 to 1; None where it was not asked.
-        loss: Validation cross-entropy without smoothing, nats; None where it was not asked.
+        train_loss: Mean of the minimised loss (label smoothing included), nats.
+        learning_rate: Rate of the last step.
+        accuracy: Top-1 on the validation images, 0 to 1; None without a validation.
+        loss: Validation cross-entropy without smoothing, nats; None without a validation.
     """
 
     train_loss: float
@@ -44,7 +44,7 @@ class Epoch:
 class Evaluation:
     """How good a network was after a recipe.
 
-    An evaluator of the user's may leave out all but the accuracy.
+    A user's own evaluator may leave out all but the accuracy.
 
     Attributes:
         accuracy: Top-1 on the validation images, 0 to 1.
@@ -57,11 +57,11 @@ class Evaluation:
         device: The training device and its number of threads: the figures depend on both.
         seconds: Wall time, validation included.
         images_per_second: Training images over the wall time of the training steps.
-        epochs: Passes, the last perhaps unfinished where `stopped`.
+        epochs: Number of passes; the last may be unfinished if `stopped`.
         train_images: Image passes trained on.
         val_images: Images validated on.
-        stopped: Why a training was ended early, for a person; None where it was not.
-        history: The passes in order; of the first seed where there were several.
+        stopped: Reason why the training ended early, in words; None if it did not.
+        history: The passes in order; those of the first seed if there were several.
         scored_by: The score that candidates are compared by; see `Recipe.score`.
         scores: That score for each seed, higher is better. With several seeds accuracy, loss
             and speed are means, seconds are their sum, and the rest is the first seed's.
@@ -95,7 +95,7 @@ class Evaluation:
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation of the score between seeds; None of a single one."""
+        """Standard deviation of the score between seeds; None for a single seed."""
         return statistics.stdev(self.scores) if len(self.scores) > 1 else None
 
     def to_json(self) -> str:
@@ -104,10 +104,10 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, text: str) -> "Evaluation":
-        """The evaluation that `to_json` wrote.
+        """Read the evaluation that `to_json` wrote.
 
         Raises:
-            EvaluationError: The text is not one.
+            EvaluationError: If the text is not an evaluation.
         """
         try:
             fields: Mapping[str, Any] = json.loads(text)
@@ -124,9 +124,8 @@ class Trained:
 
     Attributes:
         evaluation: How good it became.
-        architecture: The form it was trained in, which is not the one that was asked about: input,
-            classes and stem are those of data and recipe.
-        weights: Its numbers, named after the operators of `architecture`.
+        architecture: The form that was trained, with input, classes and stem of data and recipe.
+        weights: Its weights, named after the operators of `architecture`.
     """
 
     evaluation: Evaluation
@@ -139,7 +138,7 @@ def _known_losses(evaluations: Sequence[Evaluation]) -> list[float]:
 
 
 def average_evaluations(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """One evaluation of the same training with several seeds; see `Evaluation.scores`."""
+    """Average evaluations of one training with several seeds; see `Evaluation.scores`."""
     first = evaluations[0]
     if len(evaluations) == 1:
         return first

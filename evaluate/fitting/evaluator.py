@@ -1,8 +1,8 @@
-"""The seam between a search and whatever says how good a candidate is.
+"""The interface between a search and its evaluators, which say how good a candidate is.
 
 An `Evaluator` is all that a user writes. A `Trainer` is an evaluator as a search runs it, for
-given data and seed. An `EvaluatorChoice` is one that was chosen and not opened: it says what a
-study keeps of it and what it cannot do.
+given data and seed. An `EvaluatorChoice` is an evaluator that is not opened yet. It has the facts
+that a study keeps, and refuses requests that the evaluator cannot meet.
 """
 
 import dataclasses
@@ -21,11 +21,11 @@ from nas_sv2.space.choices.space_files import open_space
 from nas_sv2.space.units.architecture import Architecture
 
 Stops = Callable[[Sequence[Epoch]], str | None]
-"""Asked after each pass but the last, with the passes so far; returns a reason to end, or None."""
+"""Called after each pass but the last, with the passes so far; gives a reason to end, or None."""
 
 
 class Evaluator(Protocol):
-    """Anything that can say how good an architecture is; all that a user's own has to have."""
+    """Says how good an architecture is; a user's own evaluator needs no more than this."""
 
     @property
     def name(self) -> str:
@@ -36,8 +36,8 @@ class Evaluator(Protocol):
         """Say how good `architecture` is.
 
         Raises:
-            ConfigError: It cannot be evaluated in this way at all.
-            EvaluationError: The evaluation gave no accuracy; only the trial fails.
+            ConfigError: If `architecture` cannot be evaluated in this way.
+            EvaluationError: If the evaluation gives no accuracy; only the trial fails.
         """
         ...
 
@@ -55,7 +55,7 @@ class Trainer(Protocol):
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe; its digest is that of no other way to an evaluation."""
+        """The recipe; its digest is unique to this way to an evaluation."""
         ...
 
     @property
@@ -81,8 +81,8 @@ class Trainer(Protocol):
         """Return the evaluation of `architecture`, with its weights if there are any.
 
         Raises:
-            ConfigError: It cannot be had in this way.
-            EvaluationError: It gave no accuracy.
+            ConfigError: If `architecture` cannot be evaluated in this way.
+            EvaluationError: If the evaluation gives no accuracy.
         """
         ...
 
@@ -92,7 +92,7 @@ class Setting:
     """The circumstances of a search's evaluations.
 
     Attributes:
-        seed: Seed of the trainings; an evaluator with a seed of its own passes it over.
+        seed: Seed of the trainings; an evaluator with a seed of its own ignores it.
         threads: CPU threads; None as in `ProxyTraining`.
         device: A torch device, `cpu` or `cuda`.
         progress: Called after each step with the steps done and the steps in all.
@@ -110,14 +110,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class EvaluatorChoice:
-    """An evaluator that was chosen and not opened: what differs between evaluators, as values.
+    """An evaluator that is not opened yet: the differences between evaluators, as values.
 
     Attributes:
         words: The words that name it, as `--evaluator` takes them.
         short_name: The word for it in the default name of a study.
         recipe: The recipe that evaluations record.
         open: Makes the trainer for data; raises `ConfigError` if it cannot be used with them.
-        identity: What a study keeps beside the recipe: `{kind: content}`, or nothing.
+        identity: Facts that a study keeps beside the recipe: `{kind: content}`, or nothing.
         place: The folder it lies in now; None if it lies in none.
         described: Description, a fact a line.
         trains: Whether nas-sv2 trains each candidate: it can be stopped, and trained on a GPU.
@@ -144,7 +144,7 @@ class EvaluatorChoice:
         """Refuse a training device that does not exist, or on which nothing is trained.
 
         Raises:
-            ConfigError: It is one.
+            ConfigError: If `device` is such a device.
         """
         if device not in ("cpu", "cuda"):
             raise ConfigError("device", device, "must be cpu or cuda")
@@ -158,7 +158,7 @@ class EvaluatorChoice:
         """Refuse to end trainings if there are none.
 
         Raises:
-            ConfigError: The rule is on, and candidates are not trained.
+            ConfigError: If the rule is on, and candidates are not trained.
         """
         if stop_rule and not self.trains:
             sentence = f"must be off with evaluator {self.words}, which trains no candidate"
@@ -172,7 +172,7 @@ class EvaluatorChoice:
             otherwise: The space if nothing was named and the evaluator takes any.
 
         Raises:
-            ConfigError: There is no such space, or the evaluator does not know it.
+            ConfigError: If there is no such space, or the evaluator does not know it.
         """
         named = open_space(text) if text else None
         if self.space is None:
@@ -187,7 +187,7 @@ def check_trainable(recipe: Recipe, device: str = "cpu") -> None:
     """Refuse a recipe that a short training cannot follow.
 
     Raises:
-        ConfigError: The field says which part.
+        ConfigError: If the recipe is one; names the field.
     """
     full = recipe.full_training
     if full is not None:

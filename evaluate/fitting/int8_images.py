@@ -1,4 +1,4 @@
-"""Images that int8 takes its scales from: some training images, as a network would see them.
+"""Training images from which int8 quantisation takes its scales, as a network sees them.
 
 Scales decide how much accuracy quantisation costs, not how long a network takes.
 """
@@ -11,14 +11,14 @@ from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.space.networks.lowering import Network
 
 IMAGES = 8
-"""Evenly spaced over the training images; each is a run of the network while it is quantised."""
+"""Number of images, evenly spaced over the training images; quantisation runs each of them."""
 
 
 def calibration_images(data: ImageData, network: Network) -> np.ndarray:
     """Normalised training images of the network's own size, float32 `(N, C, H, W)`.
 
-    Grey images are repeated for a network that takes colour, colour averaged for one that does
-    not: the network that is timed need not be the adapted one that is trained.
+    Grey images are repeated for a network that takes colour; colour is averaged for one that takes
+    grey. The timed network need not have the channels of the data.
     """
     images = data.train.images
     count = min(IMAGES, len(images))

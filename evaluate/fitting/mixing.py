@@ -1,4 +1,4 @@
-"""What is done to whole batches once normalised: erasing, mixup, CutMix; and repeats in a pass.
+"""Erasing, mixup and CutMix of normalised batches, and repeated images within a pass.
 
 Random Erasing: Zhong et al., AAAI 2020. Mixup: Zhang et al., ICLR 2018. CutMix: Yun et al., ICCV
 2019. Repeated augmentation: Hoffer et al., CVPR 2020. Ranges and the even choice between mixup and
@@ -17,17 +17,17 @@ from nas_sv2.evaluate.fitting.batches import Supply
 from nas_sv2.evaluate.recipes.recipe import FullTraining
 
 ERASED_AREA = (0.02, 0.33)
-ERASED_RATIO = 3.3  # height to width, from its inverse
+ERASED_RATIO = 3.3  # largest ratio of height to width; the least is its inverse
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Mixed:
-    """Batches of `supply` as a full training wants them; a `Supply` whose targets are shares.
+    """Batches of `supply`, mixed for a full training; a `Supply` whose targets are shares.
 
     Attributes:
-        supply: What they are made from.
-        full: Which of it is done.
-        classes: How many there are.
+        supply: Source of the batches.
+        full: The methods that apply.
+        classes: Number of classes.
     """
 
     supply: Supply
@@ -36,20 +36,20 @@ class Mixed:
 
     @property
     def device(self) -> str:
-        """Where the batches are wanted."""
+        """Torch device of the batches."""
         return self.supply.device
 
     @property
     def labels(self) -> Tensor:
-        """Of the images that are used, int64 (M,)."""
+        """Labels of the images that are used, int64 (M,)."""
         return self.supply.labels
 
     def __len__(self) -> int:
-        """Batches a pass."""
+        """Number of batches a pass."""
         return len(self.supply)
 
     def order(self, generator: torch.Generator) -> Tensor:
-        """The images of one pass: as many as ever, but a share of them, each several times."""
+        """The images of one pass: the same number, but of fewer images, each several times."""
         order, times = self.supply.order(generator), self.full.repeated_augmentation
         distinct = math.ceil(len(order) / times)
         return order[:distinct].repeat_interleave(times)[: len(order)]
@@ -57,7 +57,7 @@ class Mixed:
     def take(
         self, order: Tensor, number: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Batch `number`: images (N, C, H, W), targets (N, classes) that sum to 1 each."""
+        """Batch `number`: images (N, C, H, W), and targets (N, classes) whose rows sum to 1."""
         images, labels = self.supply.take(order, number, generator)
         if self.full.random_erase:
             images = erased(images, self.full.random_erase, generator)
@@ -77,9 +77,9 @@ class Mixed:
 
 
 def erased(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Normalised (N, C, H, W) with a rectangle of some images set to 0, the mean.
+    """Set a rectangle of some normalised images (N, C, H, W) to 0, the mean.
 
-    A rectangle that would not fit is cut to the image.
+    A rectangle that does not fit is cut to the image.
     """
     count, _, height, width = images.shape
     chosen, area, ratio, down, right = torch.rand(5, count, generator=generator)
@@ -96,9 +96,10 @@ def erased(images: Tensor, probability: float, generator: torch.Generator) -> Te
 
 
 def pasted(images: Tensor, kept: float, generator: torch.Generator) -> tuple[Tensor, float]:
-    """(N, C, H, W), a rectangle of about 1 - `kept` of each from its neighbour; what was kept.
+    """Paste a rectangle of its neighbour into each image; give images and the share kept.
 
-    The same rectangle for the whole batch; its centre is anywhere, and what lies outside is lost.
+    The rectangle is the same for all images (N, C, H, W), and covers a share 1 - `kept`. Its
+    centre is anywhere in the image, so the border may cut it, and more is kept.
     """
     height, width = images.shape[2:]
     down, right = torch.rand(2, generator=generator).tolist()
@@ -111,7 +112,7 @@ def pasted(images: Tensor, kept: float, generator: torch.Generator) -> tuple[Ten
 
 
 def _between(start: Tensor, length: Tensor, side: int) -> Tensor:
-    """Which of `side` pixels lie in each of (N,) intervals: (N, side)."""
+    """Whether each of `side` pixels lies in each of N intervals, (N, side)."""
     pixels = torch.arange(side)
     return (pixels >= start[:, None]) & (pixels < (start + length)[:, None])
 

@@ -1,4 +1,4 @@
-"""How one network learns from a batch: optimiser, precision, and giving up at chance."""
+"""The steps of one network: optimiser, precision, and the end of a training at chance."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class NetworkLearner:
 
     Attributes:
         module: The network, on the device of the batches.
-        recipe: Optimiser, precision, smoothing, and when to give up.
+        recipe: Optimiser, precision, smoothing, and the share of steps before it gives up.
         chance: Ends a training that has learnt nothing.
     """
 
@@ -92,7 +92,7 @@ class NetworkLearner:
         return value, self.chance.judge(step.number, value, logits, labels)
 
     def state(self) -> dict[str, Any]:
-        """Return weights, optimiser, scaler and what the check for chance has seen."""
+        """Return weights, optimiser, scaler and the figures of the check for chance."""
         return {
             "model": self.module.state_dict(),
             "optimiser": self._optimiser.state_dict(),

@@ -13,12 +13,12 @@ from nas_sv2.evaluate.recipes.recipe import Recipe
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Subset:
-    """What is trained and validated on.
+    """The images of a training and its validation.
 
     Attributes:
-        classes: How many.
-        train: The training images as they lie, with the labels 0 to `classes` - 1.
-        among: Which of them are used, (M,); None for all.
+        classes: Number of classes.
+        train: All training images, with the labels 0 to `classes` - 1.
+        among: Indices of the training images that are used, (M,); None for all.
         val: The validation images.
     """
 
@@ -32,7 +32,7 @@ def choose_subset(data: ImageData, recipe: Recipe) -> Subset:
     """The images of `data` that `recipe` uses; training images are not copied.
 
     Raises:
-        ConfigError: The classes drawn have no image to train or to validate on.
+        ConfigError: If the classes drawn have no image to train or to validate on.
     """
     train, val, classes, among = data.train, data.val, data.classes, None
     if recipe.classes is not None and recipe.classes < classes:

@@ -32,7 +32,7 @@ class EvaluatorTests:
         return reference("shufflenet_v2_x0_5")
 
     def test_it_has_a_name(self, evaluator: Evaluator) -> None:
-        """Studies and records keep it."""
+        """Studies and records keep the name."""
         assert isinstance(evaluator.name, str)
         assert evaluator.name.strip()
 
@@ -48,21 +48,21 @@ class EvaluatorTests:
     def test_an_evaluation_can_be_stored(
         self, evaluator: Evaluator, architecture: Architecture
     ) -> None:
-        """A database keeps it as JSON."""
+        """A database keeps an evaluation as JSON."""
         found = evaluator.evaluate(architecture)
         assert Evaluation.from_json(found.to_json()) == found
 
     def test_the_same_network_gets_the_same_answer(
         self, evaluator: Evaluator, architecture: Architecture
     ) -> None:
-        """A search may be killed and ask again."""
+        """A killed search may evaluate a network again."""
         first, again = (_without_times(evaluator.evaluate(architecture)) for _ in range(2))
         assert first == again
 
     def test_global_seeds_are_left_alone(
         self, evaluator: Evaluator, architecture: Architecture
     ) -> None:
-        """A sampler of the search may draw from them."""
+        """A sampler of the search may draw from the global generators."""
         before = random.getstate(), str(np.random.get_state())
         evaluator.evaluate(architecture)
         assert (random.getstate(), str(np.random.get_state())) == before

@@ -1,4 +1,4 @@
-"""How many images a network names right, and how sure it is of them."""
+"""The accuracy of a network, and its cross-entropy."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Validation:
 
 @torch.no_grad()
 def validate(module: nn.Module, part: Part, normalise: Normalise, device: str) -> Validation:
-    """Ask `module`, in evaluation mode and without augmentation, about every image of `part`."""
+    """Validate `module` on all of `part`, in evaluation mode and without augmentation."""
     module.eval()
     right, loss = 0, 0.0
     for start in range(0, len(part), BATCH):
@@ -41,7 +41,7 @@ def validate(module: nn.Module, part: Part, normalise: Normalise, device: str) -
 def refresh_norms(
     module: nn.Module, batches: Batches, images: int, generator: torch.Generator
 ) -> None:
-    """Replace running means and variances by plain averages over some `images` of one pass.
+    """Replace running means and variances by plain averages over `images` images of a pass.
 
     The weights stay. With `images` 0, or without a batch norm, nothing happens.
     """

@@ -1,8 +1,8 @@
-"""An exponential moving average of the weights while they train, to be kept in their place.
+"""An exponential moving average of the weights in training, which is kept in their place.
 
 torchvision's recipe (pytorch/vision#5906) moves the average every 32 steps by a share of
-2e-5 · batch · 32 / epochs: it looks back over `epochs` · 50,000 images, 3.9 % of all that the
-training sees on ImageNet. We keep that, so that any training has an average over its own end.
+2e-5 · batch · 32 / epochs. It looks back over `epochs` · 50,000 images, 3.9 % of a training on
+ImageNet. We keep this share, so that any training has an average over its own end.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Average:
         averaged: Torch's average, of weights and running statistics.
         every: Steps between two updates.
         weight: Share of the present weights in an update.
-        warm_up_steps: Steps in which it only follows: those weights are of no use yet.
+        warm_up_steps: First steps, in which it copies the weights, since they are not useful yet.
     """
 
     averaged: AveragedModel
@@ -41,7 +41,7 @@ class Average:
         Args:
             module: The network.
             steps: Number of all steps.
-            warm_up: Share of the steps in which it only follows.
+            warm_up: Share of the steps in which it copies the weights.
         """
         every = max(1, min(EVERY, round(LOOK_BACK * steps)))
         weight = min(1.0, every / max(LOOK_BACK * steps, 1.0))
@@ -55,7 +55,7 @@ class Average:
 
     @property
     def module(self) -> nn.Module:
-        """The network whose numbers are the average."""
+        """The network with the averaged weights."""
         return self.averaged.module
 
     def update(self, module: nn.Module, done: int) -> None:

@@ -1,8 +1,8 @@
 """A training by several processes on one machine, as torchrun starts them.
 
-Each process takes its share of every batch and draws its augmentations from a stream of its own;
-gradients are averaged by `DistributedDataParallel`. Batch norms take the statistics of the share,
-as usual, and the running ones are those of the first process.
+Each process takes its share of every batch and draws its augmentations from a stream of its own.
+`DistributedDataParallel` averages the gradients. Batch norms take the statistics of the share, as
+usual; running statistics are those of the first process.
 """
 
 import contextlib
@@ -30,9 +30,9 @@ class Processes:
     """This process among those of a training.
 
     Attributes:
-        count: How many there are.
-        rank: Which this is, from 0.
-        local_rank: Which it is on its machine: the GPU that it takes.
+        count: Number of processes.
+        rank: Number of this process, from 0.
+        local_rank: Its number on its machine, and so its GPU.
     """
 
     count: int = 1
@@ -41,7 +41,7 @@ class Processes:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "Processes":
-        """As torchrun says in the environment; alone where it does not."""
+        """Read torchrun's variables in `environment`; without them, one process is alone."""
         if "WORLD_SIZE" not in environment or "RANK" not in environment:
             return cls()
         rank = int(environment["RANK"])
@@ -50,12 +50,12 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that prints and writes."""
+        """Whether this is the process that prints and writes."""
         return self.rank == 0
 
     @contextlib.contextmanager
     def joined(self, device: str) -> Iterator[None]:
-        """With the others, over gloo on a CPU and nccl on GPUs; nothing where there are none."""
+        """Join the other processes, if any, over gloo on a CPU and nccl on GPUs."""
         if self.count == 1:
             yield
             return
@@ -69,7 +69,7 @@ class Processes:
             distributed.destroy_process_group()
 
     def wait(self) -> None:
-        """Until all have come here."""
+        """Wait until all processes arrive here."""
         if self.count > 1:
             distributed.barrier()
 
@@ -78,10 +78,10 @@ class Processes:
         return module if self.count == 1 else DistributedDataParallel(module)
 
     def share(self, batches: Batches) -> "Batches | Share":
-        """What this process trains on.
+        """The share of this process in `batches`.
 
         Raises:
-            ConfigError: A batch cannot be shared out evenly.
+            ConfigError: If a batch cannot be shared out evenly.
         """
         if self.count == 1:
             return batches
@@ -102,7 +102,7 @@ class Processes:
     def validate(
         self, module: nn.Module, part: Part, normalise: Normalise, device: str
     ) -> Validation:
-        """As `validation.validate`, each process asking about its share of the images."""
+        """Validate as `validation.validate`, with a share of the images for each process."""
         if self.count == 1 or len(part) < self.count:
             return validate(module, part, normalise, device)
         mine = Part(part.images[self.rank :: self.count], part.labels[self.rank :: self.count])
@@ -119,19 +119,19 @@ class Processes:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Share:
-    """What one process of several takes of each batch; a `Supply`."""
+    """The part of each batch that one of several processes takes; a `Supply`."""
 
     batches: Batches
     processes: Processes
 
     @property
     def device(self) -> str:
-        """Where the batches are wanted."""
+        """Torch device of the batches."""
         return self.batches.device
 
     @property
     def labels(self) -> Tensor:
-        """Of the images that all processes use together, int64 (M,)."""
+        """Labels of the images that all processes use together, int64 (M,)."""
         return self.batches.labels
 
     @property
@@ -141,7 +141,7 @@ class Share:
         return dataclasses.replace(self.batches, size=size)
 
     def __len__(self) -> int:
-        """Batches a pass, of all processes together."""
+        """Number of batches a pass, of all processes together."""
         return len(self.batches)
 
     def order(self, generator: torch.Generator) -> Tensor:
@@ -153,7 +153,7 @@ class Share:
     ) -> tuple[Tensor, Tensor]:
         """This process's share of batch `number`.
 
-        `generator` moves on alike in every process; what it gives seeds each process's own draws.
+        `generator` gives the same numbers in every process; they seed the draws of each process.
         """
         drawn = int(torch.randint(2**62, (), generator=generator))
         own = stream(drawn, f"process {self.processes.rank}")

@@ -13,16 +13,16 @@ from nas_sv2.space.networks.lowering import Classifier
 
 @dataclass(frozen=True, eq=False)
 class FullyTrained:
-    """What came out of a full training.
+    """The result of a full training.
 
     Attributes:
-        network: As it was trained: with channels and classes of the data.
-        weights: Its numbers, named after its operators.
-        passes: In order, each with its validation.
-        test: On the split that nothing was chosen by; None if the data have none.
-        seconds: Wall time, of all processes that followed each other.
-        normalise: What was done to grey levels.
-        place: Where it was trained.
+        network: The trained network, with channels and classes of the data.
+        weights: Its weights, named after its operators.
+        passes: The passes in order, each with its validation.
+        test: Validation on the test split, which chose nothing; None if the data have none.
+        seconds: Wall time over all processes that resumed the training.
+        normalise: Normalisation of grey levels.
+        place: The processor of the training.
     """
 
     network: Classifier

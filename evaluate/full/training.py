@@ -1,8 +1,8 @@
-"""The training of a winner: the network itself, by one process or by several, until it is done.
+"""The full training of a chosen network, by one process or by several.
 
-It is the loop of the search (`fitting`) on the network as it stands: its resolution, its stem and
-its widths, with channels and classes of the data. A run is one folder, in which a process that was
-killed is followed by another to the same weights, bit by bit.
+It is the loop of the search (`fitting`) on the network itself. Resolution, stem and widths stay;
+channels and classes are those of the data. A run is one folder, from which a later process resumes
+a killed training, to the same weights bit by bit.
 """
 
 import dataclasses
@@ -44,10 +44,10 @@ class FullRun:
     """One full training, in its folder.
 
     Attributes:
-        recipe: How.
-        data: On what, opened at the side that `find_data_side` gives.
+        recipe: The recipe.
+        data: The images, opened at the side that `find_data_side` gives.
         out: The folder of checkpoint and logs.
-        seed: Of weights, order and augmentation.
+        seed: Seed of weights, order and augmentation.
         processes: This process among those that train together.
         threads: CPU threads of a process; None as in `ProxyTraining`.
         device: `cpu`, `cuda` or `cuda:1`.
@@ -66,12 +66,12 @@ class FullRun:
     told: Callable[[str], None] = lambda line: None
 
     def train(self, network: Classifier) -> FullyTrained:
-        """Train `network` from fresh weights, or from where a process before this one left it.
+        """Train `network` from fresh weights, or resume the training of an earlier process.
 
         Raises:
-            ConfigError: The recipe is not for this network, data or number of processes.
-            EvaluationError: The loss is not finite; names step and learning rate.
-            StoreError: The folder holds another training, or cannot be read or written.
+            ConfigError: If the recipe is not for this network, data or number of processes.
+            EvaluationError: If the loss is not finite; names step and learning rate.
+            StoreError: If the folder holds another training, or cannot be read or written.
         """
         side = find_data_side(self.recipe, network, self.device)
         if side != self.data.side:
@@ -102,12 +102,12 @@ class FullRun:
         )
 
     def finish(self) -> None:
-        """Delete the checkpoint: what the training came to is kept elsewhere."""
+        """Delete the checkpoint, once the result is kept elsewhere."""
         (self.out / CHECKPOINT).unlink(missing_ok=True)
 
     @property
     def place(self) -> str:
-        """Where it trains; the last digits depend on it."""
+        """The processor; the last digits of results depend on it."""
         threads = self.threads or default_threads()
         kind = torch.device(self.device).type
         where = f"cpu, {threads} threads" if kind == "cpu" else torch.cuda.get_device_name()
@@ -115,13 +115,13 @@ class FullRun:
 
     @property
     def side(self) -> int | None:
-        """What is cut out of validation images; None for all of them."""
+        """Side of the centre cut out of validation images, pixels; None for the whole image."""
         resolution = self.recipe.resolution
         return None if resolution == self.data.side else resolution
 
     @property
     def train_side(self) -> int | None:
-        """Of what training images are brought to; None for what they have."""
+        """Side to which training images are brought, pixels; None for their own."""
         full = self.recipe.full_training
         if full is None or full.train_resolution is None:
             return self.side
@@ -129,7 +129,7 @@ class FullRun:
 
     @cached_property
     def normalise(self) -> Normalise:
-        """Grey levels to what the network takes: as they are where the recipe says `raw_input`."""
+        """The normalisation; grey levels stay as they are if the recipe says `raw_input`."""
         full = self.recipe.full_training
         if full is not None and full.raw_input:
             return Normalise(torch.zeros(self.data.channels), torch.ones(self.data.channels))
@@ -142,12 +142,12 @@ class FullRun:
 
     @cached_property
     def batches(self) -> Batches:
-        """What is trained on, by all processes together."""
+        """The batches of all processes together."""
         return Batches.of(self.recipe, self.subset, self.normalise, self.device, self.train_side)
 
     @property
     def supply(self) -> Supply:
-        """What this process trains on: its share, mixed as the recipe says."""
+        """The batches of this process: its share, mixed as the recipe says."""
         share, full = self.processes.share(self.batches), self.recipe.full_training
         mixes = full is not None and (
             full.random_erase or full.mixup or full.cutmix or full.repeated_augmentation > 1
@@ -155,10 +155,10 @@ class FullRun:
         return Mixed(share, full, self.subset.classes) if full is not None and mixes else share
 
     def validate(self, module: nn.Module, last: bool) -> Validation:
-        """Validate `module`, whose batch norms are settled first as the recipe says.
+        """Refresh the batch norms of `module` as the recipe says, then validate it.
 
         Raises:
-            EvaluationError: The validation loss is not finite.
+            EvaluationError: If the validation loss is not finite.
         """
         recipe, full = self.recipe, self.recipe.full_training
         images = recipe.norm_images
@@ -203,7 +203,7 @@ class FullRun:
         return checkpoint
 
     def _average(self, module: nn.Module) -> Average | None:
-        """Make the average of the weights that is kept in their place, if the recipe has one."""
+        """Make the average of the weights, if the recipe has one."""
         full = self.recipe.full_training
         if full is None or not full.ema:
             return None
@@ -211,7 +211,7 @@ class FullRun:
 
     def _begin(self, module: nn.Module, average: Average | None, checkpoint: Checkpoint) -> Course:
         """Begin the course, or resume the one of an earlier process."""
-        # Nobody asked for a winner to be given up half-way.
+        # A chosen network is trained to the end, even at chance.
         recipe = dataclasses.replace(self.recipe, hopeless_after=0.0)
         supply = self.supply
         learner: Learner = NetworkLearner.of(self.processes.wrapped(module), supply, recipe)
@@ -229,7 +229,7 @@ class FullRun:
             progress=self.progress or (lambda done, steps: None),
         )
         course.resume()
-        self.processes.wait()  # none saves before all have read
+        self.processes.wait()  # no process saves before all have read
         return course
 
     def _run(self, course: Course, kept: nn.Module) -> None:
@@ -258,7 +258,7 @@ def find_data_side(recipe: Recipe, network: Classifier, device: str = "cpu") -> 
     """Return the side at which to open the data, pixels; crops are cut out of these images.
 
     Raises:
-        ConfigError: `recipe` cannot be followed with `network` on `device`; names the field.
+        ConfigError: If `network` cannot be trained by `recipe` on `device`; names the field.
     """
     side, full = network.resolution, recipe.full_training
     if recipe.resolution not in (None, side):
@@ -285,5 +285,5 @@ def find_data_side(recipe: Recipe, network: Classifier, device: str = "cpu") -> 
                 "it is cut from"
             )
             raise ConfigError("recipe train_resolution", full.train_resolution, allowed)
-        dataclasses.replace(network, resolution=full.train_resolution)  # refuses one too small
+        dataclasses.replace(network, resolution=full.train_resolution)  # raises if it is too small
     return full.validation_resize

@@ -1,4 +1,4 @@
-"""What a long training says about itself while it runs: a CSV for all, TensorBoard for curves."""
+"""The log of a long training: a CSV of its passes, and curves for TensorBoard."""
 
 import csv
 import io
@@ -22,8 +22,8 @@ class TrainingLog:
     """The log of one training, in its folder.
 
     Attributes:
-        folder: Where.
-        curves: TensorBoard's.
+        folder: The folder.
+        curves: Writer of TensorBoard's curves.
     """
 
     folder: Path
@@ -31,10 +31,10 @@ class TrainingLog:
 
     @classmethod
     def of(cls, folder: Path, step: int) -> "TrainingLog":
-        """A log that goes on after `step`: what an earlier process drew beyond it is hidden.
+        """Continue the log after `step`; later points of an earlier process are hidden.
 
         Raises:
-            StoreError: The folder cannot be written.
+            StoreError: If the folder cannot be written.
         """
         from torch.utils.tensorboard import SummaryWriter
 
@@ -55,10 +55,10 @@ class TrainingLog:
     def write_passes(self, records: Sequence[PassRecord], processes: int) -> None:
         """Write the CSV, a row for each pass, and draw the last pass.
 
-        The file is written whole, so that a pass never stands there twice.
+        The file is written whole, so that no pass is there twice.
 
         Raises:
-            StoreError: It cannot be written.
+            StoreError: If the file cannot be written.
         """
         rows = pass_rows(records, processes)
         text = io.StringIO()
@@ -80,7 +80,7 @@ class TrainingLog:
 def pass_rows(records: Sequence[PassRecord], processes: int) -> list[dict[str, float]]:
     """Return a row of the log for each pass.
 
-    The training loss is that of the first process's images.
+    The training loss is that of the first process.
     """
     return [
         {

@@ -1,7 +1,7 @@
-"""A short training of one candidate, and how good it is afterwards.
+"""Trains one candidate for a short time and validates it.
 
-Every draw comes from generators seeded by the seed alone: candidates see the same images in the
-same order with the same flips and shifts, so that what differs between them is themselves.
+Every draw comes from generators that depend on the seed alone. Candidates see the same images in
+the same order with the same flips and shifts, so that results differ by the networks alone.
 """
 
 import dataclasses
@@ -39,17 +39,17 @@ class ProxyTraining:
     """Trains candidates by one recipe on one data set; an `Evaluator`.
 
     Attributes:
-        recipe: How.
-        data: On what.
-        seed: Of weights, order and augmentation.
+        recipe: The recipe.
+        data: The images.
+        seed: Seed of weights, order and augmentation.
         threads: CPU threads, set for the training and put back after it; None for two, or one on a
-            single core. Another number rounds otherwise, and training carries that as far as
-            another seed would: 89.9 % with two, 90.8 % with one (quick, V2 1x).
+            single core. Another number rounds otherwise, which changes a result as much as
+            another seed: 89.9 % with two, 90.8 % with one (quick, V2 1x).
         device: A torch device, `cpu` or `cuda`.
         progress: Called after each step with the steps done and the steps in all.
         checkpoints: Folder from which a killed training is resumed; None for none. The files of an
             evaluation are deleted when it has ended.
-        told: Is told, in a line, that a training goes on, or why it does not.
+        told: Called with a line if a training is resumed, or cannot be.
     """
 
     recipe: Recipe
@@ -62,18 +62,18 @@ class ProxyTraining:
     told: Callable[[str], None] = lambda line: None
 
     def __post_init__(self) -> None:
-        """Refuse a recipe that is not for short trainings, or not for this device."""
+        """Refuse a recipe that is not for short trainings, or does not suit the device."""
         check_trainable(self.recipe, self.device)
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
-        """Train `architecture` and say how good it became; raises as `train` does."""
+        """Train `architecture` and validate it; see `train` for the errors."""
         return self.train(architecture).evaluation
 
     def adapt(self, architecture: Architecture) -> Architecture:
         """The form that is trained: input and classes of the data, stem and widths of the recipe.
 
         Raises:
-            ConfigError: The total stride exceeds the side of the images.
+            ConfigError: If the total stride exceeds the side of the images.
         """
         return dataclasses.replace(
             scale_width(architecture, self.recipe.width_factor),
@@ -87,16 +87,16 @@ class ProxyTraining:
     def train(self, architecture: Architecture, stops: Stops | None = None) -> Trained:
         """Train `architecture` from fresh weights and validate it, once for each seed.
 
-        The weights are those of the first seed; after a training that was stopped no other begins.
+        The weights are those of the first seed. If its training is stopped, no other begins.
 
         Args:
             architecture: The network.
             stops: May end the training of the first seed after a pass.
 
         Raises:
-            ConfigError: The total stride exceeds the side of the images.
-            EvaluationError: The loss is not finite; names step and learning rate.
-            StoreError: A checkpoint cannot be read or written.
+            ConfigError: If the total stride exceeds the side of the images.
+            EvaluationError: If the loss is not finite; names step and learning rate.
+            StoreError: If a checkpoint cannot be read or written.
         """
         adapted = self.adapt(architecture)
         runs: list[Trained] = []
@@ -106,7 +106,7 @@ class ProxyTraining:
                 if runs[-1].evaluation.stopped is not None:
                     break
         except EvaluationError:
-            self._drop_checkpoints(adapted)  # it would only fail again
+            self._drop_checkpoints(adapted)  # a resumed training would fail again
             raise
         self._drop_checkpoints(adapted)
         evaluation = average_evaluations([run.evaluation for run in runs])
@@ -119,23 +119,23 @@ class ProxyTraining:
 
     @property
     def seeds(self) -> Sequence[int]:
-        """Of the trainings that are averaged; another `seed` has none of these."""
+        """Seeds of the trainings that are averaged; different for each `seed`."""
         count = self.recipe.seeds
         return range(self.seed * count, (self.seed + 1) * count)
 
     @property
     def place(self) -> str:
-        """Where it trains, as evaluations record it; their last digits depend on it."""
+        """The processor, as evaluations record it, since their last digits depend on it."""
         return f"cpu, {self.thread_count} threads" if self.device == "cpu" else self.device
 
     @property
     def thread_count(self) -> int:
-        """How many CPU threads a training uses."""
+        """Number of CPU threads of a training."""
         return self.threads or default_threads()
 
     @cached_property
     def normalise(self) -> Normalise:
-        """Grey levels to what a network takes."""
+        """The normalisation by the training images."""
         return Normalise.of(self.data.train.images)
 
     @cached_property
@@ -145,7 +145,7 @@ class ProxyTraining:
 
     @cached_property
     def batches(self) -> Batches:
-        """Of its training images."""
+        """The batches of training images."""
         return Batches.of(self.recipe, self.subset, self.normalise, self.device)
 
     def _train(
@@ -162,7 +162,7 @@ class ProxyTraining:
                 found = self.validated(module, seed) if wanted else None
                 course.keep(done, found)
                 reason = None if last or stops is None else stops(_history(course.records))
-                if reason is not None:  # not saved: one that is killed here asks again
+                if reason is not None:  # not saved: a training killed here asks again
                     course.records.pop()
                     found = found or self.validated(module, seed)
                     course.keep(dataclasses.replace(done, stopped=reason), found)
@@ -193,10 +193,10 @@ class ProxyTraining:
         return course
 
     def validated(self, module: torch.nn.Module, seed: int) -> Validation:
-        """How good `module` is once its batch norms have their statistics anew.
+        """Validate `module` after a refresh of its batch norms' statistics.
 
         Raises:
-            EvaluationError: The loss is not finite.
+            EvaluationError: If the loss is not finite.
         """
         refresh_norms(module, self.batches, self.recipe.norm_images, stream(seed, "norms"))
         validation = validate(module, self.subset.val, self.normalise, self.device)
@@ -252,7 +252,7 @@ def choose_training(rest: str, recipe: str | None) -> EvaluatorChoice:
     """Choose a training by `recipe` for each candidate.
 
     Raises:
-        ConfigError: There is no such recipe, or something stands behind `recipe:`.
+        ConfigError: If there is no such recipe, or text follows `recipe:`.
     """
     if rest:
         raise ConfigError("evaluator", f"recipe:{rest}", "must be recipe; recipe names the recipe")
@@ -287,8 +287,8 @@ def _open(recipe: Recipe, data: ImageData, setting: Setting) -> ProxyTraining:
 def _score(score: Score, records: Sequence[PassRecord]) -> float:
     """Return the score of a training; higher is better.
 
-    For `training_speed` it is minus the mean loss over all steps: in the order of minus the sum,
-    since all candidates have the same steps, and fair to one that was stopped after a few.
+    For `training_speed` it is minus the mean loss over all steps. It orders candidates like minus
+    the sum, since all have the same steps, and stays comparable if a training was stopped.
     """
     if score == "accuracy":
         return records[-1].validation.accuracy
@@ -315,7 +315,7 @@ def scale_width(architecture: Architecture, factor: float) -> Architecture:
     """Return `architecture` with its widths times `factor`, each rounded to what can be built.
 
     That is the nearest even width that its split divides. If the shortcut keeps its channels, it
-    is also above the width that enters. Depth, kernels and all else stay.
+    is also above the input width. Depth, kernels and all else stay.
     """
     if factor == 1:
         return architecture

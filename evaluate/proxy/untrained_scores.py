@@ -1,10 +1,10 @@
-"""One-second scores: what can be said of a network without training it.
+"""Scores of a network without training it, in a second.
 
-Each follows its paper, higher is better by the paper's claim, and none is an accuracy: how far a
-score orders networks as training does stands in certificates. The network is the one that would
-be trained, with its initial weights, and differs in one thing: every batch norm starts at 1, as in
-the papers, also the one before a sum, which training starts at 0 and behind which a gradient would
-see nothing of its branch. Batch norms take the statistics of the batch, but in `synflow`.
+Each score follows its paper, which claims that higher is better; none is an accuracy. Certificates
+say how well a score orders networks. The network is the one that would be trained, with its
+initial weights, except that every batch norm starts at 1, as in the papers. Training starts the
+norm before a sum at 0, and no gradient would reach its branch. Batch norms take the statistics
+of the batch, except in `synflow`.
 """
 
 import math
@@ -29,21 +29,21 @@ from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.torch_lowering import GraphModule, Run, build_module
 from nas_sv2.space.units.architecture import Architecture
 
-IMAGES = 64  # of the one batch: a forward and backward pass of V2 0.5x at 28×28 takes 50 to 70 ms
+IMAGES = 64  # in one batch; a forward and backward pass of V2 0.5x at 28×28 takes 50 to 70 ms
 JACOBIAN_FLOOR = 1e-5  # k of Mellor et al. (v1), added to eigenvalues
 ZEN_STEP = 0.01  # α of Lin et al., by which the input is perturbed
-ZEN_IMAGES, ZEN_DRAWS = 16, 8  # of noise; draws of weights and noise that are averaged
+ZEN_IMAGES, ZEN_DRAWS = 16, 8  # images of noise; draws of weights and noise to average
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Untrained:
-    """What the scores look at.
+    """The network and the images that the scores use.
 
     Attributes:
         graph: The network as it would be trained.
         images: One batch, float32 (N, C, H, W), normalised, no two alike.
-        labels: int64 (N,).
-        seed: Of weights and noise.
+        labels: Classes, int64 (N,).
+        seed: Seed of weights and noise.
     """
 
     graph: Graph
@@ -52,7 +52,7 @@ class Untrained:
     seed: int
 
     def network(self) -> GraphModule:
-        """It with its initial weights, in training mode."""
+        """The network with its initial weights, in training mode."""
         return _started(self.graph, self.seed)
 
 
@@ -64,8 +64,8 @@ def untrained_scores(
     The same seed gives the same images and noise to every network. One CPU thread is used.
 
     Raises:
-        ConfigError: The recipe is for full training, or the data too small for the network.
-        EvaluationError: A score is not a finite number; names it.
+        ConfigError: If the recipe is for full training, or the images are too small.
+        EvaluationError: If a score is not a finite number; names the score.
     """
     adapted = ProxyTraining(recipe, data, seed).adapt(architecture)
     with cpu_threads(1):  # sums over several threads round otherwise
@@ -79,21 +79,21 @@ def untrained_scores(
 
 
 def params(untrained: Untrained) -> float:
-    """Learnt numbers."""
+    """The number of learnt parameters."""
     return float(cost_of(untrained.graph).params)
 
 
 def flops(untrained: Untrained) -> float:
-    """Multiply-adds of one image."""
+    """The multiply-adds for one image."""
     return float(cost_of(untrained.graph).flops)
 
 
 def synflow(untrained: Untrained) -> float:
     """Logarithm of the synaptic flow (Tanaka et al. 2020, section 6), over all kernels.
 
-    The flow is the sum of |weight · gradient|, of R = the summed output for an input of ones and
-    the absolute weights. Batch norms pass what they get. Double precision, since R grows with
-    every layer.
+    The flow is the sum of |weight · gradient|. The gradient is that of R, the summed output for an
+    input of ones and absolute weights. Batch norms pass their input unchanged. Precision is
+    double, since R grows with every layer.
     """
     module = untrained.network().double().eval()  # fresh statistics: 0 and 1
     for parameter in module.parameters():
@@ -112,8 +112,8 @@ def naswot(untrained: Untrained) -> float:
     """log|det K| of the ReLUs' binary codes (Mellor et al. 2021, section 3).
 
     K counts, for each two images of the batch, the ReLUs that are on for both or off for both.
-    Two images of one code make K singular. That gives 0 here in place of minus infinity: the least
-    that a regular matrix of whole numbers can have.
+    Two images of one code make K singular. The score is then 0 in place of minus infinity: the
+    least that a regular matrix of whole numbers can have.
     """
     images = untrained.images
     alike = torch.zeros(len(images), len(images), dtype=torch.float64)
@@ -156,10 +156,10 @@ def jacob_cov(untrained: Untrained) -> float:
 def zen(untrained: Untrained) -> float:
     """The Zen score (Lin et al. 2021, algorithm 1), a mean over several draws.
 
-    log of how far the map before the global pool moves when noise is perturbed, plus the logs of
-    the deviations that batch norms divide by. Kernels are N(0, 1); sums pass their branch alone,
-    as the paper removes residual links. The paper speaks of chains: where branches run in
-    parallel, the deviations of all are summed, as by the authors' code.
+    It is the log of the change of the map before the global pool if noise is perturbed. The logs
+    of the deviations by which batch norms divide are added. Kernels are N(0, 1). Sums pass their
+    branch alone, since the paper removes residual links. The paper treats chains; deviations of
+    parallel branches are summed, as in the authors' code.
     """
     module = _up_to_the_pool(untrained)
     norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
@@ -209,7 +209,7 @@ def _started(graph: Graph, seed: int) -> GraphModule:
 
 
 def _kernels(module: nn.Module) -> list[Tensor]:
-    """Of convolutions and fully connected layers."""
+    """The kernels of convolutions and fully connected layers."""
     return [layer.weight for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
 
 
@@ -241,8 +241,8 @@ def _log(value: float) -> float:
 def _batch(data: ImageData, recipe: Recipe, seed: int) -> tuple[Tensor, Tensor]:
     """Some training images, normalised by their own statistics, and their labels.
 
-    Not augmented: the scores ask about the network. No two alike: such a pair says nothing, and
-    would make every network's K singular.
+    They are not augmented, since the scores concern the network. No two are alike: such a pair
+    adds nothing, and makes the K of every network singular.
     """
     subset = choose_subset(data, recipe)
     part = subset.train

@@ -1,12 +1,11 @@
 """The recipes that come with nas-sv2.
 
-For candidates: optimiser and schedule follow what was learnt on Fashion-MNIST. SGD with Nesterov
-momentum under one linear warm-up and one linear descent exaggerates the penalty of depth least,
-and scores taken in the middle of such a schedule say nothing. No recipe here is shown to *rank*
-networks: `quick` is the best that was found inside its time, `standard` the same for longer,
-`long` four times as long.
+Recipes for candidates follow experiments on Fashion-MNIST. SGD with Nesterov momentum, one linear
+warm-up and one linear descent exaggerates the penalty of depth least. Scores from the middle of
+such a schedule say nothing. No recipe here is shown to *rank* networks. `quick` is the best that
+was found within its time, `standard` is the same for longer, `long` is four times as long.
 
-For a winner: `paper`, `megvii` and `torchvision-new`, each with its source.
+Recipes for full trainings are `paper`, `megvii` and `torchvision-new`, each with its source.
 """
 
 from functools import partial
@@ -22,11 +21,11 @@ from nas_sv2.evaluate.recipes.recipe import FullTraining, Recipe
 #   24,000 images, stem stride 1, batch 64, rate 0.2        28 CPU s   0.79
 #   12,000 images, stem stride 1, batch 64, rate 0.2        13 CPU s   0.57
 #   (counting FLOPs                                          0          0.25)
-# A stride of 2 is also what larger images can afford. standard is quick for longer, with shifts,
+# A stride of 2 also keeps larger images affordable. standard is quick for longer, with shifts,
 # which cost accuracy in few passes; long is four times standard.
 # Candidates are compared by cross-entropy: the two trainings of 16 other networks by the reference
 # agree on their order with a tau of 0.60 in cross-entropy, of 0.48 in top-1.
-# smoke is what teaches V2 0.5x twice chance or more in two seconds: 60 steps, small batches.
+# smoke brings V2 0.5x to twice chance or more in two seconds: 60 steps, small batches.
 _ranked = partial(Recipe, images_per_epoch=6_500, learning_rate=0.2, score="cross_entropy")
 _FOR_CANDIDATES = (
     Recipe("smoke", 1, images_per_epoch=960, validation_images=500, batch=16, learning_rate=0.05),

@@ -3,7 +3,7 @@
 ::
 
     nas_sv2_recipe: 1
-    epochs: 4                  # what is left out has the default of `Recipe`
+    epochs: 4                  # other fields have the defaults of `Recipe`
     learning_rate: 0.2
     schedule: cosine
 """
@@ -23,10 +23,10 @@ FILE_ENDINGS = (".yaml", ".yml", ".json")
 
 
 def open_recipe(text: str) -> Recipe:
-    """The recipe that `text` names: one of ours, or a file.
+    """Open the recipe that `text` names: a built-in one, or a file.
 
     Raises:
-        ConfigError: Neither; names the field, the value and what is allowed.
+        ConfigError: If there is no such recipe, or a field of the file is not allowed.
     """
     path = Path(text)
     if path.suffix not in FILE_ENDINGS:
@@ -37,10 +37,10 @@ def open_recipe(text: str) -> Recipe:
 
 
 def built_in_recipe(name: str) -> Recipe:
-    """The recipe of that name that comes with nas-sv2.
+    """The built-in recipe `name`.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: If there is none.
     """
     if name not in RECIPES:
         allowed = "must be one of " + ", ".join(RECIPES) + ", or a file that ends in .yaml"
@@ -49,22 +49,22 @@ def built_in_recipe(name: str) -> Recipe:
 
 
 def recipe_from_document(document: object, name: str = "") -> Recipe:
-    """The recipe that plain data describes; `name` where the data has none.
+    """Read a recipe from plain data; `name` applies if the data has no name.
 
     Raises:
-        ConfigError: Names the field, the value and what is allowed.
+        ConfigError: If a field is not allowed.
     """
     data = {"name": name, **strip_schema(document, SCHEMA_KEY, SCHEMA_VERSION)}
     return read_fields(Recipe, data)
 
 
 def recipe_to_document(recipe: Recipe) -> dict[str, Any]:
-    """Plain data that `recipe_from_document` reads back; every field, the defaults too."""
+    """Every field of the recipe as plain data that `recipe_from_document` reads back."""
     return {SCHEMA_KEY: SCHEMA_VERSION, **dataclasses.asdict(recipe)}
 
 
 def recipe_to_yaml(recipe: Recipe) -> str:
-    """The recipe for people, one field a line; fields that only full training has, if any."""
+    """The recipe as YAML, one field a line; fields of full training only if it has any."""
     document = recipe_to_document(recipe)
     if recipe.full_training is None:
         del document["full_training"]

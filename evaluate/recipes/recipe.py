@@ -1,6 +1,6 @@
-"""How a candidate is trained, as a value: the same recipe, data and seed give the same accuracy.
+"""The recipe of a training, as a value: equal recipe, data and seed give equal accuracy.
 
-The recipes that come with nas-sv2 are in `built_in_recipes`, the YAML form in `recipe_files`.
+The recipes that come with nas-sv2 are in `built_in`, the YAML form in `files`.
 """
 
 import dataclasses
@@ -32,20 +32,20 @@ Score = Literal["accuracy", "cross_entropy", "training_speed"]
 
 @dataclass(frozen=True, slots=True)
 class FullTraining:
-    """What a published training does beyond the short trainings of a search, which refuse it.
+    """The parts of a published training that short trainings of a search refuse.
 
     Attributes:
-        validation_resize: Short side that a validation image is brought to before its centre, of
-            the recipe's `resolution`, is cut out.
-        train_resolution: Side of the training crops where it is not `resolution`.
-        raw_input: Grey levels 0 to 255 as they are, with neither mean nor deviation.
+        validation_resize: Short side of validation images, from which the centre of the recipe's
+            `resolution` is cut out.
+        train_resolution: Side of the training crops if it is not `resolution`.
+        raw_input: Whether grey levels stay 0 to 255, without normalisation.
         norm_steps: Steps at the end that only reset the statistics of the batch norms.
-        trivial_augment: TrivialAugmentWide.
+        trivial_augment: Whether images are augmented by TrivialAugmentWide.
         random_erase: Probability that a rectangle of an image is erased.
         mixup: α of mixup; 0 for none.
         cutmix: α of CutMix; 0 for none.
-        repeated_augmentation: How often an image is drawn within a pass, augmented anew.
-        ema: Whether an exponential moving average of the weights is what is kept.
+        repeated_augmentation: Draws of an image within a pass, each augmented on its own.
+        ema: Whether an exponential moving average of the weights is kept in their place.
     """
 
     validation_resize: Positive
@@ -60,23 +60,23 @@ class FullTraining:
     ema: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant, naming the field."""
+        """Refuse impossible values, naming the field."""
         name_errors("recipe ", check_fields, self)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a training does with an architecture and data.
+    """The recipe of a training.
 
     Attributes:
-        name: What people call it.
+        name: Name of the recipe.
         epochs: Passes over the training images.
         train_images: At most so many of the training images are ever used, the same for every
             candidate and every seed; None for all.
         classes: At most so many classes, drawn once; images of others are left out of training and
             validation. None for all.
-        subset_seed: Of the draws of `train_images` and `classes`.
-        images_per_epoch: At most so many images a pass, drawn anew each time; None for all.
+        subset_seed: Seed of the draws of `train_images` and `classes`.
+        images_per_epoch: At most so many images a pass, drawn for each pass; None for all.
         validation_images: At most so many validation images, the same for every candidate.
         validate_each_epoch: Whether every pass ends with a validation, or only the last.
         stem_stride: Stride that the first stem convolution is given, for small images.
@@ -85,33 +85,33 @@ class Recipe:
             built; its latency and cost stay those of the whole.
         resolution: Side that images are brought to; None for the data's own.
         batch: Images a step.
-        learning_rate: The peak.
+        learning_rate: Peak of the learning rate.
         warm_up: Share of the steps in which the rate climbs linearly to the peak; after that it
             falls to 0.
         schedule: How it falls: `linear` or `cosine`.
         optimiser: `sgd` or `adamw`.
-        momentum: Of SGD; the first β of AdamW.
+        momentum: Momentum of SGD; the first β of AdamW.
         nesterov: Whether SGD's momentum is Nesterov's.
-        weight_decay: On kernels only, not on biases and batch norms.
+        weight_decay: Decay of kernels; biases and batch norms do not decay.
         label_smoothing: Share of the target spread over all classes.
         flip: Whether images are mirrored with probability ½.
         shift: Images move by up to so many pixels each way, the border repeated.
         crop_area: Smallest share of an image that a random crop, resized to the whole, may show
             (sides 3:4 to 4:3); 1 for no crops.
-        colour: Brightness, contrast and, where there is colour, saturation are each multiplied by
+        colour: Brightness, contrast and, in colour images, saturation are each multiplied by
             1 ± up to so much.
-        precision: Of the forward passes in training: `fp32`, `bf16` or, on a GPU, `fp16`, the two
-            latter by torch's autocast. Weights, optimiser and validation stay fp32.
-        norm_images: Training images over which the statistics of the batch norms are taken anew
-            before a validation; 0 keeps the running ones. After 40 steps these lag behind the
-            weights (animals, V2 0.5x, rate 0.1: cross-entropy 8.9 with them, 1.3 without); after
-            400 it makes no difference.
-        hopeless_after: Share of the steps after which a network that is still no better than
-            chance on the images it trains on is given up, though not before 50 steps; 0 for never.
-        score: What candidates are compared by: `accuracy`; `cross_entropy` on the validation
+        precision: Precision of forward passes in training: `fp32`, `bf16` or, on a GPU, `fp16`.
+            The two latter use torch's autocast. Weights, optimiser and validation stay fp32.
+        norm_images: Training images that refresh the statistics of the batch norms before a
+            validation; 0 keeps the running ones. After 40 steps these lag behind the weights
+            (animals, V2 0.5x, rate 0.1: cross-entropy 8.9 with them, 1.3 without). After 400
+            steps it makes no difference.
+        hopeless_after: Share of the steps after which a training ends if the network is not above
+            chance on its training images, but not before 50 steps; 0 for never.
+        score: Score that candidates are compared by: `accuracy`; `cross_entropy` on the validation
             images; `training_speed`, the sum of the training losses, lower is better.
-        seeds: How many trainings, each with a seed of its own, are averaged.
-        full_training: What only a full training does.
+        seeds: Number of trainings that are averaged, each with a seed of its own.
+        full_training: Parts that only a full training has; None for a short training.
     """
 
     name: str
@@ -147,7 +147,7 @@ class Recipe:
     full_training: FullTraining | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained, naming the field."""
+        """Refuse values that cannot be trained, naming the field."""
         name_errors("recipe ", check_fields, self)
         if not self.name.strip():
             raise ConfigError("recipe name", self.name, "must be one word or two")
@@ -155,6 +155,6 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits that name the content, the name included."""
+        """16 hexadecimal digits that name the content, including the name."""
         text = json.dumps(dataclasses.asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,8 +1,8 @@
-"""How good a network is by the weights of a supernet: asked in seconds, not trained.
+"""Evaluates a network by the weights of a supernet, in seconds and without training.
 
-The network runs on copies of its slices, with batch norm statistics of its own, taken over
-training images of the recipe; then it is validated as after a training. The same network gets the
-same answer again, whatever was asked between.
+The network runs on copies of its slices. Its batch norms take their own statistics over training
+images of the recipe. Then it is validated as after a training. The same network always gets the
+same evaluation.
 """
 
 import time
@@ -25,11 +25,11 @@ from nas_sv2.space.units.architecture import Architecture
 
 @dataclass(frozen=True, eq=False)
 class SupernetAsking:
-    """Asks a supernet; an `Evaluator`, and a `Trainer` that trains nothing.
+    """Evaluates by a supernet; an `Evaluator`, and a `Trainer` that trains nothing.
 
     Attributes:
         saved: The supernet.
-        data: What it was trained on.
+        data: The images that it was trained on.
         threads: As in `ProxyTraining`.
     """
 
@@ -39,26 +39,26 @@ class SupernetAsking:
 
     def __post_init__(self) -> None:
         """Refuse data that the supernet was not trained on."""
-        # The name before it is as it was typed, and may be relative.
+        # Only the content counts: the name before it may be a relative path.
         if self.data.key != content_of(self.saved.data):
             allowed = f"must be the data that the supernet was trained on, {self.saved.data}"
             raise ConfigError("data", self.data.provenance, allowed)
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
-        """How good `architecture` is; raises as `train` does."""
+        """Evaluate `architecture`; see `train` for the errors."""
         return self.train(architecture).evaluation
 
     def train(self, architecture: Architecture, stops: Stops | None = None) -> Trained:
-        """The network as the supernet has it, and how good it is.
+        """Take the weights of a network from the supernet, and evaluate it.
 
         Args:
-            architecture: A point of the supernet's space.
-            stops: Not asked: nothing is trained.
+            architecture: A network of the supernet's space.
+            stops: Never called, since nothing is trained.
 
         Raises:
-            ConfigError: It is no point of the supernet's space.
-            EvaluationError: The validation loss is not finite.
-            StoreError: The weights cannot be read.
+            ConfigError: If the network is not in the supernet's space.
+            EvaluationError: If the validation loss is not finite.
+            StoreError: If the weights cannot be read.
         """
         self.saved.space.params_of(architecture)
         started = time.perf_counter()
@@ -84,7 +84,7 @@ class SupernetAsking:
         return Trained(evaluation, self.adapt(architecture), weights_of(module))
 
     def adapt(self, architecture: Architecture) -> Architecture:
-        """The form in which it was trained."""
+        """The form of `architecture` in the supernet's training."""
         return self._training.adapt(architecture)
 
     @property
@@ -94,17 +94,17 @@ class SupernetAsking:
 
     @property
     def recipe(self) -> Recipe:
-        """The supernet's, under a name and a digest of its own."""
+        """The supernet's recipe, under a name and a digest of its own."""
         return self.saved.recipe
 
     @property
     def seed(self) -> int:
-        """Of the supernet's training."""
+        """The seed of the supernet's training."""
         return self.saved.seed
 
     @property
     def place(self) -> str:
-        """Where it is asked."""
+        """The processor of the evaluations."""
         return self._training.place
 
     @cached_property
@@ -129,7 +129,7 @@ def choose_supernet(rest: str, recipe: str | None) -> EvaluatorChoice:
     """Choose the supernet in folder `rest`.
 
     Raises:
-        ConfigError: There is none, or a recipe is given beside it.
+        ConfigError: If there is none, or a recipe is given beside it.
     """
     if not rest:
         raise ConfigError("evaluator", KIND, "must have its folder: supernet:DIR")
@@ -148,10 +148,10 @@ def find_supernet(recipe: Recipe, digest: str, place: Path | None) -> EvaluatorC
         place: The folder in which to look; None if none was noted.
 
     Raises:
-        ConfigError: It is not there, or another one is.
+        ConfigError: If it is not there, or the folder has another one.
     """
     try:
-        if place is None:  # killed before its first start was noted
+        if place is None:  # the study was killed before it kept the folder
             raise ConfigError(KIND, None, "must be a folder")
         saved = open_supernet(place)
     except ConfigError as error:
@@ -169,7 +169,7 @@ def _choice(saved: SavedSupernet) -> EvaluatorChoice:
         short_name=f"{KIND}-{saved.digest}",
         recipe=saved.recipe,
         open=partial(_ask, saved),
-        identity={KIND: saved.digest},  # not its folder, which may be moved
+        identity={KIND: saved.digest},  # without the folder, which may be moved
         place=saved.folder,
         described=(
             f"evaluator supernet {saved.digest} in {saved.folder}: trained once, "

@@ -1,7 +1,8 @@
-"""A trained supernet as a folder: the shared weights, and what they depend on.
+"""A trained supernet as a folder: the shared weights, and all facts that they depend on.
 
-`weights.safetensors` and `supernet.json`; the latter is written last and names the digest of the
-former. `digest` names space, data, recipe, seed, sampling and weights: evaluations record it.
+The folder has `weights.safetensors` and `supernet.json`, which is written last and has the digest
+of the weights. Its `digest` covers space, data, recipe, seed, sampling and weights; evaluations
+record it.
 """
 
 import dataclasses
@@ -37,16 +38,16 @@ class SavedSupernet:
     """A supernet's folder, read.
 
     Attributes:
-        folder: Where.
-        digest: 16 hexadecimal digits that name it.
-        space: Whose networks it answers for.
+        folder: The folder.
+        digest: 16 hexadecimal digits that name the supernet.
+        space: The space of its networks.
         trained_by: The recipe.
-        data: What it was trained on, `SPEC@KEY`.
-        seed: Of its training.
-        steps: Of its training.
-        images: Trained on, each counted once a step.
+        data: The images of its training, `SPEC@KEY`.
+        seed: Seed of its training.
+        steps: Number of steps of its training.
+        images: Number of images trained on, each counted once a step.
         seconds: Wall time of the training.
-        facts: All that `supernet.json` says.
+        facts: Content of `supernet.json`.
     """
 
     folder: Path
@@ -62,10 +63,10 @@ class SavedSupernet:
 
     @property
     def recipe(self) -> Recipe:
-        """How evaluations by this supernet came about.
+        """The recipe of evaluations by this supernet.
 
-        Images, norms, validation and score are those of `trained_by`. The name, and by it the
-        digest, is of this supernet alone, so that no evaluation is taken for a training's.
+        Images, norms, validation and score are those of `trained_by`. The name, and so the digest,
+        are unique to this supernet, so that no evaluation is taken for that of a training.
         """
         name = f"supernet {self.digest} ({self.trained_by.name})"
         return dataclasses.replace(self.trained_by, name=name)
@@ -74,7 +75,7 @@ class SavedSupernet:
         """The shared weights by name.
 
         Raises:
-            StoreError: The file cannot be read, or is not the one that was written.
+            StoreError: If the file cannot be read, or is not the one that was written.
         """
         from safetensors.torch import load
 
@@ -86,10 +87,10 @@ class SavedSupernet:
 
 
 def check_unfinished(out: Path) -> None:
-    """Refuse a folder in which a supernet is.
+    """Refuse a folder that holds a finished supernet.
 
     Raises:
-        ConfigError: One is.
+        ConfigError: If it does.
     """
     if (out / FACTS).exists():
         raise ConfigError("out", str(out), "must name a folder without a trained supernet")
@@ -99,7 +100,7 @@ def save_supernet(out: Path, how: SupernetTraining, trained: TrainedSupernet) ->
     """Write a trained supernet into `out`, `supernet.json` last.
 
     Raises:
-        StoreError: A file cannot be written.
+        StoreError: If a file cannot be written.
     """
     from safetensors.torch import save
 
@@ -133,10 +134,10 @@ def save_supernet(out: Path, how: SupernetTraining, trained: TrainedSupernet) ->
 
 
 def open_supernet(folder: Path) -> SavedSupernet:
-    """The supernet in `folder`; its weights are not read yet.
+    """Read the supernet in `folder`, without its weights.
 
     Raises:
-        ConfigError: There is none, or its facts are not ours.
+        ConfigError: If there is none, or its facts cannot be read.
     """
     file = folder / FACTS
     if not file.is_file():

@@ -1,26 +1,26 @@
 """One set of weights for every network of a space.
 
-Every network lowers to operators with names. The supernet holds, for each name, parameters of the
-largest shape that any network of the space has there, and a network runs on slices of them. The
-slices are views, so a gradient through a network reaches what it uses and nothing else.
+Every network lowers to operators with names. For each name, the supernet holds parameters of the
+largest shape that any network of the space has there. A network runs on slices of them. The slices
+are views, so a gradient through a network reaches its own slices and nothing else.
 
-Which slice, and why:
+The slices, with the reasons:
 
 - *The last channels*, of inputs and outputs alike. A unit passes its first channels and convolves
   its last c′ (concatenated in that order). At one width, the last c′ of a smaller share are then
-  among those of a larger one, and every unit reads and writes them at the same places of the map;
-  with the first channels they would be shifted against each other. The shuffle sends channel k
-  from the end to 2k from the end (counted from 0) at every width, so half of the channels also
-  keep their meaning across widths. Squeeze-and-excitation scales what the branch emits and
-  follows it. Where a unit changes the width, the branches meet in the same order.
+  among those of a larger share. Every unit reads and writes them at the same places of the map;
+  the first channels would be shifted against each other. At every width the shuffle sends channel
+  k to 2k, both counted from 0 at the end. So half of the channels also keep their meaning across
+  widths. Squeeze-and-excitation scales the output of the branch and follows it. If a unit changes
+  the width, the branches meet in the same order.
 - *The centre of a kernel*, as in once-for-all (Cai et al. 2020).
 - *The first units of a stage*: a shallow network is the beginning of a deep one.
-- *Residual branches have weights of their own.* Without the sum a branch has to say what the
-  channels become, with it what is added to them, and its last batch norm starts at zero only
-  there (`space/runtimes/torch_lowering.py`).
+- *Residual branches have weights of their own.* A branch without a sum gives the new channels; a
+  residual branch gives a change to them. Only the last batch norm of a residual branch starts at
+  zero (`space/runtimes/torch_lowering.py`).
 
-Statistics of batch norms are no part of the weights: they are of a network, not of the slices
-(Yu & Huang, "Universally Slimmable Networks and Improved Training Techniques", ICCV 2019).
+Statistics of batch norms are not part of the weights: they belong to a network, not to slices.
+See Yu & Huang, "Universally Slimmable Networks and Improved Training Techniques", ICCV 2019.
 """
 
 import math
@@ -42,8 +42,8 @@ from nas_sv2.space.runtimes.weights import weight_shapes
 from nas_sv2.space.units.architecture import Architecture
 
 RESIDUAL = "residual"
-"""In the name of a shared weight, in place of `main`: of a branch that is added."""
-CACHED = 16  # modules at a time; the largest and the smallest run at every step
+"""Replaces `main` in the names of shared weights of residual branches."""
+CACHED = 16  # modules kept at a time; the largest and the smallest run at every step
 _STATISTICS = ("running_mean", "running_var")
 
 Shape = tuple[int, ...]
@@ -52,11 +52,11 @@ Adapt = Callable[[Architecture], Architecture]
 
 @dataclass(frozen=True)
 class Slice:
-    """Where the weight of a network lies in the supernet.
+    """The place of a network's weight in the supernet.
 
     Attributes:
         shared: The name of the shared weight.
-        index: The part of it.
+        index: The part of the shared weight.
     """
 
     shared: str
@@ -66,7 +66,7 @@ class Slice:
 class Supernet(nn.Module):
     """The shared weights of the networks of `space`.
 
-    The state is named as that of networks (`stage2.1.main.expand.conv.weight`), but for residual
+    Weights have the names of a network (`stage2.1.main.expand.conv.weight`), except in residual
     branches (`stage2.1.residual.expand.conv.weight`).
     """
 
@@ -74,9 +74,9 @@ class Supernet(nn.Module):
         """Draw fresh weights from `generator`.
 
         Args:
-            space: Whose networks.
-            adapt: The form in which a network of the space is trained.
-            generator: Of the weights.
+            space: The space of the networks.
+            adapt: Gives the form in which a network of the space is trained.
+            generator: Source of the weights.
         """
         super().__init__()
         self.space, self.adapt = space, adapt
@@ -95,7 +95,7 @@ class Supernet(nn.Module):
         return logits
 
     def standalone(self, architecture: Architecture) -> GraphModule:
-        """A copy of a network of the space with weights of its own; without norm statistics."""
+        """A network of the space with copied weights, without norm statistics."""
         module, slices = _bare(self.adapt(architecture), self.shapes)
         for name, one in slices.items():
             parent, _, leaf = name.rpartition(".")
@@ -104,11 +104,11 @@ class Supernet(nn.Module):
         return module.to(memory_format=torch.channels_last)
 
     def weights(self) -> dict[str, Tensor]:
-        """The shared weights by name; they are not copied."""
+        """The shared weights by name, not copied."""
         return {name: self._weights[_key(name)].detach() for name in self.shapes}
 
     def load(self, weights: dict[str, Tensor]) -> None:
-        """Take over `weights`, which are those of a supernet of this space."""
+        """Load `weights` of a supernet of this space."""
         with torch.no_grad():
             for name, weight in weights.items():
                 self._weights[_key(name)].copy_(weight)
@@ -119,7 +119,7 @@ class Supernet(nn.Module):
 
 
 def shared_shapes(graphs: Iterable[Graph]) -> dict[str, Shape]:
-    """The largest shape of each weight among `graphs`, by the name under which it is shared."""
+    """The largest shape of each weight among `graphs`, by its shared name."""
     shapes: dict[str, Shape] = {}
     for graph in graphs:
         for _, shared, shape in _learnt(graph):
@@ -128,7 +128,7 @@ def shared_shapes(graphs: Iterable[Graph]) -> dict[str, Shape]:
 
 
 def slices_of(graph: Graph, shapes: Mapping[str, Shape]) -> dict[str, Slice]:
-    """Where each weight of `graph` lies in shared weights of `shapes`."""
+    """The place of each weight of `graph` in shared weights of `shapes`."""
     slices = {}
     for name, shared, shape in _learnt(graph):
         whole = shapes[shared]
@@ -143,7 +143,7 @@ def slices_of(graph: Graph, shapes: Mapping[str, Shape]) -> dict[str, Slice]:
 
 
 def _learnt(graph: Graph) -> Iterator[tuple[str, str, Shape]]:
-    """Name, name in the supernet, and shape of each weight that is learnt."""
+    """Yield name, shared name and shape of each weight that is learnt."""
     branches = {name.rpartition(".")[0] for name in last_before_sum(graph)}  # stage2.1.main, ...
     for name, shape in weight_shapes(graph).items():
         if name.endswith(_STATISTICS):
@@ -157,7 +157,7 @@ def _learnt(graph: Graph) -> Iterator[tuple[str, str, Shape]]:
 def _bare(
     adapted: Architecture, shapes: Mapping[str, Shape]
 ) -> tuple[GraphModule, dict[str, Slice]]:
-    """The module of a network, its parameters without numbers; and where these are."""
+    """The module of a network without values of its parameters, and their slices."""
     graph = lower(adapted)
     with torch.device("meta"):
         module = GraphModule(graph)
@@ -170,7 +170,7 @@ def _bare(
 
 
 def _drawn(name: str, shape: Shape, generator: torch.Generator) -> nn.Parameter:
-    """Fresh numbers, as `build_module` gives a network: He-normal for the widest that reads it.
+    """Draw values as `build_module` does: He-normal, for the widest network that uses them.
 
     A batch norm follows every kernel but those of squeeze-and-excitation and the classifier, so
     that the scale hardly matters to a narrower network.

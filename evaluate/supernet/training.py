@@ -1,9 +1,11 @@
 """The training of a supernet: at every step the largest network, the smallest and some at random.
 
-The sandwich rule and in-place distillation of Yu & Huang ("Universally Slimmable Networks and
-Improved Training Techniques", ICCV 2019): the largest network learns from the labels, and all
-others from what it says in the same step. Whole networks were first trained so by Yu et al.
-("BigNAS", ECCV 2020). Optimiser, schedule, batch, images and augmentation are the recipe's.
+This is the sandwich rule with in-place distillation: the largest network learns from the labels,
+and the others from its answers in the same step. See Yu & Huang, "Universally Slimmable Networks
+and Improved Training Techniques", ICCV 2019. Yu et al. were the first to train whole networks in
+this way ("BigNAS", ECCV 2020).
+
+Optimiser, schedule, batch, images and augmentation are the recipe's.
 """
 
 import random
@@ -35,7 +37,7 @@ from nas_sv2.space.units.architecture import Architecture
 
 CHECKPOINT_SECONDS = 30.0  # what a kill may cost
 CHECKPOINT = "supernet.checkpoint"
-DRAWS = 2000  # of which one has to keep the guidelines; with 1 in 100 inside, 1 in 10⁹ fails
+DRAWS = 2000  # tries to draw a network that keeps the guidelines; if 1 in 100 does, 1 in 10⁹ fails
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,16 +45,16 @@ class SupernetTraining:
     """Trains the shared weights of the networks of a space.
 
     Attributes:
-        space: Whose networks.
-        recipe: How. `hopeless_after` and `validate_each_epoch` mean nothing here.
-        data: On what.
-        guidelines: What random networks are held against; without limits all are taken.
-        random: Random networks a step.
-        seed: Of weights, order, augmentation and networks.
+        space: The space of the networks.
+        recipe: The recipe; `hopeless_after` and `validate_each_epoch` have no effect here.
+        data: The images.
+        guidelines: Limits on random networks; without limits all are taken.
+        random: Number of random networks a step.
+        seed: Seed of weights, order, augmentation and networks.
         threads: As in `ProxyTraining`.
         progress: Called after each step with the steps done and the steps in all.
         checkpoints: Folder from which a killed training is resumed; None for none.
-        told: Is told, in a line, that a training goes on, or why it does not.
+        told: Called with a line if a training is resumed, or cannot be.
     """
 
     space: SearchSpace
@@ -75,7 +77,7 @@ class SupernetTraining:
 
     @cached_property
     def training(self) -> ProxyTraining:
-        """What a network of the space is trained as, and on."""
+        """The training of a single network: its form and its images."""
         return ProxyTraining(self.recipe, self.data, self.seed, self.threads)
 
     def fresh(self) -> Supernet:
@@ -86,9 +88,9 @@ class SupernetTraining:
         """Train from fresh weights, or resume the training of an earlier process.
 
         Raises:
-            EvaluationError: A loss is not finite; names step, learning rate and network.
-            InfeasibleError: The guidelines admit none of `DRAWS` random networks.
-            StoreError: A checkpoint cannot be read or written.
+            EvaluationError: If a loss is not finite; names step, learning rate and network.
+            InfeasibleError: If the guidelines admit none of `DRAWS` random networks.
+            StoreError: If a checkpoint cannot be read or written.
         """
         supernet = self.fresh()
         course = Course(
@@ -110,23 +112,23 @@ class SupernetTraining:
         return TrainedSupernet(supernet, course.step, images, course.seconds, loss)
 
     def networks(self, step: int) -> list[Architecture]:
-        """What learns at `step`, the teacher first; the same for the same seed.
+        """The networks that learn at `step`, the teacher first; the same for the same seed.
 
         Raises:
-            InfeasibleError: The guidelines admit none of `DRAWS` random networks.
+            InfeasibleError: If the guidelines admit none of `DRAWS` random networks.
         """
         draw = RandomSuggester(random.Random(f"{self.seed}:networks:{step}"))
         drawn = [self._admitted(draw) for _ in range(self.random)]
         return [largest(self.space), smallest(self.space), *drawn]
 
     def finish(self) -> None:
-        """Delete the checkpoint: what the training came to is kept elsewhere."""
+        """Delete the checkpoint, once the result is kept elsewhere."""
         if checkpoint := self.checkpoint:
             checkpoint.drop()
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """Of this training, if it has a folder."""
+        """The checkpoint of this training, if it has a folder."""
         if self.checkpoints is None:
             return None
         identity = {
@@ -159,14 +161,14 @@ class SupernetTraining:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TrainedSupernet:
-    """What a training came to.
+    """The result of a training.
 
     Attributes:
-        supernet: With its weights.
-        steps: Done.
-        images: Trained on, each counted once a step.
+        supernet: The supernet with its weights.
+        steps: Number of steps done.
+        images: Number of images trained on, each counted once a step.
         seconds: Wall time.
-        loss: Of the largest network over the last pass, mean, nats.
+        loss: Mean loss of the largest network over the last pass, nats.
     """
 
     supernet: Supernet
@@ -180,7 +182,7 @@ def check_supernet_recipe(recipe: Recipe) -> None:
     """Refuse a recipe that shared weights cannot be trained by.
 
     Raises:
-        ConfigError: Names the field.
+        ConfigError: If the recipe is one; names the field.
     """
     if recipe.width_factor != 1:
         raise ConfigError("recipe width_factor", recipe.width_factor, "must be 1 for a supernet")
@@ -196,7 +198,7 @@ def check_supernet_recipe(recipe: Recipe) -> None:
 
 @dataclass(eq=False)
 class _SandwichLearner:
-    """A supernet of which several networks learn from each batch; a `Learner`."""
+    """Trains several networks of a supernet on each batch; a `Learner`."""
 
     how: SupernetTraining
     supernet: Supernet
@@ -210,7 +212,7 @@ class _SandwichLearner:
         self.supernet.train()
 
     def learn(self, step: Step, inputs: Tensor, labels: Tensor) -> tuple[float, None]:
-        """Let the networks of `step` learn; the loss is that of the largest one."""
+        """Train the networks of `step`; the loss is that of the largest one."""
         for group in self._optimiser.param_groups:
             group["lr"] = step.learning_rate
         self._optimiser.zero_grad(set_to_none=False)

@@ -1,8 +1,8 @@
-"""Finalists of a study against the hand-designed networks of its level, on figures that count.
+"""Compares finalists of a study with the hand-designed networks of its level, on fresh figures.
 
-Latencies are taken anew, all networks in one session and in alternation; accuracies come from
-longer trainings with seeds that the search did not have, and are those of the test split, by which
-nothing was chosen. Measurements and scores are kept as they come: one that was ended goes on.
+All networks are measured again, in one session and in alternation. They are trained for longer,
+with seeds that the search did not have. Accuracies are those of the test split, by which nothing
+was chosen. Measurements and scores are kept as they come, so that a confirmation can be resumed.
 """
 
 import datetime
@@ -63,20 +63,20 @@ Told = Callable[[str], None]
 def confirm(
     request: ConfirmRequest, db: Database, told: Told, advanced: Callable[[int, int], None]
 ) -> Confirmation:
-    """Measure and train what is not in the database yet, and say what may be claimed.
+    """Measure and train all that the database lacks, and say which claims hold.
 
     Args:
-        request: Which study, and how.
-        db: Where it is.
-        told: Is told what is about to be done, in lines.
-        advanced: Called with the trainings done and those in all.
+        request: The study, and how to confirm it.
+        db: The database of the study.
+        told: Called with lines about the next steps.
+        advanced: Called with the number of trainings done and of all trainings.
 
     Raises:
-        ConfigError: A word of the request cannot be meant; nothing is measured or trained.
-        DeviceError: A target cannot be used; the same request goes on.
-        MeasurementError: A target gave no latency.
-        EvaluationError: A training gave no accuracy.
-        StoreError: The database cannot be read or written.
+        ConfigError: If the request is not valid; nothing is measured or trained.
+        DeviceError: If a target cannot be used; the same request resumes the confirmation.
+        MeasurementError: If a target gives no latency.
+        EvaluationError: If a training gives no accuracy.
+        StoreError: If the database cannot be read or written.
     """
     if request.seeds < FEWEST_SEEDS:
         allowed = f"must be at least {FEWEST_SEEDS}: fewer give no useful interval"
@@ -98,7 +98,7 @@ def confirm(
         )
         data = _data(source, study, request.data)
         for one in field:
-            form_of(recipe, one.architecture, data)  # refused before anything is run
+            form_of(recipe, one.architecture, data)  # raises before anything is run
         opened.enter_context(_hold(db, request.study))
         measurements = MeasurementStore(db)
         folder = WeightsFolder.of_study(db, study_key(study)).path / "confirm"
@@ -128,7 +128,7 @@ def confirm(
 
 @dataclass(frozen=True)
 class _Timed:
-    """What a target said of all networks, and how the finalists stand to the baseline."""
+    """Measurements of all networks on one target, and their comparison with the baseline."""
 
     latencies: Sequence[Latency]
     finalists: Sequence[ComparedPair]
@@ -138,7 +138,7 @@ def _data(source: Source, study: optuna.Study, moved: str | None) -> ImageData:
     """The images of the study, with a test split.
 
     Raises:
-        ConfigError: There is none, or they are not those of the study any more.
+        ConfigError: If there is no test split, or the images are not those of the study.
     """
     same = data_of(study, moved)
     side = recipe_from_document(study.user_attrs[IDENTITY]["recipe_document"]).resolution
@@ -154,14 +154,14 @@ def _data(source: Source, study: optuna.Study, moved: str | None) -> ImageData:
 
 
 def _seeds(identity: Mapping[str, Any], count: int) -> range:
-    """Seeds that no training of the search had: a network that was lucky by one was chosen so."""
+    """Seeds that the search did not use: it may have chosen a network for a lucky seed."""
     per_training = identity["recipe_document"].get("seeds", 1)
     first = (identity["seed"] + 1) * per_training
     return range(first, first + count)
 
 
 def _looked_at(earlier: Sequence[Confirmation], jobs: Sequence[Job], data: ImageData) -> list[str]:
-    """How often the test images were asked something else before."""
+    """Describe earlier uses of the test images."""
     digests = tuple(sorted({job.architecture.digest for job in jobs}))
     seeds = tuple(sorted({job.seed for job in jobs}))
     question = (jobs[0].recipe.digest, content_of(data.provenance), seeds, digests)
@@ -183,7 +183,7 @@ def _timed(
     fresh: bool,
     told: Told,
 ) -> _Timed:
-    """All networks in one session of a target; that of the database if it was of these very."""
+    """Measure all networks in one session; reuse that of the database if it has the same ones."""
     networks = [one.architecture for one in field]
     told(f"{name}: {len(networks)} networks head to head")
     target = book.open(name, store=store, fresh=fresh, told=told)
@@ -212,7 +212,7 @@ def _scores(
     told: Told,
     advanced: Callable[[int, int], None],
 ) -> Scores:
-    """The score of every training, by digest and seed: that of the database, else a new one."""
+    """The score of every training by digest and seed, from the database or a new training."""
     found = {
         (job.architecture.digest, job.seed): known
         for job in jobs
@@ -288,7 +288,7 @@ def _hold(db: Database, name: str) -> AbstractContextManager[None]:
     """Hold the right to confirm the study, so that no two processes share a checkpoint.
 
     Raises:
-        ConfigError: Another process has it.
+        ConfigError: If another process holds it.
     """
     return hold_now(
         FileLock.of(f"confirm {name} in {db.url}"),

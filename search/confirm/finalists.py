@@ -1,4 +1,4 @@
-"""Who takes part in a confirmation: the finalists, and the hand-designed networks of the level."""
+"""The networks of a confirmation: finalists, and hand-designed networks of the level."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ class Contestant:
     """A network of a confirmation.
 
     Attributes:
-        name: Of a hand-designed network, else the beginning of the digest.
+        name: Name of a hand-designed network, otherwise the beginning of the digest.
         architecture: The network.
-        trial: Of the study; None for a baseline that the study does not have.
+        trial: Its trial in the study; None for a baseline that the study does not have.
     """
 
     name: str
@@ -31,14 +31,14 @@ class Contestant:
 
 
 def finalists_of(records: Mapping[int, Record], trials: Sequence[str]) -> list[int]:
-    """The trials that are meant.
+    """The numbers of the finalists' trials.
 
     Args:
-        records: Of the study.
-        trials: Numbers, or `best` alone: the highest score of the front, baselines left out.
+        records: Records of the study, by trial.
+        trials: Numbers, or `best` alone: the highest score of the front without baselines.
 
     Raises:
-        ConfigError: They are none of its candidates.
+        ConfigError: If a trial is not a candidate of the study.
     """
     candidates = [number for number, record in records.items() if record.baseline is None]
     known = ", ".join(map(str, candidates)) or "there is none"
@@ -64,7 +64,7 @@ def finalists_of(records: Mapping[int, Record], trials: Sequence[str]) -> list[i
 def contestants(
     records: Mapping[int, Record], finalists: Sequence[int], identity: Mapping[str, Any]
 ) -> list[Contestant]:
-    """The finalists, then the baselines; the one that claims are about is the first of these."""
+    """The finalists, then the baselines; claims are about the first baseline."""
     first = records[finalists[0]]
     of_trial = {record.baseline: n for n, record in records.items() if record.baseline}
     names = dict.fromkeys([_against(first, identity), *of_trial])

@@ -1,8 +1,8 @@
-"""The trainings of a confirmation: several at a time, each of which a kill does not undo.
+"""The trainings of a confirmation: several at a time, each resumed after a kill.
 
-A training is a full one (`evaluate.full_training`) of the form that the search trained, or, by a
-recipe for full training, of the network as it stands. Each has a folder with its checkpoint, and
-its score is handed over as soon as it is done.
+A training is a full one (`evaluate/full`) of the form that the search trained. A recipe for full
+training trains the network itself. Each training has a folder with its checkpoint, and its score
+is available as soon as it is done.
 """
 
 import multiprocessing
@@ -26,16 +26,16 @@ from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.storage.test_accuracies import HeldOutScore, Training
 
 THREADS = 1
-"""Of each training; several run at a time."""
+"""CPU threads of each training; several run at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where images come from, as a worker opens them.
+    """The images of the trainings, as a worker opens them.
 
     Attributes:
-        spec: As the study has it.
-        side: At which side they are opened; None for the data's own.
+        spec: The data's spec in the study.
+        side: Side at which they are opened, pixels; None for the data's own.
         skip_unreadable: Whether images that cannot be read are left out.
     """
 
@@ -44,7 +44,7 @@ class Source:
     skip_unreadable: bool
 
     def open(self) -> ImageData:
-        """The data; raises as `open_data`."""
+        """Open the data; see `open_data` for the errors."""
         return open_data(self.spec, resolution=self.side, skip_unreadable=self.skip_unreadable)
 
 
@@ -53,10 +53,10 @@ class Job:
     """One training.
 
     Attributes:
-        architecture: The network that is asked about.
-        recipe: How.
-        seed: Of weights, order and augmentation.
-        out: Folder of its checkpoint and logs; gone when its score is had.
+        architecture: The network.
+        recipe: The recipe.
+        seed: Seed of weights, order and augmentation.
+        out: Folder of checkpoint and logs; deleted once the score is kept.
     """
 
     architecture: Architecture
@@ -65,17 +65,17 @@ class Job:
     out: Path
 
     def key(self, data: ImageData) -> Training:
-        """What its score is kept under."""
+        """The key under which the score is kept."""
         place = FullRun(self.recipe, data, self.out, threads=THREADS).place
         digest = self.architecture.digest
         return Training(digest, self.recipe.digest, data.provenance, self.seed, place)
 
     def train(self, data: ImageData) -> HeldOutScore:
-        """Train to the end, from where an earlier process left it, and ask the test split once.
+        """Train to the end, or resume an earlier process, and test once on the test split.
 
         Raises:
-            EvaluationError: The loss is not finite.
-            StoreError: The folder holds another training, or cannot be read or written.
+            EvaluationError: If the loss is not finite.
+            StoreError: If the folder holds another training, or cannot be read or written.
         """
         self.out.mkdir(parents=True, exist_ok=True)
         run = FullRun(self.recipe, data, self.out, self.seed, threads=THREADS)
@@ -96,10 +96,10 @@ class Job:
 
 
 def side_of(recipe: Recipe, architecture: Architecture) -> int | None:
-    """The side at which the data are opened; None for their own.
+    """The side at which the data are opened, pixels; None for their own.
 
     Raises:
-        ConfigError: A recipe for full training cannot be followed with this network.
+        ConfigError: If a recipe for full training cannot be followed with this network.
     """
     return (
         recipe.resolution if recipe.full_training is None else find_data_side(recipe, architecture)
@@ -107,24 +107,24 @@ def side_of(recipe: Recipe, architecture: Architecture) -> int | None:
 
 
 def form_of(recipe: Recipe, architecture: Architecture, data: ImageData) -> Architecture:
-    """What is trained: as in a search, or by a recipe for full training the network itself.
+    """The network that is trained: the form of a search, or the network itself if in full.
 
     Raises:
-        ConfigError: The recipe cannot be followed; names the field.
+        ConfigError: If the recipe cannot be followed; names the field.
     """
     if recipe.full_training is not None:
         return architecture
     form = ProxyTraining(recipe, data, threads=THREADS).adapt(architecture)
-    find_data_side(recipe, form)  # refuses what only a search can do
+    find_data_side(recipe, form)  # refuses a recipe that only a search can follow
     return form
 
 
 def trained(jobs: Sequence[Job], source: Source, count: int) -> Iterator[tuple[Job, HeldOutScore]]:
-    """Train all, `count` at a time; each score as it comes.
+    """Train all, `count` at a time, and yield each score as it comes.
 
     Raises:
-        EvaluationError: A training gave no accuracy, or its process was killed.
-        StoreError: A checkpoint cannot be read or written.
+        EvaluationError: If a training gives no accuracy, or its process is killed.
+        StoreError: If a checkpoint cannot be read or written.
     """
     if not jobs:
         return
@@ -139,7 +139,7 @@ def trained(jobs: Sequence[Job], source: Source, count: int) -> Iterator[tuple[J
             raise EvaluationError(
                 "a training process was killed; the same command goes on"
             ) from error
-        except BaseException:  # an interrupt too: nothing is waited for
+        except BaseException:  # interrupts too: end the trainings at once
             for process in multiprocessing.active_children():
                 if process not in others:
                     process.terminate()
@@ -149,12 +149,12 @@ def trained(jobs: Sequence[Job], source: Source, count: int) -> Iterator[tuple[J
 
 
 _opened: list[ImageData] = []
-"""What a worker process trains on."""
+"""The data of a worker process."""
 
 
 def _begin(source: Source) -> None:
-    """Open the data; from here on this process ends when the one that started it does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; that one decides
+    """Open the data, and end this process when its parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides
     parent = multiprocessing.parent_process()
     assert parent is not None, "run by a pool"
 

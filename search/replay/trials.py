@@ -1,7 +1,7 @@
-"""The trials of a study, one by one, brought to another study with latencies of another target.
+"""Copies the trials of a study to another study, with latencies of another target.
 
-They keep their numbers. A network is measured, its record saved and its trial added, in this
-order, so that a kill between two of these loses and doubles nothing.
+The trials keep their numbers. A network is measured, then its record saved, then its trial added.
+In this order, a kill between two steps neither loses nor doubles a trial.
 """
 
 import dataclasses
@@ -36,16 +36,16 @@ COPIED = (ARCHITECTURE, PRUNED, AUDITED, DUPLICATE, REJECTED, ERROR, BASELINE)
 
 @dataclass(frozen=True)
 class TrialCopy:
-    """Brings what one study has to another.
+    """Copies the trials of one study to another.
 
     Attributes:
-        first: The study that has it.
-        study: The other one; its identity names its guidelines.
-        old: The records of the first, by trial.
-        store: Of the other's records.
-        target: Where its networks are measured.
-        budget: Its limits.
-        told: Is told which network cannot be measured.
+        first: The study that is copied.
+        study: The new study; its identity names its guidelines.
+        old: The records of the first study, by trial.
+        store: The records of the new study.
+        target: Measures the networks for the new study.
+        budget: Limits of the new study.
+        told: Called with a line for each network that cannot be measured.
     """
 
     first: optuna.Study
@@ -57,10 +57,10 @@ class TrialCopy:
     told: Callable[[str], None]
 
     def check(self) -> None:
-        """Refuse to go on on another device than before, or beside a search that is at the study.
+        """Refuse a device other than before, and a study with a running search.
 
         Raises:
-            ConfigError: It is another, or a trial is under way, whose number would be ours.
+            ConfigError: If the device differs, or a trial is under way, whose number is taken.
         """
         under_way = (TrialState.RUNNING, TrialState.WAITING)
         if trials := self.study.get_trials(deepcopy=False, states=under_way):
@@ -77,7 +77,7 @@ class TrialCopy:
             raise ConfigError("study", self.study.study_name, allowed)
 
     def run(self, advanced: Callable[[int, int], None]) -> None:
-        """Add what the new study lacks: trials in their order, then records that came later."""
+        """Add the trials that the new study lacks, in order, and records that came later."""
         advanced(0, len(self.old))
         done = 0
         for trial in self.first.get_trials(deepcopy=False):
@@ -118,7 +118,7 @@ class TrialCopy:
     def _measured(self, record: Record | None) -> Record:
         assert record is not None
         known = self.store.find(record.architecture.digest)
-        if known is not None:  # saved before a process ended, or a duplicate of it
+        if known is not None:  # saved by an ended process, or a duplicate
             return known[1]
         latency = self.target.estimate(record.architecture)
         excesses = {name: record.excesses.get(name, 0.0) for name in self._kept}
@@ -147,11 +147,11 @@ class TrialCopy:
         )
 
     def _duplicated(self, trial: FrozenTrial) -> Record | None:
-        """The record of the network that a duplicate is one of."""
+        """The record of the network that `trial` duplicates."""
         return self.old.get(trial.user_attrs.get(DUPLICATE, -1))
 
     def _constraints(self, excesses: Mapping[str, float]) -> dict[str, float]:
-        """The full set of limits, which samplers want on every trial."""
+        """The excess over every limit, since samplers need all of them on each trial."""
         names = [*self._kept, *self.budget.latency_excesses({self.target.name: 0.0})]
         return {name: float(excesses.get(name, 0.0)) for name in names}
 

@@ -1,1 +1,1 @@
-"""Many candidates at a time: processes, threads, a Ray cluster."""
+"""Searches with many candidates at a time: by processes, threads or a Ray cluster."""

@@ -1,9 +1,9 @@
-"""A Ray cluster: what its nodes offer, and how their answers are waited for.
+"""A Ray cluster: the resources of its nodes, and the wait for their answers.
 
-The driver keeps the study. What it hands out are single trainings (`cluster_training.py`) and
-single measurements (`cluster_device.py`), each a Ray task; Ray places them, and runs them again
-where a node is lost. A node needs our package, the data and, where it has one, the device: it sees
-nothing of the database.
+The driver keeps the study. Each training (`cluster_training.py`) and each measurement
+(`cluster_device.py`) is a Ray task. Ray places the tasks, and runs them again if a node is lost.
+A node needs our package, the data and the device that it offers, if any; it never sees the
+database.
 """
 
 import logging
@@ -20,16 +20,16 @@ from nas_sv2.errors import ConfigError, DeviceError, EvaluationError, Measuremen
 from nas_sv2.version import __version__
 
 OFFERED = "nas-sv2:"
-"""With the name of a target, the Ray resource by which a node says that it has that device."""
+"""Prefix of a Ray resource: with the name of a target, a node offers that device."""
 RETRIES = 3
-"""How often Ray runs a task again whose node or process was lost."""
+"""How often Ray repeats a task whose node or process is lost."""
 POLL_S = 0.5
 LOOK_S = 5.0
-"""Between looks at the nodes while a task is waited for."""
+"""Seconds between two looks at the nodes during the wait for a task."""
 KNOCK_S = 5.0
-"""For an answer of the cluster's head."""
+"""Seconds that the cluster's head has to answer."""
 PATIENCE_S = 60.0
-"""How long a node that nothing can be done without may be away: it is restarted, or replaced."""
+"""Seconds that a task waits for a lost node, which may be restarted or replaced."""
 
 
 @dataclass(frozen=True)
@@ -37,31 +37,31 @@ class Cluster:
     """A cluster that this process is connected to.
 
     Attributes:
-        address: As the user gave it.
-        stopped: Set when those who wait are to give up what they wait for.
+        address: The address that the user gave.
+        stopped: Set to end every wait for a task.
     """
 
     address: str
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def nodes(self) -> list[Mapping[str, float]]:
-        """What each living node has in all, by the name of the resource."""
+        """The amounts of each living node, free or not, by the name of the resource."""
         import ray
 
         known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
         return [node["Resources"] for node in known if node["Alive"]]
 
     def total(self, resource: str) -> int:
-        """How much of a resource all nodes have together."""
+        """The amount of a resource over all nodes."""
         return int(sum(node.get(resource, 0.0) for node in self.nodes()))
 
     def share(self, count: int) -> int:
-        """The CPUs that each of `count` tasks can have at the same time, each on one node."""
+        """The CPUs for each of `count` simultaneous tasks, each of which runs on one node."""
         largest = max((node.get("CPU", 0.0) for node in self.nodes()), default=0.0)
         return int(min(largest, self.total("CPU") // count))
 
     def describe(self) -> str:
-        """For people, in one line."""
+        """Describe the cluster in one line."""
         nodes = self.nodes()
         names = {name for node in nodes for name in node if name.startswith(OFFERED)}
         devices = ", ".join(sorted(name.removeprefix(OFFERED) for name in names))
@@ -71,7 +71,7 @@ class Cluster:
         )
 
     def is_able(self, needs: Mapping[str, float]) -> bool:
-        """Whether a single node has all that in all, free or not."""
+        """Whether a single node has all of `needs`, free or not."""
         return any(
             all(node.get(name, 0.0) >= amount for name, amount in needs.items())
             for node in self.nodes()
@@ -80,18 +80,18 @@ class Cluster:
     def answer(
         self, task: Any, needs: Mapping[str, float], what: str, lost: type[NasError]
     ) -> Any:
-        """What a task gives that calls `tried`.
+        """Wait for a task that calls `tried`, and return its result.
 
         Args:
-            task: Its reference.
-            needs: By resource, what a node must have for it.
-            what: What it is, for a message.
-            lost: What is raised where its process was lost again and again.
+            task: Reference of the task.
+            needs: Amounts that a node must have for the task, by resource.
+            what: Name of the task, for messages.
+            lost: Error to raise if the process of the task is lost too often.
 
         Raises:
-            DeviceError: A node cannot do it; or no node has what it needs, for a minute.
-            NasError: As the task raised it.
-            KeyboardInterrupt: `stopped` is set.
+            DeviceError: If a node cannot do it, or no node has the `needs` for a minute.
+            NasError: If the task raised it.
+            KeyboardInterrupt: If `stopped` is set.
         """
         import ray
         from ray.exceptions import RayError, RayTaskError
@@ -128,13 +128,13 @@ class Cluster:
 
 @contextmanager
 def connected(address: str) -> Iterator[Cluster]:
-    """The cluster at `address`; what of ours runs there ends with this process.
+    """Connect to the cluster at `address`; our tasks there end with this process.
 
     Args:
-        address: `auto` for the one that this machine is part of, else `HOST:PORT`.
+        address: `auto` for the cluster that this machine is part of, otherwise `HOST:PORT`.
 
     Raises:
-        ConfigError: There is none, or Ray is not installed here.
+        ConfigError: If there is no such cluster, or Ray is not installed here.
     """
     try:
         import ray
@@ -142,7 +142,7 @@ def connected(address: str) -> Iterator[Cluster]:
         raise ConfigError("ray", address, "needs Ray: pip install 'nas-sv2[ray]'") from error
     try:
         _knock(address)
-        # SIGTERM is ours again after this, see `sigterm_interrupts`.
+        # Ray sets a handler of SIGTERM; `sigterm_interrupts` sets ours again afterwards.
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
         allowed = f"must be auto or HOST:PORT of a cluster that runs, ray start --head ({error})"
@@ -154,11 +154,11 @@ def connected(address: str) -> Iterator[Cluster]:
 
 
 def _knock(address: str) -> None:
-    """See that somebody listens: Ray itself tries for minutes.
+    """Check that a process listens at `address`, since Ray itself tries for minutes.
 
     Raises:
-        OSError: Nobody does.
-        ValueError: It is neither `auto` nor `HOST:PORT`.
+        OSError: If none does.
+        ValueError: If `address` is neither `auto` nor `HOST:PORT`.
     """
     if address == "auto":
         return
@@ -169,14 +169,13 @@ def _knock(address: str) -> None:
 
 
 def tried(call: Callable[[], Any], version: str) -> Any:
-    """On a node: what `call` gives, or the error in a form that can be sent.
+    """Return, on a node, the result of `call` or its error in a form that can be sent.
 
-    What is wrong with the node itself is no fault of a network: it is a DeviceError, which ends a
-    search and leaves the candidate to the next.
+    A fault of the node is a DeviceError: it ends the search, and the candidate is not blamed.
 
     Args:
-        call: What is to be done.
-        version: Of our package, at the driver's.
+        call: The work to do.
+        version: The `versions()` of the driver.
     """
     host = socket.gethostname()
     if version != versions():
@@ -192,7 +191,7 @@ def tried(call: Callable[[], Any], version: str) -> Any:
 
 
 def versions() -> str:
-    """Of what decides the figures of a training; equal on all nodes."""
+    """The versions on which the figures of a training depend; they are equal on all nodes."""
     import torch
 
     return f"nas-sv2 {__version__}, torch {torch.__version__}, python {platform.python_version()}"

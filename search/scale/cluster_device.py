@@ -1,7 +1,7 @@
-"""A device of a cluster: measured by a task on the node that offers it.
+"""A device of a cluster, measured by a task on the node that offers it.
 
-Ray gives the device to one task at a time; on the node the usual lock holds it too, so that a
-program beside the cluster waits. The process of a task keeps the device open for the next.
+Ray gives the device to one task at a time. The task also takes the usual lock, so that programs
+outside the cluster wait. The process of a task keeps the device open for the next task.
 """
 
 import os
@@ -25,11 +25,11 @@ from nas_sv2.search.scale.cluster import OFFERED, RETRIES, Cluster, tried, versi
 class ClusterDevice:
     """A device on some node of a cluster; a `Device` and a `Profiler`.
 
-    It is not frozen: it holds what is known of the device.
+    It is not frozen, because it keeps the fingerprints of the device.
 
     Attributes:
-        name: What the user calls it, there as here.
-        cluster: Where.
+        name: Name of the target, on the node as here.
+        cluster: The cluster.
     """
 
     name: str
@@ -38,14 +38,14 @@ class ClusterDevice:
 
     @classmethod
     def offered(cls, cluster: Cluster, name: str) -> "ClusterDevice | None":
-        """The device of that name; None where no node offers one."""
+        """The device of that name; None if no node offers it."""
         return cls(name, cluster) if cluster.is_able({OFFERED + name: 1.0}) else None
 
     def start(self) -> None:
-        """Nothing: a task starts it."""
+        """Do nothing: a task starts the device."""
 
     def fingerprint(self, plan: MeasurePlan) -> Fingerprint:
-        """What the device is, asked once for each plan."""
+        """The fingerprint of the device, requested once for each plan."""
         if plan.key not in self._known:
             self._known[plan.key] = self._ask(plan, "fingerprint", plan)
         return self._known[plan.key]
@@ -57,11 +57,11 @@ class ClusterDevice:
         *,
         reference: Payload | None = None,
     ) -> list[Measurement]:
-        """As the device does there.
+        """Measure on the node.
 
         Raises:
-            DeviceError: No node offers it any more, or it is another than before.
-            MeasurementError: It answered, but not with a latency.
+            DeviceError: If no node offers the device any more, or it is another one than before.
+            MeasurementError: If the device answers, but not with a latency.
         """
         found: list[Measurement] = self._ask(plan, "measure", payloads, plan, reference=reference)
         for measurement in found:
@@ -70,12 +70,12 @@ class ClusterDevice:
         return found
 
     def profile(self, payload: Payload, plan: MeasurePlan, timeout_s: float) -> list[NodeTime]:
-        """What each node of the model takes there."""
+        """The time of each operator of the model on the device."""
         found: list[NodeTime] = self._ask(plan, "profile", payload, plan, timeout_s)
         return found
 
     def close(self) -> None:
-        """Nothing: the processes of the tasks end with the driver."""
+        """Do nothing: the processes of the tasks end with the driver."""
 
     def _ask(self, plan: MeasurePlan, method: str, *arguments: Any, **named: Any) -> Any:
         gpus = self._gpus(plan)
@@ -91,7 +91,7 @@ class ClusterDevice:
         return self.cluster.answer(task, needs, self.name, MeasurementError)
 
     def _gpus(self, plan: MeasurePlan) -> float:
-        """The GPU of its node, where the device is that: it trains nothing meanwhile."""
+        """1 if the device is the GPU of its node, which must not train meanwhile; otherwise 0."""
         has = any(
             node.get(OFFERED + self.name) and node.get("GPU") for node in self.cluster.nodes()
         )
@@ -99,12 +99,12 @@ class ClusterDevice:
 
 
 _devices: dict[tuple[str, str], ReconnectingDevice] = {}
-"""Of this process of a node: what its tasks have opened, by name and the GPUs they may see."""
+"""The devices open in this process of a node, by name and the GPUs that it may see."""
 
 
 @cache
 def _remote() -> Any:
-    """`_asked`, as Ray calls it."""
+    """`_asked` as a Ray task."""
     import ray
 
     return ray.remote(_asked)
@@ -113,7 +113,7 @@ def _remote() -> Any:
 def _asked(
     name: str, version: str, method: str, arguments: Sequence[Any], named: dict[str, Any]
 ) -> Any:
-    """On the node: call a method of the device."""
+    """Call a method of the device, on the node."""
 
     def call() -> Any:
         return getattr(_device(name), method)(*arguments, **named)
@@ -122,7 +122,7 @@ def _asked(
 
 
 def _device(name: str) -> ReconnectingDevice:
-    """The device, open; its agent sees the GPUs that its process saw when it was started."""
+    """The device, open; its agent sees the GPUs that it could see at its start."""
     key = (name, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
     if key not in _devices:
         while _devices:

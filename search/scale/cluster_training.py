@@ -1,7 +1,7 @@
 """Trainings of a search as tasks of a cluster, with the CPUs and GPUs that they need.
 
-What leaves the driver is a value: recipe, data by name and content, seed, threads, architecture.
-What comes back are the figures and the weights.
+The driver sends values: recipe, data by name and content, seed, threads and architecture. It
+receives the figures and the weights.
 """
 
 import socket
@@ -22,18 +22,18 @@ from nas_sv2.space.units.architecture import Architecture
 
 @dataclass(frozen=True)
 class TrainingOrder:
-    """All that a node has to know of the trainings of a search.
+    """The trainings of a search, as a node needs to know them.
 
     Attributes:
-        choice: What says how good a candidate is.
-        data: The data's spec, with an absolute path where it has one.
-        content: What names its content: the node's has to be the same.
-        skip_unreadable: As the search was asked.
-        seed: Of the trainings.
-        threads: CPU threads of one.
+        choice: The evaluator.
+        data: The data's spec; a path in it is absolute.
+        content: Name of the data's content, which is the same on the node.
+        skip_unreadable: Whether images that cannot be read are left out.
+        seed: Seed of the trainings.
+        threads: CPU threads of one training.
         device: A torch device, `cpu` or `cuda`.
-        checkpoints: Folder of what a killed training goes on from, where the node has it.
-        version: What the driver runs.
+        checkpoints: Folder from which a killed training is resumed, if the node shares it.
+        version: The `versions()` of the driver.
     """
 
     choice: EvaluatorChoice
@@ -48,16 +48,16 @@ class TrainingOrder:
 
     @property
     def needs(self) -> dict[str, float]:
-        """By Ray's resource, what a training takes of a node."""
+        """The amounts that a training takes of a node, by Ray resource."""
         gpus = {} if self.device == "cpu" else {"GPU": 1.0}
         return {"CPU": float(self.threads), **gpus}
 
     def trained(self, architecture: Architecture, stops: Stops | None) -> Trained:
-        """On the node: the network after its training.
+        """Train the network, on the node.
 
         Raises:
-            ConfigError: The node has other data.
-            NasError: As `Trainer.train`.
+            ConfigError: If the node has other data.
+            NasError: If `Trainer.train` raises it.
         """
         data = _opened(self.data, self.choice.recipe.resolution, self.skip_unreadable)
         if data.key != self.content:
@@ -75,12 +75,12 @@ class TrainingOrder:
 
 @dataclass(frozen=True)
 class ClusterTraining:
-    """A `Trainer` whose trainings are made on a cluster.
+    """A `Trainer` whose trainings run on a cluster.
 
     Attributes:
-        local: The same trainer here, which says what evaluations depend on and trains nothing.
-        order: What the nodes are told.
-        cluster: Where.
+        local: The same trainer in this process: it describes evaluations and trains nothing.
+        order: The order that the nodes receive.
+        cluster: The cluster.
     """
 
     local: Trainer
@@ -91,7 +91,7 @@ class ClusterTraining:
         """Refuse a cluster that has no node for a training.
 
         Raises:
-            ConfigError: Names what a training needs.
+            ConfigError: If there is none; the message has the needs of a training.
         """
         needs = self.order.needs
         if not self.cluster.is_able(needs):
@@ -101,22 +101,22 @@ class ClusterTraining:
 
     @property
     def recipe(self) -> Recipe:
-        """How; its digest is that of no other way to weights."""
+        """The recipe; its digest is unique to this way to weights."""
         return self.local.recipe
 
     @property
     def data(self) -> ImageData:
-        """On what."""
+        """The images."""
         return self.local.data
 
     @property
     def seed(self) -> int:
-        """Of the training."""
+        """The seed of the training."""
         return self.local.seed
 
     @property
     def place(self) -> str:
-        """Where, as evaluations record it; a node says the same."""
+        """The processor, as evaluations record it; nodes record the same."""
         return self.local.place
 
     def adapt(self, architecture: Architecture) -> Architecture:
@@ -124,12 +124,12 @@ class ClusterTraining:
         return self.local.adapt(architecture)
 
     def train(self, architecture: Architecture, stops: Stops | None = None) -> Trained:
-        """The network with its weights, and how good it is.
+        """Train on a node, and return the evaluation and the weights.
 
         Raises:
-            DeviceError: A node cannot train: other data, other versions, no memory to save to.
-            EvaluationError: The training gave no accuracy, or was lost again and again.
-            KeyboardInterrupt: The driver is to end.
+            DeviceError: If a node cannot train: other data or versions, or no room to save.
+            EvaluationError: If the training gives no accuracy, or its process is lost too often.
+            KeyboardInterrupt: If the driver is to end.
         """
         needs = self.order.needs
         train = _remote().options(
@@ -145,21 +145,21 @@ class ClusterTraining:
 
 @cache
 def _remote() -> Any:
-    """`_trained`, as Ray calls it."""
+    """`_trained` as a Ray task."""
     import ray
 
     return ray.remote(_trained)
 
 
 def _trained(order: TrainingOrder, architecture: Architecture, stops: Stops | None) -> Trained:
-    """On the node: see `TrainingOrder.trained`."""
+    """Train on the node; see `TrainingOrder.trained`."""
     found: Trained = tried(partial(order.trained, architecture, stops), order.version)
     return found
 
 
 @lru_cache(maxsize=1)
 def _opened(spec: str, resolution: int | None, skip_unreadable: bool) -> ImageData:
-    """The data of this process's trainings."""
+    """The data, opened once in this process."""
     return open_data(
         spec,
         resolution=resolution,
