@@ -68,10 +68,11 @@ class TargetBook:
     def of_study(cls, identity: Mapping[str, Any]) -> Self:
         """Read the targets that are known now, with the plug-ins of a study.
 
-        A plug-in is imported when it is opened, so that one that has gone hinders nothing else.
+        A plug-in is imported only when it is opened. A plug-in that is gone therefore hinders no
+        other target.
 
         Args:
-            identity: What all trials of the study depend on.
+            identity: The settings that all trials of the study depend on.
 
         Raises:
             ConfigError: As `read`.
@@ -81,14 +82,14 @@ class TargetBook:
         return book
 
     def add(self, source: LatencySource, word: str | None = None) -> str:
-        """Add an object of the user's; gives its name.
+        """Add an object of the user's and return its name.
 
         Args:
             source: The object.
-            word: The `module:attribute` that it came from.
+            word: The `module:attribute` that the object came from.
 
         Raises:
-            ConfigError: It is not a target, or its name is taken by another.
+            ConfigError: The object is not a target, or another target has its name.
         """
         target = UserTarget(source)
         if target.name in self.entries:
@@ -99,7 +100,7 @@ class TargetBook:
         return target.name
 
     def names(self, text: str) -> list[str]:
-        """Read the user's words: `arm`, or several as `arm,pi5,my_lab.boards:MyBoard`.
+        """Read the names of targets, such as `arm` or `arm,pi5,my_lab.boards:MyBoard`.
 
         Raises:
             ConfigError: A name is unknown or given twice, or a plug-in cannot be imported.
@@ -110,10 +111,10 @@ class TargetBook:
         return names
 
     def one(self, text: str) -> str:
-        """Read the user's word for one target.
+        """Read the name of one target.
 
         Raises:
-            ConfigError: As `names`, or there are several.
+            ConfigError: As `names`, or the text names several targets.
         """
         name, *others = self.names(text)
         if others:
@@ -121,7 +122,7 @@ class TargetBook:
         return name
 
     def modules(self, names: Iterable[str]) -> dict[str, str]:
-        """Give the `module:attribute` of those names that are plug-ins, for a study to keep."""
+        """Return the `module:attribute` of each name that is a plug-in, for a study to keep."""
         return {name: self.words[name] for name in names if name in self.words}
 
     def open(
@@ -177,16 +178,16 @@ class TargetBook:
 
         Raises:
             ConfigError: This machine knows no such target, or the target runs no network.
-            DeviceError: The machine of the device cannot be told.
+            DeviceError: The machine of the device cannot be identified.
         """
         return self[name].device(store, told)
 
     def describe(self) -> list[TargetInfo]:
-        """Describe every target; devices of the user's are not asked."""
+        """Describe every target without asking the user's devices."""
         return [entry.describe() for entry in self.entries.values()]
 
     def __getitem__(self, name: str) -> TargetEntry:
-        """Find a target; a plug-in of a study is imported.
+        """Find a target, importing it if it is a plug-in of a study.
 
         Raises:
             ConfigError: The name is unknown, or its plug-in cannot be imported.
@@ -232,12 +233,12 @@ def built_in_targets() -> dict[str, TargetEntry]:
 
 
 def _usable() -> str:
-    """Find nothing against this machine's CPU."""
+    """Return an empty string: this machine's CPU can always be used."""
     return ""
 
 
 def _gpu_obstacle() -> str:
-    """Say why this machine's GPU cannot be used; empty if it can."""
+    """Return the reason why this machine's GPU cannot be used; empty if it can."""
     if not has_gpu_driver():
         return "no GPU driver is loaded here"
     try:
@@ -248,7 +249,7 @@ def _gpu_obstacle() -> str:
 
 
 def _entry_of(device: DeviceEntry) -> TargetEntry:
-    """Make a target of what the device file says."""
+    """Make a target from a device of the device file."""
     what = f"{device.describe()}, from {device.file}"
     if isinstance(device.place, EmulatedCore):
         return EmulatedTarget(device.name, device.place, what)

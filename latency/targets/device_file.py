@@ -1,8 +1,8 @@
-"""The devices that the user has named, in a TOML file that people read and write.
+"""Read and write the TOML files in which the user names devices.
 
-`nas-sv2.toml` in the current directory belongs to a project; `devices.toml` in the user's
-configuration directory to the user. Both are read, and the project's come first. They hold
-addresses and commands, and no secret: those are ssh's.
+`nas-sv2.toml` in the current directory belongs to a project. `devices.toml` in the user's
+configuration directory belongs to the user. Both are read; a device of the project takes
+precedence. The files hold addresses and commands, but no secrets: ssh keeps those.
 """
 
 import contextlib
@@ -31,19 +31,19 @@ from nas_sv2.latency.measurements.plan import MeasurePlan
 
 PROJECT_FILE = Path("nas-sv2.toml")
 BUILT_IN = ("cpu", "gpu", "arm")
-"""Names that are not the user's to give."""
+"""Names that the user cannot give."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
 class EmulatedCore:
-    """An ARM core that is priced from a table; see `emulated.EmulatedArm`.
+    """An ARM core whose latencies come from a table; see `emulated.EmulatedArm`.
 
     Attributes:
-        core: Its name, as `cortex-a55`.
-        precision: What runs there.
-        table: A table of the user's own calibration; None for the one that is shipped.
-        clock_ghz: Its clock; None for that of the typical board.
+        core: The name of the core, such as `cortex-a55`.
+        precision: The number format of the networks.
+        table: A table of the user's own calibration; None for the table that is shipped.
+        clock_ghz: The clock in GHz; None for the clock of a typical board.
     """
 
     core: str = "cortex-a57"
@@ -52,7 +52,7 @@ class EmulatedCore:
     clock_ghz: Annotated[float, Meta(gt=0, le=100)] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be priced."""
+        """Check the core and the fields."""
         check_choice("core", self.core, CORE_NAMES)
         check_fields(self)
 
@@ -75,12 +75,12 @@ class DeviceEntry:
     """A device as the user has described it.
 
     Attributes:
-        name: What the user calls it.
+        name: The user's name for the device.
         kind: One of `KINDS`.
-        place: Where it is.
-        plan: How it is measured; None for `emulated`, which measures nothing.
-        max_mib: The largest network that is sent there; None for the default.
-        file: Where it is described.
+        place: The launcher of the device, or the emulated core.
+        plan: The protocol of its measurements; None for `emulated`, which measures nothing.
+        max_mib: The largest network that is sent there, in MiB; None for the default.
+        file: The file that describes the device.
     """
 
     name: str
@@ -91,7 +91,7 @@ class DeviceEntry:
     file: Path
 
     def describe(self) -> str:
-        """Kind and place in a few words."""
+        """Describe the kind and place in a few words."""
         match self.place:
             case SshHost(host=host, port=port):
                 return f"ssh {host}" + (f", port {port}" if port else "")
@@ -105,15 +105,15 @@ class DeviceEntry:
 
 
 def user_file() -> Path:
-    """The user's own file, whether it is there or not."""
+    """Return the path of the user's own file, which may not exist."""
     return user_config_path("nas-sv2") / "devices.toml"
 
 
 def read_devices() -> dict[str, DeviceEntry]:
-    """All devices by name; the project's before the user's.
+    """Read all devices by name; a device of the project replaces the user's of the same name.
 
     Raises:
-        ConfigError: A file cannot be read as devices; names file, field and what is allowed.
+        ConfigError: A file cannot be read as devices; the error names the file and the field.
     """
     return {**_read(user_file()), **_read(PROJECT_FILE)}
 
@@ -121,16 +121,17 @@ def read_devices() -> dict[str, DeviceEntry]:
 def add_device(
     name: str, settings: Mapping[str, Any], *, file: Path, replace: bool = False
 ) -> DeviceEntry:
-    """Write a device into `file`; what else is there stays as it is, comments too.
+    """Write a device into `file` and keep the rest of the file, with its comments.
 
     Args:
-        name: For the device.
-        settings: Its table: `kind` and what that kind takes; those that are None are left out.
-        file: The project's or the user's.
-        replace: Write over one of that name.
+        name: The name of the device.
+        settings: The table of the device: `kind` and the fields of that kind. Fields that are
+            None are left out.
+        file: The project's or the user's file.
+        replace: Whether to replace a device of that name.
 
     Raises:
-        ConfigError: It cannot be meant, or the name is taken.
+        ConfigError: A setting is not allowed, or the name is taken.
         StoreError: The file cannot be written.
     """
     import tomlkit
@@ -151,10 +152,10 @@ def add_device(
 
 
 def remove_device(name: str) -> Path:
-    """Take a device out of the file that it is in; gives that file.
+    """Remove a device from its file and return the path of that file.
 
     Raises:
-        ConfigError: No file has it.
+        ConfigError: No file has the device.
         StoreError: The file cannot be written.
     """
     import tomlkit
@@ -171,10 +172,10 @@ def remove_device(name: str) -> Path:
 
 
 def check_name(name: str) -> None:
-    """Refuse what is no name for a device.
+    """Check that a text can be the name of a device.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: The text has other characters, is too long or is a built-in name.
     """
     if not NAME.fullmatch(name):
         raise ConfigError("name", name, "must be letters, digits, '-', '_' and '.', at most 64")
@@ -210,7 +211,7 @@ def _read(file: Path) -> dict[str, DeviceEntry]:
 
 
 def _entry(name: str, table: Any, file: Path) -> DeviceEntry:
-    """The device of a table; an error names the file and the field."""
+    """Read a device from its table; an error names the file and the field."""
     where = f"{file}: devices.{name}"
     if not isinstance(table, dict):
         raise ConfigError(where, table, "must be a table with a kind")
@@ -222,7 +223,7 @@ def _device(name: str, table: Mapping[str, Any], file: Path) -> DeviceEntry:
     plan, max_mib = table.get("plan"), table.get("max_mib")
     check_choice("kind", kind, tuple(KINDS))
     place = PLACES[kind]
-    # A table says `command`; the words are called that as long as they are in it.
+    # The field `words` is the key `command` in a table, and errors name the key.
     keys = {RENAMED.get(field.name, field.name): field for field in dataclasses.fields(place)}
     allowed = ["kind", *keys, *([] if kind == "emulated" else ["plan", "max_mib"])]
     for key in table:
@@ -237,7 +238,7 @@ def _device(name: str, table: Mapping[str, Any], file: Path) -> DeviceEntry:
 
 
 def _plan(kind: str, overrides: Any) -> MeasurePlan:
-    """The plan of the processor that is used, with what the user wants otherwise."""
+    """Return the default plan of the processor with the user's changes."""
     if not isinstance(overrides, dict):
         raise ConfigError("plan", overrides, "must be a table")
     on_gpu = kind == "cuda" or overrides.get("runtime") == "torch"
@@ -250,7 +251,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _alone(file: Path) -> contextlib.AbstractContextManager[None]:
-    """Nobody else writes the file meanwhile."""
+    """Keep other processes from writing the file meanwhile."""
     lock = FileLock.of(f"file {file.resolve()}")
     return Exclusive(str(file), (lock,), patience_s=10.0).held(10.0)
 
@@ -258,12 +259,12 @@ def _alone(file: Path) -> contextlib.AbstractContextManager[None]:
 def _document(file: Path) -> Any:
     import tomlkit
 
-    _read(file)  # what is there must be understood before anything is written
+    _read(file)  # the present content must be valid before anything is written
     return tomlkit.parse(file.read_text(encoding="utf-8")) if file.exists() else tomlkit.document()
 
 
 def _write(file: Path, text: str) -> None:
-    """Write all or nothing: a full disk leaves the old file."""
+    """Write the file completely or not at all: a full disk leaves the old file."""
     try:
         file.resolve().parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, text.encode())

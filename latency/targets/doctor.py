@@ -1,8 +1,8 @@
-"""Grades a device: how far the figures that are measured on it can be trusted, and what to fix.
+"""Grade a device: how far its measurements can be trusted, and how to improve them.
 
-Several sessions apart in time, each with an agent of its own, time one network in alternation
-with the reference network. How far the sessions differ is what a later command, or another day,
-would differ by; what they saw of clocks, programs and hypervisors says why.
+Several sessions, apart in time and each with its own agent, time one network in alternation
+with the reference network. A later command, or another day, would differ by as much as the
+sessions differ. The sessions' records of clocks, programs and hypervisors give the reasons.
 """
 
 import datetime
@@ -21,39 +21,46 @@ from nas_sv2.space.units.reference import reference
 
 SESSIONS, QUICK_SESSIONS, MOST_SESSIONS = 5, 3, 100
 PAUSE_S, QUICK_PAUSE_S = 5.0, 0.5
-"""Between sessions, so that they meet the device at different moments."""
+"""Pauses between sessions, so that they meet the device in different states."""
 MOST_PAUSE_S = 3600.0
 NETWORKS = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0")
-"""What is timed beside the reference: the first that is not the reference itself."""
+"""Candidates for the timed network: the first that differs from the reference is used."""
 
 # The largest values of a good and of a fair device.
 RATIO_CV = (0.01, 0.03)
-"""At rest ratios repeat to 0.3-1 %; networks of equal FLOPs often differ by 3 %, and with ratios
-that scatter by more an order is a guess."""
+"""Coefficient of variation of the ratio between sessions.
+
+On a machine at rest, ratios repeat to 0.3-1 %. Networks of equal FLOPs often differ by 3 %, so
+that ratios which scatter by more cannot order them."""
 REFERENCE_CV = (0.03, 0.15)
-"""A rested machine repeats to 1-2 %. Of a spell a ratio keeps a quarter (one slowed V2 1× by 26 %
-and 2× by 18 %, their ratio by 7 %), so that beyond 15 % not even ratios are safe."""
+"""Coefficient of variation of the reference network's time between sessions.
+
+A machine at rest repeats to 1-2 %. About a quarter of a slowdown remains in ratios: one slowed
+V2 1× by 26 % and V2 2× by 18 %, and their ratio by 7 %. Beyond 15 % even ratios are unsafe."""
 CONTENDED = (0.2, 0.5)
-"""Share of sessions; one in five is an accident. Several threads have no clock of their own that
-other programs do not prolong, so for them half is too many."""
+"""Share of sessions with other programs; one in five is an accident.
+
+The CPU time of one thread excludes other programs; several threads have no such clock. For
+them, more than half of the sessions is poor."""
 DRIFT = (DRIFTING, 0.15)
-"""Within a session of seconds; the limits of a measurement and of `REFERENCE_CV`."""
+"""Drift within a session of seconds; the limits of a measurement and of `REFERENCE_CV`."""
 STOLEN = (conditions.STOLEN, 0.1)
-"""Share of time; beyond a tenth, every second round holds a gap."""
+"""Share of time that a hypervisor took; beyond a tenth, every second round holds a gap."""
 NOISE = (UNSTABLE, 1.5)
-"""p95 / median of runs that count; beyond half as much again the median itself hangs between two
-states of the machine."""
+"""p95 / median of the runs that count.
+
+Beyond 1.5 the median itself lies between two states of the machine."""
 THROTTLED = (0.0, 0.5)
-"""Share of sessions; in more than half, the figure is one of a device that is too hot."""
+"""Share of throttled sessions; beyond half, the figure is that of an overheated device."""
 
 Progress = Callable[[int, int], None]
 
 
 def check_request(sessions: int, pause_s: float) -> None:
-    """Refuse numbers that `examine` cannot do with.
+    """Check the arguments of `examine`.
 
     Raises:
-        ConfigError: A number out of range.
+        ConfigError: A number is out of range.
     """
     if not QUICK_SESSIONS <= sessions <= MOST_SESSIONS:
         allowed = f"must be a whole number from {QUICK_SESSIONS} to {MOST_SESSIONS}"
@@ -68,12 +75,12 @@ def examine(
     pause_s: float = PAUSE_S,
     progress: Progress = lambda done, total: None,
 ) -> Grade:
-    """Grade a device for its plan; the grade and all measurements are kept.
+    """Grade a device for its plan, and keep the grade and all measurements.
 
     Raises:
         ConfigError: The plan has no reference network.
         DeviceError: The device is missing, unreachable or lacks its runtime.
-        MeasurementError: It answered, but not with a latency; or it became another device.
+        MeasurementError: The device answered without a latency, or changed between sessions.
         StoreError: The grade cannot be kept.
     """
     if device.plan.reference is None:
@@ -94,10 +101,10 @@ def examine(
 
 
 def grade_of(sessions: Sequence[Measurement], network: str) -> Grade:
-    """The grade that measurements of `network`, one from each session, come to.
+    """Grade a device from measurements of `network`, one from each session.
 
     Raises:
-        MeasurementError: They are not of one device.
+        MeasurementError: The measurements are not of one device.
     """
     _check_same([session.fingerprint for session in sessions])
     times = [session.reference_ms for session in sessions if session.reference_ms is not None]
@@ -127,7 +134,7 @@ def grade_of(sessions: Sequence[Measurement], network: str) -> Grade:
 
 
 def trust_warning(target: Target) -> str | None:
-    """Say what to know before a search on this target.
+    """Return a warning to read before a search on this target.
 
     None if nothing is measured there, or if its grade is good or fair.
 
@@ -157,7 +164,7 @@ def _findings(
     ratios: Sequence[float],
     stolen: Sequence[float],
 ) -> Iterator[Finding]:
-    """All that speaks against the device."""
+    """Yield each finding against the device."""
     first = sessions[0]
     plan, facts = first.plan, first.fingerprint.facts
     cores = facts.get("affinity") or ()
@@ -250,7 +257,7 @@ def _share(truths: Iterable[bool]) -> float:
 
 
 def _clock_complaints(session: Measurement) -> str:
-    """What is said of clocks and heat, without the hypervisor."""
+    """Return the complaints about clocks and heat, without those about the hypervisor."""
     ticks = ("ticks", "stolen_ticks")
     states = [{k: v for k, v in state.items() if k not in ticks} for state in session.conditions]
     return "; ".join(complaint.split(";")[0] for complaint in conditions.device_complaints(states))

@@ -1,4 +1,4 @@
-"""What is known of a target before it is opened: a device and its plan, a core, or an object."""
+"""Targets before they are opened: a device with its plan, an emulated core, or an object."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class TargetInfo:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The wishes of a command that opens targets.
+    """Settings of a command that opens targets.
 
     Attributes:
         store: Measurements are looked up and kept here, and users of a device are seen.
@@ -85,11 +85,11 @@ class TargetEntry(Protocol):
 
         Raises:
             ConfigError: The target runs no network.
-            DeviceError: The machine of the device cannot be told.
+            DeviceError: The machine of the device cannot be identified.
         """
 
     def describe(self) -> TargetInfo:
-        """Describe the target; a device of the user's is not asked."""
+        """Describe the target without asking the user's device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +101,11 @@ class DeviceTarget:
         launcher: Starts a python3 there.
         plan: The protocol of its measurements.
         what: The device in words.
-        check: Gives the reason why the device cannot be used, empty if it can be; None to
-            leave the device unasked.
-        asks_first: Ask the device what it is when it is opened, so that a search does not learn
-            of a missing runtime in its first trial.
-        max_bytes: The largest network that is sent there.
+        check: Returns the reason why the device cannot be used, empty if it can be; None to
+            describe the device without asking it.
+        asks_first: Whether to fetch the fingerprint on opening, so that a missing runtime is
+            found before the first trial.
+        max_bytes: The largest network that is sent there, in bytes.
     """
 
     name: str
@@ -118,7 +118,7 @@ class DeviceTarget:
 
     @property
     def needs_device(self) -> bool:
-        """Always."""
+        """Whether the target has to run networks: always."""
         return True
 
     def open(self, opening: Opening) -> Target:
@@ -142,14 +142,14 @@ class DeviceTarget:
 
 @dataclass(frozen=True, slots=True)
 class EmulatedTarget:
-    """A core that is priced from a table.
+    """A core whose latencies come from a table.
 
     Attributes:
         name: The user's name for the target.
         core: The core, its precision and its table.
         what: The core in words.
-        plan: The plan of a device of this name on another machine of a cluster; None if such a
-            device is not meant.
+        plan: The plan of a device of this name on another machine of a cluster; None if this
+            name never means a device.
     """
 
     name: str
@@ -159,7 +159,7 @@ class EmulatedTarget:
 
     @property
     def needs_device(self) -> bool:
-        """Never."""
+        """Whether the target has to run networks: never."""
         return False
 
     def open(self, opening: Opening) -> Target:
@@ -202,7 +202,7 @@ class ObjectTarget:
 
     @property
     def needs_device(self) -> bool:
-        """Never."""
+        """Whether the target has to run networks: never."""
         return False
 
     def open(self, opening: Opening) -> Target:
@@ -210,7 +210,7 @@ class ObjectTarget:
         return self.target
 
     def device(self, store: "MeasurementStore | None", told: Told) -> ReconnectingDevice:
-        """Refuse: the object is no device that an agent runs on."""
+        """Refuse: the object is not a device that runs the agent."""
         raise _runs_nothing(self.name, "an object of Python")
 
     def describe(self) -> TargetInfo:
@@ -223,7 +223,7 @@ class ObjectTarget:
 def measured_by(
     name: str, device: Device, plan: MeasurePlan, opening: Opening, *, asked: bool
 ) -> MeasuredTarget:
-    """Make a target of an open device; if `asked`, the device says first what it is.
+    """Make a target of an open device; if `asked`, fetch the device's fingerprint first.
 
     Raises:
         DeviceError: The device does not answer, or lacks what the plan needs.

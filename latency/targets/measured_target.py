@@ -30,33 +30,33 @@ class MeasuredTarget:
 
     @property
     def provenance(self) -> Provenance:
-        """Always measured."""
+        """The origin of its latencies: measured."""
         return "measured"
 
     def estimate(self, network: Network) -> Latency:
-        """Give the stored latency for this device and plan, else measure it."""
+        """Return the latency stored for this device and plan, or measure it."""
         (measurement,) = self.device.measure_each([network])
         latency = measurement.latency(self.name)
         scale_ms = self.device.reference_ms
         return latency if scale_ms is None else latency.scaled_to(scale_ms)
 
     def graph_of(self, network: Network) -> Graph:
-        """Give the operators in the form that the plan sends to the device."""
+        """Return the operators in the form that the plan sends to the device."""
         return graph_in_form(network, self.device.plan.lowering)
 
     def kernel_times(self, network: Network) -> list[NodeTime]:
-        """Time each node by the runtime's profiler; raises `DeviceError` if there is none."""
+        """Time each node by the runtime's profiler; without one, raise `DeviceError`."""
         return self.device.node_times(network)
 
     def operator_shares(self, network: Network) -> None:
-        """Give None: operators have times only if they run."""
+        """Return None: operators have times only if they run."""
 
     def uncovered(self, network: Network) -> Sequence[str]:
-        """Name nothing: every network can be run."""
+        """Return nothing: every network can be run."""
         return ()
 
     def identity(self) -> TargetIdentity:
-        """Ask the device what it is."""
+        """Identify the device by its fingerprint and the plan."""
         found, plan = self.device.fingerprint(), self.device.plan
         description = f"{self.name}: {found.describe(plan)}"
         return TargetIdentity(found.key, plan.key, plan.lowering, description)

@@ -1,7 +1,7 @@
 """`Target`: everything that a source of latencies can do.
 
 A target measures on a device, emulates, predicts, or is the user's own object. No caller asks
-which of them it is: what a target cannot do is a None here, or one clear error.
+which of these it is: an ability that a target lacks gives None or one clear error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,16 +35,16 @@ class Target(Protocol):
         """The device that runs the networks, with its plan; None if no network is run."""
 
     def estimate(self, network: Network) -> Latency:
-        """Give the latency of `network` at its own resolution.
+        """Return the latency of `network` at its own resolution.
 
         Raises:
             DeviceError: The device is missing, unreachable or lacks its runtime.
-            MeasurementError: It answered, but not with a latency.
+            MeasurementError: The device answered without a latency.
             StoreError: Stored measurements cannot be read or written.
         """
 
     def graph_of(self, network: Network) -> Graph:
-        """Give the operators that really run: shuffle-free if the target runs that form."""
+        """Return the operators that really run: shuffle-free if the target runs that form."""
 
     def kernel_times(self, network: Network) -> Sequence[NodeTime] | None:
         """Time or price each kernel of `graph_of(network)`; None if the target cannot.
@@ -67,7 +67,7 @@ class Target(Protocol):
         """Name the kernels that have no price; empty if `estimate` gives a latency."""
 
     def identity(self) -> TargetIdentity | None:
-        """Say what its latencies depend on; None if the target does not know.
+        """Return the facts that its latencies depend on; None if the target does not know them.
 
         Raises:
             DeviceError: The device does not answer.
@@ -77,25 +77,25 @@ class Target(Protocol):
         """Change fields of the plan, for example `batch` or `precision`.
 
         Raises:
-            ConfigError: The plan does not allow it, or nothing runs by a plan.
+            ConfigError: The plan does not allow a change, or the target has no plan.
         """
 
     def corrected(self, reference_ms: float) -> "Target":
         """Correct its latencies for drift, as if the reference network took `reference_ms`.
 
-        A target whose latencies do not drift gives itself.
+        A target whose latencies do not drift returns itself.
         """
 
     def close(self) -> None:
-        """Release the device; needed once, at the end."""
+        """Release the device; call it once, at the end."""
 
 
 def device_of(target: Target, field: str = "target") -> MeasuredDevice:
-    """Give the device of a target that must have one.
+    """Return the device of a target that must have one.
 
     Args:
         target: The target.
-        field: The parameter that it was given for.
+        field: The name of the parameter that holds the target, for errors.
 
     Raises:
         ConfigError: The target runs no network.
@@ -107,10 +107,10 @@ def device_of(target: Target, field: str = "target") -> MeasuredDevice:
 
 
 def known_identity(target: Target) -> TargetIdentity:
-    """The identity of a target that can have a profile.
+    """Return the identity of a target that can have a profile.
 
     Raises:
-        DeviceError: The device does not answer, or the target does not know what it is.
+        DeviceError: The device does not answer, or the target has no identity.
     """
     identity = target.identity()
     if identity is None:
@@ -119,10 +119,13 @@ def known_identity(target: Target) -> TargetIdentity:
 
 
 def fixed_plan(target: Target, changes: Mapping[str, Any]) -> "Target":
-    """Refuse to change the plan of a target that has none; without changes, give the target.
+    """Refuse to change the plan of a target that has no plan.
+
+    Returns:
+        The target itself, if there are no changes.
 
     Raises:
-        ConfigError: There is a change.
+        ConfigError: `changes` is not empty.
     """
     for field, value in changes.items():
         sentence = f"cannot be set: {target.name} runs no network by a plan"

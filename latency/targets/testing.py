@@ -1,7 +1,7 @@
 """Contract tests of targets.
 
-`TargetTests` holds what every target keeps to. A class of your own with a fixture `target`
-inherits its tests:
+`TargetTests` holds the tests that every target must pass. Your own class inherits them and
+gives a fixture `target`:
 
     from nas_sv2.testing import TargetTests
 
@@ -26,12 +26,13 @@ from nas_sv2.space.networks.lowering import Network
 from nas_sv2.space.units.reference import reference
 
 SPREAD = 0.5
-"""The largest difference between two latencies of one network, as a share: a contract test is no
-measurement of noise."""
+"""The largest relative difference between two latencies of one network.
+
+It is wide, because a contract test does not measure noise."""
 
 
 class TargetTests:
-    """What every target keeps to."""
+    """Tests that every target must pass."""
 
     @pytest.fixture
     def target(self) -> LatencySource:
@@ -75,17 +76,17 @@ class TargetTests:
     def test_a_larger_network_takes_longer(
         self, whole: Target, network: Network, larger: Network
     ) -> None:
-        """A target that gives every network one latency leads a search nowhere."""
+        """A target that gives all networks the same latency cannot guide a search."""
         assert whole.estimate(larger).ms > whole.estimate(network).ms
 
     def test_a_network_has_one_latency(self, whole: Target, network: Network) -> None:
-        """Two answers are of one device, and near to one another."""
+        """Two answers come from one device and are close to each other."""
         first, second = whole.estimate(network), whole.estimate(network)
         assert first.device == second.device
         assert abs(first.ms - second.ms) <= SPREAD * first.ms
 
     def test_a_latency_can_be_stored(self, whole: Target, network: Network) -> None:
-        """A latency that was written is read again as it was."""
+        """A latency survives writing and reading."""
         latency = whole.estimate(network)
         assert type(latency).from_json(latency.to_json()) == latency
 
@@ -101,7 +102,7 @@ class TargetTests:
     def test_times_of_kernels_are_times_or_are_refused(
         self, whole: Target, network: Network
     ) -> None:
-        """A target without them gives None; a device that cannot time kernels says so."""
+        """A target without kernel times gives None; a device that cannot time them raises."""
         try:
             times = whole.kernel_times(network)
         except NasError as error:
@@ -120,7 +121,7 @@ class TargetTests:
         assert not whole.uncovered(network)
 
     def test_a_plan_that_it_lacks_cannot_be_changed(self, whole: Target) -> None:
-        """A target that runs nothing by a plan refuses, in one line that names the field."""
+        """A target without a plan refuses changes with an error that names the field."""
         if whole.device is not None:
             assert whole.with_plan(seed=1).name == whole.name
             return

@@ -1,4 +1,4 @@
-"""Whether a device can be measured on: one question after another, each with its time."""
+"""Check step by step whether a device can measure, and time each step."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,18 +15,20 @@ from nas_sv2.space.units.reference import reference
 
 NETWORK = "shufflenet_v2_x0_5"
 TOLERANCE = 1e-4
-"""Of the outputs, relative to the largest: two CPUs sum in another order, which gives 1e-6."""
+"""Largest difference of outputs, relative to the largest output.
+
+Two CPUs sum in different orders, which gives 1e-6."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """An answered question.
+    """The result of one check.
 
     Attributes:
-        name: What was asked.
-        passed: Whether the device can be used as far as this goes.
-        seconds: How long the answer took.
-        text: The answer; where it failed, why and what to do.
+        name: The name of the check.
+        passed: Whether the device passed.
+        seconds: The duration of the check, in seconds.
+        text: The answer; after a failure, the reason and the remedy.
     """
 
     name: str
@@ -38,12 +40,12 @@ class Check:
 def check_device(
     launcher: Launcher, plan: MeasurePlan, device: ReconnectingDevice
 ) -> Iterator[Check]:
-    """Ask one question after another; the first that fails is the last.
+    """Run the checks in order, up to the first that fails.
 
     Args:
-        launcher: How it is started.
-        plan: How it is measured.
-        device: The same device, ready.
+        launcher: Starts a python3 on the device.
+        plan: The protocol of the measurements.
+        device: The same device, opened.
     """
     questions: dict[str, Callable[[], str]] = {
         "python": lambda: _python(device.name, launcher, plan),
@@ -72,11 +74,11 @@ def _python(name: str, launcher: Launcher, plan: MeasurePlan) -> str:
 
 
 def _outputs(device: ReconnectingDevice, plan: MeasurePlan) -> str:
-    """Compare what the device computes with what this machine computes."""
+    """Compare the outputs of the device with those of this machine."""
     payload = payload_of(reference(NETWORK), plan)
     found = device.outputs(payload, plan)
     if plan.runtime != "onnxruntime" or plan.precision != "fp32":
-        # Other precisions round as the processor does, and torch on a GPU is not here.
+        # Other precisions round as the processor does, and this machine may have no GPU for torch.
         return f"{NETWORK} gives {len(found)} numbers; they are not compared with this machine's"
     with local_device("here") as here:
         expected = here.outputs(payload, MeasurePlan(batch=plan.batch, seed=plan.seed))
@@ -85,7 +87,7 @@ def _outputs(device: ReconnectingDevice, plan: MeasurePlan) -> str:
     largest = max(map(abs, expected))
     off = max(abs(there - own) for there, own in zip(found, expected, strict=True)) / largest
     text = f"{NETWORK}: {off:.1e} from this machine's onnxruntime"
-    if not off <= TOLERANCE:  # also where it is no number
+    if not off <= TOLERANCE:  # also true if `off` is not a number
         raise MeasurementError(f"{text}; no more than {TOLERANCE:g} is expected")
     return text
 

@@ -1,4 +1,4 @@
-"""Targets of the user's own: any object with `name`, `provenance` and `estimate`."""
+"""The user's own targets: any object with `name`, `provenance` and `estimate`."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,32 +18,32 @@ from nas_sv2.space.networks.lowering import Network
 
 
 class LatencySource(Protocol):
-    """The members that every target of the user's must have.
+    """The members that every user's target must have.
 
     Further members of `Target` are used if the object has them.
     """
 
     @property
     def name(self) -> str:
-        """Its name in tables, budgets and studies."""
+        """The target's name in tables, budgets and studies."""
 
     @property
     def provenance(self) -> Provenance:
         """The origin of its latencies."""
 
     def estimate(self, network: Network) -> Latency:
-        """Give the latency of `network` at its own resolution."""
+        """Return the latency of `network` at its own resolution."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserTarget:
-    """Makes a whole target of a user's object, and checks every latency that it gives.
+    """A complete target around a user's object; it checks every latency of the object.
 
     Attributes:
         source: The object.
 
     Raises:
-        ConfigError: It lacks a member, or its name or provenance is not one.
+        ConfigError: The object lacks a member, or its name or provenance is not valid.
     """
 
     source: LatencySource
@@ -78,10 +78,10 @@ class UserTarget:
         return device
 
     def estimate(self, network: Network) -> Latency:
-        """Ask the object.
+        """Return the object's latency for the network.
 
         Raises:
-            MeasurementError: The object gives no latency, or one that cannot be right.
+            MeasurementError: The object gives no latency, or an impossible one.
         """
         latency = self.source.estimate(network)
         if not isinstance(latency, Latency):
@@ -96,29 +96,29 @@ class UserTarget:
         return latency
 
     def graph_of(self, network: Network) -> Graph:
-        """Give the object's graph, else the plain operators."""
+        """Return the object's graph; without one, the plain operators."""
         own: Callable[[Network], Graph] | None = getattr(self.source, "graph_of", None)
         return graph_in_form(network, "plain") if own is None else own(network)
 
     def kernel_times(self, network: Network) -> Sequence[NodeTime] | None:
-        """Give the object's times, else None."""
+        """Return the object's kernel times, or None."""
         own: Callable[[Network], Sequence[NodeTime] | None] | None
         own = getattr(self.source, "kernel_times", None)
         return None if own is None else own(network)
 
     def operator_shares(self, network: Network) -> Mapping[str, float] | None:
-        """Give the object's shares, else None."""
+        """Return the object's operator shares, or None."""
         own: Callable[[Network], Mapping[str, float] | None] | None
         own = getattr(self.source, "operator_shares", None)
         return None if own is None else own(network)
 
     def uncovered(self, network: Network) -> Sequence[str]:
-        """Name the kernels that the object cannot price, if it says so."""
+        """Return the kernels that the object names as uncovered, if it names any."""
         own: Callable[[Network], Sequence[str]] | None = getattr(self.source, "uncovered", None)
         return () if own is None else own(network)
 
     def identity(self) -> TargetIdentity | None:
-        """Give the object's identity, else None."""
+        """Return the object's identity, or None."""
         own: Callable[[], TargetIdentity | None] | None = getattr(self.source, "identity", None)
         return None if own is None else own()
 
@@ -128,7 +128,7 @@ class UserTarget:
         return fixed_plan(self, changes) if own is None else UserTarget(own(**changes))
 
     def corrected(self, reference_ms: float) -> Self:
-        """Correct the object's drift if it can; else its latencies stay as they are."""
+        """Correct the object's latencies for drift, if the object supports it."""
         own: Callable[[float], LatencySource] | None = getattr(self.source, "corrected", None)
         return self if own is None else type(self)(own(reference_ms))
 
