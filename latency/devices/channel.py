@@ -1,7 +1,7 @@
-"""A running agent: framed requests in, lines of JSON out, and an end in bounded time.
+"""A running agent: framed requests in, lines of JSON out, and an end within a time limit.
 
-One loop serves the three pipes, so that an agent that stops reading, floods stderr or never
-answers cannot block this process.
+One loop serves the three pipes. An agent that stops reading, floods stderr or never answers
+therefore cannot block this process.
 """
 
 import contextlib
@@ -18,19 +18,21 @@ from typing import IO, Any, Self
 from nas_sv2.errors import ConnectionLost, DeviceError, MeasurementError
 
 CHUNK = 1 << 16  # bytes moved at a time: the size of a Linux pipe
-LONGEST_ANSWER = 1 << 24  # bytes; 2000 runs take 50 kB, so this is an agent gone mad
+LONGEST_ANSWER = 1 << 24  # bytes; 2000 runs take 50 kB, so a longer answer is a fault
 STDERR_KEPT = 4000  # bytes: enough for the end of a traceback
-GRACE_S = 2.0  # for an agent to leave by itself once stdin is closed; Python takes 0.1 s
+GRACE_S = 2.0  # for an agent to exit after stdin is closed; Python takes 0.1 s
 
 
 @dataclass(slots=True, eq=False)
 class Channel:
-    """The pipes to one agent process. It is not frozen: it holds what was read so far.
+    """The pipes to one agent process.
+
+    It is not frozen: it holds the bytes read so far.
 
     Attributes:
-        name: Of the device, for errors.
+        name: The name of the device, for errors.
         process: The agent, leader of its own process group.
-        greeted: Whether it has said that it is an agent.
+        greeted: Whether the agent has sent its greeting.
     """
 
     name: str
@@ -42,7 +44,7 @@ class Channel:
 
     @classmethod
     def open(cls, name: str, command: Sequence[str]) -> Self:
-        """Start `command`; it does not wait for it.
+        """Start `command` without waiting for it.
 
         Raises:
             DeviceError: The command cannot be started.
@@ -64,19 +66,19 @@ class Channel:
         return cls(name, process)
 
     def send(self, data: bytes) -> None:
-        """Hand over as much as the pipe takes now; `receive` sends the rest."""
+        """Send as much as the pipe takes now; `receive` sends the rest."""
         self._unsent += data
         self._write()
 
     def receive(self, deadline: float) -> Mapping[str, Any]:
-        """The next answer.
+        """Wait for the next answer.
 
         Args:
-            deadline: A time of `time.monotonic()`.
+            deadline: A time of `time.monotonic()`, in seconds.
 
         Raises:
-            ConnectionLost: The agent ended, or what connects to it.
-            MeasurementError: It did not answer in time, or wrote what is no answer.
+            ConnectionLost: The agent or the connection to it ended.
+            MeasurementError: The agent did not answer in time, or its answer is not valid.
         """
         with selectors.DefaultSelector() as selector:
             selector.register(_descriptor(self.process.stdout), selectors.EVENT_READ, self._read)
@@ -100,7 +102,7 @@ class Channel:
         return self._parsed(line)
 
     def close(self) -> None:
-        """Let the agent leave; kill it if it does not."""
+        """Let the agent exit, and kill it if it does not."""
         if self.process.stdin:
             self.process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -108,7 +110,7 @@ class Channel:
         self.kill()
 
     def kill(self) -> None:
-        """End the agent and whatever it started."""
+        """Kill the agent and its child processes."""
         # No process left: ProcessLookupError, on macOS PermissionError.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -152,7 +154,7 @@ class Channel:
         return answer
 
     def _lost(self) -> ConnectionLost:
-        """How the agent ended, with the last line it wrote to stderr."""
+        """Return an error that says how the agent ended, with its last line on stderr."""
         try:
             code = self.process.wait(GRACE_S)
         except subprocess.TimeoutExpired:

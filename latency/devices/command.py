@@ -1,8 +1,8 @@
-"""A device behind a command of the user's: adb, docker, a scheduler.
+"""A device behind the user's own command: adb, docker, a scheduler.
 
-The contract: the command starts a python3, 3.8 or later, with the arguments that the template
-leaves a place for, connects its stdin and stdout byte for byte, and ends when it ends. No shell of
-this machine sees the words.
+The command starts a python3, 3.8 or later, with the arguments that replace the template's
+placeholder. It connects the python3's stdin and stdout byte for byte, and ends with it. No
+shell of this machine sees the words.
 """
 
 import shlex
@@ -22,21 +22,21 @@ WORDS = (
 
 @dataclass(frozen=True, slots=True)
 class CommandTemplate:
-    """A command with a place for the python3 that it is to start.
+    """A command with a placeholder for the python3 that it starts.
 
     Attributes:
-        words: The template. `{argv}` is a word of its own; `{remote}` may be a part of one.
-        python: Name or path of the python3 there.
+        words: The template. `{argv}` is a separate word; `{remote}` may be part of a word.
+        python: Name or path of the python3 on the device.
 
     Raises:
-        ConfigError: A word is none, or there is not exactly one place; names the field.
+        ConfigError: A word is not valid, or the number of placeholders is not one.
     """
 
     words: tuple[str, ...]
     python: str = "python3"
 
     def __post_init__(self) -> None:
-        """Refuse what has no place, or two."""
+        """Check that the template has exactly one placeholder."""
         words = self.words
         good = isinstance(words, tuple) and all(isinstance(word, str) for word in words)
         if not good or not words or not words[0] or any("\0" in word for word in words):
@@ -48,11 +48,11 @@ class CommandTemplate:
 
     @property
     def key(self) -> str:
-        """The template: what it leads to is known to the user alone."""
+        """The template: only the user knows which machine it reaches."""
         return f"command {shlex.join(self.words)}"
 
     def command(self, code: str) -> tuple[str, ...]:
-        """The words, the place filled."""
+        """Return the words with the placeholder replaced."""
         arguments = python_arguments(self.python, code)
         filled: list[str] = []
         for word in self.words:
@@ -60,12 +60,12 @@ class CommandTemplate:
         return tuple(filled)
 
     def advice(self, words: str) -> str:
-        """Nothing: the command's own words are all that is known."""
+        """Return an empty string: the faults of a user's command are not known."""
         return ""
 
 
 def command_words(text: str) -> list[str]:
-    """The words of a command line, split as a shell does, once, and never given to one.
+    """Split a command line into words as a shell would, without running a shell.
 
     Raises:
         ConfigError: A quote is not closed.

@@ -1,6 +1,6 @@
-"""Where code runs: a device is a way to start the agent, and everything else is the same.
+"""Devices that run networks. They differ only in the command that starts the agent.
 
-A child process, `ssh host python3 ...`, `adb shell`, `docker run`: each is a command list for
+A child process, `ssh host python3 ...`, `adb shell`, `docker run`: each is a command for
 `AgentDevice`. A device of another kind is any object with the members of `Device`.
 """
 
@@ -23,24 +23,26 @@ from nas_sv2.latency.measurements.plan import MeasurePlan
 
 AGENT_TEXTS = ("estimator.py", "host_facts.py", "timed_runs.py", "node_times.py", "agent.py")
 START_TIMEOUT_S = 60.0
-"""For greeting and fingerprint: torch takes 4 s to import here, ten times that from an SD card."""
+"""Time limit of the greeting and of the fingerprint.
+
+torch takes 4 s to import on a PC, and ten times that from an SD card."""
 
 
 class Device(Protocol):
-    """Where networks are measured."""
+    """A machine on which networks are measured."""
 
     @property
     def name(self) -> str:
-        """What the user calls it."""
+        """The user's name for the device."""
 
     def start(self) -> None:
-        """Begin to get ready, without waiting; the rest works without it, but later."""
+        """Start to get ready without waiting; calling it is optional and saves time."""
 
     def fingerprint(self, plan: MeasurePlan) -> Fingerprint:
-        """What the device is, as far as `plan` uses it.
+        """Return the fingerprint of the parts that `plan` uses.
 
         Raises:
-            DeviceError: It cannot be reached or lacks what the plan needs.
+            DeviceError: The device cannot be reached or lacks something that the plan needs.
         """
 
     def measure(
@@ -50,12 +52,12 @@ class Device(Protocol):
         *,
         reference: Payload | None = None,
     ) -> list[Measurement]:
-        """Time networks in alternation; one measurement each, in the order given.
+        """Time networks in alternation and return one measurement each, in the order given.
 
         Args:
             payloads: The networks.
-            plan: How.
-            reference: A further network that each is set in relation to; the plan names it.
+            plan: The protocol.
+            reference: The plan's reference network, timed in alternation with the others.
 
         Raises:
             DeviceError: As `fingerprint`.
@@ -63,18 +65,18 @@ class Device(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of what is held; a later call starts again."""
+        """Release the device; a later call starts it again."""
 
 
 @runtime_checkable
 class Profiler(Protocol):
-    """A device that can also tell what the parts of a model take."""
+    """A device that can also time the nodes of a model."""
 
     def profile(self, payload: Payload, plan: MeasurePlan, timeout_s: float) -> list[NodeTime]:
-        """What each node takes there, in the order in which they run.
+        """Time each node, in the order in which they run.
 
         Raises:
-            DeviceError: It cannot be reached, or the plan's runtime does not tell.
+            DeviceError: The device cannot be reached, or the plan's runtime cannot time nodes.
             MeasurementError: The device failed meanwhile.
         """
 
@@ -83,11 +85,11 @@ class Profiler(Protocol):
 class AgentDevice:
     """A device that is reached by a command.
 
-    One agent serves many measurements and is started anew after a failure. It is not frozen: it
-    holds the agent that runs.
+    One agent serves many measurements; after a failure another is started. The class is not
+    frozen: it holds the running agent.
 
     Attributes:
-        name: What the user calls it.
+        name: The user's name for the device.
         command: Starts a python3 that runs the code on its stdin, as `agent_command` gives it.
     """
 
@@ -98,27 +100,27 @@ class AgentDevice:
     _kept: set[str] = field(default_factory=set)
 
     def __enter__(self) -> Self:
-        """Itself; nothing starts yet."""
+        """Return the device; nothing starts yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
+        """Close the device."""
         self.close()
 
     @property
     def process_id(self) -> int | None:
-        """Of the agent that runs, and of its process group; None while none does."""
+        """The id of the running agent and of its process group; None if no agent runs."""
         return None if self._channel is None else self._channel.process.pid
 
     def start(self) -> None:
-        """Start the agent if none runs; does not wait for it."""
+        """Start the agent if none runs, without waiting for it."""
         if self._channel is None:
             self._channel = Channel.open(self.name, self.command)
             self._channel.send(agent_text())
             self._kept.clear()
 
     def fingerprint(self, plan: MeasurePlan) -> Fingerprint:
-        """What the device is, asked once for each plan."""
+        """Return the fingerprint; the device is asked once for each plan."""
         if plan.key not in self._fingerprints:
             answer = self._ask("fingerprint", (), plan, START_TIMEOUT_S)
             self._fingerprints[plan.key] = Fingerprint(_fact(self.name, answer, "fingerprint"))
@@ -131,7 +133,7 @@ class AgentDevice:
         *,
         reference: Payload | None = None,
     ) -> list[Measurement]:
-        """Time the networks in one agent; kills it when the plan's timeout for each is over."""
+        """Time the networks in one agent; kill it after the plan's timeout for each network."""
         sent = [*payloads, *([] if reference is None else [reference])]
         timeout_s = plan.heat_s + plan.timeout_s * len(sent)
         answer = self._ask("measure", sent, plan, timeout_s, keep=reference)
@@ -142,18 +144,18 @@ class AgentDevice:
             raise MeasurementError(f"{self.name}: {error}") from error
 
     def outputs(self, payload: Payload, plan: MeasurePlan) -> list[float]:
-        """What the network gives there for the plan's input; to check it against another."""
+        """Return the network's outputs for the plan's input, to compare with another device's."""
         answer = self._ask("outputs", (payload,), plan, plan.timeout_s)
         return [float(number) for number in _fact(self.name, answer, "outputs")]
 
     def profile(self, payload: Payload, plan: MeasurePlan, timeout_s: float) -> list[NodeTime]:
-        """What each node takes; see `Profiler`."""
+        """Time each node; see `Profiler`."""
         answer = self._ask("profile", (payload,), plan, timeout_s)
         nodes = _fact(self.name, answer, "nodes")
         return [NodeTime(str(name), str(operator), float(us)) for name, operator, us in nodes]
 
     def close(self) -> None:
-        """Let the agent leave."""
+        """End the agent."""
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
@@ -171,7 +173,10 @@ class AgentDevice:
         timeout_s: float,
         keep: Payload | None = None,
     ) -> Mapping[str, Any]:
-        """One request, one answer; whatever interrupts it ends the agent, which is out of step."""
+        """Send a request and return its answer; an interruption kills the agent.
+
+        An interrupted agent would answer the next request with the answer to this one.
+        """
         try:
             channel = self._greeted()
             channel.send(self._request(operation, payloads, plan, keep))
@@ -187,7 +192,7 @@ class AgentDevice:
     def _request(
         self, operation: str, payloads: Sequence[Payload], plan: MeasurePlan, keep: Payload | None
     ) -> bytes:
-        """The request's line and the networks; one that this agent keeps is not sent again."""
+        """Return the request's line and the networks; one that the agent keeps is sent once."""
         bodies = [b"" if payload.digest in self._kept else payload.body for payload in payloads]
         networks = [
             {"digest": payload.digest, "bytes": len(body), "keep": payload is keep}
@@ -201,7 +206,7 @@ class AgentDevice:
 
     def _greeted(self) -> Channel:
         if self._channel is not None and self._channel.process.poll() is not None:
-            self._kill()  # it ended while nobody asked: no measurement is lost
+            self._kill()  # it ended between two requests: no measurement is lost
         if self._channel is not None and self._channel.greeted:
             return self._channel
         self.start()
@@ -217,12 +222,12 @@ class AgentDevice:
 
 
 def agent_command(python: str) -> tuple[str, ...]:
-    """The command that makes `python` run the agent that is piped to it."""
+    """Return the command that makes `python` run the agent that is piped to it."""
     return (python, "-u", "-c", agent.BOOTSTRAP)
 
 
 def agent_text() -> bytes:
-    """What is piped to that command: the agent's texts, framed."""
+    """Return the bytes that are piped to `agent_command`: the agent's texts, framed."""
     folder = resources.files("nas_sv2.latency.agent")
     texts = [folder.joinpath(name).read_bytes() for name in AGENT_TEXTS]
     return b"%d\n" % len(texts) + b"".join(b"%d\n%b" % (len(text), text) for text in texts)

@@ -1,7 +1,7 @@
-"""How a python3 is started on a device: the only thing in which kinds of device differ.
+"""Starting a python3 on a device: the only difference between kinds of device.
 
-`ssh`, `command` and `local` are each a way to turn a line of Python into a command of this
-machine that runs it there, with stdin and stdout connected.
+`ssh`, `command` and `local` each turn a line of Python into a command of this machine. The
+command runs the line on the device, with stdin and stdout connected.
 """
 
 import re
@@ -17,25 +17,25 @@ class Launcher(Protocol):
 
     @property
     def key(self) -> str:
-        """Names the machine; two launchers of one key must not measure at the same time."""
+        """The identity of the machine; launchers of one key must not measure at the same time."""
 
     def command(self, code: str) -> tuple[str, ...]:
-        """The command that runs `code` there; its arguments go to no shell of this machine."""
+        """Return the command that runs `code` there; no shell of this machine reads it."""
 
     def advice(self, words: str) -> str:
-        """What to do about a start that failed with these words on stderr; empty if unknown."""
+        """Return the remedy for a failed start with these words on stderr; empty if unknown."""
 
 
 def python_arguments(python: str, code: str) -> tuple[str, ...]:
-    """The arguments that make `python` run `code` without buffering its output."""
+    """Return the arguments that make `python` run `code` without buffering its output."""
     return (python, "-u", "-c", code)
 
 
 def check_python(python: str) -> None:
-    """Refuse what is not the name of a program.
+    """Check that a text can be the name of a program.
 
     Raises:
-        ConfigError: It is empty, an option, or relies on a shell.
+        ConfigError: The text is empty, an option, or relies on a shell.
     """
     if not isinstance(python, str) or not python or _CONTROL.search(python):
         raise ConfigError("python", python, "must be the name or path of a python3")

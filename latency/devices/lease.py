@@ -1,8 +1,8 @@
 """A lease of a device in the database, so that processes of several machines take turns.
 
-Time is the database's. A lease ends by itself; that of a process of this host that died can be
-taken at once, and so can one that was taken in the future, which is what a clock that was set back
-leaves.
+All times are the database's. A lease ends by itself. It can be taken over at once in two cases:
+its process ran on this host and died, or it was taken in the future. A clock that was set back
+leaves such leases.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from nas_sv2.database.schema import Base
 
 
 class LeaseRow(Base):
-    """Who has a device, and until when; times are seconds since 1970 by the database's clock."""
+    """The holder of a device; times are seconds since 1970 by the database's clock."""
 
     __tablename__ = "nas_leases"
 
@@ -44,7 +44,7 @@ class LeaseRow(Base):
 
 
 CLOCK_SLACK_S = 60.0
-"""By how much a database's clock may be set back without a lease being taken for nonsense."""
+"""How far in the future the start of a lease may lie: a clock may be set back by so much."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Lease:
     """The lease of one device.
 
     Attributes:
-        db: The database; the table is made there.
+        db: The database that holds the table of leases.
         device: The key of the device.
-        token: Tells our lease from others'.
+        token: Distinguishes our lease from others'.
     """
 
     db: Database
@@ -65,12 +65,15 @@ class Lease:
         """Make the table.
 
         Raises:
-            StoreError: It cannot be made.
+            StoreError: The table cannot be made.
         """
         self.db.migrate()
 
     def take(self, longest_s: float) -> str | None:
-        """Take it for at most `longest_s`; None if it is ours now, else who has it.
+        """Take the lease for at most `longest_s` seconds.
+
+        Returns:
+            None if the lease is ours now, else its holder in words.
 
         Raises:
             StoreError: The database cannot be written.
@@ -94,11 +97,11 @@ class Lease:
             try:
                 with self.db.begin() as connection:
                     return self._taken(connection, ours, columns)
-            except IntegrityError:  # somebody was faster
+            except IntegrityError:  # another process was faster
                 return "another process"
 
     def let_go(self) -> None:
-        """Give it back; where that fails it ends by itself, and no measurement is lost for it."""
+        """Give the lease back; if that fails, it ends by itself and no measurement is lost."""
         ours = delete(LeaseRow).where(self._row(), LeaseRow.token == self.token)
         with contextlib.suppress(SQLAlchemyError), self.db.begin() as connection:
             connection.execute(ours)
@@ -119,5 +122,5 @@ class Lease:
         return LeaseRow.device == self.device
 
     def _now(self) -> Any:
-        """Seconds since 1970 by the database's clock."""
+        """Return the seconds since 1970 by the database's clock."""
         return extract("epoch", func.current_timestamp())

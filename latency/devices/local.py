@@ -26,10 +26,12 @@ GPU_PLAN = MeasurePlan(
 
 The longer timeout is for cuDNN, which times its kernels in the first run of every shape.
 """
-ARM_MACHINES = ("aarch64", "arm64")  # the same, as Linux and as macOS call it
+ARM_MACHINES = ("aarch64", "arm64")  # the names of 64-bit ARM on Linux and on macOS
 GPU_DRIVERS = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/dxg", "/dev/kfd")
-"""One of these exists where a GPU driver is loaded: NVIDIA desktop, two kinds of Jetson, Windows'
-Linux, AMD. Looked at to answer `devices` without the seconds that importing torch takes."""
+"""One of these files exists if a GPU driver is loaded.
+
+They belong to NVIDIA desktop, two kinds of Jetson, Windows' Linux and AMD. Looking for them
+avoids the seconds that importing torch takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +39,16 @@ class LocalPython:
     """A python3 of this machine.
 
     Attributes:
-        python: Its name or path; by default the interpreter of this process.
+        python: The name or path of the python3; by default the interpreter of this process.
 
     Raises:
-        ConfigError: It cannot be the name of a program.
+        ConfigError: `python` cannot be the name of a program.
     """
 
     python: str = sys.executable
 
     def __post_init__(self) -> None:
-        """Refuse what is no program."""
+        """Check the name of the program."""
         check_python(self.python)
 
     @property
@@ -55,24 +57,24 @@ class LocalPython:
         return f"local {socket.gethostname()}"
 
     def command(self, code: str) -> tuple[str, ...]:
-        """The interpreter with its arguments."""
+        """Return the interpreter with its arguments."""
         return python_arguments(self.python, code)
 
     def advice(self, words: str) -> str:
-        """Nothing: the words are the interpreter's own."""
+        """Return an empty string: the interpreter's own words say enough."""
         return ""
 
 
 def local_device(name: str) -> AgentDevice:
-    """This machine, under the interpreter and packages of this process."""
+    """Return this machine as a device, with the interpreter and packages of this process."""
     return AgentDevice(name, agent_command(sys.executable))
 
 
 def is_arm() -> bool:
-    """Whether this machine is a 64-bit ARM."""
+    """Return whether this machine is a 64-bit ARM."""
     return platform.machine() in ARM_MACHINES
 
 
 def has_gpu_driver() -> bool:
-    """Whether a GPU driver is loaded; torch may still not be able to use it."""
+    """Return whether a GPU driver is loaded; torch may still be unable to use it."""
     return any(Path(path).exists() for path in GPU_DRIVERS)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nas_sv2.latency.measurements.store import MeasurementStore
 
 Images = Callable[[Network], "np.ndarray"]
-"""Gives float32 images `(N, C, H, W)` of a network's own size."""
+"""A function that gives float32 images `(N, C, H, W)` of a network's input size."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class MeasuredDevice:
         device: The device itself.
         plan: The protocol of a measurement.
         store: Measurements are looked up and kept here; None keeps nothing.
-        fresh: Measure even if a measurement is stored; the new one is kept too.
+        fresh: Whether to measure even if a measurement is stored; the new one is kept too.
         images: Gives the images that an int8 network takes its scales from; None for random ones.
         reference_ms: The agreed time of the reference network, to which latencies are scaled
             (`Latency.scaled_to`); None leaves latencies as measured.
@@ -47,10 +47,10 @@ class MeasuredDevice:
     reference_ms: float | None = None
 
     def fingerprint(self) -> Fingerprint:
-        """What the device is, as far as the plan uses it.
+        """Return the fingerprint of the parts that the plan uses.
 
         Raises:
-            DeviceError: The device cannot be reached or lacks what the plan needs.
+            DeviceError: The device cannot be reached or lacks something that the plan needs.
         """
         return self.device.fingerprint(self.plan)
 
@@ -59,7 +59,7 @@ class MeasuredDevice:
 
         Raises:
             DeviceError: The device is missing, unreachable or lacks its runtime.
-            MeasurementError: It answered, but not with a latency.
+            MeasurementError: The device answered without a latency.
             StoreError: A measurement cannot be kept.
         """
         self.device.start()
@@ -71,7 +71,9 @@ class MeasuredDevice:
         return measurements
 
     def measure_files(self, payloads: Sequence[Payload]) -> list[Measurement]:
-        """Measure models as they are, in one session; nothing is kept, as any weights may be in.
+        """Measure models as they are, in one session.
+
+        Nothing is kept, because the models may have any weights.
 
         Raises:
             DeviceError: As `measure_together`.
@@ -94,7 +96,7 @@ class MeasuredDevice:
         return [found[network.digest] or next(new) for network in networks]
 
     def session(self, networks: Sequence[Network]) -> list[Measurement]:
-        """Find the newest stored session if it held exactly these networks, else measure them.
+        """Return the newest stored session if it held exactly these networks, else measure them.
 
         Raises:
             DeviceError: As `measure_together`.
@@ -124,7 +126,7 @@ class MeasuredDevice:
         return self.profile(self._payload(network), self.plan.timeout_s)
 
     def profile(self, payload: Payload, timeout_s: float) -> list[NodeTime]:
-        """Time each node of a model; raises as `node_times`."""
+        """Time each node of a model; it raises the same errors as `node_times`."""
         if not isinstance(self.device, Profiler):
             raise DeviceError(f"{self.name}: this device cannot tell what parts of a network take")
         return self.device.profile(payload, self.plan, timeout_s)

@@ -1,4 +1,4 @@
-"""The layers of a device that is reached by the agent, put together in one place."""
+"""Build a device that is reached by the agent from its layers."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ Told = Callable[[str], None]
 
 
 def silent(line: str) -> None:
-    """Tell nobody."""
+    """Ignore the line."""
 
 
 def device_at(
@@ -40,12 +40,12 @@ def device_at(
     Args:
         name: The user's name for the device.
         launcher: Starts a python3 there.
-        store: Processes of other machines see in its database that the device is in use.
+        store: Its database shows to processes of other machines that the device is in use.
         told: Called with a line for each wait.
-        max_bytes: The largest network that is sent there.
+        max_bytes: The largest network that is sent there, in bytes.
 
     Raises:
-        DeviceError: The machine behind the launcher cannot be told.
+        DeviceError: The machine behind the launcher cannot be identified.
         StoreError: The database cannot be written.
     """
     claims: list[Claim] = [FileLock.of(launcher.key)]

@@ -1,4 +1,4 @@
-"""What is sent to a device: the network in the form that the plan's runtime reads."""
+"""Networks in the form that the plan's runtime reads, to be sent to a device."""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 CALIBRATION_IMAGES = 4
-"""Random images that the scales of int8 are taken from where none are given."""
+"""Number of random images that give the scales of int8 if no images are given."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Payload:
     """A network for a device.
 
     Attributes:
-        architecture: Digest of the network, which measurements are filed under.
+        architecture: Digest of the network, under which measurements are stored.
         body: An ONNX model, or for the runtime `torch` the network as JSON.
     """
 
@@ -30,27 +30,26 @@ class Payload:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the body; the agent names what it measured by it."""
+        """SHA-256 of the body; the agent's answers name networks by it."""
         return hashlib.sha256(self.body).hexdigest()
 
 
 def payload_of(network: Network, plan: MeasurePlan, images: "np.ndarray | None" = None) -> Payload:
-    """The network with random weights.
+    """Build the payload of a network with random weights.
 
-    Weights do not change the time of a network, so none need to be trained before it is measured;
-    nor do the scales of int8.
+    Neither weights nor the scales of int8 change the time of a network, so no network is trained
+    before it is measured.
 
     Args:
-        network: What to send.
-        plan: What it is made for.
-        images: Float images `(N, C, H, W)` that the scales of int8 are taken from; random ones
-            where they are not given.
+        network: The network to send.
+        plan: The plan by which it will be measured.
+        images: Float images `(N, C, H, W)` that give the scales of int8; random ones if None.
     """
     if plan.runtime == "torch":
         from nas_sv2.space.networks.documents import network_to_json
 
         return Payload(network.digest, network_to_json(network).encode())
-    # Imported here: onnx takes a quarter of a second, which a stored measurement can do without.
+    # Imported here: onnx takes a quarter of a second, and a stored measurement does not need it.
     from nas_sv2.space.runtimes.onnx_lowering import build_onnx
     from nas_sv2.space.runtimes.shuffle_free import without_shuffles
     from nas_sv2.space.runtimes.weights import random_weights
@@ -74,5 +73,5 @@ def payload_of(network: Network, plan: MeasurePlan, images: "np.ndarray | None" 
 
 
 def reference_payload(plan: MeasurePlan) -> Payload | None:
-    """The network that is timed in alternation; None where the plan names none."""
+    """Build the plan's reference network; None if the plan names none."""
     return None if plan.reference is None else payload_of(hand_designed(plan.reference), plan)

@@ -1,4 +1,4 @@
-"""A device that is used by one process at a time and survives what happens to connections."""
+"""A device that is used by one process at a time and survives lost connections."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,30 +17,31 @@ from nas_sv2.latency.measurements.plan import MeasurePlan
 Answer = TypeVar("Answer")
 
 MAX_BYTES = 1 << 30
-"""Of a network; the paper's largest has 508 MiB, and onnxruntime reads no message above 2 GiB."""
+"""Limit of a network; the paper's largest has 508 MiB, and onnxruntime reads at most 2 GiB."""
 WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-"""Before each new attempt to reach a device that has answered before: a minute in all, in which a
-server is restarted."""
+"""Pauses before each new attempt to reach a device that has answered before.
+
+They add up to a minute, in which a server restarts."""
 DEATHS = 3
-"""How often an agent may end in one call: the third time it is the network's doing."""
+"""Ends of the agent in one call after which the network is taken for the cause."""
 LEASE_MARGIN_S = 60.0
-"""What a call may take beyond its time limits before another process may take the device."""
+"""Time beyond a call's time limits after which another process may take the device."""
 
 
 @dataclass(slots=True, eq=False)
 class ReconnectingDevice:
-    """A device, used by one process at a time, that is waited for when its connection is lost.
+    """A device that one process uses at a time and waits for after a lost connection.
 
-    A device that has never answered is not waited for: it is a mistake more likely than a fault.
-    It is not frozen: it holds what is known of the device.
+    A device that has never answered is not waited for: a mistake is more likely than a fault.
+    The class is not frozen: it holds the known facts about the device.
 
     Attributes:
         inner: The device.
-        exclusive: The right to use it.
-        advice: What to do about what a failed start wrote to stderr.
-        told: Is told when the device is waited for.
-        max_bytes: Of one network.
-        waits_s: Before each new attempt to reach it.
+        exclusive: The right to use the device.
+        advice: Gives the remedy for the stderr of a failed start.
+        told: Called with a line for each wait.
+        max_bytes: The limit of one network, in bytes.
+        waits_s: The pauses before each new attempt to reach the device, in seconds.
     """
 
     inner: AgentDevice
@@ -54,18 +55,19 @@ class ReconnectingDevice:
 
     @property
     def name(self) -> str:
-        """What the user calls it."""
+        """The user's name for the device."""
         return self.inner.name
 
     def start(self) -> None:
-        """Begin to get ready, without waiting."""
+        """Start to get ready without waiting."""
         self.inner.start()
 
     def fingerprint(self, plan: MeasurePlan) -> Fingerprint:
-        """What the device is, asked once for each plan.
+        """Return the fingerprint; the device is asked once for each plan.
 
         Raises:
-            DeviceError: It cannot be reached, lacks what the plan needs, or is in use too long.
+            DeviceError: The device cannot be reached, lacks something that the plan needs, or
+                is in use too long.
         """
         if plan.key not in self._known:
             try:
@@ -83,11 +85,10 @@ class ReconnectingDevice:
         *,
         reference: Payload | None = None,
     ) -> list[Measurement]:
-        """As the device does, in our turn.
+        """Measure on the inner device while this process holds it.
 
         Raises:
-            DeviceError: As `Device.measure`; or it is another device than before, or in use for
-                too long.
+            DeviceError: As `Device.measure`; or the device has changed, or is in use too long.
             MeasurementError: As `Device.measure`; or a network is too large.
         """
         sent = [*payloads, *([] if reference is None else [reference])]
@@ -107,19 +108,19 @@ class ReconnectingDevice:
         return measurements
 
     def outputs(self, payload: Payload, plan: MeasurePlan) -> list[float]:
-        """What the network gives there for the plan's input, in our turn."""
+        """Return the network's outputs for the plan's input."""
         return self._steadily(lambda: self.inner.outputs(payload, plan), plan.timeout_s)
 
     def profile(self, payload: Payload, plan: MeasurePlan, timeout_s: float) -> list[NodeTime]:
-        """What each node of the model takes there, in our turn."""
+        """Time each node of the model."""
         return self._steadily(lambda: self.inner.profile(payload, plan, timeout_s), timeout_s)
 
     def close(self) -> None:
-        """Let go of what is held."""
+        """Release the device."""
         self.inner.close()
 
     def _steadily(self, call: Callable[[], Answer], longest_s: float) -> Answer:
-        """Call in our turn, again where the connection was lost."""
+        """Call while this process holds the device; repeat after a lost connection."""
         deaths, waits = 0, iter(self.waits_s)
         while True:
             try:
@@ -138,7 +139,7 @@ class ReconnectingDevice:
                 return answer
 
     def _wait(self, error: DeviceError, waits: Iterator[float]) -> None:
-        """Wait for a device that is away, or raise what is not to be waited for."""
+        """Wait for a device that is away, or raise the error if waiting cannot help."""
         lost = error.__cause__
         if not isinstance(lost, ConnectionLost):
             raise error
@@ -151,10 +152,10 @@ class ReconnectingDevice:
 
 
 def check_same(name: str, known: Fingerprint, found: Fingerprint) -> None:
-    """Refuse the times of another device, or of one that was changed meanwhile.
+    """Check that a fingerprint is that of the known device.
 
     Raises:
-        DeviceError: Names what differs.
+        DeviceError: The fingerprints differ; the error names the facts.
     """
     if known.key == found.key:
         return

@@ -1,4 +1,4 @@
-"""An agent's answer as measurements; what is none is refused."""
+"""Read measurements from an agent's answer, and refuse answers that are not valid."""
 
 import datetime
 import uuid
@@ -21,10 +21,10 @@ def measurements_of(
     plan: MeasurePlan,
     reference: Payload | None,
 ) -> list[Measurement]:
-    """The measurements of `payloads`, from an answer that is of them and then of `reference`.
+    """Read the measurements of `payloads`; the answer is in their order, then `reference`.
 
     Raises:
-        MeasurementError: It is no measurement, or of other networks.
+        MeasurementError: The answer is not valid, or about other networks.
     """
     try:
         networks = answer["networks"]
@@ -60,7 +60,7 @@ def measurements_of(
 
 
 def _samples(network: Mapping[str, Any]) -> Samples:
-    """The runs of one network, in ms."""
+    """Read the runs of one network, in ms."""
     wall, cpu, rounds = network["wall_ns"], network["cpu_ns"], network["rounds"]
     switches = network["switches"]
     columns = [wall, cpu, rounds, *([] if switches is None else [switches])]

@@ -1,4 +1,4 @@
-"""What a device has and lacks, told by a few lines of Python that are started as the agent is."""
+"""Find out which packages a device lacks, by a short program that starts as the agent does."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from nas_sv2.latency.measurements.plan import MeasurePlan
 
 OLDEST_PYTHON = (3, 8)
 TIMEOUT_S = 60.0
-# Imports nothing heavy: a package that is there but broken says so when the agent imports it.
+# It imports no package: a broken package reports its fault when the agent imports it.
 PROGRAM = """
 import json, os, platform, sys, sysconfig
 def version(name):
@@ -45,13 +45,13 @@ print(json.dumps({
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What was found.
+    """The Python of a device and its packages.
 
     Attributes:
         python: Version, program, machine and system in a line.
-        packages: The versions of the packages that are needed; None where one is missing.
-        advice: How to install what is missing, as commands to run there; empty if nothing is.
-        emulated: Whether the python runs under qemu, so that its times are no latencies.
+        packages: The versions of the required packages; None for a missing package.
+        advice: Commands to run there that install the missing packages; empty if none is missing.
+        emulated: Whether the python runs under qemu, so that its times are not latencies.
     """
 
     python: str
@@ -61,15 +61,16 @@ class Preflight:
 
 
 def preflight(name: str, launcher: Launcher, plan: MeasurePlan) -> Preflight:
-    """Look at the python3 that `launcher` starts.
+    """Examine the python3 that `launcher` starts.
 
     Args:
-        name: Of the device, for errors.
-        launcher: How.
-        plan: What it has to be able to run.
+        name: The name of the device, for errors.
+        launcher: Starts the python3.
+        plan: The plan whose packages are required.
 
     Raises:
-        DeviceError: There is none, or it does not answer; with its own words and what to do.
+        DeviceError: The python3 is missing or does not answer; the error gives a remedy if one
+            is known.
     """
     program = f"PACKAGES = {list(_needed(plan))!r}\n{PROGRAM}"
     channel = Channel.open(name, launcher.command(f"exec({program!r})"))
@@ -104,7 +105,7 @@ def _read(answer: Mapping[str, Any]) -> Preflight:
 
 
 def _advice(answer: Mapping[str, Any], version: tuple[int, ...], missing: Sequence[str]) -> str:
-    """The commands that install what is missing into this very Python, or one made from it."""
+    """Return commands that install the missing packages into this Python or a venv of it."""
     python = answer["executable"]
     if version < OLDEST_PYTHON:
         oldest = ".".join(map(str, OLDEST_PYTHON))

@@ -1,7 +1,7 @@
 """A device behind the system's OpenSSH: the user's keys, known hosts, aliases and jump hosts.
 
-Nothing is copied there: the agent travels over stdin. No password is asked for and no host key
-is accepted that the user has not accepted before.
+Nothing is copied to the host: the agent travels over stdin. No password is asked for, and a host
+key that the user has not accepted before is refused.
 """
 
 import re
@@ -22,10 +22,10 @@ OPTIONS = (
     *("-o", "BatchMode=yes"),  # fail rather than ask
     *("-o", "StrictHostKeyChecking=yes"),
     *("-o", "ConnectTimeout=10"),
-    # A connection without an answer ends after 30 s; a plan's timeout is longer than that.
+    # A connection without an answer ends after 30 s; a plan's timeout is longer.
     *("-o", "ServerAliveInterval=10"),
     *("-o", "ServerAliveCountMax=3"),
-    # Each connection its own: a shared one would outlive the process that we can kill.
+    # No shared connection: it would outlive the process that we can kill.
     *("-o", "ControlMaster=no", "-o", "ControlPath=none"),
     *("-o", "ForwardAgent=no", "-o", "ForwardX11=no", "-o", "ClearAllForwardings=yes"),
 )
@@ -34,21 +34,23 @@ RESOLVE_TIMEOUT_S = 10.0
 DIES_WITH_PARENT = (
     "exec('try:\\n import ctypes\\n ctypes.CDLL(None).prctl(1, 9)\\nexcept Exception: pass');"
 )
-"""Linux kills the agent when its connection ends (PR_SET_PDEATHSIG), also one that hangs."""
+"""Code that makes Linux kill the agent when its connection ends (PR_SET_PDEATHSIG).
+
+It also ends an agent that hangs."""
 
 
 @dataclass(frozen=True, slots=True)
 class SshHost:
-    """Where and how ssh connects.
+    """A host that ssh connects to.
 
     Attributes:
         host: `user@host` or an alias of the user's ssh configuration.
-        port: None for what that configuration says.
+        port: The port; None for the port of that configuration.
         python: Name or path of the python3 there; a relative path counts from the login directory.
         ssh_config: A configuration file in place of the user's.
 
     Raises:
-        ConfigError: A value that could be taken for something else; names the field.
+        ConfigError: ssh or a shell could misread a value; the error names the field.
     """
 
     host: str
@@ -57,7 +59,7 @@ class SshHost:
     ssh_config: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what ssh or a shell could take for something else."""
+        """Refuse values that ssh or a shell could misread."""
         check_fields(self)
         if not HOST.fullmatch(self.host):
             raise ConfigError("host", self.host, "must be user@host, a host or an alias of ssh's")
@@ -92,12 +94,12 @@ class SshHost:
         return f"ssh {facts.get('hostname', self.host)} {facts.get('port', '22')}"
 
     def command(self, code: str) -> tuple[str, ...]:
-        """The ssh command; its last argument is what the shell there parses once."""
+        """Return the ssh command; the remote shell parses its last argument once."""
         arguments = python_arguments(self.python, DIES_WITH_PARENT + code)
         return ("ssh", *OPTIONS, *self._options, "--", self.host, f"exec {shlex.join(arguments)}")
 
     def advice(self, words: str) -> str:
-        """What to do about ssh's own words."""
+        """Return the remedy for a message of ssh's."""
         by_hand = shlex.join(("ssh", *self._options, self.host))
         said = [line.strip() for line in words.splitlines()]
         for line in said:

@@ -1,8 +1,8 @@
-"""For tests of code that uses devices, and of devices.
+"""A fake device, and the contract tests of devices.
 
-`FakeDevice` is a device without hardware: the times are those that it is told, or follow from the
-network's multiply-adds, and it can fail. `DeviceTests` is what every device keeps to; a class
-of your own with a fixture `device` inherits its tests:
+`FakeDevice` is a device without hardware. Its times are given, or follow from the network's
+multiply-adds, and it can fail. `DeviceTests` holds the tests that every device must pass. Your
+own class inherits them and gives a fixture `device`:
 
     from nas_sv2.testing import DeviceTests
 
@@ -39,15 +39,15 @@ from nas_sv2.space.units.reference import reference
 CONTRACT_PLAN = MeasurePlan(
     loads=1, warmup_runs=3, min_runs=10, max_runs=20, time_limit_s=0.1, noisy_time_limit_s=0.1
 )
-"""Seconds on a slow board; what the contract asks holds for every plan."""
+"""A plan that takes seconds on a slow board; the contract holds for every plan."""
 FLOPS_PER_MS = 1e8
 
 
 def ms_of_flops(payload: Payload) -> float:
-    """1 ms for every 100 million multiply-adds of the network.
+    """Return 1 ms for every 100 million multiply-adds of the network.
 
     Raises:
-        MeasurementError: The payload is no network.
+        MeasurementError: The payload is not a network.
     """
     try:
         if payload.body[:1] == b"{":
@@ -65,11 +65,12 @@ class FakeDevice:
     """A device that answers at once.
 
     Attributes:
-        name: What the user calls it.
-        ms_of: The time of a network.
-        fault: Called with the number of each measurement, from 1; what it gives is raised.
-        facts: Of its fingerprint.
-        measured: Digests of the networks that it was given, in order.
+        name: The user's name for the device.
+        ms_of: Gives the time of a network, in ms.
+        fault: Called with the number of each measurement, from 1; an error that it returns is
+            raised.
+        facts: The facts of its fingerprint.
+        measured: Digests of the measured networks, in order.
     """
 
     name: str = "fake"
@@ -82,10 +83,10 @@ class FakeDevice:
     _asked: int = 0
 
     def start(self) -> None:
-        """Nothing to be done."""
+        """Do nothing."""
 
     def fingerprint(self, plan: MeasurePlan) -> Fingerprint:
-        """The facts, with what the plan changes."""
+        """Return the facts, with threads and precision of the plan."""
         return Fingerprint({**self.facts, "threads": plan.threads, "precision": plan.precision})
 
     def measure(
@@ -95,11 +96,11 @@ class FakeDevice:
         *,
         reference: Payload | None = None,
     ) -> list[Measurement]:
-        """`min_runs` equal runs of each network.
+        """Return `min_runs` equal runs of each network.
 
         Raises:
-            DeviceError: As `fault` wants it.
-            MeasurementError: As `fault` wants it, or a payload is no network.
+            DeviceError: `fault` returns one.
+            MeasurementError: `fault` returns one, or a payload is not a network.
         """
         self._asked += 1
         if fault := self.fault(self._asked):
@@ -115,7 +116,7 @@ class FakeDevice:
         return measurements_of(answer, payloads, plan, reference)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
     def _runs(self, payload: Payload, plan: MeasurePlan) -> dict[str, Any]:
         times_ns = [max(1, round(1e6 * self.ms_of(payload)))] * plan.min_runs
@@ -132,34 +133,34 @@ class FakeDevice:
 
 
 class DeviceTests:
-    """What every device keeps to."""
+    """Tests that every device must pass."""
 
     @pytest.fixture
     def device(self) -> Device:
-        """The device; yours to give."""
+        """Give the device; your class overrides this."""
         raise NotImplementedError("give a fixture `device`")
 
     @pytest.fixture
     def plan(self) -> MeasurePlan:
-        """How it is measured; another where yours needs one."""
+        """Give the plan; override it if your device needs another."""
         return CONTRACT_PLAN
 
     @pytest.fixture
     def small(self, plan: MeasurePlan) -> Payload:
-        """A network that every device can run."""
+        """Give a network that every device can run."""
         return payload_of(_small(), plan)
 
     @pytest.fixture
     def other(self, plan: MeasurePlan) -> Payload:
-        """Another one, which is slower."""
+        """Give a slower network."""
         return payload_of(dataclasses.replace(_small(), resolution=96), plan)
 
     def test_it_has_a_name(self, device: Device) -> None:
-        """The name is what the user calls it."""
+        """A device has a name that the user knows."""
         assert device.name
 
     def test_its_fingerprint_is_stable(self, device: Device, plan: MeasurePlan) -> None:
-        """It is asked at any time, and is the same after a new start."""
+        """The fingerprint can be asked at any time, and is the same after a new start."""
         before = device.fingerprint(plan)
         device.start()
         device.close()
@@ -169,7 +170,7 @@ class DeviceTests:
     def test_a_measurement_is_of_what_was_asked(
         self, device: Device, plan: MeasurePlan, small: Payload
     ) -> None:
-        """Network, plan and fingerprint are those of the question; times are times."""
+        """Network, plan and fingerprint are those of the request; times are above 0."""
         (measurement,) = device.measure([small], plan)
         assert measurement.architecture == small.architecture
         assert measurement.plan == plan
@@ -182,7 +183,7 @@ class DeviceTests:
     def test_networks_come_back_in_order_and_in_one_session(
         self, device: Device, plan: MeasurePlan, small: Payload, other: Payload
     ) -> None:
-        """Also with a reference network, which every measurement has beside it."""
+        """The order also holds with a reference network, which is beside every measurement."""
         found = device.measure([other, small], plan, reference=small)
         assert [one.architecture for one in found] == [other.architecture, small.architecture]
         assert len({one.session for one in found}) == 1
@@ -195,14 +196,14 @@ class DeviceTests:
     def test_sessions_are_told_apart(
         self, device: Device, plan: MeasurePlan, small: Payload
     ) -> None:
-        """Two calls are two sessions."""
+        """Two calls have two sessions."""
         first, second = device.measure([small], plan), device.measure([small], plan)
         assert first[0].session != second[0].session
 
     def test_it_works_again_after_it_was_closed(
         self, device: Device, plan: MeasurePlan, small: Payload
     ) -> None:
-        """Closing twice is closing once."""
+        """Closing twice has the effect of closing once."""
         device.close()
         device.close()
         assert device.measure([small], plan)
@@ -210,7 +211,7 @@ class DeviceTests:
     def test_a_broken_network_is_refused_and_the_next_is_measured(
         self, device: Device, plan: MeasurePlan, small: Payload
     ) -> None:
-        """It fails the network, not the device."""
+        """The fault fails the network, not the device."""
         with pytest.raises(MeasurementError):
             device.measure([Payload(small.architecture, b"no network")], plan)
         assert device.measure([small], plan)
@@ -218,7 +219,7 @@ class DeviceTests:
     def test_a_measurement_can_be_kept(
         self, device: Device, plan: MeasurePlan, small: Payload
     ) -> None:
-        """What was written is read again as it was."""
+        """A measurement survives writing and reading."""
         (measurement,) = device.measure([small], plan)
         assert Measurement.from_json(measurement.to_json()) == measurement
 
@@ -228,7 +229,7 @@ def _small() -> Architecture:
 
 
 def _onnx_flops(body: bytes) -> int:
-    """Multiply-adds of the convolutions and matrix products of a model."""
+    """Count the multiply-adds of the convolutions and matrix products of a model."""
     import math
 
     import onnx

@@ -1,9 +1,9 @@
-"""The ARM cores that can be emulated, and what an emulated processor says about itself.
+"""The ARM cores that can be emulated, and the facts that an emulated processor reports.
 
-onnxruntime chooses its kernels by what the processor can do. We ran ShuffleNet V2 1× on all four
-cores: in float32 they execute the same code; in int8 the older two do, and the newer two, which
-have a dot product, execute other code. So there are two guests, and a core is one of them and a
-scheduling model of LLVM's that prices its instructions.
+onnxruntime chooses its kernels by the abilities of the processor. We ran ShuffleNet V2 1× on all
+four cores. In float32 all execute the same code. In int8 the newer two, which have a dot product,
+execute other code than the older two. There are therefore two guests. A core is one of them with
+one of LLVM's scheduling models, which gives the cycles of its instructions.
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ class Guest:
     """An emulated processor.
 
     Attributes:
-        name: For files.
-        qemu: Its name for qemu's `-cpu`.
-        part: Its part number, as Linux writes it into /proc/cpuinfo.
-        features: The same.
+        name: The name in files.
+        qemu: The name for qemu's `-cpu`.
+        part: The part number, as Linux writes it into /proc/cpuinfo.
+        features: The features, as Linux writes them into /proc/cpuinfo.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Guest:
 
     @property
     def cpuinfo(self) -> str:
-        """The text of /proc/cpuinfo, without which onnxruntime crashes under qemu-user."""
+        """The text of /proc/cpuinfo; without it onnxruntime crashes under qemu-user."""
         lines = {
             "processor": "0",
             "BogoMIPS": "38.40",
@@ -64,15 +64,15 @@ EFFICIENCY = 1.337 / A57_GHZ
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """A core that networks can be priced for.
+    """A core whose latencies can be emulated.
 
     Attributes:
-        name: As the user calls it.
-        title: As its maker writes it.
-        llvm: The `-mcpu` whose scheduling model prices its instructions.
-        guest: What int8 runs on.
-        clock_ghz: The clock of a typical board.
-        board: That board.
+        name: The name that users give.
+        title: The name that its maker gives.
+        llvm: LLVM's `-mcpu`, whose scheduling model gives the cycles of instructions.
+        guest: The emulated processor for int8.
+        clock_ghz: The clock of a typical board, in GHz.
+        board: The typical board.
     """
 
     name: str
@@ -83,11 +83,11 @@ class Core:
     board: str
 
     def guest_for(self, precision: ArmPrecision) -> Guest:
-        """What is emulated: in float32 all cores run the same code, which is emulated once."""
+        """Return the guest to emulate; in float32 all cores run the same code and share one."""
         return ARMV8 if precision == "fp32" else self.guest
 
     def cycles_per_ms(self, clock_ghz: float | None = None) -> float:
-        """The scale, at the clock of a typical board or another."""
+        """Return the scale, at the clock of a typical board or at `clock_ghz`."""
         return (clock_ghz or self.clock_ghz) * EFFICIENCY * 1e6
 
 
@@ -104,10 +104,10 @@ CORE_NAMES = tuple(CORES)
 
 
 def core_named(name: str) -> Core:
-    """The core of that name.
+    """Return the core of this name.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: No core has this name.
     """
     if name not in CORES:
         raise ConfigError("core", name, "must be one of " + ", ".join(CORES))

@@ -1,11 +1,11 @@
-"""Milliseconds on an ARM core without having one: a table of kernel costs, summed.
+"""Latencies of an ARM core without the core: costs of kernels from a table, summed.
 
 The table holds cycles per kernel of onnxruntime's aarch64 build. The kernels ran under an emulator
 that counted basic blocks, and LLVM's scheduling model of the core turned blocks into cycles
-(`calibration` rebuilds it). Nothing is emulated here: a kernel's cost is a few products of its
-channel counts. One scale turns cycles into milliseconds, fitted to the paper's published ARM
-speeds for the Cortex-A57 and assumed for others. Caches and branch misses are not modelled; what
-comes out is `emulated`, never `measured`.
+(`calibration` rebuilds the table). Nothing is emulated here: a kernel's cost is a few products of
+its channel counts. One scale turns cycles into milliseconds. It was fitted to the paper's
+published ARM speeds for the Cortex-A57, and is assumed for other cores. Caches and branch misses
+are not modelled. The latencies are `emulated`, never `measured`.
 
 A kernel or map size that the table lacks is an error that names it, never a silent zero.
 """
@@ -30,10 +30,10 @@ from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Network
 
 FITTED = ("cortex-a57", "fp32")
-"""What the analytic model was fitted to; it says nothing of other cores."""
+"""The core and precision of the analytic model, which does not hold for others."""
 
 
-# A second opinion on an emulated latency, from counts alone: no kernel, no cliff, three numbers.
+# A second opinion on an emulated latency, from three counts alone.
 #
 #     ms = DENSE · dense multiply-adds + DEPTHWISE · depthwise multiply-adds + ELEMENTWISE · bytes
 #
@@ -44,22 +44,23 @@ MS_PER_DENSE_GMAC = 190.1
 MS_PER_DEPTHWISE_GMAC = 2064.4
 MS_PER_ELEMENTWISE_GB = 370.8
 DISAGREEMENT = 1.3
-"""The factor between both estimates beyond which they are said to disagree. Of 150 random networks
-of each named space 95 % keep within 1.28 (40M), 1.23 (140M), 1.19 (300M), 1.16 (500M) and 1.12
-(large); the worst of all was 1.44."""
+"""The factor between both estimates beyond which they disagree.
+
+Among 150 random networks of each named space, 95 % stay within 1.28 (40M), 1.23 (140M), 1.19
+(300M), 1.16 (500M) and 1.12 (large). The largest factor was 1.44."""
 
 AnalyticCounts = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class EmulatedArm:
-    """A target that prices networks from a table.
+    """A target whose latencies come from a table of kernel costs.
 
     Attributes:
         table: The costs.
-        name: What the user calls it.
-        lowering: Which form is priced; by default the one that is measured and shipped.
-        file: Where the table was read from; None for the one that is shipped.
+        name: The user's name for the target.
+        lowering: The form of the networks; by default the one that is measured and shipped.
+        file: The file of the table; None for the shipped table.
     """
 
     table: Table
@@ -78,18 +79,18 @@ class EmulatedArm:
         file: Path | None = None,
         clock_ghz: float | None = None,
     ) -> Self:
-        """The target for a core.
+        """Open the target of a core.
 
         Args:
             core: One of `arm_cores.CORE_NAMES`.
-            precision: What runs there.
-            name: What the user calls it.
-            lowering: Which form is priced.
-            file: A table that `calibrate` wrote, in place of the one that is shipped.
-            clock_ghz: The core's clock, where it is not that of the typical board.
+            precision: The number format of the networks.
+            name: The user's name for the target.
+            lowering: The form of the networks.
+            file: A table that `calibrate` wrote, in place of the shipped one.
+            clock_ghz: The core's clock in GHz; None for the clock of the typical board.
 
         Raises:
-            ConfigError: An unknown core.
+            ConfigError: The core is unknown.
             DeviceError: The file cannot be used, or holds another core.
         """
         chosen = core_named(core)
@@ -102,7 +103,7 @@ class EmulatedArm:
         return cls(table, name, lowering, file)
 
     def _at(self, precision: ArmPrecision) -> Self:
-        """Give the same core in another precision, with the same clock."""
+        """Return the same core in another precision, with the same clock."""
         own, core = self.table, str(self.table.metadata["core"])
         table = Table.load(self.file or core, precision)
         if own.cycles_per_ms != Table.load(self.file or core, own.precision).cycles_per_ms:
@@ -111,23 +112,23 @@ class EmulatedArm:
 
     @property
     def provenance(self) -> Provenance:
-        """Always emulated."""
+        """The origin of its latencies: emulated."""
         return "emulated"
 
     @property
     def device(self) -> None:
-        """Give None: no network is run."""
+        """The device: None, as no network is run."""
 
     @property
     def description(self) -> str:
-        """The device in words, for every table and file."""
+        """The core in words, for every table and file."""
         return f"{self.name}: {self.table.device}"
 
     def estimate(self, network: Network) -> Latency:
-        """The latency of one image through `network`.
+        """Return the latency of `network` for one image.
 
         Raises:
-            MeasurementError: The table lacks one of its kernels; the message names it.
+            MeasurementError: The table lacks a kernel; the message names it.
         """
         graph = self.graph_of(network)
         kernels = kernels_of(graph, self.table.precision)
@@ -150,9 +151,9 @@ class EmulatedArm:
         )
 
     def uncovered(self, network: Network) -> list[str]:
-        """What the table has no price for, each once; empty where `estimate` answers.
+        """Name the kernels that the table lacks, each once; empty if `estimate` gives a latency.
 
-        A kind of kernel that it lacks altogether by the kind, another by its kind and map.
+        A kernel is named by its kind if the table lacks the kind, else by its kind and map.
         """
         kinds = {key.rpartition(" @")[0] for key in self.table.entries}
         missing: dict[str, None] = {}
@@ -165,7 +166,7 @@ class EmulatedArm:
         return list(missing)
 
     def graph_of(self, network: Network) -> Graph:
-        """Give the operators in the form that is priced."""
+        """Return the operators in the form that the table prices."""
         return graph_in_form(network, self.lowering)
 
     def kernel_times(self, network: Network) -> list[NodeTime]:
@@ -179,7 +180,7 @@ class EmulatedArm:
         return [NodeTime(k.ops[0], k.key, us * self.table.cycles(k)) for k in kernels]
 
     def operator_shares(self, network: Network) -> dict[str, float]:
-        """Split the price over kinds of operator.
+        """Split the time over kinds of operator.
 
         Raises:
             MeasurementError: As `estimate`.
@@ -188,7 +189,7 @@ class EmulatedArm:
         return shares_of((kernel, self.table.cycles(kernel)) for kernel in kernels)
 
     def identity(self) -> TargetIdentity:
-        """Name the table and the form that is priced."""
+        """Identify the table and the form of the networks."""
         return TargetIdentity(self.table.digest, self.lowering, self.lowering, self.description)
 
     def with_plan(self, **changes: Any) -> Self:
@@ -205,7 +206,7 @@ class EmulatedArm:
         return self if precision == self.table.precision else self._at(precision)
 
     def corrected(self, reference_ms: float) -> Self:
-        """Give the target itself: prices do not drift."""
+        """Return the target itself: costs of a table do not drift."""
         return self
 
     def close(self) -> None:
@@ -213,7 +214,7 @@ class EmulatedArm:
 
 
 def counts_of(graph: Graph) -> AnalyticCounts:
-    """Dense and depthwise multiply-adds and element-wise bytes, each in 10⁹."""
+    """Count dense and depthwise multiply-adds and element-wise bytes, each in 10⁹."""
     dense = depthwise = bytes_ = 0
     for op in graph.ops:
         cost = op_cost(op)
@@ -226,7 +227,7 @@ def counts_of(graph: Graph) -> AnalyticCounts:
 
 
 def analytic_ms(graph: Graph) -> float:
-    """What the three coefficients say for a Cortex-A57."""
+    """Estimate the latency on a Cortex-A57 from the three coefficients, in ms."""
     dense, depthwise, bytes_ = counts_of(graph)
     return (
         MS_PER_DENSE_GMAC * dense
@@ -236,7 +237,7 @@ def analytic_ms(graph: Graph) -> float:
 
 
 def second_opinion(graph: Graph, emulated_ms: float) -> str:
-    """The analytic figure in words, and whether it disagrees with the emulated one."""
+    """Describe the analytic latency, and whether it disagrees with the emulated one."""
     ms = analytic_ms(graph)
     text = f"analytic {ms:.1f} ms"
     if max(ms / emulated_ms, emulated_ms / ms) > DISAGREEMENT:

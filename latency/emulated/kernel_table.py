@@ -19,14 +19,14 @@ from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel
 
 SCHEMA = 2
-"""Of the file. 1 had one precision and was never released."""
-# Kernel costs are sums of products of channel counts, which hold beyond the calibrated channels as
-# long as the same code runs; beyond this factor we have never checked, so we refuse.
+"""The schema of the file. Schema 1 had one precision and was never released."""
+# Kernel costs are sums of products of channel counts. They hold beyond the calibrated channels as
+# long as the same code runs. We have not checked beyond this factor, so it is the limit.
 EXTRAPOLATION = 2.0
-# Splits and concats cost the same for every further part, a copy each, so more may be trusted.
+# Each further part of a split or concat costs one more copy, so a larger factor is safe.
 MORE_PARTS = 8.0
-# How many parts of a quantised concat have its scale, so that they are copied: in 16 random
-# networks one in 88 % of those of two parts, and in 57 % of those of more.
+# How many parts of a quantised concat have its scale, so that they are copied. In 16 random
+# networks it was one part in 88 % of the concats of two parts, and in 57 % of the larger ones.
 COPIED: Mapping[int, float] = {1: 1.0, 2: 0.88}
 COPIED_OF_MORE = 0.57
 LANES = re.compile(r"(in|out)([\^%&?<])(\d+)")
@@ -38,10 +38,10 @@ class Entry:
 
     Attributes:
         cycles: Cycles for each term; see `term`.
-        channels_in: Least and most input channels that were calibrated.
-        channels_out: The same for output channels.
+        channels_in: Fewest and most input channels that were calibrated.
+        channels_out: Fewest and most output channels that were calibrated.
         parts: The most parts of a split or concat that were calibrated.
-        fused: What may be fused to it: each calibrated combination, as `add+relu`.
+        fused: The calibrated combinations of fused operators, such as `add+relu`.
     """
 
     cycles: Mapping[str, float]
@@ -52,17 +52,21 @@ class Entry:
 
 
 def term(name: str, kernel: Kernel) -> float:
-    """The number that a term's cycles are multiplied with.
+    """Return the number that a term's cycles are multiplied by.
 
     A name is a product of factors joined by `*`:
 
-    - `1`; `in` and `out`, the channels; `parts`; `looked`, the share of a quantised concat that is
-      looked up and not copied, as it is on average;
-    - `relu`, `sigmoid` and `add`, 1 where that is fused and else 0; `lone`, 1 where ReLU is and
-      nothing else;
-    - `out^8`, channels rounded up to a multiple of 8; `out%4`, what is left over by 4; `out?4`, 1
-      where anything is; `out&8`, 1 where that bit of their number is set; `out<64`, channels up to
-      64. The same for `in`.
+    - `1`: the constant 1.
+    - `in`, `out`, `parts`: the input channels, the output channels, the parts.
+    - `looked`: the average share of a quantised concat that is looked up instead of copied.
+    - `relu`, `sigmoid`, `add`: 1 if that operator is fused, else 0.
+    - `lone`: 1 if ReLU alone is fused, else 0.
+    - `out^8`: the channels rounded up to a multiple of 8.
+    - `out%4`: the remainder of the channels by 4; `out?4`: 1 if there is a remainder, else 0.
+    - `out&8`: 1 if this bit of the number of channels is set, else 0.
+    - `out<64`: the channels, at most 64.
+
+    The last five exist for `in` as well.
     """
     product = 1.0
     for factor in _factors(name):
@@ -116,15 +120,15 @@ def _lanes(of_input: bool, sign: str, lanes: int) -> Callable[[Kernel], float]:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Costs of kernels on one core in one precision, and what is known about them.
+    """Costs of kernels on one core in one precision, and their origin.
 
     Attributes:
-        entries: By `Kernel.key`.
-        cycles_per_ms: The one scale.
-        precision: What it prices.
+        entries: The costs, by `Kernel.key`.
+        cycles_per_ms: The scale from cycles to ms.
+        precision: The number format of the kernels.
         device: Core, runtime, threads, batch and precision in words.
-        note: What to know of every figure: how far it can be trusted.
-        metadata: Where the numbers come from, for people: the JSON file without its entries.
+        note: A remark on every figure: how far it can be trusted.
+        metadata: The origin of the numbers: the JSON file without its entries.
     """
 
     entries: Mapping[str, Entry]
@@ -136,10 +140,10 @@ class Table:
 
     @classmethod
     def load(cls, core: str | Path = "cortex-a57", precision: ArmPrecision = "fp32") -> "Table":
-        """The table of a core that is shipped, or of a file that `calibrate` wrote.
+        """Load the shipped table of a core, or a file that `calibrate` wrote.
 
         Raises:
-            DeviceError: There is no such file or table, or it is of another version.
+            DeviceError: The file or table does not exist, or has another version.
         """
         source, text = core, table_text(core)
         try:
@@ -178,14 +182,14 @@ class Table:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def with_scale(self, cycles_per_ms: float, why: str) -> "Table":
-        """The same costs with another scale; `why` is said of every figure."""
+        """Return the same costs with another scale; `why` is noted on every figure."""
         return replace(self, cycles_per_ms=cycles_per_ms, note=f"emulated; {why}")
 
     def cycles(self, kernel: Kernel) -> float:
-        """The cost of `kernel`.
+        """Return the cost of `kernel`, in cycles.
 
         Raises:
-            MeasurementError: The table does not cover it; the message says what it covers.
+            MeasurementError: The table does not cover the kernel; the message lists its coverage.
         """
         entry = self.entries.get(kernel.key)
         if entry is None:
@@ -210,7 +214,7 @@ class Table:
         return sum(cycles * term(name, kernel) for name, cycles in entry.cycles.items())
 
     def extrapolates(self, kernel: Kernel) -> bool:
-        """Whether a covered kernel has more or fewer channels than were calibrated."""
+        """Return whether a covered kernel has more or fewer channels than were calibrated."""
         entry = self.entries[kernel.key]
         return not (
             entry.channels_in[0] <= kernel.channels_in <= entry.channels_in[1]
@@ -236,10 +240,10 @@ class Table:
 
 
 def table_text(core: str | Path) -> str:
-    """The text of the file that holds a core's tables: a shipped one, or one by its path.
+    """Read the file that holds a core's tables, given by core or by path.
 
     Raises:
-        DeviceError: It cannot be read.
+        DeviceError: The file cannot be read.
     """
     file: Any = core
     if isinstance(core, str):

@@ -1,19 +1,20 @@
-"""What the clocks, temperatures and loads during a measurement say against it."""
+"""Find faults of a measurement in the clocks, temperatures and loads during it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 CLOCK_DROP = 0.9
-"""A clock below this share of the highest seen in the session is called throttled: governors at
-rest move within a few percent, throttling takes a step."""
+"""A clock below this share of the session's highest clock counts as throttled.
+
+Governors at rest move a clock by a few percent; throttling lowers it by a step."""
 STOLEN = 0.01
-"""Share of time taken by a hypervisor above which it is told."""
+"""Share of time taken by a hypervisor above which it is reported."""
 GPU_IDLE_OR_USER = 0x1 | 0x2
-"""Bits of NVIDIA's throttle reasons that are none: it was idle, or the user set the clock."""
+"""Bits of NVIDIA's throttle reasons that are harmless: idle, or a clock set by the user."""
 
 
 def device_complaints(conditions: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is wrong with the device, one fact each; empty if nothing is or nothing is known."""
+    """List the faults of the device during a measurement; empty if none is known."""
     found = []
     for name, unit in (("khz", 1e3), ("gpu_mhz", 1.0)):
         clocks = column(conditions[1:], name)  # the first was read at rest
@@ -37,7 +38,7 @@ def device_complaints(conditions: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def column(conditions: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-    """The values of one reading in order of time."""
+    """Return the values of one reading in order of time."""
     return [state[name] for state in conditions if isinstance(state.get(name), int | float)]
 
 

@@ -1,9 +1,9 @@
 """Measurements as a file of JSON lines, to move them between stores and to compare two.
 
-The first line says what the file is; every further one is a measurement with all its runs, as
-`Measurement.to_json` writes it. A file may come from anywhere: nothing of it is kept unless all of
-it is what it says. Only measurements of one key (network, device and runtime, protocol) are
-compared by their numbers; for others it is said what differs, and the numbers are left apart.
+The first line is a header. Every further line is a measurement with all its runs, as
+`Measurement.to_json` writes it. A file may come from anywhere, so nothing of it is kept unless
+every line is valid. Numbers are compared only between measurements of one key (network, device
+and runtime, protocol). For others, the differences of device and protocol are listed.
 """
 
 import hashlib
@@ -22,17 +22,18 @@ from nas_sv2.latency.measurements.store import Key, MeasurementStore
 FILE = "nas_sv2_measurements"
 FILE_VERSION = 1
 LONGEST_LINE = 1 << 25
-"""Bytes; a measurement has some 100 kB, and a line without end must not fill the memory."""
+"""Longest line in bytes: a measurement has about 100 kB, and an endless line must not fill memory.
+"""
 
 
 @dataclass
 class Counts:
-    """What became of the measurements of a source.
+    """Counts of the measurements of a source.
 
     Attributes:
-        taken: Written to a file, or added to a store.
-        known: Of the file, that the store had already.
-        skipped: Of a database, that are of another version or damaged.
+        taken: Measurements written to a file, or added to a store.
+        known: Measurements of the file that the store already had.
+        skipped: Measurements of a database that have another version or are damaged.
     """
 
     taken: int = 0
@@ -41,7 +42,7 @@ class Counts:
 
 
 def export_lines(store: MeasurementStore, counts: Counts) -> Iterator[str]:
-    """The lines of the file that holds the measurements of `store`, without line ends.
+    """Yield the lines of a file with the measurements of `store`, without line ends.
 
     Raises:
         StoreError: The database cannot be read.
@@ -53,10 +54,10 @@ def export_lines(store: MeasurementStore, counts: Counts) -> Iterator[str]:
 
 
 def write_file(lines: Iterable[str], file: Path) -> None:
-    """Write `lines` to a file that does not exist yet; it is gone again if that fails.
+    """Write `lines` to a new file, and remove the file if that fails.
 
     Raises:
-        ConfigError: It exists, or cannot be written.
+        ConfigError: The file exists or cannot be written.
     """
     try:
         with file.open("x", encoding="utf-8") as out:
@@ -75,22 +76,22 @@ def write_file(lines: Iterable[str], file: Path) -> None:
 
 
 def check_file(file: Path) -> None:
-    """Refuse a file that is none of ours, before a database is made for it.
+    """Check the header and first measurement of a file, before a database is made for it.
 
     Raises:
-        ConfigError: It cannot be read, or its first line is not ours.
+        ConfigError: The file cannot be read, or one of these lines is not valid.
     """
     next(read_file(file), None)
 
 
 def merge(file: Path, store: MeasurementStore) -> Counts:
-    """Add to `store` what it lacks of a file; nothing at all if any line of it is damaged.
+    """Add the measurements of a file that `store` lacks; add nothing if any line is damaged.
 
-    A measurement is known where one of the same key and session is.
+    A measurement is known if the store holds the same runs under its key and session.
 
     Raises:
-        ConfigError: The file cannot be read, is none of ours, or a line of it is damaged or
-            contradicts what is stored; names the line.
+        ConfigError: The file cannot be read or has no valid header, or a line is damaged or
+            contradicts the store; the error names the line.
         StoreError: The database cannot be read or written.
     """
     counts = Counts()
@@ -125,16 +126,17 @@ def _contents_by_session(store: MeasurementStore, key: Key) -> dict[str, set[str
 
 
 def _content(measurement: Measurement) -> str:
-    """SHA-256 of all that is known of it."""
+    """Return the SHA-256 of all fields of a measurement."""
     text = json.dumps(measurement.to_json(), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_file(file: Path) -> Iterator[tuple[int, Measurement]]:
-    """The measurements of a file with the numbers of their lines.
+    """Yield the measurements of a file with the numbers of their lines.
 
     Raises:
-        ConfigError: It cannot be read or is none of ours, or a line is damaged; names the line.
+        ConfigError: The file cannot be read or has no valid header, or a line is damaged; the
+            error names the line.
     """
     try:
         with file.open("rb") as lines:
@@ -172,7 +174,7 @@ def _damaged(file: Path, number: int, why: str) -> ConfigError:
 
 
 def stored_measurements(store: MeasurementStore, counts: Counts) -> Iterator[Measurement]:
-    """All measurements of a store that this version reads, the oldest first.
+    """Yield all measurements of a store that this version reads, the oldest first.
 
     Raises:
         StoreError: The database cannot be read.
@@ -188,16 +190,16 @@ def stored_measurements(store: MeasurementStore, counts: Counts) -> Iterator[Mea
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a measurement says, without its runs.
+    """The results of a measurement, without its runs.
 
     Attributes:
-        key: What makes it comparable.
-        facts: The fingerprint's.
-        plan: The plan's fields.
-        ms: The median, and its 95 % interval.
-        ratio: To the reference network, and its interval.
-        session: Whose it is.
-        measured_at: When.
+        key: The key; measurements of one key are comparable.
+        facts: The facts of the fingerprint.
+        plan: The fields of the plan.
+        ms: The median in ms, and its 95 % interval.
+        ratio: The time relative to the reference network, and the 95 % interval.
+        session: The session of the measurement.
+        measured_at: The time of the measurement; UTC, ISO 8601.
     """
 
     key: Key
@@ -210,7 +212,7 @@ class Figures:
 
     @classmethod
     def of(cls, measurement: Measurement) -> "Figures":
-        """The figures of a measurement."""
+        """Return the figures of a measurement."""
         return cls(
             Key.of(measurement),
             measurement.fingerprint.facts,
@@ -223,7 +225,7 @@ class Figures:
 
 
 def figures_of(measurements: Iterable[Measurement]) -> dict[Key, Figures]:
-    """The newest figures of each key."""
+    """Return the newest figures of each key."""
     newest: dict[Key, Figures] = {}
     for measurement in measurements:
         figures = Figures.of(measurement)
@@ -235,11 +237,11 @@ def figures_of(measurements: Iterable[Measurement]) -> dict[Key, Figures]:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One question that both sides answered: the same network, device, runtime and protocol.
+    """A key that both sides measured: the same network, device, runtime and protocol.
 
     Attributes:
         one: The first side's newest figures.
-        other: The second side's.
+        other: The second side's newest figures.
     """
 
     one: Figures
@@ -247,17 +249,17 @@ class Compared:
 
     @property
     def same(self) -> bool:
-        """Whether both are one and the same measurement."""
+        """Whether both sides have the same measurement."""
         return self.one.session == self.other.session
 
     @property
     def ms(self) -> str:
-        """`equal`, `different` where the intervals are apart, or `unknown` where one has none."""
+        """`equal`, `different` if the intervals do not overlap, `unknown` if one is missing."""
         return _verdict(self.one.ms, self.other.ms)
 
     @property
     def ratio(self) -> str:
-        """The same of the ratios."""
+        """The verdict on the ratios, as `ms`."""
         return _verdict(self.one.ratio, self.other.ratio)
 
 
@@ -266,9 +268,9 @@ class OnPaper:
     """Networks that both sides measured, but on other devices, runtimes or by other protocols.
 
     Attributes:
-        architectures: Their digests.
-        facts: What of the fingerprint differs: the first side's value and the second's.
-        plan: What of the plan does.
+        architectures: The digests of the networks.
+        facts: The facts of the fingerprint that differ: the first side's value and the second's.
+        plan: The fields of the plan that differ, likewise.
     """
 
     architectures: tuple[str, ...]
@@ -281,10 +283,10 @@ class Difference:
     """Two sources of measurements, compared.
 
     Attributes:
-        compared: What both answered.
-        on_paper: What has no common key, by what differs.
-        only_one: How many networks only the first side measured.
-        only_other: And only the second.
+        compared: The keys that both sides measured.
+        on_paper: The networks without a common key, grouped by their differences.
+        only_one: Number of networks that only the first side measured.
+        only_other: Number of networks that only the second side measured.
     """
 
     compared: tuple[Compared, ...]
@@ -294,7 +296,7 @@ class Difference:
 
 
 def difference(one: Mapping[Key, Figures], other: Mapping[Key, Figures]) -> Difference:
-    """What two sources say of the same networks."""
+    """Compare two sources' figures of the same networks."""
     compared = tuple(Compared(one[key], other[key]) for key in one if key in other)
     theirs_of: dict[str, list[Figures]] = {}
     for key, figures in other.items():
@@ -315,7 +317,7 @@ def difference(one: Mapping[Key, Figures], other: Mapping[Key, Figures]) -> Diff
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What two mappings do not have in common, by name; None where one has nothing."""
+    """Return the values that differ between two mappings, by name; None for a missing value."""
     names = dict.fromkeys([*one, *other])
     pairs = {name: (one.get(name), other.get(name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

@@ -1,4 +1,4 @@
-"""What has to be equal for two measurements to be comparable: machine, system, runtime."""
+"""The facts that comparable measurements share: machine, system, runtime."""
 
 import hashlib
 import json
@@ -21,16 +21,16 @@ ARM_PARTS = {
     "0x41/0xd40": "Neoverse-V1",
     "0x41/0xd49": "Neoverse-N2",
 }
-"""Linux names an ARM core by implementer and part number only; those a user is likely to have."""
+"""Names of common ARM cores by implementer and part number, the only names that Linux gives."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What must be equal for two measurements to be comparable: machine, system, runtime.
+    """The facts that comparable measurements share: machine, system, runtime.
 
     Attributes:
-        facts: As the agent named them (`agent.fingerprint`); no clock, load or temperature,
-            which change from minute to minute.
+        facts: The facts by the agent's names (`agent.fingerprint`). Clocks, loads and
+            temperatures are not among them, because they change from minute to minute.
     """
 
     facts: Mapping[str, Any]
@@ -42,7 +42,7 @@ class Fingerprint:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def describe(self, plan: MeasurePlan) -> str:
-        """Processor, runtime, threads and batch in one line."""
+        """Describe processor, runtime, threads and batch in one line."""
         facts = self.facts
         processor = str(facts.get("gpu") or facts.get("cpu"))
         cores = ", ".join(map(str, plan.affinity or ()))

@@ -1,4 +1,4 @@
-"""How far a device can be trusted, as `nas-sv2 device grade` found it."""
+"""The grade of a device: how far its measurements can be trusted."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,17 +8,17 @@ from typing import Any, Literal, Self
 Level = Literal["good", "fair", "poor"]
 
 GRADE_SCHEMA = 1
-"""Of a grade's JSON; one of another schema is as good as none."""
+"""The schema of a grade's JSON; grades of other schemas are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about the device that stands between its figures and trust.
+    """A fact that makes the device's measurements less trustworthy.
 
     Attributes:
-        level: The best grade that it allows.
+        level: The best grade that the fact allows.
         what: The fact, with its figure.
-        fix: What to do about it.
+        fix: The remedy.
     """
 
     level: Level
@@ -31,21 +31,22 @@ class Grade:
     """The result of several sessions apart in time, each of two networks in alternation.
 
     Attributes:
-        grade: `good`: milliseconds and ratios repeat. `fair`: ratios do; compare networks that
-            were measured in one command or one study. `poor`: not even those, or nobody can say.
-        sessions: How many there were.
+        grade: `good`: milliseconds and ratios repeat. `fair`: ratios repeat; compare networks
+            that were measured in one command or one study. `poor`: neither repeats, or too little
+            is known.
+        sessions: Number of sessions.
         reference: The plan's reference network.
-        reference_ms: What it took, the median of the sessions: the device's pace.
-        reference_cv: Coefficient of variation of that between the sessions.
+        reference_ms: The time of the reference network in ms, the median of the sessions.
+        reference_cv: Coefficient of variation of `reference_ms` between the sessions.
         network: The other network.
-        ratio: How long it took relative to the reference, the median of the sessions.
-        ratio_cv: Coefficient of variation of that between the sessions.
+        ratio: The other network's time relative to the reference, the median of the sessions.
+        ratio_cv: Coefficient of variation of `ratio` between the sessions.
         contended: Share of the sessions in which other programs wanted the processor.
         drift: The largest change of the reference within a session, a share.
         noise: p95 / median of the other network's runs, the median of the sessions.
         stolen: The largest share of a session's time that a hypervisor took; None if unknown.
-        graded_at: UTC, ISO 8601.
-        findings: Why it is no better, the gravest first.
+        graded_at: The time of the grade; UTC, ISO 8601.
+        findings: The reasons why the grade is not better, the gravest first.
     """
 
     grade: Level
@@ -64,12 +65,12 @@ class Grade:
     findings: tuple[Finding, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """All fields by name."""
+        """Return all fields by name."""
         return {"schema": GRADE_SCHEMA, **dataclasses.asdict(self)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`."""
+        """Read the grade that `to_json` wrote."""
         fields = {name: value for name, value in document.items() if name != "schema"}
         findings = tuple(Finding(**finding) for finding in fields["findings"])
         return cls(**{**fields, "findings": findings})

@@ -1,17 +1,17 @@
-"""Which of several networks are faster, as far as their figures can tell.
+"""Decide which of several networks are faster, as far as their measurements can tell.
 
-An order of two networks is *settled* if they would rarely come out so far apart by chance, else it
-is a *tie*. Networks timed in alternation are compared round by round: under a tie one of them is
-the slower in every round with a chance of one half, whatever the machine does (a sign test). For
-two networks that is the same as a 95 % interval of their ratio that leaves 1 out.
+The order of two networks is *settled* if chance would rarely separate them so far; otherwise it
+is a *tie*. Networks timed in alternation are compared round by round by a sign test. Under a tie,
+either network is the slower one in a round with a chance of one half, whatever the machine does.
+For two networks this is equivalent to a 95 % interval of their ratio that excludes 1.
 
-Of n networks there are n(n − 1)/2 pairs, and at 95 % each, one in twenty of them would be called
-settled by chance alone. The pairs are therefore judged together (Holm 1979): the chance that any
-order of a session is called settled wrongly is 5 %.
+n networks form n(n − 1)/2 pairs. At 95 % each, one in twenty pairs would be settled by chance
+alone. The pairs are therefore judged together (Holm 1979): the chance that a session settles any
+order wrongly is 5 %.
 
-The rounds of a session share what that session did to a network: where it lay in memory, which
-programs ran beside it. No number of rounds shows that, so that a difference below what we saw
-between copies of one network is a tie as well (`LEAST`).
+All rounds of a session share its effects on a network: its place in memory, and the programs
+beside it. More rounds do not reveal these effects. A difference below those that we saw between
+copies of one network is therefore a tie as well (`LEAST`).
 """
 
 import dataclasses
@@ -25,20 +25,22 @@ from nas_sv2.latency.measurements.measurement import Interval, Latency, Measurem
 from nas_sv2.statistics import judge_together
 
 WRONG = 0.05
-"""The chance that a session calls any order settled that is a tie."""
+"""The chance that a session settles any order that is really a tie."""
 LEAST, LEAST_CONTENDED = 0.01, 0.05
 """Differences that no session settles: at rest, and beside other programs.
 
-One network loaded twice was up to 1.5 % apart for as long as it was loaded, of which four loads
-leave half. Beside other programs, pairs of four copies of V2 0.5× came out up to 5.6 % apart (60
-pairs, 10 sessions), of 1× up to 1.4 % (48 pairs, 8 sessions); the rounds alone called 2 orders in
-these 18 sessions settled, with the limit it was 1.
+Two loads of one network differed by up to 1.5 % as long as they stayed loaded; four loads halve
+that. Beside other programs, copies of V2 0.5× differed by up to 5.6 % (60 pairs, 10 sessions),
+and copies of 1× by up to 1.4 % (48 pairs, 8 sessions). Over these 18 sessions, the rounds alone
+settled 2 orders wrongly; with this limit it was 1.
 """
 MOST_NETWORKS = 16
-"""Networks that one session holds. All are loaded at once, V2 1× with 26 MB and 2× with 70 MB."""
+"""The most networks of one session. All are loaded at once; V2 1× takes 26 MB and 2× 70 MB."""
 EMULATOR_ERROR = 0.1
-"""Networks whose emulated times are nearer to each other than this share are ties: the typical
-error of the tables is 10.1 % against published speeds of networks whose structure is published."""
+"""Networks whose emulated times differ by less than this share are ties.
+
+The typical error of the tables is 10.1 %, against published speeds of networks whose structure
+is published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,11 @@ class Pair:
     """Two networks, by their places in the list that was judged.
 
     Attributes:
-        faster: The one that comes first in the order.
-        slower: The other.
-        ratio: How long the slower takes relative to the faster.
-        ratio_ci: The 95 % interval of the ratio, of this pair alone; None where there is none:
-            nothing was run, or what counts are runs of different kinds.
+        faster: The network that comes first in the order.
+        slower: The other network.
+        ratio: The time of the slower relative to the faster.
+        ratio_ci: The 95 % interval of the ratio, of this pair alone. None if nothing was run, or
+            if the runs that count are of different kinds.
         settled: Whether the order is more than chance.
     """
 
@@ -67,8 +69,8 @@ class Orders:
 
     Attributes:
         ranking: Places in the list that was judged, the fastest first.
-        pairs: Every two of them, in the order of the ranking.
-        rule: What settled means here, in words.
+        pairs: All pairs, each in the order of the ranking.
+        rule: The rule by which pairs are settled, in words.
     """
 
     ranking: tuple[int, ...]
@@ -77,22 +79,22 @@ class Orders:
 
     @property
     def neighbours(self) -> list[Pair]:
-        """Each network after the first, with the one before it in the ranking."""
+        """The pairs of networks that follow each other in the ranking."""
         after = set(zip(self.ranking, self.ranking[1:], strict=False))
         return [pair for pair in self.pairs if (pair.faster, pair.slower) in after]
 
     @property
     def further_ties(self) -> list[Pair]:
-        """Ties of networks that are no neighbours."""
+        """The ties of networks that do not follow each other in the ranking."""
         neighbours = self.neighbours
         return [pair for pair in self.pairs if not pair.settled and pair not in neighbours]
 
 
 def check_number(count: int) -> None:
-    """Refuse more networks than one session holds.
+    """Check that one session can hold this number of networks.
 
     Raises:
-        ConfigError: They are too many.
+        ConfigError: The number is above `MOST_NETWORKS`.
     """
     if count > MOST_NETWORKS:
         allowed = f"must be at most {MOST_NETWORKS}: all are held in the device's memory at once"
@@ -100,10 +102,10 @@ def check_number(count: int) -> None:
 
 
 def orders_of(measurements: Sequence[Measurement]) -> Orders:
-    """The order of networks that were timed in one session.
+    """Order networks that were timed in one session.
 
     Raises:
-        ValueError: They were not.
+        ValueError: The measurements are of several sessions.
     """
     ranking = _ranked([m.median_ms if m.ratio is None else m.ratio[0] for m in measurements])
     compared = []
@@ -124,7 +126,7 @@ def orders_of(measurements: Sequence[Measurement]) -> Orders:
 
 
 def emulated_orders(latencies: Sequence[Latency]) -> Orders:
-    """The order of networks that were priced without being run."""
+    """Order networks by latencies that were estimated without running them."""
     times = [latency.ms for latency in latencies]
     ranking = _ranked(times)
     pairs = [
@@ -141,7 +143,7 @@ def _ranked(values: Sequence[float]) -> tuple[int, ...]:
 
 
 def _pairs(ranking: Sequence[int]) -> list[tuple[int, int]]:
-    """Every two of the ranking; those that are nearest in it first."""
+    """Return all pairs of the ranking, by their distance in it."""
     count = len(ranking)
     return [
         (ranking[place], ranking[place + distance])
@@ -151,9 +153,10 @@ def _pairs(ranking: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def chance_of_tie(ratios: Sequence[float]) -> float:
-    """Of rounds that one side wins as clearly as here, or more so, though both are as fast.
+    """Return the chance of at least so many wins for one side if both are equally fast.
 
-    A round in which the two are equal speaks against either side.
+    It is the p-value of a two-sided sign test. A round with a ratio of 1 counts against either
+    side.
     """
     count = len(ratios)
     least = min(sum(r <= 1 for r in ratios), sum(r >= 1 for r in ratios))
@@ -162,7 +165,7 @@ def chance_of_tie(ratios: Sequence[float]) -> float:
 
 
 def _settle(compared: Sequence[tuple[Pair, float]], least: float) -> tuple[Pair, ...]:
-    """Settle the pairs whose order is more than chance, at `WRONG` for all of them together."""
+    """Settle the pairs whose order is more than chance, at `WRONG` for all pairs together."""
     judged = judge_together([chance for _, chance in compared], WRONG)
     return tuple(
         # Below a ratio of 1 the rounds would contradict the ranking.
@@ -175,14 +178,14 @@ def _settle(compared: Sequence[tuple[Pair, float]], least: float) -> tuple[Pair,
 class TimedPair:
     """Two networks of one session, for comparisons that are judged with others.
 
-    Chance and interval are of one test, the sign test over the rounds: at any level, the interval
-    leaves 1 out exactly if the chance is at most that level.
+    Chance and interval come from one test, the sign test over the rounds. At any level, the
+    interval excludes 1 exactly if the chance is at most that level.
 
     Attributes:
-        ratios: How long the one takes relative to the other, by round.
-        ratio: Their median; of the two medians where no round has runs of both.
-        contended: Whether other programs ran beside either.
-        restless: Whether they ran beside any network of the session.
+        ratios: The time of the first network relative to the second, by round.
+        ratio: The median of `ratios`; the ratio of the two medians if no round has runs of both.
+        contended: Whether other programs ran beside either network.
+        restless: Whether other programs ran beside any network of the session.
     """
 
     ratios: tuple[float, ...]
@@ -192,10 +195,10 @@ class TimedPair:
 
     @classmethod
     def of(cls, one: Measurement, other: Measurement, restless: bool) -> "TimedPair":
-        """How `one` stands to `other`.
+        """Compare `one` with `other`.
 
         Raises:
-            ValueError: They were not timed in one session.
+            ValueError: The two were not timed in one session.
         """
         ratio, _ = one.relative_to(other) or (one.median_ms / other.median_ms, None)
         ratios = round_ratios(one.samples, other.samples, one.plan.cpu_time_is_latency)
@@ -203,12 +206,12 @@ class TimedPair:
 
     @property
     def provenance(self) -> str:
-        """Of both times."""
+        """The origin of both times: measured."""
         return "measured"
 
     @property
     def chance(self) -> float:
-        """Of rounds that one wins as clearly, or more so, though both are as fast."""
+        """The chance of at least so many wins for one network if both are equally fast."""
         return chance_of_tie(self.ratios)
 
     @property
@@ -218,17 +221,20 @@ class TimedPair:
 
     @property
     def counts(self) -> bool:
-        """Whether it is more than a session does to copies of one network."""
+        """Whether the difference exceeds those between copies of one network."""
         return max(self.ratio, 1 / self.ratio) > 1 + self.least
 
     @property
     def rule(self) -> str:
-        """What a tie is, in words."""
+        """The definition of a tie, in words."""
         why = ", because other programs ran" if self.restless else ""
         return f"timed in alternation, compared round by round; a tie within {self.least:.0%}{why}"
 
     def interval(self, level: float) -> Interval | None:
-        """Of the median ratio, wrong with a chance of at most `level`; None of too few rounds."""
+        """Return the interval of the median ratio, wrong with a chance of at most `level`.
+
+        None if there are too few rounds.
+        """
         count = len(self.ratios)
         rank, below = 0, 1  # below: how many of the 2^count outcomes have at most `rank` wins
         while 2 * below / (1 << count) <= level:
@@ -243,8 +249,8 @@ class PricedPair:
     """Two networks of which neither was run.
 
     Attributes:
-        ratio: How long the one takes relative to the other.
-        provenance: Of both times.
+        ratio: The time of the first network relative to the second.
+        provenance: The origin of both times.
     """
 
     ratio: float
@@ -252,17 +258,17 @@ class PricedPair:
 
     @classmethod
     def of(cls, one: Latency, other: Latency) -> "PricedPair":
-        """How `one` stands to `other`."""
+        """Compare `one` with `other`."""
         return cls(one.ms / other.ms, one.provenance)
 
     @property
     def counts(self) -> bool:
-        """Whether it is more than such figures are typically off."""
+        """Whether the difference exceeds the typical error of such figures."""
         return max(self.ratio, 1 / self.ratio) > 1 + EMULATOR_ERROR
 
     @property
     def rule(self) -> str:
-        """What a tie is, in words."""
+        """The definition of a tie, in words."""
         return (
             f"not measured, no test; a tie within {EMULATOR_ERROR:.0%}, the error of such figures"
         )

@@ -1,4 +1,4 @@
-"""What a target's figures depend on, as keys under which facts about it are stored."""
+"""The keys under which facts about a target are stored."""
 
 from dataclasses import dataclass
 

@@ -1,8 +1,8 @@
-"""What a device answered, and the latency that follows from it.
+"""Measurements of a device, and the latencies that follow from them.
 
-A `Measurement` keeps every timed run; each statistic is a property of them, so that a better one
-can be applied to old measurements. A `Latency` is the figure that the rest of the program uses,
-and says where it came from.
+A `Measurement` keeps every timed run. Each statistic is a property of the runs, so that a better
+statistic can be applied to old measurements. A `Latency` is the figure that the rest of the
+program uses; it carries its origin.
 """
 
 import dataclasses
@@ -22,12 +22,15 @@ Provenance = Literal["measured", "emulated", "predicted", "published"]
 Interval = tuple[float, float]
 
 SCHEMA = 2
-"""Of a measurement's JSON. 1 had no rounds and no reference network, and was never released."""
+"""The schema of a measurement's JSON.
+
+Schema 1 had no rounds and no reference network, and was never released."""
 UNSTABLE = 1.1
 """p95 / median above which runs are called unstable; at rest we saw 1.02-1.07."""
 DRIFTING = 0.05
-"""Change from the first third of a measurement to the last that is called drift; at rest we saw
-up to 2 %."""
+"""Change from the first third of a measurement to the last that is called drift.
+
+At rest we saw up to 2 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +40,17 @@ class Latency:
     Attributes:
         ms: The median of the runs, or the price of an emulator or predictor.
         ci_ms: The 95 % interval of the median; None if nothing was run.
-        p95_ms: The time that 95 % of runs keep within.
+        p95_ms: The 95th percentile of the runs.
         provenance: The origin of the figure.
-        device: Device, runtime, threads and batch, in words.
-        runs: How many timed runs there were.
+        device: Device, runtime, threads and batch in words.
+        runs: Number of timed runs.
         contended: Whether other programs held the processor meanwhile.
-        note: A remark on the figure: the judgement of a measurement, or the error of an
-            emulator; mostly empty.
+        note: A remark on the figure: the judgement of a measurement, or the error of an emulator;
+            empty if there is none.
         reference: Name of the reference network that was timed in alternation.
-        ratio: How long this network takes relative to it.
+        ratio: The time of this network relative to the reference network.
         ratio_ci: The 95 % interval of the ratio.
-        reference_ms: The time of the reference network in the same session.
+        reference_ms: The time of the reference network in the same session, in ms.
     """
 
     ms: float
@@ -65,17 +68,17 @@ class Latency:
 
     @classmethod
     def of(cls, ms: float, provenance: Provenance, device: str, note: str = "") -> Self:
-        """Give a latency of which nothing else is known."""
+        """Make a latency without intervals, runs or a reference network."""
         return cls(ms, None, None, provenance, device, None, None, note)
 
     def scaled_to(self, reference_ms: float) -> Self:
         """Scale the latency as if the reference network had taken `reference_ms`.
 
-        A load of more than a tenth of a second slows both networks. So
-        latencies of different hours compare once they are scaled to one reference.
+        A cause that slows a device for longer than a tenth of a second slows both networks.
+        Latencies that were taken hours apart are therefore comparable after scaling.
 
         Raises:
-            ValueError: It was not measured beside a reference network.
+            ValueError: The latency was not measured beside a reference network.
         """
         if self.ratio is None or self.reference_ms is None:
             raise ValueError("no reference network was timed beside it")
@@ -91,13 +94,13 @@ class Latency:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name; intervals as lists."""
+        """Return the fields by name, with intervals as lists."""
         document = dataclasses.asdict(self)
         return {name: list(v) if isinstance(v, tuple) else v for name, v in document.items()}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`; a field that is absent takes its default."""
+        """Read the latency that `to_json` wrote; a field that is absent takes its default."""
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in document.items()
@@ -114,7 +117,7 @@ class Beside:
     """The reference network's runs in the rounds of a measurement.
 
     Attributes:
-        name: Of the network.
+        name: The name of the network.
         samples: Its runs, in ms.
     """
 
@@ -124,24 +127,24 @@ class Beside:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The timed runs of one network on one device; warm-up and settling runs are not among them.
+    """The timed runs of one network on one device, without warm-up and settling runs.
 
     Attributes:
         architecture: Digest of the architecture.
-        plan: How it was measured.
-        fingerprint: On what.
+        plan: The protocol.
+        fingerprint: The device and its runtime.
         samples: Its runs, in ms.
         warmup_runs: Runs before the first round.
         stationary: Whether the last two windows of warm-up agreed.
-        session: Networks of one session were timed in alternation, round by round.
-        measured_at: UTC, ISO 8601.
+        session: Name of the session; its networks were timed in alternation, round by round.
+        measured_at: The time of the measurement; UTC, ISO 8601.
         conditions: Clocks, temperature, load and more, before, during and after, as far as the
             system shows them (`host_facts.conditions`).
-        heating: Seconds and ms of this network while it heated the device up; empty where nothing
-            was heated or another network did it.
-        series: What else was timed in each run, in ms by name: `event_ms`, `graph_ms`,
+        heating: Seconds and ms of this network while it heated the device up; empty if the device
+            was not heated or another network heated it.
+        series: Further times of each run, in ms by name: `event_ms`, `graph_ms`,
             `graph_event_ms` on a GPU.
-        beside: The reference network of the session; None where the plan names none.
+        beside: The reference network of the session; None if the plan names none.
     """
 
     architecture: str
@@ -167,44 +170,45 @@ class Measurement:
 
     @property
     def estimator(self) -> str:
-        """What the figures are taken from.
+        """The name of the times that the figures are taken from.
 
-        `undisturbed wall time` (runs without an involuntary context switch) where nearly all runs
-        are such. Else, where one thread does all the work, `settled thread CPU time` of the runs
-        whose caches no switch left cold, or `thread CPU time` of all if those are too few. With
-        several threads or a GPU, CPU time is not the time of the network: undisturbed runs are
-        then used even when they are few, else `wall time`.
+        - `undisturbed wall time`, of runs without an involuntary context switch, if nearly all
+          runs are undisturbed.
+        - Otherwise, if one thread does all the work, `settled thread CPU time` of the runs with
+          warm caches. If those are too few, `thread CPU time` of all runs.
+        - Otherwise, as CPU time is not the time of the network: undisturbed runs even if they are
+          few, else `wall time`.
         """
         return self._choice.estimator
 
     @property
     def runs(self) -> int:
-        """Timed runs, whether the figures use them or not."""
+        """Number of timed runs, including those that the figures do not use."""
         return len(self.samples.wall)
 
     @property
     def median_ms(self) -> float:
-        """The latency."""
+        """The latency: the median of the runs that count, in ms."""
         return statistics.median(self._times)
 
     @property
     def p95_ms(self) -> float:
-        """The time that 95 % of the runs that count keep within."""
+        """The 95th percentile of the runs that count, in ms."""
         times = sorted(self._times)
         return times[-(-95 * len(times) // 100) - 1]
 
     @cached_property
     def ci_ms(self) -> Interval | None:
-        """The 95 % interval of the median; None under 6 runs. No distribution is assumed."""
+        """The 95 % interval of the median, for any distribution; None for fewer than 6 runs."""
         return estimator.median_interval(self.samples, self._choice)
 
     @cached_property
     def ratio(self) -> tuple[float, Interval | None] | None:
-        """How long it takes relative to the reference network, and the 95 % interval."""
+        """The time relative to the reference network, and the 95 % interval."""
         return None if self.beside is None else self._relative_to(self.beside.samples)
 
     def relative_to(self, other: "Measurement") -> tuple[float, Interval | None] | None:
-        """How long it takes relative to `other`, and the 95 % interval.
+        """Return the time relative to `other`, and the 95 % interval.
 
         Raises:
             ValueError: The two were not timed in one session, so nothing would cancel.
@@ -218,7 +222,7 @@ class Measurement:
 
     @cached_property
     def reference_ms(self) -> float | None:
-        """The median of the reference network in the same rounds."""
+        """The median of the reference network in the same rounds, in ms."""
         if self.beside is None:
             return None
         samples = self.beside.samples
@@ -227,7 +231,7 @@ class Measurement:
 
     @property
     def disturbed_share(self) -> float | None:
-        """Share of runs with an involuntary context switch; None where they are not counted."""
+        """Share of runs with an involuntary context switch; None if they are not counted."""
         if self.samples.switches is None:
             return None
         return sum(count > 0 for count in self.samples.switches) / self.runs
@@ -236,8 +240,8 @@ class Measurement:
     def contended(self) -> bool:
         """Whether other programs held the processor for a part of the runs, or wanted to.
 
-        A scheduler may leave a short measurement alone though every core is wanted by another
-        program; caches and memory are shared even then.
+        A scheduler may not interrupt a short measurement although other programs want every core.
+        They share caches and memory even then.
         """
         cores = len(self.fingerprint.facts.get("affinity") or ())
         wanted = [state["runnable"] for state in self.conditions if "runnable" in state]
@@ -255,9 +259,9 @@ class Measurement:
 
     @cached_property
     def drift(self) -> float:
-        """By how much the last third of the runs that count was slower than the first, a share.
+        """Slowdown from the first third of the runs that count to the last, a share.
 
-        Of the reference network where there is one: what it does, the device does.
+        If there is a reference network, its runs count, because its drift is the device's.
         """
         samples = self.beside.samples if self.beside else self.samples
         choice = estimator.chosen(samples, self.plan.cpu_time_is_latency)
@@ -267,7 +271,7 @@ class Measurement:
 
     @property
     def judgement(self) -> str:
-        """What is wrong with this measurement, and what to do; empty if nothing is."""
+        """The faults of this measurement and their remedies; empty if it has none."""
         return "; ".join(self._complaints())
 
     def _complaints(self) -> list[str]:
@@ -291,7 +295,7 @@ class Measurement:
         return found
 
     def latency(self, device: str) -> Latency:
-        """The figure, for the device that the user calls `device`."""
+        """Return the latency, for the device that the user calls `device`."""
         notes = [f"{name} {statistics.median(times):.3g}" for name, times in self.series.items()]
         if self.plan.heat_s:
             notes.append(f"after {self.plan.heat_s / 60:.1f} min of running")
@@ -317,7 +321,7 @@ class Measurement:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """All samples; what the store keeps."""
+        """Return all fields and samples, as the store keeps them."""
         beside = self.beside
         return {
             "schema": SCHEMA,
@@ -333,10 +337,10 @@ class Measurement:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`.
+        """Read the measurement that `to_json` wrote.
 
         Raises:
-            ValueError: It is of another schema.
+            ValueError: The document has another schema.
         """
         if document.get("schema") != SCHEMA:
             raise ValueError(f"schema {document.get('schema')}; this version reads {SCHEMA}")

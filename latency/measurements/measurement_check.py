@@ -1,7 +1,7 @@
-"""Whether a document from elsewhere is a measurement, to the last value.
+"""Check that every value of a document from elsewhere can be part of a measurement.
 
-The agent's answer is checked when it arrives (`devices.reply`).  A file that another
-machine or a stranger wrote is checked here, before a number of it is used or a text is printed.
+The agent's answer is checked when it arrives (`devices.reply`). A file that another machine or
+a stranger wrote is checked here, before its numbers are used or its texts are printed.
 """
 
 import datetime
@@ -16,13 +16,13 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.latency.measurements.measurement import SCHEMA, Measurement
 
 FACTS = frozenset({"runtime", "runtime_version", "threads", "precision"})
-"""Every agent names them, and `Fingerprint.describe` relies on it."""
+"""Facts that every agent gives; `Fingerprint.describe` relies on them."""
 LONGEST_MS = 3.6e6
-"""An hour; no run takes so long."""
+"""The limit of a run, one hour."""
 LARGEST = 1e18
 """The limit of other numbers: kHz, bytes, ticks."""
 LONGEST_TEXT = 1000
-"""Characters; onnxruntime describes its build in a hundred."""
+"""The limit of a text in characters; onnxruntime describes its build in about a hundred."""
 
 Name = Annotated[str, Meta(pattern=r"^[0-9a-zA-Z_-]{1,64}\Z")]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -70,8 +70,8 @@ def read_measurement(text: str) -> Measurement:
     """Read the measurement that a document holds.
 
     Raises:
-        OtherSchema: It is a measurement of another version.
-        ValueError: It is not a measurement; says why.
+        OtherSchema: The document is a measurement of another version.
+        ValueError: The document is not a measurement; the error says why.
     """
     try:
         return checked_measurement(json.loads(text, parse_constant=_refuse_constant))
@@ -83,8 +83,8 @@ def checked_measurement(document: object) -> Measurement:
     """Read the measurement of a parsed document.
 
     Raises:
-        OtherSchema: It is a measurement of another version.
-        ValueError: It is not a measurement; says why.
+        OtherSchema: The document is a measurement of another version.
+        ValueError: The document is not a measurement; the error says why.
     """
     if not isinstance(document, dict):
         raise ValueError("it is not an object")
@@ -131,12 +131,12 @@ def _expect(holds: bool, field: str) -> None:
 
 
 def _is_text(value: object) -> bool:
-    """Return whether a value may be printed: no escape code can hide in it."""
+    """Return whether a value is a text that can be printed safely, without escape codes."""
     return isinstance(value, str) and len(value) <= LONGEST_TEXT and value.isprintable()
 
 
 def _is_reading(item: tuple[str, object]) -> bool:
-    """Return whether an item is a number; throttling and what a GPU says may be words."""
+    """Return whether an item is a number; throttling and facts of a GPU may be texts."""
     name, value = item
     worded = "throttled" in name or name.startswith("gpu_")
     return _is_number(value) or (worded and _is_text(value))

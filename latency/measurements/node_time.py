@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class NodeTime(NamedTuple):
-    """A node of a model as the runtime ran it: its name and operator there, and its µs."""
+    """A node of a model as the runtime ran it: the runtime's name and operator, and its µs."""
 
     name: str
     operator: str

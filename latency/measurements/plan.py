@@ -1,7 +1,7 @@
-"""The measuring protocol as a value: what is run, how often, when to stop and when to give up.
+"""The measuring protocol as a value: runtime, number of runs, and time limits.
 
-Two measurements may be compared only if their plans are equal, so a plan has a `key` that stands
-in the key of every stored measurement.
+Two measurements may be compared only if their plans are equal. The `key` of a plan is therefore
+part of the key of every stored measurement.
 """
 
 import dataclasses
@@ -31,56 +31,57 @@ Precision = Literal["fp32", "int8", "fp16"]
 
 @dataclass(frozen=True, slots=True)
 class MeasurePlan:
-    """How one network is measured.
+    """The protocol of a measurement.
 
-    The numbers were chosen on a virtual machine of two shared x86 cores, ShuffleNet V2 1× (5 ms):
-    medians of 50 runs (0.25 s) scattered by 1.8 % around the median of half a minute, those of
-    0.75 s by 1.0 %, and of 2 s by 0.7 %. 0.75 s keeps an answer under 2 s with all start-up.
+    The numbers were chosen on a virtual machine of two shared x86 cores with ShuffleNet V2 1×
+    (5 ms). Medians were compared with the median of half a minute. They scattered by 1.8 % after
+    50 runs (0.25 s), by 1.0 % after 0.75 s and by 0.7 % after 2 s. 0.75 s keeps a whole
+    measurement, with start-up, under 2 s.
 
     Attributes:
-        runtime: What executes the network.
-        processor: Where.
-        precision: `int8` is onnxruntime's static quantisation (QDQ) on a CPU, `fp16` torch's half
-            precision on a GPU.
-        batch: Images a run.
+        runtime: The runtime that executes the network.
+        processor: The processor that executes it.
+        precision: The number format. `int8` is onnxruntime's static quantisation (QDQ) on a CPU,
+            `fp16` is torch's half precision on a GPU.
+        batch: Images in each run.
         threads: Threads within an operator; 1 is the paper's protocol on ARM.
         affinity: Cores that the agent keeps to; None for all that it is started with.
         reference: The reference network that is timed in alternation with every network; None for
-            none. The ratio to it is free of whatever slows the device for longer than a round.
-        lowering: Which ONNX form is measured: `plain` shuffles channels as written,
-            `shuffle_free` has the shuffle folded into the next kernels, at equal outputs. The
-            runtime `torch` runs the network as written, so it takes `plain` only.
-        seed: Of weights and input.
-        heat_s: The first network runs for so long before anything is timed, for the figure of a
-            device that has heated up.
-        settle_s: At the start of its turn in a round a network runs for so long, and at least
-            once, without being timed. After another network V2 0.5× took 33, 12, 3 and 2 % more in
-            its first runs of 1.3 ms, 1× 7-9 and 3-4 % in its first of 4.2 ms.
-        block_s: A network's timed part of a round.
-        min_block_runs: The fewest runs of that part.
-        loads: How often each network is loaded anew, in another order, over the measurement. Where
-            its memory happens to lie moved the same network by up to 1.5 % from load to load, for
-            as long as it was loaded.
+            no reference. Slowdowns that outlast a round cancel in the ratio to it.
+        lowering: The form of the network. `plain` shuffles channels as written. `shuffle_free`
+            has the shuffle folded into the next kernels, with equal outputs. The runtime `torch`
+            runs the network as written, so it takes `plain` only.
+        seed: Seed of weights and input.
+        heat_s: Seconds that the first network runs before anything is timed, to measure a device
+            that has heated up.
+        settle_s: Untimed seconds at the start of a network's turn in a round; at least one run.
+            After another network, the first runs of V2 0.5× (1.3 ms) took 33, 12, 3 and 2 % more;
+            those of 1× (4.2 ms) took 7-9 and 3-4 % more.
+        block_s: Timed seconds of a network in a round.
+        min_block_runs: The fewest timed runs of a network in a round.
+        loads: Number of times that each network is loaded, in changing order. The place in memory
+            changed the time of a network by up to 1.5 % from load to load.
         warmup_runs: Runs in a warm-up window; at least two windows are run.
         warmup_agreement: Warm-up ends when the medians of two windows in a row differ by no more
-            than this share. 2 %: twice the scatter above, so that a steady device passes at once.
-        warmup_limit_s: Warm-up ends after this time even so; the measurement then says that it
-            was not stationary.
-        min_runs: Timed runs that are made whatever they cost.
+            than this share. 2 % is twice the scatter above, so that a steady device passes at
+            once.
+        warmup_limit_s: Time limit of the warm-up, in seconds. A measurement that reaches it is
+            marked as not stationary.
+        min_runs: The fewest timed runs, however long they take.
         max_runs: Timed runs of each network after which measuring ends, with the round.
-        ci_width: Measuring ends when the 95 % intervals of the medians, and of the ratios, are no
-            wider than this share of them.
-        time_limit_s: Measuring ends after this time for each network in alternation even so, once
+        ci_width: Measuring ends when no 95 % interval of a median or a ratio is wider than this
+            share of it.
+        time_limit_s: Time limit for each network in alternation, in seconds. It holds once
             `min_runs` are made, unless an interval is wider than `noisy_width`.
-        noisy_width: An interval wider than this share is not accepted at `time_limit_s`. 5 %: at
-            rest it is 1-3 % wide; a spell in which the host slowed a whole measurement by 22 %
-            showed as 9 %.
-        noisy_time_limit_s: When measuring ends even then; such spells lasted 0.5 to 2 s.
-        timeout_s: The agent is killed when it has not answered after this time. The largest
+        noisy_width: An interval wider than this share is not accepted at `time_limit_s`. At rest
+            it is 1-3 % wide; when the host slowed a whole measurement by 22 %, it was 9 % wide.
+        noisy_time_limit_s: Time limit for such wide intervals, in seconds; slow spells lasted 0.5
+            to 2 s.
+        timeout_s: The agent is killed if it has not answered after this time. The largest
             network of the paper, 12.7 GFLOPs, takes about 25 s for `min_runs` on a slow core.
 
     Raises:
-        ConfigError: A value out of range; names the field.
+        ConfigError: A value is out of range; the error names the field.
     """
 
     runtime: Runtime = "onnxruntime"
@@ -109,7 +110,7 @@ class MeasurePlan:
     timeout_s: AboveZero = 120.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be measured, naming the field."""
+        """Check the fields, each alone and together."""
         check_fields(self)
         if self.runtime == "torch":
             check_choice("lowering", self.lowering, ("plain",))
@@ -129,8 +130,7 @@ class MeasurePlan:
     def cpu_time_is_latency(self) -> bool:
         """Whether the CPU time of the calling thread is the time of the network.
 
-        True when that one thread does all the work; not with a pool of threads, nor when it waits
-        for a GPU.
+        It is if that thread does all the work: without a pool of threads and without a GPU.
         """
         return self.threads == 1 and self.processor == "cpu"
 
@@ -141,14 +141,14 @@ class MeasurePlan:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
-        """All fields by name."""
+        """Return all fields by name."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`; a field that is absent takes its default.
+        """Read the plan that `to_json` wrote; a field that is absent takes its default.
 
         Raises:
-            ConfigError: An unknown field or a value out of range.
+            ConfigError: A field is unknown or a value is out of range.
         """
         return read_fields(cls, document, "plan")

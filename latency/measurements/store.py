@@ -1,8 +1,8 @@
 """Measurements and grades in a database, next to the study, so that nothing is measured twice.
 
-The key is what makes two measurements the same question: architecture, device and runtime
-(fingerprint), protocol (plan). Every answer is kept, with all its runs; the newest counts. A
-grade is of a device and a protocol.
+Measurements of one key are comparable: architecture, device and runtime (fingerprint), and
+protocol (plan). Every measurement is kept, with all its runs; the newest counts. A grade belongs
+to a device and a protocol.
 """
 
 import json
@@ -22,7 +22,7 @@ from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
 
 ROWS_AT_ONCE = 20
-"""Rows that are fetched together; a document has some 100 kB."""
+"""Rows that are fetched together; a document has about 100 kB."""
 
 
 class MeasurementRow(Base):
@@ -42,7 +42,7 @@ class MeasurementRow(Base):
 
 
 class GradeRow(Base):
-    """How far a device can be trusted; `document` is `Grade.to_json`."""
+    """One grade of a device; `document` is `Grade.to_json`."""
 
     __tablename__ = "nas_grades"
     __table_args__ = (Index("nas_grades_key", "fingerprint_key", "plan_key"),)
@@ -55,7 +55,7 @@ class GradeRow(Base):
 
 
 class Key(NamedTuple):
-    """What makes measurements comparable: one network, one device and runtime, one protocol."""
+    """The key of comparable measurements: one network, one device and runtime, one protocol."""
 
     architecture: str
     fingerprint: str
@@ -63,7 +63,7 @@ class Key(NamedTuple):
 
     @classmethod
     def of(cls, measurement: Measurement) -> Self:
-        """The key of a measurement."""
+        """Return the key of a measurement."""
         return cls(measurement.architecture, measurement.fingerprint.key, measurement.plan.key)
 
 
@@ -88,10 +88,10 @@ class MeasurementStore:
     def find(
         self, architecture: str, fingerprint: Fingerprint, plan: MeasurePlan
     ) -> Measurement | None:
-        """The newest measurement of the architecture with this digest, or None.
+        """Return the newest measurement of the architecture with this digest, or None.
 
         Raises:
-            StoreError: The database cannot be read, or holds what is no measurement.
+            StoreError: The database or the stored measurement cannot be read.
         """
         query = _newest_first(Key(architecture, fingerprint.key, plan.key)).limit(1)
         with self.db.session("measurements cannot be read") as session:
@@ -99,9 +99,9 @@ class MeasurementStore:
         return None if text is None else _read(text)
 
     def documents(self, key: Key | None = None) -> Iterator[str]:
-        """The documents of a key, the newest first; of all keys, the oldest first.
+        """Yield the documents of a key, the newest first, or of all keys, the oldest first.
 
-        They are read as they are asked for, so that a large database fits.
+        They are read in small batches, so that a large database fits into memory.
 
         Raises:
             StoreError: The database cannot be read.
@@ -112,7 +112,7 @@ class MeasurementStore:
             yield from session.scalars(query.execution_options(yield_per=ROWS_AT_ONCE))
 
     def save(self, measurement: Measurement) -> None:
-        """Keep `measurement`; an older one of the same key stays too.
+        """Store a measurement; older ones of the same key stay.
 
         Raises:
             StoreError: The database cannot be written.
@@ -120,7 +120,7 @@ class MeasurementStore:
         self.save_all([measurement])
 
     def save_all(self, measurements: Iterable[Measurement]) -> int:
-        """Keep all of them, or none if one cannot be had; how many there were.
+        """Store all measurements, or none if the iterable raises, and return their number.
 
         Raises:
             StoreError: The database cannot be written.
@@ -138,15 +138,15 @@ class MeasurementStore:
                     document=json.dumps(measurement.to_json()),
                 )
                 session.add(row)
-                session.flush()  # and let go of it: a document has some 100 kB
+                session.flush()  # and forget the row: a document has about 100 kB
                 session.expunge(row)
         return count
 
     def grade(self, fingerprint: Fingerprint, plan: MeasurePlan) -> Grade | None:
-        """The newest grade of the device for this plan; None if it never had one.
+        """Return the newest grade of the device for this plan; None if it has no grade.
 
         Raises:
-            StoreError: The database cannot be read, or holds what is no grade.
+            StoreError: The database or the stored grade cannot be read.
         """
         query = (
             select(GradeRow.document)
@@ -165,7 +165,7 @@ class MeasurementStore:
             raise StoreError(f"a stored grade cannot be read: {error!r}") from error
 
     def save_grade(self, fingerprint: Fingerprint, plan: MeasurePlan, grade: Grade) -> None:
-        """Keep `grade`; an older one stays too.
+        """Store a grade; older ones stay.
 
         Raises:
             StoreError: The database cannot be written.

@@ -1,1 +1,1 @@
-"""A latency model that is fitted to measurements of a device."""
+"""Latency models that are fitted to measurements of a device."""

@@ -1,4 +1,4 @@
-"""Fitting a predictor: what is measured, the regression, and its errors on held-out networks."""
+"""Fit a predictor: measure networks, fit the regression, and find its held-out errors."""
 
 import math
 import time
@@ -29,19 +29,20 @@ Array = np.ndarray
 
 NETWORKS = 60
 TOGETHER = 4
-"""Networks timed in one alternation: the reference network then costs a fifth, not a half."""
+"""Networks timed in one session: the reference network then takes a fifth of it, not a half."""
 TIME_LIMIT_S = 240.0
-"""No further networks are measured after this time; a noisy device is slower."""
+"""Time after which no further networks are measured, as a noisy device may be slow."""
 FEWEST = 30
-"""Networks from which a fit may be tried."""
+"""The fewest networks for a fit."""
 FOLDS = 10
 STRENGTHS = tuple(10 ** (power / 2) for power in range(-4, 7))
-"""Of the ridge regression, 0.01 to 1000; which one, leave-one-out errors say."""
+"""Strengths of the ridge regression, 0.01 to 1000; leave-one-out errors choose one."""
 SLOWNESS_POWERS = (0.0, 0.5, 1.0)
-"""What is tried, see `at_usual_pace`; held-out errors choose.
+"""Powers that are tried, see `at_usual_pace`; held-out errors choose one.
 
-On a shared x86 host 0 was best: 60 networks were measured twice, while the reference network took
-4.2 to 4.8 ms, and their ratios differed by 2.7 % (standard deviation), so corrected by 1.5 %."""
+On a shared x86 host 0 was best. 60 networks were measured twice, while the reference network took
+4.2 to 4.8 ms. Their ratios differed by 2.7 % (standard deviation), and by 1.5 % after this
+correction."""
 SEED = 0
 
 Progress = Callable[[int, int], None]
@@ -53,8 +54,8 @@ class Timed:
 
     Attributes:
         pieces: Its kernels.
-        ratio: To the reference network.
-        reference_ms: What that took meanwhile.
+        ratio: The time relative to the reference network.
+        reference_ms: The time of the reference network meanwhile, in ms.
     """
 
     pieces: Sequence[Piece]
@@ -63,7 +64,10 @@ class Timed:
 
 
 def can_predict(plan: MeasurePlan) -> bool:
-    """Whether networks measured by `plan` can be predicted: float32, onnxruntime, on a CPU."""
+    """Return whether networks measured by `plan` can be predicted.
+
+    They can be if onnxruntime runs them in float32 on a CPU beside a reference network.
+    """
     kind = (plan.runtime, plan.processor, plan.precision)
     return kind == ("onnxruntime", "cpu", "fp32") and plan.reference is not None
 
@@ -74,18 +78,18 @@ def fit_on_device(
     progress: Progress = lambda done, total: None,
     networks: int = NETWORKS,
 ) -> Predictor:
-    """Measure a bag and networks of `space` on a device, and fit.
+    """Measure a bag and networks of `space` on a device, and fit a predictor.
 
     Args:
         device: The device and its plan; measurements go to its store, and are taken from it.
-        space: What the networks are of.
-        progress: Told how many of the networks are measured.
-        networks: How many are.
+        space: The space of the networks.
+        progress: Called with the number of measured networks and the number wanted.
+        networks: The number of networks to measure.
 
     Raises:
-        ConfigError: The device's plan cannot be predicted.
+        ConfigError: Latencies by the device's plan cannot be predicted.
         DeviceError: The device is missing or cannot profile.
-        MeasurementError: It gave no times, or too few before `TIME_LIMIT_S`.
+        MeasurementError: The device gave no times, or too few before `TIME_LIMIT_S`.
         StoreError: Measurements cannot be read or written.
     """
     plan = device.plan
@@ -122,14 +126,14 @@ def fit(
     timed: Sequence[Timed],
     began: float,
 ) -> Predictor:
-    """The predictor that fits a bag's times and measured networks.
+    """Fit a predictor to the times of a bag and of networks.
 
     Args:
-        plan: By which all was measured.
-        bag: Its kernels.
-        times_us: And what each took.
-        timed: The networks.
-        began: When measuring began, by the monotonic clock.
+        plan: The plan of all measurements.
+        bag: The kernels of the bag.
+        times_us: The time of each kernel of the bag, in µs.
+        timed: The measured networks.
+        began: The start of measuring, by the monotonic clock, in seconds.
 
     Raises:
         MeasurementError: There are too few networks.
@@ -167,7 +171,7 @@ def fit(
 
 
 def _held_out(inputs: Array, outcomes: Array) -> Array:
-    """What each network is predicted to be by a fit to the other folds."""
+    """Predict the outcome of each network by a fit to the other folds."""
     folds = np.random.default_rng(SEED).permutation(len(outcomes)) % FOLDS
     predicted = np.empty_like(outcomes)
     for fold in range(FOLDS):
@@ -178,8 +182,8 @@ def _held_out(inputs: Array, outcomes: Array) -> Array:
 
 
 def _ridge(names: Sequence[str], inputs: Array, outcomes: Array) -> Residual:
-    """A ridge regression on standardised features, as weights of the features themselves."""
-    # Imported here: it takes a second, which a prediction can do without.
+    """Fit a ridge regression on standardised features; return weights of the plain features."""
+    # Imported here: it takes a second, and a prediction does not need it.
     from sklearn.linear_model import RidgeCV
 
     centre, spread_ = inputs.mean(axis=0), inputs.std(axis=0)
@@ -191,16 +195,16 @@ def _ridge(names: Sequence[str], inputs: Array, outcomes: Array) -> Residual:
 
 
 def _conformal(errors: Array) -> float:
-    """The error that the next network keeps within with `CONFIDENCE` (split conformal)."""
+    """Return the bound of the next network's error at `CONFIDENCE` (split conformal)."""
     rank = min(len(errors), math.ceil(CONFIDENCE * (len(errors) + 1)))
     return float(np.sort(errors)[rank - 1])
 
 
 def report_on(predicted: Array, measured: Array, seconds: float) -> Report:
-    """How far `predicted` is off; the interval of Spearman is Bonett and Wright's."""
+    """Report the errors of `predicted`; the interval of Spearman's ρ is Bonett and Wright's."""
     off = np.abs(predicted / measured - 1)
     correlation = spearman_rho(predicted, measured)
-    if math.isnan(correlation):  # it predicts the same of all, so it orders nothing
+    if math.isnan(correlation):  # all predictions are equal, so they order nothing
         correlation = 0.0
     spread_ = 1.96 * math.sqrt((1 + correlation**2 / 2) / (len(off) - 3))
     middle = math.atanh(max(-1 + 1e-9, min(correlation, 1 - 1e-9)))

@@ -1,8 +1,8 @@
-"""The bag: networks of a space side by side in one model, whose every node is timed.
+"""The bag: networks of a space side by side in one model, with every node timed.
 
-The nodes of a network repeat, those of 16 networks of few units are 700 different ones: most of a
-space in one model of a few seconds. They run in the places where they run in networks, so that
-what the runtime inserts between them, a change of layout say, is timed too.
+The nodes of a network repeat. 16 networks of few units have 700 different nodes, which cover most
+of a space in one model that runs for a few seconds. The nodes run in the same order as in
+networks, so that the runtime's inserted nodes, such as changes of layout, are timed too.
 """
 
 import dataclasses
@@ -23,12 +23,14 @@ from nas_sv2.space.choices.spread_sampling import spread
 from nas_sv2.space.units.architecture import Architecture
 
 BAG_NETWORKS = 16
-"""On one x86 host 60 measured networks and a bag of 8, 16, 24 or 32 left errors of 4.4, 2.3, 2.6
-and 2.4 % (standard deviation): from 16 on the bag is not what limits."""
+"""The networks of a bag.
+
+On one x86 host with 60 measured networks, bags of 8, 16, 24 and 32 left errors of 4.4, 2.3, 2.6
+and 2.4 % (standard deviation). From 16 on, the bag does not limit the fit."""
 BAG_DEPTH = 3
-"""Further units of a stage repeat the nodes of the first three."""
+"""Units of a stage in the bag; further units repeat the nodes of the first three."""
 MODEL_BYTES = 400e6
-"""The most in one model; the bag of a space of large networks is cut into several."""
+"""The most bytes of one model; a bag of large networks is split into several models."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class Bag:
     """Networks whose nodes are timed.
 
     Attributes:
-        networks: In the order of the model.
-        plan: What they are built for.
+        networks: The networks, in the order of the model.
+        plan: The plan that they are built for.
     """
 
     networks: Sequence[Architecture]
@@ -45,13 +47,13 @@ class Bag:
 
     @classmethod
     def of_space(cls, space: SearchSpace, plan: MeasurePlan, seed: int) -> "Bag":
-        """Networks spread over `space`, with few units a stage."""
+        """Make a bag of networks spread over `space`, with few units in each stage."""
         networks = spread(space, BAG_NETWORKS, seed)
         return cls([_shallow(network) for network in networks], plan)
 
     @cached_property
     def pieces(self) -> list[Piece]:
-        """All kernels, of one network after the other."""
+        """All kernels, network by network."""
         return [piece for pieces in self._pieces_by_network for piece in pieces]
 
     @cached_property
@@ -59,7 +61,7 @@ class Bag:
         return [pieces_of(network, self.plan.lowering) for network in self.networks]
 
     def payloads(self) -> Iterator[Payload]:
-        """The models; one, where it is not too large."""
+        """Build the models: one, or several if one would be too large."""
         merged: onnx.ModelProto | None = None
         size = 0
         for number, network in enumerate(self.networks):
@@ -80,7 +82,7 @@ class Bag:
             yield Payload("bag", merged.SerializeToString())
 
     def kernel_times(self, nodes: Iterable[NodeTime]) -> list[float]:
-        """µs of each of `pieces`, from the nodes in the order in which they ran.
+        """Sum the µs of each of `pieces`, from the nodes in the order in which they ran.
 
         A node that the runtime inserted belongs to the kernel that it serves (`placed`).
         """
@@ -91,7 +93,7 @@ class Bag:
 
     @cached_property
     def places(self) -> dict[str, int]:
-        """The place in `pieces` by the names that a node of the kernel may have."""
+        """The index in `pieces` by the names that a node of the kernel may have."""
         index: dict[str, int] = {}
         place = 0
         for number, pieces in enumerate(self._pieces_by_network):

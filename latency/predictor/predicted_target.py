@@ -1,4 +1,4 @@
-"""A device whose networks are priced by a predictor, as a target."""
+"""A target whose latencies a predictor of a device gives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,14 +18,14 @@ from nas_sv2.space.networks.lowering import Network
 
 @dataclass(frozen=True, slots=True)
 class PredictedTarget:
-    """Prices networks without running them.
+    """Predicts latencies without running networks.
 
     Attributes:
         measured: The target whose latencies are predicted.
         description: The device in words, as its measurements name it.
-        reference: Name of the network that ratios are to.
-        predictor: Fitted to that device.
-        reference_ms: The time of the reference network.
+        reference: Name of the reference network.
+        predictor: The predictor that was fitted to the device.
+        reference_ms: The time of the reference network, in ms.
     """
 
     measured: Target
@@ -41,18 +41,18 @@ class PredictedTarget:
 
     @property
     def provenance(self) -> Provenance:
-        """Always predicted."""
+        """The origin of its latencies: predicted."""
         return "predicted"
 
     @property
     def device(self) -> None:
-        """Give None: no network is run."""
+        """The device: None, as no network is run."""
 
     def estimate(self, network: Network) -> Latency:
-        """Predict the latency; `ci_ms` holds 95 of 100 measured ones.
+        """Predict the latency; `ci_ms` covers 95 of 100 measured latencies.
 
         Raises:
-            MeasurementError: The network is unlike all that the predictor was fitted to.
+            MeasurementError: The network is unlike those that the predictor was fitted to.
         """
         found = self.predictor.predict(network)
         return Latency(
@@ -71,21 +71,21 @@ class PredictedTarget:
         )
 
     def graph_of(self, network: Network) -> Graph:
-        """Give the operators that run on the device."""
+        """Return the operators that run on the device."""
         return self.measured.graph_of(network)
 
     def kernel_times(self, network: Network) -> None:
-        """Give None: whole networks are predicted."""
+        """Return None: whole networks are predicted."""
 
     def operator_shares(self, network: Network) -> None:
-        """Give None: whole networks are predicted."""
+        """Return None: whole networks are predicted."""
 
     def uncovered(self, network: Network) -> Sequence[str]:
-        """Name nothing; an unlike network is refused by `estimate`."""
+        """Return nothing: `estimate` refuses networks that cannot be predicted."""
         return ()
 
     def identity(self) -> TargetIdentity | None:
-        """Give None: nothing is stored about predictions but the predictor."""
+        """Return None: a predicted target has no profile."""
         return None
 
     def with_plan(self, **changes: Any) -> Target:
@@ -101,7 +101,7 @@ class PredictedTarget:
 
 
 def is_predictable(target: Target) -> bool:
-    """Whether a predictor can be fitted to the target's latencies."""
+    """Return whether a predictor can be fitted to the target's latencies."""
     return target.device is not None and can_predict(target.device.plan)
 
 
@@ -111,18 +111,18 @@ def open_predicted(
     progress: Progress = lambda done, total: None,
     fresh: bool = False,
 ) -> PredictedTarget:
-    """Predict the target's networks by the stored predictor, else by one that is fitted now.
+    """Open a predicted target with the stored predictor, or with one that is fitted now.
 
     Args:
         target: A target with a device; predictors are kept in its store.
         space: The space that the networks belong to.
         progress: Called with the number of networks that a fit has measured.
-        fresh: Fit even if a predictor is stored.
+        fresh: Whether to fit even if a predictor is stored.
 
     Raises:
         ConfigError: The target cannot be predicted.
         DeviceError: The device is missing or cannot profile.
-        MeasurementError: It gave no times.
+        MeasurementError: The device gave no times, or too few.
         StoreError: The database cannot be read or written.
     """
     device = target.device

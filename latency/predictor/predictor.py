@@ -1,12 +1,12 @@
-"""Latency of a network from a few measurements of others: additive costs, and a fitted residual.
+"""Predict the latency of a network from measurements of others: a sum of costs and a residual.
 
-The costs of the kernels (`node_costs`) are summed. What the sum does not know, overheads and
-caches, is a regression on how the sum is made up. It predicts the ratio to the plan's reference
-network, which a slow minute of the device does not move; milliseconds are the ratio times what the
-reference network takes.
+The costs of the kernels (`node_costs`) are summed. A regression on the shares of the sum adds
+its residual: overheads and caches. The prediction is the ratio to the plan's reference network,
+which a slow minute of the device does not change. Milliseconds are this ratio times the time of
+the reference network.
 
-Every prediction has an interval, from errors on networks that were held out, and what was never
-seen is refused: a predictor screens, it does not crown.
+Every prediction has an interval, from errors on held-out networks. Networks unlike all measured
+ones are refused. A predictor only screens networks; measurements decide.
 """
 
 import dataclasses
@@ -24,20 +24,20 @@ from nas_sv2.space.networks.lowering import Network
 
 SCHEMA = 1
 CONFIDENCE = 0.95
-"""Of intervals: so many of the held-out networks lie within."""
+"""The share of held-out networks that lie within their intervals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How far predictions were off, on networks that were held out from the fit each time.
+    """The errors of predictions, on networks that were held out from the fit.
 
     Attributes:
-        networks: How many.
-        within_5: The share that was predicted within ±5 %.
-        within_10: Within ±10 %.
-        spearman: Rank correlation of predicted and measured.
-        spearman_ci: Its 95 % interval.
-        seconds: How long measuring and fitting took.
+        networks: Number of networks.
+        within_5: The share of networks predicted within ±5 %.
+        within_10: The share of networks predicted within ±10 %.
+        spearman: Rank correlation of predicted and measured latencies.
+        spearman_ci: The 95 % interval of `spearman`.
+        seconds: The duration of measuring and fitting, in seconds.
     """
 
     networks: int
@@ -48,7 +48,7 @@ class Report:
     seconds: float
 
     def describe(self) -> str:
-        """In one line."""
+        """Describe the report in one line."""
         low, high = self.spearman_ci
         return (
             f"of {self.networks} networks held out {self.within_5:.0%} within ±5 %, "
@@ -59,7 +59,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """How long a network takes relative to the reference network, and the 95 % interval."""
+    """The time of a network relative to the reference network, and the 95 % interval."""
 
     ratio: float
     low: float
@@ -68,12 +68,12 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Residual:
-    """The logarithm of ratio / sum of costs, as a linear function of what the sum is made of.
+    """The logarithm of ratio / sum of costs, as a linear function of the features.
 
     Attributes:
-        names: Of the shares, see `share_of`.
-        weights: Of `features`.
-        constant: What is added.
+        names: The names of the shares, see `share_of`.
+        weights: The weights of `features`.
+        constant: The constant term.
     """
 
     names: Sequence[str]
@@ -83,18 +83,18 @@ class Residual:
 
 @dataclass(frozen=True)
 class Predictor:
-    """Fitted to one device, plan and space.
+    """A latency model fitted to one device, plan and space.
 
     Attributes:
-        lowering: Of the plan.
-        costs: Of kernels.
-        residual: What the sum does not know.
-        coverage: What was seen.
-        sums_us: Least and greatest sum of costs among the measured networks.
-        error: Held-out networks were off by less than this, in logarithms, in 95 of 100 cases.
-        reference_ms: What the reference network usually takes: the median of the sessions.
-        slowness_power: See `at_usual_pace`.
-        report: How good it is.
+        lowering: The form of the networks, from the plan.
+        costs: The costs of kernels.
+        residual: The correction of the sum of costs.
+        coverage: The kernels that were measured.
+        sums_us: Least and greatest sum of costs among the measured networks, in µs.
+        error: The bound of 95 % of the held-out errors, in natural logarithms.
+        reference_ms: The usual time of the reference network in ms: the median of the sessions.
+        slowness_power: The power of `at_usual_pace`.
+        report: The errors on held-out networks.
     """
 
     lowering: Lowering
@@ -108,10 +108,10 @@ class Predictor:
     report: Report
 
     def predict(self, network: Network) -> Prediction:
-        """The ratio of `network` to the reference network.
+        """Predict the ratio of `network` to the reference network.
 
         Raises:
-            MeasurementError: It has an operator, or a size as a whole, unlike all that was seen.
+            MeasurementError: An operator, or the sum of costs, is unlike all that were measured.
         """
         pieces = pieces_of(network, self.lowering)
         for piece in pieces:
@@ -130,7 +130,7 @@ class Predictor:
         return Prediction(ratio, ratio * math.exp(-self.error), ratio * math.exp(self.error))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; no code."""
+        """Return the predictor as plain data, without code."""
         return {
             "schema": SCHEMA,
             "lowering": self.lowering,
@@ -146,7 +146,7 @@ class Predictor:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Predictor":
-        """The inverse of `to_json`, for a document of this `SCHEMA`."""
+        """Read the predictor that `to_json` wrote, for a document of this `SCHEMA`."""
         report = document["report"]
         low, high = document["sums_us"]
         return cls(
@@ -163,10 +163,11 @@ class Predictor:
 
 
 def at_usual_pace(ratio: float, reference_ms: float, usual_ms: float, power: float) -> float:
-    """The ratio as if the reference network had taken `usual_ms`, not `reference_ms`.
+    """Correct a ratio as if the reference network had taken `usual_ms`, not `reference_ms`.
 
-    When that takes d ms longer, a network of ratio r takes d · r^power longer: power is 1 where a
-    slow spell slows all alike, as a lower clock does, and 0 where it costs each network the same.
+    If the reference network takes d ms longer, a network of ratio r takes d · r^power longer.
+    The power is 1 if a slow spell slows all networks in proportion, as a lower clock does. It is
+    0 if the spell adds the same time to each network.
     """
     slowness_ms = reference_ms - usual_ms
     return (ratio * reference_ms - slowness_ms * math.pow(ratio, power)) / usual_ms
@@ -174,11 +175,11 @@ def at_usual_pace(ratio: float, reference_ms: float, usual_ms: float, power: flo
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What the residual is a function of.
+    """The inputs of the residual.
 
     Attributes:
-        sum_us: The sum of all costs.
-        values: The share of each kind in it, and kernels and networks (one) a millisecond of it.
+        sum_us: The sum of all costs, in µs.
+        values: The share of each kind in the sum, then kernels per ms and networks (one) per ms.
     """
 
     sum_us: float
@@ -186,7 +187,7 @@ class Features:
 
 
 def features(pieces: Sequence[Piece], costs: NodeCosts, names: Sequence[str]) -> Features:
-    """How the sum of the costs is made up; `names` are those of the shares."""
+    """Compute the features of a network; `names` are those of the shares."""
     sums: Counter[str] = Counter()
     for piece in pieces:
         sums[share_of(piece.kernel)] += costs.price(piece)  # type: ignore[assignment]

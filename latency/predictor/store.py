@@ -39,9 +39,9 @@ class PredictorStore:
 
     Attributes:
         db: The database; its tables are made.
-        fingerprint: Of the device and its runtime.
-        plan: How it is timed.
-        space: What is sampled.
+        fingerprint: The fingerprint of the device and its runtime.
+        plan: The protocol of its measurements.
+        space: The space of the networks.
 
     Raises:
         StoreError: The tables cannot be made.
@@ -57,10 +57,10 @@ class PredictorStore:
         self.db.migrate()
 
     def find(self) -> Predictor | None:
-        """The newest, or None; one of an older version of nas-sv2 does not count.
+        """Return the newest predictor, or None if there is none of this `SCHEMA`.
 
         Raises:
-            StoreError: The database cannot be read, or holds what is no predictor.
+            StoreError: The database or the stored predictor cannot be read.
         """
         query = (
             select(PredictorRow.document)
@@ -83,7 +83,7 @@ class PredictorStore:
             raise StoreError(f"a stored predictor cannot be read: {error!r}") from error
 
     def save(self, predictor: Predictor) -> None:
-        """Keep `predictor`; an older one stays too, and the newest counts.
+        """Store a predictor; older ones stay, and the newest counts.
 
         Raises:
             StoreError: The database cannot be written.
