@@ -143,7 +143,7 @@ def add_device(
         devices = document.setdefault("devices", tomlkit.table(is_super_table=True))
         if name in devices and not replace:
             raise ConfigError(
-                "name", name, f"must be a name that {file} does not have (force=True overwrites)"
+                "name", name, f"must be a name that {file} does not have (force overwrites it)"
             )
         entry = _entry(name, table, file)
         devices[name] = table

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, CreateEnginePlugin, Engine, event
 from sqlalchemy.dialects import plugins
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
 from nas_sv2.database.restarts import LIBPQ, PATIENT_CONNECTION
 from nas_sv2.database.turns import POSTGRESQL, SQLITE
@@ -133,7 +133,11 @@ def _set_durability(connection: Connection) -> None:
     """
     level = "FULL" if connection.get_execution_options().get(DURABLE) else "NORMAL"
     driver: Any = connection.connection.driver_connection
-    driver.execute(f"PRAGMA synchronous = {level}")
+    statement = f"PRAGMA synchronous = {level}"
+    try:
+        driver.execute(statement)
+    except sqlite3.OperationalError as error:  # a full disk, say: as of any other statement
+        raise OperationalError(statement, None, error) from error
 
 
 def _write_ahead(cursor: Any) -> None:

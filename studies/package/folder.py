@@ -35,7 +35,7 @@ def check_out(out: Path, force: bool) -> None:
         ) from None
     if there and not (force and folder):
         raise ConfigError(
-            "out", str(out), "must name a folder that does not exist yet (force=True overwrites)"
+            "out", str(out), "must name a folder that does not exist yet (force overwrites it)"
         )
 
 

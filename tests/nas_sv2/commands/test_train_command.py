@@ -87,7 +87,7 @@ def test_a_folder_holds_the_network_its_numbers_and_how_it_came_to_them(
         assert nas_sv2.load("out")(torch.zeros(2, 3, 16, 16)).shape == (2, 2)
 
     code, _, err = command_line(*asked)
-    assert code == 2 and "a folder without a training that has ended" in err
+    assert code == 2 and "a folder without a finished training" in err
 
 
 def accuracy_of_onnx(out: Path, spec: str, metrics: dict[str, Any]) -> float:

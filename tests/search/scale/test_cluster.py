@@ -197,7 +197,7 @@ def test_what_a_node_raises_comes_back_as_a_value() -> None:
     assert isinstance(diverged, EvaluationError)
     other = tried(partial(fails, ConfigError("data", "npz:x", "must be a file")), versions())
     assert isinstance(other, DeviceError)  # of that node: the candidate can be asked again
-    assert "--data" in str(other)
+    assert "data must be a file" in str(other)
     old = tried(lambda: 1, "nas-sv2 0.0")
     assert isinstance(old, DeviceError)
     assert "nas-sv2 0.0" in str(old)

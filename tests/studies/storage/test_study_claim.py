@@ -30,7 +30,7 @@ def opened(storage: str, seed: int) -> tuple[optuna.Study, str]:
 def test_before_anything_was_asked_the_later_question_stands(storage: str, db: Database) -> None:
     first, key = opened(storage, 1)
     second, other = opened(storage, 2)
-    with pytest.raises(ConfigError, match="another search has just begun under it"):
+    with pytest.raises(ConfigError, match="another search has just begun under this one"):
         claim(first, key, db)
     claim(second, other, db)
     claim(second, other, db)  # another worker of the same search
