@@ -6,8 +6,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from nas_sv2.show.tables import front_notes, plain_table, pruned_data
-from nas_sv2.studies.findings.certificate import UNCERTIFIED
-from nas_sv2.studies.report.words import budget_words
+from nas_sv2.studies.report.words import question_of
 from nas_sv2.studies.storage.catalog import Deleted, StudySummary
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines
 from nas_sv2.studies.storage.facts import StudyFacts
@@ -65,7 +64,7 @@ def studies_data(found: Sequence[StudySummary]) -> list[dict[str, Any]]:
 def study_table(facts: StudyFacts) -> RenderableType:
     """The question and the progress of a study."""
     table = plain_table(facts.study, "")
-    for name, value in [*_question(facts), *_progress(facts)]:
+    for name, value in [*question_of(facts), *_progress(facts)]:
         table.add_row(name, value)
     return table
 
@@ -93,20 +92,6 @@ def deleted_lines(found: Deleted) -> list[str]:
         *([f"{found.weights} removed"] if found.weights else []),
         *([f"{len(found.artifacts)} attached files removed"] if found.artifacts else []),
         "its measurements and trainings stay: other studies use them",
-    ]
-
-
-def _question(facts: StudyFacts) -> list[tuple[str, str]]:
-    identity = facts.identity
-    targets = (f"{name} ({kind})" for name, kind in identity["targets"].items())
-    recipe, seed = identity.get("recipe", "not stored"), identity.get("seed", "not stored")
-    certified = UNCERTIFIED if facts.certificate is None else facts.certificate.describe()
-    return [
-        ("targets", ", ".join(targets)),
-        ("budget", budget_words(identity.get("budget", {}))),
-        ("space", str(identity.get("space", "not stored"))),
-        ("data", str(identity.get("data_content", "not stored"))),
-        ("recipe", f"{recipe}, seed {seed}; {certified}"),
     ]
 
 

@@ -9,8 +9,8 @@ from nas_sv2.latency.measurements.measurement import Provenance
 from nas_sv2.studies.findings.front import Entry
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.pages.picture_style import COLOURS, GREY
-from nas_sv2.studies.report.facts import Facts
 from nas_sv2.studies.report.network_card import name_of
+from nas_sv2.studies.storage.facts import StudyFacts
 
 FRONT, BASELINE, AUDITED, OTHER = COLOURS[0], COLOURS[1], COLOURS[3], GREY
 OPEN: Final[Mapping[Provenance, str]] = {
@@ -47,7 +47,7 @@ class Axis:
     limit_is: str = ""
 
 
-def axes_of(facts: Facts) -> list[Axis]:
+def axes_of(facts: StudyFacts) -> list[Axis]:
     """One for each target, and one for each budget on cost."""
     budget = facts.identity.get("budget", {})
     axes = [_latency_axis(facts, target, budget) for target in facts.targets]
@@ -61,7 +61,7 @@ def axes_of(facts: Facts) -> list[Axis]:
     return axes
 
 
-def _latency_axis(facts: Facts, target: str, budget: Mapping[str, Any]) -> Axis:
+def _latency_axis(facts: StudyFacts, target: str, budget: Mapping[str, Any]) -> Axis:
     kinds = dict.fromkeys(r.latencies[target].provenance for r in facts.records.values())
     limit = budget.get("latency_ms", {}).get(target)
     return Axis(
@@ -95,7 +95,7 @@ def score_of(record: Record) -> float:
     return evaluation.score * (100 if evaluation.scored_by == "accuracy" else 1)
 
 
-def score_noise(facts: Facts, record: Record) -> float | None:
+def score_noise(facts: StudyFacts, record: Record) -> float | None:
     """Standard deviation of what is drawn: by the certificate, else by the trial's own seeds.
 
     A certificate's is of a score as the recipe gives it, the mean of its seeds where it has some.
@@ -107,7 +107,7 @@ def score_noise(facts: Facts, record: Record) -> float | None:
     return None if spread is None else scale * spread / len(record.evaluation.scores) ** 0.5
 
 
-def score_title(facts: Facts) -> str:
+def score_title(facts: StudyFacts) -> str:
     """What the upright axis is."""
     percent = next(iter(facts.records.values())).evaluation.scored_by == "accuracy"
     return f"{facts.scored_by}, %" if percent else facts.scored_by
@@ -117,9 +117,9 @@ Group = tuple[str, str, str, Mapping[int, Record]]
 """Name in the legend, colour, symbol, members."""
 
 
-def groups_of(facts: Facts) -> list[Group]:
+def groups_of(facts: StudyFacts) -> list[Group]:
     """The candidates by how they are drawn, the front last so that it lies above the others."""
-    front = {entry.number: entry.record for entry in facts.front}
+    front = {entry.number: entry.record for entry in facts.front.members}
     hand = {n: r for n, r in facts.baselines.items()}
     audited = {n: facts.records[n] for n in facts.audited if n not in hand}
     named = front.keys() | hand.keys() | audited.keys()
@@ -136,11 +136,11 @@ def groups_of(facts: Facts) -> list[Group]:
     return [group for group in groups if group[3]]
 
 
-def front_chart(facts: Facts, axis: Axis) -> Figure:
+def front_chart(facts: StudyFacts, axis: Axis) -> Figure:
     """Accuracy against one axis: every finished candidate, with error bars where known."""
     data = [_trace(facts, axis, group) for group in groups_of(facts)]
-    if len(facts.targets) == 1 and axis.key == "latency-0" and facts.front:
-        data.insert(0, _stairs(facts.front, axis))
+    if len(facts.targets) == 1 and axis.key == "latency-0" and facts.front.members:
+        data.insert(0, _stairs(facts.front.members, axis))
     return {
         "data": data,
         "layout": {
@@ -165,7 +165,7 @@ def _stairs(front: Sequence[Entry], axis: Axis) -> Figure:
     }
 
 
-def _trace(facts: Facts, axis: Axis, group: Group) -> Figure:
+def _trace(facts: StudyFacts, axis: Axis, group: Group) -> Figure:
     name, colour, symbol, members = group
     records = list(members.values())
     strong = colour != OTHER
@@ -221,7 +221,7 @@ def _limit(axis: Axis) -> Figure:
     return {"shapes": [{"type": "line", "line": line, **at}], "annotations": [{**label, **place}]}
 
 
-def _hover(facts: Facts, number: int, record: Record) -> str:
+def _hover(facts: StudyFacts, number: int, record: Record) -> str:
     """What a candidate is, a fact a line; Plotly reads tags, so that names are escaped."""
     evaluation = record.evaluation
     lines = [
@@ -249,9 +249,9 @@ def words_of_stage(record: Record, index: int) -> str:
     return f"stage {index + 2}: {', '.join([size, *stage.additions])}"
 
 
-def time_chart(facts: Facts) -> dict[str, Any]:
+def time_chart(facts: StudyFacts) -> dict[str, Any]:
     """When trials ran, in minutes of work: timing, training, and what was turned away."""
-    kept = {entry.number for entry in facts.front}
+    kept = {entry.number for entry in facts.front.members}
     lanes: dict[str, list[tuple[float, float, str]]] = {
         "turned away": [],
         "training": [],

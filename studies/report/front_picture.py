@@ -16,8 +16,9 @@ from nas_sv2.studies.report.charts import (
     score_of,
     score_title,
 )
-from nas_sv2.studies.report.facts import Facts
+from nas_sv2.studies.report.facts import ReportFacts
 from nas_sv2.studies.report.words import bars_are, trust_of
+from nas_sv2.studies.storage.facts import StudyFacts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,12 +30,13 @@ WIDTH = 100
 """Characters of a line of the caption, by panel."""
 
 
-def draw_front(facts: Facts, path: Path) -> None:
+def draw_front(report: ReportFacts, path: Path) -> None:
     """Write a panel for each target, and for each budget on cost.
 
     Raises:
         ConfigError: The file cannot be written.
     """
+    facts = report.study
     axes, groups = axes_of(facts), groups_of(facts)
     figure = new_figure(PANEL_IN[0] * len(axes), PANEL_IN[1])
     panels = figure.subplots(1, len(axes), squeeze=False, sharey=True)[0]
@@ -50,13 +52,13 @@ def draw_front(facts: Facts, path: Path) -> None:
     panels[0].set_ylabel(_plain(score_title(facts)))
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
-    devices = dict.fromkeys(f"{each.described} · {each.provenance}" for each in facts.devices)
+    devices = dict.fromkeys(f"{each.described} · {each.provenance}" for each in report.devices)
     said = [*devices, bars_are(facts), trust_of(facts)]
     wide = WIDTH * len(axes)
     write_png(figure, [line for each in said for line in wrap(_plain(each), wide)], path)
 
 
-def _draw_group(panel: "Axes", facts: Facts, axis: Axis, group: Group) -> None:
+def _draw_group(panel: "Axes", facts: StudyFacts, axis: Axis, group: Group) -> None:
     name, colour, symbol, members = group
     strong = colour != OTHER
     for place, record in enumerate(members.values()):

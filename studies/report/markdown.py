@@ -7,28 +7,30 @@ from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.studies.findings.front import Entry
 from nas_sv2.studies.pages.markdown import code, escaped, table
 from nas_sv2.studies.report import words as words
-from nas_sv2.studies.report.facts import Facts
+from nas_sv2.studies.report.facts import ReportFacts
 from nas_sv2.studies.report.network_card import name_of
 from nas_sv2.studies.report.page import broken, three
+from nas_sv2.studies.storage.facts import StudyFacts
 from nas_sv2.version import __version__
 
 
-def report_markdown(facts: Facts, picture: str) -> str:
+def report_markdown(report: ReportFacts, picture: str) -> str:
     """The whole text; `picture` is the file beside it with the front."""
+    facts = report.study
     sections = [
         [f"# {escaped(facts.study)}", "", *_lead(facts)],
         [f"![Front]({quote(picture)})"],
         ["## Front", "", *_front(facts)],
         ["## How sure the accuracies are", "", *_lines(words.certificate_lines(facts))],
         ["## What was turned away", "", *_turned_away(facts)],
-        ["## What mattered", "", *_importances(facts)],
+        ["## What mattered", "", *_importances(report)],
         ["## Time", "", *_time(facts)],
-        ["## Repeat it", "", *_repeat(facts)],
+        ["## Repeat it", "", *_repeat(report)],
     ]
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
 
 
-def _lead(facts: Facts) -> list[str]:
+def _lead(facts: StudyFacts) -> list[str]:
     lines = []
     if facts.best is None:
         lines += ["No finished network keeps every limit of the study.", ""]
@@ -70,9 +72,9 @@ def _against(rival: str, found: words.Against) -> str:
     return escaped(f"against {rival}: {found.name}, {found.role}: {', '.join(said)}")
 
 
-def _front(facts: Facts) -> list[str]:
+def _front(facts: StudyFacts) -> list[str]:
     head = ("network", "trial", "top-1", *(f"{target} ms" for target in facts.targets))
-    rows = [_row(entry) for entry in facts.entries]
+    rows = [_row(entry) for entry in facts.front.entries]
     more = ("M multiply-adds", "M params", "stands")
     lines = table((*head, *more), *rows)
     return [*lines, "", escaped(words.bars_are(facts))]
@@ -101,18 +103,18 @@ def _half(latency: Latency) -> str:
     return "" if ends is None else f" ±{three((ends[1] - ends[0]) / 2)}"
 
 
-def _turned_away(facts: Facts) -> list[str]:
+def _turned_away(facts: StudyFacts) -> list[str]:
     rows = words.turned_away(facts)
     head = ("limit", "turned away", "audited", "on the front", "of all at most (95 %)")
     lines = table(head, *rows) if rows else ["No candidate was turned away."]
     return [*lines, "", escaped(words.stops_words(facts))]
 
 
-def _importances(facts: Facts) -> list[str]:
-    if not facts.importances:
-        return [escaped(words.too_few(facts))]
+def _importances(report: ReportFacts) -> list[str]:
+    if not report.importances:
+        return [escaped(words.too_few(report.study))]
     lines = []
-    for each in facts.importances:
+    for each in report.importances:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in list(each.shares.items())[:5])
         said = shares or "too little is foretold to say"
         head = f"{each.objective} ({each.trials} trials, {max(0.0, each.foretold):.0%} foretold)"
@@ -120,18 +122,19 @@ def _importances(facts: Facts) -> list[str]:
     return lines
 
 
-def _time(facts: Facts) -> list[str]:
+def _time(facts: StudyFacts) -> list[str]:
     spent = ", ".join(f"{value} {unit} {said}" for value, unit, said in words.spent(facts))
     return [escaped(f"{spent}."), "", *_lines(words.time_lines(facts))]
 
 
-def _repeat(facts: Facts) -> list[str]:
+def _repeat(report: ReportFacts) -> list[str]:
+    facts = report.study
     lines = _lines(words.repeat_lines(facts))
     lines += [f"- {code(command)}" for command in words.commands_of(facts)]
     for run in facts.runs[-1:]:
         versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
         lines.append(f"- {escaped(f'begun {run.began[:19]} UTC on {run.machine}: {versions}')}")
-    for device in facts.devices:
+    for device in report.devices:
         key = "" if device.key is None else f", fingerprint {device.key}"
         lines.append(f"- {escaped(f'{device.described}, {device.provenance}{key}')}")
     lines += [f"- {escaped(f'{name}: {said}')}" for name, said in words.identity_of(facts)]

@@ -12,25 +12,28 @@ from jinja2 import Environment, StrictUndefined
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.report import words as words
 from nas_sv2.studies.report.charts import axes_of, front_chart, groups_of, time_chart
-from nas_sv2.studies.report.facts import Facts
+from nas_sv2.studies.report.facts import ReportFacts
 from nas_sv2.studies.report.network_card import Winner, name_of
 from nas_sv2.studies.report.pictures import curves_of, diagram_of, longest_of, slices_of
+from nas_sv2.studies.storage.facts import StudyFacts
 from nas_sv2.version import __version__
 
 
-def report_page(facts: Facts) -> str:
+def report_page(report: ReportFacts) -> str:
     """The whole page."""
     from plotly.offline import get_plotlyjs
 
+    facts = report.study
     axes = axes_of(facts)
     figures = {axis.key: front_chart(facts, axis) for axis in axes}
     latencies = [v for r in facts.records.values() for v in r.latencies.values()]
-    best = next((one for one in facts.winners if one.number == facts.best), None)
+    best = next((one for one in report.winners if one.number == facts.best), None)
     return (
         _environment(facts)
         .from_string(_file("report.html.j2"))
         .render(
             facts=facts,
+            report=report,
             best=best,
             best_is="" if best is None else words.best_is(best.record),
             axes=axes,
@@ -63,7 +66,7 @@ def report_page(facts: Facts) -> str:
     )
 
 
-def _environment(facts: Facts) -> Environment:
+def _environment(facts: StudyFacts) -> Environment:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -99,7 +102,7 @@ def three(ms: float) -> str:
     return f"{ms:.1f}" if ms >= 10 else f"{ms:.2f}" if ms >= 0.1 else f"{ms:.3f}"
 
 
-def export_command(facts: Facts, winner: Winner) -> str:
+def export_command(facts: StudyFacts, winner: Winner) -> str:
     """What to type to have this network."""
     parts = ["nas-sv2", "export", facts.study, "--trial", str(winner.number), "--out", "winner"]
     return shlex.join([*parts, "--storage", facts.storage])

@@ -16,9 +16,10 @@ from nas_sv2.studies.findings.pairwise import (
 )
 from nas_sv2.studies.findings.rank_agreement import BESIDE
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.report.facts import Facts
 from nas_sv2.studies.report.importance import FEWEST
 from nas_sv2.studies.report.network_card import name_of
+from nas_sv2.studies.storage.catalog import limits_of
+from nas_sv2.studies.storage.facts import StudyFacts
 from nas_sv2.studies.storage.runs import command_of
 
 
@@ -41,7 +42,7 @@ class Against:
     faster: Mapping[str, Difference]
 
 
-def rivals_of(facts: Facts) -> dict[str, list[Against]]:
+def rivals_of(facts: StudyFacts) -> dict[str, list[Against]]:
     """By hand-designed network: the most accurate of the front, and the fastest at its accuracy.
 
     Fastest is so on the first target, among those whose score is not below the rival's.
@@ -50,7 +51,7 @@ def rivals_of(facts: Facts) -> dict[str, list[Against]]:
         return {}
     found = {}
     for number, rival in facts.baselines.items():
-        ranked = [facts.best, *(entry.number for entry in facts.front)]
+        ranked = [facts.best, *(entry.number for entry in facts.front.members)]
         equal = [n for n in ranked if _score(facts.records[n]) >= _score(rival) and n != number]
         fastest = min(equal, key=lambda n: facts.records[n].objectives[1], default=None)
         roles = {facts.best: best_is(rival)} if facts.best != number else {}
@@ -62,7 +63,7 @@ def rivals_of(facts: Facts) -> dict[str, list[Against]]:
     return found
 
 
-def _against(facts: Facts, number: int, role: str, rival: Record) -> Against:
+def _against(facts: StudyFacts, number: int, role: str, rival: Record) -> Against:
     ours = facts.records[number]
     compared = compare_scores(ours, rival, facts.certificate, len(facts.records))
     times = {
@@ -94,19 +95,30 @@ def speed(gain: float) -> str:
     return f"{abs(gain):.1%} {'faster' if gain >= 0 else 'slower'}"
 
 
-def question_of(facts: Facts) -> list[tuple[str, str]]:
+def question_of(facts: StudyFacts) -> list[tuple[str, str]]:
     """What was searched, a fact a line."""
     identity = facts.identity
-    evaluation = next(iter(facts.records.values())).evaluation
     targets = ", ".join(f"{name} ({kind})" for name, kind in identity["targets"].items())
     return [
         ("targets", targets + _PREDICTED.get(identity.get("latency", ""), "")),
         ("budget", budget_words(identity.get("budget", {}))),
         ("space", str(identity.get("space", "not stored"))),
-        ("data", f"{evaluation.data}, {evaluation.val_images:,} images to validate"),
-        ("recipe", f"{evaluation.recipe}, seed {evaluation.seed}" + _seeds(evaluation.scores)),
+        *_how_trained(facts),
         ("pruned by", _guidelines(identity.get("guidelines", {}))),
         ("certificate", "none" if facts.certificate is None else facts.certificate.describe()),
+    ]
+
+
+def _how_trained(facts: StudyFacts) -> list[tuple[str, str]]:
+    """The data and the recipe; before the first record, as the study was begun with them."""
+    if not facts.records:
+        identity = facts.identity
+        recipe = f"{identity.get('recipe', 'not stored')}, seed {identity.get('seed', 0)}"
+        return [("data", str(identity.get("data_content", "not stored"))), ("recipe", recipe)]
+    evaluation = next(iter(facts.records.values())).evaluation
+    return [
+        ("data", f"{evaluation.data}, {evaluation.val_images:,} images to validate"),
+        ("recipe", f"{evaluation.recipe}, seed {evaluation.seed}" + _seeds(evaluation.scores)),
     ]
 
 
@@ -140,7 +152,7 @@ def _guidelines(guidelines: Mapping[str, Any]) -> str:
     return "the paper's: " + ", ".join(f"{k} ≤ {limit:.3g}" for k, limit in guidelines.items())
 
 
-def accuracy_doubt(facts: Facts, record: Record) -> str:
+def accuracy_doubt(facts: StudyFacts, record: Record) -> str:
     """How far one accuracy can be trusted."""
     evaluation = record.evaluation
     low, high = accuracy_interval(evaluation.accuracy, evaluation.val_images)
@@ -153,7 +165,7 @@ def accuracy_doubt(facts: Facts, record: Record) -> str:
     return f"standard deviation of {of} between seeds {noise}, {BESIDE}; {images}"
 
 
-def trust_of(facts: Facts) -> str:
+def trust_of(facts: StudyFacts) -> str:
     """The one thing to know about the accuracies."""
     if facts.certificate is None:
         return (
@@ -169,7 +181,7 @@ def trust_of(facts: Facts) -> str:
     return f"The recipe is certified: gaps under {shown} are ties; {pairs} on the front are tied."
 
 
-def certificate_lines(facts: Facts) -> list[str]:
+def certificate_lines(facts: StudyFacts) -> list[str]:
     """What the certificate says, and what follows for the front."""
     certificate = facts.certificate
     if certificate is None:
@@ -210,7 +222,7 @@ def _against_flops(certificate: Certificate) -> str:
     return f"{among} τ minus that of multiply-adds: {found}; {verdict}."
 
 
-def bars_are(facts: Facts) -> str:
+def bars_are(facts: StudyFacts) -> str:
     """What error bars and marks of the front are."""
     sideways = "Sideways: the 95 % interval of the latency, where it was run. "
     if all(v.ci_ms is None for r in facts.records.values() for v in r.latencies.values()):
@@ -225,7 +237,7 @@ def bars_are(facts: Facts) -> str:
     return sideways + "No bars upright: how much the seed alone changes is not known."
 
 
-def turned_away(facts: Facts) -> list[tuple[str, str, str, str, str]]:
+def turned_away(facts: StudyFacts) -> list[tuple[str, str, str, str, str]]:
     """By limit: turned away, audited, of those on the front, and the bound that follows."""
     rows = []
     audits = {each.guideline: each for each in facts.pruned}
@@ -241,14 +253,14 @@ def turned_away(facts: Facts) -> list[tuple[str, str, str, str, str]]:
     return rows
 
 
-def stops_words(facts: Facts) -> str:
+def stops_words(facts: StudyFacts) -> str:
     """What the stop rule did."""
     if facts.stops is None:
         return "No training was stopped early."
     return f"Stop rule: {facts.stops.describe()}."
 
 
-def too_few(facts: Facts) -> str:
+def too_few(facts: StudyFacts) -> str:
     """Why no importance is shown."""
     return (
         f"From fewer than {FEWEST} trainings that ran to their end nothing can be said about "
@@ -267,7 +279,7 @@ def duration(seconds: float) -> tuple[str, str]:
     return f"{seconds / 3600:.1f}", "h"
 
 
-def spent(facts: Facts) -> list[tuple[str, str, str]]:
+def spent(facts: StudyFacts) -> list[tuple[str, str, str]]:
     """Number, unit and what it was spent on."""
     times = facts.times
     rows = [
@@ -281,7 +293,7 @@ def spent(facts: Facts) -> list[tuple[str, str, str]]:
     return [(*duration(seconds), said) for seconds, said in rows]
 
 
-def time_lines(facts: Facts) -> list[str]:
+def time_lines(facts: StudyFacts) -> list[str]:
     """What else to know of the time."""
     times = facts.times
     counts = [
@@ -301,7 +313,7 @@ def time_lines(facts: Facts) -> list[str]:
     return lines
 
 
-def commands_of(facts: Facts) -> list[str]:
+def commands_of(facts: StudyFacts) -> list[str]:
     """What to type for the same study, the last run last; each once."""
     commands = [run.command for run in facts.runs]
     if REPLAY_OF in facts.identity:
@@ -309,7 +321,7 @@ def commands_of(facts: Facts) -> list[str]:
     return list(dict.fromkeys(commands)) or [command_of(_request(facts))]
 
 
-def _replay_command(facts: Facts) -> str:
+def _replay_command(facts: StudyFacts) -> str:
     """What made a study out of another one."""
     limits = facts.identity["budget"]["latency_ms"]
     words = [
@@ -324,7 +336,7 @@ def _replay_command(facts: Facts) -> str:
     return shlex.join([*words, "--study", facts.study, "--storage", facts.storage])
 
 
-def repeat_lines(facts: Facts) -> list[str]:
+def repeat_lines(facts: StudyFacts) -> list[str]:
     """What the commands are."""
     if REPLAY_OF in facts.identity:
         first = facts.identity[REPLAY_OF]["study"]
@@ -341,17 +353,14 @@ def repeat_lines(facts: Facts) -> list[str]:
     ]
 
 
-def _request(facts: Facts) -> dict[str, Any]:
+def _request(facts: StudyFacts) -> dict[str, Any]:
     identity = facts.identity
     budget = identity.get("budget", {})
-    limits = [f"{budget['flops'] / 1e6:.12g}M"] if budget.get("flops") else []
-    limits += [f"{budget['params'] / 1e6:.12g}Mparams"] if budget.get("params") else []
-    limits += [f"{name}={ms:.12g}ms" for name, ms in budget.get("latency_ms", {}).items()]
     guidelines = identity.get("guidelines")
     choice = "off" if not guidelines else "measured" if "measured" in guidelines else "paper"
     return {
         "targets": ",".join(identity["targets"]),
-        "budgets": limits,
+        "budgets": limits_of(budget),
         **{name: identity.get(name) for name in ("space", "data", "recipe", "seed", "latency")},
         "tolerance": budget.get("tolerance"),
         "guidelines": choice,
@@ -362,7 +371,7 @@ def _request(facts: Facts) -> dict[str, Any]:
     }
 
 
-def identity_of(facts: Facts) -> list[tuple[str, str]]:
+def identity_of(facts: StudyFacts) -> list[tuple[str, str]]:
     """Digests and seeds that decide whether a repetition is one."""
     identity = facts.identity
     names = {

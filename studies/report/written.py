@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
-from nas_sv2.studies.report.facts import Facts, facts_of
+from nas_sv2.studies.report.facts import ReportFacts, read_report
 from nas_sv2.studies.report.network_card import WinnerProfiles
 
 PICTURE = ".png"
@@ -41,25 +41,25 @@ def write_report(
         raise ConfigError("out", str(path), "must name a file in a folder that exists")
     if chosen == "md" and path.suffix == PICTURE:
         raise ConfigError("out", str(path), f"must end differently: the picture is {path.name}")
-    facts = facts_of(db, study, WinnerProfiles(db, operators, told))
+    report = read_report(db, study, WinnerProfiles(db, operators, told))
     told("drawing")
-    return _write_page(facts, path) if chosen == "html" else _write_markdown(facts, path)
+    return _write_page(report, path) if chosen == "html" else _write_markdown(report, path)
 
 
-def _write_page(facts: Facts, path: Path) -> list[Path]:
+def _write_page(report: ReportFacts, path: Path) -> list[Path]:
     from nas_sv2.studies.report.page import report_page
 
-    _write(path, report_page(facts))
+    _write(path, report_page(report))
     return [path]
 
 
-def _write_markdown(facts: Facts, path: Path) -> list[Path]:
+def _write_markdown(report: ReportFacts, path: Path) -> list[Path]:
     from nas_sv2.studies.report.front_picture import draw_front
     from nas_sv2.studies.report.markdown import report_markdown
 
     picture = path.with_suffix(PICTURE)
-    _write(path, report_markdown(facts, picture.name))
-    draw_front(facts, picture)
+    _write(path, report_markdown(report, picture.name))
+    draw_front(report, picture)
     return [path, picture]
 
 

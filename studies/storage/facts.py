@@ -80,9 +80,16 @@ class StudyFacts:
         return max(members, key=lambda entry: entry.record.evaluation.score).number
 
     @property
+    def baselines(self) -> dict[int, Record]:
+        """The hand-designed networks, by trial."""
+        return {number: record for number, record in self.records.items() if record.baseline}
+
+    @property
     def targets(self) -> list[str]:
         """Where latency counts."""
-        return list(self.identity["targets"])
+        if not self.records:
+            return list(self.identity["targets"])
+        return list(next(iter(self.records.values())).latencies)
 
     @property
     def scored_by(self) -> str:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.samplers import RandomSampler
@@ -18,13 +19,14 @@ from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.report.charts import axes_of, front_chart, score_noise
-from nas_sv2.studies.report.facts import Facts, facts_of
+from nas_sv2.studies.report.facts import ReportFacts, read_report
 from nas_sv2.studies.report.front_picture import draw_front
 from nas_sv2.studies.report.markdown import report_markdown
 from nas_sv2.studies.report.network_card import WinnerProfiles
 from nas_sv2.studies.report.page import report_page
 from nas_sv2.studies.report.words import commands_of, repeat_lines
 from nas_sv2.studies.storage.certificate_store import CertificateStore
+from nas_sv2.studies.storage.facts import StudyFacts
 from nas_sv2.studies.storage.named_networks import certificate_for
 from nas_sv2.studies.storage.study import create_or_resume
 
@@ -62,8 +64,8 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def facts(storage: str) -> Facts:
-    return facts_of(
+def report(storage: str) -> ReportFacts:
+    return read_report(
         Database.open(storage),
         HOSTILE,
         WinnerProfiles(Database.open(storage), False, lambda _: None),
@@ -71,11 +73,21 @@ def facts(storage: str) -> Facts:
 
 
 @pytest.fixture(scope="module")
-def page(facts: Facts) -> str:
-    return report_page(facts)
+def facts(report: ReportFacts) -> StudyFacts:
+    return report.study
 
 
-def test_the_facts_are_those_that_were_told(facts: Facts) -> None:
+def changed(report: ReportFacts, **facts: Any) -> ReportFacts:
+    """The report of a study with other facts."""
+    return dataclasses.replace(report, study=dataclasses.replace(report.study, **facts))
+
+
+@pytest.fixture(scope="module")
+def page(report: ReportFacts) -> str:
+    return report_page(report)
+
+
+def test_the_facts_are_those_that_were_told(report: ReportFacts, facts: StudyFacts) -> None:
     assert len(facts.records) == 11
     assert list(facts.baselines) == [0, 1]
     assert [facts.records[n].baseline for n in (0, 1)] == list(SPACE.baselines)
@@ -86,20 +98,23 @@ def test_the_facts_are_those_that_were_told(facts: Facts) -> None:
     assert {name: verdicts.count(name) for name in set(verdicts)} == {
         **{"finished": 11, "rejected": 3, "duplicate": 1, "failed": 1}
     }
-    assert facts.importances == []  # from ten trainings
-    assert [winner.number for winner in facts.winners] == [e.number for e in facts.front]
+    assert report.importances == []  # from ten trainings
+    on_front = [entry.number for entry in facts.front.members]
+    assert [winner.number for winner in report.winners] == on_front
 
 
-def test_emulated_operators_are_priced_and_measured_ones_only_on_demand(facts: Facts) -> None:
-    for winner in facts.winners:
+def test_emulated_operators_are_priced_and_measured_ones_only_on_demand(
+    report: ReportFacts,
+) -> None:
+    for winner in report.winners:
         (target, profile), *others = winner.profiles.items()
         assert (target, others) == ("arm", [])
         assert profile.ms == pytest.approx(winner.record.latencies["arm"].ms)
-    assert facts.notes == ["cpu was not asked; report --operators times its operators"]
+    assert report.notes == ["cpu was not asked; report --operators times its operators"]
 
 
 def test_a_device_that_is_gone_or_another_is_said_and_not_made_up(
-    facts: Facts, storage: str, monkeypatch: pytest.MonkeyPatch
+    facts: StudyFacts, storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def opened(self: TargetBook, name: str, **_: object) -> EmulatedArm:
         if name == "cpu":
@@ -108,14 +123,15 @@ def test_a_device_that_is_gone_or_another_is_said_and_not_made_up(
 
     monkeypatch.setattr(TargetBook, "open", opened)
     ask = WinnerProfiles(Database.open(storage), True, lambda _: None)
-    found, (cpu, arm) = ask({entry.number: entry.record for entry in facts.front}, facts.identity)
+    on_front = {entry.number: entry.record for entry in facts.front.members}
+    found, (cpu, arm) = ask(on_front, facts.identity)
     assert not any(found.values())
     assert cpu == "cpu cannot tell: cpu: it is away"
     assert "the study was measured on arm: Cortex-A57" in arm and "here is arm: Cortex-A53" in arm
 
 
-def test_the_device_behind_a_figure_is_named_by_its_fingerprint(facts: Facts) -> None:
-    cpu, arm = facts.devices
+def test_the_device_behind_a_figure_is_named_by_its_fingerprint(report: ReportFacts) -> None:
+    cpu, arm = report.devices
     assert (cpu.target, arm.target) == ("cpu", "arm")
     assert cpu.key is not None and cpu.facts is not None and cpu.key == cpu.key.lower()
     assert (arm.key, arm.provenance) == (None, "emulated")
@@ -131,7 +147,7 @@ def test_no_name_becomes_a_tag_or_ends_a_script(page: str) -> None:
     assert "&lt;img src=x onerror=alert(2)&gt;" in page
 
 
-def test_plotly_is_given_no_tags_of_others(facts: Facts) -> None:
+def test_plotly_is_given_no_tags_of_others(facts: StudyFacts) -> None:
     (figure, *_) = [front_chart(facts, axis) for axis in axes_of(facts)]
     said = [text for trace in figure["data"] for text in trace.get("hovertext", [])]
     assert said
@@ -167,7 +183,7 @@ def test_the_page_says(page: str, said: str) -> None:
     assert said in page
 
 
-def test_figures_hold_every_candidate_with_intervals_and_budget(facts: Facts) -> None:
+def test_figures_hold_every_candidate_with_intervals_and_budget(facts: StudyFacts) -> None:
     cpu, arm, flops = axes_of(facts)
     for axis in (cpu, arm, flops):
         drawn = [x for trace in front_chart(facts, axis)["data"] for x in trace["x"]]
@@ -184,20 +200,22 @@ def test_figures_hold_every_candidate_with_intervals_and_budget(facts: Facts) ->
     assert marks["front"] == "circle-open"
 
 
-def test_a_certificate_gives_bars_and_ties(facts: Facts) -> None:
+def test_a_certificate_gives_bars_and_ties(report: ReportFacts) -> None:
     known = certificate(noise=0.05)
-    certified = dataclasses.replace(facts, certificate=known, ties=[(3, 4)])
+    page = changed(report, certificate=known)
+    certified = page.study
     figure = front_chart(certified, axes_of(certified)[0])
     front = next(trace for trace in figure["data"] if trace["name"] == "front")
     assert known.noise is not None
     assert front["error_y"]["array"][0] == pytest.approx(100 * known.noise)
-    page = report_page(certified)
-    assert "Ties on the front" in page and "3 and 4" in page
-    assert "of space 40M, not of this study" in page  # another digest
-    assert "not certified" not in page.casefold()
+    text = report_page(page)
+    (worse, better), *_ = certified.ties
+    assert "Ties on the front" in text and f"{worse} and {better}" in text
+    assert "of space 40M, not of this study" in text  # another digest
+    assert "not certified" not in text.casefold()
 
 
-def test_scores_in_nats_are_not_called_accuracies(facts: Facts) -> None:
+def test_scores_in_nats_are_not_called_accuracies(report: ReportFacts) -> None:
     def in_nats(record: Record) -> Record:
         scores = (-(record.evaluation.loss or 0.0),)
         evaluation = dataclasses.replace(
@@ -205,12 +223,11 @@ def test_scores_in_nats_are_not_called_accuracies(facts: Facts) -> None:
         )
         return dataclasses.replace(record, evaluation=evaluation)
 
-    records = {number: in_nats(record) for number, record in facts.records.items()}
+    records = {number: in_nats(record) for number, record in report.study.records.items()}
     known = dataclasses.replace(certificate(noise=0.05), scored_by="cross_entropy")
-    entries = [dataclasses.replace(e, record=records[e.number]) for e in facts.entries]
-    winners = [dataclasses.replace(one, record=records[one.number]) for one in facts.winners]
-    study = dataclasses.replace(
-        facts, records=records, entries=entries, winners=winners, certificate=known
+    winners = [dataclasses.replace(one, record=records[one.number]) for one in report.winners]
+    study = changed(
+        dataclasses.replace(report, winners=winners), records=records, certificate=known
     )
     page, text = report_page(study), report_markdown(study, "x.png")
     for said in (page, text):
@@ -231,7 +248,7 @@ def test_the_certificate_of_the_space_goes_before_a_later_one(tmp_path: Path) ->
     assert found is not None and found.space_digest == SPACE.digest
 
 
-def test_bars_of_several_seeds_are_of_the_score_that_is_drawn(facts: Facts) -> None:
+def test_bars_of_several_seeds_are_of_the_score_that_is_drawn(facts: StudyFacts) -> None:
     number, record = next(iter(facts.records.items()))
     scores = tuple(record.evaluation.score + d for d in (-0.01, 0.0, 0.01))
     evaluation = dataclasses.replace(record.evaluation, scores=scores)
@@ -243,24 +260,29 @@ def test_bars_of_several_seeds_are_of_the_score_that_is_drawn(facts: Facts) -> N
     assert score_noise(certified, several) == pytest.approx(100 * (known.noise or 0))
 
 
-def test_every_latency_says_where_it_comes_from(facts: Facts, page: str) -> None:
+def test_every_latency_says_where_it_comes_from(
+    report: ReportFacts, facts: StudyFacts, page: str
+) -> None:
     assert "<th>latency on cpu, ms (measured)</th><th>latency on arm, ms (emulated)</th>" in page
     best = facts.records[facts.best or 0]
     busy = {name: dataclasses.replace(v, contended=True) for name, v in best.latencies.items()}
     records = {**facts.records, facts.best or 0: dataclasses.replace(best, latencies=busy)}
-    text = report_markdown(dataclasses.replace(facts, records=records), "x.png")
+    text = report_markdown(changed(report, records=records), "x.png")
     assert ", contended)" in text.splitlines()[2]
 
 
-def test_a_study_without_a_feasible_network_says_so(facts: Facts) -> None:
-    broken = {n: dataclasses.replace(r, excesses={"flops": 0.5}) for n, r in facts.records.items()}
-    none = dataclasses.replace(facts, records=broken, best=None, entries=[], winners=[])
+def test_a_study_without_a_feasible_network_says_so(report: ReportFacts) -> None:
+    found = report.study.records.items()
+    broken = {n: dataclasses.replace(r, excesses={"flops": 0.5}) for n, r in found}
+    none = changed(dataclasses.replace(report, winners=[]), records=broken)
     assert "No finished network keeps every limit" in report_page(none)
     assert "No finished network keeps every limit" in report_markdown(none, "x.png")
 
 
-def test_markdown_says_the_same_and_no_name_becomes_markup(facts: Facts, tmp_path: Path) -> None:
-    text = report_markdown(facts, "report.png")
+def test_markdown_says_the_same_and_no_name_becomes_markup(
+    report: ReportFacts, facts: StudyFacts, tmp_path: Path
+) -> None:
+    text = report_markdown(report, "report.png")
     outside_of_code = re.sub(r"(?<!\\)(`+)(?!`).*?(?<!`)\1(?!`)", "", text)
     assert not re.search(r"(?<!\\)<", outside_of_code)
     assert "![Front](report.png)" in text
@@ -270,19 +292,19 @@ def test_markdown_says_the_same_and_no_name_becomes_markup(facts: Facts, tmp_pat
     columns = [line for line in text.splitlines() if line.startswith("| ")]
     counts = {len(re.findall(r"(?<!\\)\|", line)) for line in columns}
     assert counts == {3, 9, 6}  # question, front, what was turned away
-    draw_front(facts, tmp_path / "report.png")
+    draw_front(report, tmp_path / "report.png")
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_study_from_before_there_were_notes_gives_its_command_all_the_same(
-    facts: Facts,
+    report: ReportFacts,
 ) -> None:
-    page = report_page(dataclasses.replace(facts, runs=[]))
+    page = report_page(changed(report, runs=[]))
     assert "is from before searches noted how they were started" in page
     assert "--target cpu,arm --budget 40M --budget cpu=2.6ms --space 40M" in page
 
 
-def test_a_replay_says_of_what_and_gives_its_command(facts: Facts) -> None:
+def test_a_replay_says_of_what_and_gives_its_command(facts: StudyFacts) -> None:
     more = {"replay_of": {"study": "first", "key": "k"}}
     replayed = dataclasses.replace(
         facts,
@@ -309,7 +331,7 @@ def test_a_study_without_a_finished_trial_is_refused(tmp_path: Path) -> None:
     )
     Told(url, name="other")
     with pytest.raises(ConfigError, match="finished trial"):
-        facts_of(
+        read_report(
             Database.open(url), "empty", WinnerProfiles(Database.open(url), False, lambda _: None)
         )
 

@@ -12,7 +12,7 @@ import pytest
 from told_study import Told
 
 from nas_sv2.database.database import Database
-from nas_sv2.studies.report.facts import Facts, facts_of
+from nas_sv2.studies.report.facts import ReportFacts, read_report
 from nas_sv2.studies.report.network_card import WinnerProfiles
 from nas_sv2.studies.report.page import report_page
 
@@ -27,11 +27,11 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> Facts:
+def report(tmp_path_factory: pytest.TempPathFactory) -> ReportFacts:
     url = f"sqlite:///{tmp_path_factory.mktemp('told')}/s.db"
     name = "</script><script>alert(1)</script>"
     Told(url, name=name).all(found=9)
-    return facts_of(
+    return read_report(
         Database.open(url), name, WinnerProfiles(Database.open(url), False, lambda _: None)
     )
 
@@ -50,23 +50,23 @@ def opened(page: Path, *options: str) -> tuple[str, str]:
 
 
 def test_it_opens_from_disk_without_a_complaint_and_draws_every_point(
-    facts: Facts, tmp_path: Path
+    report: ReportFacts, tmp_path: Path
 ) -> None:
     page = tmp_path / "report.html"
-    page.write_text(report_page(facts))
+    page.write_text(report_page(report))
     document, said = opened(page, "--window-size=1280,900")
     assert "CONSOLE" not in said, said
     panels = 3  # cpu, arm, multiply-adds
     points = re.findall(r'<path class="point"', document)
-    assert len(points) == panels * len(facts.records)
+    assert len(points) == panels * len(report.study.records)
     bars = re.findall(r'<g class="point"', document)
     turned_away = 5  # three rejected, one known, one failed
-    assert len(bars) >= len(facts.records) + turned_away  # and trainings, if they can be seen
+    assert len(bars) >= len(report.study.records) + turned_away  # and trainings
     assert document.count('class="xerror"') > 0  # of measured latencies
 
 
-def test_nothing_is_wider_than_a_phone(facts: Facts, tmp_path: Path) -> None:
-    (tmp_path / "report.html").write_text(report_page(facts))
+def test_nothing_is_wider_than_a_phone(report: ReportFacts, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(report_page(report))
     frame = tmp_path / "frame.html"
     frame.write_text(
         f"<iframe src=report.html width={PHONE} height=800 style='border:0'"
