@@ -1,4 +1,4 @@
-"""The database of everybody: its handle, its schema, whose turn it is, and restarts."""
+"""The database that all rooms share: its handle, schema, locks, turns and restarts."""
 
 DEFAULT_STORAGE = "sqlite:///nas-sv2.db"
-"""The database of a user who names none."""
+"""The database that is used if the user names none."""

@@ -30,7 +30,7 @@ from nas_sv2.database.schema import check_schema, migrate
 from nas_sv2.database.turns import POSTGRESQL, SQLITE, writing_alone
 from nas_sv2.errors import ConfigError, StoreError
 
-_OF_THE_MOMENT = ("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_BUSY")  # the URL is right all the same
+_OF_THE_MOMENT = ("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_BUSY")  # faults of a valid URL
 _NO_STUDIES = "nas-sv2.db"  # names the files beside a database that is not a file
 
 T = TypeVar("T")
@@ -40,13 +40,13 @@ T = TypeVar("T")
 class Database:
     """A database and this process's only engine on it; threads may share the handle.
 
-    It connects at its first use. A server that has answered once is waited for from then on, if
-    it goes away. Use it as a context manager, or `close` it.
+    It connects at its first use. Once a server has answered, the handle waits for it if it goes
+    away. Use the handle as a context manager, or `close` it.
 
     Attributes:
-        url: Of an SQLite or PostgreSQL database, with its password.
-        answered: Whether it has answered before, so that a connection is waited for.
-        address: The URL, parsed.
+        url: The URL of an SQLite or PostgreSQL database, with its password.
+        answered: Whether the database has answered before, so that a connection is waited for.
+        address: The parsed URL.
     """
 
     url: str
@@ -63,12 +63,12 @@ class Database:
 
     @classmethod
     def open(cls, url: str, *, answered: bool = False) -> Self:
-        """Open the database at `url`, which is made at the first use if it does not exist.
+        """Open the database at `url`; the first use makes it if it does not exist.
 
         Args:
-            url: Of an SQLite or PostgreSQL database.
-            answered: Whether it has answered another process, so that the first connection is
-                waited for too.
+            url: The URL of an SQLite or PostgreSQL database.
+            answered: Whether the database has answered another process, so that the first
+                connection is waited for too.
 
         Raises:
             ConfigError: The text is not such a URL.
@@ -80,11 +80,11 @@ class Database:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
+        """Close the handle."""
         self.close()
 
     def close(self) -> None:
-        """Let go of the connections; a later use connects again."""
+        """Close the connections; a later use connects again."""
         if self._engine is not None:
             self._engine.dispose()
 
@@ -95,7 +95,7 @@ class Database:
 
     @property
     def is_sqlite(self) -> bool:
-        """Whether it is an SQLite database, and so on this machine alone."""
+        """Whether it is an SQLite database, and therefore used by this machine alone."""
         return self.address.get_backend_name() == SQLITE
 
     @property
@@ -106,7 +106,7 @@ class Database:
         return Path(self.address.database or "")
 
     def beside(self, suffix: str) -> Path:
-        """Return `FILE.suffix` beside an SQLite file, else one in the working folder."""
+        """Return `FILE.suffix` beside an SQLite file, else a path in the working folder."""
         base = self.file or Path(_NO_STUDIES)
         return base.with_name(f"{base.name}.{suffix}")
 
@@ -123,7 +123,7 @@ class Database:
 
     @property
     def engine(self) -> Engine:
-        """The engine; made and connected at the first use.
+        """The engine, which is made and connected at the first use.
 
         Raises:
             ConfigError: The database cannot be opened.
@@ -136,11 +136,11 @@ class Database:
             return self._engine
 
     def adopt(self, make: Callable[[dict[str, Any]], T], turn: str) -> T:
-        """Take over the engine that another library makes for itself, so that one is enough.
+        """Use the engine that another library makes, so that the process has only one.
 
         Args:
             make: Makes the library's object with these options of `create_engine`.
-            turn: What no other process does at the same time.
+            turn: The name of a lock that is held meanwhile; see `alone_at`.
 
         Raises:
             ConfigError: The database cannot be opened.
@@ -165,7 +165,7 @@ class Database:
         """Make our tables, or bring them to the present schema.
 
         Raises:
-            StoreError: They cannot be made, or a newer nas-sv2 made them.
+            StoreError: The tables cannot be made, or a newer nas-sv2 made them.
         """
         with self._lock:
             if not self._is_migrated:
@@ -173,15 +173,15 @@ class Database:
                 self._is_migrated = True
 
     def has_table(self, name: str) -> bool:
-        """Return whether the table is there: one that reads an older database adds nothing."""
+        """Return whether the table exists; readers of an older database add no tables."""
         return inspect(self.engine).has_table(name)
 
     def connect(self) -> Connection:
-        """Connect; to be used as a context manager."""
+        """Connect; use the result as a context manager."""
         return self.engine.connect()
 
     def begin(self) -> AbstractContextManager[Connection]:
-        """Connect and begin a transaction; to be used as a context manager."""
+        """Connect and begin a transaction; use the result as a context manager."""
         return self.engine.begin()
 
     @contextmanager
@@ -189,7 +189,7 @@ class Database:
         """Open a session in a transaction, whose database errors become a `StoreError`.
 
         Args:
-            failed: What could not be done then, as in "records cannot be read".
+            failed: The start of the error's message, such as "records cannot be read".
         """
         with self.errors(failed), Session(self.engine) as session, session.begin():
             yield session
@@ -204,13 +204,13 @@ class Database:
 
     @contextmanager
     def alone_at(self, name: str) -> Iterator[None]:
-        """Hold `name` alone among all processes; see `nas_sv2.database.locks.alone_at`."""
+        """Hold the lock `name` among all processes; see `nas_sv2.database.locks.alone_at`."""
         with alone_at(self.engine, name):
             yield
 
     @contextmanager
     def writing_alone(self, what: str) -> Iterator[Connection]:
-        """Write alone; see `nas_sv2.database.turns.writing_alone`."""
+        """Open a transaction that writes alone; see `nas_sv2.database.turns.writing_alone`."""
         with writing_alone(self.engine, what) as connection:
             yield connection
 
@@ -219,7 +219,7 @@ class Database:
         make: Callable[[dict[str, Any]], T],
         hold: Callable[[Engine], None] = lambda engine: None,
     ) -> T:
-        """Make an engine by `make`, which sets it up before it uses it; it is the engine then."""
+        """Let `make` make an engine, set it up before its first use, and keep it."""
 
         def set_up(engine: Engine) -> None:
             self._set_up(engine)
@@ -250,7 +250,7 @@ class Database:
             wait_for_database(engine)
             self.answered = True
         self._engine = engine.execution_options(**{DURABLE: True})
-        weakref.finalize(self, engine.dispose)  # of a study that nobody closes
+        weakref.finalize(self, engine.dispose)  # if nobody closes the handle
 
     def _refusal(self, error: SQLAlchemyError) -> ConfigError | StoreError:
         """Return the error of a first connection that failed."""

@@ -1,4 +1,4 @@
-"""How an engine is made and set up, and how a database URL may be shown."""
+"""Make and set up engines, and show database URLs without passwords."""
 
 import re
 import sqlite3
@@ -16,7 +16,7 @@ from nas_sv2.database.turns import POSTGRESQL, SQLITE
 from nas_sv2.errors import ConfigError
 
 BUSY_TIMEOUT_MS = 30_000
-"""How long SQLite waits for another writer; our writes and Optuna's take milliseconds."""
+"""Time that SQLite waits for another writer; our writes and Optuna's take milliseconds."""
 DURABLE = "nas_sv2_durable"
 """The execution option of connections whose commits wait for the disk."""
 HIDDEN = "***"
@@ -26,10 +26,10 @@ _CREDENTIALS = re.compile(r"(?<=:)(?!//).*(?=@)")
 
 
 class EngineSetUp(CreateEnginePlugin):
-    """Passes a new engine to the function given as `set_up`, before anybody uses it.
+    """Passes a new engine to the function `set_up` before its first use.
 
-    Optuna makes its engine by itself and connects at once. This hook of SQLAlchemy is how our
-    settings and checks come first.
+    Optuna makes its engine by itself and connects at once. This hook of SQLAlchemy applies our
+    settings and checks before that.
     """
 
     def __init__(self, url: URL, kwargs: dict[str, Any]) -> None:
@@ -51,7 +51,7 @@ def address_of(url: str) -> URL:
     """Parse `url`.
 
     Raises:
-        ConfigError: It is not the URL of an SQLite or PostgreSQL database.
+        ConfigError: The text is not the URL of an SQLite or PostgreSQL database.
     """
     allowed = "must be sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
     try:
@@ -75,7 +75,7 @@ def engine_options(address: URL, set_up: Callable[[Engine], None]) -> dict[str, 
 
     Args:
         address: The parsed URL.
-        set_up: Called with the engine before anybody uses it.
+        set_up: Called with the engine before its first use.
     """
     options: dict[str, Any] = {"plugins": [_PLUGIN], "set_up": set_up}
     if address.get_backend_name() == SQLITE:
@@ -94,7 +94,7 @@ def is_in_memory(address: URL) -> bool:
 
 
 def set_up_sqlite(engine: Engine) -> None:
-    """Let every connection wait for other writers, and readers never wait for a writer."""
+    """Make every connection wait for other writers, but never a reader for a writer."""
     event.listen(engine, "connect", _set_up_connection)
     event.listen(engine, "engine_connect", _set_durability)
 
@@ -106,7 +106,7 @@ def one_line(error: SQLAlchemyError) -> str:
 
 
 def without_password(url: str) -> str:
-    """`url` with its password hidden, and without one among the parameters behind the `?`."""
+    """Return `url` with its password hidden, and without secrets among its parameters."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # not a URL, or one whose port is not a number
@@ -125,11 +125,11 @@ def _set_up_connection(connection: Any, _: object) -> None:
 
 
 def _set_durability(connection: Connection) -> None:
-    """Let a commit wait for the disk if it is ours, and not if it is Optuna's.
+    """Make our commits wait for the disk, but not Optuna's.
 
-    A record is saved before its trial is told, and a commit that waits for the disk takes all
-    earlier ones with it. A power cut may cost what Optuna wrote after; the next run tells it
-    again.
+    A record is saved before Optuna gets its trial's values. A commit that waits for the disk
+    takes all earlier commits with it. A power cut may therefore lose only later writes of
+    Optuna's, which the next run repeats.
     """
     level = "FULL" if connection.get_execution_options().get(DURABLE) else "NORMAL"
     driver: Any = connection.connection.driver_connection
@@ -141,10 +141,10 @@ def _set_durability(connection: Connection) -> None:
 
 
 def _write_ahead(cursor: Any) -> None:
-    """Turn write-ahead logging on, which stays with the file.
+    """Turn on write-ahead logging, which the file keeps.
 
-    SQLite does not wait for others here as it does elsewhere: the change needs the file for
-    itself, and fails at once while another process opens it too. A read-only file stays as it is.
+    SQLite does not wait for other processes here. The change needs the file alone, and fails at
+    once while another process opens it. A read-only file stays as it is.
     """
     ends = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:

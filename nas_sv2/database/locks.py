@@ -1,9 +1,9 @@
-"""One process at a time on a device.
+"""Locks that let one process at a time use a device or a name in a database.
 
-Two claims have to be had: a file lock, which excludes the processes of this user on this machine
-and is let go of by the system when its holder dies, and, where there is a database, a lease in it
-(`lease.py`), which excludes processes of other machines. They are held around one call to a
-device, not around a search.
+A device needs two claims. A file lock excludes the processes of this user on this machine; the
+system releases it when its holder dies. If there is a database, a lease in it (`lease.py`)
+excludes processes of other machines. Both are held during one call to a device, not during a
+search.
 """
 
 import contextlib
@@ -25,18 +25,20 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 PATIENCE_S = 600.0
-"""How long a process waits for one holder; a measurement takes 2 to 10 s, on a slow core 2 min."""
+"""Time that a process waits for one holder.
+
+A measurement takes 2 to 10 s, on a slow core 2 min."""
 POLL_S = 0.2
 
 
 class Claim(Protocol):
-    """A right to the device that one process at a time has."""
+    """A right that one process at a time can hold."""
 
     def take(self, longest_s: float) -> str | None:
-        """Take it, for at most so long; None if it is ours now, else who has it."""
+        """Try to take the right for at most `longest_s`; return None, or its present holder."""
 
     def let_go(self) -> None:
-        """Give it back."""
+        """Give the right back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,11 @@ class Exclusive:
     """The right to use a device.
 
     Attributes:
-        name: What the user calls the device, for messages.
-        claims: What has to be had, in this order.
-        told: Is told once of everyone who is waited for.
-        patience_s: How long to wait for one holder; of many workers each has its turn.
+        name: The user's name for the device, for messages.
+        claims: The claims to take, in this order.
+        told: Called with a line for each holder that is waited for.
+        patience_s: The time to wait for one holder, in seconds. It restarts with each holder, as
+            many workers take turns.
     """
 
     name: str
@@ -57,13 +60,13 @@ class Exclusive:
 
     @contextlib.contextmanager
     def held(self, longest_s: float) -> Iterator[None]:
-        """Hold the device; waits for its turn.
+        """Hold the device, after waiting for the turn.
 
         Args:
-            longest_s: After this time another may take it, if we have not let go of it.
+            longest_s: Time in seconds after which another process may take the device.
 
         Raises:
-            DeviceError: Somebody else held it for too long; says who.
+            DeviceError: Another process held the device for too long; the error names it.
             StoreError: The lock cannot be made or the database cannot be written.
         """
         with contextlib.ExitStack() as taken:
@@ -89,7 +92,7 @@ class FileLock:
     """A lock among the processes of this user on this machine.
 
     Attributes:
-        path: The file; it holds who has it.
+        path: The file, which holds the name of the holder.
     """
 
     path: Path
@@ -97,18 +100,18 @@ class FileLock:
 
     @classmethod
     def of(cls, key: str) -> "FileLock":
-        """The lock of what `key` names."""
+        """Return the lock of this key."""
         return cls(_lock_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.lock")
 
     def take(self, longest_s: float) -> str | None:
-        """Take it; a holder that died has let go of it, so `longest_s` does not matter."""
+        """Try to take the lock; `longest_s` is unused, as the system releases dead holders'."""
         descriptor = self._opened()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             with os.fdopen(descriptor, "rb") as file:
                 return file.read(200).decode(errors="replace") or "another process"
-        if not self._is(descriptor):  # somebody tidied it away between the two calls
+        if not self._is(descriptor):  # the file was removed between the two calls
             os.close(descriptor)
             return "another process"
         with contextlib.suppress(OSError):  # a full disk: only the name of the holder is lost
@@ -118,7 +121,7 @@ class FileLock:
         return None
 
     def let_go(self) -> None:
-        """Give it back."""
+        """Give the lock back."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
@@ -142,10 +145,10 @@ def hold_now(lock: FileLock, refuse: Callable[[str], NasError]) -> Iterator[None
 
     Args:
         lock: The lock.
-        refuse: Makes the error from the words for the process that has it.
+        refuse: Makes the error from the description of the holder.
 
     Raises:
-        NasError: Another process has it.
+        NasError: Another process holds the lock.
     """
     if (holder := lock.take(0)) is not None:
         raise refuse(holder)
@@ -157,13 +160,13 @@ def hold_now(lock: FileLock, refuse: Callable[[str], NasError]) -> Iterator[None
 
 @contextlib.contextmanager
 def alone_at(engine: "Engine", what: str) -> Iterator[None]:
-    """Hold the name `what` in a database; waits for its turn, `PATIENCE_S` for one holder.
+    """Hold the name `what` in a database; wait up to `PATIENCE_S` for one holder.
 
-    A file lock for an SQLite file, which is on one machine; else the server's. Both go with a
-    holder that dies; one that stands still keeps them.
+    An SQLite file, which is on one machine, has a file lock; a server has its own locks. Both are
+    released when their holder dies, but not when it hangs.
 
     Raises:
-        StoreError: Another process did not let go of it, or the database cannot be asked.
+        StoreError: Another process did not release the name, or the database cannot be asked.
     """
     from nas_sv2.database.turns import SQLITE, turn_at  # brings SQLAlchemy
 
@@ -181,7 +184,7 @@ def alone_at(engine: "Engine", what: str) -> Iterator[None]:
 
 
 def _lock_folder() -> Path:
-    """This user's own folder: in a shared one, others could hold our locks."""
+    """Return this user's own folder; in a shared one, other users could hold our locks."""
     folder = Path(tempfile.gettempdir(), f"nas-sv2-{os.getuid()}")
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Names of processes by which others on this host tell whether they still run."""
+"""Names of processes, by which other processes of this host see whether they still run."""
 
 import os
 import socket
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def process_name(pid: int | None = None) -> str | None:
-    """`HOST@SYSTEM:PID:START` of a process of this host, or None where it does not run.
+    """Return `HOST@SYSTEM:PID:START` of a process of this host, or None if it does not run.
 
-    The start time keeps a reused process number apart where the system tells it (Linux), and
-    `SYSTEM` machines and containers that share a host name.
+    The start time, which only Linux gives, distinguishes reused process numbers. `SYSTEM`
+    distinguishes machines and containers of one host name.
     """
     pid = os.getpid() if pid is None else pid
     try:
@@ -32,10 +32,10 @@ def process_name(pid: int | None = None) -> str | None:
 
 
 def is_alive(name: str) -> bool | None:
-    """Whether the process of that name still runs; None where it ran on another host."""
+    """Return whether the process of this name still runs; None if it ran on another host."""
     where, pid, started = name.rsplit(":", 2)
     host, _, system = where.rpartition("@")
-    # A version before wrote the host alone.
+    # An earlier version wrote the host alone.
     if (host, system) != (socket.gethostname(), _system()) and where != socket.gethostname():
         return None
     found = process_name(int(pid))
@@ -44,7 +44,7 @@ def is_alive(name: str) -> bool | None:
 
 @cache
 def _system() -> str:
-    """The boot of the machine and the space of process numbers, in short; empty off Linux."""
+    """Return a short id of the boot and the process namespace; empty if not on Linux."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
         return boot + "".join(filter(str.isdigit, os.readlink("/proc/self/ns/pid")))
@@ -53,7 +53,7 @@ def _system() -> str:
 
 
 def in_words() -> str:
-    """This process for a person: number, host and what it does, without its arguments."""
+    """Describe this process: number, host and command, without its arguments."""
     program = Path(sys.argv[0]).stem if sys.argv else ""
     program = "nas-sv2" if program == "__main__" else program
     action = sys.argv[1] if len(sys.argv) > 1 and sys.argv[1].isalpha() else ""

@@ -1,4 +1,4 @@
-"""A database server that is started anew is waited for; what was under way there has failed."""
+"""Wait for a database server that restarts; transactions that were under way have failed."""
 
 import time
 from typing import Any
@@ -10,27 +10,27 @@ from sqlalchemy.exc import DBAPIError, OperationalError, PendingRollbackError
 from nas_sv2.database.turns import POSTGRESQL
 
 PATIENCE_S = 60.0
-"""How long a server may be away; starting it anew takes seconds, after a crash some more."""
+"""Time that a server may be away; a restart takes seconds, and longer after a crash."""
 POLL_S = 0.5
 LIBPQ = ("postgresql", "postgresql+psycopg", "postgresql+psycopg2")
 """Drivers that take the options of PostgreSQL's own library."""
 PATIENT_CONNECTION = {
-    "connect_timeout": "10",  # seconds; else a host that is off is waited for for minutes
+    "connect_timeout": "10",  # seconds; the default waits minutes for a host that is off
     "keepalives_idle": "30",  # a connection that a router dropped is noticed in a minute
     "keepalives_interval": "10",
     "keepalives_count": "3",
     "application_name": "nas-sv2",
-    # The server's side of it: a machine that vanished in the middle of a transaction must not
-    # hold its locks for two hours.
+    # For the server: a machine that vanished in the middle of a transaction must not hold its
+    # locks for two hours.
     "options": "-c idle_in_transaction_session_timeout=60s -c tcp_keepalives_idle=30 "
     "-c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
 }
 
 
 def wait_for_database(engine: Engine) -> None:
-    """From now on, a new connection that is refused is asked for again, for a while.
+    """Make the engine repeat refused connections for up to `PATIENCE_S`.
 
-    To be called when the first one was had: a wrong address is to be said at once.
+    Call it after the first connection, so that a wrong address is reported at once.
     """
     if engine.dialect.name == POSTGRESQL:
         event.listen(engine, "do_connect", _connect_patiently)
@@ -48,10 +48,10 @@ def _connect_patiently(dialect: Dialect, _: Any, arguments: Any, options: Any) -
 
 
 def is_passing(error: BaseException | None) -> bool:
-    """Whether a database failed in a way that passes: its server went away, another writes.
+    """Return whether a database error passes: its server went away, or another process writes.
 
     Args:
-        error: Of the database, or what was raised from one.
+        error: An error of the database, or one that was raised from it.
     """
     while error is not None:
         if isinstance(error, PendingRollbackError):  # Optuna asked again over a lost connection

@@ -1,7 +1,7 @@
-"""Our tables in a database: made and migrated by Alembic, beside Optuna's, with a version of ours.
+"""Our tables in a database, beside Optuna's: Alembic makes and migrates them.
 
-A process that writes takes what steps are missing (`migrate`); one that reads adds nothing. A
-database of a newer program is refused by both.
+They have a version of their own. A process that writes takes the missing steps (`migrate`); a
+process that only reads adds nothing. Both refuse the database of a newer program.
 """
 
 from importlib.resources import files
@@ -15,19 +15,19 @@ from nas_sv2.database.turns import writing_alone
 from nas_sv2.errors import StoreError
 
 VERSIONS = ("0001", "0002")
-"""The schemas that this program knows, its own last; the revisions in `migrations/`."""
+"""The schemas that this program knows, its own last: the revisions in `migrations/`."""
 VERSION_TABLE = "nas_schema_version"
 
 
 class Base(DeclarativeBase):
-    """All our tables; each stands with the store that reads it."""
+    """The base of all our tables, which are defined beside the stores that read them."""
 
 
 def check_schema(connection: Connection) -> None:
-    """Refuse what a newer program made.
+    """Check that this program knows the schema of a database.
 
     Raises:
-        StoreError: It did.
+        StoreError: A newer program made the tables.
     """
     version = version_of(connection)
     if version is not None and version not in VERSIONS:
@@ -38,7 +38,7 @@ def check_schema(connection: Connection) -> None:
 
 
 def version_of(connection: Connection) -> str | None:
-    """The schema of our tables; None where there are none, or they are from before versions."""
+    """Return the schema of our tables; None if there are none or they have no version."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
@@ -49,7 +49,7 @@ def migrate(engine: Engine) -> None:
     """Make our tables, or bring them to the present schema; other processes may do the same.
 
     Raises:
-        StoreError: They cannot be made, or a newer program made them.
+        StoreError: The tables cannot be made, or a newer program made them.
     """
     try:
         with engine.connect() as connection:
@@ -64,7 +64,7 @@ def migrate(engine: Engine) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
-    """Take the steps that are missing, in the transaction of `connection`."""
+    """Take the missing steps, in the transaction of `connection`."""
     # Imported here: it takes a tenth of a second, and there is rarely a step to take.
     from alembic import command
     from alembic.config import Config

@@ -1,4 +1,4 @@
-"""Turns at a database: what may be done by one process at a time, of however many machines."""
+"""Turns at a database: actions of one process at a time, among any number of machines."""
 
 import hashlib
 import math
@@ -13,15 +13,15 @@ from nas_sv2.errors import StoreError
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 NOT_AVAILABLE = "55P03"
-"""How PostgreSQL says that a lock was waited for too long."""
+"""PostgreSQL's error code for a lock that was waited for too long."""
 
 
 @contextmanager
 def writing_alone(engine: Engine, what: str) -> Iterator[Connection]:
-    """A transaction beside which no other one of the same `what` runs; waits for its turn.
+    """Open a transaction that excludes others of the same `what`, after waiting for the turn.
 
-    SQLite has one writer at a time anyway; its transaction begins as one that writes, so that
-    what it reads stays true until its end. PostgreSQL gives a lock by name.
+    SQLite always has one writer at a time. Its transaction begins as a writer, so that its reads
+    stay true until the end. PostgreSQL gives a lock by name.
     """
     if engine.dialect.name == SQLITE:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -30,7 +30,7 @@ def writing_alone(engine: Engine, what: str) -> Iterator[Connection]:
                 yield connection
                 connection.exec_driver_sql("COMMIT")
             except BaseException:
-                # An interrupt in the middle of a call invalidates; a full disk has rolled back.
+                # An interrupt invalidates the connection; a full disk has already rolled back.
                 if not connection.invalidated and _is_open(connection):
                     connection.exec_driver_sql("ROLLBACK")
                 raise
@@ -42,17 +42,17 @@ def writing_alone(engine: Engine, what: str) -> Iterator[Connection]:
 
 @contextmanager
 def turn_at(engine: Engine, what: str, longest_s: float) -> Iterator[None]:
-    """Hold the name `what` while other transactions begin and end; waits for its turn.
+    """Hold the name `what` over several transactions, after waiting for the turn.
 
-    For PostgreSQL. An SQLite file is on one machine, where a file lock does it.
+    It is for PostgreSQL. An SQLite file is on one machine, where a file lock suffices.
 
     Args:
-        engine: Of the database.
+        engine: The engine of a PostgreSQL database.
         what: The name.
-        longest_s: How long to wait.
+        longest_s: The longest wait, in seconds.
 
     Raises:
-        StoreError: Others held it for so long; one that died does not.
+        StoreError: Other processes held the name for so long; a dead process does not hold it.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql(f"SET lock_timeout = {math.ceil(1000 * longest_s)}")
@@ -63,7 +63,7 @@ def turn_at(engine: Engine, what: str, longest_s: float) -> Iterator[None]:
             if NOT_AVAILABLE not in codes:
                 raise
             waited = f"waited {longest_s:g} s for another process, which is using it"
-            # None: this is no outage, which would pass
+            # from None: the caller must not take it for an outage, which passes
             raise StoreError(f"{what}: {waited}") from None
         finally:
             if not connection.invalidated:
@@ -75,12 +75,12 @@ def turn_at(engine: Engine, what: str, longest_s: float) -> Iterator[None]:
 
 
 def _is_open(connection: Connection) -> bool:
-    """Whether SQLite still has the transaction."""
+    """Return whether SQLite still has the transaction."""
     driver: Any = connection.connection.driver_connection
     return bool(driver.in_transaction)
 
 
 def _number_of(what: str) -> int:
-    """The 64 bits by which PostgreSQL knows a lock."""
+    """Return the 64-bit number by which PostgreSQL identifies a lock."""
     digest = hashlib.sha256(f"nas-sv2 {what}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)

@@ -1,4 +1,4 @@
-"""A certificate as Markdown: read in a terminal, kept in a repository."""
+"""Show a certificate as Markdown, for terminals and repositories, and as plain data."""
 
 from collections.abc import Iterable, Sequence
 
@@ -23,7 +23,7 @@ _COLUMNS = (
 
 
 def certificate_markdown(certificate: Certificate) -> str:
-    """What was found, the figures first, then by dimension, then every network."""
+    """Return the certificate as Markdown: facts, agreement, dimensions, networks."""
     sections = [
         [f"# How well `{certificate.recipe}` ranks", "", *_facts(certificate)],
         ["## Agreement", "", *_agreement(certificate), "", *_reading(certificate)],
@@ -34,7 +34,7 @@ def certificate_markdown(certificate: Certificate) -> str:
 
 
 def certificate_data(certificate: Certificate) -> dict[str, object]:
-    """The figures as plain data."""
+    """Return the figures as plain data."""
     import dataclasses
     import json
 

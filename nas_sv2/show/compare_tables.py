@@ -1,4 +1,4 @@
-"""Table 8 on a device: as tables for people and as plain data for programs."""
+"""Show the paper's table 8 on a device as tables, notes and plain data."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ SHOWN_AGAINST = 5
 
 
 def level_table(comparison: Comparison, level: str) -> RenderableType:
-    """The networks of a level: the paper's columns beside ours."""
+    """Make the table of a level's networks, with the paper's columns beside ours."""
     table = plain_table(
         f"{level} level",
         "our name",
@@ -64,7 +64,7 @@ def _cells(comparison: Comparison, row: Row) -> Iterator[str]:
 
 def _ms(row: Row) -> str:
     if row.latency is None:
-        return row.lacks.split(":")[0]  # what is not covered stands in a note
+        return row.lacks.split(":")[0]  # a note lists the kernels that are not covered
     if row.latency.ci_ms is None:
         return f"{row.latency.ms:.2f}"
     low, high = row.latency.ci_ms
@@ -72,7 +72,7 @@ def _ms(row: Row) -> str:
 
 
 def comparison_notes(comparison: Comparison) -> list[str]:
-    """What has to be known of the levels' tables, one fact a line."""
+    """Return the notes on the levels' tables, one fact a line."""
     rows = comparison.rows
     latencies = [row.latency for row in rows if row.latency is not None]
     notes = [f"{comparison.device} · {comparison.provenance}"]
@@ -84,7 +84,7 @@ def comparison_notes(comparison: Comparison) -> list[str]:
         if any(one.contended for one in latencies):
             notes.append("*: contended, other programs held the processor for a part of the runs")
     else:
-        # The second opinion of an emulated figure is its own; what comes before is the method's.
+        # The first part of an emulated figure's note is about the method, the rest about itself.
         notes += dict.fromkeys(one.note.split(";")[0] for one in latencies if one.note)
     reasons = dict.fromkeys((row.family, row.reconstructed) for row in rows if row.reconstructed)
     notes += [f"{RECONSTRUCTED} reconstructed, {family}: {why}" for family, why in reasons]
@@ -101,7 +101,7 @@ def comparison_notes(comparison: Comparison) -> list[str]:
 
 
 def inversion_table(found: list[Inversion]) -> RenderableType:
-    """Where FLOPs order two networks wrongly, the worst first."""
+    """Make the table of networks that FLOPs order wrongly, the worst first."""
     columns = ("MFLOPs", "× as long", "95 % interval", "paper's ARM", "paper's GPU")
     table = plain_table("slower, of fewer FLOPs", "faster", *columns)
     for one in found[:SHOWN_INVERSIONS]:
@@ -121,7 +121,7 @@ def _mflops(row: Row) -> str:
 
 
 def inversion_notes(comparison: Comparison, found: list[Inversion]) -> list[str]:
-    """What an inversion is."""
+    """Return the number of inversions and their definition."""
     rules = dict.fromkeys(session.orders.rule for session in comparison.sessions)
     count = f"{len(found)} inversion{'' if len(found) == 1 else 's'}"
     within = f"FLOPs within {EQUAL_FLOPS_WITHIN:.0%}, the fewer slower, settled orders only"
@@ -130,7 +130,7 @@ def inversion_notes(comparison: Comparison, found: list[Inversion]) -> list[str]
 
 
 def agreement_table(comparison: Comparison) -> RenderableType:
-    """How far the order here is that of the paper's devices."""
+    """Make the table of agreement between the order here and those of the paper's devices."""
     columns = ("Spearman", "Kendall", "pairs in order", "no ties there", "none here")
     table = plain_table("times here and there", "networks", *columns)
     for device, known_only, found in _agreements(comparison):
@@ -146,7 +146,7 @@ def agreement_table(comparison: Comparison) -> RenderableType:
 
 
 def agreement_notes(comparison: Comparison) -> list[str]:
-    """What the agreement is of, and which pairs are the other way round."""
+    """Explain the agreement, and list the pairs that are in opposite order."""
     within = f"of a level, FLOPs within {EQUAL_FLOPS_WITHIN:.0%}"
     notes = [
         f"pairs: {within}; a tie there: published speeds within {PUBLISHED_TIE:.0%}; none here: "
@@ -171,7 +171,7 @@ def _agreements(comparison: Comparison) -> Iterator[tuple[str, bool, Agreement]]
 
 
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
-    """All of it for programs."""
+    """Return the comparison as plain data."""
     return {
         "target": comparison.target,
         "device": comparison.device,

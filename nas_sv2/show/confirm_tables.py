@@ -1,4 +1,4 @@
-"""A confirmation as a table and lines for people and as plain data for programs."""
+"""Show a confirmation as a table, notes and plain data."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from nas_sv2.studies.findings.confirmation import Confirmation, Finding
 
 
 def confirmation_table(found: Confirmation) -> RenderableType:
-    """Every network: test accuracy by seed, and its latency in the common session."""
+    """Make a table of test accuracies by seed and of latencies in the common session."""
     targets = list(found.networks[0].latencies)
     table = plain_table("trial", "network", "test top-1", "by seed")
     for target in targets:
@@ -30,7 +30,7 @@ def confirmation_table(found: Confirmation) -> RenderableType:
 
 
 def confirmation_notes(found: Confirmation) -> list[str]:
-    """What is claimed, and how it was found, one fact a line."""
+    """Return the claims and the method, one fact a line."""
     rules = {
         f"{target}: {gain.rule}"
         for finding in found.findings
@@ -51,7 +51,7 @@ def confirmation_notes(found: Confirmation) -> list[str]:
 
 
 def confirmation_data(study: str, found: Confirmation) -> dict[str, Any]:
-    """The same as plain data."""
+    """Return the confirmation as plain data."""
     return {
         "study": study,
         **found.to_json(),

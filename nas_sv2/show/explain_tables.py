@@ -1,4 +1,4 @@
-"""Why a network is slow or fast, as tables and lines for people and data for programs."""
+"""Show why a network is slow or fast, as tables, notes and plain data."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from nas_sv2.show.tables import plain_table
 
 
 def block_table(explained: Explanation) -> RenderableType:
-    """Every block: its time, its multiply-adds, how it stands to each guideline."""
+    """Make the table of blocks with times, multiply-adds and guidelines."""
     columns = ("ms", "share", "MFLOPs", "pace", "G1", "G2", "G3", "G4")
     wasted = () if explained.waste is None else ("wasted", "most by")
     table = plain_table(explained.name, "mostly", *columns, *wasted)
@@ -33,7 +33,7 @@ def block_table(explained: Explanation) -> RenderableType:
 
 
 def explanation_notes(explained: Explanation) -> list[str]:
-    """What the table means and what it does not show, one fact a line."""
+    """Explain and complete the table, one fact a line."""
     profile, whole = explained.profile, explained.profile.whole
     kinds = sorted(profile.kind_ms.items(), key=lambda kind: kind[1], reverse=True)
     shares = ", ".join(f"{kind} {ms / profile.ms:.0%}" for kind, ms in kinds if ms)
@@ -63,7 +63,7 @@ def _whole_waste(waste: Mapping[str, Waste]) -> str:
 
 
 def _extremes(explained: Explanation) -> list[str]:
-    """The blocks that are slowest and fastest for what they compute."""
+    """Name the blocks with the most and the least time per multiply-add."""
     paces = {b: pace for b in explained.scores if (pace := explained.pace(b)) is not None}
     if len(paces) < 2:
         return []
@@ -76,7 +76,7 @@ def _extremes(explained: Explanation) -> list[str]:
 
 
 def gain_lines(gains: Gains | None) -> list[str]:
-    """Every counterfactual on a line, the largest gain first, and what the figures mean."""
+    """Return a line for each counterfactual, the largest gain first, then an explanation."""
     if gains is None:
         return ["no counterfactuals: not a network of the space, whose choices can be changed"]
     if not gains.gains:
@@ -90,7 +90,7 @@ def gain_lines(gains: Gains | None) -> list[str]:
 
 
 def gain_line(gain: Gain, ms: float, provenance: str) -> str:
-    """One counterfactual of a network that takes `ms`."""
+    """Describe a counterfactual of a network that takes `ms`."""
     parts = [f"{gain.variant.name}: {gain.ms:+.3f} ms ({gain.ms / ms:+.1%})"]
     if gain.settled is None:
         parts.append(provenance)
@@ -105,7 +105,7 @@ def gain_line(gain: Gain, ms: float, provenance: str) -> str:
 
 
 def explanation_data(explained: Explanation) -> dict[str, Any]:
-    """The same as plain data."""
+    """Return the explanation as plain data."""
     gains = explained.gains
     return {
         "name": explained.name,
@@ -148,7 +148,7 @@ def _gain_data(gain: Gain) -> dict[str, Any]:
 
 
 def _mostly(kinds: Mapping[RunKind, float]) -> str:
-    """The kind of operator that takes most of a block's time."""
+    """Return the kind of operator that takes most of a block's time, with its share."""
     kind = max(kinds, key=kinds.__getitem__)
     whole = sum(kinds.values())
     return f"{kind} {kinds[kind] / whole:.0%}" if whole else "–"

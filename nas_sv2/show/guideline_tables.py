@@ -1,4 +1,4 @@
-"""The controlled experiments as tables for people and data for programs."""
+"""Show the controlled experiments as tables, notes and plain data."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ PLATFORMS: tuple[Platform, ...] = ("ARM", "GPU")
 
 
 def experiment_table(timed: TimedTable) -> RenderableType:
-    """One table: times, and times relative to the first of each group, ours and the paper's."""
+    """Make a table of times, and of times relative to each group's first, ours and the paper's."""
     published = published_speeds(timed.table)
     columns = ["channels", "MFLOPs", "ms", "95 % interval", "relative", "95 % interval"]
     if any(published.values()):
@@ -48,7 +48,7 @@ def experiment_table(timed: TimedTable) -> RenderableType:
 
 
 def table_notes(timed: TimedTable) -> list[str]:
-    """What a table does not cover, and the verdict on its guideline."""
+    """List the kernels that a table does not cover, and the verdict on its guideline."""
     lacking = Counter(kernel for row in timed.rows for kernel in row.not_covered)
     notes = [f"not covered: {kernel}, in {count} of these" for kernel, count in lacking.items()]
     if timed.table.name in CHAINS:
@@ -59,7 +59,7 @@ def table_notes(timed: TimedTable) -> list[str]:
 
 
 def run_notes(tables: Sequence[TimedTable]) -> list[str]:
-    """What has to be known of all figures, one fact a line."""
+    """Return the notes on all figures, one fact a line."""
     times = times_of(tables)
     latency = times[0].latency
     notes = [
@@ -71,7 +71,7 @@ def run_notes(tables: Sequence[TimedTable]) -> list[str]:
         "which had other widths each (docs/explain/guidelines.md)",
     ]
     if latency.provenance != "measured":
-        notes.append(latency.note.partition(";")[0])  # the rest is of that network
+        notes.append(latency.note.partition(";")[0])  # the rest is about that network alone
     contended = sum(bool(time.latency.contended) for time in times)
     if contended:
         notes.append(
@@ -81,7 +81,7 @@ def run_notes(tables: Sequence[TimedTable]) -> list[str]:
 
 
 def experiments_data(tables: Sequence[TimedTable]) -> list[dict[str, Any]]:
-    """The tables as plain data."""
+    """Return the tables as plain data."""
     return [_table_data(timed) for timed in tables]
 
 

@@ -1,4 +1,4 @@
-"""Orders, grades and differences of measurements as tables for people and data for programs."""
+"""Show orders, grades and differences of measurements as tables, notes and plain data."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -18,7 +18,7 @@ from nas_sv2.space.units.reference import REFERENCES
 
 
 def latency_rows(found: Comparison) -> list[tuple[str, str, Latency]]:
-    """Name, target and latency of each network, in the order in which they were given."""
+    """Return name, target and latency of each network, in the order given."""
     return [
         (name, found.target, latency)
         for name, latency in zip(found.names, found.latencies, strict=True)
@@ -26,7 +26,7 @@ def latency_rows(found: Comparison) -> list[tuple[str, str, Latency]]:
 
 
 def order_table(target: str, names: Sequence[str], orders: Orders) -> RenderableType:
-    """Networks, the fastest first; each with how much slower it is than the one above."""
+    """Make a table of networks, the fastest first, each compared with the one above."""
     table = plain_table(f"order on {target}", "× the one above", "95 % interval", "order")
     table.add_row(names[orders.ranking[0]])
     for pair in orders.neighbours:
@@ -35,7 +35,7 @@ def order_table(target: str, names: Sequence[str], orders: Orders) -> Renderable
 
 
 def order_notes(names: Sequence[str], orders: Orders) -> list[str]:
-    """What the order's table does not show, one fact a line."""
+    """Return the rule and the further ties, one fact a line."""
     further = [
         "also a tie: {} and {}: × {}, 95 % interval {}".format(
             names[pair.faster], names[pair.slower], *_compared(pair)[:2]
@@ -61,7 +61,7 @@ def price_line(latency: Latency) -> str:
 
 
 def grade_table(target: str, grade: Grade) -> RenderableType:
-    """How a device did in the sessions of `device grade`."""
+    """Make the table of a device's grade and its figures."""
     table = plain_table(target, grade.grade)
     rows = {
         "sessions": str(grade.sessions),
@@ -78,13 +78,13 @@ def grade_table(target: str, grade: Grade) -> RenderableType:
 
 
 def grade_notes(grade: Grade) -> list[str]:
-    """What was found and what to do, one finding a line."""
+    """Return each finding with its remedy, a line each."""
     found = [f"{finding.level}: {finding.what}. Fix: {finding.fix}" for finding in grade.findings]
     return found or ["nothing to fix"]
 
 
 def difference_table(found: Difference) -> RenderableType:
-    """What two sources say of the same network on the same device by the same protocol."""
+    """Make a table of two sources' figures for the same network, device and protocol."""
     columns = ("one: ms", "95 % interval", "ratio", "other: ms", "95 % interval", "ratio")
     table = plain_table("network", "device", *columns, "ms", "ratio")
     for compared in found.compared:
@@ -99,7 +99,7 @@ def difference_table(found: Difference) -> RenderableType:
 
 
 def difference_notes(found: Difference) -> list[str]:
-    """What the table does not show, one fact a line."""
+    """Return the counts, and the networks that cannot be compared, one fact a line."""
     notes = [f"{len(found.compared)} compared: same network, device, runtime and protocol"]
     notes += [_on_paper(group) for group in found.on_paper]
     for count, side in ((found.only_one, "first"), (found.only_other, "second")):
@@ -109,7 +109,7 @@ def difference_notes(found: Difference) -> list[str]:
 
 
 def difference_data(found: Difference) -> dict[str, Any]:
-    """A difference as plain data."""
+    """Return a difference as plain data."""
     return {
         "compared": [
             {
@@ -138,7 +138,7 @@ def difference_data(found: Difference) -> dict[str, Any]:
 
 
 def network_name(digest: str) -> str:
-    """The name of a hand-designed network, else the digest's first half."""
+    """Return the name of a hand-designed network, else the first 8 digits of the digest."""
     return _names().get(digest, digest[:8])
 
 

@@ -9,7 +9,7 @@ from nas_sv2.studies.package.forms import TORCH
 
 
 def exported_lines(exported: Exported) -> list[str]:
-    """How well each form is, and how long each file takes, a line each."""
+    """Return a line for each form's accuracy and each file's latency."""
     lines = []
     for name, form in exported.forms.items():
         line = f"{name}: top-1 {form.accuracy:.2%} of {form.images:,} validation images"

@@ -1,4 +1,4 @@
-"""Profiles as tables for people and data for programs."""
+"""Show profiles as tables, notes and plain data."""
 
 import math
 from collections import Counter
@@ -22,7 +22,7 @@ WHAT: Final[dict[RunKind, str]] = {
 
 
 def kind_table(name: str, profile: Profile) -> RenderableType:
-    """The time by kind of kernel."""
+    """Make the table of times by kind of kernel."""
     table = plain_table(name, "", "ms", "share", "kernels")
     counts = Counter(kernel.kind for kernel in profile.kernels)
     times = profile.kind_ms
@@ -35,7 +35,7 @@ def kind_table(name: str, profile: Profile) -> RenderableType:
 
 
 def block_table(name: str, profile: Profile) -> RenderableType:
-    """The time by block, with the longest kernel of each and the kinds as columns."""
+    """Make the table of times by block, with its longest kernel and its kinds."""
     table = plain_table(name, "longest kernel", "ms", "share", *RUN_KINDS)
     blocks = {block: kinds for block, kinds in profile.block_ms.items() if sum(kinds.values())}
     totals = adding_up([sum(kinds.values()) for kinds in blocks.values()])
@@ -52,7 +52,7 @@ def block_table(name: str, profile: Profile) -> RenderableType:
 
 
 def kernel_table(name: str, profile: Profile) -> RenderableType:
-    """Every kernel, the longest first, with what it carries out besides."""
+    """Make the table of kernels, the longest first, with the operators fused into each."""
     table = plain_table(name, "with", "runs as", "block", "kind", "ms", "share")
     kernels = sorted(profile.kernels, key=lambda kernel: -kernel.us)
     shown = adding_up([kernel.us / 1e3 for kernel in kernels])
@@ -66,11 +66,11 @@ def kernel_table(name: str, profile: Profile) -> RenderableType:
 
 
 def adding_up(values_ms: Sequence[float], total_ms: float | None = None) -> list[str]:
-    """Values in ms to the µs, rounded so that what is shown adds up to the sum that is shown.
+    """Round values in ms to the µs such that the shown values add up to the shown sum.
 
     Args:
-        values_ms: The parts.
-        total_ms: What they shall add up to, where it is shown rounded already.
+        values_ms: The parts, in ms.
+        total_ms: The sum as it is shown, in ms; None for the rounded sum of the parts.
     """
     parts = [value * 1e3 for value in values_ms]
     total = round(sum(parts) if total_ms is None else total_ms * 1e3)
@@ -82,7 +82,7 @@ def adding_up(values_ms: Sequence[float], total_ms: float | None = None) -> list
 
 
 def profile_notes(name: str, profile: Profile) -> list[str]:
-    """What has to be known of a profile, one fact a line."""
+    """Return the notes on a profile, one fact a line."""
     notes = [f"{name}: {sum_in_words(profile)}"]
     melted = Counter(op.rpartition(".")[2] for op in _melted(profile))
     if melted:
@@ -95,12 +95,12 @@ def profile_notes(name: str, profile: Profile) -> list[str]:
 
 
 def device_note(profile: Profile) -> str:
-    """Where, and how the times were had."""
+    """Name the device and the origin of the times."""
     return f"{profile.whole.device} · {profile.whole.provenance}"
 
 
 def sum_in_words(profile: Profile) -> str:
-    """The sum of the kernels and the network as a whole, and where they differ why."""
+    """Compare the sum of the kernels with the whole network, and explain the difference."""
     whole, kernels = profile.whole, len(profile.kernels)
     total = f"{kernels} kernels sum to {profile.ms:.3f} ms"
     if whole.runs is None:
@@ -119,7 +119,7 @@ def sum_in_words(profile: Profile) -> str:
 
 
 def profile_data(name: str, target: str, digest: str, profile: Profile) -> dict[str, Any]:
-    """A profile as plain data; blocks and kernels in the order of the network and of the run."""
+    """Return a profile as plain data; blocks are in the network's order, kernels in the run's."""
     return {
         "name": name,
         "digest": digest,
@@ -146,10 +146,10 @@ def profile_data(name: str, target: str, digest: str, profile: Profile) -> dict[
 
 
 def _melted(profile: Profile) -> dict[str, None]:
-    """Operators that have no kernel of their own, each once."""
+    """Return the operators without a kernel of their own, each once."""
     return {op: None for kernel in profile.kernels for op in _besides(kernel)}
 
 
 def _besides(kernel: RunKernel) -> tuple[str, ...]:
-    """What a kernel carries out besides the first of its operators, which says its kind."""
+    """Return a kernel's operators after the first, which gives the kind."""
     return kernel.ops[1:]

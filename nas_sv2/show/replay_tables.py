@@ -1,4 +1,4 @@
-"""A replay as tables and lines for people and as plain data for programs."""
+"""Show a replay as a table, notes and plain data."""
 
 from typing import Any
 
@@ -13,10 +13,11 @@ from nas_sv2.studies.findings.replay_comparison import Comparison, Move
 
 
 def moves_table(comparison: Comparison) -> RenderableType:
-    """Every network on both targets, the fastest on the new one first.
+    """Make a table of every network on both targets, the fastest on the new one first.
 
-    Beside top-1 stands what the study compares by, where that is another score; higher is better.
-    The factor is how many times as long it takes there; "of typical" is that over the median.
+    If the study compares by another score than top-1, that score has a column; higher is better.
+    The factor is the new latency over the old one; "of typical" is the factor over the median
+    factor.
     """
     old, new = comparison.old_target, comparison.target
     score = comparison.scored_by
@@ -43,7 +44,7 @@ def moves_table(comparison: Comparison) -> RenderableType:
 
 
 def moves_notes(found: Replayed) -> list[str]:
-    """What changed and why, and how far the two orders agree, one fact a line."""
+    """Return the changes, their reasons and the agreement of the orders, one fact a line."""
     comparison = found.comparison
     stay = sum(move.change == "stays" for move in comparison.moves)
     came, went = (
@@ -60,7 +61,7 @@ def moves_notes(found: Replayed) -> list[str]:
 
 
 def replay_data(found: Replayed) -> dict[str, Any]:
-    """The same as plain data, with the new front."""
+    """Return the replay as plain data, with the new front."""
     comparison = found.comparison
     return {
         "study": found.study,

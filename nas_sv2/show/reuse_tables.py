@@ -1,4 +1,4 @@
-"""What the blocks of a network hand on as a table for people and data for programs."""
+"""Show the channels that the blocks of a network reuse, as a table, notes and plain data."""
 
 import statistics
 from typing import Any
@@ -13,7 +13,10 @@ Places = list[tuple[int, int]]
 
 
 def reuse_table(name: str, reuse: Reuse, weights: ReusedWeights | None) -> RenderableType:
-    """By the distance of two blocks of a stage, means over all pairs, and from stage to stage."""
+    """Make a table of means over all pairs of blocks, by their distance in a stage.
+
+    Further rows lead from each stage to the next.
+    """
     columns = ("passed", "even mix", "difference", "convolved", "even mix", "difference")
     extra = () if weights is None else ("mean |w|", "of the target's mean")
     table = plain_table(name, "blocks apart", *columns, *extra)
@@ -30,7 +33,7 @@ def reuse_table(name: str, reuse: Reuse, weights: ReusedWeights | None) -> Rende
 
 
 def reuse_notes(reuse: Reuse) -> list[str]:
-    """What the columns mean, or that there is nothing to show."""
+    """Explain the columns, or say that nothing is reused."""
     if not reuse.reuses:
         return ["nothing is reused: every block convolves or sums all that it is given"]
     return [
@@ -42,7 +45,7 @@ def reuse_notes(reuse: Reuse) -> list[str]:
 
 
 def reuse_data(reuse: Reuse, weights: ReusedWeights | None) -> dict[str, Any]:
-    """All pairs of blocks: rows are sources, columns targets."""
+    """Return all pairs of blocks as plain data; rows are sources, columns targets."""
     own = list(map(len, reuse.own))
     return {
         "blocks": list(reuse.blocks),
@@ -58,7 +61,7 @@ def reuse_data(reuse: Reuse, weights: ReusedWeights | None) -> dict[str, Any]:
 
 
 def _distances(reuse: Reuse) -> list[tuple[str, int, Places]]:
-    """Stage, distance and the pairs of its blocks so far apart; then what leads to the next."""
+    """Return pairs of blocks by stage and distance, and the pair that leads to the next stage."""
     stages: dict[str, list[int]] = {}
     for index, block in enumerate(reuse.blocks):
         stages.setdefault(block.partition(".")[0], []).append(index)

@@ -32,7 +32,7 @@ def study_notes(facts: StudyFacts) -> list[str]:
 
 
 def studies_table(found: Sequence[StudySummary]) -> RenderableType:
-    """The studies of a database, the oldest first."""
+    """Make the table of a database's studies, the oldest first."""
     table = plain_table("study", "targets", "budget", "finished", "best top-1", "began (UTC)")
     for each in found:
         table.add_row(
@@ -47,7 +47,7 @@ def studies_table(found: Sequence[StudySummary]) -> RenderableType:
 
 
 def studies_data(found: Sequence[StudySummary]) -> list[dict[str, Any]]:
-    """The same as plain data."""
+    """Return the studies of a database as plain data."""
     return [
         {
             "study": each.name,
@@ -70,12 +70,12 @@ def study_table(facts: StudyFacts) -> RenderableType:
 
 
 def run_lines(facts: StudyFacts) -> list[str]:
-    """Each start of the search, with its command, a line each."""
+    """Return the time and command of each start of the search, a line each."""
     return [f"{run.began[:16].replace('T', ' ')} UTC: {run.command}" for run in facts.runs]
 
 
 def study_data(facts: StudyFacts) -> dict[str, Any]:
-    """The same as plain data, with the identity of the study."""
+    """Return a study's identity, progress and runs as plain data."""
     return {
         "study": facts.study,
         "identity": dict(facts.identity),

@@ -1,4 +1,4 @@
-"""Results as tables for people and as plain data for programs."""
+"""Show results as tables, notes and plain data."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -23,18 +23,18 @@ FILE_WIDTH = 160  # characters; for output that no terminal limits
 
 
 def output() -> Console:
-    """Standard output: as wide as the terminal, or wide enough for every table."""
+    """Return standard output as a console, as wide as the terminal or as every table needs."""
     width = None if Console().is_terminal else FILE_WIDTH
     return Console(width=width, markup=False, highlight=False)  # names may hold brackets
 
 
 def output_to(file: TextIO) -> Console:
-    """A file: wide enough for every table."""
+    """Return a file as a console that is wide enough for every table."""
     return Console(file=file, width=FILE_WIDTH, markup=False, highlight=False)
 
 
 def front_table(front: Front) -> RenderableType:
-    """The front, fastest first; behind it the baselines that are not on it."""
+    """Make the table of the front, fastest first, then of the other baselines."""
     table = plain_table(*front.columns)
     for row in front.rows:
         table.add_row(*row.cells, style=None if row.on_front else "dim")
@@ -42,17 +42,17 @@ def front_table(front: Front) -> RenderableType:
 
 
 def _spread(records: Mapping[int, Record]) -> str:
-    """Between which values the candidates' spreads lie."""
+    """Return the smallest and largest of the candidates' spreads."""
     spreads = [s for r in records.values() if (s := r.evaluation.spread) is not None]
     return f"{min(spreads):.2g} to {max(spreads):.2g}"
 
 
 def front_notes(records: Mapping[int, Record], certificate: Certificate | None) -> list[str]:
-    """What has to be known of the figures in the front's table, one fact a line.
+    """Return the notes on the figures of the front, one fact a line.
 
     Args:
-        records: What was found.
-        certificate: Of their recipe and data, if there is one.
+        records: The records of the study, by trial.
+        certificate: The certificate of their recipe and data, or None.
     """
     if not records:
         return ["no finished trial yet"]
@@ -100,7 +100,7 @@ def _latency_notes(target: str, latencies: Iterable[Latency]) -> list[str]:
         first.setdefault((each.device, each.provenance), each)
     for (device, provenance), latency in first.items():
         notes.append(f"{device} · {provenance}")
-        # A measurement's note is its own; others' are the method's.
+        # A measurement's note is about itself; other notes are about the method.
         if provenance != "measured" and latency.note:
             notes.append(f"{target}: {latency.note}")
         if latency.ratio is not None:
@@ -112,18 +112,18 @@ def _latency_notes(target: str, latencies: Iterable[Latency]) -> list[str]:
 
 
 def _ties(records: Mapping[int, Record], certificate: Certificate) -> list[str]:
-    """Which neighbours on the front the recipe cannot tell apart."""
+    """Name the neighbours on the front that the recipe cannot distinguish."""
     tied = [f"{worse} and {better}" for worse, better in find_ties(records, certificate)]
     return [f"ties in {certificate.scored_by}: trials {', '.join(tied)}"] if tied else []
 
 
 def pruned_data(pruned: Iterable[Pruned]) -> list[dict[str, Any]]:
-    """What the guidelines turned away as plain data."""
+    """Return the counts of candidates that guidelines pruned as plain data."""
     return [{**asdict(each), "most_wrong": each.most_wrong} for each in pruned]
 
 
 def network_data(name: str, network: Network, cost: Cost) -> dict[str, Any]:
-    """A network and its cost on paper as plain data."""
+    """Return a network and its cost on paper as plain data."""
     return {
         "name": name,
         "digest": network.digest,
@@ -138,7 +138,7 @@ def network_data(name: str, network: Network, cost: Cost) -> dict[str, Any]:
 def cost_table(
     name: str, network: Network, cost: Cost, guidelines: Mapping[str, float]
 ) -> RenderableType:
-    """What a network costs on paper."""
+    """Make the table of a network's cost on paper."""
     side = network.resolution
     table = plain_table(name, "")
     rows = {
@@ -157,7 +157,7 @@ def cost_table(
 
 
 def latency_table(rows: Sequence[tuple[str, str, Latency]]) -> RenderableType:
-    """Latencies by network and target; the ratio is to the reference network."""
+    """Make a table of latencies by network and target; ratios are to the reference network."""
     columns = ("ms", "95 % interval", "p95", "ratio", "95 % interval", "runs", "provenance")
     table = plain_table("network", "target", *columns)
     for name, target, latency in rows:
@@ -176,7 +176,7 @@ def latency_table(rows: Sequence[tuple[str, str, Latency]]) -> RenderableType:
 
 
 def latency_notes(rows: Sequence[tuple[str, str, Latency]]) -> list[str]:
-    """On what, and what to know, one fact a line."""
+    """Return the devices and the notes on the latencies, one fact a line."""
     notes = [latency.device for _, _, latency in rows]
     notes += [
         f"ratio: to {latency.reference}, which took {latency.reference_ms:.3f} ms meanwhile"
@@ -204,7 +204,7 @@ def recipes_table(recipes: Sequence[Recipe]) -> RenderableType:
 
 
 def targets_table(infos: Sequence[TargetInfo]) -> RenderableType:
-    """Where latency can be had."""
+    """Make the table of targets."""
     table = plain_table("target", "what", "provenance", "available")
     for info in infos:
         available = {True: "yes", None: info.reason, False: f"no: {info.reason}"}[info.available]
@@ -213,14 +213,14 @@ def targets_table(infos: Sequence[TargetInfo]) -> RenderableType:
 
 
 def interval(ends: tuple[float, float] | None) -> str:
-    """Both ends, or a dash."""
+    """Format both ends of an interval, or a dash."""
     return "–" if ends is None else "{:.3f}–{:.3f}".format(*ends)
 
 
 def plain_table(*columns: str) -> Table:
-    """Without lines; the first two columns hold names."""
+    """Make a table without lines, whose first two columns hold names."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
-        # A name must not be cut: it is what the next command is given.
+        # A name must not be cut: users give it to the next command.
         table.add_column(column, justify="left" if index < 2 else "right", no_wrap=index < 2)
     return table

@@ -1,4 +1,4 @@
-"""The studies of a database: listed in a few words each, and deleted with all that is theirs."""
+"""List the studies of a database, and delete studies with all their data."""
 
 import shutil
 import time
@@ -27,7 +27,7 @@ from nas_sv2.studies.storage.trial_lease import TrialLease, TrialLeaseRow, Trial
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 RENEWED_WITHIN_S = 25.0
-"""A worker renews its lease every 10 s; in this time a renewal may fail once."""
+"""Time in which a living worker renews its lease: every 10 s, with one failure allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ class StudySummary:
     """One study of a database.
 
     Attributes:
-        name: Its name.
-        targets: Where latency counts.
-        budget: Its limits as they are typed: `140M`, `cpu=25ms`.
-        finished: Candidates that were measured and evaluated, baselines among them.
+        name: The name of the study.
+        targets: The names of its targets.
+        budget: Its limits as users type them: `140M`, `cpu=25ms`.
+        finished: Number of candidates that were measured and evaluated, with baselines.
         best_accuracy: The highest top-1 accuracy of a candidate within the limits, or None.
-        began: When its first trial began (UTC), or None before.
+        began: The start of its first trial (UTC), or None before it.
     """
 
     name: str
@@ -53,12 +53,12 @@ class StudySummary:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """What the deletion of a study removed.
+    """The things that the deletion of a study removed.
 
     Attributes:
         name: The name of the study.
-        trials: Trials of Optuna's study.
-        records: Candidates of ours.
+        trials: Number of trials of Optuna's study.
+        records: Number of our records.
         artifacts: Ids of the files that were attached to the study and its trials.
         weights: The folder of its weights, or None if there was none.
     """
@@ -74,8 +74,8 @@ def list_studies(db: Database) -> list[StudySummary]:
     """List the studies that a search or a replay made, the oldest first.
 
     Raises:
-        ConfigError: There is no such database.
-        StoreError: It cannot be read.
+        ConfigError: The database does not exist.
+        StoreError: The database cannot be read.
     """
     db.require()
     with store_errors():
@@ -102,16 +102,16 @@ def _summary(found: optuna.study.StudySummary, db: Database) -> StudySummary:
 
 
 def limits_of(budget: Mapping[str, Any]) -> list[str]:
-    """A stored budget as it is typed, a limit each."""
+    """Return the limits of a stored budget as users type them."""
     limits = [f"{budget['flops'] / 1e6:.12g}M"] if budget.get("flops") else []
     limits += [f"{budget['params'] / 1e6:.12g}Mparams"] if budget.get("params") else []
     return limits + [f"{name}={ms:.12g}ms" for name, ms in budget.get("latency_ms", {}).items()]
 
 
 def workers_at(leases: TrialLeases) -> list[TrialLease]:
-    """Leases of workers that are at the study.
+    """Return the leases of workers that are running on the study.
 
-    A lease of another machine counts if it is renewed while this watches, for 25 s at most.
+    A lease of another machine counts if it is renewed within 25 s.
 
     Raises:
         StoreError: The database cannot be read.
@@ -132,11 +132,11 @@ def workers_at(leases: TrialLeases) -> list[TrialLease]:
 def delete_study(db: Database, name: str) -> Deleted:
     """Delete a study: records, leases, weights and Optuna's study with its trials.
 
-    Measurements and trainings stay, because other studies use them. Attached files are named in
-    the answer; the artifact folder is the caller's.
+    Measurements and trainings stay, because other studies use them. The result names the attached
+    files; their folder belongs to the caller.
 
     Raises:
-        ConfigError: There is no such study, or a worker is at it.
+        ConfigError: The study does not exist, or a worker is running on it.
         StoreError: The database cannot be read or written.
     """
     study, backend = load_study(db, name), optuna_storage(db)
@@ -164,7 +164,7 @@ def _artifacts(study: optuna.Study, backend: RDBStorage) -> list[str]:
 
 
 def _forget(db: Database, key: str) -> int:
-    """Delete our rows of a study; the number of its records."""
+    """Delete our rows of a study, and return the number of its records."""
     with db.errors("the study cannot be deleted"), db.begin() as connection:
         connection.execute(delete(TrialLeaseRow).where(TrialLeaseRow.study == key))
         return connection.execute(delete(RecordRow).where(RecordRow.study == key)).rowcount

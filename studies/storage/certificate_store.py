@@ -1,4 +1,4 @@
-"""Certificates in the database of the studies; of equals the latest counts."""
+"""Certificates in the database of the studies; of equal keys the latest counts."""
 
 from dataclasses import dataclass
 
@@ -30,9 +30,9 @@ class CertificateStore:
     db: Database
 
     def find(self, recipe_digest: str, data: str, space_digest: str = "") -> Certificate | None:
-        """The latest of that recipe on that data; one of that space, where there is one.
+        """Return the latest certificate of a recipe on data, preferably of the space; or None.
 
-        Of `data` the content counts, and not where it lay.
+        Data are compared by content, not by place.
 
         Raises:
             StoreError: The database cannot be read.
@@ -48,12 +48,12 @@ class CertificateStore:
         )
         with self.db.session("certificates cannot be read") as session:
             if not self.db.has_table(CertificateRow.__tablename__):
-                return None  # made before there were certificates; reading adds nothing
+                return None  # an older database without certificates; reading adds no tables
             row = session.scalar(query)
             return None if row is None else Certificate.from_json(row.document)
 
     def save(self, certificate: Certificate) -> None:
-        """Keep `certificate`.
+        """Store a certificate.
 
         Raises:
             StoreError: The database cannot be written.

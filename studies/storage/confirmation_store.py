@@ -1,4 +1,4 @@
-"""Confirmations, kept with the study that they are of: they go where it goes, and go with it."""
+"""Confirmations, stored as an attribute of their study: they are moved and deleted with it."""
 
 from collections.abc import Mapping
 
@@ -11,27 +11,27 @@ from nas_sv2.studies.storage.study import load_study, store_errors
 
 
 def confirmations_of(study: optuna.Study) -> list[Confirmation]:
-    """All of them, the newest last.
+    """Return all confirmations of a study, the newest last.
 
     Raises:
-        StoreError: The database cannot be read, or holds what is none.
+        StoreError: The database or a stored confirmation cannot be read.
     """
     with store_errors():
         return [Confirmation.from_json(each) for each in study.user_attrs.get(CONFIRMATIONS, [])]
 
 
 def confirmations_in(db: Database, study: str) -> list[Confirmation]:
-    """Those of the study of that name.
+    """Return all confirmations of the study of this name, the newest last.
 
     Raises:
-        ConfigError: There is no such study.
+        ConfigError: The study does not exist.
         StoreError: As `confirmations_of`.
     """
     return confirmations_of(load_study(db, study))
 
 
 def keep(study: optuna.Study, confirmation: Confirmation) -> None:
-    """Keep `confirmation`; an earlier answer to the same question goes.
+    """Store a confirmation in place of an earlier answer to the same question.
 
     Raises:
         StoreError: The database cannot be read or written.
@@ -44,7 +44,7 @@ def keep(study: optuna.Study, confirmation: Confirmation) -> None:
 def newest_findings(
     confirmations: list[Confirmation],
 ) -> Mapping[str, tuple[Confirmation, Finding]]:
-    """What was found last of each finalist, by the digest of its network."""
+    """Return the newest finding on each finalist, by the digest of its network."""
     return {
         finding.digest: (confirmation, finding)
         for confirmation in confirmations
@@ -53,11 +53,11 @@ def newest_findings(
 
 
 def confirmation_lines(confirmations: list[Confirmation], digest: str | None = None) -> list[str]:
-    """What is claimed of each finalist and how it was found, one fact a line.
+    """Return the claims on each finalist and their method, one fact a line.
 
     Args:
-        confirmations: Of a study, the newest last.
-        digest: Of the network that is asked about; None for all.
+        confirmations: The confirmations of a study, the newest last.
+        digest: The digest of one network; None for all networks.
     """
     lines = []
     for of, (confirmation, finding) in newest_findings(confirmations).items():

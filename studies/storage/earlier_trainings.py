@@ -1,7 +1,7 @@
-"""Every training that a database knows of one recipe, data set and seed, and that ran to its end.
+"""Find all complete trainings in a database by one recipe, data set and seed.
 
-They come from all studies, and from qualifications, whose certificates name the networks. Where a
-training ran does not matter here: its last digits depend on that, what it shows hardly.
+They come from all studies, and from qualifications, whose certificates name the networks. The
+machine of a training does not matter here, as it changes only the last digits of a score.
 """
 
 from collections.abc import Iterable
@@ -21,12 +21,12 @@ Trained = tuple[Architecture, Evaluation]
 
 
 def whole_trainings(db: Database, recipe_digest: str, data: str, seed: int) -> dict[str, Trained]:
-    """Networks and their trainings by the networks' digests, in the order of their being stored.
+    """Return networks and their trainings by the networks' digests, the first stored first.
 
-    Of `data` the content counts, and not where it lay.
+    Data are compared by content, not by place.
 
     Raises:
-        StoreError: The database cannot be read, or holds what cannot be.
+        StoreError: The database cannot be read.
     """
     with db.session("earlier trainings cannot be read") as session:
         studied = list(_of_studies(session, recipe_digest))
@@ -41,7 +41,7 @@ def whole_trainings(db: Database, recipe_digest: str, data: str, seed: int) -> d
 
 
 def _of_studies(session: Session, recipe_digest: str) -> Iterable[Trained]:
-    """Of every study that has used the recipe."""
+    """Yield the trainings of every study that has used the recipe."""
     query = select(RecordRow.document).where(RecordRow.document.contains(recipe_digest))
     for text in session.scalars(query.order_by(RecordRow.id)):
         record = Record.from_json(text)
@@ -49,7 +49,10 @@ def _of_studies(session: Session, recipe_digest: str) -> Iterable[Trained]:
 
 
 def _of_qualifications(session: Session, recipe_digest: str) -> Iterable[Trained]:
-    """Of every network that a certificate names; its evaluations know only its digest."""
+    """Yield the trainings of every network that a certificate names.
+
+    Stored evaluations have only the digest of their network.
+    """
     if not inspect(session.connection()).has_table(CertificateRow.__tablename__):
         return
     networks = {

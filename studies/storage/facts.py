@@ -1,4 +1,4 @@
-"""A study, read once: the facts that its front, its page, its notes and its handle are made of."""
+"""A study, read once: the facts behind its front, page, notes and handle."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -34,22 +34,22 @@ from nas_sv2.studies.storage.study import SCORES, Identity, load_study, store_er
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """A study, understood.
+    """The facts about a study.
 
     Attributes:
-        study: Its name.
+        study: The name of the study.
         key: The key of its records.
         storage: The URL of its database, without a password.
-        read_at: When it was read (UTC).
-        identity: What all its trials depend on.
+        read_at: The time of reading (UTC).
+        identity: The settings that all its trials depend on.
         metrics: The names of its objectives.
         trials: The trials of Optuna's study.
-        records: What was found, by trial.
+        records: The records of finished trials, by trial.
         certificate: The certificate of the recipe on the data, or None.
-        confirmations: What confirmations found, the newest last.
-        runs: How the search was started, each time.
-        pruned: What guidelines pruned.
-        relaxed: By what factor the audit widened each guideline's limit.
+        confirmations: The confirmations, the newest last.
+        runs: The starts of the search, the oldest first.
+        pruned: The pruning by guidelines and its audit.
+        relaxed: The factor by which the audit widened each guideline's limit.
     """
 
     study: str
@@ -68,12 +68,12 @@ class StudyFacts:
 
     @cached_property
     def front(self) -> Front:
-        """The front, and behind it the other baselines."""
+        """The front, followed by the other baselines."""
         return Front(self.records)
 
     @property
     def best(self) -> int | None:
-        """The trial of the front with the highest score, or None while the front is empty."""
+        """The trial of the front with the highest score, or None if the front is empty."""
         members = self.front.members
         if not members:
             return None
@@ -93,22 +93,22 @@ class StudyFacts:
 
     @property
     def scored_by(self) -> str:
-        """What candidates are compared by, beside latency, in words."""
+        """The score by which candidates are compared, in words."""
         return SCORES[next(iter(self.records.values())).evaluation.scored_by]
 
     @cached_property
     def ties(self) -> Sequence[tuple[int, int]]:
-        """Neighbours on the front, worse and better, that the recipe cannot tell apart."""
+        """Neighbours on the front, worse and better, that the recipe cannot distinguish."""
         return find_ties(self.records, self.certificate)
 
     @property
     def stops(self) -> StopAudit | None:
-        """What the stop rule did, or None."""
+        """The effects of the stop rule, or None."""
         return audit_stops(self.records)
 
     @cached_property
     def times(self) -> Times:
-        """When trials ran."""
+        """The times of the trials."""
         return times_of(self.trials, self.records)
 
     @property
@@ -122,13 +122,13 @@ class StudyFacts:
 
     @property
     def rejected(self) -> dict[str, int]:
-        """How many candidates each limit rejected, the busiest first."""
+        """The number of candidates that each limit rejected, the largest first."""
         said = (trial.user_attrs.get(REJECTED) for trial in self.trials)
         return dict(Counter(str(each).partition(":")[0] for each in said if each).most_common())
 
     @property
     def progress(self) -> dict[str, int]:
-        """How many trials ended in which way, and how many run; only what there is."""
+        """The number of trials in each state that occurs."""
         return dict(Counter(map(self._state, self.trials)))
 
     def _state(self, trial: FrozenTrial) -> str:
@@ -146,7 +146,7 @@ def read_study(db: Database, name: str) -> StudyFacts:
     """Read a study once.
 
     Raises:
-        ConfigError: There is no such database or study.
+        ConfigError: The database or the study does not exist.
         StoreError: The database cannot be read.
     """
     study = load_study(db, name)

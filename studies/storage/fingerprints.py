@@ -1,4 +1,4 @@
-"""On which devices a study's figures were measured: the fingerprint behind each figure."""
+"""Find the devices on which a study's latencies were measured, with their fingerprints."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -16,15 +16,15 @@ from nas_sv2.studies.findings.record import Record
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What measured for a target.
+    """The device behind a target's latencies.
 
     Attributes:
-        target: What the user calls it.
-        provenance: Of its figures.
-        described: Processor, runtime, threads and batch, as every figure carries them.
-        key: Digest of the fingerprint; None where no measurement is kept.
-        facts: The fingerprint.
-        plan: How it was measured.
+        target: The name of the target.
+        provenance: The origin of its latencies.
+        described: Processor, runtime, threads and batch, as every latency names them.
+        key: Digest of the fingerprint; None if no measurement is stored.
+        facts: The facts of the fingerprint.
+        plan: The fields of the plan.
     """
 
     target: str
@@ -36,7 +36,9 @@ class Device:
 
 
 def devices_of(db: Database, records: Iterable[Record]) -> list[Device]:
-    """The devices behind the figures of `records`, each once; an old database has fewer facts.
+    """Return the devices behind the latencies of `records`, each once.
+
+    An older database may lack facts of a device.
 
     Raises:
         StoreError: Measurements cannot be read.

@@ -1,4 +1,4 @@
-"""Trained weights by what the user calls them: a file, or a trial of a study."""
+"""Find trained weights by the user's name for them: a file, or a trial of a study."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +18,14 @@ ENDING = ".safetensors"
 
 @dataclass(frozen=True, slots=True)
 class KeptWeights:
-    """Weights and where they come from.
+    """Weights and their origin.
 
     Attributes:
-        weights: The numbers.
+        weights: The weights, by name.
         source: The file or trial, as the user named it.
-        recipe: How they were trained; None where that is not known.
-        seed: Of the training; None where that is not known.
-        data: What they were trained on; None where that is not known.
+        recipe: The name of the recipe; None if unknown.
+        seed: The seed of the training; None if unknown.
+        data: The data of the training; None if unknown.
     """
 
     weights: Weights
@@ -35,22 +35,22 @@ class KeptWeights:
     data: str | None = None
 
     def describe(self) -> str:
-        """One line for people."""
+        """Describe the weights in one line."""
         if self.recipe is None:
             return f"weights of {self.source}, of which recipe and seed are not known"
         return f"weights of {self.source}: recipe {self.recipe}, seed {self.seed}, {self.data}"
 
 
 def weights_named(text: str, db: Database) -> KeptWeights:
-    """The weights that `text` names.
+    """Load the weights that `text` names.
 
     Args:
         text: `FILE.safetensors` or `STUDY:NUMBER`.
-        db: Where studies are.
+        db: The database of the studies.
 
     Raises:
-        ConfigError: It names none, or the trial's were not kept.
-        StoreError: What is stored cannot be read.
+        ConfigError: The text names no weights, or the trial's weights were not kept.
+        StoreError: The database or the weights cannot be read.
     """
     if text.endswith(ENDING):
         return _of_file(text)
@@ -69,11 +69,11 @@ def weights_named(text: str, db: Database) -> KeptWeights:
 
 
 def weights_of_trial(study: str, number: int, db: Database) -> KeptWeights | None:
-    """The weights of a trial, or None where they were not kept.
+    """Load the weights of a trial, or return None if they were not kept.
 
     Raises:
-        ConfigError: There is no such trial.
-        StoreError: What is stored cannot be read.
+        ConfigError: The trial does not exist.
+        StoreError: The database or the weights cannot be read.
     """
     record = record_of(db, study, number)
     folder = WeightsFolder.of_study(db, study_key(load_study(db, study)))

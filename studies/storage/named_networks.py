@@ -1,4 +1,4 @@
-"""The networks that a command line names: a reference, a file, or a trial of a study."""
+"""Find networks by name: a reference, a file, or a trial of a study."""
 
 import re
 from collections.abc import Mapping
@@ -22,21 +22,21 @@ FILE_ENDINGS = (".yaml", ".yml", ".json")
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A network and what the user called it."""
+    """A network and the user's name for it."""
 
     name: str
     network: Classifier
 
 
 def find_network(text: str, db: "Database") -> Named:
-    """The network that `text` names.
+    """Return the network that `text` names.
 
     Args:
         text: A reference name, a YAML or JSON file, or `STUDY:NUMBER`.
-        db: Where studies are.
+        db: The database of the studies.
 
     Raises:
-        ConfigError: It names none.
+        ConfigError: The text names no network.
     """
     if text.endswith(FILE_ENDINGS):
         return Named(text, load_network(Path(text)))
@@ -47,16 +47,16 @@ def find_network(text: str, db: "Database") -> Named:
 
 
 def trial_named(text: str) -> tuple[str, int] | None:
-    """Study and number, where `text` is `STUDY:NUMBER` and no file."""
+    """Split `STUDY:NUMBER` into study and number; None if `text` has another form."""
     match = re.fullmatch(r"(.+):(\d+)", text)
     return None if match is None else (match[1], int(match[2]))
 
 
 def pruned_in(db: "Database", study: str) -> list[Pruned]:
-    """What the guidelines turned away in a study, and what their audit found.
+    """Return the pruning by each guideline of a study, with its audit.
 
     Raises:
-        ConfigError: There is no such study.
+        ConfigError: The study does not exist.
         StoreError: The database cannot be read.
     """
     from nas_sv2.studies.storage.study import load_study, store_errors
@@ -69,12 +69,12 @@ def pruned_in(db: "Database", study: str) -> list[Pruned]:
 def certificate_for(
     db: "Database", study: str, records: Mapping[int, Record]
 ) -> Certificate | None:
-    """The certificate of the recipe that `records` of a study were trained by, on their data.
+    """Return the certificate of the recipe and data of a study's `records`, or None.
 
-    That of the study's space, where there is one.
+    A certificate of the study's space is preferred.
 
     Raises:
-        ConfigError: There is no such study.
+        ConfigError: The study does not exist.
         StoreError: The database cannot be read.
     """
     from nas_sv2.studies.findings.attributes import IDENTITY
@@ -89,11 +89,11 @@ def certificate_for(
 
 
 def records_of(db: "Database", study: str) -> dict[int, Record]:
-    """Every record of a study by its trial.
+    """Return every record of a study by its trial.
 
     Raises:
-        ConfigError: There is no such study.
-        StoreError: It cannot be read.
+        ConfigError: The study does not exist.
+        StoreError: The study cannot be read.
     """
     # Imported here: a reference or a file is found without Optuna and a database.
     from nas_sv2.studies.storage.record_store import RecordStore
@@ -104,10 +104,10 @@ def records_of(db: "Database", study: str) -> dict[int, Record]:
 
 
 def record_of(db: "Database", study: str, number: int) -> Record:
-    """What a trial found.
+    """Return the record of a trial.
 
     Raises:
-        ConfigError: The study has no such finished trial.
+        ConfigError: The study has no finished trial of this number.
     """
     records = records_of(db, study)
     if number not in records:

@@ -1,6 +1,6 @@
-"""The places of a study's data and evaluator: noted with the study, and no part of its identity.
+"""The places of a study's data and evaluator, stored beside its identity.
 
-A study depends on the content of both; they may be moved.
+A study depends only on the content of both, so they may be moved.
 """
 
 from pathlib import Path
@@ -25,34 +25,34 @@ from nas_sv2.studies.findings.attributes import (
 
 
 def absolute_data(data: str) -> str:
-    """A data spec whose folder is found from anywhere."""
+    """Return a data spec with the absolute path of its folder."""
     name, colon, where = data.partition(":")
     return f"{name}:{Path(where).expanduser().resolve()}" if colon and where else data
 
 
 def note_data(study: optuna.Study, data: str) -> None:
-    """Keep with the study where its data lie now."""
+    """Store the present place of the data with the study."""
     if absolute_data(data) != data_place(study):
         study.set_user_attr(DATA_PLACE, absolute_data(data))
 
 
 def data_place(study: optuna.Study) -> str:
-    """Where the data of the study were last, as `--data` names it."""
+    """Return the last place of the study's data, as a data spec."""
     attributes = study.user_attrs
     place: str = attributes.get(DATA_PLACE, attributes[IDENTITY]["data"])
     return place
 
 
 def data_of(study: optuna.Study, data: str | None = None) -> ImageData:
-    """The data of the study, as its recipe takes them.
+    """Open the data of the study at the resolution of its recipe.
 
     Args:
         study: A study of ours.
-        data: Where to look; else where they were last.
+        data: The data spec; None for the last place of the data.
 
     Raises:
-        ConfigError: They are not there, or others are.
-        EvaluationError: They are damaged, or cannot be had.
+        ConfigError: The data are missing, or differ from the study's.
+        EvaluationError: The data are damaged or cannot be loaded.
     """
     identity, where = study.user_attrs[IDENTITY], data or data_place(study)
     field, wanted = "data" if data else "data of the study", identity[CONTENT]
@@ -65,22 +65,22 @@ def data_of(study: optuna.Study, data: str | None = None) -> ImageData:
         )
     except ConfigError as error:
         raise ConfigError(field, where, error.sentence + moved) from None
-    if found.key != content_of(wanted):  # its name may be relative there
+    if found.key != content_of(wanted):  # only the content counts; the name may be relative
         sentence = f"must be {wanted}, the data of the study; these differ or have changed"
         raise ConfigError(field, found.provenance, sentence + moved)
     return found
 
 
 def note_evaluator(study: optuna.Study, place: Path | None) -> None:
-    """Keep with the study the folder in which its evaluator lies now, if it lies in one."""
+    """Store the present folder of the evaluator with the study, if there is a folder."""
     if place is not None:
         study.set_user_attr(EVALUATOR_PLACE, str(place.absolute()))
 
 
 def evaluator_place(study: optuna.Study) -> Path | None:
-    """Return the folder in which the evaluator of the study lay last; None if it needs none."""
+    """Return the last folder of the study's evaluator; None if the evaluator has no folder."""
     asked = study.user_attrs[IDENTITY].get(EVALUATOR, {})
-    began_in = asked.get(EVALUATOR_FOLDER)  # before nas-sv2 kept it apart
+    began_in = asked.get(EVALUATOR_FOLDER)  # older versions stored it in the identity
     place: str | None = study.user_attrs.get(EVALUATOR_PLACE, began_in)
     return None if place is None else Path(place)
 
@@ -90,10 +90,10 @@ def evaluator_of(study: optuna.Study, place: Path | None = None) -> EvaluatorCho
 
     Args:
         study: A study of ours.
-        place: The folder in which to look; by default the one in which it lay last.
+        place: The folder of the evaluator; None for its last folder.
 
     Raises:
-        ConfigError: It is not there or another one is, or the study needs no folder.
+        ConfigError: The folder lacks the evaluator or has another, or the study needs no folder.
         EvaluationError: The recipe has changed since.
     """
     identity = study.user_attrs[IDENTITY]

@@ -1,6 +1,7 @@
-"""Records in the database of the study, saved before the sampler is told of them.
+"""Records in the database of the study, saved before the sampler learns of them.
 
-A crash between the two loses no work: the next run finds the record and tells it.
+A crash between the two steps loses no work: the next run finds the record and gives it to the
+sampler.
 """
 
 from collections.abc import Callable, Iterator
@@ -49,7 +50,7 @@ class RecordRow(Base):
 
 
 class EvaluationRow(Base):
-    """One training, for every study that would do the same; `document` is the evaluation's."""
+    """One training, shared by all studies; `document` is `Evaluation.to_json`."""
 
     __tablename__ = "nas_evaluations"
     __table_args__ = (UniqueConstraint("architecture", "recipe", "data", "seed", "device"),)
@@ -65,7 +66,7 @@ class EvaluationRow(Base):
 
 @dataclass
 class _Read:
-    """What was read of a study: the highest id, trial and record by the network, and by trial."""
+    """The rows read so far: the highest id, records by network and records by trial."""
 
     last: int = 0
     found: dict[str, tuple[int, Record]] = field(default_factory=dict)
@@ -78,7 +79,7 @@ class RecordStore:
 
     Attributes:
         db: The database; a writer makes its tables first (`Database.migrate`).
-        study: The key of the study (`study_key`), which no later study of its name has.
+        study: The key of the study (`study_key`); a later study of its name has another.
     """
 
     db: Database
@@ -86,16 +87,16 @@ class RecordStore:
     _read: _Read = field(default_factory=_Read, init=False, repr=False, compare=False)
 
     def find(self, digest: str) -> tuple[int, Record] | None:
-        """The trial and record of the architecture with this digest, or None."""
+        """Return the trial and record of the architecture with this digest, or None."""
         query = self._rows().where(RecordRow.architecture == digest)
         with self._connection() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else (row.trial, Record.from_json(row.document))
 
     def all(self) -> dict[int, Record]:
-        """Every record by its trial, in the order of the trials.
+        """Return every record by its trial, in the order of the trials.
 
-        Read are those that are new or changed since the last time.
+        Only records that are new or changed since the last call are read.
         """
         query = self._rows().where(RecordRow.id > self._read.last).order_by(RecordRow.id)
         with self._connection() as connection:
@@ -109,22 +110,22 @@ class RecordStore:
 
     @property
     def known(self) -> int:
-        """How many there were when `all` was last asked."""
+        """The number of records at the last call of `all`."""
         return len(self._read.in_order)
 
     def save(self, trial: int, record: Record, may: May = lambda connection: True) -> bool:
-        """Keep `record` as what `trial` found; takes the place of an earlier one.
+        """Store the record of a trial, in place of an earlier record of its network.
 
-        A row that changes gets a new, higher id. Writers of a study take turns, so that whoever
-        has seen an id has seen all below it.
+        A row that changes gets a new, higher id. Writers of a study take turns, so that a reader
+        who has seen an id has seen all ids below it.
 
         Args:
-            trial: Its number.
-            record: What was found.
-            may: Asked in the same transaction; where it says no, nothing is kept.
+            trial: The number of the trial.
+            record: The record.
+            may: Called in the same transaction; if it returns False, nothing is stored.
 
         Returns:
-            What `may` said.
+            The value of `may`.
         """
         digest = record.architecture.digest
         insert = sqlite.insert if self.db.is_sqlite else postgresql.insert
@@ -146,9 +147,9 @@ class RecordStore:
     def find_evaluation(
         self, digest: str, recipe: str, data: str, seed: int, device: str
     ) -> Evaluation | None:
-        """The first evaluation of that architecture that depended on the same, from any study.
+        """Return the first evaluation with these settings from any study, or None.
 
-        Of `data` the content counts, and not where it lay.
+        Data are compared by content, not by place.
         """
         query = select(EvaluationRow.document).where(
             EvaluationRow.architecture == digest,
@@ -162,7 +163,7 @@ class RecordStore:
         return None if text is None else Evaluation.from_json(text)
 
     def save_evaluation(self, digest: str, evaluation: Evaluation) -> None:
-        """Keep `evaluation` of the architecture with this digest; the first of equals stays."""
+        """Store the evaluation of an architecture, unless one with equal settings is stored."""
         known = self.find_evaluation(
             digest,
             evaluation.recipe_digest,
@@ -195,7 +196,7 @@ class RecordStore:
 
     @property
     def _next_id(self) -> ColumnElement[int]:
-        """An id above all others, in SQL."""
+        """An SQL expression for an id above all others."""
         if self.db.is_sqlite:
             highest = select(func.coalesce(func.max(RecordRow.id), 0)).scalar_subquery()
             return highest + 1
@@ -209,5 +210,5 @@ class RecordStore:
 
 
 def is_of_same_data(column: InstrumentedAttribute[str], data: str) -> ColumnElement[bool]:
-    """In SQL, whether a column holds `data`, `SPEC@KEY`, or its content under another spec."""
+    """Return the SQL condition that a column holds `data` (`SPEC@KEY`), whatever its spec."""
     return or_(column == data, column.endswith(f"@{content_of(data)}", autoescape=True))

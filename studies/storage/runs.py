@@ -1,6 +1,7 @@
-"""How a study's search was started: what was asked, by which versions, on which machine.
+"""Record each start of a study's search: its command, versions and machine.
 
-Every run leaves a note of its own with the study, so that two that begin at once both leave one.
+Every run writes its own attribute of the study, so that runs that begin at once do not overwrite
+each other.
 """
 
 import platform
@@ -20,9 +21,9 @@ from nas_sv2.studies.findings.attributes import RUN
 from nas_sv2.version import __version__
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "optuna", "numpy")
-"""Packages whose versions a figure depends on."""
+"""Packages whose versions results depend on."""
 OPTIONS = {"targets": "target", "budgets": "budget", "train_on": "device"}
-"""Options of `nas-sv2 search` that are not called as the fields of its request."""
+"""Options of `nas-sv2 search` whose names differ from the fields of its request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,10 @@ class Run:
     """One start of a search.
 
     Attributes:
-        began: UTC, ISO 8601.
-        command: What to type for the same search; a storage password is not in it.
-        versions: Of nas-sv2, Python and the packages that decide figures.
-        machine: The system it ran on.
+        began: The time of the start; UTC, ISO 8601.
+        command: The command for the same search, without a storage password.
+        versions: The versions of nas-sv2, Python and the packages that results depend on.
+        machine: The operating system and processor architecture.
     """
 
     began: str
@@ -43,11 +44,11 @@ class Run:
 
 
 def note_run(study: optuna.Study, request: Mapping[str, Any]) -> None:
-    """Keep with the study that a search was begun.
+    """Store the start of a search with its study.
 
     Args:
-        study: Of the search.
-        request: The options of `nas-sv2 search` by their names, defaults too.
+        study: The study of the search.
+        request: The options of `nas-sv2 search` by name, with defaults.
     """
     began = datetime.now(UTC).isoformat(timespec="microseconds")
     run = Run(began, command_of(request), versions_here(), machine_here())
@@ -55,10 +56,10 @@ def note_run(study: optuna.Study, request: Mapping[str, Any]) -> None:
 
 
 def runs_of(study: optuna.Study) -> list[Run]:
-    """The runs of a study, the oldest first; none of a study from before there were notes.
+    """Return the runs of a study, the oldest first; older versions recorded none.
 
     Raises:
-        StoreError: A note cannot be read.
+        StoreError: A run cannot be read.
     """
     notes = [note for name, note in study.user_attrs.items() if name.startswith(RUN)]
     try:
@@ -69,7 +70,7 @@ def runs_of(study: optuna.Study) -> list[Run]:
 
 
 def command_of(request: Mapping[str, Any]) -> str:
-    """The command line of a request, with every option written out."""
+    """Return the command line of a request, with every option written out."""
     words = ["nas-sv2", "search"]
     for field, value in request.items():
         option = f"--{OPTIONS.get(field, field).replace('_', '-')}"
@@ -78,7 +79,7 @@ def command_of(request: Mapping[str, Any]) -> str:
 
 
 def _in_words_of_today(command: str) -> str:
-    """The command of an older version, with options as they are called now."""
+    """Rewrite the command of an older version with the present options."""
     words = shlex.split(command)
     if "--stop-rule" in words and (choice := words[(at := words.index("--stop-rule")) + 1 :][:1]):
         if choice == ["off"]:
@@ -101,7 +102,7 @@ def _option(option: str, value: object) -> Iterable[str]:
 
 
 def versions_here() -> dict[str, str]:
-    """Versions of this process, by name."""
+    """Return the versions of this process, by name."""
     return {
         "nas-sv2": __version__,
         "Python": platform.python_version(),
@@ -110,5 +111,5 @@ def versions_here() -> dict[str, str]:
 
 
 def machine_here() -> str:
-    """System and processor architecture; no host name, which is nobody's business."""
+    """Return system and processor architecture; the host name is left out for privacy."""
     return f"{platform.system()} {platform.release()}, {platform.machine()}"

@@ -1,4 +1,4 @@
-"""The Optuna study behind a search: opened, checked, and never mixed with another's trials."""
+"""Open and check the Optuna study behind a search, so that it never mixes different questions."""
 
 import json
 import uuid
@@ -25,13 +25,13 @@ from nas_sv2.evaluate.fitting.evaluation import content_of
 from nas_sv2.studies.findings.attributes import CLAIMED, CONTENT, EVALUATOR_FOLDER, IDENTITY, KEY
 
 NAMES = ("space", "data")
-"""What is kept for people and for finding it; digest and content say what it is."""
+"""Parts of the identity that only name things; digests and contents identify them."""
 SCORES = {
     "accuracy": "top-1 accuracy",
     "cross_entropy": "minus cross-entropy (nats)",
     "training_speed": "minus mean training loss (nats)",
 }
-"""What is maximised, by `Recipe.score`."""
+"""The objective that is maximised, in words, by `Recipe.score`."""
 
 Identity = Mapping[str, Any]
 
@@ -39,17 +39,17 @@ Identity = Mapping[str, Any]
 def create_or_resume(
     db: Database, name: str, identity: Identity, sampler: BaseSampler
 ) -> optuna.Study:
-    """The study of that name, new or as it was left.
+    """Create the study of this name, or resume it.
 
     Args:
-        db: Where it is kept.
+        db: The database of the study.
         name: The name of the study.
-        identity: What every trial depends on; a study with another is refused. `targets` names
-            the latency objectives.
-        sampler: Chooses the candidates.
+        identity: The settings that every trial depends on. `targets` names the latency
+            objectives.
+        sampler: The sampler that chooses the candidates.
 
     Raises:
-        ConfigError: A study of that name asks another question.
+        ConfigError: The study of this name has another identity.
         StoreError: The database cannot be read or written.
     """
     backend = optuna_storage(db)
@@ -80,7 +80,7 @@ def create_or_resume(
 
 
 def began_with(db: Database, name: str) -> Identity:
-    """What the study of that name depends on; nothing where there is none with a trial.
+    """Return the identity of a study; empty if it does not exist or has no trial.
 
     Raises:
         StoreError: The database cannot be read.
@@ -96,7 +96,7 @@ def began_with(db: Database, name: str) -> Identity:
 
 
 def _is_begun(backend: RDBStorage, name: str) -> bool:
-    """Whether the study has a trial; reading them all takes seconds for thousands."""
+    """Return whether the study has a trial, without reading all trials, which takes seconds."""
     try:
         study_id = backend.get_study_id_from_name(name)
         backend.get_trial_id_from_study_id_trial_number(study_id, 0)
@@ -106,12 +106,12 @@ def _is_begun(backend: RDBStorage, name: str) -> bool:
 
 
 def claim(study: optuna.Study, key: str, db: Database) -> None:
-    """From now on the question of a study stands; before, without a trial, another may replace it.
+    """Fix the identity of a study; until then, and without a trial, another may replace it.
 
     Args:
-        study: As `create_or_resume` gave it.
-        key: What its key was then.
-        db: Where it is kept.
+        study: The study from `create_or_resume`.
+        key: Its key at that time.
+        db: The database of the study.
 
     Raises:
         ConfigError: Another search has begun under its name since.
@@ -127,22 +127,22 @@ def claim(study: optuna.Study, key: str, db: Database) -> None:
 
 
 def _is_claimed(study: optuna.Study) -> bool:
-    """Whether a search has got as far as to ask a trial of the question that the study has now."""
+    """Return whether `claim` has fixed the present identity of the study."""
     attributes = study.user_attrs
     return CLAIMED in attributes and attributes[CLAIMED] == attributes[IDENTITY][KEY]
 
 
 def study_key(study: optuna.Study) -> str:
-    """What the records of this study are kept under; a later study of its name has another."""
+    """Return the key of a study's records; a later study of its name has another."""
     key: str = study.user_attrs[IDENTITY][KEY]
     return key
 
 
 def load_study(db: Database, name: str) -> optuna.Study:
-    """An existing study of ours, to be read.
+    """Load an existing study of ours for reading.
 
     Raises:
-        ConfigError: There is no such database, or no such study in it.
+        ConfigError: The database does not exist, or has no such study.
     """
     db.require()
     backend = optuna_storage(db)
@@ -158,36 +158,36 @@ def load_study(db: Database, name: str) -> optuna.Study:
 
 
 def optuna_storage(db: Database) -> RDBStorage:
-    """Return Optuna's storage in `db`; its engine is the one of the handle.
+    """Return Optuna's storage in `db`, which uses the engine of the handle.
 
     Raises:
         ConfigError: The database cannot be opened.
-        StoreError: It was made by an Optuna that this one does not understand.
+        StoreError: An incompatible version of Optuna made the database.
     """
     return db.once(_make_storage)
 
 
 def _make_storage(db: Database) -> RDBStorage:
-    # Optuna takes a brace, as in a password, for a field to fill in.
+    # Optuna formats the URL, so that a brace, as in a password, must be doubled.
     address = db.url.replace("{", "{{").replace("}", "}}")
     try:
         with store_errors():
             return db.adopt(
                 lambda options: RDBStorage(address, engine_kwargs=options), "tables of Optuna"
             )
-    except RuntimeError as error:  # how Optuna says that its tables are of another version
+    except RuntimeError as error:  # Optuna raises it if its tables have another version
         raise StoreError(f"the studies cannot be read or written: {error}") from error
 
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """The errors of database and Optuna as ours."""
+    """Turn the errors of the database and of Optuna into `StoreError`."""
     try:
         yield
     except SQLAlchemyError as error:
         raise StoreError(f"the studies cannot be read or written: {one_line(error)}") from error
     except StorageInternalError as error:
-        cause = error.__cause__  # Optuna's own message guesses at it
+        cause = error.__cause__  # Optuna's own message only guesses the cause
         said = one_line(cause) if isinstance(cause, SQLAlchemyError) else error
         raise StoreError(f"the studies cannot be read or written: {said}") from error
 
@@ -202,7 +202,7 @@ def _check_identity(name: str, stored: Identity | None, wanted: Identity) -> Non
 
 
 def _difference(stored: Identity, wanted: Identity) -> str | None:
-    """The first thing in which two questions differ, or None."""
+    """Describe the first difference of two identities; None if they are equal."""
     for key, value in wanted.items():
         if key in NAMES:
             continue
@@ -215,7 +215,7 @@ def _difference(stored: Identity, wanted: Identity) -> str | None:
 
 
 def _without_place(key: str, value: Any) -> Any:
-    """What is asked and not where it lies, which is kept beside it, or was by older versions."""
+    """Return the value without the place of data or an evaluator, which older versions stored."""
     if key == CONTENT and isinstance(value, str):
         return content_of(value)
     if key == "evaluator" and isinstance(value, Mapping):

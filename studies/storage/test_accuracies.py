@@ -1,6 +1,6 @@
-"""What trained networks scored on the test split, kept with the study, so that none trains twice.
+"""Test scores of trained networks, stored with the study so that no network trains twice.
 
-These figures stand apart from the evaluations of a search: nothing is ever chosen by them.
+They are separate from the evaluations of a search: no network is ever chosen by them.
 """
 
 import dataclasses
@@ -17,14 +17,14 @@ from nas_sv2.studies.storage.study import store_errors
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What a test score depends on.
+    """The settings that a test score depends on.
 
     Attributes:
-        architecture: Digest of the network that was asked about.
+        architecture: Digest of the network.
         recipe: Digest of the recipe.
-        data: As evaluations record it.
-        seed: Of weights, order and augmentation.
-        device: Where it is trained, with the number of threads.
+        data: The data, as evaluations record them.
+        seed: The seed of weights, order and augmentation.
+        device: The device of the training, with the number of threads.
     """
 
     architecture: str
@@ -39,7 +39,7 @@ class Training:
         return TEST_ACCURACY + " ".join(map(str, dataclasses.astuple(self)))
 
     def is_in(self, attribute: str) -> bool:
-        """Whether that is the name of the same training, wherever its data lay then."""
+        """Return whether an attribute names this training, for any place of its data."""
         begins = f"{TEST_ACCURACY}{self.architecture} {self.recipe} "
         ends = f"@{content_of(self.data)} {self.seed} {self.device}"
         return attribute.startswith(begins) and attribute.endswith(ends)
@@ -47,15 +47,15 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutScore:
-    """How a trained network did on images that nothing was chosen by.
+    """The score of a trained network on the test images.
 
     Attributes:
         accuracy: Top-1 on the test images, 0 to 1.
-        loss: Mean cross-entropy on them, nats.
-        images: How many there are.
-        val_accuracy: Top-1 on the validation images, at the end.
-        train_images: Image passes trained on.
-        seconds: Wall time of the training.
+        loss: Mean cross-entropy on the test images, in nats.
+        images: Number of test images.
+        val_accuracy: Top-1 on the validation images at the end, 0 to 1.
+        train_images: Number of images trained on, counting repetitions.
+        seconds: Wall time of the training, in seconds.
     """
 
     accuracy: float
@@ -66,15 +66,15 @@ class HeldOutScore:
     seconds: float
 
     def to_json(self) -> str:
-        """One line that `from_json` reads back."""
+        """Write the score as one line of JSON."""
         return json.dumps(dataclasses.asdict(self), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> "HeldOutScore":
-        """The score that `to_json` wrote.
+        """Read the score that `to_json` wrote.
 
         Raises:
-            StoreError: The text is none.
+            StoreError: The text is not a score.
         """
         try:
             return cls(**json.loads(text))
@@ -89,10 +89,10 @@ class HeldOutScores:
     study: optuna.Study
 
     def find(self, training: Training) -> HeldOutScore | None:
-        """The score of that training, or None.
+        """Return the score of this training, or None.
 
         Raises:
-            StoreError: The database cannot be read, or holds what is no score.
+            StoreError: The database or the stored score cannot be read.
         """
         with store_errors():
             kept = self.study.user_attrs
@@ -100,7 +100,7 @@ class HeldOutScores:
         return None if text is None else HeldOutScore.from_json(text)
 
     def save(self, training: Training, score: HeldOutScore) -> None:
-        """Keep `score`.
+        """Store the score of a training.
 
         Raises:
             StoreError: The database cannot be written.

@@ -1,8 +1,8 @@
 """Leases of a study's running trials, so that workers of several machines share it.
 
-A worker that lives counts up `beats` of its lease. Whoever watches a lease whose number stands
-still for long enough, by his own monotonic clock, may take it over: no clock of another machine,
-nor one that jumps, has a say.
+A living worker counts up the `beats` of its lease. If the count does not change for long enough,
+by the watcher's own monotonic clock, the watcher may take the lease over. Clocks of other machines
+and jumps of a clock therefore do not matter.
 """
 
 import contextlib
@@ -31,9 +31,9 @@ from nas_sv2.studies.findings.attributes import GIVEN_UP
 
 
 class TrialLeaseRow(Base):
-    """One worker's right to work on one trial, which is not asked yet where `trial` is none.
+    """One worker's right to work on one trial; `trial` is None until the trial is known.
 
-    No two workers have the same trial, nor the same network, in a study.
+    In a study, no two workers have the same trial or the same network.
     """
 
     __tablename__ = "nas_trial_leases"
@@ -55,10 +55,10 @@ class TrialLease:
     """A lease as it was read.
 
     Attributes:
-        token: Its key; another after it was taken over.
-        process: Whose it is (`process_name`).
-        beats: How often it was renewed.
-        trial: The trial, where one was asked.
+        token: The key of the lease; it changes when the lease is taken over.
+        process: The worker's process (`process_name`).
+        beats: Number of renewals.
+        trial: The number of the trial; None until it is known.
     """
 
     token: str
@@ -72,12 +72,12 @@ class TakenTrial(Exception):
 
 
 class TakenNetwork(Exception):
-    """Another worker is at the same network; says in which trial."""
+    """Another worker is at the same network; the message names its trial."""
 
 
 @dataclass(frozen=True)
 class TrialLeases:
-    """The leases of one study; every method raises StoreError where the database fails.
+    """The leases of one study; every method raises StoreError if the database fails.
 
     Attributes:
         db: The database; its tables are made.
@@ -88,13 +88,13 @@ class TrialLeases:
     study: str
 
     def take(self, room: Callable[[int], bool], in_place_of: str | None = None) -> str | None:
-        """A lease for a trial that is to be asked, if there is room beside so many others.
+        """Take a lease for a new trial if there is room beside the others; return its token.
 
-        Between the question and the answer no other worker is given one.
+        No other worker gets a lease between the count and the decision.
 
         Args:
-            room: Whether there is, beside so many.
-            in_place_of: A lease that is given back in any case.
+            room: Returns whether there is room beside this number of leases.
+            in_place_of: The token of a lease that is given back in any case.
         """
         with (
             self.db.errors("leases cannot be taken"),
@@ -112,7 +112,7 @@ class TrialLeases:
             return token
 
     def bind(self, token: str, trial: int, architecture: str) -> bool:
-        """Say what the lease is about; False where it is ours no more.
+        """Assign trial and network to the lease; return False if the lease is no longer ours.
 
         Raises:
             TakenTrial: Another worker has this trial.
@@ -127,7 +127,7 @@ class TrialLeases:
         )
         rivals: list[int | None] = []
         with self.db.errors("leases cannot be written"):
-            while not rivals:  # or whoever was in the way has just let go
+            while not rivals:  # if none is found, the rival has just let go: try again
                 try:
                     with self.db.begin() as connection:
                         return connection.execute(ours.values(values)).rowcount == 1
@@ -142,32 +142,32 @@ class TrialLeases:
         raise TakenNetwork(f"{GIVEN_UP} {rivals[0]} is about")
 
     def renew(self, token: str) -> bool:
-        """Show that its worker lives; False where it is ours no more."""
+        """Show that the worker lives; return False if the lease is no longer ours."""
         ours = update(TrialLeaseRow).where(TrialLeaseRow.token == token)
         with self.db.errors("leases cannot be renewed"), self.db.begin() as connection:
             counted = ours.values(beats=TrialLeaseRow.beats + 1)
             return connection.execute(counted).rowcount == 1
 
     def is_held(self, connection: Connection, token: str) -> bool:
-        """Whether it is ours, and stays so until the transaction of `connection` ends."""
+        """Return whether the lease is ours, and keep it until `connection`'s transaction ends."""
         ours = select(TrialLeaseRow.token).where(TrialLeaseRow.token == token).with_for_update()
         return connection.execute(ours).first() is not None
 
     def let_go(self, token: str) -> None:
-        """Give it back; where that fails it ends by itself."""
+        """Give the lease back; if that fails, it ends by itself."""
         ours = delete(TrialLeaseRow).where(TrialLeaseRow.token == token)
         with contextlib.suppress(SQLAlchemyError), self.db.begin() as connection:
             connection.execute(ours)
 
     def all(self) -> list[TrialLease]:
-        """Every lease of the study."""
+        """Return every lease of the study."""
         query = select(TrialLeaseRow).where(TrialLeaseRow.study == self.study)
         with self.db.errors("leases cannot be read"), self.db.connect() as connection:
             rows = connection.execute(query)
             return [TrialLease(row.token, row.process, row.beats, row.trial) for row in rows]
 
     def take_over(self, lease: TrialLease) -> str | None:
-        """Make a dead worker's lease ours; None where it was not dead, or another was faster."""
+        """Take over a dead worker's lease; None if the worker lives or another was faster."""
         token = uuid.uuid4().hex
         theirs = update(TrialLeaseRow).where(
             TrialLeaseRow.token == lease.token, TrialLeaseRow.beats == lease.beats
@@ -177,7 +177,7 @@ class TrialLeases:
         return token if changed else None
 
     def take_for(self, trial: int) -> str | None:
-        """A lease for a running trial that has none; None where another was faster."""
+        """Take a lease for a running trial that has none; None if another worker was faster."""
         token = uuid.uuid4().hex
         with self.db.errors("leases cannot be taken"):
             try:

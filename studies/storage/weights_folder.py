@@ -16,22 +16,22 @@ from nas_sv2.space.runtimes.weights import Array
 
 @dataclass(frozen=True, slots=True)
 class WeightsFolder:
-    """Weights by the digest of the architecture that was asked about."""
+    """The weights of a study, by the digest of the architecture."""
 
     path: Path
 
     @classmethod
     def of_study(cls, db: Database, study: str) -> "WeightsFolder":
-        """`FILE.weights/KEY` beside an SQLite file, else in the working folder."""
+        """Return `FILE.weights/KEY` beside an SQLite file, else in the working folder."""
         return cls(db.beside("weights") / study)
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of what a training that was killed goes on from."""
+        """The folder of checkpoints, from which killed trainings resume."""
         return self.path / "checkpoints"
 
     def save(self, digest: str, weights: Mapping[str, Array]) -> None:
-        """Keep `weights`; the file is whole or not there.
+        """Save weights; the file is complete or absent.
 
         Raises:
             StoreError: The file cannot be written.
@@ -39,13 +39,13 @@ class WeightsFolder:
         file = self._file(digest)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            # safetensors writes memory as it lies, and asks nobody whether that is in order.
+            # safetensors writes memory as it lies, without checking that it is contiguous.
             write_whole(file, save({name: np.ascontiguousarray(a) for name, a in weights.items()}))
         except (OSError, SafetensorError) as error:
             raise StoreError(f"weights cannot be saved: {error}") from error
 
     def find(self, digest: str) -> dict[str, Array] | None:
-        """The weights, or None where they were not kept.
+        """Load the weights, or return None if they were not kept.
 
         Raises:
             StoreError: The file cannot be read.
@@ -60,7 +60,7 @@ class WeightsFolder:
         return weights
 
     def drop(self, digests: Iterable[str]) -> None:
-        """Delete the weights of these: those of hundreds of candidates would fill a disk."""
+        """Delete the weights of these networks, as hundreds of them would fill a disk."""
         for digest in digests:
             self._file(digest).unlink(missing_ok=True)
 
