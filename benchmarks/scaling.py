@@ -40,7 +40,8 @@ from optuna.distributions import (
 )
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
-from sqlalchemy import Engine, event, insert
+from sqlalchemy import Engine, insert
+from sqlalchemy import event as events
 from sqlalchemy.orm import Session
 
 from nas_sv2.database.database import Database
@@ -48,9 +49,9 @@ from nas_sv2.database.processes import process_name
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.latency.measurements.measurement import Latency, Provenance
 from nas_sv2.latency.targets.user_target import UserTarget
-from nas_sv2.search.events.events import Listener, Outcome
+from nas_sv2.search.events.events import Event, Notice, OnEvent, TrialAsked, TrialFinished
 from nas_sv2.search.loop.loop import Loop
-from nas_sv2.search.session.samplers import SAMPLERS
+from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.levels import LEVELS
@@ -114,7 +115,7 @@ class Sleeping:
 
 @dataclass
 class Clock:
-    """A listener that keeps when trials began and ended, by the wall and by this process's CPU."""
+    """Keeps when trials began and ended, by the wall and by this process's CPU."""
 
     began_at: list[float] = field(default_factory=list)
     ended_at: list[float] = field(default_factory=list)
@@ -122,29 +123,18 @@ class Clock:
     ended_cpu_s: list[float] = field(default_factory=list)
     verdicts: list[str] = field(default_factory=list)
 
-    def began(self, study: str, lines: list[str]) -> None:
-        """Nothing to keep."""
-
-    def waits(self, reason: str) -> None:
-        """Print it: nothing should be waited for."""
-        print(reason)
-
-    def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None:
-        """Keep when."""
-        self.began_at.append(time.monotonic())
-        self.asked_cpu_s.append(time.process_time())
-
-    def entered(self, stage: str) -> None:
-        """Nothing to keep."""
-
-    def advanced(self, done: int, total: int) -> None:
-        """Nothing to keep."""
-
-    def ended(self, outcome: Outcome) -> None:
-        """Keep when."""
-        self.ended_at.append(time.monotonic())
-        self.ended_cpu_s.append(time.process_time())
-        self.verdicts.append(outcome.verdict)
+    def __call__(self, event: Event) -> None:
+        """Keep when; print a notice, since nothing should be waited for."""
+        match event:
+            case Notice():
+                print(event.reason)
+            case TrialAsked():
+                self.began_at.append(time.monotonic())
+                self.asked_cpu_s.append(time.process_time())
+            case TrialFinished():
+                self.ended_at.append(time.monotonic())
+                self.ended_cpu_s.append(time.process_time())
+                self.verdicts.append(event.verdict)
 
 
 @dataclass
@@ -156,8 +146,8 @@ class Requests:
 
     def count(self, engine: Engine) -> None:
         """From now on, what goes through this engine too."""
-        event.listen(engine, "before_cursor_execute", self._statement)
-        event.listen(engine, "begin", self._transaction)
+        events.listen(engine, "before_cursor_execute", self._statement)
+        events.listen(engine, "begin", self._transaction)
 
     def _statement(self, *_: object) -> None:
         self.statements += 1
@@ -166,7 +156,7 @@ class Requests:
         self.transactions += 1
 
 
-def opened(db: Database, name: str, sampler: str, seconds: float, listener: Listener) -> Loop:
+def opened(db: Database, name: str, sampler: str, seconds: float, on_event: OnEvent) -> Loop:
     """The loop on the study of that name."""
     choice = SAMPLERS[sampler]
     db.migrate()
@@ -176,7 +166,7 @@ def opened(db: Database, name: str, sampler: str, seconds: float, listener: List
     walk = Walk(LIMITS, BUDGET, {"table": UserTarget(Table())}, Sleeping(seconds))
     weights = WeightsFolder.of_study(db, store.study)
     learns = choice.learns_from_pruned
-    return Loop(study, SPACE, walk, store, weights, learns, listener)
+    return Loop(study, SPACE, walk, store, weights, learns, on_event)
 
 
 def work(
@@ -187,11 +177,11 @@ def work(
     seconds: float,
     ready: str,
     number: int,
-    listener: Listener,
+    on_event: OnEvent,
 ) -> None:
     """What a worker does: it begins when all have started."""
     with Database.open(storage) as db, store_errors():
-        loop = opened(db, name, "random", seconds, listener)
+        loop = opened(db, name, "random", seconds, on_event)
         Path(ready, str(number)).touch()
         while len(os.listdir(ready)) < workers:
             time.sleep(0.01)

@@ -38,7 +38,7 @@ from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.evaluate.recipes.recipe import Score
 from nas_sv2.latency.targets.book import TargetBook
-from nas_sv2.search.walk.audit_choice import Audit
+from nas_sv2.search.walk.audit import Audit
 from nas_sv2.search.walk.early_stop import log_flops, signals_of
 from nas_sv2.search.walk.stop_rule import FEWEST, RISK, FinalBound, LearningCurve
 from nas_sv2.space.graph.cost import cost_of

@@ -6,7 +6,7 @@ Only trainings that ran to their end can tell: of each it is then known whether 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nas_sv2.search.walk.audit_choice import Audit
+from nas_sv2.search.walk.audit import Audit
 from nas_sv2.search.walk.stop_rule import (
     FEWEST,
     RISK,

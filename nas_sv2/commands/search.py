@@ -143,43 +143,42 @@ def search(
 ) -> None:
     """Search networks that are accurate and fast on the target, within the budget."""
     from nas_sv2.api.study import open_study
-    from nas_sv2.search.session.plan import Request
-    from nas_sv2.search.session.session import run_search
-    from nas_sv2.show.log_lines import Both, logged
-    from nas_sv2.show.progress import shown_on
+    from nas_sv2.search.session.plan import plan_search
+    from nas_sv2.search.session.session import search as run
+    from nas_sv2.show.log_lines import call_both, logging
+    from nas_sv2.show.progress import showing
     from nas_sv2.show.study_tables import front_data, study_notes
     from nas_sv2.show.tables import front_table, output
 
-    request = Request(
-        targets=targets,
-        budgets=budgets or [],
-        space=space,
-        data=data,
-        recipe=recipe,
-        sampler=sampler,
-        trials=trials,
-        timeout=timeout,
-        seed=seed,
-        study=study,
-        storage=storage,
-        tolerance=tolerance,
-        guidelines=guidelines,
-        audit=audit,
-        stop_rule=stop_rule,
-        latency=latency,
-        require_measured=require_measured,
-        skip_unreadable=skip_unreadable,
-        evaluator=evaluator,
-        workers=workers,
-        train_on=device,
-        ray=ray,
-    )
     silence_optuna()
     db, console = open_database(storage), output()
-    with logged(request, log_json) as log:
-        with shown_on(console, as_json) as listener:
-            told = listener if log is None else Both(listener, log)
-            found = run_search(request, db, told)
+    with logging(storage, study, workers, log_json) as log:
+        plan = plan_search(
+            targets,
+            budgets or [],
+            space=space,
+            data=data,
+            recipe=recipe,
+            sampler=sampler,
+            trials=trials,
+            timeout=timeout,
+            seed=seed,
+            study=study,
+            storage=storage,
+            tolerance=tolerance,
+            guidelines=guidelines,
+            audit=audit,
+            stop_rule=stop_rule,
+            latency=latency,
+            require_measured=require_measured,
+            skip_unreadable=skip_unreadable,
+            evaluator=evaluator,
+            workers=workers,
+            train_on=device,
+            ray=ray,
+        )
+        with showing(console, as_json) as shown:
+            found = run(plan, db, shown if log is None else call_both(shown, log))
         facts = open_study(found.study, storage=db).facts
         if as_json:
             print_json(front_data(facts))

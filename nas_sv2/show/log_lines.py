@@ -20,9 +20,15 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from nas_sv2.errors import NasError
-from nas_sv2.search.events.events import Listener, Outcome
-from nas_sv2.search.session.plan import Request
-from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.search.events.events import (
+    Event,
+    Notice,
+    OnEvent,
+    SearchDescribed,
+    StageEntered,
+    TrialAsked,
+    TrialFinished,
+)
 from nas_sv2.studies.findings.record import Record
 
 Level = Literal["info", "warning", "error"]
@@ -39,12 +45,12 @@ _SECRET = re.compile(r"pass|secret|token", re.IGNORECASE)
 
 @dataclass
 class LogLines:
-    """A listener that writes lines.
+    """An `on_event` that writes lines.
 
     Attributes:
         stream: Where they go.
         secrets: What must not be written.
-        study: The name of the study; null until the search has begun, where the user gave none.
+        study: The name of the study; null until the search has begun, if the user gave none.
         several: Whether several workers tell.
         trial: The trial in progress; of several workers none.
     """
@@ -55,42 +61,37 @@ class LogLines:
     several: bool = False
     trial: int | None = None
 
-    def began(self, study: str, lines: list[str]) -> None:
-        """What is searched."""
-        self.study = study
-        self.write("began", lines=lines)
+    def __call__(self, event: Event) -> None:
+        """Write an event; single steps are too many."""
+        match event:
+            case SearchDescribed():
+                self.study = event.study
+                self.write("began", lines=list(event.lines))
+            case Notice():
+                self.write("waits", "warning", reason=event.reason)
+            case TrialAsked():
+                self.trial = event.number
+                digest, baseline = event.architecture.digest, event.baseline
+                self.write("asked", architecture=digest, baseline=baseline)
+                if self.several:
+                    self.trial = None
+            case StageEntered():
+                self.write("entered", stage=event.stage)
+            case TrialFinished():
+                self._write_end(event)
 
-    def waits(self, reason: str) -> None:
-        """Why nothing goes on."""
-        self.write("waits", "warning", reason=reason)
-
-    def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None:
-        """What the trial is about."""
-        self.trial = number
-        self.write("asked", architecture=architecture.digest, baseline=baseline)
-        if self.several:
-            self.trial = None
-
-    def entered(self, stage: str) -> None:
-        """Where the trial is."""
-        self.write("entered", stage=stage)
-
-    def advanced(self, done: int, total: int) -> None:
-        """Steps are too many to write down."""
-
-    def ended(self, outcome: Outcome) -> None:
-        """How the trial ended."""
-        self.trial = outcome.number
+    def _write_end(self, event: TrialFinished) -> None:
+        self.trial = event.number
         self.write(
             "ended",
-            "warning" if outcome.verdict == "failed" or outcome.notice else "info",
-            verdict=outcome.verdict,
-            reason=outcome.reason,
-            notice=outcome.notice,
-            seconds=round(outcome.seconds, 3),
-            finished=outcome.finished,
-            wanted=outcome.wanted,
-            **_figures(outcome.record),
+            "warning" if event.verdict == "failed" or event.notice else "info",
+            verdict=event.verdict,
+            reason=event.reason,
+            notice=event.notice,
+            seconds=round(event.seconds, 3),
+            finished=event.finished,
+            wanted=event.wanted,
+            **_figures(event.record),
         )
         self.trial = None
 
@@ -102,47 +103,21 @@ class LogLines:
         print(json.dumps(line, ensure_ascii=False), file=self.stream, flush=True)
 
 
-@dataclass(frozen=True)
-class Both:
-    """A listener that tells two."""
+def call_both(first: OnEvent, second: OnEvent) -> OnEvent:
+    """Return a function that gives every event to both."""
 
-    first: Listener
-    second: Listener
+    def both(event: Event) -> None:
+        first(event)
+        second(event)
 
-    def began(self, study: str, lines: list[str]) -> None:
-        """Tell both."""
-        self.first.began(study, lines)
-        self.second.began(study, lines)
-
-    def waits(self, reason: str) -> None:
-        """Tell both."""
-        self.first.waits(reason)
-        self.second.waits(reason)
-
-    def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None:
-        """Tell both."""
-        self.first.asked(number, architecture, baseline)
-        self.second.asked(number, architecture, baseline)
-
-    def entered(self, stage: str) -> None:
-        """Tell both."""
-        self.first.entered(stage)
-        self.second.entered(stage)
-
-    def advanced(self, done: int, total: int) -> None:
-        """Tell both."""
-        self.first.advanced(done, total)
-        self.second.advanced(done, total)
-
-    def ended(self, outcome: Outcome) -> None:
-        """Tell both."""
-        self.first.ended(outcome)
-        self.second.ended(outcome)
+    return both
 
 
 @contextmanager
-def logged(request: Request, wanted: bool) -> Iterator[LogLines | None]:
-    """The log of a search, or None where none is wanted; what ends the search is its last line.
+def logging(
+    storage: str, study: str | None, workers: int, wanted: bool
+) -> Iterator[LogLines | None]:
+    """Log a search, or yield None if no log is wanted; what ends the search is its last line.
 
     Raises:
         typer.Exit: The search ended with an error, which the log says instead of `main`, so that
@@ -151,9 +126,7 @@ def logged(request: Request, wanted: bool) -> Iterator[LogLines | None]:
     if not wanted:
         yield None
         return
-    log = LogLines(
-        sys.stderr, secrets_of(request.storage), request.study, several=request.workers > 1
-    )
+    log = LogLines(sys.stderr, secrets_of(storage), study, several=workers > 1)
     try:
         yield log
     except NasError as error:

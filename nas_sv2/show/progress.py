@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -10,11 +10,19 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from nas_sv2.search.events.events import Listener, Outcome
+from nas_sv2.search.events.events import (
+    Event,
+    Notice,
+    OnEvent,
+    SearchDescribed,
+    StageAdvanced,
+    StageEntered,
+    TrialAsked,
+    TrialFinished,
+)
 from nas_sv2.show.tables import front_table
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.front import Entry, Front
 from nas_sv2.studies.findings.record import Record
 
@@ -22,10 +30,10 @@ REFRESHES_PER_SECOND = 4
 
 
 @contextmanager
-def shown_on(console: Console, as_json: bool) -> Iterator[Listener]:
-    """The listener that suits the user; what it draws is gone when the search is over."""
+def showing(console: Console, as_json: bool) -> Iterator[OnEvent]:
+    """Show events as suits the user; what is drawn is gone when the search is over."""
     if as_json:
-        yield JsonLines()
+        yield print_json_line
     elif not console.is_terminal:
         yield PlainLines(console)
     else:
@@ -43,32 +51,10 @@ class PlainLines:
 
     console: Console
 
-    def began(self, study: str, lines: list[str]) -> None:
-        """Print the question."""
-        for line in lines:
-            self._print(line)
-
-    def waits(self, reason: str) -> None:
-        """Print why."""
-        self._print(reason)
-
-    def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None:
-        """Nothing yet."""
-
-    def entered(self, stage: str) -> None:
-        """Nothing yet."""
-
-    def advanced(self, done: int, total: int) -> None:
-        """Nothing yet."""
-
-    def ended(self, outcome: Outcome) -> None:
-        """Print the verdict and why."""
-        self._print(outcome_line(outcome))
-        if outcome.notice:
-            self._print(f"           {outcome.notice}")
-
-    def _print(self, line: str) -> None:
-        self.console.print(line, soft_wrap=True)
+    def __call__(self, event: Event) -> None:
+        """Print what there is to print of an event."""
+        for line in _lines_of(event):
+            self.console.print(line, soft_wrap=True)
 
 
 @dataclass
@@ -90,79 +76,76 @@ class Screen:
         line = Text(f"{elapsed}{self.remaining}  {status}", style="bold")
         return Group(front_table(Front(self.records)), line) if self.records else line
 
-    def began(self, study: str, lines: list[str]) -> None:
-        """Print the question."""
-        PlainLines(self.console).began(study, lines)
-
-    def waits(self, reason: str) -> None:
-        """Print why."""
-        PlainLines(self.console).waits(reason)
-
-    def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None:
-        """Show what the trial is about."""
-        mflops = cost_of(lower(architecture)).flops / 1e6
-        name = baseline or architecture.digest[:8]
-        self.trial, self.stage, self.steps = f"trial {number}: {name}, {mflops:.0f} MFLOPs", "", ""
-
-    def entered(self, stage: str) -> None:
-        """Show where the trial is."""
-        self.stage, self.steps = stage, ""
-
-    def advanced(self, done: int, total: int) -> None:
-        """Show how far the stage is."""
-        self.steps = f"{done}/{total}"
-
-    def ended(self, outcome: Outcome) -> None:
-        """Print the verdict; the front below takes in what was found."""
-        PlainLines(self.console).ended(outcome)
-        if outcome.remaining_s is not None:
-            self.remaining = f" elapsed, about {clock(outcome.remaining_s)} left"
-        if outcome.verdict == "finished" and outcome.record is not None:
-            self.records[outcome.number] = outcome.record
+    def __call__(self, event: Event) -> None:
+        """Print the lines of an event, and show what the search is at."""
+        PlainLines(self.console)(event)
+        match event:
+            case TrialAsked():
+                mflops = cost_of(lower(event.architecture)).flops / 1e6
+                name = event.baseline or event.architecture.digest[:8]
+                self.trial = f"trial {event.number}: {name}, {mflops:.0f} MFLOPs"
+                self.stage = self.steps = ""
+            case StageEntered():
+                self.stage, self.steps = event.stage, ""
+            case StageAdvanced():
+                self.steps = f"{event.done}/{event.total}"
+            case TrialFinished():
+                if event.remaining_s is not None:
+                    self.remaining = f" elapsed, about {clock(event.remaining_s)} left"
+                if event.verdict == "finished" and event.record is not None:
+                    self.records[event.number] = event.record
 
 
-class JsonLines:
-    """One JSON object a line on standard output."""
-
-    def began(self, study: str, lines: list[str]) -> None:
-        """Say what is asked."""
-        self._print("began", study=study, lines=lines)
-
-    def waits(self, reason: str) -> None:
-        """Say why."""
-        self._print("waits", reason=reason)
-
-    def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None:
-        """Say what the trial is about."""
-        self._print("asked", trial=number, digest=architecture.digest, baseline=baseline)
-
-    def entered(self, stage: str) -> None:
-        """Say where the trial is."""
-        self._print("entered", stage=stage)
-
-    def advanced(self, done: int, total: int) -> None:
-        """Steps are too many to tell."""
-
-    def ended(self, outcome: Outcome) -> None:
-        """Say how the trial ended."""
-        record = outcome.record
-        self._print(
-            "ended",
-            trial=outcome.number,
-            verdict=outcome.verdict,
-            reason=outcome.reason,
-            seconds=round(outcome.seconds, 3),
-            finished=outcome.finished,
-            wanted=outcome.wanted,
-            notice=outcome.notice,
-            record=None if record is None else Entry(outcome.number, record).to_json(),
-        )
-
-    def _print(self, event: str, **facts: object) -> None:
-        print(json.dumps({"event": event, **facts}), flush=True)
+def print_json_line(event: Event) -> None:
+    """Print an event as one JSON object a line; single steps are too many."""
+    facts = _json_of(event)
+    if facts is not None:
+        print(json.dumps(facts), flush=True)
 
 
-def outcome_line(outcome: Outcome) -> str:
+def _lines_of(event: Event) -> Sequence[str]:
+    match event:
+        case SearchDescribed():
+            return event.lines
+        case Notice():
+            return [event.reason]
+        case TrialFinished():
+            notice = [f"           {event.notice}"] if event.notice else []
+            return [outcome_line(event), *notice]
+        case _:
+            return []
+
+
+def _json_of(event: Event) -> dict[str, object] | None:
+    match event:
+        case SearchDescribed():
+            return {"event": "began", "study": event.study, "lines": list(event.lines)}
+        case Notice():
+            return {"event": "waits", "reason": event.reason}
+        case TrialAsked():
+            digest, baseline = event.architecture.digest, event.baseline
+            facts = {"trial": event.number, "digest": digest, "baseline": baseline}
+            return {"event": "asked", **facts}
+        case StageEntered():
+            return {"event": "entered", "stage": event.stage}
+        case StageAdvanced():
+            return None
+        case TrialFinished():
+            record = event.record
+            return {
+                "event": "ended",
+                "trial": event.number,
+                "verdict": event.verdict,
+                "reason": event.reason,
+                "seconds": round(event.seconds, 3),
+                "finished": event.finished,
+                "wanted": event.wanted,
+                "notice": event.notice,
+                "record": None if record is None else Entry(event.number, record).to_json(),
+            }
+
+
+def outcome_line(outcome: TrialFinished) -> str:
     """The verdict on a trial in one line."""
     head = f"trial {outcome.number:>3}  {outcome.verdict:<9}"
     record = outcome.record

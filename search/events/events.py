@@ -1,7 +1,12 @@
-"""What a search tells while it runs, to whoever shows it."""
+"""The events of a search: frozen values, given to one plain function.
 
+`search(..., on_event=print)` is enough to see them. A function that cares for one kind asks for
+it: `if isinstance(event, TrialFinished): ...`.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.record import Record
@@ -10,14 +15,72 @@ Verdict = Literal["finished", "duplicate", "rejected", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a trial ended.
+class SearchDescribed:
+    """The search is about to begin.
+
+    Attributes:
+        study: The name of its study.
+        lines: What is searched, and how: one fact a line.
+    """
+
+    study: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something takes long or is waited for, such as a device in use.
+
+    Attributes:
+        reason: What and why, in one line.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrialAsked:
+    """A trial has its candidate.
 
     Attributes:
         number: The trial.
-        verdict: In one word.
-        reason: Why, for a person; empty where it finished.
-        record: What was found, where it finished or was known.
+        architecture: The candidate.
+        baseline: The name of the hand-designed network that it is, or None.
+    """
+
+    number: int
+    architecture: Architecture
+    baseline: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StageEntered:
+    """The trial has come to a stage that takes a while.
+
+    Attributes:
+        stage: Its name; of several workers all their stages, with counts.
+    """
+
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageAdvanced:
+    """So many steps of the stage are done."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrialFinished:
+    """A trial has ended.
+
+    Attributes:
+        number: The trial.
+        verdict: How, in one word.
+        reason: Why; empty if the verdict is "finished".
+        record: What was found, if it finished or was known.
         seconds: How long it took.
         finished: Finished trials of the study, this one included.
         wanted: How many are wanted.
@@ -36,23 +99,25 @@ class Outcome:
     notice: str = ""
 
 
-class Listener(Protocol):
-    """Whoever is told."""
+Event = SearchDescribed | Notice | TrialAsked | StageEntered | StageAdvanced | TrialFinished
+OnEvent = Callable[[Event], None]
+"""Is called with every event of a search."""
 
-    def began(self, study: str, lines: list[str]) -> None:
-        """What the study is called, and what is searched, where and how: one fact a line."""
 
-    def waits(self, reason: str) -> None:
-        """Nothing goes on, because of a device that is in use or away."""
+def ignore(event: Event) -> None:
+    """Do nothing with an event."""
 
-    def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None:
-        """Trial `number` is about `architecture`."""
 
-    def entered(self, stage: str) -> None:
-        """The trial has come to a stage that takes a while."""
+def notify(on_event: OnEvent) -> Callable[[str], None]:
+    """Return a function that makes a `Notice` of a line."""
+    return lambda reason: on_event(Notice(reason))
 
-    def advanced(self, done: int, total: int) -> None:
-        """So many steps of the stage are done."""
 
-    def ended(self, outcome: Outcome) -> None:
-        """The trial has ended."""
+def enter(on_event: OnEvent) -> Callable[[str], None]:
+    """Return a function that makes a `StageEntered` of a name."""
+    return lambda stage: on_event(StageEntered(stage))
+
+
+def advance(on_event: OnEvent) -> Callable[[int, int], None]:
+    """Return a function that makes a `StageAdvanced` of steps done and all steps."""
+    return lambda done, total: on_event(StageAdvanced(done, total))

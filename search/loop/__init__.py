@@ -1,1 +1,1 @@
-"""Ask, claim, walk, save, tell."""
+"""Ask, lease, walk, save, tell."""

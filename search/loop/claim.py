@@ -1,4 +1,4 @@
-"""A worker's place at a study: its lease, which a thread renews as long as the worker lives.
+"""A worker's lease on a trial, which a thread renews as long as the worker lives.
 
 Two clocks, neither of them the wall's. How long ago the own lease was renewed goes by one that
 counts a laptop's sleep, in which others may have taken the lease over. How long another's lease
@@ -55,11 +55,11 @@ class Answers:
 
 
 @dataclass
-class Seat:
+class TrialClaim:
     """The lease of this process, one at a time.
 
     Attributes:
-        leases: Of the study.
+        leases: The leases of the study.
         expires_s: After this time without a renewal another may take it.
     """
 
@@ -75,7 +75,7 @@ class Seat:
         self.answers = Answers(longest_s=2 * self.expires_s / RENEWALS)
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
+    def renewing(self) -> Iterator[None]:
         """Renew the lease, whichever it is, until the end; then give it back."""
         self._over.clear()
         thread = threading.Thread(target=self._renew, daemon=True)
@@ -85,7 +85,7 @@ class Seat:
         finally:
             self._over.set()
             thread.join()
-            self.leave()
+            self.release()
 
     def take(self, room: Callable[[int], bool]) -> bool:
         """Have a lease, the old one or one that there is room for beside so many others."""
@@ -129,13 +129,13 @@ class Seat:
         """
         return self._token is not None and self.leases.is_held(connection, self._token)
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Give the lease back at once."""
         token, self._token, self._is_done = self._token, None, False
         if token is not None:
             self.leases.let_go(token)
 
-    def forsake(self) -> None:
+    def abandon(self) -> None:
         """Let the lease stand still, so that whoever notices asks its trial again."""
         self._token, self._is_done = None, False
 

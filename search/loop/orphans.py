@@ -9,7 +9,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_sv2.database.processes import is_alive, process_name
-from nas_sv2.search.loop.claim import Seat, Watch
+from nas_sv2.search.loop.claim import TrialClaim, Watch
 from nas_sv2.studies.findings.attributes import (
     DEATHS,
     ENDED_OFFSET,
@@ -25,17 +25,17 @@ FATAL = 3  # as many deaths at one candidate are its doing: a training that take
 
 
 @dataclass
-class Unfinished:
+class Orphans:
     """The queue of a study, and what dead workers left.
 
     Attributes:
         study: The study.
-        seat: Of this worker.
+        claim: The lease of this worker.
         watch: Which leases stand still.
     """
 
     study: optuna.Study
-    seat: Seat
+    claim: TrialClaim
     watch: Watch
 
     def enqueue(self, params: dict[str, object], attributes: dict[str, object]) -> None:
@@ -74,7 +74,7 @@ class Unfinished:
 
     def _set(self, number: int, name: str, value: object) -> None:
         """Set an attribute of a running trial that may be another worker's."""
-        storage = optuna_storage(self.seat.leases.db)
+        storage = optuna_storage(self.claim.leases.db)
         study = storage.get_study_id_from_name(self.study.study_name)
         trial = storage.get_trial_id_from_study_id_trial_number(study, number)
         storage.set_trial_user_attr(trial, name, value)
@@ -82,28 +82,28 @@ class Unfinished:
     def recover(self) -> None:
         """Ask again what a worker was at that died, or that stands still for too long.
 
-        Of workers of this machine it is known at once; the leases of others are watched, for as
-        long as the database takes what our own seat writes. Several workers may call this at the
-        same time: the one that gets the dead one's lease does it.
+        The death of a worker of this machine is known at once. The leases of others are watched,
+        for as long as the database accepts the renewals of our own. Several workers may call this
+        at the same time: the one that gets the dead one's lease does it.
 
         Raises:
             StoreError: The database cannot be read or written.
         """
-        leases, now = self.seat.leases, self.seat.answers.elapsed_s
+        leases, now = self.claim.leases, self.claim.answers.elapsed_s
         # In this order: a worker has its lease before its trial, so what runs has one, or had.
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         known = leases.all()
         for lease in known:
             dead = is_alive(lease.process) is False
             stands = self.watch.stands_still(lease.token, lease.beats, now)
-            if self.seat.is_ours(lease.token) or not (dead or stands):
+            if self.claim.is_ours(lease.token) or not (dead or stands):
                 continue
             if token := leases.take_over(lease):
                 if lease.trial is not None:
                     self.ask_again(lease.trial, f"its worker {_gone(dead)}", died=True)
                 leases.let_go(token)
         leased = {lease.trial for lease in known}
-        alone = all(self.seat.is_ours(lease.token) for lease in known)
+        alone = all(self.claim.is_ours(lease.token) for lease in known)
         for trial in running:
             if trial.number in leased:
                 self.watch.forget(trial.number)
@@ -127,7 +127,7 @@ class Unfinished:
             return True
         return alive is False or (
             alive is None
-            and self.watch.stands_still(trial.number, "running", self.seat.answers.elapsed_s)
+            and self.watch.stands_still(trial.number, "running", self.claim.answers.elapsed_s)
         )
 
 

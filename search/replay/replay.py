@@ -25,7 +25,7 @@ from nas_sv2.latency.targets.doctor import trust_warning
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.search.replay.trials import TrialCopy
 from nas_sv2.search.session.guideline_choice import MEASURED
-from nas_sv2.search.session.samplers import SAMPLERS
+from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.budget import Budget, parse_budget
 from nas_sv2.search.walk.drift_correction import correct_drift
 from nas_sv2.studies.findings.attributes import IDENTITY, KEY, REJECTED, REPLAY_OF

@@ -17,25 +17,25 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
 from nas_sv2.errors import InfeasibleError, NasError
-from nas_sv2.search.events.events import Listener
+from nas_sv2.search.events.events import Notice, OnEvent
 from nas_sv2.search.events.interrupts import sigint_ignored, sigterm_interrupts
-from nas_sv2.search.scale.worker_events import Relay, Teller
+from nas_sv2.search.scale.worker_events import MergedEvents, SendEvent, WorkerEnded
 
-Work = Callable[[int, Listener], None]
-"""What a worker does, given its number and whom to tell; a function that can be pickled."""
+Work = Callable[[int, OnEvent], None]
+"""What a worker does, given its number and its `on_event`; a function that can be pickled."""
 
 GRACE_S = 30.0
 """How long a worker may take to end: it queues its candidate again."""
 
 
-def run_workers(work: Work, count: int, listener: Listener) -> list[NasError]:
+def run_workers(work: Work, count: int, on_event: OnEvent) -> list[NasError]:
     """Let `count` processes do `work`; what ended some of them before its time.
 
     Raises:
         KeyboardInterrupt: The user's, or a SIGTERM; the workers have ended then.
     """
     context = multiprocessing.get_context("spawn")
-    crew: list[_Member] = []
+    members: list[_Member] = []
     try:
         with sigint_ignored():  # the terminal sends it to all; the driver tells its workers
             for number in range(count):
@@ -43,10 +43,10 @@ def run_workers(work: Work, count: int, listener: Listener) -> list[NasError]:
                 process = context.Process(target=_worker, args=(work, number, writer))
                 process.start()
                 writer.close()
-                crew.append(_Member(number, process, reader))
-        return _watched(crew, Relay(listener))
+                members.append(_Member(number, process, reader))
+        return _watch(members, MergedEvents(on_event))
     except BaseException:
-        _end(crew)
+        _end(members)
         raise
 
 
@@ -68,23 +68,23 @@ class _Member:
     error: NasError | None = None
     over: bool = False
 
-    def hear(self, relay: Relay) -> bool:
-        """Pass on what it tells; False where nothing will follow."""
+    def hear(self, events: MergedEvents) -> bool:
+        """Pass on what it sends; False if nothing will follow."""
         try:
-            what, arguments = self.reader.recv()
+            event = self.reader.recv()
         except (EOFError, OSError):
             return False
-        if what == "over":
-            self.over, self.error = True, _error_of(*arguments) if arguments else None
+        if isinstance(event, WorkerEnded):
+            self.over, self.error = True, _error_of(event)
         else:
-            relay.pass_on(self.number, what, arguments)
+            events.pass_on(self.number, event)
         return True
 
-    def conclude(self, relay: Relay) -> None:
-        """Say how it ended where it could not do so itself."""
+    def conclude(self, events: MergedEvents) -> None:
+        """Say how it ended if it could not do so itself."""
         self.process.join()
         self.reader.close()
-        relay.gone(self.number)
+        events.forget(self.number)
         if self.over:
             return
         code = self.process.exitcode or 0
@@ -95,28 +95,28 @@ class _Member:
         else:
             how = "ended by a bug; its traceback stands on standard error"
         self.error = NasError(f"worker {self.number} {how}")
-        relay.listener.waits(str(self.error))
+        events.on_event(Notice(str(self.error)))
 
 
-def _watched(crew: list[_Member], relay: Relay) -> list[NasError]:
-    """Pass on what they tell until all have ended; what ended them."""
-    left = {member.reader: member for member in crew}
+def _watch(members: list[_Member], events: MergedEvents) -> list[NasError]:
+    """Pass on what they send until all have ended; the errors that ended them."""
+    left = {member.reader: member for member in members}
     while left:
         for ready in wait(list(left)):
             assert isinstance(ready, Connection)
             member = left[ready]
-            if member.hear(relay):
+            if member.hear(events):
                 continue
             del left[ready]
-            member.conclude(relay)
+            member.conclude(events)
             if not member.over and (member.process.exitcode or 0) > 0:
                 _end(left.values())  # a bug stops the search
-    return [member.error for member in crew if member.error is not None]
+    return [member.error for member in members if member.error is not None]
 
 
-def _end(crew: Iterable[_Member]) -> None:
+def _end(workers: Iterable[_Member]) -> None:
     """End all that run: they are asked to, and killed where they do not."""
-    members = list(crew)
+    members = list(workers)
     ends = time.monotonic() + GRACE_S
     with sigint_ignored():
         for member in members:
@@ -136,16 +136,16 @@ def _end(crew: Iterable[_Member]) -> None:
 def _worker(work: Work, number: int, writer: Connection) -> None:
     """The worker's process."""
     threading.Thread(target=_end_with_driver, daemon=True).start()
-    teller = Teller(writer)
+    on_event = SendEvent(writer)
     with sigterm_interrupts():
         try:
-            work(number, teller)
+            work(number, on_event)
         except NasError as error:
-            teller.send("over", error.exit_code, str(error))
+            on_event.send(WorkerEnded(error.exit_code, str(error)))
         except KeyboardInterrupt:
-            teller.send("over", NasError.exit_code, f"worker {number} was told to end")
+            on_event.send(WorkerEnded(NasError.exit_code, f"worker {number} was told to end"))
         else:
-            teller.send("over")
+            on_event.send(WorkerEnded())
 
 
 def _end_with_driver() -> None:
@@ -158,10 +158,12 @@ def _end_with_driver() -> None:
     os._exit(1)
 
 
-def _error_of(exit_code: int, message: str) -> NasError:
-    """A worker's error; exceptions of several arguments cannot be sent."""
-    if exit_code == InfeasibleError.exit_code:
-        return InfeasibleError(message)
-    error = NasError(message)
-    error.exit_code = exit_code
+def _error_of(end: WorkerEnded) -> NasError | None:
+    """The error that ended a worker; exceptions of several arguments cannot be sent."""
+    if end.exit_code is None:
+        return None
+    if end.exit_code == InfeasibleError.exit_code:
+        return InfeasibleError(end.message)
+    error = NasError(end.message)
+    error.exit_code = end.exit_code
     return error

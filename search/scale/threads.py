@@ -10,30 +10,30 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas_sv2.errors import NasError
-from nas_sv2.search.events.events import Listener
+from nas_sv2.search.events.events import OnEvent, TrialAsked
 from nas_sv2.search.events.interrupts import sigint_ignored
 from nas_sv2.search.scale.processes import Work
-from nas_sv2.search.scale.worker_events import Relay, Teller
+from nas_sv2.search.scale.worker_events import MergedEvents, SendEvent
 
 
-def run_walkers(
-    work: Work, count: int, listener: Listener, stopped: threading.Event
+def run_threads(
+    work: Work, count: int, on_event: OnEvent, stopped: threading.Event
 ) -> list[NasError]:
     """Let `count` threads do `work`; what ended some of them before their time.
 
     Args:
-        work: What each does, given its number and whom to tell.
+        work: What each does, given its number and its `on_event`.
         count: How many.
-        listener: Of the user.
+        on_event: The function of the user.
         stopped: Set here when all are to end.
 
     Raises:
         KeyboardInterrupt: The user's, or a SIGTERM; the walks have ended then.
     """
-    line = _Line(Relay(listener), threading.Lock(), stopped)
+    shared = _Shared(MergedEvents(on_event), threading.Lock(), stopped)
     with ThreadPoolExecutor(count, "walk") as pool:
         walks = [
-            pool.submit(_walk, work, number, _Speaker(line, number)) for number in range(count)
+            pool.submit(_walk, work, number, _Thread(shared, number)) for number in range(count)
         ]
         try:
             _check(walks)
@@ -55,19 +55,19 @@ def _check(walks: list[Future[NasError | None]]) -> None:
 
 
 @dataclass(frozen=True)
-class _Line:
-    """Where all walks tell what they do, one at a time."""
+class _Shared:
+    """What all threads share: their merged events, one event at a time."""
 
-    relay: Relay
+    events: MergedEvents
     lock: threading.Lock
     stopped: threading.Event
 
 
 @dataclass(frozen=True)
-class _Speaker:
-    """Where one does; see `Sends`."""
+class _Thread:
+    """The way of one thread to the merged events; see `Sends`."""
 
-    line: _Line
+    shared: _Shared
     number: int
 
     def send(self, obj: Any, /) -> None:
@@ -76,22 +76,21 @@ class _Speaker:
         Raises:
             KeyboardInterrupt: The walk is to end; it queues its candidate again.
         """
-        what, arguments = obj
-        if self.line.stopped.is_set() and what == "asked":
+        if self.shared.stopped.is_set() and isinstance(obj, TrialAsked):
             raise KeyboardInterrupt
-        with self.line.lock:
-            self.line.relay.pass_on(self.number, what, arguments)
+        with self.shared.lock:
+            self.shared.events.pass_on(self.number, obj)
 
 
-def _walk(work: Work, number: int, speaker: _Speaker) -> NasError | None:
+def _walk(work: Work, number: int, thread: _Thread) -> NasError | None:
     """A walk; what ended it."""
     try:
-        work(number, Teller(speaker))
+        work(number, SendEvent(thread))
     except NasError as error:
         return error
     except KeyboardInterrupt:  # the driver's, which knows it
         return None
     finally:
-        with speaker.line.lock:
-            speaker.line.relay.gone(number)
+        with thread.shared.lock:
+            thread.shared.events.forget(number)
     return None

@@ -1,4 +1,4 @@
-"""What several workers tell, brought to the one listener of the user."""
+"""The events of several workers, merged for the one function of the user."""
 
 import dataclasses
 from collections import Counter
@@ -6,79 +6,89 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from nas_sv2.search.events.events import Listener, Outcome
-from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.search.events.events import (
+    Event,
+    OnEvent,
+    SearchDescribed,
+    StageAdvanced,
+    StageEntered,
+    TrialFinished,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEnded:
+    """A worker is done.
+
+    Attributes:
+        exit_code: The exit code of the error that ended it; None if no error did.
+        message: The message of the error.
+    """
+
+    exit_code: int | None = None
+    message: str = ""
 
 
 class Sends(Protocol):
     """The way to the driver: a pipe, or a call."""
 
     def send(self, obj: Any, /) -> None:
-        """Bring it there: a pair of the listener's method and its arguments."""
+        """Bring an event, or a `WorkerEnded`, to the driver."""
 
 
 @dataclass
-class Relay:
-    """Passes on to the user's listener what several workers tell."""
+class MergedEvents:
+    """Passes the events of several workers on to the user.
 
-    listener: Listener
+    Attributes:
+        on_event: The function of the user.
+        stages: The stage that each worker is at.
+    """
+
+    on_event: OnEvent
     stages: dict[int, str] = field(default_factory=dict)
 
-    def pass_on(self, worker: int, what: str, arguments: tuple[Any, ...]) -> None:
-        """One event of one worker."""
-        match what, arguments:
-            case "entered", (stage,):
+    def pass_on(self, worker: int, event: Event) -> None:
+        """Pass on one event of one worker."""
+        match event:
+            case StageEntered(stage):
                 self.stages[worker] = stage
                 counted = Counter(self.stages.values())
                 said = ", ".join(f"{stage} ({count})" for stage, count in counted.items())
-                self.listener.entered(said)
-            case "ended", (outcome,):
+                self.on_event(StageEntered(said))
+            case TrialFinished():
                 self.stages.pop(worker, None)
-                self.listener.ended(self._shared(outcome))
+                self.on_event(self._with_all_workers(event))
             case _:
-                getattr(self.listener, what)(*arguments)
+                self.on_event(event)
 
-    def gone(self, worker: int) -> None:
-        """A worker has ended."""
+    def forget(self, worker: int) -> None:
+        """Forget the stage of a worker that has ended."""
         self.stages.pop(worker, None)
 
-    def _shared(self, outcome: Outcome) -> Outcome:
-        """With the time left for all that are at work, this one among them."""
-        if outcome.remaining_s is None:
-            return outcome
-        left = outcome.remaining_s / (len(self.stages) + 1)
-        return dataclasses.replace(outcome, remaining_s=left)
+    def _with_all_workers(self, event: TrialFinished) -> TrialFinished:
+        """The event with the time left for all workers, this one among them."""
+        if event.remaining_s is None:
+            return event
+        left = event.remaining_s / (len(self.stages) + 1)
+        return dataclasses.replace(event, remaining_s=left)
 
 
-@dataclass
-class Teller:
-    """A worker's listener: sends all but single steps to the driver."""
+@dataclass(frozen=True)
+class SendEvent:
+    """The `on_event` of a worker: sends to the driver what the user is to see.
+
+    The driver has described the search; steps of several workers make no bar.
+    """
 
     writer: Sends
 
-    def began(self, study: str, lines: list[str]) -> None:
-        """The driver has said it."""
+    def __call__(self, event: Event) -> None:
+        """Send the event."""
+        if not isinstance(event, SearchDescribed | StageAdvanced):
+            self.send(event)
 
-    def waits(self, reason: str) -> None:
-        """Send it."""
-        self.send("waits", reason)
-
-    def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None:
-        """Send it."""
-        self.send("asked", number, architecture, baseline)
-
-    def entered(self, stage: str) -> None:
-        """Send it."""
-        self.send("entered", stage)
-
-    def advanced(self, done: int, total: int) -> None:
-        """Steps of several workers make no bar."""
-
-    def ended(self, outcome: Outcome) -> None:
-        """Send it."""
-        self.send("ended", outcome)
-
-    def send(self, what: str, *arguments: object) -> None:
-        """Tell the driver, if there still is one."""
+    def send(self, event: Event | WorkerEnded) -> None:
+        """Send to the driver, if there still is one."""
         with suppress(OSError):
-            self.writer.send((what, arguments))
+            self.writer.send(event)

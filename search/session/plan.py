@@ -1,4 +1,4 @@
-"""A search in the user's words, and what they mean; nothing is opened but the data."""
+"""A search, planned: every word is understood and validated, and nothing is opened yet."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+
 from nas_sv2.database import DEFAULT_STORAGE
-from nas_sv2.database.engine import without_password
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
@@ -17,128 +18,130 @@ from nas_sv2.evaluate.fitting.evaluator import Evaluator, EvaluatorChoice, Setti
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.latency.targets.book import MODULES, TargetBook
-from nas_sv2.latency.targets.doctor import trust_warning
 from nas_sv2.latency.targets.target import Target
-from nas_sv2.search.scale.cluster import versions
-from nas_sv2.search.scale.cluster_training import TrainingOrder
-from nas_sv2.search.session.duration import parse_duration
+from nas_sv2.latency.targets.user_target import LatencySource
 from nas_sv2.search.session.guideline_choice import Chosen, check_choice
-from nas_sv2.search.session.samplers import SamplerChoice, sampler_choice
-from nas_sv2.search.walk.audit_choice import SHARE, Audit
-from nas_sv2.search.walk.budget import Budget, parse_budget
-from nas_sv2.search.walk.early_stop import EarlyStop, check_stop_rule
+from nas_sv2.search.walk.audit import SHARE, Audit
+from nas_sv2.search.walk.budget import Budget, parse_budget, parse_duration
+from nas_sv2.search.walk.early_stop import check_stop_rule
 from nas_sv2.search.walk.predict_first import check_mode
 from nas_sv2.space.choices.extremes import smallest
 from nas_sv2.space.choices.levels import nearest_level
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.studies.findings.attributes import EVALUATOR
+from nas_sv2.studies.storage.catalog import limits_of
 from nas_sv2.studies.storage.places import absolute_data
 
-DEFAULT_FLOPS = 140e6  # the level of the paper's 1× network, where no FLOPs are budgeted
+DEFAULT_FLOPS = 140e6  # the level of the paper's 1× network, if no FLOPs are budgeted
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A search in the user's words; the options of `nas-sv2 search`."""
+class SamplerChoice:
+    """How a sampler is made and fed.
 
-    targets: str
-    budgets: Sequence[str] = ()
-    space: str | None = None
-    data: str = "animals"
-    recipe: str | None = None
-    sampler: str = "tpe"
-    trials: int = 16
-    timeout: str | None = None
-    seed: int = 0
-    study: str | None = None
-    storage: str = DEFAULT_STORAGE
-    tolerance: float = 0.05
-    guidelines: str | None = None
-    audit: float = SHARE
-    stop_rule: bool = False
-    latency: str = "measured"
-    require_measured: bool = False
-    skip_unreadable: bool = False
-    evaluator: str | Evaluator = RECIPE
-    workers: int = 1
-    train_on: str = "cpu"
-    ray: str | None = None
+    Attributes:
+        make: The sampler for a seed.
+        learns_from_pruned: Whether it takes the constraints of a PRUNED trial into account.
+            NSGA-II and the Gaussian process look at COMPLETE trials alone, so that rejected
+            candidates are told to them with the worst values seen, and their constraints.
+    """
+
+    make: Callable[[int], BaseSampler]
+    learns_from_pruned: bool
+
+
+SAMPLERS: dict[str, SamplerChoice] = {
+    "tpe": SamplerChoice(lambda seed: TPESampler(seed=seed), True),
+    "nsga2": SamplerChoice(lambda seed: NSGAIISampler(seed=seed), False),
+    "gp": SamplerChoice(lambda seed: GPSampler(seed=seed), False),
+    "random": SamplerChoice(lambda seed: RandomSampler(seed=seed), True),
+}
 
 
 @dataclass(frozen=True)
-class Question:
-    """A request, understood."""
+class SearchPlan:
+    """Everything that a search is to do; it is sent to worker processes as it is.
+
+    Attributes:
+        book: The targets by name, the user's objects among them.
+        targets: The names of those whose latency counts.
+        budget: Upper limits.
+        space: What is sampled.
+        evaluator: How good a candidate becomes.
+        data: The images, in the user's words.
+        sampler: A key of `SAMPLERS`.
+        trials: Finished candidates to reach.
+        timeout_s: No trial begins after it; None for no limit.
+        seed: The seed of sampler and trainings.
+        study: The name of the study.
+        storage: The URL of the database.
+        guidelines: `measured`, `paper`, `off`, or None for as the study began.
+        audit: Which pruned candidates go the whole way.
+        stop_rule: Whether trainings that cannot reach the front are ended.
+        latency: `measured`, `auto` or `predicted`.
+        require_measured: Whether targets that do not run networks are refused.
+        skip_unreadable: Whether images that cannot be read are left out.
+        workers: Candidates at the same time.
+        train_on: `cpu` or `cuda`.
+        ray: The address of a Ray cluster, or None.
+        words: The plan as it is typed: the options of `nas-sv2 search`, defaults too.
+    """
 
     book: TargetBook
-    targets: list[str]
+    targets: tuple[str, ...]
     budget: Budget
     space: SearchSpace
     evaluator: EvaluatorChoice
-    data: ImageData
-    sampler: SamplerChoice
+    data: str
+    sampler: str
+    trials: int
     timeout_s: float | None
-    audit: Audit
+    seed: int
     study: str
+    storage: str
+    guidelines: str | None
+    audit: Audit
+    stop_rule: bool
+    latency: str
+    require_measured: bool
+    skip_unreadable: bool
+    workers: int
+    train_on: str
+    ray: str | None
+    words: Mapping[str, Any]
 
     @property
     def recipe(self) -> Recipe:
-        """As evaluations record it."""
+        """The recipe that evaluations record."""
         return self.evaluator.recipe
 
-    @classmethod
-    def of(cls, request: Request, told: Callable[[str], None]) -> "Question":
-        """Understand a request; `told` is told of data that take long to open.
+    @property
+    def sampling(self) -> SamplerChoice:
+        """How the sampler is made and fed."""
+        return SAMPLERS[self.sampler]
+
+    def open_data(self, notify: Callable[[str], None]) -> ImageData:
+        """Open the images, as the evaluator takes them.
+
+        Args:
+            notify: Is called with what takes long.
 
         Raises:
-            ConfigError: A word of it cannot be meant.
-            EvaluationError: The data cannot be read.
+            ConfigError: There are no such data, or the evaluator cannot use them.
+            EvaluationError: They cannot be read.
         """
-        book = TargetBook.read()
-        targets = book.names(request.targets)
-        budget = parse_budget(request.budgets, targets, request.tolerance)
-        if request.workers < 1:
-            raise ConfigError("workers", request.workers, "must be at least 1")
-        if request.trials < 1:
-            raise ConfigError("trials", request.trials, "must be at least 1")
-        if request.seed < 0:
-            raise ConfigError("seed", request.seed, "must be a whole number from 0")
-        timeout_s = parse_duration("timeout", request.timeout) if request.timeout else None
-        check_mode(request.latency)
-        check_choice(request.guidelines)
-        sampler = sampler_choice(request.sampler)
-        evaluator = choose_evaluator(request.evaluator, request.recipe)
-        chosen = evaluator.recipe
-        evaluator.check_device(request.train_on)
-        if request.train_on == "cuda" and request.ray is None and not has_gpu():
-            allowed = "must be cpu: torch sees no GPU on this machine"
-            raise ConfigError("device", request.train_on, allowed)
-        evaluator.check_stop_rule(request.stop_rule)
-        check_stop_rule(request.stop_rule, chosen)
-        nearest = nearest_level(budget.flops or DEFAULT_FLOPS)
-        space = evaluator.choose_space(request.space, nearest)
         data = open_data(
-            request.data,
-            resolution=chosen.resolution,
-            skip_unreadable=request.skip_unreadable,
-            told=told,
+            self.data,
+            resolution=self.recipe.resolution,
+            skip_unreadable=self.skip_unreadable,
+            told=notify,
         )
-        trainer = evaluator.open(data, Setting(device=request.train_on))
-        trainer.adapt(smallest(space))  # all of a space have one total stride
-        return cls(
-            book,
-            targets,
-            budget,
-            space,
-            evaluator,
-            data,
-            sampler,
-            timeout_s,
-            Audit(request.audit),
-            study=request.study or _study_name(request, targets, evaluator),
-        )
+        trainer = self.evaluator.open(data, Setting(device=self.train_on))
+        trainer.adapt(smallest(self.space))  # all of a space have one total stride
+        return data
 
     def identity(
-        self, targets: Mapping[str, Target], request: Request, guidelines: Chosen
+        self, targets: Mapping[str, Target], guidelines: Chosen, data: ImageData
     ) -> dict[str, Any]:
         """What all trials of the study depend on."""
         modules = self.book.modules(targets)
@@ -147,100 +150,154 @@ class Question:
             "space_digest": self.space.digest,
             "targets": {name: target.provenance for name, target in targets.items()},
             **({MODULES: modules} if modules else {}),
-            "latency": request.latency,
+            "latency": self.latency,
             "budget": dataclasses.asdict(self.budget),
             "guidelines": guidelines.identity,
-            "data": absolute_data(request.data),
-            "data_content": self.data.provenance,
-            "skip_unreadable": request.skip_unreadable,
+            "data": absolute_data(self.data),
+            "data_content": data.provenance,
+            "skip_unreadable": self.skip_unreadable,
             "recipe": self.recipe.name,
             "recipe_digest": self.recipe.digest,
             "recipe_document": recipe_to_document(self.recipe),
             **({EVALUATOR: dict(asked)} if (asked := self.evaluator.identity) else {}),
-            **({} if request.train_on == "cpu" else {"train_on": request.train_on}),
-            "seed": request.seed,
+            **({} if self.train_on == "cpu" else {"train_on": self.train_on}),
+            "seed": self.seed,
         }
 
-    def training_order(self, request: Request, threads: int, checkpoints: Path) -> TrainingOrder:
-        """What the nodes of a cluster are told of the trainings."""
-        return TrainingOrder(
-            self.evaluator,
-            absolute_data(request.data),
-            self.data.key,
-            request.skip_unreadable,
-            request.seed,
-            threads,
-            request.train_on,
-            checkpoints.absolute(),
-            versions(),
-        )
 
-    def describe(
-        self,
-        targets: Mapping[str, Target],
-        request: Request,
-        guidelines: Chosen,
-        done: int,
-        reference_ms: Mapping[str, float],
-        certified: str,
-    ) -> list[str]:
-        """One fact a line, for people."""
-        shown = ", ".join(f"{name} ({target.provenance})" for name, target in targets.items())
-        data = self.data
-        pruning, *more = guidelines.described
-        audited = f"; {self.audit.share:.0%} of what they prune is audited"
-        return [
-            f"study     {self.study} in {without_password(request.storage)}"
-            + (f", {done} of {request.trials} trials done" if done else ""),
-            f"space     {self.space.name}, input {self.space.resolution}×{self.space.resolution}",
-            f"budget    {self.budget.describe()}",
-            f"prune by  {pruning}{audited if guidelines.limits.limits else ''}",
-            *(f"          {line}" for line in more),
-            f"targets   {shown}" + _PREDICTING[request.latency],
-            *(
-                f"          {name}: the reference network counts as {ms:.3f} ms, against drift"
-                for name, ms in reference_ms.items()
-            ),
-            *(
-                f"          {line}"
-                for target in targets.values()
-                if (line := trust_warning(target)) is not None
-            ),
-            f"data      {data.name}: {len(data.train):,} images to train, {len(data.val):,} to "
-            f"validate, {data.classes} classes, {data.side}×{data.side}",
-            *(f"          {note}" for note in data.notes),
-            f"recipe    {self.recipe.name}, {self._seeds(request)}{_SCORING[self.recipe.score]}; "
-            f"{certified}",
-            *self.evaluator.described,
-            *([EarlyStop.DESCRIBED] if request.stop_rule else []),
-        ]
+def plan_search(
+    targets: str | Sequence[str | LatencySource],
+    budgets: Sequence[str] | Budget = (),
+    *,
+    space: str | SearchSpace | None = None,
+    data: str = "animals",
+    recipe: str | None = None,
+    sampler: str = "tpe",
+    trials: int = 16,
+    timeout: str | None = None,
+    seed: int = 0,
+    study: str | None = None,
+    storage: str = DEFAULT_STORAGE,
+    tolerance: float = 0.05,
+    guidelines: str | None = None,
+    audit: float = SHARE,
+    stop_rule: bool = False,
+    latency: str = "measured",
+    require_measured: bool = False,
+    skip_unreadable: bool = False,
+    evaluator: str | Evaluator = RECIPE,
+    workers: int = 1,
+    train_on: str = "cpu",
+    ray: str | None = None,
+) -> SearchPlan:
+    """Understand and validate a search; nothing is opened and nothing is written.
 
-    def _seeds(self, request: Request) -> str:
-        count = self.recipe.seeds
-        if self.evaluator.seed is not None:
-            return f"seed {self.evaluator.seed}"
-        return f"seed {request.seed}" + (f", mean of {count} trainings" if count > 1 else "")
+    The arguments are the options of `nas-sv2 search`. A target, a budget, a space and an
+    evaluator may be objects too.
+
+    Raises:
+        ConfigError: A value is not allowed.
+    """
+    words = dict(locals())
+    _check_numbers(workers, trials, seed)
+    book, names, typed_targets = _read_targets(targets)
+    budget = _read_budget(budgets, names, tolerance)
+    timeout_s = parse_duration("timeout", timeout) if timeout else None
+    check_mode(latency)
+    check_choice(guidelines)
+    if sampler not in SAMPLERS:
+        raise ConfigError("sampler", sampler, "must be one of " + ", ".join(SAMPLERS))
+    chosen = choose_evaluator(evaluator, recipe)
+    chosen.check_device(train_on)
+    if train_on == "cuda" and ray is None and not has_gpu():
+        raise ConfigError("device", train_on, "must be cpu: torch sees no GPU on this machine")
+    chosen.check_stop_rule(stop_rule)
+    check_stop_rule(stop_rule, chosen.recipe)
+    limits = list(budgets) if not isinstance(budgets, Budget) else _words_of(budgets)
+    typed = space.name if isinstance(space, SearchSpace) else space
+    words |= {"targets": typed_targets, "budgets": limits, "space": typed}
+    words |= {"evaluator": chosen.words}
+    words["study"] = study or _study_name(names, words, chosen)
+    return SearchPlan(
+        book=book,
+        targets=tuple(names),
+        budget=budget,
+        space=_choose_space(space, chosen, budget),
+        evaluator=chosen,
+        data=data,
+        sampler=sampler,
+        trials=trials,
+        timeout_s=timeout_s,
+        seed=seed,
+        study=words["study"],
+        storage=storage,
+        guidelines=guidelines,
+        audit=Audit(audit),
+        stop_rule=stop_rule,
+        latency=latency,
+        require_measured=require_measured,
+        skip_unreadable=skip_unreadable,
+        workers=workers,
+        train_on=train_on,
+        ray=ray,
+        words=words,
+    )
 
 
-_SCORING = {
-    "accuracy": "",
-    "cross_entropy": "; compared by cross-entropy, not by accuracy",
-    "training_speed": "; compared by the sum of training losses, not by accuracy",
-}
-_PREDICTING = {
-    "measured": "",
-    "predicted": "; latencies are predicted, those of the front measured at last",
-    "auto": "; latencies are predicted first, and measured where that could decide",
-}
+def _check_numbers(workers: int, trials: int, seed: int) -> None:
+    if workers < 1:
+        raise ConfigError("workers", workers, "must be at least 1")
+    if trials < 1:
+        raise ConfigError("trials", trials, "must be at least 1")
+    if seed < 0:
+        raise ConfigError("seed", seed, "must be a whole number from 0")
 
 
-def _study_name(request: Request, targets: list[str], evaluator: EvaluatorChoice) -> str:
+def _read_targets(
+    targets: str | Sequence[str | LatencySource],
+) -> tuple[TargetBook, list[str], str]:
+    """The book with the user's objects in it, the names in their order, and how they are typed."""
+    book = TargetBook.read()
+    if isinstance(targets, str):
+        return book, book.names(targets), targets
+    typed = ",".join(each if isinstance(each, str) else book.add(each) for each in targets)
+    return book, book.names(typed), typed
+
+
+def _read_budget(
+    budgets: Sequence[str] | Budget, targets: Sequence[str], tolerance: float
+) -> Budget:
+    if not isinstance(budgets, Budget):
+        return parse_budget(budgets, targets, tolerance)
+    for name in budgets.latency_ms:
+        if name not in targets:
+            raise ConfigError("budget", name, f"must limit one of {', '.join(targets)}")
+    return budgets
+
+
+def _choose_space(
+    space: str | SearchSpace | None, evaluator: EvaluatorChoice, budget: Budget
+) -> SearchSpace:
+    if isinstance(space, SearchSpace):
+        if evaluator.choose_space(None, space).digest != space.digest:
+            raise ConfigError("space", space.name, "must be the evaluator's space, or be left out")
+        return space
+    return evaluator.choose_space(space, nearest_level(budget.flops or DEFAULT_FLOPS))
+
+
+def _words_of(budget: Budget) -> list[str]:
+    return limits_of(dataclasses.asdict(budget))
+
+
+def _study_name(
+    targets: Sequence[str], words: Mapping[str, Any], evaluator: EvaluatorChoice
+) -> str:
     """`arm-140M-animals-quick`: so that repeating a command goes on with its study."""
-    data = request.data.partition(":")[0]
-    space = [Path(request.space).stem] if request.space else []
-    words = [*targets, *request.budgets, *space, data, evaluator.short_name]
-    words += ["unguided"] if request.guidelines == "off" else []
-    words += ["measured"] if request.guidelines == "measured" else []
-    words += [request.latency] if request.latency != "measured" else []
-    words += [f"seed{request.seed}"] if request.seed else []
-    return "-".join(word.replace("=", "") for word in words)
+    data = words["data"].partition(":")[0]
+    space = [Path(words["space"]).stem] if words["space"] else []
+    parts = [*targets, *words["budgets"], *space, data, evaluator.short_name]
+    parts += ["unguided"] if words["guidelines"] == "off" else []
+    parts += ["measured"] if words["guidelines"] == "measured" else []
+    parts += [words["latency"]] if words["latency"] != "measured" else []
+    parts += [f"seed{words['seed']}"] if words["seed"] else []
+    return "-".join(part.replace("=", "") for part in parts)

@@ -1,4 +1,4 @@
-"""What stands on the database, opened anew where that goes away meanwhile, as the loop goes on."""
+"""Opening what stands on the database again if that goes away meanwhile, as the loop does."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,19 +16,17 @@ T = TypeVar("T")
 
 
 @contextmanager
-def opened(
-    db: Database,
-    open_all: Callable[[Database, ExitStack], T],
-    told: Callable[[str], None],
+def reopening(
+    db: Database, open_all: Callable[[ExitStack], T], notify: Callable[[str], None]
 ) -> Iterator[T]:
-    """What `open_all` opens; closed at the end, and before it is opened anew.
+    """Hold what `open_all` opens; closed at the end, and before it is opened again.
 
     A database that has not answered yet is not waited for: its URL is to be corrected.
 
     Args:
         db: The database.
-        open_all: Opens, given the database; what is to be closed goes onto the stack.
-        told: Is told of a database that went away.
+        open_all: Opens; what is to be closed goes onto the stack.
+        notify: Is called when the database went away.
 
     Raises:
         ConfigError: It cannot be opened.
@@ -39,14 +37,14 @@ def opened(
         with ExitStack() as things:
             try:
                 with store_errors():
-                    found = open_all(db, things)
+                    found = open_all(things)
             except (*DATABASE, ConfigError) as failed:  # of a new engine's first connection
                 if was_interrupted(failed):
                     raise KeyboardInterrupt from failed
                 outages += 1
                 if not db.answered or outages == OUTAGES or not is_passing(failed):
                     raise
-                told(f"{failed}; going on once the database answers")
+                notify(f"{failed}; going on once the database answers")
                 time.sleep(POLL_S)
                 continue
             yield found

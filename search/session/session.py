@@ -1,4 +1,4 @@
-"""A search from the user's words to its front; all is checked before anything is written."""
+"""A search from its plan to its front; all is checked before anything is written."""
 
 import dataclasses
 import random
@@ -7,38 +7,50 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
+import optuna
+
 from nas_sv2.database.database import Database
 from nas_sv2.database.processes import is_alive
 from nas_sv2.errors import ConfigError, InfeasibleError, NasError
-from nas_sv2.evaluate.fitting.determinism import core_count
-from nas_sv2.evaluate.fitting.evaluator import Setting
+from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.fitting.determinism import core_count, default_threads
+from nas_sv2.evaluate.fitting.evaluator import Setting, Trainer
 from nas_sv2.evaluate.fitting.int8_images import calibration_images
 from nas_sv2.latency.guidelines.store import ProfileStore
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.target import Target
-from nas_sv2.search.events.events import Listener
+from nas_sv2.search.events.events import (
+    OnEvent,
+    SearchDescribed,
+    advance,
+    enter,
+    ignore,
+    notify,
+)
 from nas_sv2.search.events.interrupts import sigterm_interrupts
 from nas_sv2.search.loop.loop import Loop
-from nas_sv2.search.scale.cluster import Cluster, connected
+from nas_sv2.search.scale.cluster import Cluster, connected, versions
 from nas_sv2.search.scale.cluster_device import ClusterDevice
-from nas_sv2.search.scale.cluster_training import ClusterTraining
+from nas_sv2.search.scale.cluster_training import ClusterTraining, TrainingOrder
 from nas_sv2.search.scale.processes import run_workers
-from nas_sv2.search.scale.threads import run_walkers
-from nas_sv2.search.session.core_share import training_threads
-from nas_sv2.search.session.guideline_choice import choose
-from nas_sv2.search.session.plan import Question, Request
-from nas_sv2.search.session.reopening import opened
+from nas_sv2.search.scale.threads import run_threads
+from nas_sv2.search.session.description import describe_search
+from nas_sv2.search.session.guideline_choice import Chosen, choose
+from nas_sv2.search.session.plan import SearchPlan
+from nas_sv2.search.session.reopening import reopening
+from nas_sv2.search.walk.audit import RelaxedLimits
 from nas_sv2.search.walk.drift_correction import correct_drift
 from nas_sv2.search.walk.early_stop import EarlyStop
 from nas_sv2.search.walk.feasibility import check_feasible
 from nas_sv2.search.walk.predict_first import check_predictable, measure_front, screened
 from nas_sv2.search.walk.stored_evaluator import StoredEvaluator
 from nas_sv2.search.walk.walk import Walk
+from nas_sv2.studies.findings.attributes import THREADS
 from nas_sv2.studies.findings.audit import Pruned, audit_guidelines
 from nas_sv2.studies.findings.certificate import UNCERTIFIED
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.certificate_store import CertificateStore
-from nas_sv2.studies.storage.places import note_data, note_evaluator
+from nas_sv2.studies.storage.places import absolute_data, note_data, note_evaluator
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.runs import note_run
 from nas_sv2.studies.storage.study import (
@@ -51,6 +63,8 @@ from nas_sv2.studies.storage.study import (
 )
 from nas_sv2.studies.storage.trial_lease import TrialLeases
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
+
+MOST_THREADS = 2  # of a training; more were not tried, see `default_threads`
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,203 +84,256 @@ class Found:
     pruned: Sequence[Pruned] = ()
 
 
-def run_search(request: Request, db: Database, listener: Listener) -> Found:
-    """Search as asked; the same request goes on where an earlier one was ended.
+def search(plan: SearchPlan, db: Database, on_event: OnEvent = ignore) -> Found:
+    """Search as planned; the same plan resumes a search that was ended.
 
     While another process is at the study, this one joins it.
 
     Args:
-        request: What is asked; workers open the database at its `storage`.
+        plan: What is asked. Its workers open the database at its `storage`.
         db: The same database.
-        listener: Is told of everything.
+        on_event: Is called with every event.
 
     Raises:
-        ConfigError: A word of the request cannot be meant; nothing is written.
+        ConfigError: The plan does not fit the data or the study; nothing is written.
         InfeasibleError: No sampled network keeps the budget.
         NasError: A target or the database cannot be opened.
     """
-    at = nullcontext(None) if request.ray is None else connected(request.ray)
-    with (
-        at as cluster,
-        sigterm_interrupts(),
-        store_errors(),
-        _opened(request, db, listener, cluster) as search,
-    ):
-        ended_by = _end_of(lambda: _run(request, db, search, listener, cluster))
-        if ended_by is None or isinstance(ended_by, InfeasibleError):
-            ended_by = _end_of(lambda: measure_front(search.loop.walk, search.store)) or ended_by
-        records = search.store.all()
-        with store_errors():
-            pruned = audit_guidelines(search.loop.study.get_trials(deepcopy=False), records)
-        return Found(search.question.study, records, ended_by, pruned)
-
-
-@dataclass(frozen=True)
-class _Search:
-    """A search that can begin: everything is open."""
-
-    question: "Question"
-    store: RecordStore
-    loop: Loop
+    cluster = nullcontext(None) if plan.ray is None else connected(plan.ray)
+    with cluster as at, sigterm_interrupts(), store_errors():
+        data = plan.open_data(notify(on_event))
+        with _opening(plan, db, data, on_event, at) as loop:
+            ended_by = _end_of(lambda: _run(plan, db, data, loop, at))
+            if ended_by is None or isinstance(ended_by, InfeasibleError):
+                ended_by = _end_of(lambda: measure_front(loop.walk, loop.store)) or ended_by
+            records = loop.store.all()
+            with store_errors():
+                trials = loop.study.get_trials(deepcopy=False)
+            return Found(plan.study, records, ended_by, audit_guidelines(trials, records))
 
 
 def _run(
-    request: Request, db: Database, search: _Search, listener: Listener, cluster: Cluster | None
+    plan: SearchPlan, db: Database, data: ImageData, loop: Loop, cluster: Cluster | None
 ) -> None:
-    """Search in this process, or in as many as asked for; in threads where others work."""
-    if request.workers == 1:
-        search.loop.run(request.trials, search.question.timeout_s)
+    """Search in this process, or in as many as planned; in threads if a cluster works."""
+    if plan.workers == 1:
+        loop.run(plan.trials, plan.timeout_s)
         return
     if cluster is None:
-        errors = run_workers(partial(_work, request), request.workers, listener)
+        errors = run_workers(partial(_work, plan), plan.workers, loop.on_event)
     else:
-        work = partial(_walk, request, db, cluster)
-        errors = run_walkers(work, request.workers, listener, cluster.stopped)
-    if errors and len(search.store.all()) < request.trials:
+        work = partial(_walk, plan, db, data, cluster)
+        errors = run_threads(work, plan.workers, loop.on_event, cluster.stopped)
+    if errors and len(loop.store.all()) < plan.trials:
         raise errors[0]
 
 
-def _work(request: Request, number: int, listener: Listener) -> None:
-    """What the worker of that number does, in a process of its own."""
-    with Database.open(request.storage, answered=True) as db:
-        _walk(request, db, None, number, listener)
+def _work(plan: SearchPlan, number: int, on_event: OnEvent) -> None:
+    """Be the worker of that number, in a process of its own."""
+    with Database.open(plan.storage, answered=True) as db:
+        _walk(plan, db, plan.open_data(notify(on_event)), None, number, on_event)
 
 
 def _walk(
-    request: Request, db: Database, cluster: Cluster | None, number: int, listener: Listener
+    plan: SearchPlan,
+    db: Database,
+    data: ImageData,
+    cluster: Cluster | None,
+    number: int,
+    on_event: OnEvent,
 ) -> None:
-    """What the worker of that number does."""
-    with store_errors(), _opened(request, db, listener, cluster, worker=True) as search:
-        search.loop.run(request.trials, search.question.timeout_s)
+    """Be the worker of that number."""
+    opening = _opening(plan, db, data, on_event, cluster, worker=True)
+    with store_errors(), opening as loop:
+        loop.run(plan.trials, plan.timeout_s)
 
 
 @contextmanager
-def _opened(
-    request: Request,
+def _opening(
+    plan: SearchPlan,
     db: Database,
-    listener: Listener,
+    data: ImageData,
+    on_event: OnEvent,
     cluster: Cluster | None,
     *,
     worker: bool = False,
-) -> Iterator[_Search]:
-    """Open what the search needs; a `worker` relies on its driver having checked and said it."""
-    question = Question.of(request, listener.waits)
-    opening = _Opening(request, question, listener, cluster, worker)
-    with opened(db, opening, listener.waits) as search:
-        yield search
+) -> Iterator[Loop]:
+    """Open what the search needs; a `worker` relies on its driver's checks and description."""
+    opening = _Opening(plan, db, data, on_event, cluster, worker)
+    with reopening(db, opening.open, notify(on_event)) as loop:
+        yield loop
 
 
 @dataclass
 class _Opening:
-    """How a search opens, anew where the database went away meanwhile.
+    """How a search opens, again if the database went away meanwhile.
 
     Attributes:
-        request: What is asked.
-        question: The same, understood.
-        listener: Of the user.
-        cluster: That trains and measures, if any.
-        said: Whether it was said what is searched; of a worker by its driver.
+        plan: The search.
+        db: Its database.
+        data: Its images.
+        on_event: Is called with every event.
+        cluster: The cluster that trains and measures, or None.
+        described: Whether the search was checked and described; a worker's is by its driver.
     """
 
-    request: Request
-    question: Question
-    listener: Listener
+    plan: SearchPlan
+    db: Database
+    data: ImageData
+    on_event: OnEvent
     cluster: Cluster | None
-    said: bool
+    described: bool
 
-    def __call__(self, db: Database, open_things: ExitStack) -> _Search:
-        """The search, with all that is to be closed on the stack."""
-        request, question = self.request, self.question
-        listener, cluster = self.listener, self.cluster
+    def open(self, things: ExitStack) -> Loop:
+        """Open the loop; what is to be closed goes onto the stack."""
+        plan, db = self.plan, self.db
         optuna_storage(db)  # first, so that its engine is the only one
-        measurements = MeasurementStore(db)
-        targets: dict[str, Target] = {}
-        for name in question.targets:
-            targets[name] = question.book.open(
-                name,
-                store=measurements,
-                require_measured=request.require_measured,
-                told=listener.waits,
-                images=partial(calibration_images, question.data),
-                elsewhere=None if cluster is None else partial(ClusterDevice.offered, cluster),
-            )
-            open_things.callback(targets[name].close)
-        check_predictable(request.latency, targets)
-        guidelines = choose(
-            request.guidelines,
-            began_with(db, question.study).get("guidelines"),
-            targets,
-            ProfileStore(db),
-            question.space,
-            question.budget,
-        )
-        study = create_or_resume(
-            db,
-            question.study,
-            question.identity(targets, request, guidelines),
-            question.sampler.make(request.seed),
-        )
-        with db.alone_at(f"beginning of {question.study}"):
+        targets = self._open_targets(things)
+        guidelines = self._choose_guidelines(targets)
+        identity = plan.identity(targets, guidelines, self.data)
+        study = create_or_resume(db, plan.study, identity, plan.sampling.make(plan.seed))
+        with db.alone_at(f"beginning of {plan.study}"):
             targets, reference_ms = correct_drift(targets, study)
-            share = (
-                core_count() // request.workers
-                if cluster is None
-                else cluster.share(request.workers)
-            )
-            threads = training_threads(study, share)
+            threads = self._training_threads(study)
         store = RecordStore(db, study_key(study))
         weights = WeightsFolder.of_study(db, store.study)
-        setting = Setting(
-            request.seed,
-            threads,
-            request.train_on,
-            listener.advanced,
-            weights.checkpoints,
-            listener.waits,
+        evaluator = StoredEvaluator(self._trainer(threads, weights), store, weights)
+        limits = RelaxedLimits(guidelines.limits, study) if guidelines.limits.limits else None
+        walk = Walk(
+            limits or guidelines.limits,
+            plan.budget,
+            targets,
+            evaluator,
+            enter(self.on_event),
+            early=EarlyStop.of(evaluator, store) if plan.stop_rule else None,
         )
-        training = question.evaluator.open(question.data, setting)
-        if cluster is not None:
-            order = question.training_order(request, threads, weights.checkpoints)
-            training = ClusterTraining(training, order, cluster)
-        evaluator = StoredEvaluator(training, store, weights)
-        walk = Walk(guidelines.limits, question.budget, targets, evaluator, listener.entered)
-        if request.stop_rule:
-            walk = dataclasses.replace(walk, early=EarlyStop.of(evaluator, store))
-        done = len(store.all())
-        if done:
-            _check_devices(question.study, targets, next(iter(store.all().values())))
-        elif not self.said:
-            check_feasible(question.space, walk, request.seed)
-        study.sampler = question.sampler.make(
-            request.seed + done
-            if _is_alone(store, request.workers, listener.waits)
-            else random.randrange(2**32)
+        self._check(walk, store)
+        study.sampler = plan.sampling.make(self._sampler_seed(store))
+        if not self.described:
+            self._describe(study, store, targets, guidelines, reference_ms)
+            self.described = True
+        loop = Loop(
+            study,
+            plan.space,
+            screened(walk, plan.latency, plan.space, store, self.on_event),
+            store,
+            weights,
+            plan.sampling.learns_from_pruned,
+            self.on_event,
+            dataclasses.replace(plan.audit, salt=store.study),
+            limits,
         )
-        if not self.said:
-            certificate = CertificateStore(db).find(
-                question.recipe.digest, question.data.provenance, question.space.digest
-            )
-            said = UNCERTIFIED if certificate is None else certificate.describe()
-            note_data(study, request.data)
-            note_evaluator(study, question.evaluator.place)
-            asked = dataclasses.replace(request, evaluator=question.evaluator.words)
-            note_run(study, dataclasses.asdict(asked) | {"study": question.study})
-            lines = question.describe(targets, request, guidelines, done, reference_ms, said)
-            listener.began(question.study, lines + ([cluster.describe()] if cluster else []))
-            self.said = True
-        walk = screened(walk, request.latency, question.space, store, listener)
-        learns = question.sampler.learns_from_pruned
-        audit = dataclasses.replace(question.audit, salt=store.study)
-        loop = Loop(study, question.space, walk, store, weights, learns, listener, audit)
         claim(study, store.study, db)
-        return _Search(question, store, loop)
+        return loop
+
+    def _open_targets(self, things: ExitStack) -> dict[str, Target]:
+        elsewhere = None if self.cluster is None else partial(ClusterDevice.offered, self.cluster)
+        targets: dict[str, Target] = {}
+        for name in self.plan.targets:
+            targets[name] = self.plan.book.open(
+                name,
+                store=MeasurementStore(self.db),
+                require_measured=self.plan.require_measured,
+                told=notify(self.on_event),
+                images=partial(calibration_images, self.data),
+                elsewhere=elsewhere,
+            )
+            things.callback(targets[name].close)
+        check_predictable(self.plan.latency, targets)
+        return targets
+
+    def _choose_guidelines(self, targets: Mapping[str, Target]) -> Chosen:
+        plan = self.plan
+        began = began_with(self.db, plan.study).get("guidelines")
+        profiles = ProfileStore(self.db)
+        return choose(plan.guidelines, began, targets, profiles, plan.space, plan.budget)
+
+    def _training_threads(self, study: optuna.Study) -> int:
+        """CPU threads of the trainings of a study: all the same, since figures depend on it.
+
+        As many as the study was begun with; else as many as a training has cores, two at most.
+        Several workers may not ask at the same time for a study that is new.
+        """
+        known: int | None = study.user_attrs.get(THREADS)
+        if known is None:
+            begun = bool(study.get_trials(deepcopy=False))  # by a program that had no workers
+            workers = self.plan.workers
+            share = self.cluster.share(workers) if self.cluster else core_count() // workers
+            known = default_threads() if begun else max(1, min(MOST_THREADS, share))
+            study.set_user_attr(THREADS, known)
+        return known
+
+    def _trainer(self, threads: int, weights: WeightsFolder) -> Trainer:
+        plan = self.plan
+        trainer = plan.evaluator.open(
+            self.data,
+            Setting(
+                plan.seed,
+                threads,
+                plan.train_on,
+                advance(self.on_event),
+                weights.checkpoints,
+                notify(self.on_event),
+            ),
+        )
+        if self.cluster is None:
+            return trainer
+        order = TrainingOrder(
+            plan.evaluator,
+            absolute_data(plan.data),
+            self.data.key,
+            plan.skip_unreadable,
+            plan.seed,
+            threads,
+            plan.train_on,
+            weights.checkpoints.absolute(),
+            versions(),
+        )
+        return ClusterTraining(trainer, order, self.cluster)
+
+    def _check(self, walk: Walk, store: RecordStore) -> None:
+        """Refuse other devices than those of the first record, or a budget that nothing keeps."""
+        records = store.all()
+        if records:
+            _check_devices(self.plan.study, walk.targets, next(iter(records.values())))
+        elif not self.described:
+            check_feasible(self.plan.space, walk, self.plan.seed)
+
+    def _sampler_seed(self, store: RecordStore) -> int:
+        """The seed of the sampler: with the seed of the first run it would repeat itself."""
+        if _is_alone(store, self.plan.workers, notify(self.on_event)):
+            return self.plan.seed + store.known
+        return random.randrange(2**32)
+
+    def _describe(
+        self,
+        study: optuna.Study,
+        store: RecordStore,
+        targets: Mapping[str, Target],
+        guidelines: Chosen,
+        reference_ms: Mapping[str, float],
+    ) -> None:
+        """Note with the study how it was begun, and report it."""
+        plan = self.plan
+        certificate = CertificateStore(self.db).find(
+            plan.recipe.digest, self.data.provenance, plan.space.digest
+        )
+        certified = UNCERTIFIED if certificate is None else certificate.describe()
+        note_data(study, plan.data)
+        note_evaluator(study, plan.evaluator.place)
+        note_run(study, plan.words)
+        lines = describe_search(
+            plan, self.data, targets, guidelines, store.known, reference_ms, certified
+        )
+        lines += [self.cluster.describe()] if self.cluster else []
+        self.on_event(SearchDescribed(plan.study, tuple(lines)))
 
 
 def _is_alone(store: RecordStore, workers: int, told: Callable[[str], None]) -> bool:
     """Whether nobody else chooses candidates, so that the seed can repeat what is chosen.
 
-    With the seed of the first run a sampler would repeat its first candidates; two workers with
-    one seed would ask for the same networks. `told` is told of a worker that was not asked for.
+    Two workers with one seed would ask for the same networks. `told` is called with a worker that
+    was not asked for.
     """
     leases = TrialLeases(store.db, store.study).all()
     others = [lease.process for lease in leases if is_alive(lease.process) is not False]
@@ -290,7 +357,7 @@ def _end_of(step: Callable[[], None]) -> NasError | KeyboardInterrupt | None:
 
 
 def _check_devices(study: str, targets: Mapping[str, Target], first: Record) -> None:
-    """Refuse to go on where a target is not the device that the study was begun on.
+    """Refuse to go on if a target is not the device that the study was begun on.
 
     A latency of another machine or runtime beside the first ones would make a front of neither.
     """

@@ -1,4 +1,4 @@
-"""Budgets as the user writes them: `140M`, `25ms`, `arm=25ms`, `2.5Mparams`."""
+"""Budgets and durations as the user writes them: `140M`, `arm=25ms`, `2.5Mparams`; `90s`, `2h`."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,6 +11,7 @@ ALLOWED = (
     "target), arm=25ms (on one), "
     "2.5Mparams"
 )
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _SCALE = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
 _FORM = re.compile(
     r"(?:(?P<target>[\w.-]+)=)?(?P<number>\d+(?:\.\d+)?)(?P<unit>[KMG]|ms|[KMG]?params)"
@@ -82,6 +83,18 @@ def parse_budget(texts: Iterable[str], targets: Iterable[str], tolerance: float 
             limits[name] = limit
     flops, params = limits.pop("flops", None), limits.pop("params", None)
     return Budget(flops, params, {name[:-3]: ms for name, ms in limits.items()}, tolerance)
+
+
+def parse_duration(field: str, text: str) -> float:
+    """The duration in seconds.
+
+    Raises:
+        ConfigError: No number above 0 with one of the units s, m, h; names `field`.
+    """
+    form = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if form is None or float(form[1]) == 0:
+        raise ConfigError(field, text, "must be a number with a unit: 90s, 10m, 2h")
+    return float(form[1]) * _SECONDS[form[2]]
 
 
 def _parse(text: str, targets: list[str]) -> dict[str, float]:

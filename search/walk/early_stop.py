@@ -12,7 +12,7 @@ from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation
 from nas_sv2.evaluate.fitting.evaluator import StoppableEvaluator
 from nas_sv2.evaluate.recipes.recipe import Recipe, Score
 from nas_sv2.latency.measurements.measurement import Latency
-from nas_sv2.search.walk.audit_choice import Audit
+from nas_sv2.search.walk.audit import Audit
 from nas_sv2.search.walk.stop_rule import (
     FEWEST,
     Ending,

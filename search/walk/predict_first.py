@@ -15,7 +15,7 @@ from nas_sv2.latency.predictor.predicted_target import (
     open_predicted,
 )
 from nas_sv2.latency.targets.target import Target
-from nas_sv2.search.events.events import Listener
+from nas_sv2.search.events.events import Notice, OnEvent, StageEntered, advance
 from nas_sv2.search.walk.walk import Screen, Walk, is_predicted
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.studies.findings.front import front_of
@@ -50,7 +50,7 @@ def check_predictable(mode: str, targets: Mapping[str, Target]) -> None:
 
 
 def screened(
-    walk: Walk, mode: str, space: SearchSpace, store: RecordStore, listener: Listener
+    walk: Walk, mode: str, space: SearchSpace, store: RecordStore, on_event: OnEvent
 ) -> Walk:
     """The walk with predictors for its targets, which are fitted where there are none.
 
@@ -65,9 +65,9 @@ def screened(
     for name, target in walk.targets.items():
         if not is_predictable(target):
             continue
-        listener.waits(f"{name}: the predictor stored here, or 2 to 4 minutes to fit one")
-        listener.entered(f"predictor of {name}: networks timed")
-        predicted[name] = open_predicted(target, space, listener.advanced)
+        on_event(Notice(f"{name}: the predictor stored here, or 2 to 4 minutes to fit one"))
+        on_event(StageEntered(f"predictor of {name}: networks timed"))
+        predicted[name] = open_predicted(target, space, advance(on_event))
     screen = Screen(predicted, careful=mode == "auto", rivals=lambda: store.all().values())
     return dataclasses.replace(walk, screen=screen)
 

@@ -9,7 +9,7 @@ The optimistic final score comes from finished trainings by the same recipe: lea
 what they showed after the same pass to their final scores, and the prediction limit above it
 (`prediction_limit`). At a pass it fails about as often as `miss` says, if trainings
 are alike and residuals normal. Those of a search are not quite, which is why some that the rule
-would stop go on and are counted (`nas_sv2.search.walk.audit_choice.Audit`).
+would stop go on and are counted (`nas_sv2.search.walk.audit.Audit`).
 """
 
 import math

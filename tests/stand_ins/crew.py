@@ -30,11 +30,19 @@ from nas_sv2.latency.devices.testing import FakeDevice
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.search.events.events import Listener, Outcome
+from nas_sv2.search.events.events import (
+    Event,
+    Notice,
+    OnEvent,
+    StageEntered,
+    TrialFinished,
+    enter,
+    notify,
+)
 from nas_sv2.search.events.interrupts import sigterm_interrupts
 from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.scale.processes import run_workers
-from nas_sv2.search.session.samplers import SAMPLERS
+from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.search_space import Range, SearchSpace, StageChoices
@@ -98,18 +106,18 @@ class Keeping:
         return evaluation
 
 
-def target_of(job: Job, measurements: MeasurementStore, listener: Listener) -> MeasuredTarget:
+def target_of(job: Job, measurements: MeasurementStore, on_event: OnEvent) -> MeasuredTarget:
     """What is measured on."""
     if not job.board:
         return MeasuredTarget(MeasuredDevice("fake", FakeDevice(), PLAN, measurements))
     words = (sys.executable, "-S", str(Path(__file__).with_name("board.py")), job.board, "{argv}")
-    board = device_at("board", CommandTemplate(words), measurements, listener.waits)
+    board = device_at("board", CommandTemplate(words), measurements, notify(on_event))
     board.waits_s = (0.2, 0.4, 0.8)  # of a device that stays away
     plan = dataclasses.replace(PLAN, reference=None, timeout_s=2.0)
     return MeasuredTarget(MeasuredDevice("fake", board, plan, measurements))
 
 
-def work(job: Job, number: int, listener: Listener) -> None:
+def work(job: Job, number: int, on_event: OnEvent) -> None:
     """One worker, of this process."""
     choice = SAMPLERS[job.sampler]
     with Database.open(job.storage) as db, store_errors():
@@ -121,8 +129,8 @@ def work(job: Job, number: int, listener: Listener) -> None:
         weights = WeightsFolder.of_study(db, store.study)
         evaluator = Keeping(FakeEvaluator(job.seconds), weights, job.weights_bytes)
         learns = choice.learns_from_pruned
-        with closing(target_of(job, measurements, listener)) as target:
-            walk = Walk(Guidelines({}), Budget(), {"fake": target}, evaluator, listener.entered)
+        with closing(target_of(job, measurements, on_event)) as target:
+            walk = Walk(Guidelines({}), Budget(), {"fake": target}, evaluator, enter(on_event))
             loop = Loop(
                 study,
                 space(),
@@ -130,10 +138,10 @@ def work(job: Job, number: int, listener: Listener) -> None:
                 store,
                 weights,
                 learns,
-                listener,
+                on_event,
                 expires_s=job.expires_s,
             )
-            listener.waits(f"process {os.getpid()}")
+            on_event(Notice(f"process {os.getpid()}"))
             loop.run(job.trials)
 
 
@@ -141,27 +149,19 @@ def say(**facts: object) -> None:
     print(json.dumps(facts), flush=True)
 
 
-class Voice:
-    """A listener that prints."""
-
-    def began(self, study: str, lines: list[str]) -> None: ...
-
-    def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None: ...
-
-    def waits(self, reason: str) -> None:
-        kind, _, rest = reason.partition(" ")
-        if kind == "process":
-            say(pid=int(rest))
-        else:
-            say(waits=reason)
-
-    def entered(self, stage: str) -> None:
-        say(entered=stage)
-
-    def advanced(self, done: int, total: int) -> None: ...
-
-    def ended(self, outcome: Outcome) -> None:
-        say(trial=outcome.number, verdict=outcome.verdict, reason=outcome.reason)
+def say_event(event: Event) -> None:
+    """Print what a test asks about."""
+    match event:
+        case Notice(reason):
+            kind, _, rest = reason.partition(" ")
+            if kind == "process":
+                say(pid=int(rest))
+            else:
+                say(waits=reason)
+        case StageEntered(stage):
+            say(entered=stage)
+        case TrialFinished():
+            say(trial=event.number, verdict=event.verdict, reason=event.reason)
 
 
 def main(text: str) -> int:
@@ -169,7 +169,7 @@ def main(text: str) -> int:
     job = Job(**json.loads(text))
     try:
         with sigterm_interrupts():
-            errors = run_workers(partial(work, job), job.workers, Voice())
+            errors = run_workers(partial(work, job), job.workers, say_event)
     except KeyboardInterrupt:
         return 130
     except NasError as error:

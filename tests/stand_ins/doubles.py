@@ -9,7 +9,7 @@ from nas_sv2.errors import NasError
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.latency.measurements.measurement import Latency, Provenance
 from nas_sv2.latency.targets.target import Target, fixed_plan
-from nas_sv2.search.events.events import Outcome
+from nas_sv2.search.events.events import Event, Notice, SearchDescribed, TrialFinished
 from nas_sv2.space.choices.search_space import Range, SearchSpace, StageChoices
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.operators import Graph
@@ -99,27 +99,29 @@ class FakeEvaluator:
 
 
 @dataclass
-class Ear:
-    """A listener that remembers how trials ended."""
+class EventRecorder:
+    """An `on_event` that remembers the events."""
 
-    outcomes: list[Outcome] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
-    def began(self, study: str, lines: list[str]) -> None: ...
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
 
-    def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None: ...
-
-    def waits(self, reason: str) -> None: ...
-
-    def entered(self, stage: str) -> None: ...
-
-    def advanced(self, done: int, total: int) -> None: ...
-
-    def ended(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
+    @property
+    def outcomes(self) -> list[TrialFinished]:
+        return [event for event in self.events if isinstance(event, TrialFinished)]
 
     @property
     def verdicts(self) -> list[str]:
         return [outcome.verdict for outcome in self.outcomes]
+
+    @property
+    def notices(self) -> list[str]:
+        return [event.reason for event in self.events if isinstance(event, Notice)]
+
+    @property
+    def described(self) -> list[SearchDescribed]:
+        return [event for event in self.events if isinstance(event, SearchDescribed)]
 
 
 V2 = reference("shufflenet_v2_x0_5")

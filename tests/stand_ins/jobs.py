@@ -6,21 +6,29 @@ import time
 from doubles import V2, record_of
 
 from nas_sv2.errors import ConfigError, InfeasibleError
-from nas_sv2.search.events.events import Listener, Outcome
+from nas_sv2.search.events.events import (
+    Notice,
+    OnEvent,
+    SearchDescribed,
+    StageAdvanced,
+    StageEntered,
+    TrialAsked,
+    TrialFinished,
+)
 
 
-def tells(number: int, listener: Listener) -> None:
+def tells(number: int, on_event: OnEvent) -> None:
     """All events, of a trial each."""
-    listener.began("nobody", ["hears this"])
-    listener.asked(number, V2, None)
-    listener.entered("training")
-    listener.advanced(1, 2)
-    listener.waits(f"worker {number} waits")
+    on_event(SearchDescribed("nobody", ("hears this",)))
+    on_event(TrialAsked(number, V2, None))
+    on_event(StageEntered("training"))
+    on_event(StageAdvanced(1, 2))
+    on_event(Notice(f"worker {number} waits"))
     record = record_of(0.5, 1.0)
-    listener.ended(Outcome(number, "finished", "", record, 1.0, number + 1, 4, 60.0))
+    on_event(TrialFinished(number, "finished", "", record, 1.0, number + 1, 4, 60.0))
 
 
-def ends(number: int, listener: Listener) -> None:
+def ends(number: int, on_event: OnEvent) -> None:
     """Each by another error."""
     if number == 0:
         raise InfeasibleError("no network")
@@ -28,11 +36,11 @@ def ends(number: int, listener: Listener) -> None:
         raise ConfigError("study", "s", "must be another name")
 
 
-def breaks(number: int, listener: Listener) -> None:
+def breaks(number: int, on_event: OnEvent) -> None:
     """The first by a bug, once the second has told its process; that one never ends."""
     if number == 0:
         time.sleep(1)
         raise ZeroDivisionError
-    listener.waits(str(os.getpid()))
+    on_event(Notice(str(os.getpid())))
     while True:
         time.sleep(0.1)

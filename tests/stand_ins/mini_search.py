@@ -24,13 +24,12 @@ from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
-from nas_sv2.search.events.events import Outcome
+from nas_sv2.search.events.events import Event, TrialFinished
 from nas_sv2.search.loop.loop import Loop
-from nas_sv2.search.session.samplers import SAMPLERS
+from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.graph.guidelines import Guidelines
-from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import create_or_resume
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
@@ -63,21 +62,10 @@ class Timed:
             say(measured=[began, time.monotonic()])
 
 
-class Voice:
-    """A listener that prints how trials ended."""
-
-    def began(self, study: str, lines: list[str]) -> None: ...
-
-    def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None: ...
-
-    def waits(self, reason: str) -> None: ...
-
-    def entered(self, stage: str) -> None: ...
-
-    def advanced(self, done: int, total: int) -> None: ...
-
-    def ended(self, outcome: Outcome) -> None:
-        say(trial=outcome.number, verdict=outcome.verdict, reason=outcome.reason)
+def say_ends(event: Event) -> None:
+    """Print how a trial ended."""
+    if isinstance(event, TrialFinished):
+        say(trial=event.number, verdict=event.verdict, reason=event.reason)
 
 
 def main(database: str, name: str, target: str, trials: str) -> int:
@@ -104,7 +92,7 @@ def search(db: Database, name: str, target: str, trials: int) -> int:
         device.inner = Timed(device.inner)  # type: ignore[assignment]
         walk = Walk(Guidelines({}), Budget(), {target: opened}, FakeEvaluator())
         weights = WeightsFolder.of_study(db, name)
-        Loop(study, small_space(), walk, records, weights, pruned, Voice()).run(trials)
+        Loop(study, small_space(), walk, records, weights, pruned, say_ends).run(trials)
         opened.close()
     except DeviceError as error:
         say(ended_by=str(error))

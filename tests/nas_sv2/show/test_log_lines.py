@@ -10,20 +10,34 @@ from typing import Any
 
 import pytest
 import typer
-from doubles import Ear, FakeEvaluator, FakeTarget, small_space
+from doubles import EventRecorder, FakeEvaluator, FakeTarget, small_space
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.engine import URL
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import EvaluationError, StoreError
-from nas_sv2.search.events.events import Outcome
+from nas_sv2.search.events.events import (
+    Notice,
+    SearchDescribed,
+    StageEntered,
+    TrialAsked,
+    TrialFinished,
+    enter,
+)
 from nas_sv2.search.loop.loop import Loop
-from nas_sv2.search.session.plan import Request
-from nas_sv2.search.session.samplers import SAMPLERS
+from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
-from nas_sv2.show.log_lines import MASK, SHORTEST, Both, LogLines, logged, masked, secrets_of
+from nas_sv2.show.log_lines import (
+    MASK,
+    SHORTEST,
+    LogLines,
+    call_both,
+    logging,
+    masked,
+    secrets_of,
+)
 from nas_sv2.space.graph.guidelines import Guidelines
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.storage.record_store import RecordStore
@@ -43,16 +57,16 @@ def test_a_search_is_written_down_event_by_event(tmp_path: Path) -> None:
     study = create_or_resume(
         Database.open(storage), "s", {"targets": {"fake": "measured"}}, choice.make(0)
     )
-    stream, ear = io.StringIO(), Ear()
-    listener = Both(ear, LogLines(stream))
+    stream, heard = io.StringIO(), EventRecorder()
+    on_event = call_both(heard, LogLines(stream))
     evaluator = FakeEvaluator(fault=lambda n: EvaluationError("nan") if n == 2 else None)
     walk = Walk(
-        Guidelines({}), Budget(flops=0.086e6), {"fake": FakeTarget()}, evaluator, listener.entered
+        Guidelines({}), Budget(flops=0.086e6), {"fake": FakeTarget()}, evaluator, enter(on_event)
     )
     weights = WeightsFolder.of_study(Database.open(storage), "s")
-    listener.began("s", ["study     s"])
+    on_event(SearchDescribed("s", ("study     s",)))
     store = RecordStore(db, "s")
-    Loop(study, small_space(), walk, store, weights, True, listener).run(4)
+    Loop(study, small_space(), walk, store, weights, True, on_event).run(4)
     db.close()
 
     began, *lines = lines_of(stream.getvalue())
@@ -61,9 +75,9 @@ def test_a_search_is_written_down_event_by_event(tmp_path: Path) -> None:
     assert times == sorted(times)
     assert all(time.tzinfo is not None for time in times)
     ended = [line for line in lines if line["event"] == "ended"]
-    assert [line["verdict"] for line in ended] == ear.verdicts
+    assert [line["verdict"] for line in ended] == heard.verdicts
     assert {line["study"] for line in lines} == {"s"}
-    assert [line["trial"] for line in ended] == [outcome.number for outcome in ear.outcomes]
+    assert [line["trial"] for line in ended] == [outcome.number for outcome in heard.outcomes]
     for line in ended:
         assert (line["level"] == "warning") == (line["verdict"] == "failed")
         if line["verdict"] == "finished":
@@ -83,14 +97,14 @@ def test_of_several_workers_no_line_names_the_trial_of_another(
     workers: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = reference("shufflenet_v2_x0_5"), reference("shufflenet_v2_x1_0")
-    with logged(Request("cpu", study="s", workers=workers), True) as log:
+    with logging("sqlite://", "s", workers, True) as log:
         assert log is not None
-        log.asked(3, first, None)
-        log.entered("training")
-        log.asked(4, second, None)
-        log.entered("training")
-        log.ended(Outcome(3, "failed", "nan", None, 1.0, 0, 9, None))
-        log.waits("the database is away")
+        log(TrialAsked(3, first, None))
+        log(StageEntered("training"))
+        log(TrialAsked(4, second, None))
+        log(StageEntered("training"))
+        log(TrialFinished(3, "failed", "nan", None, 1.0, 0, 9, None))
+        log(Notice("the database is away"))
     lines = [(line["event"], line["trial"]) for line in lines_of(capsys.readouterr().err)]
     within = [3, 4] if workers == 1 else [None, None]
     assert lines == [
@@ -130,23 +144,23 @@ def test_short_passwords_and_those_of_other_addresses_are_masked_in_urls() -> No
 
 
 def test_what_ends_a_search_is_the_last_line(capsys: pytest.CaptureFixture[str]) -> None:
-    request = Request("cpu", storage="postgresql://me:secret@host/db", study="s")
-    with pytest.raises(typer.Exit) as left, logged(request, True):
+    told: Any = ("postgresql://me:secret@host/db", "s", 1, True)
+    with pytest.raises(typer.Exit) as left, logging(*told):
         raise StoreError("cannot connect\nto secret")
     (line,) = lines_of(capsys.readouterr().err)
     assert (left.value.exit_code, line["exit_code"]) == (1, 1)
     assert (line["level"], line["kind"], line["study"]) == ("error", "StoreError", "s")
     assert line["message"] == f"cannot connect to {MASK}"
-    with pytest.raises(typer.Exit) as left, logged(request, True):
+    with pytest.raises(typer.Exit) as left, logging(*told):
         raise KeyboardInterrupt
     assert left.value.exit_code == lines_of(capsys.readouterr().err)[0]["exit_code"] == 130
-    with logged(request, True):
+    with logging(*told):
         pass
     assert lines_of(capsys.readouterr().err)[0]["event"] == "done"
 
 
 def test_without_the_option_errors_stay_lines_for_people() -> None:
-    with pytest.raises(StoreError), logged(Request("cpu"), False) as log:
+    with pytest.raises(StoreError), logging("sqlite://", None, 1, False) as log:
         assert log is None
         raise StoreError("away")
 

@@ -24,7 +24,7 @@ from nas_sv2.search.confirm import confirm as confirming
 from nas_sv2.search.confirm.confirm import ConfirmRequest, confirm
 from nas_sv2.search.confirm.finalists import finalists_of
 from nas_sv2.search.confirm.training import Job, Source
-from nas_sv2.search.session.samplers import SAMPLERS
+from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import optuna
 import pytest
-from doubles import Ear, FakeEvaluator, FakeTarget, small_space
+from doubles import EventRecorder, FakeEvaluator, FakeTarget, small_space
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import DeviceError, NasError, StoreError
 from nas_sv2.search.loop.loop import Loop
-from nas_sv2.search.loop.orphans import Unfinished
-from nas_sv2.search.session.samplers import SAMPLERS
+from nas_sv2.search.loop.orphans import Orphans
+from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.graph.guidelines import Guidelines
@@ -33,10 +33,10 @@ class Bench:
         self.storage = f"sqlite:///{folder / 'studies.db'}"
         self.db = Database.open(self.storage)
         self.db.migrate()
-        self.store, self.evaluator, self.ear = (
+        self.store, self.evaluator, self.heard = (
             RecordStore(self.db, "s"),
             FakeEvaluator(),
-            Ear(),
+            EventRecorder(),
         )
         identity = {"targets": {"fake": "measured"}}
         sampler = SAMPLERS["random"].make(5)
@@ -45,10 +45,10 @@ class Bench:
     def loop(self) -> Loop:
         walk = Walk(Guidelines({}), Budget(), {"fake": FakeTarget()}, self.evaluator)
         weights = WeightsFolder.of_study(Database.open(self.storage), "s")
-        return Loop(self.study, small_space(), walk, self.store, weights, True, self.ear)
+        return Loop(self.study, small_space(), walk, self.store, weights, True, self.heard)
 
     def leases(self) -> list[TrialLease]:
-        return self.loop()._seat.leases.all()
+        return self.loop()._claim.leases.all()
 
     def told(self) -> list[optuna.trial.FrozenTrial]:
         return self.study.get_trials(states=(TrialState.COMPLETE,))
@@ -106,17 +106,17 @@ def test_a_record_that_was_saved_and_not_told_is_told_by_whoever_goes_on(
 def test_while_it_cannot_be_asked_again_nobody_takes_its_room(
     bench: Bench, interrupted_save: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(self: Unfinished, number: int, reason: str, *, died: bool = False) -> None:
+    def fails(self: Orphans, number: int, reason: str, *, died: bool = False) -> None:
         raise away()
 
-    ask_again = Unfinished.ask_again
-    monkeypatch.setattr(Unfinished, "ask_again", fails)
+    ask_again = Orphans.ask_again
+    monkeypatch.setattr(Orphans, "ask_again", fails)
     with pytest.raises(KeyboardInterrupt):
         bench.loop().run(TRIALS)
     (running,) = bench.running()
     (lease,) = bench.leases()
     assert lease.trial == running.number
-    monkeypatch.setattr(Unfinished, "ask_again", ask_again)
+    monkeypatch.setattr(Orphans, "ask_again", ask_again)
     monkeypatch.setattr("nas_sv2.search.loop.orphans.is_alive", lambda name: False)
     bench.loop().run(TRIALS)
     assert {trial.number for trial in bench.told()} == set(bench.store.all())
@@ -127,7 +127,7 @@ def test_who_stood_still_before_saving_does_not_take_the_record_of_who_went_on(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a laptop does that sleeps between two lines of ours."""
-    check, checked = Loop._check_seat, []
+    check, checked = Loop._check_claim, []
 
     def stands_still(self: Loop) -> None:
         check(self)
@@ -135,15 +135,15 @@ def test_who_stood_still_before_saving_does_not_take_the_record_of_who_went_on(
         if len(checked) == 3:  # another takes over what it was at, and comes to the end
             (lease,) = bench.leases()
             assert lease.trial is not None
-            token = self._seat.leases.take_over(lease)
+            token = self._claim.leases.take_over(lease)
             assert token is not None
-            self._unfinished.ask_again(lease.trial, "its worker stood still")
-            self._seat.leases.let_go(token)
+            self._orphans.ask_again(lease.trial, "its worker stood still")
+            self._claim.leases.let_go(token)
             bench.loop().run(TRIALS)
 
-    monkeypatch.setattr(Loop, "_check_seat", stands_still)
+    monkeypatch.setattr(Loop, "_check_claim", stands_still)
     bench.loop().run(TRIALS)
-    assert "failed" in bench.ear.verdicts
+    assert "failed" in bench.heard.verdicts
     assert len(bench.told()) == TRIALS
     assert {trial.number for trial in bench.told()} == set(bench.store.all())
     assert (bench.running(), bench.leases()) == ([], [])
@@ -156,15 +156,15 @@ def test_an_end_is_not_lost_over_a_database_that_fails_just_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The search would go on after its driver told it to end."""
-    ask_again, asked = Unfinished.ask_again, []
+    ask_again, asked = Orphans.ask_again, []
 
-    def fails_once(self: Unfinished, number: int, reason: str, *, died: bool = False) -> None:
+    def fails_once(self: Orphans, number: int, reason: str, *, died: bool = False) -> None:
         asked.append(number)
         if len(asked) == 1:
             raise away()
         ask_again(self, number, reason, died=died)
 
-    monkeypatch.setattr(Unfinished, "ask_again", fails_once)
+    monkeypatch.setattr(Orphans, "ask_again", fails_once)
     bench.evaluator.fault = lambda number: end() if number == 3 else None
     with pytest.raises((KeyboardInterrupt, DeviceError)):
         bench.loop().run(TRIALS)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from doubles import Ear, FakeEvaluator, FakeTarget, small_space
+from doubles import EventRecorder, FakeEvaluator, FakeTarget, small_space
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
@@ -27,10 +27,11 @@ from nas_sv2.errors import (
     MeasurementError,
     StoreError,
 )
-from nas_sv2.search.loop.claim import Seat
+from nas_sv2.search.events.events import Event, TrialAsked
+from nas_sv2.search.loop.claim import TrialClaim
 from nas_sv2.search.loop.loop import Loop
-from nas_sv2.search.session.samplers import SAMPLERS
-from nas_sv2.search.walk.audit_choice import MATURE, Audit
+from nas_sv2.search.session.plan import SAMPLERS
+from nas_sv2.search.walk.audit import MATURE, Audit, RelaxedLimits
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.levels import LEVELS
@@ -65,7 +66,7 @@ class Bench:
         self.db.migrate()
         self.store = RecordStore(self.db, "s")
         self.target, self.evaluator = FakeTarget(), FakeEvaluator()
-        self.folder, self.sampler, self.ear = folder, sampler, Ear()
+        self.folder, self.sampler, self.heard = folder, sampler, EventRecorder()
         self.budget = budget or Budget()
         self.space = small_space()
         self.guidelines = Guidelines({})
@@ -77,10 +78,13 @@ class Bench:
             Database.open(self.storage), "s", IDENTITY, choice.make(len(self.store.all()))
         )
         targets = {"fake": self.target}
-        walk = Walk(self.guidelines, self.budget, targets, self.evaluator)
+        limits = RelaxedLimits(self.guidelines, study)
+        walk = Walk(limits, self.budget, targets, self.evaluator)
         weights = WeightsFolder.of_study(Database.open(self.storage), "s")
         learns = choice.learns_from_pruned
-        loop = Loop(study, self.space, walk, self.store, weights, learns, self.ear, self.audit)
+        loop = Loop(
+            study, self.space, walk, self.store, weights, learns, self.heard, self.audit, limits
+        )
         loop.run(trials, timeout_s)
         return study
 
@@ -115,7 +119,7 @@ def test_every_sampler_finds_distinct_networks_and_is_told_all_limits(
             pruned = trial.state == TrialState.PRUNED
             nothing_seen = trial.number < min(records)
             assert pruned == (SAMPLERS[sampler].learns_from_pruned or nothing_seen)
-    assert "rejected" in bench.ear.verdicts
+    assert "rejected" in bench.heard.verdicts
     assert all(
         records[trial.number].feasible
         for trial in study.best_trials
@@ -126,7 +130,7 @@ def test_every_sampler_finds_distinct_networks_and_is_told_all_limits(
 
 def test_a_duplicate_is_answered_from_the_store(bench: Bench) -> None:
     study = bench.run(16)  # of 48 networks
-    assert "duplicate" in bench.ear.verdicts
+    assert "duplicate" in bench.heard.verdicts
     twins = [trial for trial in study.get_trials() if DUPLICATE in trial.user_attrs]
     for twin in twins:
         first = study.get_trials()[twin.user_attrs[DUPLICATE]]
@@ -158,7 +162,7 @@ def test_a_fault_fails_its_trial_and_the_search_goes_on(bench: Bench) -> None:
     study = bench.run(4)
     failed = [trial for trial in study.get_trials() if trial.state == TrialState.FAIL]
     assert [trial.user_attrs[ERROR] for trial in failed] == ["odd", "loss"]
-    assert bench.ear.verdicts.count("failed") == 2
+    assert bench.heard.verdicts.count("failed") == 2
     assert len(bench.store.all()) == 4
 
 
@@ -190,18 +194,18 @@ def test_an_unexpected_error_is_a_bug_and_stops_the_search(bench: Bench) -> None
 
 
 def test_a_search_that_meets_nothing_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas_sv2.search.loop.fruitless.REJECTIONS", 25)
+    monkeypatch.setattr("nas_sv2.search.loop.loop.REJECTIONS", 25)
     bench.budget = Budget(flops=1)
     with pytest.raises(InfeasibleError, match="25 rejected"):
         bench.run(2)
 
 
 def test_an_exhausted_space_ends_the_search(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas_sv2.search.loop.fruitless.DUPLICATES", 10)
+    monkeypatch.setattr("nas_sv2.search.loop.loop.DUPLICATES", 10)
     bench.space = small_space(depths=1)
     with pytest.raises(InfeasibleError, match="10 known ones"):
         bench.run(13)  # of 12 networks
-    assert bench.ear.verdicts.count("duplicate") >= 10
+    assert bench.heard.verdicts.count("duplicate") >= 10
 
 
 def test_a_study_in_use_is_joined_and_the_others_trial_left_alone(bench: Bench) -> None:
@@ -232,7 +236,7 @@ def test_a_network_that_another_worker_is_at_is_left_to_it(bench: Bench) -> None
     left = study.get_trials()[1]
     assert left.state == TrialState.FAIL
     assert left.user_attrs[ERROR] == "the network that trial 99 is about"
-    assert bench.ear.verdicts[1] == "duplicate"
+    assert bench.heard.verdicts[1] == "duplicate"
     assert leases.all() == []
 
 
@@ -240,9 +244,9 @@ def test_a_candidate_that_another_worker_took_over_is_not_told(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = [True, False]
-    monkeypatch.setattr(Seat, "holds", lambda seat: answers.pop(0) if answers else True)
+    monkeypatch.setattr(TrialClaim, "holds", lambda claim: answers.pop(0) if answers else True)
     study = bench.run(3)
-    assert "another worker took the candidate over" in bench.ear.outcomes[1].reason
+    assert "another worker took the candidate over" in bench.heard.outcomes[1].reason
     assert states(study) == {"COMPLETE": 3, "FAIL": 1}
     assert bench.evaluator.asked[1] == bench.evaluator.asked[2]  # asked again at once
     assert len(bench.store.all()) == 3
@@ -266,7 +270,7 @@ def test_who_tells_too_late_finds_out_and_goes_on(
 
     monkeypatch.setattr(RecordStore, "save", saved)
     study = bench.run(3)
-    assert "another worker took the candidate over" in bench.ear.outcomes[1].reason
+    assert "another worker took the candidate over" in bench.heard.outcomes[1].reason
     assert states(study) == {"COMPLETE": 3, "FAIL": 1}
     assert sorted(bench.store.all()) == [0, 2, 3]
     assert len(bench.evaluator.asked) == 3  # what it had found is found
@@ -398,7 +402,7 @@ def test_a_baseline_that_failed_or_was_interrupted_is_asked_again_by_the_next_ru
 def test_rejections_and_duplicates_in_turn_end_the_search_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nas_sv2.search.loop.fruitless.DUPLICATES", 10)
+    monkeypatch.setattr("nas_sv2.search.loop.loop.DUPLICATES", 10)
     bench = Bench(tmp_path, "random", Budget(flops=0.07e6))
     with pytest.raises(InfeasibleError, match="hardly has 40 networks"):
         bench.run(40)
@@ -420,7 +424,7 @@ def test_a_guideline_that_prunes_the_front_is_found_out_and_relaxed(bench: Bench
     for trial in pruned_in(study):
         score = g4_elementwise(lower(records[trial.number].architecture))
         assert trial.user_attrs[AUDITED] == {"G4": pytest.approx(score / 0.05)}
-    notices = [outcome.notice for outcome in bench.ear.outcomes]
+    notices = [outcome.notice for outcome in bench.heard.outcomes]
     assert not any(notices[: MATURE - 1])  # on a front of a few is almost everything
     assert "relaxed: G4 by" in notices[MATURE - 1]
     front = [entry.number for entry in front_of(records) if entry.on_front]
@@ -444,12 +448,19 @@ def test_what_was_relaxed_stays_so_when_the_search_goes_on(bench: Bench) -> None
 def test_what_another_worker_relaxes_meanwhile_is_not_counted_twice(bench: Bench) -> None:
     """How far a candidate is beyond a limit goes by the limits that it was held against."""
 
-    class Other(Ear):
-        def asked(self, number: int, *_: object) -> None:
+    class Other(EventRecorder):
+        def __call__(self, event: Event) -> None:
+            super().__call__(event)
+            if not isinstance(event, TrialAsked):
+                return
             study = optuna.load_study(study_name="s", storage=bench.storage)
             study.set_user_attr(RELAXED, {"G4": 3.0})
 
-    bench.guidelines, bench.audit, bench.ear = Guidelines({"G4": 0.05}), Audit(share=1.0), Other()
+    bench.guidelines, bench.audit, bench.heard = (
+        Guidelines({"G4": 0.05}),
+        Audit(share=1.0),
+        Other(),
+    )
     study = bench.run(4)
     assert pruned_in(study)
     for trial in pruned_in(study):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from doubles import Ear, FakeEvaluator, FakeTarget, latency_of, small_space
+from doubles import EventRecorder, FakeEvaluator, FakeTarget, latency_of, small_space
 from optuna.trial import TrialState
 from packages import RECIPE, images_file
 
@@ -21,7 +21,7 @@ from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.replay import replay as replays
 from nas_sv2.search.replay.replay import Replayed, ReplayRequest, replay
-from nas_sv2.search.session.samplers import SAMPLERS
+from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.graph.cost import cost_of
@@ -75,7 +75,7 @@ def searched(folder: Path, budget: Budget, trials: int = TRIALS) -> str:
     store = RecordStore(db, study_key(study))
     walk = Walk(Guidelines({}), budget, {"fake": FakeTarget()}, FakeEvaluator())
     weights = WeightsFolder.of_study(Database.open(storage), store.study)
-    Loop(study, space, walk, store, weights, True, Ear()).run(trials)
+    Loop(study, space, walk, store, weights, True, EventRecorder()).run(trials)
     db.close()
     return storage
 

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from nas_sv2.database.database import Database
 from nas_sv2.database.processes import process_name
-from nas_sv2.search.loop.fruitless import FAILURES
+from nas_sv2.search.loop.loop import FAILURES
 from nas_sv2.studies.findings.attributes import ERROR
 from nas_sv2.studies.storage.study import load_study
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from crew import Job, work
 from crews import check, crew
-from doubles import Ear
+from doubles import EventRecorder
 from faults import faults_of
 from postgres import Postgres
 
@@ -46,5 +46,5 @@ def test_a_round_of_random_faults(
         code = found.over(120)
     print(f"{number}: {'SQLite' if server is None else 'PostgreSQL'}, {trials} trials,", end=" ")
     print(f"{workers} workers, {', '.join(befell)}: exit code {code}, {found.told[-1:]}")
-    work(Job(storage, trials, 1, seconds=0.05, expires_s=EXPIRES_S), 0, Ear())
+    work(Job(storage, trials, 1, seconds=0.05, expires_s=EXPIRES_S), 0, EventRecorder())
     check(storage, trials)

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 import sqlalchemy
-from doubles import Ear, FakeEvaluator
+from doubles import FakeEvaluator
 from optuna.storages import RDBStorage
 from sqlalchemy.engine import create
 
 from nas_sv2.database.database import Database
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.search.session import session
-from nas_sv2.search.session.plan import Request
-from nas_sv2.search.session.session import run_search
+from nas_sv2.search.session.plan import plan_search
+from nas_sv2.search.session.session import search
 from nas_sv2.studies.storage.named_networks import certificate_for, records_of
 from nas_sv2.studies.storage.study import load_study, optuna_storage
 
@@ -39,11 +39,11 @@ def test_a_search_and_what_is_said_of_it_make_one_engine(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(session, "StoredEvaluator", lambda *_: FakeEvaluator())
     before = len(engines)  # that of the test's own server
-    request = Request(
+    plan = plan_search(
         "arm", ["40M"], recipe="smoke", sampler="random", trials=1, study="s", storage=storage
     )
     with Database.open(storage) as db:
-        found = run_search(request, db, Ear())
+        found = search(plan, db)
         assert found.ended_by is None
         assert records_of(db, "s").keys() == found.records.keys()
         certificate_for(db, "s", found.records)

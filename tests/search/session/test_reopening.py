@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
+from doubles import EventRecorder
 from postgres import Postgres
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
@@ -18,14 +19,12 @@ from nas_sv2.database import restarts as reconnect
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, NasError, StoreError
 from nas_sv2.latency.measurements.store import MeasurementStore
-from nas_sv2.search.events.events import Outcome
 from nas_sv2.search.loop.loop import OUTAGES, Loop
-from nas_sv2.search.session import reopening as opening
+from nas_sv2.search.session import reopening as module
 from nas_sv2.search.session import session
-from nas_sv2.search.session.plan import Request
-from nas_sv2.search.session.reopening import opened
+from nas_sv2.search.session.plan import plan_search
+from nas_sv2.search.session.reopening import reopening
 from nas_sv2.search.walk import drift_correction
-from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.storage import study as studies
 from nas_sv2.studies.storage.runs import runs_of
 from nas_sv2.studies.storage.study import load_study
@@ -38,12 +37,12 @@ def failing(words: str) -> OperationalError:
 class Opening:
     """Fails as often as it has faults, and counts what is open."""
 
-    def __init__(self, *faults: Exception) -> None:
-        self.faults = list(faults)
+    def __init__(self, db: Database, *faults: Exception) -> None:
+        self.db, self.faults = db, list(faults)
         self.open = self.begun = 0
 
-    def __call__(self, db: Database, things: ExitStack) -> str:
-        assert db.engine  # whoever opens a search connects first
+    def __call__(self, things: ExitStack) -> str:
+        assert self.db.engine  # whoever opens a search connects first
         self.begun += 1
         self.open += 1
         things.callback(self.closed)
@@ -57,14 +56,14 @@ class Opening:
 
 @pytest.fixture
 def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
-    monkeypatch.setattr(opening, "POLL_S", 0.0)
+    monkeypatch.setattr(module, "POLL_S", 0.0)
     return Database.open(f"sqlite:///{tmp_path / 's.db'}")
 
 
 def test_it_is_opened_anew_with_nothing_left_open(db: Database) -> None:
     told = list[str]()
-    once = Opening(failing("database is locked"), failing("database is locked"))
-    with opened(db, once, told.append) as found:
+    once = Opening(db, failing("database is locked"), failing("database is locked"))
+    with reopening(db, once, told.append) as found:
         assert (found, once.begun, once.open) == ("open", 3, 1)
     assert once.open == 0
     line = "the studies cannot be read or written: database is locked"
@@ -73,9 +72,9 @@ def test_it_is_opened_anew_with_nothing_left_open(db: Database) -> None:
 
 def test_so_many_failures_in_a_row_end_it(db: Database) -> None:
     told = list[str]()
-    always = Opening(*[failing("database is locked")] * OUTAGES)
+    always = Opening(db, *[failing("database is locked")] * OUTAGES)
     with pytest.raises(StoreError, match=r"written: database is locked$"):
-        opened(db, always, told.append).__enter__()
+        reopening(db, always, told.append).__enter__()
     assert (always.begun, always.open, len(told)) == (OUTAGES, 0, OUTAGES - 1)
 
 
@@ -89,17 +88,17 @@ def test_so_many_failures_in_a_row_end_it(db: Database) -> None:
     ids=["disk", "schema", "study"],
 )
 def test_what_does_not_pass_ends_it_at_once(db: Database, fault: Exception) -> None:
-    told, once = list[str](), Opening(fault)
+    told, once = list[str](), Opening(db, fault)
     with pytest.raises(NasError):
-        opened(db, once, told.append).__enter__()
+        reopening(db, once, told.append).__enter__()
     assert (once.begun, once.open, told) == (1, 0, [])
 
 
 def test_a_search_that_has_begun_is_not_opened_again(db: Database) -> None:
-    once = Opening()
+    once = Opening(db)
     with (
         pytest.raises(OperationalError),
-        opened(db, once, print),
+        reopening(db, once, print),
     ):
         raise failing("database is locked")
     assert (once.begun, once.open) == (1, 0)
@@ -114,9 +113,9 @@ def test_a_url_that_never_answered_is_said_at_once(postgres_server: Postgres, wr
         "port": good.set(port=1),
     }[wrong]
     db = Database.open(url.render_as_string(hide_password=False))
-    told, once, began = list[str](), Opening(), time.monotonic()
+    told, once, began = list[str](), Opening(db), time.monotonic()
     with pytest.raises(ConfigError, match=r"storage must be a database that can be opened"):
-        opened(db, once, told.append).__enter__()
+        reopening(db, once, told.append).__enter__()
     assert (once.begun, told) == (0, [])
     assert time.monotonic() - began < reconnect.PATIENCE_S / 2
 
@@ -126,7 +125,7 @@ def test_a_server_that_is_started_anew_is_waited_for(postgres_server: Postgres) 
     db, told, stops = Database.open(postgres_server.database()), list[str](), [True]
     assert db.engine  # it has answered
 
-    def open_all(db: Database, things: ExitStack) -> MeasurementStore:
+    def open_all(things: ExitStack) -> MeasurementStore:
         if stops and stops.pop():
             postgres_server.stop("immediate")
             timer = threading.Timer(1.0, postgres_server.start)
@@ -136,33 +135,11 @@ def test_a_server_that_is_started_anew_is_waited_for(postgres_server: Postgres) 
 
     with (
         ExitStack() as stack,
-        opened(db, open_all, told.append) as store,
+        reopening(db, open_all, told.append) as store,
         store.db.connect() as connection,
     ):
         assert connection.execute(text("SELECT count(*) FROM nas_measurements")).scalar() == 0
     assert stops == []
-
-
-class Silent:
-    """A listener that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.begun = 0
-        self.told: list[str] = []
-
-    def began(self, study: str, lines: list[str]) -> None:
-        self.begun += 1
-
-    def waits(self, reason: str) -> None:
-        self.told.append(reason)
-
-    def asked(self, number: int, architecture: Architecture, baseline: str | None) -> None: ...
-
-    def entered(self, stage: str) -> None: ...
-
-    def advanced(self, done: int, total: int) -> None: ...
-
-    def ended(self, outcome: Outcome) -> None: ...
 
 
 @pytest.fixture
@@ -200,14 +177,17 @@ def test_a_search_whose_connections_drop_while_it_opens_begins_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    listener, url = Silent(), postgres_server.database()
-    request = Request("arm", ["140M"], recipe="smoke", study="s", storage=url)
+    heard, url = EventRecorder(), postgres_server.database()
+    plan = plan_search("arm", ["140M"], recipe="smoke", study="s", storage=url)
     if worker:
-        session._work(request, 0, listener)
+        session._work(plan, 0, heard)
     else:
-        assert session.run_search(request, Database.open(url), listener).ended_by is None
+        assert session.search(plan, Database.open(url), heard).ended_by is None
     assert dropping == ["lock", "claim"]
-    lost = [line for line in listener.told if line.endswith("once the database answers")]
+    lost = [line for line in heard.notices if line.endswith("once the database answers")]
     assert len(lost) == 2
     once = 0 if worker else 1
-    assert (listener.begun, len(runs_of(load_study(Database.open(url), "s")))) == (once, once)
+    assert (len(heard.described), len(runs_of(load_study(Database.open(url), "s")))) == (
+        once,
+        once,
+    )

@@ -1,10 +1,8 @@
 """What a search says of the devices that it measures on, before it begins."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
-from doubles import Ear
 from scripted import PLAN, ROUNDS, ScriptedDevice, measurement_of, samples_of
 
 from nas_sv2.database.database import Database
@@ -13,19 +11,9 @@ from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.doctor import examine
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.search.session.plan import Request
-from nas_sv2.search.session.session import run_search
-
-
-@dataclasses.dataclass
-class FirstWords(Ear):
-    """Ends the search when it has said what it will do."""
-
-    lines: list[str] = dataclasses.field(default_factory=list)
-
-    def began(self, study: str, lines: list[str]) -> None:
-        self.lines = lines
-        raise KeyboardInterrupt
+from nas_sv2.search.events.events import Event, SearchDescribed
+from nas_sv2.search.session.plan import plan_search
+from nas_sv2.search.session.session import search
 
 
 @pytest.mark.parametrize(
@@ -58,11 +46,16 @@ def test_the_grade_is_told_in_one_line(
         return MeasuredTarget(MeasuredDevice(name, ScriptedDevice(), PLAN, store))
 
     monkeypatch.setattr(TargetBook, "open", opened)
-    listener = FirstWords()
+    heard: list[SearchDescribed] = []
+
+    def end_there(event: Event) -> None:
+        if isinstance(event, SearchDescribed):
+            heard.append(event)
+            raise KeyboardInterrupt
+
+    plan = plan_search("cpu", ["140M"], recipe="smoke", storage=url)
     with pytest.raises(KeyboardInterrupt):
-        run_search(
-            Request("cpu", ["140M"], recipe="smoke", storage=url), Database.open(url), listener
-        )
-    told = [line.strip() for line in listener.lines if "device grade" in line]
+        search(plan, Database.open(url), end_there)
+    told = [line.strip() for line in heard[0].lines if "device grade" in line]
     assert len(told) == len(said)
     assert all(line.startswith(start) for line, start in zip(told, said, strict=True))

@@ -3,8 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.search.session.duration import parse_duration
-from nas_sv2.search.walk.budget import Budget, parse_budget
+from nas_sv2.search.walk.budget import Budget, parse_budget, parse_duration
 
 TARGETS = ["arm", "cpu"]
 

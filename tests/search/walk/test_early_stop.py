@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import optuna
 import pytest
-from doubles import Ear, FakeTarget, evaluation_of, latency_of, record_of, small_space
+from doubles import EventRecorder, FakeTarget, evaluation_of, latency_of, record_of, small_space
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
@@ -21,10 +21,8 @@ from nas_sv2.evaluate.fitting.evaluator import Stops
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.search.loop.loop import Loop
-from nas_sv2.search.session.plan import Request
-from nas_sv2.search.session.samplers import SAMPLERS
-from nas_sv2.search.session.session import run_search
-from nas_sv2.search.walk.audit_choice import Audit
+from nas_sv2.search.session.plan import SAMPLERS, plan_search
+from nas_sv2.search.walk.audit import Audit
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.early_stop import (
     EarlyStop,
@@ -199,7 +197,7 @@ class Bench:
             WeightsFolder.of_study(Database.open(self.url), "s"),
             self.choice.learns_from_pruned,
         )
-        Loop(study, small_space(), walk, self.store, weights, learns, Ear()).run(trials)
+        Loop(study, small_space(), walk, self.store, weights, learns, EventRecorder()).run(trials)
         return study
 
     def records(self) -> dict[int, Record]:
@@ -335,9 +333,8 @@ def test_a_recipe_of_one_pass_is_refused() -> None:
 
 def test_a_request_is_checked_before_anything_is_written(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 's.db'}"
-    request = Request("arm", ["140M"], recipe="smoke", storage=url, stop_rule=True)
     with pytest.raises(ConfigError, match="stop_rule"):
-        run_search(request, Database.open(url), Ear())
+        plan_search("arm", ["140M"], recipe="smoke", storage=url, stop_rule=True)
     assert not (tmp_path / "s.db").exists()
 
 

@@ -12,7 +12,7 @@ from scipy.stats import t as student
 from stop_rule_replay import FullTraining, front_members, replay
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.search.walk.audit_choice import Audit
+from nas_sv2.search.walk.audit import Audit
 from nas_sv2.search.walk.stop_rule import (
     FEWEST,
     MISSES,

@@ -8,7 +8,7 @@ from doubles import record_of
 from optuna.trial import TrialState
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.search.walk.audit_choice import Audit
+from nas_sv2.search.walk.audit import Audit
 from nas_sv2.studies.findings.attributes import ARCHITECTURE, AUDITED, PRUNED
 from nas_sv2.studies.findings.audit import ALL, Pruned, audit_guidelines
 

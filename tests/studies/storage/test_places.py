@@ -11,7 +11,7 @@ from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.recipes.files import recipe_to_document
-from nas_sv2.search.session.samplers import SAMPLERS
+from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.studies.storage.places import data_of, data_place, note_data
 from nas_sv2.studies.storage.study import create_or_resume, load_study
 from nas_sv2.studies.storage.test_accuracies import HeldOutScore, HeldOutScores, Training

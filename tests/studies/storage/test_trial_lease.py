@@ -18,8 +18,8 @@ from nas_sv2.database.database import Database
 from nas_sv2.database.processes import process_name
 from nas_sv2.errors import StoreError
 from nas_sv2.search.loop import claim as seat_module
-from nas_sv2.search.loop.claim import Answers, Seat, Watch
-from nas_sv2.search.loop.orphans import FATAL, Unfinished
+from nas_sv2.search.loop.claim import Answers, TrialClaim, Watch
+from nas_sv2.search.loop.orphans import FATAL, Orphans
 from nas_sv2.studies.findings.attributes import ERROR, WORKER
 from nas_sv2.studies.storage.study import optuna_storage
 from nas_sv2.studies.storage.trial_lease import TakenNetwork, TakenTrial, TrialLeases
@@ -124,7 +124,7 @@ def test_who_lives_keeps_his_lease(leases: TrialLeases) -> None:
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the clock of seats shows; no other is to be asked."""
+    """What the clock of claims shows; no other is to be asked."""
     now = [100.0]
     monkeypatch.setattr(seat_module, "now_s", lambda: now[0])
     monkeypatch.setattr(time, "time", lambda: 1 / 0)
@@ -153,21 +153,21 @@ def test_time_in_which_nothing_could_be_written_does_not_count(now: list[float])
 def test_a_machine_that_slept_asks_whether_its_lease_is_still_its_own(
     leases: TrialLeases, now: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seat = Seat(leases, expires_s=60)
-    assert seat.take(lambda others: True)
+    claim = TrialClaim(leases, expires_s=60)
+    assert claim.take(lambda others: True)
     (seen,) = leases.all()
     assert leases.take_over(seen) is not None
-    assert seat.holds()  # seconds ago it was
+    assert claim.holds()  # seconds ago it was
     now[0] += 31
-    assert not seat.holds()
+    assert not claim.holds()
 
 
 def test_a_renewal_counts_from_when_it_was_begun(
     leases: TrialLeases, now: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The machine fell asleep between the database's answer and our next line."""
-    seat = Seat(leases, expires_s=60)
-    assert seat.take(lambda others: True)
+    claim = TrialClaim(leases, expires_s=60)
+    assert claim.take(lambda others: True)
     renew = TrialLeases.renew
 
     def sleeps(self: TrialLeases, token: str) -> bool:
@@ -177,14 +177,14 @@ def test_a_renewal_counts_from_when_it_was_begun(
 
     monkeypatch.setattr(TrialLeases, "renew", sleeps)
     now[0] += 31
-    assert seat.holds()
+    assert claim.holds()
     monkeypatch.setattr(TrialLeases, "renew", renew)
     (seen,) = leases.all()
     assert leases.take_over(seen) is not None
-    assert not seat.holds()
+    assert not claim.holds()
 
 
-def test_the_clock_of_seats_goes_on_while_the_machine_sleeps() -> None:
+def test_the_clock_of_claims_goes_on_while_the_machine_sleeps() -> None:
     """Not to be tried without a machine to put to sleep: by the system's own words."""
     if sys.platform == "linux":
         assert seat_module._AWAKE_OR_ASLEEP == time.CLOCK_BOOTTIME
@@ -193,61 +193,61 @@ def test_the_clock_of_seats_goes_on_while_the_machine_sleeps() -> None:
     assert 0.01 <= seat_module.now_s() - before < 60
 
 
-def test_a_seat_renews_itself_and_is_given_back(leases: TrialLeases) -> None:
-    seat = Seat(leases, expires_s=0.3)
-    with seat.kept():
-        assert seat.take(lambda others: True)
-        assert seat.take(lambda others: False)  # it has one
+def test_a_claim_renews_itself_and_is_given_back(leases: TrialLeases) -> None:
+    claim = TrialClaim(leases, expires_s=0.3)
+    with claim.renewing():
+        assert claim.take(lambda others: True)
+        assert claim.take(lambda others: False)  # it has one
         ends = time.monotonic() + 30
         while leases.all()[0].beats < 2:
             assert time.monotonic() < ends
             time.sleep(0.02)
-        assert seat.holds()
+        assert claim.holds()
     assert leases.all() == []
-    assert not seat.holds()
+    assert not claim.holds()
 
 
-def test_a_seat_whose_candidate_is_done_asks_for_room_anew(leases: TrialLeases) -> None:
-    seat = Seat(leases)
-    assert seat.take(lambda others: True)
+def test_a_claim_whose_candidate_is_done_asks_for_room_anew(leases: TrialLeases) -> None:
+    claim = TrialClaim(leases)
+    assert claim.take(lambda others: True)
     (first,) = leases.all()
-    seat.done()
-    assert seat.take(lambda others: others == 0)
+    claim.done()
+    assert claim.take(lambda others: others == 0)
     (second,) = leases.all()
     assert second.token != first.token
-    assert seat.take(lambda others: False)  # not done yet
-    seat.done()
-    assert not seat.take(lambda others: False)
+    assert claim.take(lambda others: False)  # not done yet
+    claim.done()
+    assert not claim.take(lambda others: False)
     assert leases.all() == []
 
 
-def test_a_seat_that_is_done_stays_so_while_the_database_is_away(leases: TrialLeases) -> None:
-    seat = Seat(leases)
-    assert seat.take(lambda others: True)
-    seat.done()
+def test_a_claim_that_is_done_stays_so_while_the_database_is_away(leases: TrialLeases) -> None:
+    claim = TrialClaim(leases)
+    assert claim.take(lambda others: True)
+    claim.done()
 
     def away(others: int) -> bool:
         raise StoreError("away")
 
     with pytest.raises(StoreError):
-        seat.take(away)
+        claim.take(away)
     assert len(leases.all()) == 1  # rolled back
-    assert not seat.take(lambda others: False)
+    assert not claim.take(lambda others: False)
     assert leases.all() == []
 
 
-def test_a_seat_renews_itself_while_its_worker_computes(leases: TrialLeases) -> None:
+def test_a_claim_renews_itself_while_its_worker_computes(leases: TrialLeases) -> None:
     """As a sampler does that thinks for longer than a lease may stand still."""
-    seat = Seat(leases, expires_s=0.6)
-    with seat.kept():
-        assert seat.take(lambda others: True)
+    claim = TrialClaim(leases, expires_s=0.6)
+    with claim.renewing():
+        assert claim.take(lambda others: True)
         ends, number = time.monotonic() + 1.2, 1
         while time.monotonic() < ends:
             number = number * 3 % 1_000_003
         assert leases.all()[0].beats >= 2
 
 
-def test_a_seat_survives_a_database_that_is_away(
+def test_a_claim_survives_a_database_that_is_away(
     leases: TrialLeases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = threading.Event()
@@ -258,9 +258,9 @@ def test_a_seat_survives_a_database_that_is_away(
 
     renew = TrialLeases.renew
     monkeypatch.setattr(TrialLeases, "renew", away)
-    seat = Seat(leases, expires_s=0.3)
-    with seat.kept():
-        assert seat.take(lambda others: True)
+    claim = TrialClaim(leases, expires_s=0.3)
+    with claim.renewing():
+        assert claim.take(lambda others: True)
         assert failed.wait(30)
         monkeypatch.setattr(TrialLeases, "renew", renew)
         ends = time.monotonic() + 30
@@ -287,8 +287,8 @@ def dead() -> str:
     return name
 
 
-def unfinished(study: optuna.Study, leases: TrialLeases, expires_s: float = 60) -> Unfinished:
-    return Unfinished(study, Seat(leases, expires_s), Watch(expires_s))
+def unfinished(study: optuna.Study, leases: TrialLeases, expires_s: float = 60) -> Orphans:
+    return Orphans(study, TrialClaim(leases, expires_s), Watch(expires_s))
 
 
 def begun(study: optuna.Study, leases: TrialLeases, worker: str) -> tuple[int, str]:
@@ -328,11 +328,11 @@ def test_what_a_dead_process_left_is_asked_again_once(
     assert {"x": again.suggest_int("x", 0, 9)} == params
 
 
-def watching(helper: Unfinished, now: list[float], seconds: int, every: int = 10) -> None:
+def watching(helper: Orphans, now: list[float], seconds: int, every: int = 10) -> None:
     """So many seconds in which the database takes a write now and then."""
     for _ in range(0, seconds, every):
         now[0] += every
-        helper.seat.take(lambda others: False)
+        helper.claim.take(lambda others: False)
         helper.recover()
 
 

@@ -1,0 +1,77 @@
+"""What the sampler is told of a trial: its limits, its attributes, and how it ended.
+
+Optuna writes them one by one. A worker that dies between two leaves the trial running, and it is
+asked again.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+
+import optuna
+from optuna.trial import Trial, TrialState
+
+from nas_sv2.errors import Rejected
+from nas_sv2.studies.findings.attributes import (
+    ARCHITECTURE,
+    BASELINE,
+    ERROR,
+    FORESEEN,
+    REJECTED,
+)
+from nas_sv2.studies.findings.record import Record
+
+
+def tell_record(
+    study: optuna.Study, trial: Trial, record: Record, constraints: Iterable[str]
+) -> None:
+    """Tell what a candidate came to."""
+    _constrain(trial, constraints, record.excesses)
+    trial.set_user_attr(ARCHITECTURE, record.architecture.digest)
+    trial.set_user_attr(BASELINE, record.baseline)
+    if record.foreseen is not None:
+        trial.set_user_attr(FORESEEN, record.foreseen)
+    study.tell(trial, record.told)
+
+
+def tell_rejected(
+    study: optuna.Study,
+    trial: Trial,
+    verdict: Rejected,
+    constraints: Iterable[str],
+    seen: Collection[Record],
+) -> None:
+    """Tell the limits that a candidate broke.
+
+    Args:
+        study: The study of the trial.
+        trial: The trial of the candidate.
+        verdict: The limits.
+        constraints: The names of all limits.
+        seen: For a sampler that learns from complete trials alone: the records so far, whose
+            worst values stand in for the values of this one. Empty for one that learns from
+            pruned trials.
+    """
+    _constrain(trial, constraints, verdict.excesses)
+    trial.set_user_attr(REJECTED, str(verdict))
+    if not seen:
+        study.tell(trial, state=TrialState.PRUNED)
+        return
+    accuracies, *times = zip(*(record.told for record in seen), strict=True)
+    study.tell(trial, [min(accuracies), *map(max, times)])
+
+
+def tell_failed(
+    study: optuna.Study, trial: Trial, reason: str, constraints: Iterable[str]
+) -> None:
+    """Tell that a candidate gave no values, and why."""
+    _constrain(trial, constraints, {})
+    trial.set_user_attr(ERROR, reason)
+    study.tell(trial, state=TrialState.FAIL)
+
+
+def _constrain(trial: Trial, names: Iterable[str], excesses: Mapping[str, float]) -> None:
+    """Set the full set of limits: samplers want the same on every trial.
+
+    A limit that was not come to counts as kept.
+    """
+    for name in names:
+        trial.set_constraint(name, excesses.get(name, 0.0))
