@@ -1,1 +1,1 @@
-"""Ask, lease, walk, save, tell."""
+"""The loop of a search: ask, lease, walk, save, tell."""

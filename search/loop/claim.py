@@ -1,9 +1,8 @@
 """A worker's lease on a trial, which a thread renews as long as the worker lives.
 
-Two clocks, neither of them the wall's. How long ago the own lease was renewed goes by one that
-counts a laptop's sleep, in which others may have taken the lease over. How long another's lease
-stands still goes by the time in which the database took our own writes: in an outage nobody can
-show that he lives.
+It uses two clocks, neither of them the time of day. The age of the own lease counts a laptop's
+sleep too, since other workers may take the lease over meanwhile. The age of another worker's lease
+counts only time in which the database takes our own writes. During an outage no lease expires.
 """
 
 import threading
@@ -18,26 +17,26 @@ from nas_sv2.errors import StoreError
 from nas_sv2.studies.storage.trial_lease import TrialLeases
 
 EXPIRES_S = 60.0
-"""How long a lease may stand still: a server that is started anew may stop it for seconds."""
+"""Seconds without a renewal before a lease expires; a restart of the server takes some."""
 RENEWALS = 6
-"""In that time; a few may fail."""
+"""Renewals in that time; a few may fail."""
 _AWAKE_OR_ASLEEP = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Linux stops its monotonic clock while the machine sleeps; macOS does not stop its own."""
 
 
 def now_s() -> float:
-    """Seconds on a clock that nobody sets and that goes on while the machine sleeps."""
+    """Seconds on a clock that is never set and that runs while the machine sleeps."""
     return time.clock_gettime(_AWAKE_OR_ASLEEP)
 
 
 @dataclass
 class Answers:
-    """A clock that runs while the database takes what this process writes.
+    """A clock that runs while the database takes the writes of this process.
 
     Attributes:
-        longest_s: For how long it runs on from one write; what lies beyond may be an outage, or a
-            time in which this process stood still itself.
-        elapsed_s: What it shows.
+        longest_s: Seconds that it runs on after a write. Longer gaps may be an outage, or a time
+            in which this process stood still.
+        elapsed_s: The time that it shows, s.
     """
 
     longest_s: float
@@ -46,7 +45,7 @@ class Answers:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def came(self) -> None:
-        """The database took a write."""
+        """Note that the database took a write."""
         with self._lock:
             now = now_s()
             if self._last is not None:
@@ -59,8 +58,8 @@ class TrialClaim:
     """The lease of this process, one at a time.
 
     Attributes:
-        leases: The leases of the study.
-        expires_s: After this time without a renewal another may take it.
+        leases: Leases of the study.
+        expires_s: Seconds without a renewal after which another worker may take the lease.
     """
 
     leases: TrialLeases
@@ -71,12 +70,12 @@ class TrialClaim:
     _over: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        """Have heard no answer yet."""
+        """Begin without an answer of the database."""
         self.answers = Answers(longest_s=2 * self.expires_s / RENEWALS)
 
     @contextmanager
     def renewing(self) -> Iterator[None]:
-        """Renew the lease, whichever it is, until the end; then give it back."""
+        """Renew the current lease until the end; then give it back."""
         self._over.clear()
         thread = threading.Thread(target=self._renew, daemon=True)
         thread.start()
@@ -88,7 +87,7 @@ class TrialClaim:
             self.release()
 
     def take(self, room: Callable[[int], bool]) -> bool:
-        """Have a lease, the old one or one that there is room for beside so many others."""
+        """Keep the lease, or take one if `room` says that there is room beside the others."""
         if self._token is None or self._is_done:
             began = now_s()
             self._token = self.leases.take(room, in_place_of=self._token)
@@ -97,15 +96,15 @@ class TrialClaim:
         return self._token is not None
 
     def done(self) -> None:
-        """The lease was for what has finished: the next `take` gives it back."""
+        """Note that the trial of the lease has finished; the next `take` gives it back."""
         self._is_done = True
 
     def bind(self, trial: int, architecture: str) -> bool:
-        """Say what the lease is about; False where it ran out and is another's.
+        """Bind the lease to a trial and a network; give False if another worker took it over.
 
         Raises:
-            TakenTrial: Another worker has this trial.
-            TakenNetwork: Another worker is at this network.
+            TakenTrial: If another worker has this trial.
+            TakenNetwork: If another worker has this network.
         """
         began = now_s()
         if self._token is None or not self.leases.bind(self._token, trial, architecture):
@@ -114,7 +113,7 @@ class TrialClaim:
         return True
 
     def holds(self) -> bool:
-        """Whether the lease is still ours: a process that stood still may have lost it."""
+        """Whether the lease is still ours; a process that stood still may have lost it."""
         token = self._token
         if token is None:
             return False
@@ -123,9 +122,9 @@ class TrialClaim:
         return self._beat(token)
 
     def holds_within(self, connection: Connection) -> bool:
-        """The same by the database's word, and until the transaction of `connection` ends.
+        """Whether the database says so, and until the transaction of `connection` ends.
 
-        On SQLite one that writes.
+        On SQLite the transaction must be one that writes.
         """
         return self._token is not None and self.leases.is_held(connection, self._token)
 
@@ -136,11 +135,11 @@ class TrialClaim:
             self.leases.let_go(token)
 
     def abandon(self) -> None:
-        """Let the lease stand still, so that whoever notices asks its trial again."""
+        """Stop renewing the lease, so that another worker asks its trial again."""
         self._token, self._is_done = None, False
 
     def is_ours(self, token: str) -> bool:
-        """Whether this is the lease."""
+        """Whether `token` is that of the lease."""
         return token == self._token
 
     def _renew(self) -> None:
@@ -148,11 +147,11 @@ class TrialClaim:
             token = self._token
             if token is None:
                 continue
-            with suppress(StoreError):  # the server is away, or another writes for long
+            with suppress(StoreError):  # the server is away, or another process writes for long
                 self._beat(token)
 
     def _beat(self, token: str) -> bool:
-        """Renew the lease once; False where it is ours no more."""
+        """Renew the lease once; give False if it is not ours any more."""
         began = now_s()  # the machine may sleep between the renewal and the next line
         ours = self.leases.renew(token)
         self.answers.came()
@@ -163,13 +162,13 @@ class TrialClaim:
 
 @dataclass
 class Watch:
-    """Tells what has stood still for long enough."""
+    """Finds values that have not changed for a given time."""
 
     expires_s: float = EXPIRES_S
     _seen: dict[object, tuple[object, float]] = field(default_factory=dict)
 
     def stands_still(self, key: object, value: object, now: float) -> bool:
-        """Whether `key` was never seen with another `value` for that long; `now` in seconds."""
+        """Whether `value` of `key` has not changed for that time; `now` is in seconds."""
         known = self._seen.get(key)
         if known is None or known[0] != value:
             self._seen[key] = (value, now)
@@ -177,5 +176,5 @@ class Watch:
         return now - known[1] >= self.expires_s
 
     def forget(self, key: object) -> None:
-        """Begin anew with `key`."""
+        """Forget the value of `key`."""
         self._seen.pop(key, None)

@@ -4,7 +4,7 @@ Saving comes before telling, so that a crash between the two loses no work. One 
 `_settle`, turns exceptions into the states of trials.
 
 Any number of processes may run a loop on the same study. A trial begins only if there is room for
-it, so that the wanted number is reached and not exceeded, and no two are about one network.
+it, so that the wanted number is reached and not exceeded. No two trials have the same network.
 """
 
 import gc
@@ -63,18 +63,18 @@ from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.trial_lease import TakenNetwork, TakenTrial, TrialLeases
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
-DATABASE = (SQLAlchemyError, StorageInternalError, StoreError)  # how its errors reach us
-OUTAGES = 5  # of the database, in a row; each was waited for
-POLL_S = 0.2  # while other workers are at the last trials
+DATABASE = (SQLAlchemyError, StorageInternalError, StoreError)  # the errors of a database
+OUTAGES = 5  # outages of the database in a row, each with a wait
+POLL_S = 0.2  # seconds between looks while other workers finish the last trials
 
 # Trials since the last finished one, after which the search ends.
-FAILURES = 3  # faults; the third without a success between is no accident
-REJECTIONS = 2000  # as many as are sampled before the search to see that it can succeed
-DUPLICATES = 200  # a sampler that learns repeats itself, but not for so long
+FAILURES = 3  # failed trials; three without a success between are not chance
+REJECTIONS = 2000  # as many as the check of feasibility samples before the search
+DUPLICATES = 200  # a sampler that learns repeats networks, but not so often
 
 
 class LostTrial(NasError):
-    """The lease of the trial ran out and was taken over."""
+    """The lease of the trial expired, and another worker took it over."""
 
     def __init__(self) -> None:
         super().__init__("this process stood still, and another worker took the candidate over")
@@ -85,16 +85,16 @@ class Loop:
     """One search on one study.
 
     Attributes:
-        study: Asks and learns.
-        space: What may be asked.
-        walk: What is asked of a candidate.
+        study: Asks for candidates and learns from them.
+        space: The space of the candidates.
+        walk: Assesses a candidate.
         store: The records.
         weights: The weights of the front.
         learns_from_pruned: See `SamplerChoice`.
-        on_event: Is called with every event.
-        audit: Which pruned candidates go the whole way.
+        on_event: Called with every event.
+        audit: Chooses the pruned candidates that are assessed anyway.
         limits: The guidelines of the walk, which the audit relaxes; None without an audit.
-        expires_s: After this time without a sign of life a worker's candidate is asked again.
+        expires_s: Seconds without a renewal after which a worker's candidate is asked again.
     """
 
     study: optuna.Study
@@ -120,13 +120,13 @@ class Loop:
         self._orphans = Orphans(self.study, self._claim, Watch(self.expires_s))
 
     def run(self, trials: int, timeout_s: float | None = None) -> None:
-        """Run until the study has `trials` finished candidates, or no trial may begin any more.
+        """Run until the study has `trials` finished candidates, or the time is up.
 
         Raises:
-            DeviceError: A target is gone; the candidate is asked again by the next run.
-            InfeasibleError: Too many candidates were rejected, or known already.
-            NasError: Trials failed, and none finished between; the message is the last one's.
-            KeyboardInterrupt: The candidate is asked again by the next run.
+            DeviceError: If a target is gone; the next run asks the candidate again.
+            InfeasibleError: If too many candidates in a row are rejected or known.
+            NasError: If too many trials in a row fail; it is the last one's error.
+            KeyboardInterrupt: If interrupted; the next run asks the candidate again.
         """
         self._since_finished.clear()
         started, prepared, outages = time.monotonic(), False, 0
@@ -150,11 +150,11 @@ class Loop:
                 self._count(verdict, error, trials)
 
     def _wait_out(self, failed: Exception, outages: int) -> None:
-        """Wait a moment for a database that failed in a way that passes; else raise.
+        """Wait for a database with a passing fault; raise other faults.
 
         Args:
-            failed: What it said.
-            outages: How many in a row this makes.
+            failed: The error of the database.
+            outages: Number of outages in a row, this one included.
         """
         if was_interrupted(failed):
             raise KeyboardInterrupt from failed
@@ -164,7 +164,7 @@ class Loop:
         time.sleep(POLL_S)
 
     def _prepare(self) -> None:
-        """Ask again what a dead process left running, and the baselines first."""
+        """Queue the baselines, and the candidates that dead processes left running."""
         self._read_history()
         if self.limits is not None:
             self.limits.read()
@@ -176,10 +176,10 @@ class Loop:
                     self._orphans.enqueue(self.space.params_of(architecture), {})
 
     def _read_history(self) -> None:
-        """Have Optuna and the store read all trials and records; later only what is new is read.
+        """Read all trials and records once; later reads are of new ones only.
 
-        Thousands of trials make a million objects and no garbage; looking for it meanwhile would
-        be a third of the time.
+        Thousands of trials make a million objects and no garbage. The collector is off meanwhile,
+        since it would take a third of the time.
         """
         was_on = gc.isenabled()
         gc.disable()
@@ -192,10 +192,10 @@ class Loop:
 
     @contextmanager
     def _asking_again_at_the_end(self) -> Iterator[None]:
-        """Whatever ends the search: the trial under way is asked again, or its lease stands still.
+        """Ask the trial under way again at any end of the search, or let its lease expire.
 
-        Were its lease given back alone, others would find room for another trial in place of it;
-        and one whose record was saved and not told would be a record too many.
+        If the lease alone were given back, others would begin another trial in its place. A trial
+        with a saved record that was not reported would then be one too many.
         """
         try:
             yield
@@ -208,14 +208,14 @@ class Loop:
                 self._claim.abandon()
 
     def _give_back(self) -> None:
-        """Ask again what was under way when the database failed, or the lease was lost."""
+        """Ask the trial under way again, after a fault of the database or a lost lease."""
         if self._trial_at is not None:
             self._orphans.ask_again(self._trial_at, "interrupted")
             self._trial_at = None
             self._claim.release()
 
     def _is_over(self, trials: int) -> bool:
-        """Whether enough have finished; else dead workers' trials are asked again meanwhile."""
+        """Whether enough trials have finished; if not, ask those of dead workers again."""
         self._orphans.recover()
         if self._finished() >= trials:
             return True
@@ -223,10 +223,10 @@ class Loop:
         return False
 
     def _is_room(self, trials: int) -> bool:
-        """Whether fewer than so many have finished.
+        """Whether fewer than `trials` trials have finished.
 
-        A record is saved before its trial is told, so that what has fewer records has fewer
-        finished trials; Optuna's are read only if that does not decide.
+        A record is saved before its trial ends, so a study never has fewer records than finished
+        trials. Optuna's trials are read only if the records do not decide.
         """
         return len(self.store.all()) < trials or self._finished() < trials
 
@@ -234,7 +234,7 @@ class Loop:
         return len(self._told())
 
     def _told(self) -> set[int]:
-        """The trials that finished with a candidate of their own."""
+        """The trials that finished with a new candidate."""
         return {
             trial.number
             for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -242,7 +242,7 @@ class Loop:
         }
 
     def _trial(self, wanted: int) -> tuple[Verdict, NasError | None]:
-        """Run one trial and report it; its verdict, and the error behind it."""
+        """Run one trial and report it; give its verdict and the error behind it, if any."""
         began = time.monotonic()
         trial = self.study.ask()
         self._trial_at = trial.number
@@ -250,7 +250,7 @@ class Loop:
             trial.set_user_attr(WORKER, process_name())
             trial.set_user_attr(UTC_OFFSET, utc_offset_s())
             verdict, error, record = self._settle(trial)
-        except (UpdateFinishedTrialError, ValueError) as late:  # Optuna's words for too late
+        except (UpdateFinishedTrialError, ValueError) as late:  # the trial has ended already
             if was_interrupted(late):
                 raise KeyboardInterrupt from late
             if not self._has_ended(trial.number):
@@ -276,8 +276,8 @@ class Loop:
         """Count the trials since the last finished one.
 
         Raises:
-            InfeasibleError: Too many candidates were rejected, or known already.
-            NasError: The last of too many failures.
+            InfeasibleError: If too many candidates in a row are rejected or known.
+            NasError: If too many trials in a row fail; it is the last one's error.
         """
         if verdict == "finished":
             self._claim.done()
@@ -297,7 +297,7 @@ class Loop:
             )
 
     def _settle(self, trial: Trial) -> tuple[Verdict, NasError | None, Record | None]:
-        """Find or assess the candidate of a trial, and tell the study how it ended."""
+        """Find or assess the candidate of a trial, and report its end to the study."""
         names = self.walk.constraints
         try:
             architecture = self.space.sample(trial)
@@ -322,7 +322,7 @@ class Loop:
             tell_failed(self.study, trial, str(error), names)
             return "failed", error, None
         except (DeviceError, KeyboardInterrupt) as error:
-            with suppress(*DATABASE):  # tried once more on the way out
+            with suppress(*DATABASE):  # repeated when the search ends
                 self._orphans.ask_again(trial.number, f"interrupted: {error}")
             raise
         if known and known[0] != trial.number and known[0] in self._told():
@@ -334,7 +334,7 @@ class Loop:
     def _keep(
         self, trial: Trial, record: Record
     ) -> tuple[Verdict, NasError | None, Record | None]:
-        """Save a record, then tell the study; the front and the audit take it in."""
+        """Save a record, report it to the study, and update the front and the audit."""
         if not self.store.save(trial.number, record, self._claim.holds_within):
             return "failed", LostTrial(), None
         tell_record(self.study, trial, record, self.walk.constraints)
@@ -346,7 +346,7 @@ class Loop:
         return "finished", None, record
 
     def _walked(self, trial: Trial, architecture: Architecture, baseline: str | None) -> Record:
-        """Walk a candidate; nothing is told of one that is another worker's by now."""
+        """Walk a candidate; refuse it if another worker has it by now."""
         try:
             record = self._assessed(trial, architecture, baseline)
         except (Rejected, MeasurementError, EvaluationError):
@@ -360,7 +360,7 @@ class Loop:
             raise LostTrial
 
     def _assessed(self, trial: Trial, architecture: Architecture, baseline: str | None) -> Record:
-        """Walk a candidate; one that a guideline prunes goes on if it is to be audited."""
+        """Walk a candidate, past the guidelines if it is to be audited."""
         try:
             return self.walk.assess(architecture, baseline)
         except Rejected as verdict:
@@ -375,12 +375,12 @@ class Loop:
         return self.walk.assess(architecture, unguided=True)
 
     def _learn_from_audit(self, on_front: Iterable[int]) -> None:
-        """Tell the limits which audited candidates are on the front."""
+        """Relax the guidelines by the audited candidates on the front."""
         assert self.limits is not None
         exceeded: dict[int, Mapping[str, float]] = {}
         if new := self.limits.unheard(on_front):
             trials = self.study.get_trials(deepcopy=False)
-            # What has not finished another worker tells just now.
+            # A record without a finished trial is being reported by another worker.
             exceeded = {
                 number: trials[number].user_attrs.get(AUDITED, {})
                 for number in new

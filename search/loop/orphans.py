@@ -1,4 +1,4 @@
-"""Candidates that were begun and not finished: asked again, once, by whoever notices."""
+"""Candidates that were begun and not finished; the first worker to notice asks them again."""
 
 import time
 from contextlib import suppress
@@ -21,17 +21,17 @@ from nas_sv2.studies.findings.attributes import (
 )
 from nas_sv2.studies.storage.study import optuna_storage
 
-FATAL = 3  # as many deaths at one candidate are its doing: a training that takes all the memory
+FATAL = 3  # deaths after which the candidate is the cause: its training takes all the memory
 
 
 @dataclass
 class Orphans:
-    """The queue of a study, and what dead workers left.
+    """The queue of a study, and the candidates of dead workers.
 
     Attributes:
         study: The study.
         claim: The lease of this worker.
-        watch: Which leases stand still.
+        watch: Finds leases that are not renewed.
     """
 
     study: optuna.Study
@@ -39,19 +39,19 @@ class Orphans:
     watch: Watch
 
     def enqueue(self, params: dict[str, object], attributes: dict[str, object]) -> None:
-        """Put a candidate into the queue unless it is there, or being worked on."""
+        """Queue a candidate, unless it is queued or running already."""
         states = (TrialState.WAITING, TrialState.RUNNING)
         if params not in map(fixed_params, self.study.get_trials(deepcopy=False, states=states)):
             self.study.enqueue_trial(params, user_attrs=attributes)
 
     def ask_again(self, number: int, reason: str, *, died: bool = False) -> None:
-        """Queue the candidate of a trial once more, and fail the trial; nothing if it has ended.
+        """Queue the candidate of a trial again and fail the trial, unless it has ended.
 
         A candidate at which `FATAL` workers died is not asked again.
 
         The new trial starts with no attributes of the old one: constraints cannot be set twice.
-        Queued first and failed then, a crash between the two leaves the candidate to both, and the
-        second is answered from the store.
+        The candidate is queued before the trial fails. After a crash between the two it is asked
+        twice, and the store answers the second time.
         """
         trial = self.study.get_trials(deepcopy=False)[number]
         if trial.state.is_finished():
@@ -80,17 +80,17 @@ class Orphans:
         storage.set_trial_user_attr(trial, name, value)
 
     def recover(self) -> None:
-        """Ask again what a worker was at that died, or that stands still for too long.
+        """Ask the candidates of workers again that died, or stand still for too long.
 
-        The death of a worker of this machine is known at once. The leases of others are watched,
-        for as long as the database accepts the renewals of our own. Several workers may call this
-        at the same time: the one that gets the dead one's lease does it.
+        A death on this machine is known at once. Leases of other machines are watched while the
+        database takes the renewals of our own. Several workers may call this at the same
+        time: the one that gets the lease of the dead worker acts.
 
         Raises:
-            StoreError: The database cannot be read or written.
+            StoreError: If the database cannot be read or written.
         """
         leases, now = self.claim.leases, self.claim.answers.elapsed_s
-        # In this order: a worker has its lease before its trial, so what runs has one, or had.
+        # In this order: a worker takes its lease first, so each running trial has or had one.
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         known = leases.all()
         for lease in known:
@@ -114,16 +114,16 @@ class Orphans:
     def _was_left(self, trial: FrozenTrial, alone: bool) -> bool:
         """Whether the worker of a running trial without a lease is gone.
 
-        It died, or lost its connection, just after asking; or it is a program from before there
-        were leases, which may be alive.
+        The worker died or lost its connection just after asking. Or it is a program from before
+        there were leases, which may still run.
 
         Args:
             trial: The trial.
-            alone: Whether no other worker has a lease, one that will be the trial's in a moment.
+            alone: Whether no other worker has a lease that it may soon bind to the trial.
         """
         worker = trial.user_attrs.get(WORKER)
         alive = None if worker is None else is_alive(worker)
-        if worker in (None, process_name()) and alone:  # ours, where we were not told of it
+        if worker in (None, process_name()) and alone:  # ours, but the answer was lost
             return True
         return alive is False or (
             alive is None
@@ -132,12 +132,12 @@ class Orphans:
 
 
 def utc_offset_s() -> float:
-    """How far the clock on this machine's wall is ahead of UTC."""
+    """Seconds by which local time is ahead of UTC."""
     return time.localtime().tm_gmtoff
 
 
 def fixed_params(trial: FrozenTrial) -> dict[str, object]:
-    """The candidate that a trial of the queue is to be."""
+    """The parameters of a queued trial's candidate."""
     fixed: dict[str, object] = trial.system_attrs.get("fixed_params", {})
     return fixed
 

@@ -1,7 +1,7 @@
-"""What the sampler is told of a trial: its limits, its attributes, and how it ended.
+"""Reports a trial to the sampler: its limits, its attributes and its end.
 
-Optuna writes them one by one. A worker that dies between two leaves the trial running, and it is
-asked again.
+Optuna writes them one by one. If a worker dies between two, the trial stays running and is asked
+again.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -23,7 +23,7 @@ from nas_sv2.studies.findings.record import Record
 def tell_record(
     study: optuna.Study, trial: Trial, record: Record, constraints: Iterable[str]
 ) -> None:
-    """Tell what a candidate came to."""
+    """Report the record of a candidate."""
     _constrain(trial, constraints, record.excesses)
     trial.set_user_attr(ARCHITECTURE, record.architecture.digest)
     trial.set_user_attr(BASELINE, record.baseline)
@@ -39,16 +39,15 @@ def tell_rejected(
     constraints: Iterable[str],
     seen: Collection[Record],
 ) -> None:
-    """Tell the limits that a candidate broke.
+    """Report the limits that a candidate broke.
 
     Args:
         study: The study of the trial.
         trial: The trial of the candidate.
-        verdict: The limits.
+        verdict: The broken limits.
         constraints: The names of all limits.
-        seen: For a sampler that learns from complete trials alone: the records so far, whose
-            worst values stand in for the values of this one. Empty for one that learns from
-            pruned trials.
+        seen: The records so far, if the sampler learns from complete trials alone. Their worst
+            values become those of this trial. Empty if the sampler learns from pruned trials.
     """
     _constrain(trial, constraints, verdict.excesses)
     trial.set_user_attr(REJECTED, str(verdict))
@@ -62,16 +61,16 @@ def tell_rejected(
 def tell_failed(
     study: optuna.Study, trial: Trial, reason: str, constraints: Iterable[str]
 ) -> None:
-    """Tell that a candidate gave no values, and why."""
+    """Report that a candidate gave no values, with the reason."""
     _constrain(trial, constraints, {})
     trial.set_user_attr(ERROR, reason)
     study.tell(trial, state=TrialState.FAIL)
 
 
 def _constrain(trial: Trial, names: Iterable[str], excesses: Mapping[str, float]) -> None:
-    """Set the full set of limits: samplers want the same on every trial.
+    """Set all limits, since samplers need the same ones on every trial.
 
-    A limit that was not come to counts as kept.
+    A limit that was not checked counts as kept.
     """
     for name in names:
         trial.set_constraint(name, excesses.get(name, 0.0))

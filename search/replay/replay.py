@@ -1,7 +1,7 @@
-"""A study on another device without training again: measured anew, with the accuracies it has.
+"""Replays a study on another device: networks are measured again and accuracies are kept.
 
-The result is a study like any other, so that fronts, exports and dashboards read it, and a search
-goes on with it. One that was ended goes on where it was.
+The result is a study like any other. Fronts, exports and dashboards read it, and a search can
+continue it. An interrupted replay can be resumed.
 """
 
 import dataclasses
@@ -69,14 +69,14 @@ class ReplayRequest:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a replay came to.
+    """The result of a replay.
 
     Attributes:
         study: The name of the new study.
         records: Its records by trial.
-        comparison: What moved.
-        reasons: Why each network came onto the front or left it, a line each.
-        notes: What else is to be known, a fact a line.
+        comparison: Comparison of the two fronts.
+        reasons: Reasons why networks joined or left the front, a line each.
+        notes: Further facts, a line each.
     """
 
     study: str
@@ -95,17 +95,17 @@ def replay(
     """Measure every finished trial of a study on another target, as a study of its own.
 
     Args:
-        request: Which study, and where.
-        db: Where both studies are kept.
-        told: Is told what is waited for, and which network cannot be measured.
-        advanced: Called with the networks done and those in all.
+        request: The study and the new target.
+        db: The database of both studies.
+        told: Called with a line about each wait, and each network that cannot be measured.
+        advanced: Called with the number of networks done and of all networks.
 
     Raises:
-        ConfigError: A word of the request cannot be meant; nothing is written.
-        DeviceError: The target is gone; the same request goes on.
-        EvaluationError: The data that int8 takes its scales from cannot be had.
-        MeasurementError: It could measure none of the networks.
-        StoreError: The database cannot be read or written.
+        ConfigError: If the request is not valid; nothing is written.
+        DeviceError: If the target is gone; the same request resumes the replay.
+        EvaluationError: If the images that int8 quantisation needs are missing.
+        MeasurementError: If no network could be measured.
+        StoreError: If the database cannot be read or written.
     """
     first = load_study(db, request.study)
     identity: dict[str, Any] = dict(first.user_attrs[IDENTITY])
@@ -134,7 +134,7 @@ def replay(
                 db,
                 new_name,
                 _identity(identity, book, target, budget, request.study, study_key(first)),
-                SAMPLERS["random"].make(0),  # asks nothing; a search that goes on has its own
+                SAMPLERS["random"].make(0),  # never used; a later search has its own
             )
             note_evaluator(study, evaluator_place(first))
             note_data(study, request.data or data_place(first))
@@ -178,7 +178,7 @@ def replay(
 def _identity(
     first: Mapping[str, Any], book: TargetBook, target: Target, budget: Budget, name: str, key: str
 ) -> dict[str, Any]:
-    """What all trials of the replay depend on, so that a search can go on with it."""
+    """The facts on which all trials of the replay depend; a search needs them to continue."""
     guidelines = first["guidelines"]
     rest = {
         field: value for field, value in first.items() if field not in (KEY, REPLAY_OF, MODULES)
@@ -190,14 +190,14 @@ def _identity(
         **({MODULES: modules} if modules else {}),
         "latency": "measured",
         "budget": dataclasses.asdict(budget),
-        # What a device's own guidelines pruned says nothing of another device.
+        # Guidelines of one device's times do not apply to another device.
         "guidelines": {} if MEASURED in guidelines else guidelines,
         REPLAY_OF: {"study": name, "key": key},
     }
 
 
 def _budget(first: Mapping[str, Any], texts: Sequence[str], target: str) -> Budget:
-    """FLOPs and params of the study, with latency limits on the new target alone."""
+    """The study's limits on FLOPs and params, with latency limits on the new target."""
     asked = parse_budget(texts, [target])
     if asked.flops is not None or asked.params is not None:
         allowed = (
@@ -215,7 +215,7 @@ def _notes(
     old: Mapping[int, Record],
     comparison: Comparison,
 ) -> list[str]:
-    """What the figures do not show, one fact a line."""
+    """Facts that the figures do not show, a line each."""
     notes = []
     on = comparison.target
     for name, ms in identity["budget"]["latency_ms"].items():
@@ -269,10 +269,10 @@ def _networks(count: int) -> str:
 
 
 def _hold(db: Database, name: str) -> AbstractContextManager[None]:
-    """Hold the right to write the replay, so that two of them add no trial twice.
+    """Hold the right to write the replay, so that no trial is added twice.
 
     Raises:
-        ConfigError: Another process has it.
+        ConfigError: If another process holds it.
     """
     return hold_now(
         FileLock.of(f"study {name} in {db.url}"),
@@ -283,10 +283,10 @@ def _hold(db: Database, name: str) -> AbstractContextManager[None]:
 
 
 def _images(study: optuna.Study, moved: str | None) -> Images:
-    """Where int8 takes its scales from: the data of the study, opened when they are asked for.
+    """The images for int8 quantisation: the data of the study, opened at their first use.
 
     Raises:
-        ConfigError: `moved` is not where they are.
+        ConfigError: If the data are not at `moved`.
     """
 
     @cache
@@ -294,7 +294,7 @@ def _images(study: optuna.Study, moved: str | None) -> Images:
         return data_of(study, moved)
 
     if moved is not None:
-        data()  # a place that is noted is one that was looked at
+        data()  # opened once, so that only a valid place is kept
 
     def images(network: Any) -> Any:
         from nas_sv2.evaluate.fitting.int8_images import calibration_images
@@ -307,7 +307,7 @@ def _images(study: optuna.Study, moved: str | None) -> Images:
 def _copy_weights(
     db: Database, first: optuna.Study, study: optuna.Study, records: Mapping[int, Record]
 ) -> None:
-    """Bring over the weights of the new front and the baselines, where they were kept."""
+    """Copy the weights of the new front and of the baselines, if they were kept."""
     old, new = (WeightsFolder.of_study(db, study_key(each)) for each in (first, study))
     for entry in front_of(records):
         digest = entry.record.architecture.digest

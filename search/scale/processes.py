@@ -1,8 +1,7 @@
-"""Several processes at one study, on this machine.
+"""Runs several processes on one study, on this machine.
 
-The driver starts them, shows what they tell and ends them; it holds nothing that would be lost
-with it. A worker that is killed leaves its candidate to the others. Workers end with the driver,
-however it ends.
+The driver starts them, shows their events and ends them; no data is lost with it. A killed worker
+leaves its candidate to the others. Workers end with the driver, even if it is killed.
 """
 
 import multiprocessing
@@ -22,22 +21,22 @@ from nas_sv2.search.events.interrupts import sigint_ignored, sigterm_interrupts
 from nas_sv2.search.scale.worker_events import MergedEvents, SendEvent, WorkerEnded
 
 Work = Callable[[int, OnEvent], None]
-"""What a worker does, given its number and its `on_event`; a function that can be pickled."""
+"""The work of a worker with its number and its `on_event`; it can be pickled."""
 
 GRACE_S = 30.0
-"""How long a worker may take to end: it queues its candidate again."""
+"""Seconds that a worker may take to end, since it queues its candidate again."""
 
 
 def run_workers(work: Work, count: int, on_event: OnEvent) -> list[NasError]:
-    """Let `count` processes do `work`; what ended some of them before its time.
+    """Run `work` in `count` processes; give the errors that ended some of them early.
 
     Raises:
-        KeyboardInterrupt: The user's, or a SIGTERM; the workers have ended then.
+        KeyboardInterrupt: If the user interrupts, or at SIGTERM, once the workers have ended.
     """
     context = multiprocessing.get_context("spawn")
     members: list[_Member] = []
     try:
-        with sigint_ignored():  # the terminal sends it to all; the driver tells its workers
+        with sigint_ignored():  # the terminal sends it to all; the driver ends its workers
             for number in range(count):
                 reader, writer = context.Pipe(duplex=False)
                 process = context.Process(target=_worker, args=(work, number, writer))
@@ -55,11 +54,11 @@ class _Member:
     """A worker as its driver sees it.
 
     Attributes:
-        number: From 0.
+        number: Number of the worker, from 0.
         process: Its process.
-        reader: What it tells.
-        error: What ended it.
-        over: Whether it said that it is done.
+        reader: Receives its events.
+        error: The error that ended it, if any.
+        over: Whether it reported its end.
     """
 
     number: int
@@ -69,7 +68,7 @@ class _Member:
     over: bool = False
 
     def hear(self, events: MergedEvents) -> bool:
-        """Pass on what it sends; False if nothing will follow."""
+        """Pass on one event of the worker; give False after the last."""
         try:
             event = self.reader.recv()
         except (EOFError, OSError):
@@ -81,7 +80,7 @@ class _Member:
         return True
 
     def conclude(self, events: MergedEvents) -> None:
-        """Say how it ended if it could not do so itself."""
+        """Report the worker's end if it could not do so itself."""
         self.process.join()
         self.reader.close()
         events.forget(self.number)
@@ -99,7 +98,7 @@ class _Member:
 
 
 def _watch(members: list[_Member], events: MergedEvents) -> list[NasError]:
-    """Pass on what they send until all have ended; the errors that ended them."""
+    """Pass on events until all workers have ended; give the errors that ended them."""
     left = {member.reader: member for member in members}
     while left:
         for ready in wait(list(left)):
@@ -115,7 +114,7 @@ def _watch(members: list[_Member], events: MergedEvents) -> list[NasError]:
 
 
 def _end(workers: Iterable[_Member]) -> None:
-    """End all that run: they are asked to, and killed where they do not."""
+    """Ask the running workers to end, and kill those that do not."""
     members = list(workers)
     ends = time.monotonic() + GRACE_S
     with sigint_ignored():
@@ -123,7 +122,7 @@ def _end(workers: Iterable[_Member]) -> None:
             member.process.terminate()
         for member in members:
             while member.process.is_alive() and time.monotonic() < ends:
-                with suppress(EOFError, OSError):  # it must not wait for us to read
+                with suppress(EOFError, OSError):  # the worker must not wait for us to read
                     if member.reader.poll(0.1):
                         member.reader.recv()
                         continue
@@ -134,7 +133,7 @@ def _end(workers: Iterable[_Member]) -> None:
 
 
 def _worker(work: Work, number: int, writer: Connection) -> None:
-    """The worker's process."""
+    """Run the work in the worker's process."""
     threading.Thread(target=_end_with_driver, daemon=True).start()
     on_event = SendEvent(writer)
     with sigterm_interrupts():
@@ -149,7 +148,7 @@ def _worker(work: Work, number: int, writer: Connection) -> None:
 
 
 def _end_with_driver() -> None:
-    """End this process in order when its driver is gone, and at once where that takes long."""
+    """End this process in order once its driver is gone, and by force if that takes long."""
     driver = multiprocessing.parent_process()
     assert driver is not None
     driver.join()
@@ -159,7 +158,7 @@ def _end_with_driver() -> None:
 
 
 def _error_of(end: WorkerEnded) -> NasError | None:
-    """The error that ended a worker; exceptions of several arguments cannot be sent."""
+    """Rebuild the error of a worker, since exceptions of several arguments cannot be sent."""
     if end.exit_code is None:
         return None
     if end.exit_code == InfeasibleError.exit_code:

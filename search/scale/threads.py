@@ -1,7 +1,7 @@
-"""Several walks at once in this process, for those whose trainings are made on a cluster.
+"""Runs several walks at once in this process, if a cluster makes the trainings.
 
-A walk waits for nearly all of its time: for its training, or for a device. A thread is enough for
-that, and one process is a single client of the cluster.
+A walk spends nearly all of its time waiting for its training or a device. A thread is enough for
+this, and one process is a single client of the cluster.
 """
 
 import threading
@@ -19,16 +19,16 @@ from nas_sv2.search.scale.worker_events import MergedEvents, SendEvent
 def run_threads(
     work: Work, count: int, on_event: OnEvent, stopped: threading.Event
 ) -> list[NasError]:
-    """Let `count` threads do `work`; what ended some of them before their time.
+    """Run `work` in `count` threads; give the errors that ended some of them early.
 
     Args:
-        work: What each does, given its number and its `on_event`.
-        count: How many.
-        on_event: The function of the user.
-        stopped: Set here when all are to end.
+        work: The work of a thread, with its number and its `on_event`.
+        count: Number of threads.
+        on_event: The user's function.
+        stopped: Set here to end all threads.
 
     Raises:
-        KeyboardInterrupt: The user's, or a SIGTERM; the walks have ended then.
+        KeyboardInterrupt: If the user interrupts, or at SIGTERM, once the walks have ended.
     """
     shared = _Shared(MergedEvents(on_event), threading.Lock(), stopped)
     with ThreadPoolExecutor(count, "walk") as pool:
@@ -46,7 +46,7 @@ def run_threads(
 
 
 def _check(walks: list[Future[NasError | None]]) -> None:
-    """Wait for all; a bug in one is raised at once."""
+    """Wait for all walks; raise a bug in one at once."""
     left = set(walks)
     while left:
         done, left = wait(left, return_when=FIRST_COMPLETED)
@@ -56,7 +56,7 @@ def _check(walks: list[Future[NasError | None]]) -> None:
 
 @dataclass(frozen=True)
 class _Shared:
-    """What all threads share: their merged events, one event at a time."""
+    """The merged events of all threads, one event at a time."""
 
     events: MergedEvents
     lock: threading.Lock
@@ -65,16 +65,16 @@ class _Shared:
 
 @dataclass(frozen=True)
 class _Thread:
-    """The way of one thread to the merged events; see `Sends`."""
+    """Sends the events of one thread to the merged events; see `Sends`."""
 
     shared: _Shared
     number: int
 
     def send(self, obj: Any, /) -> None:
-        """Pass it on.
+        """Pass on an event.
 
         Raises:
-            KeyboardInterrupt: The walk is to end; it queues its candidate again.
+            KeyboardInterrupt: If the walk is to end; it then queues its candidate again.
         """
         if self.shared.stopped.is_set() and isinstance(obj, TrialAsked):
             raise KeyboardInterrupt
@@ -83,12 +83,12 @@ class _Thread:
 
 
 def _walk(work: Work, number: int, thread: _Thread) -> NasError | None:
-    """A walk; what ended it."""
+    """Run a walk, and give the error that ended it, if any."""
     try:
         work(number, SendEvent(thread))
     except NasError as error:
         return error
-    except KeyboardInterrupt:  # the driver's, which knows it
+    except KeyboardInterrupt:  # raised by the driver
         return None
     finally:
         with thread.shared.lock:

@@ -1,4 +1,4 @@
-"""The events of several workers, merged for the one function of the user."""
+"""Merges the events of several workers for the one function of the user."""
 
 import dataclasses
 from collections import Counter
@@ -21,8 +21,8 @@ class WorkerEnded:
     """A worker is done.
 
     Attributes:
-        exit_code: The exit code of the error that ended it; None if no error did.
-        message: The message of the error.
+        exit_code: Exit code of the error that ended it; None without an error.
+        message: Message of the error.
     """
 
     exit_code: int | None = None
@@ -30,10 +30,10 @@ class WorkerEnded:
 
 
 class Sends(Protocol):
-    """The way to the driver: a pipe, or a call."""
+    """A way to the driver: a pipe, or a call."""
 
     def send(self, obj: Any, /) -> None:
-        """Bring an event, or a `WorkerEnded`, to the driver."""
+        """Send an event or a `WorkerEnded` to the driver."""
 
 
 @dataclass
@@ -41,8 +41,8 @@ class MergedEvents:
     """Passes the events of several workers on to the user.
 
     Attributes:
-        on_event: The function of the user.
-        stages: The stage that each worker is at.
+        on_event: The user's function.
+        stages: The current stage of each worker.
     """
 
     on_event: OnEvent
@@ -67,7 +67,7 @@ class MergedEvents:
         self.stages.pop(worker, None)
 
     def _with_all_workers(self, event: TrialFinished) -> TrialFinished:
-        """The event with the time left for all workers, this one among them."""
+        """The event with the time left for all workers together."""
         if event.remaining_s is None:
             return event
         left = event.remaining_s / (len(self.stages) + 1)
@@ -76,9 +76,9 @@ class MergedEvents:
 
 @dataclass(frozen=True)
 class SendEvent:
-    """The `on_event` of a worker: sends to the driver what the user is to see.
+    """The `on_event` of a worker: sends to the driver the events that the user sees.
 
-    The driver has described the search; steps of several workers make no bar.
+    The driver describes the search itself, and steps of several workers do not make one bar.
     """
 
     writer: Sends
@@ -89,6 +89,6 @@ class SendEvent:
             self.send(event)
 
     def send(self, event: Event | WorkerEnded) -> None:
-        """Send to the driver, if there still is one."""
+        """Send to the driver, if it still runs."""
         with suppress(OSError):
             self.writer.send(event)

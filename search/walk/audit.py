@@ -1,8 +1,7 @@
-"""Some of what the guidelines prune goes the whole way: are they right?
+"""Audits the guidelines: some candidates that they prune are measured and trained anyway.
 
-A stated share of pruned candidates is measured and trained like the others. One that is on the
-front shows that a guideline was too strict: its limit is relaxed so far that this candidate keeps
-it, and the user is told.
+The share of audited candidates is given. An audited candidate on the front shows that a guideline
+is too strict. The limit is then relaxed until this candidate keeps it, and the user is informed.
 """
 
 import hashlib
@@ -17,44 +16,44 @@ from nas_sv2.studies.findings.attributes import RELAXED
 
 SHARE = 0.05
 MATURE = 10
-"""Finished candidates from which the audit is listened to: on the front of a few is almost all."""
+"""Finished candidates before an audit counts: of a few, almost all are on the front."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Which pruned candidates are looked at.
+    """The choice of the pruned candidates that are audited.
 
     Attributes:
-        share: Of all of them; 0 for none.
-        salt: Decides which; the same for the same study.
+        share: Share of the pruned candidates; 0 for none.
+        salt: Decides which candidates; a study keeps it.
 
     Raises:
-        ConfigError: The share is none.
+        ConfigError: If the share is not from 0 to 1.
     """
 
     share: float = SHARE
     salt: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what is no share."""
+        """Refuse a value that is not a share."""
         if not 0 <= self.share <= 1:
             raise ConfigError("audit", self.share, "must be a share from 0 to 1, as 0.05")
 
     def takes(self, digest: str) -> bool:
-        """Whether the candidate of this digest goes the whole way though it is pruned."""
+        """Whether the candidate of this digest is audited if it is pruned."""
         drawn = hashlib.sha256(f"{self.salt} {digest}".encode()).digest()[:8]
         return int.from_bytes(drawn) < self.share * 2**64
 
 
 @dataclass
 class RelaxedLimits:
-    """The guidelines of a study as its audit has relaxed them so far; `GuidelineLimits`.
+    """The guidelines of a study, as relaxed by its audit so far; `GuidelineLimits`.
 
-    The walk asks it about every candidate, and the loop tells it what is on the front.
+    The walk checks every candidate by them. The loop reports the audited candidates on the front.
 
     Attributes:
-        first: The guidelines that the study was begun with.
-        study: Keeps by what each limit is multiplied, for all workers.
+        first: The guidelines at the start of the study.
+        study: Keeps the factor of each limit, for all workers.
     """
 
     first: GuidelineLimits
@@ -64,22 +63,22 @@ class RelaxedLimits:
 
     @property
     def limits(self) -> Mapping[str, float]:
-        """The limits as they now are."""
+        """The current limits."""
         return self._now.limits
 
     def excesses(self, graph: Graph) -> dict[str, float]:
-        """How far `graph` is beyond each limit as it now is."""
+        """The excess of `graph` over each current limit."""
         return self._now.excesses(graph)
 
     def read(self) -> None:
-        """Take over what the workers of the study have relaxed."""
+        """Read the factors from the study, as all workers have relaxed them."""
         self._slack = dict(self.study.user_attrs.get(RELAXED, {}))
 
     def exceeded(self, excesses: Mapping[str, float]) -> dict[str, float]:
         """The factors by which the first limits would have to be relaxed for a candidate.
 
         Args:
-            excesses: Those of the candidate, from the limits as they now are.
+            excesses: Excesses of the candidate over the current limits.
         """
         return {
             name: (1 + excesses[name]) * self._slack.get(name, 1.0)
@@ -88,17 +87,17 @@ class RelaxedLimits:
         }
 
     def unheard(self, on_front: Iterable[int]) -> set[int]:
-        """The trials of the front that `learn` was not told of."""
+        """The trials of the front that `learn` has not seen."""
         return set(on_front) - self._heard
 
     def learn(self, exceeded: Mapping[int, Mapping[str, float]]) -> str:
-        """Relax the limits that would have turned away what is on the front.
+        """Relax the limits that would reject candidates on the front.
 
         Args:
-            exceeded: By trial of the front, what `exceeded` gave when it was audited.
+            exceeded: Results of `exceeded` at the audits, by trial of the front.
 
         Returns:
-            What was relaxed, in words; empty if nothing was.
+            The relaxed limits, in words; empty if there are none.
         """
         known: dict[str, float] = dict(self.study.user_attrs.get(RELAXED, {}))
         slack = dict(known)

@@ -20,12 +20,12 @@ _FORM = re.compile(
 
 @dataclass(frozen=True)
 class Budget:
-    """Upper limits; one that is None or absent does not count.
+    """Upper limits; a limit that is None or absent does not apply.
 
     Attributes:
-        flops: Multiply-adds; a level, so that `tolerance` more is admitted.
-        params: Learnt numbers.
-        latency_ms: By target.
+        flops: Multiply-adds; a level, which may be exceeded by `tolerance`.
+        params: Learnt parameters.
+        latency_ms: Latencies in ms, by target.
         tolerance: Share by which `flops` may be exceeded. The paper's networks of a level differ
             by about so much (1×: 146M at the level of 140M).
     """
@@ -36,7 +36,7 @@ class Budget:
     tolerance: float = 0.05
 
     def cost_excesses(self, flops: float, params: float) -> dict[str, float]:
-        """How far a cost is beyond each limit on cost, as a share of it; at most 0 inside."""
+        """The excess over each limit on cost, as a share of it; at most 0 if it is kept."""
         found = {}
         if self.flops is not None:
             found["flops"] = flops / (self.flops * (1 + self.tolerance)) - 1
@@ -45,17 +45,17 @@ class Budget:
         return found
 
     def latency_excesses(self, ms: Mapping[str, float]) -> dict[str, float]:
-        """How far each latency is beyond its limit, as a share of it; at most 0 inside."""
+        """The excess of each latency over its limit, as a share of it; at most 0 if it is kept."""
         return {f"{name}_ms": ms[name] / limit - 1 for name, limit in self.latency_ms.items()}
 
     @property
     def constraints(self) -> list[str]:
-        """The names of the limits in a study."""
+        """The names of the limits, as samplers know them."""
         unlimited = dict.fromkeys(self.latency_ms, 0.0)
         return [*self.cost_excesses(0, 0), *self.latency_excesses(unlimited)]
 
     def describe(self) -> str:
-        """In the user's units."""
+        """The limits in the user's units."""
         parts = []
         if self.flops is not None:
             parts.append(f"{self.flops / 1e6:g} MFLOPs + {self.tolerance:.0%}")
@@ -69,8 +69,8 @@ def parse_budget(texts: Iterable[str], targets: Iterable[str], tolerance: float 
     """The budget that the user's words describe.
 
     Raises:
-        ConfigError: A word has no unit, is negative or zero, names a target that is not searched
-            for, or limits again what another limits.
+        ConfigError: If a word has no unit, is not above 0, names a target that is not searched
+            for, or repeats a limit.
     """
     if not 0 <= tolerance < 1:
         raise ConfigError("tolerance", tolerance, "must be a share from 0 up to 1, as 0.05")
@@ -89,7 +89,7 @@ def parse_duration(field: str, text: str) -> float:
     """The duration in seconds.
 
     Raises:
-        ConfigError: No number above 0 with one of the units s, m, h; names `field`.
+        ConfigError: If `text` is not a number above 0 with a unit s, m or h; names `field`.
     """
     form = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
     if form is None or float(form[1]) == 0:

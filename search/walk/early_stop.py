@@ -1,4 +1,4 @@
-"""Trainings of a search that are ended once the stop rule says so."""
+"""Trains the candidates of a search, and ends trainings by the stop rule."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,14 +32,14 @@ from nas_sv2.studies.storage.earlier_trainings import whole_trainings
 from nas_sv2.studies.storage.record_store import RecordStore
 
 SHARE = 0.1
-"""Of the trainings that the rule would end, those that run on: a tenth of what it could save."""
+"""Share of trainings that run on though the rule would end them, as an audit of the rule."""
 
 
 def check_stop_rule(wanted: bool, recipe: Recipe) -> None:
-    """Refuse what cannot be meant.
+    """Refuse the stop rule for a recipe of a single pass.
 
     Raises:
-        ConfigError: It is wanted with a recipe of a single pass.
+        ConfigError: If the rule is wanted with such a recipe.
     """
     if wanted and recipe.epochs < 2:
         allowed = f"must be off with recipe {recipe.name}, which has one epoch only"
@@ -48,11 +48,11 @@ def check_stop_rule(wanted: bool, recipe: Recipe) -> None:
 
 @dataclass(frozen=True, slots=True)
 class EarlyStopResult:
-    """A training, and what the stop rule said of it.
+    """A training, and the verdict of the stop rule.
 
     Attributes:
         evaluation: How good the network is, or was when its training was ended.
-        excesses: Of the record (`STOP_RULE`); none where the rule did not speak.
+        excesses: Excess for the record (`STOP_RULE`); empty without a verdict.
         foreseen: See `Record.foreseen`.
     """
 
@@ -65,22 +65,22 @@ Size = Callable[[Architecture], float]
 
 
 def log_flops(architecture: Architecture) -> float:
-    """How large a network is, as the final score depends on it: nearly in a line."""
+    """The size of a network on a scale on which final scores are nearly linear."""
     return math.log(cost_of(lower(architecture)).flops)
 
 
 @dataclass(frozen=True)
 class EarlyStop:
-    """Trains, and ends what cannot lead to the front.
+    """Trains candidates, and ends trainings that cannot lead to the front.
 
     Attributes:
-        evaluator: What trains.
-        records: What the study has found so far.
-        audit: Which trainings run on though the rule would end them.
-        size: Of a network.
-        earlier: By digest of the network, trainings by the same recipe, data and seed that are no
-            part of the study; they calibrate, but a candidate need not stand beside them.
-        score: What the recipe compares networks by.
+        evaluator: Trains the candidates.
+        records: Gives the records of the study so far.
+        audit: Chooses the trainings that run on though the rule would end them.
+        size: Gives the size of a network.
+        earlier: Trainings by the same recipe, data and seed outside the study, by digest of the
+            network. They calibrate the rule, but are not rivals of a candidate.
+        score: The recipe's score.
     """
 
     evaluator: StoppableEvaluator
@@ -97,12 +97,12 @@ class EarlyStop:
 
     @classmethod
     def of(cls, evaluator: StoredEvaluator, store: RecordStore) -> "EarlyStop":
-        """For the study of `store`, with our share of audits and what its database knows."""
+        """Make the rule for the study of `store`, with earlier trainings of its database."""
         training = evaluator.training
 
         @cache
         def size(architecture: Architecture) -> float:
-            """Of the form that is trained: spaces differ in their images' side."""
+            """The size of the form that is trained, since spaces differ in their resolution."""
             return log_flops(training.adapt(architecture))
 
         known = whole_trainings(
@@ -119,14 +119,14 @@ class EarlyStop:
     def evaluate(
         self, architecture: Architecture, latencies_ms: Sequence[float]
     ) -> EarlyStopResult:
-        """How good `architecture` is, as far as that matters.
+        """Train `architecture`, as long as it may lead to the front.
 
         Args:
             architecture: The candidate.
-            latencies_ms: On each target, in the order of the study's.
+            latencies_ms: Latencies on the targets, in the order of the study.
         """
         digest = architecture.digest
-        # Its own curve, from a search that was killed or another study, would foretell itself.
+        # Its own curve, from a killed search or another study, would predict itself.
         earlier = {of: curve for of, curve in self.earlier.items() if of != digest}
         rule = rule_of(self.records(), self.size, earlier)
         stops = Stopping(
@@ -149,17 +149,17 @@ class EarlyStop:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """The rule as one training asks it after its passes.
+    """The rule for one training, which calls it after its passes.
 
-    It is a value: a training may ask on another machine, and what it was told follows from the
-    passes alone, whichever process they were made in.
+    It is a value, since a training may run on another machine. Its verdicts follow from the passes
+    alone, in any process.
 
     Attributes:
-        rule: The rule as the training began.
-        size: Of the network.
-        latencies_ms: Of the network, on each target.
-        audited: Whether the training runs on whatever the rule says.
-        score: What the recipe compares networks by.
+        rule: The rule at the start of the training.
+        size: Size of the network.
+        latencies_ms: Latencies of the network on the targets.
+        audited: Whether the training runs on in spite of the rule.
+        score: The recipe's score.
     """
 
     rule: StopRule
@@ -169,12 +169,12 @@ class Stopping:
     score: Score = "accuracy"
 
     def __call__(self, history: Sequence[Epoch]) -> str | None:
-        """Why the training should end after these passes; see `Stops`."""
+        """Give a reason to end the training after these passes, or None; see `Stops`."""
         ending = None if self.audited else self._verdict(history)
         return None if ending is None else ending.reason
 
     def first(self, evaluation: Evaluation) -> Ending | None:
-        """What the rule said first in a training; it is not asked after the last pass of all."""
+        """The first verdict against a training; the last pass gets no verdict."""
         asked = evaluation.history if evaluation.stopped else evaluation.history[:-1]
         verdicts = (self._verdict(asked[:passed]) for passed in range(1, len(asked) + 1))
         return next(filter(None, verdicts), None)
@@ -185,17 +185,17 @@ class Stopping:
 
 
 def signals_of(history: Sequence[Epoch], size: float, score: str) -> tuple[float, ...]:
-    """What the rule goes by after these passes: what foretells the final score best.
+    """The signals that predict the final score best after these passes.
 
-    That is the loss of the last of them, or where the losses of all are the score, their mean so
-    far; and the size. See `docs/explain/stop-rule.md`.
+    They are the loss of the last pass and the size. If the score is the sum of the losses, the
+    mean loss so far takes the place of the last one. See `docs/explain/stop-rule.md`.
     """
     losses = [epoch.train_loss for epoch in history]
     return (fmean(losses) if score == "training_speed" else losses[-1], size)
 
 
 def make_curve(evaluation: Evaluation, size: float) -> LearningCurve:
-    """A training that ran to its end, of a network of that size."""
+    """Make the curve of a training that ran to its end, of a network of that size."""
     history, by = evaluation.history, evaluation.scored_by
     shown = (signals_of(history[:passed], size, by) for passed in range(1, len(history) + 1))
     return LearningCurve(tuple(shown), evaluation.score)
@@ -206,7 +206,7 @@ def rule_of(
     size: Size = log_flops,
     earlier: Mapping[str, LearningCurve] | None = None,
 ) -> StopRule:
-    """The rule by what a study has found so far, and by trainings that are no part of it."""
+    """Make the rule from the records of a study so far and from earlier trainings."""
     known = list(records)
     whole = [r for r in known if r.evaluation.stopped is None and len(r.evaluation.history) > 1]
     own = {record.architecture.digest for record in whole}
@@ -222,7 +222,7 @@ def rule_of(
 
 
 def _at_worst(latency: Latency) -> float:
-    """Its ms, or the slow end of its interval where it is predicted and may be measured yet."""
+    """The ms of `latency`, or the slow end of its interval if it is predicted."""
     if latency.provenance != "predicted" or latency.ci_ms is None:
         return latency.ms
     return latency.ci_ms[1]

@@ -1,6 +1,6 @@
-"""Predicted latencies in a search: which targets have them, and what of them is measured at last.
+"""Predicted latencies in a search, and the measurements that replace them on the front.
 
-A prediction may turn a candidate away. It never puts one on the front: what stands there is
+A prediction may reject a candidate. It never puts one on the front: all latencies there are
 measured.
 """
 
@@ -25,10 +25,10 @@ MODES = ("measured", "predicted", "auto")
 
 
 def check_mode(mode: str) -> str:
-    """`mode`, if it is one.
+    """Return `mode` if it is valid.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: If it is not.
     """
     if mode not in MODES:
         raise ConfigError("latency", mode, "must be one of " + ", ".join(MODES))
@@ -36,10 +36,10 @@ def check_mode(mode: str) -> str:
 
 
 def check_predictable(mode: str, targets: Mapping[str, Target]) -> None:
-    """Refuse to predict where no target can be.
+    """Refuse predictions if no target can be predicted.
 
     Raises:
-        ConfigError: Every target is priced by a table, or measured in a way that is not predicted.
+        ConfigError: If each target has a table, or is measured in a way that is not predicted.
     """
     if mode != "measured" and not any(map(is_predictable, targets.values())):
         raise ConfigError(
@@ -52,12 +52,12 @@ def check_predictable(mode: str, targets: Mapping[str, Target]) -> None:
 def screened(
     walk: Walk, mode: str, space: SearchSpace, store: RecordStore, on_event: OnEvent
 ) -> Walk:
-    """The walk with predictors for its targets, which are fitted where there are none.
+    """The walk with predictors for its targets; missing predictors are fitted.
 
     Raises:
-        DeviceError: A device is missing or cannot profile.
-        MeasurementError: It gave no times.
-        StoreError: The database cannot be read or written.
+        DeviceError: If a device is missing or cannot profile.
+        MeasurementError: If a device gives no times.
+        StoreError: If the database cannot be read or written.
     """
     if mode == "measured":
         return walk
@@ -75,10 +75,10 @@ def screened(
 def predictor_of(
     target: Target, space: SearchSpace, progress: Progress, fresh: bool = False
 ) -> PredictedTarget:
-    """The stored predictor of a target, else, or if it is to be `fresh`, a new one.
+    """The stored predictor of a target, or a new one if there is none or `fresh` is true.
 
     Raises:
-        ConfigError: The target is none that can be predicted.
+        ConfigError: If the target cannot be predicted.
         NasError: See `screened`.
     """
     if not is_predictable(target):
@@ -88,12 +88,12 @@ def predictor_of(
 
 
 def measure_front(walk: Walk, store: RecordStore) -> None:
-    """Measure what stands on the front by predictions, until nothing does.
+    """Measure networks that are on the front by predictions, until there are none.
 
     Raises:
-        DeviceError: A target cannot be used any more.
-        MeasurementError: A target gave no latency.
-        StoreError: Records cannot be read or written.
+        DeviceError: If a target cannot be used any more.
+        MeasurementError: If a target gives no latency.
+        StoreError: If records cannot be read or written.
     """
     while waiting := [
         entry

@@ -1,15 +1,15 @@
-"""When a training cannot lead to the front any more, from how finished trainings went.
+"""Decides from finished trainings whether a training can still lead to the front.
 
-How long a network takes is known before it is trained. A candidate therefore competes only with
-the recorded networks that are at least as fast on every target: if not even its optimistic final
-score comes up to the best of them, it is dominated whatever the remaining passes bring, and they
-need not be trained. Optuna's pruners cannot tell so, since they know one objective.
+The latency of a network is known before its training. A candidate therefore competes only with
+recorded networks that are at least as fast on every target. If its optimistic final score is below
+the best of theirs, it is dominated, and the remaining passes are not needed. Optuna's pruners
+cannot decide this, since they know one objective.
 
-The optimistic final score comes from finished trainings by the same recipe: least squares from
-what they showed after the same pass to their final scores, and the prediction limit above it
-(`prediction_limit`). At a pass it fails about as often as `miss` says, if trainings
-are alike and residuals normal. Those of a search are not quite, which is why some that the rule
-would stop go on and are counted (`nas_sv2.search.walk.audit.Audit`).
+The optimistic final score comes from finished trainings by the same recipe. Least squares lead
+from their signals after the same pass to their final scores; the prediction limit lies above this
+line (`prediction_limit`). At a pass it fails about as often as `miss` says, if trainings are alike
+and residuals normal. In a search this holds only roughly. So some trainings that the rule would
+stop run on as an audit (`nas_sv2.search.walk.audit.Audit`).
 """
 
 import math
@@ -26,11 +26,12 @@ FEWEST = 8
 """Finished trainings before anything is stopped: five degrees of freedom for two figures a pass.
 Chosen in replays of 24 trainings (`docs/lab/2026-11-25-stop-rule-24-to-56-candidates.md`)."""
 RISK = 0.05
-"""How often bounds may fail, summed over the stopped trainings, for each member of the front. Most
-of those are far below their rival: in replays 1 % of the members were lost in the mean, 4 % at
-most."""
+"""Failures of bounds allowed over all stopped trainings, for each member of the front.
+
+Most stopped trainings are far below their rival: replays lost 1 % of the members on average, 4 %
+at most."""
 MISSES = 0.005, 0.1
-"""How often a single bound may fail, at least and at most."""
+"""Least and largest share of failures allowed to a single bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +39,18 @@ class LearningCurve:
     """A training that ran to its end.
 
     Attributes:
-        signals: What it showed after each pass, as many figures each time: training loss and size,
-            say.
-        final: Its score, higher is better.
+        signals: Figures after each pass, such as training loss and size; equally many each time.
+        final: Final score, higher is better.
 
     Raises:
-        ConfigError: Fewer than two passes, no figures, or one that is no number.
+        ConfigError: If there are fewer than two passes, no figures, or a figure is not finite.
     """
 
     signals: tuple[tuple[float, ...], ...]
     final: float
 
     def __post_init__(self) -> None:
-        """Refuse what nothing can be learnt from."""
+        """Refuse a curve that is not of use."""
         widths = {len(each) for each in self.signals}
         finite = all(math.isfinite(one) for each in self.signals for one in each)
         if len(self.signals) < 2 or len(widths) > 1 or 0 in widths or not finite:
@@ -62,15 +62,15 @@ class LearningCurve:
 
 @dataclass(frozen=True, eq=False)
 class FinalBound:
-    """The final score that a training may come to, by those that are finished.
+    """The final score that a training may reach, judged by finished trainings.
 
     Attributes:
-        curves: Of trainings by the same recipe that ran to their end.
-        miss: How often the bound may fail at a pass.
-        fewest: Courses without which it says nothing.
+        curves: Curves of trainings by the same recipe that ran to their end.
+        miss: Share of failures allowed to the bound at a pass.
+        fewest: Number of curves that it needs.
 
     Raises:
-        ConfigError: Courses that do not go together, or a share or number that cannot be meant.
+        ConfigError: If curves do not go together, or a share or number is out of range.
     """
 
     curves: tuple[LearningCurve, ...]
@@ -79,7 +79,7 @@ class FinalBound:
     _lines: dict[int, Line] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be calibrated with."""
+        """Refuse values that cannot calibrate the bound."""
         if not 0 < self.miss < 1:
             raise ConfigError("miss", self.miss, "must be a share between 0 and 1, as 0.05")
         if self.fewest < 3:
@@ -91,37 +91,37 @@ class FinalBound:
 
     @property
     def passes(self) -> int:
-        """In a whole training; 0 while none is known."""
+        """Passes of a whole training; 0 without a curve."""
         return len(self.curves[0].signals) if self.curves else 0
 
     @property
     def why_not(self) -> str | None:
-        """Why it says nothing yet; None where it does."""
+        """Reason why there is no bound yet; None if there is one."""
         known = len(self.curves)
         if known >= self.fewest:
             return None
         return f"{known} finished trainings; {self.fewest} are needed"
 
     def expected_final(self, pass_number: int, signals: Sequence[float]) -> float:
-        """The likeliest final score of a training that shows `signals` after pass `pass_number`.
+        """The likeliest final score of a training with `signals` after pass `pass_number`.
 
         Raises:
-            ConfigError: Too few curves, no such pass before the last, or other figures.
+            ConfigError: If curves are too few, or the pass or the figures do not fit them.
         """
         return self._line_after(pass_number, signals).read_at(signals)
 
     def best_final(self, pass_number: int, signals: Sequence[float]) -> float:
-        """The best final score of a training that shows `signals` after pass `pass_number`.
+        """The best final score of a training with `signals` after pass `pass_number`.
 
-        Infinite where the finished trainings do not determine one. Raises as `expected_final`.
+        It is infinite if finished trainings do not bound it. See `expected_final` for errors.
         """
         return self._line_after(pass_number, signals).upper_at(signals, self.miss)
 
     def unexplained(self, pass_number: int) -> float:
-        """Squared error of lines through all but one, of that of the mean of the others, from 0.
+        """Leave-one-out squared error of the line, as a share of that of the mean; at least 0.
 
         Raises:
-            ConfigError: Too few curves, or no such pass before the last.
+            ConfigError: If curves are too few, or there is no such pass before the last.
         """
         return self._line_after(pass_number).unexplained()
 
@@ -145,31 +145,31 @@ class Rival:
     """A recorded network that keeps every limit.
 
     Attributes:
-        score: How good it became, higher is better.
-        latencies_ms: On each target, in the order of the study's.
+        score: Final score, higher is better.
+        latencies_ms: Latencies on the targets, in the order of the study.
     """
 
     score: float
     latencies_ms: tuple[float, ...]
 
     def at_least_as_fast(self, latencies_ms: Sequence[float]) -> bool:
-        """Whether no target takes longer for it.
+        """Whether the network takes no longer on any target.
 
         Raises:
-            ValueError: The numbers of targets differ.
+            ValueError: If the numbers of targets differ.
         """
         pairs = zip(self.latencies_ms, latencies_ms, strict=True)
         return all(own <= others for own, others in pairs)
 
 
 def miss_beside(rivals: Sequence[Rival], stopped: int, risk: float = RISK) -> float:
-    """How often the next bound may fail.
+    """The share of failures allowed to the next bound.
 
-    Of a fixed share of failures a long search would lose more of its front than a short one: it
-    stops more trainings for each member. The share is therefore what the front's size allows.
+    It shrinks as more trainings are stopped for each member of the front. Long searches then lose
+    no more of their front than short ones.
 
     Args:
-        rivals: Their front counts.
+        rivals: Networks whose front counts.
         stopped: Trainings stopped so far.
         risk: See `RISK`.
     """
@@ -184,8 +184,8 @@ class Ending:
     """A training that is not worth the rest of its time.
 
     Attributes:
-        reason: For a person.
-        foreseen: The final score that it would most likely have come to; a prediction.
+        reason: Reason, in words.
+        foreseen: Predicted final score.
     """
 
     reason: str
@@ -194,11 +194,11 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class StopRule:
-    """Whether a training under way can still lead to the front.
+    """Decides whether a training under way can still lead to the front.
 
     Attributes:
-        bound: What it can still come to.
-        rivals: What it has to stand beside.
+        bound: Bound on its final score.
+        rivals: Networks that it is compared with.
     """
 
     bound: FinalBound
@@ -207,12 +207,12 @@ class StopRule:
     def verdict(
         self, pass_number: int, signals: Sequence[float], latencies_ms: Sequence[float]
     ) -> Ending | None:
-        """Why a training should end here; None where it should go on.
+        """Give the reason to end a training here, or None.
 
         Args:
-            pass_number: Passes done, from 1.
-            signals: What it shows after them.
-            latencies_ms: Of the network, on each target.
+            pass_number: Number of passes done, at least 1.
+            signals: Figures after these passes.
+            latencies_ms: Latencies of the network on the targets.
         """
         if self.bound.why_not is not None or pass_number >= self.bound.passes:
             return None

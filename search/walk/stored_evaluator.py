@@ -1,4 +1,4 @@
-"""An evaluator that trains nothing twice, and keeps the weights of what it trained."""
+"""An evaluator that trains no network twice, and keeps the weights of its trainings."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,13 +9,13 @@ from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
-if TYPE_CHECKING:  # it knows torch, which a loop over another evaluator needs not
+if TYPE_CHECKING:  # imports torch, which other evaluators do not need
     from nas_sv2.evaluate.fitting.evaluator import Trainer
 
 
 @dataclass(frozen=True)
 class StoredEvaluator:
-    """`training` behind the store; an `Evaluator`, and a `StoppableEvaluator`."""
+    """`training` with a store of its evaluations; an `Evaluator` and `StoppableEvaluator`."""
 
     training: "Trainer"
     store: RecordStore
@@ -27,11 +27,11 @@ class StoredEvaluator:
         return self.training.recipe.name
 
     def evaluate(self, architecture: Architecture, stops: Stops | None = None) -> Evaluation:
-        """The stored evaluation by this recipe, data, seed and place, else a new one.
+        """The stored evaluation by this recipe, data, seed and place, or a new one.
 
-        One that another study stored comes without weights; export then trains again. One that
-        `stops` has ended is not stored: it is no answer to another study.
-        Raises as `Trainer.train`.
+        An evaluation of another study has no weights; export then trains again. A training that
+        `stops` ended is not stored, since another study cannot use it. See `Trainer.train` for
+        the errors.
         """
         recipe, data = self.training.recipe.digest, self.training.data.provenance
         digest, seed = architecture.digest, self.training.seed
