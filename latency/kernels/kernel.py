@@ -89,41 +89,45 @@ def plain_kernel(op: Op) -> Kernel:
     )
 
 
+_NAMES = {
+    GlobalAveragePool: "average pool",
+    Norm: "norm",
+    Shift: "shift",
+    Select: "select",
+    Split: "split",
+    Concat: "concat",
+    Add: "add",
+    Multiply: "multiply",
+    Linear: "linear",
+}
+"""Kinds of work that no parameter divides."""
+
+
 def _kind(op: Op) -> str:
     match op.kind:
-        case Conv(kernel=1, stride=1, groups=1):
-            return "pointwise"
-        case Conv(kernel=side, stride=stride, groups=groups):
-            groups_text = "depthwise" if is_depthwise(op) else f"conv g{groups}"
-            if groups == 1:
-                groups_text = "conv"
-            unpadded = "" if op.kind.padding == side // 2 else " unpadded"
-            return f"{groups_text} {side}x{side} s{stride}{unpadded}"
+        case Conv():
+            return _conv_kind(op, op.kind)
         case Activation(function=function):
             return function
         case MaxPool(kernel=side, stride=stride):
             return f"max pool {side}x{side} s{stride}"
         case AveragePool(kernel=side, stride=stride):
             return f"average pool {side}x{side} s{stride}"
-        case GlobalAveragePool():
-            return "average pool"
-        case Norm():
-            return "norm"
-        case Shift():
-            return "shift"
-        case Select():
-            return "select"
-        case Split():
-            return "split"
-        case Concat():
-            return "concat"
         case Shuffle(groups=groups):
             return "shuffle g2" if groups == 2 else "shuffle"
-        case Add():
-            return "add"
-        case Multiply():
-            return "multiply"
-        case Linear():
-            return "linear"
+        case GlobalAveragePool() | Norm() | Linear() | Add() | Multiply():
+            return _NAMES[type(op.kind)]
+        case Shift() | Select() | Split() | Concat():
+            return _NAMES[type(op.kind)]
         case _:
             assert_never(op.kind)
+
+
+def _conv_kind(op: Op, conv: Conv) -> str:
+    if conv.kernel == conv.stride == conv.groups == 1:
+        return "pointwise"
+    side, groups = conv.kernel, conv.groups
+    grouped = "depthwise" if is_depthwise(op) else f"conv g{groups}"
+    name = "conv" if groups == 1 else grouped
+    unpadded = "" if conv.padding == side // 2 else " unpadded"
+    return f"{name} {side}x{side} s{conv.stride}{unpadded}"

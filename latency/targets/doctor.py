@@ -165,60 +165,69 @@ def _findings(
     stolen: Sequence[float],
 ) -> Iterator[Finding]:
     """Yield each finding against the device."""
-    first = sessions[0]
-    plan, facts = first.plan, first.fingerprint.facts
-    cores = facts.get("affinity") or ()
+    yield from _spread_findings(times, ratios)
+    yield from _clock_findings(sessions)
+    yield from _noise_findings(sessions, stolen)
+    yield from _setup_findings(sessions[0])
 
-    def finding(value: float, limits: tuple[float, float], what: str, fix: str) -> list[Finding]:
-        level = _level(value, limits)
-        return [] if level == "good" else [Finding(level, what, fix)]
 
+def _spread_findings(times: Sequence[float], ratios: Sequence[float]) -> Iterator[Finding]:
+    """Judge how far the sessions differ."""
     varied = _variation(ratios)
-    yield from finding(
+    yield from _finding(
         varied,
         RATIO_CV,
         f"the ratio of two networks varied by {varied:.1%} from session to session",
         "mend what else is found here, and compare only networks of one command",
     )
     varied = _variation(times)
-    yield from finding(
+    yield from _finding(
         varied,
         REFERENCE_CV,
         f"the reference network's ms varied by {varied:.1%} from session to session",
         "compare ratios, not ms of different days; a machine that nobody shares would be better",
     )
+
+
+def _clock_findings(sessions: Sequence[Measurement]) -> Iterator[Finding]:
+    """Judge other programs, drift and heat."""
     wanted = _share(session.contended for session in sessions)
-    own_clock = plan.cpu_time_is_latency
-    yield from finding(
+    own_clock = sessions[0].plan.cpu_time_is_latency
+    yield from _finding(
         wanted,
         (CONTENDED[0], 1.0 if own_clock else CONTENDED[1]),
         f"other programs wanted the processor in {wanted:.0%} of the sessions",
         "close them (`top` shows them)" + ("" if own_clock else ", or measure with --threads 1"),
     )
     drift = max((session.drift for session in sessions), key=abs)
-    yield from finding(
+    yield from _finding(
         abs(drift),
         DRIFT,
         f"the device drifted by {drift:+.0%} within a session",
         "let it cool or rest first, or take the figure after heating up: measure --sustained 5",
     )
     hot = [complaints for complaints in map(_clock_complaints, sessions) if complaints]
-    yield from finding(
+    yield from _finding(
         len(hot) / len(sessions),
         THROTTLED,
         f"{hot[0] if hot else ''} (in {len(hot)} of {len(sessions)} sessions)",
         "give it a fan or a fixed clock (turbo off: echo 0 | sudo tee "
         "/sys/devices/system/cpu/cpufreq/boost), or see what it holds: measure --sustained 5",
     )
+
+
+def _noise_findings(sessions: Sequence[Measurement], stolen: Sequence[float]) -> Iterator[Finding]:
+    """Judge stolen time, noise within sessions and the warm-up."""
     share = max(stolen, default=0.0)
-    yield from finding(
+    yield from _finding(
         share,
         STOLEN,
         f"a hypervisor took {share:.0%} of a session's time for other machines",
         "ask for a machine with processors of its own, or measure at another hour",
     )
     noise = statistics.median(session.noise for session in sessions)
-    yield from finding(
+    cores = _cores(sessions[0])
+    yield from _finding(
         noise,
         NOISE,
         f"run times are noisy: p95 is {noise:.2f} times the median",
@@ -228,6 +237,11 @@ def _findings(
         cold = sum(not session.stationary for session in sessions)
         what = f"it never warmed up in {cold} of {len(sessions)} sessions"
         yield Finding("fair", what, "close other programs and let it come to rest")
+
+
+def _setup_findings(session: Measurement) -> Iterator[Finding]:
+    """Judge the governor of the clock, and the cores that the threads run on."""
+    plan, facts, cores = session.plan, session.fingerprint.facts, _cores(session)
     governor = facts.get("governor", "performance")
     if governor != "performance" and plan.processor == "cpu":
         what = f"the clock follows the load (governor {governor!r})"
@@ -240,6 +254,18 @@ def _findings(
     if plan.threads > len(cores) > 0:
         what = f"{plan.threads} threads share {len(cores)} cores"
         yield Finding("fair", what, f"--threads {len(cores)}")
+
+
+def _finding(value: float, limits: tuple[float, float], what: str, fix: str) -> Iterator[Finding]:
+    """Yield the finding unless the value is that of a good device."""
+    level = _level(value, limits)
+    if level != "good":
+        yield Finding(level, what, fix)
+
+
+def _cores(session: Measurement) -> Sequence[int]:
+    """Return the cores that the device's programs may run on; empty if they are unknown."""
+    return session.fingerprint.facts.get("affinity") or ()
 
 
 def _level(value: float, limits: tuple[float, float]) -> Level:

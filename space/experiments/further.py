@@ -44,6 +44,10 @@ UNITS: Mapping[str, dict[str, Any]] = {
 
 def further_tables() -> tuple[ExperimentTable, ...]:
     """All of them; the groups of each are compared in one session."""
+    return (*_width_tables(), *_kernel_tables(), *_unit_tables())
+
+
+def _width_tables() -> tuple[ExperimentTable, ...]:
     return (
         _table(
             "whole blocks",
@@ -60,6 +64,11 @@ def further_tables() -> tuple[ExperimentTable, ...]:
             "channels of depthwise convolutions near one number",
             _depthwise_multiples,
         ),
+    )
+
+
+def _kernel_tables() -> tuple[ExperimentTable, ...]:
+    return (
         _table("kernel", "side of the depthwise kernel, channels a multiple of 4", _kernels),
         _table(
             "kernel, even widths",
@@ -76,6 +85,11 @@ def further_tables() -> tuple[ExperimentTable, ...]:
         _table(
             "kernel, stride 2", "side of the depthwise kernel where the map shrinks", _shrinking
         ),
+    )
+
+
+def _unit_tables() -> tuple[ExperimentTable, ...]:
+    return (
         _table("unit", "options of the unit that keeps its width", _units),
         _table(
             "shrinking unit",

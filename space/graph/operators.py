@@ -138,22 +138,10 @@ class Linear:
     """A fully connected layer with bias on (N, C, 1, 1)."""
 
 
-Kind = (
-    Conv
-    | Activation
-    | MaxPool
-    | AveragePool
-    | GlobalAveragePool
-    | Norm
-    | Shift
-    | Select
-    | Split
-    | Concat
-    | Shuffle
-    | Add
-    | Multiply
-    | Linear
-)
+Pool = MaxPool | AveragePool | GlobalAveragePool
+Rearrangement = Shift | Select | Split | Concat | Shuffle
+"""Moves values or channels and computes nothing."""
+Kind = Conv | Activation | Pool | Norm | Rearrangement | Add | Multiply | Linear
 
 
 @dataclass(frozen=True, slots=True)

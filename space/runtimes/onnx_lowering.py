@@ -4,6 +4,7 @@ Batch norms are folded. Opset 17 and IR version 8 are read by every onnxruntime 
 an old runtime on a board can still measure what a new one on a desktop built.
 """
 
+from dataclasses import dataclass
 from typing import Any, assert_never
 
 import numpy as np
@@ -23,6 +24,8 @@ from nas_sv2.space.graph.operators import (
     Multiply,
     Norm,
     Op,
+    Pool,
+    Rearrangement,
     Select,
     Shift,
     Shuffle,
@@ -48,7 +51,7 @@ def build_onnx(graph: Graph, weights: Weights, batch: int | None = 1) -> bytes:
     nodes: list[NodeProto] = []
     tensors: list[TensorProto] = []
     for op in graph.ops:
-        _append(op, weights, nodes, tensors)
+        _append(_Writer(op, weights, nodes, tensors))
     nodes[-1].output[0] = OUTPUT
     count = "N" if batch is None else batch
     image, last = graph.input, graph.output
@@ -78,71 +81,121 @@ def _described(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-def _append(op: Op, weights: Weights, nodes: list[NodeProto], tensors: list[TensorProto]) -> None:
-    """Add the nodes of one operator, and the tensors they hold."""
+@dataclass(frozen=True)
+class _Writer:
+    """Adds the nodes of one operator to a model, and the tensors they hold."""
 
-    def constant(part: str, array: np.ndarray | np.float32) -> str:
-        name = f"{op.name}.{part}"
-        tensors.append(numpy_helper.from_array(np.asarray(array), name))
+    op: Op
+    weights: Weights
+    nodes: list[NodeProto]
+    tensors: list[TensorProto]
+
+    def constant(self, part: str, array: np.ndarray | np.float32) -> str:
+        """Add a tensor of the operator and return its name."""
+        name = f"{self.op.name}.{part}"
+        self.tensors.append(numpy_helper.from_array(np.asarray(array), name))
         return name
 
-    def node(kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
-        nodes.append(helper.make_node(kind, inputs, outputs, outputs[0], **attributes))
+    def node(self, kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
+        """Add a node, named after its first output."""
+        self.nodes.append(helper.make_node(kind, inputs, outputs, outputs[0], **attributes))
 
-    inputs, outputs = [v.name for v in op.inputs], [v.name for v in op.outputs]
-    match op.kind:
-        case Conv(kernel=side, stride=stride, groups=groups):
-            kernel, bias = folded(op, weights)
-            held = [constant("weight", kernel), constant("bias", bias)]
-            window = _window(side, stride, op.kind.padding)
-            node("Conv", inputs + held, outputs, group=groups, **window)
+    def only_node(self, kind: str, *constants: str, **attributes: Any) -> None:
+        """Add the node that is the whole operator: it also reads `constants`."""
+        inputs, outputs = [v.name for v in self.op.inputs], [v.name for v in self.op.outputs]
+        self.node(kind, [*inputs, *constants], outputs, **attributes)
+
+
+def _append(writer: _Writer) -> None:
+    """Add the nodes of one operator, and the tensors they hold."""
+    kind = writer.op.kind
+    match kind:
+        case Conv() | Norm() | Linear():
+            _append_layer(kind, writer)
+        case MaxPool() | AveragePool() | GlobalAveragePool():
+            _append_pool(kind, writer)
+        case Shift() | Select() | Split() | Concat() | Shuffle():
+            _append_rearrangement(kind, writer)
+        case Activation(function="relu6"):
+            ends = ("least", np.float32(0)), ("most", np.float32(6))
+            writer.only_node("Clip", *(writer.constant(*end) for end in ends))
         case Activation(function=function):
-            if function == "relu6":
-                ends = [constant(end, np.float32(at)) for end, at in (("least", 0), ("most", 6))]
-                node("Clip", inputs + ends, outputs)
-            else:
-                node({"relu": "Relu", "sigmoid": "Sigmoid"}[function], inputs, outputs)
-        case MaxPool(kernel=side, stride=stride):
-            node("MaxPool", inputs, outputs, **_window(side, stride, side // 2))
-        case AveragePool(kernel=side, stride=stride):
-            window = _window(side, stride, op.kind.padding)
-            node("AveragePool", inputs, outputs, **window)
-        case GlobalAveragePool():
-            node("GlobalAveragePool", inputs, outputs)
+            writer.only_node({"relu": "Relu", "sigmoid": "Sigmoid"}[function])
+        case Add():
+            writer.only_node("Add")
+        case Multiply():
+            writer.only_node("Mul")
+        case _:
+            assert_never(kind)
+
+
+def _append_layer(kind: Conv | Norm | Linear, writer: _Writer) -> None:
+    """Add an operator that has weights."""
+    op, weights = writer.op, writer.weights
+    match kind:
+        case Conv():
+            kernel, bias = folded(op, weights)
+            held = [writer.constant("weight", kernel), writer.constant("bias", bias)]
+            window = _window(kind.kernel, kind.stride, kind.padding)
+            writer.only_node("Conv", *held, group=kind.groups, **window)
         case Norm():
-            held = [constant(part, weights[f"{op.name}.norm.{part}"]) for part in NORM_PARTS]
-            node("BatchNormalization", inputs + held, outputs, epsilon=BATCH_NORM_EPSILON)
+            held = [
+                writer.constant(part, weights[f"{op.name}.norm.{part}"]) for part in NORM_PARTS
+            ]
+            writer.only_node("BatchNormalization", *held, epsilon=BATCH_NORM_EPSILON)
+        case Linear():
+            held = [
+                writer.constant(part, weights[f"{op.name}.{part}"]) for part in ("weight", "bias")
+            ]
+            flat = f"{op.name}.flat"
+            writer.node("Flatten", [op.source.name], [flat])
+            writer.node("Gemm", [flat, *held], [op.output.name], transB=1)
+        case _:
+            assert_never(kind)
+
+
+def _append_pool(kind: Pool, writer: _Writer) -> None:
+    match kind:
+        case MaxPool(kernel=side, stride=stride):
+            writer.only_node("MaxPool", **_window(side, stride, side // 2))
+        case AveragePool(kernel=side, stride=stride):
+            writer.only_node("AveragePool", **_window(side, stride, kind.padding))
+        case GlobalAveragePool():
+            writer.only_node("GlobalAveragePool")
+        case _:
+            assert_never(kind)
+
+
+def _append_rearrangement(kind: Rearrangement, writer: _Writer) -> None:
+    """Add an operator that moves values or channels and computes nothing."""
+    match kind:
         case Shift():
             moved = np.array([0, 0, -1, -1, 0, 0, 1, 1], np.int64)
-            node("Pad", [*inputs, constant("moved", moved)], outputs)
+            writer.only_node("Pad", writer.constant("moved", moved))
         case Select(channels=channels):
-            held = [constant("channels", np.array(channels, np.int64))]
-            node("Gather", inputs + held, outputs, axis=1)
+            chosen = writer.constant("channels", np.array(channels, np.int64))
+            writer.only_node("Gather", chosen, axis=1)
         case Split(sizes=sizes):
-            held = [constant("sizes", np.array(sizes, np.int64))]
-            node("Split", inputs + held, outputs, axis=1)
+            parts = writer.constant("sizes", np.array(sizes, np.int64))
+            writer.only_node("Split", parts, axis=1)
         case Concat():
-            node("Concat", inputs, outputs, axis=1)
+            writer.only_node("Concat", axis=1)
         case Shuffle(groups=groups):
-            value = op.source
-            rest = [value.height, value.width]
-            apart = np.array([0, groups, value.channels // groups, *rest], np.int64)
-            together = np.array([0, value.channels, *rest], np.int64)
-            grouped, swapped = f"{op.name}.grouped", f"{op.name}.swapped"
-            node("Reshape", [*inputs, constant("apart", apart)], [grouped])
-            node("Transpose", [grouped], [swapped], perm=[0, 2, 1, 3, 4])
-            node("Reshape", [swapped, constant("together", together)], outputs)
-        case Add():
-            node("Add", inputs, outputs)
-        case Multiply():
-            node("Mul", inputs, outputs)
-        case Linear():
-            held = [constant(part, weights[f"{op.name}.{part}"]) for part in ("weight", "bias")]
-            flat = f"{op.name}.flat"
-            node("Flatten", inputs, [flat])
-            node("Gemm", [flat, *held], outputs, transB=1)
+            _append_shuffle(groups, writer)
         case _:
-            assert_never(op.kind)
+            assert_never(kind)
+
+
+def _append_shuffle(groups: int, writer: _Writer) -> None:
+    op, value = writer.op, writer.op.source
+    rest = [value.height, value.width]
+    apart = np.array([0, groups, value.channels // groups, *rest], np.int64)
+    together = np.array([0, value.channels, *rest], np.int64)
+    grouped, swapped = f"{op.name}.grouped", f"{op.name}.swapped"
+    writer.node("Reshape", [value.name, writer.constant("apart", apart)], [grouped])
+    writer.node("Transpose", [grouped], [swapped], perm=[0, 2, 1, 3, 4])
+    end = writer.constant("together", together)
+    writer.node("Reshape", [swapped, end], [op.output.name])
 
 
 def _window(side: int, stride: int, padding: int) -> dict[str, list[int]]:

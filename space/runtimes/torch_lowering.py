@@ -24,6 +24,8 @@ from nas_sv2.space.graph.operators import (
     Multiply,
     Norm,
     Op,
+    Pool,
+    Rearrangement,
     Select,
     Shift,
     Shuffle,
@@ -139,31 +141,19 @@ class GraphModule(nn.Module):
         match op.kind:
             case Conv():
                 return self._registered(op.name, ConvNorm(op))
+            case Norm():
+                return self._registered(op.name, LoneNorm(op.source.channels))
             case Linear():
                 layer = self._registered(
                     op.name, nn.Linear(op.source.channels, op.output.channels)
                 )
                 return lambda value: layer(value.flatten(1))
+            case MaxPool() | AveragePool() | GlobalAveragePool():
+                return _pool(op.kind)
+            case Shift() | Select() | Split() | Concat() | Shuffle():
+                return _rearrangement(op.kind)
             case Activation(function=function):
                 return FUNCTIONS[function]
-            case MaxPool(kernel=side, stride=stride):
-                return nn.MaxPool2d(side, stride, padding=side // 2)
-            case AveragePool(kernel=side, stride=stride):
-                return nn.AvgPool2d(side, stride, op.kind.padding, count_include_pad=False)
-            case Norm():
-                return self._registered(op.name, LoneNorm(op.source.channels))
-            case Shift():
-                return lambda value: nn.functional.pad(value, (-1, 1, -1, 1))
-            case Select(channels=channels):
-                return lambda value: value[:, list(channels)]
-            case GlobalAveragePool():
-                return lambda value: value.mean((2, 3), keepdim=True)
-            case Split(sizes=sizes):
-                return lambda value: torch.split(value, list(sizes), dim=1)
-            case Concat():
-                return lambda *values: torch.cat(values, dim=1)
-            case Shuffle(groups=groups):
-                return lambda value: shuffled(value, groups)
             case Add():
                 return torch.add
             case Multiply():
@@ -180,6 +170,31 @@ class GraphModule(nn.Module):
             parent = parent.get_submodule(part)
         parent.add_module(leaf, layer)
         return layer
+
+
+def _pool(kind: Pool) -> Run:
+    match kind:
+        case MaxPool(kernel=side, stride=stride):
+            return nn.MaxPool2d(side, stride, padding=side // 2)
+        case AveragePool(kernel=side, stride=stride):
+            return nn.AvgPool2d(side, stride, kind.padding, count_include_pad=False)
+        case GlobalAveragePool():
+            return lambda value: value.mean((2, 3), keepdim=True)
+
+
+def _rearrangement(kind: Rearrangement) -> Run:
+    """Return the function that moves values or channels and computes nothing."""
+    match kind:
+        case Shift():
+            return lambda value: nn.functional.pad(value, (-1, 1, -1, 1))
+        case Select(channels=channels):
+            return lambda value: value[:, list(channels)]
+        case Split(sizes=sizes):
+            return lambda value: torch.split(value, list(sizes), dim=1)
+        case Concat():
+            return lambda *values: torch.cat(values, dim=1)
+        case Shuffle(groups=groups):
+            return lambda value: shuffled(value, groups)
 
 
 def build_module(graph: Graph, generator: torch.Generator | None = None) -> GraphModule:

@@ -76,13 +76,7 @@ def verify(folder: Path, data: str | None = None, run_source: bool = False) -> I
     except StoreError as error:
         yield Check(SUMS, False, str(error))
         return
-    yield Check(SUMS, True, f"{len(package.files)} files match their checksums")
-    if unlisted := [name for name in _NAMES if _lies_beside(package, name)]:
-        names = ", ".join(unlisted)
-        yield Check(SUMS, False, f"{names}: in the folder, but not listed, and not checked")
-    for name, content in package.files.items():
-        if name.endswith(".onnx"):
-            check_self_contained(name, content)
+    yield from _files_check(package)
     _check_side(package)
     yield from _parts_check(package)
     normalise = _normalise(package)
@@ -90,24 +84,7 @@ def verify(folder: Path, data: str | None = None, run_source: bool = False) -> I
     asked = dict(package.files)
     if SOURCE in asked and not (run_source or _is_ours(package, normalise)):
         del asked[SOURCE]
-    network = torch_form(package.trained, package.weights)
-    try:
-        forms = {TORCH: network, **forms_of(asked, package.weights)}
-        if data is None:
-            trained = package.trained
-            found = agreements(network, forms, noise(trained.channels, trained.resolution))
-        else:
-            part, same_images = _validation(package, data)
-            found = agreements(network, forms, batches_of(part, normalise))
-    except StoreError as error:
-        yield Check("forms", False, str(error))
-        return
-    for name, agreement in found.items():
-        if name != TORCH:
-            yield _form_check(package, name, agreement, on_noise=data is None)
-    if data is not None:
-        for name, agreement in found.items():
-            yield _accuracy_check(package, name, agreement, same_images)
+    yield from _forms_check(package, asked, normalise, data)
 
 
 MOST_SIDE = 1024
@@ -115,6 +92,21 @@ MOST_SIDE = 1024
 gigabyte."""
 _NAMES = (*(name for name in FILES if name != SUMS), CARD)
 """Names that a user would take for parts of the package."""
+
+
+def _files_check(package: Package) -> Iterator[Check]:
+    """Check that every file is listed, and refuse a model that refers to other files.
+
+    Raises:
+        ConfigError: If a model does.
+    """
+    yield Check(SUMS, True, f"{len(package.files)} files match their checksums")
+    if unlisted := [name for name in _NAMES if _lies_beside(package, name)]:
+        names = ", ".join(unlisted)
+        yield Check(SUMS, False, f"{names}: in the folder, but not listed, and not checked")
+    for name, content in package.files.items():
+        if name.endswith(".onnx"):
+            check_self_contained(name, content)
 
 
 def _lies_beside(package: Package, name: str) -> bool:
@@ -144,6 +136,30 @@ def _parts_check(package: Package) -> Iterator[Check]:
         yield Check(CARD, made.holds, made.found)
     for name, made in timing_checks(found, trained, files):
         yield Check(name, made.holds, made.found)
+
+
+def _forms_check(
+    package: Package, files: dict[str, bytes], normalise: Normalise, data: str | None
+) -> Iterator[Check]:
+    """Run the forms in `files`: on the validation images of `data`, or on noise."""
+    network = torch_form(package.trained, package.weights)
+    try:
+        forms = {TORCH: network, **forms_of(files, package.weights)}
+        if data is None:
+            trained = package.trained
+            found = agreements(network, forms, noise(trained.channels, trained.resolution))
+        else:
+            part, same_images = _validation(package, data)
+            found = agreements(network, forms, batches_of(part, normalise))
+    except StoreError as error:
+        yield Check("forms", False, str(error))
+        return
+    for name, agreement in found.items():
+        if name != TORCH:
+            yield _form_check(package, name, agreement, on_noise=data is None)
+    if data is not None:
+        for name, agreement in found.items():
+            yield _accuracy_check(package, name, agreement, same_images)
 
 
 def _source_check(package: Package, normalise: Normalise, run_source: bool) -> Iterator[Check]:
