@@ -13,7 +13,6 @@ LONG = {
     "nas_sv2/database/migrations/versions/m0001_first_tables.py: upgrade",
     # Still to be split; this list only gets shorter.
     "nas_sv2/commands/search.py: search",
-    "search/confirm/confirm.py: confirm",
     "search/qualification.py: qualify",
     "search/replay/replay.py: _notes",
     "search/replay/replay.py: replay",

@@ -9,6 +9,7 @@ import datetime
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -78,11 +79,7 @@ def confirm(
         EvaluationError: If a training gives no accuracy.
         StoreError: If the database cannot be read or written.
     """
-    if request.seeds < FEWEST_SEEDS:
-        allowed = f"must be at least {FEWEST_SEEDS}: fewer give no useful interval"
-        raise ConfigError("seeds", request.seeds, allowed)
-    if request.workers is not None and request.workers < 1:
-        raise ConfigError("workers", request.workers, "must be at least 1")
+    _check_counts(request)
     recipe = open_recipe(request.recipe)
     study = load_study(db, request.study)
     identity: Mapping[str, Any] = study.user_attrs[IDENTITY]
@@ -102,16 +99,7 @@ def confirm(
         opened.enter_context(_hold(db, request.study))
         measurements = MeasurementStore(db)
         folder = WeightsFolder.of_study(db, study_key(study)).path / "confirm"
-        jobs = [
-            Job(
-                one.architecture,
-                recipe,
-                seed,
-                folder / f"{one.architecture.digest}-{recipe.digest}-{seed}",
-            )
-            for seed in _seeds(identity, request.seeds)
-            for one in field
-        ]
+        jobs = _jobs(field, recipe, _seeds(identity, request.seeds), folder)
         for line in _looked_at(confirmations_of(study), jobs, data):
             told(line)
         book = TargetBook.of_study(identity)
@@ -124,6 +112,30 @@ def confirm(
         found = _found(field, len(finalists), timed, scores, recipe, data, records, place)
         keep(study, found)
         return found
+
+
+def _check_counts(request: ConfirmRequest) -> None:
+    if request.seeds < FEWEST_SEEDS:
+        allowed = f"must be at least {FEWEST_SEEDS}: fewer give no useful interval"
+        raise ConfigError("seeds", request.seeds, allowed)
+    if request.workers is not None and request.workers < 1:
+        raise ConfigError("workers", request.workers, "must be at least 1")
+
+
+def _jobs(
+    field: Sequence[Contestant], recipe: Recipe, seeds: Sequence[int], folder: Path
+) -> list[Job]:
+    """Return a training of each network by each seed, with its folder of checkpoints."""
+    return [
+        Job(
+            one.architecture,
+            recipe,
+            seed,
+            folder / f"{one.architecture.digest}-{recipe.digest}-{seed}",
+        )
+        for seed in seeds
+        for one in field
+    ]
 
 
 @dataclass(frozen=True)
