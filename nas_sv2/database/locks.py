@@ -1,6 +1,6 @@
 """Locks that let one process at a time use a device or a name in a database.
 
-A device needs two claims. A file lock excludes the processes of this user on this machine; the
+A device needs two locks. A file lock excludes the processes of this user on this machine; the
 system releases it when its holder dies. If there is a database, a lease in it (`lease.py`)
 excludes processes of other machines. Both are held during one call to a device, not during a
 search.
@@ -47,7 +47,7 @@ class Exclusive:
 
     Attributes:
         name: The user's name for the device, for messages.
-        claims: The claims to take, in this order.
+        claims: The rights to take, in this order.
         told: Called with a line for each holder that is waited for.
         patience_s: The time to wait for one holder, in seconds. It restarts with each holder, as
             many workers take turns.

@@ -30,7 +30,7 @@ def confirmation_table(found: Confirmation) -> RenderableType:
 
 
 def confirmation_notes(found: Confirmation) -> list[str]:
-    """Return the claims and the method, one fact a line."""
+    """Return the findings and the method, one fact a line."""
     rules = {
         f"{target}: {gain.rule}"
         for finding in found.findings

@@ -1,9 +1,8 @@
-"""A search as a log for programs: one JSON object a line on standard error.
+"""Write a search as a log: one JSON object a line on standard error.
 
-What is printed for people stays as it is. Every line has `time` (UTC, ISO 8601), `level`, `study`,
-`trial` (null outside of one) and `event`; the other fields are the event's. With several workers
-only `asked` and `ended` name their trial; what else is told is of none in particular. Passwords of
-the storage are masked wherever they stand.
+Standard output stays as it is. Every line has `time` (UTC, ISO 8601), `level`, `study`, `trial`
+(null outside of a trial) and `event`; the other fields belong to the event. With several workers,
+only `asked` and `ended` name their trial. Passwords of the storage are masked everywhere.
 """
 
 import json
@@ -35,8 +34,9 @@ Level = Literal["info", "warning", "error"]
 INTERRUPTED = 130  # the exit code of a program that SIGINT ended
 MASK = "***"
 SHORTEST = 4
-"""Characters of a password that is masked outside of a URL too: of a shorter one every chance
-likeness would be masked."""
+"""The shortest password that is masked outside of a URL, in characters.
+
+Shorter ones would match other text by chance."""
 
 _CREDENTIALS = re.compile(r"(?<=://)([^\s/:@]*):[^\s/]*@")
 _PASSWORD = re.compile(r"(?<=://)[^/:@]*:(.*)@")
@@ -45,14 +45,14 @@ _SECRET = re.compile(r"pass|secret|token", re.IGNORECASE)
 
 @dataclass
 class LogLines:
-    """An `on_event` that writes lines.
+    """An `on_event` that writes a line for each event.
 
     Attributes:
-        stream: Where they go.
-        secrets: What must not be written.
-        study: The name of the study; null until the search has begun, if the user gave none.
-        several: Whether several workers tell.
-        trial: The trial in progress; of several workers none.
+        stream: The stream that the lines are written to.
+        secrets: Texts that are masked.
+        study: The name of the study; None until the search has begun, if the user gave none.
+        several: Whether several workers report.
+        trial: The trial in progress; None with several workers.
     """
 
     stream: TextIO
@@ -62,7 +62,7 @@ class LogLines:
     trial: int | None = None
 
     def __call__(self, event: Event) -> None:
-        """Write an event; single steps are too many."""
+        """Write a line for an event, but not for single steps, which are too many."""
         match event:
             case SearchDescribed():
                 self.study = event.study
@@ -96,7 +96,7 @@ class LogLines:
         self.trial = None
 
     def write(self, event: str, level: Level = "info", **facts: object) -> None:
-        """One line."""
+        """Write one line, with secrets masked."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         head = {"time": now, "level": level, "study": self.study, "trial": self.trial}
         line = masked({**head, "event": event, **facts}, self.secrets)
@@ -117,10 +117,10 @@ def call_both(first: OnEvent, second: OnEvent) -> OnEvent:
 def logging(
     storage: str, study: str | None, workers: int, wanted: bool
 ) -> Iterator[LogLines | None]:
-    """Log a search, or yield None if no log is wanted; what ends the search is its last line.
+    """Log a search, or yield None if no log is wanted; the last line says how the search ended.
 
     Raises:
-        typer.Exit: The search ended with an error, which the log says instead of `main`, so that
+        typer.Exit: The search ended with an error. The log reports it instead of `main`, so that
             standard error holds nothing but JSON.
     """
     if not wanted:
@@ -140,7 +140,7 @@ def logging(
 
 
 def masked(value: Any, secrets: Sequence[str]) -> Any:
-    """`value`, plain data, without the secrets and without the password of any URL."""
+    """Return plain data with the secrets and the passwords of URLs masked."""
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, MASK)
@@ -153,11 +153,11 @@ def masked(value: Any, secrets: Sequence[str]) -> Any:
 
 
 def secrets_of(storage: str) -> Sequence[str]:
-    """The passwords in a database's URL, as they stand there and as they are, longest first."""
+    """Return the passwords in a database's URL, encoded and decoded, longest first."""
     found = {match[1] for match in _PASSWORD.finditer(storage)}
     try:
         url = make_url(storage)
-    except (ArgumentError, ValueError):  # no URL; the search will say so
+    except (ArgumentError, ValueError):  # not a URL; the search will report it
         pass
     else:
         values = (value for name, value in url.query.items() if _SECRET.search(name))
@@ -169,7 +169,7 @@ def secrets_of(storage: str) -> Sequence[str]:
 
 
 def _figures(record: Record | None) -> dict[str, object]:
-    """What a candidate came to."""
+    """Return the figures of a candidate."""
     if record is None:
         return {}
     return {

@@ -1,4 +1,4 @@
-"""A running search, shown: live on a terminal, line by line elsewhere, as JSON for programs."""
+"""Show a running search: live on a terminal, line by line elsewhere, or as JSON lines."""
 
 import json
 import time
@@ -31,7 +31,7 @@ REFRESHES_PER_SECOND = 4
 
 @contextmanager
 def showing(console: Console, as_json: bool) -> Iterator[OnEvent]:
-    """Show events as suits the user; what is drawn is gone when the search is over."""
+    """Show events as suits the console; live drawings vanish when the search is over."""
     if as_json:
         yield print_json_line
     elif not console.is_terminal:
@@ -47,19 +47,19 @@ def showing(console: Console, as_json: bool) -> Iterator[OnEvent]:
 
 @dataclass
 class PlainLines:
-    """One line a trial."""
+    """An `on_event` that prints plain lines."""
 
     console: Console
 
     def __call__(self, event: Event) -> None:
-        """Print what there is to print of an event."""
+        """Print the lines of an event."""
         for line in _lines_of(event):
             self.console.print(line, soft_wrap=True)
 
 
 @dataclass
 class Screen:
-    """The verdicts scroll by; below them stand the trial in progress and the front so far."""
+    """A live `on_event`: verdicts scroll above the current front and the trial in progress."""
 
     console: Console
     started: float = field(default_factory=time.monotonic)
@@ -70,14 +70,14 @@ class Screen:
     remaining: str = ""
 
     def __rich__(self) -> RenderableType:
-        """The part of the screen that is drawn again and again."""
+        """Return the part of the screen that is redrawn."""
         elapsed = clock(time.monotonic() - self.started)
         status = " · ".join(filter(None, [self.trial, self.stage, self.steps]))
         line = Text(f"{elapsed}{self.remaining}  {status}", style="bold")
         return Group(front_table(Front(self.records)), line) if self.records else line
 
     def __call__(self, event: Event) -> None:
-        """Print the lines of an event, and show what the search is at."""
+        """Print the lines of an event, and show the present trial and stage."""
         PlainLines(self.console)(event)
         match event:
             case TrialAsked():
@@ -97,7 +97,7 @@ class Screen:
 
 
 def print_json_line(event: Event) -> None:
-    """Print an event as one JSON object a line; single steps are too many."""
+    """Print an event as one JSON object a line, but not single steps, which are too many."""
     facts = _json_of(event)
     if facts is not None:
         print(json.dumps(facts), flush=True)

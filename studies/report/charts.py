@@ -1,4 +1,4 @@
-"""The figures of a report as Plotly's plain data; colours that stand on light and dark paper."""
+"""The figures of a report as Plotly's plain data, in colours for light and dark pages."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ OPEN: Final[Mapping[Provenance, str]] = {
     "predicted": "-open-dot",
     "published": "-open",
 }
-"""How a mark says where a latency comes from: full, hollow, hollow with a dot."""
+"""The mark of each origin of a latency: full, hollow, hollow with a dot."""
 Figure = dict[str, Any]
-"""`data` and `layout` for Plotly.newPlot."""
+"""The `data` and `layout` of a figure for Plotly.newPlot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What accuracy is drawn against.
+    """A horizontal axis of the front: a latency or a cost.
 
     Attributes:
-        key: Of the figure, unique in the page.
-        title: With unit and provenance.
-        value: Of a candidate.
-        ends: Its 95 % interval, or None.
-        provenance: Of the value, or None where it is counted.
+        key: The key of the figure, unique in the page.
+        title: The title, with unit and provenance.
+        value: Gives the value of a candidate.
+        ends: Gives the 95 % interval of the value, or None.
+        provenance: Gives the origin of the value, or None for a cost, which is counted.
         limit: The study's budget, or None.
         limit_is: The budget in words.
     """
@@ -48,7 +48,7 @@ class Axis:
 
 
 def axes_of(facts: StudyFacts) -> list[Axis]:
-    """One for each target, and one for each budget on cost."""
+    """Return an axis for each target, and one for each budget on cost."""
     budget = facts.identity.get("budget", {})
     axes = [_latency_axis(facts, target, budget) for target in facts.targets]
     if flops := budget.get("flops"):
@@ -90,15 +90,16 @@ def _mparams(record: Record) -> float:
 
 
 def score_of(record: Record) -> float:
-    """As it is drawn: accuracies in percent, other scores as they are."""
+    """Return the score as it is drawn: accuracies in percent, other scores unchanged."""
     evaluation = record.evaluation
     return evaluation.score * (100 if evaluation.scored_by == "accuracy" else 1)
 
 
 def score_noise(facts: StudyFacts, record: Record) -> float | None:
-    """Standard deviation of what is drawn: by the certificate, else by the trial's own seeds.
+    """Return the standard deviation of the score, from the certificate or the trial's own seeds.
 
-    A certificate's is of a score as the recipe gives it, the mean of its seeds where it has some.
+    The certificate's value is for a score as the recipe gives it: the mean, if it has several
+    seeds.
     """
     scale = 100 if record.evaluation.scored_by == "accuracy" else 1
     if facts.certificate is not None and facts.certificate.noise is not None:
@@ -108,17 +109,17 @@ def score_noise(facts: StudyFacts, record: Record) -> float | None:
 
 
 def score_title(facts: StudyFacts) -> str:
-    """What the upright axis is."""
+    """Return the title of the vertical axis."""
     percent = next(iter(facts.records.values())).evaluation.scored_by == "accuracy"
     return f"{facts.scored_by}, %" if percent else facts.scored_by
 
 
 Group = tuple[str, str, str, Mapping[int, Record]]
-"""Name in the legend, colour, symbol, members."""
+"""A group of candidates: name in the legend, colour, symbol, members."""
 
 
 def groups_of(facts: StudyFacts) -> list[Group]:
-    """The candidates by how they are drawn, the front last so that it lies above the others."""
+    """Group the candidates by their marks; later groups are drawn above earlier ones."""
     front = {entry.number: entry.record for entry in facts.front.members}
     hand = {n: r for n, r in facts.baselines.items()}
     audited = {n: facts.records[n] for n in facts.audited if n not in hand}
@@ -137,7 +138,7 @@ def groups_of(facts: StudyFacts) -> list[Group]:
 
 
 def front_chart(facts: StudyFacts, axis: Axis) -> Figure:
-    """Accuracy against one axis: every finished candidate, with error bars where known."""
+    """Draw the score of every finished candidate against one axis, with known error bars."""
     data = [_trace(facts, axis, group) for group in groups_of(facts)]
     if len(facts.targets) == 1 and axis.key == "latency-0" and facts.front.members:
         data.insert(0, _stairs(facts.front.members, axis))
@@ -152,7 +153,7 @@ def front_chart(facts: StudyFacts, axis: Axis) -> Figure:
 
 
 def _stairs(front: Sequence[Entry], axis: Axis) -> Figure:
-    """What can be had at most at each latency."""
+    """Draw the highest score at each latency as steps."""
     ordered = sorted(front, key=lambda entry: axis.value(entry.record))
     return {
         "type": "scatter",
@@ -211,7 +212,7 @@ def _bars(colour: str, above: Sequence[float], below: Sequence[float] | None = N
 
 
 def _limit(axis: Axis) -> Figure:
-    """The budget as a line, named at its top."""
+    """Draw the budget as a line with its name at the top."""
     if axis.limit is None:
         return {}
     line = {"color": BASELINE, "width": 1, "dash": "dash"}
@@ -222,7 +223,7 @@ def _limit(axis: Axis) -> Figure:
 
 
 def _hover(facts: StudyFacts, number: int, record: Record) -> str:
-    """What a candidate is, a fact a line; Plotly reads tags, so that names are escaped."""
+    """Describe a candidate, one fact a line; names are escaped, as Plotly reads tags."""
     evaluation = record.evaluation
     lines = [
         f"trial {number} · {name_of(record)}",
@@ -243,14 +244,14 @@ def _hover(facts: StudyFacts, number: int, record: Record) -> str:
 
 
 def words_of_stage(record: Record, index: int) -> str:
-    """A stage in short."""
+    """Describe a stage briefly."""
     stage = record.architecture.stages[index]
     size = f"{stage.depth} × {stage.width}, split {stage.split}, {stage.kernel}×{stage.kernel}"
     return f"stage {index + 2}: {', '.join([size, *stage.additions])}"
 
 
 def time_chart(facts: StudyFacts) -> dict[str, Any]:
-    """When trials ran, in minutes of work: timing, training, and what was turned away."""
+    """Draw the times of trials, in minutes of work: latency, training, rejected candidates."""
     kept = {entry.number for entry in facts.front.members}
     lanes: dict[str, list[tuple[float, float, str]]] = {
         "turned away": [],

@@ -1,4 +1,4 @@
-"""What a report of a study says beyond the study's facts: its networks, and what decided."""
+"""The facts of a report: the study's own, the cards of its networks, and importances."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ from nas_sv2.studies.storage.study import Identity
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 Profiles = Mapping[int, Mapping[str, Profile]]
-"""Where the time of networks goes: by trial, by target."""
+"""The profiles of networks, by trial and target."""
 Breakdown = Callable[[Mapping[int, Record], Identity], tuple[Profiles, Sequence[str]]]
-"""Gives profiles of networks, and why a target has none, a line each."""
+"""Gives the profiles of networks, and the reason for each missing target, a line each."""
 
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """A study and everything else that its report says.
+    """The facts of a study and the further content of its report.
 
     Attributes:
         study: The facts of the study.
-        importances: What decided each objective; empty from too few trials.
-        devices: The devices that measured.
+        importances: The importances of parameters, by objective; empty for too few trials.
+        devices: The devices behind the latencies.
         winners: A card for each network of the front.
-        notes: Why the time of the winners is not known on a target, a line each.
+        notes: The reasons for missing profiles, a line each.
     """
 
     study: StudyFacts
@@ -42,15 +42,15 @@ class ReportFacts:
 
 
 def read_report(db: Database, name: str, breakdown: Breakdown) -> ReportFacts:
-    """Read everything that the report of a study says.
+    """Read the facts of a study's report.
 
     Args:
         db: The database of the study.
         name: The name of the study.
-        breakdown: Is asked once, for the networks of the front.
+        breakdown: Gives profiles; called once, with the networks of the front.
 
     Raises:
-        ConfigError: There is no such study, or it has no finished trial yet.
+        ConfigError: The study does not exist, or has no finished trial yet.
         StoreError: The database cannot be read.
     """
     study = read_study(db, name)

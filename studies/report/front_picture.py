@@ -1,4 +1,4 @@
-"""The front as a PNG, for where a page cannot be shown."""
+"""Draw the front as a PNG, for a report in Markdown."""
 
 from pathlib import Path
 from textwrap import wrap
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MARKS = {"x-thin": "x", "circle": "o", "square": "s", "diamond": "D"}
-"""Matplotlib's letters for Plotly's names."""
+"""Matplotlib's markers by Plotly's names."""
 PANEL_IN = (6.0, 4.6)
 WIDTH = 100
-"""Characters of a line of the caption, by panel."""
+"""Characters in a line of the caption, for each panel."""
 
 
 def draw_front(report: ReportFacts, path: Path) -> None:
-    """Write a panel for each target, and for each budget on cost.
+    """Write a picture with a panel for each target and for each budget on cost.
 
     Raises:
         ConfigError: The file cannot be written.
@@ -80,5 +80,5 @@ def _draw_group(panel: "Axes", facts: StudyFacts, axis: Axis, group: Group) -> N
 
 
 def _plain(text: str) -> str:
-    """Matplotlib reads formulas between dollars, and a name may hold them."""
+    """Escape dollars, between which Matplotlib would read formulas."""
     return text.replace("$", r"\$")

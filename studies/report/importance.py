@@ -1,9 +1,9 @@
-"""Which choices of the space decided accuracy and latency, and whether that can be said at all.
+"""Find the choices of the space that decided accuracy and latency, if the trials show it.
 
-Functional ANOVA (Hutter, Hoos and Leyton-Brown, ICML 2014, as Optuna has it): a forest is fitted
-to the finished trials, and each parameter is given the share of the forest's variance that it
-explains alone. From few trials a forest explains noise as readily, so the shares are shown only
-where a forest foretells trials that it has not seen.
+The method is functional ANOVA (Hutter, Hoos and Leyton-Brown, ICML 2014) as in Optuna. A forest
+is fitted to the finished trials. Each parameter gets the share of the forest's variance that it
+explains alone. With few trials a forest also explains noise, so the shares are shown only if a
+forest predicts trials that it has not seen.
 """
 
 import warnings
@@ -22,14 +22,17 @@ from sklearn.ensemble import RandomForestRegressor
 from nas_sv2.studies.findings.record import Record
 
 FEWEST: Final = 30
-"""Finished trials below which nothing is said: the spaces have 23 parameters, and in fewer trials
-hardly a pair of values of each was seen."""
+"""The fewest finished trials.
+
+The spaces have 23 parameters; fewer trials hardly show two values of each."""
 MOST: Final = 400
-"""Trials that are looked at, spread evenly over the study: a forest's cost grows faster than its
-trials, and its answer hardly changes any more."""
+"""The most trials that are used, spread evenly over the study.
+
+A forest's cost grows faster than the number of trials, and its answer hardly changes."""
 LEAST_FORETOLD: Final = 0.2
-"""Share of the variance of unseen trials that the forest must foretell. Of 25 studies of 30 trials
-with random scores one reached it."""
+"""The share of the variance of unseen trials that the forest must predict.
+
+Of 25 studies of 30 trials with random scores, one reached it."""
 TREES: Final = 32
 
 Floats = NDArray[np.float64]
@@ -37,15 +40,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Importance:
-    """What decided one objective.
+    """The importance of the parameters for one objective.
 
     Attributes:
-        objective: In words.
-        trials: How many trials it is from.
-        foretold: Share of the variance that trees foretell of the trials they were not fitted to
+        objective: The objective in words.
+        trials: Number of trials used.
+        foretold: Share of the variance that trees predict of the trials they were not fitted to
             (R² out of bag); below 0 they do worse than the mean.
-        shares: Of the variance that parameters explain, by parameter, the largest first; empty
-            where too little is foretold.
+        shares: Share of the variance that each parameter explains, the largest first; empty if
+            `foretold` is too low.
     """
 
     objective: str
@@ -57,13 +60,13 @@ class Importance:
 def importances_of(
     trials: Sequence[FrozenTrial], records: Mapping[int, Record], objectives: Sequence[str]
 ) -> list[Importance]:
-    """What decided each objective; nothing from fewer than `FEWEST` finished trials.
+    """Find the importances for each objective; empty for fewer than `FEWEST` finished trials.
 
     Args:
-        trials: Of the study.
-        records: What was found, by trial; placeholders of rejected trials have none. A training
-            that was ended early is left out, for its score is not that of the others.
-        objectives: Their names, in the order of `Record.objectives`.
+        trials: The trials of the study.
+        records: The records by trial; rejected trials have none. Trainings that were stopped
+            early are left out, because their scores are not comparable.
+        objectives: The names of the objectives, in the order of `Record.objectives`.
     """
     usable = [
         trial
@@ -101,7 +104,7 @@ def _importance(study: optuna.Study, index: int, objective: str) -> Importance:
 
 
 def _foretold(columns: Floats, values: Floats) -> float:
-    """R² of a forest on the trials that its trees did not see; 0 where all values are equal."""
+    """Return R² of a forest on the trials that its trees did not see; 0 for equal values."""
     if np.ptp(values) == 0:
         return 0.0
     forest = RandomForestRegressor(n_estimators=4 * TREES, oob_score=True, random_state=0)
@@ -109,7 +112,7 @@ def _foretold(columns: Floats, values: Floats) -> float:
 
 
 def _columns(trials: Sequence[FrozenTrial]) -> Floats:
-    """The parameters as numbers, (trials, parameters): a categorical one a column a choice."""
+    """Return the parameters as numbers `(trials, columns)`, with a column for each category."""
     distributions = trials[0].distributions
     columns = []
     for name, distribution in distributions.items():

@@ -1,4 +1,4 @@
-"""A report of a study in Markdown: the facts of the page in short, for a pull request."""
+"""The report of a study in Markdown: a short form of the page, for a pull request."""
 
 from collections.abc import Sequence
 from urllib.parse import quote
@@ -15,7 +15,7 @@ from nas_sv2.version import __version__
 
 
 def report_markdown(report: ReportFacts, picture: str) -> str:
-    """The whole text; `picture` is the file beside it with the front."""
+    """Return the whole text; `picture` is the name of the front's picture beside it."""
     facts = report.study
     sections = [
         [f"# {escaped(facts.study)}", "", *_lead(facts)],

@@ -1,4 +1,4 @@
-"""One network of a front as its card in a report shows it."""
+"""The content of a network's card in a report."""
 
 import base64
 import tempfile
@@ -29,13 +29,13 @@ class Part:
     """A part of a network in its block diagram.
 
     Attributes:
-        name: As the paper calls it.
-        units: Building blocks in it; 0 for what is no stage.
+        name: The paper's name of the part.
+        units: Number of building blocks; 0 for a part that is not a stage.
         convolved: Share of the channels that its units convolve.
-        channels: That leave it.
-        side: Of the map that leaves it.
+        channels: Number of output channels.
+        side: Side of the output map.
         block: Kernel and split of its blocks, in words.
-        options: What else is special, in words.
+        options: Additions, in words.
     """
 
     name: str
@@ -52,11 +52,11 @@ class Score:
     """A guideline on a network.
 
     Attributes:
-        name: Of the guideline.
-        means: What the number is.
-        value: Of this network.
-        baseline: Of the hand-designed network, or None where there is none.
-        limit: What the study admits; None where it does not limit this number.
+        name: The name of the guideline.
+        means: The meaning of the value.
+        value: The value of this network.
+        baseline: The value of the hand-designed network, or None without one.
+        limit: The limit of the study; None if it has no limit on this value.
     """
 
     name: str
@@ -68,18 +68,18 @@ class Score:
 
 @dataclass(frozen=True)
 class Winner:
-    """What a card shows.
+    """A network of the front with the content of its card.
 
     Attributes:
-        number: The trial.
-        record: What was found.
-        parts: From input to classifier.
-        scores: The paper's guidelines.
-        wasted: By target the share of the time that a guideline wastes there by the device's own
-            guideline profile, by guideline.
-        profiles: By target, where its time goes; a target that was not asked is not there.
-        reuse_png: The feature-reuse map, base64; None where weights were not kept.
-        reuse_is: What the map is of.
+        number: The number of the trial.
+        record: The record of the trial.
+        parts: The parts of the network, from input to classifier.
+        scores: The values of the paper's guidelines.
+        wasted: The share of time that each guideline wastes, by target and guideline, after the
+            device's own guideline profile.
+        profiles: The kernel times by target; targets that were not asked are missing.
+        reuse_png: The feature-reuse map as a PNG in base64; None if weights were not kept.
+        reuse_is: A description of the weights behind the map.
     """
 
     number: int
@@ -93,17 +93,17 @@ class Winner:
 
     @property
     def name(self) -> str:
-        """Of the hand-designed network that it is, else the start of its digest."""
+        """The name of the hand-designed network, else the start of the digest."""
         return name_of(self.record)
 
 
 def name_of(record: Record) -> str:
-    """Of the hand-designed network that it is, else the start of its digest."""
+    """Return the name of the hand-designed network, else the start of the digest."""
     return record.baseline or record.architecture.digest[:8]
 
 
 def parts_of(architecture: Architecture) -> list[Part]:
-    """The block diagram, from input to classifier."""
+    """Return the parts of a network, from input to classifier."""
     left = {block: graph.output for block, graph in blocks_of(lower(architecture)).items()}
     pool = ("max pool",) if architecture.stem_pool else ()
     parts = [
@@ -133,7 +133,7 @@ _MEANS = {
 
 
 def scores_of(record: Record, baseline: Record | None, limits: Mapping[str, float]) -> list[Score]:
-    """The paper's guidelines on a network, beside those on a hand-designed one."""
+    """Score a network by the paper's guidelines, beside a hand-designed one."""
     graph = lower(record.architecture)
     other = None if baseline is None else lower(baseline.architecture)
     return [
@@ -151,7 +151,10 @@ def scores_of(record: Record, baseline: Record | None, limits: Mapping[str, floa
 def wasted_by(
     record: Record, profiles: Mapping[str, GuidelineProfile]
 ) -> dict[str, dict[str, float]]:
-    """By target the share of its time that each guideline wastes, where that can be priced."""
+    """Return the share of time that each guideline wastes, by target and guideline.
+
+    Targets whose profile lacks an operator of the network are left out.
+    """
     graph = lower(record.architecture)
     found = {}
     for target, profile in profiles.items():
@@ -163,7 +166,7 @@ def wasted_by(
 
 
 def reuse_png(record: Record, weights: Weights) -> str:
-    """The feature-reuse map of trained weights, a PNG in base64."""
+    """Draw the feature-reuse map of trained weights as a PNG in base64."""
     from nas_sv2.studies.pages.reuse_picture import draw_reuse  # matplotlib
 
     network = as_trained(record.architecture, weights)
@@ -176,12 +179,12 @@ def reuse_png(record: Record, weights: Weights) -> str:
 
 @dataclass(frozen=True, slots=True)
 class WinnerProfiles:
-    """Prices networks on emulated targets, and times them on measured ones where it may.
+    """Profiles networks on emulated targets, and on measured ones if it may ask them.
 
     Attributes:
-        db: Where measurements are kept.
-        ask_devices: Whether measured targets are asked; it takes them seconds a network.
-        told: Is told what is waited for.
+        db: The database of the measurements.
+        ask_devices: Whether measured targets are asked, which takes seconds for each network.
+        told: Called with a line for each wait.
     """
 
     db: Database
@@ -191,7 +194,7 @@ class WinnerProfiles:
     def __call__(
         self, records: Mapping[int, Record], identity: Mapping[str, Any]
     ) -> tuple[dict[int, dict[str, Profile]], list[str]]:
-        """By trial, by target; and why a target is left out, a line each."""
+        """Return profiles by trial and target, and the reason for each missing target."""
         found: dict[int, dict[str, Profile]] = {number: {} for number in records}
         notes = []
         book = TargetBook.of_study(identity)
@@ -211,7 +214,7 @@ class WinnerProfiles:
     def _on(
         self, book: TargetBook, name: str, records: Mapping[int, Record]
     ) -> dict[int, Profile] | None:
-        """The profiles on one target; None where it was not to be asked."""
+        """Return the profiles on one target; None if it may not be asked."""
         kinds = {record.latencies[name].provenance for record in records.values()}
         if kinds != {"emulated"} and not self.ask_devices:
             return None

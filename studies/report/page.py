@@ -1,7 +1,7 @@
-"""A report of a study as one HTML file that needs no network.
+"""The report of a study as one HTML file that needs no network.
 
-The template escapes whatever it is given; figures travel as JSON in which no tag can begin. A
-content security policy keeps the page from loading anything, whoever named the study.
+The template escapes all values, and figures are JSON in which no tag can begin. A content security
+policy keeps the page from loading anything, even if a name is malicious.
 """
 
 import shlex
@@ -20,7 +20,7 @@ from nas_sv2.version import __version__
 
 
 def report_page(report: ReportFacts) -> str:
-    """The whole page."""
+    """Return the whole page."""
     from plotly.offline import get_plotlyjs
 
     facts = report.study
@@ -91,25 +91,25 @@ def _environment(facts: StudyFacts) -> Environment:
 
 
 def _rounded(share: float) -> str:
-    """A share in whole percent; a small one is not nothing."""
+    """Format a share in whole percent, but never a small share as 0 %."""
     return "< 1 %" if 0 < share < 0.005 else f"{share:.0%}".replace("%", " %")
 
 
 def three(ms: float) -> str:
-    """A time with three digits that count, at most to the µs."""
+    """Format a time in ms with three significant digits, at most to the µs."""
     if ms >= 100:
         return f"{ms:.0f}"
     return f"{ms:.1f}" if ms >= 10 else f"{ms:.2f}" if ms >= 0.1 else f"{ms:.3f}"
 
 
 def export_command(facts: StudyFacts, winner: Winner) -> str:
-    """What to type to have this network."""
+    """Return the command that exports this network."""
     parts = ["nas-sv2", "export", facts.study, "--trial", str(winner.number), "--out", "winner"]
     return shlex.join([*parts, "--storage", facts.storage])
 
 
 def broken(record: Record) -> str:
-    """The limit that it is furthest beyond."""
+    """Return the limit that a record exceeds most."""
     return max(record.excesses, key=record.excesses.__getitem__)
 
 

@@ -1,4 +1,4 @@
-"""The small pictures of a report's cards as geometry; the template draws them as inline SVG."""
+"""The geometry of the pictures on a report's cards, which the template draws as inline SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from nas_sv2.studies.report.network_card import Part
 ROW: Final = 34.0
 """Height of a row of the block diagram, in SVG units (pixels at full size)."""
 LEFT, RIGHT = 58.0, 206.0
-"""Between which its units are drawn: names stand left of them, sizes right."""
+"""Left and right edge of the units; names are left of them, sizes right."""
 UNIT, GAP = 14.0, 4.0
 LEAST_UNIT: Final = 2.5
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A building block: a box whose lower part, as high as its share, is convolved."""
+    """The box of a building block; its filled lower part is the convolved share."""
 
     x: float
     width: float
@@ -28,13 +28,13 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A part of the network where it is drawn.
+    """A row of the block diagram.
 
     Attributes:
-        part: What it is.
-        y: Its upper edge.
-        units: Its boxes; one without a share for what is no stage.
-        size: Channels and map that leave it, and its kernel and split, in words.
+        part: The part of the network.
+        y: The upper edge of the row.
+        units: The boxes of its units; one empty box for a part that is not a stage.
+        size: Output channels and map, kernel and split, in words.
     """
 
     part: Part
@@ -44,7 +44,7 @@ class Row:
 
 
 def diagram_of(parts: Sequence[Part]) -> list[Row]:
-    """The rows of a block diagram, from the input down."""
+    """Lay out the rows of a block diagram, from the input down."""
     rows = []
     for index, part in enumerate(parts):
         count = max(1, part.units)
@@ -65,9 +65,9 @@ class Line:
     """A curve.
 
     Attributes:
-        label: What it is, with its last value.
-        points: `x,y x,y ...` as SVG wants them.
-        dots: The same one by one, with what to say of each.
+        label: The name of the curve, with its first and last value.
+        points: The points as SVG reads them: `x,y x,y ...`.
+        dots: The points one by one, each with its description.
     """
 
     label: str
@@ -79,7 +79,10 @@ CURVE_WIDTH, CURVE_HEIGHT, MARGIN = 300.0, 96.0, 6.0
 
 
 def curves_of(evaluation: Evaluation) -> list[Line]:
-    """Top-1 and training loss pass by pass, each on its own scale; none of a single pass."""
+    """Return curves of training loss and top-1 by pass, each on its own scale.
+
+    A training of a single pass has no curves.
+    """
     history = evaluation.history
     if len(history) < 2:
         return []
@@ -118,7 +121,7 @@ class Slice:
 
 
 def slices_of(profile: Profile) -> list[Slice]:
-    """The kinds that take time, in the order of the colours."""
+    """Return the kinds of operator that take time, in the order of the colours."""
     return [
         Slice(kind, place, profile.kind_ms[kind] / profile.ms, profile.kind_ms[kind])
         for place, kind in enumerate(RUN_KINDS)
@@ -127,6 +130,6 @@ def slices_of(profile: Profile) -> list[Slice]:
 
 
 def longest_of(profile: Profile, count: int = 6) -> list[tuple[str, str, float, float]]:
-    """The kernels that take longest: name, kind, ms and share."""
+    """Return name, kind, ms and share of the kernels that take longest."""
     kernels = sorted(profile.kernels, key=lambda kernel: -kernel.us)[:count]
     return [(k.name, k.kind, k.us / 1e3, k.us / 1e3 / profile.ms) for k in kernels]

@@ -1,4 +1,4 @@
-"""What a report says in words, of the same facts in a page and in Markdown."""
+"""The sentences of a report, shared by the page and the Markdown."""
 
 import shlex
 from collections.abc import Mapping
@@ -28,11 +28,11 @@ class Against:
     """A network of the front beside a hand-designed one.
 
     Attributes:
-        role: Why this one is named.
-        name: Of the network of the front, with its trial.
-        score_gain: By how much it is better, in words.
-        better: The same, and whether it is sure.
-        faster: By target.
+        role: The reason for the comparison, such as "the most accurate".
+        name: The name of the network of the front, with its trial.
+        score_gain: The difference of the scores, in words.
+        better: The difference of the scores, and whether it is certain.
+        faster: The difference of the latencies, by target.
     """
 
     role: str
@@ -43,9 +43,10 @@ class Against:
 
 
 def rivals_of(facts: StudyFacts) -> dict[str, list[Against]]:
-    """By hand-designed network: the most accurate of the front, and the fastest at its accuracy.
+    """Compare each hand-designed network with the best and a fast network of the front.
 
-    Fastest is so on the first target, among those whose score is not below the rival's.
+    The fast network is the fastest on the first target whose score is not below that of the
+    hand-designed one.
     """
     if facts.best is None:
         return {}
@@ -75,7 +76,7 @@ def _against(facts: StudyFacts, number: int, role: str, rival: Record) -> Agains
 
 
 def best_is(record: Record) -> str:
-    """What the first of a front is, among networks that are scored as `record` is."""
+    """Return the description of the best network of a front that is scored as `record` is."""
     by = record.evaluation.scored_by
     return "the most accurate" if by == "accuracy" else f"the best by {by.replace('_', ' ')}"
 
@@ -91,12 +92,12 @@ def _gain(record: Record, gain: float) -> str:
 
 
 def speed(gain: float) -> str:
-    """A gain of time in words."""
+    """Describe a gain of speed."""
     return f"{abs(gain):.1%} {'faster' if gain >= 0 else 'slower'}"
 
 
 def question_of(facts: StudyFacts) -> list[tuple[str, str]]:
-    """What was searched, a fact a line."""
+    """Return the settings of the search by name."""
     identity = facts.identity
     targets = ", ".join(f"{name} ({kind})" for name, kind in identity["targets"].items())
     return [
@@ -110,7 +111,7 @@ def question_of(facts: StudyFacts) -> list[tuple[str, str]]:
 
 
 def _how_trained(facts: StudyFacts) -> list[tuple[str, str]]:
-    """The data and the recipe; before the first record, as the study was begun with them."""
+    """Describe data and recipe by the first record, or by the identity before it."""
     if not facts.records:
         identity = facts.identity
         recipe = f"{identity.get('recipe', 'not stored')}, seed {identity.get('seed', 0)}"
@@ -133,7 +134,7 @@ def _seeds(scores: tuple[float, ...]) -> str:
 
 
 def budget_words(budget: Mapping[str, Any]) -> str:
-    """A stored budget in the user's units."""
+    """Describe a stored budget in the user's units."""
     parts = []
     if budget.get("flops"):
         tolerance = budget.get("tolerance", 0.0)
@@ -153,7 +154,7 @@ def _guidelines(guidelines: Mapping[str, Any]) -> str:
 
 
 def accuracy_doubt(facts: StudyFacts, record: Record) -> str:
-    """How far one accuracy can be trusted."""
+    """Describe the uncertainty of an accuracy."""
     evaluation = record.evaluation
     low, high = accuracy_interval(evaluation.accuracy, evaluation.val_images)
     images = f"{evaluation.val_images:,} images alone leave {low:.1%} to {high:.1%}"
@@ -166,7 +167,7 @@ def accuracy_doubt(facts: StudyFacts, record: Record) -> str:
 
 
 def trust_of(facts: StudyFacts) -> str:
-    """The one thing to know about the accuracies."""
+    """Summarise in one line how far the accuracies can be trusted."""
     if facts.certificate is None:
         return (
             "The recipe is not certified: how well it ranks networks is not known. Take these "
@@ -182,7 +183,7 @@ def trust_of(facts: StudyFacts) -> str:
 
 
 def certificate_lines(facts: StudyFacts) -> list[str]:
-    """What the certificate says, and what follows for the front."""
+    """Describe the certificate and its consequences for the front."""
     certificate = facts.certificate
     if certificate is None:
         evaluation = next(iter(facts.records.values())).evaluation
@@ -211,7 +212,7 @@ def certificate_lines(facts: StudyFacts) -> list[str]:
 
 
 def _against_flops(certificate: Certificate) -> str:
-    """Against counting, at equal multiply-adds where the certificate has such networks."""
+    """Compare the recipe with counting multiply-adds, if possible on networks of equal counts."""
     found = certificate.lead_over(certificate.matched or certificate.joint, "flops")
     among = "Among networks of equal multiply-adds its" if certificate.matched else "Its"
     verdict = (
@@ -223,7 +224,7 @@ def _against_flops(certificate: Certificate) -> str:
 
 
 def bars_are(facts: StudyFacts) -> str:
-    """What error bars and marks of the front are."""
+    """Explain the error bars of the front."""
     sideways = "Sideways: the 95 % interval of the latency, where it was run. "
     if all(v.ci_ms is None for r in facts.records.values() for v in r.latencies.values()):
         sideways = "No interval sideways: an emulated latency has none. "
@@ -238,7 +239,7 @@ def bars_are(facts: StudyFacts) -> str:
 
 
 def turned_away(facts: StudyFacts) -> list[tuple[str, str, str, str, str]]:
-    """By limit: turned away, audited, of those on the front, and the bound that follows."""
+    """Return a row for each limit: candidates rejected, audited, on the front, and the bound."""
     rows = []
     audits = {each.guideline: each for each in facts.pruned}
     for name in dict.fromkeys([*audits, *facts.rejected]):
@@ -254,14 +255,14 @@ def turned_away(facts: StudyFacts) -> list[tuple[str, str, str, str, str]]:
 
 
 def stops_words(facts: StudyFacts) -> str:
-    """What the stop rule did."""
+    """Describe the effects of the stop rule."""
     if facts.stops is None:
         return "No training was stopped early."
     return f"Stop rule: {facts.stops.describe()}."
 
 
 def too_few(facts: StudyFacts) -> str:
-    """Why no importance is shown."""
+    """Explain why no importance is shown."""
     return (
         f"From fewer than {FEWEST} trainings that ran to their end nothing can be said about "
         "which parameters mattered; this study has "
@@ -270,7 +271,7 @@ def too_few(facts: StudyFacts) -> str:
 
 
 def duration(seconds: float) -> tuple[str, str]:
-    """A time as number and unit."""
+    """Return a duration as number and unit."""
     if seconds < 99.5:
         return f"{seconds:.0f}" if seconds >= 9.5 else f"{seconds:.1f}", "s"
     if seconds < 99.5 * 60:
@@ -280,7 +281,7 @@ def duration(seconds: float) -> tuple[str, str]:
 
 
 def spent(facts: StudyFacts) -> list[tuple[str, str, str]]:
-    """Number, unit and what it was spent on."""
+    """Return the time spent on each activity: number, unit and activity."""
     times = facts.times
     rows = [
         (times.work_s, "of work in all"),
@@ -294,7 +295,7 @@ def spent(facts: StudyFacts) -> list[tuple[str, str, str]]:
 
 
 def time_lines(facts: StudyFacts) -> list[str]:
-    """What else to know of the time."""
+    """Return further facts about the time, one a line."""
     times = facts.times
     counts = [
         f"{len(times.of(verdict))} {verdict}"
@@ -314,7 +315,7 @@ def time_lines(facts: StudyFacts) -> list[str]:
 
 
 def commands_of(facts: StudyFacts) -> list[str]:
-    """What to type for the same study, the last run last; each once."""
+    """Return the commands that repeat the study, each once, the last run last."""
     commands = [run.command for run in facts.runs]
     if REPLAY_OF in facts.identity:
         commands.insert(0, _replay_command(facts))
@@ -322,7 +323,7 @@ def commands_of(facts: StudyFacts) -> list[str]:
 
 
 def _replay_command(facts: StudyFacts) -> str:
-    """What made a study out of another one."""
+    """Return the command that replayed another study as this one."""
     limits = facts.identity["budget"]["latency_ms"]
     words = [
         "nas-sv2",
@@ -337,7 +338,7 @@ def _replay_command(facts: StudyFacts) -> str:
 
 
 def repeat_lines(facts: StudyFacts) -> list[str]:
-    """What the commands are."""
+    """Explain the commands, if they need it."""
     if REPLAY_OF in facts.identity:
         first = facts.identity[REPLAY_OF]["study"]
         return [
@@ -372,7 +373,7 @@ def _request(facts: StudyFacts) -> dict[str, Any]:
 
 
 def identity_of(facts: StudyFacts) -> list[tuple[str, str]]:
-    """Digests and seeds that decide whether a repetition is one."""
+    """Return the digests and seeds that a repetition must share."""
     identity = facts.identity
     names = {
         "space_digest": "space",

@@ -1,4 +1,4 @@
-"""A report written to files: one page of HTML, or Markdown with a picture beside it."""
+"""Write a report to files: one page of HTML, or Markdown with a picture beside it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,15 +20,15 @@ def write_report(
     operators: bool,
     told: Callable[[str], None],
 ) -> list[Path]:
-    """Write the report of a study; the files that were written.
+    """Write the report of a study and return the written files.
 
     Args:
-        db: Its database.
-        study: Its name.
+        db: The database of the study.
+        study: The name of the study.
         path: The file to write.
-        form: `html` or `md`; None for the one that the path ends in.
-        operators: Time the operators of the front on measured targets now.
-        told: Is called with what takes long.
+        form: `html` or `md`; None for the ending of the path.
+        operators: Whether to time the operators of the front on measured targets now.
+        told: Called with the name of each slow step.
 
     Raises:
         ConfigError: The path or the form is not allowed, or the study has no finished trial.

@@ -53,7 +53,7 @@ def newest_findings(
 
 
 def confirmation_lines(confirmations: list[Confirmation], digest: str | None = None) -> list[str]:
-    """Return the claims on each finalist and their method, one fact a line.
+    """Return the findings on each finalist and their method, one fact a line.
 
     Args:
         confirmations: The confirmations of a study, the newest last.

@@ -86,7 +86,7 @@ class StudyFacts:
 
     @property
     def targets(self) -> list[str]:
-        """Where latency counts."""
+        """The names of the targets."""
         if not self.records:
             return list(self.identity["targets"])
         return list(next(iter(self.records.values())).latencies)
