@@ -35,7 +35,7 @@ def test_a_database_that_fails_while_a_search_is_opened_is_one_line(
         full = sqlite3.OperationalError("database or disk is full")
         raise StorageInternalError("no") from OperationalError("", {}, full)
 
-    monkeypatch.setattr(session, "training_threads", fails)
+    monkeypatch.setattr(session._Opening, "_training_threads", fails)
     code, _, said = command_line(*SEARCH)
     assert code == 1
     assert said == "nas-sv2: the studies cannot be read or written: database or disk is full\n"
