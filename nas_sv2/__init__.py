@@ -14,7 +14,9 @@ from nas_sv2.version import __version__
 if TYPE_CHECKING:
     from nas_sv2.api.measuring import measure
     from nas_sv2.api.networks import cost, load, module, onnx, reference
+    from nas_sv2.api.searching import search
     from nas_sv2.api.study import Study, open_study, studies
+    from nas_sv2.database.database import Database
     from nas_sv2.errors import NasError
     from nas_sv2.evaluate.fitting.evaluation import Evaluation
     from nas_sv2.evaluate.fitting.evaluator import Evaluator
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Architecture",
     "Budget",
+    "Database",
     "Evaluation",
     "Evaluator",
     "Latency",
@@ -42,12 +45,14 @@ __all__ = [
     "onnx",
     "open_study",
     "reference",
+    "search",
     "studies",
 ]
 
 _PLACES = {
     "Architecture": "nas_sv2.space.units.architecture:Architecture",
     "Budget": "nas_sv2.search.walk.budget:Budget",
+    "Database": "nas_sv2.database.database:Database",
     "Evaluation": "nas_sv2.evaluate.fitting.evaluation:Evaluation",
     "Evaluator": "nas_sv2.evaluate.fitting.evaluator:Evaluator",
     "Latency": "nas_sv2.latency.measurements.measurement:Latency",
@@ -62,6 +67,7 @@ _PLACES = {
     "onnx": "nas_sv2.api.networks:onnx",
     "open_study": "nas_sv2.api.study:open_study",
     "reference": "nas_sv2.api.networks:reference",
+    "search": "nas_sv2.api.searching:search",
     "studies": "nas_sv2.api.study:studies",
 }
 """Where each public name is defined."""
@@ -81,10 +87,19 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """This module: `studies` stays the function although a folder has that name too.
+    """This module: `search` and `studies` stay functions although folders have these names too.
 
-    Importing `nas_sv2.studies.storage` would put the folder in place of the function.
+    Importing `nas_sv2.search.walk` would put the folder in place of the function.
     """
+
+    @property
+    def search(self) -> Any:
+        """The public function."""
+        return __getattr__("search")
+
+    @search.setter
+    def search(self, folder: ModuleType) -> None:
+        """Keep the function when the import system offers the folder."""
 
     @property
     def studies(self) -> Any:

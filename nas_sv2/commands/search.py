@@ -142,9 +142,7 @@ def search(
     as_json: Annotated[bool, _how("--json", help="Plain data for programs.")] = False,
 ) -> None:
     """Search networks that are accurate and fast on the target, within the budget."""
-    from nas_sv2.api.study import open_study
-    from nas_sv2.search.session.plan import plan_search
-    from nas_sv2.search.session.session import search as run
+    from nas_sv2.api.searching import carry_out, plan_search
     from nas_sv2.show.log_lines import call_both, logging
     from nas_sv2.show.progress import showing
     from nas_sv2.show.study_tables import front_data, study_notes
@@ -178,14 +176,15 @@ def search(
             ray=ray,
         )
         with showing(console, as_json) as shown:
-            found = run(plan, db, shown if log is None else call_both(shown, log))
-        facts = open_study(found.study, storage=db).facts
+            on_event = shown if log is None else call_both(shown, log)
+            found, ended_by = carry_out(plan, db, on_event)
+        facts = found.facts
         if as_json:
             print_json(front_data(facts))
         else:
             console.print(front_table(facts.front))
             print_notes(study_notes(facts))
-            words = ("export", found.study, "--trial", "best", "--out", "winner")
+            words = ("export", found.name, "--trial", "best", "--out", "winner")
             print(next_command(storage, *words))
-        if found.ended_by is not None:
-            raise found.ended_by
+        if ended_by is not None:
+            raise ended_by

@@ -4,12 +4,15 @@ import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from doubles import FakeEvaluator, small_space
 
 import nas_sv2 as nas
 from nas_sv2.errors import ConfigError
@@ -49,7 +52,7 @@ def test_at_most_20_names_are_public_and_all_are_there() -> None:
 def test_a_folder_of_the_same_name_does_not_hide_a_function() -> None:
     importlib.import_module("nas_sv2.studies.storage.catalog")
     importlib.import_module("nas_sv2.search.session.session")
-    assert callable(nas.studies)
+    assert callable(nas.studies) and callable(nas.search)
 
 
 def test_references_by_their_size_and_by_their_full_names() -> None:
@@ -117,3 +120,79 @@ def test_names_are_escaped_in_a_notebook(tmp_path: Path) -> None:
         [str(file)], target="arm", storage=f"sqlite:///{tmp_path}/m.db"
     )._repr_html_()
     assert "<b>" not in page and "&lt;b&gt;" in page
+
+
+SPACE = (
+    "nas_sv2_space: 1\nstem: [8]\nhead: 16\nresolution: 32\nchannels: 3\nclasses: 2\nstages:\n"
+    "  - {depth: 1, width: {low: 16, high: 48, step: 8}}\n"
+    "  - {depth: 1, width: {low: 56, high: 88, step: 8}}\n"
+    "  - {depth: 1, width: {low: 96, high: 128, step: 8}}\n"
+)
+RECIPE = "nas_sv2_recipe: 1\nepochs: 1\nbatch: 4\nresolution: 16\n"
+
+
+def test_the_notebook_of_the_first_search(
+    tmp_path: Path, folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "space.yaml").write_text(SPACE)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    images: dict[str, Any] = {"data": f"imagefolder:{folder(count=12)}", "guidelines": "off"}
+    tiny = {"space": "space.yaml", "recipe": "recipe.yaml", **images}
+
+    study = nas.search("arm", budget="3M", trials=2, study="first", **tiny)
+    front = study.front
+    table = str(front)
+    best = study.best
+    study.export(best, "winner", time=False, int8=False)
+    module = nas.load("winner")
+    page = study.report("report.html")
+    (row,) = nas.studies()
+    again = nas.open_study("first")
+    moved = again.replay("arm", budget=["9ms"], name="moved")
+    deleted = again.delete()
+
+    assert "arm ms (emulated)" in table.splitlines()[0]
+    assert table.count("\n") == front._repr_html_().count("<tr>") - 1
+    assert best.feasible and best in front.records.values()
+    assert module(torch.zeros(1, 3, 16, 16)).shape == (1, 2)
+    assert [path.name for path in page] == ["report.html"] and page[0].stat().st_size > 10_000
+    assert (row.name, row.targets, row.budget, row.finished) == ("first", ["arm"], ["3M"], 2)
+    assert moved.study == "moved"
+    assert deleted.records == 2
+    assert [each.name for each in nas.studies()] == ["moved"]
+    with pytest.raises(ConfigError, match="moved"):
+        nas.open_study("first")
+
+
+def test_objects_are_taken_wherever_a_word_is(tmp_path: Path) -> None:
+    events: list[object] = []
+    with nas.Database.open(f"sqlite:///{tmp_path / 'own.db'}") as db:
+        study = nas.search(
+            ["arm", Board()],
+            budget=nas.Budget(flops=0.2e6, latency_ms={"board": 0.3}),
+            space=small_space(),
+            evaluator=FakeEvaluator(),
+            guidelines="off",
+            trials=3,
+            storage=db,
+            on_event=events.append,
+        )
+        assert len(study.records) == 3
+        record = study.best
+        assert record.evaluation.recipe == "fake"
+        assert record.latencies["board"].ms == pytest.approx(record.cost.flops / 1e6)
+        assert [type(event).__name__ for event in events].count("TrialFinished") >= 3
+        assert [each.name for each in nas.studies(storage=db)] == [study.name]
+
+
+def test_a_value_that_is_not_allowed_is_named_as_the_parameter_is(tmp_path: Path) -> None:
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"workers": 0}, "workers must be at least 1; got 0"),
+        ({"budget": "140"}, "budget"),
+        ({"sampler": "magic"}, "sampler must be one of"),
+    )
+    for changes, said in cases:
+        with pytest.raises(ConfigError, match=said):
+            nas.search("arm", storage=f"sqlite:///{tmp_path}/none.db", **changes)
+    assert not (tmp_path / "none.db").exists()

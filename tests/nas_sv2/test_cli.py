@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from nas_sv2.search.walk import feasibility
 from nas_sv2.space.families.published import STRUCTURES, hand_designed
 from nas_sv2.space.units.documents import architecture_to_yaml
 from nas_sv2.space.units.reference import reference
@@ -158,7 +159,7 @@ def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
 def test_an_infeasible_budget_exits_3_with_the_nearest_figure(
     run: Run, monkeypatch: pytest.MonkeyPatch, budget: str, nearest: str
 ) -> None:
-    monkeypatch.setattr("nas_sv2.search.walk.feasibility.SAMPLES", 60)
+    monkeypatch.setattr(feasibility, "SAMPLES", 60)
     code, _, err = run(*SEARCH, "--budget", budget)
     assert code == 3
     assert nearest in err

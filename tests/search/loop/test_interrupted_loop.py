@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import DeviceError, NasError, StoreError
+from nas_sv2.search.loop import orphans
 from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.loop.orphans import Orphans
 from nas_sv2.search.session.plan import SAMPLERS
@@ -117,7 +118,7 @@ def test_while_it_cannot_be_asked_again_nobody_takes_its_room(
     (lease,) = bench.leases()
     assert lease.trial == running.number
     monkeypatch.setattr(Orphans, "ask_again", ask_again)
-    monkeypatch.setattr("nas_sv2.search.loop.orphans.is_alive", lambda name: False)
+    monkeypatch.setattr(orphans, "is_alive", lambda name: False)
     bench.loop().run(TRIALS)
     assert {trial.number for trial in bench.told()} == set(bench.store.all())
     assert (len(bench.told()), bench.running(), bench.leases()) == (TRIALS, [], [])

@@ -28,6 +28,7 @@ from nas_sv2.errors import (
     StoreError,
 )
 from nas_sv2.search.events.events import Event, TrialAsked
+from nas_sv2.search.loop import loop
 from nas_sv2.search.loop.claim import TrialClaim
 from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.session.plan import SAMPLERS
@@ -194,14 +195,14 @@ def test_an_unexpected_error_is_a_bug_and_stops_the_search(bench: Bench) -> None
 
 
 def test_a_search_that_meets_nothing_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas_sv2.search.loop.loop.REJECTIONS", 25)
+    monkeypatch.setattr(loop, "REJECTIONS", 25)
     bench.budget = Budget(flops=1)
     with pytest.raises(InfeasibleError, match="25 rejected"):
         bench.run(2)
 
 
 def test_an_exhausted_space_ends_the_search(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas_sv2.search.loop.loop.DUPLICATES", 10)
+    monkeypatch.setattr(loop, "DUPLICATES", 10)
     bench.space = small_space(depths=1)
     with pytest.raises(InfeasibleError, match="10 known ones"):
         bench.run(13)  # of 12 networks
@@ -402,7 +403,7 @@ def test_a_baseline_that_failed_or_was_interrupted_is_asked_again_by_the_next_ru
 def test_rejections_and_duplicates_in_turn_end_the_search_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nas_sv2.search.loop.loop.DUPLICATES", 10)
+    monkeypatch.setattr(loop, "DUPLICATES", 10)
     bench = Bench(tmp_path, "random", Budget(flops=0.07e6))
     with pytest.raises(InfeasibleError, match="hardly has 40 networks"):
         bench.run(40)

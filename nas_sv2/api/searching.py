@@ -1,0 +1,128 @@
+"""`search`: from words or objects to a study."""
+
+from collections.abc import Sequence
+
+from nas_sv2.api.databases import database_of
+from nas_sv2.api.study import Study
+from nas_sv2.database import DEFAULT_STORAGE
+from nas_sv2.database.database import Database
+from nas_sv2.errors import NasError
+from nas_sv2.evaluate.fitting.evaluator import Evaluator
+from nas_sv2.latency.targets.user_target import LatencySource
+from nas_sv2.search.events.events import OnEvent, ignore
+from nas_sv2.search.session.plan import SearchPlan
+from nas_sv2.search.session.plan import plan_search as plan_search
+from nas_sv2.search.session.session import search as run
+from nas_sv2.search.walk.budget import Budget
+from nas_sv2.space.choices.search_space import SearchSpace
+
+
+def search(
+    targets: str | LatencySource | Sequence[str | LatencySource],
+    *,
+    budget: str | Budget | Sequence[str] = (),
+    space: str | SearchSpace | None = None,
+    data: str = "animals",
+    trials: int = 16,
+    recipe: str | None = None,
+    evaluator: str | Evaluator = "recipe",
+    workers: int = 1,
+    device: str = "cpu",
+    ray: str | None = None,
+    timeout: str | None = None,
+    sampler: str = "tpe",
+    seed: int = 0,
+    study: str | None = None,
+    storage: str | Database = DEFAULT_STORAGE,
+    tolerance: float = 0.05,
+    guidelines: str | None = None,
+    audit: float = 0.05,
+    stop_rule: bool = False,
+    latency: str = "measured",
+    require_measured: bool = False,
+    skip_unreadable: bool = False,
+    on_event: OnEvent = ignore,
+) -> Study:
+    """Search networks that are accurate and fast on the targets, within the budget.
+
+    The same call resumes a search that was ended. What an ended search found is in its study.
+
+    Args:
+        targets: Names such as `arm`, `cpu` or a device's, `module:attribute`, or your objects.
+        budget: Upper limits such as `140M` (FLOPs), `25ms`, `arm=25ms`, `2.5Mparams`.
+        space: The networks to choose from; the level nearest to the budget if left out.
+        data: The images to train on.
+        trials: Finished candidates to reach, baselines among them.
+        recipe: How candidates are trained; `quick` if left out.
+        evaluator: `recipe`, `supernet:DIR`, `module:attribute`, or your object.
+        workers: Candidates at the same time, one process each.
+        device: The training device: `cpu` or `cuda`.
+        ray: The address of a Ray cluster to train and measure on.
+        timeout: Begin no trial after this time: `90s`, `10m`, `2h`.
+        sampler: `tpe`, `nsga2`, `gp` or `random`.
+        seed: Seed of the sampler and the trainings.
+        study: The name of the study to begin or resume; it follows from the question if left out.
+        storage: The URL of the database, or an open handle.
+        tolerance: Share by which a FLOPs budget may be exceeded.
+        guidelines: `measured`, `paper` or `off`; measured, if there is a profile, if left out.
+        audit: Share of the pruned candidates that is evaluated nevertheless.
+        stop_rule: End a training early that cannot reach the front any more.
+        latency: `measured`, or `auto` to predict first and measure the promising candidates.
+        require_measured: Refuse targets whose latency is not measured.
+        skip_unreadable: Leave out images that cannot be read.
+        on_event: Is called with every event, a frozen value.
+
+    Raises:
+        ConfigError: A value is not allowed; nothing is written.
+        InfeasibleError: No network keeps the budget.
+        NasError: A target, a training or the database failed; the same call resumes.
+    """
+    db = database_of(storage)
+    plan = plan_search(
+        targets if isinstance(targets, str | Sequence) else [targets],
+        [budget] if isinstance(budget, str) else budget,
+        space=space,
+        data=data,
+        recipe=recipe,
+        sampler=sampler,
+        trials=trials,
+        timeout=timeout,
+        seed=seed,
+        study=study,
+        storage=db.url,
+        tolerance=tolerance,
+        guidelines=guidelines,
+        audit=audit,
+        stop_rule=stop_rule,
+        latency=latency,
+        require_measured=require_measured,
+        skip_unreadable=skip_unreadable,
+        evaluator=evaluator,
+        workers=workers,
+        train_on=device,
+        ray=ray,
+    )
+    found, ended_by = carry_out(plan, db, on_event)
+    if ended_by is not None:
+        raise ended_by
+    return found
+
+
+def carry_out(
+    plan: SearchPlan, storage: str | Database, on_event: OnEvent = ignore
+) -> tuple[Study, NasError | KeyboardInterrupt | None]:
+    """Search as planned; the study, and the error or interrupt that ended the search early.
+
+    Args:
+        plan: What is asked.
+        storage: The URL of the plan's database, or an open handle.
+        on_event: Is called with every event, a frozen value.
+
+    Raises:
+        ConfigError: The plan does not fit the data or the study; nothing is written.
+        InfeasibleError: No network keeps the budget.
+        NasError: A target or the database cannot be opened.
+    """
+    db = database_of(storage)
+    found = run(plan, db, on_event)
+    return Study(found.study, db), found.ended_by
