@@ -45,7 +45,7 @@ def search(
 ) -> Study:
     """Search networks that are accurate and fast on the targets, within the budget.
 
-    The same call resumes a search that was ended. What an ended search found is in its study.
+    The same call resumes a search that was ended; its study keeps the results until then.
 
     Args:
         targets: Names such as `arm`, `cpu` or a device's, `module:attribute`, or your objects.
