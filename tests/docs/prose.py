@@ -35,7 +35,7 @@ RULES = {
     "for people": r"(?<!data )\bfor (?:people|programs)\b(?! that)",
     "so at the end": r"(?<!say )(?<!says )(?<!do )(?<!does )(?<!did )\bso\.(?= |$)",
     "poetic": r"\b(?:at last|comes? to nothing|cannot be meant)\b",
-    "metaphor": r"\b(?:crown|crowns|crowned|hopeless|fruitless|duels?|claims?|relays?)\b",
+    "metaphor": r"\b(?:crown|crowns|crowned|hopeless|fruitless|duels?|seats?|relays?)\b",
 }
 PATTERNS = {name: re.compile(pattern) for name, pattern in RULES.items()}
 VERBLESS = re.compile(
