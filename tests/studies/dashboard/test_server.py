@@ -25,13 +25,11 @@ from optuna.trial import TrialState
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.fitting.evaluation import Epoch
-from nas_sv2.search.loop import loop
 from nas_sv2.search.walk.feasibility import RandomSuggester
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import load_architecture
-from nas_sv2.studies.dashboard import trial_note
 from nas_sv2.studies.dashboard.server import HOST, open_dashboard
 from nas_sv2.studies.findings.front import front_of
 from nas_sv2.studies.findings.record import Record
@@ -350,8 +348,3 @@ def test_a_browser_shows_the_feasible_front_and_runs_no_name(served: str) -> Non
         page.wait_for("document.body.innerText.includes('beyond flops')")
         assert "Best Trial" not in page.text().partition("Trial 1 (")[2]
         assert page.errors == []
-
-
-def test_the_notes_read_the_attributes_that_the_loop_sets() -> None:
-    for name in ("DUPLICATE", "REJECTED", "ERROR"):
-        assert getattr(trial_note, name) == getattr(loop, name)
