@@ -49,3 +49,26 @@ def test_every_run_leaves_a_note_of_its_own(tmp_path: Path) -> None:
     study.set_user_attr(f"{RUN}x", {"began": "x"})
     with pytest.raises(StoreError):
         runs_of(study)
+
+
+def test_commands_of_older_versions_are_given_as_they_are_typed_now(tmp_path: Path) -> None:
+    db = Database.open(f"sqlite:///{tmp_path}/s.db")
+    study = create_or_resume(db, "s", {"targets": {"arm": "emulated"}}, RandomSampler())
+    note = {"versions": {}, "machine": "Linux"}
+    for number, (stored, _) in enumerate(OLD):
+        run = {**note, "began": f"2026-01-0{number + 1}", "command": stored}
+        study.set_user_attr(f"{RUN}{number}", run)
+    assert [run.command for run in runs_of(study)] == [now for _, now in OLD]
+
+
+OLD = (
+    (
+        "nas-sv2 search --target arm --stop-rule off --train-on cpu",
+        "nas-sv2 search --target arm --device cpu",
+    ),
+    (
+        "nas-sv2 search --stop-rule on --train-on cuda --study 'a b'",
+        "nas-sv2 search --stop-rule --device cuda --study 'a b'",
+    ),
+    ("nas-sv2 search --target arm", "nas-sv2 search --target arm"),
+)
