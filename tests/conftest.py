@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,7 +35,11 @@ def pytest_configure() -> None:
 
     A database waits for the disk at each commit, which shows nothing here: what is killed are
     processes, not the machine.  Torch's threads wait spinning for each other.
+
+    Interrupts are heeded where whoever started pytest had them ignored (`nohup`): what a test
+    starts inherits that, and would wait for its interrupt without end.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES:
         flags = os.statvfs(MEMORY).f_flag
         if not flags & (os.ST_RDONLY | os.ST_NOEXEC):

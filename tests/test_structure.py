@@ -63,3 +63,14 @@ def test_files_are_short() -> None:
     sizes = {path: len(text.splitlines()) for path, text in sources()}
     assert len(sizes) > 100
     assert {path: size for path, size in sizes.items() if size > MOST_FILE_LINES} == {}
+
+
+def test_what_a_test_starts_is_gone_where_it_fails() -> None:
+    """`with Popen` alone waits for its end, also of one that nobody ends any more."""
+    ends_them = {"browser.py", "crews.py", "running.py", Path(__file__).name}
+    waits = [
+        path.name
+        for path in (ROOT / "tests").rglob("*.py")
+        if "with subprocess.Popen(" in path.read_text(encoding="utf-8")
+    ]
+    assert set(waits) <= ends_them

@@ -234,7 +234,9 @@ class FullRun:
 
     def _run(self, course: Course, kept: nn.Module) -> None:
         """Train to the end; validate `kept` after each pass and log it."""
-        log = TrainingLog.of(self.out, course.step) if self.processes.first else None
+        log = None
+        if self.processes.first:
+            log = TrainingLog.of(self.out, course.step, self.told)
 
         def draw(done: int, steps: int) -> None:
             if log is not None and done % DRAWN_EVERY == 0:

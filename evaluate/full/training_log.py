@@ -1,8 +1,9 @@
 """The log of a long training: a CSV of its passes, and curves for TensorBoard."""
 
 import csv
+import importlib.util
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,19 +24,24 @@ class TrainingLog:
 
     Attributes:
         folder: The folder.
-        curves: Writer of TensorBoard's curves.
+        curves: Writer of TensorBoard's curves; None without the package.
     """
 
     folder: Path
-    curves: "SummaryWriter"
+    curves: "SummaryWriter | None"
 
     @classmethod
-    def of(cls, folder: Path, step: int) -> "TrainingLog":
+    def of(cls, folder: Path, step: int, told: Callable[[str], None]) -> "TrainingLog":
         """Continue the log after `step`; later points of an earlier process are hidden.
+
+        Without the package `tensorboard` the log is the CSV alone, and `told` hears it.
 
         Raises:
             StoreError: If the folder cannot be written.
         """
+        if importlib.util.find_spec("tensorboard") is None:
+            told(f"no curves are drawn beside {CSV}: pip install 'nas-sv2[tensorboard]'")
+            return cls(folder, None)
         from torch.utils.tensorboard import SummaryWriter
 
         try:
@@ -48,6 +54,8 @@ class TrainingLog:
 
     def draw(self, step: int, figures: Mapping[str, float]) -> None:
         """Add points to the curves; they are on disk before the next checkpoint."""
+        if self.curves is None:
+            return
         for name, value in figures.items():
             self.curves.add_scalar(name, value, step)
         self.curves.flush()
@@ -74,7 +82,8 @@ class TrainingLog:
 
     def close(self) -> None:
         """Close the curves."""
-        self.curves.close()
+        if self.curves is not None:
+            self.curves.close()
 
 
 def pass_rows(records: Sequence[PassRecord], processes: int) -> list[dict[str, float]]:

@@ -9,6 +9,7 @@ from typing import Any
 import killed_training
 import pytest
 import torch
+from running import running
 
 from nas_sv2.evaluate.fitting import checkpoint as checkpoint_module
 from nas_sv2.evaluate.fitting.checkpoint import CHECKSUM_BYTES, ENDING, Checkpoint
@@ -22,7 +23,7 @@ Run = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
     """Trains in a process of its own; what came out, of one that was not killed."""
-    with subprocess.Popen(
+    with running(
         [sys.executable, killed_training.__file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

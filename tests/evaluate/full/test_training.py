@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import importlib.util
 import json
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import killed_full_training as killed
 import pytest
 import torch
 from killed_training import data as halves
+from running import running
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
@@ -41,7 +43,7 @@ def train_apart() -> Iterator[Apart]:
     """Trains in a process that kills itself at a step; how it ended."""
     command = [sys.executable, killed.__file__]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+    with running(command, stdin=pipe, stdout=pipe, text=True) as process:
         asks, answers = process.stdin, process.stdout
         assert asks is not None and answers is not None
 
@@ -108,6 +110,17 @@ def test_tensorboard_shows_every_pass(undisturbed: Path) -> None:
     accuracies = [float(row["val_accuracy"]) for row in log_of(undisturbed)]
     assert [step for step, _ in drawn(undisturbed)] == [5, 10, 15]
     assert [value for _, value in drawn(undisturbed)] == pytest.approx(accuracies)
+
+
+def test_without_tensorboard_the_log_is_its_table_and_says_so(
+    blobs: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    told: list[str] = []
+    FullRun(SHORT, blobs, tmp_path, threads=1, told=told.append).train(NETWORK)
+    assert len(log_of(tmp_path)) == SHORT.epochs
+    assert not (tmp_path / "tensorboard").exists()
+    assert [line for line in told if "nas-sv2[tensorboard]" in line] == told != []
 
 
 def test_a_loss_that_is_not_finite_ends_it_with_step_and_rate(

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from running import running
 
 from nas_sv2.studies.package.load import load_package
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
@@ -129,7 +130,7 @@ def test_another_question_under_the_same_name_is_refused(nas_sv2: Run) -> None:
 
 def test_an_interrupt_ends_with_the_front_so_far(tmp_path: Path) -> None:
     command = [sys.executable, "-u", "-m", "nas_sv2", *SEARCH, "--trials", "50"]
-    with subprocess.Popen(
+    with running(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as search:
         assert search.stdout is not None

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from optuna.exceptions import StorageInternalError
 from postgres import Postgres
+from running import running
 from sqlalchemy.exc import OperationalError
 
 from nas_sv2.search.session import session
@@ -68,7 +69,7 @@ def test_two_workers_reach_the_asked_number_on_postgresql(
 @pytest.mark.slow
 def test_sigterm_ends_the_search_in_order_and_the_next_goes_on(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "nas_sv2", *SEARCH, "--trials", "5", "--workers", "2"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+    with running(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if json.loads(line).get("verdict") == "finished":

@@ -16,6 +16,7 @@ import optuna
 import pytest
 from doubles import EventRecorder, FakeEvaluator, FakeTarget, small_space
 from optuna.trial import TrialState
+from running import running
 from sqlalchemy.exc import OperationalError
 
 from nas_sv2.database.database import Database
@@ -356,7 +357,7 @@ def test_killed_twice_and_resumed_a_search_loses_only_the_running_trial(tmp_path
     bench = Bench(tmp_path)
     survivors: set[str] = set()
     for kill_after in (3, 7):
-        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
+        with running([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
             deadline = time.monotonic() + 60
             while len(bench.store.all()) < kill_after and time.monotonic() < deadline:
                 time.sleep(0.02)

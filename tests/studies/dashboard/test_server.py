@@ -21,6 +21,7 @@ from browser import BROWSER, NO_BROWSER, browser
 from doubles import evaluation_of, latency_of, small_space
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
+from running import running
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
@@ -293,7 +294,7 @@ def test_a_name_without_host_is_refused(storage: str) -> None:
 
 def test_the_command_serves_until_interrupted(storage: str) -> None:
     command = [sys.executable, "-m", "nas_sv2", "dashboard", "--storage", storage]
-    with subprocess.Popen(
+    with running(
         [*command, "--port", str(free_port())], stdout=subprocess.PIPE, text=True
     ) as server:
         assert server.stdout is not None

@@ -12,6 +12,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from postgres import Postgres
+from running import running
 from sqlalchemy import event, text
 
 from nas_sv2.database.database import Database
@@ -282,7 +283,7 @@ def study(db: Database) -> optuna.Study:
 @pytest.fixture
 def dead() -> str:
     """The name of a process of this machine that is no more."""
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+    with running([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         name = process_name(process.pid)
     assert name is not None
     return name
