@@ -11,12 +11,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from nas_sv2.commands import data, db, device, network, recipe, study, supernet
-from nas_sv2.commands.dashboard import dashboard
-from nas_sv2.commands.export import export
-from nas_sv2.commands.front import front
 from nas_sv2.commands.measure import measure
 from nas_sv2.commands.options import OPENED
-from nas_sv2.commands.report import report
 from nas_sv2.commands.search import search
 from nas_sv2.errors import ConfigError, NasError
 from nas_sv2.version import __version__
@@ -29,7 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (search, front, report, export, measure, dashboard):
+for command in (search, study.front, study.report, study.export, measure, study.dashboard):
     app.command()(command)
 for group in (study, network, device, recipe, supernet, data, db):
     name = group.__name__.rpartition(".")[2]

@@ -12,11 +12,9 @@ LONG = {
     # A migration is a list of tables as they were on its day.
     "nas_sv2/database/migrations/versions/m0001_first_tables.py: upgrade",
     # Still to be split; this list only gets shorter.
-    "nas_sv2/commands/search.py: search",
     "search/qualification.py: qualify",
     "search/replay/replay.py: _notes",
     "search/replay/replay.py: replay",
-    "search/session/plan.py: plan_search",
     "studies/package/build.py: export_trial",
     "studies/report/page.py: report_page",
 }

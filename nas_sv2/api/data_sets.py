@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from nas_sv2.api.notes import Notify, Progress, ignore
+from nas_sv2.api.arguments import Notify, Progress, ignore
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_cache import ImageCache, all_caches, bytes_needed
 from nas_sv2.evaluate.data.image_cache import in_words as in_words

@@ -5,9 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas_sv2.api.databases import database_of
-from nas_sv2.api.files import writable_folder
-from nas_sv2.api.notes import Notify, Progress, ignore
+from nas_sv2.api.arguments import Notify, Progress, database_of, ignore, writable_folder
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, StoreError

@@ -1,15 +1,30 @@
-"""Latencies of networks on a target: measured together, ranked, and said to be tied or not."""
+"""Latencies measured together and ranked; stored measurements, moved and compared."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
-from nas_sv2.api.databases import database_of
-from nas_sv2.api.notes import Notify, ignore
+from nas_sv2.api.arguments import Notify, database_of, ignore
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
+from nas_sv2.latency.measurements.exchange import (
+    Counts as Counts,
+)
+from nas_sv2.latency.measurements.exchange import (
+    Difference,
+    Figures,
+    check_file,
+    difference,
+    export_lines,
+    figures_of,
+    merge,
+    read_file,
+    stored_measurements,
+    write_file,
+)
 from nas_sv2.latency.measurements.head_to_head import (
     Orders,
     Pair,
@@ -18,7 +33,7 @@ from nas_sv2.latency.measurements.head_to_head import (
     orders_of,
 )
 from nas_sv2.latency.measurements.measurement import Latency
-from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.latency.measurements.store import Key, MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.latency.targets.user_target import LatencySource
@@ -186,3 +201,75 @@ def _named(network: Classifier | str, db: Database) -> Named:
     if isinstance(network, str):
         return find_network(network, db)
     return Named(network.digest[:8], network)
+
+
+def measurement_lines(counts: Counts, storage: str | Database = DEFAULT_STORAGE) -> Iterator[str]:
+    """Give all measurements of a database, with every run, as JSON lines.
+
+    Args:
+        counts: Counts what was taken and what was skipped.
+        storage: The URL of the database, or an open handle.
+
+    Raises:
+        ConfigError: There is no such database.
+        StoreError: It cannot be read.
+    """
+    return export_lines(_existing(storage), counts)
+
+
+def export_measurements(file: Path, storage: str | Database = DEFAULT_STORAGE) -> Counts:
+    """Write all measurements of a database to a new file; how many were taken.
+
+    Raises:
+        ConfigError: There is no such database, or the file exists.
+        StoreError: It cannot be read or written.
+    """
+    counts = Counts()
+    write_file(measurement_lines(counts, storage), file)
+    return counts
+
+
+def merge_measurements(file: Path, storage: str | Database = DEFAULT_STORAGE) -> Counts:
+    """Import the measurements of a file that the database lacks; nothing if a line is invalid.
+
+    Raises:
+        ConfigError: The file does not hold measurements.
+        StoreError: It cannot be read, or the database cannot be written.
+    """
+    check_file(file)
+    return merge(file, MeasurementStore(database_of(storage)))
+
+
+def difference_between(one: str, other: str) -> tuple[Difference, Mapping[str, int]]:
+    """Compare two sets of measurements, files or URLs of databases.
+
+    Returns:
+        The difference, and how many measurements of each set were skipped.
+
+    Raises:
+        ConfigError: A file or database does not exist.
+        StoreError: It cannot be read.
+    """
+    skipped = dict[str, int]()
+    figures = []
+    for source in (one, other):
+        counts = Counts()
+        figures.append(_figures(source, counts))
+        if counts.skipped:
+            skipped[source] = counts.skipped
+    return difference(*figures), skipped
+
+
+def _figures(source: str, counts: Counts) -> Mapping[Key, Figures]:
+    """The newest figures of a database or file."""
+    if "://" not in source:
+        return figures_of(measurement for _, measurement in read_file(Path(source)))
+    with Database.open(source) as db:
+        return figures_of(stored_measurements(_existing(db), counts))
+
+
+def _existing(storage: str | Database) -> MeasurementStore:
+    """The store of a database that exists: reading must not make one."""
+    db = database_of(storage)
+    db.require()
+    return MeasurementStore(db)

@@ -1,6 +1,7 @@
-"""One network: found by its name, priced on paper, as a torch module and as an ONNX file."""
+"""One network: by its name, priced on paper, as a torch module, as ONNX, as a package."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from nas_sv2.space.networks.lowering import Classifier, lower
 
 if TYPE_CHECKING:
     import torch
+
+    from nas_sv2.studies.package.verify import Check
 
 
 def reference(name: str) -> Classifier:
@@ -96,6 +99,25 @@ def load(folder: Path | str) -> "torch.nn.Module":
     from nas_sv2.studies.package.load import load_package  # torch takes seconds
 
     return load_package(Path(folder)).module()
+
+
+def verify(
+    folder: Path | str, *, data: str | None = None, run_model_py: bool = False
+) -> "Iterator[Check]":
+    """Check the network that `export` or `network train` wrote to `folder`, result by result.
+
+    Args:
+        folder: The folder.
+        data: Images to compare the forms on; random ones if left out.
+        run_model_py: Run a `model.py` that this nas-sv2 did not write.
+
+    Raises:
+        ConfigError: The folder is no package, or the data do not fit the network.
+        EvaluationError: The data cannot be read.
+    """
+    from nas_sv2.studies.package import verify as package
+
+    return package.verify(Path(folder), data, run_model_py)
 
 
 def _network(network: Classifier | str) -> Classifier:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from nas_sv2.api.databases import database_of
+from nas_sv2.api.arguments import database_of
 from nas_sv2.api.study import Study
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database

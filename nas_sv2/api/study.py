@@ -5,18 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from nas_sv2.api.databases import database_of
-from nas_sv2.api.notes import Notify, Progress, ignore
+from nas_sv2.api.arguments import Notify, Progress, database_of, ignore
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.catalog import Deleted, StudySummary, list_studies
-from nas_sv2.studies.storage.facts import StudyFacts, read_study
+from nas_sv2.studies.storage.facts import StudyFacts as StudyFacts
+from nas_sv2.studies.storage.facts import read_study
 
 if TYPE_CHECKING:
     from nas_sv2.search.replay.replay import Replayed
+    from nas_sv2.studies.dashboard.server import Served
     from nas_sv2.studies.findings.confirmation import Confirmation
     from nas_sv2.studies.package.build import Exported
 
@@ -252,3 +253,27 @@ def studies(*, storage: str | Database = DEFAULT_STORAGE) -> list[StudySummary]:
         StoreError: It cannot be read.
     """
     return list_studies(database_of(storage))
+
+
+def open_dashboard(
+    port: int,
+    host: str = "127.0.0.1",
+    names: Sequence[str] = (),
+    *,
+    storage: str | Database = DEFAULT_STORAGE,
+) -> "Served":
+    """Start Optuna's dashboard of a database, so that it accepts connections.
+
+    Args:
+        port: Port to listen on; 0 for any free port.
+        host: Address to listen on.
+        names: Host names that others may use besides its addresses and `host`.
+        storage: The URL of the database, or an open handle.
+
+    Raises:
+        ConfigError: There is no such database, or the address or port cannot be used.
+        StoreError: The database cannot be read.
+    """
+    from nas_sv2.studies.dashboard import server
+
+    return server.open_dashboard(database_of(storage), port, host, names)

@@ -1,4 +1,4 @@
-"""Trainings outside a search: one network for real, or the shared weights of a whole space."""
+"""Recipes, how well one ranks, and trainings outside a search: one network, or a supernet."""
 
 import os
 from dataclasses import dataclass
@@ -7,9 +7,7 @@ from typing import Any
 
 import torch
 
-from nas_sv2.api.databases import database_of
-from nas_sv2.api.files import writable_folder
-from nas_sv2.api.notes import Notify, Progress, ignore
+from nas_sv2.api.arguments import Notify, Progress, database_of, ignore, writable_folder
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
@@ -17,12 +15,19 @@ from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.evaluator import check_trainable
 from nas_sv2.evaluate.full.distributed import Processes
 from nas_sv2.evaluate.full.training import FullRun, find_data_side
-from nas_sv2.evaluate.recipes.files import open_recipe
+from nas_sv2.evaluate.recipes.built_in import RECIPES
+from nas_sv2.evaluate.recipes.files import open_recipe as open_recipe
+from nas_sv2.evaluate.recipes.files import recipe_to_document as recipe_to_document
+from nas_sv2.evaluate.recipes.files import recipe_to_yaml as recipe_to_yaml
+from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.supernet.files import SavedSupernet, save_supernet
 from nas_sv2.evaluate.supernet.files import check_unfinished as check_unfinished_supernet
 from nas_sv2.evaluate.supernet.training import SupernetTraining, check_supernet_recipe
+from nas_sv2.search.qualification import QualifyRequest as QualifyRequest
+from nas_sv2.search.qualification import qualify as certify
 from nas_sv2.search.session.guideline_choice import supernet_guidelines
 from nas_sv2.space.choices.space_files import open_space
+from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.package.full_package import check_unfinished, write_full_package
 from nas_sv2.studies.storage.named_networks import find_network
 
@@ -191,3 +196,33 @@ def _place(asked: str | None, local_rank: int) -> str:
         allowed = f"must be cpu: there is no GPU for process {local_rank}"
         raise ConfigError("device", "cuda", allowed)
     return f"cuda:{local_rank}"
+
+
+def built_in_recipes() -> list[Recipe]:
+    """List the built-in recipes."""
+    return list(RECIPES.values())
+
+
+def qualify(
+    request: QualifyRequest,
+    *,
+    storage: str | Database = DEFAULT_STORAGE,
+    notify: Notify = ignore,
+    progress: Progress = ignore,
+) -> Certificate:
+    """Certify how well a recipe, or what stands in its place, ranks networks.
+
+    The same call resumes a qualification that was killed.
+
+    Args:
+        request: What is certified, and by which trainings.
+        storage: The URL of the database that keeps the certificate, or an open handle.
+        notify: Is called with a line before each step.
+        progress: Is called with the trainings done and all trainings.
+
+    Raises:
+        ConfigError: A value is not allowed; nothing is trained.
+        EvaluationError: A training gave no accuracy.
+        StoreError: The database cannot be read or written.
+    """
+    return certify(request, database_of(storage), notify, progress)

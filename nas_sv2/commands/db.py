@@ -30,7 +30,7 @@ def export(
     ] = None,
 ) -> None:
     """Write all measurements of a database, with every run, as JSON lines."""
-    from nas_sv2.api.measurements import Counts, export_measurements, measurement_lines
+    from nas_sv2.api.measuring import Counts, export_measurements, measurement_lines
 
     counts, db = Counts(), open_database(storage)
     if out is None:
@@ -51,7 +51,7 @@ def merge(
 
     Known ones are skipped. If a line is not valid, nothing is imported.
     """
-    from nas_sv2.api.measurements import merge_measurements
+    from nas_sv2.api.measuring import merge_measurements
 
     counts = merge_measurements(file, open_database(storage))
     if as_json:
@@ -67,7 +67,7 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Compare two sets of measurements: which latencies are equal, which differ."""
-    from nas_sv2.api.measurements import difference_between
+    from nas_sv2.api.measuring import difference_between
     from nas_sv2.show.measure_tables import difference_data, difference_notes, difference_table
     from nas_sv2.show.tables import output
 
@@ -85,7 +85,7 @@ def diff(
 @app.command()
 def upgrade(storage: Storage = STORAGE, as_json: AsJson = False) -> None:
     """Make the tables of a database, or upgrade them, and print the schema."""
-    from nas_sv2.api.databases import upgrade as upgrade_tables
+    from nas_sv2.api.arguments import upgrade as upgrade_tables
 
     schema = upgrade_tables(open_database(storage))
     if as_json:

@@ -13,24 +13,22 @@ from nas_sv2.commands.options import (
     SPACE_HELP,
     STORAGE,
     STORAGE_VARIABLE,
+    Affinity,
     AsJson,
+    Batch,
     Force,
     Fresh,
     OneTarget,
+    Precision,
     Storage,
+    Threads,
     Yes,
     ask_first,
     open_database,
+    plan_changes,
     print_json,
     print_notes,
     waiting,
-)
-from nas_sv2.commands.plan_options import (
-    Affinity,
-    Batch,
-    Precision,
-    Threads,
-    plan_changes,
 )
 from nas_sv2.errors import ConfigError, DeviceError
 
@@ -246,7 +244,7 @@ def guidelines(
 ) -> None:
     """Run the experiments behind guidelines G1-G4 on a device, and further ones."""
     from nas_sv2.api.device_costs import run_guidelines
-    from nas_sv2.show.guideline_tables import (
+    from nas_sv2.show.paper_tables import (
         experiment_table,
         guidelines_data,
         run_notes,
@@ -377,7 +375,7 @@ def paper_table(
 ) -> None:
     """Time the paper's networks head to head on a device, beside the published latencies."""
     from nas_sv2.api.device_costs import time_paper_table
-    from nas_sv2.show import compare_tables as tables
+    from nas_sv2.show import paper_tables as tables
     from nas_sv2.show.tables import output
 
     with waiting(f"comparing on {target}") as status:

@@ -6,23 +6,21 @@ import typer
 
 from nas_sv2.commands.options import (
     STORAGE,
+    Affinity,
     Archs,
     AsJson,
+    Batch,
     Fresh,
+    Precision,
     RequireMeasured,
     SeveralTargets,
     Storage,
+    Threads,
     open_database,
+    plan_changes,
     print_json,
     print_notes,
     waiting,
-)
-from nas_sv2.commands.plan_options import (
-    Affinity,
-    Batch,
-    Precision,
-    Threads,
-    plan_changes,
 )
 
 

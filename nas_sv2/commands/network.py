@@ -58,10 +58,10 @@ def explain(
     session.
     """
     from nas_sv2.api.inspection import explain as explained_on
-    from nas_sv2.show.explain_tables import (
-        block_table,
+    from nas_sv2.show.network_tables import (
         explanation_data,
         explanation_notes,
+        explanation_table,
         gain_lines,
     )
     from nas_sv2.show.tables import output
@@ -73,7 +73,7 @@ def explain(
     if as_json:
         print_json({"digest": explained.digest, **explanation_data(explained)})
         return
-    output().print(block_table(explained))
+    output().print(explanation_table(explained))
     print_notes(explanation_notes(explained))
     print()
     print_notes(gain_lines(explained.gains))
@@ -94,10 +94,10 @@ def profile(
     as_json: AsJson = False,
 ) -> None:
     """Print how the time of networks on a target divides, by kind of kernel and by block."""
-    from nas_sv2.api.files import check_folder
+    from nas_sv2.api.arguments import check_folder
     from nas_sv2.api.inspection import draw_profile
     from nas_sv2.api.inspection import profile as profile_networks
-    from nas_sv2.show import profile_tables as tables
+    from nas_sv2.show import network_tables as tables
     from nas_sv2.show.tables import output
 
     if by is not None and by not in BY:
@@ -154,7 +154,7 @@ def reuse(
     from nas_sv2.api.inspection import draw_reuse
     from nas_sv2.api.inspection import reuse as find_reuse
     from nas_sv2.show.measure_tables import network_name
-    from nas_sv2.show.reuse_tables import reuse_data, reuse_notes, reuse_table
+    from nas_sv2.show.network_tables import reuse_data, reuse_notes, reuse_table
     from nas_sv2.show.tables import output
 
     found = find_reuse(
@@ -209,7 +209,7 @@ def train(
     """
     from nas_sv2.api.training import TrainingPlan, is_first_process
     from nas_sv2.api.training import train as train_network
-    from nas_sv2.show.package_lines import metrics_lines
+    from nas_sv2.show.network_tables import metrics_lines
 
     plan = TrainingPlan(data, recipe, seed, device, train_threads, skip_unreadable)
     with counting_bar(quiet=not is_first_process()) as bar:
@@ -250,10 +250,10 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check an exported network again: its files, its forms, its accuracy; exit 1 if one fails."""
-    from nas_sv2.api.packages import verify as verified
+    from nas_sv2.api.networks import verify as verified
 
     checks = []
-    for check in verified(folder, data, run_model_py):
+    for check in verified(folder, data=data, run_model_py=run_model_py):
         checks.append(check)
         if not as_json:
             print(f"{'ok  ' if check.holds else 'FAIL'}  {check.what}: {check.found}", flush=True)

@@ -8,7 +8,7 @@ import json
 import shlex
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.status import Status
 
-    from nas_sv2.api.databases import Database
+    from nas_sv2.api.arguments import Database
+    from nas_sv2.api.study import StudyFacts
 
 OPENED = ExitStack()
 """What the running command has opened; `main` closes it."""
 STORAGE = DEFAULT_STORAGE
 STORAGE_VARIABLE = "NAS_SV2_STORAGE"
+MOST_MINUTES = 24 * 60
+PRECISIONS = ("fp32", "int8", "fp16")
 
 ARCH_HELP = "A reference name, a YAML or JSON file, or STUDY:NUMBER."
 DATA_HELP = (
@@ -91,11 +94,18 @@ SkipUnreadable = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Plain data for programs.")]
+Precision = Annotated[
+    str | None,
+    typer.Option("--precision", help="fp32; int8 with onnxruntime on a CPU, fp16 on a GPU."),
+]
+Threads = Annotated[int | None, typer.Option("--threads", help="Threads within an operator.")]
+Batch = Annotated[int | None, typer.Option("--batch", help="Images a run.")]
+Affinity = Annotated[str | None, typer.Option("--affinity", help="Cores to run on, as 0,1.")]
 
 
 def open_database(storage: str) -> "Database":
     """Open a database for the running command; `main` closes it at the end."""
-    from nas_sv2.api.databases import database_of
+    from nas_sv2.api.arguments import database_of
 
     return OPENED.enter_context(database_of(storage))
 
@@ -118,6 +128,18 @@ def print_notes(notes: list[str]) -> None:
         print(note)
 
 
+def print_front(facts: "StudyFacts", as_json: bool) -> None:
+    """Print the front of a study with its baselines and notes, or as JSON."""
+    from nas_sv2.show.study_tables import front_data, study_notes
+    from nas_sv2.show.tables import front_table, output
+
+    if as_json:
+        print_json(front_data(facts))
+    else:
+        output().print(front_table(facts.front))
+        print_notes(study_notes(facts))
+
+
 def print_parts(console: "Console", parts: "Iterable[RenderableType]") -> None:
     """Print tables and lines one below the other; lines are not wrapped."""
     for part in parts:
@@ -126,7 +148,7 @@ def print_parts(console: "Console", parts: "Iterable[RenderableType]") -> None:
 
 def next_command(storage: str, *words: str) -> str:
     """The command to type next, on the same database; it shows no password of the URL."""
-    from nas_sv2.api.databases import without_password
+    from nas_sv2.api.arguments import without_password
 
     at = [] if storage == STORAGE else ["--storage", without_password(storage)]
     return shlex.join(["nas-sv2", *words, *at])
@@ -168,3 +190,41 @@ def waiting(text: str) -> "Status":
     from rich.console import Console
 
     return Console(stderr=True).status(text)
+
+
+def plan_changes(
+    precision: str | None,
+    threads: int | None,
+    batch: int | None,
+    affinity: str | None,
+    sustained: float | None = None,
+) -> dict[str, Any]:
+    """The fields of a target's plan that the user set, by name."""
+    for field, number in (("threads", threads), ("batch", batch)):
+        if number is not None and number < 1:
+            raise ConfigError(field, number, "must be a whole number, at least 1")
+    if precision is not None and precision not in PRECISIONS:
+        raise ConfigError("precision", precision, "must be one of " + ", ".join(PRECISIONS))
+    changes = {
+        "precision": precision,
+        "threads": threads,
+        "batch": batch,
+        "affinity": None if affinity is None else _cores(affinity),
+        "heat_s": None if sustained is None else _heat_s(sustained),
+    }
+    return {name: value for name, value in changes.items() if value is not None}
+
+
+def _cores(text: str) -> tuple[int, ...]:
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and word.isascii() for word in words):
+        raise ConfigError("affinity", text, "must be numbers of cores, as 0,1")
+    return tuple(map(int, words))
+
+
+def _heat_s(minutes: float) -> float:
+    if not 0 < minutes <= MOST_MINUTES:
+        raise ConfigError(
+            "sustained", minutes, f"must be above 0 minutes and at most {MOST_MINUTES}"
+        )
+    return 60 * minutes

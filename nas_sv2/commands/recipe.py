@@ -25,7 +25,7 @@ app = typer.Typer(
 @app.command("list")
 def list_recipes(as_json: AsJson = False) -> None:
     """List the built-in recipes."""
-    from nas_sv2.api.recipes import built_in_recipes, recipe_to_document
+    from nas_sv2.api.training import built_in_recipes, recipe_to_document
     from nas_sv2.show.tables import output, recipes_table
 
     recipes = built_in_recipes()
@@ -41,7 +41,7 @@ def list_recipes(as_json: AsJson = False) -> None:
 @app.command()
 def show(recipe: Annotated[str, typer.Argument(help="A built-in recipe, or a file.")]) -> None:
     """Print every field of a recipe as YAML."""
-    from nas_sv2.api.recipes import open_recipe, recipe_to_yaml
+    from nas_sv2.api.training import open_recipe, recipe_to_yaml
 
     print(recipe_to_yaml(open_recipe(recipe)), end="")
 
@@ -102,9 +102,9 @@ def qualify(
     stored in the database; searches and fronts with that recipe and data state it. The same
     command resumes a qualification that was killed.
     """
-    from nas_sv2.api.files import check_folder
-    from nas_sv2.api.recipes import QualifyRequest
-    from nas_sv2.api.recipes import qualify as certify
+    from nas_sv2.api.arguments import check_folder
+    from nas_sv2.api.training import QualifyRequest
+    from nas_sv2.api.training import qualify as certify
     from nas_sv2.show.certificate_text import certificate_data, certificate_markdown
 
     if out is not None:

@@ -1,6 +1,6 @@
 """`search`: find the networks that are accurate and fast on a target."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,10 +11,12 @@ from nas_sv2.commands.options import (
     STORAGE_VARIABLE,
     next_command,
     open_database,
-    print_json,
-    print_notes,
+    print_front,
     silence_optuna,
 )
+
+if TYPE_CHECKING:
+    from nas_sv2.api.study import StudyFacts
 
 
 def _what(*names: str, **settings: Any) -> Any:
@@ -143,10 +145,8 @@ def search(
 ) -> None:
     """Search networks that are accurate and fast on the target, within the budget."""
     from nas_sv2.api.searching import carry_out, plan_search
-    from nas_sv2.show.log_lines import call_both, logging
-    from nas_sv2.show.progress import showing
-    from nas_sv2.show.study_tables import front_data, study_notes
-    from nas_sv2.show.tables import front_table, output
+    from nas_sv2.show.search_events import call_both, logging, showing
+    from nas_sv2.show.tables import output
 
     silence_optuna()
     db, console = open_database(storage), output()
@@ -178,13 +178,13 @@ def search(
         with showing(console, as_json) as shown:
             on_event = shown if log is None else call_both(shown, log)
             found, ended_by = carry_out(plan, db, on_event)
-        facts = found.facts
-        if as_json:
-            print_json(front_data(facts))
-        else:
-            console.print(front_table(facts.front))
-            print_notes(study_notes(facts))
-            words = ("export", found.name, "--trial", "best", "--out", "winner")
-            print(next_command(storage, *words))
+        _print_found(found.facts, storage, as_json)
         if ended_by is not None:
             raise ended_by
+
+
+def _print_found(facts: "StudyFacts", storage: str, as_json: bool) -> None:
+    """Print the front, and how its best network is exported if there is one."""
+    print_front(facts, as_json)
+    if facts.best is not None and not as_json:
+        print(next_command(storage, "export", facts.study, "--trial", "best", "--out", "winner"))

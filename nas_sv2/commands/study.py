@@ -1,8 +1,9 @@
-"""The commands `study`: list, show, confirm, replay and delete studies."""
+"""`front`, `report`, `export` and `dashboard` of a study, and the commands `study`."""
 
 import dataclasses
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +11,7 @@ from nas_sv2.commands.options import (
     STORAGE,
     AsJson,
     DataPlace,
+    Force,
     Fresh,
     OneTarget,
     RequireMeasured,
@@ -21,13 +23,130 @@ from nas_sv2.commands.options import (
     counting_bar,
     next_command,
     open_database,
+    print_front,
     print_json,
     print_notes,
     print_parts,
     silence_optuna,
+    waiting,
 )
 
 app = typer.Typer(help="List, show, confirm, replay and delete studies.", no_args_is_help=True)
+
+
+def front(study: StudyName, storage: Storage = STORAGE, as_json: AsJson = False) -> None:
+    """Print the front of a study, with its baselines."""
+    from nas_sv2.api.study import open_study
+
+    print_front(open_study(study, storage=open_database(storage)).facts, as_json)
+
+
+def report(
+    study: StudyName,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File to write; report.html or report.md if left out."),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="html or md (with a PNG beside it); as --out ends if left out."
+        ),
+    ] = None,
+    operators: Annotated[
+        bool,
+        typer.Option(
+            "--operators/--no-operators",
+            help="Time the operators of the front on measured targets now.",
+        ),
+    ] = False,
+    storage: Storage = STORAGE,
+) -> None:
+    """Write a study as one self-contained page: front, networks, what was pruned, how to repeat.
+
+    The page opens from disk without a network. Markdown holds the same in short.
+    """
+    from nas_sv2.api.study import open_study
+
+    chosen: Any = form  # the API refuses what is no form
+    path = out or Path(f"report.{form or 'html'}")
+    with waiting("reading the study") as status:
+        written = open_study(study, storage=open_database(storage)).report(
+            path, form=chosen, operators=operators, notify=status.update
+        )
+    print("written: " + ", ".join(map(str, written)))
+
+
+def export(
+    study: StudyName,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
+    trial: Annotated[
+        str, typer.Option("--trial", help="Number of a trial, or best: the highest score.")
+    ] = "best",
+    time: Annotated[
+        bool, typer.Option("--time/--no-time", help="Time the files on the study's targets.")
+    ] = True,
+    int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Write int8 forms too.")] = True,
+    supernet: Annotated[
+        Path | None,
+        typer.Option("--supernet", help="Where the study's supernet lies now, if it was moved."),
+    ] = None,
+    data: DataPlace = None,
+    storage: Storage = STORAGE,
+    force: Force = False,
+) -> None:
+    """Write a found network to ship: weights, ONNX in float32 and int8, plain torch, a card.
+
+    Every form is checked on the validation images against the network as it was trained.
+    """
+    from nas_sv2.api.study import open_study
+    from nas_sv2.show.network_tables import exported_lines
+
+    def told(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    exported = open_study(study, storage=open_database(storage)).export(
+        trial,
+        out,
+        time=time,
+        int8=int8,
+        force=force,
+        supernet=supernet,
+        data=data,
+        notify=told,
+    )
+    print(f"trial {exported.number} is in {out}")
+    print_notes(exported_lines(exported))
+
+
+def dashboard(
+    storage: Storage = STORAGE,
+    port: Annotated[
+        int, typer.Option("--port", help="Port to listen on.", min=1, max=65535)
+    ] = 8080,
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host",
+            help="Address to listen on; an address other than this machine's own opens it to all.",
+        ),
+    ] = "127.0.0.1",
+    server_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--server-name",
+            help="With --host, a host name that others use for this machine; repeatable.",
+        ),
+    ] = None,
+) -> None:
+    """Open the Optuna dashboard on the studies, for this machine only by default."""
+    from nas_sv2.api.study import open_dashboard
+
+    opened = open_dashboard(port, host, server_name or [], storage=open_database(storage))
+    if opened.exposes:
+        print(f"nas-sv2: {opened.exposes}", file=sys.stderr)
+    print(f"{opened.url}  (Ctrl-C ends it)", flush=True)
+    opened.serve()
 
 
 @app.command("list")
@@ -91,7 +210,7 @@ def confirm(
     the study; front and card state it. The same command resumes one that was interrupted.
     """
     from nas_sv2.api.study import open_study
-    from nas_sv2.show.confirm_tables import (
+    from nas_sv2.show.study_tables import (
         confirmation_data,
         confirmation_notes,
         confirmation_table,
@@ -141,10 +260,9 @@ def replay(
 
     The result is a study of its own. The same command resumes a replay that was interrupted.
     """
-    from nas_sv2.api.files import writable_file
+    from nas_sv2.api.arguments import writable_file
     from nas_sv2.api.study import open_study
-    from nas_sv2.show.replay_tables import moves_notes, moves_table, replay_data
-    from nas_sv2.show.study_tables import study_notes
+    from nas_sv2.show.study_tables import moves_notes, moves_table, replay_data, study_notes
     from nas_sv2.show.tables import front_table, output, output_to
 
     if out is not None:

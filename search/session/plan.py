@@ -57,6 +57,12 @@ SAMPLERS: dict[str, SamplerChoice] = {
     "random": SamplerChoice(lambda seed: RandomSampler(seed=seed), True),
 }
 
+AS_TYPED = (
+    *("data", "sampler", "trials", "seed", "study", "storage", "guidelines", "stop_rule"),
+    *("latency", "require_measured", "skip_unreadable", "workers", "train_on", "ray"),
+)
+"""Fields of a plan that are the words of the command line."""
+
 
 @dataclass(frozen=True)
 class SearchPlan:
@@ -200,19 +206,12 @@ def plan_search(
     """
     words = dict(locals())
     _check_numbers(workers, trials, seed)
+    _check_choices(latency, guidelines, sampler)
     book, names, typed_targets = _read_targets(targets)
     budget = _read_budget(budgets, names, tolerance)
     timeout_s = parse_duration("timeout", timeout) if timeout else None
-    check_mode(latency)
-    check_choice(guidelines)
-    if sampler not in SAMPLERS:
-        raise ConfigError("sampler", sampler, "must be one of " + ", ".join(SAMPLERS))
     chosen = choose_evaluator(evaluator, recipe)
-    chosen.check_device(train_on)
-    if train_on == "cuda" and ray is None and not has_gpu():
-        raise ConfigError("device", train_on, "must be cpu: torch sees no GPU on this machine")
-    chosen.check_stop_rule(stop_rule)
-    check_stop_rule(stop_rule, chosen.recipe)
+    _check_training(chosen, train_on, ray, stop_rule)
     limits = list(budgets) if not isinstance(budgets, Budget) else _words_of(budgets)
     typed = space.name if isinstance(space, SearchSpace) else space
     words |= {"targets": typed_targets, "budgets": limits, "space": typed}
@@ -224,23 +223,10 @@ def plan_search(
         budget=budget,
         space=_choose_space(space, chosen, budget),
         evaluator=chosen,
-        data=data,
-        sampler=sampler,
-        trials=trials,
         timeout_s=timeout_s,
-        seed=seed,
-        study=words["study"],
-        storage=storage,
-        guidelines=guidelines,
         audit=Audit(audit),
-        stop_rule=stop_rule,
-        latency=latency,
-        require_measured=require_measured,
-        skip_unreadable=skip_unreadable,
-        workers=workers,
-        train_on=train_on,
-        ray=ray,
         words=words,
+        **{field: words[field] for field in AS_TYPED},
     )
 
 
@@ -251,6 +237,23 @@ def _check_numbers(workers: int, trials: int, seed: int) -> None:
         raise ConfigError("trials", trials, "must be at least 1")
     if seed < 0:
         raise ConfigError("seed", seed, "must be a whole number from 0")
+
+
+def _check_choices(latency: str, guidelines: str | None, sampler: str) -> None:
+    check_mode(latency)
+    check_choice(guidelines)
+    if sampler not in SAMPLERS:
+        raise ConfigError("sampler", sampler, "must be one of " + ", ".join(SAMPLERS))
+
+
+def _check_training(
+    chosen: EvaluatorChoice, train_on: str, ray: str | None, stop_rule: bool
+) -> None:
+    chosen.check_device(train_on)
+    if train_on == "cuda" and ray is None and not has_gpu():
+        raise ConfigError("device", train_on, "must be cpu: torch sees no GPU on this machine")
+    chosen.check_stop_rule(stop_rule)
+    check_stop_rule(stop_rule, chosen.recipe)
 
 
 def _read_targets(

@@ -13,7 +13,7 @@ from nas_sv2.latency.guidelines.profile import Accuracy, GuidelineProfile
 from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
 from nas_sv2.latency.kernels.node_costs import NodeCosts, Terms, class_of, pieces_of_graph
 from nas_sv2.latency.targets.book import TargetBook
-from nas_sv2.show.explain_tables import gain_line
+from nas_sv2.show.network_tables import gain_line
 from nas_sv2.space.choices.variants import counterfactuals
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower

@@ -19,7 +19,7 @@ from nas_sv2.latency.measurements.node_time import NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.show.profile_tables import adding_up
+from nas_sv2.show.network_tables import adding_up
 from nas_sv2.space.units.reference import reference
 
 Run = Callable[..., tuple[int, str, str]]

@@ -29,7 +29,7 @@ from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
-from nas_sv2.show.log_lines import (
+from nas_sv2.show.search_events import (
     MASK,
     SHORTEST,
     LogLines,

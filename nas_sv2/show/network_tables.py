@@ -1,0 +1,431 @@
+"""Show one network as tables, lines and plain data: time, variants, reused channels, forms."""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from rich.console import RenderableType
+
+from nas_sv2.api.inspection import Explanation
+from nas_sv2.latency.breakdown.profiled import Profile
+from nas_sv2.latency.breakdown.what_if import Gain, Gains
+from nas_sv2.latency.guidelines.waste import Waste
+from nas_sv2.latency.kernels.run_kernels import RUN_KINDS, RunKernel, RunKind
+from nas_sv2.show.tables import interval, plain_table
+from nas_sv2.space.reuse.channel_reuse import Matrix, Reuse
+from nas_sv2.space.reuse.reused_weights import PerPair, ReusedWeights
+from nas_sv2.studies.package.build import Exported
+from nas_sv2.studies.package.file_latency import FileLatency
+from nas_sv2.studies.package.forms import TORCH
+
+
+def explanation_table(explained: Explanation) -> RenderableType:
+    """Make the table of blocks with times, multiply-adds and guidelines."""
+    columns = ("ms", "share", "MFLOPs", "pace", "G1", "G2", "G3", "G4")
+    wasted = () if explained.waste is None else ("wasted", "most by")
+    table = plain_table(explained.name, "mostly", *columns, *wasted)
+    for block, scores in explained.scores.items():
+        pace = explained.pace(block)
+        cells = [
+            f"{explained.block_ms(block):.3f}",
+            f"{explained.share(block):.1%}",
+            f"{explained.costs[block].flops / 1e6:.2f}",
+            "–" if pace is None else f"{pace:.2f}",
+            *("–" if score is None else f"{score:.2f}" for score in scores.values()),
+        ]
+        if explained.waste is not None:
+            cells += _wasted(explained.waste[block])
+        table.add_row(block, _mostly(explained.profile.block_ms[block]), *cells)
+    return table
+
+
+def explanation_notes(explained: Explanation) -> list[str]:
+    """Explain and complete the table, one fact a line."""
+    profile, whole = explained.profile, explained.profile.whole
+    kinds = sorted(profile.kind_ms.items(), key=lambda kind: kind[1], reverse=True)
+    shares = ", ".join(f"{kind} {ms / profile.ms:.0%}" for kind, ms in kinds if ms)
+    notes = [
+        f"{whole.ms:.3f} ms, {whole.provenance}, on {whole.device}",
+        f"its kernels add up to {profile.ms:.3f} ms: {shares}",
+        *_extremes(explained),
+        "pace: time a multiply-add, the whole network 1; G1, G2: memory access beyond the ideal; "
+        "G3: operators a MFLOP; G4: share of memory access that is element-wise",
+    ]
+    if explained.waste is None:
+        notes.append(explained.unknown_waste)
+    else:
+        notes.append(_whole_waste(explained.waste))
+    return notes + ([whole.note] if whole.note else [])
+
+
+def _whole_waste(waste: Mapping[str, Waste]) -> str:
+    us = sum(part.us for part in waste.values())
+    names = next(iter(waste.values())).wasted_us
+    shares = {name: sum(part.wasted_us[name] for part in waste.values()) / us for name in names}
+    by = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    return (
+        "wasted: share of a block's estimated time against this device's guidelines; "
+        f"of the whole network {sum(shares.values()):.1%}: {by}"
+    )
+
+
+def _extremes(explained: Explanation) -> list[str]:
+    """Name the blocks with the most and the least time per multiply-add."""
+    paces = {b: pace for b in explained.scores if (pace := explained.pace(b)) is not None}
+    if len(paces) < 2:
+        return []
+    slow, fast = max(paces, key=paces.__getitem__), min(paces, key=paces.__getitem__)
+    return [
+        f"{what} for its multiply-adds: {block}, {explained.share(block):.1%} of the time, "
+        f"{explained.share(block) / paces[block]:.1%} of the multiply-adds"
+        for what, block in (("slowest", slow), ("fastest", fast))
+    ]
+
+
+def gain_lines(gains: Gains | None) -> list[str]:
+    """Return a line for each counterfactual, the largest gain first, then an explanation."""
+    if gains is None:
+        return ["no counterfactuals: not a network of the space, whose choices can be changed"]
+    if not gains.gains:
+        return ["no counterfactuals: every choice is the plain one already"]
+    base = gains.original
+    lines = [gain_line(gain, base.ms, base.provenance) for gain in gains.gains]
+    if gains.left_out:
+        names = ", ".join(variant.name for variant in gains.left_out)
+        lines.append(f"not measured, as they promise least on paper: {names}")
+    return [*lines, f"against {base.ms:.3f} ms; {gains.rule}"]
+
+
+def gain_line(gain: Gain, ms: float, provenance: str) -> str:
+    """Describe a counterfactual of a network that takes `ms`."""
+    parts = [f"{gain.variant.name}: {gain.ms:+.3f} ms ({gain.ms / ms:+.1%})"]
+    if gain.settled is None:
+        parts.append(provenance)
+    elif gain.ci_ms is None:
+        parts.append("no interval")
+    else:
+        parts.append("95 % {:+.3f} to {:+.3f}".format(*gain.ci_ms))
+    if gain.settled is False:
+        parts.append("a tie")
+    parts.append(f"FLOPs {gain.variant.flops_change / 1e6:+.2f}M")
+    return ", ".join(parts)
+
+
+def explanation_data(explained: Explanation) -> dict[str, Any]:
+    """Return the explanation as plain data."""
+    gains = explained.gains
+    return {
+        "name": explained.name,
+        "target": explained.target,
+        "latency": explained.profile.whole.to_json(),
+        "kernels_ms": explained.profile.ms,
+        "kinds_ms": explained.profile.kind_ms,
+        "blocks": [_block_data(explained, block) for block in explained.scores],
+        "waste_unknown": explained.unknown_waste or None,
+        "counterfactuals": None if gains is None else [_gain_data(gain) for gain in gains.gains],
+        "against_ms": None if gains is None else gains.original.ms,
+        "left_out": [] if gains is None else [variant.name for variant in gains.left_out],
+        "rule": None if gains is None else gains.rule,
+    }
+
+
+def _block_data(explained: Explanation, block: str) -> dict[str, Any]:
+    waste = None if explained.waste is None else explained.waste[block]
+    return {
+        "block": block,
+        "ms": explained.block_ms(block),
+        "share": explained.share(block),
+        "kinds_ms": explained.profile.block_ms[block],
+        "flops": explained.costs[block].flops,
+        "pace": explained.pace(block),
+        "guidelines": dict(explained.scores[block]),
+        "wasted": None if waste is None else {"total": waste.total, **waste.shares},
+    }
+
+
+def _gain_data(gain: Gain) -> dict[str, Any]:
+    return {
+        "name": gain.variant.name,
+        "digest": gain.variant.architecture.digest,
+        "ms": gain.ms,
+        "ci_ms": None if gain.ci_ms is None else list(gain.ci_ms),
+        "settled": gain.settled,
+        "flops": gain.variant.flops_change,
+    }
+
+
+def _mostly(kinds: Mapping[RunKind, float]) -> str:
+    """Return the kind of operator that takes most of a block's time, with its share."""
+    kind = max(kinds, key=kinds.__getitem__)
+    whole = sum(kinds.values())
+    return f"{kind} {kinds[kind] / whole:.0%}" if whole else "–"
+
+
+def _wasted(waste: Waste) -> tuple[str, str]:
+    worst = max(waste.wasted_us, key=waste.wasted_us.__getitem__)
+    if not waste.wasted_us[worst]:
+        return "0%", "–"
+    return f"{waste.total:.0%}", f"{worst} {waste.shares[worst]:.0%}"
+
+
+WHAT: Final[dict[RunKind, str]] = {
+    "conv": "convolutions but depthwise ones",
+    "depthwise": "depthwise convolutions",
+    "element-wise": "activations, sums, products, norms",
+    "shuffle": "shuffles, splits, concats",
+    "data": "changes of layout, copies",
+    "other": "pools, classifier, gates",
+}
+
+
+def kind_table(name: str, profile: Profile) -> RenderableType:
+    """Make the table of times by kind of kernel."""
+    table = plain_table(name, "", "ms", "share", "kernels")
+    counts = Counter(kernel.kind for kernel in profile.kernels)
+    times = profile.kind_ms
+    for kind, shown in zip(RUN_KINDS, adding_up([*times.values()]), strict=True):
+        share = f"{times[kind] / profile.ms:.1%}"
+        table.add_row(kind, WHAT[kind], shown, share, str(counts[kind]))
+    (total,) = adding_up([profile.ms])
+    table.add_row("sum", "", total, "100 %", str(len(profile.kernels)), style="bold")
+    return table
+
+
+def block_table(name: str, profile: Profile) -> RenderableType:
+    """Make the table of times by block, with its longest kernel and its kinds."""
+    table = plain_table(name, "longest kernel", "ms", "share", *RUN_KINDS)
+    blocks = {block: kinds for block, kinds in profile.block_ms.items() if sum(kinds.values())}
+    totals = adding_up([sum(kinds.values()) for kinds in blocks.values()])
+    for (block, kinds), total in zip(blocks.items(), totals, strict=True):
+        longest = max((k for k in profile.kernels if k.block == block), key=lambda k: k.us)
+        cells = adding_up([*kinds.values()], float(total))
+        cells = [ms if took else "–" for ms, took in zip(cells, kinds.values(), strict=True)]
+        share = f"{sum(kinds.values()) / profile.ms:.1%}"
+        table.add_row(block, longest.name, total, share, *cells)
+    (total,) = adding_up([profile.ms])
+    sums = adding_up([*profile.kind_ms.values()])
+    table.add_row("sum", "", total, "100 %", *sums, style="bold")
+    return table
+
+
+def kernel_table(name: str, profile: Profile) -> RenderableType:
+    """Make the table of kernels, the longest first, with the operators fused into each."""
+    table = plain_table(name, "with", "runs as", "block", "kind", "ms", "share")
+    kernels = sorted(profile.kernels, key=lambda kernel: -kernel.us)
+    shown = adding_up([kernel.us / 1e3 for kernel in kernels])
+    for kernel, ms in zip(kernels, shown, strict=True):
+        share = f"{kernel.us / 1e3 / profile.ms:.1%}"
+        besides = ", ".join(op.removeprefix(f"{kernel.block}.") for op in _besides(kernel))
+        table.add_row(kernel.name, besides, kernel.runs_as, kernel.block, kernel.kind, ms, share)
+    (total,) = adding_up([profile.ms])
+    table.add_row("sum", "", "", "", "", total, "100 %", style="bold")
+    return table
+
+
+def adding_up(values_ms: Sequence[float], total_ms: float | None = None) -> list[str]:
+    """Round values in ms to the µs such that the shown values add up to the shown sum.
+
+    Args:
+        values_ms: The parts, in ms.
+        total_ms: The sum as it is shown, in ms; None for the rounded sum of the parts.
+    """
+    parts = [value * 1e3 for value in values_ms]
+    total = round(sum(parts) if total_ms is None else total_ms * 1e3)
+    whole = [math.floor(part) for part in parts]
+    by_rest = sorted(range(len(parts)), key=lambda index: whole[index] - parts[index])
+    for index in by_rest[: total - sum(whole)]:
+        whole[index] += 1
+    return [f"{us / 1e3:.3f}" for us in whole]
+
+
+def profile_notes(name: str, profile: Profile) -> list[str]:
+    """Return the notes on a profile, one fact a line."""
+    notes = [f"{name}: {sum_in_words(profile)}"]
+    melted = Counter(op.rpartition(".")[2] for op in _melted(profile))
+    if melted:
+        names = ", ".join(f"{count} × {op}" for op, count in melted.most_common())
+        notes.append(f"{name}: run within another's kernel, and counted to it: {names}")
+    whole = profile.whole
+    if whole.note:
+        notes.append(f"{name}: {whole.note}")
+    return notes
+
+
+def device_note(profile: Profile) -> str:
+    """Name the device and the origin of the times."""
+    return f"{profile.whole.device} · {profile.whole.provenance}"
+
+
+def sum_in_words(profile: Profile) -> str:
+    """Compare the sum of the kernels with the whole network, and explain the difference."""
+    whole, kernels = profile.whole, len(profile.kernels)
+    total = f"{kernels} kernels sum to {profile.ms:.3f} ms"
+    if whole.runs is None:
+        return f"{total}, which is the estimate; nothing ran"
+    unprofiled = f"without the profiler the network took {whole.ms:.3f} ms"
+    if whole.ci_ms is not None:
+        unprofiled += f" (95 % interval {interval(whole.ci_ms)})"
+    each_us = abs(whole.ms - profile.ms) * 1e3 / kernels
+    if whole.contended:
+        why = "other programs ran, so the difference says little"
+    elif profile.beyond < 0:
+        why = f"the profiler adds {each_us:.1f} µs to a kernel"
+    else:
+        why = f"gaps between kernels, {each_us:.1f} µs each"
+    return f"{total}; {unprofiled}, {profile.beyond:+.1%}: {why}"
+
+
+def profile_data(name: str, target: str, digest: str, profile: Profile) -> dict[str, Any]:
+    """Return a profile as plain data; blocks are in the network's order, kernels in the run's."""
+    return {
+        "name": name,
+        "digest": digest,
+        "target": target,
+        "provenance": profile.whole.provenance,
+        "device": profile.whole.device,
+        "sum_ms": profile.ms,
+        "whole": profile.whole.to_json(),
+        "whole_beyond_sum": profile.beyond,
+        "kind_ms": profile.kind_ms,
+        "block_ms": profile.block_ms,
+        "kernels": [
+            {
+                "name": kernel.name,
+                "runs_as": kernel.runs_as,
+                "ops": list(kernel.ops),
+                "block": kernel.block,
+                "kind": kernel.kind,
+                "us": kernel.us,
+            }
+            for kernel in profile.kernels
+        ],
+    }
+
+
+def _melted(profile: Profile) -> dict[str, None]:
+    """Return the operators without a kernel of their own, each once."""
+    return {op: None for kernel in profile.kernels for op in _besides(kernel)}
+
+
+def _besides(kernel: RunKernel) -> tuple[str, ...]:
+    """Return a kernel's operators after the first, which gives the kind."""
+    return kernel.ops[1:]
+
+
+Places = list[tuple[int, int]]
+
+
+def reuse_table(name: str, reuse: Reuse, weights: ReusedWeights | None) -> RenderableType:
+    """Make a table of means over all pairs of blocks, by their distance in a stage.
+
+    Further rows lead from each stage to the next.
+    """
+    columns = ("passed", "even mix", "difference", "convolved", "even mix", "difference")
+    extra = () if weights is None else ("mean |w|", "of the target's mean")
+    table = plain_table(name, "blocks apart", *columns, *extra)
+    for stage, distance, places in _distances(reuse):
+        computing = [(i, j) for i, j in places if reuse.own[i]]
+        cells = [
+            *_compared(reuse.passed, reuse.even_passed, places),
+            *_compared(reuse.read, reuse.even_read, computing),
+        ]
+        if weights is not None:
+            cells += [_mean(weights.mean, places), _mean(weights.relative, places)]
+        table.add_row(stage, str(distance), *cells)
+    return table
+
+
+def reuse_notes(reuse: Reuse) -> list[str]:
+    """Explain the columns, or say that nothing is reused."""
+    if not reuse.reuses:
+        return ["nothing is reused: every block convolves or sums all that it is given"]
+    return [
+        "passed: share of what a block puts out that the later one puts out too, untouched",
+        "convolved: share of what a block computes that the later one is the first to convolve",
+        "even mix: r^d of them passed and r^(d-1)·(1-r) convolved, d blocks on, if the shuffle "
+        "spread them evenly; r of each block as its operators have it",
+    ]
+
+
+def reuse_data(reuse: Reuse, weights: ReusedWeights | None) -> dict[str, Any]:
+    """Return all pairs of blocks as plain data; rows are sources, columns targets."""
+    own = list(map(len, reuse.own))
+    return {
+        "blocks": list(reuse.blocks),
+        "channels_put_out": list(map(len, reuse.put_out)),
+        "channels_computed": own,
+        "reuses": reuse.reuses,
+        "passed": reuse.passed,
+        "passed_if_mixed_evenly": reuse.even_passed,
+        "convolved": reuse.read,
+        "convolved_if_mixed_evenly": reuse.even_read,
+        "mean_absolute_weights": None if weights is None else weights.mean,
+    }
+
+
+def _distances(reuse: Reuse) -> list[tuple[str, int, Places]]:
+    """Return pairs of blocks by stage and distance, and the pair that leads to the next stage."""
+    stages: dict[str, list[int]] = {}
+    for index, block in enumerate(reuse.blocks):
+        stages.setdefault(block.partition(".")[0], []).append(index)
+    found: list[tuple[str, int, Places]] = []
+    names = list(stages)
+    for stage, after in zip(names, [*names[1:], None], strict=True):
+        blocks = stages[stage]
+        for distance in range(1, len(blocks)):
+            found.append((stage, distance, list(zip(blocks, blocks[distance:], strict=False))))
+        if after is not None:
+            found.append((f"{stage} to {after}", 1, [(blocks[-1], stages[after][0])]))
+    return found
+
+
+def _compared(exact: Matrix, even: Matrix, places: Places) -> tuple[str, str, str]:
+    if not places:
+        return ("–",) * 3
+    really, evenly = (statistics.fmean(m[i][j] for i, j in places) for m in (exact, even))
+    return f"{really:.4f}", f"{evenly:.4f}", f"{really - evenly:+.4f}"
+
+
+def _mean(pairs: PerPair, places: Places) -> str:
+    known = [value for i, j in places if (value := pairs[i][j]) is not None]
+    return f"{statistics.fmean(known):.4f}" if known else "–"
+
+
+def exported_lines(exported: Exported) -> list[str]:
+    """Return a line for each form's accuracy and each file's latency."""
+    lines = []
+    for name, form in exported.forms.items():
+        line = f"{name}: top-1 {form.accuracy:.2%} of {form.images:,} validation images"
+        if name != TORCH:
+            line += f"; logits differ by {form.relative:.1e} of the largest"
+            line += f", the same class first for {form.same:.2%}"
+        lines.append(line)
+    return lines + [_timed(row) for row in exported.latencies]
+
+
+def metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """How good a trained network is, and how well each form agrees with it, a line each."""
+    lines = [
+        f"{part} top-1 {found['accuracy']:.2%}, cross-entropy {found['loss']:.4f} "
+        f"({found['images']:,} images)"
+        for part in ("validation", "test")
+        if (found := metrics[part]) is not None
+    ]
+    return lines + [
+        f"{name}: top-1 {form['accuracy']:.2%}, "
+        f"logits differ by {form['relative']:.1e} of the largest"
+        for name, form in metrics["forms"].items()
+        if name != TORCH
+    ]
+
+
+def _timed(row: "FileLatency") -> str:
+    where = f"{row.file}, {row.side} × {row.side}, on {row.target}"
+    if row.latency is None:
+        return f"{where}: no latency: {row.why}"
+    against = ""
+    if row.against is not None:
+        against = f", {row.against[0]:.3f} times as long as in float32"
+    return f"{where}: {row.latency.ms:.3f} ms {row.latency.provenance}{against}"
