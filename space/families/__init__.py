@@ -1,1 +1,1 @@
-"""The networks that the paper compares, one file a family."""
+"""The networks that the paper compares, by lineage."""

@@ -1,6 +1,6 @@
 """The networks that the paper compares with, by name: costed, trained, measured like any other.
 
-Each family has a file of its own; what they are made of stands there.
+Families of one lineage share a file, which gives their structures.
 """
 
 import difflib
@@ -11,16 +11,14 @@ from functools import cached_property
 
 from nas_sv2.documents import Positive, check_fields
 from nas_sv2.errors import ConfigError
-from nas_sv2.space.families import (
-    condensenet,
-    igcv,
-    light_densenet,
-    light_xception,
-    mobilenet_v1,
-    mobilenet_v2,
-    resnet,
-    searched_cells,
-    shufflenet_v1,
+from nas_sv2.space.families.mobilenets import IGCV2, IGCV3, MOBILENET_V1, MOBILENET_V2
+from nas_sv2.space.families.searched_cells import NASNET, PNASNET
+from nas_sv2.space.families.skip_connections import (
+    CONDENSENET,
+    LIGHT_DENSENET,
+    LIGHT_XCEPTION,
+    RESNETS,
+    SHUFFLENET_V1,
 )
 from nas_sv2.space.families.structure import Structure
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
@@ -28,15 +26,17 @@ from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import REFERENCES
 
 STRUCTURES: Mapping[str, Structure] = {
-    **shufflenet_v1.STRUCTURES,
-    **mobilenet_v1.STRUCTURES,
-    **mobilenet_v2.STRUCTURES,
-    **light_xception.STRUCTURES,
-    **light_densenet.STRUCTURES,
-    **igcv.STRUCTURES,
-    **resnet.STRUCTURES,
-    **condensenet.STRUCTURES,
-    **searched_cells.STRUCTURES,
+    **SHUFFLENET_V1,
+    **MOBILENET_V1,
+    **MOBILENET_V2,
+    **LIGHT_XCEPTION,
+    **LIGHT_DENSENET,
+    **IGCV2,
+    **IGCV3,
+    **RESNETS,
+    **CONDENSENET,
+    **NASNET,
+    **PNASNET,
 }
 
 

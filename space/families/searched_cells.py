@@ -241,5 +241,3 @@ PNASNET = {
         paper_mflops=588,
     )
 }
-
-STRUCTURES = {**NASNET, **PNASNET}

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.space.families.mobilenet_v2 import LAYERS, units
+from nas_sv2.space.families.mobilenets import V2_LAYERS, v2_units
 from nas_sv2.space.runtimes.weights import Array
 
 _SHUFFLE_UNIT = {  # numbers in a unit's branches (torchvision/models/shufflenetv2.py)
@@ -62,7 +62,7 @@ _ONCE = {
     "classifier.1": "head.classifier",
     **{
         f"features.{number}.conv.{theirs}": f"{unit}.{ours}"
-        for number, (unit, expansion, _, _) in enumerate(units(LAYERS), 1)
+        for number, (unit, expansion, _, _) in enumerate(v2_units(V2_LAYERS), 1)
         for theirs, ours in (_EXPANDED if expansion > 1 else _PROJECTED).items()
     },
 }

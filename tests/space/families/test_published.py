@@ -12,8 +12,8 @@ from lowered import assert_close, lived_in_weights, run_onnx, run_torch
 from torchvision_weights import from_torchvision
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.space.families.light_densenet import dense_layer
 from nas_sv2.space.families.published import STRUCTURES, PaperNetwork, hand_designed
+from nas_sv2.space.families.skip_connections import dense_layer
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Shuffle, Value
 from nas_sv2.space.networks.documents import network_from_document, network_to_document
