@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from nas_sv2.errors import ConfigError, MeasurementError
-from nas_sv2.latency.calibration.point import Point
+from nas_sv2.latency.calibration.space_grid import Point
 from nas_sv2.latency.calibration.tables import emulate
 from nas_sv2.latency.calibration.workshop import Workshop, prepare
 from nas_sv2.latency.emulated.arm_cores import CORES, PRECISIONS, Core

@@ -7,7 +7,7 @@ The published networks shuffle as written, so they are emulated `plain`.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nas_sv2.latency.calibration.point import Point
+from nas_sv2.latency.calibration.space_grid import Point
 from nas_sv2.latency.calibration.tables import emulate
 from nas_sv2.latency.calibration.workshop import Workshop
 from nas_sv2.latency.emulated.arm_cores import Core

@@ -17,8 +17,7 @@ import torch
 
 from nas_sv2.latency.agent.node_times import COLD_RUNS, PROFILED_RUNS, undisturbed
 from nas_sv2.space.graph.operators import Graph
-from nas_sv2.space.networks.documents import network_from_document
-from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.networks.lowering import lower, network_from_document
 from nas_sv2.space.runtimes.torch_lowering import GraphModule, build_module
 
 Run = Callable[[], object]

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS, RunKernel, RunKind, kernels_run
-from nas_sv2.latency.measurements.measurement import Latency
-from nas_sv2.latency.measurements.node_time import NodeTime
+from nas_sv2.latency.measurements.measurement import Latency, NodeTime
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Network

@@ -1,15 +1,233 @@
-"""The calibration grid of a precision: tiny graphs, each with a kernel or two to price."""
+"""The calibration grid of a precision: tiny graphs, each with a kernel or two to price.
+
+To the grid of our spaces it adds the kernels of published networks that our spaces lack. They are
+found by lowering the networks (`space.families.published`) and the controlled experiments
+(`space.experiments`); further entries there are calibrated as well. Each kind of kernel on a map
+gets a few channel counts: those that occur and, if these are few, others around them.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from nas_sv2.latency.calibration.float32_grid import float32_points, float32_vectors, stem_points
-from nas_sv2.latency.calibration.int8_grid import int8_points, int8_vectors
-from nas_sv2.latency.calibration.point import Point, graph_of, image, maps
-from nas_sv2.latency.calibration.published_grid import published_batches
-from nas_sv2.latency.kernels.kernel import ArmPrecision
+from nas_sv2.latency.calibration.space_grid import (
+    Point,
+    float32_points,
+    float32_vectors,
+    graph_of,
+    image,
+    int8_points,
+    int8_vectors,
+    maps,
+    stem_points,
+)
+from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel
 from nas_sv2.latency.kernels.of_graph import kernels_of
-from nas_sv2.space.graph.operators import GraphBuilder
+from nas_sv2.space.experiments.further import further_tables
+from nas_sv2.space.experiments.paper import paper_tables
+from nas_sv2.space.families.published import STRUCTURES, PaperNetwork
+from nas_sv2.space.graph.cost import is_depthwise, op_cost
+from nas_sv2.space.graph.operators import (
+    Add,
+    Concat,
+    Conv,
+    Function,
+    Graph,
+    GraphBuilder,
+    Linear,
+    Multiply,
+    Op,
+    Select,
+    Shuffle,
+    Split,
+    Value,
+)
+
+OCCURRING = 6  # channel counts that occur, spread from the least to the most
+# Fewest channel counts, so that a fit can leave one out. A kernel that keeps its channels has two
+# terms, any other has four.
+FEWEST_SAME, FEWEST = 4, 7
+EACH_FUSION = 3  # fewest channel counts of each fusion
+AROUND = ((1, 2), (2, 1), (2, 2), (4, 2), (2, 4), (0.5, 1), (1, 0.5), (0.5, 0.5), (0.25, 0.5))
+MOST_FLOPS = 120e6  # of added channel counts: a second of emulation
+ROWS = 4  # output channels that a matrix kernel takes at once
+
+Channels = tuple[int, int]
+Fused = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A kernel of a published network, and its first operator."""
+
+    kernel: Kernel
+    op: Op
+
+    @property
+    def channels(self) -> Channels:
+        return self.kernel.channels_in, self.kernel.channels_out
+
+    @property
+    def keeps_channels(self) -> bool:
+        return not isinstance(self.op.kind, Conv | Linear | Select) or is_depthwise(self.op)
+
+
+def published_batches(
+    resolutions: Sequence[int], covered: Mapping[str, Collection[Fused]]
+) -> dict[str, tuple[Point, ...]]:
+    """Return points for every kernel of the published networks and experiments, by map.
+
+    Args:
+        resolutions: Sides of the inputs; networks with other inputs are left out.
+        covered: Functions fused to kernels that other points price, by the kernels' key.
+    """
+    seen: dict[str, list[_Seen]] = defaultdict(list)
+    for graph in _graphs(resolutions):
+        ops = {op.name: op for op in graph.ops}
+        for kernel in kernels_of(graph):
+            if kernel.fused not in covered.get(kernel.key, ()):
+                seen[kernel.key].append(_Seen(kernel, ops[kernel.ops[0]]))
+    found: dict[str, tuple[Point, ...]] = {}
+    for key in sorted(seen):
+        name = f"published_{seen[key][0].kernel.source.height}"
+        found[name] = (*found.get(name, ()), *_points(seen[key]))
+    return found
+
+
+def _graphs(resolutions: Sequence[int]) -> Iterator[Graph]:
+    for name, structure in STRUCTURES.items():
+        if structure.resolution in resolutions:
+            yield PaperNetwork(name, structure.resolution).graph
+    sides = {side for resolution in resolutions for side in (resolution, *maps(resolution))}
+    for table in (*paper_tables("ARM"), *further_tables()):
+        for experiment in table.experiments:
+            if experiment.network.resolution in sides:
+                yield experiment.network.graph
+
+
+def _points(seen: Sequence[_Seen]) -> Iterator[Point]:
+    """Yield the points of one key."""
+    occurring = {(kernel.channels, kernel.kernel.fused): kernel for kernel in seen}
+    fusions = sorted({fused for _, fused in occurring})
+    pairs = _channels(seen)
+    wanted = {
+        pair: [f for f in fusions if (pair, f) in occurring] or fusions[:1] for pair in pairs
+    }
+    for fused in fusions:
+        spread = pairs if len(pairs) < EACH_FUSION else _spread(pairs, EACH_FUSION)
+        lacking = EACH_FUSION - sum(fused in some for some in wanted.values())
+        for pair in spread:
+            if fused not in wanted[pair] and lacking > 0:
+                wanted[pair].append(fused)
+                lacking -= 1
+    for pair, some in wanted.items():
+        for fused in some:
+            yield _point(occurring.get((pair, fused), seen[0]), pair, fused)
+
+
+def _channels(seen: Sequence[_Seen]) -> list[Channels]:
+    """Choose channels: the extremes that occur, some between, and others around if too few."""
+    found = sorted(
+        {kernel.channels for kernel in seen}, key=lambda pair: (pair[0] * pair[1], pair)
+    )
+    chosen = dict.fromkeys(_spread(found, OCCURRING))
+    for side in (0, 1):
+        chosen |= dict.fromkeys(
+            (min(found, key=lambda p: p[side]), max(found, key=lambda p: p[side]))
+        )
+    if seen[0].kernel.parts > 1:
+        return list(chosen)  # maps of given sizes are split or joined
+    same, unit = seen[0].keeps_channels, _unit(seen[0].op)
+    into, out = found[len(found) // 2]
+    for less_in, less_out in AROUND:
+        if len(chosen) >= (FEWEST_SAME if same else FEWEST):
+            break
+        pair = _multiple(into / less_in, unit), _multiple(out / less_out, unit)
+        if unit > 1 and not same:
+            # With one input channel per group the kernel would be another, depthwise. Groups with
+            # fewer rows than the matrix kernel takes have costs unlike any other.
+            whole = out % (unit * ROWS) == pair[1] % (unit * ROWS) == 0
+            pair = max(pair[0], 2 * unit), pair[1] if whole else out
+        pair = (pair[0], pair[0]) if same else pair
+        if op_cost(_op(seen[0].op, *pair)).flops <= MOST_FLOPS:
+            chosen[pair] = None
+    return list(chosen)
+
+
+def _spread(found: Sequence[Channels], count: int) -> list[Channels]:
+    last = len(found) - 1
+    return list(dict.fromkeys(found[round(i * last / (count - 1))] for i in range(count)))
+
+
+def _unit(op: Op) -> int:
+    grouped = op.kind.groups if isinstance(op.kind, Conv | Shuffle) else 1
+    return 1 if is_depthwise(op) else grouped
+
+
+def _multiple(channels: float, unit: int) -> int:
+    """Round to a multiple of `unit` and, unless small, to whole matrix rows per group."""
+    step = unit * ROWS if channels >= 2 * unit * ROWS else unit
+    return max(step, round(channels / step) * step)
+
+
+def _op(op: Op, into: int, out: int) -> Op:
+    """Return `op` with other channels."""
+    kind = op.kind
+    if isinstance(kind, Conv) and is_depthwise(op):
+        kind = replace(kind, groups=into)
+    if isinstance(kind, Select) and (into, out) != (op.source.channels, op.output.channels):
+        kind = Select(tuple(index * into // out for index in range(out)))
+    source = replace(op.source, name="input", channels=into)
+    return Op("priced", kind, (source,), (replace(op.output, name="priced", channels=out),))
+
+
+def _point(seen: _Seen, pair: Channels, fused: Fused) -> Point:
+    """Build the point of one kernel; the other kernels of its graph are not priced."""
+    kernel, (into, out) = seen.kernel, pair
+    name = f"{kernel.kind} {kernel.source.height} {into} {out} {' '.join(fused)}"
+    build, source = GraphBuilder(), image(into, kernel.source.height)
+    match seen.op.kind:
+        case Concat():
+            sizes = tuple(value.channels for value in seen.op.inputs)
+            build.concat("priced", *build.split("parts", source, sizes))
+            name += "_".join(map(str, sizes))
+        case Split(sizes=sizes):
+            build.concat("joined", *build.split("priced", source, sizes))
+            name += "_".join(map(str, sizes))
+        case Multiply():
+            build.multiply("priced", source, build.global_average_pool("gates", source))
+        case Add():
+            build.add("priced", source, build.activation("other", source, "relu"))
+        case _:
+            build, source = _alone(_op(seen.op, into, out), fused)
+    name += " followed" * ("add" in fused)
+    point = graph_of("_".join(name.split()), build, source)
+    return replace(point, priced=kernel.key)
+
+
+def _alone(op: Op, fused: Fused) -> tuple[GraphBuilder, Value]:
+    """Build a graph of `op` and the functions fused to it."""
+    build, source = GraphBuilder(), op.source
+    if "add" in fused:
+        sizes = op.source.channels, op.output.channels
+        source = image(sum(sizes), op.source.height)
+        read, other = build.split("parts", source, sizes)
+        build.ops.append(replace(op, inputs=(read,)))
+        if other.height != op.output.height:
+            other = build.max_pool("smaller", other, 1)
+        build.add("sum", op.output, other)
+    else:
+        build.ops.append(op)
+    for name in fused:
+        if name != "add":
+            function: Function = name  # type: ignore[assignment]
+            build.activation(name, build.ops[-1].output, function)
+    if isinstance(op.kind, Shuffle) or "add" in fused:
+        # A shuffle's last reshape and a sum would copy their input to the graph's output. In a
+        # network they work in place, so another operator follows.
+        build.max_pool("follows", build.ops[-1].output, 1, stride=1)
+    return build, source
+
 
 # Sides of the inputs whose maps are calibrated, the paper's first.
 RESOLUTIONS = (224, 192, 160, 128, 256, 96, 64, 32)

@@ -1,9 +1,9 @@
 """Rebuilds the table of an emulated ARM core for the installed onnxruntime.
 
-Tiny graphs run on emulated aarch64 (`emulator`), and their blocks are priced for the core
-(`blocks`). A few coefficients are fitted to each kind of kernel (`fit`). Finished batches stay in
-the folder. An interrupted calibration therefore continues, and another core, which prices the same
-counts, takes minutes.
+Tiny graphs run on emulated aarch64, and their blocks are priced for the core (`emulator`). A few
+coefficients are fitted to each kind of kernel (`fit`). Finished batches stay in the folder. An
+interrupted calibration therefore continues, and another core, which prices the same counts, takes
+minutes.
 """
 
 import datetime
@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.latency.calibration.counts import Counts, Run
-from nas_sv2.latency.calibration.emulator import Emulator
-from nas_sv2.latency.calibration.fit import fit
+from nas_sv2.latency.calibration.emulator import Counts, Emulator, Run
+from nas_sv2.latency.calibration.fit import Overhead, Sample, fit, samples, write_model
 from nas_sv2.latency.calibration.grid import RESOLUTIONS, batches, output_pairs, overhead_points
-from nas_sv2.latency.calibration.point import Point
-from nas_sv2.latency.calibration.samples import Overhead, Sample, samples, write_model
+from nas_sv2.latency.calibration.space_grid import Point
 from nas_sv2.latency.calibration.table_file import Section, render
 from nas_sv2.latency.calibration.workshop import Workshop, prepare
 from nas_sv2.latency.emulated.arm_cores import PRECISIONS, Core, core_named

@@ -17,8 +17,7 @@ from nas_sv2.latency.devices.channel import Channel
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.devices.reply import measurements_of
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
-from nas_sv2.latency.measurements.measurement import Measurement
-from nas_sv2.latency.measurements.node_time import NodeTime
+from nas_sv2.latency.measurements.measurement import Measurement, NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 
 AGENT_TEXTS = ("estimator.py", "host_facts.py", "timed_runs.py", "node_times.py", "agent.py")

@@ -9,8 +9,7 @@ from nas_sv2.errors import DeviceError
 from nas_sv2.latency.devices.device import Device, Profiler
 from nas_sv2.latency.devices.payload import Payload, payload_of, reference_payload
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
-from nas_sv2.latency.measurements.measurement import Measurement
-from nas_sv2.latency.measurements.node_time import NodeTime
+from nas_sv2.latency.measurements.measurement import Measurement, NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.space.networks.lowering import Network
 

@@ -46,7 +46,7 @@ def payload_of(network: Network, plan: MeasurePlan, images: "np.ndarray | None" 
         images: Float images `(N, C, H, W)` that give the scales of int8; random ones if None.
     """
     if plan.runtime == "torch":
-        from nas_sv2.space.networks.documents import network_to_json
+        from nas_sv2.space.networks.lowering import network_to_json
 
         return Payload(network.digest, network_to_json(network).encode())
     # Imported here: onnx takes a quarter of a second, and a stored measurement does not need it.

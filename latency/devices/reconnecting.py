@@ -10,8 +10,7 @@ from nas_sv2.errors import ConnectionLost, DeviceError, MeasurementError
 from nas_sv2.latency.devices.device import START_TIMEOUT_S, AgentDevice
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
-from nas_sv2.latency.measurements.measurement import Measurement
-from nas_sv2.latency.measurements.node_time import NodeTime
+from nas_sv2.latency.measurements.measurement import Measurement, NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 
 Answer = TypeVar("Answer")

@@ -51,7 +51,7 @@ def ms_of_flops(payload: Payload) -> float:
     """
     try:
         if payload.body[:1] == b"{":
-            from nas_sv2.space.networks.documents import network_from_document
+            from nas_sv2.space.networks.lowering import network_from_document
 
             network = network_from_document(json.loads(payload.body))
             return cost_of(lower(network)).flops / FLOPS_PER_MS

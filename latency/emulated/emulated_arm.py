@@ -21,9 +21,8 @@ from nas_sv2.latency.emulated.kernel_table import Table
 from nas_sv2.latency.kernels.kernel import ArmPrecision
 from nas_sv2.latency.kernels.node_costs import shares_of
 from nas_sv2.latency.kernels.of_graph import graph_in_form, kernels_of
-from nas_sv2.latency.measurements.identity import TargetIdentity
-from nas_sv2.latency.measurements.measurement import Latency, Provenance
-from nas_sv2.latency.measurements.node_time import NodeTime
+from nas_sv2.latency.measurements.fingerprint import TargetIdentity
+from nas_sv2.latency.measurements.measurement import Latency, NodeTime, Provenance
 from nas_sv2.latency.measurements.plan import Lowering
 from nas_sv2.space.graph.cost import is_depthwise, op_cost
 from nas_sv2.space.graph.operators import Graph

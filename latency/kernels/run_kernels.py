@@ -1,5 +1,6 @@
 """The kernels that a runtime ran for a network: kind, block, fused operators and time of each.
 
+onnxruntime names its nodes after the model's, with endings of its own, and inserts other nodes.
 A convolution that the runtime fused with an activation or a sum is one kernel and counts as a
 convolution; the fused operators are named. Kinds are the five of the paper's figure 2, with
 depthwise convolutions separate:
@@ -15,14 +16,14 @@ depthwise convolutions separate:
   kernels that the runtime inserted for reasons that we do not know.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, assert_never, get_args
+from typing import Final, Literal, NamedTuple, assert_never, get_args
 
 from nas_sv2.latency.kernels.int8 import LAYOUT
-from nas_sv2.latency.kernels.node_places import placed
 from nas_sv2.latency.kernels.of_graph import kernels_of
-from nas_sv2.latency.measurements.node_time import NodeTime
+from nas_sv2.latency.measurements.measurement import NodeTime
 from nas_sv2.space.graph.cost import is_depthwise
 from nas_sv2.space.graph.operators import (
     Activation,
@@ -42,6 +43,62 @@ from nas_sv2.space.graph.operators import (
     Shuffle,
     Split,
 )
+
+ENDINGS = re.compile(
+    r"(?:\.(?:grouped|swapped|flat))?(?:_quant)?(?:_token_\d+)?(?:_bn)?(?:_nchwc)?$"
+)
+"""Endings after an operator's name: for parts of a shuffle or classifier (`onnx_lowering`), a
+quantised node, a node derived from another, a norm that became a convolution, a blocked node."""
+FOR_THE_NEXT = (
+    "ReorderInput",
+    "Transpose",
+    "QuantizeLinear",
+    "quantize",
+    "to pixels",
+    "to planes",
+)
+"""Names of inserted nodes that prepare an input, in onnxruntime and in our int8 kernels."""
+
+
+class Placed(NamedTuple):
+    """A node and its operator.
+
+    Attributes:
+        node: Node as the runtime ran it.
+        place: Place of the operator or kernel that the node belongs to.
+        inserted: Whether the runtime inserted the node to serve that operator.
+    """
+
+    node: NodeTime
+    place: int
+    inserted: bool
+
+
+def placed(nodes: Iterable[NodeTime], places: Mapping[str, int]) -> list[Placed]:
+    """Return every node with its place, in running order.
+
+    An inserted node belongs to the operator that it serves. A node that prepares an input serves
+    the next operator, any other the last.
+
+    Args:
+        nodes: Nodes in running order.
+        places: Place of each operator, by its name; for a split also by its first output.
+    """
+    found: list[Placed] = []
+    waiting: list[NodeTime] = []
+    last = 0
+    for node in nodes:
+        known = places.get(node.name, places.get(ENDINGS.sub("", node.name)))
+        if known is not None:
+            found += [Placed(earlier, known, True) for earlier in waiting]
+            found.append(Placed(node, known, False))
+            waiting, last = [], known
+        elif node.operator.startswith(FOR_THE_NEXT):
+            waiting.append(node)
+        else:
+            found.append(Placed(node, last, True))
+    return found + [Placed(node, last, True) for node in waiting]
+
 
 RunKind = Literal["conv", "depthwise", "element-wise", "shuffle", "data", "other"]
 RUN_KINDS: Final[tuple[RunKind, ...]] = get_args(RunKind)

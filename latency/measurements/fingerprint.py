@@ -1,4 +1,7 @@
-"""The facts that comparable measurements share: machine, system, runtime."""
+"""The facts that comparable measurements share: machine, system, runtime.
+
+They give the keys under which facts about a target are stored.
+"""
 
 import hashlib
 import json
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.latency.measurements.plan import Lowering, MeasurePlan
 
 ARM_PARTS = {
     "0x41/0xd03": "Cortex-A53",
@@ -55,3 +58,20 @@ class Fingerprint:
             "" if plan.precision == "fp32" else plan.precision,
         ]
         return " · ".join(filter(None, parts))
+
+
+@dataclass(frozen=True, slots=True)
+class TargetIdentity:
+    """The device behind a target and the way in which networks are timed on it.
+
+    Attributes:
+        device: Key of the device and its runtime, or digest of the table of an emulated core.
+        protocol: Key of the plan of a measurement, or the form that an emulated core prices.
+        lowering: The form in which a network runs there.
+        description: The device in words, as the target's latencies name it.
+    """
+
+    device: str
+    protocol: str
+    lowering: Lowering
+    description: str

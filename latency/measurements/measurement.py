@@ -2,21 +2,84 @@
 
 A `Measurement` keeps every timed run. Each statistic is a property of the runs, so that a better
 statistic can be applied to old measurements. A `Latency` is the figure that the rest of the
-program uses; it carries its origin.
+program uses; it carries its origin. Faults of a measurement show in the clocks,
+temperatures and loads during it.
 """
 
 import dataclasses
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from nas_sv2.latency.agent import estimator
 from nas_sv2.latency.agent.estimator import Samples
-from nas_sv2.latency.measurements.conditions import device_complaints
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.plan import MeasurePlan
+
+CLOCK_DROP = 0.9
+"""A clock below this share of the session's highest clock counts as throttled.
+
+Governors at rest move a clock by a few percent; throttling lowers it by a step."""
+STOLEN_SHARE = 0.01
+"""Share of time taken by a hypervisor above which it is reported."""
+GPU_IDLE_OR_USER = 0x1 | 0x2
+"""Bits of NVIDIA's throttle reasons that are harmless: idle, or a clock set by the user."""
+
+
+def device_complaints(conditions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """List the faults of the device during a measurement; empty if none is known."""
+    found = []
+    for name, unit in (("khz", 1e3), ("gpu_mhz", 1.0)):
+        clocks = column(conditions[1:], name)  # the first was read at rest
+        if clocks and min(clocks) < CLOCK_DROP * max(clocks):
+            low, high = min(clocks) / unit, max(clocks) / unit
+            found.append(
+                f"the clock fell from {high:.0f} to {low:.0f} MHz; fix it, or let it cool"
+            )
+    if _throttled(conditions):
+        warmest = max(
+            [*column(conditions, "celsius"), *column(conditions, "gpu_celsius")], default=0
+        )
+        at = f" at {warmest:.0f} °C" if warmest else ""
+        found.append(f"the device throttled{at}; cool it, or see --sustained")
+    ticks, stolen = column(conditions, "ticks"), column(conditions, "stolen_ticks")
+    if len(ticks) > 1 and len(stolen) > 1 and ticks[-1] > ticks[0]:
+        share = (stolen[-1] - stolen[0]) / (ticks[-1] - ticks[0])
+        if share > STOLEN_SHARE:
+            found.append(f"{share:.0%} of the time went to other machines of this host")
+    return found
+
+
+def column(conditions: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    """Return the values of one reading in order of time."""
+    return [state[name] for state in conditions if isinstance(state.get(name), int | float)]
+
+
+def _throttled(conditions: Sequence[Mapping[str, Any]]) -> bool:
+    counts = column(conditions, "throttle_count")
+    if len(counts) > 1 and counts[-1] > counts[0]:
+        return True
+    board = [_hexadecimal(state.get("throttled")) & 0xF for state in conditions]
+    gpu = [_hexadecimal(state.get("gpu_throttled")) & ~GPU_IDLE_OR_USER for state in conditions]
+    return any(board) or any(gpu)
+
+
+def _hexadecimal(text: object) -> int:
+    try:
+        return int(str(text), 16)
+    except ValueError:
+        return 0
+
+
+class NodeTime(NamedTuple):
+    """A node of a model as the runtime ran it: the runtime's name and operator, and its µs."""
+
+    name: str
+    operator: str
+    us: float
+
 
 Provenance = Literal["measured", "emulated", "predicted", "published"]
 Interval = tuple[float, float]

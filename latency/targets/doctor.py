@@ -12,10 +12,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
-from nas_sv2.latency.measurements import conditions
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.grade import Finding, Grade, Level
-from nas_sv2.latency.measurements.measurement import DRIFTING, UNSTABLE, Measurement
+from nas_sv2.latency.measurements.measurement import (
+    DRIFTING,
+    STOLEN_SHARE,
+    UNSTABLE,
+    Measurement,
+    column,
+    device_complaints,
+)
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.units.reference import reference
 
@@ -44,7 +50,7 @@ The CPU time of one thread excludes other programs; several threads have no such
 them, more than half of the sessions is poor."""
 DRIFT = (DRIFTING, 0.15)
 """Drift within a session of seconds; the limits of a measurement and of `REFERENCE_CV`."""
-STOLEN = (conditions.STOLEN, 0.1)
+STOLEN = (STOLEN_SHARE, 0.1)
 """Share of time that a hypervisor took; beyond a tenth, every second round holds a gap."""
 NOISE = (UNSTABLE, 1.5)
 """p95 / median of the runs that count.
@@ -286,12 +292,12 @@ def _clock_complaints(session: Measurement) -> str:
     """Return the complaints about clocks and heat, without those about the hypervisor."""
     ticks = ("ticks", "stolen_ticks")
     states = [{k: v for k, v in state.items() if k not in ticks} for state in session.conditions]
-    return "; ".join(complaint.split(";")[0] for complaint in conditions.device_complaints(states))
+    return "; ".join(complaint.split(";")[0] for complaint in device_complaints(states))
 
 
 def _stolen_share(session: Measurement) -> float | None:
-    ticks = conditions.column(session.conditions, "ticks")
-    stolen = conditions.column(session.conditions, "stolen_ticks")
+    ticks = column(session.conditions, "ticks")
+    stolen = column(session.conditions, "stolen_ticks")
     if len(ticks) < 2 or len(stolen) < 2 or ticks[-1] <= ticks[0]:
         return None
     return (stolen[-1] - stolen[0]) / (ticks[-1] - ticks[0])

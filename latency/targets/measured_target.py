@@ -6,9 +6,8 @@ from typing import Any, Self
 
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.kernels.of_graph import graph_in_form
-from nas_sv2.latency.measurements.identity import TargetIdentity
-from nas_sv2.latency.measurements.measurement import Latency, Provenance
-from nas_sv2.latency.measurements.node_time import NodeTime
+from nas_sv2.latency.measurements.fingerprint import TargetIdentity
+from nas_sv2.latency.measurements.measurement import Latency, NodeTime, Provenance
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Network
 

@@ -9,9 +9,8 @@ from typing import Any, Protocol
 
 from nas_sv2.errors import ConfigError, DeviceError
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
-from nas_sv2.latency.measurements.identity import TargetIdentity
-from nas_sv2.latency.measurements.measurement import Latency, Provenance
-from nas_sv2.latency.measurements.node_time import NodeTime
+from nas_sv2.latency.measurements.fingerprint import TargetIdentity
+from nas_sv2.latency.measurements.measurement import Latency, NodeTime, Provenance
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Network
 

@@ -8,9 +8,8 @@ from typing import Any, Protocol, Self, get_args
 from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.kernels.of_graph import graph_in_form
-from nas_sv2.latency.measurements.identity import TargetIdentity
-from nas_sv2.latency.measurements.measurement import Latency, Provenance
-from nas_sv2.latency.measurements.node_time import NodeTime
+from nas_sv2.latency.measurements.fingerprint import TargetIdentity
+from nas_sv2.latency.measurements.measurement import Latency, NodeTime, Provenance
 from nas_sv2.latency.targets.device_file import NAME
 from nas_sv2.latency.targets.target import Target, fixed_plan
 from nas_sv2.space.graph.operators import Graph

@@ -22,8 +22,13 @@ from nas_sv2.space.graph.cost import Cost, cost_of
 from nas_sv2.space.graph.guidelines import blocks_of, scores_by_block
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.reuse.channel_reuse import Reuse, channel_reuse
-from nas_sv2.space.reuse.reused_weights import ReusedWeights, as_trained, reused_weights
+from nas_sv2.space.reuse.channel_reuse import (
+    Reuse,
+    ReusedWeights,
+    as_trained,
+    channel_reuse,
+    reused_weights,
+)
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.storage.kept_weights import KeptWeights, weights_named, weights_of_trial
 from nas_sv2.studies.storage.named_networks import Named, find_network, trial_named

@@ -14,8 +14,7 @@ from nas_sv2.latency.breakdown.what_if import Gain, Gains
 from nas_sv2.latency.guidelines.waste import Waste
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS, RunKernel, RunKind
 from nas_sv2.show.tables import interval, plain_table
-from nas_sv2.space.reuse.channel_reuse import Matrix, Reuse
-from nas_sv2.space.reuse.reused_weights import PerPair, ReusedWeights
+from nas_sv2.space.reuse.channel_reuse import Matrix, PerPair, Reuse, ReusedWeights
 from nas_sv2.studies.package.build import Exported
 from nas_sv2.studies.package.file_latency import FileLatency
 from nas_sv2.studies.package.forms import TORCH
@@ -85,11 +84,11 @@ def _extremes(explained: Explanation) -> list[str]:
 
 
 def gain_lines(gains: Gains | None) -> list[str]:
-    """Return a line for each counterfactual, the largest gain first, then an explanation."""
+    """Return a line for each variant, the largest gain first, then an explanation."""
     if gains is None:
-        return ["no counterfactuals: not a network of the space, whose choices can be changed"]
+        return ["no variants: not a network of the space, whose choices can be changed"]
     if not gains.gains:
-        return ["no counterfactuals: every choice is the plain one already"]
+        return ["no variants: every choice is the plain one already"]
     base = gains.original
     lines = [gain_line(gain, base.ms, base.provenance) for gain in gains.gains]
     if gains.left_out:
@@ -99,7 +98,7 @@ def gain_lines(gains: Gains | None) -> list[str]:
 
 
 def gain_line(gain: Gain, ms: float, provenance: str) -> str:
-    """Describe a counterfactual of a network that takes `ms`."""
+    """Describe a variant of a network that takes `ms`."""
     parts = [f"{gain.variant.name}: {gain.ms:+.3f} ms ({gain.ms / ms:+.1%})"]
     if gain.settled is None:
         parts.append(provenance)
@@ -124,7 +123,7 @@ def explanation_data(explained: Explanation) -> dict[str, Any]:
         "kinds_ms": explained.profile.kind_ms,
         "blocks": [_block_data(explained, block) for block in explained.scores],
         "waste_unknown": explained.unknown_waste or None,
-        "counterfactuals": None if gains is None else [_gain_data(gain) for gain in gains.gains],
+        "variants": None if gains is None else [_gain_data(gain) for gain in gains.gains],
         "against_ms": None if gains is None else gains.original.ms,
         "left_out": [] if gains is None else [variant.name for variant in gains.left_out],
         "rule": None if gains is None else gains.rule,

@@ -14,8 +14,7 @@ from nas_sv2.show.tables import interval, network_data, plain_table
 from nas_sv2.space.experiments.blocks import Bottleneck, Head, PointwisePair, ShrinkingUnit, Unit
 from nas_sv2.space.experiments.paper import Experiment, Platform
 from nas_sv2.space.graph.cost import cost_of
-from nas_sv2.space.networks.documents import network_to_document
-from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.networks.lowering import lower, network_to_document
 from nas_sv2.studies.paper.comparison import YOURS, Comparison, Row, arm_speed, gpu_speed
 from nas_sv2.studies.paper.comparison_orders import (
     EQUAL_FLOPS_WITHIN,

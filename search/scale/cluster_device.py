@@ -14,8 +14,7 @@ from nas_sv2.errors import MeasurementError
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.devices.reconnecting import ReconnectingDevice, check_same
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
-from nas_sv2.latency.measurements.measurement import Measurement
-from nas_sv2.latency.measurements.node_time import NodeTime
+from nas_sv2.latency.measurements.measurement import Measurement, NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.search.scale.cluster import OFFERED, RETRIES, Cluster, tried, versions

@@ -1,7 +1,6 @@
 """Architectures as YAML or JSON (which YAML includes), with a schema version."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,6 @@ def architecture_to_document(architecture: Architecture) -> dict[str, Any]:
         {**dataclasses.asdict(stage), "split": str(stage.split)} for stage in architecture.stages
     ]
     return document
-
-
-def architecture_to_json(architecture: Architecture) -> str:
-    """The canonical form on one line."""
-    return json.dumps(architecture_to_document(architecture))
 
 
 def architecture_to_yaml(architecture: Architecture) -> str:

@@ -11,8 +11,7 @@ from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
 from nas_sv2.space.graph.operators import Graph
-from nas_sv2.space.networks.documents import network_to_yaml
-from nas_sv2.space.networks.lowering import Classifier, lower
+from nas_sv2.space.networks.lowering import Classifier, lower, network_to_yaml
 from nas_sv2.space.runtimes.onnx_lowering import INPUT, build_onnx
 from nas_sv2.space.runtimes.quantization import quantized
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles

@@ -10,8 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as read_weights
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.space.networks.documents import network_in
-from nas_sv2.space.networks.lowering import Classifier, lower
+from nas_sv2.space.networks.lowering import Classifier, lower, network_in
 from nas_sv2.space.runtimes.weights import Array, check_weights
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.package.card import CARD_JSON, SCHEMA_KEY, SCHEMA_VERSION

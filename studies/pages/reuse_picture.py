@@ -10,8 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from nas_sv2.space.reuse.channel_reuse import Reuse
-from nas_sv2.space.reuse.reused_weights import ReusedWeights
+from nas_sv2.space.reuse.channel_reuse import Reuse, ReusedWeights
 from nas_sv2.studies.pages.picture_style import new_figure, write_png
 
 SHARES, WEIGHTS = "viridis", "RdBu_r"

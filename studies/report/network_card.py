@@ -17,8 +17,7 @@ from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.graph.guidelines import SCORES, blocks_of
 from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.reuse.channel_reuse import channel_reuse
-from nas_sv2.space.reuse.reused_weights import as_trained, reused_weights
+from nas_sv2.space.reuse.channel_reuse import as_trained, channel_reuse, reused_weights
 from nas_sv2.space.runtimes.weights import Weights
 from nas_sv2.space.units.architecture import FIRST_STAGE, Architecture
 from nas_sv2.studies.findings.record import Record

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.families.published import hand_designed
-from nas_sv2.space.networks.documents import load_network
-from nas_sv2.space.networks.lowering import Classifier
+from nas_sv2.space.networks.lowering import Classifier, load_network
 from nas_sv2.studies.findings.audit import Pruned, audit_guidelines
 from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.findings.record import Record

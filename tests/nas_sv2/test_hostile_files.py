@@ -17,7 +17,7 @@ from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.files import open_recipe, recipe_to_document
 from nas_sv2.space.choices.space_files import open_space
-from nas_sv2.space.networks.documents import load_network
+from nas_sv2.space.networks.lowering import load_network
 from nas_sv2.space.units.documents import architecture_to_document
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.certificate import Certificate

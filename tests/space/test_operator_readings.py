@@ -16,11 +16,11 @@ import pytest
 import torch
 from lowered import assert_close, lived_in_weights, run_onnx, run_torch
 
-from nas_sv2.latency.kernels.float32 import float32_kernels_of
 from nas_sv2.latency.kernels.int8 import int8_kernels_of
 from nas_sv2.latency.kernels.node_costs import class_of, pieces_of_graph, terms_of
+from nas_sv2.latency.kernels.of_graph import float32_kernels_of
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS, kernels_run
-from nas_sv2.latency.measurements.node_time import NodeTime
+from nas_sv2.latency.measurements.measurement import NodeTime
 from nas_sv2.space.graph.cost import op_cost
 from nas_sv2.space.graph.operators import (
     Activation,

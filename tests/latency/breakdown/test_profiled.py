@@ -16,7 +16,7 @@ from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.kernels.kernel import ArmPrecision, live_ops
 from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS
-from nas_sv2.latency.measurements.node_time import NodeTime
+from nas_sv2.latency.measurements.measurement import NodeTime
 from nas_sv2.latency.measurements.plan import Lowering, MeasurePlan
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.space.networks.lowering import lower

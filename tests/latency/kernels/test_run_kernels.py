@@ -11,7 +11,7 @@ from nas_sv2.latency.devices.local import CPU_PLAN, local_device
 from nas_sv2.latency.devices.payload import payload_of
 from nas_sv2.latency.kernels.kernel import live_ops
 from nas_sv2.latency.kernels.run_kernels import RunKernel, kernels_run, kind_of
-from nas_sv2.latency.measurements.node_time import NodeTime
+from nas_sv2.latency.measurements.measurement import NodeTime
 from nas_sv2.latency.measurements.plan import Lowering, Precision
 from nas_sv2.space.families.published import PaperNetwork
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value

@@ -19,17 +19,18 @@ from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.kernels.node_costs import Piece, pieces_of
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
-from nas_sv2.latency.measurements.measurement import Beside, Measurement
-from nas_sv2.latency.measurements.node_time import NodeTime
+from nas_sv2.latency.measurements.measurement import Beside, Measurement, NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.predictor import fit as predictor_fit
 from nas_sv2.latency.predictor import predictor
-from nas_sv2.latency.predictor.fit import can_predict, report_on
-from nas_sv2.latency.predictor.joint_model import Bag
-from nas_sv2.latency.predictor.predicted_target import PredictedTarget, open_predicted
+from nas_sv2.latency.predictor.fit import Bag, can_predict, report_on
+from nas_sv2.latency.predictor.predicted_target import (
+    PredictedTarget,
+    PredictorStore,
+    open_predicted,
+)
 from nas_sv2.latency.predictor.predictor import Predictor
-from nas_sv2.latency.predictor.store import PredictorStore
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.choices.search_space import Range, SearchSpace, StageChoices

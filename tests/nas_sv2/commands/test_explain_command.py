@@ -8,13 +8,12 @@ from functools import partial
 import pytest
 
 from nas_sv2.database.database import Database
-from nas_sv2.latency.breakdown.what_if import Gain
+from nas_sv2.latency.breakdown.what_if import Gain, variants_of
 from nas_sv2.latency.guidelines.profile import Accuracy, GuidelineProfile
 from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
 from nas_sv2.latency.kernels.node_costs import NodeCosts, Terms, class_of, pieces_of_graph
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.show.network_tables import gain_line
-from nas_sv2.space.choices.variants import counterfactuals
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.reference import reference
@@ -28,7 +27,7 @@ def run(command_line: Run) -> Run:
     return partial(command_line, "network", "explain")
 
 
-def test_blocks_guidelines_and_counterfactuals_are_printed(run: Run) -> None:
+def test_blocks_guidelines_and_variants_are_printed(run: Run) -> None:
     code, out, _ = run(NAME, "--target", "arm")
     assert code == 0
     lines = out.splitlines()
@@ -50,21 +49,21 @@ def test_data_add_up(run: Run) -> None:
     assert sum(block["ms"] for block in data["blocks"]) == pytest.approx(data["latency"]["ms"])
     assert all(block["guidelines"].keys() == {"G1", "G2", "G3", "G4"} for block in data["blocks"])
     assert all(block["wasted"] is None for block in data["blocks"])
-    gains = data["counterfactuals"]
+    gains = data["variants"]
     assert [gain["ms"] for gain in gains] == sorted(gain["ms"] for gain in gains)
     assert {gain["name"] for gain in gains} == {
-        variant.name for variant in counterfactuals(reference(NAME))
+        variant.name for variant in variants_of(reference(NAME))
     }
     assert data["against_ms"] == pytest.approx(data["latency"]["ms"])
 
 
-def test_another_familys_network_has_blocks_and_no_counterfactuals(run: Run) -> None:
+def test_another_familys_network_has_blocks_and_no_variants(run: Run) -> None:
     code, out, _ = run("mobilenet_v1_x0_5", "--target", "arm")
     assert code == 0
     assert "stage4.1" in out
-    assert "no counterfactuals: not a network of the space" in out
+    assert "no variants: not a network of the space" in out
     _, out, _ = run("mobilenet_v1_x0_5", "--target", "arm", "--json")
-    assert json.loads(out)["counterfactuals"] is None
+    assert json.loads(out)["variants"] is None
 
 
 def test_the_devices_own_guidelines_are_told_where_they_are_known(run: Run) -> None:
@@ -108,7 +107,7 @@ def test_bad_input_is_one_line(run: Run, arguments: tuple[str, ...], told: str) 
 
 
 def test_a_measured_gain_has_its_interval_and_its_standing() -> None:
-    variant = next(v for v in counterfactuals(reference(NAME)) if v.name == "SE off in stage 4")
+    variant = next(v for v in variants_of(reference(NAME)) if v.name == "SE off in stage 4")
     settled = Gain(variant, -0.9, (-1.0, -0.8), settled=True)
     assert gain_line(settled, 15.0, "measured") == (
         "SE off in stage 4: -0.900 ms (-6.0%), 95 % -1.000 to -0.800, FLOPs -0.07M"

@@ -16,7 +16,7 @@ from nas_sv2.latency.devices.testing import FakeDevice
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.space.experiments.paper import paper_tables
-from nas_sv2.space.networks.documents import network_from_document
+from nas_sv2.space.networks.lowering import network_from_document
 
 GUIDELINES = ["G1", "G2", "G3", "G4"]
 Run = Callable[..., tuple[int, str, str]]

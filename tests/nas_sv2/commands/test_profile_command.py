@@ -15,7 +15,7 @@ from nas_sv2.latency.breakdown.profiled import profile_of
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS
-from nas_sv2.latency.measurements.node_time import NodeTime
+from nas_sv2.latency.measurements.measurement import NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.measured_target import MeasuredTarget

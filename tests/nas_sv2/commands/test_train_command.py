@@ -19,8 +19,7 @@ from safetensors.numpy import load_file
 
 import nas_sv2
 from nas_sv2.evaluate.data.open_data import open_data
-from nas_sv2.space.networks.documents import load_network
-from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.networks.lowering import load_network, lower
 from nas_sv2.space.runtimes.weights import check_weights
 from nas_sv2.space.units.architecture import Architecture, Stage
 from nas_sv2.space.units.documents import architecture_to_yaml

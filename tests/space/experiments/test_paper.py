@@ -30,13 +30,13 @@ from nas_sv2.space.experiments.network import ExperimentNetwork
 from nas_sv2.space.experiments.paper import ExperimentTable, Platform, paper_tables
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.operators import Add, Conv, Shuffle, Split
-from nas_sv2.space.networks.documents import (
+from nas_sv2.space.networks.lowering import (
     load_network,
+    lower,
     network_from_document,
     network_to_document,
     network_to_yaml,
 )
-from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.onnx_lowering import build_onnx
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.torch_lowering import build_module, load_weights

@@ -19,8 +19,13 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.space.families.published import hand_designed
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Op, Value
 from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.reuse.channel_reuse import Reuse, channel_reuse, follow_channels
-from nas_sv2.space.reuse.reused_weights import as_trained, reused_weights
+from nas_sv2.space.reuse.channel_reuse import (
+    Reuse,
+    as_trained,
+    channel_reuse,
+    follow_channels,
+    reused_weights,
+)
 from nas_sv2.space.runtimes.torch_lowering import build_module
 from nas_sv2.space.runtimes.weights import random_weights
 from nas_sv2.space.units.architecture import Architecture, Stage

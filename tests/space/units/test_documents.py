@@ -12,7 +12,6 @@ from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import (
     architecture_from_document,
     architecture_to_document,
-    architecture_to_json,
     architecture_to_yaml,
     load_architecture,
 )
@@ -23,9 +22,11 @@ V2 = reference("shufflenet_v2_x1_0")
 
 @given(architectures())
 def test_yaml_and_json_give_the_same_network_back(architecture: Architecture) -> None:
-    for text in (architecture_to_yaml(architecture), architecture_to_json(architecture)):
+    for text in (
+        architecture_to_yaml(architecture),
+        json.dumps(architecture_to_document(architecture)),
+    ):
         assert architecture_from_document(yaml.safe_load(text)) == architecture
-    assert json.loads(architecture_to_json(architecture)) == architecture_to_document(architecture)
 
 
 def changed(**changes: Any) -> dict[str, Any]:

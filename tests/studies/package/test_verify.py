@@ -17,7 +17,7 @@ from safetensors.numpy import load, save
 
 from nas_sv2.errors import ConfigError, NasError
 from nas_sv2.evaluate.data.open_data import open_data
-from nas_sv2.space.networks.documents import load_network, network_to_yaml
+from nas_sv2.space.networks.lowering import load_network, network_to_yaml
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import architecture_to_yaml
 from nas_sv2.space.units.reference import reference
