@@ -1,9 +1,11 @@
 """The gain from one change of a network on a device, in ms.
 
-Each variant differs from the network in one choice of one stage. The direction is the one that the
-paper or its guidelines call the plain one: no squeeze-and-excitation, no residual, no wide field,
-the 3×3 kernel, half of the channels convolved, a width that fills a runtime's blocks, one unit
-less.
+Each variant differs from the network in one choice of one stage. It takes the choice
+that the paper or its guidelines call the plain one:
+
+- no squeeze-and-excitation, no residual, no wide field;
+- the 3×3 kernel, half of the channels convolved;
+- a width that fills a runtime's blocks, one unit less.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,10 +31,10 @@ class Variant:
     """A variant of a network.
 
     Attributes:
-        name: What is otherwise, as `SE off in stage 4`.
+        name: The difference, as `SE off in stage 4`.
         architecture: The variant.
-        original: What the network costs on paper.
-        cost: What the variant costs.
+        original: Cost of the network.
+        cost: Cost of the variant.
     """
 
     name: str
