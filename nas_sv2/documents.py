@@ -4,12 +4,13 @@ A dataclass says what its fields may be by their annotations, with msgspec's `Me
 `check_fields` holds a value to them, `read_fields` builds one from a mapping. Both raise one
 `ConfigError` that names the field, its value and what it must be.
 
-Only plain data is read (`yaml.SafeLoader`); an unknown key, a missing one, or a schema newer than
-this program is refused by name.
+Only plain data within bounds is read (`plain_data`); an unknown key, a missing one, or a schema
+newer than this program is refused by name.
 """
 
 import dataclasses
 import math
+import re
 import types
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -22,6 +23,8 @@ import yaml
 from msgspec import Meta
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.files import read_bounded
+from nas_sv2.plain_data import LARGEST, MOST_BYTES, decode, parse_toml, parse_yaml
 
 Document = Mapping[str, Any]
 Described = TypeVar("Described")
@@ -107,13 +110,13 @@ def name_errors(prefix: str, read: Callable[[Any], Described], document: object)
 
 
 def read_document(path: Path) -> object:
-    """Read the plain data of a YAML or JSON file.
+    """Read the plain data of a YAML, JSON or TOML file.
 
     Raises:
-        ConfigError: The file cannot be read, or holds anything but plain data.
+        ConfigError: The file cannot be read, is too large, or holds anything but plain data.
     """
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, MOST_BYTES)
     except OSError as error:
         raise ConfigError(
             "file", str(path), f"must be a readable file ({error.strerror})"
@@ -122,18 +125,17 @@ def read_document(path: Path) -> object:
 
 
 def parse_document(path: Path, content: bytes) -> object:
-    """Read the plain data of a YAML or JSON text; `path` names it in errors.
+    """Read the plain data of a TOML text if the name ends so, else of YAML or JSON.
 
     Raises:
-        ConfigError: It holds anything but plain data.
+        ConfigError: It holds anything but plain data within bounds; names the file.
     """
+    is_toml = path.suffix == ".toml"
     try:
-        return yaml.safe_load(content.decode("utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(
-            "file", str(path), f"must be YAML or JSON of plain data ({reason})"
-        ) from None
+        return parse_toml(decode(content)) if is_toml else parse_yaml(decode(content))
+    except ValueError as error:
+        form = "TOML" if is_toml else "YAML or JSON of plain data"
+        raise ConfigError("file", str(path), f"must be {form} ({error})") from None
 
 
 def strip_schema(document: object, key: str, version: int) -> Document:
@@ -172,6 +174,8 @@ def _fits(value: object, hint: Any) -> bool:
         return isinstance(value, hint)  # msgspec knows no union of dataclasses
     if isinstance(value, float) and not math.isfinite(value):
         return False
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return False
     try:
         msgspec.convert(value, hint)
     except msgspec.ValidationError:
@@ -199,12 +203,20 @@ def _read(hint: Any, value: object, field: str) -> object:
     return value
 
 
+_SHARE = re.compile(
+    r"[-+]?([0-9]{1,18}(/[0-9]{1,18})?|([0-9]{0,18}\.)?[0-9]{1,18}(e-?[0-9]{1,2})?)", re.I
+)
+
+
 def _fraction(value: object, field: str) -> Fraction:
     """Read a share written as `1/2`, `"3/8"` or `0.375`."""
     try:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ValueError
-        return Fraction(str(value))
+        text = str(value).strip()
+        if not _SHARE.fullmatch(text):  # 1e999999999 would be computed for hours
+            raise ValueError
+        return Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise ConfigError(field, value, f"must be {_words_of(Fraction)}") from None
 

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import re
 import shlex
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +18,23 @@ from msgspec import Meta
 from platformdirs import user_config_path
 
 from nas_sv2.database.locks import Exclusive, FileLock
-from nas_sv2.documents import AboveZero, check_choice, check_fields, check_value, name_errors
+from nas_sv2.documents import (
+    AboveZero,
+    check_choice,
+    check_fields,
+    check_value,
+    name_errors,
+    parse_document,
+)
 from nas_sv2.errors import ConfigError, StoreError
-from nas_sv2.files import write_whole
+from nas_sv2.files import read_bounded, write_whole
 from nas_sv2.latency.devices.command import CommandTemplate
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, LocalPython
 from nas_sv2.latency.devices.ssh import SshHost
 from nas_sv2.latency.emulated.arm_cores import CORE_NAMES
 from nas_sv2.latency.kernels.kernel import ArmPrecision
 from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.plain_data import MOST_TOML
 
 PROJECT_FILE = Path("nas-sv2.toml")
 BUILT_IN = ("cpu", "gpu", "arm")
@@ -187,13 +194,14 @@ def check_name(name: str) -> None:
 
 def _read(file: Path) -> dict[str, DeviceEntry]:
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = read_bounded(file, MOST_TOML)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ConfigError(
-            "devices", str(file), f"must be a TOML file that can be read ({error})"
+            "devices", str(file), f"must be a TOML file that can be read ({error.strerror})"
         ) from error
+    document: Any = parse_document(file, content)
     for key in document:
         if key != "devices":
             raise ConfigError(str(file), key, "must have no key but devices")

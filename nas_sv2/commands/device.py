@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +30,7 @@ from nas_sv2.commands.options import (
     waiting,
 )
 from nas_sv2.errors import ConfigError, DeviceError
+from nas_sv2.plain_data import parse_toml
 
 app = typer.Typer(
     help="Name devices, try and grade them, and learn what their operators cost.",
@@ -419,8 +419,8 @@ def _plan_field(text: str) -> tuple[str, Any]:
             "plan", text, "must have the form FIELD=VALUE, as threads=4 or affinity=[4,5]"
         )
     try:
-        return field, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        return field, parse_toml(f"value = {value}")["value"]
+    except ValueError:
         return field, value
 
 

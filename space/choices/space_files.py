@@ -19,7 +19,6 @@
 """
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -47,8 +46,9 @@ def open_space(text: str) -> SearchSpace:
     path = Path(text)
     if path.suffix not in FILE_ENDINGS:
         return _space_of_module(text) if is_plug_in(text) else named_space(text)
-    document = _read_toml(path) if path.suffix == ".toml" else read_document(path)
-    return name_errors(f"{path}: ", lambda data: space_from_document(data, path.stem), document)
+    return name_errors(
+        f"{path}: ", lambda data: space_from_document(data, path.stem), read_document(path)
+    )
 
 
 def space_from_document(document: object, name: str) -> SearchSpace:
@@ -125,14 +125,3 @@ def _ranged(value: object) -> object:
 def _listed(value: object) -> list[Any]:
     """A list as it is; anything else as the only choice."""
     return value if isinstance(value, list) else [value]
-
-
-def _read_toml(path: Path) -> object:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            "file", str(path), f"must be a readable file ({error.strerror})"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError("file", str(path), f"must be a TOML file ({error})") from None

@@ -1,11 +1,13 @@
 """A file is the old one or the new one, whatever happens while it is written."""
 
+import os
+import socket
 from pathlib import Path
 from typing import IO
 
 import pytest
 
-from nas_sv2.files import write_whole
+from nas_sv2.files import read_bounded, write_whole
 
 
 @pytest.mark.parametrize("sync", [False, True])
@@ -32,3 +34,37 @@ def test_a_fault_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no space"):
         write_whole(file, fail)
     assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("a", b"one")]
+
+
+def test_a_file_within_its_limit_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1234")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    assert read_bounded(tmp_path / "link", 4) == b"1234"
+    assert read_bounded(Path("/proc/self/stat"), 1 << 16).startswith(b"%d " % os.getpid())
+
+
+def test_what_is_no_file_or_too_large_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to_zero").symlink_to("/dev/zero")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "sparse").touch()
+    os.truncate(tmp_path / "sparse", 60 << 30)
+    (tmp_path / "five").write_bytes(b"12345")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        names = [
+            ".",
+            "pipe",
+            "to_zero",
+            "loop",
+            "sparse",
+            "five",
+            "socket",
+            "none",
+            "a\0b",
+            "x" * 300,
+        ]
+        for name in names:
+            with pytest.raises(OSError) as refused:
+                read_bounded(tmp_path / name, 4)
+            assert refused.value.strerror, name
