@@ -14,7 +14,7 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
     A pipe would be waited for, and a device such as `/dev/zero` read without end.
 
     Raises:
-        OSError: It cannot be read, is no regular file or is larger; `strerror` says which.
+        OSError: The file cannot be read, is not regular or is larger; `strerror` says which.
     """
     try:
         with open(path, "rb", opener=_open_at_once) as file:

@@ -1,7 +1,7 @@
 """YAML, JSON and TOML that others wrote, within bounds that hold before a value is used.
 
-A document of a few kilobytes can ask for hours or for all memory: lists in lists, an alias of an
-alias, an integer of a million digits. Such a document is refused, and so is a key that comes
+A document of a few kilobytes can ask for hours or for all memory, by lists in lists or an alias of
+aliases. Such a document is refused, and so is a key that comes
 twice, since one of its two values would be dropped unsaid. Every other fault of a document
 is a `ValueError` too, so that a reader has one kind of error to name.
 """
@@ -56,7 +56,7 @@ def parse_yaml(text: str) -> object:
     """Read a YAML document, of which JSON is a part; it has no tags, as `!!python/name` is.
 
     Raises:
-        ValueError: It is no such document or exceeds a bound; the error says why.
+        ValueError: The text is not such a document or exceeds a bound; the error says why.
     """
     try:
         _check_events(text)
@@ -71,7 +71,7 @@ def parse_json(text: str | bytes) -> Any:
     """Read a JSON document, whose numbers are finite.
 
     Raises:
-        ValueError: It is no such document or exceeds a bound; the error says why.
+        ValueError: The text is not such a document or exceeds a bound; the error says why.
     """
     if isinstance(text, bytes):
         text = decode(text)
@@ -89,7 +89,7 @@ def parse_toml(text: str) -> dict[str, Any]:
     """Read a TOML document.
 
     Raises:
-        ValueError: It is no such document or exceeds a bound; the error says why.
+        ValueError: The text is not such a document or exceeds a bound; the error says why.
     """
     if len(text) > MOST_TOML:
         raise ValueError(f"it has more than {MOST_TOML:,} characters")
@@ -109,7 +109,7 @@ def _check_events(text: str) -> None:
 
     Raises:
         ValueError: The document has a tag or a key twice, or exceeds a bound.
-        yaml.YAMLError: It is no YAML.
+        yaml.YAMLError: The text is not YAML.
     """
     sizes: dict[str | None, int] = {}  # of what an anchor names
     open_parts: list[_Part] = [_Part(None, is_mapping=False)]
