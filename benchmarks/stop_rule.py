@@ -39,8 +39,14 @@ from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.evaluate.recipes.recipe import Score
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.search.walk.audit import Audit
-from nas_sv2.search.walk.early_stop import log_flops, signals_of
-from nas_sv2.search.walk.stop_rule import FEWEST, RISK, FinalBound, LearningCurve
+from nas_sv2.search.walk.early_stop import (
+    FEWEST,
+    RISK,
+    FinalBound,
+    LearningCurve,
+    log_flops,
+    signals_of,
+)
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_sv2.search.walk.audit import Audit
-from nas_sv2.search.walk.stop_rule import (
+from nas_sv2.search.walk.early_stop import (
     FEWEST,
     RISK,
     FinalBound,

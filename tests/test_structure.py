@@ -13,10 +13,10 @@ LONG = {
     "nas_sv2/database/migrations/versions/m0001_first_tables.py: upgrade",
     # Still to be split; this list only gets shorter.
     "search/qualification.py: qualify",
-    "search/replay/replay.py: _notes",
-    "search/replay/replay.py: replay",
+    "search/replay.py: _notes",
+    "search/replay.py: replay",
     "studies/package/build.py: export_trial",
-    "studies/report/page.py: report_page",
+    "studies/report/write.py: report_page",
 }
 
 

@@ -30,12 +30,10 @@ from nas_sv2.latency.targets.target import device_of
 from nas_sv2.search.walk.predict_first import predictor_of
 from nas_sv2.space.choices.space_files import open_space
 from nas_sv2.space.units.reference import reference
-from nas_sv2.studies.paper import comparison_run
-from nas_sv2.studies.paper.comparison import Comparison
+from nas_sv2.studies.paper.comparison import Comparison, run_comparison
 from nas_sv2.studies.paper.comparison_orders import Inversion, inversions
-from nas_sv2.studies.paper.comparison_page import write_page
-from nas_sv2.studies.paper.comparison_picture import draw_comparison
-from nas_sv2.studies.paper.guideline_picture import draw_further, draw_guidelines
+from nas_sv2.studies.paper.comparison_page import draw_comparison, write_page
+from nas_sv2.studies.paper.guidelines import draw_further, draw_guidelines
 from nas_sv2.studies.paper.published_figures import levels_of
 from nas_sv2.studies.storage.named_networks import find_network
 
@@ -267,7 +265,7 @@ def time_paper_table(
     writable_folder(folder)
     opened = book.open(name, store=MeasurementStore(db), fresh=fresh, told=notify)
     with closing(opened):
-        found = comparison_run.compare(
+        found = run_comparison(
             opened, levels, named, lambda each: notify(f"{name}: the networks of level {each}")
         )
     files = [folder / "compare.png", folder / "compare.html"]

@@ -16,7 +16,7 @@ from nas_sv2.studies.storage.facts import StudyFacts as StudyFacts
 from nas_sv2.studies.storage.facts import read_study
 
 if TYPE_CHECKING:
-    from nas_sv2.search.replay.replay import Replayed
+    from nas_sv2.search.replay import Replayed
     from nas_sv2.studies.dashboard.server import Served
     from nas_sv2.studies.findings.confirmation import Confirmation
     from nas_sv2.studies.package.build import Exported
@@ -128,7 +128,7 @@ class Study:
             ConfigError: The path cannot be written.
             StoreError: The database cannot be read.
         """
-        from nas_sv2.studies.report.written import write_report
+        from nas_sv2.studies.report.write import write_report
 
         return write_report(self.db, self.name, Path(path), form, operators, notify or ignore)
 
@@ -160,7 +160,7 @@ class Study:
             ConfigError: A value is not allowed; nothing is measured or trained.
             NasError: A target or a training failed; the same call resumes.
         """
-        from nas_sv2.search.confirm.confirm import ConfirmRequest, confirm
+        from nas_sv2.search.confirm import ConfirmRequest, confirm
 
         request = ConfirmRequest(
             self.name, recipe, list(map(str, trials)), seeds, workers, fresh, data
@@ -193,7 +193,7 @@ class Study:
             ConfigError: A value is not allowed.
             NasError: The target failed; the same call resumes.
         """
-        from nas_sv2.search.replay.replay import ReplayRequest, replay
+        from nas_sv2.search.replay import ReplayRequest, replay
 
         request = ReplayRequest(self.name, target, list(budget), name, require_measured, data)
         return replay(request, self.db, notify or ignore, progress or ignore)

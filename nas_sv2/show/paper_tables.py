@@ -25,7 +25,7 @@ from nas_sv2.studies.paper.comparison_orders import (
     agreement,
     inversions,
 )
-from nas_sv2.studies.paper.guideline_verdict import CHAINS, chain_verdicts, summary
+from nas_sv2.studies.paper.guidelines import CHAINS, chain_verdicts, summary
 from nas_sv2.studies.paper.published_figures import PublishedSpeed, published_speeds
 
 PUBLISHED = {"ARM": arm_speed, "GPU": gpu_speed}

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from nas_sv2.latency.measurements.measurement import Latency
-from nas_sv2.search.replay.replay import Replayed
+from nas_sv2.search.replay import Replayed
 from nas_sv2.show.tables import front_notes, latency_notes, plain_table, pruned_data
 from nas_sv2.studies.findings.confirmation import Confirmation, Finding
 from nas_sv2.studies.findings.front import Front

@@ -1,30 +1,192 @@
-"""The comparison as an HTML page: figure 1's panels, with every column of the table on hover."""
+"""The comparison as a picture and as an HTML page, like the paper's figure 1.
 
-from collections.abc import Sequence
+Both show accuracy over speed, and speed over FLOPs. The page shows every column of the table on
+hover.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, log10
 from pathlib import Path
 from textwrap import wrap
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from matplotlib.ticker import LogLocator, NullLocator
 from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.studies.pages.picture_style import COLOURS, new_figure, write_png
 from nas_sv2.studies.paper.comparison import V2, YOURS, Comparison, Row, arm_speed, gpu_speed
-from nas_sv2.studies.paper.comparison_picture import (
-    ACCURACY,
-    MFLOPS,
-    TICKS,
-    TITLES,
-    Family,
-    Point,
-    caption_of,
-    families_of,
-    is_wide,
-    label_of,
-    speed_label,
-)
+from nas_sv2.studies.paper.published_figures import table8
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+MARKERS: Final = ("o", "p", "s", "^", "v", "D", "P", "<", ">", "X", "h", "d")
+YOURS_LOOK: Final = ("#000000", "*")
+TICKS: Final = (1, 2, 3, 5, 7)
+"""Ticks in each power of ten; labels of all nine would overlap."""
+WIDE: Final = 3.0
+"""Factor that values on a logarithmic axis span at least."""
+TITLES: Final = ("accuracy and speed", "speed and FLOPs")
+ACCURACY: Final = "ImageNet top-1 accuracy, % (published)"
+MFLOPS: Final = "multiply-adds, M (our count)"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The coordinates of a network in the picture.
+
+    Attributes:
+        row: Row of the network.
+        images_per_s: Speed here.
+        mflops: Multiply-adds, in 10⁶.
+        accuracy: Published top-1 accuracy, in %; None for one of the user's networks.
+    """
+
+    row: Row
+    images_per_s: float
+    mflops: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Networks of one colour and marker.
+
+    Attributes:
+        name: Name of the family.
+        colour: Colour as `#rrggbb`.
+        marker: Marker, as matplotlib's letter.
+        points: Networks in the order of the table.
+    """
+
+    name: str
+    colour: str
+    marker: str
+    points: tuple[Point, ...]
+
+
+def families_of(comparison: Comparison) -> list[Family]:
+    """Return the families with a timed network; the colours and markers are always the same."""
+    names = list(dict.fromkeys(row.family for row in table8()))
+    looks = dict(zip(names, zip(COLOURS, MARKERS, strict=True), strict=True))
+    points = list(_points(comparison))
+    return [
+        Family(name, colour, marker, drawn)
+        for name, (colour, marker) in {**looks, YOURS: YOURS_LOOK}.items()
+        if (drawn := tuple(point for point in points if point.row.family == name))
+    ]
+
+
+def _points(comparison: Comparison) -> Iterator[Point]:
+    for row in comparison.rows:
+        speed = comparison.images_per_s(row)
+        if speed is not None and row.cost is not None:
+            accuracy = None if row.published is None else row.published.top1_accuracy
+            yield Point(row, speed, row.cost.flops / 1e6, accuracy)
+
+
+def speed_label(comparison: Comparison) -> str:
+    """Return the label of the speed axes."""
+    batch = "" if comparison.batch == 1 else f", batch {comparison.batch}"
+    return f"images/s on {comparison.target} ({comparison.provenance}{batch})"
+
+
+def label_of(row: Row) -> str:
+    """Return the label of a point: the level of a V2, or the name of a user's network."""
+    return {V2: row.level, YOURS: row.model}.get(row.family, "")
+
+
+def is_wide(values: Sequence[float]) -> bool:
+    """Return whether the values need a logarithmic axis."""
+    return max(values) > WIDE * min(values)
+
+
+def caption_of(comparison: Comparison) -> list[str]:
+    """Return the caption, one fact per line: device, accuracy, and networks not shown."""
+    rows = comparison.rows
+    lines = [
+        f"{comparison.device} · {comparison.provenance}",
+        "Accuracy: as published in table 8 of the ShuffleNet V2 paper, by different recipes",
+    ]
+    if any(row.reconstructed and row.latency for row in rows):
+        lines.append("Hollow: structure reconstructed, as the sources leave details open")
+    if lacking := sum(row.latency is None for row in rows):
+        lines.append(f"Not shown: {lacking} of {len(rows)} networks, which have no latency here")
+    if any(row.family == YOURS for row in rows):
+        lines.append("Your networks have no published accuracy and are on the right only")
+    return lines
+
+
+def draw_comparison(comparison: Comparison, path: Path) -> None:
+    """Write the picture as PNG.
+
+    Raises:
+        ConfigError: If the file cannot be written.
+    """
+    families = families_of(comparison)
+    points = [point for family in families for point in family.points]
+    figure = new_figure(13.0, 6.6)
+    accuracy, complexity = figure.subplots(1, 2)
+    for family in families:
+        known = [(p.row, p.images_per_s, p.accuracy) for p in family.points if p.accuracy]
+        _draw(accuracy, family, known)
+        _draw(complexity, family, [(p.row, p.mflops, p.images_per_s) for p in family.points])
+    accuracy.set(title=TITLES[0], xlabel=speed_label(comparison), ylabel=ACCURACY)
+    complexity.set(title=TITLES[1], xlabel=MFLOPS, ylabel=speed_label(comparison))
+    for axes in (accuracy, complexity):
+        axes.margins(0.13)
+        axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
+    if is_wide([point.images_per_s for point in points]):
+        _make_logarithmic(accuracy, "x")
+        _make_logarithmic(complexity, "y")
+    if is_wide([point.mflops for point in points]):
+        _make_logarithmic(complexity, "x")
+    handles, labels = complexity.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False)
+    write_png(figure, caption_of(comparison), path)
+
+
+def _draw(axes: "Axes", family: Family, points: Sequence[tuple[Row, float, float]]) -> None:
+    if not points:
+        return
+    rows, across, up = zip(*points, strict=True)
+    if family.name == V2:  # a line, for comparison with the others
+        axes.plot(across, up, color=family.colour)
+    for row, x, y in points:
+        axes.annotate(
+            label_of(row),
+            (x, y),
+            (6, 6),
+            textcoords="offset points",
+            color=family.colour,
+            parse_math=False,  # a study's name may contain a $
+        )
+    axes.scatter(
+        across,
+        up,
+        s=150 if family.name == YOURS else 55,
+        marker=family.marker,
+        facecolors=["none" if row.reconstructed else family.colour for row in rows],
+        edgecolors=family.colour,
+        linewidths=1.4,
+        zorder=3,
+    )
+    axes.scatter([], [], marker=family.marker, color=family.colour, label=family.name)
+
+
+def _make_logarithmic(axes: "Axes", which: str) -> None:
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=TICKS))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
+
 
 SYMBOLS: Final = {
     "o": "circle", "p": "pentagon", "s": "square", "^": "triangle-up", "v": "triangle-down",

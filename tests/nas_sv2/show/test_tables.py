@@ -7,7 +7,7 @@ from doubles import latency_of, record_of
 from rich.console import Console, RenderableType
 
 from nas_sv2.latency.measurements.measurement import Latency
-from nas_sv2.search.replay.replay import Replayed
+from nas_sv2.search.replay import Replayed
 from nas_sv2.show.study_tables import moves_notes, moves_table, replay_data
 from nas_sv2.show.tables import front_notes, front_table
 from nas_sv2.space.units.reference import reference

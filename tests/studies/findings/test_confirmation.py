@@ -1,21 +1,33 @@
-"""What a confirmation may claim, and what it says of it."""
+"""What is more than chance: Student's t by seed, the sign test by round, Holm over all of them."""
 
 import dataclasses
 import itertools
 import json
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from doubles import latency_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nas_sv2.errors import StoreError
+from nas_sv2.latency.measurements.head_to_head import ComparedPair, PricedPair, TimedPair
+from nas_sv2.statistics import judge_together
 from nas_sv2.studies.findings.confirmation import (
+    WRONG,
     AccuracyGain,
     Confirmation,
     Confirmed,
+    Finalist,
     Finding,
     LatencyGain,
+    Paired,
     Verdict,
+    judge_finalists,
 )
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines, newest_findings
 
@@ -129,3 +141,171 @@ def test_the_newest_finding_of_a_network_is_stated() -> None:
     assert "recipe longer (4 × the search's image passes), seeds 1, 2, 3" in method
     assert confirmation_lines([first], "aa") == confirmation_lines([first])
     assert confirmation_lines([first], "bb") == confirmation_lines([]) == []
+
+
+ROUNDS, SEEDS = 30, 3
+FASTER = TimedPair((0.5,) * ROUNDS, 0.5, False, False)
+EQUAL = TimedPair((0.9, 1.1) * (ROUNDS // 2), 1.0, False, False)
+
+
+def finalist(
+    accuracies: Sequence[float],
+    baseline: Sequence[float],
+    images: int = IMAGES,
+    times: Mapping[str, ComparedPair] | None = None,
+) -> Finalist:
+    return Finalist(3, "aa", Paired.of(accuracies, baseline, images), times or {})
+
+
+def gain(
+    accuracies: Sequence[float], baseline: Sequence[float], images: int = IMAGES
+) -> AccuracyGain:
+    """Judged with nothing else."""
+    (finding,) = judge_finalists([finalist(accuracies, baseline, images)])
+    return finding.accuracy
+
+
+def test_the_interval_is_student_s_of_the_paired_differences() -> None:
+    # Differences 1, 2 and 3 points: mean 2, deviation 1, t(0.975, 2) = 4.3027.
+    found = gain((0.91, 0.93, 0.95), (0.90, 0.91, 0.92))
+    assert found.mean == pytest.approx(0.02)
+    reach = 4.30265 * 0.01 / math.sqrt(3)
+    assert (found.low, found.high) == pytest.approx((0.02 - reach, 0.02 + reach), rel=1e-4)
+    # t = 2 √3 = 3.4641: with 2 degrees of freedom, p = 1 - t / √(t² + 2).
+    assert found.chance == pytest.approx(1 - 3.4641 / math.sqrt(14), rel=1e-3)
+    assert (found.verdict, found.level) == ("tie", 0.05)
+
+
+def test_what_a_seed_does_to_both_networks_cancels() -> None:
+    baseline = (0.70, 0.80, 0.90)
+    assert gain((0.711, 0.810, 0.909), baseline).verdict == "better"
+    assert gain((0.689, 0.790, 0.891), baseline).verdict == "worse"
+
+
+def test_three_equal_differences_of_one_image_are_no_proof() -> None:
+    """Accuracies are counts: a deviation of zero is not the absence of noise."""
+    found = gain((0.51, 0.51, 0.51), (0.50, 0.50, 0.50), 100)
+    assert (found.verdict, found.low < 0) == ("tie", True)
+    found = gain((0.9, 0.9, 0.9), (0.9, 0.9, 0.9), 100)
+    assert (found.mean, found.chance) == (0, 1)
+
+
+def scattered(ratio: float) -> tuple[list[float], list[float]]:
+    """A finalist and a baseline whose differences give this t, by 3 seeds."""
+    differences = [0.01 * (ratio / math.sqrt(3) + shift) for shift in (-1, 0, 1)]
+    return [0.5 + each for each in differences], [0.5] * 3
+
+
+def test_accuracies_and_times_of_all_finalists_are_judged_together() -> None:
+    """A chance of 0.03 alone would be called more than chance; beside a tie in time it is not."""
+    ours, baseline = scattered(4.30265 * 1.28)
+    alone = gain(ours, baseline)
+    assert 0.025 < alone.chance < 0.05
+    assert alone.verdict == "better"
+    (beside,) = judge_finalists([finalist(ours, baseline, times={"cpu": EQUAL})])
+    assert (beside.accuracy.verdict, beside.claim) == ("tie", "no claim")
+    assert beside.accuracy.level == 0.025
+    two = judge_finalists([finalist(ours, baseline), finalist(ours, baseline)])
+    assert [finding.accuracy.verdict for finding in two] == ["tie", "tie"]
+    # What is settled takes no room from what is left.
+    (clear,) = judge_finalists([finalist(ours, baseline, times={"cpu": FASTER})])
+    assert (clear.claim, clear.accuracy.level, clear.latency["cpu"].level) == ("both", 0.05, 0.025)
+
+
+def test_what_was_priced_is_no_test_and_takes_no_room() -> None:
+    ours, baseline = scattered(4.30265 * 1.28)
+    priced: dict[str, ComparedPair] = {
+        "arm": PricedPair(0.89, "emulated"),
+        "other": PricedPair(0.95, "emulated"),
+    }
+    (finding,) = judge_finalists([finalist(ours, baseline, times=priced)])
+    assert finding.accuracy.level == 0.05
+    assert {name: one.verdict for name, one in finding.latency.items()} == {
+        "arm": "better",
+        "other": "tie",
+    }
+    assert all((one.chance, one.level) == (None, None) for one in finding.latency.values())
+
+
+def test_a_difference_that_sessions_make_is_a_tie_though_every_round_shows_it() -> None:
+    ours, baseline = scattered(0.1)
+    small = TimedPair((0.97,) * ROUNDS, 0.97, True, True)
+    (finding,) = judge_finalists([finalist(ours, baseline, times={"cpu": small})])
+    assert finding.latency["cpu"].verdict == "tie"
+    assert "a tie within 5%, because other programs ran" in finding.latency["cpu"].rule
+
+
+counts = st.lists(st.integers(0, 1000), min_size=3, max_size=3)
+ratios = st.lists(st.floats(0.5, 2), min_size=1, max_size=30)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(counts, counts, ratios), min_size=1, max_size=3))
+def test_an_interval_leaves_no_difference_out_where_its_verdict_is_more_than_chance(
+    found: list[tuple[list[int], list[int], list[float]]],
+) -> None:
+    """The interval that is printed is the one that decides."""
+    finalists = [
+        finalist(
+            [each / 1000 for each in ours],
+            [each / 1000 for each in theirs],
+            1000,
+            {"cpu": TimedPair(tuple(rounds), statistics.median(rounds), False, False)},
+        )
+        for ours, theirs, rounds in found
+    ]
+    for one, finding in zip(finalists, judge_finalists(finalists), strict=True):
+        accuracy, time = finding.accuracy, finding.latency["cpu"]
+        assert (accuracy.low > 0) == (accuracy.verdict == "better")
+        assert (accuracy.high < 0) == (accuracy.verdict == "worse")
+        pair = one.times["cpu"]
+        assert isinstance(pair, TimedPair) and time.level is not None
+        outside = time.ratio_ci is not None and not time.ratio_ci[0] <= 1 <= time.ratio_ci[1]
+        assert outside == (pair.chance <= time.level)
+        assert (outside and pair.counts) == (time.verdict != "tie")
+
+
+SESSIONS = 2000
+
+
+def of_equals(finalists: int, targets: int) -> Iterator[tuple[Finding, ...]]:
+    """What is found of finalists that are exactly as good and as fast as the baseline."""
+    generator = np.random.default_rng(0)
+    for _ in range(SESSIONS):
+        baseline = generator.normal(0.8, 0.01, SEEDS)
+        found = []
+        for _ in range(finalists):
+            times: dict[str, ComparedPair] = {}
+            for target in range(targets):
+                rounds = np.exp(generator.normal(0, 0.5, ROUNDS))  # so that `least` plays no part
+                median = float(np.median(rounds))
+                times[f"t{target}"] = TimedPair(tuple(rounds.tolist()), median, False, False)
+            ours = generator.normal(0.8, 0.01, SEEDS).tolist()
+            found.append(finalist(ours, baseline.tolist(), times=times))
+        yield judge_finalists(found)
+
+
+@pytest.mark.parametrize(("finalists", "targets"), [(1, 1), (3, 1), (2, 2)])
+def test_of_equals_one_confirmation_in_twenty_says_something_wrong(
+    finalists: int, targets: int
+) -> None:
+    wrong = claimed = apart = 0
+    for findings in of_equals(finalists, targets):
+        verdicts = [
+            verdict
+            for one in findings
+            for verdict in (one.accuracy.verdict, *(each.verdict for each in one.latency.values()))
+        ]
+        wrong += set(verdicts) != {"tie"}
+        claimed += any(one.claim != "no claim" for one in findings)
+        accuracies = [one.accuracy.chance for one in findings]
+        times = [each.chance or 0.0 for one in findings for each in one.latency.values()]
+        apart += any(
+            judged.more_than_chance
+            for family in (accuracies, times)
+            for judged in judge_together(family, WRONG)
+        )
+    noise = 3 * math.sqrt(WRONG * (1 - WRONG) / SESSIONS)  # 1.5 %
+    assert claimed <= wrong <= (WRONG + noise) * SESSIONS
+    assert wrong > 0.02 * SESSIONS  # or the test could not fail
+    assert apart > (WRONG + noise) * SESSIONS  # as it was: each family at 5 %

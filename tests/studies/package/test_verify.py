@@ -17,7 +17,8 @@ from safetensors.numpy import load, save
 
 from nas_sv2.errors import ConfigError, NasError
 from nas_sv2.evaluate.data.open_data import open_data
-from nas_sv2.space.networks.lowering import load_network, network_to_yaml
+from nas_sv2.space.networks.lowering import load_network, lower, network_to_yaml
+from nas_sv2.space.runtimes.weights import random_weights
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import architecture_to_yaml
 from nas_sv2.space.units.reference import reference
@@ -33,10 +34,27 @@ from nas_sv2.studies.package.forms import (
     TIMING_INT8,
     TRAINED,
     WEIGHTS,
+    shuffle_free_onnx,
 )
 from nas_sv2.studies.package.load import load_package
 from nas_sv2.studies.package.onnx_models import check_self_contained
-from nas_sv2.studies.package.verify import Check, verify
+from nas_sv2.studies.package.verify import Check, timing_checks, verify
+
+
+@pytest.mark.parametrize(
+    "name", ["shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_residual_x1_0"]
+)
+def test_a_model_of_full_size_is_its_architecture(name: str) -> None:
+    """Folded, a file has fewer numbers than the network has parameters."""
+    network = dataclasses.replace(reference(name), classes=10)
+    graph = lower(network)
+    model = shuffle_free_onnx(graph, random_weights(graph, seed=0))
+    ((checked, made),) = timing_checks(network, network, {TIMING: model})
+    assert checked == TIMING and made.holds, made
+    wider = dataclasses.replace(network, head=100 * network.head)
+    ((_, refused),) = timing_checks(wider, wider, {TIMING: model})
+    assert not refused.holds and "too small" in refused.found
+
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -20,7 +20,7 @@ from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.space.families.published import PaperNetwork
 from nas_sv2.space.graph.cost import Cost
 from nas_sv2.space.units.reference import reference
-from nas_sv2.studies.paper import comparison_run
+from nas_sv2.studies.paper import comparison as comparisons
 from nas_sv2.studies.paper.comparison import (
     YOURS,
     Comparison,
@@ -29,9 +29,9 @@ from nas_sv2.studies.paper.comparison import (
     arm_speed,
     distinct,
     gpu_speed,
+    run_comparison,
 )
 from nas_sv2.studies.paper.comparison_orders import Agreement, RankedPair, agreement, inversions
-from nas_sv2.studies.paper.comparison_run import compare
 from nas_sv2.studies.paper.published_figures import PublishedRow, table8
 from nas_sv2.studies.storage.named_networks import Named
 
@@ -195,7 +195,7 @@ def test_a_level_is_measured_in_one_session_and_found_again(
 ) -> None:
     target = MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN, store))
     begun: list[str] = []
-    found = compare(target, ("40M",), begun=begun.append)
+    found = run_comparison(target, ("40M",), begun=begun.append)
     assert begun == ["40M"]
     assert len(device.measured) == NETWORKS
     (session,) = found.sessions
@@ -209,14 +209,14 @@ def test_a_level_is_measured_in_one_session_and_found_again(
         assert row.latency.ratio == pytest.approx(row.cost.flops / 145_814_296, rel=1e-3)
     assert not inversions(found)  # times that are FLOPs order as FLOPs do
 
-    assert compare(target, ("40M",)).rows == found.rows
+    assert run_comparison(target, ("40M",)).rows == found.rows
     assert len(device.measured) == NETWORKS
-    compare(MeasuredTarget(replace(target.device, fresh=True)), ("40M",))
+    run_comparison(MeasuredTarget(replace(target.device, fresh=True)), ("40M",))
     assert len(device.measured) == 2 * NETWORKS
     target.device.measure_together(
         [reference("shufflenet_v2_x0_5")]
     )  # V2 is now of another session
-    compare(target, ("40M",))
+    run_comparison(target, ("40M",))
     assert len(device.measured) == 3 * NETWORKS + 1
 
 
@@ -225,8 +225,8 @@ def test_a_row_that_we_have_not_built_is_shown_without_a_latency(
 ) -> None:
     v2, *others = (row for row in table8() if row.level == "40M")
     rows = (v2, replace(others[0], network=""))
-    monkeypatch.setattr(comparison_run, "table8", lambda: rows)
-    found = compare(MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN)), ("40M",))
+    monkeypatch.setattr(comparisons, "table8", lambda: rows)
+    found = run_comparison(MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN)), ("40M",))
     assert found.rows[0].latency is not None
     assert (found.rows[1].latency, found.rows[1].lacks) == (None, "not built")
     assert found.rows[1].model == others[0].model
@@ -236,8 +236,8 @@ def test_a_row_that_we_have_not_built_is_shown_without_a_latency(
 def test_more_networks_than_a_session_holds_are_linked_by_the_reference(
     device: FakeDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparison_run, "MOST_NETWORKS", 3)
-    found = compare(MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN)), ("40M",))
+    monkeypatch.setattr(comparisons, "MOST_NETWORKS", 3)
+    found = run_comparison(MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN)), ("40M",))
     assert [len(session.rows) for session in found.sessions][:-1] == [3] * ((NETWORKS - 1) // 3)
     last = found.sessions[-1].rows[-1]
     v2 = found.rows[0]
@@ -250,14 +250,16 @@ def test_found_networks_stand_with_the_nearest_level(device: FakeDevice) -> None
     target = MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN))
     network = replace(reference("shufflenet_v2_se_x1_0"), head=512)
     others = [Named("study:3", network), Named("same", reference("shufflenet_v2_x0_5"))]
-    found = compare(target, ("40M", "140M"), others)
+    found = run_comparison(target, ("40M", "140M"), others)
     (mine,) = (row for row in found.rows if row.model == "study:3")
     assert (mine.level, mine.family, mine.published) == ("140M", YOURS, None)
     assert found.published_speed(mine, arm_speed) is None
     assert found.speed(mine) is not None
     (same,) = (row for row in found.rows if row.model == "same")
     assert (same.level, same.latency) == ("40M", found.rows[0].latency)
-    (nearest,) = (row for row in compare(target, ("40M",), others).rows if row.model == "study:3")
+    (nearest,) = (
+        row for row in run_comparison(target, ("40M",), others).rows if row.model == "study:3"
+    )
     assert nearest.level == "40M"
 
 
@@ -270,7 +272,7 @@ def test_an_emulated_target_says_what_it_does_not_cover() -> None:
     assert missing == ["depthwise 3x3 s1 @112 with relu"]
     with pytest.raises(MeasurementError):
         target.estimate(network)
-    found = compare(target, ("40M",))
+    found = run_comparison(target, ("40M",))
     rows = {row.name: row for row in found.rows}
     assert rows["shufflenet_v2_x0_5"].latency is not None
     mobile = rows["mobilenet_v1_x0_25"]
@@ -281,18 +283,18 @@ def test_an_emulated_target_says_what_it_does_not_cover() -> None:
 def test_a_target_that_covers_nothing_is_an_error() -> None:
     empty = EmulatedArm(replace(Table.load(), entries={}))
     with pytest.raises(MeasurementError, match="no latency of any"):
-        compare(empty, ("40M",))
+        run_comparison(empty, ("40M",))
 
 
 def test_a_device_that_fails_is_no_empty_row(device: FakeDevice) -> None:
     device.fault = lambda number: DeviceError("unplugged")
     with pytest.raises(DeviceError, match="unplugged"):
-        compare(MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN)), ("40M",))
+        run_comparison(MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN)), ("40M",))
 
 
 def test_the_emulated_core_keeps_the_papers_order() -> None:
     """Of networks whose structure is known: all that it settles, 95 % of what the paper does."""
-    comparison = compare(EmulatedArm.open(), ("40M", "140M", "300M", "500M"))
+    comparison = run_comparison(EmulatedArm.open(), ("40M", "140M", "300M", "500M"))
     found = agreement(comparison, arm_speed, known_only=True)
     assert found.networks == 17
     assert all(pair.in_order for pair in found.settled)

@@ -9,7 +9,7 @@ from nas_sv2.latency.guidelines.experiment_run import TimedTable, time_table
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.space.experiments.further import further_tables
 from nas_sv2.space.experiments.paper import paper_tables
-from nas_sv2.studies.paper.guideline_verdict import CHAINS, chain_verdicts, summary
+from nas_sv2.studies.paper.guidelines import CHAINS, chain_verdicts, summary
 from nas_sv2.studies.paper.published_figures import published_speeds
 
 G1, G2, G3, G4 = paper_tables("GPU")

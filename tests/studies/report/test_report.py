@@ -20,11 +20,9 @@ from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.report.charts import axes_of, front_chart, score_noise
 from nas_sv2.studies.report.facts import ReportFacts, read_report
-from nas_sv2.studies.report.front_picture import draw_front
-from nas_sv2.studies.report.markdown import report_markdown
 from nas_sv2.studies.report.network_card import WinnerProfiles
-from nas_sv2.studies.report.page import report_page
 from nas_sv2.studies.report.words import commands_of, repeat_lines
+from nas_sv2.studies.report.write import draw_front, report_markdown, report_page
 from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.facts import StudyFacts
 from nas_sv2.studies.storage.named_networks import certificate_for

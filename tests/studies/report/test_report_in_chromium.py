@@ -14,7 +14,7 @@ from told_study import Told
 from nas_sv2.database.database import Database
 from nas_sv2.studies.report.facts import ReportFacts, read_report
 from nas_sv2.studies.report.network_card import WinnerProfiles
-from nas_sv2.studies.report.page import report_page
+from nas_sv2.studies.report.write import report_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)

@@ -3,10 +3,21 @@
 All networks are measured again, in one session and in alternation. They are trained for longer,
 with seeds that the search did not have. Accuracies are those of the test split, by which nothing
 was chosen. Measurements and scores are kept as they come, so that a confirmation can be resumed.
+
+A training is a full one (`evaluate/full`) of the form that the search trained. A recipe for full
+training trains the network itself. Each training has a folder with its checkpoint.
 """
 
+import dataclasses
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +27,13 @@ import optuna
 
 from nas_sv2.database.database import Database
 from nas_sv2.database.locks import FileLock, hold_now
-from nas_sv2.errors import ConfigError
+from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.determinism import core_count
 from nas_sv2.evaluate.fitting.evaluation import content_of
+from nas_sv2.evaluate.full.training import FullRun, find_data_side
+from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.files import open_recipe, recipe_from_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.latency.measurements.head_to_head import (
@@ -31,18 +45,258 @@ from nas_sv2.latency.measurements.head_to_head import (
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
-from nas_sv2.search.confirm.finalists import BEST, Contestant, contestants, finalists_of
-from nas_sv2.search.confirm.training import Job, Source, form_of, side_of, trained
+from nas_sv2.space.choices.levels import LEVELS, nearest_level
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.attributes import IDENTITY
-from nas_sv2.studies.findings.confirmation import FEWEST_SEEDS, Confirmation, Confirmed
-from nas_sv2.studies.findings.confirmation_verdicts import Finalist, Paired, judge_finalists
+from nas_sv2.studies.findings.confirmation import (
+    FEWEST_SEEDS,
+    Confirmation,
+    Confirmed,
+    Finalist,
+    Paired,
+    judge_finalists,
+)
+from nas_sv2.studies.findings.front import front_of
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.confirmation_store import confirmations_of, keep
 from nas_sv2.studies.storage.places import data_of, data_place
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import load_study, study_key
-from nas_sv2.studies.storage.test_accuracies import HeldOutScore, HeldOutScores
+from nas_sv2.studies.storage.test_accuracies import HeldOutScore, HeldOutScores, Training
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
+
+BEST = "best"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A network of a confirmation.
+
+    Attributes:
+        name: Name of a hand-designed network, otherwise the beginning of the digest.
+        architecture: The network.
+        trial: Its trial in the study; None for a baseline that the study does not have.
+    """
+
+    name: str
+    architecture: Architecture
+    trial: int | None
+
+
+def finalists_of(records: Mapping[int, Record], trials: Sequence[str]) -> list[int]:
+    """The numbers of the finalists' trials.
+
+    Args:
+        records: Records of the study, by trial.
+        trials: Numbers, or `best` alone: the highest score of the front without baselines.
+
+    Raises:
+        ConfigError: If a trial is not a candidate of the study.
+    """
+    candidates = [number for number, record in records.items() if record.baseline is None]
+    known = ", ".join(map(str, candidates)) or "there is none"
+    if list(trials) == [BEST]:
+        front = [entry for entry in front_of(records) if entry.on_front]
+        found = [entry for entry in front if entry.record.baseline is None]
+        if not found:
+            allowed = (
+                f"must be numbers, because no candidate is on the front; candidates are {known}"
+            )
+            raise ConfigError("trials", list(trials), allowed)
+        return [max(found, key=lambda entry: entry.record.evaluation.score).number]
+    numbers = [int(word) if word.isdecimal() and word.isascii() else -1 for word in trials]
+    if not set(numbers) <= set(candidates) or len(set(numbers)) < len(numbers):
+        allowed = (
+            f"must be best, or numbers of candidates ({known}), each once; "
+            "baselines take part anyway"
+        )
+        raise ConfigError("trials", list(trials), allowed)
+    return numbers
+
+
+def contestants(
+    records: Mapping[int, Record], finalists: Sequence[int], identity: Mapping[str, Any]
+) -> list[Contestant]:
+    """The finalists, then the baselines; claims are about the first baseline."""
+    first = records[finalists[0]]
+    of_trial = {record.baseline: n for n, record in records.items() if record.baseline}
+    names = dict.fromkeys([_against(first, identity), *of_trial])
+    like = first.architecture
+    baselines = [
+        Contestant(
+            name,
+            dataclasses.replace(
+                reference(name),
+                resolution=like.resolution,
+                channels=like.channels,
+                classes=like.classes,
+            ),
+            of_trial.get(name),
+        )
+        for name in names
+    ]
+    return [
+        *(
+            Contestant(records[n].architecture.digest[:8], records[n].architecture, n)
+            for n in finalists
+        ),
+        *baselines,
+    ]
+
+
+def _against(record: Record, identity: Mapping[str, Any]) -> str:
+    """The network of the study's level in its plain form: V2 1× at 140 MFLOPs."""
+    level = LEVELS.get(identity["space"])
+    if level is None or level.digest != identity["space_digest"]:
+        level = nearest_level(identity["budget"]["flops"] or record.cost.flops)
+    return level.baselines[0]
+
+
+THREADS = 1
+"""CPU threads of each training; several run at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The images of the trainings, as a worker opens them.
+
+    Attributes:
+        spec: The data's spec in the study.
+        side: Side at which they are opened, pixels; None for the data's own.
+        skip_unreadable: Whether images that cannot be read are left out.
+    """
+
+    spec: str
+    side: int | None
+    skip_unreadable: bool
+
+    def open(self) -> ImageData:
+        """Open the data; see `open_data` for the errors."""
+        return open_data(self.spec, resolution=self.side, skip_unreadable=self.skip_unreadable)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One training.
+
+    Attributes:
+        architecture: The network.
+        recipe: The recipe.
+        seed: Seed of weights, order and augmentation.
+        out: Folder of checkpoint and logs; deleted once the score is kept.
+    """
+
+    architecture: Architecture
+    recipe: Recipe
+    seed: int
+    out: Path
+
+    def key(self, data: ImageData) -> Training:
+        """The key under which the score is kept."""
+        place = FullRun(self.recipe, data, self.out, threads=THREADS).place
+        digest = self.architecture.digest
+        return Training(digest, self.recipe.digest, data.provenance, self.seed, place)
+
+    def train(self, data: ImageData) -> HeldOutScore:
+        """Train to the end, or resume an earlier process, and test once on the test split.
+
+        Raises:
+            EvaluationError: If the loss is not finite.
+            StoreError: If the folder holds another training, or cannot be read or written.
+        """
+        self.out.mkdir(parents=True, exist_ok=True)
+        run = FullRun(self.recipe, data, self.out, self.seed, threads=THREADS)
+        trained = run.train(form_of(self.recipe, self.architecture, data))
+        assert trained.test is not None, "refused before the first training"
+        return HeldOutScore(
+            accuracy=trained.test.accuracy,
+            loss=trained.test.loss,
+            images=trained.test.images,
+            val_accuracy=trained.validation.accuracy,
+            train_images=sum(each.trained.images for each in trained.passes),
+            seconds=trained.seconds,
+        )
+
+    def finish(self) -> None:
+        """Delete the folder: the score is kept elsewhere."""
+        shutil.rmtree(self.out, ignore_errors=True)
+
+
+def side_of(recipe: Recipe, architecture: Architecture) -> int | None:
+    """The side at which the data are opened, pixels; None for their own.
+
+    Raises:
+        ConfigError: If a recipe for full training cannot be followed with this network.
+    """
+    return (
+        recipe.resolution if recipe.full_training is None else find_data_side(recipe, architecture)
+    )
+
+
+def form_of(recipe: Recipe, architecture: Architecture, data: ImageData) -> Architecture:
+    """The network that is trained: the form of a search, or the network itself if in full.
+
+    Raises:
+        ConfigError: If the recipe cannot be followed; names the field.
+    """
+    if recipe.full_training is not None:
+        return architecture
+    form = ProxyTraining(recipe, data, threads=THREADS).adapt(architecture)
+    find_data_side(recipe, form)  # refuses a recipe that only a search can follow
+    return form
+
+
+def trained(jobs: Sequence[Job], source: Source, count: int) -> Iterator[tuple[Job, HeldOutScore]]:
+    """Train all, `count` at a time, and yield each score as it comes.
+
+    Raises:
+        EvaluationError: If a training gives no accuracy, or its process is killed.
+        StoreError: If a checkpoint cannot be read or written.
+    """
+    if not jobs:
+        return
+    others = multiprocessing.active_children()
+    spawning = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, spawning, _begin, (source,)) as pool:
+        running = {pool.submit(_train, job): job for job in jobs}
+        try:
+            for done in as_completed(running):
+                yield running[done], done.result()
+        except BrokenProcessPool as error:
+            raise EvaluationError(
+                "a training process was killed; the same command goes on"
+            ) from error
+        except BaseException:  # interrupts too: end the trainings at once
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.terminate()
+            raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+_opened: list[ImageData] = []
+"""The data of a worker process."""
+
+
+def _begin(source: Source) -> None:
+    """Open the data, and end this process when its parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "run by a pool"
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    _opened[:] = [source.open()]
+
+
+def _train(job: Job) -> HeldOutScore:
+    (data,) = _opened
+    return job.train(data)
 
 
 @dataclass(frozen=True, slots=True)

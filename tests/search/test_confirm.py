@@ -20,10 +20,8 @@ from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.search.confirm import confirm as confirming
-from nas_sv2.search.confirm.confirm import ConfirmRequest, confirm
-from nas_sv2.search.confirm.finalists import finalists_of
-from nas_sv2.search.confirm.training import Job, Source
+from nas_sv2.search import confirm as confirming
+from nas_sv2.search.confirm import ConfirmRequest, Job, Source, confirm, finalists_of
 from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.space.graph.cost import cost_of

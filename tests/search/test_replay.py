@@ -18,9 +18,9 @@ from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.search import replay as replays
 from nas_sv2.search.loop.loop import Loop
-from nas_sv2.search.replay import replay as replays
-from nas_sv2.search.replay.replay import Replayed, ReplayRequest, replay
+from nas_sv2.search.replay import Replayed, ReplayRequest, replay
 from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk

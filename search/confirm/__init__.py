@@ -1,1 +1,0 @@
-"""Finalists against baselines, trained for longer."""

@@ -1,1 +1,0 @@
-"""The candidates of a study on another target."""
