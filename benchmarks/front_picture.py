@@ -9,14 +9,14 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from nas_sv2.database.database import Database
-from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.storage.named_networks import records_of
 
 
 def main(storage: str, study: str, file: str) -> None:
     """Draw the first target of `study` to `file`."""
     records = records_of(Database.open(storage), study)
-    entries = front_of(records)
+    entries = Front(records).entries
     front = [entry.record for entry in entries if entry.on_front]
     target, latency = next(iter(front[0].latencies.items()))
     evaluation = front[0].evaluation

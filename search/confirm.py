@@ -31,7 +31,7 @@ from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.determinism import core_count
-from nas_sv2.evaluate.fitting.evaluation import content_of
+from nas_sv2.evaluate.fitting.evaluation import content_key
 from nas_sv2.evaluate.full.training import FullRun, find_data_side
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.files import open_recipe, recipe_from_document
@@ -57,7 +57,7 @@ from nas_sv2.studies.findings.confirmation import (
     Paired,
     judge_finalists,
 )
-from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.confirmation_store import confirmations_of, keep
 from nas_sv2.studies.storage.places import data_of, data_place
@@ -97,8 +97,7 @@ def finalists_of(records: Mapping[int, Record], trials: Sequence[str]) -> list[i
     candidates = [number for number, record in records.items() if record.baseline is None]
     known = ", ".join(map(str, candidates)) or "there is none"
     if list(trials) == [BEST]:
-        front = [entry for entry in front_of(records) if entry.on_front]
-        found = [entry for entry in front if entry.record.baseline is None]
+        found = [each for each in Front(records).members if each.record.baseline is None]
         if not found:
             allowed = (
                 f"must be numbers, because no candidate is on the front; candidates are {known}"
@@ -430,7 +429,7 @@ def _looked_at(earlier: Sequence[Confirmation], jobs: Sequence[Job], data: Image
     """Describe earlier uses of the test images."""
     digests = tuple(sorted({job.architecture.digest for job in jobs}))
     seeds = tuple(sorted({job.seed for job in jobs}))
-    question = (jobs[0].recipe.digest, content_of(data.provenance), seeds, digests)
+    question = (jobs[0].recipe.digest, content_key(data.provenance), seeds, digests)
     asked = sum(each.question != question for each in earlier)
     if not asked:
         return []

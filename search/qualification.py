@@ -90,38 +90,23 @@ def qualify(
     """
     choice = choose_evaluator(request.evaluator, request.recipe)
     choice.check_device("cpu")  # before minutes of decoding
-    recipe = choice.recipe
-    reference = _reference(request.reference, choice)
-    for field in ("trajectories", "seeds", "workers"):
-        value = getattr(request, field)
-        if value is not None and value < 1:
-            raise ConfigError(field, value, "must be at least 1")
-    if request.matched != 0 and request.matched < 3:
-        raise ConfigError("matched", request.matched, "must be 0, or at least 3")
+    recipe, reference = choice.recipe, _reference(request.reference, choice)
+    _check_counts(request)
     space = choice.choose_space(request.space, named_space(DEFAULT_SPACE))
     data = open_data(request.data, resolution=recipe.resolution, told=told)
     joint, matched = _networks(space, request)
-    ours = _seeds(choice, request)
+    networks = (*joint.networks, *matched)
     trainer = choice.open(data, Setting(threads=1))
-    place = trainer.place
-    trainings = [
-        _Training(network, one, seed, evaluator, place)
-        for one, seeds, evaluator, place in (
-            (recipe, ours, request.evaluator, place),
-            (reference, range(request.seeds), RECIPE, _place(reference, data)),
-        )
-        for seed in seeds
-        for network in (*joint.networks, *matched)
-    ]
-    for network in (*joint.networks, *matched):
+    for network in networks:
         trainer.adapt(network)  # raises before hours of training
-    db.migrate()
-    store = RecordStore(db, SHARED)
-    found = _trained(trainings, request, data, store, told, advanced)
-    entries = [
-        _entry(network, found, recipe, ours, reference, data, request.seeds)
-        for network in (*joint.networks, *matched)
+    ours, theirs = _seeds(choice, request), range(request.seeds)
+    trainings = [
+        *_trainings(networks, recipe, ours, request.evaluator, trainer.place),
+        *_trainings(networks, reference, theirs, RECIPE, _place(reference, data)),
     ]
+    db.migrate()
+    found = _trained(trainings, request, data, RecordStore(db, SHARED), told, advanced)
+    entries = [_entry(one, found, recipe, ours, reference, data, theirs) for one in networks]
     certificate = Certificate(
         recipe=recipe.name,
         recipe_digest=recipe.digest,
@@ -132,7 +117,7 @@ def qualify(
         data=data.provenance,
         space=space.name,
         space_digest=space.digest,
-        place=place,
+        place=trainer.place,
         longer=_longer(found, recipe, reference),
         joint=tuple(entries[: len(joint.networks)]),
         matched=tuple(entries[len(joint.networks) :]),
@@ -141,6 +126,29 @@ def qualify(
     )
     CertificateStore(db).save(certificate)
     return certificate
+
+
+def _check_counts(request: QualifyRequest) -> None:
+    for field in ("trajectories", "seeds", "workers"):
+        value = getattr(request, field)
+        if value is not None and value < 1:
+            raise ConfigError(field, value, "must be at least 1")
+    if request.matched != 0 and request.matched < 3:
+        raise ConfigError("matched", request.matched, "must be 0, or at least 3")
+
+
+def _trainings(
+    networks: Sequence[Architecture],
+    recipe: Recipe,
+    seeds: Sequence[int],
+    evaluator: str,
+    place: str,
+) -> list[_Training]:
+    return [
+        _Training(network, recipe, seed, evaluator, place)
+        for seed in seeds
+        for network in networks
+    ]
 
 
 def _reference(text: str | None, choice: EvaluatorChoice) -> Recipe:
@@ -298,11 +306,11 @@ def _entry(
     own_seeds: Sequence[int],
     reference: Recipe,
     data: ImageData,
-    seeds: int,
+    seeds: Sequence[int],
 ) -> ScoredNetwork:
     ours = [found[network.digest, recipe.digest, seed] for seed in own_seeds]
-    theirs = [found[network.digest, reference.digest, seed] for seed in range(seeds)]
-    untrained = [untrained_scores(network, data, recipe, seed) for seed in range(seeds)]
+    theirs = [found[network.digest, reference.digest, seed] for seed in seeds]
+    untrained = [untrained_scores(network, data, recipe, seed) for seed in seeds]
     counts = {name: statistics.fmean(one[name] for one in untrained) for name in untrained[0]}
     return ScoredNetwork(
         network,

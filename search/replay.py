@@ -7,8 +7,8 @@ same request resumes the replay.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,7 @@ from nas_sv2.studies.findings.attributes import (
     REPLAY_OF,
     REPLAYED,
 )
-from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.replay_comparison import Comparison, Reasons, compare
 from nas_sv2.studies.findings.stop_audit import STOP_RULE
@@ -269,29 +269,13 @@ def replay(
     new_name = request.name or f"{request.study}-on-{name}"
     if new_name == request.study:
         raise ConfigError("study", new_name, "must differ from the name of the replayed study")
-    with ExitStack() as opened:
-        old = RecordStore(db, study_key(first)).all()
-        if not old:
-            raise ConfigError("study", request.study, "must have a finished trial")
-        opened.enter_context(_hold(db, new_name))
-        measurements = MeasurementStore(db)
-        target = book.open(
-            name,
-            store=measurements,
-            require_measured=request.require_measured,
-            told=told,
-            images=_images(first, request.data),
-        )
-        opened.callback(target.close)
+    old = RecordStore(db, study_key(first)).all()
+    if not old:
+        raise ConfigError("study", request.study, "must have a finished trial")
+    with _hold(db, new_name), closing(_open_target(request, book, first, db, told)) as target:
         with store_errors():
-            study = create_or_resume(
-                db,
-                new_name,
-                _identity(identity, book, target, budget, request.study, study_key(first)),
-                SAMPLERS["random"].make(0),  # never used; a later search has its own
-            )
-            note_evaluator(study, evaluator_place(first))
-            note_data(study, request.data or data_place(first))
+            begun = _identity(identity, book, target, budget, request.study, study_key(first))
+            study = _begin(db, new_name, begun, first, request.data)
             targets, reference_ms = correct_drift({name: target}, study)
             store = RecordStore(db, study_key(study))
             claim(study, store.study, db)
@@ -304,29 +288,57 @@ def replay(
         comparison = compare(old, records, old_target, name)
         if not comparison.moves:
             raise MeasurementError(f"no network of {request.study} could be measured on {name}")
-        profiles = ProfileStore(db)
-        before = comparison.moves[0].before
-        network, latency = before.architecture, before.latencies[old_target]
-        reasons = Reasons(
-            comparison,
-            breakdown_behind(book, old_target, network, latency, profiles),
-            breakdown_of(target, network, profiles),
-        )
-        return Replayed(
-            new_name,
-            records,
-            comparison,
-            tuple(reasons.why(move) for move in comparison.changed),
-            (
-                *(
-                    f"{name}: the reference network counts as {ms:.3f} ms, against drift"
-                    for ms in reference_ms.values()
-                ),
-                *_trust(target),
-                *_notes(identity, first, old, comparison),
-                *reasons.sources(),
+        reasons = _reasons(book, target, comparison, ProfileStore(db))
+        why = tuple(reasons.why(move) for move in comparison.changed)
+        notes = (
+            *(
+                f"{name}: the reference network counts as {ms:.3f} ms, against drift"
+                for ms in reference_ms.values()
             ),
+            *_trust(target),
+            *_notes(identity, first, old, comparison),
+            *reasons.sources(),
         )
+    return Replayed(new_name, records, comparison, why, notes)
+
+
+def _open_target(
+    request: ReplayRequest,
+    book: TargetBook,
+    first: optuna.Study,
+    db: Database,
+    told: Callable[[str], None],
+) -> Target:
+    return book.open(
+        book.one(request.target),
+        store=MeasurementStore(db),
+        require_measured=request.require_measured,
+        told=told,
+        images=_images(first, request.data),
+    )
+
+
+def _begin(
+    db: Database, name: str, identity: Mapping[str, Any], first: optuna.Study, moved: str | None
+) -> optuna.Study:
+    """Create or resume the study of the replay, and note where its data and evaluator are."""
+    # The sampler is never used; a later search has its own.
+    study = create_or_resume(db, name, identity, SAMPLERS["random"].make(0))
+    note_evaluator(study, evaluator_place(first))
+    note_data(study, moved or data_place(first))
+    return study
+
+
+def _reasons(
+    book: TargetBook, target: Target, comparison: Comparison, profiles: ProfileStore
+) -> Reasons:
+    before = comparison.moves[0].before
+    network, latency = before.architecture, before.latencies[comparison.old_target]
+    return Reasons(
+        comparison,
+        breakdown_behind(book, comparison.old_target, network, latency, profiles),
+        breakdown_of(target, network, profiles),
+    )
 
 
 def _identity(
@@ -370,47 +382,48 @@ def _notes(
     comparison: Comparison,
 ) -> list[str]:
     """Facts that the figures do not show, a line each."""
-    notes = []
-    on = comparison.target
-    for name, ms in identity["budget"]["latency_ms"].items():
-        limit = f"{ms:g} ms on {name} is a limit of the study and none of the replay"
-        if name == comparison.old_target and comparison.moves:
-            there = f"{ms * comparison.typical:.3g}"
-            limit += f"; for the typical network that is {there} ms on {on}"
-        notes.append(limit)
-    by_latency = [
-        trial
-        for trial in first.get_trials(deepcopy=False)
-        if str(trial.user_attrs.get(REJECTED, "")).partition(":")[0]
-        in [f"{name}_ms" for name in identity["budget"]["latency_ms"]]
-    ]
-    if by_latency:
-        notes.append(
-            f"{_networks(len(by_latency))} rejected for latency on "
-            f"{', '.join(identity['budget']['latency_ms'])} and never trained: what they would be "
-            f"on {on} is not known"
-        )
+    on, before = comparison.target, comparison.old_target
+    notes = [*_limit_notes(identity["budget"]["latency_ms"], first, comparison)]
     stopped = sum(record.excesses.get(STOP_RULE, 0.0) > 0 for record in old.values())
     if stopped:
         notes.append(
-            f"{_networks(stopped)} not trained to the end, for their latency on "
-            f"{comparison.old_target}, and stay off the front"
+            f"{_networks(stopped)} not trained to the end, for their latency on {before}, and "
+            "stay off the front"
         )
     if MEASURED in identity["guidelines"]:
         notes.append(
             f"candidates were pruned by the guidelines of {', '.join(identity['targets'])}; what "
             f"they pruned may be good on {on}"
         )
-    predicted = sum(
-        move.before.latencies[comparison.old_target].provenance == "predicted"
-        for move in comparison.moves
-    )
+    latencies = [move.before.latencies[before] for move in comparison.moves]
+    predicted = sum(latency.provenance == "predicted" for latency in latencies)
     if predicted:
-        notes.append(f"{_networks(predicted)} predicted, not measured, on {comparison.old_target}")
+        notes.append(f"{_networks(predicted)} predicted, not measured, on {before}")
     missing = len(old) - len(comparison.moves)
     if missing:
         notes.append(f"{_networks(missing)} not measured on {on}")
     return notes
+
+
+def _limit_notes(
+    limits_ms: Mapping[str, float], first: optuna.Study, comparison: Comparison
+) -> Iterator[str]:
+    """Describe the first study's limits on latency, which the replay does not have."""
+    on = comparison.target
+    for name, ms in limits_ms.items():
+        limit = f"{ms:g} ms on {name} is a limit of the study and none of the replay"
+        if name == comparison.old_target:
+            there = f"{ms * comparison.typical:.3g}"
+            limit += f"; for the typical network that is {there} ms on {on}"
+        yield limit
+    rejections = (str(t.user_attrs.get(REJECTED, "")) for t in first.get_trials(deepcopy=False))
+    names = {f"{name}_ms" for name in limits_ms}
+    rejected = sum(each.partition(":")[0] in names for each in rejections)
+    if rejected:
+        yield (
+            f"{_networks(rejected)} rejected for latency on {', '.join(limits_ms)} and never "
+            f"trained: what they would be on {on} is not known"
+        )
 
 
 def _trust(target: Target) -> list[str]:
@@ -463,7 +476,7 @@ def _copy_weights(
 ) -> None:
     """Copy the weights of the new front and of the baselines, if they were kept."""
     old, new = (WeightsFolder.of_study(db, study_key(each)) for each in (first, study))
-    for entry in front_of(records):
+    for entry in Front(records).entries:
         digest = entry.record.architecture.digest
         if new.find(digest) is None and (weights := old.find(digest)) is not None:
             new.save(digest, weights)

@@ -14,7 +14,7 @@ from nas_sv2.space.graph.cost import Cost
 from nas_sv2.space.networks.lowering import Network
 from nas_sv2.studies.findings.audit import Pruned
 from nas_sv2.studies.findings.certificate import UNCERTIFIED, Certificate
-from nas_sv2.studies.findings.front import Front, front_of
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.pairwise import find_ties
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import audit_stops
@@ -63,7 +63,7 @@ def front_notes(records: Mapping[int, Record], certificate: Certificate | None) 
         notes += _latency_notes(name, [each.latencies[name] for each in records.values()])
     predicted = [
         entry.number
-        for entry in front_of(records)
+        for entry in Front(records).entries
         if any(v.provenance == "predicted" for v in entry.record.latencies.values())
     ]
     if predicted:

@@ -18,7 +18,7 @@ from nas_sv2.latency.targets.target import Target
 from nas_sv2.search.events.events import Notice, OnEvent, StageEntered, advance
 from nas_sv2.search.walk.walk import Screen, Walk, is_predicted
 from nas_sv2.space.choices.search_space import SearchSpace
-from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.storage.record_store import RecordStore
 
 MODES = ("measured", "predicted", "auto")
@@ -97,7 +97,7 @@ def measure_front(walk: Walk, store: RecordStore) -> None:
     """
     while waiting := [
         entry
-        for entry in front_of(store.all())
+        for entry in Front(store.all()).entries
         if any(map(is_predicted, entry.record.latencies.values()))
     ]:
         for entry in waiting:

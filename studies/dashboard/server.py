@@ -25,8 +25,7 @@ from nas_sv2.errors import ConfigError, NasError
 from nas_sv2.studies.dashboard.artifacts import ArtifactFolder
 from nas_sv2.studies.dashboard.view import StudyView
 from nas_sv2.studies.findings.attributes import IDENTITY, KEY
-from nas_sv2.studies.storage.certificate_store import CertificateStore
-from nas_sv2.studies.storage.record_store import RecordStore
+from nas_sv2.studies.storage.facts import read_study
 from nas_sv2.studies.storage.study import optuna_storage, store_errors
 
 HOST = "127.0.0.1"  # this machine alone; a user may add a tunnel
@@ -221,18 +220,8 @@ class Dashboard:
         """
         name = self.storage.get_study_name_from_id(study_id)
         study = optuna.load_study(study_name=name, storage=self.storage)
-        identity = study.user_attrs.get(IDENTITY, {})
-        key = identity.get(KEY)
-        if key is None:
-            return StudyView(study, self.db.shown)
-        records = RecordStore(self.db, key).all()
-        certificate = None
-        if records:
-            trained = next(iter(records.values())).evaluation
-            certificates = CertificateStore(self.db)
-            space = identity.get("space_digest", "")
-            certificate = certificates.find(trained.recipe_digest, trained.data, space)
-        return StudyView(study, self.db.shown, records, certificate)
+        ours = KEY in study.user_attrs.get(IDENTITY, {})
+        return StudyView(study, read_study(self.db, name) if ours else None)
 
 
 def _called(host: str) -> str:

@@ -12,7 +12,7 @@ is amended on its way to the browser, from Optuna's constraints and our records.
 import json
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -20,13 +20,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.studies.dashboard.artifacts import artifact_id, artifacts_of
-from nas_sv2.studies.findings.attributes import DUPLICATE, ERROR, IDENTITY, KEY, REJECTED
-from nas_sv2.studies.findings.certificate import UNCERTIFIED, Certificate
+from nas_sv2.studies.findings.attributes import DUPLICATE, ERROR, REJECTED
+from nas_sv2.studies.findings.certificate import UNCERTIFIED
 from nas_sv2.studies.findings.front import Entry, compare_all
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.pages.markdown import code, escaped, table
-from nas_sv2.studies.storage.runs import runs_of
-from nas_sv2.studies.storage.study import Identity
+from nas_sv2.studies.storage.facts import StudyFacts
 
 FRONT, BASELINE, OTHER, BEYOND = "#0072b2", "#009e73", "#9a9a9a", "#d55e00"
 """Okabe and Ito's blue, green and vermilion, and grey."""
@@ -112,19 +111,11 @@ def _plain(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def trial_note(study: str, storage: str, entry: Entry, certificate: Certificate | None) -> str:
-    """Return the note on a candidate that was trained and timed.
-
-    Args:
-        study: Name of the study.
-        storage: Address of the database, without a password.
-        entry: Candidate.
-        certificate: Certificate of its recipe and data, if there is one.
-    """
+def trial_note(facts: StudyFacts, entry: Entry) -> str:
+    """Return the note on a candidate that was trained and timed."""
     record = entry.record
     name = record.baseline or record.architecture.digest
     notes = [f"{target}: {value.note}" for target, value in record.latencies.items() if value.note]
-    trust = UNCERTIFIED if certificate is None else certificate.describe()
     return _joined(
         [f"**{escaped(name)}**: {escaped(_standing(entry))}"],
         ["### Network"],
@@ -137,10 +128,10 @@ def trial_note(study: str, storage: str, entry: Entry, certificate: Certificate 
         [f"- {escaped(note)}" for note in notes],
         ["### Accuracy"],
         table(("", ""), *_accuracy(record)),
-        [f"The recipe is {escaped(trust)}. Full training gives other accuracies."],
+        [f"The recipe is {escaped(_trust(facts))}. Full training gives other accuracies."],
         _limits(record.excesses),
         ["### Take it"],
-        [code(f"nas-sv2 export {_named(study, storage)} --trial {entry.number} --out winner")],
+        [code(f"nas-sv2 export {_named(facts)} --trial {entry.number} --out winner")],
     )
 
 
@@ -161,41 +152,29 @@ def turned_away_note(attributes: Mapping[str, object], excesses: Mapping[str, fl
     return ""
 
 
-def study_note(
-    study: str,
-    storage: str,
-    identity: Identity,
-    count: int,
-    certificate: Certificate | None,
-    command: str | None = None,
-) -> str:
-    """Return the note on a study: space, targets, data and recipe, and the commands to continue.
-
-    Args:
-        study: Name of the study.
-        storage: Address of the database, without a password.
-        identity: Identity of the study, which all its trials share.
-        count: Number of candidates that were trained and timed.
-        certificate: Certificate of recipe and data, if there is one.
-        command: Last command that searched the study; None if it was not recorded.
-    """
+def study_note(facts: StudyFacts) -> str:
+    """Return the note on a study: its settings, and the commands to continue it."""
+    identity = facts.identity
     targets = identity["targets"].items()
-    recipe, data = identity.get("recipe", "not known"), identity.get("data_content", "not known")
-    trust = UNCERTIFIED if certificate is None else certificate.describe()
+    recipe, seed = identity.get("recipe", "not known"), identity.get("seed", "not known")
     rows = {
         "space": identity.get("space", "not known"),
         "targets": ", ".join(f"{name} ({provenance})" for name, provenance in targets),
-        "data": data,
-        "recipe": f"{recipe}, seed {identity.get('seed', 'not known')}; {trust}",
-        "finished": f"{count} candidates, baselines among them",
+        "data": identity.get("data_content", "not known"),
+        "recipe": f"{recipe}, seed {seed}; {_trust(facts)}",
+        "finished": f"{len(facts.records)} candidates, baselines among them",
     }
     return _joined(
         ["Best trials keep every limit, and no trial dominates them. Each trial has a note."],
-        table(("study", study), *rows.items()),
+        table(("study", facts.study), *rows.items()),
         ["### The front again, and the search"],
-        [code(f"nas-sv2 front {_named(study, storage)}")],
-        [code(command)] if command else [],
+        [code(f"nas-sv2 front {_named(facts)}")],
+        [code(facts.runs[-1].command)] if facts.runs else [],
     )
+
+
+def _trust(facts: StudyFacts) -> str:
+    return UNCERTIFIED if facts.certificate is None else facts.certificate.describe()
 
 
 def _standing(entry: Entry) -> str:
@@ -253,8 +232,8 @@ def _verdict(excess: float) -> str:
     return "broken" if excess > 0 else "kept"
 
 
-def _named(study: str, storage: str) -> str:
-    return f"{shlex.quote(study)} --storage {shlex.quote(storage)}"
+def _named(facts: StudyFacts) -> str:
+    return f"{shlex.quote(facts.study)} --storage {shlex.quote(facts.storage)}"
 
 
 def _joined(*parts: Sequence[str]) -> str:
@@ -272,15 +251,11 @@ class StudyView:
 
     Attributes:
         study: Study as Optuna reads it.
-        storage: Address of the database, without a password.
-        records: Records of the trials; empty for a study of another program.
-        certificate: Certificate of its recipe and data, if there is one.
+        facts: The facts about it; None for a study of another program.
     """
 
     study: optuna.Study
-    storage: str
-    records: Mapping[int, Record] = field(default_factory=dict)
-    certificate: Certificate | None = None
+    facts: StudyFacts | None
 
     def amend(self, answer: Answer, after: int = 0) -> Answer:
         """Correct and complete the server's answer about the study.
@@ -290,7 +265,7 @@ class StudyView:
             after: Number of trials that the browser already has.
         """
         trials = {trial.number: trial for trial in self.study.get_trials(deepcopy=False)}
-        places = compare_all(self.records)
+        places = compare_all(self._records)
         entries = {entry.number: entry for entry in places}
         best = self._best(trials.values(), entries)
         for shown in answer["trials"]:
@@ -300,33 +275,31 @@ class StudyView:
         complete = (each for each in answer["trials"] if each["state"] == "Complete")
         answer["best_trials"] = [each for each in complete if each["number"] in best]
         answer["trials"] = answer["trials"][after:]
-        if self.key is not None and not answer["note"]["body"]:
-            answer["note"]["body"] = self._note()
-        if self.records:
+        if self.facts is not None and not answer["note"]["body"]:
+            answer["note"]["body"] = study_note(self.facts)
+        if places:
             figure = front_figure(places, self.study.metric_names or [])
             drawn = {"id": FIGURE, "graph_object": json.dumps(figure)}
             answer["plotly_graph_objects"].append(drawn)
         return answer
 
     @property
-    def key(self) -> str | None:
-        """Key of the study's records; None for a study of another program."""
-        key: str | None = self.study.user_attrs.get(IDENTITY, {}).get(KEY)
-        return key
+    def _records(self) -> Mapping[int, Record]:
+        return {} if self.facts is None else self.facts.records
 
     def file(self, trial_number: int, wanted: str) -> tuple[str, bytes] | None:
         """Return type and content of a trial's file by its id; None if it is not one of ours."""
-        record = self.records.get(trial_number)
-        if record is None or self.key is None:
+        if self.facts is None or trial_number not in self.facts.records:
             return None
+        record = self.facts.records[trial_number]
         for artifact in artifacts_of(record):
-            if artifact_id(self.key, record.architecture.digest, artifact.name) == wanted:
+            if artifact_id(self.facts.key, record.architecture.digest, artifact.name) == wanted:
                 return artifact.mimetype, artifact.content()
         return None
 
     def _best(self, trials: Collection[FrozenTrial], entries: Mapping[int, Entry]) -> set[int]:
         """Return the trials on the front, by the records or else by Optuna's rule."""
-        if self.records:
+        if self._records:
             return {number for number, entry in entries.items() if entry.on_front}
         if not any(trial.state == TrialState.COMPLETE for trial in trials):
             return set()
@@ -343,31 +316,20 @@ class StudyView:
         shown["constraints"] = list(trial.constraints.values())
         # A trial that repeats a known network shows the results of the first one.
         source = trial.user_attrs.get(DUPLICATE, trial.number)
-        if source in self.records and shown["state"] == "Complete":
-            record = self.records[source]
+        if source in self._records and shown["state"] == "Complete":
+            record = self._records[source]
             shown["constraints"] = list(record.excesses.values())
             shown["values"] = list(record.objectives)  # a prediction may have been measured since
         entry = entries.get(trial.number)
-        if entry is not None and self.key is not None and shown["state"] == "Complete":
-            shown["artifacts"] += self._files(self.key, entry.record, shown["artifacts"])
+        if entry is not None and self.facts is not None and shown["state"] == "Complete":
+            shown["artifacts"] += self._files(self.facts.key, entry.record, shown["artifacts"])
         if not shown["note"]["body"]:
             shown["note"]["body"] = self._trial_note(trial, entry)
 
     def _trial_note(self, trial: FrozenTrial, entry: Entry | None) -> str:
-        if entry is None:
+        if entry is None or self.facts is None:
             return turned_away_note(trial.user_attrs, trial.constraints)
-        return trial_note(self.study.study_name, self.storage, entry, self.certificate)
-
-    def _note(self) -> str:
-        runs = runs_of(self.study)
-        return study_note(
-            self.study.study_name,
-            self.storage,
-            self.study.user_attrs[IDENTITY],
-            len(self.records),
-            self.certificate,
-            runs[-1].command if runs else None,
-        )
+        return trial_note(self.facts, entry)
 
     @staticmethod
     def _files(key: str, record: Record, known: Sequence[Answer]) -> list[Answer]:

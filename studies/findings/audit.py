@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nas_sv2.studies.findings.attributes import ARCHITECTURE, AUDITED, PRUNED
-from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 
 DECIDED = ("COMPLETE", "PRUNED")
@@ -79,7 +79,7 @@ def audit_guidelines(trials: Iterable[Trial], records: Mapping[int, Record]) -> 
     A candidate that was asked again, after an interruption say, counts once. An audit counts once
     it has come to a verdict.
     """
-    on_front = {entry.number for entry in front_of(records) if entry.on_front}
+    on_front = {entry.number for entry in Front(records).members}
     by_network: dict[str, list[Trial]] = {}
     for trial in trials:
         if PRUNED in trial.user_attrs:

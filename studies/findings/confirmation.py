@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from nas_sv2.errors import StoreError
-from nas_sv2.evaluate.fitting.evaluation import content_of
+from nas_sv2.evaluate.fitting.evaluation import content_key
 from nas_sv2.latency.measurements.head_to_head import ComparedPair, PricedPair, TimedPair
 from nas_sv2.latency.measurements.measurement import Interval, Latency
 from nas_sv2.statistics import Judgement, judge_together
@@ -189,7 +189,7 @@ class Confirmation:
     def question(self) -> tuple[object, ...]:
         """What was asked; another answer to the same takes the place of the first."""
         digests = tuple(sorted(network.digest for network in self.networks))
-        return (self.recipe_digest, content_of(self.data), self.seeds, digests)
+        return (self.recipe_digest, content_key(self.data), self.seeds, digests)
 
     def describe(self, finding: Finding) -> str:
         """The claim, or that it is withdrawn, with its confidence, in one line."""
@@ -384,7 +384,7 @@ def judge_finalists(finalists: Sequence[Finalist]) -> tuple[Finding, ...]:
             one.digest,
             _accuracy(one.accuracy, next(judged)),
             {
-                name: _priced(times)
+                name: _estimated(times)
                 if isinstance(times, PricedPair)
                 else _timed(times, next(judged))
                 for name, times in one.times.items()
@@ -415,7 +415,7 @@ def _timed(pair: TimedPair, judged: Judgement) -> LatencyGain:
     )
 
 
-def _priced(times: PricedPair) -> LatencyGain:
+def _estimated(times: PricedPair) -> LatencyGain:
     verdict = _faster(times.ratio) if times.counts else "tie"
     return LatencyGain(times.ratio, None, times.provenance, False, verdict, times.rule)
 

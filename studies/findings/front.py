@@ -95,7 +95,7 @@ def compare_all(records: Mapping[int, Record]) -> list[Entry]:
     return [Entry(number, record, beaten[number]) for number, record in records.items()]
 
 
-def front_of(records: Mapping[int, Record]) -> list[Entry]:
+def _front_first(records: Mapping[int, Record]) -> list[Entry]:
     """The front, fastest first, and behind it the baselines that are not on it."""
     shown = [entry for entry in compare_all(records) if entry.on_front or entry.record.baseline]
     return sorted(shown, key=lambda entry: (not entry.on_front, entry.record.objectives[1:]))
@@ -107,7 +107,7 @@ def best_of(records: Mapping[int, Record]) -> int:
     Raises:
         StoreError: No candidate keeps the limits yet.
     """
-    front = [entry for entry in front_of(records) if entry.on_front]
+    front = Front(records).members
     if not front:
         raise StoreError("no finished trial keeps every limit of the study yet")
     return max(front, key=lambda entry: entry.record.evaluation.score).number
@@ -125,7 +125,7 @@ class GrowingFront:
     _seen: Mapping[int, Record] = field(default_factory=dict)
 
     def update(self, records: Mapping[int, Record]) -> tuple[list[Entry], list[Record]]:
-        """Return `front_of(records)`, and those compared that are not in it.
+        """Return the entries of the front, and those compared that are not among them.
 
         Args:
             records: Every record of the study by its trial, as it is now.
@@ -138,7 +138,7 @@ class GrowingFront:
             }
         else:
             compared = dict(records)
-        entries = front_of(compared)
+        entries = _front_first(compared)
         self._shown, self._seen = {entry.number for entry in entries}, records
         beaten = [record for number, record in compared.items() if number not in self._shown]
         return entries, beaten
@@ -184,7 +184,7 @@ class Front:
     @cached_property
     def entries(self) -> list[Entry]:
         """The members, fastest first, then the baselines that are not on the front."""
-        return front_of(self.records)
+        return _front_first(self.records)
 
     @property
     def members(self) -> list[Entry]:

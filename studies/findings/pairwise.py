@@ -9,7 +9,7 @@ from typing import Literal
 
 from nas_sv2.latency.measurements.measurement import Interval, Latency
 from nas_sv2.studies.findings.certificate import Certificate
-from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 
 Sure = Literal["sure", "tie", "unknown"]
@@ -86,7 +86,7 @@ def find_ties(
     if least is None:
         return []
     front = sorted(
-        (entry for entry in front_of(records) if entry.on_front),
+        Front(records).members,
         key=lambda entry: entry.record.evaluation.score,
     )
     return [

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nas_sv2.studies.findings.audit import Pruned
-from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 
 STOP_RULE = "stop_rule"
@@ -62,7 +62,7 @@ def audit_stops(records: Mapping[int, Record]) -> StopAudit | None:
     said = {n: r.excesses[STOP_RULE] for n, r in records.items() if STOP_RULE in r.excesses}
     if not said:
         return None
-    on_front = {entry.number for entry in front_of(records) if entry.on_front}
+    on_front = {entry.number for entry in Front(records).members}
     audited = {number for number, excess in said.items() if excess <= 0}
     whole = max(_passes(record) for record in records.values())
     seeds = max(len(record.evaluation.scores) for record in records.values())

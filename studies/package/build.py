@@ -30,8 +30,9 @@ from nas_sv2.studies.package.file_latency import FileLatency, latencies_of
 from nas_sv2.studies.package.folder import SUMS, check_out, write_folder
 from nas_sv2.studies.package.form_parity import Agreement
 from nas_sv2.studies.package.forms import TORCH, Winner
+from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines, confirmations_of
-from nas_sv2.studies.storage.named_networks import certificate_for, record_of, records_of
+from nas_sv2.studies.storage.named_networks import record_of, records_of
 from nas_sv2.studies.storage.places import data_of, evaluator_of
 from nas_sv2.studies.storage.study import Identity, load_study, study_key
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
@@ -89,24 +90,15 @@ def export_trial(
         StoreError: If stored data cannot be read, a form disagrees with the network, or the
             package cannot be written.
     """
-    if trial != "best" and not trial.isdecimal():
-        raise ConfigError("trial", trial, "must be best or a number")
     check_out(out, force)
     opened = load_study(db, study)
     identity = opened.user_attrs[IDENTITY]
-    number = best_of(records_of(db, study)) if trial == "best" else int(trial)
-    record = record_of(db, study, number)
-    if record.excesses.get(STOP_RULE, 0.0) > 0:
-        raise ConfigError(
-            "trial",
-            number,
-            "must be a trial whose training ran to its end: the stop rule ended this one",
-        )
-    chosen = evaluator_of(opened, supernet)
-    training = chosen.open(data_of(opened, data), setting_of(opened))
+    number, record = _chosen(db, study, trial)
+    evaluator = evaluator_of(opened, supernet)
+    training = evaluator.open(data_of(opened, data), setting_of(opened))
     weights = WeightsFolder.of_study(db, study_key(opened)).find(record.architecture.digest)
     if weights is None:
-        told(f"its weights were not kept; {chosen.weights_by}")
+        told(f"its weights were not kept; {evaluator.weights_by}")
         trained = _same_again(training, record)
     else:
         trained = Trained(record.evaluation, training.adapt(record.architecture), weights)
@@ -116,28 +108,38 @@ def export_trial(
     checked = winner.checked(files)
     _check_accuracy(record.evaluation, checked.validation[TORCH])
     latencies = _latencies(db, identity, record, winner, files, told) if latency else []
-    document = trial_document(
-        document_of(
-            record.baseline or record.architecture.digest,
-            winner,
-            training.data,
-            training.recipe,
-            training.seed,
-            checked,
-            latencies,
-            "" if int8 else "it was not asked for",
-        ),
-        study,
-        number,
-        record,
-        identity,
-        certificate_for(db, study, {number: record}),
-        confirmation_lines(confirmations_of(opened), record.architecture.digest),
+    network = document_of(
+        record.baseline or record.architecture.digest,
+        winner,
+        training.data,
+        training.recipe,
+        training.seed,
+        checked,
+        latencies,
+        "" if int8 else "it was not asked for",
     )
-    names = [*files, CARD_JSON, SUMS]
-    card = trial_card(document, names)
+    certificate = CertificateStore(db).find_for(identity, {number: record})
+    confirmed = confirmation_lines(confirmations_of(opened), record.architecture.digest)
+    document = trial_document(network, study, number, record, identity, certificate, confirmed)
+    card = trial_card(document, [*files, CARD_JSON, SUMS])
     write_folder(out, {**files, CARD_JSON: json_of(document), CARD: card.encode()})
     return Exported(number, checked.validation, latencies)
+
+
+def _chosen(db: Database, study: str, trial: str) -> tuple[int, Record]:
+    """Return the number and the record of the trial to export.
+
+    Raises:
+        ConfigError: If there is no such trial, or its training was ended early.
+    """
+    if trial != "best" and not trial.isdecimal():
+        raise ConfigError("trial", trial, "must be best or a number")
+    number = best_of(records_of(db, study)) if trial == "best" else int(trial)
+    record = record_of(db, study, number)
+    if record.excesses.get(STOP_RULE, 0.0) > 0:
+        allowed = "must be a trial whose training ran to its end: the stop rule ended this one"
+        raise ConfigError("trial", number, allowed)
+    return number, record
 
 
 SLACK = 0.01

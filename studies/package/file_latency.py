@@ -69,7 +69,7 @@ def latencies_of(
     }
     if target.device is not None:
         return _measured(target.device, winner, files, sides)
-    return _priced(target, winner, sides)
+    return _estimated(target, winner, sides)
 
 
 def _measured(
@@ -114,7 +114,7 @@ def _labelled(measurement: Measurement, file: str) -> Measurement:
     )
 
 
-def _priced(target: Target, winner: Winner, sides: Mapping[str, int]) -> Sequence[FileLatency]:
+def _estimated(target: Target, winner: Winner, sides: Mapping[str, int]) -> Sequence[FileLatency]:
     rows: list[FileLatency] = []
     prices: dict[str, float] = {}
     for file, side in sides.items():

@@ -56,7 +56,7 @@ class Row:
     lacks: str = ""
 
     @property
-    def pace(self) -> float | None:
+    def relative_time(self) -> float | None:
         """Time as a ratio to the reference network of the session, or in ms if there is none.
 
         Ratios of different sessions are comparable; times in ms are less comparable.
@@ -121,9 +121,9 @@ class Comparison:
     def speed(self, row: Row) -> float | None:
         """Return the speed of `row` here, relative to ShuffleNet V2 of its level."""
         v2 = self.v2_of(row.level)
-        if v2 is None or v2.pace is None or row.pace is None:
+        if v2 is None or v2.relative_time is None or row.relative_time is None:
             return None
-        return v2.pace / row.pace
+        return v2.relative_time / row.relative_time
 
     def published_speed(self, row: Row, published: Published) -> float | None:
         """Return the speed of `row` on a device of the paper, relative to ShuffleNet V2."""

@@ -118,14 +118,14 @@ def agreement(comparison: Comparison, published: Published, known_only: bool = F
         known_only: Whether to leave out networks with a reconstructed structure.
     """
     shared = [
-        (row, row.pace, speed)
+        (row, row.relative_time, speed)
         for row in distinct(comparison.rows)
         for speed in [published(row)]
-        if row.pace is not None and speed and not (known_only and row.reconstructed)
+        if row.relative_time is not None and speed and not (known_only and row.reconstructed)
     ]
     spearman = kendall = None
     if len(shared) >= FEWEST_RANKED:
-        here, there = np.array([[pace, 1 / speed] for _, pace, speed in shared]).T
+        here, there = np.array([[time, 1 / speed] for _, time, speed in shared]).T
         spearman = spearman_rho(here, there)
         kendall = kendall_tau(here, there)
     settled = _settled(comparison)

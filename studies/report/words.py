@@ -382,3 +382,20 @@ def identity_of(facts: StudyFacts) -> list[tuple[str, str]]:
         "seed": "seed",
     }
     return [(shown, str(identity[key])) for key, shown in names.items() if key in identity]
+
+
+def front_lines(facts: StudyFacts) -> list[str]:
+    """Explain the marks in the table of the front, and the error bars of its picture."""
+    cells = "".join(cell for row in facts.front.rows for cell in row.cells)
+    marks = {
+        "?": "predicted, not measured",
+        "*": "other programs held the processor while it was measured",
+    }
+    return [f"{mark} {said}." for mark, said in marks.items() if mark in cells] + [bars_are(facts)]
+
+
+def three(ms: float) -> str:
+    """Format a time in ms with three significant digits, at most to the µs."""
+    if ms >= 100:
+        return f"{ms:.0f}"
+    return f"{ms:.1f}" if ms >= 10 else f"{ms:.2f}" if ms >= 0.1 else f"{ms:.3f}"

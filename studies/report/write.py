@@ -18,11 +18,9 @@ from jinja2 import Environment, StrictUndefined
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.measurements.measurement import Latency
-from nas_sv2.studies.findings.front import Entry
-from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.pages.markdown import code, escaped, table
 from nas_sv2.studies.pages.picture_style import new_figure, write_png
-from nas_sv2.studies.report import words as words
+from nas_sv2.studies.report import words
 from nas_sv2.studies.report.charts import (
     BASELINE,
     OTHER,
@@ -42,7 +40,7 @@ from nas_sv2.studies.report.charts import (
 )
 from nas_sv2.studies.report.facts import ReportFacts, read_report
 from nas_sv2.studies.report.network_card import Winner, WinnerProfiles, name_of
-from nas_sv2.studies.report.words import bars_are, trust_of
+from nas_sv2.studies.report.words import bars_are, three, trust_of
 from nas_sv2.studies.storage.facts import StudyFacts
 from nas_sv2.version import __version__
 
@@ -170,34 +168,8 @@ def _against(rival: str, found: words.Against) -> str:
 
 
 def _front(facts: StudyFacts) -> list[str]:
-    head = ("network", "trial", "top-1", *(f"{target} ms" for target in facts.targets))
-    rows = [_row(entry) for entry in facts.front.entries]
-    more = ("M multiply-adds", "M params", "stands")
-    lines = table((*head, *more), *rows)
-    return [*lines, "", escaped(words.bars_are(facts))]
-
-
-def _row(entry: Entry) -> tuple[str, ...]:
-    record = entry.record
-    times = []
-    for latency in record.latencies.values():
-        shown = f"{three(latency.ms)}{_half(latency)} {latency.provenance}"
-        times.append(shown + _contended(latency))
-    beaten = f"beaten by {entry.beaten_by}" if record.feasible else f"beyond {broken(record)}"
-    return (
-        name_of(record),
-        str(entry.number),
-        f"{record.evaluation.accuracy:.2%}",
-        *times,
-        f"{record.cost.flops / 1e6:.1f}",
-        f"{record.cost.params / 1e6:.2f}",
-        "on the front" if entry.on_front else beaten,
-    )
-
-
-def _half(latency: Latency) -> str:
-    ends = latency.ci_ms
-    return "" if ends is None else f" ±{three((ends[1] - ends[0]) / 2)}"
+    lines = table(facts.front.columns, *(row.cells for row in facts.front.rows))
+    return [*lines, "", *_lines(words.front_lines(facts))]
 
 
 def _turned_away(facts: StudyFacts) -> list[str]:
@@ -248,39 +220,19 @@ def report_page(report: ReportFacts) -> str:
 
     facts = report.study
     axes = axes_of(facts)
-    figures = {axis.key: front_chart(facts, axis) for axis in axes}
     latencies = [v for r in facts.records.values() for v in r.latencies.values()]
-    best = next((one for one in report.winners if one.number == facts.best), None)
     return (
         _environment(facts)
         .from_string(_file("report.html.j2"))
         .render(
             facts=facts,
             report=report,
-            best=best,
-            best_is="" if best is None else words.best_is(best.record),
+            words=words,
+            best=next((one for one in report.winners if one.number == facts.best), None),
             axes=axes,
-            figures={**figures, "time": time_chart(facts)},
+            figures={a.key: front_chart(facts, a) for a in axes} | {"time": time_chart(facts)},
             groups=groups_of(facts),
             all_measured=all(latency.provenance == "measured" for latency in latencies),
-            predicted=any(latency.provenance == "predicted" for latency in latencies),
-            contended=any(latency.contended for latency in latencies),
-            question=words.question_of(facts),
-            accuracy_doubt="" if best is None else words.accuracy_doubt(facts, best.record),
-            rivals=words.rivals_of(facts),
-            trust=words.trust_of(facts),
-            bars_are=words.bars_are(facts),
-            certificate_lines=words.certificate_lines(facts),
-            baseline_name=next((name_of(record) for record in facts.baselines.values()), ""),
-            turned_away=words.turned_away(facts),
-            stops=words.stops_words(facts),
-            too_few=words.too_few(facts),
-            spent=words.spent(facts),
-            time_lines=words.time_lines(facts),
-            commands=words.commands_of(facts),
-            repeat_lines=words.repeat_lines(facts),
-            identity=words.identity_of(facts),
-            trained_on=next(iter(facts.records.values())).evaluation.device,
             version=__version__,
             css=_file("report.css"),
             js=_file("report.js"),
@@ -294,7 +246,6 @@ def _environment(facts: StudyFacts) -> Environment:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        "percent": lambda share: f"{share:.1%}".replace("%", " %"),
         "percent0": _rounded,
         "three": three,
         "ends": lambda ends: f"{three(ends[0])}–{three(ends[1])}",
@@ -303,7 +254,6 @@ def _environment(facts: StudyFacts) -> Environment:
         "seconds": lambda seconds: " ".join(words.duration(seconds)),
         "speed": words.speed,
         "name": name_of,
-        "broken": broken,
         "diagram_of": diagram_of,
         "curves_of": curves_of,
         "slices_of": slices_of,
@@ -318,22 +268,10 @@ def _rounded(share: float) -> str:
     return "< 1 %" if 0 < share < 0.005 else f"{share:.0%}".replace("%", " %")
 
 
-def three(ms: float) -> str:
-    """Format a time in ms with three significant digits, at most to the µs."""
-    if ms >= 100:
-        return f"{ms:.0f}"
-    return f"{ms:.1f}" if ms >= 10 else f"{ms:.2f}" if ms >= 0.1 else f"{ms:.3f}"
-
-
 def export_command(facts: StudyFacts, winner: Winner) -> str:
     """Return the command that exports this network."""
     parts = ["nas-sv2", "export", facts.study, "--trial", str(winner.number), "--out", "winner"]
     return shlex.join([*parts, "--storage", facts.storage])
-
-
-def broken(record: Record) -> str:
-    """Return the limit that a record exceeds most."""
-    return max(record.excesses, key=record.excesses.__getitem__)
 
 
 def _file(name: str) -> str:
@@ -379,13 +317,11 @@ def write_report(
 
 
 def _write_page(report: ReportFacts, path: Path) -> list[Path]:
-
     _write(path, report_page(report))
     return [path]
 
 
 def _write_markdown(report: ReportFacts, path: Path) -> list[Path]:
-
     picture = path.with_suffix(PICTURE)
     _write(path, report_markdown(report, picture.name))
     draw_front(report, picture)

@@ -1,6 +1,8 @@
 """Certificates in the database of the studies; of equal keys the latest counts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import String, Text, select
 from sqlalchemy.orm import Mapped, mapped_column
@@ -8,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from nas_sv2.database.database import Database
 from nas_sv2.database.schema import Base
 from nas_sv2.studies.findings.certificate import Certificate
+from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.record_store import is_of_same_data
 
 
@@ -51,6 +54,20 @@ class CertificateStore:
                 return None  # an older database without certificates; reading adds no tables
             row = session.scalar(query)
             return None if row is None else Certificate.from_json(row.document)
+
+    def find_for(
+        self, identity: Mapping[str, Any], records: Mapping[int, Record]
+    ) -> Certificate | None:
+        """Return the certificate of the recipe and data of a study's records, or None.
+
+        Raises:
+            StoreError: The database cannot be read.
+        """
+        if not records:
+            return None
+        evaluation = next(iter(records.values())).evaluation
+        space = identity.get("space_digest", "")
+        return self.find(evaluation.recipe_digest, evaluation.data, space)
 
     def save(self, certificate: Certificate) -> None:
         """Store a certificate.

@@ -163,19 +163,9 @@ def read_study(db: Database, name: str) -> StudyFacts:
         metrics=metrics,
         trials=trials,
         records=records,
-        certificate=_certificate(CertificateStore(db), attributes[IDENTITY], records),
+        certificate=CertificateStore(db).find_for(attributes[IDENTITY], records),
         confirmations=confirmations_of(study),
         runs=runs_of(study),
         pruned=audit_guidelines(trials, records),
         relaxed=attributes.get(RELAXED, {}),
     )
-
-
-def _certificate(
-    store: CertificateStore, identity: Identity, records: Mapping[int, Record]
-) -> Certificate | None:
-    if not records:
-        return None
-    evaluation = next(iter(records.values())).evaluation
-    space = identity.get("space_digest", "")
-    return store.find(evaluation.recipe_digest, evaluation.data, space)

@@ -1,7 +1,6 @@
 """Find networks by name: a reference, a file, or a trial of a study."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,8 +8,6 @@ from typing import TYPE_CHECKING
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.families.published import hand_designed
 from nas_sv2.space.networks.lowering import Classifier, load_network
-from nas_sv2.studies.findings.audit import Pruned, audit_guidelines
-from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.findings.record import Record
 
 if TYPE_CHECKING:
@@ -49,42 +46,6 @@ def trial_named(text: str) -> tuple[str, int] | None:
     """Split `STUDY:NUMBER` into study and number; None if `text` has another form."""
     match = re.fullmatch(r"(.+):(\d+)", text)
     return None if match is None else (match[1], int(match[2]))
-
-
-def pruned_in(db: "Database", study: str) -> list[Pruned]:
-    """Return the pruning by each guideline of a study, with its audit.
-
-    Raises:
-        ConfigError: The study does not exist.
-        StoreError: The database cannot be read.
-    """
-    from nas_sv2.studies.storage.study import load_study, store_errors
-
-    records, found = records_of(db, study), load_study(db, study)
-    with store_errors():
-        return audit_guidelines(found.get_trials(deepcopy=False), records)
-
-
-def certificate_for(
-    db: "Database", study: str, records: Mapping[int, Record]
-) -> Certificate | None:
-    """Return the certificate of the recipe and data of a study's `records`, or None.
-
-    A certificate of the study's space is preferred.
-
-    Raises:
-        ConfigError: The study does not exist.
-        StoreError: The database cannot be read.
-    """
-    from nas_sv2.studies.findings.attributes import IDENTITY
-    from nas_sv2.studies.storage.certificate_store import CertificateStore
-    from nas_sv2.studies.storage.study import load_study
-
-    if not records:
-        return None
-    evaluation = next(iter(records.values())).evaluation
-    space = load_study(db, study).user_attrs[IDENTITY].get("space_digest", "")
-    return CertificateStore(db).find(evaluation.recipe_digest, evaluation.data, space)
 
 
 def records_of(db: "Database", study: str) -> dict[int, Record]:

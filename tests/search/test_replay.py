@@ -28,7 +28,7 @@ from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.guidelines import Guidelines
 from nas_sv2.space.networks.lowering import Network, lower
 from nas_sv2.studies.findings.attributes import ERROR, NOT_REPLAYED, REPLAYED
-from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.named_networks import record_of, records_of
 from nas_sv2.studies.storage.places import data_place
@@ -144,7 +144,7 @@ def test_every_network_is_measured_and_keeps_number_and_accuracy(
         assert trial.values == list(record.objectives)
         assert trial.user_attrs[REPLAYED] == f"old:{number}"
     # The order by parameters is that of the accuracies here: all are on the front.
-    assert sum(entry.on_front for entry in front_of(new)) == len(new)
+    assert sum(entry.on_front for entry in Front(new).entries) == len(new)
     assert {move.change for move in found.comparison.moves} == {"stays", "enters"}
     assert len(found.reasons) == len(found.comparison.changed) > 0
 

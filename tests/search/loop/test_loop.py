@@ -49,7 +49,7 @@ from nas_sv2.studies.findings.attributes import (
     RELAXED,
 )
 from nas_sv2.studies.findings.audit import audit_guidelines
-from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.record_store import May, RecordStore
 from nas_sv2.studies.storage.study import create_or_resume
@@ -429,7 +429,7 @@ def test_a_guideline_that_prunes_the_front_is_found_out_and_relaxed(bench: Bench
     notices = [outcome.notice for outcome in bench.heard.outcomes]
     assert not any(notices[: MATURE - 1])  # on a front of a few is almost everything
     assert "relaxed: G4 by" in notices[MATURE - 1]
-    front = [entry.number for entry in front_of(records) if entry.on_front]
+    front = [entry.number for entry in Front(records).members]
     scores = [g4_elementwise(lower(records[number].architecture)) for number in front]
     assert study.user_attrs[RELAXED]["G4"] >= max(scores) / 0.05 * (1 - 1e-9)
     (found,) = audit_guidelines(study.get_trials(), records)
@@ -475,7 +475,7 @@ def test_what_is_beaten_relaxes_nothing(bench: Bench) -> None:
     bench.guidelines, bench.audit = Guidelines({"G4": 0.3}), Audit(share=1.0)
     study = bench.run(20)
     records = bench.store.all()
-    front = {entry.number for entry in front_of(records) if entry.on_front}
+    front = {entry.number for entry in Front(records).members}
     beaten = [trial for trial in pruned_in(study) if trial.number not in front]
     assert beaten
     wanted = [t.user_attrs[AUDITED]["G4"] for t in pruned_in(study) if t.number in front]

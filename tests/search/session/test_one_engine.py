@@ -14,7 +14,8 @@ from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.search.session import session
 from nas_sv2.search.session.plan import plan_search
 from nas_sv2.search.session.session import search
-from nas_sv2.studies.storage.named_networks import certificate_for, records_of
+from nas_sv2.studies.storage.certificate_store import CertificateStore
+from nas_sv2.studies.storage.named_networks import records_of
 from nas_sv2.studies.storage.study import load_study, optuna_storage
 
 
@@ -46,7 +47,7 @@ def test_a_search_and_what_is_said_of_it_make_one_engine(
         found = search(plan, db)
         assert found.ended_by is None
         assert records_of(db, "s").keys() == found.records.keys()
-        certificate_for(db, "s", found.records)
+        CertificateStore(db).find_for({}, found.records)
         MeasurementStore(db)
     assert len(engines) - before == 1
 

@@ -55,7 +55,7 @@ from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.attributes import FORESEEN
-from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import STOP_RULE, audit_stops
 from nas_sv2.studies.package.build import export_trial
@@ -438,7 +438,7 @@ def test_a_search_saves_time_and_keeps_its_front(tmp_path: Path, sampler: str) -
         n: dataclasses.replace(r, evaluation=full.evaluate(r.architecture), excesses={})
         for n, r in records.items()
     }
-    assert [e.number for e in front_of(records)] == [e.number for e in front_of(ended)]
+    assert [e.number for e in Front(records).entries] == [e.number for e in Front(ended).entries]
     for number, record in records.items():
         trial = study.trials[number]
         assert trial.values == list(record.told)

@@ -28,7 +28,7 @@ from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.graph.guidelines import Guidelines
 from nas_sv2.space.networks.lowering import Network
 from nas_sv2.space.units.reference import reference
-from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.record_store import RecordStore
 
@@ -130,7 +130,7 @@ def test_without_care_the_front_is_measured_at_last(tmp_path: Path) -> None:
     measure_front(candidate, store)
     # The first is better by prediction, takes 40.5 ms in truth, and makes room for the second.
     assert target.asked == [first.digest, second.digest]
-    (entry,) = front_of(store.all())
+    (entry,) = Front(store.all()).entries
     assert entry.number == 1
     assert entry.record.latencies["fake"].provenance == "measured"
     assert store.all()[0].excesses["fake_ms"] > 0

@@ -32,7 +32,7 @@ from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import load_architecture
 from nas_sv2.studies.dashboard.server import HOST, open_dashboard
-from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import create_or_resume, study_key
@@ -134,7 +134,7 @@ def test_the_best_trials_are_the_feasible_front(served: str, storage: str) -> No
     # Optuna's own view is the same; it names the repeated network twice.
     assert best == FRONT == {t.number for t in study.best_trials} - {REPEATED}
     records = {number: record(number) for number in FOUND}
-    assert best == {entry.number for entry in front_of(records)}
+    assert best == {entry.number for entry in Front(records).entries}
     assert shown["objective_names"] == ["top-1 accuracy", "arm latency (ms, emulated)"]
 
 

@@ -4,7 +4,7 @@ import random
 
 from doubles import record_of
 
-from nas_sv2.studies.findings.front import GrowingFront, front_of
+from nas_sv2.studies.findings.front import Front, GrowingFront
 from nas_sv2.studies.findings.record import Record
 
 
@@ -23,7 +23,7 @@ def test_it_is_the_front_of_all_however_the_study_grows() -> None:
         if chance.random() < 0.05:  # told anew by another trial
             records[1000 + number] = records.pop(chance.choice(list(records)))
         entries, beaten = watch.update(dict(records))
-        assert entries == front_of(records)
+        assert entries == Front(records).entries
         reported += beaten
         shown = {entry.number for entry in entries}
         known = {id(record) for record in reported}

@@ -9,7 +9,7 @@ from strategies import architectures
 
 from nas_sv2.errors import StoreError
 from nas_sv2.space.units.architecture import Architecture
-from nas_sv2.studies.findings.front import best_of, front_of
+from nas_sv2.studies.findings.front import Front, best_of
 from nas_sv2.studies.findings.record import Record
 
 
@@ -52,7 +52,7 @@ def test_the_front_is_what_nothing_feasible_dominates(
         number: record_of(a / 4, float(x), float(y), excess=-1.0 if inside else 1.0)
         for number, (a, x, y, inside) in enumerate(points)
     }
-    front = {entry.number for entry in front_of(records)}
+    front = {entry.number for entry in Front(records).entries}
     feasible = {number for number, record in records.items() if record.feasible}
     for number in feasible:
         beaten = any(records[rival].dominates(records[number]) for rival in feasible)
@@ -71,7 +71,7 @@ def test_baselines_stand_behind_the_front_with_what_beats_them() -> None:
         3: record_of(0.3, 6.0),
         4: record_of(0.9, 20.0, excess=0.2, baseline="large"),
     }
-    entries = front_of(records)
+    entries = Front(records).entries
     assert [entry.number for entry in entries] == [2, 1, 0, 4]
     assert [entry.beaten_by for entry in entries] == [None, None, 1, None]
     assert [entry.on_front for entry in entries] == [True, True, False, False]
@@ -80,7 +80,7 @@ def test_baselines_stand_behind_the_front_with_what_beats_them() -> None:
 def test_equal_records_do_not_beat_each_other() -> None:
     record = record_of(0.5, 1.0)
     assert not record.dominates(replace(record))
-    assert len(front_of({0: record, 1: replace(record)})) == 2
+    assert len(Front({0: record, 1: replace(record)}).entries) == 2
 
 
 def test_there_is_no_best_of_nothing_feasible() -> None:

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from doubles import record_of
 
-from nas_sv2.studies.findings.front import front_of
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import STOP_RULE, StopAudit, audit_stops
 
@@ -58,4 +58,4 @@ def test_the_other_seeds_of_a_stopped_training_are_saved_too() -> None:
 
 def test_a_stopped_training_is_never_on_the_front() -> None:
     records = {0: trained(0.5, 5.0, 4), 1: trained(0.9, 4.0, 1, said=1.0)}
-    assert [entry.number for entry in front_of(records)] == [0]
+    assert [entry.number for entry in Front(records).entries] == [0]

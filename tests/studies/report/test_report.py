@@ -25,7 +25,6 @@ from nas_sv2.studies.report.words import commands_of, repeat_lines
 from nas_sv2.studies.report.write import draw_front, report_markdown, report_page
 from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.facts import StudyFacts
-from nas_sv2.studies.storage.named_networks import certificate_for
 from nas_sv2.studies.storage.study import create_or_resume
 
 HOSTILE = "</script><script>alert(1)</script>"
@@ -242,7 +241,7 @@ def test_the_certificate_of_the_space_goes_before_a_later_one(tmp_path: Path) ->
     store = CertificateStore(told.measurements.db)
     store.save(dataclasses.replace(certificate(), space_digest=SPACE.digest))
     store.save(certificate())
-    found = certificate_for(Database.open(told.storage), told.name, told.records.all())
+    found = store.find_for({"space_digest": SPACE.digest}, told.records.all())
     assert found is not None and found.space_digest == SPACE.digest
 
 
