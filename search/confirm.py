@@ -31,7 +31,7 @@ from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.determinism import core_count
-from nas_sv2.evaluate.fitting.evaluation import content_key
+from nas_sv2.evaluate.fitting.evaluation import data_key
 from nas_sv2.evaluate.full.training import FullRun, find_data_side
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.files import open_recipe, recipe_from_document
@@ -429,7 +429,7 @@ def _looked_at(earlier: Sequence[Confirmation], jobs: Sequence[Job], data: Image
     """Describe earlier uses of the test images."""
     digests = tuple(sorted({job.architecture.digest for job in jobs}))
     seeds = tuple(sorted({job.seed for job in jobs}))
-    question = (jobs[0].recipe.digest, content_key(data.provenance), seeds, digests)
+    question = (jobs[0].recipe.digest, data_key(data.provenance), seeds, digests)
     asked = sum(each.question != question for each in earlier)
     if not asked:
         return []

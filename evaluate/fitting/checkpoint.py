@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from nas_sv2.errors import StoreError
-from nas_sv2.evaluate.fitting.evaluation import content_key
+from nas_sv2.evaluate.fitting.evaluation import data_key
 from nas_sv2.files import write_whole
 
 CHECKSUM_BYTES = 32  # of SHA-256
@@ -104,9 +104,7 @@ class Checkpoint:
 
 def _named(identity: Mapping[str, str]) -> dict[str, str]:
     """The identity of a training, without the place of its data."""
-    return {
-        name: content_key(value) if name == "data" else value for name, value in identity.items()
-    }
+    return {name: data_key(value) if name == "data" else value for name, value in identity.items()}
 
 
 def _name(identity: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ from nas_sv2.errors import EvaluationError
 from nas_sv2.space.units.architecture import Architecture
 
 
-def content_key(data: str) -> str:
+def data_key(data: str) -> str:
     """The name of the content in `SPEC@KEY`: the same images elsewhere are the same data."""
     return data.rpartition("@")[2]
 

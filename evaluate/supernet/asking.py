@@ -13,7 +13,7 @@ from pathlib import Path
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
-from nas_sv2.evaluate.fitting.evaluation import Evaluation, Trained, content_key
+from nas_sv2.evaluate.fitting.evaluation import Evaluation, Trained, data_key
 from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice, Setting, Stops
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.recipe import Recipe
@@ -40,7 +40,7 @@ class SupernetAsking:
     def __post_init__(self) -> None:
         """Refuse data that the supernet was not trained on."""
         # Only the content counts: the name before it may be a relative path.
-        if self.data.key != content_key(self.saved.data):
+        if self.data.key != data_key(self.saved.data):
             allowed = f"must be the data that the supernet was trained on, {self.saved.data}"
             raise ConfigError("data", self.data.provenance, allowed)
 

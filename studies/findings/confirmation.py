@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from nas_sv2.errors import StoreError
-from nas_sv2.evaluate.fitting.evaluation import content_key
+from nas_sv2.evaluate.fitting.evaluation import data_key
 from nas_sv2.latency.measurements.head_to_head import ComparedPair, PricedPair, TimedPair
 from nas_sv2.latency.measurements.measurement import Interval, Latency
 from nas_sv2.statistics import Judgement, judge_together
@@ -189,7 +189,7 @@ class Confirmation:
     def question(self) -> tuple[object, ...]:
         """What was asked; another answer to the same takes the place of the first."""
         digests = tuple(sorted(network.digest for network in self.networks))
-        return (self.recipe_digest, content_key(self.data), self.seeds, digests)
+        return (self.recipe_digest, data_key(self.data), self.seeds, digests)
 
     def describe(self, finding: Finding) -> str:
         """The claim, or that it is withdrawn, with its confidence, in one line."""

@@ -18,7 +18,7 @@ from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.data.image_data import Part
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
-from nas_sv2.evaluate.fitting.evaluation import content_key
+from nas_sv2.evaluate.fitting.evaluation import data_key
 from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.evaluate.recipes.files import recipe_from_document
 from nas_sv2.space.graph.cost import cost_of
@@ -336,7 +336,7 @@ def _validation(package: Package, spec: str) -> tuple[Part, bool]:
         allowed = f"must have images of {trained.channels} channels and {trained.classes} classes"
         raise ConfigError("data", spec, allowed)
     part = Part(centre_of(subset.val.images, trained.resolution), subset.val.labels)
-    key = _read(package, lambda card: content_key(str(card["data"])))
+    key = _read(package, lambda card: data_key(str(card["data"])))
     return part, key == data.key
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
 
 from nas_sv2.database.database import Database
-from nas_sv2.evaluate.fitting.evaluation import Evaluation, content_key
+from nas_sv2.evaluate.fitting.evaluation import Evaluation, data_key
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.findings.record import Record
@@ -33,9 +33,9 @@ def whole_trainings(db: Database, recipe_digest: str, data: str, seed: int) -> d
         qualified = list(_of_qualifications(session, recipe_digest))
     found: dict[str, Trained] = {}
     for architecture, evaluation in [*studied, *qualified]:
-        same = (evaluation.recipe_digest, content_key(evaluation.data), evaluation.seed)
+        same = (evaluation.recipe_digest, data_key(evaluation.data), evaluation.seed)
         whole = evaluation.stopped is None and len(evaluation.history) > 1
-        if whole and same == (recipe_digest, content_key(data), seed):
+        if whole and same == (recipe_digest, data_key(data), seed):
             found.setdefault(architecture.digest, (architecture, evaluation))
     return found
 

@@ -11,7 +11,7 @@ from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.evaluators import find_evaluator
-from nas_sv2.evaluate.fitting.evaluation import content_key
+from nas_sv2.evaluate.fitting.evaluation import data_key
 from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice
 from nas_sv2.evaluate.recipes.files import recipe_from_document
 from nas_sv2.studies.findings.attributes import (
@@ -65,7 +65,7 @@ def data_of(study: optuna.Study, data: str | None = None) -> ImageData:
         )
     except ConfigError as error:
         raise ConfigError(field, where, error.sentence + moved) from None
-    if found.key != content_key(wanted):  # only the content counts; the name may be relative
+    if found.key != data_key(wanted):  # only the content counts; the name may be relative
         sentence = f"must be {wanted}, the data of the study; these differ or have changed"
         raise ConfigError(field, found.provenance, sentence + moved)
     return found

@@ -27,7 +27,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
 from nas_sv2.database.database import Database
 from nas_sv2.database.schema import Base
-from nas_sv2.evaluate.fitting.evaluation import Evaluation, content_key
+from nas_sv2.evaluate.fitting.evaluation import Evaluation, data_key
 from nas_sv2.studies.findings.record import Record
 
 May = Callable[[Connection], bool]
@@ -211,4 +211,4 @@ class RecordStore:
 
 def is_of_same_data(column: InstrumentedAttribute[str], data: str) -> ColumnElement[bool]:
     """Return the SQL condition that a column holds `data` (`SPEC@KEY`), whatever its spec."""
-    return or_(column == data, column.endswith(f"@{content_key(data)}", autoescape=True))
+    return or_(column == data, column.endswith(f"@{data_key(data)}", autoescape=True))

@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from nas_sv2.database.database import Database
 from nas_sv2.database.engine import one_line
 from nas_sv2.errors import ConfigError, StoreError
-from nas_sv2.evaluate.fitting.evaluation import content_key
+from nas_sv2.evaluate.fitting.evaluation import data_key
 from nas_sv2.studies.findings.attributes import CLAIMED, CONTENT, EVALUATOR_FOLDER, IDENTITY, KEY
 
 NAMES = ("space", "data")
@@ -217,7 +217,7 @@ def _difference(stored: Identity, wanted: Identity) -> str | None:
 def _without_place(key: str, value: Any) -> Any:
     """Return the value without the place of data or an evaluator, which older versions stored."""
     if key == CONTENT and isinstance(value, str):
-        return content_key(value)
+        return data_key(value)
     if key == "evaluator" and isinstance(value, Mapping):
         return {name: part for name, part in value.items() if name != EVALUATOR_FOLDER}
     return value

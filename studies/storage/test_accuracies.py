@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import optuna
 
 from nas_sv2.errors import StoreError
-from nas_sv2.evaluate.fitting.evaluation import content_key
+from nas_sv2.evaluate.fitting.evaluation import data_key
 from nas_sv2.studies.findings.attributes import TEST_ACCURACY
 from nas_sv2.studies.storage.study import store_errors
 
@@ -41,7 +41,7 @@ class Training:
     def is_in(self, attribute: str) -> bool:
         """Return whether an attribute names this training, for any place of its data."""
         begins = f"{TEST_ACCURACY}{self.architecture} {self.recipe} "
-        ends = f"@{content_key(self.data)} {self.seed} {self.device}"
+        ends = f"@{data_key(self.data)} {self.seed} {self.device}"
         return attribute.startswith(begins) and attribute.endswith(ends)
 
 
