@@ -1,7 +1,7 @@
 """A study on one target beside the same networks on another: what moved, and why.
 
 Accuracies are the same on both sides, so whatever changes is the latency. The reason for a change
-of the front is first the rival, and how the two stand on either target. Where the operators of a
+of the front is first the rival, and how the two stand on either target. If the operators of a
 target are priced (`latency.breakdown`), it is also the kind of operator that makes the difference.
 """
 
