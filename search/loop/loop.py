@@ -42,7 +42,7 @@ from nas_sv2.search.events.events import (
 from nas_sv2.search.events.interrupts import was_interrupted
 from nas_sv2.search.loop.claim import EXPIRES_S, TrialClaim, Watch
 from nas_sv2.search.loop.orphans import Orphans, utc_offset_s
-from nas_sv2.search.loop.telling import tell_failed, tell_record, tell_rejected
+from nas_sv2.search.loop.telling import Teller
 from nas_sv2.search.walk.audit import MATURE, Audit, RelaxedLimits
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.search_space import SearchSpace
@@ -117,7 +117,8 @@ class Loop:
         """Lease no trial yet."""
         leases = TrialLeases(self.store.db, self.store.study)
         self._claim = TrialClaim(leases, self.expires_s)
-        self._orphans = Orphans(self.study, self._claim, Watch(self.expires_s))
+        self._teller = Teller.of(self.store.db, self.study.study_name, self.walk.constraints)
+        self._orphans = Orphans(self.study, self._claim, Watch(self.expires_s), self._teller)
 
     def run(self, trials: int, timeout_s: float | None = None) -> None:
         """Run until the study has `trials` finished candidates, or the time is up.
@@ -298,7 +299,7 @@ class Loop:
 
     def _settle(self, trial: Trial) -> tuple[Verdict, NasError | None, Record | None]:
         """Find or assess the candidate of a trial, and report its end to the study."""
-        names = self.walk.constraints
+        number = trial.number
         try:
             architecture = self.space.sample(trial)
             if not self._claim.bind(trial.number, architecture.digest):
@@ -312,22 +313,22 @@ class Loop:
         except TakenTrial:
             return "duplicate", NasError("another worker took it"), None
         except TakenNetwork as taken:
-            tell_failed(self.study, trial, str(taken), names)
+            self._teller.tell_failed(number, str(taken))
             return "duplicate", NasError(str(taken)), None
         except Rejected as verdict:
             seen = [] if self.learns_from_pruned else self.store.all().values()
-            tell_rejected(self.study, trial, verdict, names, seen)
+            self._teller.tell_rejected(number, verdict, seen)
             return "rejected", verdict, None
         except (MeasurementError, EvaluationError) as error:
-            tell_failed(self.study, trial, str(error), names)
+            self._teller.tell_failed(number, str(error))
             return "failed", error, None
         except (DeviceError, KeyboardInterrupt) as error:
             with suppress(*DATABASE):  # repeated when the search ends
                 self._orphans.ask_again(trial.number, f"interrupted: {error}")
             raise
         if known and known[0] != trial.number and known[0] in self._told():
-            trial.set_user_attr(DUPLICATE, known[0])
-            tell_record(self.study, trial, record, names)
+            self._teller.note(number, {DUPLICATE: known[0]})
+            self._teller.tell_record(number, record)
             return "duplicate", NasError(f"the network of trial {known[0]}"), record
         return self._keep(trial, record)
 
@@ -337,7 +338,7 @@ class Loop:
         """Save a record, report it to the study, and update the front and the audit."""
         if not self.store.save(trial.number, record, self._claim.holds_within):
             return "failed", LostTrial(), None
-        tell_record(self.study, trial, record, self.walk.constraints)
+        self._teller.tell_record(trial.number, record)
         records = self.store.all()
         entries, beaten = self._front.update(records)
         self.weights.drop(record.architecture.digest for record in beaten)
@@ -366,12 +367,12 @@ class Loop:
         except Rejected as verdict:
             if verdict.constraint not in self.walk.guidelines.limits:
                 raise
-            trial.set_user_attr(ARCHITECTURE, architecture.digest)
-            trial.set_user_attr(PRUNED, verdict.constraint)
+            pruned = {ARCHITECTURE: architecture.digest, PRUNED: verdict.constraint}
+            self._teller.note(trial.number, pruned)
             if self.limits is None or not self.audit.takes(architecture.digest):
                 raise
             exceeded = self.limits.exceeded(verdict.excesses)
-        trial.set_user_attr(AUDITED, exceeded)
+        self._teller.note(trial.number, {AUDITED: exceeded})
         return self.walk.assess(architecture, unguided=True)
 
     def _learn_from_audit(self, on_front: Iterable[int]) -> None:

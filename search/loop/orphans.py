@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas_sv2.database.processes import is_alive, process_name
 from nas_sv2.search.loop.claim import TrialClaim, Watch
+from nas_sv2.search.loop.telling import Teller
 from nas_sv2.studies.findings.attributes import (
     DEATHS,
     ENDED_OFFSET,
@@ -19,7 +20,6 @@ from nas_sv2.studies.findings.attributes import (
     WHY,
     WORKER,
 )
-from nas_sv2.studies.storage.study import optuna_storage
 
 FATAL = 3  # deaths after which the candidate is the cause: its training takes all the memory
 
@@ -32,11 +32,13 @@ class Orphans:
         study: The study.
         claim: The lease of this worker.
         watch: Finds leases that are not renewed.
+        teller: Reports trials.
     """
 
     study: optuna.Study
     claim: TrialClaim
     watch: Watch
+    teller: Teller
 
     def enqueue(self, params: dict[str, object], attributes: dict[str, object]) -> None:
         """Queue a candidate, unless it is queued or running already."""
@@ -58,11 +60,11 @@ class Orphans:
             return
         if trial.user_attrs.get(UTC_OFFSET, utc_offset_s()) != utc_offset_s():
             with suppress(UpdateFinishedTrialError):  # its worker has just ended it
-                self._set(number, ENDED_OFFSET, utc_offset_s())
+                self.teller.note(number, {ENDED_OFFSET: utc_offset_s()})
         deaths = trial.user_attrs.get(DEATHS, 0) + died
         if deaths == FATAL:
             fatal = f"{deaths} workers died or stood still at it; not asked again"
-            self._set(number, ERROR, fatal)
+            self.teller.note(number, {ERROR: fatal})
             self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
             return
         params = fixed_params(trial) | trial.params
@@ -71,13 +73,6 @@ class Orphans:
             attributes = {RETRY_OF: trial.number, WHY: reason, DEATHS: deaths}
             self.study.enqueue_trial(params, user_attrs=attributes)
         self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-
-    def _set(self, number: int, name: str, value: object) -> None:
-        """Set an attribute of a running trial that may be another worker's."""
-        storage = optuna_storage(self.claim.leases.db)
-        study = storage.get_study_id_from_name(self.study.study_name)
-        trial = storage.get_trial_id_from_study_id_trial_number(study, number)
-        storage.set_trial_user_attr(trial, name, value)
 
     def recover(self) -> None:
         """Ask the candidates of workers again that died, or stand still for too long.

@@ -22,6 +22,7 @@ from nas_sv2.search.loop import claim as seat_module
 from nas_sv2.search.loop import orphans
 from nas_sv2.search.loop.claim import Answers, TrialClaim, Watch
 from nas_sv2.search.loop.orphans import FATAL, Orphans
+from nas_sv2.search.loop.telling import Teller
 from nas_sv2.studies.findings.attributes import ERROR, WORKER
 from nas_sv2.studies.storage.study import optuna_storage
 from nas_sv2.studies.storage.trial_lease import TakenNetwork, TakenTrial, TrialLeases
@@ -290,7 +291,8 @@ def dead() -> str:
 
 
 def unfinished(study: optuna.Study, leases: TrialLeases, expires_s: float = 60) -> Orphans:
-    return Orphans(study, TrialClaim(leases, expires_s), Watch(expires_s))
+    teller = Teller.of(leases.db, study.study_name, ())
+    return Orphans(study, TrialClaim(leases, expires_s), Watch(expires_s), teller)
 
 
 def begun(study: optuna.Study, leases: TrialLeases, worker: str) -> tuple[int, str]:
