@@ -6,6 +6,7 @@ none of the heavy packages. Every other path may change without notice.
 
 import importlib
 import sys
+from functools import cache, update_wrapper
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -86,29 +87,35 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-class _Package(ModuleType):
-    """This module: `search` and `studies` stay functions although folders have these names too.
+class _FunctionAndFolder:
+    """A public function that also has the parts of the folder of its name.
 
-    Importing `nas_sv2.search.walk` would put the folder in place of the function.
+    Importing `nas_sv2.search.walk` would put the folder in place of the function `search`.
     """
 
-    @property
-    def search(self) -> Any:
-        """The public function."""
-        return __getattr__("search")
+    def __init__(self, name: str) -> None:
+        update_wrapper(self, __getattr__(name))
+        self._folder = f"{__name__}.{name}"
 
-    @search.setter
-    def search(self, folder: ModuleType) -> None:
-        """Keep the function when the import system offers the folder."""
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Call the function."""
+        return self.__wrapped__(*arguments, **options)
 
-    @property
-    def studies(self) -> Any:
-        """The public function."""
-        return __getattr__("studies")
+    def __getattr__(self, part: str) -> Any:
+        """Give a part of the folder."""
+        return getattr(importlib.import_module(self._folder), part)
 
-    @studies.setter
-    def studies(self, folder: ModuleType) -> None:
-        """Keep the function when the import system offers the folder."""
+
+def _shared(name: str) -> property:
+    """Give the function of a name, also after the import system has set the folder there."""
+    return property(cache(lambda _: _FunctionAndFolder(name)), lambda _, folder: None)
+
+
+class _Package(ModuleType):
+    """This module, whose functions `search` and `studies` share a name with a folder."""
+
+    search = _shared("search")
+    studies = _shared("studies")
 
 
 if not TYPE_CHECKING:

@@ -264,7 +264,7 @@ def trained(jobs: Sequence[Job], source: Source, count: int) -> Iterator[tuple[J
                 yield running[done], done.result()
         except BrokenProcessPool as error:
             raise EvaluationError(
-                "a training process was killed; the same command goes on"
+                "a training process was killed; run it again to continue"
             ) from error
         except BaseException:  # interrupts too: end the trainings at once
             for process in multiprocessing.active_children():

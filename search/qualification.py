@@ -249,7 +249,7 @@ def _run(
             for done in as_completed(running):
                 yield running[done], done.result()
         except BrokenProcessPool as error:
-            raise EvaluationError("a training process was killed; the same command goes on") from (
+            raise EvaluationError("a training process was killed; run it again to continue") from (
                 error
             )
         finally:

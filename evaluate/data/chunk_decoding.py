@@ -100,7 +100,7 @@ def _in_processes(
     except BrokenProcessPool as error:
         raise EvaluationError(
             "a process that decodes images was killed (for lack of memory?); "
-            "the same command continues from there"
+            "run it again to continue"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

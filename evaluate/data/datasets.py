@@ -132,7 +132,7 @@ def _read_torchvision(
             raise ConfigError("data", spec, allowed) from error
         raise EvaluationError(
             f"{name} is not on this machine and could not be downloaded ({reason}); "
-            f"name the folder that holds it ({name}:FOLDER) or use --data animals, "
+            f"name the folder that holds it ({name}:FOLDER) or give data animals, "
             "which needs no network"
         ) from error
     train, test = (_arrays(one) for one in sets)

@@ -36,7 +36,7 @@ class Checkpoint:
     file: Path
     identity: Mapping[str, str]
     told: Callable[[str], None]
-    instead: str = "the training begins anew"
+    instead: str = "the training starts again"
 
     @classmethod
     def of(

@@ -203,4 +203,4 @@ def check_trainable(recipe: Recipe, device: str = "cpu") -> None:
             + ", ".join(used),
         )
     if recipe.precision == "fp16" and not device.startswith("cuda"):
-        raise ConfigError("recipe precision", "fp16", "must be fp32 or bf16 where there is no GPU")
+        raise ConfigError("recipe.precision", "fp16", "must be fp32 or bf16 where there is no GPU")

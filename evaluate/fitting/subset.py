@@ -46,7 +46,7 @@ def choose_subset(data: ImageData, recipe: Recipe) -> Subset:
         val = Part(val.images[chosen], labels[chosen])
         if not len(among) or not len(val):
             raise ConfigError(
-                "recipe classes", recipe.classes, "must name classes that have images"
+                "recipe.classes", recipe.classes, "must name classes that have images"
             )
     limit = recipe.train_images
     if limit is not None and limit < len(train if among is None else among):

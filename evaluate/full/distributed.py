@@ -90,7 +90,7 @@ class Processes:
             allowed = (
                 f"must be a multiple of {self.count} processes, no more than the images of a pass"
             )
-            raise ConfigError("recipe batch", batches.size, allowed)
+            raise ConfigError("recipe.batch", batches.size, allowed)
         return Share(batches, self)
 
     def equalise_buffers(self, module: nn.Module) -> None:

@@ -196,7 +196,7 @@ class FullRun:
             "torch": str(torch.__version__),
         }
         said: list[str] = []
-        instead = "give another --out, or delete the file to begin anew"
+        instead = "name another folder, or delete the file to train from the start"
         checkpoint = Checkpoint(self.out / CHECKPOINT, identity, said.append, instead)
         if checkpoint.load() is None and said:
             raise StoreError(f"in {self.out}, {said[0]}")
@@ -265,27 +265,27 @@ def find_data_side(recipe: Recipe, network: Classifier, device: str = "cpu") -> 
     side, full = network.resolution, recipe.full_training
     if recipe.resolution not in (None, side):
         allowed = f"must be {side}, the side that the network takes"
-        raise ConfigError("recipe resolution", recipe.resolution, allowed)
+        raise ConfigError("recipe.resolution", recipe.resolution, allowed)
     for name in ("width_factor", "seeds"):
         if getattr(recipe, name) != 1:
             allowed = "must be 1 in a full training, which is one of the whole network"
-            raise ConfigError(f"recipe {name}", getattr(recipe, name), allowed)
+            raise ConfigError(f"recipe.{name}", getattr(recipe, name), allowed)
     if recipe.precision == "fp16" and not device.startswith("cuda"):
-        raise ConfigError("recipe precision", "fp16", "must be fp32 or bf16 where there is no GPU")
+        raise ConfigError("recipe.precision", "fp16", "must be fp32 or bf16 where there is no GPU")
     if full is None:
         return side
     if recipe.resolution is None:
         allowed = f"must be {side} with full_training, whose validation_resize belongs to it"
-        raise ConfigError("recipe resolution", None, allowed)
+        raise ConfigError("recipe.resolution", None, allowed)
     if full.validation_resize < side:
         allowed = f"must be {side} or more, the side of the centre that is cut out"
-        raise ConfigError("recipe validation_resize", full.validation_resize, allowed)
+        raise ConfigError("recipe.validation_resize", full.validation_resize, allowed)
     if full.train_resolution is not None:
         if full.train_resolution > full.validation_resize:
             allowed = (
                 f"must be {full.validation_resize} or less, the side of the images that "
                 "it is cut from"
             )
-            raise ConfigError("recipe train_resolution", full.train_resolution, allowed)
+            raise ConfigError("recipe.train_resolution", full.train_resolution, allowed)
         dataclasses.replace(network, resolution=full.train_resolution)  # raises if it is too small
     return full.validation_resize

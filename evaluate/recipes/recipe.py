@@ -20,7 +20,6 @@ from nas_sv2.documents import (
     Whole,
     check_choice,
     check_fields,
-    name_errors,
 )
 from nas_sv2.errors import ConfigError
 
@@ -61,7 +60,7 @@ class FullTraining:
 
     def __post_init__(self) -> None:
         """Refuse impossible values, naming the field."""
-        name_errors("recipe ", check_fields, self)
+        check_fields(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +147,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be trained, naming the field."""
-        name_errors("recipe ", check_fields, self)
+        check_fields(self)
         if not self.name.strip():
-            raise ConfigError("recipe name", self.name, "must be one word or two")
-        check_choice("recipe stem_stride", self.stem_stride, (1, 2))
+            raise ConfigError("name", self.name, "must be one word or two")
+        check_choice("stem_stride", self.stem_stride, (1, 2))
 
     @property
     def digest(self) -> str:

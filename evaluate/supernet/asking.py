@@ -155,7 +155,7 @@ def find_supernet(recipe: Recipe, digest: str, place: Path | None) -> EvaluatorC
             raise ConfigError(KIND, None, "must be a folder")
         saved = open_supernet(place)
     except ConfigError as error:
-        sentence = f"{error.sentence}; --supernet DIR says where supernet {digest} lies now"
+        sentence = f"{error.sentence}; name the folder of supernet {digest} as supernet"
         raise ConfigError(error.field, error.value, sentence) from None
     if saved.digest != digest:
         sentence = f"must be the folder of supernet {digest}, that of the study"

@@ -155,7 +155,7 @@ class SupernetTraining:
             return architecture
         raise InfeasibleError(
             f"none of {DRAWS} sampled networks of space {self.space.name} keeps the guidelines; "
-            "--guidelines off trains all"
+            "guidelines off trains networks that do not"
         )
 
 
@@ -185,15 +185,15 @@ def check_supernet_recipe(recipe: Recipe) -> None:
         ConfigError: If the recipe is one; names the field.
     """
     if recipe.width_factor != 1:
-        raise ConfigError("recipe width_factor", recipe.width_factor, "must be 1 for a supernet")
+        raise ConfigError("recipe.width_factor", recipe.width_factor, "must be 1 for a supernet")
     if recipe.seeds != 1:
-        raise ConfigError("recipe seeds", recipe.seeds, "must be 1: a supernet has one")
+        raise ConfigError("recipe.seeds", recipe.seeds, "must be 1: a supernet has one")
     if not recipe.norm_images:
         allowed = "must be above 0: a network of a supernet has no statistics of its own"
-        raise ConfigError("recipe norm_images", recipe.norm_images, allowed)
+        raise ConfigError("recipe.norm_images", recipe.norm_images, allowed)
     if recipe.score == "training_speed":
         allowed = "must be accuracy or cross_entropy: a network of a supernet is not trained"
-        raise ConfigError("recipe score", recipe.score, allowed)
+        raise ConfigError("recipe.score", recipe.score, allowed)
 
 
 @dataclass(eq=False)

@@ -109,14 +109,14 @@ def _advice(answer: Mapping[str, Any], version: tuple[int, ...], missing: Sequen
     python = answer["executable"]
     if version < OLDEST_PYTHON:
         oldest = ".".join(map(str, OLDEST_PYTHON))
-        return f"name a python3 from {oldest} on with --python, or install one"
+        return f"install python3 {oldest} or later there, and give its path as python"
     if not missing:
         return ""
     names = " ".join(missing)
     if answer["pip"] and not answer["managed"]:
         return f"{python} -m pip install {names}"
     return (
-        f"{python} -m venv nas-sv2-venv && nas-sv2-venv/bin/pip install {names}, then --python "
-        "nas-sv2-venv/bin/python (on Debian and Ubuntu venv comes with "
+        f"{python} -m venv nas-sv2-venv && nas-sv2-venv/bin/pip install {names}, then give the "
+        "device python nas-sv2-venv/bin/python (on Debian and Ubuntu venv comes with "
         "sudo apt-get install python3-venv)"
     )

@@ -115,7 +115,7 @@ class SshHost:
         if "Permission denied" in words:
             return f"it takes no key of yours, and no password is asked for: try {by_hand}"
         if f"{self.python}: not found" in words or f"{self.python}: No such file" in words:
-            return "name the python3 there with --python, or install one, 3.8 or later"
+            return "install python3 3.8 or later there, or give the path of one as python"
         return ""
 
     @property

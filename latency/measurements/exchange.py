@@ -107,7 +107,8 @@ def merge(file: Path, store: MeasurementStore) -> Counts:
             if content in same or content in added:
                 counts.known += 1
             elif same:
-                raise _damaged(file, number, "the store holds other runs under its session")
+                held = "the store holds other runs under its session"
+                raise _damaged(file, number, measurement.session, held)
             else:  # a network that was timed twice in one session comes twice
                 added.add(content)
                 yield measurement
@@ -149,7 +150,9 @@ def read_file(file: Path) -> Iterator[tuple[int, Measurement]]:
                 except ValueError as error:
                     cut = len(line) == LONGEST_LINE
                     why = f"it is longer than {LONGEST_LINE} bytes" if cut else str(error)
-                    raise _damaged(file, number, why) from error
+                    raise _damaged(
+                        file, number, line.decode(errors="replace").strip(), why
+                    ) from error
     except OSError as error:
         raise ConfigError(
             "file", str(file), f"must be a file that can be read ({error})"
@@ -169,8 +172,9 @@ def _check_header(file: Path, line: bytes) -> None:
             raise ConfigError(f"{file}: {name}", header.get(name), f"must be {reads}, as we read")
 
 
-def _damaged(file: Path, number: int, why: str) -> ConfigError:
-    return ConfigError(f"{file}: line", number, f"must be a measurement ({' '.join(why.split())})")
+def _damaged(file: Path, number: int, given: str, why: str) -> ConfigError:
+    sentence = f"must be a measurement ({' '.join(why.split())})"
+    return ConfigError(f"{file}: line {number}", given, sentence)
 
 
 def stored_measurements(store: MeasurementStore, counts: Counts) -> Iterator[Measurement]:

@@ -43,7 +43,7 @@ def device_complaints(conditions: Sequence[Mapping[str, Any]]) -> list[str]:
             [*column(conditions, "celsius"), *column(conditions, "gpu_celsius")], default=0
         )
         at = f" at {warmest:.0f} °C" if warmest else ""
-        found.append(f"the device throttled{at}; cool it, or see --sustained")
+        found.append(f"the device throttled{at}; cool it, or time it hot (heat_s)")
     ticks, stolen = column(conditions, "ticks"), column(conditions, "stolen_ticks")
     if len(ticks) > 1 and len(stolen) > 1 and ticks[-1] > ticks[0]:
         share = (stolen[-1] - stolen[0]) / (ticks[-1] - ticks[0])

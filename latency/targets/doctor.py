@@ -203,14 +203,14 @@ def _clock_findings(sessions: Sequence[Measurement]) -> Iterator[Finding]:
         wanted,
         (CONTENDED[0], 1.0 if own_clock else CONTENDED[1]),
         f"other programs wanted the processor in {wanted:.0%} of the sessions",
-        "close them (`top` shows them)" + ("" if own_clock else ", or measure with --threads 1"),
+        "close them (`top` shows them)" + ("" if own_clock else ", or measure with threads=1"),
     )
     drift = max((session.drift for session in sessions), key=abs)
     yield from _finding(
         abs(drift),
         DRIFT,
         f"the device drifted by {drift:+.0%} within a session",
-        "let it cool or rest first, or take the figure after heating up: measure --sustained 5",
+        "let it cool or rest first, or heat it first: heat_s=300",
     )
     hot = [complaints for complaints in map(_clock_complaints, sessions) if complaints]
     yield from _finding(
@@ -218,7 +218,7 @@ def _clock_findings(sessions: Sequence[Measurement]) -> Iterator[Finding]:
         THROTTLED,
         f"{hot[0] if hot else ''} (in {len(hot)} of {len(sessions)} sessions)",
         "give it a fan or a fixed clock (turbo off: echo 0 | sudo tee "
-        "/sys/devices/system/cpu/cpufreq/boost), or see what it holds: measure --sustained 5",
+        "/sys/devices/system/cpu/cpufreq/boost), or time it hot: heat_s=300",
     )
 
 
@@ -237,7 +237,7 @@ def _noise_findings(sessions: Sequence[Measurement], stolen: Sequence[float]) ->
         noise,
         NOISE,
         f"run times are noisy: p95 is {noise:.2f} times the median",
-        "close other programs; keep to one core: --affinity " + str(cores[-1] if cores else 0),
+        f"close other programs; keep to one core: affinity=[{cores[-1] if cores else 0}]",
     )
     if not all(session.stationary for session in sessions):
         cold = sum(not session.stationary for session in sessions)
@@ -255,11 +255,11 @@ def _setup_findings(session: Measurement) -> Iterator[Finding]:
     if " + " in str(facts.get("cpu")) and plan.affinity is None:
         what = f"threads may move between kinds of core ({facts['cpu']})"
         yield Finding(
-            "fair", what, "keep to one kind: `lscpu -e` lists them, then --affinity 4, say"
+            "fair", what, "keep to one kind: `lscpu -e` lists them; such as affinity=[4]"
         )
     if plan.threads > len(cores) > 0:
         what = f"{plan.threads} threads share {len(cores)} cores"
-        yield Finding("fair", what, f"--threads {len(cores)}")
+        yield Finding("fair", what, f"threads={len(cores)}")
 
 
 def _finding(value: float, limits: tuple[float, float], what: str, fix: str) -> Iterator[Finding]:
@@ -309,4 +309,6 @@ def _check_same(fingerprints: Sequence[Fingerprint]) -> None:
         changed = [name for name in {**first, **other} if first.get(name) != other.get(name)]
         if changed:
             what = ", ".join(f"{n} from {first.get(n)} to {other.get(n)}" for n in changed)
-            raise MeasurementError(f"the device changed between sessions: {what}; examine it anew")
+            raise MeasurementError(
+                f"the device changed between sessions: {what}; examine it again"
+            )

@@ -32,8 +32,6 @@ from nas_sv2.space.choices.space_files import open_space
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.paper.comparison import Comparison, run_comparison
 from nas_sv2.studies.paper.comparison_orders import Inversion, inversions
-from nas_sv2.studies.paper.comparison_page import draw_comparison, write_page
-from nas_sv2.studies.paper.guidelines import draw_further, draw_guidelines
 from nas_sv2.studies.paper.published_figures import levels_of
 from nas_sv2.studies.storage.named_networks import find_network
 
@@ -122,6 +120,8 @@ def run_guidelines(
         own = times if asked == opened else times_of(run_experiments(opened, progress))
         profile = profile_device(opened, own, notify)
         ProfileStore(db).save(key, profile)
+    from nas_sv2.studies.paper.guidelines import draw_further, draw_guidelines
+
     files = [folder / "guidelines.png", folder / "guidelines_further.png"]
     draw_guidelines(tables, files[0])
     draw_further(tables, files[1])
@@ -268,6 +268,8 @@ def time_paper_table(
         found = run_comparison(
             opened, levels, named, lambda each: notify(f"{name}: the networks of level {each}")
         )
+    from nas_sv2.studies.paper.comparison_page import draw_comparison, write_page
+
     files = [folder / "compare.png", folder / "compare.html"]
     draw_comparison(found, files[0])
     write_page(found, files[1])

@@ -341,7 +341,7 @@ def _is_alone(store: RecordStore, workers: int, told: Callable[[str], None]) -> 
         host, pid, _ = others[0].rsplit(":", 2)
         who = f"process {pid} on {host.partition('@')[0]}"
         told(
-            f"candidates will not repeat from --seed: {who} is at this study, or died at it there"
+            f"the seed will not repeat these candidates: {who} works at this study, or died at it"
         )
     return workers == 1 and not others
 

@@ -272,7 +272,7 @@ def _source_check(package: Package, normalise: Normalise, run_source: bool) -> I
     else:
         found = (
             f"is not the text that nas-sv2 {__version__} writes for this network; it was not run; "
-            "read it, and verify again with --run-model-py"
+            "read it, and ask for run_model_py to run it"
         )
         yield Check(SOURCE, False, found)
 

@@ -204,7 +204,7 @@ class WinnerProfiles:
                 notes.append(f"{name} cannot tell: {error}")
                 continue
             if profiles is None:
-                notes.append(f"{name} was not asked; report --operators times its operators")
+                notes.append(f"{name} was not asked; a report with operators times them")
                 continue
             for number, profile in profiles.items():
                 found[number][name] = profile

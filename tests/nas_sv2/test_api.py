@@ -196,3 +196,25 @@ def test_a_value_that_is_not_allowed_is_named_as_the_parameter_is(tmp_path: Path
         with pytest.raises(ConfigError, match=said):
             nas.search("arm", storage=f"sqlite:///{tmp_path}/none.db", **changes)
     assert not (tmp_path / "none.db").exists()
+
+
+@pytest.mark.parametrize("order", ["folder first", "function first"])
+def test_a_public_function_and_the_folder_of_its_name_are_both_reached(order: str) -> None:
+    lines = [
+        "import nas_sv2.search.walk.budget, nas_sv2.studies.findings.front",
+        "call = nas_sv2.search",
+    ]
+    code = "\n".join(
+        [
+            "import inspect, nas_sv2",
+            *(lines if order == "folder first" else reversed(lines)),
+            "assert nas_sv2.search.walk.budget.parse_budget(['140M'], [], 0.05).flops == 140e6",
+            "assert nas_sv2.studies.findings.front.Front.__name__ == 'Front'",
+            "assert 'trials' in inspect.signature(nas_sv2.search).parameters",
+            "assert nas_sv2.studies(storage='sqlite://') == []",
+            "import nas_sv2.search as folder, nas_sv2.studies",
+            "from nas_sv2 import search",
+            "assert call is search is nas_sv2.search",
+        ]
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -85,7 +85,7 @@ def test_from_a_damaged_checkpoint_a_training_begins_anew(
     file.write_bytes(content)
     again = run(tmp_path)
     assert again["weights"] == undisturbed["weights"]
-    assert again["told"] == [f"checkpoint {file.name} is damaged; the training begins anew"]
+    assert again["told"] == [f"checkpoint {file.name} is damaged; the training starts again"]
 
 
 @pytest.mark.parametrize("fault", ["flipped", "cut", "empty", "not ours"])
@@ -98,7 +98,7 @@ def test_a_damaged_checkpoint_is_told_of_and_not_used(fault: str, tmp_path: Path
     damaged = {"flipped": flipped, "cut": content[:-100], "empty": b"", "not ours": b"x" * 99}
     checkpoint.file.write_bytes(damaged[fault])
     assert checkpoint.load() is None
-    assert told == [f"checkpoint {checkpoint.file.name} is damaged; the training begins anew"]
+    assert told == [f"checkpoint {checkpoint.file.name} is damaged; the training starts again"]
 
 
 def test_a_foreign_checkpoint_is_told_of_and_not_used(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_checkpoint_of_another_form_is_told_of_and_not_used(
     mine.save({"step": 7})
     monkeypatch.undo()
     assert mine.load() is None
-    assert told[0].endswith("is of another version of nas-sv2; the training begins anew")
+    assert told[0].endswith("is of another version of nas-sv2; the training starts again")
 
 
 def test_another_torch_is_another_training(
@@ -147,7 +147,7 @@ def test_another_torch_is_another_training(
     here = torch.__version__
     monkeypatch.setattr(torch, "__version__", "9.9")
     assert Checkpoint.of(tmp_path, IDENTITY, told.append).load() is None
-    assert told[0].split(": ")[1] == f"torch {here}, not 9.9; the training begins anew"
+    assert told[0].split(": ")[1] == f"torch {here}, not 9.9; the training starts again"
 
 
 def test_a_save_replaces_the_last_one_whole(tmp_path: Path) -> None:

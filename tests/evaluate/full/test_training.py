@@ -216,23 +216,23 @@ def test_images_are_opened_as_large_as_the_recipe_needs(recipe: Recipe, side: in
     [
         (
             dataclasses.replace(SHORT, resolution=224, full_training=FullTraining(232, 256)),
-            "recipe train_resolution must be 232 or less.*; got 256",
+            "recipe.train_resolution must be 232 or less.*; got 256",
         ),
         (
             dataclasses.replace(SHORT, resolution=224, full_training=FullTraining(232, 16)),
             "resolution .*; got 16",
         ),
-        (dataclasses.replace(SHORT, resolution=64), "recipe resolution must be 224.*; got 64"),
-        (dataclasses.replace(SHORT, seeds=2), "recipe seeds .*; got 2"),
-        (dataclasses.replace(SHORT, width_factor=0.5), "recipe width_factor .*; got 0.5"),
-        (dataclasses.replace(SHORT, precision="fp16"), "recipe precision"),
+        (dataclasses.replace(SHORT, resolution=64), "recipe.resolution must be 224.*; got 64"),
+        (dataclasses.replace(SHORT, seeds=2), r"recipe\.seeds .*; got 2"),
+        (dataclasses.replace(SHORT, width_factor=0.5), r"recipe\.width_factor .*; got 0.5"),
+        (dataclasses.replace(SHORT, precision="fp16"), "recipe.precision"),
         (
             dataclasses.replace(SHORT, full_training=FullTraining(256)),
-            "recipe resolution .*; got None",
+            "recipe.resolution .*; got None",
         ),
         (
             dataclasses.replace(SHORT, resolution=224, full_training=FullTraining(200)),
-            "recipe validation_resize .*; got 200",
+            r"recipe\.validation_resize .*; got 200",
         ),
     ],
 )

@@ -38,10 +38,10 @@ def test_a_file_gives_its_name_and_defaults_for_what_it_leaves_out(tmp_path: Pat
             "nas_sv2_recipe: 1\nepochs: 3\nepoch: 4",
             r"mine.yaml: epoch .*one of the keys name.*; got 4",
         ),
-        ("nas_sv2_recipe: 1\nepochs: three", r"mine.yaml: recipe epochs must .*; got 'three'"),
+        ("nas_sv2_recipe: 1\nepochs: three", r"mine.yaml: epochs must .*; got 'three'"),
         (
             "nas_sv2_recipe: 1\nepochs: 3\nlearning_rate: fast",
-            r"recipe learning_rate .*; got 'fast'",
+            r"learning_rate .*; got 'fast'",
         ),
         ("nas_sv2_recipe: 1\nepochs: 3\nfull_training: 4", r"full_training .*a mapping.*; got 4"),
         (
@@ -73,6 +73,6 @@ def test_full_trainings_are_refused_as_recipes_of_a_search(name: str) -> None:
 def test_half_precision_needs_a_gpu() -> None:
     document = yaml.safe_load("{nas_sv2_recipe: 1, epochs: 1, precision: fp16}")
     half = recipe_from_document(document, "half")
-    with pytest.raises(ConfigError, match=r"recipe precision .*; got 'fp16'"):
+    with pytest.raises(ConfigError, match=r"precision .*; got 'fp16'"):
         check_trainable(half)
     check_trainable(half, "cuda")

@@ -154,7 +154,9 @@ def test_a_missing_runtime_comes_with_the_command_that_installs_it(
     found = preflight("pi", server.host(f"{bare}/bin/python"), QUICK)
     assert found.packages == {"numpy": None, "onnxruntime": None}
     assert found.advice.startswith(f"{bare}/bin/python -m venv nas-sv2-venv && nas-sv2-venv/bin/")
-    assert "pip install numpy onnxruntime, then --python nas-sv2-venv/bin/python" in found.advice
+    assert (
+        "pip install numpy onnxruntime, then give the device python nas-sv2-venv" in found.advice
+    )
     site = next((bare / "lib").glob("python3*/site-packages"))
     (site / "pip-1.dist-info").mkdir()
     (site / "pip-1.dist-info" / "METADATA").write_text("Name: pip\nVersion: 1\n")

@@ -100,10 +100,10 @@ CASES: dict[str, tuple[list[Measurement], str, str, str]] = {
         with_plan(0.5, threads=2),
         "poor",
         "other programs wanted the processor in 100%",
-        "--threads 1",
+        "threads=1",
     ),
     "contended once": ([*sessions(1, 1, 1, 1), with_plan(0.5)[0]], "good", "", ""),
-    "drifting": ([falling(0.08)] * 5, "fair", "drifted by +8%", "--sustained"),
+    "drifting": ([falling(0.08)] * 5, "fair", "drifted by +8%", "heat_s=300"),
     "running away": ([falling(0.3)] * 5, "poor", "drifted by +28%", "let it cool"),
     "hot once": ([HOT, *sessions(1, 1, 1, 1)], "fair", "in 1 of 5 sessions", "a fan"),
     "hot": ([HOT] * 5, "poor", "the clock fell from 2000 to 1000 MHz (in 5 of 5", "a fan"),
@@ -130,7 +130,7 @@ CASES: dict[str, tuple[list[Measurement], str, str, str]] = {
         [measurement_of(samples_of([3.0] * ROUNDS, tail=1.3))] * 5,
         "fair",
         "p95 is 1.30 times the median",
-        "--affinity 3",
+        "affinity=[3]",
     ),
     "very noisy": (
         [measurement_of(samples_of([3.0] * ROUNDS, tail=2.0))] * 5,
@@ -155,7 +155,7 @@ CASES: dict[str, tuple[list[Measurement], str, str, str]] = {
         with_facts(cpu="board 0x41/0xd03 + 0x41/0xd08"),
         "fair",
         "between kinds of core",
-        "--affinity 4",
+        "affinity=[4]",
     ),
     "two kinds of core, pinned": (
         [
@@ -173,7 +173,7 @@ CASES: dict[str, tuple[list[Measurement], str, str, str]] = {
         with_plan(threads=8),
         "fair",
         "8 threads share 4 cores",
-        "--threads 4",
+        "threads=4",
     ),
 }
 
