@@ -3,6 +3,9 @@
 A chunk has two files: `NNNNNN.npy` with the pixels of readable files, and `NNNNNN.json` with a
 report. Both are written under another name and then renamed, the report last: a chunk with a
 report is complete. This module does not import torch, as every decoding process imports it.
+
+Levels of more than 8 bits are scaled by the range of the whole data set, which is known once all
+files were read. Chunks with such levels are decoded again if the range is not `USUAL_WHITE`.
 """
 
 import json
@@ -11,23 +14,22 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nas_sv2.errors import EvaluationError
-from nas_sv2.evaluate.data.decoding import Unreadable, decode_with_mode
+from nas_sv2.evaluate.data.decoding import Unreadable, decode, full_level
 from nas_sv2.evaluate.data.split import mirror_keys
 from nas_sv2.files import write_whole
 
 CHUNK = 256  # files; a kill loses about a second of work in each process
 Progress = Callable[[int, int], None]
+USUAL_WHITE = {"integer": 65535.0, "float": 1.0, "colour": 65535.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,9 @@ class ChunkReport:
         rows: Places in the chunk of the files that were read, in the order of the pixels.
         keys: Key of each file that was read, in hexadecimal, equal for copies.
         modes: Number of files by Pillow's name of their mode.
+        aspects: Longer side over shorter side of each file that was read.
+        highest: Highest of the levels of more than 8 bits, by their kind.
+        white: Level that became 255, by kind.
         faults: Place and reason of each file that was not read.
     """
 
@@ -46,64 +51,111 @@ class ChunkReport:
     rows: list[int]
     keys: list[str]
     modes: dict[str, int]
+    aspects: list[float]
+    highest: dict[str, float]
+    white: dict[str, float]
     faults: list[tuple[int, str]]
 
 
-def decode_files(
-    files: Sequence[Path], side: int, folder: Path, progress: Progress | None = None
-) -> list[ChunkReport]:
-    """Decode the chunks of `files` that `folder` lacks, and return the reports of all.
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How files become chunks.
 
-    Args:
+    Attributes:
         files: Files in order.
         side: Side of the decoded images, in pixels.
+        fit: How a picture becomes a square: one of `decoding.FITS`.
         folder: Folder of the chunks.
-        progress: Function called with the number of decoded files and of all files.
-
-    Raises:
-        EvaluationError: If a decoding process was killed.
-        OSError: If a chunk cannot be written.
     """
-    chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-    missing = [number for number in range(len(chunks)) if not report_file(folder, number).exists()]
-    done = len(files) - sum(len(chunks[number]) for number in missing)
-    tell = progress or (lambda done, total: None)
-    tell(done, len(files))
-    processes = min(len(os.sched_getaffinity(0)), len(missing))
-    if processes > 1:
-        for number in _in_processes(processes, missing, chunks, side, folder):
-            done += len(chunks[number])
-            tell(done, len(files))
-    else:  # starting a process for one chunk would take longer than the work
-        for number in missing:
-            decode_chunk(folder, number, chunks[number], side)
-            done += len(chunks[number])
-            tell(done, len(files))
-    return [_read_report(folder, number) for number in range(len(chunks))]
+
+    files: Sequence[Path]
+    side: int
+    fit: str
+    folder: Path
+
+    def chunk(self, number: int) -> Sequence[Path]:
+        """The files of a chunk."""
+        return self.files[number * CHUNK : (number + 1) * CHUNK]
+
+    def reports(self, progress: Progress | None = None) -> list[ChunkReport]:
+        """Decode the chunks that the folder lacks, and return the reports of all.
+
+        Args:
+            progress: Function called with the number of decoded files and of all files.
+
+        Raises:
+            EvaluationError: If a decoding process was killed.
+            OSError: If a chunk cannot be written.
+        """
+        numbers = range(0, -(-len(self.files) // CHUNK))
+        missing = [n for n in numbers if not report_file(self.folder, n).exists()]
+        self._decode(missing, USUAL_WHITE, progress)
+        reports = [_read_report(self.folder, number) for number in numbers]
+        white = white_levels(reports)
+        other = [n for n in numbers if reports[n].white != _among(white, reports[n].highest)]
+        if other:
+            self._decode(other, white, progress)
+        for number in other:
+            reports[number] = _read_report(self.folder, number)
+        return reports
+
+    def _decode(
+        self, numbers: Sequence[int], white: Mapping[str, float], progress: Progress | None
+    ) -> None:
+        tell = progress or (lambda done, total: None)
+        done = len(self.files) - sum(len(self.chunk(number)) for number in numbers)
+        tell(done, len(self.files))
+        processes = min(len(os.sched_getaffinity(0)), len(numbers))
+        for number in self._each(processes, numbers, white):
+            done += len(self.chunk(number))
+            tell(done, len(self.files))
+
+    def _each(
+        self, processes: int, numbers: Sequence[int], white: Mapping[str, float]
+    ) -> Iterable[int]:
+        """Decode chunks, and yield the number of each as it is finished."""
+        if processes <= 1:  # starting a process for one chunk would take longer than the work
+            for number in numbers:
+                decode_chunk(self.folder, number, self.chunk(number), self.side, self.fit, white)
+                yield number
+            return
+        # Spawned, because a fork of a process with threads of torch may deadlock.
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin)
+        how = self.side, self.fit, white
+        try:
+            work = {
+                pool.submit(decode_chunk, self.folder, number, self.chunk(number), *how): number
+                for number in numbers
+            }
+            for future in as_completed(work):
+                future.result()
+                yield work.pop(future)
+        except BrokenProcessPool as error:
+            raise EvaluationError(
+                "a process that decodes images was killed (for lack of memory?); "
+                "run it again to continue"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _in_processes(
-    processes: int, missing: list[int], chunks: list[Sequence[Path]], side: int, folder: Path
-) -> Any:
-    """Decode the missing chunks, and yield the number of each as it is finished."""
-    # Spawned, because a fork of a process with threads of torch may deadlock.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin)
-    try:
-        work = {
-            pool.submit(decode_chunk, folder, number, chunks[number], side): number
-            for number in missing
-        }
-        for future in as_completed(work):
-            future.result()
-            yield work.pop(future)
-    except BrokenProcessPool as error:
-        raise EvaluationError(
-            "a process that decodes images was killed (for lack of memory?); "
-            "run it again to continue"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def highest_levels(reports: Iterable[ChunkReport]) -> dict[str, float]:
+    """Return the highest of the levels of more than 8 bits, by their kind."""
+    highest: dict[str, float] = {}
+    for report in reports:
+        for kind, level in report.highest.items():
+            highest[kind] = max(level, highest.get(kind, 0.0))
+    return highest
+
+
+def white_levels(reports: Iterable[ChunkReport]) -> dict[str, float]:
+    """Return the level that counts as white in the whole data set, by kind of levels."""
+    return {kind: full_level(kind, level) for kind, level in highest_levels(reports).items()}
+
+
+def _among(white: Mapping[str, float], kinds: Iterable[str]) -> dict[str, float]:
+    return {kind: white[kind] for kind in kinds}
 
 
 def _begin() -> None:
@@ -119,28 +171,51 @@ def _begin() -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def decode_chunk(folder: Path, number: int, files: Sequence[Path], side: int) -> None:
+def decode_chunk(
+    folder: Path,
+    number: int,
+    files: Sequence[Path],
+    side: int,
+    fit: str,
+    white: Mapping[str, float],
+) -> None:
     """Decode the files of one chunk into `folder`.
+
+    Args:
+        folder: Folder of the chunks.
+        number: Number of the chunk.
+        files: Its files.
+        side: Side of the decoded images, in pixels.
+        fit: One of `decoding.FITS`.
+        white: Level that becomes 255, by kind of levels.
 
     Raises:
         OSError: If the chunk cannot be written.
     """
-    images: dict[int, NDArray[np.uint8]] = {}
-    modes: Counter[str] = Counter()
-    faults = []
+    decoded, faults = {}, []
     for row, file in enumerate(files):
         try:
-            images[row], mode = decode_with_mode(file, side)
-            modes[mode] += 1
+            decoded[row] = decode(file, side, fit, white)
         except Unreadable as fault:
             faults.append((row, str(fault)))
-    channels = max((len(image) for image in images.values()), default=1)
-    stacked = np.empty((len(images), channels, side, side), np.uint8)
-    keys = []
-    for slot, image in zip(stacked, images.values(), strict=True):
-        slot[:] = image  # a grey image fills all channels
-        keys.append(mirror_keys(image[None])[0].hex())
-    report = ChunkReport(channels, list(images), keys, dict(modes), faults)
+    read = list(decoded.values())
+    highest: dict[str, float] = {}
+    for kind, level in filter(None, (each.levels for each in read)):
+        highest[kind] = max(level, highest.get(kind, 0.0))
+    channels = max((len(each.pixels) for each in read), default=1)
+    stacked = np.empty((len(read), channels, side, side), np.uint8)
+    for slot, each in zip(stacked, read, strict=True):
+        slot[:] = each.pixels  # a grey image fills all channels
+    report = ChunkReport(
+        channels=channels,
+        rows=list(decoded),
+        keys=[mirror_keys(each.pixels[None])[0].hex() for each in read],
+        modes=dict(Counter(each.mode for each in read)),
+        aspects=[round(each.aspect, 2) for each in read],
+        highest=highest,
+        white=_among(white, highest),
+        faults=faults,
+    )
     write_whole(pixel_file(folder, number), lambda file: np.save(file, stacked), sync=True)
     text = json.dumps(asdict(report)).encode()
     write_whole(report_file(folder, number), text, sync=True)

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from nas_sv2.errors import ConfigError, EvaluationError
+from nas_sv2.evaluate.data.image_cache import user_cache
 from nas_sv2.evaluate.data.image_data import ImageData, Part, content_key, resize
 from nas_sv2.evaluate.data.split import carve, mirror_keys
 
@@ -44,7 +45,7 @@ def open_published(spec: str, name: str, where: str, resolution: int | None) -> 
         ConfigError: If the folder lacks the set.
         EvaluationError: If the set is missing and cannot be downloaded, or a file is damaged.
     """
-    folder = Path(where).expanduser() if where else None
+    folder = Path(os.path.expanduser(where)) if where else None
     if folder is not None and not folder.is_dir():
         raise ConfigError(
             "data", spec, f"must be a folder with the files of {name}; {folder} is not one"
@@ -146,8 +147,7 @@ def _arrays(one: Any) -> Arrays:
 
 
 def _cache() -> Path:
-    """Return the folder of downloads: `nas-sv2` in the user's cache directory (XDG)."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "nas-sv2"
+    """Return the folder of downloads, which is made if it is missing."""
+    folder = user_cache()
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -1,40 +1,103 @@
 """Decodes an image file of any mode to pixels, or refuses it with a reason."""
 
 import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401, their formats
+from PIL import (
+    ExifTags,
+    Image,
+    TiffImagePlugin,  # noqa: F401, its format
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401, its format
+)
 
-GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N", "I")
+from nas_sv2.evaluate.data.file_kinds import IMAGE, kind_of
+
+with suppress(ImportError):  # since Pillow 11.3
+    from PIL import AvifImagePlugin  # noqa: F401, its format
+
+FITS = ("crop", "pad", "stretch")
+GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 # A transparent picture of this many pixels takes 1.2 GB to decode. Pillow's own limits are 89
 # million (a warning) and 179 million, and apply to the whole process.
 PIXEL_LIMIT = 100_000_000
 # By content, not by suffix. Other decoders of Pillow start programs (EPS).
-FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-DECODING = 1  # part of a cache's key: raise it if a file decodes to other pixels than before
+Image.preinit()
+FORMATS = tuple(
+    name
+    for name in ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", "AVIF")
+    if name in Image.OPEN
+)
+DECODING = 2  # part of a cache's key: raise it if a file decodes to other pixels than before
+PADDING = 128  # grey level beside a picture that is padded: the middle, which favours no class
+FULL_BITS = (8, 10, 12, 14, 16, 24, 32)  # of cameras and scanners, then of wider files
+
+# Table 4 of the EXIF standard (CIPA DC-008): how a stored picture becomes upright.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class Unreadable(Exception):
     """A file that is not an image, is cut off, or is too large to be decoded safely."""
 
 
-def decode(file: Path, side: int) -> NDArray[np.uint8]:
-    """Decode a file to pixels (C, side, side), as `decode_with_mode` does.
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The pixels of a file, and facts that matter for the whole data set.
 
-    Raises:
-        Unreadable: If the file cannot be decoded or has more than `PIXEL_LIMIT` pixels.
+    Attributes:
+        pixels: Grey levels, uint8 (C, side, side); C is 1 for grey modes and 3 for all others.
+        mode: Pillow's name of the file's mode; `;16` is appended for colour of 16 bits.
+        aspect: Longer side over shorter side.
+        levels: For levels of more than 8 bits, their kind (`integer`, `float` or `colour`) and
+            the highest of them; else None.
     """
-    return decode_with_mode(file, side)[0]
+
+    pixels: NDArray[np.uint8]
+    mode: str
+    aspect: float
+    levels: tuple[str, float] | None = None
 
 
-def decode_with_mode(file: Path, side: int) -> tuple[NDArray[np.uint8], str]:
-    """Decode a file to pixels (C, side, side), and return Pillow's name of its mode as well.
+def full_level(kind: str, highest: float) -> float:
+    """Return the level that counts as white, given the `highest` level of a whole data set.
 
-    C is 1 for grey modes and 3 for all others. The shorter side is resized to `side` (antialiased
-    bilinear) and the centre is cropped, as is usual for ImageNet. Transparent pixels become white,
-    16-bit grey keeps its upper byte, and an animation gives its first picture.
+    A camera of 12 bits stores its levels in 16, so white is the end of the narrowest usual range
+    that holds them all. Levels in floating point up to 1 end at 1, and those up to 255 at 255.
+    """
+    if kind == "float" and highest <= 1:
+        return 1.0
+    return next(2.0**bits - 1 for bits in FULL_BITS if highest <= 2.0**bits - 1)
+
+
+def decode(
+    file: Path, side: int, fit: str = "crop", white: Mapping[str, float] | None = None
+) -> Decoded:
+    """Decode a file to pixels.
+
+    The picture is turned upright as its EXIF orientation says. `crop` brings the shorter side to
+    `side` (antialiased bilinear) and crops the centre, as is usual for ImageNet. `pad` brings the
+    longer side to `side` and fills the rest with grey, `stretch` brings both. Transparent pixels
+    become white, and an animation gives its first picture.
+
+    Args:
+        file: The file.
+        side: Side of the pixels.
+        fit: One of `FITS`.
+        white: Level that becomes 255, by kind of levels; the end of the file's own range if it is
+            left out.
 
     Raises:
         Unreadable: If the file cannot be decoded or has more than `PIXEL_LIMIT` pixels.
@@ -48,45 +111,88 @@ def decode_with_mode(file: Path, side: int) -> tuple[NDArray[np.uint8], str]:
                 width, height = image.size
                 if width * height > PIXEL_LIMIT:
                     raise ValueError(f"{width}×{height}, {_OVER}")
-                mode = image.mode
-                return _pixels(image, side), mode
+                return _decoded(image, side, fit, white or {})
     except Image.DecompressionBombError as error:  # Pillow's own limit, far above ours
         raise Unreadable(_OVER) from error
     except Exception as error:  # on damaged bytes a decoder can raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise Unreadable(reason.replace(str(file), "the file")) from error
+        raise Unreadable(_reason(file, error)) from error
 
 
 _OVER = f"more than the {PIXEL_LIMIT / 1e6:.0f} million pixels that are decoded safely"
 
 
-def _pixels(image: Image.Image, side: int) -> NDArray[np.uint8]:
-    """Return the largest centre square, resized to (C, side, side)."""
+def _reason(file: Path, error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError) and (kind := kind_of(file)) != IMAGE:
+        return f"{kind}, which is not read"
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return reason.replace(str(file), "the file")
+
+
+def _decoded(image: Image.Image, side: int, fit: str, white: Mapping[str, float]) -> Decoded:
+    mode, width, height = image.mode, *image.size
+    # Levels of 16 bits in colour: Pillow reads the upper byte alone.
+    is_deep_colour = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    is_deep_colour &= not mode.startswith("I")
     # A JPEG is decoded at a half, quarter or eighth of its size if that is still twice `side`.
     image.draft(image.mode, (2 * side, 2 * side))
-    grey = image.mode in GREY_MODES
-    plain = _plain(image)
-    extent = min(plain.size)
-    left, top = ((length - extent) / 2 for length in plain.size)
-    box = (left, top, left + extent, top + extent)
-    square = plain.resize((side, side), Image.Resampling.BILINEAR, box=box)
+    grey, plain, levels = mode in GREY_MODES, image, None
+    if mode.startswith(("I", "F")):
+        plain, levels = _eight_bits(image, white)
+    elif is_deep_colour:
+        mode, levels = f"{mode};16", ("colour", 257.0 * float(np.asarray(image).max()))
+    pixels = _fitted(_upright(plain, image), side, fit, grey)
+    return Decoded(pixels, mode, max(width, height) / min(width, height), levels)
+
+
+def _eight_bits(
+    image: Image.Image, white: Mapping[str, float]
+) -> tuple[Image.Image, tuple[str, float]]:
+    """Bring levels of a grey image to 0 to 255, in floating point, so that none is lost yet."""
+    levels = np.asarray(image)
+    kind = "float" if image.mode == "F" else "integer"
+    low, high = float(levels.min()), float(levels.max())
+    if not (np.isfinite(levels).all() and low >= 0 and high < 2.0 ** FULL_BITS[-1]):
+        raise ValueError(f"grey levels from {low:g} to {high:g}, of which white is unknown")
+    full = white.get(kind, full_level(kind, high))
+    return Image.fromarray((levels * (255 / full)).astype(np.float32)), (kind, high)
+
+
+def _upright(plain: Image.Image, image: Image.Image) -> Image.Image:
+    """Turn `plain` as the metadata of `image`, its source, say; damaged ones say nothing."""
+    plain.load()  # Pillow itself turns some formats, and then forgets the orientation
+    try:
+        way = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # viewers show such a picture as it is stored
+        return plain
+    return plain.transpose(UPRIGHT[way]) if way in UPRIGHT else plain
+
+
+def _fitted(image: Image.Image, side: int, fit: str, grey: bool) -> NDArray[np.uint8]:
+    """Return the pixels (C, side, side) of a picture that is upright."""
+    if image.mode != "F":
+        transparent = image.has_transparency_data
+        image = image.convert("RGBA" if transparent else "L" if grey else "RGB")
+    square = _square(image, side, fit)
     if square.mode == "RGBA":  # after the resize, which weights pixels by alpha
-        white = Image.new("RGBA", square.size, "white")
-        white.alpha_composite(square)
-        square = white.convert("L" if grey else "RGB")
+        ground = Image.new("RGBA", square.size, "white")
+        ground.alpha_composite(square)
+        square = ground.convert("L" if grey else "RGB")
     pixels = np.asarray(square)
+    if square.mode == "F":
+        pixels = pixels.round().clip(0, 255).astype(np.uint8)
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """Convert to mode L or RGB, or to RGBA if a pixel is transparent."""
-    if image.mode.startswith("I"):
-        levels = np.asarray(image)
-        if levels.min() < 0 or levels.max() > 0xFFFF:
-            raise ValueError("grey levels outside 16 bits")
-        return Image.fromarray((levels >> 8).astype(np.uint8))
-    if image.mode == "F":
-        raise ValueError("floating-point grey levels, whose range is unknown")
-    if image.has_transparency_data:
-        return image.convert("RGBA")
-    return image.convert("L" if image.mode in GREY_MODES else "RGB")
+def _square(image: Image.Image, side: int, fit: str) -> Image.Image:
+    way, longest, shortest = Image.Resampling.BILINEAR, max(image.size), min(image.size)
+    if fit == "crop":
+        left, top = ((length - shortest) / 2 for length in image.size)
+        box = (left, top, left + shortest, top + shortest)
+        return image.resize((side, side), way, box=box)
+    if fit == "stretch" or longest == shortest:
+        return image.resize((side, side), way)
+    width, height = (max(1, round(length * side / longest)) for length in image.size)
+    levels = (PADDING, PADDING, PADDING, 255)[: len(image.getbands())]
+    ground = Image.new(image.mode, (side, side), levels if levels[1:] else PADDING)
+    ground.paste(image.resize((width, height), way), ((side - width) // 2, (side - height) // 2))
+    return ground

@@ -1,6 +1,6 @@
 """A cache of decoded folders of images: memory-mapped uint8 pixels in the user's cache directory.
 
-The name of a cache's folder is a hash. It covers layout, root, side and decoder, and each file's
+The name of a cache's folder is a hash. It covers layout, root, side, fit, decoder, and each file's
 relative path, size and modification time. Hashes of the files' bytes would also detect a change
 that keeps size and time. They would take a reading of the whole set (150 GB for ImageNet) at each
 opening; a listing takes seconds.
@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -33,17 +34,18 @@ from nas_sv2.errors import EvaluationError
 from nas_sv2.evaluate.data.chunk_decoding import (
     CHUNK,
     ChunkReport,
+    Decoding,
     Progress,
-    decode_files,
+    highest_levels,
     pixel_file,
 )
 from nas_sv2.evaluate.data.decoding import DECODING
 from nas_sv2.evaluate.data.image_data import Part, content_key
 from nas_sv2.evaluate.data.image_listing import Listing
-from nas_sv2.evaluate.data.split import LEFT_OUT, PARTS, placed
+from nas_sv2.evaluate.data.split import LEFT_OUT, PARTS, contradictions, placed
 from nas_sv2.files import write_whole
 
-FORMAT = 1  # version of the cache's files and of its split
+FORMAT = 2  # version of the cache's files and of its split
 REPORT_BYTES = 300  # share of an image file in reports and labels
 Told = Callable[[str], None]
 
@@ -53,37 +55,64 @@ class Prepared:
     """The content of a cache.
 
     Attributes:
-        layout: `imagefolder` or `imagenet`.
-        root: Folder of images.
+        layout: `imagefolder`, `imagenet` or `csv`.
+        root: Folder of images, or table.
         side: Side of the decoded images, in pixels.
+        fit: How a picture became a square: one of `decoding.FITS`.
         channels: 1 if all images are grey, else 3.
         class_names: Names of the classes, in the order of the labels.
         counts: Number of images of each class, by part.
         key: Digits that identify pixels, labels and split.
         files: Number of image files in the folder.
         modes: Number of files by Pillow's name of their mode.
+        aspect: Median of longer side over shorter side.
+        highest: Highest of the levels of more than 8 bits, by their kind.
         faults: Name and reason of each file that cannot be read.
         left_out: Number of images left out because a later part has a copy.
+        contradictions: Number of images whose copy has another label.
         carved: Whether val was split off train.
     """
 
     layout: str
     root: str
     side: int
+    fit: str
     channels: int
     class_names: tuple[str, ...]
     counts: dict[str, list[int]]
     key: str
     files: int
     modes: dict[str, int]
+    aspect: float
+    highest: dict[str, float]
     faults: tuple[tuple[str, str], ...]
     left_out: int
+    contradictions: int
     carved: bool
 
 
+def user_cache() -> Path:
+    """Return `nas-sv2` in the user's cache directory (XDG).
+
+    Raises:
+        EvaluationError: If the user has no home.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if not os.path.isabs(base):
+        raise EvaluationError(
+            "images are kept in the user's cache directory, and this user has no home; "
+            "name a folder in XDG_CACHE_HOME"
+        )
+    return Path(base) / "nas-sv2"
+
+
 def cache_root() -> Path:
-    """Return `nas-sv2/data` in the user's cache directory (XDG)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas-sv2" / "data"
+    """Return `nas-sv2/data` in the user's cache directory (XDG).
+
+    Raises:
+        EvaluationError: If the user has no home.
+    """
+    return user_cache() / "data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +129,12 @@ class ImageCache:
     def of(cls, listing: Listing, side: int) -> "ImageCache":
         """Return the cache of these files at this resolution."""
         made = hashlib.sha256()
-        how = [FORMAT, DECODING, PIL.__version__, CHUNK, side, listing.layout, str(listing.root)]
+        how = [FORMAT, DECODING, PIL.__version__, CHUNK, side, listing.fit]
+        how += [listing.layout, str(listing.root)]
         made.update(json.dumps([*how, listing.class_names]).encode())
         for file in listing.files:
-            made.update(json.dumps([file.name, file.part, file.size, file.changed_ns]).encode())
+            facts = [file.name, file.label, file.part, file.size, file.changed_ns]
+            made.update(json.dumps(facts).encode())
         return cls(cache_root() / made.hexdigest()[:16])
 
     @property
@@ -224,8 +255,8 @@ class ImageCache:
                 f"decoding {len(listing):,} images to {side}×{side}, once: "
                 f"up to {in_words(needed)} in {self.folder}"
             )
-        paths = [listing.root / file.name for file in listing.files]
-        reports = decode_files(paths, side, chunks, progress)
+        paths = [listing.folder / file.name for file in listing.files]
+        reports = Decoding(paths, side, listing.fit, chunks).reports(progress)
         prepared = self._joined(listing, side, reports)
         text = json.dumps(dataclasses.asdict(prepared)).encode()
         write_whole(self.folder / "data.json", text, sync=True)
@@ -249,25 +280,19 @@ class ImageCache:
             own = labels[parts == part]
             write_whole(self.folder / f"{name}.labels", own.tofile, sync=True)
             counts[name] = np.bincount(own, minlength=len(listing.class_names)).tolist()
-        modes: Counter[str] = Counter()
-        for report in reports:
-            modes.update(report.modes)
         prepared = Prepared(
             layout=listing.layout,
             root=str(listing.root),
             side=side,
+            fit=listing.fit,
             channels=channels,
             class_names=listing.class_names,
             counts=counts,
             key="",
             files=len(listing),
-            modes=dict(modes.most_common()),
-            faults=tuple(
-                (listing.files[number * CHUNK + row].name, reason)
-                for number, report in enumerate(reports)
-                for row, reason in report.faults
-            ),
+            **_seen(listing, reports),
             left_out=int((parts == LEFT_OUT).sum()),
+            contradictions=contradictions(keys, labels),
             carved=listing.val_share is not None,
         )
         train, val, *test = (self.part(prepared, name) for name in names)
@@ -324,6 +349,25 @@ class ImageCache:
             yield
         finally:
             lock.let_go()
+
+
+def _seen(listing: Listing, reports: Sequence[ChunkReport]) -> dict[str, Any]:
+    """Return the fields of `Prepared` that decoding found."""
+    modes: Counter[str] = Counter()
+    for report in reports:
+        modes.update(report.modes)
+    faults = (
+        (listing.files[number * CHUNK + row].name, reason)
+        for number, report in enumerate(reports)
+        for row, reason in report.faults
+    )
+    aspects = [each for report in reports for each in report.aspects]
+    return {
+        "modes": dict(modes.most_common()),
+        "aspect": float(np.median(aspects or [1])),
+        "highest": highest_levels(reports),
+        "faults": tuple(faults),
+    }
 
 
 REMEDY = "nas-sv2 data clear, and prepare it again"

@@ -41,6 +41,7 @@ class ImageData:
         val: Images for comparing networks.
         test: Images for finalists alone; None if the source has no such part.
         notes: Lines on images that were left out, skipped or split off, with counts.
+        fit: How a picture became a square: one of `decoding.FITS`.
 
     Raises:
         ConfigError: If the tensors do not fit together.
@@ -53,6 +54,7 @@ class ImageData:
     val: Part
     test: Part | None = None
     notes: tuple[str, ...] = ()
+    fit: str = "crop"
 
     def __post_init__(self) -> None:
         """Refuse tensors that training could not read."""

@@ -1,29 +1,26 @@
-"""Lists a folder of images: classes, parts and files, before any file is decoded.
+"""Lists the files of a data set: classes, parts and files, before any file is decoded.
 
-`imagefolder:PATH` reads `PATH/train/CLASS/*`, `PATH/val/CLASS/*` and, if there is one,
-`PATH/test/CLASS/*`. Without `val`, validation images are split off the training images. Without
-`train`, the classes are folders of PATH itself.
+`imagefolder:PATH` reads a folder, as `layouts` understands it. Without a part `val`, validation
+images are split off the training images.
 
-`imagenet:PATH` needs `PATH/train/CLASS/*` and `PATH/val/CLASS/*`. Results are published on
-ImageNet's official validation set, so this is the untouched test part, and validation images are
-split off train. If `PATH/test` has folders of classes, it is the test part instead, and `PATH/val`
-the validation part.
+`imagenet:PATH` needs the parts `train` and `val`. Results are published on ImageNet's official
+validation set, so this is the untouched test part, and validation images are split off train. If
+the part `test` has class folders, it is the test part instead, and `val` the validation part.
+
+`csv:FILE` reads a table, as `label_table` understands it.
 """
 
 import os
-import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.evaluate.data.split import PARTS
+from nas_sv2.evaluate.data.decoding import FITS
+from nas_sv2.evaluate.data.folder_tree import SAME_FILE, Folder, Found, Tree, walk
+from nas_sv2.evaluate.data.layouts import TEST, TRAIN, VAL, Layout, named, understand
 
-SUFFIXES = frozenset(
-    (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-)
-LAYOUTS = ("imagefolder", "imagenet")
+LAYOUTS = ("imagefolder", "imagenet", "csv")
 VAL_SHARE = 0.2
 IMAGENET_VAL_SHARE = 0.04  # about 50 of 1,300 images per class, as in the official validation set
 
@@ -54,114 +51,140 @@ class Listing:
     Attributes:
         spec: The user's text.
         layout: One of `LAYOUTS`.
-        root: Absolute path of the folder.
+        fit: How a picture becomes a square: one of `decoding.FITS`.
+        root: Absolute path of the folder, or of the table.
+        folder: Absolute path of the folder below which the names lie.
         class_names: Names of the classes, in the order of the labels.
         files: Files, part after part and class after class.
-        val_share: Share of train to split off as val; None if the folder has a val part.
+        val_share: Share of train to split off as val; None if there is a val part.
         has_test: Whether there is a test part.
+        notes: Lines on how the source was understood and on the files that were left out.
     """
 
     spec: str
     layout: str
+    fit: str
     root: Path
+    folder: Path
     class_names: tuple[str, ...]
     files: tuple[ImageFile, ...]
     val_share: float | None
     has_test: bool
+    notes: tuple[str, ...]
 
     def __len__(self) -> int:
         """Return the number of files."""
         return len(self.files)
 
 
+def read_spec(spec: str) -> tuple[str, str, str]:
+    """Split a spec such as `imagefolder+pad:PATH` into layout, fit and path.
+
+    Raises:
+        ConfigError: If `decoding.FITS` lacks the fit.
+    """
+    name, _, where = spec.partition(":")
+    layout, plus, fit = name.partition("+")
+    if layout in LAYOUTS and plus and fit not in FITS:
+        raise ConfigError("data", spec, f"must have one of {', '.join(FITS)} after the +")
+    return layout, fit or FITS[0], where
+
+
+def with_fit(spec: str, fit: str | None) -> str:
+    """Return a spec that says how its pictures become squares; None leaves it as it is.
+
+    Raises:
+        ConfigError: If there is no such fit, the spec says another, or its images are squares.
+    """
+    if fit is None:
+        return spec
+    if fit not in FITS:
+        raise ConfigError("fit", fit, f"must be one of {', '.join(FITS)}")
+    layout, own, where = read_spec(spec)
+    if layout not in LAYOUTS:
+        raise ConfigError("fit", fit, f"must be left out: the images of {spec} are squares")
+    if spec.startswith(f"{layout}+") and own != fit:
+        raise ConfigError("fit", fit, f"must be {own}, as data says, or be left out")
+    return f"{layout}:{where}" if fit == FITS[0] else f"{layout}+{fit}:{where}"
+
+
 def list_images(spec: str) -> Listing:
     """List the files that `imagefolder:PATH` or `imagenet:PATH` names.
 
     Raises:
-        ConfigError: If the folder is missing or cannot be read, or has fewer than two classes.
+        ConfigError: If the folder is missing or cannot be read, or its layout is not understood.
     """
-    layout, _, where = spec.partition(":")
-    root = Path(where).expanduser()
+    layout, fit, where = read_spec(spec)
+    root = Path(os.path.expanduser(where))
     if not where or not root.is_dir():
         raise ConfigError("data", spec, f"must be {layout}:PATH of a folder that exists")
-    root = root.resolve()
-    folders = (_imagenet if layout == "imagenet" else _image_folder)(spec, root)
-    names = _classes(spec, folders[0])
-    files = tuple(
-        file
-        for part, folder in folders.items()
-        for file in _files(spec, root, folder, part, names)
-    )
+    tree = walk(spec, root.resolve())
+    found = understand(spec, tree)
+    if layout == "imagenet":
+        found = _as_published(spec, found)
+    files = tuple(_files(tree, found))
     share = IMAGENET_VAL_SHARE if layout == "imagenet" else VAL_SHARE
-    return Listing(spec, layout, root, names, files, None if 1 in folders else share, 2 in folders)
+    return Listing(
+        spec=spec,
+        layout=layout,
+        fit=fit,
+        root=tree.root,
+        folder=tree.root,
+        class_names=found.classes,
+        files=files,
+        val_share=None if VAL in found.folders else share,
+        has_test=TEST in found.folders,
+        notes=(*found.notes, *_links(tree), *left_out_lines(tree.left_out)),
+    )
 
 
-def _image_folder(spec: str, root: Path) -> dict[int, Path]:
-    """Return the folder of each part."""
-    if not (root / "train").is_dir():
-        return {0: root}
-    return {part: root / name for part, name in enumerate(PARTS) if (root / name).is_dir()}
+def left_out_lines(left_out: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a line for each reason to leave files out, with their number and first names."""
+    return [
+        f"left out, {len(names):,} {'file' if len(names) == 1 else 'files'}: "
+        f"{reason} ({named(sorted(names))})"
+        for reason, names in sorted(left_out.items())
+        if names
+    ]
 
 
-def _imagenet(spec: str, root: Path) -> dict[int, Path]:
-    train, val, test = (root / name for name in PARTS)
-    if not train.is_dir() or not val.is_dir():
-        raise ConfigError(
-            "data",
-            spec,
-            "must name a folder with train/ and val/, which hold a folder for each class",
-        )
-    if not any(entry.is_dir() for entry in val.iterdir()):
-        allowed = (
-            "must have a folder for each class in val/; it has none (are its "
-            "images not sorted yet?)"
-        )
+def _as_published(spec: str, layout: Layout) -> Layout:
+    if VAL not in layout.folders:
+        allowed = "must name a folder with train/ and val/, which hold a folder for each class"
         raise ConfigError("data", spec, allowed)
-    # The official test set has no labels, and thus no folders of classes; it is ignored.
-    if test.is_dir() and any(entry.is_dir() for entry in test.iterdir()):
-        return {0: train, 1: val, 2: test}
-    return {0: train, 2: val}
+    if TEST in layout.folders:
+        return layout
+    train, val = layout.folders[TRAIN], layout.folders[VAL]
+    return replace(layout, folders={TRAIN: train, TEST: val})
 
 
-def _classes(spec: str, folder: Path) -> tuple[str, ...]:
-    try:
-        names = sorted(
-            entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
-        )
-    except OSError as error:
-        raise ConfigError("data", spec, f"must be a folder that can be read ({error})") from error
-    if len(names) < 2:
-        allowed = (
-            "must be a folder with a sub-folder for each of two classes or more; "
-            f"it has {len(names)}"
-        )
-        raise ConfigError("data", spec, allowed)
-    return tuple(names)
+def _links(tree: Tree) -> list[str]:
+    if not tree.outside:
+        return []
+    count = len(tree.outside)
+    return [
+        f"followed, {count:,} {'link' if count == 1 else 'links'} that lead out of the folder "
+        f"({named(sorted(tree.outside))})"
+    ]
 
 
-def _files(
-    spec: str, root: Path, folder: Path, part: int, names: tuple[str, ...]
-) -> Iterator[ImageFile]:
-    def refuse(error: OSError) -> NoReturn:
-        raise ConfigError("data", spec, f"must be folders that can be read ({error})") from error
-
-    unknown = set(_classes(spec, folder)) - set(names)
-    if unknown:
-        raise ConfigError(
-            "data", spec, f"must have only classes of train in val; {min(unknown)!r} is not one"
-        )
-    for label, name in enumerate(names):
-        for parent, _, files in sorted(os.walk(folder / name, onerror=refuse)):
-            for file in sorted(files):
-                if file[0] != "." and os.path.splitext(file)[1].lower() in SUFFIXES:
-                    path = os.path.join(parent, file)
-                    below = Path(path).relative_to(root).as_posix()
-                    yield ImageFile(below, label, part, *_facts(path))
+def _files(tree: Tree, layout: Layout) -> Iterator[ImageFile]:
+    for part, folders in sorted(layout.folders.items()):
+        for label, name in enumerate(layout.classes):
+            if name in folders:
+                for file in _once(tree, folders[name]):
+                    yield ImageFile(file.name, label, part, file.size, file.changed_ns)
 
 
-def _facts(path: str) -> tuple[int, int]:
-    try:
-        facts = os.stat(path)
-    except OSError:  # a broken link, which decoding reports
-        return -1, 0
-    return (facts.st_size if stat.S_ISREG(facts.st_mode) else -1), facts.st_mtime_ns
+def _once(tree: Tree, folder: Folder) -> list[Found]:
+    """Return the images of a class, each file under the first of its names."""
+    kept: list[Found] = []
+    seen: set[tuple[int, int]] = set()
+    for file in sorted(folder.every_image(), key=lambda file: file.place):
+        if file.identity in seen:
+            tree.left_out[SAME_FILE].append(file.name)
+            continue
+        if file.identity is not None:
+            seen.add(file.identity)
+        kept.append(file)
+    return kept

@@ -10,7 +10,7 @@ from nas_sv2.evaluate.data.datasets import PUBLISHED, open_published
 from nas_sv2.evaluate.data.image_cache import Told
 from nas_sv2.evaluate.data.image_data import ImageData, content_key, resize
 from nas_sv2.evaluate.data.image_folder import open_image_folder
-from nas_sv2.evaluate.data.image_listing import LAYOUTS
+from nas_sv2.evaluate.data.image_listing import LAYOUTS, read_spec
 
 SPECS = (
     "must be one of animals, fashion-mnist, cifar10, cifar100 (a folder that holds it may follow: "
@@ -43,7 +43,7 @@ def open_data(
     name, _, where = spec.partition(":")
     if resolution is not None and resolution < 1:
         raise ConfigError("resolution", resolution, "must be a whole number of pixels from 1")
-    if name in LAYOUTS:
+    if read_spec(spec)[0] in LAYOUTS:
         return open_image_folder(spec, resolution, skip_unreadable, told, progress)
     if name == "npz":
         return open_array_file(spec, where, resolution)

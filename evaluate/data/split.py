@@ -63,6 +63,14 @@ def carve(keys: list[bytes], labels: NDArray[np.int64], *shares: float) -> list[
     return parts
 
 
+def contradictions(keys: Sequence[bytes], labels: NDArray[np.int64]) -> int:
+    """Count the images that have a copy with another label."""
+    labels_of: dict[bytes, set[int]] = {}
+    for key, label in zip(keys, labels.tolist(), strict=True):
+        labels_of.setdefault(key, set()).add(label)
+    return sum(len(labels_of[key]) > 1 for key in keys)
+
+
 def placed(
     keys: Sequence[bytes],
     labels: NDArray[np.int64],

@@ -1,5 +1,6 @@
 """Data sets: decoded once, described, and removed again."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from nas_sv2.evaluate.data.image_cache import ImageCache, all_caches, bytes_need
 from nas_sv2.evaluate.data.image_cache import in_words as in_words
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.image_folder import SIDE, notes_of
-from nas_sv2.evaluate.data.image_listing import LAYOUTS, list_images
+from nas_sv2.evaluate.data.image_listing import LAYOUTS, list_images, read_spec
 from nas_sv2.evaluate.data.open_data import open_data
 
 
@@ -72,17 +73,19 @@ def prepared_data(data: str | None = None) -> list[ImageCache]:
 
 
 def _is_folder(data: str) -> bool:
-    return data.partition(":")[0] in LAYOUTS
+    return read_spec(data)[0] in LAYOUTS
 
 
 def _root_of(data: str) -> str:
     """The folder that `data` names, which need not exist any more."""
-    layout, _, where = data.partition(":")
+    layout, _, where = read_spec(data)
     if layout not in LAYOUTS or not where:
         raise ConfigError(
-            "data", data, "must be imagefolder:PATH or imagenet:PATH; nothing else is kept"
+            "data",
+            data,
+            "must be imagefolder:PATH, imagenet:PATH or csv:FILE; nothing else is kept",
         )
-    return str(Path(where).expanduser().resolve())
+    return str(Path(os.path.expanduser(where)).resolve())
 
 
 def _facts(data: ImageData) -> dict[str, Any]:
@@ -129,7 +132,7 @@ def _folder_facts(spec: str, resolution: int | None) -> dict[str, Any]:
         "copies_left_out": prepared.left_out,
         "cache": {"folder": str(cache.folder), "bytes": size},
         "notes": [
-            *notes_of(prepared, listing.val_share),
+            *notes_of(prepared, listing),
             f"{prepared.files:,} files, of mode {modes}",
             *faults,
             f"{prepared.channels} × {side} × {side}, content {prepared.key}",

@@ -3,6 +3,7 @@
 A study depends only on the content of both, so they may be moved.
 """
 
+import os
 from pathlib import Path
 
 import optuna
@@ -27,7 +28,7 @@ from nas_sv2.studies.findings.attributes import (
 def absolute_data(data: str) -> str:
     """Return a data spec with the absolute path of its folder."""
     name, colon, where = data.partition(":")
-    return f"{name}:{Path(where).expanduser().resolve()}" if colon and where else data
+    return f"{name}:{Path(os.path.expanduser(where)).resolve()}" if colon and where else data
 
 
 def note_data(study: optuna.Study, data: str) -> None:

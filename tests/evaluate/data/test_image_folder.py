@@ -42,7 +42,7 @@ def test_a_folder_is_split_by_content(folder: Folder) -> None:
     assert (len(data.train), len(data.val), data.test) == (16, 4, None)
     assert (data.channels, data.side) == (3, 32)
     assert data.key == opened(folder("copy")).key
-    assert any("20% of the training images" in note for note in data.notes)
+    assert any("validation is 4 of 20 training images (20.0%)" in note for note in data.notes)
 
 
 def test_copies_under_other_names_stay_on_one_side(folder: Folder) -> None:
@@ -114,7 +114,7 @@ def test_every_mode_is_read(mode: str, suffix: str, tmp_path: Path) -> None:
     image.save(tmp_path / f"a.{suffix}")
     with Image.open(tmp_path / f"a.{suffix}") as stored:
         assert stored.mode == mode
-    pixels = decode(tmp_path / f"a.{suffix}", 4)
+    pixels = decode(tmp_path / f"a.{suffix}", 4).pixels
     assert pixels.shape == (1 if mode in ("1", "L", "LA", "I;16") else 3, 4, 4)
     assert pixels.min() > 250
 
@@ -127,7 +127,7 @@ def test_transparency_is_laid_on_white(mode: str, tmp_path: Path) -> None:
     else:
         image = Image.new(mode, (4, 4), (0,) * len(mode))
     image.save(tmp_path / "a.png")
-    assert (decode(tmp_path / "a.png", 4) == 255).all()
+    assert (decode(tmp_path / "a.png", 4).pixels == 255).all()
 
 
 def test_a_palette_with_graded_transparency_warns_nobody(tmp_path: Path) -> None:
@@ -141,14 +141,14 @@ def test_a_palette_with_graded_transparency_warns_nobody(tmp_path: Path) -> None
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (3, 2)])
 def test_one_pixel_is_enough(size: tuple[int, int], tmp_path: Path) -> None:
     Image.new("RGB", size, (9, 8, 7)).save(tmp_path / "a.png")
-    assert (decode(tmp_path / "a.png", 8) == np.array([9, 8, 7])[:, None, None]).all()
+    assert (decode(tmp_path / "a.png", 8).pixels == np.array([9, 8, 7])[:, None, None]).all()
 
 
 def test_the_centre_is_cut_out(tmp_path: Path) -> None:
     pixels = np.zeros((10, 30), np.uint8)
     pixels[:, 10:20] = 255
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    assert (decode(tmp_path / "a.png", 10) == 255).all()
+    assert (decode(tmp_path / "a.png", 10).pixels == 255).all()
 
 
 def fault(kind: str, file: Path) -> None:
@@ -167,11 +167,13 @@ def fault(kind: str, file: Path) -> None:
         case "dangling link":
             file.unlink()
             file.symlink_to("nowhere")
+        case "heic":
+            file.write_bytes(b"\0\0\0\x18ftypheic" + whole)
         case "float":
-            Image.fromarray(np.ones((4, 4), np.float32)).save(file, format="tiff")
+            Image.fromarray(-np.ones((4, 4), np.float32)).save(file, format="tiff")
 
 
-FAULTS = ("text", "empty", "truncated", "bomb warned of", "bomb", "dangling link", "float")
+FAULTS = ("text", "empty", "truncated", "bomb warned of", "bomb", "dangling link", "float", "heic")
 
 
 @pytest.mark.parametrize("kind", FAULTS)
@@ -221,7 +223,7 @@ def test_damaged_bytes_are_read_or_refused_but_never_crash(
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     file.write_bytes(content)
     try:
-        pixels = decode(file, 4)
+        pixels = decode(file, 4).pixels
     except Unreadable:
         return
     assert pixels.shape[1:] == (4, 4)
@@ -242,7 +244,7 @@ def test_other_files_are_no_images(folder: Folder) -> None:
         ("missing", "a folder that exists"),
         ("file", "a folder that exists"),
         ("nameless", "a folder that exists"),
-        ("empty", "two classes or more; it has 0"),
+        ("empty", "no class folders"),
         ("one class", "two classes or more; it has 1"),
         ("no images", "must have train images; it has none"),
         ("strange class", "only classes of train in val; 'fish' is not one"),
