@@ -14,8 +14,10 @@ text itself. After that the protocol is:
   "plan": {...}, "networks": [{"digest": SHA-256, "bytes": n, "keep": bool}, ...]}`.
 - After a request come the bytes of each network: an ONNX model, or for torch an architecture as
   JSON. The agent keeps a network sent with `keep`; later requests may name it with 0 bytes.
-- An answer is a line of JSON. A failure is `{"error": "device" | "model", "message": ...}`.
-  Each measurement names the digest of its network.
+- When the agent has the networks of a request, it says so with `{"received": true}`.
+- An answer is a line of JSON; each measurement names the digest of its network. A failure is
+  `{"error": KIND, "message": ...}`: the `device` lacks something, the network (`model`) cannot
+  run, or this program (`agent`) has a fault.
 
 The agent ends when stdin ends. Output of a runtime goes to stderr.
 """
@@ -26,13 +28,17 @@ import contextlib
 import functools
 import hashlib
 import importlib
+import io
 import json
 import os
+import platform
+import re
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 if __name__ != "__main__":  # piped, these names are here already
-    from nas_sv2.latency.agent.host_facts import machine_facts
+    from nas_sv2.latency.agent.host_facts import affinity, machine_facts, usable_cores
     from nas_sv2.latency.agent.node_times import node_times
     from nas_sv2.latency.agent.timed_runs import Network, timed
 
@@ -42,12 +48,22 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 VERSION = "2"
+# Old Pythons must be able to read it: it is the only text that they ever see.
 BOOTSTRAP = (
-    "import sys;sys.path[:]=[p for p in sys.path if p];i=sys.stdin.buffer;"
+    "import sys;sys.version_info>=(3,8)or sys.exit('this is Python %d.%d, but 3.8 or later is"
+    " needed: install it there and name it with --python'%sys.version_info[:2]);"
+    "sys.path[:]=[p for p in sys.path if p];i=sys.stdin.buffer;"
     "g={'__name__':'__main__'};"
     "[exec(compile(i.read(int(i.readline())),'nas_sv2_agent.py','exec'),g)"
     " for _ in range(int(i.readline()))]"
 )
+
+
+LEAST_ONNXRUNTIME = (1, 12)
+"""Opset 17, which our networks are written in, came with 1.12."""
+LEAST_FOR_BATCHES = (1, 14)
+"""1.12 and 1.13 compute 1×1 convolutions of several images wrongly on a CPU: outputs were off by
+26 to 75 % (onnxruntime's issue 13515)."""
 
 
 class Refusal(Exception):
@@ -81,15 +97,30 @@ def _runtime_facts(plan: Json) -> Json:
             raise Refusal("device", missing)
         facts: Json = torch_run.facts(plan["processor"])
         return facts
-    onnxruntime = _needed("onnxruntime")
-    provider = _provider(plan)
+    onnxruntime = _onnxruntime(plan)
+    facts = {"runtime_version": onnxruntime.__version__, "provider": _provider(plan)}
+    if hasattr(onnxruntime, "get_build_info"):  # since 1.15
+        facts["runtime_build"] = onnxruntime.get_build_info()
+    return facts
+
+
+def _onnxruntime(plan: Json) -> Any:
+    """Import onnxruntime; refuse one that cannot run our networks, or runs them wrongly."""
+    onnxruntime, provider = _needed("onnxruntime"), _provider(plan)
+    version = onnxruntime.__version__
+    batches = plan["batch"] > 1 and plan["processor"] == "cpu"
+    least = LEAST_FOR_BATCHES if batches else LEAST_ONNXRUNTIME
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < least:
+        wanted = ".".join(map(str, least))
+        use = f"for batch {plan['batch']}" if batches else ""
+        raise Refusal(
+            "device",
+            f"onnxruntime {version} is too old {use}".strip() + f", {wanted} is the least; "
+            f"install it there: {sys.executable} -m pip install 'onnxruntime>={wanted}'",
+        )
     if provider not in onnxruntime.get_available_providers():
         raise Refusal("device", f"onnxruntime here has no {provider}; install onnxruntime-gpu")
-    return {
-        "runtime_version": onnxruntime.__version__,
-        "runtime_build": onnxruntime.get_build_info(),
-        "provider": provider,
-    }
+    return onnxruntime
 
 
 def _provider(plan: Json) -> str:
@@ -103,26 +134,44 @@ def _torch_run() -> Any:
 
 
 def _needed(module: str) -> Any:
+    kept, stderr = io.StringIO(), sys.stderr
+    sys.stderr = kept  # an extension for another numpy prints its reason, and raises none
     try:
         return importlib.import_module(module)
-    except ImportError as error:
-        advice = f"install it there: {sys.executable} -m pip install {module}"
-        raise Refusal("device", f"cannot import {module} ({error}); {advice}") from error
+    except Exception as error:  # a package that is broken may raise anything
+        said = " ".join(kept.getvalue().split()).partition(". ")[0]
+        reason = str(error) or said or repr(error)
+        pip = f"{sys.executable} -m pip install"
+        if isinstance(error, ModuleNotFoundError) and error.name == module:
+            advice = f"install it there: {pip} {module}"
+        elif module != "numpy" and "numpy" in reason.lower():
+            advice = f"it was built for another numpy; there: {pip} 'numpy<2', or a newer {module}"
+        else:
+            advice = f"it is there but cannot be loaded; {pip} --force-reinstall {module}"
+        raise Refusal("device", f"cannot import {module} ({reason}); {advice}") from error
+    finally:
+        sys.stderr = stderr
+        stderr.write(kept.getvalue())
 
 
-ALL_CORES = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+ALL_CORES = affinity()
 
 
 def _pin(plan: Json) -> None:
     """Pin this process to the plan's cores, or to all cores that it was started with."""
     cores = plan["affinity"]
-    if sys.platform != "linux":
+    if ALL_CORES is None:
         if cores:
-            raise Refusal("device", "threads can be pinned on Linux only; leave affinity out")
-        return
-    if not set(cores or ()) <= set(ALL_CORES):
+            raise Refusal("device", f"{sys.platform} cannot pin threads; leave affinity out")
+    elif not set(cores or ()) <= set(ALL_CORES):
         raise Refusal("device", f"plan.affinity {cores}: the cores here are {ALL_CORES}")
-    os.sched_setaffinity(0, cores or ALL_CORES)
+    else:
+        os.sched_setaffinity(0, cores or ALL_CORES)
+    usable, why = usable_cores()
+    if plan["threads"] > usable:
+        raise Refusal(
+            "device", f"plan.threads {plan['threads']}: at most {usable} can run at once ({why})"
+        )
 
 
 def outputs(bodies: list[bytes], plan: Json) -> Json:
@@ -158,7 +207,14 @@ def profile(bodies: list[bytes], plan: Json) -> Json:
         session, feed = _onnx_session(bodies[0], plan, profile_to=prefix)
         return session, lambda: session.run(None, feed)
 
-    return {"nodes": node_times(profiled)}
+    try:
+        return {"nodes": node_times(profiled)}
+    except (OSError, ValueError) as error:  # ValueError: a profile that was cut off
+        raise Refusal(
+            "device",
+            f"onnxruntime's profile cannot be written there ({error}); free some disk, or set "
+            "TMPDIR there to a folder that can be written",
+        ) from error
 
 
 def _load(body: bytes, plan: Json) -> Network:
@@ -185,7 +241,7 @@ def _onnx_network(body: bytes, plan: Json) -> Network:
 
 def _onnx_session(body: bytes, plan: Json, profile_to: str = "") -> tuple[Any, Json]:
     """Open a session with a random input; profile into files of a prefix, if one is given."""
-    numpy, onnxruntime = _needed("numpy"), _needed("onnxruntime")
+    numpy, onnxruntime = _needed("numpy"), _onnxruntime(plan)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = plan["threads"]
     options.inter_op_num_threads = 1
@@ -193,6 +249,8 @@ def _onnx_session(body: bytes, plan: Json, profile_to: str = "") -> tuple[Any, J
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     # Idle workers that spin would eat into the next run's clock and into other programs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Numbers below 1e-38 take a CPU 25 times as long; as 0 they change no output that counts.
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
     options.log_severity_level = 3
     if profile_to:
         options.enable_profiling, options.profile_file_prefix = True, profile_to
@@ -210,7 +268,7 @@ def _onnx_session(body: bytes, plan: Json, profile_to: str = "") -> tuple[Any, J
 def _runtime_errors() -> Iterator[None]:
     try:
         yield
-    except Refusal:
+    except (Refusal, MemoryError, OSError):
         raise
     except Exception as error:  # onnxruntime raises many kinds, all about the model
         raise Refusal("model", "onnxruntime: " + " ".join(str(error).split())) from error
@@ -258,18 +316,36 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
             if network["keep"]:
                 kept[network["digest"]] = body
             bodies.append(body)
-        try:
-            answer = _answer(request["op"], bodies, request["plan"])
-        except Refusal as refusal:
-            answer = {"error": refusal.kind, "message": str(refusal)}
-        _send(answers, answer)
+        _send(answers, {"received": True})
+        _send(answers, _answer(request["op"], bodies, request["plan"]))
 
 
 def _answer(operation: str, bodies: list[bytes], plan: Json) -> Json:
-    if operation == "fingerprint":
-        return {"fingerprint": fingerprint(plan)}
+    """Return the answer to a request, or its failure."""
     answers = {"outputs": outputs, "measure": measure, "profile": profile}
-    return answers[operation](bodies, plan)
+    try:
+        if operation == "fingerprint":
+            return {"fingerprint": fingerprint(plan)}
+        return answers[operation](bodies, plan)
+    except Refusal as refusal:
+        return {"error": refusal.kind, "message": str(refusal)}
+    except OSError as error:
+        return {"error": "device", "message": f"the system there refused: {error}"}
+    except MemoryError:
+        return {"error": "model", "message": "the device has not enough memory for the network"}
+    except Exception as error:  # ours: it would come again, so it must not look like a lost agent
+        return {"error": "agent", "message": _fault(error)}
+
+
+def _fault(error: Exception) -> str:
+    """Describe a fault of this program by its place, and the versions that it met."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    runtimes = (sys.modules.get(name) for name in ("numpy", "onnxruntime", "torch"))
+    versions = [f"{module.__name__} {module.__version__}" for module in runtimes if module]
+    return (
+        f"{type(error).__name__}: {error} (in {place.name}, line {place.lineno}; "
+        f"{', '.join([f'Python {platform.python_version()}', *versions])})"
+    )
 
 
 def _send(answers: BinaryIO, answer: Json) -> None:

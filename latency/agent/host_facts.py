@@ -8,11 +8,11 @@ not show are left out. The text is sent with the agent: Python 3.8, the standard
 from __future__ import annotations
 
 import glob
+import math
 import os
 import platform
 import shutil
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CPU = "/sys/devices/system/cpu/cpu%d/"
 RASPBERRY_THROTTLED = "/sys/devices/platform/soc/soc:firmware/get_throttled"
+RASPBERRY_UNDER_VOLTAGE = "/sys/class/hwmon/hwmon*/in0_lcrit_alarm"  # kernels without the above
 GPU_QUERY = {
     "gpu_mhz": "clocks.sm",
     "gpu_memory_mhz": "clocks.mem",
@@ -39,6 +40,7 @@ def machine_facts() -> Json:
         "cpu": cpu_name(cores),
         "cores": os.cpu_count(),
         "affinity": cores,
+        "cpu_quota": cpu_quota(),
         "system": platform.system() + " " + platform.release(),
         "governor": read(CPU % first + "cpufreq/scaling_governor"),
         "max_khz": read(CPU % first + "cpufreq/cpuinfo_max_freq"),
@@ -74,8 +76,66 @@ def cpu_name(cores: list[int] | None) -> str:
 
 
 def affinity() -> list[int] | None:
-    """Return the cores that this process may use; None outside Linux."""
-    return sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else None
+    """Return the cores that this process may use; None if the system does not pin threads.
+
+    Linux and Android pin; Python calls the latter another platform since 3.13.
+    """
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+
+
+def usable_cores() -> tuple[float, str]:
+    """Return how many threads can run at once, and the reason."""
+    cores, quota = affinity(), cpu_quota()
+    count = os.cpu_count() or math.inf if cores is None else len(cores)
+    if quota is not None and quota < count:
+        return math.ceil(quota), f"its CPU quota is {quota:g} cores"
+    return count, f"{count} cores" if cores is None else f"the cores {cores}"
+
+
+def cpu_quota() -> float | None:
+    """Return how many cores' time the control groups allow this process; None for no limit.
+
+    Containers and systemd set it: docker --cpus, Kubernetes limits.cpu, CPUQuota.
+    """
+    quotas = []
+    for folder in _cpu_groups():
+        words = (read(folder + "/cpu.max") or "").split()  # version 2: quota and period, in µs
+        if not words:
+            files = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            words = [read(os.path.join(folder, file)) or "" for file in files]
+        if len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]) > 0:
+            quotas.append(round(int(words[0]) / int(words[1]), 4))
+    return min(quotas, default=None)
+
+
+def _cpu_groups() -> list[str]:
+    """Return the folders of the control groups that limit this process, the innermost first.
+
+    `/proc/self/cgroup` names the group, and `/proc/self/mountinfo` the folder of the hierarchy. A
+    container sees a part of the hierarchy, whose top is the root of the mount.
+    """
+    groups = [line.split(":", 2) for line in (read("/proc/self/cgroup") or "").splitlines()]
+    folders = []
+    for line in (read("/proc/self/mountinfo") or "").splitlines():
+        mount, _, system = (part.split() for part in line.partition(" - "))
+        kind, options = system[:1], system[-1:] or [""]
+        if kind not in (["cgroup"], ["cgroup2"]) or len(mount) < 5:
+            continue
+        if kind == ["cgroup"] and "cpu" not in options[0].split(","):
+            continue
+        top, where = mount[3].rstrip("/"), mount[4]
+        for number, controllers, path in (group for group in groups if len(group) == 3):
+            of_cpu = "cpu" in controllers.split(",")
+            if of_cpu if kind == ["cgroup"] else number == "0":
+                inside = path[len(top) :] if (path + "/").startswith(top + "/") else ""
+                folders += _upwards(where, inside.strip("/"))
+    return list(dict.fromkeys(folders))
+
+
+def _upwards(top: str, inside: str) -> list[str]:
+    """Return the folder `top/inside` and the folders above it, up to `top`."""
+    parts = inside.split("/") if inside else []
+    return ["/".join([top, *parts[:count]]) for count in range(len(parts), -1, -1)]
 
 
 def read(path: str) -> str | None:
@@ -114,9 +174,11 @@ def conditions(began: float, gpu: bool) -> Json:
         "celsius": max(warm) / 1000 if warm else None,
         "throttle_count": sum(count for count in counts if count is not None) or None,
         "throttled": read(RASPBERRY_THROTTLED),
+        "under_voltage": _under_voltage(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "runnable": runnable() or None,
         **_ticks(),
+        **_quota_periods(),
         **(_gpu_conditions() if gpu else {}),
     }
     return {name: value for name, value in state.items() if value is not None}
@@ -136,6 +198,30 @@ def _ticks() -> Json:
     if len(fields) < 8:
         return {}
     return {"ticks": sum(map(int, fields)), "stolen_ticks": int(fields[7])}
+
+
+def _under_voltage() -> float | None:
+    """Return 1 if a Raspberry Pi reports that its supply is too weak; None if it cannot say."""
+    for alarm in glob.glob(RASPBERRY_UNDER_VOLTAGE):
+        if read(os.path.dirname(alarm) + "/name") == "rpi_volt":
+            return _number(alarm)
+    return None
+
+
+def _quota_periods() -> Json:
+    """Read the periods of the CPU quota so far, and those in which the quota was used up."""
+    found: dict[str, int] = {}
+    for folder in _cpu_groups():
+        for line in (read(folder + "/cpu.stat") or "").splitlines():
+            name, _, count = line.partition(" ")
+            if name in ("nr_periods", "nr_throttled") and count.isdigit():
+                found[name] = found.get(name, 0) + int(count)
+    if not found.get("nr_periods"):
+        return {}
+    return {
+        "quota_periods": found["nr_periods"],
+        "quota_throttled": found.get("nr_throttled", 0),
+    }
 
 
 def _gpu_conditions() -> Json:

@@ -5,7 +5,6 @@ A child process, `ssh host python3 ...`, `adb shell`, `docker run`: each is a co
 """
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -132,7 +131,10 @@ class AgentDevice:
         *,
         reference: Payload | None = None,
     ) -> list[Measurement]:
-        """Time the networks in one agent; kill it after the plan's timeout for each network."""
+        """Time the networks in one agent; kill it after the plan's timeout for each network.
+
+        The time in which the networks are sent does not count.
+        """
         sent = [*payloads, *([] if reference is None else [reference])]
         timeout_s = plan.heat_s + plan.timeout_s * len(sent)
         answer = self._ask("measure", sent, plan, timeout_s, keep=reference)
@@ -179,13 +181,16 @@ class AgentDevice:
         try:
             channel = self._greeted()
             channel.send(self._request(operation, payloads, plan, keep))
-            answer = channel.receive(time.monotonic() + timeout_s)
+            answer = channel.receive(timeout_s)
         except BaseException:
             self._kill()
             raise
         if "error" in answer:
             kind = DeviceError if answer["error"] == "device" else MeasurementError
-            raise kind(f"{self.name}: {answer.get('message')}")
+            fault = (
+                "a fault of our agent, please report it: " if answer["error"] == "agent" else ""
+            )
+            raise kind(f"{self.name}: {fault}{answer.get('message')}")
         return answer
 
     def _request(
@@ -211,12 +216,11 @@ class AgentDevice:
         self.start()
         assert self._channel is not None
         try:
-            greeting = self._channel.receive(time.monotonic() + START_TIMEOUT_S)
+            greeting = self._channel.greeting("agent", START_TIMEOUT_S)
         except MeasurementError as error:
-            raise DeviceError(f"{error}; it did not start") from error
-        if greeting.get("agent") != agent.VERSION:
+            raise DeviceError(f"{error}; the agent did not start") from error
+        if greeting["agent"] != agent.VERSION:
             raise DeviceError(f"{self.name}: {greeting} is not the greeting of our agent")
-        self._channel.greeted = True
         return self._channel
 
 

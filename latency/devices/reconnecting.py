@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from nas_sv2.database.locks import Exclusive
 from nas_sv2.errors import ConnectionLost, DeviceError, MeasurementError
+from nas_sv2.latency.devices.channel import sending_s
 from nas_sv2.latency.devices.device import START_TIMEOUT_S, AgentDevice
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
@@ -97,9 +98,10 @@ class ReconnectingDevice:
                 raise MeasurementError(
                     f"{self.name}: the network has {size:.1f} MiB; the limit is {limit:.1f} MiB"
                 )
-        longest_s = START_TIMEOUT_S + plan.heat_s + plan.timeout_s * len(sent)
         measurements = self._steadily(
-            lambda: self.inner.measure(payloads, plan, reference=reference), longest_s
+            lambda: self.inner.measure(payloads, plan, reference=reference),
+            plan.heat_s + plan.timeout_s * len(sent),
+            sent,
         )
         for measurement in measurements:
             known = self._known.setdefault(plan.key, measurement.fingerprint)
@@ -108,18 +110,30 @@ class ReconnectingDevice:
 
     def outputs(self, payload: Payload, plan: MeasurePlan) -> list[float]:
         """Return the network's outputs for the plan's input."""
-        return self._steadily(lambda: self.inner.outputs(payload, plan), plan.timeout_s)
+        return self._steadily(lambda: self.inner.outputs(payload, plan), plan.timeout_s, [payload])
 
     def profile(self, payload: Payload, plan: MeasurePlan, timeout_s: float) -> list[NodeTime]:
         """Time each node of the model."""
-        return self._steadily(lambda: self.inner.profile(payload, plan, timeout_s), timeout_s)
+        return self._steadily(
+            lambda: self.inner.profile(payload, plan, timeout_s), timeout_s, [payload]
+        )
 
     def close(self) -> None:
         """Release the device."""
         self.inner.close()
 
-    def _steadily(self, call: Callable[[], Answer], longest_s: float) -> Answer:
-        """Call while this process holds the device; repeat after a lost connection."""
+    def _steadily(
+        self, call: Callable[[], Answer], answer_s: float, sent: Sequence[Payload] = ()
+    ) -> Answer:
+        """Call while this process holds the device; repeat after a lost connection.
+
+        Args:
+            call: Asks the device.
+            answer_s: The time limit of the answer, in seconds.
+            sent: The networks that are sent before.
+        """
+        bytes_sent = sum(len(payload.body) for payload in sent)
+        longest_s = START_TIMEOUT_S + sending_s(bytes_sent) + answer_s
         deaths, waits = 0, iter(self.waits_s)
         while True:
             try:

@@ -29,7 +29,12 @@ OPTIONS = (
     *("-o", "ControlMaster=no", "-o", "ControlPath=none"),
     *("-o", "ForwardAgent=no", "-o", "ForwardX11=no", "-o", "ClearAllForwardings=yes"),
 )
-HOST = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]*@)?[A-Za-z0-9_:][A-Za-z0-9_.:%-]*")
+USER = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.+\\-]*[A-Za-z0-9_.+-])?@)?"  # Windows has DOMAIN\user
+IPV6 = r"[0-9A-Fa-f]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9_.-]+)?"
+HOST = re.compile(rf"{USER}(?:[A-Za-z0-9_][A-Za-z0-9_.-]*|{IPV6})")
+WITH_PORT = re.compile(
+    rf"(?P<user>{USER})(?:\[(?P<ipv6>{IPV6})\]|(?P<name>[^:\[\]]+))(?::(?P<port>\d+))?"
+)
 RESOLVE_TIMEOUT_S = 10.0
 DIES_WITH_PARENT = (
     "exec('try:\\n import ctypes\\n ctypes.CDLL(None).prctl(1, 9)\\nexcept Exception: pass');"
@@ -37,6 +42,27 @@ DIES_WITH_PARENT = (
 """Code that makes Linux kill the agent when its connection ends (PR_SET_PDEATHSIG).
 
 It also ends an agent that hangs."""
+
+
+def split_port(text: str, port: int | None) -> tuple[str, int | None]:
+    """Split `user@host:2299` or `user@[::1]:2299` into a host and its port.
+
+    Args:
+        text: The host, with or without a port.
+        port: The port that was given beside it; None if there is none.
+
+    Raises:
+        ConfigError: Two ports are given.
+    """
+    found = WITH_PORT.fullmatch(text)
+    if found is None:
+        return text, port  # IPv6 without brackets, or an error that `SshHost` reports
+    host = found["user"] + (found["ipv6"] or found["name"])
+    if found["port"] is None:
+        return host, port
+    if port not in (None, int(found["port"])):
+        raise ConfigError("port", port, f"must be the port of {text}, or left out")
+    return host, int(found["port"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +88,10 @@ class SshHost:
         """Refuse values that ssh or a shell could misread."""
         check_fields(self)
         if not HOST.fullmatch(self.host):
-            raise ConfigError("host", self.host, "must be user@host, a host or an alias of ssh's")
+            allowed = (
+                "must be user@host, a host or an alias of ssh's; a port has a field of its own"
+            )
+            raise ConfigError("host", self.host, allowed)
         check_python(self.python)
         config = self.ssh_config
         if config is not None and not Path(config).is_file():

@@ -1,16 +1,21 @@
 """Check step by step whether a device can measure, and time each step."""
 
+import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
-from nas_sv2.errors import DeviceError, MeasurementError, NasError
+from nas_sv2.errors import ConnectionLost, DeviceError, MeasurementError, NasError
+from nas_sv2.latency.devices.channel import Channel
+from nas_sv2.latency.devices.device import AgentDevice
 from nas_sv2.latency.devices.launcher import Launcher
 from nas_sv2.latency.devices.local import local_device
 from nas_sv2.latency.devices.payload import payload_of
 from nas_sv2.latency.devices.reconnecting import ReconnectingDevice
-from nas_sv2.latency.devices.requirements import preflight
 from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.space.units.architecture import Architecture, Stage
 from nas_sv2.space.units.reference import reference
 
 NETWORK = "shufflenet_v2_x0_5"
@@ -18,6 +23,49 @@ TOLERANCE = 1e-4
 """Largest difference of outputs, relative to the largest output.
 
 Two CPUs sum in different orders, which gives 1e-6."""
+WITH_OPTIONS = Architecture(
+    stem=(16,),
+    stages=(
+        Stage(depth=4, width=44, residual=True),
+        Stage(depth=3, width=100, split=Fraction(3, 4), se=True, residual=True),
+    ),
+    head=128,
+    resolution=64,
+    classes=10,
+)
+"""A network whose 1×1 convolutions have widths that fill no block of a runtime's kernels."""
+
+OLDEST_PYTHON = (3, 8)
+TIMEOUT_S = 60.0
+# It imports no package: a broken package reports its fault when the agent imports it.
+PROGRAM = """
+import json, os, platform, sys, sysconfig
+def version(name):
+    try:
+        from importlib import metadata
+        return metadata.version(name)
+    except Exception:
+        return None
+def name():
+    try:
+        return open("/proc/self/comm").read().strip()
+    except Exception:
+        return ""
+found = dict((package, version(package)) for package in PACKAGES)
+if "onnxruntime" in found and found["onnxruntime"] is None:
+    found["onnxruntime"] = version("onnxruntime-gpu")
+marker = os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
+rest = json.dumps({
+    "executable": sys.executable,
+    "machine": platform.machine(),
+    "system": platform.system() + " " + platform.release(),
+    "packages": found,
+    "pip": version("pip") is not None,
+    "managed": os.path.exists(marker) and sys.prefix == getattr(sys, "base_prefix", sys.prefix),
+    "emulated": name().startswith("qemu-"),
+})
+print('{"python": %s, %s' % (json.dumps(list(sys.version_info[:3])), rest[1:]))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,29 +115,54 @@ def check_device(
 def _python(name: str, launcher: Launcher, plan: MeasurePlan) -> str:
     found = preflight(name, launcher, plan)
     versions = ", ".join(f"{package} {v or 'missing'}" for package, v in found.packages.items())
-    said = f"{found.python}; {versions}"
+    said = "; ".join(filter(None, [found.python, versions]))
     if found.advice:
         raise DeviceError(f"{said}; to do there: {found.advice}")
     return f"{said}; it runs under qemu: its times are not latencies" if found.emulated else said
 
 
 def _outputs(device: ReconnectingDevice, plan: MeasurePlan) -> str:
-    """Compare the outputs of the device with those of this machine."""
-    payload = payload_of(reference(NETWORK), plan)
-    found = device.outputs(payload, plan)
+    """Compare the outputs of the device with those of this machine, also for several images."""
     if plan.runtime != "onnxruntime" or plan.precision != "fp32":
         # Other precisions round as the processor does, and this machine may have no GPU for torch.
+        found = device.outputs(payload_of(reference(NETWORK), plan), plan)
         return f"{NETWORK} gives {len(found)} numbers; they are not compared with this machine's"
+    batch = max(2, plan.batch)
+    several = dataclasses.replace(plan, batch=batch)
     with local_device("here") as here:
-        expected = here.outputs(payload, MeasurePlan(batch=plan.batch, seed=plan.seed))
+        off = _difference(device, here, reference(NETWORK), plan)
+        said = f"{NETWORK}: {off:.1e} from this machine's onnxruntime"
+        try:
+            off = _difference(device, here, WITH_OPTIONS, several)
+        except DeviceError as error:
+            if plan.batch > 1:
+                raise
+            return f"{said}; not with batch {batch}: {error}"
+    return f"{said}; with split 3/4, SE, residual and batch {batch}: {off:.1e}"
+
+
+def _difference(
+    device: ReconnectingDevice, here: AgentDevice, network: Architecture, plan: MeasurePlan
+) -> float:
+    """Return the largest difference of the outputs, relative to the largest output.
+
+    Raises:
+        DeviceError: The device cannot run the plan.
+        MeasurementError: The outputs differ by more than `TOLERANCE`.
+    """
+    payload = payload_of(network, plan)
+    found = device.outputs(payload, plan)
+    expected = here.outputs(payload, MeasurePlan(batch=plan.batch, seed=plan.seed))
     if len(found) != len(expected):
-        raise MeasurementError(f"{NETWORK} gives {len(found)} numbers, here {len(expected)}")
+        raise MeasurementError(f"the network gives {len(found)} numbers, here {len(expected)}")
     largest = max(map(abs, expected))
     off = max(abs(there - own) for there, own in zip(found, expected, strict=True)) / largest
-    text = f"{NETWORK}: {off:.1e} from this machine's onnxruntime"
     if not off <= TOLERANCE:  # also true if `off` is not a number
-        raise MeasurementError(f"{text}; no more than {TOLERANCE:g} is expected")
-    return text
+        raise MeasurementError(
+            f"with batch {plan.batch} the outputs of the device are wrong: {off:.1e} from this "
+            f"machine's onnxruntime, and no more than {TOLERANCE:g} is expected"
+        )
+    return off
 
 
 def _measure(device: ReconnectingDevice, plan: MeasurePlan) -> str:
@@ -98,3 +171,84 @@ def _measure(device: ReconnectingDevice, plan: MeasurePlan) -> str:
     latency = measurement.latency(device.name)
     note = f"; {latency.note}" if latency.note else ""
     return f"{NETWORK}: {latency.ms:.3f} ms, {latency.runs} runs{note}"
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """The Python of a device and its packages.
+
+    Attributes:
+        python: Version, program, machine and system in a line.
+        packages: The versions of the required packages; None for a missing package. It is empty
+            if the Python is too old.
+        advice: Commands to run there that install the missing packages; empty if none is missing.
+        emulated: Whether the python runs under qemu, so that its times are not latencies.
+    """
+
+    python: str
+    packages: Mapping[str, str | None]
+    advice: str
+    emulated: bool
+
+
+def preflight(name: str, launcher: Launcher, plan: MeasurePlan) -> Preflight:
+    """Examine the python3 that `launcher` starts.
+
+    Args:
+        name: The name of the device, for errors.
+        launcher: Starts the python3.
+        plan: The plan whose packages are required.
+
+    Raises:
+        DeviceError: The python3 is missing or does not answer; the error gives a remedy if one
+            is known.
+    """
+    program = f"PACKAGES = {list(_needed(plan))!r}\n{PROGRAM}"
+    channel = Channel.open(name, launcher.command(f"exec({program!r})"))
+    try:
+        return _read(channel.greeting("python", TIMEOUT_S))
+    except MeasurementError as error:
+        advice = launcher.advice(error.words) if isinstance(error, ConnectionLost) else ""
+        raise DeviceError(f"{error}; {advice}" if advice else str(error)) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise DeviceError(f"{name}: its answer cannot be read: {error!r}") from error
+    finally:
+        channel.kill()
+
+
+def _needed(plan: MeasurePlan) -> Sequence[str]:
+    if plan.runtime == "torch":
+        return ("numpy", "torch", "nas-sv2")
+    return ("numpy", "onnxruntime")
+
+
+def _read(answer: Mapping[str, Any]) -> Preflight:
+    version = tuple(answer["python"])
+    packages: Mapping[str, str | None] = dict(answer["packages"])
+    if version < OLDEST_PYTHON:
+        packages = {}  # it may not be able to find them
+    return Preflight(
+        f"Python {'.'.join(map(str, version))}, {answer['executable']}, {answer['machine']}, "
+        f"{answer['system']}",
+        packages,
+        _advice(answer, version, [name for name, found in packages.items() if found is None]),
+        bool(answer["emulated"]),
+    )
+
+
+def _advice(answer: Mapping[str, Any], version: tuple[int, ...], missing: Sequence[str]) -> str:
+    """Return commands that install the missing packages into this Python or a venv of it."""
+    python = answer["executable"]
+    if version < OLDEST_PYTHON:
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        return f"install python3 {oldest} or later there, and give its path as python"
+    if not missing:
+        return ""
+    names = " ".join(missing)
+    if answer["pip"] and not answer["managed"]:
+        return f"{python} -m pip install {names}"
+    return (
+        f"{python} -m venv nas-sv2-venv && nas-sv2-venv/bin/pip install {names}, then give the "
+        "device python nas-sv2-venv/bin/python (on Debian and Ubuntu venv comes with "
+        "sudo apt-get install python3-venv)"
+    )

@@ -10,6 +10,7 @@ from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.devices.command import command_words
+from nas_sv2.latency.devices.ssh import split_port
 from nas_sv2.latency.measurements.grade import Grade
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.measurements.store import MeasurementStore
@@ -71,6 +72,8 @@ def add_device(
     """
     paths = {key: settings[key] for key in ("ssh_config", "table") if settings.get(key)}
     settings |= {key: str(Path(path).absolute()) for key, path in paths.items()}
+    if settings.get("host") is not None:
+        settings["host"], settings["port"] = split_port(settings["host"], settings.get("port"))
     if settings.get("command") is not None:
         settings["command"] = command_words(settings["command"])
     file = PROJECT_FILE if project or PROJECT_FILE.exists() else user_file()

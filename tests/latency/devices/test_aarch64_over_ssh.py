@@ -11,9 +11,8 @@ import pytest
 from loopback import Loopback
 
 from nas_sv2.latency.devices.open_device import device_at
-from nas_sv2.latency.devices.requirements import preflight
 from nas_sv2.latency.measurements.plan import MeasurePlan
-from nas_sv2.latency.targets.try_out import check_device
+from nas_sv2.latency.targets.try_out import check_device, preflight
 
 COMMAND = os.environ.get("NAS_SV2_AARCH64", "")
 QUICK = MeasurePlan(

@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.agent import agent
+from nas_sv2.latency.devices import channel as channel_module
 from nas_sv2.latency.devices import device as device_module
 from nas_sv2.latency.devices.channel import Channel
 from nas_sv2.latency.devices.device import AgentDevice, agent_command, agent_text
@@ -228,7 +229,9 @@ def test_a_profiler_that_sees_no_kernels_is_no_profile(monkeypatch: pytest.Monke
     )
     monkeypatch.setattr(agent, "_torch_run", lambda: blind)
     with pytest.raises(agent.Refusal, match="sees no kernels of the GPU"):
-        agent.profile([b""], {"runtime": "torch", "processor": "cuda", "affinity": None})
+        agent.profile(
+            [b""], {"runtime": "torch", "processor": "cuda", "affinity": None, "threads": 1}
+        )
 
 
 def test_leaving_ends_the_agent() -> None:
@@ -268,6 +271,113 @@ request = json.loads(stdin.readline())
 for network in request["networks"]:
     stdin.read(network["bytes"])
 """
+BANNERS = {
+    "a line": b"Welcome to Ubuntu\n",
+    "Latin-1": "Grüße, schöne Welt\n".encode("latin-1"),
+    "escape codes without a line end": b"\x1b[2J\x1b[32mneofetch\x1b[0m",
+    "lines of Windows": b"one\r\n\r\ntwo\r\n",
+    "JSON of another program": b'{"agent of": 1}\n{"networks": []}\n[1]\n',
+    "many lines": b"*** a message of the day ***\n" * 1000,
+}
+
+
+@pytest.mark.parametrize("name", BANNERS)
+def test_a_login_shell_may_print_before_the_agent(name: str) -> None:
+    script = f"import sys; sys.stdout.buffer.write({BANNERS[name]!r}); sys.stdout.flush()\n"
+    answer = 'print(\'{"fingerprint": {"cpu": "a board"}}\', flush=True)\nstdin.read()'
+    command = (sys.executable, "-S", "-c", f"{script}{GREETS}\n{answer}")
+    with AgentDevice("board", command) as device:
+        assert device.fingerprint(QUICK).facts == {"cpu": "a board"}
+
+
+def test_a_login_shell_that_prints_without_end_is_told_to_be_silent() -> None:
+    script = "while True: print('Welcome to the board!')"
+    with (
+        AgentDevice("board", (sys.executable, "-S", "-c", script)) as device,
+        pytest.raises(DeviceError, match=r"no greeting.*Welcome to the board!.*~/\.bashrc"),
+    ):
+        device.fingerprint(QUICK)
+
+
+WORDS = {
+    "docker": (
+        "docker: Cannot connect to the Docker daemon. Is it running?\n\nRun 'docker run --help'",
+        "code 125: docker: Cannot connect to the Docker daemon. Is it running? | Run 'docker run",
+    ),
+    "adb": (
+        "adb: device unauthorized.\nThis adb server's keys are not set\nOtherwise check\n",
+        "code 125: adb: device unauthorized. | This adb server's keys are not set | Otherwise",
+    ),
+    "a traceback": (
+        'Traceback (most recent call last):\n  File "x", line 1\n    a\nKeyError: 7\n',
+        "code 125: KeyError: 7; the agent did not start",
+    ),
+    "escape codes": ("\x1b[31mbad\x1b[0m\x07", "code 125: [31mbad[0m; the"),
+    "a flood": ("\n".join(f"line {number}" for number in range(1000)), "line 998 | line 999;"),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+@pytest.mark.parametrize("stream", [1, 2])
+def test_the_whole_error_of_a_program_is_shown(name: str, stream: int) -> None:
+    """On stderr, and on stdout, where older adb writes what the device says."""
+    words, shown = WORDS[name]
+    script = f"import os; os.write({stream}, {words.encode()!r}); os._exit(125)"
+    with (
+        AgentDevice("board", (sys.executable, "-S", "-c", script)) as device,
+        pytest.raises(DeviceError) as caught,
+    ):
+        device.fingerprint(QUICK)
+    assert shown in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 2500
+
+
+SLOW_READER = """
+import json, sys, time
+stdin = sys.stdin.buffer
+for _ in range(int(stdin.readline())):
+    stdin.read(int(stdin.readline()))
+print('{"agent": "2"}', flush=True)
+request = json.loads(stdin.readline())
+left = request["networks"][0]["bytes"]
+while left:
+    left -= len(stdin.read(min(left, 1 << 18)))
+    time.sleep(PAUSE)
+print('{"received": true}', flush=True)
+time.sleep(0.2)
+print('{"error": "model", "message": "all of it came"}', flush=True)
+"""
+
+
+def test_the_time_of_sending_is_not_the_time_of_measuring() -> None:
+    plan = dataclasses.replace(QUICK, timeout_s=0.5)
+    script = SLOW_READER.replace("PAUSE", "0.2")  # sends for more than a second
+    with (
+        AgentDevice("board", (sys.executable, "-S", "-c", script)) as device,
+        pytest.raises(MeasurementError, match="all of it came"),
+    ):
+        measure(device, Payload(DIGEST, b"m" * (6 << 18)), plan)
+
+
+@pytest.mark.parametrize(
+    ("pause", "limits"),
+    [("600", {"STALL_S": 0.3}), ("0.1", {"STALL_S": 0.2, "SLOWEST_BYTES_PER_S": 1 << 24})],
+)
+def test_a_connection_that_is_too_slow_is_named(
+    monkeypatch: pytest.MonkeyPatch, pause: str, limits: dict[str, float]
+) -> None:
+    """One stalls, the other takes a little at a time for too long."""
+    for name, value in limits.items():
+        monkeypatch.setattr(channel_module, name, value)
+    script = SLOW_READER.replace("PAUSE", pause)
+    with (
+        AgentDevice("board", (sys.executable, "-S", "-c", script)) as device,
+        pytest.raises(MeasurementError, match=r"sending took too long: \d\.\d of 4\.\d MB in"),
+    ):
+        measure(device, Payload(DIGEST, b"m" * (1 << 22)))
+
+
 REST = '"series": {}, "warmup_runs": 1, "stationary": true, "switches": null'
 SHARED = '"fingerprint": {}, "conditions": [], "heating": []'
 
@@ -282,10 +392,16 @@ def answering(text: str) -> str:
         (
             "import sys; sys.exit('no space left')",
             DeviceError,
-            "code 1: no space left; it did not",
+            "python.* ended with code 1: no space left; the agent did not start",
         ),
-        ("print('Welcome to the board!')", DeviceError, "'Welcome to the board!', which is no"),
-        ("print('{}')", DeviceError, "is not the greeting"),
+        (
+            "print('Welcome to the board!')",
+            DeviceError,
+            "code 0: Welcome to the board!; the agent",
+        ),
+        ("print('{}')", DeviceError, "code 0: {}; the agent did not start"),
+        ('print(\'{"agent": "1"}\')', DeviceError, "is not the greeting of our agent"),
+        ("print('{\"agent\": ' + '[' * 100000)", DeviceError, "which is no answer"),
         ("print('x' * (1 << 25))", DeviceError, "writes without end"),
         (f"{GREETS}\nos._exit(3)", MeasurementError, "ended with code 3"),
         (f"{GREETS}\nos.kill(os.getpid(), 9)", MeasurementError, "ended by signal 9"),
@@ -343,7 +459,9 @@ def test_a_hanging_agent_is_killed_with_all_it_started(then: str) -> None:
         device.start()
         group = device.process_id
         began = time.monotonic()
-        with pytest.raises(MeasurementError, match="no answer within the time limit"):
+        with pytest.raises(
+            MeasurementError, match=r"no answer within the time limit, 0\.5 s after"
+        ):
             measure(device, A_MODEL, plan)
         assert time.monotonic() - began < 10
         assert group is not None
@@ -353,7 +471,12 @@ def test_a_hanging_agent_is_killed_with_all_it_started(then: str) -> None:
 def test_an_agent_that_does_not_read_cannot_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_module, "START_TIMEOUT_S", 0.3)
     silent = AgentDevice("board", (sys.executable, "-S", "-c", "import time; time.sleep(600)"))
-    with silent as device, pytest.raises(DeviceError, match="time limit; it did not start"):
+    with (
+        silent as device,
+        pytest.raises(
+            DeviceError, match=r"no greeting of the agent within 0\.3 s; the agent did not"
+        ),
+    ):
         measure(device, Payload(DIGEST, b"m" * (1 << 22)))
 
 

@@ -100,6 +100,10 @@ def test_a_runtime_that_kills_its_python_is_the_devices_fault(board: Board) -> N
         ("print('Segmentation fault', flush=True)", "'Segmentation fault', which is no answer"),
         ("measured([{'digest': '00'}], 'a')", "answered for another model"),
         ("answer(error='model', message='bad node')", "board: bad node"),
+        (
+            "answer(error='agent', message='AttributeError: x')",
+            "board: a fault of our agent, please report it: AttributeError: x",
+        ),
         ("times['wall_ns'] = [5, -5]\nmeasured(networks, 'a')", "a clock that .* backwards"),
         ("import time; time.sleep(600)", "no answer within the time limit"),
     ],
@@ -126,6 +130,6 @@ def test_a_device_that_never_answered_is_not_waited_for(tmp_path: Path) -> None:
     device = device_at(
         "board", CommandTemplate(("sh", "-c", "exit 7", "{argv}")), told=said.append
     )
-    with pytest.raises(DeviceError, match="ended with code 7; it did not start"):
+    with pytest.raises(DeviceError, match="sh ended with code 7; the agent did not start"):
         device.measure([NETWORK], PLAN)
     assert said == []

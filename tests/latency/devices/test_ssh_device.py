@@ -17,9 +17,9 @@ from nas_sv2.latency.devices.local import local_device
 from nas_sv2.latency.devices.open_device import device_at
 from nas_sv2.latency.devices.payload import payload_of
 from nas_sv2.latency.devices.reconnecting import ReconnectingDevice
-from nas_sv2.latency.devices.requirements import preflight
-from nas_sv2.latency.devices.ssh import SshHost
+from nas_sv2.latency.devices.ssh import SshHost, split_port
 from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.latency.targets.try_out import preflight
 from nas_sv2.space.units.reference import reference
 
 QUICK = MeasurePlan(min_runs=10, max_runs=20, warmup_runs=3, loads=1, reference=None)
@@ -105,6 +105,35 @@ def test_what_could_be_taken_for_something_else_is_refused(field: str, value: ob
 
 
 @pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("root@board:2299", "root@board", 2299),
+        ("board:22", "board", 22),
+        ("board", "board", None),
+        ("root@[::1]:2299", "root@::1", 2299),
+        ("[fe80::1%eth0]", "fe80::1%eth0", None),
+        ("fe80::1", "fe80::1", None),
+        (r"DOMAIN\user@board:22", r"DOMAIN\user@board", 22),
+    ],
+)
+def test_a_port_behind_the_host_is_understood(text: str, host: str, port: int | None) -> None:
+    assert split_port(text, None) == (host, port)
+    assert split_port(text, port) == (host, port)
+    assert SshHost(host, port).host == host
+
+
+@pytest.mark.parametrize("text", ["board:", "board:ssh", "board:22:23", "ssh://board:22", "a:b"])
+def test_a_host_that_is_not_understood_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^host must .* a port has a field of its own; got"):
+        SshHost(*split_port(text, None))
+
+
+def test_two_ports_are_refused() -> None:
+    with pytest.raises(ConfigError, match="port must be the port of board:22, or left out"):
+        split_port("board:22", 23)
+
+
+@pytest.mark.parametrize(
     ("known", "message"),
     [
         ((), "Host key verification failed.*key is not known here; connect once by hand.*ssh -F"),
@@ -131,7 +160,7 @@ def test_a_key_that_is_not_accepted(connect: Connect, server: Loopback) -> None:
 def test_an_unreachable_host_is_said_at_once(connect: Connect, server: Loopback) -> None:
     server.kill()
     began = time.monotonic()
-    with pytest.raises(DeviceError, match=r"pi: .*Connection refused; it did not start"):
+    with pytest.raises(DeviceError, match=r"pi: .*Connection refused; the agent did not start"):
         connect(waits_s=(60.0,)).fingerprint(QUICK)
     assert time.monotonic() - began < 5
 

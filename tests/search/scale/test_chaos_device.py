@@ -68,9 +68,8 @@ def test_a_device_that_stops_answering_for_a_while_costs_one_candidate(
         assert found.over(120) == 0
     assert found.told[-1] == FINISHED
     failed = load_study(Database.open(storage), "s").get_trials(states=(TrialState.FAIL,))
-    assert {trial.user_attrs[ERROR] for trial in failed} == {
-        "board: no answer within the time limit"
-    }
+    (error,) = {trial.user_attrs[ERROR] for trial in failed}
+    assert error.startswith("board: no answer within the time limit")
     check(storage, TRIALS)
     assert no_agent_is_left(board)
 
@@ -83,7 +82,7 @@ def test_a_device_that_never_answers_again_ends_the_search(storage: str, board: 
         assert found.over(180) == 0
     told = found.told[-1]["errors"]
     assert told
-    assert set(told) == {"board: no answer within the time limit"}
+    assert all(error.startswith("board: no answer within the time limit") for error in told)
     assert found.finished < TRIALS
     failed = load_study(Database.open(storage), "s").get_trials(states=(TrialState.FAIL,))
     assert FAILURES <= len(failed) <= 2 * FAILURES
@@ -107,7 +106,8 @@ def test_a_device_that_is_gone_ends_the_search_and_its_candidates_are_asked_agai
                 os.kill(agent, signal.SIGKILL)
         assert found.over(180) == 0
     told = found.told[-1]["errors"]
-    assert set(told) == {"board: the agent ended with code 1: no route to host; it did not start"}
+    (error,) = set(told)
+    assert "ended with code 1: no route to host; the agent did not start" in error
     assert not any(fact.get("verdict") == "failed" for fact in found.told)
     study = load_study(Database.open(storage), "s")
     assert 1 <= len(study.get_trials(states=(TrialState.WAITING,))) <= len(told)
