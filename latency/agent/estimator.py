@@ -24,6 +24,12 @@ Leaving out the others favours runs that are short by chance: with 40-75 % undis
 median was 2 % below the idle value. Leaving out a tenth moves the median by at most five
 percentiles.
 """
+SWITCHES_PER_S = 20
+"""Most involuntary switches in a second of an undisturbed run.
+
+An idle system has a few, for its own threads. So a run of 0.1 s has one almost always, and runs of
+less than 0.05 s are undisturbed only without any. A switch leaves cold caches, which took 0.3 ms
+(see `SETTLED_AFTER`): 20 in a second are 0.6 % of the time."""
 FEWEST = 20
 """Fewest runs that are preferred to all runs. The interval of their median then lies between
 ranks 6 and 15, clear of odd runs at either end."""
@@ -37,8 +43,7 @@ to 1.00 of the idle value, all runs to 1.04 (24 pairs). Subtracting the cost of 
 regression was tried and rejected: slow spells and switches coincide, and it removed up to 34 %.
 """
 WALL_OVER_CPU = 1.05
-"""Ratio of wall to CPU time above which the device counts as contended, if the system does not
-count context switches."""
+"""Ratio of wall to CPU time of one thread above which others had the processor."""
 BLOCKS = 20
 """Blocks of whole rounds, in time order, whose medians give a second interval.
 
@@ -48,7 +53,7 @@ intervals from one second held the median of half a minute in 45 % of cases, wit
 
 
 class Samples(NamedTuple):
-    """The timed runs of one network, in order; all times in one unit.
+    """The timed runs of one network, in order; all times in ms.
 
     Attributes:
         wall: Wall time of each run.
@@ -91,7 +96,7 @@ def chosen(samples: Samples, cpu_time_is_latency: bool) -> Choice:
         if cpu_time_is_latency and busy:
             return Choice("thread CPU time", "cpu", every)
         return Choice("wall time", "wall", every)
-    undisturbed = [index for index in every if switches[index] == 0]
+    undisturbed = undisturbed_runs(samples, cpu_time_is_latency)
     if len(undisturbed) >= UNDISTURBED_SHARE * len(wall):
         return Choice("undisturbed wall time", "wall", undisturbed)
     if cpu_time_is_latency:
@@ -103,6 +108,23 @@ def chosen(samples: Samples, cpu_time_is_latency: bool) -> Choice:
     if len(undisturbed) >= FEWEST:
         return Choice("undisturbed wall time", "wall", undisturbed)
     return Choice("wall time", "wall", every)
+
+
+def undisturbed_runs(samples: Samples, cpu_time_is_latency: bool) -> list[int]:
+    """Return the indices of runs without an involuntary switch, or with few in a long run.
+
+    A long run must also have had the processor all the time, if its CPU time can show it.
+    """
+    wall, cpu, switches, _ = samples
+    assert switches is not None
+
+    def undisturbed(index: int) -> bool:
+        if switches[index] == 0:
+            return True
+        waited = cpu_time_is_latency and wall[index] > WALL_OVER_CPU * cpu[index]
+        return switches[index] <= SWITCHES_PER_S * wall[index] / 1000 and not waited
+
+    return [index for index in range(len(wall)) if undisturbed(index)]
 
 
 def _settled(index: int, samples: Samples, before: int) -> bool:

@@ -73,9 +73,10 @@ class Recorder:
 
     @property
     def samples(self) -> Samples:
-        """The runs kept so far."""
+        """The runs kept so far, in ms."""
         wall, cpu, switches, rounds = self.columns
-        return Samples(wall, cpu, switches if COUNTS_SWITCHES else None, rounds)
+        wall_ms, cpu_ms = ([ns / 1e6 for ns in times] for times in (wall, cpu))
+        return Samples(wall_ms, cpu_ms, switches if COUNTS_SWITCHES else None, rounds)
 
     def load_anew(self) -> None:
         """Load the network at another place in memory: the old one is dropped only afterwards."""
@@ -153,12 +154,12 @@ class Recorder:
     def answer(self) -> Json:
         """Return all times of the runs kept, as the agent's protocol has them."""
         self.keep_series()
-        samples = self.samples
+        wall, cpu, switches, rounds = self.columns
         return {
-            "wall_ns": samples.wall,
-            "cpu_ns": samples.cpu,
-            "switches": samples.switches,
-            "rounds": samples.rounds,
+            "wall_ns": wall,
+            "cpu_ns": cpu,
+            "switches": switches if COUNTS_SWITCHES else None,
+            "rounds": rounds,
             "warmup_runs": self.warmup_runs,
             "stationary": self.stationary,
             "series": self.series,
@@ -238,7 +239,7 @@ def _heat_up(
 
 def _enough(recorders: list[Recorder], seconds: float, share: float, plan: Json) -> bool:
     """Return whether this share of the loads has had its share of runs and time."""
-    fewest = min(len(recorder.samples.wall) for recorder in recorders)
+    fewest = min(len(recorder.columns[0]) for recorder in recorders)
     count = len(recorders)
     if fewest < share * plan["min_runs"]:
         return False

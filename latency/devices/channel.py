@@ -234,7 +234,9 @@ class Channel:
             self._listen()
         ended = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
         # Some programs, such as older adb, print errors of the device on stdout.
-        words = self._stderr if self._stderr.strip() or self.greeted else self._banner + self._unread
+        words = (
+            self._stderr if self._stderr.strip() or self.greeted else self._banner + self._unread
+        )
         said = f": {_shown(words)}" if words.strip() else ""
         return ConnectionLost(
             f"{self.name}: {program} {ended}{said}", words.decode(errors="replace")

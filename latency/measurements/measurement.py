@@ -24,6 +24,8 @@ CLOCK_DROP = 0.9
 Governors at rest move a clock by a few percent; throttling lowers it by a step."""
 STOLEN_SHARE = 0.01
 """Share of time taken by a hypervisor above which it is reported."""
+QUOTA_USED_UP = 0.01
+"""Share of the periods of a CPU quota that were cut short above which it is reported."""
 GPU_IDLE_OR_USER = 0x1 | 0x2
 """Bits of NVIDIA's throttle reasons that are harmless: idle, or a clock set by the user."""
 
@@ -44,6 +46,14 @@ def device_complaints(conditions: Sequence[Mapping[str, Any]]) -> list[str]:
         )
         at = f" at {warmest:.0f} °C" if warmest else ""
         found.append(f"the device throttled{at}; cool it, or time it hot (heat_s)")
+    if any(column(conditions, "under_voltage")):
+        found.append("the supply of the Raspberry Pi is too weak; use a stronger one")
+    share = quota_share(conditions)
+    if share > QUOTA_USED_UP:
+        found.append(
+            f"the CPU quota stopped it in {share:.0%} of the quota's periods: programs there take "
+            "longer than this figure; raise the quota (docker --cpus, limits.cpu of Kubernetes)"
+        )
     ticks, stolen = column(conditions, "ticks"), column(conditions, "stolen_ticks")
     if len(ticks) > 1 and len(stolen) > 1 and ticks[-1] > ticks[0]:
         share = (stolen[-1] - stolen[0]) / (ticks[-1] - ticks[0])
@@ -55,6 +65,15 @@ def device_complaints(conditions: Sequence[Mapping[str, Any]]) -> list[str]:
 def column(conditions: Sequence[Mapping[str, Any]], name: str) -> list[float]:
     """Return the values of one reading in order of time."""
     return [state[name] for state in conditions if isinstance(state.get(name), int | float)]
+
+
+def quota_share(conditions: Sequence[Mapping[str, Any]]) -> float:
+    """Return the share of the CPU quota's periods in which it was used up; 0 without a quota."""
+    periods = column(conditions, "quota_periods")
+    stopped = column(conditions, "quota_throttled")
+    if len(periods) < 2 or len(stopped) < 2 or periods[-1] <= periods[0]:
+        return 0.0
+    return (stopped[-1] - stopped[0]) / (periods[-1] - periods[0])
 
 
 def _throttled(conditions: Sequence[Mapping[str, Any]]) -> bool:
@@ -294,22 +313,30 @@ class Measurement:
 
     @property
     def disturbed_share(self) -> float | None:
-        """Share of runs with an involuntary context switch; None if they are not counted."""
+        """Share of runs that context switches disturbed; None if they are not counted."""
         if self.samples.switches is None:
             return None
-        return sum(count > 0 for count in self.samples.switches) / self.runs
+        undisturbed = estimator.undisturbed_runs(self.samples, self.plan.cpu_time_is_latency)
+        return 1 - len(undisturbed) / self.runs
+
+    @property
+    def stopped_by_quota(self) -> bool:
+        """Whether a CPU quota was used up meanwhile, which interrupts as other programs do."""
+        return quota_share(self.conditions) > QUOTA_USED_UP
 
     @property
     def contended(self) -> bool:
         """Whether other programs held the processor for a part of the runs, or wanted to.
 
         A scheduler may not interrupt a short measurement although other programs want every core.
-        They share caches and memory even then.
+        They share caches and memory even then. Interruptions by a CPU quota do not count.
         """
         cores = len(self.fingerprint.facts.get("affinity") or ())
         wanted = [state["runnable"] for state in self.conditions if "runnable" in state]
         if wanted and 0 < cores < statistics.median_low(wanted):
             return True
+        if self.stopped_by_quota:
+            return False
         if self.disturbed_share is None:
             wall, cpu = map(statistics.median, self.samples[:2])
             return self.plan.cpu_time_is_latency and wall > estimator.WALL_OVER_CPU * cpu
@@ -349,7 +376,8 @@ class Measurement:
         if not self.stationary:
             found.append("never warmed up: run times still changed; let the device come to rest")
         if self.noise > UNSTABLE:
-            found.append(f"unstable: p95/median {self.noise:.2f}; close other programs")
+            advice = "" if self.stopped_by_quota else "; close other programs"
+            found.append(f"unstable: p95/median {self.noise:.2f}{advice}")
         if self.ci_ms is None:
             found.append(f"no interval from {self.runs} runs; measure longer")
         elif self.ci_ms[1] - self.ci_ms[0] > self.plan.ci_width * self.median_ms:

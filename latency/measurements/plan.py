@@ -45,7 +45,8 @@ class MeasurePlan:
             `fp16` is torch's half precision on a GPU.
         batch: Images in each run.
         threads: Threads within an operator; 1 is the paper's protocol on ARM.
-        affinity: Cores that the agent keeps to; None for all that it is started with.
+        affinity: Cores that the agent keeps to, in ascending order; None for all that it is
+            started with.
         reference: The reference network that is timed in alternation with every network; None for
             no reference. Slowdowns that outlast a round cancel in the ratio to it.
         lowering: The form of the network. `plain` shuffles channels as written. `shuffle_free`
@@ -120,6 +121,8 @@ class MeasurePlan:
         check_choice(field, self.precision, kinds)
         if self.affinity == ():
             raise ConfigError("affinity", [], "must be a list of cores, or nothing")
+        if self.affinity is not None:  # 1,0 and 0,1,1 are the same cores
+            object.__setattr__(self, "affinity", tuple(sorted(set(self.affinity))))
         if self.reference is not None:
             reference(self.reference)
         if self.max_runs < self.min_runs:

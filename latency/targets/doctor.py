@@ -16,11 +16,13 @@ from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.grade import Finding, Grade, Level
 from nas_sv2.latency.measurements.measurement import (
     DRIFTING,
+    QUOTA_USED_UP,
     STOLEN_SHARE,
     UNSTABLE,
     Measurement,
     column,
     device_complaints,
+    quota_share,
 )
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.units.reference import reference
@@ -56,6 +58,8 @@ NOISE = (UNSTABLE, 1.5)
 """p95 / median of the runs that count.
 
 Beyond 1.5 the median itself lies between two states of the machine."""
+QUOTA = (QUOTA_USED_UP, 0.1)
+"""Share of a CPU quota's periods in which it was used up; as `STOLEN`, for the same gaps."""
 THROTTLED = (0.0, 0.5)
 """Share of throttled sessions; beyond half, the figure is that of an overheated device."""
 
@@ -223,7 +227,7 @@ def _clock_findings(sessions: Sequence[Measurement]) -> Iterator[Finding]:
 
 
 def _noise_findings(sessions: Sequence[Measurement], stolen: Sequence[float]) -> Iterator[Finding]:
-    """Judge stolen time, noise within sessions and the warm-up."""
+    """Judge stolen time, a CPU quota, noise within sessions and the warm-up."""
     share = max(stolen, default=0.0)
     yield from _finding(
         share,
@@ -231,13 +235,23 @@ def _noise_findings(sessions: Sequence[Measurement], stolen: Sequence[float]) ->
         f"a hypervisor took {share:.0%} of a session's time for other machines",
         "ask for a machine with processors of its own, or measure at another hour",
     )
+    stopped = max(quota_share(session.conditions) for session in sessions)
+    quota = sessions[0].fingerprint.facts.get("cpu_quota")
+    yield from _finding(
+        stopped,
+        QUOTA,
+        f"the CPU quota ({quota} cores) stopped it in {stopped:.0%} of the quota's periods",
+        "raise the quota (docker --cpus, limits.cpu of Kubernetes, CPUQuota of systemd)",
+    )
     noise = statistics.median(session.noise for session in sessions)
     cores = _cores(sessions[0])
     yield from _finding(
         noise,
         NOISE,
         f"run times are noisy: p95 is {noise:.2f} times the median",
-        f"close other programs; keep to one core: affinity=[{cores[-1] if cores else 0}]",
+        "raise the quota"
+        if stopped > QUOTA[0]
+        else f"close other programs; keep to one core: affinity=[{cores[-1] if cores else 0}]",
     )
     if not all(session.stationary for session in sessions):
         cold = sum(not session.stationary for session in sessions)
@@ -247,7 +261,7 @@ def _noise_findings(sessions: Sequence[Measurement], stolen: Sequence[float]) ->
 
 def _setup_findings(session: Measurement) -> Iterator[Finding]:
     """Judge the governor of the clock, and the cores that the threads run on."""
-    plan, facts, cores = session.plan, session.fingerprint.facts, _cores(session)
+    plan, facts = session.plan, session.fingerprint.facts
     governor = facts.get("governor", "performance")
     if governor != "performance" and plan.processor == "cpu":
         what = f"the clock follows the load (governor {governor!r})"
@@ -257,9 +271,6 @@ def _setup_findings(session: Measurement) -> Iterator[Finding]:
         yield Finding(
             "fair", what, "keep to one kind: `lscpu -e` lists them; such as affinity=[4]"
         )
-    if plan.threads > len(cores) > 0:
-        what = f"{plan.threads} threads share {len(cores)} cores"
-        yield Finding("fair", what, f"threads={len(cores)}")
 
 
 def _finding(value: float, limits: tuple[float, float], what: str, fix: str) -> Iterator[Finding]:
@@ -289,9 +300,9 @@ def _share(truths: Iterable[bool]) -> float:
 
 
 def _clock_complaints(session: Measurement) -> str:
-    """Return the complaints about clocks and heat, without those about the hypervisor."""
-    ticks = ("ticks", "stolen_ticks")
-    states = [{k: v for k, v in state.items() if k not in ticks} for state in session.conditions]
+    """Return the complaints about clocks, heat and supply; others have findings of their own."""
+    others = ("ticks", "stolen_ticks", "quota_periods", "quota_throttled")
+    states = [{k: v for k, v in state.items() if k not in others} for state in session.conditions]
     return "; ".join(complaint.split(";")[0] for complaint in device_complaints(states))
 
 

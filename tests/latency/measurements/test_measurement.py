@@ -32,12 +32,19 @@ AT_REST = {"khz": 1.2e6, "celsius": 40.0, "ticks": 1000, "stolen_ticks": 5, "loa
         ({"throttled": "50000"}, ""),  # it did once, but not now
         ({"gpu_throttled": "0x0000000000000001"}, ""),  # idle
         ({"gpu_throttled": "0x0000000000000008"}, "the device throttled"),
+        ({"under_voltage": 1}, "the supply of the Raspberry Pi is too weak"),
+        ({"under_voltage": 0}, ""),
+        (
+            {"quota_periods": 305, "quota_throttled": 98},
+            "stopped it in 48% of the quota's periods",
+        ),
+        ({"quota_periods": 305, "quota_throttled": 0}, ""),
         ({"stolen_ticks": 65}, "3% of the time went to other machines"),
         ({"stolen_ticks": 15}, ""),
     ],
 )
 def test_what_readings_mean(later: dict[str, object], complaint: str) -> None:
-    first = {**AT_REST, "throttle_count": 7}
+    first = {**AT_REST, "throttle_count": 7, "quota_periods": 100, "quota_throttled": 0}
     last = {**first, "ticks": 3000, "celsius": 70.0, **later}
     found = device_complaints([first, first, last])
     assert len(found) == bool(complaint)
@@ -122,6 +129,50 @@ def test_a_contended_one_uses_cpu_time_and_says_so() -> None:
     assert INTERRUPTED.median_ms == 5.0
     assert INTERRUPTED.contended
     assert "50% of runs were interrupted, thread CPU time is used" in INTERRUPTED.judgement
+
+
+def test_a_cpu_quota_is_named_and_other_programs_are_not() -> None:
+    """Whether the quota's periods were counted decides: a run cannot tell who interrupted it."""
+    states = (
+        {"quota_periods": 0, "quota_throttled": 0},
+        {"quota_periods": 105, "quota_throttled": 98},
+    )
+    limited = dataclasses.replace(INTERRUPTED, conditions=states)
+    assert not limited.contended
+    assert limited.estimator == "thread CPU time"
+    assert "the CPU quota stopped it in 93% of the quota's periods" in limited.judgement
+    assert "close other programs" not in limited.judgement
+
+
+def test_a_quota_is_part_of_the_fingerprint_and_none_is_as_before() -> None:
+    limited = Fingerprint({**FINGERPRINT.facts, "cpu_quota": 0.5})
+    assert limited.key != FINGERPRINT.key
+    assert "cpu_quota" not in machine_facts() or machine_facts()["cpu_quota"] > 0
+
+
+@pytest.mark.parametrize(
+    ("ms", "switches", "cpu_share", "threads", "contended"),
+    [
+        (5.0, 1, 1.0, 1, True),  # 200 switches a second
+        (100.0, 1, 1.0, 1, False),  # 10 a second: an idle system's own threads
+        (100.0, 2, 0.99, 1, False),
+        (100.0, 3, 1.0, 1, True),  # 30 a second
+        (1000.0, 20, 1.0, 1, False),
+        (1000.0, 20, 0.8, 1, True),  # few, but long
+        (1000.0, 200, 0.5, 1, True),
+        (1000.0, 5, 0.5, 4, False),  # of several threads, the CPU time of one says nothing
+        (1000.0, 50, 1.0, 4, True),
+    ],
+)
+def test_long_runs_are_judged_by_their_switches_a_second(
+    ms: float, switches: int, cpu_share: float, threads: int, contended: bool
+) -> None:
+    runs = with_samples(wall=(ms,) * 100, cpu=(ms * cpu_share,) * 100, switches=(switches,) * 100)
+    found = dataclasses.replace(runs, plan=dataclasses.replace(CPU_PLAN, threads=threads))
+    assert found.contended == contended
+    if not contended:
+        assert found.estimator == "undisturbed wall time"
+        assert found.median_ms == ms
 
 
 def test_more_threads_than_cores_are_contention_even_where_no_run_was_interrupted() -> None:

@@ -126,3 +126,10 @@ def test_an_unknown_field_is_refused() -> None:
 )
 def test_when_cpu_time_is_latency(plan: MeasurePlan, can: bool) -> None:
     assert plan.cpu_time_is_latency is can
+
+
+def test_the_same_cores_are_the_same_plan() -> None:
+    plans = [MeasurePlan(affinity=cores) for cores in ((0, 1), (1, 0), (0, 1, 1, 0))]
+    assert {plan.key for plan in plans} == {plans[0].key}
+    assert plans[2].affinity == (0, 1)
+    assert MeasurePlan.from_json(plans[1].to_json()) == plans[0]

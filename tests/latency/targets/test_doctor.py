@@ -67,6 +67,18 @@ def with_plan(disturbed: float = 0.0, **plan: Any) -> list[Measurement]:
     return [measurement_of(*runs, plan=changed, facts=facts)] * 5
 
 
+def quota_used_up(periods: int, disturbed: float = 0.0) -> Measurement:
+    """In so many of 105 periods of a quota of half a core."""
+    began = {**REST, "quota_periods": 1000, "quota_throttled": 500}
+    ended = {**REST, "quota_periods": 1105, "quota_throttled": 500 + periods}
+    return measurement_of(
+        samples_of([3.0] * ROUNDS, disturbed, tail=1.3 if periods else 1.0),
+        samples_of([2.0] * ROUNDS, disturbed),
+        facts={**FACTS, "cpu_quota": 0.5},
+        conditions=(began, ended),
+    )
+
+
 HOT = level(conditions=later(khz=1e6))
 
 CASES: dict[str, tuple[list[Measurement], str, str, str]] = {
@@ -169,11 +181,24 @@ CASES: dict[str, tuple[list[Measurement], str, str, str]] = {
         "",
         "",
     ),
-    "more threads than cores": (
-        with_plan(threads=8),
+    "half a core": (
+        [quota_used_up(98, disturbed=1.0)] * 5,
+        "poor",
+        "the CPU quota (0.5 cores) stopped it in 93% of the quota's periods",
+        "docker --cpus",
+    ),
+    "a quota that nearly suffices": (
+        [quota_used_up(4)] * 5,
         "fair",
-        "8 threads share 4 cores",
-        "threads=4",
+        "stopped it in 4% of the quota's periods",
+        "limits.cpu of Kubernetes",
+    ),
+    "a quota that suffices": ([quota_used_up(0)] * 5, "good", "", ""),
+    "a weak supply": (
+        [level(conditions=({**REST, "under_voltage": 0}, {**REST, "under_voltage": 1}))] * 5,
+        "poor",
+        "the supply of the Raspberry Pi is too weak",
+        "",
     ),
 }
 
@@ -307,3 +332,11 @@ def test_a_search_is_warned_of_a_poor_device_and_told_of_one_without_a_grade(
     batch = dataclasses.replace(measured, plan=dataclasses.replace(PLAN, batch=2))
     assert "to know" in str(trust_warning(MeasuredTarget(batch)))
     store.db.close()
+
+
+def test_a_quota_is_not_blamed_on_other_programs() -> None:
+    grade = grade_of([quota_used_up(98, disturbed=1.0)] * 5, NETWORK)
+    assert grade.contended == 0
+    advice = [finding.fix for finding in grade.findings]
+    assert advice
+    assert not any("close" in fix for fix in advice), advice
