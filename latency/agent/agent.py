@@ -51,7 +51,7 @@ VERSION = "2"
 # Old Pythons must be able to read it: it is the only text that they ever see.
 BOOTSTRAP = (
     "import sys;sys.version_info>=(3,8)or sys.exit('this is Python %d.%d, but 3.8 or later is"
-    " needed: install it there and name it with --python'%sys.version_info[:2]);"
+    " needed: install one there and give its path as python'%sys.version_info[:2]);"
     "sys.path[:]=[p for p in sys.path if p];i=sys.stdin.buffer;"
     "g={'__name__':'__main__'};"
     "[exec(compile(i.read(int(i.readline())),'nas_sv2_agent.py','exec'),g)"
