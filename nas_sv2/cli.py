@@ -15,6 +15,7 @@ from nas_sv2.commands.measure import measure
 from nas_sv2.commands.options import OPENED
 from nas_sv2.commands.search import search
 from nas_sv2.errors import ConfigError, NasError
+from nas_sv2.folders import expanded
 from nas_sv2.version import __version__
 
 INTERRUPTED = 130
@@ -36,7 +37,7 @@ def main() -> NoReturn:
     """Run the command line; exit 0, 1 fault, 2 bad input, 3 infeasible, 130 interrupted."""
     usage_error: Any = typer.BadParameter.__base__  # typer has moved the class between releases
     try:
-        code = app(standalone_mode=False)
+        code = app(_with_home(sys.argv[1:]), standalone_mode=False)
     except NasError as error:
         _fail(_as_typed(error, sys.argv[1:]), error.exit_code)
     except usage_error as error:
@@ -49,6 +50,17 @@ def main() -> NoReturn:
     finally:
         OPENED.close()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _with_home(words: Sequence[str]) -> list[str]:
+    """The words with the home for the ~ of `--out=~/x`, which most shells leave as it is."""
+    found = []
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option.startswith("--") and (value == "~" or value.startswith("~/")):
+            value = str(expanded(option[2:], value))
+        found.append(option + equals + value)
+    return found
 
 
 def _as_typed(error: NasError, words: Sequence[str]) -> str:

@@ -18,14 +18,23 @@ The command line catches the root once and prints one line. Anything else is a b
 import reprlib
 from collections.abc import Mapping
 
+from nas_sv2.passwords import masked
+
 _SHORT = reprlib.Repr()  # a file of megabytes stays one line
 _SHORT.maxstring = _SHORT.maxother = 300
 
 
 class NasError(Exception):
-    """The root of the tree; `exit_code` is what the command line ends with."""
+    """The root of the tree; `exit_code` is what the command line ends with.
+
+    Args:
+        message: The message; passwords in it are masked.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(masked(message))
 
 
 class ConfigError(NasError):
@@ -48,7 +57,8 @@ class ConfigError(NasError):
 
     def named(self, field: str) -> str:
         """Give the message with another name for the field, such as an option's."""
-        return f"{field} {self.sentence}; got {_SHORT.repr(self.value)}"
+        value = masked(self.value) if isinstance(self.value, str) else self.value
+        return masked(f"{field} {self.sentence}; got {_SHORT.repr(value)}")
 
 
 class InfeasibleError(NasError):

@@ -1,4 +1,7 @@
-"""Files that are written whole or not at all, and files of others that are read within bounds."""
+"""Files that are written whole or not at all, and files of others that are read within bounds.
+
+Nothing else in the program writes files.
+"""
 
 import errno
 import os
@@ -6,6 +9,11 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from nas_sv2.errors import ConfigError, NasError, StoreError
+from nas_sv2.folders import expanded
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def read_bounded(path: Path, most_bytes: int) -> bytes:
@@ -40,7 +48,7 @@ def write_whole(
     """Write a file that is there whole or not at all, even after a kill.
 
     It is written beside `path` and moved there. A file that is replaced keeps its mode, and a link
-    stays a link.
+    stays a link. A pipe or a device is written to.
 
     Args:
         path: The file; its folder exists.
@@ -51,6 +59,10 @@ def write_whole(
         OSError: It cannot be written; nothing is left of it.
     """
     path = path.resolve()
+    if _is_stream(path):
+        with open(path, "wb") as file:
+            file.write(content) if isinstance(content, bytes) else content(file)
+        return
     begun = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with open(begun, "wb") as file:
@@ -63,3 +75,74 @@ def write_whole(
         os.replace(begun, path)
     finally:
         begun.unlink(missing_ok=True)
+
+
+def write_out(
+    path: Path, content: str | bytes | Callable[[Any], object], field: str = "out"
+) -> None:
+    """Write a file that the user named, whole; on a failure it is as it was before.
+
+    Args:
+        path: The file, which may begin with `~`.
+        content: The content, or a function that writes it to an open file.
+        field: The parameter that the path was given for.
+
+    Raises:
+        ConfigError: The file cannot be there.
+        StoreError: The disk is full or broken.
+    """
+    path = checked_out(path, field)
+    try:
+        write_whole(path, content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise _unwritable(path, error, field) from None
+
+
+def checked_out(path: Path, field: str = "out") -> Path:
+    """Return the path of a file to write, without `~`; call it before minutes of work.
+
+    Raises:
+        ConfigError: The path is a folder, or no file can be made there.
+    """
+    path = expanded(field, path)
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # a name that is too long or holds a NUL
+        said = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(field, str(path), f"must name a valid file ({said})") from None
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ConfigError(field, str(path), "must name a file in a folder that exists")
+    if not os.access(path if _is_stream(path) else path.resolve().parent, os.W_OK):
+        raise ConfigError(field, str(path), "must name a file in a folder that can be written to")
+    return path
+
+
+def made_folder(path: Path) -> Path:
+    """Make a folder to write to, and return it without `~`.
+
+    Raises:
+        ConfigError: It cannot be made.
+        StoreError: The disk is full or broken.
+    """
+    path = expanded("out", path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    if not os.access(path, os.W_OK):
+        raise ConfigError("out", str(path), "must be a folder that can be written to")
+    return path
+
+
+def _is_stream(path: Path) -> bool:
+    """Return whether the path is a pipe or a device, which cannot be replaced."""
+    return path.exists() and not path.is_file()
+
+
+def _unwritable(path: Path, error: OSError, field: str = "out") -> NasError:
+    said = error.strerror or str(error)
+    if error.errno in _OF_THE_DISK:
+        return StoreError(f"{path} cannot be written and is as it was: {said}")
+    return ConfigError(field, str(path), f"must be a place that can be written to ({said})")

@@ -26,7 +26,7 @@ from typing import Any
 import optuna
 
 from nas_sv2.database.database import Database
-from nas_sv2.database.locks import FileLock, hold_now
+from nas_sv2.database.locks import hold_now
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
@@ -556,7 +556,7 @@ def _hold(db: Database, name: str) -> AbstractContextManager[None]:
         ConfigError: If another process holds it.
     """
     return hold_now(
-        FileLock.of(f"confirm {name} in {db.url}"),
+        db.lock(f"confirm {name}"),
         lambda holder: ConfigError(
             "study", name, f"is being confirmed by {holder}; wait for it to finish"
         ),

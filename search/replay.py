@@ -17,7 +17,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas_sv2.database.database import Database
-from nas_sv2.database.locks import FileLock, hold_now
+from nas_sv2.database.locks import hold_now
 from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.latency.breakdown.priced import breakdown_behind, breakdown_of
 from nas_sv2.latency.devices.measured_device import Images
@@ -442,7 +442,7 @@ def _hold(db: Database, name: str) -> AbstractContextManager[None]:
         ConfigError: If another process holds it.
     """
     return hold_now(
-        FileLock.of(f"study {name} in {db.url}"),
+        db.lock(f"replay to {name}"),
         lambda holder: ConfigError(
             "study", name, f"is being written by {holder}; wait for it to finish"
         ),

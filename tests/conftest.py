@@ -13,6 +13,7 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
+from nas_sv2 import passwords
 from nas_sv2.cli import main
 from nas_sv2.database.database import Database
 from nas_sv2.evaluate.data.animals import open_animals
@@ -59,9 +60,10 @@ def one_thread() -> None:
 def own_configuration(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No test reads or writes the devices or decoded images of the user who runs it."""
+    """No test reads or writes devices, decoded images or locks of the user who runs it."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
 
 
 @pytest.fixture
@@ -126,6 +128,7 @@ def databases_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         opened.append(self)
 
     monkeypatch.setattr(Database, "__post_init__", prepared)
+    monkeypatch.setattr(passwords, "_known", set())
     yield
     for db in opened:
         db.close()

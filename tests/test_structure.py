@@ -66,3 +66,75 @@ def test_what_a_test_starts_is_gone_where_it_fails() -> None:
         if "with subprocess.Popen(" in path.read_text(encoding="utf-8")
     ]
     assert set(waits) <= ends_them
+
+
+# Each place that writes a file otherwise than by `nas_sv2/files.py`, and why it may.
+WRITERS = {
+    "nas_sv2/files.py: open",  # here files become whole
+    "nas_sv2/files.py: os.replace",
+    "latency/agent/agent.py: os.fdopen",  # a copy of standard output, on the device
+    "latency/calibration/workshop.py: touch",  # empty marks
+    "latency/calibration/guest.py: open",  # on the emulated core, into a folder of a run
+    "evaluate/data/image_cache.py: open",  # pixels, which count once data.json is there
+    "evaluate/data/image_cache.py: touch",
+    "evaluate/full/training_log.py: SummaryWriter",  # TensorBoard's own log
+    "studies/package/folder.py: open",  # a folder that becomes whole
+    "studies/package/folder.py: os.rename",
+    "studies/package/folder.py: os.replace",
+}
+METHODS = {"write_text", "write_bytes", "touch", "SummaryWriter", "open_memmap"}
+FUNCTIONS = {
+    *(f"os.{name}" for name in ("replace", "rename", "link")),
+    *(f"shutil.{name}" for name in ("copy", "copy2", "copyfile", "move")),
+    *(f"tempfile.{name}" for name in ("mkstemp", "NamedTemporaryFile")),
+    *("safetensors.torch.save_file", "save_file", "onnx.save", "onnx.save_model"),
+}
+INTO = {"savefig", "tofile", "np.save", "np.savez", "np.savez_compressed", "torch.save"}
+"""Calls that write to one of their arguments, which has to be an open file."""
+OPEN_FILES = {"file", "buffer", "own"}
+
+
+def written(path: str, text: str) -> set[str]:
+    """Name the calls of a file that write files."""
+    return {f"{path}: {name}" for node in ast.walk(ast.parse(text)) if (name := writer(node))}
+
+
+def writer(node: ast.AST) -> str:
+    """Name the call if it writes a file; else return nothing."""
+    if not isinstance(node, ast.Call):
+        return ""
+    whole = ast.unparse(node.func)
+    last = whole.rpartition(".")[2]
+    given = [*node.args, *(each.value for each in node.keywords)]
+    words = {each.value for each in given if isinstance(each, ast.Constant)}
+    if last in METHODS:
+        return last
+    if whole in FUNCTIONS:
+        return whole
+    if {whole, last} & INTO:
+        return "" if OPEN_FILES & {ast.unparse(each) for each in given} else last
+    modes = {word for word in words if isinstance(word, str) and set(word) <= set("rwaxbt+")}
+    if last in ("open", "fdopen") and any(set(mode) & set("wax+") for mode in modes):
+        return whole if last == "fdopen" else last
+    return ""
+
+
+def test_files_are_written_whole() -> None:
+    found = {name for path, text in sources() for name in written(path, text)}
+    assert found - WRITERS == set(), "write it with write_whole or write_out of nas_sv2/files.py"
+    assert WRITERS - found == set(), "take these off the list"
+
+
+def test_a_writer_is_found() -> None:
+    lines = [
+        "path.write_text(t)",
+        "path.open('w')",
+        "open(p, mode='ab')",
+        "os.replace(a, b)",
+        "figure.savefig(path)",
+        "figure.savefig(file)",
+        "open(p, 'rb')",
+        "torch.save(file)",
+    ]
+    names = {"a.py: write_text", "a.py: open", "a.py: os.replace", "a.py: savefig"}
+    assert written("a.py", "\n".join(lines)) == names

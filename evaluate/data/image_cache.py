@@ -242,7 +242,7 @@ class ImageCache:
         chunks.mkdir(exist_ok=True)
         for begun in chunks.glob("*.part"):  # left by a process that was killed
             begun.unlink()
-        (self.folder / "root").write_text(str(listing.root), errors="surrogateescape")
+        write_whole(self.folder / "root", os.fsencode(listing.root))
         needed = bytes_needed(len(listing), side)
         free = shutil.disk_usage(self.folder).free + self.bytes_on_disk
         if needed > free:

@@ -16,6 +16,7 @@ import onnx
 from numpy.typing import NDArray
 
 from nas_sv2.errors import MeasurementError
+from nas_sv2.files import write_whole
 from nas_sv2.latency.calibration.emulator import PricedNode, Run
 from nas_sv2.latency.emulated.kernel_table import term
 from nas_sv2.latency.kernels.int8 import LAYOUT
@@ -104,7 +105,7 @@ def write_model(name: str, graph: Graph, precision: ArmPrecision, folder: Path) 
         shape = (1, image.channels, image.height, image.width)
         body = quantized(body, np.random.default_rng(0).standard_normal(shape, np.float32))
     path = folder / f"{name}.onnx"
-    path.write_bytes(body)
+    write_whole(path, body)
     return path
 
 

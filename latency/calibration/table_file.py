@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.files import write_out
 from nas_sv2.latency.calibration.fit import Overhead
 from nas_sv2.latency.emulated.arm_cores import CORES, EFFICIENCY, Core
 from nas_sv2.latency.emulated.kernel_table import (
@@ -271,7 +272,7 @@ def save_refit(
     """
     cycles_per_ms, error = refit_scale(Table.load(core, precision), pairs)
     text = with_scale(table_text(core), precision, cycles_per_ms, str(error))
-    out.write_text(text, encoding="utf-8")
+    write_out(out, text)
     return error
 
 

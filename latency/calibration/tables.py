@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.files import write_out
 from nas_sv2.latency.calibration.emulator import Counts, Emulator, Run
 from nas_sv2.latency.calibration.fit import Overhead, Sample, fit, samples, write_model
 from nas_sv2.latency.calibration.grid import RESOLUTIONS, batches, output_pairs, overhead_points
@@ -64,7 +65,7 @@ def calibrate(
         sections[precision] = _section(shop, chosen, precision, resolutions, told)
     out.parent.mkdir(parents=True, exist_ok=True)
     today = datetime.date.today().isoformat()
-    out.write_text(render(chosen, sections, shop.versions, today), encoding="utf-8")
+    write_out(out, render(chosen, sections, shop.versions, today))
     progress("done", 1.0)
     return out
 

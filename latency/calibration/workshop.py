@@ -20,6 +20,7 @@ from pathlib import Path
 
 from nas_sv2.database.locks import FileLock, hold_now
 from nas_sv2.errors import DeviceError
+from nas_sv2.files import write_whole
 from nas_sv2.latency.emulated.arm_cores import Guest
 
 INSTALL = "sudo apt-get update && sudo apt-get install"
@@ -160,7 +161,7 @@ class Workshop:
             link = root / entry.name
             if not link.exists():
                 link.symlink_to(Path("..", "..", "sysroot", entry.name))
-        (root / "proc" / "cpuinfo").write_text(guest.cpuinfo)
+        write_whole(root / "proc" / "cpuinfo", guest.cpuinfo.encode())
         return root
 
     @property
@@ -217,11 +218,12 @@ def _fetch_system(shop: Workshop) -> None:
     for name in ("state/lists/partial", "cache/archives/partial"):
         (apt / name).mkdir(parents=True, exist_ok=True)
     (apt / "status").touch()
-    (apt / "apt.conf").write_text(
+    write_whole(
+        apt / "apt.conf",
         'APT::Architecture "arm64";\nAPT::Architectures {"arm64";};\nAPT::Sandbox::User "";\n'
         'Acquire::Languages "none";\nAcquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";\n'
         f'Dir::State "{apt}/state";\nDir::State::status "{apt}/status";\n'
-        f'Dir::Cache "{apt}/cache";\n'
+        f'Dir::Cache "{apt}/cache";\n'.encode(),
     )
     environment = {**os.environ, "APT_CONFIG": str(apt / "apt.conf")}
     _output(["apt-get", "update", "-qq"], "apt's arm64 lists", environment)
@@ -236,7 +238,7 @@ def _fetch_system(shop: Workshop) -> None:
     for name, text in CPU_FILES.items():
         path = shop.sysroot / CPU_FOLDER / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n")
+        write_whole(path, f"{text}\n".encode())
 
 
 def _fetch_packages(shop: Workshop, version: str) -> None:

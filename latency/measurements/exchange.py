@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.files import checked_out, write_out
 from nas_sv2.latency.measurements.measurement import SCHEMA, Interval, Measurement
 from nas_sv2.latency.measurements.measurement_check import read_measurement
 from nas_sv2.latency.measurements.store import Key, MeasurementStore
@@ -54,25 +55,15 @@ def export_lines(store: MeasurementStore, counts: Counts) -> Iterator[str]:
 
 
 def write_file(lines: Iterable[str], file: Path) -> None:
-    """Write `lines` to a new file, and remove the file if that fails.
+    """Write `lines` to a new file, whole.
 
     Raises:
         ConfigError: The file exists or cannot be written.
+        StoreError: The disk is full or broken.
     """
-    try:
-        with file.open("x", encoding="utf-8") as out:
-            try:
-                out.writelines(f"{line}\n" for line in lines)
-                out.flush()
-            except BaseException:
-                file.unlink()
-                raise
-    except FileExistsError as error:
-        raise ConfigError("out", str(file), "must name a file that does not exist yet") from error
-    except OSError as error:
-        raise ConfigError(
-            "out", str(file), f"must be a file that can be written ({error})"
-        ) from error
+    if checked_out(file).exists():
+        raise ConfigError("out", str(file), "must name a file that does not exist yet")
+    write_out(file, lambda out: out.writelines(f"{line}\n".encode() for line in lines))
 
 
 def check_file(file: Path) -> None:

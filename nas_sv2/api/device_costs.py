@@ -5,10 +5,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas_sv2.api.arguments import Notify, Progress, database_of, ignore, writable_folder
+from nas_sv2.api.arguments import Notify, Progress, database_of, ignore
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.files import made_folder
 from nas_sv2.latency.calibration.grid import RESOLUTIONS
 from nas_sv2.latency.calibration.table_file import save_refit
 from nas_sv2.latency.calibration.tables import calibrate as make_table
@@ -105,7 +106,7 @@ def run_guidelines(
     """
     book, db = TargetBook.read(), database_of(storage)
     name = book.one(target)
-    writable_folder(folder)
+    folder = made_folder(folder)
 
     def progress(what: str, done: int, total: int) -> None:
         notify(f"{name}: table {done + 1} of {total}: {what}")
@@ -262,7 +263,7 @@ def time_paper_table(
     book, db = TargetBook.read(), database_of(storage)
     name, levels = book.one(target), levels_of(level)
     named = [find_network(text, db) for text in others]
-    writable_folder(folder)
+    folder = made_folder(folder)
     opened = book.open(name, store=MeasurementStore(db), fresh=fresh, told=notify)
     with closing(opened):
         found = run_comparison(

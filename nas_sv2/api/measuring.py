@@ -9,6 +9,7 @@ from typing import Any
 
 from nas_sv2.api.arguments import Notify, database_of, ignore
 from nas_sv2.database import DEFAULT_STORAGE
+from nas_sv2.database.address import is_database
 from nas_sv2.database.database import Database
 from nas_sv2.latency.measurements.exchange import (
     Counts as Counts,
@@ -262,7 +263,7 @@ def difference_between(one: str, other: str) -> tuple[Difference, Mapping[str, i
 
 def _figures(source: str, counts: Counts) -> Mapping[Key, Figures]:
     """The newest figures of a database or file."""
-    if "://" not in source:
+    if "://" not in source and not is_database(Path(source)):
         return figures_of(measurement for _, measurement in read_file(Path(source)))
     with Database.open(source) as db:
         return figures_of(stored_measurements(_existing(db), counts))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas_sv2.files import checked_out, write_out
 from nas_sv2.space.families.published import hand_designed
 from nas_sv2.space.graph.cost import Cost, cost_of
 from nas_sv2.space.networks.lowering import Classifier, lower
@@ -70,17 +71,11 @@ def onnx(network: Classifier | str, path: Path | str, *, seed: int = 0) -> Path:
     Raises:
         ConfigError: There is no such network, or the file cannot be written.
     """
-    from nas_sv2.errors import ConfigError
     from nas_sv2.space.runtimes.onnx_lowering import build_onnx
     from nas_sv2.space.runtimes.weights import random_weights
 
-    graph, file = lower(_network(network)), Path(path)
-    try:
-        file.write_bytes(build_onnx(graph, random_weights(graph, seed)))
-    except OSError as error:
-        raise ConfigError(
-            "path", str(path), f"must be a writable file ({error.strerror})"
-        ) from error
+    graph, file = lower(_network(network)), checked_out(Path(path), "path")
+    write_out(file, build_onnx(graph, random_weights(graph, seed)), "path")
     return file
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from nas_sv2.api.arguments import Notify, Progress, database_of, ignore, writable_folder
+from nas_sv2.api.arguments import Notify, Progress, database_of, ignore
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
@@ -23,6 +23,7 @@ from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.supernet.files import SavedSupernet, save_supernet
 from nas_sv2.evaluate.supernet.files import check_unfinished as check_unfinished_supernet
 from nas_sv2.evaluate.supernet.training import SupernetTraining, check_supernet_recipe
+from nas_sv2.files import made_folder
 from nas_sv2.search.qualification import QualifyRequest as QualifyRequest
 from nas_sv2.search.qualification import qualify as certify
 from nas_sv2.search.session.guideline_choice import supernet_guidelines
@@ -92,7 +93,7 @@ def train(
     place = _place(plan.device, processes.local_rank)
     side = find_data_side(chosen, named.network, place)
     check_unfinished(folder)
-    writable_folder(folder)
+    folder = made_folder(folder)
     with processes.joined(place):
         if not processes.first:
             processes.wait()  # the first decodes what is not decoded yet, the others read it
@@ -157,7 +158,7 @@ def train_supernet(
     check_supernet_recipe(chosen)
     limits = supernet_guidelines(guidelines, named)
     check_unfinished_supernet(folder)
-    writable_folder(folder)
+    folder = made_folder(folder)
     opened = open_data(
         plan.data,
         resolution=chosen.resolution,

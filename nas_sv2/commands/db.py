@@ -14,6 +14,7 @@ from nas_sv2.commands.options import (
     print_json,
     print_notes,
 )
+from nas_sv2.passwords import masked
 
 app = typer.Typer(
     help="Move measurements between databases, compare them, upgrade the tables.",
@@ -62,8 +63,8 @@ def merge(
 
 @app.command()
 def diff(
-    one: Annotated[str, typer.Argument(help="A file that `db export` wrote, or a database URL.")],
-    other: Annotated[str, typer.Argument(help="Another file or URL.")],
+    one: Annotated[str, typer.Argument(help="A file that `db export` wrote, or a database.")],
+    other: Annotated[str, typer.Argument(help="Another one.")],
     as_json: AsJson = False,
 ) -> None:
     """Compare two sets of measurements: which latencies are equal, which differ."""
@@ -73,7 +74,7 @@ def diff(
 
     found, skipped = difference_between(one, other)
     for source, number in skipped.items():
-        print(f"{source}{_skipped(number)}", file=sys.stderr)
+        print(f"{masked(source)}{_skipped(number)}", file=sys.stderr)
     if as_json:
         print_json(difference_data(found))
         return

@@ -23,6 +23,7 @@ from nas_sv2.commands.options import (
     waiting,
 )
 from nas_sv2.errors import ConfigError
+from nas_sv2.files import checked_out
 
 app = typer.Typer(
     help="Look at one network: a reference name, a file, or STUDY:NUMBER.", no_args_is_help=True
@@ -94,7 +95,6 @@ def profile(
     as_json: AsJson = False,
 ) -> None:
     """Print how the time of networks on a target divides, by kind of kernel and by block."""
-    from nas_sv2.api.arguments import check_folder
     from nas_sv2.api.inspection import draw_profile
     from nas_sv2.api.inspection import profile as profile_networks
     from nas_sv2.show import network_tables as tables
@@ -103,7 +103,7 @@ def profile(
     if by is not None and by not in BY:
         raise ConfigError("by", by, "must be one of " + ", ".join(BY))
     if out is not None:
-        check_folder(out)
+        checked_out(out)
     with waiting(f"profiling on {target}") as status:
         found = profile_networks(
             archs, target, storage=open_database(storage), notify=status.update

@@ -14,6 +14,7 @@ import typer
 
 from nas_sv2.api import DEFAULT_STORAGE
 from nas_sv2.errors import ConfigError
+from nas_sv2.passwords import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +49,7 @@ Storage = Annotated[
         "--storage",
         "-s",
         envvar=STORAGE_VARIABLE,
-        help="Database of studies and measurements, a URL.",
+        help="Database of studies and measurements: a file or a URL.",
     ),
 ]
 OneTarget = Annotated[
@@ -148,9 +149,7 @@ def print_parts(console: "Console", parts: "Iterable[RenderableType]") -> None:
 
 def next_command(storage: str, *words: str) -> str:
     """The command to type next, on the same database; it shows no password of the URL."""
-    from nas_sv2.api.arguments import without_password
-
-    at = [] if storage == STORAGE else ["--storage", without_password(storage)]
+    at = [] if storage == STORAGE else ["--storage", masked(storage)]
     return shlex.join(["nas-sv2", *words, *at])
 
 

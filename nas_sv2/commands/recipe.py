@@ -16,6 +16,7 @@ from nas_sv2.commands.options import (
     open_database,
     print_json,
 )
+from nas_sv2.files import checked_out, write_out
 
 app = typer.Typer(
     help="How networks are trained: list, show and certify recipes.", no_args_is_help=True
@@ -102,13 +103,12 @@ def qualify(
     stored in the database; searches and fronts with that recipe and data state it. The same
     command resumes a qualification that was killed.
     """
-    from nas_sv2.api.arguments import check_folder
     from nas_sv2.api.training import QualifyRequest
     from nas_sv2.api.training import qualify as certify
     from nas_sv2.show.certificate_text import certificate_data, certificate_markdown
 
     if out is not None:
-        check_folder(out)
+        checked_out(out)
     request = QualifyRequest(
         recipe,
         data,
@@ -131,7 +131,7 @@ def qualify(
         )
     text = certificate_markdown(certificate)
     if out is not None:
-        out.write_text(text, encoding="utf-8")
+        write_out(out, text)
     if as_json:
         print_json(certificate_data(certificate))
     else:

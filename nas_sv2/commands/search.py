@@ -98,7 +98,7 @@ def search(
             "--storage",
             "-s",
             envvar=STORAGE_VARIABLE,
-            help="Database of studies and measurements, a URL.",
+            help="Database of studies and measurements: a file or a URL.",
         ),
     ] = STORAGE,
     tolerance: Annotated[
@@ -149,8 +149,9 @@ def search(
     from nas_sv2.show.tables import output
 
     silence_optuna()
-    db, console = open_database(storage), output()
-    with logging(storage, study, workers, log_json) as log:
+    console = output()
+    with logging(study, workers, log_json) as log:
+        db = open_database(storage)
         plan = plan_search(
             targets,
             budgets or [],

@@ -1,6 +1,7 @@
 """`front`, `report`, `export` and `dashboard` of a study, and the commands `study`."""
 
 import dataclasses
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +31,7 @@ from nas_sv2.commands.options import (
     silence_optuna,
     waiting,
 )
+from nas_sv2.files import checked_out, write_out
 
 app = typer.Typer(help="List, show, confirm, replay and delete studies.", no_args_is_help=True)
 
@@ -260,13 +262,12 @@ def replay(
 
     The result is a study of its own. The same command resumes a replay that was interrupted.
     """
-    from nas_sv2.api.arguments import writable_file
     from nas_sv2.api.study import open_study
     from nas_sv2.show.study_tables import moves_notes, moves_table, replay_data, study_notes
     from nas_sv2.show.tables import front_table, output, output_to
 
     if out is not None:
-        writable_file(out)  # before minutes of measuring
+        checked_out(out)  # before minutes of measuring
     silence_optuna()
     db = open_database(storage)
     with counting_bar() as bar:
@@ -289,8 +290,9 @@ def replay(
         *moves_notes(found),
     )
     if out is not None:
-        with out.open("w", encoding="utf-8") as file:
-            print_parts(output_to(file), parts)
+        text = io.StringIO()
+        print_parts(output_to(text), parts)
+        write_out(out, text.getvalue())
     if as_json:
         print_json(replay_data(found))
         return

@@ -15,20 +15,14 @@ from sqlalchemy import URL, Connection, Engine, create_engine, inspect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from nas_sv2.database.engine import (
-    DURABLE,
-    address_of,
-    engine_options,
-    is_in_memory,
-    one_line,
-    set_up_sqlite,
-    without_password,
-)
-from nas_sv2.database.locks import alone_at
+from nas_sv2.database.address import address_of
+from nas_sv2.database.engine import DURABLE, engine_options, one_line, set_up_sqlite
+from nas_sv2.database.locks import FileLock, alone_at
 from nas_sv2.database.restarts import wait_for_database
 from nas_sv2.database.schema import check_schema, migrate
-from nas_sv2.database.turns import POSTGRESQL, SQLITE, writing_alone
+from nas_sv2.database.turns import SQLITE, writing_alone
 from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.passwords import masked
 
 _OF_THE_MOMENT = ("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_BUSY")  # faults of a valid URL
 _NO_STUDIES = "nas-sv2.db"  # names the files beside a database that is not a file
@@ -36,7 +30,7 @@ _NO_STUDIES = "nas-sv2.db"  # names the files beside a database that is not a fi
 T = TypeVar("T")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Database:
     """A database and this process's only engine on it; threads may share the handle.
 
@@ -44,9 +38,9 @@ class Database:
     away. Use the handle as a context manager, or `close` it.
 
     Attributes:
-        url: The URL of an SQLite or PostgreSQL database, with its password.
+        url: A file or the URL of a PostgreSQL database with its password, as given.
         answered: Whether the database has answered before, so that a connection is waited for.
-        address: The parsed URL.
+        address: The same as a URL of SQLAlchemy, which hides its password.
     """
 
     url: str
@@ -61,17 +55,21 @@ class Database:
         """Parse the URL."""
         self.address = address_of(self.url)
 
+    def __repr__(self) -> str:
+        """Show the address without its password."""
+        return f"Database({self.shown!r})"
+
     @classmethod
     def open(cls, url: str, *, answered: bool = False) -> Self:
         """Open the database at `url`; the first use makes it if it does not exist.
 
         Args:
-            url: The URL of an SQLite or PostgreSQL database.
+            url: The name of an SQLite file, or a URL.
             answered: Whether the database has answered another process, so that the first
                 connection is waited for too.
 
         Raises:
-            ConfigError: The text is not such a URL.
+            ConfigError: The text is neither; see `nas_sv2.database.address.address_of`.
         """
         return cls(url, answered)
 
@@ -91,7 +89,7 @@ class Database:
     @property
     def shown(self) -> str:
         """The URL without its password."""
-        return without_password(self.url)
+        return masked(self.url)
 
     @property
     def is_sqlite(self) -> bool:
@@ -101,9 +99,7 @@ class Database:
     @property
     def file(self) -> Path | None:
         """The file of an SQLite database; None if there is none."""
-        if not self.is_sqlite or is_in_memory(self.address):
-            return None
-        return Path(self.address.database or "")
+        return Path(self.address.database or "") if self.is_sqlite else None
 
     def beside(self, suffix: str) -> Path:
         """Return `FILE.suffix` beside an SQLite file, else a path in the working folder."""
@@ -126,8 +122,8 @@ class Database:
         """The engine, which is made and connected at the first use.
 
         Raises:
-            ConfigError: The database cannot be opened.
-            StoreError: Its driver is not installed, or a newer nas-sv2 made it.
+            ConfigError: The database cannot be opened, or its driver cannot be imported.
+            StoreError: A newer nas-sv2 made it.
         """
         with self._lock:
             if self._engine is None:
@@ -143,8 +139,8 @@ class Database:
             turn: The name of a lock that is held meanwhile; see `alone_at`.
 
         Raises:
-            ConfigError: The database cannot be opened.
-            StoreError: Its driver is not installed, or a newer nas-sv2 made it.
+            ConfigError: The database cannot be opened, or its driver cannot be imported.
+            StoreError: A newer nas-sv2 made it.
         """
         with self._lock, ExitStack() as held:
             before = self._engine
@@ -208,6 +204,12 @@ class Database:
         with alone_at(self.engine, name):
             yield
 
+    def lock(self, name: str) -> FileLock:
+        """Return the lock `name`, which is not waited for, among processes of this machine."""
+        if self.file is not None:
+            return FileLock.beside(self.file, name)
+        return FileLock.of(f"{name} in {self.address.render_as_string()}")
+
     @contextmanager
     def writing_alone(self, what: str) -> Iterator[Connection]:
         """Open a transaction that writes alone; see `nas_sv2.database.turns.writing_alone`."""
@@ -228,9 +230,8 @@ class Database:
         try:
             return make(engine_options(self.address, set_up))
         except ImportError as error:
-            is_server = self.address.get_backend_name() == POSTGRESQL
-            missing = "pip install 'nas-sv2[postgres]'" if is_server else str(error)
-            raise StoreError(f"{self.shown}: its driver is not installed: {missing}") from error
+            sentence = f"needs a driver that can be imported ({error})"
+            raise ConfigError("storage", self.shown, sentence) from error
 
     def _set_up(self, engine: Engine) -> None:
         if self.is_sqlite:

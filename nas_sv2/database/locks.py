@@ -10,8 +10,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from nas_sv2.database.processes import in_words
 from nas_sv2.errors import DeviceError, NasError, StoreError
+from nas_sv2.folders import lock_folder
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -89,19 +88,27 @@ class Exclusive:
 
 @dataclass(slots=True, eq=False)
 class FileLock:
-    """A lock among the processes of this user on this machine.
+    """A lock among processes of this machine.
 
     Attributes:
         path: The file, which holds the name of the holder.
+        passing: Whether the file and its folder are made for the holder and removed after it.
     """
 
     path: Path
+    passing: bool = False
     _descriptor: int | None = None
 
     @classmethod
     def of(cls, key: str) -> "FileLock":
-        """Return the lock of this key."""
-        return cls(_lock_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.lock")
+        """Return the lock of this key among the processes of this user."""
+        return cls(lock_folder() / _file_name(key))
+
+    @classmethod
+    def beside(cls, file: Path, key: str) -> "FileLock":
+        """Return the lock of this key among all processes that use `file`, in `FILE.locks`."""
+        file = file.resolve()
+        return cls(file.with_name(f"{file.name}.locks") / _file_name(key), passing=True)
 
     def take(self, longest_s: float) -> str | None:
         """Try to take the lock; `longest_s` is unused, as the system releases dead holders'."""
@@ -123,12 +130,28 @@ class FileLock:
     def let_go(self) -> None:
         """Give the lock back."""
         descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+        if descriptor is None:
+            return
+        if self.passing:
+            with contextlib.suppress(OSError):  # another process is about to take a lock
+                self.path.unlink()
+                self.path.parent.rmdir()
+        os.close(descriptor)
 
     def _opened(self) -> int:
+        flags = os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            while True:
+                try:
+                    return os.open(self.path, os.O_RDWR | os.O_CREAT | flags, 0o644)
+                except FileNotFoundError:  # another holder has just removed the folder
+                    if not self.passing:
+                        raise
+                    self.path.parent.mkdir(exist_ok=True)
+                except PermissionError:
+                    if not self.path.exists():
+                        raise
+                    return os.open(self.path, os.O_RDONLY | flags)  # another user's: it suffices
         except OSError as error:
             raise StoreError(f"{self.path}: no lock can be made: {error.strerror}") from error
 
@@ -172,7 +195,7 @@ def alone_at(engine: "Engine", what: str) -> Iterator[None]:
 
     with contextlib.ExitStack() as held:
         if engine.dialect.name == SQLITE:
-            lock = FileLock.of(f"{Path(engine.url.database or '').resolve()} {what}")
+            lock = FileLock.beside(Path(engine.url.database or ""), what)
             claim = Exclusive(what, (lock,), patience_s=PATIENCE_S)
             try:
                 held.enter_context(claim.held(PATIENCE_S))
@@ -183,14 +206,5 @@ def alone_at(engine: "Engine", what: str) -> Iterator[None]:
         yield
 
 
-def _lock_folder() -> Path:
-    """Return this user's own folder; in a shared one, other users could hold our locks."""
-    folder = Path(tempfile.gettempdir(), f"nas-sv2-{os.getuid()}")
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-    except OSError as error:
-        raise StoreError(f"{folder}: no lock can be made: {error.strerror}") from error
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise StoreError(f"{folder}: another user has made it; remove it")
-    return folder
+def _file_name(key: str) -> str:
+    return f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.lock"

@@ -7,7 +7,6 @@ are masked everywhere.
 """
 
 import json
-import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,10 +19,9 @@ import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from nas_sv2.errors import NasError
+from nas_sv2.passwords import masked
 from nas_sv2.search.events.events import (
     Event,
     Notice,
@@ -189,15 +187,6 @@ def clock(seconds: float) -> str:
 
 Level = Literal["info", "warning", "error"]
 INTERRUPTED = 130  # the exit code of a program that SIGINT ended
-MASK = "***"
-SHORTEST = 4
-"""The shortest password that is masked outside of a URL, in characters.
-
-Shorter ones would match other text by chance."""
-
-_CREDENTIALS = re.compile(r"(?<=://)([^\s/:@]*):[^\s/]*@")
-_PASSWORD = re.compile(r"(?<=://)[^/:@]*:(.*)@")
-_SECRET = re.compile(r"pass|secret|token", re.IGNORECASE)
 
 
 @dataclass
@@ -206,14 +195,12 @@ class LogLines:
 
     Attributes:
         stream: The stream that the lines are written to.
-        secrets: Texts that are masked.
         study: The name of the study; None until the search has begun, if the user gave none.
         several: Whether several workers report.
         trial: The trial in progress; None with several workers.
     """
 
     stream: TextIO
-    secrets: Sequence[str] = ()
     study: str | None = None
     several: bool = False
     trial: int | None = None
@@ -253,10 +240,10 @@ class LogLines:
         self.trial = None
 
     def write(self, event: str, level: Level = "info", **facts: object) -> None:
-        """Write one line, with secrets masked."""
+        """Write one line, with passwords masked."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         head = {"time": now, "level": level, "study": self.study, "trial": self.trial}
-        line = masked({**head, "event": event, **facts}, self.secrets)
+        line = _masked({**head, "event": event, **facts})
         print(json.dumps(line, ensure_ascii=False), file=self.stream, flush=True)
 
 
@@ -271,9 +258,7 @@ def call_both(first: OnEvent, second: OnEvent) -> OnEvent:
 
 
 @contextmanager
-def logging(
-    storage: str, study: str | None, workers: int, wanted: bool
-) -> Iterator[LogLines | None]:
+def logging(study: str | None, workers: int, wanted: bool) -> Iterator[LogLines | None]:
     """Log a search, or yield None if no log is wanted; the last line says how the search ended.
 
     Raises:
@@ -283,7 +268,7 @@ def logging(
     if not wanted:
         yield None
         return
-    log = LogLines(sys.stderr, secrets_of(storage), study, several=workers > 1)
+    log = LogLines(sys.stderr, study, several=workers > 1)
     try:
         yield log
     except NasError as error:
@@ -296,33 +281,15 @@ def logging(
     log.write("done", exit_code=0)
 
 
-def masked(value: Any, secrets: Sequence[str]) -> Any:
-    """Return plain data with the secrets and the passwords of URLs masked."""
+def _masked(value: Any) -> Any:
+    """Return plain data with the passwords in all texts masked."""
     if isinstance(value, str):
-        for secret in secrets:
-            value = value.replace(secret, MASK)
-        return _CREDENTIALS.sub(rf"\1:{MASK}@", value)
+        return masked(value)
     if isinstance(value, Mapping):
-        return {masked(key, secrets): masked(each, secrets) for key, each in value.items()}
+        return {_masked(key): _masked(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [masked(each, secrets) for each in value]
+        return [_masked(each) for each in value]
     return value
-
-
-def secrets_of(storage: str) -> Sequence[str]:
-    """Return the passwords in a database's URL, encoded and decoded, longest first."""
-    found = {match[1] for match in _PASSWORD.finditer(storage)}
-    try:
-        url = make_url(storage)
-    except (ArgumentError, ValueError):  # not a URL; the search will report it
-        pass
-    else:
-        values = (value for name, value in url.query.items() if _SECRET.search(name))
-        found |= {
-            each for value in values for each in ([value] if isinstance(value, str) else value)
-        }
-        found.add(str(url.password or ""))
-    return sorted((each for each in found if len(each) >= SHORTEST), key=len, reverse=True)
 
 
 def _figures(record: Record | None) -> dict[str, object]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from nas_sv2.database.engine import without_password
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.latency.targets.doctor import trust_warning
 from nas_sv2.latency.targets.target import Target
+from nas_sv2.passwords import masked
 from nas_sv2.search.session.guideline_choice import Chosen
 from nas_sv2.search.session.plan import SearchPlan
 from nas_sv2.search.walk.early_stop import EarlyStop
@@ -47,7 +47,7 @@ def describe_search(
     pruning, *more = guidelines.described
     audited = f"; {plan.audit.share:.0%} of what they prune is audited"
     return [
-        f"study     {plan.study} in {without_password(plan.storage)}"
+        f"study     {plan.study} in {masked(plan.storage)}"
         + (f", {done} of {plan.trials} trials done" if done else ""),
         f"space     {space.name}, input {space.resolution}×{space.resolution}",
         f"budget    {plan.budget.describe()}",

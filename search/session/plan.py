@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ class SearchPlan:
     timeout_s: float | None
     seed: int
     study: str
-    storage: str
+    storage: str = field(repr=False)
     guidelines: str | None
     audit: Audit
     stop_rule: bool
@@ -114,7 +114,7 @@ class SearchPlan:
     workers: int
     train_on: str
     ray: str | None
-    words: Mapping[str, Any]
+    words: Mapping[str, Any] = field(repr=False)
 
     @property
     def recipe(self) -> Recipe:

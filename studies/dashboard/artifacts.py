@@ -6,7 +6,7 @@ database, and the networks (9 MB each at 140M) take no disk space.
 """
 
 import io
-import os
+import shutil
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,6 +20,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 from nas_sv2.database.database import Database
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
+from nas_sv2.files import write_whole
 from nas_sv2.latency.devices.local import CPU_PLAN
 from nas_sv2.latency.devices.payload import payload_of
 from nas_sv2.space.units.documents import architecture_to_yaml
@@ -137,11 +138,9 @@ class ArtifactFolder:
         return self._store.open_reader(artifact_id)
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Write the content under another name, and then rename the whole file to its id."""
+        """Write the content as a file of that name, whole."""
         self.path.mkdir(parents=True, exist_ok=True)
-        partial = f"{artifact_id}.{os.getpid()}"
-        self._store.write(partial, content_body)
-        os.replace(self.path / partial, self.path / artifact_id)
+        write_whole(self.path / artifact_id, lambda file: shutil.copyfileobj(content_body, file))
 
     def remove(self, artifact_id: str) -> None:
         """Delete the file, if it exists: a missing file must not prevent deleting a study."""

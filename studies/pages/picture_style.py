@@ -9,7 +9,7 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
-from nas_sv2.errors import ConfigError
+from nas_sv2.files import write_out
 
 COLOURS: Final = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#555555",
@@ -31,11 +31,7 @@ def write_png(figure: Figure, caption: Sequence[str], path: Path) -> None:
 
     Raises:
         ConfigError: If the file cannot be written.
+        StoreError: If the disk is full.
     """
     figure.supxlabel("\n".join(caption), fontsize=CAPTION_SIZE, color="#333333")
-    try:
-        figure.savefig(path, dpi=DPI, format="png")
-    except OSError as error:
-        raise ConfigError(
-            "out", str(path), f"must be a writable file ({error.strerror})"
-        ) from None
+    write_out(path, lambda file: figure.savefig(file, dpi=DPI, format="png"))

@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
 
-from nas_sv2.errors import ConfigError
+from nas_sv2.files import write_out
 from nas_sv2.studies.pages.picture_style import COLOURS, new_figure, write_png
 from nas_sv2.studies.paper.comparison import V2, YOURS, Comparison, Row, arm_speed, gpu_speed
 from nas_sv2.studies.paper.published_figures import table8
@@ -214,12 +214,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
                 figure.add_trace(trace, row=1, col=column)
     _label(figure, comparison, [point for family in families for point in family.points])
     page = figure.to_html(include_plotlyjs=True, full_html=True)
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            "out", str(path), f"must be a writable file ({error.strerror})"
-        ) from None
+    write_out(path, page)
 
 
 def _trace(

@@ -17,6 +17,7 @@ from jinja2 import Environment, StrictUndefined
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
+from nas_sv2.files import checked_out, write_out
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.studies.pages.markdown import code, escaped, table
 from nas_sv2.studies.pages.picture_style import new_figure, write_png
@@ -307,8 +308,7 @@ def write_report(
     chosen = form or ("md" if path.suffix == ".md" else "html")
     if chosen not in FORMS:
         raise ConfigError("form", chosen, "must be one of " + ", ".join(FORMS))
-    if not path.parent.is_dir() or path.is_dir():
-        raise ConfigError("out", str(path), "must name a file in a folder that exists")
+    path = checked_out(path)
     if chosen == "md" and path.suffix == PICTURE:
         raise ConfigError("out", str(path), f"must end differently: the picture is {path.name}")
     report = read_report(db, study, WinnerProfiles(db, operators, told))
@@ -317,21 +317,12 @@ def write_report(
 
 
 def _write_page(report: ReportFacts, path: Path) -> list[Path]:
-    _write(path, report_page(report))
+    write_out(path, report_page(report))
     return [path]
 
 
 def _write_markdown(report: ReportFacts, path: Path) -> list[Path]:
     picture = path.with_suffix(PICTURE)
-    _write(path, report_markdown(report, picture.name))
+    write_out(path, report_markdown(report, picture.name))
     draw_front(report, picture)
     return [path, picture]
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            "out", str(path), f"must be a writable file ({error.strerror})"
-        ) from None

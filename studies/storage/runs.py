@@ -14,9 +14,9 @@ from typing import Any
 
 import optuna
 
-from nas_sv2.database.engine import without_password
 from nas_sv2.database.processes import process_name
 from nas_sv2.errors import StoreError
+from nas_sv2.passwords import masked
 from nas_sv2.studies.findings.attributes import RUN
 from nas_sv2.version import __version__
 
@@ -74,7 +74,7 @@ def command_of(request: Mapping[str, Any]) -> str:
     words = ["nas-sv2", "search"]
     for field, value in request.items():
         option = f"--{OPTIONS.get(field, field).replace('_', '-')}"
-        words += _option(option, without_password(value) if field == "storage" else value)
+        words += _option(option, masked(value) if field == "storage" else value)
     return shlex.join(words)
 
 

@@ -169,7 +169,8 @@ def optuna_storage(db: Database) -> RDBStorage:
 
 def _make_storage(db: Database) -> RDBStorage:
     # Optuna formats the URL, so that a brace, as in a password, must be doubled.
-    address = db.url.replace("{", "{{").replace("}", "}}")
+    address = db.address.render_as_string(hide_password=False)
+    address = address.replace("{", "{{").replace("}", "}}")
     try:
         with store_errors():
             return db.adopt(

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -217,13 +218,72 @@ def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
         FileLock(tmp_path / "nowhere" / "d.lock").take(60)
 
 
-def test_a_folder_of_locks_of_another_user_is_refused(
+def test_a_lock_beside_a_file_leaves_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "studies.db"
+    first, second, other = (FileLock.beside(file, key) for key in ("a", "a", "b"))
+    assert first.take(60) is None
+    assert second.take(60) == _me()
+    assert other.take(60) is None
+    first.let_go()
+    assert second.take(60) is None
+    other.let_go()
+    second.let_go()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_many_threads_take_turns_at_a_lock_that_comes_and_goes(tmp_path: Path) -> None:
+    inside: list[int] = []
+
+    def work(number: int) -> None:
+        for _ in range(20):
+            lock = FileLock.beside(tmp_path / "studies.db", "a")
+            while lock.take(60) is not None:
+                time.sleep(0.001)
+            inside.append(number)
+            assert inside == [number]
+            inside.clear()
+            lock.let_go()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_locks_of_a_user_do_not_depend_on_the_temporary_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    first = FileLock.of("d")
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    (tmp_path / f"nas-sv2-{os.getuid()}").symlink_to("/")
-    with pytest.raises(StoreError, match="another user has made it; remove it"):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert FileLock.of("d").path == first.path
+    assert first.path.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("squatted", ["nobody's", "a link"])
+def test_a_folder_of_locks_of_another_user_is_not_used(
+    squatted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user without a home falls back to the shared temporary folder, if nobody was there."""
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr("pathlib.Path.home", _no_home)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    folder = tmp_path / f"nas-sv2-{os.getuid()}"
+    assert FileLock.of("d").path.parent == folder
+    folder.rmdir()
+    if squatted == "a link":
+        folder.symlink_to("/")
+    else:
+        folder.mkdir()
+        uid = os.getuid()
+        monkeypatch.setattr("os.getuid", lambda: uid + 1)
+        folder.rename(tmp_path / f"nas-sv2-{uid + 1}")
+    with pytest.raises(StoreError, match="belongs to another user; set XDG_STATE_HOME"):
         FileLock.of("d")
+
+
+def _no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
 
 
 def test_processes_by_name() -> None:
