@@ -72,7 +72,7 @@ def is_database(file: Path) -> bool:
 
 
 def _of_file(text: str) -> URL:
-    """Return the address of a file; a text that could be a URL is none."""
+    """Return the address of a file; refuse a text that could be a URL."""
     scheme = None if text.startswith(("/", "./", "../", "~")) else _SCHEME.match(text)
     if (
         scheme
