@@ -133,6 +133,8 @@ class Latency:
         ratio: The time of this network relative to the reference network.
         ratio_ci: The 95 % interval of the ratio.
         reference_ms: The time of the reference network in the same session, in ms.
+        measured_at: The time of the measurement, UTC in ISO 8601; None if nothing was run.
+        stored: Whether an earlier command measured it, and this one found it in the database.
     """
 
     ms: float
@@ -147,6 +149,8 @@ class Latency:
     ratio: float | None = None
     ratio_ci: Interval | None = None
     reference_ms: float | None = None
+    measured_at: str | None = None
+    stored: bool = False
 
     @classmethod
     def of(cls, ms: float, provenance: Provenance, device: str, note: str = "") -> Self:
@@ -385,14 +389,21 @@ class Measurement:
             found.append(f"95 % interval {width:.1%} wide, {self.plan.ci_width:.0%} was asked")
         return found
 
-    def latency(self, device: str) -> Latency:
-        """Return the latency, for the device that the user calls `device`."""
+    def latency(self, device: str, stored: bool = False) -> Latency:
+        """Return the latency, for the device that the user calls `device`.
+
+        Args:
+            device: The user's name for the device.
+            stored: Whether the measurement was found in the database.
+        """
         notes = [f"{name} {statistics.median(times):.3g}" for name, times in self.series.items()]
         if self.plan.heat_s:
             notes.append(f"after {self.plan.heat_s / 60:.1f} min of running")
         if self.heating:
             notes.append(f"{self.heating[0][1]:.3f} ms at first")
         ratio, ratio_ci = self.ratio or (None, None)
+        if self.beside and self.plan.precision != "fp32":
+            notes.append(f"its ratio is to {self.beside.name} in {self.plan.precision}")
         emulator = self.fingerprint.facts.get("emulator")
         if emulator:
             notes.append(f"ran under {emulator}: no latency of any device")
@@ -409,6 +420,8 @@ class Measurement:
             ratio=ratio,
             ratio_ci=ratio_ci,
             reference_ms=self.reference_ms,
+            measured_at=self.measured_at,
+            stored=stored,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -218,7 +218,7 @@ def open_predicted(
     """
     device = target.device
     if device is None:
-        allowed = "must be a target that is measured by onnxruntime on a CPU"
+        allowed = "must be a target that onnxruntime measures on a CPU in float32"
         raise ConfigError("target", target.name, allowed)
     fingerprint = device.fingerprint()
     predictor = store = None

@@ -34,8 +34,9 @@ class MeasuredTarget:
 
     def estimate(self, network: Network) -> Latency:
         """Return the latency stored for this device and plan, or measure it."""
-        (measurement,) = self.device.measure_each([network])
-        latency = measurement.latency(self.name)
+        stored = self.device.stored(network)
+        measurement = stored or self.device.measure_together([network])[0]
+        latency = measurement.latency(self.name, stored=stored is not None)
         scale_ms = self.device.reference_ms
         return latency if scale_ms is None else latency.scaled_to(scale_ms)
 

@@ -1,6 +1,6 @@
 """The user's devices: named, tried and graded; and the targets that there are."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,17 @@ from nas_sv2.latency.targets import doctor
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.device_file import (
     PROJECT_FILE,
-    DeviceEntry,
-    EmulatedCore,
-    read_devices,
     user_file,
 )
 from nas_sv2.latency.targets.device_file import add_device as write_device
 from nas_sv2.latency.targets.device_file import remove_device as remove_device
-from nas_sv2.latency.targets.entries import TargetInfo
+from nas_sv2.latency.targets.entries import (
+    DeviceTarget,
+    EmulatedTarget,
+    Opening,
+    TargetEntry,
+    TargetInfo,
+)
 from nas_sv2.latency.targets.target import device_of
 from nas_sv2.latency.targets.try_out import NETWORK, Check, check_device
 from nas_sv2.space.units.reference import reference
@@ -85,11 +88,11 @@ def price_device(name: str) -> Latency | None:
     """Price the reference network on an emulated core; None for a device that runs networks.
 
     Raises:
-        ConfigError: No device of that name was added.
+        ConfigError: No target has that name.
     """
     entry = _entry(name)
-    if isinstance(entry.place, EmulatedCore) or entry.plan is None:
-        return TargetBook.read().open(name).estimate(reference(NETWORK))
+    if isinstance(entry, EmulatedTarget):
+        return entry.open(Opening()).estimate(reference(NETWORK))
     return None
 
 
@@ -104,14 +107,13 @@ def try_device(
         notify: Is called with a line for each wait.
 
     Raises:
-        ConfigError: No device of that name was added.
+        ConfigError: No target has that name, or it runs no network.
     """
     entry = _entry(name)
-    if entry.plan is None or isinstance(entry.place, EmulatedCore):
-        raise ConfigError("name", name, "must be a device that runs networks")
     store = None if storage is None else MeasurementStore(database_of(storage))
-    with closing(TargetBook.read().device(name, notify, store)) as device:
-        yield from check_device(entry.place, entry.plan, device)
+    with closing(entry.device(store, notify)) as device:
+        assert isinstance(entry, DeviceTarget), "others have no device"
+        yield from check_device(entry.launcher, entry.plan, device)
 
 
 def grade(
@@ -154,9 +156,9 @@ def grade(
         return doctor.examine(device, count, pause, progress)
 
 
-def _entry(name: str) -> DeviceEntry:
-    known: Mapping[str, DeviceEntry] = read_devices()
-    if name not in known:
-        names: Sequence[str] = list(known) or ["none yet"]
-        raise ConfigError("name", name, f"must be a device that was added: {', '.join(names)}")
-    return known[name]
+def _entry(name: str) -> TargetEntry:
+    book = TargetBook.read()
+    try:
+        return book[name]
+    except ConfigError as error:
+        raise ConfigError("name", name, error.sentence) from error

@@ -152,8 +152,8 @@ def measure(
 ) -> Comparison:
     """Measure networks on a target.
 
-    A single network is read from the database if it was measured before. Several are measured
-    together, in alternation.
+    A single network is read from the database if it was measured before, undisturbed by other
+    programs. Several are measured together, in alternation.
 
     Args:
         networks: Networks, names of hand-designed ones, files, or `STUDY:NUMBER`.
@@ -189,7 +189,12 @@ def measure(
 def _compare(target: Target, networks: Sequence[Named]) -> Comparison:
     """One network from the store or measured; several measured together now."""
     found = [network.network for network in networks]
-    if target.device is not None and len(networks) > 1:
+    if target.device is not None and len(networks) == 1:
+        latency = target.estimate(found[0])
+        if latency.stored and latency.contended:
+            latency = target.device.measure_together(found)[0].latency(target.name)
+        return Comparison(target.name, networks, [latency], None)
+    if target.device is not None:
         session = target.device.measure_together(found)
         latencies = [measurement.latency(target.name) for measurement in session]
         return Comparison(target.name, networks, latencies, orders_of(session))

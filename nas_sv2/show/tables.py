@@ -178,12 +178,17 @@ def latency_table(rows: Sequence[tuple[str, str, Latency]]) -> RenderableType:
 def latency_notes(rows: Sequence[tuple[str, str, Latency]]) -> list[str]:
     """Return the devices and the notes on the latencies, one fact a line."""
     notes = [latency.device for _, _, latency in rows]
-    notes += [
-        f"ratio: to {latency.reference}, which took {latency.reference_ms:.3f} ms meanwhile"
-        for _, _, latency in rows
-        if latency.reference_ms is not None
-    ]
-    notes += [f"{name}: {latency.note}" for name, _, latency in rows if latency.note]
+    several = len({target for _, target, _ in rows}) > 1
+    for name, target, latency in rows:
+        on = f" on {target}" if several else ""
+        if latency.reference_ms is not None:
+            took = f"{latency.reference_ms:.3f} ms meanwhile"
+            notes.append(f"ratio{on}: to {latency.reference}, which took {took}")
+        if latency.stored and latency.measured_at is not None:
+            at = latency.measured_at[:16].replace("T", " ")
+            notes.append(f"{name}{on}: stored, measured {at} UTC; --fresh measures it again")
+        if latency.note:
+            notes.append(f"{name}{on}: {latency.note}")
     return list(dict.fromkeys(notes))
 
 

@@ -45,7 +45,7 @@ def check_predictable(mode: str, targets: Mapping[str, Target]) -> None:
         raise ConfigError(
             "latency",
             mode,
-            "must be measured: none of the targets is measured by onnxruntime on a CPU",
+            "must be measured: onnxruntime measures none of the targets on a CPU in float32",
         )
 
 
@@ -82,7 +82,7 @@ def predictor_of(
         NasError: See `screened`.
     """
     if not is_predictable(target):
-        allowed = "must be a target that is measured by onnxruntime on a CPU"
+        allowed = "must be a target that onnxruntime measures on a CPU in float32"
         raise ConfigError("target", target.name, allowed)
     return open_predicted(target, space, progress, fresh)
 

@@ -13,7 +13,6 @@ from typing import Any, Self
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload
-from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.measurement import Interval, Latency, Measurement
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.studies.package.forms import INT8, MODEL, MODEL_INT8, TIMING, TIMING_INT8, Winner
@@ -94,7 +93,10 @@ def _measured(
         against = None
         if file in INT8:
             against = found[file].relative_to(found[INT8_OF[file]])
-        latency = _labelled(found[file], file).latency(name)
+        latency = found[file].latency(name)
+        if file in INT8:
+            label = f"{name}: {_description(found[file])}"
+            latency = dataclasses.replace(latency, device=label)
         rows.append(FileLatency(file, name, side, latency, against=against))
     return rows
 
@@ -103,14 +105,10 @@ INT8_OF = {MODEL_INT8: MODEL, TIMING_INT8: TIMING}
 """Float32 file of the same network, by int8 file."""
 
 
-def _labelled(measurement: Measurement, file: str) -> Measurement:
-    """Return the measurement with the file's precision in its plan and fingerprint."""
-    if file not in INT8:
-        return measurement
-    return dataclasses.replace(
-        measurement,
-        plan=dataclasses.replace(measurement.plan, precision="int8"),
-        fingerprint=Fingerprint({**measurement.fingerprint.facts, "precision": "int8"}),
+def _description(measurement: Measurement) -> str:
+    """Describe the device of an int8 file, whose reference network ran in float32."""
+    return measurement.fingerprint.describe(
+        dataclasses.replace(measurement.plan, precision="int8")
     )
 
 

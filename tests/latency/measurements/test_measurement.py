@@ -289,7 +289,18 @@ def test_the_latency_says_what_and_where() -> None:
         "ratio",
         "ratio_ci",
         "reference_ms",
+        "measured_at",
+        "stored",
     ]
+    assert latency.measured_at == STEADY.measured_at
+    assert not latency.stored
+    assert STEADY.latency("cpu", stored=True).stored
+
+
+def test_the_ratio_of_an_int8_figure_says_what_it_is_to() -> None:
+    int8 = dataclasses.replace(BESIDE, plan=dataclasses.replace(CPU_PLAN, precision="int8"))
+    assert "its ratio is to shufflenet_v2_x0_5 in int8" in int8.latency("cpu").note
+    assert "its ratio" not in BESIDE.latency("cpu").note
 
 
 @pytest.mark.parametrize(

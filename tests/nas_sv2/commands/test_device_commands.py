@@ -65,6 +65,13 @@ def test_a_device_over_ssh_passes_its_test(run: Run, server: loopback.Loopback) 
     assert row["device"].startswith("pi: ")
 
 
+def test_a_built_in_target_can_be_tested(run: Run) -> None:
+    code, out, _ = run("device", "test", "cpu")
+    assert code == 0, out
+    assert "with split 3/4, SE, residual and batch 2" in out
+    assert run("device", "test", "arm")[0] == 0
+
+
 def test_a_device_that_fails_its_test_says_where_and_exits_1(
     run: Run, server: loopback.Loopback
 ) -> None:
@@ -113,14 +120,14 @@ main()
 def test_a_full_disk_is_said_and_the_same_command_goes_on_later(run: Run) -> None:
     run("device", "add", "here", "--local", *QUICK)
     measure = ("measure", "shufflenet_v2_x0_5", "--target", "here", "--json")
-    code, first, _ = run(*measure)
-    assert code == 0
+    assert run(*measure)[0] == 0
+    stored = run("db", "export")[1]
     command = [sys.executable, "-c", ON_A_FULL_DISK, *measure, "--fresh"]
     full = subprocess.run(command, capture_output=True, text=True, check=False)
     assert full.returncode == 1
     assert len(full.stderr.splitlines()) == 1
     assert "disk" in full.stderr
-    assert run(*measure)[1] == first  # what was stored is still there
+    assert run("db", "export")[1] == stored  # what was stored is still there
     assert run(*measure, "--fresh")[0] == 0
 
 

@@ -123,11 +123,33 @@ def test_emulated_targets_are_ranked_beside_measured_ones(run: Run, device: Time
 def test_one_network_is_answered_from_the_store(run: Run, device: TimedDevice) -> None:
     first = json.loads(run("measure", NAMES[0], "--target", "cpu", "--json")[1])
     again = json.loads(run("measure", NAMES[0], "--target", "cpu", "--json")[1])
+    assert (first[0].pop("stored"), again[0].pop("stored")) == (False, True)
     assert first == again
+    assert first[0]["measured_at"] == "2026-01-01T00:00:00+00:00"
     assert (first[0]["rank"], first[0]["rule"], first[0]["against"]) == (1, None, [])
     assert device.calls.count("measure") == 1
-    run("measure", NAMES[0], "--target", "cpu", "--fresh")
+    told = "stored, measured 2026-01-01 00:00 UTC; --fresh measures it again"
+    assert told in run("measure", NAMES[0], "--target", "cpu")[1]
+    assert told not in run("measure", NAMES[0], "--target", "cpu", "--fresh")[1]
     assert device.calls.count("measure") == 2
+
+
+def test_a_contended_figure_does_not_stay(run: Run, device: TimedDevice) -> None:
+    device.script = lambda number: measurement_of(
+        conditions=({"at_s": 0.0, "runnable": 9 if number < 2 else 1},) * 3
+    )
+    found = [
+        json.loads(run("measure", NAMES[0], "--target", "cpu", "--json")[1])[0] for _ in range(4)
+    ]
+    assert [one["contended"] for one in found] == [True, True, False, False]
+    assert [one["stored"] for one in found] == [False, False, False, True]
+    assert device.calls.count("measure") == 3
+
+
+def test_notes_on_several_targets_name_the_target(run: Run, device: TimedDevice) -> None:
+    out = run("measure", NAMES[0], "--target", "cpu,arm")[1]
+    assert "ratio on cpu: to shufflenet_v2_x1_0, which took 2.000 ms meanwhile" in out
+    assert f"{NAMES[0]} on arm: " in out
 
 
 def test_options_change_the_plan(run: Run, device: TimedDevice) -> None:
