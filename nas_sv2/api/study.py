@@ -207,14 +207,9 @@ class Study:
             ConfigError: A worker is at the study.
             StoreError: The database cannot be written.
         """
-        from nas_sv2.studies.dashboard.artifacts import ArtifactFolder
-        from nas_sv2.studies.storage.catalog import delete_study
+        from nas_sv2.studies.dashboard.artifacts import delete_whole
 
-        deleted = delete_study(self.db, self.name)
-        folder = ArtifactFolder.of_database(self.db)
-        for identifier in deleted.artifacts:
-            folder.remove(identifier)
-        return deleted
+        return delete_whole(self.db, self.name)
 
     def _trial(self, network: Record | int | str) -> str:
         """How `export` names the trial of `network`."""
@@ -260,6 +255,7 @@ def open_dashboard(
     host: str = "127.0.0.1",
     names: Sequence[str] = (),
     *,
+    write: bool = False,
     storage: str | Database = DEFAULT_STORAGE,
 ) -> "Served":
     """Start Optuna's dashboard of a database, so that it accepts connections.
@@ -268,6 +264,7 @@ def open_dashboard(
         port: Port to listen on; 0 for any free port.
         host: Address to listen on.
         names: Host names that others may use besides its addresses and `host`.
+        write: Whether studies can be renamed, annotated and deleted; never by other machines.
         storage: The URL of the database, or an open handle.
 
     Raises:
@@ -276,4 +273,4 @@ def open_dashboard(
     """
     from nas_sv2.studies.dashboard import server
 
-    return server.open_dashboard(database_of(storage), port, host, names)
+    return server.open_dashboard(database_of(storage), port, host, names, write=write)

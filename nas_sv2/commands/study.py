@@ -140,11 +140,17 @@ def dashboard(
             help="With --host, a host name that others use for this machine; repeatable.",
         ),
     ] = None,
+    write: Annotated[
+        bool,
+        typer.Option("--write", help="Let the browser rename, annotate and delete studies."),
+    ] = False,
 ) -> None:
-    """Open the Optuna dashboard on the studies, for this machine only by default."""
+    """Open the Optuna dashboard on the studies: for you only, and read-only by default."""
     from nas_sv2.api.study import open_dashboard
 
-    opened = open_dashboard(port, host, server_name or [], storage=open_database(storage))
+    opened = open_dashboard(
+        port, host, server_name or [], write=write, storage=open_database(storage)
+    )
     if opened.exposes:
         print(f"nas-sv2: {opened.exposes}", file=sys.stderr)
     print(f"{opened.url}  (Ctrl-C ends it)", flush=True)

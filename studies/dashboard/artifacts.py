@@ -27,6 +27,7 @@ from nas_sv2.space.units.documents import architecture_to_yaml
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.package.load import ARCHITECTURE, TIMING
 from nas_sv2.studies.pages.picture_style import CAPTION_SIZE, COLOURS, DPI, new_figure
+from nas_sv2.studies.storage.catalog import Deleted, delete_study
 
 
 def curve_png(evaluation: Evaluation) -> bytes:
@@ -112,6 +113,20 @@ def artifact_id(study: str, digest: str, name: str) -> str:
         name: Name of the file.
     """
     return str(uuid.uuid5(_NAMESPACE, f"{study}/{digest}/{name}"))
+
+
+def delete_whole(db: Database, name: str) -> Deleted:
+    """Delete a study as `delete_study` does, and the files that were attached to it.
+
+    Raises:
+        ConfigError: The study does not exist, or a worker is running on it.
+        StoreError: The database cannot be read or written.
+    """
+    deleted = delete_study(db, name)
+    folder = ArtifactFolder.of_database(db)
+    for identifier in deleted.artifacts:
+        folder.remove(identifier)
+    return deleted
 
 
 @dataclass(frozen=True)

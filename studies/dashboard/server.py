@@ -1,19 +1,22 @@
 """Our server of the Optuna dashboard: Optuna's own application, with access control and our view.
 
-By default it can be reached from this machine alone. On any other address it is read-only.
+Every request needs the token of the printed address: on a shared machine, all users reach its
+loopback address. It shows only, unless it is started for changes on that address.
 """
 
 import errno
+import hashlib
 import json
 import re
+import secrets
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from socketserver import ThreadingMixIn
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import optuna
@@ -22,9 +25,10 @@ from optuna_dashboard import wsgi
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, NasError
-from nas_sv2.studies.dashboard.artifacts import ArtifactFolder
+from nas_sv2.studies.dashboard.artifacts import ArtifactFolder, delete_whole
 from nas_sv2.studies.dashboard.view import StudyView
 from nas_sv2.studies.findings.attributes import IDENTITY, KEY
+from nas_sv2.studies.storage.catalog import check_unused
 from nas_sv2.studies.storage.facts import read_study
 from nas_sv2.studies.storage.study import optuna_storage, store_errors
 
@@ -37,7 +41,7 @@ class Served:
 
     Attributes:
         server: Server, which accepts connections already.
-        url: Address for the browser.
+        url: Address for the browser, with the token that opens the dashboard.
         exposes: Warning about access by others; empty if only this machine has access.
     """
 
@@ -51,7 +55,9 @@ class Served:
             self.server.serve_forever()
 
 
-def open_dashboard(db: Database, port: int, host: str = HOST, names: Sequence[str] = ()) -> Served:
+def open_dashboard(
+    db: Database, port: int, host: str = HOST, names: Sequence[str] = (), *, write: bool = False
+) -> Served:
     """Start the dashboard of a database, so that it accepts connections.
 
     Args:
@@ -59,6 +65,7 @@ def open_dashboard(db: Database, port: int, host: str = HOST, names: Sequence[st
         port: Port to listen on; 0 for any free port.
         host: Address to listen on.
         names: Host names that others may use besides its addresses and `host`.
+        write: Whether studies can be renamed, annotated and deleted; never by other machines.
 
     Raises:
         ConfigError: If there is no such database, or the address or port cannot be used.
@@ -71,25 +78,28 @@ def open_dashboard(db: Database, port: int, host: str = HOST, names: Sequence[st
     if names and not exposed:
         allowed = "needs a host: without one the dashboard is for this machine only"
         raise ConfigError("server_name", ", ".join(names), allowed)
+    if write and exposed:
+        raise ConfigError("host", host, "must be this machine's own to take changes")
     dashboard = Dashboard(
         wsgi(studies, artifact_store=ArtifactFolder.of_database(db)),
         get_storage(studies),
         db,
-        exposed,
-        frozenset(name.lower() for name in (host, *names)),
+        Door(write, exposed, frozenset(name.lower() for name in (host, *names))),
     )
     server = _listening(address, port, family)
     server.set_app(dashboard)
     url = f"http://{f'[{address}]' if ':' in address else address}:{server.server_port}"
-    return Served(server, url, _exposes(url, db.shown) if exposed else "")
+    exposes = _exposes(url, db.shown) if exposed else ""
+    return Served(server, f"{url}/?{TOKEN}={dashboard.door.token}", exposes)
 
 
 def _exposes(url: str, storage: str) -> str:
     return (
-        f"open to everybody who reaches {url} (by an address or a server name): without a "
-        f"password they can read every study in {storage}, its notes, files and attributes, host "
-        "names among them. Nobody can change anything there, nor can you. For access by yourself "
-        "alone, give no host and use a tunnel: ssh -L 8080:127.0.0.1:8080 HOST"
+        f"{url} can be reached by other machines, and nothing on the way is encrypted: whoever "
+        f"has the address with its token can read every study in {storage}, its notes, files and "
+        "attributes, host names among them. Nobody can change anything there, nor can you. For "
+        "access by yourself alone, give no host and use a tunnel: "
+        "ssh -L 8080:127.0.0.1:8080 HOST"
     )
 
 
@@ -122,13 +132,101 @@ def _listening(address: str, port: int, family: int) -> WSGIServer:
 
 SHOWING = {"GET", "HEAD"}
 LOCAL = "localhost"
+TOKEN = "token"
+"""Name of the token in the query of the printed address."""
 
 Environment = dict[str, Any]
+Headers = list[tuple[str, str]]
 StartResponse = Callable[..., Any]
 App = Callable[[Environment, StartResponse], Iterable[bytes]]
 
-_STUDY = re.compile(r"/api/studies/(\d+)/*")
-_FILE = re.compile(r"/artifacts/(\d+)/(\d+)/([0-9a-f-]+)/*")
+_STUDY = re.compile(r"/api/studies/(\d{1,9})/*")
+_RENAMED = re.compile(r"/api/studies/(\d{1,9})/rename/*")
+_FILE = re.compile(r"/artifacts/(\d{1,9})/(\d{1,9})/([0-9a-f-]+)/*")
+_PAGES = ("/dashboard", "/static/", "/api/", "/csv/", "/favicon.ico")
+"""How the paths of the dashboard's own content begin; all other content is somebody's file."""
+GUARDS: Mapping[str, str] = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_PAGE_POLICY = (
+    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_FILE_POLICY = "sandbox; default-src 'none'; frame-ancestors 'none'"
+
+
+@dataclass(frozen=True)
+class Door:
+    """Decides which requests are answered.
+
+    Every user of this machine reaches its loopback address, and a page elsewhere on the web can
+    send requests there through the browser. So each request needs the token of the printed
+    address. The browser keeps it as a cookie, which scripts cannot read.
+
+    Attributes:
+        write: Whether changes are taken.
+        exposed: Whether other machines can reach the dashboard.
+        names: Host names, in lower case, that others may use besides its addresses if exposed.
+        token: Secret of this start of the dashboard.
+    """
+
+    write: bool
+    exposed: bool
+    names: frozenset[str] = frozenset()
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
+
+    @property
+    def cookie(self) -> str:
+        """Name of the cookie; cookies of other ports of a host are sent here too."""
+        return "nas-sv2-" + hashlib.sha256(self.token.encode()).hexdigest()[:8]
+
+    def refusal(self, environ: Environment) -> str:
+        """Return the reason for refusing a request; empty if it is answered."""
+        method = environ["REQUEST_METHOD"]
+        host, origin = environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
+        # A foreign page can point its own host name at our address (DNS rebinding), so only
+        # addresses and known names are allowed. It can also send forms here, although it cannot
+        # read the answers, so its origin is checked as well.
+        called = _called(host)
+        local = called == LOCAL or (_is_address(called) and ip_address(called).is_loopback)
+        known = local or (self.exposed and (_is_address(called) or called in self.names))
+        if not known:
+            return (
+                f"this dashboard is not called {called!r}: use its address, or start it with "
+                "every host name that it has"
+            )
+        if not (self.brings_token(environ) or self._has_cookie(environ)):
+            return "this dashboard needs the address that nas-sv2 printed, with its token"
+        if method in SHOWING:
+            return ""
+        if not self.write:
+            return "this dashboard is read-only: start it with --write for changes"
+        ours = origin is None or origin == f"http://{host}"
+        return "" if ours else "this dashboard takes changes from its own pages only"
+
+    def brings_token(self, environ: Environment) -> bool:
+        """Whether the query of a request has the token."""
+        given = parse_qs(environ.get("QUERY_STRING", "")).get(TOKEN, [])
+        return any(map(self._is_token, given))
+
+    def let_in(self, environ: Environment) -> Headers:
+        """Return headers that keep the token as a cookie and lead to the path without it."""
+        query = parse_qsl(environ.get("QUERY_STRING", ""))
+        rest = urlencode([(name, value) for name, value in query if name != TOKEN])
+        path = "/" + quote(environ.get("PATH_INFO", "").lstrip("/"), encoding="latin-1")
+        # Lax, because a link in another program's page shall open the dashboard.
+        kept = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Lax"
+        return [("Location", path + ("?" + rest if rest else "")), ("Set-Cookie", kept)]
+
+    def _has_cookie(self, environ: Environment) -> bool:
+        pairs = (each.strip().partition("=") for each in environ.get("HTTP_COOKIE", "").split(";"))
+        return any(name == self.cookie and self._is_token(value) for name, _, value in pairs)
+
+    def _is_token(self, given: str) -> bool:
+        return secrets.compare_digest(given.encode(), self.token.encode())
 
 
 @dataclass(frozen=True)
@@ -139,51 +237,60 @@ class Dashboard:
         inner: Optuna's own application.
         storage: Optuna's storage of the studies.
         db: Database with the records.
-        exposed: Whether other machines can reach the dashboard.
-        names: Host names, in lower case, that others may use besides its addresses if exposed.
+        door: Decides which requests are answered.
     """
 
     inner: App
     storage: BaseStorage
     db: Database
-    exposed: bool
-    names: frozenset[str] = frozenset()
+    door: Door
 
     def __call__(self, environ: Environment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
-        host, origin = environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
-        refusal = self._refusal(method, host, origin)
+        respond = _guarded(start_response, environ.get("PATH_INFO", ""))
+        refusal = self.door.refusal(environ)
         if refusal:
-            return _answer(start_response, "403 Forbidden", {"reason": refusal})
+            return _answer(respond, "403 Forbidden", {"reason": refusal})
+        if environ["REQUEST_METHOD"] in SHOWING and self.door.brings_token(environ):
+            respond("303 See Other", [*self.door.let_in(environ), ("Content-Length", "0")])
+            return []
         try:
             with store_errors():
-                if method == "GET" and (match := _STUDY.fullmatch(path)):
-                    return self._study(int(match[1]), environ, start_response)
-                if method == "GET" and (match := _FILE.fullmatch(path)):
-                    found = self._file(int(match[1]), int(match[2]), match[3])
-                    if found is not None:
-                        return _file_answer(start_response, *found)
+                return self._content(environ, respond)
+        except ConfigError as error:
+            return _answer(respond, "409 Conflict", {"reason": str(error)})
         except NasError as error:
-            return _answer(start_response, "500 Internal Server Error", {"reason": str(error)})
-        return self.inner(environ, start_response)
+            return _answer(respond, "500 Internal Server Error", {"reason": str(error)})
 
-    def _refusal(self, method: str, host: str, origin: str | None) -> str:
-        """Return the reason for refusing a request; empty if it is answered."""
-        # A foreign page can point its own host name at our address (DNS rebinding), so only
-        # addresses and known names are allowed. It can also send forms here, although it cannot
-        # read the answers, so its origin is checked as well.
-        called = _called(host)
-        if self.exposed:
-            if not (_is_address(called) or called == LOCAL or called in self.names):
-                return (
-                    f"this dashboard is not called {called!r}: use its address, or start it with "
-                    "every host name that it has"
-                )
-            return "" if method in SHOWING else "this dashboard is open to others and read-only"
-        ours = method in SHOWING or origin is None or origin == f"http://{host}"
-        local = called == LOCAL or (_is_address(called) and ip_address(called).is_loopback)
-        return "" if local and ours else "this dashboard is for this machine only"
+    def _content(self, environ: Environment, respond: StartResponse) -> Iterable[bytes]:
+        """Answer a request that is allowed.
+
+        Raises:
+            ConfigError: If a search is running on the study that is to be changed.
+        """
+        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
+        if method == "GET" and (match := _STUDY.fullmatch(path)):
+            return self._study(int(match[1]), environ, respond)
+        if method == "GET" and (match := _FILE.fullmatch(path)):
+            found = self._file(int(match[1]), int(match[2]), match[3])
+            if found is not None:
+                return _file_answer(respond, *found)
+        if method == "DELETE" and (match := _STUDY.fullmatch(path)) and self._key(match[1]):
+            delete_whole(self.db, self.storage.get_study_name_from_id(int(match[1])))
+            respond("204 No Content", [])
+            return []
+        if method == "POST" and (match := _RENAMED.fullmatch(path)) and self._key(match[1]):
+            name = self.storage.get_study_name_from_id(int(match[1]))
+            check_unused(self.db, name, self._key(match[1]))
+        return self.inner(environ, respond)
+
+    def _key(self, study_id: str) -> str:
+        """Return the key of a study's records; empty if there is none, as of another program."""
+        try:
+            attributes = self.storage.get_study_user_attrs(int(study_id))
+        except KeyError:
+            return ""
+        return str(attributes.get(IDENTITY, {}).get(KEY, ""))
 
     def _study(
         self, study_id: int, environ: Environment, start_response: StartResponse
@@ -240,6 +347,21 @@ def _is_address(name: str) -> bool:
     return True
 
 
+def _guarded(start_response: StartResponse, path: str) -> StartResponse:
+    """Return `start_response` with headers that keep others' pages and files from acting here."""
+    ours = path == "/" or path.startswith(_PAGES)
+    more = {**GUARDS, "Content-Security-Policy": _PAGE_POLICY if ours else _FILE_POLICY}
+    if not ours:
+        more["Content-Disposition"] = "attachment"
+    replaced = {"access-control-allow-origin", *map(str.lower, more)}
+
+    def respond(status: str, headers: Headers, *error: Any) -> Any:
+        kept = [(name, value) for name, value in headers if name.lower() not in replaced]
+        return start_response(status, [*kept, *more.items()], *error)
+
+    return respond
+
+
 def _answer(start_response: StartResponse, status: str, data: Mapping[str, Any]) -> list[bytes]:
     content = json.dumps(data).encode()
     start_response(
@@ -252,7 +374,6 @@ def _file_answer(start_response: StartResponse, mimetype: str, content: bytes) -
     headers = [
         ("Content-Type", mimetype),
         ("Content-Length", str(len(content))),
-        ("X-Content-Type-Options", "nosniff"),
     ]
     start_response("200 OK", headers)
     return [content]

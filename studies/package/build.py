@@ -90,6 +90,8 @@ def export_trial(
         StoreError: If stored data cannot be read, a form disagrees with the network, or the
             package cannot be written.
     """
+    if trial != "best" and not trial.isdecimal():
+        raise ConfigError("trial", trial, "must be best or a number")
     check_out(out, force)
     opened = load_study(db, study)
     identity = opened.user_attrs[IDENTITY]
@@ -132,8 +134,6 @@ def _chosen(db: Database, study: str, trial: str) -> tuple[int, Record]:
     Raises:
         ConfigError: If there is no such trial, or its training was ended early.
     """
-    if trial != "best" and not trial.isdecimal():
-        raise ConfigError("trial", trial, "must be best or a number")
     number = best_of(records_of(db, study)) if trial == "best" else int(trial)
     record = record_of(db, study, number)
     if record.excesses.get(STOP_RULE, 0.0) > 0:

@@ -129,6 +129,19 @@ def workers_at(leases: TrialLeases) -> list[TrialLease]:
     return [lease for token, lease in found.items() if alive.get(token) or token in renewed]
 
 
+def check_unused(db: Database, name: str, key: str) -> None:
+    """Refuse a study that a worker is running on.
+
+    Raises:
+        ConfigError: A worker is running on it.
+        StoreError: The database cannot be read.
+    """
+    if workers := workers_at(TrialLeases(db, key)):
+        host, pid, _ = workers[0].process.rsplit(":", 2)
+        at = f"process {pid} on {host.partition('@')[0]}"
+        raise ConfigError("study", name, f"must not be in use; {at} is at it")
+
+
 def delete_study(db: Database, name: str) -> Deleted:
     """Delete a study: records, leases, weights and Optuna's study with its trials.
 
@@ -142,10 +155,7 @@ def delete_study(db: Database, name: str) -> Deleted:
     study, backend = load_study(db, name), optuna_storage(db)
     with store_errors(), db.alone_at(f"study {name}"):
         key = study_key(study)
-        if workers := workers_at(TrialLeases(db, key)):
-            host, pid, _ = workers[0].process.rsplit(":", 2)
-            at = f"process {pid} on {host.partition('@')[0]}"
-            raise ConfigError("study", name, f"must not be in use; {at} is at it")
+        check_unused(db, name, key)
         artifacts = _artifacts(study, backend)
         trials = len(study.get_trials(deepcopy=False))
         records = _forget(db, key)

@@ -12,13 +12,17 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import numpy as np
 import optuna
 import pytest
 from browser import BROWSER, NO_BROWSER, browser
 from doubles import evaluation_of, latency_of, small_space
+from optuna.artifacts import upload_artifact
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from running import running
@@ -31,11 +35,14 @@ from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import load_architecture
-from nas_sv2.studies.dashboard.server import HOST, open_dashboard
+from nas_sv2.studies.dashboard.artifacts import ArtifactFolder
+from nas_sv2.studies.dashboard.server import HOST, Served, open_dashboard
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import create_or_resume, study_key
+from nas_sv2.studies.storage.trial_lease import TrialLeases
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 HOSTILE = '"><img src=x onerror=alert(1)> [a](javascript:alert(1)) | `b`'
 IDENTITY = {"targets": {"arm": "emulated"}, "space": HOSTILE, "recipe": "fake", "seed": 0}
@@ -100,24 +107,65 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
     return url
 
 
-@pytest.fixture(scope="module")
-def served(storage: str) -> Iterator[str]:
-    dashboard = open_dashboard(Database.open(storage), 0)
-    assert dashboard.exposes == ""
+OPENER = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+"""Keeps the cookies of all dashboards, as a browser does."""
+
+
+@contextmanager
+def listening(storage: str, *args: Any, **options: Any) -> Iterator[Served]:
+    """A dashboard that answers requests."""
+    dashboard = open_dashboard(Database.open(storage), 0, *args, **options)
     thread = threading.Thread(target=dashboard.server.serve_forever)
     thread.start()
-    yield dashboard.url
-    dashboard.server.shutdown()
-    dashboard.server.server_close()
-    thread.join()
+    try:
+        yield dashboard
+    finally:
+        dashboard.server.shutdown()
+        dashboard.server.server_close()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def dashboard(storage: str) -> Iterator[Served]:
+    with listening(storage, write=True) as opened:
+        assert opened.exposes == ""
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def served(dashboard: Served) -> str:
+    return enter(dashboard)
+
+
+def enter(dashboard: Served) -> str:
+    """Open the printed address, and return the address without the token."""
+    OPENER.open(dashboard.url, timeout=60).close()
+    return dashboard.url.partition("/?")[0]
 
 
 def get(url: str, **headers: str) -> bytes:
-    with urllib.request.urlopen(
-        urllib.request.Request(url, headers=headers), timeout=60
-    ) as answer:
+    with OPENER.open(urllib.request.Request(url, headers=headers), timeout=60) as answer:
         content: bytes = answer.read()
         return content
+
+
+Answer = tuple[int, dict[str, str], str]
+
+
+def ask(url: str, method: str = "GET", path: str = "/api/studies", **headers: str) -> Answer:
+    """Status, headers and text of one answer, without cookies and redirections."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    try:
+        connection.request(method, path, headers=headers)
+        found = connection.getresponse()
+        return found.status, dict(found.getheaders()), found.read().decode(errors="replace")
+    finally:
+        connection.close()
+
+
+def cookie_of(dashboard: Served) -> str:
+    _, headers, _ = ask(dashboard.url, path="/" + dashboard.url.rpartition("/")[2])
+    return headers["Set-Cookie"].partition(";")[0]
 
 
 def detail(served: str, name: str = HOSTILE, query: str = "") -> dict[str, Any]:
@@ -189,7 +237,7 @@ def test_a_note_of_the_user_stands_in_place_of_ours(served: str) -> None:
         {"Content-Type": "application/json"},
         method="PUT",
     )
-    urllib.request.urlopen(request, timeout=60).close()
+    OPENER.open(request, timeout=60).close()
     assert detail(served)["trials"][3]["note"] == note
 
 
@@ -225,26 +273,171 @@ def test_a_page_from_elsewhere_is_not_let_in(served: str) -> None:
         url = f"{served}/api/studies/99/0/skip"
         request = urllib.request.Request(url, headers=headers, method="POST")
         with pytest.raises(urllib.error.HTTPError, match=str(code)):
-            urllib.request.urlopen(request, timeout=60)
+            OPENER.open(request, timeout=60)
 
 
 def test_open_to_others_it_says_so_and_only_shows(storage: str) -> None:
-    dashboard = open_dashboard(Database.open(storage), 0, "0.0.0.0")
-    assert "can read every study" in dashboard.exposes
-    thread = threading.Thread(target=dashboard.server.serve_forever)
-    thread.start()
-    try:
+    with listening(storage, "0.0.0.0") as dashboard:
+        assert "can read every study" in dashboard.exposes
         url = f"http://127.0.0.1:{dashboard.server.server_port}"
-        assert {each["number"] for each in detail(url)["best_trials"]} == FRONT
-        study = detail(url)["trials"][0]["study_id"]
-        request = urllib.request.Request(f"{url}/api/studies/{study}", method="DELETE")
-        with pytest.raises(urllib.error.HTTPError, match="403"):
-            urllib.request.urlopen(request, timeout=60)
-        assert detail(url)["trials"]
-    finally:
-        dashboard.server.shutdown()
-        dashboard.server.server_close()
-        thread.join()
+        assert ask(url)[0] == 403
+        cookie = cookie_of(dashboard)
+        assert ask(url, Cookie=cookie)[0] == 200
+        status, _, said = ask(url, "DELETE", "/api/studies/1", Cookie=cookie)
+        assert status == 403 and "read-only" in said
+    with pytest.raises(ConfigError, match=r"host must be this machine's own to take changes"):
+        open_dashboard(Database.open(storage), 0, "0.0.0.0", write=True)
+
+
+PATHS = (
+    "/",
+    "/dashboard",
+    "/dashboard/studies/1",
+    "/static/bundle.js",
+    "/favicon.ico",
+    "/api/meta",
+    "/api/studies",
+    "/api/studies/1",
+    "/api/studies/1/rename",
+    "/csv/1",
+    "/artifacts/1/1/0",
+    "/nothing",
+)
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "MADE-UP")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_is_answered_without_the_token(
+    dashboard: Served, served: str, method: str
+) -> None:
+    name, _, token = cookie_of(dashboard).partition("=")
+    wrong = [
+        {},
+        {"Cookie": f"{name}="},
+        {"Cookie": f"{name}={token[:-1]}"},
+        {"Cookie": f"other={token}"},
+        {"Cookie": token},
+        {"Authorization": f"Bearer {token}"},
+        {"Cookie": f"{name}=\xe9"},
+    ]
+    for path in PATHS:
+        for headers in wrong if path == "/api/studies/1" else wrong[:1]:
+            status, answered, said = ask(served, method, path, **headers)
+            assert status == 403
+            assert method == "HEAD" or json.loads(said).keys() == {"reason"}
+            assert answered["X-Frame-Options"] == "DENY"
+    for query in ("token=", "token=x", f"tokens={token}", f"token={token}x", "token=%FF"):
+        assert ask(served, method, f"/api/studies/1?{query}")[0] == 403
+    assert detail(served)["trials"]
+
+
+def test_the_printed_address_opens_it_and_hides_its_token(dashboard: Served, served: str) -> None:
+    _, _, token = cookie_of(dashboard).partition("=")
+    for path, leads_to in (
+        (f"/?token={token}", "/"),
+        (f"/dashboard/studies/1?token={token}&a=b", "/dashboard/studies/1?a=b"),
+        (f"//evil.example/?token={token}", "/evil.example/"),
+        (f"/a%0D%0AX:%20b?token={token}", "/a%0D%0AX%3A%20b"),
+    ):
+        status, headers, _ = ask(served, path=path)
+        assert (status, headers["Location"]) == (303, leads_to)
+        name, *rules = headers["Set-Cookie"].split("; ")
+        assert name.endswith(f"={token}") and rules == ["Path=/", "HttpOnly", "SameSite=Lax"]
+        assert headers["Referrer-Policy"] == "no-referrer"
+    assert ask(served, Cookie=f"other=a b; {name};x")[0] == 200
+    assert ask(served, Cookie=name, Host="evil.example")[0] == 403
+
+
+def test_it_only_shows_unless_changes_are_asked_for(storage: str) -> None:
+    with listening(storage) as dashboard:
+        cookie = cookie_of(dashboard)
+        for method in METHODS[2:]:
+            for path in PATHS:
+                status, _, said = ask(dashboard.url, method, path, Cookie=cookie)
+                assert status == 403 and "--write" in said
+        assert ask(dashboard.url, "GET", "/api/studies", Cookie=cookie)[0] == 200
+        assert ask(dashboard.url, "HEAD", "/dashboard", Cookie=cookie)[0] == 200
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> tuple[str, optuna.Study, RecordStore]:
+    """A database with one study of ours, its number and the store of its records."""
+    db = Database.open(f"sqlite:///{tmp_path / 'own.db'}")
+    study = create_or_resume(db, "own", IDENTITY, RandomSampler())
+    db.migrate()
+    store = RecordStore(db, study_key(study))
+    store.save(0, record(0))
+    study.tell(told(study, -0.1), [0.8, 10.0])
+    return db.url, study, store
+
+
+def test_a_file_of_others_is_saved_and_not_run(
+    own: tuple[str, optuna.Study, RecordStore], tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("<script>alert(1)</script>")
+    storage, study, store = own
+    waiting = study.ask()
+    kept = {
+        owner: upload_artifact(
+            artifact_store=ArtifactFolder.of_database(store.db),
+            file_path=str(page),
+            study_or_trial=owned,
+            mimetype="text/html",
+        )
+        for owner, owned in (("study", study), ("trial", waiting))
+    }
+    number, trial = study._study_id, waiting._trial_id
+    with listening(storage) as dashboard:
+        cookie = cookie_of(dashboard)
+        for path in (
+            f"/artifacts/{number}/{kept['study']}",
+            f"/artifacts/{number}/{trial}/{kept['trial']}",
+            f"/artif%FFacts/{number}/{kept['study']}",  # Bottle drops the byte
+        ):
+            status, headers, said = ask(dashboard.url, path=path, Cookie=cookie)
+            assert (status, said) == (200, page.read_text())
+            assert headers["Content-Disposition"] == "attachment"
+            assert headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+            assert headers["X-Content-Type-Options"] == "nosniff"
+            assert "Access-Control-Allow-Origin" not in headers
+        for path in PATHS:
+            _, headers, _ = ask(dashboard.url, path=path, Cookie=cookie)
+            assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+            assert headers["X-Frame-Options"] == "DENY"
+
+
+def test_a_study_under_search_is_neither_deleted_nor_renamed(
+    own: tuple[str, optuna.Study, RecordStore],
+) -> None:
+    storage, study, store = own
+    path, origin = f"/api/studies/{study._study_id}", "http://evil.example"
+    with listening(storage, write=True) as dashboard:
+        cookie = cookie_of(dashboard)
+        for method, more in (("DELETE", ""), ("POST", "/rename")):
+            said = ask(dashboard.url, method, path + more, Cookie=cookie, Origin=origin)[2]
+            assert "its own pages only" in said
+        leases = TrialLeases(store.db, store.study)
+        assert leases.take(lambda others: True)
+        for method, more in (("DELETE", ""), ("POST", "/rename")):
+            status, _, said = ask(dashboard.url, method, path + more, Cookie=cookie)
+            assert status == 409 and "must not be in use" in said
+        assert [*store.all()] == [0]
+
+
+def test_a_study_that_is_deleted_leaves_nothing(
+    own: tuple[str, optuna.Study, RecordStore],
+) -> None:
+    storage, study, store = own
+    weights = WeightsFolder.of_study(store.db, store.study)
+    weights.save("0" * 16, {"a": np.zeros(1, np.float32)})
+    with listening(storage, write=True) as dashboard:
+        cookie, url = cookie_of(dashboard), dashboard.url.partition("/?")[0]
+        path = f"/api/studies/{study._study_id}"
+        assert ask(url, "DELETE", path, Cookie=cookie, Origin=url)[0] == 204
+        assert ask(url, "DELETE", path, Cookie=cookie, Origin=url)[0] in (404, 500)
+        assert ask(url, "GET", f"/api/studies/{10**9}0", Cookie=cookie)[0] in (404, 500)
+    assert not store.all() and not weights.path.exists()
 
 
 @pytest.mark.parametrize(
@@ -267,22 +460,16 @@ def test_open_to_others_it_answers_to_addresses_and_its_names(
     storage: str, called: str, answer: int
 ) -> None:
     """A page that gives its own name our address (DNS rebinding) would read it by a browser."""
-    dashboard = open_dashboard(Database.open(storage), 0, "0.0.0.0", ["lab.example.org"])
-    port = dashboard.server.server_port
-    thread = threading.Thread(target=dashboard.server.serve_forever)
-    thread.start()
-    try:
+    with listening(storage, "0.0.0.0", ["lab.example.org"]) as dashboard:
+        port, cookie = dashboard.server.server_port, cookie_of(dashboard)
         connection = http.client.HTTPConnection(HOST, port, timeout=30)
         connection.putrequest("GET", "/api/studies", skip_host=True)
         connection.putheader("Host", f"{called}:{port}" if called else "")
+        connection.putheader("Cookie", cookie)
         connection.endheaders()
         found = connection.getresponse()
         said = found.read().decode()
         connection.close()
-    finally:
-        dashboard.server.shutdown()
-        dashboard.server.server_close()
-        thread.join()
     assert found.status == answer
     assert ("every host name" in said) == (answer == 403)
 
@@ -299,7 +486,7 @@ def test_the_command_serves_until_interrupted(storage: str) -> None:
     ) as server:
         assert server.stdout is not None
         url = server.stdout.readline().split()[0]
-        assert b"<html" in get(f"{url}/dashboard").lower()
+        assert b"<html" in get(url).lower()
         server.send_signal(2)
         assert server.wait(60) == 0
 
@@ -324,10 +511,13 @@ def test_what_cannot_be_listened_on_is_refused(storage: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
-def test_a_browser_shows_the_feasible_front_and_runs_no_name(served: str) -> None:
+def test_a_browser_shows_the_feasible_front_and_runs_no_name(
+    dashboard: Served, served: str
+) -> None:
     study = detail(served)["trials"][0]["study_id"]
     listed = "[...document.querySelectorAll('h6, h5, h4')].map(title => title.innerText)"
     with browser() as page:
+        page.open(dashboard.url)
         page.open(f"{served}/dashboard/studies/{study}", height=2400)
         page.wait_for("document.body.innerText.includes('Objective Values')")
         best = {title for title in page.value(listed) if re.fullmatch(r"Trial \d+", title)}
