@@ -30,7 +30,7 @@ from nas_sv2.database.locks import hold_now
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
-from nas_sv2.evaluate.fitting.determinism import core_count
+from nas_sv2.evaluate.fitting.determinism import check_workers, useful_workers
 from nas_sv2.evaluate.fitting.evaluation import data_key
 from nas_sv2.evaluate.full.training import FullRun, find_data_side
 from nas_sv2.evaluate.proxy.training import ProxyTraining
@@ -371,8 +371,7 @@ def _check_counts(request: ConfirmRequest) -> None:
     if request.seeds < FEWEST_SEEDS:
         allowed = f"must be at least {FEWEST_SEEDS}: fewer give no useful interval"
         raise ConfigError("seeds", request.seeds, allowed)
-    if request.workers is not None and request.workers < 1:
-        raise ConfigError("workers", request.workers, "must be at least 1")
+    check_workers(request.workers)
 
 
 def _jobs(
@@ -484,7 +483,7 @@ def _scores(
         if (known := store.find(job.key(data))) is not None
     }
     missing = [job for job in jobs if (job.architecture.digest, job.seed) not in found]
-    count = min(request.workers or core_count(), max(1, len(missing)))
+    count = useful_workers(request.workers, len(missing))
     told(
         f"{len(jobs)} trainings by {jobs[0].recipe.name}, {len(found)} of them known; {count} at "
         "a time, on one thread each"

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from functools import cache
 
 from nas_sv2.database.database import Database
+from nas_sv2.documents import Positive, Seed, check_value
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.evaluators import RECIPE, choose_evaluator
-from nas_sv2.evaluate.fitting.determinism import core_count
+from nas_sv2.evaluate.fitting.determinism import check_workers, useful_workers
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice, Setting, Trainer, check_trainable
 from nas_sv2.evaluate.proxy.training import ProxyTraining
@@ -129,10 +130,10 @@ def qualify(
 
 
 def _check_counts(request: QualifyRequest) -> None:
-    for field in ("trajectories", "seeds", "workers"):
-        value = getattr(request, field)
-        if value is not None and value < 1:
-            raise ConfigError(field, value, "must be at least 1")
+    for field in ("trajectories", "seeds"):
+        check_value(field, getattr(request, field), Positive)
+    check_value("seed", request.seed, Seed)
+    check_workers(request.workers)
     if request.matched != 0 and request.matched < 3:
         raise ConfigError("matched", request.matched, "must be 0, or at least 3")
 
@@ -219,7 +220,7 @@ def _trained(
             missing.append(one)
         else:
             found[_key(one)] = known
-    jobs = min(request.workers or core_count(), max(1, len(missing)))
+    jobs = useful_workers(request.workers, len(missing))
     told(
         f"{len(trainings)} trainings, {len(found)} of them known; "
         f"{jobs} at a time, on one thread each"

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import torch
 
+from nas_sv2.errors import ConfigError
+
 
 def stream(seed: int, name: str) -> torch.Generator:
     """Make a CPU generator for one use, so that no use shifts the draws of another.
@@ -31,6 +33,27 @@ def core_count() -> int:
     """The cores that this process may use."""
     has_affinity = hasattr(os, "sched_getaffinity")
     return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+
+
+MOST_PER_CORE = 16
+"""Processes or threads asked for each core, beyond which the number is a slip of the pen."""
+
+
+def check_workers(count: int | None, field: str = "workers") -> None:
+    """Refuse a number of processes or threads that this machine cannot run.
+
+    Raises:
+        ConfigError: It is below 1, or above `MOST_PER_CORE` for each core.
+    """
+    cores = core_count()
+    if count is not None and not 1 <= count <= MOST_PER_CORE * cores:
+        most = f"{MOST_PER_CORE * cores}; this process may use {cores} cores"
+        raise ConfigError(field, count, f"must be a whole number from 1 to {most}")
+
+
+def useful_workers(asked: int | None, work: int) -> int:
+    """The processes that help: as many as asked, but none without a core or without work."""
+    return max(1, min(asked or core_count(), core_count(), work))
 
 
 def has_gpu() -> bool:

@@ -29,7 +29,7 @@ from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.evaluate.recipes.recipe import Recipe, Score
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.torch_lowering import build_module, weights_of
-from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.architecture import Architecture, scale_width
 
 CHECKPOINT_SECONDS = 30.0  # what a kill may cost; 20 MB in 0.05 s, under 1 % of the time
 
@@ -309,24 +309,3 @@ def _epoch(done: Pass, validation: Validation | None) -> Epoch:
         None if validation is None else validation.accuracy,
         None if validation is None else validation.loss,
     )
-
-
-def scale_width(architecture: Architecture, factor: float) -> Architecture:
-    """Return `architecture` with its widths times `factor`, each rounded to what can be built.
-
-    That is the nearest even width that its split divides. If the shortcut keeps its channels, it
-    is also above the input width. Depth, kernels and all else stay.
-    """
-    if factor == 1:
-        return architecture
-    stem = tuple(max(1, round(width * factor)) for width in architecture.stem)
-    stages, width_in = [], stem[-1]
-    for stage in architecture.stages:
-        step = math.lcm(2, stage.split.denominator)
-        width = max(1, round(stage.width * factor / step)) * step
-        if architecture.downsample == "paper" and width <= width_in:
-            width = (width_in // step + 1) * step
-        stages.append(dataclasses.replace(stage, width=width))
-        width_in = width
-    head = max(1, round(architecture.head * factor))
-    return dataclasses.replace(architecture, stem=stem, stages=tuple(stages), head=head)

@@ -16,6 +16,7 @@ from nas_sv2.documents import (
     FromZero,
     Positive,
     PositiveShare,
+    Seed,
     Share,
     Whole,
     check_choice,
@@ -117,7 +118,7 @@ class Recipe:
     epochs: Positive
     train_images: Positive | None = None
     classes: Annotated[int, Meta(ge=2)] | None = None
-    subset_seed: Whole = 0
+    subset_seed: Seed = 0
     images_per_epoch: Positive | None = None
     validation_images: Positive | None = None
     validate_each_epoch: bool = False

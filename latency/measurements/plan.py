@@ -15,6 +15,7 @@ from nas_sv2.documents import (
     AboveZero,
     FromZero,
     Positive,
+    Seed,
     Whole,
     check_choice,
     check_fields,
@@ -93,7 +94,7 @@ class MeasurePlan:
     affinity: tuple[Whole, ...] | None = None
     reference: str | None = "shufflenet_v2_x1_0"
     lowering: Lowering = "shuffle_free"
-    seed: Whole = 0
+    seed: Seed = 0
     heat_s: FromZero = 0.0
     settle_s: AboveZero = 0.01
     block_s: AboveZero = 0.03

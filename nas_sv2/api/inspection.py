@@ -230,7 +230,7 @@ def reuse(
     kept = _kept(network, weights, db, notify)
     if kept is None:
         return ReuseFound(named, channel_reuse(lower(named.network)), None, None)
-    graph = lower(as_trained(named.network, kept.weights))
+    graph = lower(as_trained(named.network, kept.weights, kept.width_factor))
     return ReuseFound(named, channel_reuse(graph), kept, reused_weights(graph, kept.weights))
 
 

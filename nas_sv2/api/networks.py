@@ -51,11 +51,14 @@ def module(network: Classifier | str, *, seed: int = 0) -> "torch.nn.Module":
         seed: Seed of the weights.
 
     Raises:
-        ConfigError: There is no such network.
+        ConfigError: There is no such network, or no such seed.
     """
     import torch
 
+    from nas_sv2.documents import Seed, check_value
     from nas_sv2.space.runtimes.torch_lowering import build_module
+
+    check_value("seed", seed, Seed)
 
     return build_module(lower(_network(network)), torch.Generator().manual_seed(seed))
 
@@ -71,9 +74,11 @@ def onnx(network: Classifier | str, path: Path | str, *, seed: int = 0) -> Path:
     Raises:
         ConfigError: There is no such network, or the file cannot be written.
     """
+    from nas_sv2.documents import Seed, check_value
     from nas_sv2.space.runtimes.onnx_lowering import build_onnx
     from nas_sv2.space.runtimes.weights import random_weights
 
+    check_value("seed", seed, Seed)
     graph, file = lower(_network(network)), checked_out(Path(path), "path")
     write_out(file, build_onnx(graph, random_weights(graph, seed)), "path")
     return file

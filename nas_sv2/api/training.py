@@ -10,8 +10,10 @@ import torch
 from nas_sv2.api.arguments import Notify, Progress, database_of, ignore
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
+from nas_sv2.documents import Seed, check_value
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.fitting.determinism import check_workers
 from nas_sv2.evaluate.fitting.evaluator import check_trainable
 from nas_sv2.evaluate.full.distributed import Processes
 from nas_sv2.evaluate.full.training import FullRun, find_data_side
@@ -52,6 +54,11 @@ class TrainingPlan:
     device: str | None = None
     train_threads: int | None = None
     skip_unreadable: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a seed or a number of threads that cannot be used."""
+        check_value("seed", self.seed, Seed)
+        check_workers(self.train_threads, "train_threads")
 
 
 def is_first_process() -> bool:

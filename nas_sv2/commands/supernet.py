@@ -46,7 +46,7 @@ def train(
     ] = "long",
     seed: Annotated[
         int,
-        typer.Option("--seed", min=0, help="Seed of weights, order, augmentation and networks."),
+        typer.Option("--seed", help="Seed of weights, order, augmentation and networks."),
     ] = 0,
     networks: Annotated[
         int,

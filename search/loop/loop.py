@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from nas_sv2.database.processes import process_name
 from nas_sv2.database.restarts import is_passing
 from nas_sv2.errors import (
+    ConfigError,
     DeviceError,
     EvaluationError,
     InfeasibleError,
@@ -46,6 +47,7 @@ from nas_sv2.search.loop.telling import Teller
 from nas_sv2.search.walk.audit import MATURE, Audit, RelaxedLimits
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.search_space import SearchSpace
+from nas_sv2.space.choices.suggesters import Checked
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference, reference_name
 from nas_sv2.studies.findings.attributes import (
@@ -284,7 +286,7 @@ class Loop:
             self._claim.done()
             self._since_finished.clear()
             return
-        if isinstance(error, LostTrial):
+        if isinstance(error, LostTrial | ConfigError):
             return
         counts = self._since_finished
         counts[verdict] += 1
@@ -301,7 +303,7 @@ class Loop:
         """Find or assess the candidate of a trial, and report its end to the study."""
         number = trial.number
         try:
-            architecture = self.space.sample(trial)
+            architecture = self.space.sample(Checked(trial))
             if not self._claim.bind(trial.number, architecture.digest):
                 raise LostTrial
             baseline = self._baseline(architecture)
@@ -315,6 +317,11 @@ class Loop:
         except TakenNetwork as taken:
             self._teller.tell_failed(number, str(taken))
             return "duplicate", NasError(str(taken)), None
+        except ConfigError as error:  # of a candidate that somebody queued
+            self._teller.tell_failed(
+                number, f"it was queued with a value outside the space: {error}"
+            )
+            return "failed", error, None
         except Rejected as verdict:
             seen = [] if self.learns_from_pruned else self.store.all().values()
             self._teller.tell_rejected(number, verdict, seen)

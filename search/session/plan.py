@@ -1,6 +1,7 @@
 """A search, planned: every word is understood and validated, and nothing is opened yet."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from nas_sv2.database import DEFAULT_STORAGE
+from nas_sv2.documents import Positive, Seed, check_value
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.evaluators import RECIPE, choose_evaluator
-from nas_sv2.evaluate.fitting.determinism import has_gpu
+from nas_sv2.evaluate.fitting.determinism import check_workers, has_gpu
 from nas_sv2.evaluate.fitting.evaluator import Evaluator, EvaluatorChoice, Setting
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
@@ -28,10 +30,12 @@ from nas_sv2.search.walk.predict_first import check_mode
 from nas_sv2.space.choices.extremes import smallest
 from nas_sv2.space.choices.levels import nearest_level
 from nas_sv2.space.choices.search_space import SearchSpace
+from nas_sv2.space.choices.space_files import space_to_document
 from nas_sv2.studies.findings.attributes import EVALUATOR
 from nas_sv2.studies.storage.catalog import limits_of
 from nas_sv2.studies.storage.places import absolute_data
 
+MOST_POSTGRESQL = 2**31 - 1  # its whole numbers have 32 bits with a sign
 DEFAULT_FLOPS = 140e6  # the level of the paper's 1× network, if no FLOPs are budgeted
 
 
@@ -154,6 +158,7 @@ class SearchPlan:
         return {
             "space": self.space.name,
             "space_digest": self.space.digest,
+            "space_document": space_to_document(self.space),
             "targets": {name: target.provenance for name, target in targets.items()},
             **({MODULES: modules} if modules else {}),
             "latency": self.latency,
@@ -205,7 +210,7 @@ def plan_search(
         ConfigError: A value is not allowed.
     """
     words = dict(locals())
-    _check_numbers(workers, trials, seed)
+    _check_numbers(workers, trials, seed, storage, ray)
     _check_choices(latency, guidelines, sampler)
     book, names, typed_targets = _read_targets(targets)
     budget = _read_budget(budgets, names, tolerance)
@@ -230,13 +235,14 @@ def plan_search(
     )
 
 
-def _check_numbers(workers: int, trials: int, seed: int) -> None:
-    if workers < 1:
-        raise ConfigError("workers", workers, "must be at least 1")
-    if trials < 1:
-        raise ConfigError("trials", trials, "must be at least 1")
-    if seed < 0:
-        raise ConfigError("seed", seed, "must be a whole number from 0")
+def _check_numbers(workers: int, trials: int, seed: int, storage: str, ray: str | None) -> None:
+    if ray is None:
+        check_workers(workers)
+    check_value("workers", workers, Positive)
+    check_value("trials", trials, Positive)
+    check_value("seed", seed, Seed)
+    if seed > MOST_POSTGRESQL and storage.startswith("postgresql"):
+        raise ConfigError("seed", seed, f"must be at most {MOST_POSTGRESQL} with PostgreSQL")
 
 
 def _check_choices(latency: str, guidelines: str | None, sampler: str) -> None:
@@ -296,11 +302,21 @@ def _study_name(
     targets: Sequence[str], words: Mapping[str, Any], evaluator: EvaluatorChoice
 ) -> str:
     """`arm-140M-animals-quick`: so that repeating a command goes on with its study."""
-    data = words["data"].partition(":")[0]
     space = [Path(words["space"]).stem] if words["space"] else []
-    parts = [*targets, *words["budgets"], *space, data, evaluator.short_name]
+    parts = [*targets, *words["budgets"], *space, _short_name(words["data"]), evaluator.short_name]
     parts += ["unguided"] if words["guidelines"] == "off" else []
     parts += ["measured"] if words["guidelines"] == "measured" else []
     parts += [words["latency"]] if words["latency"] != "measured" else []
     parts += [f"seed{words['seed']}"] if words["seed"] else []
     return "-".join(part.replace("=", "") for part in parts)
+
+
+def _short_name(data: str) -> str:
+    """Name a data set: `animals`, or `photos-1f3a5c` for the folder or file `photos`.
+
+    The digits are a digest of the place, since folders of several projects have one name.
+    """
+    kind, _, place = absolute_data(data).partition(":")
+    if not place:
+        return kind
+    return f"{Path(place).stem}-{hashlib.sha256(place.encode()).hexdigest()[:6]}"

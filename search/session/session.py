@@ -13,9 +13,11 @@ from nas_sv2.database.database import Database
 from nas_sv2.database.processes import is_alive
 from nas_sv2.errors import ConfigError, InfeasibleError, NasError
 from nas_sv2.evaluate.data.image_data import ImageData
-from nas_sv2.evaluate.fitting.determinism import core_count, default_threads
+from nas_sv2.evaluate.evaluators import find_evaluator
+from nas_sv2.evaluate.fitting.determinism import core_count, default_threads, useful_workers
 from nas_sv2.evaluate.fitting.evaluator import Setting, Trainer
 from nas_sv2.evaluate.fitting.int8_images import calibration_images
+from nas_sv2.evaluate.recipes.files import recipe_from_document
 from nas_sv2.latency.guidelines.store import ProfileStore
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.target import Target
@@ -64,6 +66,7 @@ from nas_sv2.studies.storage.study import (
 from nas_sv2.studies.storage.trial_lease import TrialLeases
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
+SEEDS = 2**32  # of samplers; the numbers beyond begin again at 0
 MOST_THREADS = 2  # of a training; more were not tried, see `default_threads`
 
 
@@ -101,6 +104,7 @@ def search(plan: SearchPlan, db: Database, on_event: OnEvent = ignore) -> Found:
     """
     cluster = nullcontext(None) if plan.ray is None else connected(plan.ray)
     with cluster as at, sigterm_interrupts(), store_errors():
+        plan = _with_recipe_of_study(plan, db)
         data = plan.open_data(notify(on_event))
         with _opening(plan, db, data, on_event, at) as loop:
             ended_by = _end_of(lambda: _run(plan, db, data, loop, at))
@@ -112,18 +116,40 @@ def search(plan: SearchPlan, db: Database, on_event: OnEvent = ignore) -> Found:
             return Found(plan.study, records, ended_by, audit_guidelines(trials, records))
 
 
+def _with_recipe_of_study(plan: SearchPlan, db: Database) -> SearchPlan:
+    """Take the study's own recipe if that of the plan only has another name.
+
+    The digest of a recipe has its name, and trainings are found by the digest.
+    """
+    began, recipe = began_with(db, plan.study), plan.recipe
+    if not plan.evaluator.trains or "recipe_document" not in began:
+        return plan
+    if began["recipe"] == recipe.name:
+        return plan
+    stored = recipe_from_document(began["recipe_document"])
+    if dataclasses.replace(stored, name=recipe.name) != recipe:
+        return plan
+    same = find_evaluator(stored, plan.evaluator.identity, plan.evaluator.place)
+    return dataclasses.replace(plan, evaluator=same)
+
+
 def _run(
     plan: SearchPlan, db: Database, data: ImageData, loop: Loop, cluster: Cluster | None
 ) -> None:
     """Search in this process, or in as many as planned; in threads if a cluster works."""
-    if plan.workers == 1:
+    left = max(1, plan.trials - loop.store.known)
+    workers = useful_workers(plan.workers, left) if cluster is None else min(plan.workers, left)
+    if workers < plan.workers:
+        there_are = f"{left} trials to do" + ("" if cluster else f" and {core_count()} cores")
+        notify(loop.on_event)(f"workers: {workers}, not {plan.workers}, for {there_are}")
+    if workers == 1:
         loop.run(plan.trials, plan.timeout_s)
         return
     if cluster is None:
-        errors = run_workers(partial(_work, plan), plan.workers, loop.on_event)
+        errors = run_workers(partial(_work, plan), workers, loop.on_event)
     else:
         work = partial(_walk, plan, db, data, cluster)
-        errors = run_threads(work, plan.workers, loop.on_event, cluster.stopped)
+        errors = run_threads(work, workers, loop.on_event, cluster.stopped)
     if errors and len(loop.store.all()) < plan.trials:
         raise errors[0]
 
@@ -302,8 +328,8 @@ class _Opening:
     def _sampler_seed(self, store: RecordStore) -> int:
         """The seed of the sampler: with the seed of the first run it would repeat itself."""
         if _is_alone(store, self.plan.workers, notify(self.on_event)):
-            return self.plan.seed + store.known
-        return random.randrange(2**32)
+            return (self.plan.seed + store.known) % SEEDS
+        return random.randrange(SEEDS)
 
     def _describe(
         self,

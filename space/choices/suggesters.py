@@ -1,10 +1,62 @@
-"""Answers to a space's questions that no sampler gives: drawn at random, or the ends."""
+"""Answers to a space's questions: checked ones of a trial, drawn at random, or the ends."""
 
 import random
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
+
+from nas_sv2.errors import ConfigError
+
+
+class Trial(Protocol):
+    """The part of an Optuna trial that answers."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        """One of low, low + step, ..., high."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of `choices`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The answers of an Optuna trial, which may hold values that somebody queued.
+
+    Optuna only warns of a number outside its range, and uses it.
+    """
+
+    trial: Trial
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        """One of low, low + step, ..., high.
+
+        Raises:
+            ConfigError: The queued value is none of them.
+        """
+        allowed = f"must be from {low} to {high} in steps of {step}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            try:
+                number = self.trial.suggest_int(name, low, high, step=step)
+            except ValueError as error:
+                raise ConfigError(name, str(error), allowed) from None
+        if number not in range(low, high + 1, step):
+            raise ConfigError(name, number, allowed)
+        return int(number)
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of `choices`.
+
+        Raises:
+            ConfigError: The queued value is none of them.
+        """
+        try:
+            return self.trial.suggest_categorical(name, choices)
+        except ValueError as error:
+            allowed = "must be one of " + ", ".join(map(str, choices))
+            raise ConfigError(name, str(error).partition(" not in ")[0], allowed) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ from nas_sv2.space.graph.operators import (
 )
 from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.runtimes.weights import Array, Weights, weight_shapes
+from nas_sv2.space.units.architecture import Architecture, scale_width
 
 Matrix = tuple[tuple[float, ...], ...]
 """Rows are the blocks that channels come from, columns those that they come to."""
@@ -267,14 +268,21 @@ def reused_weights(graph: Graph, weights: Weights) -> ReusedWeights:
     )
 
 
-def as_trained(network: Classifier, weights: Weights) -> Classifier:
+def as_trained(network: Classifier, weights: Weights, width_factor: float = 1.0) -> Classifier:
     """`network` with the input channels and the classes that `weights` were trained with.
 
     A recipe changes these two, and what else it changes (map sizes, strides) no weight shows.
 
+    Args:
+        network: The network of a trial, a file or a paper.
+        weights: Its trained weights.
+        width_factor: The share of its widths at which the recipe trained it.
+
     Raises:
         ConfigError: The weights are not this network's; names what is missing, first of all.
     """
+    if isinstance(network, Architecture):
+        network = scale_width(network, width_factor)
     needed = weight_shapes(lower(network))
     names = {"missing": needed.keys() - weights.keys(), "unknown": weights.keys() - needed.keys()}
     for what, found in names.items():

@@ -8,6 +8,7 @@ numbered from 2, as the paper does.
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -180,3 +181,24 @@ def _check_stage(where: str, stage: Stage, width_in: int, downsample: Downsample
             f"must be more than the {width_in} channels that enter, which the shortcut keeps "
             "(or downsample: torchvision)",
         )
+
+
+def scale_width(architecture: Architecture, factor: float) -> Architecture:
+    """Return `architecture` with its widths times `factor`, each rounded to what can be built.
+
+    That is the nearest even width that its split divides. If the shortcut keeps its channels, it
+    is also above the input width. Depth, kernels and all else stay.
+    """
+    if factor == 1:
+        return architecture
+    stem = tuple(max(1, round(width * factor)) for width in architecture.stem)
+    stages, width_in = [], stem[-1]
+    for stage in architecture.stages:
+        step = math.lcm(2, stage.split.denominator)
+        width = max(1, round(stage.width * factor / step)) * step
+        if architecture.downsample == "paper" and width <= width_in:
+            width = (width_in // step + 1) * step
+        stages.append(dataclasses.replace(stage, width=width))
+        width_in = width
+    head = max(1, round(architecture.head * factor))
+    return dataclasses.replace(architecture, stem=stem, stages=tuple(stages), head=head)

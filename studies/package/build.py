@@ -98,9 +98,11 @@ def export_trial(
     number, record = _chosen(db, study, trial)
     evaluator = evaluator_of(opened, supernet)
     training = evaluator.open(data_of(opened, data), setting_of(opened))
-    weights = WeightsFolder.of_study(db, study_key(opened)).find(record.architecture.digest)
+    folder, digest = WeightsFolder.of_study(db, study_key(opened)), record.architecture.digest
+    weights = folder.find(digest)
     if weights is None:
-        told(f"its weights were not kept; {evaluator.weights_by}")
+        why = "the file of its weights is damaged" if folder.is_damaged(digest) else ""
+        told(f"{why or 'its weights were not kept'}; {evaluator.weights_by}")
         trained = _same_again(training, record)
     else:
         trained = Trained(record.evaluation, training.adapt(record.architecture), weights)

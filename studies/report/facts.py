@@ -13,7 +13,7 @@ from nas_sv2.studies.report.importance import Importance, importances_of
 from nas_sv2.studies.report.network_card import Winner, parts_of, reuse_png, scores_of, wasted_by
 from nas_sv2.studies.storage.facts import StudyFacts, read_study
 from nas_sv2.studies.storage.fingerprints import Device, devices_of
-from nas_sv2.studies.storage.study import Identity
+from nas_sv2.studies.storage.study import Identity, width_factor_of
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 Profiles = Mapping[int, Mapping[str, Profile]]
@@ -75,6 +75,7 @@ def _winners(
     guidelines = study.identity.get("guidelines", {})
     own = _own_guidelines(db, guidelines.get("measured", {}))
     limits = {} if "measured" in guidelines else guidelines
+    factor = width_factor_of(study.identity)
     found = []
     for number, record in front.items():
         kept = weights.find(record.architecture.digest)
@@ -87,7 +88,7 @@ def _winners(
                 scores_of(record, None if record is baseline else baseline, limits),
                 wasted_by(record, own),
                 profiles.get(number, {}),
-                None if kept is None else reuse_png(record, kept),
+                None if kept is None else reuse_png(record, kept, factor),
                 f"weights of the {trained.recipe} training, seed {trained.seed}",
             )
         )

@@ -164,11 +164,11 @@ def wasted_by(
     return found
 
 
-def reuse_png(record: Record, weights: Weights) -> str:
-    """Draw the feature-reuse map of trained weights as a PNG in base64."""
+def reuse_png(record: Record, weights: Weights, width_factor: float) -> str:
+    """Draw the feature-reuse map of weights, trained at a share of the widths, as base64 PNG."""
     from nas_sv2.studies.pages.reuse_picture import draw_reuse  # matplotlib
 
-    network = as_trained(record.architecture, weights)
+    network = as_trained(record.architecture, weights, width_factor)
     graph = lower(network)
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "reuse.png"

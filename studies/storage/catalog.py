@@ -18,6 +18,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.studies.findings.attributes import IDENTITY, KEY
 from nas_sv2.studies.storage.record_store import RecordRow, RecordStore
 from nas_sv2.studies.storage.study import (
+    checked_key,
     load_study,
     optuna_storage,
     store_errors,
@@ -88,7 +89,7 @@ def list_studies(db: Database) -> list[StudySummary]:
 
 def _summary(found: optuna.study.StudySummary, db: Database) -> StudySummary:
     identity: Mapping[str, Any] = found.user_attrs[IDENTITY]
-    records = RecordStore(db, identity[KEY]).all().values()
+    records = RecordStore(db, checked_key(identity[KEY])).all().values()
     accuracies = (record.evaluation.accuracy for record in records if record.feasible)
     began = found.datetime_start
     return StudySummary(

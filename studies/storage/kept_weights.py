@@ -9,8 +9,9 @@ from safetensors.numpy import load_file
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.runtimes.weights import Weights
+from nas_sv2.studies.findings.attributes import IDENTITY
 from nas_sv2.studies.storage.named_networks import record_of, trial_named
-from nas_sv2.studies.storage.study import load_study, study_key
+from nas_sv2.studies.storage.study import load_study, study_key, width_factor_of
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 ENDING = ".safetensors"
@@ -26,6 +27,7 @@ class KeptWeights:
         recipe: The name of the recipe; None if unknown.
         seed: The seed of the training; None if unknown.
         data: The data of the training; None if unknown.
+        width_factor: The share of the network's widths at which it was trained.
     """
 
     weights: Weights
@@ -33,6 +35,7 @@ class KeptWeights:
     recipe: str | None = None
     seed: int | None = None
     data: str | None = None
+    width_factor: float = 1.0
 
     def describe(self) -> str:
         """Describe the weights in one line."""
@@ -76,12 +79,14 @@ def weights_of_trial(study: str, number: int, db: Database) -> KeptWeights | Non
         StoreError: The database or the weights cannot be read.
     """
     record = record_of(db, study, number)
-    folder = WeightsFolder.of_study(db, study_key(load_study(db, study)))
-    weights = folder.find(record.architecture.digest)
+    opened = load_study(db, study)
+    weights = WeightsFolder.of_study(db, study_key(opened)).find(record.architecture.digest)
     if weights is None:
         return None
     trained = record.evaluation
-    return KeptWeights(weights, f"{study}:{number}", trained.recipe, trained.seed, trained.data)
+    factor = width_factor_of(opened.user_attrs[IDENTITY])
+    source = f"{study}:{number}"
+    return KeptWeights(weights, source, trained.recipe, trained.seed, trained.data, factor)
 
 
 def _of_file(text: str) -> KeptWeights:

@@ -1,6 +1,7 @@
 """Open and check the Optuna study behind a search, so that it never mixes different questions."""
 
 import json
+import re
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,10 +23,18 @@ from nas_sv2.database.database import Database
 from nas_sv2.database.engine import one_line
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.fitting.evaluation import data_key
-from nas_sv2.studies.findings.attributes import CLAIMED, CONTENT, EVALUATOR_FOLDER, IDENTITY, KEY
+from nas_sv2.studies.findings.attributes import (
+    CLAIMED,
+    CONTENT,
+    EVALUATOR,
+    EVALUATOR_FOLDER,
+    IDENTITY,
+    KEY,
+)
 
-NAMES = ("space", "data")
+NAMES = ("space", "data", "recipe")
 """Parts of the identity that only name things; digests and contents identify them."""
+KEPT = "; its trainings are kept, and another study takes them over"
 SCORES = {
     "accuracy": "top-1 accuracy",
     "cross_entropy": "minus cross-entropy (nats)",
@@ -34,6 +43,16 @@ SCORES = {
 """The objective that is maximised, in words, by `Recipe.score`."""
 
 Identity = Mapping[str, Any]
+UNLESS_USUAL = ("train_on", EVALUATOR, "target_modules")
+"""Parts of the identity that are left out for the usual value."""
+MOST_DIFFERENCES = 3  # of a document that are named
+_KEY = re.compile("[0-9a-f]{32}")
+_IN_WORDS = {
+    "space_digest": "space_document",
+    "recipe_digest": "recipe_document",
+    "data_content": "data",
+}
+"""Parts of the identity that are digests, and the parts that say the same in words."""
 
 
 def create_or_resume(
@@ -133,8 +152,28 @@ def _is_claimed(study: optuna.Study) -> bool:
 
 
 def study_key(study: optuna.Study) -> str:
-    """Return the key of a study's records; a later study of its name has another."""
-    key: str = study.user_attrs[IDENTITY][KEY]
+    """Return the key of a study's records; a later study of its name has another.
+
+    Raises:
+        StoreError: It is not 32 hexadecimal digits, so that it must not become a path.
+    """
+    return checked_key(study.user_attrs[IDENTITY][KEY])
+
+
+def width_factor_of(identity: Identity) -> float:
+    """Return the share of its widths at which a study's recipe trains a candidate."""
+    factor: float = identity.get("recipe_document", {}).get("width_factor", 1.0)
+    return factor
+
+
+def checked_key(key: object) -> str:
+    """Return the stored key of a study.
+
+    Raises:
+        StoreError: It is not 32 hexadecimal digits, so that it must not become a path.
+    """
+    if not isinstance(key, str) or _KEY.fullmatch(key) is None:
+        raise StoreError(f"the key of a study must be 32 hexadecimal digits; got {key!r:.60}")
     return key
 
 
@@ -198,27 +237,63 @@ def _check_identity(name: str, stored: Identity | None, wanted: Identity) -> Non
         raise ConfigError("study", name, "must be another name: this study is not nas-sv2's")
     if (difference := _difference(stored, wanted)) is not None:
         raise ConfigError(
-            "study", name, f"must be another name: this one was begun with {difference}"
+            "study", name, f"must be another name: this one was begun with {difference}{KEPT}"
         )
 
 
 def _difference(stored: Identity, wanted: Identity) -> str | None:
-    """Describe the first difference of two identities; None if they are equal."""
-    for key, value in wanted.items():
-        if key in NAMES:
+    """Describe the first part in which two identities differ; None if they are equal."""
+    for key in [*wanted, *(name for name in UNLESS_USUAL if name not in wanted)]:
+        if key in NAMES or key in _IN_WORDS.values():
             continue
-        both = stored.get(key), value
-        theirs, ours = (json.dumps(_without_place(key, each), sort_keys=True) for each in both)
-        if theirs != ours:
-            said, here = (json.dumps(each, sort_keys=True) for each in both)
-            return f"{key} {said}, not {here}"
+        both = stored.get(key), wanted.get(key)
+        theirs, ours = (_without_place(key, each) for each in both)
+        if _plain(theirs) != _plain(ours):
+            in_words = _IN_WORDS.get(key, key)
+            said = stored.get(in_words), wanted.get(in_words)
+            return f"{in_words.removesuffix('_document')} {_in_words(*said)}"
     return None
+
+
+def _in_words(theirs: Any, ours: Any) -> str:
+    """Say what is different: `epochs 3, not 5`."""
+    if theirs is None and not isinstance(ours, str):  # older versions kept the digest alone
+        return "of other content"
+    before, now = _leaves(theirs), _leaves(ours)
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    changed = [name for name in changed if name != "name"]
+    said = [
+        f"{name} {before.get(name, 'none')}, not {now.get(name, 'none')}".strip()
+        for name in changed[:MOST_DIFFERENCES]
+    ]
+    more = len(changed) - len(said)
+    if not said:
+        return f"{_plain(theirs)}, whose content has changed since"
+    return "; ".join(said) + (f"; and {more} more" if more else "")
+
+
+def _leaves(value: Any, name: str = "") -> dict[str, str]:
+    """List the values within a document by their place, such as `stages.0.width`."""
+    if isinstance(value, Mapping):
+        parts = list(value.items())
+    elif isinstance(value, list | tuple) and any(isinstance(v, Mapping) for v in value):
+        parts = list(enumerate(value))
+    else:
+        return {name: _plain(value)}
+    found: dict[str, str] = {}
+    for key, part in parts:
+        found |= _leaves(part, f"{name}.{key}" if name else str(key))
+    return found
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def _without_place(key: str, value: Any) -> Any:
     """Return the value without the place of data or an evaluator, which older versions stored."""
     if key == CONTENT and isinstance(value, str):
         return data_key(value)
-    if key == "evaluator" and isinstance(value, Mapping):
-        return {name: part for name, part in value.items() if name != EVALUATOR_FOLDER}
+    if key == EVALUATOR and isinstance(value, Mapping):
+        return {name: part for name, part in value.items() if name != EVALUATOR_FOLDER} or None
     return value

@@ -45,7 +45,7 @@ class WeightsFolder:
             raise StoreError(f"weights cannot be saved: {error}") from error
 
     def find(self, digest: str) -> dict[str, Array] | None:
-        """Load the weights, or return None if they were not kept.
+        """Load the weights, or return None if they were not kept, or the file is damaged.
 
         Raises:
             StoreError: The file cannot be read.
@@ -55,9 +55,15 @@ class WeightsFolder:
             return None
         try:
             weights: dict[str, Array] = load_file(file)
-        except (OSError, SafetensorError) as error:
-            raise StoreError(f"{file} cannot be read: {error}") from error
+        except SafetensorError:
+            return None
+        except OSError as error:
+            raise StoreError(f"{file} cannot be read: {error.strerror or error}") from error
         return weights
+
+    def is_damaged(self, digest: str) -> bool:
+        """Return whether the file is there and is no whole safetensors file."""
+        return self._file(digest).exists() and self.find(digest) is None
 
     def drop(self, digests: Iterable[str]) -> None:
         """Delete the weights of these networks, as hundreds of them would fill a disk."""

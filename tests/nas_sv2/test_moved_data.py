@@ -68,4 +68,5 @@ def test_a_study_goes_on_and_is_exported_where_its_folder_lies_now(
     folder("here", count=13)  # other images in the place of the first
     code, _, said = command_line(*SEARCH, *on)
     assert code == 2
-    assert "begun with data_content" in said and len(said.splitlines()) == 1
+    assert "begun with data" in said and len(said.splitlines()) == 1
+    assert "trainings are kept" in said

@@ -18,10 +18,10 @@ from nas_sv2.evaluate.fitting.augment import Colour, RandomCrop, augmentation
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.evaluate.fitting.network_learner import make_optimiser
 from nas_sv2.evaluate.fitting.subset import choose_subset
-from nas_sv2.evaluate.proxy.training import ProxyTraining, scale_width
+from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.units.architecture import Architecture, Stage
+from nas_sv2.space.units.architecture import Architecture, Stage, scale_width
 from nas_sv2.space.units.reference import reference
 
 SHORT = Recipe("short", epochs=2, batch=20, learning_rate=0.05)

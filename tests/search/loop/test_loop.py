@@ -494,3 +494,25 @@ def test_without_an_audit_nothing_pruned_is_assessed(tmp_path: Path) -> None:
             assert trial.state == TrialState.PRUNED
     assert all(record.excesses["G4"] <= 0 for record in bench.store.all().values())
     bench.db.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("stage2.kernel", 99, "must be one of"),
+        ("stage2.depth", 1000, "must be from"),
+        ("head", "many", "must be from"),
+    ],
+)
+def test_a_queued_value_outside_the_space_fails_its_trial_once(
+    bench: Bench, name: str, value: object, said: str
+) -> None:
+    study = create_or_resume(bench.db, "s", IDENTITY, SAMPLERS["random"].make(0))
+    for _ in range(loop.FAILURES + 1):  # more than failed trials that end a search
+        study.enqueue_trial({name: value})
+    study = bench.run(2)
+    failed = [trial for trial in study.get_trials() if trial.state == TrialState.FAIL]
+    assert len(failed) == loop.FAILURES + 1
+    for trial in failed:
+        assert name in trial.user_attrs[ERROR] and said in trial.user_attrs[ERROR]
+    assert len(bench.store.all()) == 2

@@ -28,7 +28,7 @@ from nas_sv2.space.reuse.channel_reuse import (
 )
 from nas_sv2.space.runtimes.torch_lowering import build_module
 from nas_sv2.space.runtimes.weights import random_weights
-from nas_sv2.space.units.architecture import Architecture, Stage
+from nas_sv2.space.units.architecture import Architecture, Stage, scale_width
 from nas_sv2.space.units.reference import reference
 
 STAGES = ("stage2.0", "stage2.1", "stage2.2", "stage2.3")
@@ -226,3 +226,12 @@ def test_weights_of_another_input_and_classes_fit_and_others_do_not() -> None:
         as_trained(network("1/2", depth=3), weights)
     with pytest.raises(ConfigError, match="shape"):
         as_trained(network("1/4"), weights)
+
+
+def test_weights_of_a_network_that_was_trained_narrower_fit() -> None:
+    whole = reference("shufflenet_v2_x0_5")
+    narrow = scale_width(whole, 0.5)
+    weights = random_weights(lower(narrow), 0)
+    assert as_trained(whole, weights, 0.5) == narrow
+    with pytest.raises(ConfigError, match="must have shape"):
+        as_trained(whole, weights)

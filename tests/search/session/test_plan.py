@@ -1,0 +1,55 @@
+"""A search, planned: numbers, and the default name of its study."""
+
+from pathlib import Path
+
+import pytest
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.fitting.determinism import MOST_PER_CORE, core_count, useful_workers
+from nas_sv2.search.session.plan import plan_search
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1])
+def test_the_ends_of_the_range_of_seeds_are_allowed(seed: int) -> None:
+    assert plan_search("arm", seed=seed).seed == seed
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**30])
+def test_a_seed_out_of_range_is_refused(seed: int) -> None:
+    with pytest.raises(ConfigError, match="seed must be a whole number from 0 to 4294967295"):
+        plan_search("arm", seed=seed)
+
+
+def test_postgresql_has_smaller_numbers() -> None:
+    with pytest.raises(ConfigError, match="at most 2147483647 with PostgreSQL"):
+        plan_search("arm", seed=2**31, storage="postgresql+psycopg://me@here/studies")
+
+
+@pytest.mark.parametrize("workers", [-1, 0, MOST_PER_CORE * core_count() + 1, 1_000_000])
+def test_a_number_of_workers_that_cannot_run_is_refused(workers: int) -> None:
+    with pytest.raises(ConfigError, match=f"workers must be .* {core_count()} cores"):
+        plan_search("arm", workers=workers)
+
+
+def test_no_more_workers_than_cores_and_work() -> None:
+    assert useful_workers(8, 1) == 1
+    assert useful_workers(MOST_PER_CORE * core_count(), 10_000) == core_count()
+    assert useful_workers(None, 10_000) == core_count()
+    assert useful_workers(1, 0) == 1
+
+
+def test_two_data_sets_have_two_names(tmp_path: Path) -> None:
+    places = ["a/photos", "b/photos", "a/cats", "a/photos.npz"]
+    names = [plan_search("arm", data=f"imagefolder:{tmp_path}/{place}").study for place in places]
+    assert len(set(names)) == len(places)
+    assert names[0].startswith("arm-photos-")
+    assert plan_search("arm").study == "arm-animals-quick"
+
+
+def test_the_name_of_a_data_set_is_that_of_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = plan_search("arm", data=f"imagefolder:{tmp_path}/photos").study
+    assert plan_search("arm", data="imagefolder:photos").study == whole
+    assert plan_search("arm", data="imagefolder:./x/../photos/").study == whole
