@@ -33,7 +33,7 @@ class Checked:
         """One of low, low + step, ..., high.
 
         Raises:
-            ConfigError: The queued value is none of them.
+            ConfigError: The queued value is another.
         """
         allowed = f"must be from {low} to {high} in steps of {step}"
         with warnings.catch_warnings():
@@ -50,7 +50,7 @@ class Checked:
         """One of `choices`.
 
         Raises:
-            ConfigError: The queued value is none of them.
+            ConfigError: The queued value is another.
         """
         try:
             return self.trial.suggest_categorical(name, choices)

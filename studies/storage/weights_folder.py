@@ -62,7 +62,7 @@ class WeightsFolder:
         return weights
 
     def is_damaged(self, digest: str) -> bool:
-        """Return whether the file is there and is no whole safetensors file."""
+        """Return whether the file is there, but is not a whole safetensors file."""
         return self._file(digest).exists() and self.find(digest) is None
 
     def drop(self, digests: Iterable[str]) -> None:
