@@ -5,6 +5,7 @@ The arrays are `train_images`, `train_labels`, `val_images` and `val_labels`, an
 images are split off the training images by their content.
 """
 
+import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -75,7 +76,7 @@ def open_array_file(spec: str, where: str, resolution: int | None) -> ImageData:
 
 
 def _read(spec: str, where: str) -> dict[str, NDArray[Any]]:
-    file = Path(where).expanduser()
+    file = Path(os.path.expanduser(where))
     if not where or not file.is_file():
         raise ConfigError("data", spec, "must be npz:FILE of a file that exists")
     wanted = {f"{prefix}{kind}" for prefix in ("", "train_", "val_", "test_") for kind in _KINDS}

@@ -11,6 +11,7 @@ the part `test` has class folders, it is the test part instead, and `val` the va
 """
 
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.decoding import FITS
 from nas_sv2.evaluate.data.folder_tree import SAME_FILE, Folder, Found, Tree, walk
+from nas_sv2.evaluate.data.label_table import Table, read_table
 from nas_sv2.evaluate.data.layouts import TEST, TRAIN, VAL, Layout, named, understand
 
 LAYOUTS = ("imagefolder", "imagenet", "csv")
@@ -108,14 +110,25 @@ def with_fit(spec: str, fit: str | None) -> str:
     return f"{layout}:{where}" if fit == FITS[0] else f"{layout}+{fit}:{where}"
 
 
-def list_images(spec: str) -> Listing:
-    """List the files that `imagefolder:PATH` or `imagenet:PATH` names.
+def adopt_fit(spec: str, fit: str) -> str:
+    """Return a spec with the fit of images that were seen before, if its own images need one.
 
     Raises:
-        ConfigError: If the folder is missing or cannot be read, or its layout is not understood.
+        ConfigError: If the spec says another.
+    """
+    return with_fit(spec, fit) if read_spec(spec)[0] in LAYOUTS else spec
+
+
+def list_images(spec: str) -> Listing:
+    """List the files that `imagefolder:PATH`, `imagenet:PATH` or `csv:FILE` names.
+
+    Raises:
+        ConfigError: If the folder or file is missing or cannot be read, or is not understood.
     """
     layout, fit, where = read_spec(spec)
     root = Path(os.path.expanduser(where))
+    if layout == "csv":
+        return _of_table(spec, fit, read_table(spec, root.resolve()))
     if not where or not root.is_dir():
         raise ConfigError("data", spec, f"must be {layout}:PATH of a folder that exists")
     tree = walk(spec, root.resolve())
@@ -136,6 +149,43 @@ def list_images(spec: str) -> Listing:
         has_test=TEST in found.folders,
         notes=(*found.notes, *_links(tree), *left_out_lines(tree.left_out)),
     )
+
+
+def _of_table(spec: str, fit: str, table: Table) -> Listing:
+    number = {name: label for label, name in enumerate(table.classes)}
+    folder, rows = table.file.parent, [(row, row.part or TRAIN) for row in table.rows]
+    rows.sort(key=lambda each: (each[1], number[each[0].label], each[0].name))
+    files = tuple(
+        ImageFile(row.name, number[row.label], part, *_facts(folder / row.name))
+        for row, part in rows
+    )
+    if all(file.size < 0 for file in files):
+        allowed = f"must name files relative to its folder, {folder}"
+        raise ConfigError(
+            "data", spec, f"{allowed}; none of them is there, {files[0].name!r} first"
+        )
+    parts = {part for _, part in rows}
+    return Listing(
+        spec=spec,
+        layout="csv",
+        fit=fit,
+        root=table.file,
+        folder=folder,
+        class_names=table.classes,
+        files=files,
+        val_share=None if VAL in parts else VAL_SHARE,
+        has_test=TEST in parts,
+        notes=(*table.notes, *left_out_lines(table.left_out)),
+    )
+
+
+def _facts(file: Path) -> tuple[int, int]:
+    """Return size and modification time; -1 for a file that is missing, or not a regular one."""
+    try:
+        facts = os.stat(file)
+    except (OSError, ValueError):
+        return -1, 0
+    return (facts.st_size if stat.S_ISREG(facts.st_mode) else -1), facts.st_mtime_ns
 
 
 def left_out_lines(left_out: Mapping[str, Sequence[str]]) -> list[str]:

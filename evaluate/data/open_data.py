@@ -14,7 +14,7 @@ from nas_sv2.evaluate.data.image_listing import LAYOUTS, read_spec
 
 SPECS = (
     "must be one of animals, fashion-mnist, cifar10, cifar100 (a folder that holds it may follow: "
-    "cifar10:FOLDER), imagefolder:PATH, imagenet:PATH or npz:FILE"
+    "cifar10:FOLDER), imagefolder:PATH, imagenet:PATH, csv:FILE or npz:FILE"
 )
 
 

@@ -11,6 +11,7 @@ from nas_sv2.evaluate.data.image_cache import in_words as in_words
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.image_folder import SIDE, notes_of
 from nas_sv2.evaluate.data.image_listing import LAYOUTS, list_images, read_spec
+from nas_sv2.evaluate.data.image_listing import with_fit as with_fit
 from nas_sv2.evaluate.data.open_data import open_data
 
 

@@ -7,6 +7,7 @@ import typer
 from nas_sv2.commands.options import (
     DATA_HELP,
     AsJson,
+    Fit,
     SkipUnreadable,
     Yes,
     ask_first,
@@ -35,6 +36,7 @@ Resolution = Annotated[
 def prepare(
     data: DataName,
     resolution: Resolution = None,
+    fit: Fit = None,
     skip_unreadable: SkipUnreadable = False,
     as_json: AsJson = False,
 ) -> None:
@@ -43,12 +45,12 @@ def prepare(
     The same command resumes one that was killed. Other data sets are opened, and downloaded if
     they are not there.
     """
-    from nas_sv2.api.data_sets import prepare_data
+    from nas_sv2.api.data_sets import prepare_data, with_fit
 
     with counting_bar() as bar:
         task = bar.add_task("", total=None, visible=False)
         facts = prepare_data(
-            data,
+            with_fit(data, fit),
             resolution=resolution,
             skip_unreadable=skip_unreadable,
             notify=bar.console.print,
@@ -60,14 +62,16 @@ def prepare(
 
 
 @app.command()
-def info(data: DataName, resolution: Resolution = None, as_json: AsJson = False) -> None:
+def info(
+    data: DataName, resolution: Resolution = None, fit: Fit = None, as_json: AsJson = False
+) -> None:
     """Print classes, images per class and part, what was skipped, and the room it takes.
 
     A folder of images has to be prepared before; what cannot be read is listed, not refused.
     """
-    from nas_sv2.api.data_sets import describe_data
+    from nas_sv2.api.data_sets import describe_data, with_fit
 
-    _print(describe_data(data, resolution=resolution), as_json)
+    _print(describe_data(with_fit(data, fit), resolution=resolution), as_json)
 
 
 @app.command()
@@ -75,7 +79,7 @@ def clear(
     data: Annotated[
         str | None,
         typer.Argument(
-            metavar="DATA", help="imagefolder:PATH or imagenet:PATH; all of them if left out."
+            metavar="DATA", help="imagefolder:PATH, imagenet:PATH or csv:FILE; all if left out."
         ),
     ] = None,
     yes: Yes = False,

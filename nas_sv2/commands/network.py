@@ -12,6 +12,7 @@ from nas_sv2.commands.options import (
     Archs,
     AsJson,
     Data,
+    Fit,
     OneTarget,
     SkipUnreadable,
     Storage,
@@ -198,6 +199,7 @@ def train(
         typer.Option("--device", help="cpu or cuda; cuda, if there is a GPU, if left out."),
     ] = None,
     train_threads: TrainThreads = None,
+    fit: Fit = None,
     skip_unreadable: SkipUnreadable = False,
     storage: Storage = STORAGE,
     as_json: AsJson = False,
@@ -207,11 +209,12 @@ def train(
     The same command resumes a training that was killed. With several processes: torchrun
     --nproc-per-node 2 -m nas_sv2 network train ...
     """
+    from nas_sv2.api.data_sets import with_fit
     from nas_sv2.api.training import TrainingPlan, is_first_process
     from nas_sv2.api.training import train as train_network
     from nas_sv2.show.network_tables import metrics_lines
 
-    plan = TrainingPlan(data, recipe, seed, device, train_threads, skip_unreadable)
+    plan = TrainingPlan(with_fit(data, fit), recipe, seed, device, train_threads, skip_unreadable)
     with counting_bar(quiet=not is_first_process()) as bar:
         task = bar.add_task("", total=None, visible=False)
         metrics = train_network(

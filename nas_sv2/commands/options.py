@@ -35,7 +35,8 @@ PRECISIONS = ("fp32", "int8", "fp16")
 
 ARCH_HELP = "A reference name, a YAML or JSON file, or STUDY:NUMBER."
 DATA_HELP = (
-    "animals, fashion-mnist, cifar10, cifar100, imagefolder:PATH, imagenet:PATH or npz:FILE."
+    "animals, fashion-mnist, cifar10, cifar100, imagefolder:PATH, imagenet:PATH, csv:FILE or "
+    "npz:FILE."
 )
 SPACE_HELP = "40M, 140M, 300M, 500M, large, a file or module:attribute"
 
@@ -93,6 +94,8 @@ RequireMeasured = Annotated[
 SkipUnreadable = Annotated[
     bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")
 ]
+FIT_HELP = "How pictures of a folder become squares: crop, pad or stretch; crop if left out."
+Fit = Annotated[str | None, typer.Option("--fit", help=FIT_HELP)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Plain data for programs.")]
 Precision = Annotated[

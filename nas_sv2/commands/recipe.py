@@ -10,6 +10,7 @@ from nas_sv2.commands.options import (
     STORAGE,
     AsJson,
     Data,
+    Fit,
     Storage,
     Workers,
     counting_bar,
@@ -54,6 +55,7 @@ def qualify(
         typer.Option("--recipe", help="The recipe: a built-in one or a file; quick if left out."),
     ] = None,
     data: Data = "animals",
+    fit: Fit = None,
     reference: Annotated[
         str | None,
         typer.Option(
@@ -103,6 +105,7 @@ def qualify(
     stored in the database; searches and fronts with that recipe and data state it. The same
     command resumes a qualification that was killed.
     """
+    from nas_sv2.api.data_sets import with_fit
     from nas_sv2.api.training import QualifyRequest
     from nas_sv2.api.training import qualify as certify
     from nas_sv2.show.certificate_text import certificate_data, certificate_markdown
@@ -111,7 +114,7 @@ def qualify(
         checked_out(out)
     request = QualifyRequest(
         recipe,
-        data,
+        with_fit(data, fit),
         reference,
         space,
         trajectories,

@@ -6,6 +6,7 @@ import typer
 
 from nas_sv2.commands.options import (
     DATA_HELP,
+    FIT_HELP,
     SPACE_HELP,
     STORAGE,
     STORAGE_VARIABLE,
@@ -51,6 +52,7 @@ def search(
         _what("--space", help=f"{SPACE_HELP}; the nearest to the budget if left out."),
     ] = None,
     data: Annotated[str, _what("--data", "-d", help=DATA_HELP)] = "animals",
+    fit: Annotated[str | None, _what("--fit", help=FIT_HELP)] = None,
     trials: Annotated[
         int, _what("--trials", "-n", help="Finished candidates to reach, baselines among them.")
     ] = 16,
@@ -144,6 +146,7 @@ def search(
     as_json: Annotated[bool, _how("--json", help="Plain data for programs.")] = False,
 ) -> None:
     """Search networks that are accurate and fast on the target, within the budget."""
+    from nas_sv2.api.data_sets import with_fit
     from nas_sv2.api.searching import carry_out, plan_search
     from nas_sv2.show.search_events import call_both, logging, showing
     from nas_sv2.show.tables import output
@@ -156,7 +159,7 @@ def search(
             targets,
             budgets or [],
             space=space,
-            data=data,
+            data=with_fit(data, fit),
             recipe=recipe,
             sampler=sampler,
             trials=trials,

@@ -9,6 +9,7 @@ from nas_sv2.commands.options import (
     SPACE_HELP,
     AsJson,
     Data,
+    Fit,
     SkipUnreadable,
     TrainThreads,
     counting_bar,
@@ -61,6 +62,7 @@ def train(
         ),
     ] = "paper",
     train_threads: TrainThreads = None,
+    fit: Fit = None,
     skip_unreadable: SkipUnreadable = False,
     as_json: AsJson = False,
 ) -> None:
@@ -69,9 +71,10 @@ def train(
     At every step the largest network learns from the labels, and the smallest and some random
     ones from the largest. The same command resumes a training that was killed.
     """
+    from nas_sv2.api.data_sets import with_fit
     from nas_sv2.api.training import TrainingPlan, train_supernet
 
-    plan = TrainingPlan(data, recipe, seed, "cpu", train_threads, skip_unreadable)
+    plan = TrainingPlan(with_fit(data, fit), recipe, seed, "cpu", train_threads, skip_unreadable)
     with counting_bar() as bar:
         task = bar.add_task("", total=None)
         saved = train_supernet(

@@ -83,6 +83,7 @@ def document_of(
             "channels": trained.channels,
             "side": trained.resolution,
             "centre_of": data.side,
+            "fit": data.fit,
             "mean": winner.normalise.mean.tolist(),
             "deviation": winner.normalise.deviation.tolist(),
         },
@@ -207,7 +208,8 @@ def input_of(taken: Mapping[str, Any]) -> str:
     """Describe the input of the trained form."""
     side, whole = taken["side"], taken["centre_of"]
     cut = "" if whole == side else f", the centre of {whole} pixels"
-    return f"{taken['channels']} × {side} × {side}{cut}"
+    fit = {"pad": ", pictures padded to squares", "stretch": ", pictures stretched to squares"}
+    return f"{taken['channels']} × {side} × {side}{cut}{fit.get(taken.get('fit', ''), '')}"
 
 
 def grey_levels(taken: Mapping[str, Any]) -> str:

@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 import torch
 
 from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.evaluate.data.decoding import FITS
 from nas_sv2.evaluate.data.image_data import Part
+from nas_sv2.evaluate.data.image_listing import adopt_fit
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
 from nas_sv2.evaluate.fitting.evaluation import data_key
@@ -329,7 +331,8 @@ def _validation(package: Package, spec: str) -> tuple[Part, bool]:
     if not 1 <= taken <= MOST_SIDE:
         allowed = f"must be from 1 to {MOST_SIDE} pixels"
         raise ConfigError(f"centre_of in {package.folder / CARD_JSON}", taken, allowed)
-    data = open_data(spec, resolution=taken)
+    fit = _read(package, lambda card: str(card["input"].get("fit", FITS[0])))
+    data = open_data(adopt_fit(spec, fit), resolution=taken)
     recipe = recipe_from_document(_read(package, lambda card: card["recipe"]))
     subset, trained = choose_subset(data, recipe), package.trained
     if (data.channels, subset.classes) != (trained.channels, trained.classes):

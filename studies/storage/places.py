@@ -10,6 +10,7 @@ import optuna
 
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.data.image_listing import adopt_fit, read_spec
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.evaluators import find_evaluator
 from nas_sv2.evaluate.fitting.evaluation import data_key
@@ -55,7 +56,9 @@ def data_of(study: optuna.Study, data: str | None = None) -> ImageData:
         ConfigError: The data are missing, or differ from the study's.
         EvaluationError: The data are damaged or cannot be loaded.
     """
-    identity, where = study.user_attrs[IDENTITY], data or data_place(study)
+    identity, where = study.user_attrs[IDENTITY], data_place(study)
+    if data:
+        where = adopt_fit(data, read_spec(where)[1])
     field, wanted = "data" if data else "data of the study", identity[CONTENT]
     moved = "" if data else "; if they were moved, give their new place as data"
     try:

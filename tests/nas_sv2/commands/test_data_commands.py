@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+FITS = ("crop", "pad", "stretch")
 Run = Callable[..., tuple[int, str, str]]
 Folder = Callable[..., Path]
 
@@ -87,3 +88,56 @@ def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert re.search(named, err), err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_fit_is_part_of_the_data(run: Run, folder: Folder) -> None:
+    spec = f"imagefolder:{folder()}"
+    facts = {fit: json.loads(run("prepare", spec, "--fit", fit, "--json")[1]) for fit in FITS}
+    assert len({each["key"] for each in facts.values()}) == 3
+    pad = spec.replace(":", "+pad:", 1)
+    assert facts["pad"]["spec"] == pad
+    assert json.loads(run("info", pad, "--json")[1]) == facts["pad"]
+    assert json.loads(run("info", spec, "--json")[1]) == facts["crop"]
+    assert json.loads(run("prepare", pad, "--fit", "pad", "--json")[1]) == facts["pad"]
+    for data, fit, found in (
+        (spec, "zoom", "--fit must be one of crop, pad, stretch"),
+        (pad, "crop", "--fit must be pad, as data says"),
+        ("animals", "pad", "--fit must be left out: the images of animals are squares"),
+        (spec.replace(":", "+zoom:", 1), "pad", "must have one of crop, pad, stretch after"),
+    ):
+        code, _, err = run("prepare", data, "--fit", fit)
+        assert code == 2
+        assert found in err
+
+
+def test_wide_pictures_are_said(run: Run, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "wide" / name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("L", (40, 10 + number), number).save(
+                tmp_path / "wide" / name / f"{number}.png"
+            )
+    spec = f"imagefolder:{tmp_path / 'wide'}"
+    assert "half of the pictures are 3.5 times as long as wide" in run("prepare", spec)[1]
+    assert "times as long" not in run("prepare", spec, "--fit", "stretch")[1]
+
+
+def test_without_a_home_one_line_says_what_to_do(
+    run: Run, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that runs under a number without a name."""
+    root = folder()
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    for arguments in (
+        ("prepare", f"imagefolder:{root}"),
+        ("clear", "--yes"),
+        ("prepare", "cifar10"),
+    ):
+        code, _, err = run(*arguments)
+        assert code == 1
+        assert "name a folder in XDG_CACHE_HOME" in err
+    for spec in ("imagefolder:~/x", "npz:~/x", "cifar10:~/x", "csv:~/x"):
+        code, _, err = run("prepare", spec)
+        assert code == 2
+        assert err.count("\n") == 1

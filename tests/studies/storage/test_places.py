@@ -1,6 +1,7 @@
 """Data that were moved are the data of the study; others, wherever they lie, are not."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -16,6 +17,7 @@ from nas_sv2.studies.storage.places import data_of, data_place, note_data
 from nas_sv2.studies.storage.study import create_or_resume, load_study
 from nas_sv2.studies.storage.test_accuracies import HeldOutScore, HeldOutScores, Training
 
+Folder = Callable[..., Path]
 SCORE = HeldOutScore(0.5, 1.0, 60, 0.5, 120, 1.0)
 
 
@@ -58,6 +60,15 @@ def test_data_that_were_moved_are_gone_on_with(tmp_path: Path) -> None:
     note_data(study, there)
     again = load_study(Database.open(f"sqlite:///{tmp_path / 's.db'}"), "s")
     assert data_of(again).name == data_place(again) == there
+
+
+def test_moved_pictures_are_fitted_as_the_study_began(folder: Folder, tmp_path: Path) -> None:
+    there = folder()
+    study = begun(tmp_path, f"imagefolder+pad:{there}")
+    there = there.rename(tmp_path / "moved")
+    assert data_of(study, f"imagefolder:{there}").name == f"imagefolder+pad:{there}"
+    with pytest.raises(ConfigError, match="fit must be stretch, as data says"):
+        data_of(study, f"imagefolder+stretch:{there}")
 
 
 def test_another_content_is_refused_wherever_it_lies(tmp_path: Path) -> None:

@@ -1,0 +1,251 @@
+"""Reads `csv:FILE`: a table whose rows name an image, its label and, if they like, its part.
+
+Paths are relative to the folder of the table. The header names the columns. Without one, a row is
+PATH, LABEL and perhaps SPLIT, and its first path must exist.
+"""
+
+import csv
+import io
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.folder_tree import ENDINGS
+from nas_sv2.evaluate.data.layouts import TRAIN, alike_notes, named, part_of, same_name
+from nas_sv2.evaluate.data.split import PARTS
+
+KINDS = PATH, LABEL, SPLIT = "path", "label", "split"
+# Names of columns in small letters alone, so that `File_Name` is `filename`.
+COLUMNS = {
+    PATH: (
+        *("path", "file", "filename", "filepath", "filepaths", "filenames", "image", "images"),
+        *("imagepath", "imagefile", "imagename", "imagefilename", "img", "imgpath", "imgname"),
+    ),
+    LABEL: (
+        *("label", "labels", "class", "classes", "classname", "classlabel", "labelname"),
+        *("target", "category", "categoryname", "y"),
+    ),
+    SPLIT: ("split", "splits", "set", "subset", "part", "partition", "dataset", "usage"),
+}
+DELIMITERS = (",", ";", "\t", "|", " ")
+MOST_BYTES = 500_000_000  # of a table: five million rows; a device without end stops there
+UNNAMED = "an image that no row names"
+FRACTION = re.compile(r"[-+]?\d*\.\d*[1-9]\d*(e[-+]?\d+)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One image of a table.
+
+    Attributes:
+        line: Number of its line in the file, from 1.
+        name: Path of the image below the folder of the table, with `/`; or an absolute path.
+        label: Name of its class.
+        part: 0 train, 1 val, 2 test; None if the table has no parts.
+    """
+
+    line: int
+    name: str
+    label: str
+    part: int | None
+
+
+@dataclass(eq=False)
+class Table:
+    """A table of images, read and checked.
+
+    Attributes:
+        file: Absolute path of the table.
+        rows: Its images, each once.
+        left_out: Names of images beside those that are named, by reason.
+        notes: Lines on how the table was understood.
+    """
+
+    file: Path
+    rows: list[Row]
+    left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes: in the order of numbers if all are, else of the alphabet."""
+        names = {row.label for row in self.rows}
+        number = all(re.fullmatch(r"-?\d{1,18}", name) for name in names)
+        return tuple(sorted(names, key=(lambda name: (int(name), name)) if number else None))
+
+
+def read_table(spec: str, file: Path) -> Table:
+    """Read the rows of a table.
+
+    Raises:
+        ConfigError: If the file is missing, or is not a table of images and labels, or rows
+            contradict each other.
+    """
+    return _Reader(spec, file).table()
+
+
+@dataclass(eq=False)
+class _Reader:
+    """Reads one table."""
+
+    spec: str
+    file: Path
+    notes: list[str] = field(default_factory=list)
+
+    def refuse(self, sentence: str) -> ConfigError:
+        return ConfigError("data", self.spec, sentence)
+
+    def table(self) -> Table:
+        text = self.text()
+        first = next(iter(text.splitlines()), "")
+        delimiter, columns, has_header = self.understood(first)
+        rows = self.once(self.rows(text, delimiter, columns, has_header))
+        table = Table(self.file, rows, notes=self.notes)
+        self.check_labels(table)
+        self.note_places(table)
+        table.notes += alike_notes(table.classes)
+        return table
+
+    def text(self) -> str:
+        try:
+            if not self.file.is_file():
+                raise FileNotFoundError("no such file")
+            if self.file.stat().st_size > MOST_BYTES:
+                raise ValueError(f"it has more than {MOST_BYTES / 1e6:.0f} MB")
+            content = self.file.read_bytes()
+            wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+            return content.decode("utf-16" if wide else "utf-8-sig").lstrip()
+        except UnicodeDecodeError as error:
+            raise self.refuse(f"must be a table in UTF-8 ({error})") from None
+        except (OSError, ValueError) as error:
+            raise self.refuse(f"must be csv:FILE of a table that can be read ({error})") from error
+
+    def understood(self, first: str) -> tuple[str, dict[str, int], bool]:
+        """Find the delimiter, the place of each column, and whether there is a header."""
+        for delimiter in DELIMITERS:
+            if columns := self.columns(self.cells(first, delimiter)):
+                return delimiter, columns, True
+        for delimiter in DELIMITERS:
+            cells = self.cells(first, delimiter)
+            if len(cells) in (2, 3) and self.place(cells[0]).is_file():
+                kinds = KINDS[: len(cells)]
+                self.notes.append(f"the table has no header; its columns are {', '.join(kinds)}")
+                return delimiter, {kind: at for at, kind in enumerate(kinds)}, False
+        raise self.refuse(
+            "must be a table with one column path and one column label, named in its first line, "
+            f"or rows PATH,LABEL whose first path exists; the first line is {first[:80]!r}"
+        )
+
+    def cells(self, line: str, delimiter: str) -> list[str]:
+        with suppress(csv.Error):
+            return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+        return []
+
+    def columns(self, cells: Sequence[str]) -> dict[str, int] | None:
+        """Return the place of each column; None if the cells are not a header."""
+        names = [re.sub(r"[\W\d_]", "", cell).lower() for cell in cells]
+        places = {
+            kind: [at for at, name in enumerate(names) if name in known]
+            for kind, known in COLUMNS.items()
+        }
+        if not places[PATH] or not places[LABEL]:
+            return None
+        for kind, found in places.items():
+            if len(found) > 1:
+                both = named(cells[at] for at in found)
+                raise self.refuse(f"must have one column for the {kind}; {both} could each be it")
+        columns = {kind: found[0] for kind, found in places.items() if found}
+        unused = [cell for at, cell in enumerate(cells) if at not in columns.values()]
+        if unused:
+            self.notes.append(f"columns that are not read: {named(unused)}")
+        return columns
+
+    def rows(
+        self, text: str, delimiter: str, columns: dict[str, int], has_header: bool
+    ) -> Iterator[Row]:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        width = 0
+        try:
+            for cells in reader:
+                if not any(map(str.strip, cells)):
+                    continue
+                is_header, width = has_header and not width, width or len(cells)
+                if len(cells) != width:
+                    found = f"line {reader.line_num} has {len(cells)} columns, not {width}"
+                    raise self.refuse(f"must have rows of equal length; {found}")
+                if not is_header:
+                    own = {kind: cells[at].strip() for kind, at in columns.items()}
+                    yield self.row(reader.line_num, own)
+        except csv.Error as error:
+            raise self.refuse(f"must be a table (line {reader.line_num}: {error})") from error
+
+    def row(self, line: int, cells: dict[str, str]) -> Row:
+        for kind, cell in cells.items():
+            if not cell:
+                raise self.refuse(f"must have a {kind} in each row; line {line} has none")
+        name, part = cells[PATH], part_of(cells.get(SPLIT, ""))
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name) or "\0" in name:
+            raise self.refuse(f"must name files, not {name[:80]!r} (line {line})")
+        if SPLIT in cells and part is None:
+            found = f"line {line} says {cells[SPLIT]!r}"
+            raise self.refuse(f"must have train, val or test as the split of each row; {found}")
+        if "\\" in name and not self.place(name).exists():
+            name = name.replace("\\", "/")  # of Windows
+        if FRACTION.fullmatch(cells[LABEL]):
+            found = f"line {line} has {cells[LABEL]}"
+            raise self.refuse(f"must have classes as labels, not numbers with fractions; {found}")
+        return Row(line, os.path.normpath(name), same_name(cells[LABEL]), part)
+
+    def place(self, name: str) -> Path:
+        return self.file.parent / name
+
+    def once(self, rows: Iterator[Row]) -> list[Row]:
+        """Return each image once, and refuse rows that contradict each other."""
+        kept: dict[str, Row] = {}
+        repeated = 0
+        for row in rows:
+            first = kept.setdefault(row.name, row)
+            repeated += first is not row
+            if (first.label, first.part) != (row.label, row.part):
+                kind = LABEL if first.label != row.label else SPLIT
+                found = f"lines {first.line} and {row.line} differ about {row.name!r}"
+                raise self.refuse(f"must give each image one {kind}; {found}")
+        if repeated:
+            self.notes.append(f"{repeated:,} rows repeat an image, and count once")
+        return list(kept.values())
+
+    def check_labels(self, table: Table) -> None:
+        """Refuse fewer than two classes, and classes that training never sees."""
+        train = {row.label for row in table.rows if row.part in (None, TRAIN)}
+        if len(table.classes) < 2:
+            found = f"{len(table.classes)}: {named(table.classes)}"
+            raise self.refuse(f"must have two labels or more; it has {found}")
+        if not train:
+            raise self.refuse("must have rows of the split train; it has none")
+        for row in table.rows:
+            if row.label not in train and row.part:
+                allowed = f"must have only classes of train in {PARTS[row.part]}"
+                raise self.refuse(f"{allowed}; {row.label!r} is not one (line {row.line})")
+
+    def note_places(self, table: Table) -> None:
+        """Note files outside the folder, and find images that no row names."""
+        outside = [
+            row.name for row in table.rows if os.path.isabs(row.name) or row.name[:2] == ".."
+        ]
+        if outside:
+            table.notes.append(
+                f"followed, {len(outside):,} paths that lead out of the folder of the table "
+                f"({named(outside)})"
+            )
+        names = {row.name for row in table.rows}
+        for folder in sorted({os.path.dirname(name) for name in names}):
+            place = self.place(folder)
+            for file in sorted(os.listdir(place)) if place.is_dir() else []:
+                path = os.path.join(folder, file)
+                if os.path.splitext(file)[1].lower() in ENDINGS and path not in names:
+                    table.left_out[UNNAMED].append(path)

@@ -1,0 +1,145 @@
+"""Tables of labels: read as they are meant, or refused with the line and the reason."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.image_listing import Listing, list_images
+from nas_sv2.evaluate.data.label_table import read_table
+from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.data.split import PARTS
+
+Folder = Callable[..., Path]
+PETS = {"train/cat": 2, "train/dog": 2}
+SPLIT = {"train/cat": 1, "train/dog": 1, "val/cat": 1, "val/dog": 1}
+ROWS = "a.png,cat\nb.png,dog\nc.png,cat\nd.png,dog\n"
+PARTED = "a.png,cat,train\nb.png,dog,Train\nc.png,cat,valid\nd.png,dog,VAL\n"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    root = tmp_path / "photos"
+    (root / "sub").mkdir(parents=True)
+    for name in ("a.png", "b.png", "c.png", "d.png", "sub/e.png", "sub/f g.png"):
+        (root / name).write_bytes(b"\x89PNG\r\n\x1a\n" + name.encode())
+    return root
+
+
+def listed(root: Path, text: str | bytes) -> Listing:
+    file = root / "labels.csv"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return list_images(f"csv:{file}")
+
+
+def counts(listing: Listing) -> dict[str, int]:
+    found = Counter(f"{PARTS[f.part]}/{listing.class_names[f.label]}" for f in listing.files)
+    return dict(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "said"),
+    [
+        (f"path,label\n{ROWS}", PETS, ""),
+        (f"filename,class,split\n{PARTED}", SPLIT, ""),
+        (f"File_Name,Label,Data Set\n{PARTED}", SPLIT, ""),
+        (ROWS, PETS, "no header; its columns are path, label"),
+        (PARTED, SPLIT, "no header; its columns are path, label, split"),
+        (f"image;label\n{ROWS}".replace(",", ";"), PETS, ""),
+        (f"image\tlabel\n{ROWS}".replace(",", "\t"), PETS, ""),
+        (ROWS.replace(",", " "), PETS, "no header"),
+        (f"\ufeffpath,label\r\n{ROWS}".replace("\n", "\r\n"), PETS, ""),
+        (f"path,label\n{ROWS}".encode("utf-16"), PETS, ""),
+        ("label,id,path\ncat,1,a.png\ndog,2,b.png\n", {"train/cat": 1, "train/dog": 1}, "'id'"),
+        (f"path,label\n\n{ROWS}\n\n", PETS, ""),
+        (f"path,label\n{ROWS}./a.png,cat\n", PETS, "1 rows repeat an image"),
+        (
+            'path,label\n"sub/f g.png"," cat "\nsub\\e.png,dog\n',
+            {"train/cat": 1, "train/dog": 1},
+            "",
+        ),
+        ("path,label\na.png,10\nb.png,9\n", {"train/9": 1, "train/10": 1}, ""),
+        ("path,label\na.png,Cat\nb.png,cat\n", {"train/Cat": 1, "train/cat": 1}, "are alike"),
+        (f"path,label\n{ROWS}gone.png,cat\n", {**PETS, "train/cat": 3}, ""),
+        ("path,label\na.png,cat\nb.png,dog\n", {"train/cat": 1, "train/dog": 1}, "no row names"),
+        ("path,label\n../photos/a.png,cat\nb.png,dog\n", None, "1 paths that lead out"),
+    ],
+)
+def test_a_table_is_read_as_it_is_meant(
+    text: str | bytes, expected: dict[str, int] | None, said: str, photos: Path
+) -> None:
+    listing = listed(photos, text)
+    assert counts(listing) == (expected or {"train/cat": 1, "train/dog": 1})
+    assert said in "\n".join(listing.notes)
+
+
+def test_classes_that_are_numbers_are_in_their_order(photos: Path) -> None:
+    assert listed(photos, "path,label\na.png,10\nb.png,9\n").class_names == ("9", "10")
+    assert listed(photos, "path,label\na.png,10\nb.png,x\n").class_names == ("10", "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", "first line is ''"),
+        ("name,age\n1,2\n", "first line is 'name,age'"),
+        ("filename,cat,dog\na.png,1,0\n", "first line is 'filename,cat,dog'"),
+        ("path,label\n", "two labels or more; it has 0"),
+        ("path,label\na.png,cat\n", "two labels or more; it has 1: 'cat'"),
+        ("path,image,label\na.png,a.png,cat\n", "one column for the path; 'path', 'image'"),
+        ("path,class_id,class_name,label\n", "one column for the label; 'class_name', 'label'"),
+        (f"path,label\n{ROWS}a.png,dog\n", "one label; lines 2 and 6 differ about 'a.png'"),
+        (f"path,label,split\n{PARTED}a.png,cat,val\n", "one split; lines 2 and 6 differ"),
+        ("path,label\na.png,cat\nb.png,\n", "a label in each row; line 3 has none"),
+        ("path,label\n,cat\nb.png,dog\n", "a path in each row; line 2 has none"),
+        ("path,label\na.png,cat,x\n", "line 2 has 3 columns, not 2"),
+        ("path,label,split\na.png,cat,fold0\n", "line 2 says 'fold0'"),
+        ("path,label,split\na.png,cat,val\nb.png,dog,val\n", "rows of the split train"),
+        ("path,label,split\na.png,cat,train\nb.png,dog,val\n", r"'dog' is not one \(line 3\)"),
+        ("path,label\nhttps://x/a.png,cat\n", "must name files, not 'https://x/a.png'"),
+        ("path,label\na.png,0.37\nb.png,1.52\n", "not numbers with fractions; line 2 has 0.37"),
+        ("path,label\nx.png,cat\ny.png,dog\n", "none of them is there, 'x.png' first"),
+        ('path,label\n"a.png,cat\n', "must be a table"),
+        (b"path,label\n\xff\xfe\xfa,cat\n", "in UTF-8"),
+    ],
+)
+def test_a_table_that_is_not_understood_is_refused(
+    text: str | bytes, found: str, photos: Path
+) -> None:
+    with pytest.raises(ConfigError, match=found) as told:
+        listed(photos, text)
+    assert "\n" not in str(told.value)
+    assert str(told.value).startswith("data must ")
+
+
+@pytest.mark.parametrize("where", ["", "missing.csv", ".", "/dev/zero"])
+def test_what_is_no_file_is_refused(where: str, photos: Path) -> None:
+    with pytest.raises(ConfigError, match="a table that can be read"):
+        list_images(f"csv:{photos / where if where else ''}")
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_table_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, text: bytes
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.csv"
+    file.write_bytes(b"path,label\n" + text)
+    try:
+        read_table("csv:any", file)
+    except ConfigError as error:
+        assert "\n" not in str(error)
+
+
+def test_a_table_is_opened_and_missing_images_are_faults(folder: Folder) -> None:
+    root = folder()
+    rows = [f"{file.relative_to(root)},{file.parent.name}" for file in root.glob("*/*")]
+    (root / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    data = open_data(f"csv:{root / 'labels.csv'}")
+    assert data.key == open_data(f"imagefolder:{root}").key
+    (root / "labels.csv").write_text("\n".join(["path,label", *rows, "cat/gone.png,cat"]))
+    with pytest.raises(ConfigError, match=r"1 of 21 images cannot be read: 'cat/gone.png'"):
+        open_data(f"csv:{root / 'labels.csv'}")
