@@ -13,7 +13,7 @@ from nas_sv2.latency.calibration.workshop import Workshop
 from nas_sv2.latency.emulated.arm_cores import Core
 from nas_sv2.latency.emulated.kernel_table import Table
 from nas_sv2.space.experiments.paper import paper_tables
-from nas_sv2.space.families.published import STRUCTURES, hand_designed
+from nas_sv2.space.families.published import STRUCTURES, published_network
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.studies.paper.published_figures import table8
 
@@ -65,7 +65,7 @@ def networks() -> list[Point]:
 
 def point_of(network: str) -> Point:
     """A network of that name, to be emulated whole."""
-    return Point(network, lower(hand_designed(network)))
+    return Point(network, lower(published_network(network)))
 
 
 def experiments() -> Iterator[Point]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas_sv2.space.families.published import STRUCTURES, hand_designed
+from nas_sv2.space.families.published import STRUCTURES, published_network
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.reference import REFERENCES
@@ -75,7 +75,7 @@ class Entry:
 
     def row(self, number: int) -> str:
         """Line of the table; it refers to the note by `number`."""
-        cost = cost_of(lower(hand_designed(self.name)))
+        cost = cost_of(lower(published_network(self.name)))
         mflops, paper = cost.flops / 1e6, self.paper_mflops
         cells = (
             f"`{self.name}`",

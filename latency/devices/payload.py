@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nas_sv2.latency.measurements.plan import MeasurePlan
-from nas_sv2.space.families.published import hand_designed
+from nas_sv2.space.families.published import published_network
 from nas_sv2.space.networks.lowering import Network, lower
 
 if TYPE_CHECKING:
@@ -74,4 +74,4 @@ def payload_of(network: Network, plan: MeasurePlan, images: "np.ndarray | None" 
 
 def reference_payload(plan: MeasurePlan) -> Payload | None:
     """Build the plan's reference network; None if the plan names none."""
-    return None if plan.reference is None else payload_of(hand_designed(plan.reference), plan)
+    return None if plan.reference is None else payload_of(published_network(plan.reference), plan)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas_sv2.files import checked_out, write_out
-from nas_sv2.space.families.published import hand_designed
+from nas_sv2.space.families.published import published_network
 from nas_sv2.space.graph.cost import Cost, cost_of
 from nas_sv2.space.networks.lowering import Classifier, lower
 
@@ -28,7 +28,7 @@ def reference(name: str) -> Classifier:
     """
     if match := re.fullmatch(r"(\d)(?:\.(\d))?x", name):
         name = f"shufflenet_v2_x{match[1]}_{match[2] or 0}"
-    return hand_designed(name)
+    return published_network(name)
 
 
 def cost(network: Classifier | str) -> Cost:

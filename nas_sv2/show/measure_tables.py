@@ -13,7 +13,7 @@ from nas_sv2.latency.measurements.head_to_head import Orders, Pair
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.targets.try_out import NETWORK, Check
 from nas_sv2.show.tables import interval, plain_table
-from nas_sv2.space.families.published import STRUCTURES, hand_designed
+from nas_sv2.space.families.published import STRUCTURES, published_network
 from nas_sv2.space.units.reference import REFERENCES
 
 
@@ -144,7 +144,7 @@ def network_name(digest: str) -> str:
 
 @cache
 def _names() -> dict[str, str]:
-    return {hand_designed(name).digest: name for name in (*REFERENCES, *STRUCTURES)}
+    return {published_network(name).digest: name for name in (*REFERENCES, *STRUCTURES)}
 
 
 def _figures_data(figures: Figures) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class PaperNetwork:
         return hashlib.sha256(repr(self.graph).encode()).hexdigest()[:16]
 
 
-def hand_designed(name: str) -> Architecture | PaperNetwork:
+def published_network(name: str) -> Architecture | PaperNetwork:
     """The network of that name: of the space (`REFERENCES`) or of another family.
 
     Raises:

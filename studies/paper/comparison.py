@@ -16,7 +16,7 @@ from nas_sv2.latency.measurements.head_to_head import (
 from nas_sv2.latency.measurements.measurement import Latency, Provenance
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.choices.levels import FLOPS_OF_LEVEL
-from nas_sv2.space.families.published import STRUCTURES, hand_designed
+from nas_sv2.space.families.published import STRUCTURES, published_network
 from nas_sv2.space.graph.cost import Cost, cost_of
 from nas_sv2.space.networks.lowering import Network, lower
 from nas_sv2.studies.paper.published_figures import PublishedRow, table8
@@ -201,7 +201,7 @@ def run_comparison(
 def _published(row: PublishedRow) -> Row:
     if not row.network:
         return Row(row.level, row.model, row.family, "", row, None, None, lacks=NOT_BUILT)
-    network = hand_designed(row.network)
+    network = published_network(row.network)
     structure = STRUCTURES.get(row.network)
     return Row(
         row.level,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.space.families.published import hand_designed
+from nas_sv2.space.families.published import published_network
 from nas_sv2.space.networks.lowering import Classifier, load_network
 from nas_sv2.studies.findings.record import Record
 
@@ -39,7 +39,7 @@ def find_network(text: str, db: "Database") -> Named:
     trial = trial_named(text)
     if trial is not None:
         return Named(text, record_of(db, *trial).architecture)
-    return Named(text, hand_designed(text))
+    return Named(text, published_network(text))
 
 
 def trial_named(text: str) -> tuple[str, int] | None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nas_sv2.search.walk import feasibility
-from nas_sv2.space.families.published import STRUCTURES, hand_designed
+from nas_sv2.space.families.published import STRUCTURES, published_network
 from nas_sv2.space.units.documents import architecture_to_yaml
 from nas_sv2.space.units.reference import reference
 
@@ -191,6 +191,6 @@ def test_cost_knows_the_networks_of_every_family(run: Run) -> None:
         assert code == 0
         data = json.loads(out)
         assert data["name"] == name
-        assert data["digest"] == hand_designed(name).digest
+        assert data["digest"] == published_network(name).digest
         assert data["flops"] > 0
         assert data["guidelines"].keys() == {"G1", "G2", "G3", "G4"}

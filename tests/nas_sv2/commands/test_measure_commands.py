@@ -16,7 +16,7 @@ from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.measured_target import MeasuredTarget
 from nas_sv2.show.measure_tables import network_name
-from nas_sv2.space.families.published import hand_designed
+from nas_sv2.space.families.published import published_network
 from nas_sv2.space.units.reference import reference
 
 Run = Callable[..., tuple[int, str, str]]
@@ -295,5 +295,5 @@ def test_a_difference_for_people(run: Run, device: TimedDevice, tmp_path: Path) 
 
 def test_networks_of_every_family_are_called_by_name() -> None:
     for name in ("shufflenet_v2_x1_0", "igcv3_d_x0_7", "nasnet_a_mobile"):
-        assert network_name(hand_designed(name).digest) == name
+        assert network_name(published_network(name).digest) == name
     assert network_name("0123456789abcdef") == "01234567"

@@ -16,7 +16,7 @@ from lowered import assert_close, lived_in_weights, run_onnx, run_torch
 from torchvision_weights import from_torchvision
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.space.families.published import STRUCTURES, PaperNetwork, hand_designed
+from nas_sv2.space.families.published import STRUCTURES, PaperNetwork, published_network
 from nas_sv2.space.families.skip_connections import dense_layer
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.operators import (
@@ -282,7 +282,7 @@ def test_the_first_resnet_shrinks_before_its_3x3() -> None:
 
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_a_document_names_the_network(name: str) -> None:
-    network = hand_designed(name)
+    network = published_network(name)
     again = network_from_document(network_to_document(network))
     assert again == network
     assert again.digest == network.digest
@@ -290,7 +290,7 @@ def test_a_document_names_the_network(name: str) -> None:
 
 def test_no_name_is_taken_twice_and_no_network_is_another() -> None:
     assert not STRUCTURES.keys() & REFERENCES.keys()
-    digests = [hand_designed(name).digest for name in [*STRUCTURES, *REFERENCES]]
+    digests = [published_network(name).digest for name in [*STRUCTURES, *REFERENCES]]
     assert len(digests) == len(set(digests))
 
 
@@ -312,7 +312,7 @@ def test_an_unknown_name_suggests_the_closest() -> None:
     with pytest.raises(ConfigError, match="mobilenet_v2_x1_0"):
         PaperNetwork("mobilenet_v2_1_0")
     with pytest.raises(ConfigError, match="senet154"):
-        hand_designed("senet_154")
+        published_network("senet_154")
 
 
 def test_a_resolution_that_leaves_no_pixel_is_refused() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from strategies import architectures
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.space.families.published import hand_designed
+from nas_sv2.space.families.published import published_network
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Op, Value
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.reuse.channel_reuse import (
@@ -96,11 +96,11 @@ def test_half_halves_each_hop_and_a_shrinking_unit_ends_it() -> None:
 
 @pytest.mark.parametrize("name", ["mobilenet_v1_x0_5", "mobilenet_v2_x1_0", "resnet50"])
 def test_networks_without_passing_reuse_nothing(name: str) -> None:
-    assert not channel_reuse(lower(hand_designed(name))).reuses
+    assert not channel_reuse(lower(published_network(name))).reuses
 
 
 def test_a_pool_beside_the_branch_passes_in_shufflenet_v1() -> None:
-    reuse = channel_reuse(lower(hand_designed("shufflenet_v1_g3_x1_0")))
+    reuse = channel_reuse(lower(published_network("shufflenet_v1_g3_x1_0")))
     assert share(reuse, "passed", "stage2.3", "stage3.0") == 1
     assert share(reuse, "passed", "stage3.0", "stage3.1") == 0
 

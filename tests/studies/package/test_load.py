@@ -17,7 +17,7 @@ from safetensors.numpy import save
 import nas_sv2
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.data.image_data import ImageData
-from nas_sv2.space.families.published import hand_designed
+from nas_sv2.space.families.published import published_network
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.quantization import quantized
@@ -152,7 +152,8 @@ def test_int8_may_be_left_out(winner: Winner) -> None:
 def test_a_published_network_has_no_model_py_and_loads_as_a_graph(
     data: ImageData, tmp_path: Path
 ) -> None:
-    network = dataclasses.replace(hand_designed("mobilenet_v2_x0_15"), classes=3, resolution=32)
+    mobilenet = published_network("mobilenet_v2_x0_15")
+    network = dataclasses.replace(mobilenet, classes=3, resolution=32)
     # Random weights of so narrow a network are lost in int8 where a CPU has no int8 dot product.
     winner = write_winner(tmp_path / "w", data, winner_of(data, network), int8=False)
     assert not (tmp_path / "w" / SOURCE).exists()

@@ -4,7 +4,7 @@ import pytest
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.choices.levels import FLOPS_OF_LEVEL
-from nas_sv2.space.families.published import STRUCTURES, hand_designed
+from nas_sv2.space.families.published import STRUCTURES, published_network
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.studies.paper.published_figures import PublishedRow, levels_of, table8
@@ -25,7 +25,7 @@ def test_the_table_is_the_papers() -> None:
 
 @pytest.mark.parametrize("row", BUILT, ids=lambda row: row.model)
 def test_a_row_is_the_network_that_it_names(row: PublishedRow) -> None:
-    network = hand_designed(row.network)
+    network = published_network(row.network)
     assert network.resolution == row.resolution
     mflops = cost_of(lower(network)).flops / 1e6
     structure = STRUCTURES.get(row.network)
