@@ -249,8 +249,11 @@ def _onnx_session(body: bytes, plan: Json, profile_to: str = "") -> tuple[Any, J
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     # Idle workers that spin would eat into the next run's clock and into other programs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # Numbers below 1e-38 take a CPU 25 times as long; as 0 they change no output that counts.
+    # Denormal numbers, which some weights make of activations, take a hundred times as long.
+    # onnxruntime heeds the first session of a process, and then changes the process as a whole.
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    # Else bytes that are an ONNX model may be run as another one, in onnxruntime's own format.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.log_severity_level = 3
     if profile_to:
         options.enable_profiling, options.profile_file_prefix = True, profile_to

@@ -72,6 +72,7 @@ class Study:
         *,
         time: bool = True,
         int8: bool = True,
+        opset: int = 13,
         force: bool = False,
         supernet: Path | None = None,
         data: str | None = None,
@@ -84,6 +85,7 @@ class Study:
             folder: The folder to write.
             time: Time the files on the study's targets.
             int8: Write the forms in int8 too.
+            opset: Version of ONNX's operators in the models, 13 to 17.
             force: Overwrite an earlier export.
             supernet: The place of the study's supernet, if it was moved.
             data: The place of the study's data, if they were moved.
@@ -103,6 +105,7 @@ class Study:
             force=force,
             latency=time,
             int8=int8,
+            opset=opset,
             supernet=supernet,
             data=data,
             told=notify or ignore,

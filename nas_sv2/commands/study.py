@@ -89,6 +89,9 @@ def export(
         bool, typer.Option("--time/--no-time", help="Time the files on the study's targets.")
     ] = True,
     int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Write int8 forms too.")] = True,
+    opset: Annotated[
+        int, typer.Option("--opset", help="Opset of the ONNX files: 13, which most read, to 17.")
+    ] = 13,
     supernet: Annotated[
         Path | None,
         typer.Option("--supernet", help="Where the study's supernet lies now, if it was moved."),
@@ -112,6 +115,7 @@ def export(
         out,
         time=time,
         int8=int8,
+        opset=opset,
         force=force,
         supernet=supernet,
         data=data,

@@ -1,9 +1,12 @@
 """From operators to ONNX, written directly: no torch, no tracing.
 
-Batch norms are folded. Opset 17 and IR version 8 are read by every onnxruntime since 1.12, so that
-an old runtime on a board can still measure what a new one on a desktop built.
+Batch norms are folded. Opset 13 with IR version 7 is the lowest that has each of our operators in
+this form, int8 weights with a scale for each channel included. Newer opsets change nothing that we
+use: onnxruntime runs the same optimised graph, to the same bits. So the lowest is the default. Old
+runtimes on boards read it, and so do the converters of many chips, which stop at 12 to 15.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -11,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from nas_sv2.errors import ConfigError
 from nas_sv2.space.graph.operators import (
     Activation,
     Add,
@@ -31,14 +35,21 @@ from nas_sv2.space.graph.operators import (
     Shuffle,
     Split,
 )
-from nas_sv2.space.runtimes.weights import BATCH_NORM_EPSILON, NORM_PARTS, Weights, folded
+from nas_sv2.space.runtimes.weights import (
+    BATCH_NORM_EPSILON,
+    NORM_PARTS,
+    Weights,
+    flush,
+    fold_batch_norm,
+)
 
-OPSET = 17
-IR_VERSION = 8
+OPSET = 13
+OPSETS = range(OPSET, 18)
+"""Opsets in which a model can be written."""
 INPUT, OUTPUT = "input", "logits"
 
 
-def build_onnx(graph: Graph, weights: Weights, batch: int | None = 1) -> bytes:
+def build_onnx(graph: Graph, weights: Weights, batch: int | None = 1, opset: int = OPSET) -> bytes:
     """The serialised model: `input` (N, C, H, W) float32 to `logits` (N, classes).
 
     Of a graph that ends in a map, `logits` is that map, (N, C', H', W').
@@ -47,7 +58,12 @@ def build_onnx(graph: Graph, weights: Weights, batch: int | None = 1) -> bytes:
         graph: What to build.
         weights: Its numbers, named as `weight_shapes` names them.
         batch: N, or None for a model that takes any batch.
+        opset: Version of ONNX's operators, one of `OPSETS`.
+
+    Raises:
+        ConfigError: The opset is not one of `OPSETS`.
     """
+    check_opset(opset)
     nodes: list[NodeProto] = []
     tensors: list[TensorProto] = []
     for op in graph.ops:
@@ -69,12 +85,42 @@ def build_onnx(graph: Graph, weights: Weights, batch: int | None = 1) -> bytes:
             ],
             tensors,
         ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", opset)],
+        ir_version=helper.find_min_ir_version_for([helper.make_opsetid("", opset)]),
         producer_name="nas-sv2",
     )
     serialised: bytes = model.SerializeToString()
     return serialised
+
+
+def check_opset(opset: int) -> None:
+    """Refuse an opset in which no model can be written.
+
+    Raises:
+        ConfigError: It is not one of `OPSETS`.
+    """
+    if opset not in OPSETS:
+        raise ConfigError("opset", opset, f"must be from {OPSETS[0]} to {OPSETS[-1]}")
+
+
+def opset_of(model: bytes) -> int:
+    """The opset of a serialised model; 0 if it names none."""
+    opsets = onnx.load_model_from_string(model).opset_import
+    return next((int(each.version) for each in opsets if not each.domain), 0)
+
+
+def with_metadata(model: bytes, metadata: Mapping[str, str]) -> bytes:
+    """The serialised model with these `metadata_props`, which runtimes show, and no others."""
+    loaded = onnx.load_model_from_string(model)
+    helper.set_model_props(loaded, dict(metadata))
+    serialised: bytes = loaded.SerializeToString()
+    return serialised
+
+
+def metadata_of(model: bytes) -> dict[str, str]:
+    """The `metadata_props` of a serialised model."""
+    props = onnx.load_model_from_string(model).metadata_props
+    return {each.key: each.value for each in props}
 
 
 def _described(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:
@@ -91,9 +137,11 @@ class _Writer:
     tensors: list[TensorProto]
 
     def constant(self, part: str, array: np.ndarray | np.float32) -> str:
-        """Add a tensor of the operator and return its name."""
+        """Add a tensor of the operator and return its name; weights next to 0 become 0."""
         name = f"{self.op.name}.{part}"
-        self.tensors.append(numpy_helper.from_array(np.asarray(array), name))
+        array = np.asarray(array)
+        held = flush(array) if array.dtype == np.float32 else array
+        self.tensors.append(numpy_helper.from_array(held, name))
         return name
 
     def node(self, kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
@@ -134,7 +182,7 @@ def _append_layer(kind: Conv | Norm | Linear, writer: _Writer) -> None:
     op, weights = writer.op, writer.weights
     match kind:
         case Conv():
-            kernel, bias = folded(op, weights)
+            kernel, bias = fold_batch_norm(op, weights)
             held = [writer.constant("weight", kernel), writer.constant("bias", bias)]
             window = _window(kind.kernel, kind.stride, kind.padding)
             writer.only_node("Conv", *held, group=kind.groups, **window)

@@ -4,7 +4,7 @@ The text is the file of `standalone_network` with the numbers of one network beh
 on its arguments alone, so that a file can be told from one that was changed by writing it anew.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 
 from nas_sv2.space.runtimes.standalone_network import ShuffleNet, Stage
@@ -74,6 +74,14 @@ def prepared(images: Tensor) -> Tensor:
     return (images.float() - mean) / deviation
 '''
 
+_NAMES = '''
+
+CLASS_NAMES = (
+{names}
+)
+"""In the order of the logits."""
+'''
+
 
 def standalone(architecture: Architecture) -> ShuffleNet:
     """The network in plain torch, with numbers that torch draws from its global generator."""
@@ -89,7 +97,11 @@ def standalone(architecture: Architecture) -> ShuffleNet:
 
 
 def source_of(
-    architecture: Architecture, mean: Sequence[float], deviation: Sequence[float], weights: str
+    architecture: Architecture,
+    mean: Sequence[float],
+    deviation: Sequence[float],
+    weights: str,
+    class_names: Sequence[str] | None = None,
 ) -> str:
     """The text of a Python file that builds the network and loads its numbers.
 
@@ -98,6 +110,7 @@ def source_of(
         mean: Of the training images, grey levels, for each channel.
         deviation: The same.
         weights: Name of the safetensors file beside it.
+        class_names: Names of the classes, in the order of the logits; the text has none if None.
     """
     source = resources.files("nas_sv2.space.runtimes") / "standalone_network.py"
     text = source.read_text("utf-8")
@@ -108,7 +121,7 @@ def source_of(
         "digest": architecture.digest,
         "mean": _floats(mean),
         "deviation": _floats(deviation),
-        "stages": "\n".join(f"    {_shown(stage)}," for stage in _stages(architecture)),
+        "stages": _lines(map(_shown, _stages(architecture))),
         "stem": architecture.stem,
         "stem_stride": architecture.stem_stride,
         "stem_pool": architecture.stem_pool,
@@ -116,7 +129,8 @@ def source_of(
         "classes": architecture.classes,
         "weights": weights,
     }
-    return _HEAD.format(**facts) + classes + _TAIL.format(**facts)
+    names = "" if class_names is None else _NAMES.format(names=_lines(map(repr, class_names)))
+    return _HEAD.format(**facts) + classes + _TAIL.format(**facts) + names
 
 
 def _stages(architecture: Architecture) -> tuple[Stage, ...]:
@@ -145,6 +159,10 @@ def _shown(stage: Stage) -> str:
         if name not in Stage._field_defaults or value != Stage._field_defaults[name]
     }
     return f"Stage({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+
+
+def _lines(values: Iterable[str]) -> str:
+    return "\n".join(f"    {value}," for value in values)
 
 
 def _floats(values: Sequence[float]) -> str:

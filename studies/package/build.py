@@ -14,6 +14,9 @@ from nas_sv2.evaluate.fitting.evaluator import Setting, Trainer
 from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.runtimes.onnx_lowering import OPSET, check_opset
+from nas_sv2.space.runtimes.weights import LEAST_WEIGHT, count_flushed
 from nas_sv2.studies.findings.attributes import IDENTITY, THREADS
 from nas_sv2.studies.findings.front import best_of
 from nas_sv2.studies.findings.record import Record
@@ -62,6 +65,7 @@ def export_trial(
     force: bool,
     latency: bool = True,
     int8: bool = True,
+    opset: int = OPSET,
     supernet: Path | None = None,
     data: str | None = None,
     told: Callable[[str], None],
@@ -76,6 +80,7 @@ def export_trial(
         force: Whether to overwrite an earlier export.
         latency: Whether to time the files on the study's targets.
         int8: Whether to write forms in int8.
+        opset: Version of ONNX's operators in the models, one of `OPSETS`.
         supernet: Path of the study's supernet, if it was moved.
         data: Path of the study's data, if they were moved.
         told: Function called with a line on each slow step: a training, or a device that is busy.
@@ -90,6 +95,7 @@ def export_trial(
         StoreError: If stored data cannot be read, a form disagrees with the network, or the
             package cannot be written.
     """
+    check_opset(opset)
     if trial != "best" and not trial.isdecimal():
         raise ConfigError("trial", trial, "must be best or a number")
     check_out(out, force)
@@ -106,8 +112,8 @@ def export_trial(
         trained = _same_again(training, record)
     else:
         trained = Trained(record.evaluation, training.adapt(record.architecture), weights)
-    winner = _winner(training, record, trained)
-    files = winner.files(int8)
+    winner = _winner(training, record, trained, told)
+    files = winner.files(int8, opset)
     told(f"running every form on {len(winner.validation):,} validation images")
     checked = winner.checked(files)
     _check_accuracy(record.evaluation, checked.validation[TORCH])
@@ -169,8 +175,13 @@ def _check_accuracy(evaluation: Evaluation, found: Agreement) -> None:
         )
 
 
-def _winner(training: Trainer, record: Record, trained: Trained) -> Winner:
+def _winner(
+    training: Trainer, record: Record, trained: Trained, told: Callable[[str], None]
+) -> Winner:
+    """Return the network with its data, and tell of weights that are exported as 0."""
     data = training.data
+    if count := count_flushed(lower(trained.architecture), trained.weights):
+        told(f"{count:,} weights closer to 0 than {LEAST_WEIGHT:g} become 0 in every file")
     return Winner.of(
         record.architecture,
         trained.architecture,

@@ -14,7 +14,10 @@ from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.space.graph.cost import cost_of
-from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.graph.operators import Shuffle
+from nas_sv2.space.networks.lowering import Classifier, lower
+from nas_sv2.space.runtimes.shuffle_free import without_shuffles
+from nas_sv2.space.runtimes.weights import LEAST_WEIGHT, count_flushed, random_weights
 from nas_sv2.studies.findings.certificate import UNCERTIFIED, Certificate
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.package.file_latency import FileLatency
@@ -37,9 +40,12 @@ from nas_sv2.version import __version__
 
 CARD, CARD_JSON = "card.md", "card.json"
 SCHEMA_KEY, SCHEMA_VERSION = "nas_sv2_card", 1
-PAGE_KEY, PAGE = "page", 2
-"""Version of the text of `card.md`, raised whenever the text changes, so that `verify` does not
-compare pages of an older version."""
+PAGE_KEY, PAGE = "page", 3
+"""Version of `card.json` and of the text of `card.md`, raised whenever one changes, so that
+`verify` does not compare pages of an older version."""
+BATCHES = "several images at once need onnxruntime 1.14, as 1.12 and 1.13 may compute them wrongly"
+SHOWN_CLASSES = 20
+"""Class names on the page; `card.json` has all."""
 
 
 def made_with() -> dict[str, str]:
@@ -71,6 +77,7 @@ def document_of(
         no_int8: Reason for a missing int8 form; empty if there is one.
     """
     cost, trained = cost_of(lower(winner.trained)), winner.trained
+    graph = lower(trained)
     return {
         SCHEMA_KEY: SCHEMA_VERSION,
         PAGE_KEY: PAGE,
@@ -87,7 +94,9 @@ def document_of(
             "mean": winner.normalise.mean.tolist(),
             "deviation": winner.normalise.deviation.tolist(),
         },
-        "class_names": list(data.class_names) if recipe.classes is None else None,
+        "class_names": None if winner.class_names is None else list(winner.class_names),
+        "shuffles": count_shuffles(trained),
+        "set_to_zero": count_flushed(graph, winner.weights),
         "data": data.provenance,
         "recipe": recipe_to_document(recipe),
         "recipe_digest": recipe.digest,
@@ -99,6 +108,13 @@ def document_of(
         "latency": [row.to_json() for row in latencies],
         "made_with": made_with(),
     }
+
+
+def count_shuffles(network: Classifier) -> list[int]:
+    """Return the number of channel shuffles of the network, and of its ONNX model."""
+    graph = lower(network)
+    model, _ = without_shuffles(graph, random_weights(graph, seed=0))
+    return [sum(isinstance(op.kind, Shuffle) for op in each.ops) for each in (graph, model)]
 
 
 def json_of(document: Mapping[str, Any]) -> bytes:
@@ -134,6 +150,11 @@ def forms_section(document: Mapping[str, Any]) -> list[list[str]]:
         said += (
             f" int8 (static, weights a channel, ranges from {document['calibration_images']} "
             f"training images) changes the accuracy by {100 * lost:+.2f} points."
+        )
+    if document["set_to_zero"]:
+        said += (
+            f" {document['set_to_zero']:,} weights that were closer to 0 than {LEAST_WEIGHT:g} "
+            "are 0 in every file: processors are slow with so small numbers."
         )
     if document["no_int8"]:
         said += f" There is no int8 form: {escaped(document['no_int8'])}."
@@ -183,7 +204,13 @@ def files_section(document: Mapping[str, Any], files: Iterable[str]) -> list[lis
     there = set(files)
     said = FILES if TRAINED in there else {**FILES, ARCHITECTURE: _AS_TRAINED}
     known = [f"- `{name}`: {said[name]}" for name in said if name in there]
-    return [["## Files"], known, [f"Made with {made}."]]
+    total, left = document["shuffles"]
+    shuffles = f"{left} of the network's {total} channel shuffles are left in the ONNX files. "
+    return [
+        ["## Files"],
+        known,
+        [f"{shuffles if total else ''}{BATCHES[0].upper()}{BATCHES[1:]}. Made with {made}."],
+    ]
 
 
 _AS_TRAINED = "the network; `nas-sv2 network cost architecture.yaml`"
@@ -193,7 +220,8 @@ FILES = {
     "its share of the widths where it has a `width_factor`; all trained files are of this form",
     WEIGHTS: "the trained numbers",
     SOURCE: "the trained network in plain torch, without nas-sv2: `model.load()`",
-    MODEL: "the trained network for onnxruntime, shuffles folded away, any batch",
+    MODEL: "the trained network for onnxruntime and others, any batch; it holds the names of the "
+    "classes, mean and deviation",
     MODEL_INT8: "the same in int8",
     TIMING: "the network of `architecture.yaml` with random weights: for timing on other devices; "
     "its outputs mean nothing",
@@ -210,6 +238,15 @@ def input_of(taken: Mapping[str, Any]) -> str:
     cut = "" if whole == side else f", the centre of {whole} pixels"
     fit = {"pad": ", pictures padded to squares", "stretch": ", pictures stretched to squares"}
     return f"{taken['channels']} × {side} × {side}{cut}{fit.get(taken.get('fit', ''), '')}"
+
+
+def classes_of(document: Mapping[str, Any]) -> str:
+    """Name the classes in the order of the logits, or the first of them if they are many."""
+    names: Sequence[str] | None = document["class_names"]
+    if names is None:
+        return "without names: the recipe drew some classes of the data"
+    more = len(names) - SHOWN_CLASSES
+    return ", ".join(names[:SHOWN_CLASSES]) + (f" and {more} more" if more > 0 else "")
 
 
 def grey_levels(taken: Mapping[str, Any]) -> str:
@@ -331,6 +368,7 @@ def _network(document: Mapping[str, Any], record: Record) -> Sequence[tuple[obje
         ("trained with input", input_of(taken)),
         ("trained form", f"{document['flops'] / 1e6:.1f} M, {document['params']:,} params"),
         ("grey levels", grey_levels(taken)),
+        ("classes", classes_of(document)),
     ]
 
 

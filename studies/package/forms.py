@@ -1,8 +1,12 @@
-"""The forms in which a trained network is shipped: how each is made and run."""
+"""The forms in which a trained network is shipped: how each is made and run.
 
-from collections.abc import Iterator
+Weights next to 0 are 0 in all of them, so that no processor meets denormal numbers.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import save
@@ -12,13 +16,14 @@ from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Classifier, lower, network_to_yaml
-from nas_sv2.space.runtimes.onnx_lowering import INPUT, build_onnx
+from nas_sv2.space.runtimes.onnx_lowering import INPUT, OPSET, build_onnx, with_metadata
 from nas_sv2.space.runtimes.quantization import quantized
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.source_lowering import source_of, standalone
-from nas_sv2.space.runtimes.weights import Array, Weights, random_weights
+from nas_sv2.space.runtimes.weights import Array, Weights, flush, random_weights
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.package.form_parity import BATCH, Agreement, Form, Labels, agreements, noise
+from nas_sv2.version import __version__
 
 if TYPE_CHECKING:
     import torch
@@ -41,8 +46,10 @@ class Winner:
     Attributes:
         found: Network as found by the search, at the resolution of its latency.
         trained: Form in which the network was trained; equal to `found` if nothing was adapted.
-        weights: Weights of `trained`.
+        weights: Weights of `trained`, as they were trained.
         normalise: Function from grey levels to the network's input.
+        class_names: Names of the classes, in the order of the logits; None if the recipe drew
+            some of the data's classes.
         validation: Validation images at the side of `trained`.
         calibration: Normalised training images at the side of `trained`, (N, C, H, W).
     """
@@ -51,6 +58,7 @@ class Winner:
     trained: Classifier
     weights: Weights
     normalise: Normalise
+    class_names: tuple[str, ...] | None
     validation: Part
     calibration: Array
 
@@ -83,27 +91,44 @@ class Winner:
             trained,
             weights,
             normalise,
+            data.class_names if data.classes == trained.classes else None,
             Part(images, validation.labels),
             np.ascontiguousarray(calibration.numpy()),
         )
 
-    def files(self, int8: bool = True) -> dict[str, bytes]:
-        """Return the content of every form by the name of its file, with int8 forms if wanted."""
+    @property
+    def shipped(self) -> dict[str, Array]:
+        """The weights as they are exported."""
+        # safetensors writes memory as it lies and does not check that it is contiguous.
+        return {name: np.ascontiguousarray(flush(a)) for name, a in self.weights.items()}
+
+    def files(self, int8: bool = True, opset: int = OPSET) -> dict[str, bytes]:
+        """Return the content of every form by the name of its file.
+
+        Args:
+            int8: Whether to make int8 forms.
+            opset: Version of ONNX's operators.
+
+        Raises:
+            ConfigError: If the opset is not one that can be written.
+        """
         mean, deviation = self.normalise.mean.tolist(), self.normalise.deviation.tolist()
-        model = shuffle_free_onnx(lower(self.trained), self.weights)
+        weights = self.shipped
+        model = shuffle_free_onnx(lower(self.trained), weights, opset)
+        facts = metadata(self.class_names, mean, deviation, self.trained.resolution, __version__)
         files = {
             ARCHITECTURE: network_to_yaml(self.found).encode(),
-            # safetensors writes memory as it lies and does not check that it is contiguous.
-            WEIGHTS: save({name: np.ascontiguousarray(a) for name, a in self.weights.items()}),
-            MODEL: model,
+            WEIGHTS: save(weights),
+            MODEL: with_metadata(model, facts),
         }
         if int8:
-            files[MODEL_INT8] = quantized(model, self.calibration)
+            files[MODEL_INT8] = with_metadata(quantized(model, self.calibration), facts)
         if isinstance(self.trained, Architecture):
-            files[SOURCE] = source_of(self.trained, mean, deviation, WEIGHTS).encode()
+            text = source_of(self.trained, mean, deviation, WEIGHTS, self.class_names)
+            files[SOURCE] = text.encode()
         if self.trained != self.found:
             files[TRAINED] = network_to_yaml(self.trained).encode()
-            files |= _timing_files(self.found, int8)
+            files |= _timing_files(self.found, int8, opset)
         return files
 
     def checked(self, files: dict[str, bytes]) -> "Checked":
@@ -113,7 +138,7 @@ class Winner:
             StoreError: If a form disagrees on the validation images; the message names it.
         """
         network = torch_form(self.trained, self.weights)
-        forms = {TORCH: network, **forms_of(files, self.weights)}
+        forms = {TORCH: network, **forms_of(files, self.shipped)}
         found = agreements(network, forms, batches_of(self.validation, self.normalise))
         for name, agreement in found.items():
             agreement.check(name, name in INT8)
@@ -138,15 +163,37 @@ TORCH = "torch"
 """Name of the network itself among its forms."""
 
 
-def shuffle_free_onnx(graph: Graph, weights: Weights) -> bytes:
-    """Return the ONNX model of the network without shuffles, for any batch."""
-    return build_onnx(*without_shuffles(graph, weights), batch=None)
+def metadata(
+    class_names: Sequence[str] | None,
+    mean: Sequence[float],
+    deviation: Sequence[float],
+    side: int,
+    version: str,
+) -> dict[str, str]:
+    """Return the facts that an ONNX file of a trained network carries; lists are JSON.
+
+    Args:
+        class_names: Names of the classes, in the order of the logits; left out if None.
+        mean: Mean of the training images for each channel, grey levels 0 to 255.
+        deviation: Their standard deviation.
+        side: Side of the input, in pixels.
+        version: Version of nas-sv2 that wrote the file.
+    """
+    facts: dict[str, Any] = {"mean": mean, "deviation": deviation, "side": side}
+    if class_names is not None:
+        facts["class_names"] = class_names
+    return {"nas_sv2": version, **{name: json.dumps(fact) for name, fact in facts.items()}}
 
 
-def _timing_files(found: Classifier, int8: bool) -> dict[str, bytes]:
+def shuffle_free_onnx(graph: Graph, weights: Weights, opset: int = OPSET) -> bytes:
+    """Return the ONNX model with as few shuffles as possible, for any batch."""
+    return build_onnx(*without_shuffles(graph, weights), batch=None, opset=opset)
+
+
+def _timing_files(found: Classifier, int8: bool, opset: int) -> dict[str, bytes]:
     """Return models at the resolution of the latency; random weights take the same time."""
     graph = lower(found)
-    body = shuffle_free_onnx(graph, random_weights(graph, seed=0))
+    body = shuffle_free_onnx(graph, random_weights(graph, seed=0), opset)
     if not int8:
         return {TIMING: body}
     shape = (4, found.channels, found.resolution, found.resolution)
@@ -223,6 +270,8 @@ def onnx_form(model: bytes) -> Form:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
+    # Else bytes that ONNX reads as a model may be run as another one, in onnxruntime's own format.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises many kinds, all about the model

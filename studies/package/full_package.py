@@ -13,6 +13,7 @@ from nas_sv2.evaluate.full.training_log import pass_rows
 from nas_sv2.studies.package.card import (
     CARD,
     CARD_JSON,
+    classes_of,
     document_of,
     files_section,
     forms_section,
@@ -118,6 +119,7 @@ def full_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
         "params": f"{document['params']:,}",
         "input": input_of(document["input"]),
         "grey levels": grey_levels(document["input"]),
+        "classes": classes_of(document),
     }
     return page(
         [f"# {escaped(document['network'])}"],

@@ -25,15 +25,18 @@ from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.evaluate.recipes.files import recipe_from_document
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import Classifier, lower
+from nas_sv2.space.runtimes.onnx_lowering import OPSETS, metadata_of, opset_of
 from nas_sv2.space.runtimes.source_lowering import source_of
 from nas_sv2.space.runtimes.weights import random_weights
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.package.card import (
+    BATCHES,
     CARD,
     CARD_JSON,
     FILES,
     PAGE,
     PAGE_KEY,
+    count_shuffles,
     record_in,
     trial_card,
 )
@@ -41,6 +44,8 @@ from nas_sv2.studies.package.folder import SUMS
 from nas_sv2.studies.package.form_parity import Agreement, agreements, noise
 from nas_sv2.studies.package.forms import (
     INT8,
+    MODEL,
+    MODEL_INT8,
     SOURCE,
     TIMING,
     TIMING_INT8,
@@ -48,6 +53,7 @@ from nas_sv2.studies.package.forms import (
     WEIGHTS,
     batches_of,
     forms_of,
+    metadata,
     shuffle_free_onnx,
     torch_form,
 )
@@ -101,11 +107,34 @@ def figures_check(document: Mapping[str, Any], found: Classifier, trained: Class
             return Made(
                 False, f"{name}: {document[name]!r}, but the network of this package has {value!r}"
             )
+    if document.get(PAGE_KEY) == PAGE and document["shuffles"] != count_shuffles(trained):
+        return Made(False, f"shuffles: {document['shuffles']!r}, not those of the models")
     if "study" in document and PAGE_KEY in document:
         record = record_in(document)
         if record.architecture.digest != found.digest:
             return Made(False, "its record describes another network")
     return Made(True, "describes the networks of this package")
+
+
+def metadata_checks(
+    document: Mapping[str, Any], files: Mapping[str, bytes]
+) -> Iterable[tuple[str, Made]]:
+    """Compare the facts in each trained model with `card.json`; older versions wrote none."""
+    taken = document["input"]
+    wanted = metadata(
+        document["class_names"],
+        taken["mean"],
+        taken["deviation"],
+        taken["side"],
+        document["made_with"]["nas-sv2"],
+    )
+    for name in (MODEL, MODEL_INT8):
+        if name in files and document.get(PAGE_KEY) == PAGE:
+            held = metadata_of(files[name])
+            apart = [key for key in sorted({*wanted, *held}) if wanted.get(key) != held.get(key)]
+            other = f"its metadata and card.json differ in {', '.join(apart)}"
+            same = f"holds {', '.join(sorted(wanted))} as card.json has them"
+            yield name, Made(not apart, other if apart else same)
 
 
 def timing_checks(
@@ -135,7 +164,9 @@ def _apart(found: Classifier, trained: Classifier, name: str, model: bytes) -> s
     # Half of them: a folded batch norm has one number per channel instead of two.
     if len(model) < params / 2 * (1 if name in INT8 else 4):
         return f"too small for {params:,} params"
-    ours = shuffle_free_onnx(graph, random_weights(graph, seed=0))
+    if (opset := opset_of(model)) not in OPSETS:
+        return f"opset {opset}, not one from {OPSETS[0]} to {OPSETS[-1]}"
+    ours = shuffle_free_onnx(graph, random_weights(graph, seed=0), opset)
     return difference(ours, model, name in INT8)
 
 
@@ -234,7 +265,8 @@ def _parts_check(package: Package) -> Iterator[Check]:
         names = [name for name in (*files, SUMS) if name != CARD]
         made = _read(package, lambda card: page_check(card, files[CARD], names))
         yield Check(CARD, made.holds, made.found)
-    for name, made in timing_checks(found, trained, files):
+    made_of_models = _read(package, lambda card: list(metadata_checks(card, files)))
+    for name, made in (*made_of_models, *timing_checks(found, trained, files)):
         yield Check(name, made.holds, made.found)
 
 
@@ -283,8 +315,11 @@ def _is_ours(package: Package, normalise: Normalise) -> bool:
     if not isinstance(package.trained, Architecture):
         return False
     mean, deviation = normalise.mean.tolist(), normalise.deviation.tolist()
-    text = source_of(package.trained, mean, deviation, WEIGHTS).encode()
-    return package.files[SOURCE] == text
+    names = _read(package, lambda card: card["class_names"])
+    texts = (  # older versions wrote no names
+        source_of(package.trained, mean, deviation, WEIGHTS, each) for each in (names, None)
+    )
+    return package.files[SOURCE] in [text.encode() for text in texts]
 
 
 def _form_check(package: Package, name: str, agreement: Agreement, on_noise: bool) -> Check:
@@ -300,6 +335,8 @@ def _form_check(package: Package, name: str, agreement: Agreement, on_noise: boo
         f"({agreement.relative:.1e} of the largest), the same class first for {same:,} of "
         f"{agreement.images:,} images"
     )
+    if name == MODEL:
+        found += f"; {BATCHES}"
     return Check(name, True, found)
 
 

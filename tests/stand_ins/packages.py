@@ -13,6 +13,7 @@ from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.space.networks.lowering import Classifier, lower
+from nas_sv2.space.runtimes.onnx_lowering import OPSET
 from nas_sv2.space.units.architecture import Architecture, Stage
 from nas_sv2.studies.package.card import (
     CARD,
@@ -60,11 +61,16 @@ def winner_of(data: ImageData, found: Classifier = TINY, seed: int = 0) -> Winne
 
 
 def write_winner(
-    out: Path, data: ImageData, winner: Winner | None = None, *, int8: bool = True
+    out: Path,
+    data: ImageData,
+    winner: Winner | None = None,
+    *,
+    int8: bool = True,
+    opset: int = OPSET,
 ) -> Winner:
     """The package of a winner, as an export writes it but for its study."""
     winner = winner or winner_of(data)
-    files = winner.files(int8=int8)
+    files = winner.files(int8=int8, opset=opset)
     document = document_of("tiny", winner, data, RECIPE, 0, winner.checked(files), [])
     if not isinstance(winner.found, Architecture):
         page = "# tiny\n"

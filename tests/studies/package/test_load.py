@@ -12,20 +12,20 @@ import pytest
 import torch
 from lowered import lived_in_weights, run_onnx, run_torch
 from packages import TINY, data_in, winner_of, write_winner
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 import nas_sv2
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.space.families.published import published_network
-from nas_sv2.space.graph.operators import Graph
+from nas_sv2.space.graph.operators import Graph, Shuffle
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.quantization import quantized
 from nas_sv2.space.runtimes.torch_lowering import GraphModule
 from nas_sv2.space.runtimes.weights import Weights
 from nas_sv2.space.units.documents import load_architecture
 from nas_sv2.studies.package import forms
-from nas_sv2.studies.package.card import CARD_JSON
+from nas_sv2.studies.package.card import CARD, CARD_JSON
 from nas_sv2.studies.package.folder import SUMS, write_folder
 from nas_sv2.studies.package.form_parity import EQUAL
 from nas_sv2.studies.package.forms import (
@@ -134,6 +134,75 @@ def test_any_batch_fits_and_the_timing_file_has_the_full_size(package: Path) -> 
         for batch in (1, 3):
             shape = (batch, 3, side, side)
             assert session.run(None, {"input": np.zeros(shape, np.float32)})[0].shape == (batch, 3)
+
+
+def test_the_models_carry_what_their_user_must_know(package: Path, winner: Winner) -> None:
+    card = json.loads((package / CARD_JSON).read_text())
+    for name in (MODEL, MODEL_INT8):
+        session = onnxruntime.InferenceSession(package / name, providers=["CPUExecutionProvider"])
+        held = session.get_modelmeta().custom_metadata_map
+        assert json.loads(held["class_names"]) == ["0", "1", "2"]
+        assert json.loads(held["mean"]) == winner.normalise.mean.tolist()
+        assert json.loads(held["deviation"]) == winner.normalise.deviation.tolist()
+        assert (held["side"], held["nas_sv2"]) == ("32", card["made_with"]["nas-sv2"])
+
+
+NAMES = ('a "cat"', "Ü\n{dog}'", "")
+
+
+def test_model_py_has_the_names_of_the_classes(data: ImageData) -> None:
+    winner = winner_of(dataclasses.replace(data, class_names=NAMES))
+    held: dict[str, object] = {"__name__": "model", "__file__": SOURCE}
+    exec(winner.files(int8=False)[SOURCE], held)
+    assert held["CLASS_NAMES"] == NAMES
+
+
+def test_the_page_names_the_classes_and_the_shuffles_that_are_left(
+    package: Path, winner: Winner
+) -> None:
+    page = (package / CARD).read_text()
+    assert "| classes | 0, 1, 2 |" in page
+    nodes = onnx.load(package / MODEL).graph.node
+    left = sum(node.op_type == "Transpose" for node in nodes)
+    total = sum(isinstance(op.kind, Shuffle) for op in lower(winner.trained).ops)
+    assert 0 < left < total
+    assert f"{left} of the network's {total} channel shuffles are left" in page
+    assert "1.14" in page
+
+
+def test_weights_that_decayed_next_to_0_are_0_in_every_form(
+    data: ImageData, tmp_path: Path
+) -> None:
+    whole = winner_of(data)
+    weights = {name: array.copy() for name, array in whole.weights.items()}
+    kernels = [name for name in weights if name.endswith("conv.weight")]
+    for number, name in enumerate(kernels):  # some below float32's normal range, some above
+        weights[name][: len(weights[name]) // 4] *= np.float32((1e-39, 1e-34)[number % 2])
+    winner = write_winner(tmp_path / "w", data, dataclasses.replace(whole, weights=weights))
+    card = json.loads((tmp_path / "w" / CARD_JSON).read_text())
+    tiny = sum(int(((abs(a) < 1e-30) & (a != 0)).sum()) for a in weights.values())
+    assert card["set_to_zero"] == tiny > 1000
+    assert f"{tiny:,} weights that were closer to 0" in (tmp_path / "w" / CARD).read_text()
+    files = load_package(tmp_path / "w").files
+    arrays = [*load(files[WEIGHTS]).values()]
+    for name in (MODEL, MODEL_INT8, TIMING):
+        held = onnx.load_model_from_string(files[name]).graph.initializer
+        arrays += [onnx.numpy_helper.to_array(tensor) for tensor in held]
+    assert not any(((abs(a) < 1e-30) & (a != 0)).any() for a in arrays if a.dtype == np.float32)
+    for name, agreement in winner.checked(dict(files)).validation.items():
+        agreement.check(name, name == MODEL_INT8)
+
+
+def test_a_model_is_never_read_as_onnxruntimes_own_format(package: Path, winner: Winner) -> None:
+    """Bytes that ONNX skips as another producer's name, and that onnxruntime takes for its own."""
+    model = (package / MODEL).read_bytes()
+    marked = b"\x12\x06xxORTM" + model
+    assert onnx.load_model_from_string(marked).graph == onnx.load_model_from_string(model).graph
+    with pytest.raises(Exception, match="ORT model"):
+        onnxruntime.InferenceSession(marked, providers=["CPUExecutionProvider"])
+    images = winner.calibration[:2]
+    expected = forms.onnx_form(model)(images)
+    np.testing.assert_array_equal(forms.onnx_form(marked)(images), expected)
 
 
 def test_what_was_not_adapted_needs_no_timing_files(data: ImageData) -> None:

@@ -1,6 +1,7 @@
 """`verify`: what was changed is found, and nothing of a stranger's is run."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +19,7 @@ from safetensors.numpy import load, save
 from nas_sv2.errors import ConfigError, NasError
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.space.networks.lowering import load_network, lower, network_to_yaml
+from nas_sv2.space.runtimes.onnx_lowering import metadata_of, opset_of, with_metadata
 from nas_sv2.space.runtimes.weights import random_weights
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import architecture_to_yaml
@@ -89,7 +91,7 @@ def failed(checks: list[Check]) -> list[str]:
 def test_a_package_passes_on_noise_and_on_its_own_images(package: Path, spec: str) -> None:
     checks = list(verify(package))
     assert failed(checks) == []
-    parts = [CARD_JSON, CARD, TIMING, TIMING_INT8]
+    parts = [CARD_JSON, CARD, MODEL, MODEL_INT8, TIMING, TIMING_INT8]
     assert [check.what for check in checks] == [SUMS, *parts, SOURCE, SOURCE, MODEL, MODEL_INT8]
     checks = list(verify(package, spec))
     assert failed(checks) == []
@@ -104,7 +106,7 @@ def test_the_command_prints_a_line_a_check_and_fails_with_the_line(
 ) -> None:
     code, out, err = command_line("network", "verify", str(package))
     assert (code, err) == (0, "")
-    assert [line[:6] for line in out.splitlines()] == ["ok    "] * 9
+    assert [line[:6] for line in out.splitlines()] == ["ok    "] * 11
     write_folder(tmp_path / "w", load_package(package).files)
     body = bytearray((tmp_path / "w" / MODEL).read_bytes())
     body[len(body) // 2] ^= 1
@@ -234,8 +236,9 @@ def test_figures_of_another_network_are_found(
     changed: Callable[[str, bytes], Path], package: Path
 ) -> None:
     card = json.loads((package / CARD_JSON).read_text())
-    for name in ("digest", "trained_digest", "flops", "params"):
-        other = {**card, name: card["params"] + 1}
+    others = dict.fromkeys(("digest", "trained_digest", "flops", "params"), card["params"] + 1)
+    for name, value in {**others, "shuffles": [3, 3]}.items():
+        other = {**card, name: value}
         assert CARD_JSON in failed(list(verify(changed(CARD_JSON, json.dumps(other).encode()))))
 
 
@@ -284,6 +287,46 @@ def strided(graph: onnx.GraphProto) -> None:
     for attribute in next(node for node in graph.node if node.op_type == "Conv").attribute:
         if attribute.name == "strides":
             attribute.ints[:] = [4, 4]
+
+
+@pytest.mark.parametrize("name", [MODEL, MODEL_INT8])
+@pytest.mark.parametrize("key", ["class_names", "mean", "deviation", "side", "nas_sv2"])
+def test_facts_in_a_model_that_are_not_those_of_the_card_are_found(
+    name: str, key: str, changed: Callable[[str, bytes], Path], package: Path
+) -> None:
+    model = (package / name).read_bytes()
+    facts = metadata_of(model)
+    other = with_metadata(model, {**facts, key: "[7]"})
+    found = {check.what: check.found for check in parts_of(changed(name, other))}
+    assert list(found) == [name] and key in found[name]
+    del facts[key]
+    assert [check.what for check in parts_of(changed(name, with_metadata(model, facts)))] == [name]
+
+
+def parts_of(folder: Path) -> list[Check]:
+    """The failed checks of files against each other; no form is run."""
+    parts = itertools.takewhile(lambda check: check.what != SOURCE, verify(folder))
+    return [check for check in parts if not check.holds]
+
+
+def test_a_package_in_another_opset_is_verified(spec: str, tmp_path: Path) -> None:
+    data = open_data(spec)
+    write_winner(tmp_path / "w", data, opset=17)
+    for name in (MODEL, MODEL_INT8, TIMING, TIMING_INT8):
+        assert opset_of((tmp_path / "w" / name).read_bytes()) == 17
+    assert failed(list(verify(tmp_path / "w"))) == []
+
+
+@pytest.mark.parametrize("opset", [12, 18, None])
+def test_a_model_for_timing_in_an_opset_that_we_do_not_write_is_found(
+    opset: int | None, changed: Callable[[str, bytes], Path], package: Path
+) -> None:
+    model = onnx.load(package / TIMING)
+    del model.opset_import[:]
+    if opset is not None:
+        model.opset_import.add(version=opset)
+    (check,) = parts_of(changed(TIMING, model.SerializeToString()))
+    assert check.what == TIMING and f"opset {opset or 0}" in check.found
 
 
 @pytest.mark.parametrize("name", [TIMING, TIMING_INT8])
