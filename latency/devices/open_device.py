@@ -56,7 +56,7 @@ def device_at(
     return ReconnectingDevice(
         AgentDevice(name, launcher.command(agent.BOOTSTRAP)),
         Exclusive(name, tuple(claims), told),
-        launcher.advice,
+        launcher,
         told,
         max_bytes,
     )

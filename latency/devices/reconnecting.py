@@ -9,6 +9,7 @@ from nas_sv2.database.locks import Exclusive
 from nas_sv2.errors import ConnectionLost, DeviceError, MeasurementError
 from nas_sv2.latency.devices.channel import sending_s
 from nas_sv2.latency.devices.device import START_TIMEOUT_S, AgentDevice
+from nas_sv2.latency.devices.launcher import Launcher
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.measurement import Measurement, NodeTime
@@ -38,7 +39,7 @@ class ReconnectingDevice:
     Attributes:
         inner: The device.
         exclusive: The right to use the device.
-        advice: Gives the remedy for the stderr of a failed start.
+        launcher: Started it; it knows the remedy for a failed start.
         told: Called with a line for each wait.
         max_bytes: The limit of one network, in bytes.
         waits_s: The pauses before each new attempt to reach the device, in seconds.
@@ -46,7 +47,7 @@ class ReconnectingDevice:
 
     inner: AgentDevice
     exclusive: Exclusive
-    advice: Callable[[str], str] = lambda words: ""
+    launcher: Launcher
     told: Callable[[str], None] = lambda line: None
     max_bytes: int = MAX_BYTES
     waits_s: Sequence[float] = WAITS_S
@@ -158,7 +159,7 @@ class ReconnectingDevice:
             raise error
         wait_s = next(waits, None) if self._answered else None
         if wait_s is None:
-            advice = self.advice(lost.words)
+            advice = self.launcher.advice(lost.words)
             raise DeviceError(f"{error}; {advice}" if advice else str(error)) from error
         self.told(f"{error}; trying again in {wait_s:g} s")
         time.sleep(wait_s)

@@ -85,18 +85,10 @@ class Check:
     text: str
 
 
-def check_device(
-    launcher: Launcher, plan: MeasurePlan, device: ReconnectingDevice
-) -> Iterator[Check]:
-    """Run the checks in order, up to the first that fails.
-
-    Args:
-        launcher: Starts a python3 on the device.
-        plan: The protocol of the measurements.
-        device: The same device, opened.
-    """
+def check_device(device: ReconnectingDevice, plan: MeasurePlan) -> Iterator[Check]:
+    """Run the checks in order, up to the first that fails."""
     questions: dict[str, Callable[[], str]] = {
-        "python": lambda: _python(device.name, launcher, plan),
+        "python": lambda: _python(device.name, device.launcher, plan),
         "agent": lambda: device.fingerprint(plan).describe(plan),
         "outputs": lambda: _outputs(device, plan),
         "measure": lambda: _measure(device, plan),

@@ -91,7 +91,7 @@ def test_nothing_is_measured_twice(small: Architecture, store: MeasurementStore)
     device = CountingDevice(local_device("cpu"))
     first = MeasuredTarget(MeasuredDevice("cpu", device, QUICK, store)).estimate(small)
     again = MeasuredTarget(MeasuredDevice("cpu", device, QUICK, store)).estimate(small)
-    assert (again, device.measured) == (first, 1)
+    assert (again, device.measured) == (dataclasses.replace(first, stored=True), 1)
     MeasuredTarget(MeasuredDevice("cpu", device, QUICK, store, fresh=True)).estimate(small)
     assert device.measured == 2
     MeasuredTarget(
