@@ -22,13 +22,7 @@ from nas_sv2.latency.targets.device_file import (
 )
 from nas_sv2.latency.targets.device_file import add_device as write_device
 from nas_sv2.latency.targets.device_file import remove_device as remove_device
-from nas_sv2.latency.targets.entries import (
-    DeviceTarget,
-    EmulatedTarget,
-    Opening,
-    TargetEntry,
-    TargetInfo,
-)
+from nas_sv2.latency.targets.entries import Opening, TargetEntry, TargetInfo
 from nas_sv2.latency.targets.target import device_of
 from nas_sv2.latency.targets.try_out import NETWORK, Check, check_device
 from nas_sv2.space.units.reference import reference
@@ -91,9 +85,7 @@ def price_device(name: str) -> Latency | None:
         ConfigError: No target has that name.
     """
     entry = _entry(name)
-    if isinstance(entry, EmulatedTarget):
-        return entry.open(Opening()).estimate(reference(NETWORK))
-    return None
+    return None if entry.needs_device else entry.open(Opening()).estimate(reference(NETWORK))
 
 
 def try_device(
@@ -112,8 +104,8 @@ def try_device(
     entry = _entry(name)
     store = None if storage is None else MeasurementStore(database_of(storage))
     with closing(entry.device(store, notify)) as device:
-        assert isinstance(entry, DeviceTarget), "others have no device"
-        yield from check_device(entry.launcher, entry.plan, device)
+        assert entry.plan is not None, "a device has a plan"
+        yield from check_device(device, entry.plan)
 
 
 def grade(
