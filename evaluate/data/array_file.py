@@ -1,13 +1,14 @@
-"""Opens `npz:FILE`: images as arrays in a file of numpy, as MedMNIST and many others publish them.
+"""Opens `npz:FILE`: images as arrays in a file of numpy, as MedMNIST, Keras and others publish.
 
-The arrays are `train_images`, `train_labels`, `val_images` and `val_labels`, and optionally
-`test_images` and `test_labels`; or only `images` and `labels`. Without `val_images`, validation
-images are split off the training images by their content.
+The arrays are `train_images` and `train_labels`, those of `val` and `test`, or only `images` and
+`labels`; `x_train` and `y_train` are the same. Without a part `val`, validation images are split
+off the training images by their content.
 """
 
 import os
+import re
+import warnings
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,18 @@ import torch
 from numpy.typing import NDArray
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.decoding import full_level
 from nas_sv2.evaluate.data.image_data import ImageData, Part, content_key, resize
-from nas_sv2.evaluate.data.split import LEFT_OUT, PARTS, mirror_keys, placed
+from nas_sv2.evaluate.data.image_folder import check_counts, lacking_in_words, share_in_words
+from nas_sv2.evaluate.data.layouts import named, part_of
+from nas_sv2.evaluate.data.split import LEFT_OUT, PARTS, contradictions, mirror_keys, placed
 
 VAL_SHARE = 0.2
-SHAPES = "uint8 (N, side, side), (N, side, side, C) or (N, C, side, side) with C of 1 or 3"
+SHAPES = "(N, side, side), (N, side, side, C) or (N, C, side, side) with C of 1 or 3"
+IMAGES, LABELS = ("images", "image", "x", "data"), ("labels", "label", "y", "targets", "target")
+# Pixels shrink to a third or so. A file that grows more than a hundredfold is made to fill memory.
+MOST_GROWTH, HARMLESS_BYTES = 100, 100_000_000
+Arrays = dict[int, NDArray[Any]]
 
 
 def open_array_file(spec: str, where: str, resolution: int | None) -> ImageData:
@@ -35,123 +43,252 @@ def open_array_file(spec: str, where: str, resolution: int | None) -> ImageData:
         ConfigError: If the file or an array in it is missing, or an array has a wrong type or
             shape.
     """
-    arrays = _read(spec, where)
-    prefixes = {
-        part: prefix
-        for part, name in enumerate(PARTS)
-        for prefix in ([f"{name}_", ""] if part == 0 else [f"{name}_"])
-        if f"{prefix}images" in arrays
-    }
-    if 0 not in prefixes:
-        have = ", ".join(sorted(arrays)) or "nothing"
-        allowed = f"must have train_images and train_labels, or images and labels; it has {have}"
-        raise ConfigError("data", spec, allowed)
-    images = {part: _images(spec, arrays, f"{prefix}images") for part, prefix in prefixes.items()}
-    labels = {
-        part: _labels(spec, arrays, f"{prefix}labels", len(images[part]))
-        for part, prefix in prefixes.items()
-    }
-    for part, own in images.items():
-        if own.shape[1:] != images[0].shape[1:]:
-            had = f"{tuple(own.shape[1:])}, {prefixes[0]}images {tuple(images[0].shape[1:])}"
-            allowed = f"must have images of one shape; {prefixes[part]}images has {had}"
-            raise ConfigError("data", spec, allowed)
+    file = ArrayFile(spec, Path(os.path.expanduser(where)) if where else None)
+    images, labels = file.images(), file.labels()
+    for part, own in labels.items():
+        if len(own) != len(images[part]):
+            name = file.name(LABELS, part)
+            had = f"it has {len(own):,} for {len(images[part]):,} images"
+            raise ConfigError("data", spec, f"must have a label in {name} for each image; {had}")
+    numbers, names = file.classes(labels)
     share = None if 1 in images else VAL_SHARE
-    parts, left_out = _split(images, labels, share)
-    for part, one in parts.items():
-        if not len(one):
-            raise ConfigError("data", spec, f"must have {PARTS[part]} images; it has none")
-    _check_classes(spec, f"{prefixes[0]}labels", parts)
+    parts, notes = _split(images, numbers, share)
+    counts = {
+        PARTS[part]: np.bincount(one.labels.numpy(), minlength=len(names)).tolist()
+        for part, one in sorted(parts.items())
+    }
+    check_counts(spec, names, counts)
+    if share is not None:
+        notes.insert(0, share_in_words(counts, share, names))
+    notes += lacking_in_words(counts, names)
     train, val, test = (
         None if part not in parts else resize(parts[part], resolution) for part in range(3)
     )
     assert train is not None and val is not None
-    classes = int(train.labels.max()) + 1
-    notes = [] if share is None else [f"validation is {share:.0%} of train, chosen by content"]
-    if left_out:
-        notes.append(f"left out: {left_out:,} images whose copy is in val or test")
     key = content_key(train, val, test)
-    names = tuple(map(str, range(classes)))
-    return ImageData(spec, key, names, train, val, test, tuple(notes))
+    return ImageData(spec, key, names, train, val, test, (*file.notes, *notes))
 
 
-def _read(spec: str, where: str) -> dict[str, NDArray[Any]]:
-    file = Path(os.path.expanduser(where))
-    if not where or not file.is_file():
-        raise ConfigError("data", spec, "must be npz:FILE of a file that exists")
-    wanted = {f"{prefix}{kind}" for prefix in ("", "train_", "val_", "test_") for kind in _KINDS}
-    name = "the file"
-    try:
-        arrays = {}
-        with open(file, "rb") as stream:  # numpy does not close a damaged file
-            loaded = np.load(stream, allow_pickle=False)
-            if not isinstance(loaded, np.lib.npyio.NpzFile):
-                raise ValueError("one array without a name")
-            for name in sorted(wanted & set(loaded.files)):
-                arrays[name] = loaded[name]
-        return arrays
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(
-            "data", spec, f"must be a complete .npz file; {name}: {reason}"
-        ) from error
+class ArrayFile:
+    """The arrays of a file, each with the part and kind that its name says.
+
+    Args:
+        spec: The user's text.
+        file: The file; None if the user named none.
+
+    Raises:
+        ConfigError: If the file is missing or damaged, or has no images to train on.
+    """
+
+    def __init__(self, spec: str, file: Path | None) -> None:
+        if file is None or not file.is_file():
+            raise ConfigError("data", spec, "must be npz:FILE of a file that exists")
+        self.spec = spec
+        self.notes: list[str] = []
+        name = "the file"
+        try:
+            with zipfile.ZipFile(_checked(file)) as archive:
+                names = [each.removesuffix(".npy") for each in archive.namelist()]
+                self._names = dict(sorted(self._understood(names).items()))
+                _check_bytes(archive, [f"{each}.npy" for each in self._names.values()])
+                self._arrays = {}
+                for place, name in self._names.items():
+                    self._arrays[place] = _read(archive, f"{name}.npy")
+        except ConfigError:
+            raise
+        except Exception as error:  # damaged bytes can raise anything
+            reason = " ".join(str(error).split()) or type(error).__name__
+            allowed = f"must be a complete .npz file; {name}: {reason[:200]}"
+            raise ConfigError("data", spec, allowed) from error
+
+    def name(self, kind: tuple[str, ...], part: int) -> str:
+        """Return the name of an array in the file."""
+        return self._names[kind[0], part]
+
+    def _understood(self, names: list[str]) -> dict[tuple[str, int], str]:
+        """Return the names of the arrays that are wanted, by kind and part."""
+        found: dict[tuple[str, int], str] = {}
+        others = []
+        for name in names:
+            words = re.findall(r"[a-z]+", name.lower())
+            kinds = [kind[0] for kind in (IMAGES, LABELS) if any(word in kind for word in words)]
+            parts = [part for word in words if (part := part_of(word)) is not None]
+            if len(kinds) != 1 or len(kinds) + len(parts) != len(words) or len(parts) > 1:
+                others.append(name)
+                continue
+            place = kinds[0], parts[0] if parts else 0
+            if place in found:
+                allowed = f"must have one array for {PARTS[place[1]]} {place[0]}"
+                raise self._refused(f"{allowed}; it has {named([found[place], name])}")
+            found[place] = name
+        if ("images", 0) not in found:
+            allowed = "must have train_images and train_labels, or images and labels"
+            raise self._refused(f"{allowed}; it has {', '.join(sorted(names)) or 'nothing'}")
+        for _, part in found:
+            if ("labels", part) not in found:
+                missing = found["images", part].replace("images", "labels").replace("x", "y")
+                raise self._refused(f"must have an array {missing}")
+            if ("images", part) not in found:
+                raise self._refused(f"must have images for {found['labels', part]}")
+        if others:
+            self.notes.append(f"left out, {len(others)} arrays that are not read: {named(others)}")
+        return found
+
+    def _refused(self, sentence: str) -> ConfigError:
+        return ConfigError("data", self.spec, sentence)
+
+    def images(self) -> dict[int, NDArray[np.uint8]]:
+        """Return the images of each part, (N, C, side, side).
+
+        Raises:
+            ConfigError: If they have another shape, or levels of an unknown range.
+        """
+        arrays = {part: self._shaped(part) for kind, part in self._names if kind == "images"}
+        for part, own in arrays.items():
+            if own.shape[1:] != arrays[0].shape[1:]:
+                one, first = self.name(IMAGES, part), self.name(IMAGES, 0)
+                had = f"{tuple(own.shape[1:])}, {first} {tuple(arrays[0].shape[1:])}"
+                raise self._refused(f"must have images of one shape; {one} has {had}")
+        full = [own for own in arrays.values() if own.size]
+        if all(own.dtype == np.uint8 for own in full) and max(map(np.max, full), default=2) > 1:
+            return arrays
+        return self._eight_bits(arrays, full)
+
+    def _shaped(self, part: int) -> NDArray[Any]:
+        array, name = self._arrays["images", part], self.name(IMAGES, part)
+        had = f"it is {array.dtype} {tuple(array.shape)}"
+        if array.ndim == 3:
+            array = array[:, None]
+        elif array.ndim == 4 and array.shape[1] not in (1, 3):
+            array = array.transpose(0, 3, 1, 2)
+        elif array.ndim == 4 and array.shape[1:] == (3, 3, 3):
+            raise self._refused(f"must have {name} with sides other than 3; {had}, in any order")
+        square = array.ndim == 4 and array.shape[2] == array.shape[3] > 0
+        if not square or array.shape[1] not in (1, 3) or array.dtype.kind not in "buif":
+            raise self._refused(f"must have {name} as numbers {SHAPES}; {had}")
+        return np.ascontiguousarray(array)
+
+    def _eight_bits(
+        self, arrays: Arrays, full: list[NDArray[Any]]
+    ) -> dict[int, NDArray[np.uint8]]:
+        """Bring levels of all parts to 0 to 255 by one range, and note it."""
+        low, high = min(float(a.min()) for a in full), max(float(a.max()) for a in full)
+        first = arrays[0]
+        if not (np.isfinite([low, high]).all() and low >= 0):
+            had = f"{self.name(IMAGES, 0)} is {first.dtype}, with levels from {low:g} to {high:g}"
+            raise self._refused(f"must have grey levels from 0 to 255 or from 0 to 1; {had}")
+        kind = "float" if any(own.dtype.kind == "f" for own in full) else "integer"
+        white = 1.0 if high <= 1 else full_level(kind, high)
+        levels = f"{first.dtype} from {low:g} to {high:g}"
+        self.notes.append(f"levels are {levels}, and 0 to {white:g} became 0 to 255")
+        return {
+            part: np.rint(own * (255 / white)).astype(np.uint8) for part, own in arrays.items()
+        }
+
+    def labels(self) -> Arrays:
+        """Return the labels of each part, (N,): whole numbers, or text.
+
+        Raises:
+            ConfigError: If an array is something else.
+        """
+        return {part: self._label_array(part) for kind, part in self._names if kind == "labels"}
+
+    def _label_array(self, part: int) -> NDArray[Any]:
+        array, name = self._arrays["labels", part], self.name(LABELS, part)
+        had = f"it is {array.dtype} {tuple(array.shape)}"
+        if array.ndim == 2 and array.shape[1] == 1:
+            array = array[:, 0]
+        if array.ndim == 2 and array.dtype.kind in "buif":
+            if not (((array == 0) | (array == 1)).all() and (array.sum(1) == 1).all()):
+                raise self._refused(f"must have one class for each image in {name}; {had}")
+            array = array.argmax(1)
+        if array.dtype.kind == "S":
+            array = np.char.decode(array, "utf-8", "replace")
+        if array.dtype.kind == "f" and np.isfinite(array).all() and (array == array.round()).all():
+            array = array.astype(np.int64)
+        if array.ndim != 1 or array.dtype.kind not in "buiU":
+            allowed = "must have whole numbers, words, or a row with one 1 for each image"
+            raise self._refused(f"{allowed} in {name}; {had}")
+        if array.dtype.kind == "i" and len(array) and int(array.min()) < 0:
+            raise self._refused(f"must have labels from 0 in {name}; one is {int(array.min())}")
+        return array
+
+    def classes(self, labels: Arrays) -> tuple[dict[int, NDArray[np.int64]], tuple[str, ...]]:
+        """Number the labels of all parts in the order of those to train on, and name them.
+
+        Raises:
+            ConfigError: If there are fewer than two, or another part has a label of its own.
+        """
+        kinds = {"U" if own.dtype.kind == "U" else "number" for own in labels.values()}
+        if len(kinds) > 1:
+            raise self._refused("must have labels of one kind in all parts; some are words")
+        known = np.unique(labels[0])
+        widths = {self._arrays["labels", part].shape[1:] for part in labels} - {(), (1,)}
+        if len(widths) > 1:
+            raise self._refused(f"must have as many classes in all parts; it has {sorted(widths)}")
+        if widths:  # rows with one 1; all their columns are classes
+            known = np.arange(widths.pop()[0])
+        if len(known) < 2:
+            raise self._refused(f"must have labels of two classes or more; it has {len(known)}")
+        for part, own in labels.items():
+            if len(unknown := np.setdiff1d(own, known)):
+                found = f"{PARTS[part]} has {str(unknown[0])!r}"
+                raise self._refused(f"must have only labels of train in all parts; {found}")
+        names = tuple(map(str, known.tolist()))
+        if known.dtype.kind in "iu" and known.tolist() != list(range(len(known))):
+            self.notes.append(f"the labels are {named(names, 5)}: {len(known)} classes, named so")
+        return {part: np.searchsorted(known, own) for part, own in labels.items()}, names
 
 
-_KINDS = ("images", "labels")
+def _checked(file: Path) -> Path:
+    with open(file, "rb") as stream:
+        if stream.read(6) == b"\x93NUMPY":
+            raise ValueError("one array without a name")
+    return file
 
 
-def _images(spec: str, arrays: dict[str, NDArray[Any]], name: str) -> NDArray[np.uint8]:
-    """Return the images `name` as (N, C, side, side)."""
-    array = arrays[name]
-    had = f"{array.dtype} {tuple(array.shape)}"
-    if array.ndim == 3:
-        array = array[:, None]
-    elif array.ndim == 4 and array.shape[1] not in (1, 3):
-        array = array.transpose(0, 3, 1, 2)
-    fits = array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[2] == array.shape[3] > 0
-    if array.dtype != np.uint8 or not fits:
-        raise ConfigError("data", spec, f"must have {name} as {SHAPES}; it is {had}")
-    return np.ascontiguousarray(array)
+def _check_bytes(archive: zipfile.ZipFile, names: list[str]) -> None:
+    """Refuse arrays that are larger than they say, or too large for this machine."""
+    entries = [each for each in archive.infolist() if each.filename in names]
+    if len(entries) > len(names):
+        raise ValueError("two arrays of one name")
+    packed = sum(each.compress_size for each in entries)
+    whole = sum(each.file_size for each in entries)
+    if whole > max(HARMLESS_BYTES, MOST_GROWTH * packed):
+        raise ValueError(f"made to fill the memory: {packed:,} bytes would become {whole:,}")
+    room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if whole > room:
+        raise ValueError(f"arrays of {whole / 1e9:.1f} GB, and a memory of {room / 1e9:.1f} GB")
 
 
-def _labels(
-    spec: str, arrays: dict[str, NDArray[Any]], name: str, images: int
-) -> NDArray[np.int64]:
-    if name not in arrays:
-        raise ConfigError("data", spec, f"must have an array {name}")
-    array = arrays[name]
-    had = f"{array.dtype} {tuple(array.shape)}"
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.shape != (images,) or array.dtype.kind not in "iu":
-        raise ConfigError("data", spec, f"must have {images} whole numbers in {name}; it is {had}")
-    if images and int(array.min()) < 0:
-        raise ConfigError(
-            "data", spec, f"must have numbers from 0 in {name}; one is {int(array.min())}"
-        )
-    return array.astype(np.int64)
-
-
-def _check_classes(spec: str, name: str, parts: dict[int, Part]) -> None:
-    """Refuse a class without training images, and labels of other classes in val or test."""
-    seen = np.unique(parts[0].labels.numpy()).tolist()
-    missing = set(range(len(seen))) - set(seen)
-    if missing:
-        raise ConfigError(
-            "data",
-            spec,
-            f"must have images of every class in {name}; class {min(missing)} has none",
-        )
-    for part, one in parts.items():
-        if int(one.labels.max()) >= len(seen):
-            allowed = f"{PARTS[part]}_labels below {len(seen)}, the number of training classes"
-            raise ConfigError("data", spec, f"must be {allowed}; one is {int(one.labels.max())}")
+def _read(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    """Read an array whose header says what the file holds; nothing is unpickled."""
+    size = archive.getinfo(name).file_size
+    with archive.open(name) as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of headers that Python 2 wrote
+        version = np.lib.format.read_magic(stream)
+        if version == (1, 0):
+            shape, _, kind = np.lib.format.read_array_header_1_0(stream)
+        elif version == (2, 0):
+            shape, _, kind = np.lib.format.read_array_header_2_0(stream)
+        else:
+            raise ValueError(f"a header of version {version}")
+        if kind.hasobject:
+            raise ValueError("objects, which would have to be unpickled")
+        count = 1
+        for length in shape:
+            count *= int(length)
+        if min(shape, default=0) < 0 or count * kind.itemsize + stream.tell() != size:
+            raise ValueError(f"{kind} {shape} in {size:,} bytes")
+    with archive.open(name) as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
 
 
 def _split(
     images: dict[int, NDArray[np.uint8]], labels: dict[int, NDArray[np.int64]], share: float | None
-) -> tuple[dict[int, Part], int]:
-    """Return each part, and the number of images left out because a later part has a copy."""
+) -> tuple[dict[int, Part], list[str]]:
+    """Return each part, and notes on images whose copy is elsewhere."""
     keys = [key for own in images.values() for key in mirror_keys(own)]
     every = np.concatenate(list(labels.values()))
     given = np.concatenate([np.full(len(own), part, np.int8) for part, own in images.items()])
@@ -163,4 +300,9 @@ def _split(
         parts[part] = Part(
             torch.from_numpy(images[of_source][own]), torch.from_numpy(labels[of_source][own])
         )
-    return parts, int((chosen == LEFT_OUT).sum())
+    notes = []
+    if left_out := int((chosen == LEFT_OUT).sum()):
+        notes.append(f"left out: {left_out:,} images whose copy is in val or test")
+    if differing := contradictions(keys, every):
+        notes.append(f"{differing:,} images have a copy with another label")
+    return parts, notes

@@ -1,11 +1,17 @@
 import re
+import struct
+import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data import array_file
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
 
@@ -22,6 +28,13 @@ def labels(count: int) -> Any:
 def opened(tmp_path: Path, **arrays: Any) -> ImageData:
     np.savez_compressed(tmp_path / "data.npz", **arrays)
     return open_data(f"npz:{tmp_path / 'data.npz'}")
+
+
+SIZES = {"train": 20, "val": 6, "test": 4}
+
+
+def words(count: int) -> Any:
+    return np.array(["dog", "cat"])[labels(count)]
 
 
 WHOLE = {
@@ -65,16 +78,30 @@ def test_copies_of_what_is_compared_on_are_left_out_of_train(tmp_path: Path) -> 
     [
         ({"train_images": None}, "have train_images and train_labels, or .*; it has test_images"),
         ({"val_labels": None}, "must have an array val_labels"),
-        ({"train_images": images(20).astype(float)}, "train_images as uint8 .* it is float64"),
+        ({"train_images": images(20) - 1.0}, "levels from 0 to 255 or from 0 to 1; .* from -1"),
+        ({"train_images": images(20) * np.nan}, "from 0 to 1; train_images is float64, .* nan"),
+        ({"train_images": images(20) + 1j}, "train_images as numbers .* it is complex128"),
+        ({"train_images": images(20, 64)}, r"train_images as numbers .* it is uint8 \(20, 64\)"),
+        ({"train_images": images(20, 8, 8, 4)}, r"C of 1 or 3; it is uint8 \(20, 8, 8, 4\)"),
+        ({"train_images": images(20, 3, 3, 3)}, r"\(20, 3, 3, 3\), in any order"),
         ({"val_images": images(6, 8, 9)}, r"val_images as .* it is uint8 \(6, 8, 9\)"),
         ({"val_images": images(6, 9, 9)}, r"one shape; val_images has \(1, 9, 9\)"),
-        ({"val_labels": labels(5)}, r"6 whole numbers in val_labels; it is int64 \(5,\)"),
-        ({"val_labels": labels(6) / 2}, "6 whole numbers in val_labels; it is float64"),
-        ({"val_labels": labels(6) - 1}, "numbers from 0 in val_labels; one is -1"),
-        ({"val_labels": labels(6) + 1}, "val_labels below 2, .*; one is 2"),
-        ({"train_labels": labels(20) * 2}, "every class in train_labels; class 1 has none"),
+        ({"x_train": images(20)}, "one array for train images; it has 'train_images', 'x_train'"),
+        ({"val_images": None}, "must have images for val_labels"),
+        ({"val_labels": labels(5)}, "a label in val_labels for each image; it has 5 for 6 images"),
+        ({"val_labels": labels(6) / 2}, "whole numbers, words, .* in val_labels; it is float64"),
+        ({"val_labels": labels(6) - 1}, "labels from 0 in val_labels; one is -1"),
+        ({"val_labels": labels(6) + 1}, "labels of train in all parts; val has '2'"),
+        ({"val_labels": words(6)}, "labels of one kind in all parts"),
+        ({"train_labels": labels(20) * 0}, "two classes or more; it has 1"),
+        ({"train_labels": np.ones((20, 2), int)}, "one class for each image in train_labels"),
+        ({"train_labels": np.zeros((20, 2), "M8[s]")}, "in train_labels; it is datetime64"),
+        ({"train_labels": np.eye(3, dtype=int)[labels(20)]}, "every class; '2' has none"),
         ({"val_images": images(0), "val_labels": labels(0)}, "must have val images; it has none"),
-        ({"val_images": np.array([{}] * 6)}, "a complete .npz file; val_images: .*pickle"),
+        (
+            {"val_images": np.array([{}] * 6)},
+            "a complete .npz file; val_images: objects, .*unpickled",
+        ),
     ],
 )
 def test_an_array_that_does_not_fit_is_named(
@@ -83,6 +110,169 @@ def test_an_array_that_does_not_fit_is_named(
     arrays = {name: array for name, array in {**WHOLE, **changes}.items() if array is not None}
     with pytest.raises(ConfigError, match=message):
         opened(tmp_path, **arrays)
+
+
+def spelled(images: str, labels: str) -> dict[str, Any]:
+    """The arrays of `WHOLE` under other names."""
+    return {
+        pattern.format(part): WHOLE[f"{part}_{kind}"]
+        for part in ("train", "val", "test")
+        for kind, pattern in (("images", images), ("labels", labels))
+    }
+
+
+@pytest.mark.parametrize(
+    ("arrays", "names", "said"),
+    [
+        (spelled("x_{}", "y_{}"), ("0", "1"), ""),
+        (spelled("X_{}", "Y_{}"), ("0", "1"), ""),
+        (spelled("{}_x", "{}_y"), ("0", "1"), ""),
+        (spelled("{}_data", "{}_target"), ("0", "1"), ""),
+        ({**WHOLE, "class_names": np.array(["a", "b"])}, ("0", "1"), "not read: 'class_names'"),
+        *(
+            (WHOLE | {f"{part}_labels": kind(count) for part, count in SIZES.items()}, names, said)
+            for kind, names, said in (
+                (words, ("cat", "dog"), ""),
+                (lambda count: words(count).astype("S"), ("cat", "dog"), ""),
+                (lambda count: labels(count) == 1, ("False", "True"), ""),
+                (lambda count: labels(count).astype(float), ("0", "1"), ""),
+                (lambda count: np.eye(2)[labels(count)], ("0", "1"), ""),
+                (lambda count: labels(count) + 1, ("1", "2"), "labels are '1', '2': 2 classes"),
+                (lambda count: labels(count) * 7, ("0", "7"), "labels are '0', '7': 2 classes"),
+            )
+        ),
+    ],
+)
+def test_arrays_of_other_makers_are_read(
+    arrays: dict[str, Any], names: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    data = opened(tmp_path, **arrays)
+    assert [len(part) for part in data.parts] == [20, 6, 4]
+    assert data.class_names == names
+    turned = names == ("cat", "dog")
+    assert data.val.labels.tolist() == (labels(6) ^ turned).tolist()
+    assert said in "\n".join(data.notes)
+    assert np.array_equal(data.val.images[:, 0].numpy(), WHOLE["val_images"])
+
+
+@pytest.mark.parametrize(
+    ("factor", "kind", "white"),
+    [
+        (1 / 255, np.float32, 1),
+        (1.0, np.float64, 255),
+        (1, np.int64, 255),
+        (257, np.uint16, 65535),
+        (16, np.uint16, 4095),
+    ],
+)
+def test_levels_of_all_parts_are_scaled_by_one_range(
+    factor: float, kind: Any, white: int, tmp_path: Path
+) -> None:
+    arrays = {
+        n: (a.astype(float) * factor).astype(kind) if "images" in n else a
+        for n, a in WHOLE.items()
+    }
+    data = opened(tmp_path, **arrays)
+    expected = np.rint(arrays["test_images"] * (255 / white))
+    assert data.test is not None
+    assert np.array_equal(data.test.images[:, 0].numpy(), expected)
+    assert any(f"0 to {white} became 0 to 255" in note for note in data.notes)
+
+
+def test_the_share_that_became_validation_is_said(tmp_path: Path) -> None:
+    data = opened(tmp_path, images=images(6), labels=np.repeat([0, 1, 2], 2))
+    assert [len(part) for part in data.parts] == [3, 3]
+    assert any("validation is 3 of 6 training images (50.0%)" in note for note in data.notes)
+
+
+def bomb(kind: str, file: Path) -> None:
+    """An archive that costs much to read, or that numpy's readers fail on."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (2_000, 32, 32)}
+        text = repr(header) if kind in ("growth", "short") else kind
+        if kind == "nested":
+            text = "[" * 4000
+        length = struct.pack("<H", len(text) + 1)
+        start = b"\x93NUMPY\1\0" + length + text.encode() + b"\n"
+        with archive.open("images.npy", "w", force_zip64=True) as stream:
+            stream.write(start)
+            for _ in range(2 if kind == "growth" else 0):
+                stream.write(bytes(1_024_000))
+        with archive.open("labels.npy", "w") as stream:
+            np.save(stream, np.zeros(2_000, np.int64))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(
+            "growth",
+            "short",
+            "nested",
+            "",
+            "{}",
+            "1",
+            "'shape'",
+            "{'descr': 'O'}",
+            "lambda: 0",
+            "((",
+        ),
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (-1,)}",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (9999999999999, 9999999999999)}",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}",
+        "{'descr': 'zz', 'fortran_order': False, 'shape': (1,)}",
+    ],
+)
+def test_a_file_made_to_do_harm_is_refused_in_little_memory(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(array_file, "HARMLESS_BYTES", 1_000_000)
+    bomb(kind, tmp_path / "bomb.npz")
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match=r"must be a complete \.npz file") as told:
+            open_data(f"npz:{tmp_path / 'bomb.npz'}")
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(6, b"\1\0"), (8, b"\x62\0"), (8, b"\x0e\0"), (8, b"\x0c\0"), (22, b"\1"), (14, b"\x09\x09")],
+    ids=["encrypted", "unknown compression", "LZMA", "BZIP2", "sizes", "checksum"],
+)
+def test_an_archive_that_cannot_be_unpacked_is_refused(
+    field: int, value: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "data.npz"
+    np.savez_compressed(file, **WHOLE)
+    content = bytearray(file.read_bytes())
+    for signature, shift in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):
+        at = content.index(signature) + field + shift
+        content[at : at + len(value)] = value
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match="must be a complete") as told:
+        open_data(f"npz:{file}")
+    assert "\n" not in str(told.value)
+
+
+@given(data=st.data())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_archives_are_read_or_refused_but_never_crash(
+    data: st.DataObject, tmp_path: Path
+) -> None:
+    file = tmp_path / "data.npz"
+    np.savez(file, images=images(4), labels=labels(4))
+    content = bytearray(file.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    file.write_bytes(content)
+    try:
+        open_data(f"npz:{file}")
+    except ConfigError as error:
+        assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize(
