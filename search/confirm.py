@@ -31,7 +31,7 @@ from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.determinism import check_workers, useful_workers
-from nas_sv2.evaluate.fitting.evaluation import data_key
+from nas_sv2.evaluate.fitting.evaluation import average, data_key
 from nas_sv2.evaluate.full.training import FullRun, find_data_side
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.files import open_recipe, recipe_from_document
@@ -215,6 +215,9 @@ class Job:
             val_accuracy=trained.validation.accuracy,
             train_images=sum(each.trained.images for each in trained.passes),
             seconds=trained.seconds,
+            balanced_accuracy=trained.test.balanced_accuracy,
+            majority=trained.test.majority,
+            classes=trained.test.classes,
         )
 
     def finish(self) -> None:
@@ -517,6 +520,7 @@ def _found(
             tuple(score.accuracy for score in of_one),
             tuple(score.loss for score in of_one),
             {name: on.latencies[place] for name, on in timed.items()},
+            average([score.balanced_accuracy for score in of_one]),
         )
         for place, (one, of_one) in enumerate(zip(field, by_network, strict=True))
     )
@@ -544,6 +548,8 @@ def _found(
         at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         place=trained_on,
         longest=max(longer) if max(longer) > min(longer) else None,
+        majority=by_network[0][0].majority,
+        classes=by_network[0][0].classes,
         together=sum(len(one.chances) for one in found),
     )
 

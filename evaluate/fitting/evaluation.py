@@ -7,7 +7,7 @@ these are equal.
 import dataclasses
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,31 @@ from nas_sv2.space.units.architecture import Architecture
 def data_key(data: str) -> str:
     """The name of the content in `SPEC@KEY`: the same images elsewhere are the same data."""
     return data.rpartition("@")[2]
+
+
+UNEVEN = 1.5
+"""Share of the commonest class, as a multiple of an even share, from which it is said beside an
+accuracy. Two classes of 3 to 1 are there: a network that always names one is 75 % right."""
+
+
+def is_uneven(majority: float | None, classes: int) -> bool:
+    """Whether a share of the commonest class makes a plain accuracy misleading."""
+    return majority is not None and majority * classes >= UNEVEN
+
+
+def describe_accuracy(accuracy: float, balanced: float | None, uneven: bool) -> str:
+    """Return a top-1 accuracy as text, with the balanced one if the classes are uneven."""
+    if not uneven or balanced is None:
+        return f"{accuracy:.2%}"
+    return f"{accuracy:.2%} (balanced {balanced:.2%})"
+
+
+def describe_majority(majority: float, images: str) -> str:
+    """Say that classes are uneven, in one line about `images`."""
+    return (
+        f"uneven classes: {majority:.2%} of the {images} are of one class, so a network that "
+        "always names it has that top-1; balanced: the mean over the classes"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +88,13 @@ class Evaluation:
         stopped: Reason why the training ended early, in words; None if it did not.
         history: The passes in order; those of the first seed if there were several.
         scored_by: The score that candidates are compared by; see `Recipe.score`.
-        scores: That score for each seed, higher is better. With several seeds accuracy, loss
+        scores: That score for each seed, higher is better. With several seeds accuracies, loss
             and speed are means, seconds are their sum, and the rest is the first seed's.
+        balanced_accuracy: Mean of the shares of each class that are right, 0 to 1, of the classes
+            that the validation images have; None if it is not known.
+        majority: Share of the validation images that are of their commonest class, 0 to 1; None
+            if it is not known.
+        classes: Number of classes; 0 if it is not known.
     """
 
     accuracy: float
@@ -83,11 +113,29 @@ class Evaluation:
     history: tuple[Epoch, ...] = ()
     scored_by: str = "accuracy"
     scores: tuple[float, ...] = ()
+    balanced_accuracy: float | None = None
+    majority: float | None = None
+    classes: int = 0
 
     @property
     def score(self) -> float:
         """The score that candidates are compared by, higher is better: the mean over seeds."""
         return statistics.fmean(self.scores) if self.scores else self.accuracy
+
+    @property
+    def uneven(self) -> bool:
+        """Whether one class has so many of the validation images that accuracies need it said."""
+        return is_uneven(self.majority, self.classes)
+
+    def describe_accuracy(self) -> str:
+        """Return the accuracy as text, with the balanced one if the classes are uneven."""
+        return describe_accuracy(self.accuracy, self.balanced_accuracy, self.uneven)
+
+    def describe_majority(self) -> str:
+        """Say in one line how uneven the classes are; empty if they are not."""
+        if self.majority is None or not self.uneven:
+            return ""
+        return describe_majority(self.majority, f"{self.val_images:,} validation images")
 
     def describe_loss(self, digits: int = 4) -> str:
         """Return the loss as text, or a dash if it is not known."""
@@ -133,8 +181,10 @@ class Trained:
     weights: dict[str, NDArray[np.float32]]
 
 
-def _known_losses(evaluations: Sequence[Evaluation]) -> list[float]:
-    return [each.loss for each in evaluations if each.loss is not None]
+def average(figures: Iterable[float | None]) -> float | None:
+    """Return the mean of the figures that are known, if there are any."""
+    known = [each for each in figures if each is not None]
+    return statistics.fmean(known) if known else None
 
 
 def average_evaluations(evaluations: Sequence[Evaluation]) -> Evaluation:
@@ -146,7 +196,8 @@ def average_evaluations(evaluations: Sequence[Evaluation]) -> Evaluation:
     return dataclasses.replace(
         first,
         accuracy=statistics.fmean(each.accuracy for each in evaluations),
-        loss=statistics.fmean(losses) if (losses := _known_losses(evaluations)) else None,
+        loss=average(each.loss for each in evaluations),
+        balanced_accuracy=average(each.balanced_accuracy for each in evaluations),
         seconds=sum(each.seconds for each in evaluations),
         images_per_second=statistics.fmean(each.images_per_second for each in evaluations),
         stopped=next(filter(None, stopped), None),

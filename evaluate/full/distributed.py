@@ -20,7 +20,12 @@ from nas_sv2.evaluate.data.image_data import Part
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.fitting.batches import Batches
 from nas_sv2.evaluate.fitting.determinism import stream
-from nas_sv2.evaluate.fitting.validation import Validation, validate
+from nas_sv2.evaluate.fitting.validation import (
+    Answers,
+    Validation,
+    count_answers,
+    validate,
+)
 
 PATIENCE = timedelta(hours=12)  # the others wait while the first decodes a folder of images
 
@@ -106,15 +111,12 @@ class Processes:
         if self.count == 1 or len(part) < self.count:
             return validate(module, part, normalise, device)
         mine = Part(part.images[self.rank :: self.count], part.labels[self.rank :: self.count])
-        found = validate(module, mine, normalise, device)
-        sums = torch.tensor(
-            [found.accuracy * found.images, found.loss * found.images, found.images],
-            dtype=torch.float64,
-            device=device,
-        )
+        found = count_answers(module, mine, normalise, device)
+        sums = torch.cat([found.right, found.images, torch.tensor([found.loss])]).double()
+        sums = sums.to(device)
         distributed.all_reduce(sums)
-        right, loss, images = sums.tolist()
-        return Validation(round(right) / images, loss / images, int(images))
+        right, images = sums[:-1].cpu().round().long().chunk(2)
+        return Answers(right, images, float(sums[-1])).validation
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -225,6 +225,9 @@ class ProxyTraining:
             history=_history(course.records),
             scored_by=self.recipe.score,
             scores=(_score(self.recipe.score, course.records),),
+            balanced_accuracy=last.validation.balanced_accuracy,
+            majority=last.validation.majority,
+            classes=last.validation.classes,
         )
 
     def _checkpoint(self, adapted: Architecture, seed: int) -> Checkpoint | None:

@@ -80,6 +80,9 @@ class SupernetAsking:
             val_images=found.images,
             scored_by=self.recipe.score,
             scores=(found.accuracy if self.recipe.score == "accuracy" else -found.loss,),
+            balanced_accuracy=found.balanced_accuracy,
+            majority=found.majority,
+            classes=found.classes,
         )
         return Trained(evaluation, self.adapt(architecture), weights_of(module))
 

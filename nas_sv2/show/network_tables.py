@@ -407,8 +407,8 @@ def exported_lines(exported: Exported) -> list[str]:
 def metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
     """How good a trained network is, and how well each form agrees with it, a line each."""
     lines = [
-        f"{part} top-1 {found['accuracy']:.2%}, cross-entropy {found['loss']:.4f} "
-        f"({found['images']:,} images)"
+        f"{part} top-1 {found['accuracy']:.2%}{_balance(found)}, cross-entropy "
+        f"{found['loss']:.4f} ({found['images']:,} images)"
         for part in ("validation", "test")
         if (found := metrics[part]) is not None
     ]
@@ -418,6 +418,16 @@ def metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
         for name, form in metrics["forms"].items()
         if name != TORCH
     ]
+
+
+def _balance(found: Mapping[str, Any]) -> str:
+    """Say how a network that always names one class compares; empty in a resumed old training."""
+    if found["balanced_accuracy"] is None:
+        return ""
+    return (
+        f" (balanced {found['balanced_accuracy']:.2%}; always naming the commonest class "
+        f"{found['majority']:.2%})"
+    )
 
 
 def _timed(row: "FileLatency") -> str:

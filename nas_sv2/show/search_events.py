@@ -171,7 +171,7 @@ def outcome_line(outcome: TrialFinished) -> str:
             f"{record.baseline or record.architecture.digest[:8]:<8}",
             f"{record.cost.flops / 1e6:.0f} MFLOPs",
             *times,
-            f"top-1 {record.evaluation.accuracy:.2%}",
+            f"top-1 {record.evaluation.describe_accuracy()}",
             f"{outcome.seconds:.0f} s",
             f"[{outcome.finished}/{outcome.wanted}"
             + ("]" if left is None else f", about {clock(left)} left]"),
@@ -303,6 +303,7 @@ def _figures(record: Record | None) -> dict[str, object]:
         "params": record.cost.params,
         "feasible": record.feasible,
         "accuracy": record.evaluation.accuracy,
+        "balanced_accuracy": record.evaluation.balanced_accuracy,
         "recipe": record.evaluation.recipe,
         "seed": record.evaluation.seed,
         "latencies": {

@@ -107,7 +107,9 @@ def _progress(facts: StudyFacts) -> list[tuple[str, str]]:
     if facts.best is not None:
         best = facts.records[facts.best]
         name = best.baseline or best.architecture.digest[:8]
-        rows.append(("best", f"trial {facts.best}: {name}, top-1 {best.evaluation.accuracy:.2%}"))
+        rows.append(
+            ("best", f"trial {facts.best}: {name}, top-1 {best.evaluation.describe_accuracy()}")
+        )
     return rows
 
 
@@ -115,6 +117,8 @@ def confirmation_table(found: Confirmation) -> RenderableType:
     """Make a table of test accuracies by seed and of latencies in the common session."""
     targets = list(found.networks[0].latencies)
     table = plain_table("trial", "network", "test top-1", "by seed")
+    if found.uneven:
+        table.add_column("balanced", justify="right")
     for target in targets:
         table.add_column(f"{target} ms", justify="right")
     for network in found.networks:
@@ -123,6 +127,7 @@ def confirmation_table(found: Confirmation) -> RenderableType:
             network.name,
             f"{network.accuracy:.2%}",
             " ".join(f"{accuracy * 100:.2f}" for accuracy in network.accuracies),
+            *([_percent(network.balanced_accuracy)] if found.uneven else []),
             *(
                 f"{network.latencies[target].ms:.3f}"
                 + ("*" if network.latencies[target].contended else "")
@@ -130,6 +135,10 @@ def confirmation_table(found: Confirmation) -> RenderableType:
             ),
         )
     return table
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.2%}"
 
 
 def confirmation_notes(found: Confirmation) -> list[str]:
@@ -146,6 +155,7 @@ def confirmation_notes(found: Confirmation) -> list[str]:
     ]
     return [
         *(found.describe(finding) for finding in found.findings),
+        *([found.describe_majority()] if found.uneven else []),
         found.method,
         f"trained on {found.place}",
         *sorted(rules),

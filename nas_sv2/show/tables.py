@@ -74,6 +74,8 @@ def front_notes(records: Mapping[int, Record], certificate: Certificate | None) 
         notes.append(f"contended while measured: trials {', '.join(map(str, contended))}")
     if stops := audit_stops(records):
         notes.append(stops.describe())
+    if uneven := evaluation.describe_majority():
+        notes.append(uneven)
     if evaluation.scored_by != "accuracy":
         notes.append(f"compared by {evaluation.scored_by}, not by top-1")
     if len(evaluation.scores) > 1:

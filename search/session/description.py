@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.fitting.validation import describe_balance
 from nas_sv2.latency.targets.doctor import trust_warning
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.passwords import masked
@@ -65,7 +66,7 @@ def describe_search(
         ),
         f"data      {data.name}: {len(data.train):,} images to train, {len(data.val):,} to "
         f"validate, {data.classes} classes, {data.side}×{data.side}",
-        *(f"          {note}" for note in data.notes),
+        *(f"          {note}" for note in (*data.notes, *describe_balance(data.val, data))),
         f"recipe    {recipe.name}, {_seeds(plan)}{_SCORING[recipe.score]}; {certified}",
         *plan.evaluator.described,
         *([EarlyStop.DESCRIBED] if plan.stop_rule else []),

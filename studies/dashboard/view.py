@@ -98,7 +98,7 @@ def _label(entry: Entry, target: str) -> str:
     return (
         f"trial {entry.number}: {record.baseline or record.architecture.digest[:8]}, "
         f"{latency.ms:.2f} ms on {target} ({latency.provenance}), "
-        f"top-1 {record.evaluation.accuracy:.2%} (recipe {record.evaluation.recipe})"
+        f"top-1 {record.evaluation.describe_accuracy()} (recipe {record.evaluation.recipe})"
     )
 
 
@@ -206,13 +206,18 @@ def _latency(target: str, latency: Latency) -> tuple[object, ...]:
 def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:
     evaluation = record.evaluation
     rows: list[tuple[object, ...]] = [
-        ("top-1", f"{evaluation.accuracy:.2%} of {evaluation.val_images:,} validation images"),
+        (
+            "top-1",
+            f"{evaluation.describe_accuracy()} of {evaluation.val_images:,} validation images",
+        ),
         ("cross-entropy", f"{evaluation.describe_loss()} nats"),
         ("recipe", f"{evaluation.recipe}, seed {evaluation.seed}, passes {evaluation.epochs}"),
         ("data", evaluation.data),
     ]
     if evaluation.scored_by != "accuracy":
         rows.insert(0, ("compared by", f"{evaluation.scored_by}: {evaluation.score:.4f}"))
+    if uneven := evaluation.describe_majority():
+        rows.append(("classes", uneven))
     if evaluation.spread is not None:
         rows.append(("seeds", f"{len(evaluation.scores)}, deviation {evaluation.spread:.4f}"))
     if evaluation.stopped:

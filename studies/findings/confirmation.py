@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from nas_sv2.errors import StoreError
-from nas_sv2.evaluate.fitting.evaluation import data_key
+from nas_sv2.evaluate.fitting.evaluation import data_key, describe_majority, is_uneven
 from nas_sv2.latency.measurements.head_to_head import ComparedPair, PricedPair, TimedPair
 from nas_sv2.latency.measurements.measurement import Interval, Latency
 from nas_sv2.statistics import Judgement, judge_together
@@ -52,6 +52,7 @@ class Confirmed:
         accuracies: Top-1 on the test split by seed, 0 to 1.
         losses: Cross-entropies on it, nats.
         latencies: By target.
+        balanced_accuracy: Mean over the classes and over the seeds, 0 to 1; None if not known.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Confirmed:
     accuracies: tuple[float, ...]
     losses: tuple[float, ...]
     latencies: Mapping[str, Latency]
+    balanced_accuracy: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -169,6 +171,8 @@ class Confirmation:
         longest: As `longer`, of the finalist of which it is most; None for the same.
         together: How many comparisons were judged together; 0 in confirmations of before
             accuracies and times were.
+        majority: Share of the test images that are of their commonest class; None if not known.
+        classes: Number of classes; 0 if not known.
     """
 
     against: str
@@ -184,6 +188,19 @@ class Confirmation:
     place: str
     longest: float | None = None
     together: int = 0
+    majority: float | None = None
+    classes: int = 0
+
+    @property
+    def uneven(self) -> bool:
+        """Whether one class has so many of the test images that accuracies need it said."""
+        return is_uneven(self.majority, self.classes)
+
+    def describe_majority(self) -> str:
+        """Say in one line how uneven the classes are; empty if they are not."""
+        if self.majority is None or not self.uneven:
+            return ""
+        return describe_majority(self.majority, f"{self.test_images:,} test images")
 
     @property
     def question(self) -> tuple[object, ...]:

@@ -49,6 +49,8 @@ class Entry:
             "feasible": record.feasible,
             "excesses": dict(record.excesses),
             "accuracy": evaluation.accuracy,
+            "balanced_accuracy": evaluation.balanced_accuracy,
+            "majority": evaluation.majority,
             "loss": evaluation.loss,
             "scored_by": evaluation.scored_by,
             "score": evaluation.score,
@@ -200,7 +202,8 @@ class Front:
     def columns(self) -> tuple[str, ...]:
         """The heads of the columns."""
         times = (f"{name} ms\n({' and '.join(self._kinds(name))})" for name in self.targets)
-        return ("trial", "network", "MFLOPs", "Mparams", "top-1", "loss", *times, "beaten by")
+        top1 = ("top-1", "balanced") if self._uneven else ("top-1",)
+        return ("trial", "network", "MFLOPs", "Mparams", *top1, "loss", *times, "beaten by")
 
     @property
     def rows(self) -> list[Row]:
@@ -233,6 +236,10 @@ class Front:
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
+    @cached_property
+    def _uneven(self) -> bool:
+        return any(record.evaluation.uneven for record in self.records.values())
+
     def _kinds(self, target: str) -> list[str]:
         """The provenances of the latencies on a target, each once."""
         found = (record.latencies[target].provenance for record in self.records.values())
@@ -247,6 +254,7 @@ class Front:
             f"{record.cost.flops / 1e6:.1f}",
             f"{record.cost.params / 1e6:.2f}",
             f"{evaluation.accuracy:.2%}" + ("" if spread is None else f" ±{spread:.2%}"),
+            *([_percent(evaluation.balanced_accuracy)] if self._uneven else []),
             evaluation.describe_loss(3),
             *(
                 _shown_ms(record.latencies[name], several=len(self._kinds(name)) > 1)
@@ -254,6 +262,10 @@ class Front:
             ),
             _beaten_by(entry),
         )
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.2%}"
 
 
 def _shown_ms(latency: Latency, several: bool) -> str:

@@ -5,11 +5,13 @@
 
 import json
 import platform
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.fitting.evaluation import is_uneven
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.latency.measurements.measurement import Latency
@@ -102,6 +104,7 @@ def document_of(
         "recipe_digest": recipe.digest,
         "seed": seed,
         "calibration_images": len(winner.calibration),
+        "by_class": checked.validation[TORCH].by_class,
         "forms": {name: each.to_json() for name, each in checked.validation.items()},
         "forms_on_noise": {name: each.to_json() for name, each in checked.noise.items()},
         "no_int8": no_int8,
@@ -159,6 +162,32 @@ def forms_section(document: Mapping[str, Any]) -> list[list[str]]:
     if document["no_int8"]:
         said += f" There is no int8 form: {escaped(document['no_int8'])}."
     return [["## Forms, checked at export"], table(head, *rows), [said]]
+
+
+def classes_section(document: Mapping[str, Any]) -> list[list[str]]:
+    """Return the section on the accuracy of each class; none in cards of older versions."""
+    counts: Sequence[tuple[int, int]] = document.get("by_class") or ()
+    names = document["class_names"] or range(len(counts))
+    found = [
+        (right / images, images, str(name))
+        for name, (images, right) in zip(names, counts, strict=True)
+        if images
+    ]
+    if not found:
+        return []
+    balanced = statistics.fmean(recall for recall, _, _ in found)
+    majority = max(images for images, _ in counts) / sum(images for images, _ in counts)
+    said = f"Balanced accuracy, the mean over the classes: {balanced:.2%}."
+    if is_uneven(majority, len(counts)):
+        said += (
+            f" The classes are uneven: {majority:.2%} of the images are of one class, so a "
+            "network that always names it has that top-1."
+        )
+    if len(found) > SHOWN_CLASSES:
+        said += f" These are the {SHOWN_CLASSES} worst of {len(found)}; card.json has all."
+    rows = [(name, f"{images:,}", f"{recall:.2%}") for recall, images, name in sorted(found)]
+    shown = table(("class", "validation images", "right"), *rows[:SHOWN_CLASSES])
+    return [["## Classes"], shown, [said]]
 
 
 def latency_section(document: Mapping[str, Any], why_none: str) -> list[list[str]]:
@@ -283,6 +312,7 @@ def trial_document(
         "excesses": dict(record.excesses),
         "latencies": {name: value.to_json() for name, value in record.latencies.items()},
         "accuracy": record.evaluation.accuracy,
+        "balanced_accuracy": record.evaluation.balanced_accuracy,
         "loss": record.evaluation.loss,
         "val_images": record.evaluation.val_images,
         "device": record.evaluation.device,
@@ -326,6 +356,7 @@ def trial_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
         ["## Network"],
         table(("", ""), *_network(document, record)),
         *forms_section(document),
+        *classes_section(document),
         *latency_section(document, NOT_ASKED),
         ["In the study, at full size (`architecture.yaml`):"],
         table(
@@ -376,7 +407,10 @@ def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:
     evaluation, spread = record.evaluation, record.evaluation.spread
     stopped = f", stopped: {evaluation.stopped}" if evaluation.stopped else ""
     rows = [
-        ("top-1", f"{evaluation.accuracy:.2%} of {evaluation.val_images:,} validation images"),
+        (
+            "top-1",
+            f"{evaluation.describe_accuracy()} of {evaluation.val_images:,} validation images",
+        ),
         ("cross-entropy", f"{evaluation.describe_loss()} nats"),
     ]
     if spread is not None:

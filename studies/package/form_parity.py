@@ -37,6 +37,7 @@ class Agreement:
             about the mean of each image.
         same: Share of images with the same first class.
         accuracy: Top-1 accuracy of the form, 0 to 1; None without labels.
+        by_class: Images of each class, and how many of them were named so; None without labels.
     """
 
     images: int
@@ -45,6 +46,7 @@ class Agreement:
     error: float
     same: float
     accuracy: float | None
+    by_class: tuple[tuple[int, int], ...] | None = None
 
     def check(self, name: str, quantised: bool) -> None:
         """Refuse a form that disagrees with the network.
@@ -64,8 +66,8 @@ class Agreement:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields by name."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        """Return the fields by name, except `by_class`, which a card has once."""
+        return {name: getattr(self, name) for name in self.__slots__ if name != "by_class"}
 
 
 def agreements(
@@ -105,7 +107,7 @@ class _Count:
     squared_error: float = 0.0
     squared_signal: float = 0.0
     same: int = 0
-    right: int | None = None
+    by_class: NDArray[np.int64] | None = None
 
     def add(self, expected: Array, logits: Array, labels: Labels | None) -> None:
         apart = np.abs(logits.astype(np.float64) - expected)
@@ -119,16 +121,20 @@ class _Count:
         named = logits.argmax(1)
         self.same += int((named == expected.argmax(1)).sum())
         if labels is not None:
-            self.right = (self.right or 0) + int((named == labels).sum())
+            parts = (labels, labels[named == labels])
+            counts = np.stack([np.bincount(part, minlength=logits.shape[1]) for part in parts])
+            self.by_class = counts if self.by_class is None else self.by_class + counts
 
     def agreement(self) -> Agreement:
+        counts = self.by_class
         return Agreement(
             images=self.images,
             difference=self.difference,
             relative=_share(self.difference, self.largest),
             error=_share(self.squared_error, self.squared_signal) ** 0.5,
             same=self.same / self.images,
-            accuracy=None if self.right is None else self.right / self.images,
+            accuracy=None if counts is None else int(counts[1].sum()) / self.images,
+            by_class=None if counts is None else tuple((int(n), int(k)) for n, k in counts.T),
         )
 
 

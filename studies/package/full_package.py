@@ -14,6 +14,7 @@ from nas_sv2.studies.package.card import (
     CARD,
     CARD_JSON,
     classes_of,
+    classes_section,
     document_of,
     files_section,
     forms_section,
@@ -126,6 +127,7 @@ def full_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
         table(("", ""), *rows.items()),
         ["One training with one seed; another seed gives another figure."],
         *forms_section(document),
+        *classes_section(document),
         *latency_section(document, NOT_TIMED),
         *files_section(document, files),
     )
@@ -136,6 +138,6 @@ def _found(found: Mapping[str, Any] | None) -> str:
         return "–, the data have no such part"
     found_on = Validation(**found)
     return (
-        f"top-1 {found_on.accuracy:.2%}, cross-entropy {found_on.loss:.4f} "
+        f"top-1 {found_on.describe_accuracy()}, cross-entropy {found_on.loss:.4f} "
         f"({found_on.images:,} images)"
     )

@@ -359,7 +359,8 @@ def _hover(facts: StudyFacts, number: int, record: Record) -> str:
     evaluation = record.evaluation
     lines = [
         f"trial {number} · {name_of(record)}",
-        f"top-1 {evaluation.accuracy:.2%} · recipe {evaluation.recipe}, seed {evaluation.seed}"
+        f"top-1 {evaluation.describe_accuracy()} · recipe {evaluation.recipe}, "
+        f"seed {evaluation.seed}"
         + (f", stopped after pass {evaluation.epochs}" if evaluation.stopped else ""),
     ]
     for target, latency in record.latencies.items():

@@ -158,6 +158,8 @@ def accuracy_doubt(facts: StudyFacts, record: Record) -> str:
     evaluation = record.evaluation
     low, high = accuracy_interval(evaluation.accuracy, evaluation.val_images)
     images = f"{evaluation.val_images:,} images alone leave {low:.1%} to {high:.1%}"
+    if uneven := evaluation.describe_majority():
+        images += f"; {uneven}"
     certificate = facts.certificate
     if certificate is None or certificate.noise is None:
         return f"noise of the seed not known; {images}"

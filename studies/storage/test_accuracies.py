@@ -56,6 +56,10 @@ class HeldOutScore:
         val_accuracy: Top-1 on the validation images at the end, 0 to 1.
         train_images: Number of images trained on, counting repetitions.
         seconds: Wall time of the training, in seconds.
+        balanced_accuracy: Mean of the shares of each class that are right, 0 to 1; None in
+            scores of older versions, as the two below.
+        majority: Share of the test images that are of their commonest class, 0 to 1.
+        classes: Number of classes.
     """
 
     accuracy: float
@@ -64,6 +68,9 @@ class HeldOutScore:
     val_accuracy: float
     train_images: int
     seconds: float
+    balanced_accuracy: float | None = None
+    majority: float | None = None
+    classes: int = 0
 
     def to_json(self) -> str:
         """Write the score as one line of JSON."""

@@ -56,6 +56,21 @@ def test_of_one_provenance_the_head_says_it_all() -> None:
     assert table.count("measured") == 1
 
 
+def test_uneven_classes_have_a_column_and_a_note_and_even_ones_none() -> None:
+    even = {0: record_of(0.9901, 1.0)}
+    evaluation = dataclasses.replace(
+        even[0].evaluation, balanced_accuracy=0.5, majority=0.996, classes=2, val_images=502
+    )
+    uneven = {0: dataclasses.replace(even[0], evaluation=evaluation)}
+    assert "balanced" not in text_of(front_table(Front(even))) + str(front_notes(even, None))
+    table = text_of(front_table(Front(uneven)))
+    assert "balanced" in table and "99.01%" in table and "50.00%" in table
+    assert "50.00%" in str(Front(uneven)) and "50.00%" in Front(uneven)._repr_html_()
+    (note,) = (note for note in front_notes(uneven, None) if note.startswith("uneven classes"))
+    assert "99.60% of the 502 validation images are of one class" in note
+    assert Front(uneven).to_json()[0]["balanced_accuracy"] == 0.5
+
+
 def replayed(count: int, scored_by: str = "accuracy") -> Replayed:
     def records(factor: float) -> dict[int, Record]:
         found = {}

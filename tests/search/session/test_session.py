@@ -40,7 +40,7 @@ def test_nobody_else_is_at_the_study(store: RecordStore) -> None:
     ("process", "who"),
     [
         (None, f"process {os.getpid()} on "),
-        ("pi@5e9b:77:123", "process 77 on pi is at this study"),
+        ("pi@5e9b:77:123", "process 77 on pi works at this study"),
     ],
     ids=["this process", "another machine's"],
 )
@@ -52,4 +52,4 @@ def test_a_seed_that_cannot_repeat_is_said_in_a_line(
     assert not _is_alone(store, 1, said.append)
     (line,) = said
     assert who in line
-    assert line.startswith("candidates will not repeat from --seed: ")
+    assert line.startswith("the seed will not repeat these candidates: ")

@@ -1,6 +1,7 @@
 """What is more than chance: Student's t by seed, the sign test by round, Holm over all of them."""
 
 import dataclasses
+import io
 import itertools
 import json
 import math
@@ -13,9 +14,11 @@ import pytest
 from doubles import latency_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from nas_sv2.errors import StoreError
 from nas_sv2.latency.measurements.head_to_head import ComparedPair, PricedPair, TimedPair
+from nas_sv2.show.study_tables import confirmation_notes, confirmation_table
 from nas_sv2.statistics import judge_together
 from nas_sv2.studies.findings.confirmation import (
     WRONG,
@@ -122,6 +125,25 @@ def test_one_of_before_all_was_judged_together_is_read_and_says_so() -> None:
     assert "2 comparisons with shufflenet_v2_x1_0 judged together" in (
         confirmation_of(finding).method
     )
+
+
+def test_uneven_test_images_are_said_and_older_confirmations_do_not_know_them() -> None:
+    plain = confirmation_of(Finding(3, "aa", accuracy("better"), {"cpu": latency("tie")}))
+    data = json.loads(json.dumps(plain.to_json()))
+    for part, name in ((data, "majority"), (data, "classes"), (data["networks"][0], None)):
+        del part[name or "balanced_accuracy"]
+    assert Confirmation.from_json(data) == plain
+    assert not plain.uneven and plain.describe_majority() == ""
+    networks = [
+        dataclasses.replace(one, balanced_accuracy=share)
+        for one, share in zip(plain.networks, (0.51, 0.62), strict=True)
+    ]
+    found = dataclasses.replace(plain, majority=0.95, classes=2, networks=tuple(networks))
+    assert "95.00% of the 10,000 test images are of one class" in found.describe_majority()
+    assert found.describe_majority() in confirmation_notes(found)
+    file = io.StringIO()
+    Console(file=file, width=200).print(confirmation_table(found))
+    assert "51.00%" in file.getvalue() and "62.00%" in file.getvalue()
 
 
 def test_finalists_whose_search_had_unlike_lengths_give_a_range() -> None:

@@ -27,7 +27,7 @@ def agreed(form: "object", labelled: bool = True) -> Agreement:
 
 def test_the_same_agrees_in_everything() -> None:
     found = agreed(flat)
-    assert found == Agreement(30, 0.0, 0.0, 0.0, 1.0, 1.0)
+    assert found == Agreement(30, 0.0, 0.0, 0.0, 1.0, 1.0, ((6, 6), (7, 7), (10, 10), (7, 7)))
     found.check("form", quantised=False)
     assert agreed(flat, labelled=False).accuracy is None
 
@@ -38,6 +38,7 @@ def test_figures_are_those_of_all_batches() -> None:
     largest = max(float(abs(images).max()) for images, _ in batches())
     assert shifted.relative == pytest.approx(9 / largest)
     every = np.concatenate([flat(images) for images, _ in batches()])
+    assert shifted.by_class == ((6, 0), (7, 0), (10, 0), (7, 7))
     assert shifted.same == shifted.accuracy == pytest.approx((every.argmax(1) == 3).mean())
     signal = ((every - every.mean(1, keepdims=True)) ** 2).sum()
     assert shifted.error == pytest.approx(math.sqrt(30 * 81 / signal), rel=1e-5)

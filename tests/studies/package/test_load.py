@@ -25,7 +25,7 @@ from nas_sv2.space.runtimes.torch_lowering import GraphModule
 from nas_sv2.space.runtimes.weights import Weights
 from nas_sv2.space.units.documents import load_architecture
 from nas_sv2.studies.package import forms
-from nas_sv2.studies.package.card import CARD, CARD_JSON
+from nas_sv2.studies.package.card import CARD, CARD_JSON, classes_section, page
 from nas_sv2.studies.package.folder import SUMS, write_folder
 from nas_sv2.studies.package.form_parity import EQUAL
 from nas_sv2.studies.package.forms import (
@@ -113,6 +113,21 @@ def test_int8_is_int8_throughout(package: Path) -> None:
         assert len(kernels) == convolutions > 10
 
 
+def test_a_card_says_how_right_each_class_is() -> None:
+    counts = [(2, 0), (0, 0), (500, 500)]
+    document = {"class_names": ["rare", "none", "common"], "by_class": counts}
+    text = page(*classes_section(document))
+    assert text.index("| rare | 2 | 0.00% |") < text.index("| common | 500 | 100.00% |")
+    assert "| none" not in text
+    assert "the mean over the classes: 50.00%" in text
+    assert "uneven: 99.60% of the images are of one class" in text
+    many = {"class_names": None, "by_class": [(10, number % 10) for number in range(100)]}
+    text = page(*classes_section(many))
+    assert "45.00%. These are the 20 worst of 100" in text and "uneven" not in text
+    assert text.count("\n| ") == 20 + 2
+    assert classes_section({"class_names": []}) == []  # a card of an older version
+
+
 def test_the_card_states_what_was_checked(package: Path, winner: Winner) -> None:
     card = json.loads((package / CARD_JSON).read_text())
     assert list(card["forms"]) == [TORCH, SOURCE, MODEL, MODEL_INT8]
@@ -121,6 +136,10 @@ def test_the_card_states_what_was_checked(package: Path, winner: Winner) -> None
         assert (form["relative"] <= EQUAL) == (name != MODEL_INT8)
         assert 0 <= form["accuracy"] <= 1
     assert card["class_names"] == ["0", "1", "2"]
+    images = torch.bincount(winner.validation.labels, minlength=3).tolist()
+    assert [count for count, _ in card["by_class"]] == images
+    right = sum(right for _, right in card["by_class"])
+    assert right / sum(images) == pytest.approx(card["forms"][TORCH]["accuracy"])
     assert (card["digest"], card["trained_digest"]) == (TINY.digest, winner.trained.digest)
 
 

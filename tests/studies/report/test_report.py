@@ -107,7 +107,7 @@ def test_emulated_operators_are_priced_and_measured_ones_only_on_demand(
         (target, profile), *others = winner.profiles.items()
         assert (target, others) == ("arm", [])
         assert profile.ms == pytest.approx(winner.record.latencies["arm"].ms)
-    assert report.notes == ["cpu was not asked; report --operators times its operators"]
+    assert report.notes == ["cpu was not asked; a report with operators times them"]
 
 
 def test_a_device_that_is_gone_or_another_is_said_and_not_made_up(

@@ -1,0 +1,106 @@
+"""How good a network is on images of even and of uneven classes."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score
+
+from nas_sv2.evaluate.data.image_data import ImageData, Part
+from nas_sv2.evaluate.fitting.augment import Normalise
+from nas_sv2.evaluate.fitting.evaluation import Evaluation, average_evaluations
+from nas_sv2.evaluate.fitting.validation import (
+    Answers,
+    count_answers,
+    describe_balance,
+    validate,
+)
+
+NORMALISE = Normalise(torch.zeros(3), torch.ones(3))
+
+
+class Reads(torch.nn.Module):
+    """A network that names the class which an image has as its grey level."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return 5 * torch.nn.functional.one_hot(images[:, 0, 0, 0].long(), self.classes).float()
+
+
+def part_of(labels: list[int], named: list[int]) -> Part:
+    levels = torch.tensor(named, dtype=torch.uint8)
+    return Part(levels[:, None, None, None].expand(-1, 3, 2, 2), torch.tensor(labels))
+
+
+def test_always_the_commonest_class_is_no_better_than_chance_when_balanced() -> None:
+    part = part_of([0] * 500 + [1] * 2, [0] * 502)
+    found = validate(Reads(2), part, NORMALISE, "cpu")
+    assert found.accuracy == found.majority == 500 / 502
+    assert (found.balanced_accuracy, found.images, found.classes) == (0.5, 502, 2)
+    assert found.describe_accuracy() == "99.60% (balanced 50.00%)"
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_the_figures_are_those_of_scikit_learn(classes: int) -> None:
+    random = np.random.default_rng(classes)
+    labels = random.integers(0, classes - 1, 300).tolist()  # the last class has no image
+    named = random.integers(0, classes, 300).tolist()
+    part = part_of(labels, named)
+    with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
+        wanted = balanced_accuracy_score(labels, named)
+    found = validate(Reads(classes), part, NORMALISE, "cpu")
+    assert found.balanced_accuracy == pytest.approx(wanted)
+    assert found.accuracy == np.mean(np.equal(labels, named))
+    assert found.majority == np.bincount(labels).max() / 300
+    halves = [
+        count_answers(Reads(classes), Part(part.images[i::2], part.labels[i::2]), NORMALISE, "cpu")
+        for i in (0, 1)
+    ]
+    both = Answers(*(getattr(halves[0], f) + getattr(halves[1], f) for f in Answers.__slots__))
+    assert dataclasses.astuple(both.validation) == pytest.approx(dataclasses.astuple(found))
+
+
+@pytest.mark.parametrize(
+    ("counts", "uneven"),
+    [
+        ((250, 250), False),
+        ((300, 200), False),
+        ((375, 125), True),
+        ((500, 2), True),
+        ((10, 10, 9), False),
+        ((15, 8, 7), True),
+        ((1, 1, 1, 1), False),
+    ],
+)
+def test_uneven_classes_are_said_with_their_name(counts: tuple[int, ...], uneven: bool) -> None:
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    part = part_of(labels, labels)
+    data = ImageData("x", "0", tuple("abcd"[: len(counts)]), part, part)
+    said = describe_balance(part, data)
+    assert bool(said) == uneven
+    share = f"{max(counts) / sum(counts):.2%} of the images to validate are of class a"
+    assert all(share in line for line in said)
+
+
+def test_an_evaluation_says_both_accuracies_of_uneven_classes_alone() -> None:
+    plain = Evaluation(0.9901, val_images=502)
+    assert (plain.describe_accuracy(), plain.describe_majority()) == ("99.01%", "")
+    known = dataclasses.replace(plain, balanced_accuracy=0.5, majority=0.996, classes=2)
+    assert known.describe_accuracy() == "99.01% (balanced 50.00%)"
+    assert "99.60% of the 502 validation images are of one class" in known.describe_majority()
+    even = dataclasses.replace(known, majority=0.5)
+    assert (even.describe_accuracy(), even.describe_majority()) == ("99.01%", "")
+    other = dataclasses.replace(known, balanced_accuracy=0.7, scores=(0.9,))
+    assert average_evaluations([known, other]).balanced_accuracy == pytest.approx(0.6)
+
+
+def test_an_evaluation_of_an_older_version_has_no_balance() -> None:
+    fields = json.loads(Evaluation(0.5).to_json())
+    for name in ("balanced_accuracy", "majority", "classes"):
+        del fields[name]
+    assert Evaluation.from_json(json.dumps(fields)) == Evaluation(0.5)
