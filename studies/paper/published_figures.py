@@ -25,11 +25,7 @@ class PublishedRow:
         level: Complexity level, with the names of our spaces: 40M, 140M, 300M, 500M.
         model: Name of the network in the paper.
         family: Family of the network.
-    <<<<<<< HEAD
         network: Our name of the network (`published_network`); empty if we have not built it.
-    =======
-        network: Our name of the network (`published_network`); empty if we have not built it.
-    >>>>>>> a9d29dc (The network of a published name is published_network)
         resolution: Side of the input.
         mflops: Published multiply-adds, in 10⁶.
         top1_error: ImageNet top-1 error, in %.
