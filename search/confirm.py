@@ -513,15 +513,7 @@ def _found(
     seeds = sorted({seed for _, seed in scores})
     by_network = [[scores[one.architecture.digest, seed] for seed in seeds] for one in field]
     networks = tuple(
-        Confirmed(
-            one.name,
-            one.architecture.digest,
-            one.trial,
-            tuple(score.accuracy for score in of_one),
-            tuple(score.loss for score in of_one),
-            {name: on.latencies[place] for name, on in timed.items()},
-            average([score.balanced_accuracy for score in of_one]),
-        )
+        _confirmed(one, of_one, {name: on.latencies[place] for name, on in timed.items()})
         for place, (one, of_one) in enumerate(zip(field, by_network, strict=True))
     )
     images = by_network[0][0].images
@@ -551,6 +543,20 @@ def _found(
         majority=by_network[0][0].majority,
         classes=by_network[0][0].classes,
         together=sum(len(one.chances) for one in found),
+    )
+
+
+def _confirmed(
+    one: Contestant, scores: Sequence[HeldOutScore], latencies: Mapping[str, Latency]
+) -> Confirmed:
+    return Confirmed(
+        one.name,
+        one.architecture.digest,
+        one.trial,
+        tuple(score.accuracy for score in scores),
+        tuple(score.loss for score in scores),
+        latencies,
+        average(score.balanced_accuracy for score in scores),
     )
 
 

@@ -90,8 +90,8 @@ class Evaluation:
         scored_by: The score that candidates are compared by; see `Recipe.score`.
         scores: That score for each seed, higher is better. With several seeds accuracies, loss
             and speed are means, seconds are their sum, and the rest is the first seed's.
-        balanced_accuracy: Mean of the shares of each class that are right, 0 to 1, of the classes
-            that the validation images have; None if it is not known.
+        balanced_accuracy: Mean over the classes of the share that is right, 0 to 1; None if it is
+            not known. Classes without a validation image do not count.
         majority: Share of the validation images that are of their commonest class, 0 to 1; None
             if it is not known.
         classes: Number of classes; 0 if it is not known.
