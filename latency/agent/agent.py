@@ -48,17 +48,17 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 VERSION = "2"
-# Old Pythons must be able to read it: it is the only text that they ever see.
-BOOTSTRAP = (
-    "import sys;sys.version_info>=(3,8)or sys.exit('this is Python %d.%d, but 3.8 or later is"
-    " needed: install one there and give its path as python'%sys.version_info[:2]);"
+_RUN_TEXTS = (
     "sys.path[:]=[p for p in sys.path if p];i=sys.stdin.buffer;"
     "g={'__name__':'__main__'};"
     "[exec(compile(i.read(int(i.readline())),'nas_sv2_agent.py','exec'),g)"
     " for _ in range(int(i.readline()))]"
 )
-
-
+BOOTSTRAP = (  # the only text that an old Python sees, so Python 2 must be able to read it
+    "import sys;sys.version_info>=(3,8)or sys.exit('this is Python %d.%d, but 3.8 or later is"
+    " needed: install one there and give its path as python'%sys.version_info[:2]);"
+    f"exec({_RUN_TEXTS!r})"
+)
 LEAST_ONNXRUNTIME = (1, 12)
 """Opset 17, which our networks are written in, came with 1.12."""
 LEAST_FOR_BATCHES = (1, 14)
@@ -209,10 +209,11 @@ def profile(bodies: list[bytes], plan: Json) -> Json:
 
     try:
         return {"nodes": node_times(profiled)}
-    except (OSError, ValueError) as error:  # ValueError: a profile that was cut off
+    except (OSError, ValueError) as error:
+        reason = error if isinstance(error, OSError) else "it was cut off"  # and is no JSON
         raise Refusal(
             "device",
-            f"onnxruntime's profile cannot be written there ({error}); free some disk, or set "
+            f"onnxruntime's profile cannot be written there ({reason}); free some disk, or set "
             "TMPDIR there to a folder that can be written",
         ) from error
 

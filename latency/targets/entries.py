@@ -14,8 +14,7 @@ from nas_sv2.latency.devices.reconnecting import MAX_BYTES, ReconnectingDevice
 from nas_sv2.latency.measurements.measurement import Provenance
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.device_file import EmulatedCore
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.target import Target
+from nas_sv2.latency.targets.target import MeasuredTarget, Target
 from nas_sv2.latency.targets.user_target import UserTarget
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from nas_sv2.latency.devices.testing import FakeDevice, ms_of_flops
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.search import confirm as confirming
 from nas_sv2.search.confirm import ConfirmRequest, Job, Source, confirm, finalists_of
 from nas_sv2.search.session.plan import SAMPLERS

@@ -29,7 +29,7 @@ from nas_sv2.latency.devices.open_device import device_at
 from nas_sv2.latency.devices.testing import FakeDevice
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.search.events.events import (
     Event,
     Notice,

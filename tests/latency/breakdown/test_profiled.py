@@ -18,7 +18,7 @@ from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS
 from nas_sv2.latency.measurements.measurement import NodeTime
 from nas_sv2.latency.measurements.plan import Lowering, MeasurePlan
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.units.architecture import Architecture

@@ -21,7 +21,7 @@ from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.space.graph.cost import Cost, cost_of
 from nas_sv2.space.graph.guidelines import SCORES, blocks_of, scores_by_block
 from nas_sv2.space.networks.lowering import lower

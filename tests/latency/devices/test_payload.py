@@ -11,7 +11,7 @@ from nas_sv2.latency.devices.local import CPU_PLAN, local_device
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import payload_of, reference_payload
 from nas_sv2.latency.measurements.plan import MeasurePlan
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.space.networks.lowering import Network
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference

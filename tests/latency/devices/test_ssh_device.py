@@ -54,6 +54,15 @@ def test_it_measures_there(connect: Connect, server: Loopback) -> None:
         assert device.outputs(NETWORK, QUICK) == pytest.approx(here.outputs(NETWORK, QUICK))
 
 
+def test_a_login_shell_that_prints_is_understood(connect: Connect, server: Loopback) -> None:
+    config = server.folder / "sshd_config"
+    banner = "printf 'Gr\\374\\337e\\n\\033[2J> '; eval \"$SSH_ORIGINAL_COMMAND\""
+    config.write_text(f"{config.read_text()}ForceCommand {banner}\n")
+    server.restart()
+    assert connect().fingerprint(QUICK).facts["runtime"] == "onnxruntime"
+    assert preflight("pi", server.host(), QUICK).python.startswith("Python 3.")
+
+
 def test_aliases_of_one_address_are_one_device(connect: Connect, server: Loopback) -> None:
     config = server.folder / "ssh_config"
     alias = f"Host board\n  HostName 127.0.0.1\n  Port {server.port}\n"
@@ -171,7 +180,7 @@ def test_an_unknown_host(connect: Connect) -> None:
 
 
 def test_a_missing_python_says_what_to_do(server: Loopback) -> None:
-    with pytest.raises(DeviceError, match=r"code 127: .*not found; name the python3 there with"):
+    with pytest.raises(DeviceError, match=r"code 127: .*not found; install python3 3.8 or later"):
         preflight("pi", server.host("no-such-python"), QUICK)
 
 

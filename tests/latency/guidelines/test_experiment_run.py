@@ -21,7 +21,7 @@ from nas_sv2.latency.guidelines.experiment_run import (
     with_one_image,
 )
 from nas_sv2.latency.measurements.store import MeasurementStore
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.space.experiments.blocks import Depthwise, PointwisePair
 from nas_sv2.space.experiments.further import further_tables
 from nas_sv2.space.experiments.network import ExperimentNetwork

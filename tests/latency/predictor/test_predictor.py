@@ -31,7 +31,7 @@ from nas_sv2.latency.predictor.predicted_target import (
     open_predicted,
 )
 from nas_sv2.latency.predictor.predictor import Predictor
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.choices.search_space import Range, SearchSpace, StageChoices
 from nas_sv2.space.choices.spread_sampling import spread

@@ -26,7 +26,7 @@ from nas_sv2.latency.targets.doctor import (
     grade_of,
     trust_warning,
 )
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.space.units.reference import reference
 
 NETWORK = "shufflenet_v2_x0_5"

@@ -19,6 +19,7 @@ from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.open_device import device_at
 from nas_sv2.latency.devices.payload import payload_of
 from nas_sv2.latency.devices.reconnecting import ReconnectingDevice
+from nas_sv2.latency.measurements.grade import Grade
 from nas_sv2.latency.targets.doctor import examine
 from nas_sv2.latency.targets.try_out import Check, check_device
 from nas_sv2.space.units.reference import reference
@@ -92,6 +93,10 @@ def checks_of(device: ReconnectingDevice) -> dict[str, Check]:
     return {check.name: check for check in check_device(device, PLAN)}
 
 
+def graded(device: ReconnectingDevice) -> Grade:
+    return examine(MeasuredDevice("board", device, PLAN), 3, 0.0)
+
+
 def test_an_old_python(board: Board) -> None:
     device = board(OLD_PYTHON)
     (check,) = checks_of(device).values()
@@ -100,7 +105,7 @@ def test_an_old_python(board: Board) -> None:
     assert "missing" not in check.text  # it was not asked for packages
     assert "to do there: install python3 3.8 or later there" in check.text
     with pytest.raises(DeviceError, match=r"sh ended with code 1: this is Python 3\.6, but 3\.8"):
-        device.fingerprint(PLAN)
+        graded(device)
 
 
 @pytest.mark.slow
@@ -115,6 +120,7 @@ def test_an_old_onnxruntime(board: Board) -> None:
     assert "1.14 is the least" in checks["outputs"].text
     with pytest.raises(DeviceError, match=r"onnxruntime 1\.12\.1 is too old for batch 2"):
         device.fingerprint(dataclasses.replace(PLAN, batch=2))
+    assert graded(device).sessions == 3
 
 
 @pytest.mark.slow
@@ -133,7 +139,7 @@ def test_a_quota(board: Board) -> None:
     assert "the CPU quota stopped it in 90%" in checks["measure"].text
     with pytest.raises(DeviceError, match=r"at most 1 can run at once \(its CPU quota is 0\.5"):
         device.fingerprint(dataclasses.replace(PLAN, threads=2))
-    grade = examine(MeasuredDevice("board", device, PLAN), 3, 0.0)
+    grade = graded(device)
     assert grade.grade == "poor"
     assert any("the CPU quota (0.5 cores) stopped it" in found.what for found in grade.findings)
 
@@ -149,14 +155,17 @@ def test_a_read_only_board(board: Board) -> None:
     payload = payload_of(reference("shufflenet_v2_x0_5"), PLAN)
     with pytest.raises(DeviceError, match=r"No usable temporary .*set TMPDIR there"):
         device.profile(payload, PLAN, 60.0)
+    assert graded(device).sessions == 3
     assert said == []
 
 
 @pytest.mark.slow
 def test_a_shell_that_prints(board: Board) -> None:
-    checks = checks_of(board(prints=BANNER))
+    device = board(prints=BANNER)
+    checks = checks_of(device)
     assert all(check.passed for check in checks.values()), checks
     assert list(checks) == ["python", "agent", "outputs", "measure"]
+    assert graded(device).sessions == 3
 
 
 def test_a_shell_that_prints_and_has_no_python(board: Board) -> None:

@@ -11,8 +11,7 @@ from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.book import TargetBook
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.target import Target
+from nas_sv2.latency.targets.target import MeasuredTarget, Target
 from nas_sv2.testing import FakeDevice, TargetTests
 
 ROOT = Path(__file__).parents[3]

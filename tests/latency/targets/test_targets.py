@@ -22,8 +22,7 @@ from nas_sv2.latency.targets import book
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.device_file import BUILT_IN
 from nas_sv2.latency.targets.entries import DeviceTarget
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.target import Target
+from nas_sv2.latency.targets.target import MeasuredTarget, Target
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference

@@ -17,7 +17,7 @@ from nas_sv2.latency.devices.testing import FakeDevice
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.targets.book import TargetBook
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.space.units.reference import reference
 
 REFIT = ("device", "refit", "board", "--core", "cortex-a57")

@@ -14,7 +14,7 @@ from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.book import TargetBook
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.show.measure_tables import network_name
 from nas_sv2.space.families.published import published_network
 from nas_sv2.space.units.reference import reference

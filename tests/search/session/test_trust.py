@@ -10,7 +10,7 @@ from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.doctor import examine
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.search.events.events import Event, SearchDescribed
 from nas_sv2.search.session.plan import plan_search
 from nas_sv2.search.session.session import search

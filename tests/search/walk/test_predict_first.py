@@ -13,8 +13,7 @@ from nas_sv2.errors import ConfigError, MeasurementError, Rejected
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, local_device
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.measurements.measurement import Latency, Provenance
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
-from nas_sv2.latency.targets.target import Target
+from nas_sv2.latency.targets.target import MeasuredTarget, Target
 from nas_sv2.latency.targets.user_target import UserTarget
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.predict_first import (

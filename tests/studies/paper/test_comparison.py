@@ -16,7 +16,7 @@ from nas_sv2.latency.emulated.kernel_table import Table
 from nas_sv2.latency.measurements.head_to_head import emulated_orders
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.measurements.store import MeasurementStore
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.space.families.published import PaperNetwork
 from nas_sv2.space.graph.cost import Cost
 from nas_sv2.space.units.reference import reference

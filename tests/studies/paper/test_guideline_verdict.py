@@ -6,7 +6,7 @@ from nas_sv2.latency.devices.local import GPU_PLAN
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.testing import FakeDevice
 from nas_sv2.latency.guidelines.experiment_run import TimedTable, time_table
-from nas_sv2.latency.targets.measured_target import MeasuredTarget
+from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.space.experiments.further import further_tables
 from nas_sv2.space.experiments.paper import paper_tables
 from nas_sv2.studies.paper.guidelines import CHAINS, chain_verdicts, summary
