@@ -4,7 +4,7 @@ A kind of our own is one line of `KINDS`; all that differs between kinds is in i
 """
 
 import dataclasses
-import math
+import reprlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from nas_sv2.evaluate.proxy.training import choose_recipe, choose_training
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.supernet.asking import KIND as SUPERNET
 from nas_sv2.evaluate.supernet.asking import choose_supernet, find_supernet
+from nas_sv2.plain_data import printable
 from nas_sv2.plug_ins import is_plug_in, load_plug_in
 from nas_sv2.space.units.architecture import Architecture
 
@@ -148,15 +149,15 @@ class ObjectTrainer:
         Raises:
             EvaluationError: It gave no evaluation, or an accuracy outside 0 to 1.
         """
-        started = time.perf_counter()
-        found = self.evaluator.evaluate(architecture)
+        who, started = f"evaluator {printable(self.recipe.name)}", time.perf_counter()
+        try:
+            found = self.evaluator.evaluate(architecture)
+        except EvaluationError as error:  # such as that of an Evaluation that cannot be
+            raise EvaluationError(f"{who}: {error}") from error
         seconds = time.perf_counter() - started
-        who = f"evaluator {self.recipe.name}"
         if not isinstance(found, Evaluation):
-            raise EvaluationError(f"{who} gave {found!r}, which is no Evaluation")
-        figures = (found.accuracy, *found.scores)
-        if not 0 <= found.accuracy <= 1 or not all(map(math.isfinite, figures)):
-            raise EvaluationError(f"{who} gave an accuracy of {found.accuracy}, not within 0 to 1")
+            got = printable(reprlib.repr(found))
+            raise EvaluationError(f"{who} must give an Evaluation; got {got}")
         filled = dataclasses.replace(
             found,
             recipe=found.recipe or self.recipe.name,

@@ -174,8 +174,10 @@ def _hints_of(kind: type) -> Mapping[str, Any]:
 def _fits(value: object, hint: Any) -> bool:
     if any(map(dataclasses.is_dataclass, _alternatives(hint))):
         return isinstance(value, hint)  # msgspec knows no union of dataclasses
-    if isinstance(value, float) and not math.isfinite(value):
-        return False
+    if isinstance(value, float):
+        value = float(value)  # msgspec takes no numpy.float64, which is one
+        if not math.isfinite(value):
+            return False
     if isinstance(value, int) and abs(value) > LARGEST:
         return False
     try:

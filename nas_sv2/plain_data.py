@@ -104,6 +104,19 @@ def parse_toml(text: str) -> dict[str, Any]:
     return data
 
 
+def is_number(value: object, low: float = -LARGEST, high: float = LARGEST) -> bool:
+    """Whether a value is a finite number from `low` to `high`; true and false are not numbers."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def printable(text: str, most: int = 300) -> str:
+    """Return a text of others on one line of at most `most` characters, escape codes spelled."""
+    line = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:most]
+    )
+    return line if len(line) <= most and len(text) <= most else line[: most - 1] + "…"
+
+
 def _check_events(text: str) -> None:
     """Check tags, depth, numbers, keys and the size with all aliases, before data are built.
 

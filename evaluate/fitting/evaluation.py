@@ -9,12 +9,15 @@ import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
-from nas_sv2.errors import EvaluationError
+from nas_sv2.documents import FromZero, Share, Whole, check_fields
+from nas_sv2.errors import ConfigError, EvaluationError
+from nas_sv2.plain_data import parse_json, printable
 from nas_sv2.space.units.architecture import Architecture
 
 
@@ -46,6 +49,14 @@ def describe_majority(majority: float, images: str) -> str:
         f"uneven classes: {majority:.2%} of the {images} are of one class, so a network that "
         "always names it has that top-1; balanced: the mean over the classes"
     )
+Figure = Annotated[float, Meta(ge=-1e30, le=1e30)]
+
+
+def _check(value: object, whose: str) -> None:
+    try:
+        check_fields(value)
+    except ConfigError as error:
+        raise EvaluationError(f"{printable(whose, 80)}: {printable(str(error))}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +70,14 @@ class Epoch:
         loss: Validation cross-entropy without smoothing, nats; None without a validation.
     """
 
-    train_loss: float
-    learning_rate: float
-    accuracy: float | None = None
-    loss: float | None = None
+    train_loss: Figure
+    learning_rate: Figure
+    accuracy: Share | None = None
+    loss: Figure | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a loss that is not finite, and an accuracy outside 0 to 1."""
+        _check(self, "an epoch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +112,18 @@ class Evaluation:
         classes: Number of classes; 0 if it is not known.
     """
 
-    accuracy: float
-    loss: float | None = None
+    accuracy: Share
+    loss: Figure | None = None
     recipe: str = ""
     recipe_digest: str = ""
     data: str = ""
-    seed: int = 0
+    seed: Whole = 0
     device: str = ""
-    seconds: float = 0.0
-    images_per_second: float = 0.0
-    epochs: int = 0
-    train_images: int = 0
-    val_images: int = 0
+    seconds: FromZero = 0.0
+    images_per_second: FromZero = 0.0
+    epochs: Whole = 0
+    train_images: Whole = 0
+    val_images: Whole = 0
     stopped: str | None = None
     history: tuple[Epoch, ...] = ()
     scored_by: str = "accuracy"
@@ -116,6 +131,18 @@ class Evaluation:
     balanced_accuracy: float | None = None
     majority: float | None = None
     classes: int = 0
+    scores: tuple[Figure, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse figures that no network can have, whichever evaluator they come from.
+
+        Raises:
+            EvaluationError: An accuracy is outside 0 to 1, or a figure is not finite; names the
+                recipe and the field.
+        """
+        _check(self, f"evaluation by {self.recipe or 'an object'}")
+        if not all(isinstance(epoch, Epoch) for epoch in self.history):
+            raise EvaluationError("history of an evaluation must be epochs")
 
     @property
     def score(self) -> float:
@@ -158,7 +185,7 @@ class Evaluation:
             EvaluationError: If the text is not an evaluation.
         """
         try:
-            fields: Mapping[str, Any] = json.loads(text)
+            fields: Mapping[str, Any] = parse_json(text)
             history = tuple(Epoch(**epoch) for epoch in fields["history"])
             scores = tuple(fields["scores"])
             return cls(**{**fields, "history": history, "scores": scores})

@@ -5,7 +5,6 @@ therefore cannot block this process.
 """
 
 import contextlib
-import json
 import os
 import selectors
 import signal
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Self
 
 from nas_sv2.errors import ConnectionLost, DeviceError, MeasurementError
+from nas_sv2.plain_data import parse_json, printable
 
 CHUNK = 1 << 16  # bytes moved at a time: the size of a Linux pipe
 LONGEST_ANSWER = 1 << 24  # bytes; 2000 runs take 50 kB, so a longer answer is a fault
@@ -206,13 +206,15 @@ class Channel:
 
     def _parsed(self, line: bytes) -> Mapping[str, Any]:
         try:
-            answer = json.loads(line)
-        except (ValueError, RecursionError):
-            answer = None
-        if not isinstance(answer, dict):
-            text = line[:200].decode(errors="replace")
-            raise MeasurementError(f"{self.name}: the agent answered {text!r}, which is no answer")
-        return answer
+            answer = parse_json(line)
+            if isinstance(answer, dict):
+                return answer
+            reason = ""
+        except ValueError as error:
+            reason = f" ({printable(str(error), 100)})"
+        said = line[:200].decode(errors="replace")
+        answered = f"{self.name}: the agent answered {said!r}"
+        raise MeasurementError(f"{answered}, which is no answer{reason}")
 
     def _unanswered(self, late: str) -> MeasurementError:
         """Return an error for an agent that does not answer; a login shell may be the reason."""

@@ -5,10 +5,10 @@ A child process, `ssh host python3 ...`, `adb shell`, `docker run`: each is a co
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.agent import agent
@@ -17,13 +17,22 @@ from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.devices.reply import measurements_of
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.measurement import Measurement, NodeTime
+from nas_sv2.latency.measurements.measurement_check import (
+    checked_facts,
+    checked_node_times,
+    checked_outputs,
+)
 from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.plain_data import printable
 
 AGENT_TEXTS = ("estimator.py", "host_facts.py", "timed_runs.py", "node_times.py", "agent.py")
 START_TIMEOUT_S = 60.0
 """Time limit of the greeting and of the fingerprint.
 
 torch takes 4 s to import on a PC, and ten times that from an SD card."""
+LONGEST_MESSAGE = 1000
+"""The limit of an agent's error in characters; advice takes a hundred."""
+Fact = TypeVar("Fact")
 
 
 class Device(Protocol):
@@ -120,8 +129,8 @@ class AgentDevice:
     def fingerprint(self, plan: MeasurePlan) -> Fingerprint:
         """Return the fingerprint; the device is asked once for each plan."""
         if plan.key not in self._fingerprints:
-            answer = self._ask("fingerprint", (), plan, START_TIMEOUT_S)
-            self._fingerprints[plan.key] = Fingerprint(_fact(self.name, answer, "fingerprint"))
+            facts = self._fact("fingerprint", (), plan, START_TIMEOUT_S, checked_facts)
+            self._fingerprints[plan.key] = Fingerprint(facts)
         return self._fingerprints[plan.key]
 
     def measure(
@@ -146,14 +155,11 @@ class AgentDevice:
 
     def outputs(self, payload: Payload, plan: MeasurePlan) -> list[float]:
         """Return the network's outputs for the plan's input, to compare with another device's."""
-        answer = self._ask("outputs", (payload,), plan, plan.timeout_s)
-        return [float(number) for number in _fact(self.name, answer, "outputs")]
+        return self._fact("outputs", (payload,), plan, plan.timeout_s, checked_outputs)
 
     def profile(self, payload: Payload, plan: MeasurePlan, timeout_s: float) -> list[NodeTime]:
         """Time each node; see `Profiler`."""
-        answer = self._ask("profile", (payload,), plan, timeout_s)
-        nodes = _fact(self.name, answer, "nodes")
-        return [NodeTime(str(name), str(operator), float(us)) for name, operator, us in nodes]
+        return self._fact("profile", (payload,), plan, timeout_s, checked_node_times, "nodes")
 
     def close(self) -> None:
         """End the agent."""
@@ -165,6 +171,27 @@ class AgentDevice:
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.kill()
+
+    def _fact(
+        self,
+        operation: str,
+        payloads: Sequence[Payload],
+        plan: MeasurePlan,
+        timeout_s: float,
+        check: Callable[[object], Fact],
+        key: str = "",
+    ) -> Fact:
+        """Ask for one value, which the answer has under `key`, or else the operation's name.
+
+        Raises:
+            MeasurementError: The value is missing or not valid.
+        """
+        answer, key = self._ask(operation, payloads, plan, timeout_s), key or operation
+        try:
+            return check(answer.get(key))
+        except ValueError as error:
+            self._kill()
+            raise MeasurementError(f"{self.name}: {key} of the agent: {error}") from error
 
     def _ask(
         self,
@@ -190,7 +217,8 @@ class AgentDevice:
             fault = (
                 "a fault of our agent, please report it: " if answer["error"] == "agent" else ""
             )
-            raise kind(f"{self.name}: {fault}{answer.get('message')}")
+            said = printable(str(answer.get("message")), LONGEST_MESSAGE)
+            raise kind(f"{self.name}: {fault}{said}")
         return answer
 
     def _request(
@@ -220,7 +248,8 @@ class AgentDevice:
         except MeasurementError as error:
             raise DeviceError(f"{error}; the agent did not start") from error
         if greeting["agent"] != agent.VERSION:
-            raise DeviceError(f"{self.name}: {greeting} is not the greeting of our agent")
+            said = printable(str(greeting))
+            raise DeviceError(f"{self.name}: {said} is not the greeting of our agent")
         return self._channel
 
 
@@ -234,9 +263,3 @@ def agent_text() -> bytes:
     folder = resources.files("nas_sv2.latency.agent")
     texts = [folder.joinpath(name).read_bytes() for name in AGENT_TEXTS]
     return b"%d\n" % len(texts) + b"".join(b"%d\n%b" % (len(text), text) for text in texts)
-
-
-def _fact(name: str, answer: Mapping[str, Any], key: str) -> Any:
-    if key not in answer:
-        raise MeasurementError(f"{name}: the agent's answer has no {key!r}")
-    return answer[key]

@@ -69,7 +69,7 @@ class FakeDevice:
         ms_of: Gives the time of a network, in ms.
         fault: Called with the number of each measurement, from 1; an error that it returns is
             raised.
-        facts: The facts of its fingerprint.
+        facts: The facts of its fingerprint that the plan does not give.
         measured: Digests of the measured networks, in order.
     """
 
@@ -77,7 +77,7 @@ class FakeDevice:
     ms_of: Callable[[Payload], float] = ms_of_flops
     fault: Callable[[int], DeviceError | MeasurementError | None] = lambda number: None
     facts: dict[str, Any] = field(
-        default_factory=lambda: {"cpu": "none", "runtime": "fake", "runtime_version": "1"}
+        default_factory=lambda: {"cpu": "none", "runtime_version": "fake"}
     )
     measured: list[str] = field(default_factory=list)
     _asked: int = 0
@@ -86,8 +86,9 @@ class FakeDevice:
         """Do nothing."""
 
     def fingerprint(self, plan: MeasurePlan) -> Fingerprint:
-        """Return the facts, with threads and precision of the plan."""
-        return Fingerprint({**self.facts, "threads": plan.threads, "precision": plan.precision})
+        """Return the facts, with runtime, threads and precision of the plan."""
+        of_plan = {name: getattr(plan, name) for name in ("runtime", "threads", "precision")}
+        return Fingerprint({**self.facts, **of_plan})
 
     def measure(
         self,

@@ -7,16 +7,19 @@ temperatures and loads during it.
 """
 
 import dataclasses
+import reprlib
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, NoReturn, Self, get_args
 
+from nas_sv2.errors import MeasurementError
 from nas_sv2.latency.agent import estimator
 from nas_sv2.latency.agent.estimator import Samples
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.plain_data import is_number, printable
 
 CLOCK_DROP = 0.9
 """A clock below this share of the session's highest clock counts as throttled.
@@ -100,6 +103,13 @@ class NodeTime(NamedTuple):
     us: float
 
 
+SHORTEST_MS, LONGEST_MS = 1e-6, 3.6e6
+"""The limits of a run: a nanosecond, the unit of the clock, and an hour."""
+LONGEST_TEXT = 1000
+"""The limit of a text of a device in characters; onnxruntime describes its build in a hundred."""
+LONGEST_NOTE = 4 * LONGEST_TEXT
+"""The limit of the remarks on a figure, which quote texts of the device."""
+
 Provenance = Literal["measured", "emulated", "predicted", "published"]
 Interval = tuple[float, float]
 
@@ -152,6 +162,52 @@ class Latency:
     measured_at: str | None = None
     stored: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse a figure that no network can have, whichever target it comes from.
+
+        Raises:
+            MeasurementError: A time is not finite, is not a time or contradicts its interval, or
+                a text cannot be printed; names the device and the field.
+        """
+        for field_name, least in (("ms", SHORTEST_MS), ("p95_ms", self.ms), ("reference_ms", 0)):
+            value = getattr(self, field_name)
+            if field_name == "ms" or value is not None:
+                self._check_time(field_name, value, max(least * NEARLY, SHORTEST_MS))
+        self._check_interval("ci_ms", self.ci_ms, self.ms)
+        if self.ratio is not None or self.ratio_ci is not None:
+            self._check_time("ratio", self.ratio, SHORTEST_MS)
+            self._check_interval("ratio_ci", self.ratio_ci, self.ratio)
+        if self.provenance not in get_args(Provenance):
+            self._refuse("provenance", f"one of {', '.join(get_args(Provenance))}")
+        if self.runs is not None and not (is_number(self.runs, 1) and isinstance(self.runs, int)):
+            self._refuse("runs", "a whole number above 0")
+        if not (self.contended is None or isinstance(self.contended, bool)):
+            self._refuse("contended", "true, false or nothing")
+        for field_name in ("device", "note", "reference"):
+            text = getattr(self, field_name)
+            if not is_text(text, LONGEST_NOTE) and (field_name != "reference" or text is not None):
+                self._refuse(field_name, f"a printable text of at most {LONGEST_NOTE} characters")
+
+    def _check_time(self, name: str, value: object, least: float) -> None:
+        if not is_number(value, least, LONGEST_MS):
+            self._refuse(name, f"a number from {least:g} to {LONGEST_MS:g}")
+
+    def _check_interval(self, name: str, interval: object, middle: Any) -> None:
+        if interval is None:
+            return
+        if not (isinstance(interval, tuple) and len(interval) == 2):
+            self._refuse(name, "a pair of numbers")
+        low, high = interval
+        if not (
+            is_number(low, 0, middle / NEARLY) and is_number(high, middle * NEARLY, LONGEST_MS)
+        ):
+            self._refuse(name, f"finite numbers on both sides of {middle!r}")
+
+    def _refuse(self, name: str, allowed: str) -> NoReturn:
+        device = printable(self.device, 80) if isinstance(self.device, str) else "a device"
+        got = printable(reprlib.repr(getattr(self, name)), 80)
+        raise MeasurementError(f"{device}: {name} must be {allowed}; got {got}")
+
     @classmethod
     def of(cls, ms: float, provenance: Provenance, device: str, note: str = "") -> Self:
         """Make a latency without intervals, runs or a reference network."""
@@ -168,14 +224,13 @@ class Latency:
         """
         if self.ratio is None or self.reference_ms is None:
             raise ValueError("no reference network was timed beside it")
-        scale = reference_ms / self.reference_ms
         ms = self.ratio * reference_ms
         was = f"measured {self.ms:.3f} ms while {self.reference} took {self.reference_ms:.3f}"
         return dataclasses.replace(
             self,
             ms=ms,
             ci_ms=_scaled(self.ratio_ci, reference_ms),
-            p95_ms=None if self.p95_ms is None else self.p95_ms * scale,
+            p95_ms=None if self.p95_ms is None else self.p95_ms * (ms / self.ms),
             note="; ".join(filter(None, [was, self.note])),
         )
 
@@ -192,6 +247,15 @@ class Latency:
             for name, value in document.items()
         }
         return cls(**fields)
+
+
+NEARLY = 1 - 1e-9
+"""What rounding may change."""
+
+
+def is_text(value: object, longest: int = LONGEST_TEXT) -> bool:
+    """Whether a value is a text that can be printed safely, without escape codes."""
+    return isinstance(value, str) and len(value) <= longest and value.isprintable()
 
 
 def _scaled(interval: Interval | None, factor: float) -> Interval | None:

@@ -1,41 +1,75 @@
 """Check that every value of a document from elsewhere can be part of a measurement.
 
-The agent's answer is checked when it arrives (`devices.reply`). A file that another machine or
-a stranger wrote is checked here, before its numbers are used or its texts are printed.
+Elsewhere is a device that answers, and a file or database that a stranger wrote. Nothing of them
+is stored, used or printed before it has passed.
 """
 
 import datetime
-import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-from nas_sv2.errors import ConfigError
-from nas_sv2.latency.measurements.measurement import SCHEMA, Measurement
+from nas_sv2.errors import ConfigError, NasError
+from nas_sv2.latency.measurements.measurement import (
+    LONGEST_MS,
+    SCHEMA,
+    SHORTEST_MS,
+    Measurement,
+    NodeTime,
+    is_text,
+)
+from nas_sv2.plain_data import is_number, parse_json, printable
 
 FACTS = frozenset({"runtime", "runtime_version", "threads", "precision"})
 """Facts that every agent gives; `Fingerprint.describe` relies on them."""
-LONGEST_MS = 3.6e6
-"""The limit of a run, one hour."""
+LONGEST_NS = round(1e6 * LONGEST_MS)
 LARGEST = 1e18
 """The limit of other numbers: kHz, bytes, ticks."""
-LONGEST_TEXT = 1000
-"""The limit of a text in characters; onnxruntime describes its build in about a hundred."""
+MOST_CPU = 2.0
+"""The most CPU time of a thread relative to its wall time; above 1 is an error of the clocks."""
 
 Name = Annotated[str, Meta(pattern=r"^[0-9a-zA-Z_-]{1,64}\Z")]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Milliseconds = Annotated[float, Meta(ge=0, le=LONGEST_MS)]
+WallTime = Annotated[float, Meta(ge=SHORTEST_MS, le=LONGEST_MS)]
 Series = Annotated[list[Milliseconds], Meta(min_length=1)]
+
+
+Checked = TypeVar("Checked")
 
 
 class OtherSchema(ValueError):
     """A measurement of another version of nas-sv2."""
 
 
+class AnsweredNetwork(msgspec.Struct, forbid_unknown_fields=True):
+    """The runs of one network as the agent gives them, in ns."""
+
+    digest: str
+    wall_ns: Annotated[list[Annotated[int, Meta(ge=1, le=LONGEST_NS)]], Meta(min_length=1)]
+    cpu_ns: list[Annotated[int, Meta(ge=0, le=LONGEST_NS)]]
+    switches: list[Count] | None
+    rounds: list[Count]
+    warmup_runs: Count
+    stationary: bool
+    series: dict[Name, Series]
+
+
+class Answer(msgspec.Struct, forbid_unknown_fields=True):
+    """A measurement as the agent gives it; `checked_measurement` holds the rest to its types."""
+
+    networks: list[AnsweredNetwork]
+    conditions: list[Any]
+    heating: list[Any]
+    fingerprint: dict[str, Any]
+
+
 class _Samples(msgspec.Struct, forbid_unknown_fields=True):
-    wall: Annotated[list[Annotated[float, Meta(gt=0, le=LONGEST_MS)]], Meta(min_length=1)]
+    wall: Annotated[
+        list[Annotated[float, Meta(ge=SHORTEST_MS, le=LONGEST_MS)]], Meta(min_length=1)
+    ]
     cpu: list[Milliseconds]
     switches: list[Count] | None
     rounds: list[Count]
@@ -48,6 +82,8 @@ class _Samples(msgspec.Struct, forbid_unknown_fields=True):
                 raise ValueError(f"samples.{name} has another length than samples.wall")
         if self.rounds != sorted(self.rounds):
             raise ValueError("samples.rounds is not in order")
+        if sum(self.cpu) > MOST_CPU * sum(self.wall):
+            raise ValueError("samples.cpu is longer than samples.wall")
 
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
@@ -73,14 +109,15 @@ def read_measurement(text: str) -> Measurement:
         OtherSchema: The document is a measurement of another version.
         ValueError: The document is not a measurement; the error says why.
     """
-    try:
-        return checked_measurement(json.loads(text, parse_constant=_refuse_constant))
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    return checked_measurement(parse_json(text))
 
 
-def checked_measurement(document: object) -> Measurement:
+def checked_measurement(document: object, *, alone: bool = False) -> Measurement:
     """Read the measurement of a parsed document.
+
+    Args:
+        document: The document, as `Measurement.to_json` gives it.
+        alone: Whether the plan's reference network did not run beside it.
 
     Raises:
         OtherSchema: The document is a measurement of another version.
@@ -90,7 +127,7 @@ def checked_measurement(document: object) -> Measurement:
         raise ValueError("it is not an object")
     if document.get("schema") != SCHEMA:
         raise OtherSchema(f"schema {document.get('schema')!r}; this version reads {SCHEMA}")
-    checked = msgspec.convert(document, _Document)
+    checked = convert(document, _Document)
     _check_facts(checked.fingerprint)
     for state in checked.conditions:
         _expect(all(map(_is_reading, state.items())), "conditions")
@@ -98,53 +135,89 @@ def checked_measurement(document: object) -> Measurement:
         measurement = Measurement.from_json(document)
     except ConfigError as error:
         raise ValueError(f"plan: {error}") from error
-    _check_agreement(measurement)
+    _check_agreement(measurement, alone)
     try:
         measurement.latency("")
-    except ArithmeticError as error:  # a clock that stood still in every run of a round
+    except (ArithmeticError, NasError) as error:  # a clock that stood still in a whole round
         raise ValueError(f"no figure follows from its runs: {error}") from error
     return measurement
 
 
-def _check_agreement(measurement: Measurement) -> None:
+def convert(value: object, kind: type[Checked]) -> Checked:
+    """Hold parsed data to a type, without turning texts or true into numbers.
+
+    Raises:
+        ValueError: The data have another form; the error names the field.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise ValueError(printable(str(error))) from error
+
+
+def checked_facts(facts: object) -> dict[str, Any]:
+    """Return the facts of a device, each of which can be compared and printed.
+
+    Raises:
+        ValueError: The facts are not those of a device; the error names the fact.
+    """
+    checked = convert(facts, dict[str, Any])
+    _check_facts(checked)
+    return checked
+
+
+def checked_node_times(rows: object) -> list[NodeTime]:
+    """Return the times of a model's nodes, in µs.
+
+    Raises:
+        ValueError: A row is not a name, an operator and a time.
+    """
+    found = [NodeTime(*row) for row in convert(rows, list[tuple[str, str, float]])]
+    for node in found:
+        _expect(is_text(node.name) and is_text(node.operator), "nodes: a name")
+        _expect(is_number(node.us, 0, 1e3 * LONGEST_MS), "nodes: a time")
+    return found
+
+
+def checked_outputs(values: object) -> list[float]:
+    """Return the outputs of a network.
+
+    Raises:
+        ValueError: One is not a finite number.
+    """
+    return convert(values, list[float])
+
+
+def _check_agreement(measurement: Measurement, alone: bool) -> None:
     """Refuse a plan, fingerprint and reference network that contradict each other."""
     plan, facts, beside = measurement.plan, measurement.fingerprint.facts, measurement.beside
     for name in ("runtime", "threads", "precision"):
-        _expect(facts[name] == getattr(plan, name), f"fingerprint.{name}")
-    _expect((None if beside is None else beside.name) == plan.reference, "beside")
+        known, asked = facts[name], getattr(plan, name)  # and True is not 1
+        _expect((type(known), known) == (type(asked), asked), f"fingerprint.{name}")
+    reference = None if alone else plan.reference
+    _expect((None if beside is None else beside.name) == reference, "beside")
 
 
 def _check_facts(facts: Mapping[str, Any]) -> None:
-    _expect(facts.keys() >= FACTS, "fingerprint")
+    if missing := sorted(FACTS - facts.keys()):
+        raise ValueError(f"fingerprint lacks {', '.join(missing)}")
     for name, value in facts.items():
-        _expect(_is_text(name), "fingerprint")
+        _expect(is_text(name), "fingerprint")
         if name == "affinity":
-            msgspec.convert(value, list[Count])
+            convert({name: value}, dict[str, list[Count]])
         else:
-            known = value is None or isinstance(value, bool) or _is_text(value)
-            _expect(known or _is_number(value), f"fingerprint.{name}")
+            known = value is None or isinstance(value, bool) or is_text(value)
+            _expect(known or is_number(value, -LARGEST, LARGEST), f"fingerprint.{name}")
 
 
 def _expect(holds: bool, field: str) -> None:
     if not holds:
-        raise ValueError(f"{field} cannot be part of a measurement")
-
-
-def _is_text(value: object) -> bool:
-    """Return whether a value is a text that can be printed safely, without escape codes."""
-    return isinstance(value, str) and len(value) <= LONGEST_TEXT and value.isprintable()
+        raise ValueError(f"{printable(field, 80)} cannot be part of a measurement")
 
 
 def _is_reading(item: tuple[str, object]) -> bool:
     """Return whether an item is a number; throttling and facts of a GPU may be texts."""
     name, value = item
     worded = "throttled" in name or name.startswith("gpu_")
-    return _is_number(value) or (worded and _is_text(value))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
-
-
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a number")
+    known = is_number(value, -LARGEST, LARGEST) or (worded and is_text(value))
+    return is_text(name) and known

@@ -1,6 +1,6 @@
 """The user's own targets: any object with `name`, `provenance` and `estimate`."""
 
-import math
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, get_args
@@ -10,8 +10,10 @@ from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.kernels.of_graph import graph_in_form
 from nas_sv2.latency.measurements.fingerprint import TargetIdentity
 from nas_sv2.latency.measurements.measurement import Latency, NodeTime, Provenance
+from nas_sv2.latency.measurements.measurement_check import checked_node_times
 from nas_sv2.latency.targets.device_file import NAME
 from nas_sv2.latency.targets.target import Target, fixed_plan
+from nas_sv2.plain_data import is_number, printable
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Network
 
@@ -82,11 +84,13 @@ class UserTarget:
         Raises:
             MeasurementError: The object gives no latency, or an impossible one.
         """
-        latency = self.source.estimate(network)
-        if not isinstance(latency, Latency):
-            raise MeasurementError(f"{self.name}: estimate gave {latency!r}, which is no Latency")
-        if not (math.isfinite(latency.ms) and latency.ms > 0):
-            raise MeasurementError(f"{self.name}: a latency must be above 0 ms; got {latency.ms}")
+        try:
+            latency = self.source.estimate(network)
+        except MeasurementError as error:  # such as that of a Latency that cannot be
+            raise MeasurementError(f"{self.name}: {error}") from error
+        if type(latency) is not Latency:
+            got = printable(reprlib.repr(latency))
+            raise MeasurementError(f"{self.name}: estimate must give a Latency; got {got}")
         if latency.provenance != self.provenance:
             raise MeasurementError(
                 f"{self.name}: its latencies must be {self.provenance}, as the target says; "
@@ -103,13 +107,23 @@ class UserTarget:
         """Return the object's kernel times, or None."""
         own: Callable[[Network], Sequence[NodeTime] | None] | None
         own = getattr(self.source, "kernel_times", None)
-        return None if own is None else own(network)
+        times = None if own is None else own(network)
+        if times is None:
+            return None
+        try:
+            return checked_node_times(list(times))
+        except (TypeError, ValueError) as error:
+            raise MeasurementError(f"{self.name}: kernel_times: {error}") from error
 
     def operator_shares(self, network: Network) -> Mapping[str, float] | None:
         """Return the object's operator shares, or None."""
         own: Callable[[Network], Mapping[str, float] | None] | None
         own = getattr(self.source, "operator_shares", None)
-        return None if own is None else own(network)
+        shares = None if own is None else own(network)
+        known = shares is None or all(is_number(one, 0, 1) for one in shares.values())
+        if not known:
+            raise MeasurementError(f"{self.name}: operator_shares must be numbers from 0 to 1")
+        return shares
 
     def uncovered(self, network: Network) -> Sequence[str]:
         """Return the kernels that the object names as uncovered, if it names any."""

@@ -53,7 +53,7 @@ class Teller:
         """Report the record of a candidate.
 
         Raises:
-            EvaluationError: An objective is not a finite number.
+            EvaluationError: An objective or a limit's excess is not a finite number.
         """
         attributes: dict[str, Any] = {ARCHITECTURE: record.architecture.digest}
         attributes |= {BASELINE: record.baseline} if record.baseline else {}
@@ -102,12 +102,14 @@ class Teller:
     ) -> None:
         """Write a trial's end; a limit that was not checked counts as kept."""
         told = None if values is None else [float(value) for value in values]
-        if told is not None and not all(map(math.isfinite, told)):
-            raise EvaluationError(f"trial {number} has objectives {told}, which are not finite")
+        limits = {name: float(excesses.get(name, 0.0)) for name in self.constraints}
+        if not all(map(math.isfinite, [*(told or ()), *limits.values()])):
+            raise EvaluationError(
+                f"trial {number} has figures that are not finite: {told}, {limits}"
+            )
         trial = self._id(number)
         for name, value in attributes.items():
             self.storage.set_trial_user_attr(trial, name, value)
-        limits = {name: float(excesses.get(name, 0.0)) for name in self.constraints}
         for name, value in create_trial(
             state=TrialState.FAIL, constraints=limits
         ).system_attrs.items():

@@ -5,16 +5,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.plain_data import is_number
 
 ALLOWED = (
     "must be a number with a unit: 140M (FLOPs), 25ms (latency on every "
     "target), arm=25ms (on one), "
     "2.5Mparams"
 )
+LEAST, MOST = 1e-9, 1e24
+"""The limits of a limit, so that an excess over it, a share of it, is finite."""
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _SCALE = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
 _FORM = re.compile(
-    r"(?:(?P<target>[\w.-]+)=)?(?P<number>\d+(?:\.\d+)?)(?P<unit>[KMG]|ms|[KMG]?params)"
+    r"(?:(?P<target>[\w.-]+)=)?(?P<number>[0-9]{1,15}(?:\.[0-9]{1,9})?)(?P<unit>[KMG]|ms|[KMG]?params)"
 )
 
 
@@ -34,6 +37,18 @@ class Budget:
     params: float | None = None
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     tolerance: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Refuse a limit that is not a number above 0.
+
+        Raises:
+            ConfigError: There is one; names it.
+        """
+        limits = {"flops": self.flops, "params": self.params, **self.latency_ms}
+        for name, limit in limits.items():
+            if limit is not None and not is_number(limit, LEAST, MOST):
+                sentence = f"must be a number from {LEAST:g} to {MOST:g}"
+                raise ConfigError(f"budget {name}", limit, sentence)
 
     def cost_excesses(self, flops: float, params: float) -> dict[str, float]:
         """The excess over each limit on cost, as a share of it; at most 0 if it is kept."""
@@ -91,7 +106,7 @@ def parse_duration(field: str, text: str) -> float:
     Raises:
         ConfigError: If `text` is not a number above 0 with a unit s, m or h; names `field`.
     """
-    form = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    form = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])", text.strip())
     if form is None or float(form[1]) == 0:
         raise ConfigError(field, text, "must be a number with a unit: 90s, 10m, 2h")
     return float(form[1]) * _SECONDS[form[2]]

@@ -5,9 +5,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nas_sv2.errors import NasError, StoreError
+from nas_sv2.errors import EvaluationError, NasError, StoreError
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.plain_data import is_number, parse_json, printable
 from nas_sv2.space.graph.cost import Cost
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import architecture_from_document, architecture_to_document
@@ -35,6 +36,19 @@ class Record:
     evaluation: Evaluation
     baseline: str | None = None
     foreseen: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a figure that is not finite, before it is stored or reported.
+
+        Raises:
+            EvaluationError: There is one; names it.
+        """
+        figures = {**self.excesses, "score": self.evaluation.score, "foreseen": self.foreseen or 0}
+        for name, value in figures.items():
+            if not is_number(value):
+                raise EvaluationError(
+                    f"{name} of a candidate must be a finite number; got {value!r}"
+                )
 
     @property
     def feasible(self) -> bool:
@@ -83,7 +97,7 @@ class Record:
             StoreError: The text is not one.
         """
         try:
-            data = json.loads(text)
+            data = parse_json(text)
             latencies = data["latencies"].items()
             return cls(
                 architecture=architecture_from_document(data["architecture"]),
@@ -95,7 +109,9 @@ class Record:
                 foreseen=data.get("foreseen"),  # records were kept before there was one
             )
         except (KeyError, TypeError, ValueError, AttributeError, NasError) as error:
-            raise StoreError(f"a stored record cannot be read: {error!r}") from error
+            raise StoreError(
+                f"a stored record cannot be read: {printable(repr(error))}"
+            ) from error
 
 
 def _gains(record: Record) -> tuple[float, ...]:

@@ -3,7 +3,9 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from small_spaces import SMALL
 
@@ -90,13 +92,51 @@ def test_an_object_s_evaluation_is_filled_in(blobs: ImageData, tiny: Architectur
     assert Evaluation.from_json(found.to_json()) == found
 
 
-@pytest.mark.parametrize("answer", [None, 0.5, Evaluation(1.5), Evaluation(float("nan"))])
-def test_an_object_that_gives_no_accuracy_fails_the_trial(
+@pytest.mark.parametrize("answer", [None, 0.5, "0.5", (0.5,)])
+def test_an_object_that_gives_no_evaluation_fails_the_trial(
     answer: object, blobs: ImageData, tiny: Architecture
 ) -> None:
     trainer = choose_evaluator(Fixed(answer), None).open(blobs, Setting())
-    with pytest.raises(EvaluationError, match="evaluator fixed gave"):
+    with pytest.raises(EvaluationError, match="evaluator fixed must give an Evaluation; got"):
         trainer.train(tiny)
+
+
+NAN, INF = float("nan"), float("inf")
+IMPOSSIBLE: dict[str, list[Any]] = {
+    "accuracy": [NAN, INF, 1.0001, 93.0, -0.1, True, "0.5", None, np.float32(0.5), 10**400],
+    "loss": [NAN, -INF, "1", True, 1e308],
+    "scores": [(NAN,), (0.5, INF), ("0.5",), 0.5, (True,), (None,)],
+    "seconds": [NAN, INF, -1.0, "1"],
+    "epochs": [-1, 1.5, True, "1", 10**30],
+    "images_per_second": [NAN, INF, -1.0],
+    "recipe": [None, 3, b"x"],
+    "stopped": [3, True],
+    "history": [0, (0.5,), ({"train_loss": 1.0},)],
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(name, value) for name, values in IMPOSSIBLE.items() for value in values]
+)
+def test_a_figure_that_cannot_be_fails_the_trial_and_is_named(
+    field: str, value: Any, blobs: ImageData, tiny: Architecture
+) -> None:
+    class Wrong:
+        name = "fixed"
+
+        def evaluate(self, architecture: Architecture) -> Evaluation:
+            return Evaluation(**{"accuracy": 0.5, field: value})
+
+    trainer = choose_evaluator(Wrong(), None).open(blobs, Setting())
+    with pytest.raises(EvaluationError, match=f"evaluator fixed: .*{field}") as refused:
+        trainer.train(tiny)
+    assert str(refused.value).isprintable()
+
+
+def test_figures_of_numpy_are_figures(blobs: ImageData, tiny: Architecture) -> None:
+    given = Evaluation(np.float64(0.5), np.float64(1.5))
+    found = choose_evaluator(Fixed(given), None).open(blobs, Setting()).train(tiny).evaluation
+    assert Evaluation.from_json(found.to_json()) == found
 
 
 def test_an_object_is_named_by_module_and_attribute(examples: None, blobs: ImageData) -> None:

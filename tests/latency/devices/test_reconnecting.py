@@ -27,6 +27,7 @@ with open(os.environ["COUNT"], "a+") as file:
     file.seek(0)
     starts = len(file.read())
 print('{"agent": "2"}', flush=True)
+FACTS = {"runtime": "onnxruntime", "threads": 1, "precision": "fp32"}
 times = {"wall_ns": [5, 5], "cpu_ns": [5, 5], "rounds": [0, 1], "switches": None}
 def die(words):
     os.write(2, words.encode())
@@ -38,7 +39,8 @@ def measured(networks, cpu):
         {"digest": n["digest"], **times, "series": {}, "warmup_runs": 1, "stationary": True}
         for n in networks
     ]
-    answer(networks=runs, fingerprint={"cpu": cpu}, conditions=[], heating=[])
+    facts = {"cpu": cpu, "runtime_version": "1", **FACTS}
+    answer(networks=runs, fingerprint=facts, conditions=[], heating=[])
 while True:
     request = json.loads(stdin.readline())
     networks = request["networks"]
@@ -98,13 +100,13 @@ def test_a_runtime_that_kills_its_python_is_the_devices_fault(board: Board) -> N
     ("text", "message"),
     [
         ("print('Segmentation fault', flush=True)", "'Segmentation fault', which is no answer"),
-        ("measured([{'digest': '00'}], 'a')", "answered for another model"),
+        ("measured([{'digest': '00'}], 'a')", "not a measurement"),
         ("answer(error='model', message='bad node')", "board: bad node"),
         (
             "answer(error='agent', message='AttributeError: x')",
             "board: a fault of our agent, please report it: AttributeError: x",
         ),
-        ("times['wall_ns'] = [5, -5]\nmeasured(networks, 'a')", "a clock that .* backwards"),
+        ("times['wall_ns'] = [5, -5]\nmeasured(networks, 'a')", "wall_ns"),
         ("import time; time.sleep(600)", "no answer within the time limit"),
     ],
 )

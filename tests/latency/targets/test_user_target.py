@@ -1,6 +1,7 @@
 """Targets of the user's own: by `module:attribute` and as objects, with three members or more."""
 
 import json
+import math
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -138,17 +139,89 @@ def test_a_name_or_provenance_that_cannot_be_is_refused(
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (Latency.of(float("nan"), "emulated", "x"), "above 0 ms; got nan"),
-        (Latency.of(float("inf"), "emulated", "x"), "above 0 ms; got inf"),
-        (Latency.of(0.0, "emulated", "x"), r"above 0 ms; got 0\.0"),
-        (Latency.of(-1.0, "emulated", "x"), r"above 0 ms; got -1\.0"),
         (Latency.of(1.0, "measured", "x"), "must be emulated, as the target says"),
-        (3.5, "which is no Latency"),
+        (3.5, "must give a Latency; got 3.5"),
     ],
 )
 def test_a_latency_that_cannot_be_is_refused(answer: object, said: str) -> None:
     with pytest.raises(MeasurementError, match=said):
         UserTarget(Board(answer=answer)).estimate(X05)
+
+
+GOOD = {
+    "ms": 2.0,
+    "ci_ms": (1.9, 2.1),
+    "p95_ms": 2.2,
+    "provenance": "emulated",
+    "device": "a board",
+    "runs": 30,
+    "contended": False,
+    "note": "",
+    "reference": "shufflenet_v2_x1_0",
+    "ratio": 0.5,
+    "ratio_ci": (0.45, 0.55),
+    "reference_ms": 4.0,
+}
+IMPOSSIBLE: dict[str, list[Any]] = {
+    "ms": [
+        math.nan,
+        math.inf,
+        -math.inf,
+        0.0,
+        -0.0,
+        -2.0,
+        5e-324,
+        1e308,
+        10**400,
+        True,
+        None,
+        "2",
+    ],
+    "ci_ms": [(math.nan, 3.0), (1.0, math.inf), (2.5, 3.0), (1.0, 1.5), (2.1, 1.9), (1.0,)],
+    "ci_ms ": [(None, 3.0), ("1", "3"), (True, 3), ((1, 2), 3), (1.9, 2.1, 2.2), [1.9, 2.1]],
+    "p95_ms": [math.nan, math.inf, 1.0, -1.0, "2.2", True],
+    "provenance": ["guessed", None, 1, "\x1b[2J"],
+    "device": ["\x1b[2J", None, 7, "x" * 10_000, "a\nb"],
+    "runs": [0, -1, 2.5, True, "30", 10**30, math.nan],
+    "contended": ["no", 0, 1.0],
+    "note": ["\x1b]0;T\x07", None, 3, "n" * 10_000, "\0"],
+    "reference": ["\x1b[2J", 4, b"x"],
+    "ratio": [math.nan, math.inf, 0, -1, "0.5", None, True],
+    "ratio_ci": [(math.nan, 1.0), (0.6, 0.7), (0.1, 0.2), 0.5],
+    "reference_ms": [math.nan, math.inf, 0.0, -4.0, "4", True, 5e-324],
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(name.strip(), value) for name, values in IMPOSSIBLE.items() for value in values],
+)
+def test_a_figure_that_no_network_can_have_is_refused_by_device_and_field(
+    field: str, value: Any
+) -> None:
+    @dataclass
+    class Wrong(Board):
+        def estimate(self, network: Network) -> Latency:
+            return Latency(**{**GOOD, field: value})
+
+    assert Latency(**GOOD).ms == 2.0  # type: ignore[arg-type]
+    with pytest.raises(MeasurementError, match=f"^board: .*{field} must be") as refused:
+        UserTarget(Wrong()).estimate(X05)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "rows", [[("a", "Conv", math.nan)], [("a", "Conv")], "abc", 7, [("\x1b[2J", "Conv", 1.0)]]
+)
+def test_kernel_times_that_cannot_be_are_refused(rows: Any) -> None:
+    @dataclass
+    class Wrong(Board):
+        def kernel_times(self, network: Network) -> Any:
+            return rows
+
+    with pytest.raises(MeasurementError, match=r"^board: kernel_times: "):
+        UserTarget(Wrong()).kernel_times(X05)
 
 
 def test_an_ability_that_it_lacks_is_refused_by_one_clear_line(tmp_path: Path) -> None:
