@@ -8,6 +8,7 @@ and texts are sent as they are. It uses the standard library only and starts in 
 import json
 import math
 import sys
+from typing import Any
 
 NAN, INF = math.nan, math.inf
 RUNS = 30

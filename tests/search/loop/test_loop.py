@@ -1,5 +1,6 @@
 """The loop on a real Optuna study in a real SQLite file."""
 
+import math
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
@@ -17,6 +19,7 @@ import pytest
 from doubles import EventRecorder, FakeEvaluator, FakeTarget, small_space
 from optuna.trial import TrialState
 from running import running
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from nas_sv2.database.database import Database
@@ -28,6 +31,9 @@ from nas_sv2.errors import (
     MeasurementError,
     StoreError,
 )
+from nas_sv2.evaluate.fitting.evaluation import Evaluation
+from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.targets.user_target import UserTarget
 from nas_sv2.search.events.events import Event, TrialAsked
 from nas_sv2.search.loop import loop
 from nas_sv2.search.loop.claim import TrialClaim
@@ -39,7 +45,8 @@ from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.space.choices.suggesters import RandomSuggester
 from nas_sv2.space.graph.guidelines import Guidelines, g4_elementwise
-from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.networks.lowering import Network, lower
+from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.attributes import (
     AUDITED,
     DUPLICATE,
@@ -166,6 +173,41 @@ def test_a_fault_fails_its_trial_and_the_search_goes_on(bench: Bench) -> None:
     assert [trial.user_attrs[ERROR] for trial in failed] == ["odd", "loss"]
     assert bench.heard.verdicts.count("failed") == 2
     assert len(bench.store.all()) == 4
+
+
+@pytest.mark.parametrize("nonsense", [math.nan, math.inf, -1.0, 0.0, 10**400, "2", True])
+def test_a_device_and_an_evaluator_that_answer_nonsense_cost_their_trials_alone(
+    bench: Bench, nonsense: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that is not finite reaches the database, which every study in it shares."""
+
+    @dataclass
+    class Nonsense:
+        name: str = "fake"
+        provenance: str = "emulated"
+        asked: int = 0
+
+        def estimate(self, network: Network) -> Latency:
+            self.asked += 1
+            ms = nonsense if self.asked == 2 else 1.0
+            return Latency.of(ms, "emulated", "a board")
+
+    def evaluate(architecture: Architecture) -> Evaluation:
+        bench.evaluator.asked.append(architecture.digest)
+        return Evaluation(accuracy=nonsense if len(bench.evaluator.asked) == 2 else 0.5)
+
+    bench.target = UserTarget(Nonsense())  # type: ignore[assignment, arg-type]
+    monkeypatch.setattr(bench.evaluator, "evaluate", evaluate)
+    study = bench.run(4)
+    failed = [trial for trial in study.get_trials() if trial.state == TrialState.FAIL]
+    kinds = ["latency"] if nonsense == 0.0 else ["latency", "evaluation"]  # 0 % may be true
+    assert len(failed) == len(kinds)
+    assert failed[0].user_attrs[ERROR].startswith("fake: a board: ms must be a number")
+    assert len(bench.store.all()) == 4
+    with bench.db.connect() as connection:
+        rows = connection.execute(text("SELECT value, value_type FROM trial_values")).all()
+    assert len(rows) == 8
+    assert all(kind == "FINITE" and math.isfinite(value) for value, kind in rows)
 
 
 def test_the_third_fault_in_a_row_ends_the_search_with_its_message(bench: Bench) -> None:
