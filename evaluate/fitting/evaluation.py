@@ -9,10 +9,9 @@ import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from msgspec import Meta
 from numpy.typing import NDArray
 
 from nas_sv2.documents import FromZero, Share, Whole, check_fields
@@ -49,7 +48,6 @@ def describe_majority(majority: float, images: str) -> str:
         f"uneven classes: {majority:.2%} of the {images} are of one class, so a network that "
         "always names it has that top-1; balanced: the mean over the classes"
     )
-Figure = Annotated[float, Meta(ge=-1e30, le=1e30)]
 
 
 def _check(value: object, whose: str) -> None:
@@ -70,10 +68,10 @@ class Epoch:
         loss: Validation cross-entropy without smoothing, nats; None without a validation.
     """
 
-    train_loss: Figure
-    learning_rate: Figure
+    train_loss: float
+    learning_rate: float
     accuracy: Share | None = None
-    loss: Figure | None = None
+    loss: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse a loss that is not finite, and an accuracy outside 0 to 1."""
@@ -113,7 +111,7 @@ class Evaluation:
     """
 
     accuracy: Share
-    loss: Figure | None = None
+    loss: float | None = None
     recipe: str = ""
     recipe_digest: str = ""
     data: str = ""
@@ -128,10 +126,9 @@ class Evaluation:
     history: tuple[Epoch, ...] = ()
     scored_by: str = "accuracy"
     scores: tuple[float, ...] = ()
-    balanced_accuracy: float | None = None
-    majority: float | None = None
-    classes: int = 0
-    scores: tuple[Figure, ...] = ()
+    balanced_accuracy: Share | None = None
+    majority: Share | None = None
+    classes: Whole = 0
 
     def __post_init__(self) -> None:
         """Refuse figures that no network can have, whichever evaluator they come from.
