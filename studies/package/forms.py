@@ -50,6 +50,7 @@ class Winner:
         normalise: Function from grey levels to the network's input.
         class_names: Names of the classes, in the order of the logits; None if the recipe drew
             some of the data's classes.
+        fit: How a picture of the data became a square.
         validation: Validation images at the side of `trained`.
         calibration: Normalised training images at the side of `trained`, (N, C, H, W).
     """
@@ -59,6 +60,7 @@ class Winner:
     weights: Weights
     normalise: Normalise
     class_names: tuple[str, ...] | None
+    fit: str
     validation: Part
     calibration: Array
 
@@ -92,6 +94,7 @@ class Winner:
             weights,
             normalise,
             data.class_names if data.classes == trained.classes else None,
+            data.fit,
             Part(images, validation.labels),
             np.ascontiguousarray(calibration.numpy()),
         )
@@ -115,7 +118,8 @@ class Winner:
         mean, deviation = self.normalise.mean.tolist(), self.normalise.deviation.tolist()
         weights = self.shipped
         model = shuffle_free_onnx(lower(self.trained), weights, opset)
-        facts = metadata(self.class_names, mean, deviation, self.trained.resolution, __version__)
+        side = self.trained.resolution
+        facts = metadata(self.class_names, mean, deviation, side, self.fit, __version__)
         files = {
             ARCHITECTURE: network_to_yaml(self.found).encode(),
             WEIGHTS: save(weights),
@@ -168,6 +172,7 @@ def metadata(
     mean: Sequence[float],
     deviation: Sequence[float],
     side: int,
+    fit: str,
     version: str,
 ) -> dict[str, str]:
     """Return the facts that an ONNX file of a trained network carries; lists are JSON.
@@ -177,9 +182,10 @@ def metadata(
         mean: Mean of the training images for each channel, grey levels 0 to 255.
         deviation: Their standard deviation.
         side: Side of the input, in pixels.
+        fit: How a picture becomes a square: `crop`, `pad` or `stretch`.
         version: Version of nas-sv2 that wrote the file.
     """
-    facts: dict[str, Any] = {"mean": mean, "deviation": deviation, "side": side}
+    facts: dict[str, Any] = {"mean": mean, "deviation": deviation, "side": side, "fit": fit}
     if class_names is not None:
         facts["class_names"] = class_names
     return {"nas_sv2": version, **{name: json.dumps(fact) for name, fact in facts.items()}}

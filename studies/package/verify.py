@@ -126,6 +126,7 @@ def metadata_checks(
         taken["mean"],
         taken["deviation"],
         taken["side"],
+        taken.get("fit"),  # older versions did not write it
         document["made_with"]["nas-sv2"],
     )
     for name in (MODEL, MODEL_INT8):

@@ -20,12 +20,13 @@ from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.space.families.published import published_network
 from nas_sv2.space.graph.operators import Graph, Shuffle
 from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.runtimes.onnx_lowering import metadata_of
 from nas_sv2.space.runtimes.quantization import quantized
 from nas_sv2.space.runtimes.torch_lowering import GraphModule
 from nas_sv2.space.runtimes.weights import Weights
 from nas_sv2.space.units.documents import load_architecture
 from nas_sv2.studies.package import forms
-from nas_sv2.studies.package.card import CARD, CARD_JSON, classes_section, page
+from nas_sv2.studies.package.card import CARD, CARD_JSON, classes_section, input_of, page
 from nas_sv2.studies.package.folder import SUMS, write_folder
 from nas_sv2.studies.package.form_parity import EQUAL
 from nas_sv2.studies.package.forms import (
@@ -164,6 +165,17 @@ def test_the_models_carry_what_their_user_must_know(package: Path, winner: Winne
         assert json.loads(held["mean"]) == winner.normalise.mean.tolist()
         assert json.loads(held["deviation"]) == winner.normalise.deviation.tolist()
         assert (held["side"], held["nas_sv2"]) == ("32", card["made_with"]["nas-sv2"])
+        assert json.loads(held["fit"]) == card["input"]["fit"] == "crop"
+
+
+def test_the_fit_of_the_pictures_is_on_the_page_and_in_the_model(data: ImageData) -> None:
+    padded = dataclasses.replace(data, fit="pad")
+    winner = winner_of(padded)
+    held = metadata_of(winner.files(int8=False)[MODEL])
+    assert held["fit"] == '"pad"'
+    assert input_of({"channels": 3, "side": 32, "centre_of": 32, "fit": "pad"}) == (
+        "3 × 32 × 32, pictures padded to squares"
+    )
 
 
 NAMES = ('a "cat"', "Ü\n{dog}'", "")

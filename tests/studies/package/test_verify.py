@@ -290,7 +290,7 @@ def strided(graph: onnx.GraphProto) -> None:
 
 
 @pytest.mark.parametrize("name", [MODEL, MODEL_INT8])
-@pytest.mark.parametrize("key", ["class_names", "mean", "deviation", "side", "nas_sv2"])
+@pytest.mark.parametrize("key", ["class_names", "mean", "deviation", "side", "fit", "nas_sv2"])
 def test_facts_in_a_model_that_are_not_those_of_the_card_are_found(
     name: str, key: str, changed: Callable[[str, bytes], Path], package: Path
 ) -> None:
