@@ -117,8 +117,9 @@ class Comparison:
         rows = []
         for place in self._ranking:
             pair, latency = neighbours.get(place), self.latencies[place]
-            order = "" if pair is None else f"× {pair.ratio:.3f}, "
-            order += "" if pair is None else "settled" if pair.settled else "tie"
+            order = f"stored, measured {latency.measured_at}" if latency.stored else ""
+            if pair is not None:
+                order = f"× {pair.ratio:.3f}, {'settled' if pair.settled else 'tie'}"
             rows.append((self.names[place], f"{latency.ms:.3f}", order))
         return rows
 

@@ -68,7 +68,9 @@ def add(
     name: Name,
     ssh: Annotated[
         str | None,
-        typer.Option("--ssh", help="user@host, or an alias of your ssh configuration."),
+        typer.Option(
+            "--ssh", help="user@host, user@host:port, or an alias of your ssh configuration."
+        ),
     ] = None,
     port: Annotated[int | None, typer.Option("--port", help="With --ssh, its port.")] = None,
     ssh_config: Annotated[

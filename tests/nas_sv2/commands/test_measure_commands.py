@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from scripted import PLAN, ROUNDS, ScriptedDevice, measurement_of, samples_of
 
+from nas_sv2.api.measuring import measure
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.measurements.measurement import Measurement
@@ -132,6 +133,14 @@ def test_one_network_is_answered_from_the_store(run: Run, device: TimedDevice) -
     assert told in run("measure", NAMES[0], "--target", "cpu")[1]
     assert told not in run("measure", NAMES[0], "--target", "cpu", "--fresh")[1]
     assert device.calls.count("measure") == 2
+
+
+def test_a_stored_figure_shows_its_date_in_python(device: TimedDevice, tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'a.db'}"
+    first, again = (measure([NAMES[0]], target="cpu", storage=storage) for _ in range(2))
+    assert "stored" not in str(first)
+    assert "stored, measured 2026-01-01T00:00:00" in str(again)
+    assert "stored, measured 2026-01-01T00:00:00" in again._repr_html_()
 
 
 def test_a_contended_figure_does_not_stay(run: Run, device: TimedDevice) -> None:
