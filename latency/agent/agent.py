@@ -165,7 +165,7 @@ def _pin(plan: Json) -> None:
             raise Refusal("device", f"{sys.platform} cannot pin threads; leave affinity out")
     elif not set(cores or ()) <= set(ALL_CORES):
         raise Refusal("device", f"plan.affinity {cores}: the cores here are {ALL_CORES}")
-    else:
+    elif affinity() != (cores or ALL_CORES):  # some systems forbid even what changes nothing
         os.sched_setaffinity(0, cores or ALL_CORES)
     usable, why = usable_cores()
     if plan["threads"] > usable:

@@ -175,6 +175,19 @@ def test_more_threads_than_cores_are_refused() -> None:
     assert agent.fingerprint({**PLAN, "threads": cores})["threads"] == cores
 
 
+def test_a_system_that_forbids_pinning_is_measured_unpinned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if agent.ALL_CORES is None:
+        pytest.skip("threads cannot be pinned here")
+
+    def forbidden(process: int, cores: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setaffinity", forbidden)
+    assert agent.fingerprint(PLAN)["affinity"] == agent.ALL_CORES
+
+
 def test_more_threads_than_pinned_cores_are_refused() -> None:
     if agent.ALL_CORES is None:
         pytest.skip("threads cannot be pinned here")
