@@ -45,7 +45,7 @@ def check_predictable(mode: str, targets: Mapping[str, Target]) -> None:
         raise ConfigError(
             "latency",
             mode,
-            "must be measured: onnxruntime measures none of the targets on a CPU in float32",
+            "must be measured: none of the targets is measured by onnxruntime on a CPU in float32",
         )
 
 
