@@ -20,7 +20,7 @@ from nas_sv2.evaluate.supernet.asking import SupernetAsking
 from nas_sv2.evaluate.supernet.files import check_unfinished, save_supernet
 from nas_sv2.evaluate.supernet.training import SupernetTraining
 from nas_sv2.search.qualification import QualifyRequest, qualify
-from nas_sv2.space.choices.space_files import open_space
+from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.graph.guidelines import Guidelines
 from nas_sv2.studies.findings.certificate import Certificate
 

@@ -26,9 +26,10 @@ from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import MODULES, TargetBook
 from nas_sv2.latency.targets.doctor import trust_warning
 from nas_sv2.latency.targets.target import Target
+from nas_sv2.latency.targets.user_target import LatencySource
 from nas_sv2.search.session.guideline_choice import MEASURED
 from nas_sv2.search.session.plan import SAMPLERS
-from nas_sv2.search.walk.budget import Budget, parse_budget
+from nas_sv2.search.walk.budget import Budget, read_budget
 from nas_sv2.search.walk.drift_correction import correct_drift
 from nas_sv2.studies.findings.attributes import (
     ARCHITECTURE,
@@ -214,8 +215,8 @@ class ReplayRequest:
     """A replay in the user's words; the options of `nas-sv2 study replay`."""
 
     study: str
-    target: str
-    budgets: Sequence[str] = ()
+    target: str | LatencySource
+    budgets: Sequence[str] | Budget = ()
     name: str | None = None
     require_measured: bool = False
     data: str | None = None
@@ -264,7 +265,7 @@ def replay(
     first = load_study(db, request.study)
     identity: dict[str, Any] = dict(first.user_attrs[IDENTITY])
     book = TargetBook.of_study(identity)
-    name = book.one(request.target)
+    name = _name(book, request.target)
     budget = _budget(identity["budget"], request.budgets, name)
     new_name = request.name or f"{request.study}-on-{name}"
     if new_name == request.study:
@@ -272,7 +273,7 @@ def replay(
     old = RecordStore(db, study_key(first)).all()
     if not old:
         raise ConfigError("study", request.study, "must have a finished trial")
-    with _hold(db, new_name), closing(_open_target(request, book, first, db, told)) as target:
+    with _hold(db, new_name), _opened(request, book, name, first, db, told) as target:
         with store_errors():
             begun = _identity(identity, book, target, budget, request.study, study_key(first))
             study = _begin(db, new_name, begun, first, request.data)
@@ -302,20 +303,26 @@ def replay(
     return Replayed(new_name, records, comparison, why, notes)
 
 
-def _open_target(
+def _name(book: TargetBook, target: str | LatencySource) -> str:
+    return book.one(target) if isinstance(target, str) else book.add(target)
+
+
+def _opened(
     request: ReplayRequest,
     book: TargetBook,
+    name: str,
     first: optuna.Study,
     db: Database,
     told: Callable[[str], None],
-) -> Target:
-    return book.open(
-        book.one(request.target),
+) -> closing[Target]:
+    target = book.open(
+        name,
         store=MeasurementStore(db),
         require_measured=request.require_measured,
         told=told,
         images=_images(first, request.data),
     )
+    return closing(target)
 
 
 def _begin(
@@ -362,17 +369,17 @@ def _identity(
     }
 
 
-def _budget(first: Mapping[str, Any], texts: Sequence[str], target: str) -> Budget:
+def _budget(first: Mapping[str, Any], asked: Sequence[str] | Budget, target: str) -> Budget:
     """The study's limits on FLOPs and params, with latency limits on the new target."""
-    asked = parse_budget(texts, [target])
-    if asked.flops is not None or asked.params is not None:
+    found = read_budget(asked, [target])
+    if found.flops is not None or found.params is not None:
+        given = asked if isinstance(asked, Budget) else ", ".join(asked)
         allowed = (
-            f"must be a latency on {target}, such as 25ms: FLOPs and params stay "
-            "those of the study, whose "
-            "candidates were trained within them"
+            f"must be a latency on {target}, such as 25ms: FLOPs and params stay those of the "
+            "study, whose candidates were trained within them"
         )
-        raise ConfigError("budget", ", ".join(texts), allowed)
-    return Budget(first["flops"], first["params"], asked.latency_ms, first["tolerance"])
+        raise ConfigError("budget", given, allowed)
+    return Budget(first["flops"], first["params"], found.latency_ms, first["tolerance"])
 
 
 def _notes(

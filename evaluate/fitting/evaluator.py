@@ -16,8 +16,8 @@ from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.course import Progress
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation, Trained
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.choices.search_space import SearchSpace
-from nas_sv2.space.choices.space_files import open_space
 from nas_sv2.space.units.architecture import Architecture
 
 Stops = Callable[[Sequence[Epoch]], str | None]

@@ -23,8 +23,7 @@ from nas_sv2.evaluate.recipes.files import recipe_from_document, recipe_to_docum
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.supernet.training import SupernetTraining, TrainedSupernet
 from nas_sv2.files import write_whole
-from nas_sv2.space.choices.search_space import SearchSpace
-from nas_sv2.space.choices.space_files import space_from_document, space_to_document
+from nas_sv2.space.choices.search_space import SearchSpace, space_from_document, space_to_document
 from nas_sv2.version import __version__
 
 FACTS = "supernet.json"

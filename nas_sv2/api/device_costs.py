@@ -29,7 +29,7 @@ from nas_sv2.latency.predictor.predicted_target import PredictedTarget
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.target import device_of
 from nas_sv2.search.walk.predict_first import predictor_of
-from nas_sv2.space.choices.space_files import open_space
+from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.paper.comparison import Comparison, run_comparison
 from nas_sv2.studies.paper.comparison_orders import Inversion, inversions

@@ -16,7 +16,9 @@ from nas_sv2.studies.storage.facts import StudyFacts as StudyFacts
 from nas_sv2.studies.storage.facts import read_study
 
 if TYPE_CHECKING:
+    from nas_sv2.latency.targets.user_target import LatencySource
     from nas_sv2.search.replay import Replayed
+    from nas_sv2.search.walk.budget import Budget
     from nas_sv2.studies.dashboard.server import Served
     from nas_sv2.studies.findings.confirmation import Confirmation
     from nas_sv2.studies.package.build import Exported
@@ -172,9 +174,9 @@ class Study:
 
     def replay(
         self,
-        target: str,
+        target: "str | LatencySource",
         *,
-        budget: Sequence[str] = (),
+        budget: "str | Budget | Sequence[str]" = (),
         name: str | None = None,
         require_measured: bool = False,
         data: str | None = None,
@@ -184,8 +186,8 @@ class Study:
         """Measure all networks on another target, without training, and compare.
 
         Args:
-            target: The target to measure on.
-            budget: Upper limits of the latency there, as `25ms`.
+            target: The target to measure on: a name, `module:attribute`, or your object.
+            budget: Upper limits of the latency there, as `25ms`, or a `Budget` of them.
             name: The name of the new study; STUDY-on-TARGET if left out.
             require_measured: Refuse a target whose latency is not measured.
             data: The place of the study's data, if they were moved.
@@ -198,7 +200,8 @@ class Study:
         """
         from nas_sv2.search.replay import ReplayRequest, replay
 
-        request = ReplayRequest(self.name, target, list(budget), name, require_measured, data)
+        limits = [budget] if isinstance(budget, str) else budget
+        request = ReplayRequest(self.name, target, limits, name, require_measured, data)
         return replay(request, self.db, notify or ignore, progress or ignore)
 
     def delete(self) -> Deleted:

@@ -24,13 +24,12 @@ from nas_sv2.latency.targets.target import Target
 from nas_sv2.latency.targets.user_target import LatencySource
 from nas_sv2.search.session.guideline_choice import Chosen, check_choice
 from nas_sv2.search.walk.audit import SHARE, Audit
-from nas_sv2.search.walk.budget import Budget, parse_budget, parse_duration
+from nas_sv2.search.walk.budget import Budget, parse_duration, read_budget
 from nas_sv2.search.walk.early_stop import check_stop_rule
 from nas_sv2.search.walk.predict_first import check_mode
 from nas_sv2.space.choices.extremes import smallest
 from nas_sv2.space.choices.levels import nearest_level
-from nas_sv2.space.choices.search_space import SearchSpace
-from nas_sv2.space.choices.space_files import space_to_document
+from nas_sv2.space.choices.search_space import SearchSpace, space_to_document
 from nas_sv2.studies.findings.attributes import EVALUATOR
 from nas_sv2.studies.storage.catalog import limits_of
 from nas_sv2.studies.storage.places import absolute_data
@@ -213,7 +212,7 @@ def plan_search(
     _check_numbers(workers, trials, seed, storage, ray)
     _check_choices(latency, guidelines, sampler)
     book, names, typed_targets = _read_targets(targets)
-    budget = _read_budget(budgets, names, tolerance)
+    budget = read_budget(budgets, names, tolerance)
     timeout_s = parse_duration("timeout", timeout) if timeout else None
     chosen = choose_evaluator(evaluator, recipe)
     _check_training(chosen, train_on, ray, stop_rule)
@@ -271,17 +270,6 @@ def _read_targets(
         return book, book.names(targets), targets
     typed = ",".join(each if isinstance(each, str) else book.add(each) for each in targets)
     return book, book.names(typed), typed
-
-
-def _read_budget(
-    budgets: Sequence[str] | Budget, targets: Sequence[str], tolerance: float
-) -> Budget:
-    if not isinstance(budgets, Budget):
-        return parse_budget(budgets, targets, tolerance)
-    for name in budgets.latency_ms:
-        if name not in targets:
-            raise ConfigError("budget", name, f"must limit one of {', '.join(targets)}")
-    return budgets
 
 
 def _choose_space(

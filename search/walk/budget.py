@@ -1,7 +1,7 @@
 """Budgets and durations as the user writes them: `140M`, `arm=25ms`, `2.5Mparams`; `90s`, `2h`."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nas_sv2.errors import ConfigError
@@ -98,6 +98,22 @@ def parse_budget(texts: Iterable[str], targets: Iterable[str], tolerance: float 
             limits[name] = limit
     flops, params = limits.pop("flops", None), limits.pop("params", None)
     return Budget(flops, params, {name[:-3]: ms for name, ms in limits.items()}, tolerance)
+
+
+def read_budget(
+    budget: str | Budget | Sequence[str], targets: Sequence[str], tolerance: float = 0.05
+) -> Budget:
+    """The budget that the user's words describe, or the user's own, which must fit the targets.
+
+    Raises:
+        ConfigError: As `parse_budget`; or the budget limits another target.
+    """
+    if not isinstance(budget, Budget):
+        return parse_budget([budget] if isinstance(budget, str) else budget, targets, tolerance)
+    for name in budget.latency_ms:
+        if name not in targets:
+            raise ConfigError("budget", name, f"must limit one of {', '.join(targets)}")
+    return budget
 
 
 def parse_duration(field: str, text: str) -> float:

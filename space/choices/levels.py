@@ -7,9 +7,16 @@ network as a point, and the forms with squeeze-and-excitation, residuals and the
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.space.choices.search_space import Range, SearchSpace, StageChoices
+from nas_sv2.plug_ins import is_plug_in, load_plug_in
+from nas_sv2.space.choices.search_space import (
+    Range,
+    SearchSpace,
+    StageChoices,
+    with_known_baselines,
+)
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.guidelines import Guidelines, paper_guidelines
 from nas_sv2.space.networks.lowering import Classifier, lower
@@ -128,3 +135,24 @@ def nearest_level(flops: float) -> SearchSpace:
 
 def _ratio(a: float, b: float) -> float:
     return max(a / b, b / a)
+
+
+FILE_ENDINGS = (".yaml", ".yml", ".json", ".toml")
+
+
+def open_space(text: str) -> SearchSpace:
+    """Open the space that `text` names: a built-in one, a file, or `module:attribute`.
+
+    Raises:
+        ConfigError: It names none of these; or the file or object is not a space.
+    """
+    if Path(text).suffix in FILE_ENDINGS:
+        return SearchSpace.load(text)
+    return _space_of_module(text) if is_plug_in(text) else named_space(text)
+
+
+def _space_of_module(text: str) -> SearchSpace:
+    space = load_plug_in("space", text, "sample")
+    if not isinstance(space, SearchSpace):
+        raise ConfigError("space", text, "must name a SearchSpace, or what returns one")
+    return with_known_baselines(space)

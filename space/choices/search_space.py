@@ -5,6 +5,25 @@ other, so that replaying stored parameters is the same code as sampling new ones
 gives a network that can be built: a width is moved to the nearest one that makes c′ an integer,
 and a stage is made at least one step wider than what enters it. Different answers may thus give
 the same network; identity is `Architecture.digest`.
+
+A user's own space is a small YAML, JSON or TOML file:
+
+::
+
+    nas_sv2_space: 1
+    stem: [16, 24]                                # widths to choose from
+    head: 1024                                    # a single value is not searched
+    stages:
+      - depth: {low: 2, high: 5}
+        width: {low: 64, high: 160, step: 4}
+        split: [1/4, 1/2, 3/4]
+        kernel: [3, 5]
+        se: [false, true]
+      - depth: {low: 4, high: 8}
+        width: {low: 168, high: 320, step: 8}
+      - depth: {low: 2, high: 5}
+        width: {low: 328, high: 640, step: 8}
+    baselines: [shufflenet_v2_x1_0]
 """
 
 import dataclasses
@@ -14,12 +33,25 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Protocol
 
-from nas_sv2.documents import Positive, check_choice, check_fields
+from nas_sv2.documents import (
+    Positive,
+    check_choice,
+    check_fields,
+    name_errors,
+    read_document,
+    read_fields,
+    strip_schema,
+)
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.choices.suggesters import EndSuggester
 from nas_sv2.space.units.architecture import FIRST_STAGE, OPTIONS, Architecture, Stage
+from nas_sv2.space.units.reference import reference
+
+SCHEMA_KEY = "nas_sv2_space"
+SCHEMA_VERSION = 1
 
 Params = Mapping[str, Any]
 
@@ -125,6 +157,18 @@ class SearchSpace:
         if not all(self.stem):
             raise ConfigError("stem", [], "must have at least one convolution in each choice")
         self.sample(EndSuggester(highest=False))
+
+    @classmethod
+    def load(cls, path: Path | str) -> "SearchSpace":
+        """Read a space from a YAML, JSON or TOML file; its name is the file's if it has none.
+
+        Raises:
+            ConfigError: The file cannot be read, or a field of it is not allowed.
+        """
+        path = Path(path)
+        return name_errors(
+            f"{path}: ", lambda data: space_from_document(data, path.stem), read_document(path)
+        )
 
     @property
     def digest(self) -> str:
@@ -235,3 +279,72 @@ def splittable(width: int, split: Fraction, more_than: int) -> int:
     step = math.lcm(2, split.denominator)
     nearest = (width + step // 2) // step * step
     return max(nearest, more_than // step * step + step)
+
+
+def space_from_document(document: object, name: str) -> SearchSpace:
+    """The space that plain data describes; `name` where the data has none.
+
+    Raises:
+        ConfigError: Names the field, the value and what is allowed.
+    """
+    data = {"name": name, **strip_schema(document, SCHEMA_KEY, SCHEMA_VERSION)}
+    for field in _LISTS & data.keys():
+        data[field] = _listed(data[field])
+    if "stem" in data:
+        data["stem"] = [_listed(widths) for widths in data["stem"]]
+    if "head" in data:
+        data["head"] = _ranged(data["head"])
+    if "stages" in data:
+        data["stages"] = [_stage(stage) for stage in data["stages"]]
+    return with_known_baselines(read_fields(SearchSpace, data))
+
+
+def space_to_document(space: SearchSpace) -> dict[str, Any]:
+    """Plain data that `space_from_document` reads back to an equal space."""
+    document = {SCHEMA_KEY: SCHEMA_VERSION, **dataclasses.asdict(space)}
+    document["stem"] = [list(widths) for widths in space.stem]
+    document["baselines"] = list(space.baselines)
+    document["stages"] = [
+        {
+            name: value if name in _RANGES or name == "stride" else _plain(value)
+            for name, value in dataclasses.asdict(stage).items()
+        }
+        for stage in space.stages
+    ]
+    return document
+
+
+def with_known_baselines(space: SearchSpace) -> SearchSpace:
+    """Return the space, whose baselines must be reference networks that are points of it."""
+    for baseline in space.baselines:
+        space.params_of(reference(baseline))
+    return space
+
+
+_LISTS = {"stem", "stages", "baselines"}
+_RANGES = ("depth", "width")
+
+
+def _plain(choices: Sequence[Any]) -> list[Any]:
+    return [str(one) if isinstance(one, Fraction) else one for one in choices]
+
+
+def _stage(value: object) -> object:
+    """Write out what a file may shorten: one choice for a list, one number for a range."""
+    if not isinstance(value, Mapping):
+        return value
+    lists = {"split", *(option.name for option in OPTIONS)}
+    return {
+        name: _ranged(one) if name in _RANGES else _listed(one) if name in lists else one
+        for name, one in value.items()
+    }
+
+
+def _ranged(value: object) -> object:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return {"low": value, "high": value} if whole else value
+
+
+def _listed(value: object) -> list[Any]:
+    """A list as it is; anything else as the only choice."""
+    return value if isinstance(value, list) else [value]

@@ -6,7 +6,7 @@ malicious. The Markdown is a short form of the page, for a pull request.
 """
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from textwrap import wrap
@@ -280,7 +280,8 @@ def _file(name: str) -> str:
 
 
 PICTURE = ".png"
-FORMS = ("html", "md")
+FORMS: Mapping[str, Sequence[str]] = {"html": (".html", ".htm"), "md": (".md", ".markdown")}
+"""The endings of a file of each form."""
 
 
 def write_report(
@@ -297,7 +298,7 @@ def write_report(
         db: The database of the study.
         study: The name of the study.
         path: The file to write.
-        form: `html` or `md`; None for the ending of the path.
+        form: `html` or `md`; None for that of the path's ending, with which it must agree.
         operators: Whether to time the operators of the front on measured targets now.
         told: Called with the name of each slow step.
 
@@ -305,15 +306,27 @@ def write_report(
         ConfigError: The path or the form is not allowed, or the study has no finished trial.
         StoreError: The database cannot be read.
     """
-    chosen = form or ("md" if path.suffix == ".md" else "html")
-    if chosen not in FORMS:
-        raise ConfigError("form", chosen, "must be one of " + ", ".join(FORMS))
+    chosen = _form_of(path, form)
     path = checked_out(path)
-    if chosen == "md" and path.suffix == PICTURE:
-        raise ConfigError("out", str(path), f"must end differently: the picture is {path.name}")
     report = read_report(db, study, WinnerProfiles(db, operators, told))
     told("drawing")
     return _write_page(report, path) if chosen == "html" else _write_markdown(report, path)
+
+
+def _form_of(path: Path, form: str | None) -> str:
+    """Return the form that the ending of the path names; it must agree with `form`.
+
+    Raises:
+        ConfigError: There is no such form, or the path ends as another kind of file does.
+    """
+    if form is not None and form not in FORMS:
+        raise ConfigError("form", form, "must be one of " + ", ".join(FORMS))
+    endings = {ending: name for name, known in FORMS.items() for ending in known}
+    named = endings.get(path.suffix.lower())
+    if named is None or form not in (None, named):
+        allowed = FORMS[form] if form else tuple(endings)
+        raise ConfigError("out", str(path), "must end in " + " or ".join(allowed))
+    return named
 
 
 def _write_page(report: ReportFacts, path: Path) -> list[Path]:

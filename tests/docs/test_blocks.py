@@ -10,7 +10,7 @@ import yaml
 from pages import ROOT, Block, blocks, pages
 
 from nas_sv2.evaluate.recipes.files import open_recipe
-from nas_sv2.space.choices.space_files import open_space
+from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.networks.lowering import load_network
 from nas_sv2.space.units.documents import architecture_from_document
 from nas_sv2.space.units.reference import reference

@@ -1,8 +1,7 @@
 """The space of the example is opened by its words and gives what it says."""
 
 from nas_sv2.space.choices.extremes import largest
-from nas_sv2.space.choices.levels import named_space
-from nas_sv2.space.choices.space_files import open_space
+from nas_sv2.space.choices.levels import named_space, open_space
 
 
 def test_the_space_has_no_other_kernel() -> None:

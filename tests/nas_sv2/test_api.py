@@ -150,6 +150,11 @@ def test_the_notebook_of_the_first_search(
     (row,) = nas.studies()
     again = nas.open_study("first")
     moved = again.replay("arm", budget=["9ms"], name="moved")
+    on_board = again.replay(Board(), budget=nas.Budget(latency_ms={"board": 9.0}))
+    with pytest.raises(ConfigError, match="budget must limit one of board"):
+        again.replay(Board(), budget=nas.Budget(latency_ms={"arm": 9.0}))
+    with pytest.raises(ConfigError, match="budget must be a latency on board"):
+        again.replay(Board(), budget="3M")
     deleted = again.delete()
 
     assert "arm ms (emulated)" in table.splitlines()[0]
@@ -158,9 +163,11 @@ def test_the_notebook_of_the_first_search(
     assert module(torch.zeros(1, 3, 16, 16)).shape == (1, 2)
     assert [path.name for path in page] == ["report.html"] and page[0].stat().st_size > 10_000
     assert (row.name, row.targets, row.budget, row.finished) == ("first", ["arm"], ["3M"], 2)
-    assert moved.study == "moved"
+    assert (moved.study, on_board.study) == ("moved", "first-on-board")
+    latencies = [record.latencies["board"] for record in on_board.records.values()]
+    assert [one.device for one in latencies] == [latencies[0].device] * 2
     assert deleted.records == 2
-    assert [each.name for each in nas.studies()] == ["moved"]
+    assert [each.name for each in nas.studies()] == ["moved", "first-on-board"]
     with pytest.raises(ConfigError, match="moved"):
         nas.open_study("first")
 

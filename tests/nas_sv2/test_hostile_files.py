@@ -16,7 +16,7 @@ from nas_sv2.errors import NasError
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.files import open_recipe, recipe_to_document
-from nas_sv2.space.choices.space_files import open_space
+from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.networks.lowering import load_network
 from nas_sv2.space.units.documents import architecture_to_document
 from nas_sv2.space.units.reference import reference

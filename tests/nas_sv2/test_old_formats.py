@@ -15,7 +15,7 @@ import torch
 
 import nas_sv2
 from nas_sv2.evaluate.recipes.files import open_recipe
-from nas_sv2.space.choices.space_files import open_space
+from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.units.documents import load_architecture
 
 Run = Callable[..., tuple[int, str, str]]

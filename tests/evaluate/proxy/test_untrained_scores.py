@@ -16,8 +16,8 @@ from nas_sv2.evaluate.proxy import untrained_scores as scoring
 from nas_sv2.evaluate.proxy.untrained_scores import SCORES, Untrained, untrained_scores
 from nas_sv2.evaluate.recipes.files import built_in_recipe
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.choices.search_space import Range, SearchSpace
-from nas_sv2.space.choices.space_files import open_space
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.operators import Function, Graph, GraphBuilder, Value
 from nas_sv2.space.networks.lowering import lower

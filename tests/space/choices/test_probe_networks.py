@@ -7,10 +7,9 @@ import pytest
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.choices import probe_networks as contrasts
-from nas_sv2.space.choices.levels import named_space
+from nas_sv2.space.choices.levels import named_space, open_space
 from nas_sv2.space.choices.probe_networks import DIMENSIONS, TOLERANCE, flops_matched, trajectories
 from nas_sv2.space.choices.search_space import Range
-from nas_sv2.space.choices.space_files import open_space
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture

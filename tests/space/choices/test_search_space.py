@@ -8,9 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.space.choices.levels import FLOPS_OF_LEVEL, LEVELS, named_space, nearest_level
-from nas_sv2.space.choices.search_space import Range, Replay
-from nas_sv2.space.choices.space_files import open_space
+from nas_sv2.space.choices.levels import (
+    FLOPS_OF_LEVEL,
+    LEVELS,
+    named_space,
+    nearest_level,
+    open_space,
+)
+from nas_sv2.space.choices.search_space import Range, Replay, SearchSpace
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.reference import REFERENCES, reference
@@ -125,6 +130,7 @@ def test_a_users_space_in_yaml_and_toml(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(OWN_TOML)
     space = open_space(str(tmp_path / "own.yaml"))
     assert space == open_space(str(tmp_path / "own.toml"))
+    assert space == SearchSpace.load(tmp_path / "own.yaml")
     assert space.name == "own"
     assert {space.sample(Recorder(seed)).stem for seed in range(20)} == {(16,), (24, 24)}
     assert space.sample(Recorder(0)).resolution == 96

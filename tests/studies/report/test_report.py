@@ -1,7 +1,9 @@
 """What a report says of a study, and that nobody's names become a part of the page."""
 
 import dataclasses
+import errno
 import json
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from optuna.samplers import RandomSampler
 from told_study import MEASURED, SPACE, Told, certificate
 
 from nas_sv2.database.database import Database
-from nas_sv2.errors import ConfigError, DeviceError
+from nas_sv2.errors import ConfigError, DeviceError, NasError
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.studies.findings.record import Record
@@ -22,7 +24,7 @@ from nas_sv2.studies.report.charts import axes_of, front_chart, score_noise
 from nas_sv2.studies.report.facts import ReportFacts, read_report
 from nas_sv2.studies.report.network_card import WinnerProfiles
 from nas_sv2.studies.report.words import commands_of, repeat_lines
-from nas_sv2.studies.report.write import draw_front, report_markdown, report_page
+from nas_sv2.studies.report.write import draw_front, report_markdown, report_page, write_report
 from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.facts import StudyFacts
 from nas_sv2.studies.storage.study import create_or_resume
@@ -364,3 +366,62 @@ def test_what_cannot_be_meant_is_refused(
     code, _, error = command_line("report", *arguments, "--storage", storage)
     assert code == 2
     assert error.startswith(f"nas-sv2: {said}") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "field"),
+    [
+        ("r.pdf", None, "out"),
+        ("r.PNG", None, "out"),
+        ("r", None, "out"),
+        ("r.html.gz", None, "out"),
+        ("r.md", "html", "out"),
+        ("r.html", "md", "out"),
+        ("r.pdf", "html", "out"),
+        ("r.html", "pdf", "form"),
+    ],
+)
+def test_a_name_of_another_kind_of_file_is_refused(
+    storage: str, tmp_path: Path, name: str, form: str | None, field: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        write_report(Database.open(storage), HOSTILE, tmp_path / name, form, False, lambda _: None)
+    assert refused.value.field == field
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("name", ["r.HTML", "r.htm", "r.md", "r.markdown"])
+def test_a_report_is_written_whole_or_stays_as_it_was(
+    storage: str, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / name
+    path.write_text("earlier")
+    with monkeypatch.context() as patched:
+
+        def no_space(*_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        patched.setattr(os, "replace", no_space)
+        with pytest.raises(NasError, match="No space left"):
+            write_report(Database.open(storage), HOSTILE, path, None, False, lambda _: None)
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+    assert path.read_text() == "earlier"
+    written = write_report(Database.open(storage), HOSTILE, path, None, False, lambda _: None)
+    assert path.read_text().startswith("<!doctype" if "h" in path.suffix.lower()[:3] else "#")
+    assert written[0] == path and all(each.exists() for each in written)
+
+
+def test_a_report_shows_the_balanced_accuracy_of_uneven_classes(report: ReportFacts) -> None:
+    def uneven(record: Record) -> Record:
+        balance: Any = {"balanced_accuracy": 0.5, "majority": 0.996, "classes": 2}
+        return dataclasses.replace(
+            record, evaluation=dataclasses.replace(record.evaluation, **balance)
+        )
+
+    records = {number: uneven(record) for number, record in report.study.records.items()}
+    winners = [dataclasses.replace(one, record=records[one.number]) for one in report.winners]
+    study = changed(dataclasses.replace(report, winners=winners), records=records)
+    for said in (report_page(study), report_markdown(study, "x.png")):
+        assert "balanced 50.00%" in said and "99.60% of the" in said
+    assert "<th>balanced</th>" in report_page(study)
+    assert "balanced" not in report_page(report) + report_markdown(report, "x.png")
