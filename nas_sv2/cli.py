@@ -4,8 +4,10 @@ Each noun has a file in `commands`, which imports heavy packages inside its func
 `--help` answers at once. `main` is the one place where an error becomes a line and an exit code.
 """
 
+import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -14,11 +16,14 @@ from nas_sv2.commands import data, db, device, network, recipe, study, supernet
 from nas_sv2.commands.measure import measure
 from nas_sv2.commands.options import OPENED
 from nas_sv2.commands.search import search
-from nas_sv2.errors import ConfigError, NasError
+from nas_sv2.errors import ConfigError, NasError, OutputError
 from nas_sv2.folders import expanded
+from nas_sv2.show.terminal import open_streams, say
 from nas_sv2.version import __version__
 
 INTERRUPTED = 130
+_UNDECODED = re.compile("[\udc80-\udcff]")
+"""Bytes of an argument or a file name that are no text in the system's encoding."""
 
 app = typer.Typer(
     name="nas-sv2",
@@ -35,21 +40,33 @@ for group in (study, network, device, recipe, supernet, data, db):
 
 def main() -> NoReturn:
     """Run the command line; exit 0, 1 fault, 2 bad input, 3 infeasible, 130 interrupted."""
+    with open_streams():
+        code = _run(sys.argv[1:])
+    sys.exit(code)
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run a command; its exit code."""
     usage_error: Any = typer.BadParameter.__base__  # typer has moved the class between releases
     try:
-        code = app(_with_home(sys.argv[1:]), standalone_mode=False)
+        code = app(_with_home(words), standalone_mode=False)
+        sys.stdout.flush()
     except NasError as error:
-        _fail(_as_typed(error, sys.argv[1:]), error.exit_code)
+        return _fail(_as_typed(error, words), error.exit_code, words)
     except usage_error as error:
-        _fail(error.format_message(), ConfigError.exit_code)
+        return _fail(error.format_message(), ConfigError.exit_code, words)
+    except UnicodeEncodeError as error:
+        lacking = error.object[error.start : error.end]
+        if error.encoding != sys.getfilesystemencoding() and not _UNDECODED.search(lacking):
+            raise
+        known = sys.getfilesystemencoding()
+        message = f"a name has {lacking!r}, which the encoding {known} of this system lacks"
+        return _fail(f"{message}; set PYTHONUTF8=1", ConfigError.exit_code, words)
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone
-        sys.exit(1)
+        return INTERRUPTED
     finally:
         OPENED.close()
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _with_home(words: Sequence[str]) -> list[str]:
@@ -82,14 +99,22 @@ def _command_in(words: Sequence[str]) -> Any:
     return command
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    print(f"nas-sv2: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(code)
+def _fail(message: str, code: int, words: Sequence[str]) -> int:
+    """Say how a command failed, on one line; its exit code."""
+    line = " ".join(message.split())
+    with suppress(OutputError):
+        if line and "--log-json" in words:
+            from nas_sv2.show.search_events import LogLines
+
+            LogLines(sys.stderr).write("error", "error", message=line, exit_code=code)
+        elif line:
+            say(f"nas-sv2: {line}", error=True)
+    return code
 
 
 def _version(asked: bool) -> None:
     if asked:
-        print(f"nas-sv2 {__version__}")
+        say(f"nas-sv2 {__version__}")
         raise typer.Exit
 
 

@@ -10,7 +10,8 @@
     ├── MeasurementError      a device answered, but not with a latency
     │   └── ConnectionLost    the agent there ended, or the connection to it
     ├── EvaluationError       a training gave no accuracy
-    └── StoreError            a database or file cannot be read or written
+    ├── StoreError            a database or file cannot be read or written
+    └── OutputError           standard output or standard error cannot be written
 
 The command line catches the root once and prints one line. Anything else is a bug.
 """
@@ -112,3 +113,7 @@ class EvaluationError(NasError):
 
 class StoreError(NasError):
     """A database or a file of results cannot be read or written."""
+
+
+class OutputError(NasError):
+    """Standard output or standard error cannot be written; no message if its reader has gone."""

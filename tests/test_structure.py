@@ -138,3 +138,26 @@ def test_a_writer_is_found() -> None:
     ]
     names = {"a.py: write_text", "a.py: open", "a.py: os.replace", "a.py: savefig"}
     assert written("a.py", "\n".join(lines)) == names
+
+
+PRINTS = {
+    # The program on the device, and the guest of the emulator: their output is a protocol.
+    "latency/agent/agent.py",
+    "latency/agent/host_facts.py",
+    "latency/calibration/guest.py",
+    "latency/devices/requirements.py",
+    # A task on a node of a cluster; Ray sends it to the driver.
+    "search/scale/cluster_training.py",
+    "nas_sv2/show/terminal.py",
+}
+
+
+def test_everything_is_printed_in_one_place() -> None:
+    for path, text in sources():
+        called = {
+            ast.unparse(n.func) for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)
+        }
+        assert path in PRINTS or not called & {"print", "typer.echo", "click.echo"}, path
+        taken = "from rich.console import Console" in text or "rich.print" in text
+        assert not taken or path == "nas_sv2/show/console.py", path
+        assert "rich.table" not in text or path == "nas_sv2/show/console.py", path

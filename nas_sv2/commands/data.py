@@ -12,9 +12,9 @@ from nas_sv2.commands.options import (
     Yes,
     ask_first,
     counting_bar,
-    print_json,
     print_notes,
 )
+from nas_sv2.show.terminal import say, say_json
 
 app = typer.Typer(
     help="Prepare data sets, describe them, and remove what was prepared.",
@@ -94,17 +94,17 @@ def clear(
         ask_first(f"Remove {len(caches)} prepared data sets, {room}?")
     freed = sum(cache.clear() for cache in caches)
     if as_json:
-        print_json({"removed": len(caches), "bytes": freed})
+        say_json({"removed": len(caches), "bytes": freed})
     else:
-        print(f"removed {len(caches)} of the prepared data sets, {in_words(freed)}")
+        say(f"removed {len(caches)} of the prepared data sets, {in_words(freed)}")
 
 
 def _print(facts: dict[str, Any], as_json: bool) -> None:
     """Print the facts of a data set."""
-    from nas_sv2.show.tables import output, plain_table
+    from nas_sv2.show.console import output, plain_table
 
     if as_json:
-        print_json(facts)
+        say_json(facts)
         return
     table = plain_table("class", *facts["images"])
     for name, *counts in zip(facts["classes"], *facts["images"].values(), strict=True):

@@ -1,6 +1,5 @@
 """The commands `db`: measurements moved between databases, and the tables themselves."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +10,10 @@ from nas_sv2.commands.options import (
     AsJson,
     Storage,
     open_database,
-    print_json,
     print_notes,
 )
 from nas_sv2.passwords import masked
+from nas_sv2.show.terminal import say, say_json
 
 app = typer.Typer(
     help="Move measurements between databases, compare them, upgrade the tables.",
@@ -36,10 +35,10 @@ def export(
     counts, db = Counts(), open_database(storage)
     if out is None:
         for line in measurement_lines(counts, db):
-            print(line)
+            say(line)
     else:
         counts = export_measurements(out, db)
-    print(f"{_count(counts.taken)} written{_skipped(counts.skipped)}", file=sys.stderr)
+    say(f"{_count(counts.taken)} written{_skipped(counts.skipped)}", error=True)
 
 
 @app.command()
@@ -56,9 +55,9 @@ def merge(
 
     counts = merge_measurements(file, open_database(storage))
     if as_json:
-        print_json({"added": counts.taken, "known": counts.known})
+        say_json({"added": counts.taken, "known": counts.known})
     else:
-        print(f"{_count(counts.taken)} added, {counts.known} known already")
+        say(f"{_count(counts.taken)} added, {counts.known} known already")
 
 
 @app.command()
@@ -69,14 +68,14 @@ def diff(
 ) -> None:
     """Compare two sets of measurements: which latencies are equal, which differ."""
     from nas_sv2.api.measuring import difference_between
+    from nas_sv2.show.console import output
     from nas_sv2.show.measure_tables import difference_data, difference_notes, difference_table
-    from nas_sv2.show.tables import output
 
     found, skipped = difference_between(one, other)
     for source, number in skipped.items():
-        print(f"{masked(source)}{_skipped(number)}", file=sys.stderr)
+        say(f"{masked(source)}{_skipped(number)}", error=True)
     if as_json:
-        print_json(difference_data(found))
+        say_json(difference_data(found))
         return
     if found.compared:
         output().print(difference_table(found))
@@ -90,9 +89,9 @@ def upgrade(storage: Storage = STORAGE, as_json: AsJson = False) -> None:
 
     schema = upgrade_tables(open_database(storage))
     if as_json:
-        print_json({"schema": schema})
+        say_json({"schema": schema})
     else:
-        print(f"schema {schema}")
+        say(f"schema {schema}")
 
 
 def _count(number: int) -> str:

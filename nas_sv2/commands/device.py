@@ -1,7 +1,6 @@
 """The commands `device`: name devices, try and grade them, and learn their costs."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,12 +24,12 @@ from nas_sv2.commands.options import (
     ask_first,
     open_database,
     plan_changes,
-    print_json,
     print_notes,
     waiting,
 )
 from nas_sv2.errors import ConfigError, DeviceError
 from nas_sv2.plain_data import parse_toml
+from nas_sv2.show.terminal import say, say_json
 
 app = typer.Typer(
     help="Name devices, try and grade them, and learn what their operators cost.",
@@ -54,11 +53,12 @@ TableFile = Annotated[
 def list_devices(as_json: AsJson = False) -> None:
     """List the targets: the devices that can say how long a network takes."""
     from nas_sv2.api.devices import describe_targets
-    from nas_sv2.show.tables import output, targets_table
+    from nas_sv2.show.console import output
+    from nas_sv2.show.tables import targets_table
 
     infos = describe_targets()
     if as_json:
-        print_json([dataclasses.asdict(info) for info in infos])
+        say_json([dataclasses.asdict(info) for info in infos])
     else:
         output().print(targets_table(infos))
 
@@ -143,8 +143,8 @@ def add(
         max_mib=max_mib,
         plan=dict(map(_plan_field, plan)) if plan else None,
     )
-    print(f"{name} is {described}, in {file}")
-    print(f"nas-sv2 device test {name}")
+    say(f"{name} is {described}, in {file}")
+    say(f"nas-sv2 device test {name}")
 
 
 @app.command()
@@ -154,7 +154,7 @@ def remove(name: Name, yes: Yes = False) -> None:
 
     if not yes:
         ask_first(f"Forget the device {name}?")
-    print(f"{name} is no longer in {remove_device(name)}")
+    say(f"{name} is no longer in {remove_device(name)}")
 
 
 @app.command()
@@ -177,16 +177,16 @@ def test(
 
     latency = price_device(name)
     if latency is not None:
-        print(price_line(latency))
+        say(price_line(latency))
         return
     db = None if storage is None else open_database(storage)
     passed = True
     for check in try_device(name, storage=db, notify=_say):
         passed = passed and check.passed
         if as_json:
-            print(json.dumps(dataclasses.asdict(check)), flush=True)
+            say_json(dataclasses.asdict(check))
         else:
-            print(check_line(check), flush=True)
+            say(check_line(check))
     if not passed:
         raise DeviceError(f"{name} cannot be used as it is")
 
@@ -212,11 +212,11 @@ def grade(
 ) -> None:
     """Grade how far the latencies of a device can be trusted; exit 1 if poor."""
     from nas_sv2.api.devices import grade as grade_device
+    from nas_sv2.show.console import output
     from nas_sv2.show.measure_tables import grade_notes, grade_table
-    from nas_sv2.show.tables import output
 
     changes = plan_changes(precision, threads, batch, affinity)
-    with waiting(f"examining {target}") as status:
+    with waiting(f"examining {target}") as update:
         found = grade_device(
             target,
             quick=quick,
@@ -224,11 +224,11 @@ def grade(
             pause_s=pause,
             plan=changes,
             storage=open_database(storage),
-            notify=status.update,
-            progress=lambda done, total: status.update(f"{target}: session {done + 1} of {total}"),
+            notify=update,
+            progress=lambda done, total: update(f"{target}: session {done + 1} of {total}"),
         )
     if as_json:
-        print_json({"target": target, **found.to_json()})
+        say_json({"target": target, **found.to_json()})
     else:
         output().print(grade_table(target, found))
         print_notes(grade_notes(found))
@@ -246,31 +246,31 @@ def guidelines(
 ) -> None:
     """Run the experiments behind guidelines G1-G4 on a device, and further ones."""
     from nas_sv2.api.device_costs import run_guidelines
+    from nas_sv2.show.console import output
     from nas_sv2.show.paper_tables import (
         experiment_table,
         guidelines_data,
         run_notes,
         table_notes,
     )
-    from nas_sv2.show.tables import output
 
-    with waiting(f"opening {target}") as status:
+    with waiting(f"opening {target}") as update:
         found = run_guidelines(
-            target, out, fresh=fresh, storage=open_database(storage), notify=status.update
+            target, out, fresh=fresh, storage=open_database(storage), notify=update
         )
     if as_json:
-        print_json(guidelines_data(found))
+        say_json(guidelines_data(found))
         return
     console = output()
     for timed in found.tables:
-        print(f"{timed.table.name}: {timed.table.title}")
+        say(f"{timed.table.name}: {timed.table.title}")
         console.print(experiment_table(timed))
         print_notes(table_notes(timed))
-        print()
+        say()
     print_notes(run_notes(found.tables))
     profile = found.profile
-    print(f"guideline profile {profile.digest}, {profile.accuracy.describe()}; searches use it")
-    print("drawn: " + ", ".join(map(str, found.files)))
+    say(f"guideline profile {profile.digest}, {profile.accuracy.describe()}; searches use it")
+    say("drawn: " + ", ".join(map(str, found.files)))
 
 
 @app.command()
@@ -287,19 +287,19 @@ def predictor(
     """Fit a predictor of latency, or find the stored one, and print its error."""
     from nas_sv2.api.device_costs import fit_predictor
 
-    with waiting("timing what networks consist of") as status:
+    with waiting("timing what networks consist of") as update:
         named, found = fit_predictor(
             target,
             space,
             fresh=fresh,
             storage=open_database(storage),
-            progress=lambda done, total: status.update(f"{done} of {total} networks timed"),
+            progress=lambda done, total: update(f"{done} of {total} networks timed"),
         )
     report = found.predictor.report
     if as_json:
-        print_json({"device": found.description, "space": named, **dataclasses.asdict(report)})
+        say_json({"device": found.description, "space": named, **dataclasses.asdict(report)})
     else:
-        print(f"{found.description} · space {named}: {report.describe()}")
+        say(f"{found.description} · space {named}: {report.describe()}")
 
 
 @app.command()
@@ -322,16 +322,16 @@ def calibrate(
     """Make the table of an emulated core for the onnxruntime that is installed here."""
     from nas_sv2.api.device_costs import calibrate as make_table
 
-    with waiting("preparing") as status:
+    with waiting("preparing") as update:
         written = make_table(
             core,
             out or Path(f"{core}.json"),
             folder or Path(typer.get_app_dir("nas-sv2"), "calibration"),
             precisions=precision or ["fp32", "int8"],
             resolutions=resolution or (),
-            progress=lambda what, share: status.update(f"{share:4.0%} {what}"),
+            progress=lambda what, share: update(f"{share:4.0%} {what}"),
         )
-    print(f"{written} holds the table; use it with: {_use(core, written)}")
+    say(f"{written} holds the table; use it with: {_use(core, written)}")
 
 
 @app.command()
@@ -349,17 +349,17 @@ def refit(
     from nas_sv2.api.device_costs import refit as refit_table
 
     file = out or Path(f"{core}.json")
-    with waiting(f"measuring on {name}") as status:
+    with waiting(f"measuring on {name}") as update:
         error = refit_table(
             name,
             core,
             file,
             table=table,
             storage=open_database(storage),
-            notify=status.update,
+            notify=update,
         )
-    print(error)
-    print(f"{file} holds the table; use it with: {_use(core, file)}")
+    say(error)
+    say(f"{file} holds the table; use it with: {_use(core, file)}")
 
 
 @app.command("paper-table")
@@ -378,9 +378,9 @@ def paper_table(
     """Time the paper's networks head to head on a device, beside the published latencies."""
     from nas_sv2.api.device_costs import time_paper_table
     from nas_sv2.show import paper_tables as tables
-    from nas_sv2.show.tables import output
+    from nas_sv2.show.console import output
 
-    with waiting(f"comparing on {target}") as status:
+    with waiting(f"comparing on {target}") as update:
         timed = time_paper_table(
             target,
             out,
@@ -388,25 +388,25 @@ def paper_table(
             others=vs or [],
             fresh=fresh,
             storage=open_database(storage),
-            notify=status.update,
+            notify=update,
         )
     found, files = timed.comparison, list(map(str, timed.files))
     if as_json:
-        print_json({**tables.comparison_data(found), "files": files})
+        say_json({**tables.comparison_data(found), "files": files})
         return
     console = output()
     for one in timed.levels:
         console.print(tables.level_table(found, one))
-        print()
+        say()
     print_notes(tables.comparison_notes(found))
-    print()
+    say()
     if timed.inversions:
         console.print(tables.inversion_table(timed.inversions))
     print_notes(tables.inversion_notes(found, timed.inversions))
-    print()
+    say()
     console.print(tables.agreement_table(found))
     print_notes(tables.agreement_notes(found))
-    print("drawn: " + ", ".join(files))
+    say("drawn: " + ", ".join(files))
 
 
 def _option(kind: str) -> str:
@@ -427,7 +427,7 @@ def _plan_field(text: str) -> tuple[str, Any]:
 
 
 def _say(line: str) -> None:
-    typer.echo(line, err=True)
+    say(line, error=True)
 
 
 def _use(core: str, file: Path) -> str:

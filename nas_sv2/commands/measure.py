@@ -18,10 +18,10 @@ from nas_sv2.commands.options import (
     Threads,
     open_database,
     plan_changes,
-    print_json,
     print_notes,
     waiting,
 )
+from nas_sv2.show.terminal import say, say_json
 
 
 def measure(
@@ -50,13 +50,14 @@ def measure(
     """
     from nas_sv2.api.devices import target_names
     from nas_sv2.api.measuring import measure as compare
+    from nas_sv2.show.console import output
     from nas_sv2.show.measure_tables import latency_rows, order_notes, order_table
-    from nas_sv2.show.tables import latency_notes, latency_table, output
+    from nas_sv2.show.tables import latency_notes, latency_table
 
     changes = plan_changes(precision, threads, batch, affinity, sustained)
     found, db = [], open_database(storage)
     for name in target_names(target):
-        with waiting(f"measuring on {name}") as status:
+        with waiting(f"measuring on {name}") as update:
             found.append(
                 compare(
                     archs,
@@ -65,17 +66,17 @@ def measure(
                     fresh=fresh,
                     require_measured=require_measured,
                     plan=changes,
-                    notify=status.update,
+                    notify=update,
                 )
             )
     if as_json:
-        print_json([row for comparison in found for row in comparison.to_json()])
+        say_json([row for comparison in found for row in comparison.to_json()])
         return
     rows = [row for comparison in found for row in latency_rows(comparison)]
     output().print(latency_table(rows))
     print_notes(latency_notes(rows))
     for comparison in found:
         if comparison.orders is not None:
-            print()
+            say()
             output().print(order_table(comparison.target, comparison.names, comparison.orders))
             print_notes(order_notes(comparison.names, comparison.orders))

@@ -1,6 +1,5 @@
 """The commands `network`: the cost, time, training and files of one network."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,12 +18,12 @@ from nas_sv2.commands.options import (
     TrainThreads,
     counting_bar,
     open_database,
-    print_json,
     print_notes,
     waiting,
 )
 from nas_sv2.errors import ConfigError
 from nas_sv2.files import checked_out
+from nas_sv2.show.terminal import say, say_json
 
 app = typer.Typer(
     help="Look at one network: a reference name, a file, or STUDY:NUMBER.", no_args_is_help=True
@@ -36,13 +35,14 @@ BY = ("kind", "block", "op")
 def cost(arch: Arch, storage: Storage = STORAGE, as_json: AsJson = False) -> None:
     """Print the cost of a network on paper, and its distance from the guidelines."""
     from nas_sv2.api.inspection import on_paper
-    from nas_sv2.show.tables import cost_table, network_data, output
+    from nas_sv2.show.console import output
+    from nas_sv2.show.tables import cost_table, network_data
 
     found = on_paper(arch, storage=open_database(storage))
     name, network = found.named.name, found.named.network
     if as_json:
         data = network_data(name, network, found.cost)
-        print_json({**data, "guidelines": dict(found.excesses)})
+        say_json({**data, "guidelines": dict(found.excesses)})
     else:
         output().print(cost_table(name, network, found.cost, found.excesses))
 
@@ -60,24 +60,22 @@ def explain(
     session.
     """
     from nas_sv2.api.inspection import explain as explained_on
+    from nas_sv2.show.console import output
     from nas_sv2.show.network_tables import (
         explanation_data,
         explanation_notes,
         explanation_table,
         gain_lines,
     )
-    from nas_sv2.show.tables import output
 
-    with waiting(f"asking {target}") as status:
-        explained = explained_on(
-            arch, target, storage=open_database(storage), notify=status.update
-        )
+    with waiting(f"asking {target}") as update:
+        explained = explained_on(arch, target, storage=open_database(storage), notify=update)
     if as_json:
-        print_json({"digest": explained.digest, **explanation_data(explained)})
+        say_json({"digest": explained.digest, **explanation_data(explained)})
         return
     output().print(explanation_table(explained))
     print_notes(explanation_notes(explained))
-    print()
+    say()
     print_notes(gain_lines(explained.gains))
 
 
@@ -99,20 +97,18 @@ def profile(
     from nas_sv2.api.inspection import draw_profile
     from nas_sv2.api.inspection import profile as profile_networks
     from nas_sv2.show import network_tables as tables
-    from nas_sv2.show.tables import output
+    from nas_sv2.show.console import output
 
     if by is not None and by not in BY:
         raise ConfigError("by", by, "must be one of " + ", ".join(BY))
     if out is not None:
         checked_out(out)
-    with waiting(f"profiling on {target}") as status:
-        found = profile_networks(
-            archs, target, storage=open_database(storage), notify=status.update
-        )
+    with waiting(f"profiling on {target}") as update:
+        found = profile_networks(archs, target, storage=open_database(storage), notify=update)
     if out is not None:
         draw_profile(found, out)
     if as_json:
-        print_json(
+        say_json(
             [
                 tables.profile_data(one.name, target, one.network.digest, profiled)
                 for one, profiled in found
@@ -124,12 +120,12 @@ def profile(
     for one, profiled in found:
         for which in BY[:2] if by is None else [by]:
             console.print(shown[which](one.name, profiled))
-            print()
-    print(tables.device_note(found[0][1]))
+            say()
+    say(tables.device_note(found[0][1]))
     for one, profiled in found:
         print_notes(tables.profile_notes(one.name, profiled))
     if out is not None:
-        print(f"drawn: {out}")
+        say(f"drawn: {out}")
 
 
 @app.command()
@@ -154,15 +150,15 @@ def reuse(
     """
     from nas_sv2.api.inspection import draw_reuse
     from nas_sv2.api.inspection import reuse as find_reuse
+    from nas_sv2.show.console import output
     from nas_sv2.show.measure_tables import network_name
     from nas_sv2.show.network_tables import reuse_data, reuse_notes, reuse_table
-    from nas_sv2.show.tables import output
 
     found = find_reuse(
         arch,
         weights=weights,
         storage=open_database(storage),
-        notify=lambda line: print(line, file=sys.stderr),
+        notify=lambda line: say(line, error=True),
     )
     name, digest, kept = found.named.name, found.named.network.digest, found.kept
     if out is not None:
@@ -171,7 +167,7 @@ def reuse(
         facts = ("source", "recipe", "seed", "data")
         of = None if kept is None else {fact: getattr(kept, fact) for fact in facts}
         data = reuse_data(found.reuse, found.weighed)
-        print_json({"name": name, "digest": digest, **data, "weights": of})
+        say_json({"name": name, "digest": digest, **data, "weights": of})
         return
     output().print(reuse_table(name, found.reuse, found.weighed))
     print_notes(reuse_notes(found.reuse) + ([] if kept is None else [kept.describe()]))
@@ -230,7 +226,7 @@ def train(
     if metrics is None:
         return
     if as_json:
-        print_json(metrics)
+        say_json(metrics)
     else:
         print_notes(metrics_lines(metrics))
 
@@ -259,9 +255,9 @@ def verify(
     for check in verified(folder, data=data, run_model_py=run_model_py):
         checks.append(check)
         if not as_json:
-            print(f"{'ok  ' if check.holds else 'FAIL'}  {check.what}: {check.found}", flush=True)
+            say(f"{'ok  ' if check.holds else 'FAIL'}  {check.what}: {check.found}")
     if as_json:
         rows = [{"what": c.what, "holds": c.holds, "found": c.found} for c in checks]
-        print_json({"folder": str(folder), "checks": rows})
+        say_json({"folder": str(folder), "checks": rows})
     if not all(check.holds for check in checks):
         raise typer.Exit(1)

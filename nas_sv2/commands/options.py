@@ -4,10 +4,9 @@ A word means one thing in every command, and one thing has one word: an option t
 have stands here once.
 """
 
-import json
 import shlex
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,13 +14,13 @@ import typer
 from nas_sv2.api import DEFAULT_STORAGE
 from nas_sv2.errors import ConfigError
 from nas_sv2.passwords import masked
+from nas_sv2.show.terminal import say, say_json, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from rich.console import Console, RenderableType
     from rich.progress import Progress
-    from rich.status import Status
 
     from nas_sv2.api.arguments import Database
     from nas_sv2.api.study import StudyFacts
@@ -121,24 +120,20 @@ def silence_optuna() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def print_json(data: object) -> None:
-    """Print `data` as JSON on one line."""
-    print(json.dumps(data))
-
-
 def print_notes(notes: list[str]) -> None:
     """Print one fact a line."""
     for note in notes:
-        print(note)
+        say(note)
 
 
 def print_front(facts: "StudyFacts", as_json: bool) -> None:
     """Print the front of a study with its baselines and notes, or as JSON."""
+    from nas_sv2.show.console import output
     from nas_sv2.show.study_tables import front_data, study_notes
-    from nas_sv2.show.tables import front_table, output
+    from nas_sv2.show.tables import front_table
 
     if as_json:
-        print_json(front_data(facts))
+        say_json(front_data(facts))
     else:
         output().print(front_table(facts.front))
         print_notes(study_notes(facts))
@@ -167,16 +162,18 @@ def ask_first(question: str) -> None:
         raise ConfigError(
             "yes", False, "must be given: this is not a terminal, so nobody can be asked"
         )
-    if not typer.confirm(question, err=True):
+    say(f"{question} [y/N]", error=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise typer.Exit(1)
 
 
 def counting_bar(*, quiet: bool = False) -> "Progress":
     """A progress bar on standard error; silent if that is not a terminal, or `quiet`."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True, quiet=quiet)
+    from nas_sv2.show.console import Console
+
+    console = Console(stderr=True, soft_wrap=True, quiet=quiet)
     return Progress(
         BarColumn(),
         MofNCompleteColumn(),
@@ -187,11 +184,15 @@ def counting_bar(*, quiet: bool = False) -> "Progress":
     )
 
 
-def waiting(text: str) -> "Status":
-    """A note on standard error while something runs; nothing remains of it."""
-    from rich.console import Console
+@contextmanager
+def waiting(text: str) -> "Iterator[Callable[[str], None]]":
+    """Show a note on standard error while something runs; call what it gives to change it."""
+    from rich.text import Text
 
-    return Console(stderr=True).status(text)
+    from nas_sv2.show.console import Console
+
+    with Console(stderr=True).status(Text(shown(text)), spinner="line") as status:
+        yield lambda line: status.update(Text(shown(line)))
 
 
 def plan_changes(

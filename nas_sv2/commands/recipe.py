@@ -15,9 +15,9 @@ from nas_sv2.commands.options import (
     Workers,
     counting_bar,
     open_database,
-    print_json,
 )
 from nas_sv2.files import checked_out, write_out
+from nas_sv2.show.terminal import say, say_json, say_text
 
 app = typer.Typer(
     help="How networks are trained: list, show and certify recipes.", no_args_is_help=True
@@ -28,16 +28,15 @@ app = typer.Typer(
 def list_recipes(as_json: AsJson = False) -> None:
     """List the built-in recipes."""
     from nas_sv2.api.training import built_in_recipes, recipe_to_document
-    from nas_sv2.show.tables import output, recipes_table
+    from nas_sv2.show.console import output
+    from nas_sv2.show.tables import recipes_table
 
     recipes = built_in_recipes()
     if as_json:
-        print_json([recipe_to_document(recipe) for recipe in recipes])
+        say_json([recipe_to_document(recipe) for recipe in recipes])
         return
     output().print(recipes_table(recipes))
-    print(
-        "nas-sv2 recipe show NAME prints one; nas-sv2 recipe qualify certifies how well one ranks"
-    )
+    say("nas-sv2 recipe show NAME prints one; nas-sv2 recipe qualify certifies how well one ranks")
 
 
 @app.command()
@@ -45,7 +44,7 @@ def show(recipe: Annotated[str, typer.Argument(help="A built-in recipe, or a fil
     """Print every field of a recipe as YAML."""
     from nas_sv2.api.training import open_recipe, recipe_to_yaml
 
-    print(recipe_to_yaml(open_recipe(recipe)), end="")
+    say_text(recipe_to_yaml(open_recipe(recipe)))
 
 
 @app.command()
@@ -136,6 +135,6 @@ def qualify(
     if out is not None:
         write_out(out, text)
     if as_json:
-        print_json(certificate_data(certificate))
+        say_json(certificate_data(certificate))
     else:
-        print(text, end="")
+        say_text(text)

@@ -15,6 +15,7 @@ from nas_sv2.commands.options import (
     print_front,
     silence_optuna,
 )
+from nas_sv2.show.terminal import say
 
 if TYPE_CHECKING:
     from nas_sv2.api.study import StudyFacts
@@ -148,8 +149,8 @@ def search(
     """Search networks that are accurate and fast on the target, within the budget."""
     from nas_sv2.api.data_sets import with_fit
     from nas_sv2.api.searching import carry_out, plan_search
+    from nas_sv2.show.console import output
     from nas_sv2.show.search_events import call_both, logging, showing
-    from nas_sv2.show.tables import output
 
     silence_optuna()
     console = output()
@@ -191,4 +192,4 @@ def _print_found(facts: "StudyFacts", storage: str, as_json: bool) -> None:
     """Print the front, and how its best network is exported if there is one."""
     print_front(facts, as_json)
     if facts.best is not None and not as_json:
-        print(next_command(storage, "export", facts.study, "--trial", "best", "--out", "winner"))
+        say(next_command(storage, "export", facts.study, "--trial", "best", "--out", "winner"))

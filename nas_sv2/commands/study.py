@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,13 +24,13 @@ from nas_sv2.commands.options import (
     next_command,
     open_database,
     print_front,
-    print_json,
     print_notes,
     print_parts,
     silence_optuna,
     waiting,
 )
 from nas_sv2.files import checked_out, write_out
+from nas_sv2.show.terminal import say, say_json
 
 app = typer.Typer(help="List, show, confirm, replay and delete studies.", no_args_is_help=True)
 
@@ -72,11 +71,11 @@ def report(
 
     chosen: Any = form  # the API refuses what is no form
     path = out or Path(f"report.{form or 'html'}")
-    with waiting("reading the study") as status:
+    with waiting("reading the study") as update:
         written = open_study(study, storage=open_database(storage)).report(
-            path, form=chosen, operators=operators, notify=status.update
+            path, form=chosen, operators=operators, notify=update
         )
-    print("written: " + ", ".join(map(str, written)))
+    say("written: " + ", ".join(map(str, written)))
 
 
 def export(
@@ -108,7 +107,7 @@ def export(
     from nas_sv2.show.network_tables import exported_lines
 
     def told(line: str) -> None:
-        print(line, file=sys.stderr)
+        say(line, error=True)
 
     exported = open_study(study, storage=open_database(storage)).export(
         trial,
@@ -121,7 +120,7 @@ def export(
         data=data,
         notify=told,
     )
-    print(f"trial {exported.number} is in {out}")
+    say(f"trial {exported.number} is in {out}")
     print_notes(exported_lines(exported))
 
 
@@ -156,8 +155,8 @@ def dashboard(
         port, host, server_name or [], write=write, storage=open_database(storage)
     )
     if opened.exposes:
-        print(f"nas-sv2: {opened.exposes}", file=sys.stderr)
-    print(f"{opened.url}  (Ctrl-C ends it)", flush=True)
+        say(f"nas-sv2: {opened.exposes}", error=True)
+    say(f"{opened.url}  (Ctrl-C ends it)")
     opened.serve()
 
 
@@ -165,12 +164,12 @@ def dashboard(
 def list_studies(storage: Storage = STORAGE, as_json: AsJson = False) -> None:
     """List the studies of a database: targets, budget, trials, best accuracy, date."""
     from nas_sv2.api.study import studies
+    from nas_sv2.show.console import output
     from nas_sv2.show.study_tables import studies_data, studies_table
-    from nas_sv2.show.tables import output
 
     found = studies(storage=open_database(storage))
     if as_json:
-        print_json(studies_data(found))
+        say_json(studies_data(found))
     else:
         output().print(studies_table(found))
 
@@ -179,12 +178,12 @@ def list_studies(storage: Storage = STORAGE, as_json: AsJson = False) -> None:
 def show(study: StudyName, storage: Storage = STORAGE, as_json: AsJson = False) -> None:
     """Show what a study asks and how far it is."""
     from nas_sv2.api.study import open_study
+    from nas_sv2.show.console import output
     from nas_sv2.show.study_tables import run_lines, study_data, study_table
-    from nas_sv2.show.tables import output
 
     facts = open_study(study, storage=open_database(storage)).facts
     if as_json:
-        print_json(study_data(facts))
+        say_json(study_data(facts))
     else:
         output().print(study_table(facts))
         print_notes(run_lines(facts))
@@ -222,12 +221,12 @@ def confirm(
     the study; front and card state it. The same command resumes one that was interrupted.
     """
     from nas_sv2.api.study import open_study
+    from nas_sv2.show.console import output
     from nas_sv2.show.study_tables import (
         confirmation_data,
         confirmation_notes,
         confirmation_table,
     )
-    from nas_sv2.show.tables import output
 
     with counting_bar() as bar:
         task = bar.add_task("", total=None)
@@ -242,7 +241,7 @@ def confirm(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if as_json:
-        print_json(confirmation_data(study, found))
+        say_json(confirmation_data(study, found))
         return
     output().print(confirmation_table(found))
     print_notes(confirmation_notes(found))
@@ -273,8 +272,9 @@ def replay(
     The result is a study of its own. The same command resumes a replay that was interrupted.
     """
     from nas_sv2.api.study import open_study
+    from nas_sv2.show.console import output, output_to
     from nas_sv2.show.study_tables import moves_notes, moves_table, replay_data, study_notes
-    from nas_sv2.show.tables import front_table, output, output_to
+    from nas_sv2.show.tables import front_table
 
     if out is not None:
         checked_out(out)  # before minutes of measuring
@@ -304,10 +304,10 @@ def replay(
         print_parts(output_to(text), parts)
         write_out(out, text.getvalue())
     if as_json:
-        print_json(replay_data(found))
+        say_json(replay_data(found))
         return
     print_parts(output(), parts)
-    print(next_command(storage, "front", found.study))
+    say(next_command(storage, "front", found.study))
 
 
 @app.command("delete")
@@ -326,6 +326,6 @@ def delete_study(
         ask_first(f"Delete study {study} with {len(opened.records)} finished trials?")
     deleted = opened.delete()
     if as_json:
-        print_json(dataclasses.asdict(deleted))
+        say_json(dataclasses.asdict(deleted))
     else:
         print_notes(deleted_lines(deleted))

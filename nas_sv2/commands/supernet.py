@@ -13,8 +13,8 @@ from nas_sv2.commands.options import (
     SkipUnreadable,
     TrainThreads,
     counting_bar,
-    print_json,
 )
+from nas_sv2.show.terminal import say, say_json
 
 app = typer.Typer(
     help="One set of weights for all networks of a space: trained once, asked often.",
@@ -87,10 +87,10 @@ def train(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if as_json:
-        print_json({"digest": saved.digest, **saved.facts})
+        say_json({"digest": saved.digest, **saved.facts})
         return
-    print(
+    say(
         f"supernet {saved.digest}: {saved.facts['steps']:,} steps, {saved.seconds:,.0f} s, the "
         f"largest network's loss {saved.facts['loss']:.3f}; {out}"
     )
-    print(f"nas-sv2 search --evaluator supernet:{out} --data {data} ...")
+    say(f"nas-sv2 search --evaluator supernet:{out} --data {data} ...")

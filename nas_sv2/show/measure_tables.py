@@ -12,7 +12,8 @@ from nas_sv2.latency.measurements.grade import Grade
 from nas_sv2.latency.measurements.head_to_head import Orders, Pair
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.targets.try_out import NETWORK, Check
-from nas_sv2.show.tables import interval, plain_table
+from nas_sv2.show.console import plain_table
+from nas_sv2.show.tables import interval
 from nas_sv2.space.families.published import STRUCTURES, published_network
 from nas_sv2.space.units.reference import REFERENCES
 

@@ -13,7 +13,8 @@ from nas_sv2.latency.breakdown.profiled import Profile
 from nas_sv2.latency.breakdown.what_if import Gain, Gains
 from nas_sv2.latency.guidelines.waste import Waste
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS, RunKernel, RunKind
-from nas_sv2.show.tables import interval, plain_table
+from nas_sv2.show.console import plain_table
+from nas_sv2.show.tables import interval
 from nas_sv2.space.reuse.channel_reuse import Matrix, PerPair, Reuse, ReusedWeights
 from nas_sv2.studies.package.build import Exported
 from nas_sv2.studies.package.file_latency import FileLatency
@@ -211,7 +212,7 @@ def block_table(name: str, profile: Profile) -> RenderableType:
 
 def kernel_table(name: str, profile: Profile) -> RenderableType:
     """Make the table of kernels, the longest first, with the operators fused into each."""
-    table = plain_table(name, "with", "runs as", "block", "kind", "ms", "share")
+    table = plain_table(name, "with", "runs as", "block", "kind", "ms", "share", wrapped=(1,))
     kernels = sorted(profile.kernels, key=lambda kernel: -kernel.us)
     shown = adding_up([kernel.us / 1e3 for kernel in kernels])
     for kernel, ms in zip(kernels, shown, strict=True):

@@ -7,6 +7,7 @@ are masked everywhere.
 """
 
 import json
+import logging as library_logging
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +16,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
+import optuna
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -32,7 +34,9 @@ from nas_sv2.search.events.events import (
     TrialAsked,
     TrialFinished,
 )
+from nas_sv2.show.console import Console
 from nas_sv2.show.tables import front_table
+from nas_sv2.show.terminal import say_json, shown
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.studies.findings.front import Entry, Front
@@ -85,7 +89,7 @@ class Screen:
         """Return the part of the screen that is redrawn."""
         elapsed = clock(time.monotonic() - self.started)
         status = " · ".join(filter(None, [self.trial, self.stage, self.steps]))
-        line = Text(f"{elapsed}{self.remaining}  {status}", style="bold")
+        line = Text(shown(f"{elapsed}{self.remaining}  {status}"), style="bold")
         return Group(front_table(Front(self.records)), line) if self.records else line
 
     def __call__(self, event: Event) -> None:
@@ -112,7 +116,7 @@ def print_json_line(event: Event) -> None:
     """Print an event as one JSON object a line, but not single steps, which are too many."""
     facts = _json_of(event)
     if facts is not None:
-        print(json.dumps(facts), flush=True)
+        say_json(facts)
 
 
 def _lines_of(event: Event) -> Sequence[str]:
@@ -244,7 +248,8 @@ class LogLines:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         head = {"time": now, "level": level, "study": self.study, "trial": self.trial}
         line = _masked({**head, "event": event, **facts})
-        print(json.dumps(line, ensure_ascii=False), file=self.stream, flush=True)
+        self.stream.write(json.dumps(line) + "\n")
+        self.stream.flush()
 
 
 def call_both(first: OnEvent, second: OnEvent) -> OnEvent:
@@ -270,7 +275,8 @@ def logging(study: str | None, workers: int, wanted: bool) -> Iterator[LogLines 
         return
     log = LogLines(sys.stderr, study, several=workers > 1)
     try:
-        yield log
+        with _logging_libraries(log):
+            yield log
     except NasError as error:
         kind, message = type(error).__name__, " ".join(str(error).split())
         log.write("error", "error", kind=kind, message=message, exit_code=error.exit_code)
@@ -279,6 +285,37 @@ def logging(study: str | None, workers: int, wanted: bool) -> Iterator[LogLines 
         log.write("interrupted", "warning", exit_code=INTERRUPTED)
         raise typer.Exit(INTERRUPTED) from None
     log.write("done", exit_code=0)
+
+
+class _LibraryLines(library_logging.Handler):
+    """Writes the messages and warnings of libraries as lines of the log."""
+
+    def __init__(self, log: LogLines) -> None:
+        super().__init__()
+        self.log = log
+
+    def emit(self, record: library_logging.LogRecord) -> None:
+        """Write a message."""
+        level: Level = "error" if record.levelno >= library_logging.ERROR else "warning"
+        self.log.write("logged", level, source=record.name, message=record.getMessage())
+
+
+@contextmanager
+def _logging_libraries(log: LogLines) -> Iterator[None]:
+    """Let warnings, and messages from the level of warnings on, be lines of the log too."""
+    handler, root = _LibraryLines(log), library_logging.getLogger()
+    handler.setLevel(library_logging.WARNING)
+    optuna.logging.disable_default_handler()
+    optuna.logging.enable_propagation()
+    library_logging.captureWarnings(True)
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        library_logging.captureWarnings(False)
+        optuna.logging.disable_propagation()
+        optuna.logging.enable_default_handler()
 
 
 def _masked(value: Any) -> Any:

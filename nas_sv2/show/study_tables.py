@@ -7,7 +7,8 @@ from rich.console import RenderableType
 
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.search.replay import Replayed
-from nas_sv2.show.tables import front_notes, latency_notes, plain_table, pruned_data
+from nas_sv2.show.console import plain_table
+from nas_sv2.show.tables import front_notes, latency_notes, pruned_data
 from nas_sv2.studies.findings.confirmation import Confirmation, Finding
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.rank_agreement import Estimate
@@ -39,7 +40,9 @@ def study_notes(facts: StudyFacts) -> list[str]:
 
 def studies_table(found: Sequence[StudySummary]) -> RenderableType:
     """Make the table of a database's studies, the oldest first."""
-    table = plain_table("study", "targets", "budget", "finished", "best top-1", "began (UTC)")
+    table = plain_table(
+        "study", "targets", "budget", "finished", "best top-1", "began (UTC)", wrapped=(1, 2)
+    )
     for each in found:
         table.add_row(
             each.name,
@@ -116,11 +119,9 @@ def _progress(facts: StudyFacts) -> list[tuple[str, str]]:
 def confirmation_table(found: Confirmation) -> RenderableType:
     """Make a table of test accuracies by seed and of latencies in the common session."""
     targets = list(found.networks[0].latencies)
-    table = plain_table("trial", "network", "test top-1", "by seed")
-    if found.uneven:
-        table.add_column("balanced", justify="right")
-    for target in targets:
-        table.add_column(f"{target} ms", justify="right")
+    balanced = ("balanced",) if found.uneven else ()
+    times = (f"{target} ms" for target in targets)
+    table = plain_table("trial", "network", "test top-1", "by seed", *balanced, *times)
     for network in found.networks:
         table.add_row(
             "–" if network.trial is None else str(network.trial),
@@ -189,10 +190,8 @@ def moves_table(comparison: Comparison) -> RenderableType:
     old, new = comparison.old_target, comparison.target
     score = comparison.scored_by
     compared = () if score == "accuracy" else (score.replace("_", " "),)
-    table = plain_table("trial", "network", "top-1", *compared, f"{old} ms", f"{new} ms")
-    table.add_column("factor", justify="right")
-    table.add_column("of typical", justify="right")
-    table.add_column("front", justify="left")
+    times = (f"{old} ms", f"{new} ms", "factor", "of typical", "front")
+    table = plain_table("trial", "network", "top-1", *compared, *times)
     for move in sorted(comparison.moves, key=comparison.new_ms):
         record = move.after
         table.add_row(

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, TextIO
+from typing import Any
 
-from rich.console import Console, RenderableType
-from rich.table import Table
+from rich.console import RenderableType
 
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.targets.entries import TargetInfo
+from nas_sv2.show.console import plain_table
 from nas_sv2.space.graph.cost import Cost
 from nas_sv2.space.networks.lowering import Network
 from nas_sv2.studies.findings.audit import Pruned
@@ -18,19 +18,6 @@ from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.pairwise import find_ties
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import audit_stops
-
-FILE_WIDTH = 160  # characters; for output that no terminal limits
-
-
-def output() -> Console:
-    """Return standard output as a console, as wide as the terminal or as every table needs."""
-    width = None if Console().is_terminal else FILE_WIDTH
-    return Console(width=width, markup=False, highlight=False)  # names may hold brackets
-
-
-def output_to(file: TextIO) -> Console:
-    """Return a file as a console that is wide enough for every table."""
-    return Console(file=file, width=FILE_WIDTH, markup=False, highlight=False)
 
 
 def front_table(front: Front) -> RenderableType:
@@ -212,7 +199,7 @@ def recipes_table(recipes: Sequence[Recipe]) -> RenderableType:
 
 def targets_table(infos: Sequence[TargetInfo]) -> RenderableType:
     """Make the table of targets."""
-    table = plain_table("target", "what", "provenance", "available")
+    table = plain_table("target", "what", "provenance", "available", wrapped=(1, 3))
     for info in infos:
         available = {True: "yes", None: info.reason, False: f"no: {info.reason}"}[info.available]
         table.add_row(info.name, info.what, info.provenance, available)
@@ -222,12 +209,3 @@ def targets_table(infos: Sequence[TargetInfo]) -> RenderableType:
 def interval(ends: tuple[float, float] | None) -> str:
     """Format both ends of an interval, or a dash."""
     return "–" if ends is None else "{:.3f}–{:.3f}".format(*ends)
-
-
-def plain_table(*columns: str) -> Table:
-    """Make a table without lines, whose first two columns hold names."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, column in enumerate(columns):
-        # A name must not be cut: users give it to the next command.
-        table.add_column(column, justify="left" if index < 2 else "right", no_wrap=index < 2)
-    return table
