@@ -154,9 +154,8 @@ PRINTS = {
 
 def test_everything_is_printed_in_one_place() -> None:
     for path, text in sources():
-        called = {
-            ast.unparse(n.func) for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)
-        }
+        calls = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
+        called = {ast.unparse(call.func) for call in calls}
         assert path in PRINTS or not called & {"print", "typer.echo", "click.echo"}, path
         taken = "from rich.console import Console" in text or "rich.print" in text
         assert not taken or path == "nas_sv2/show/console.py", path

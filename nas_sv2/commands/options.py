@@ -19,11 +19,12 @@ from nas_sv2.show.terminal import say, say_json, shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
     from rich.progress import Progress
 
     from nas_sv2.api.arguments import Database
     from nas_sv2.api.study import StudyFacts
+    from nas_sv2.show.console import Console
 
 OPENED = ExitStack()
 """What the running command has opened; `main` closes it."""

@@ -113,11 +113,11 @@ class Table:
 
     def _stacked(self, room: int) -> Iterator[Text]:
         """Draw each row as lines: its name, then each head with its cell."""
-        first = " ".join(self.columns[0].split())
+        first = shown(" ".join(self.columns[0].split()))
         for cells, style in self.rows:
             yield Text(f"{first}: {cells[0]}".removeprefix(": "), f"bold {style}", overflow="fold")
             for head, cell in list(zip(self.columns, cells, strict=True))[1:]:
-                words = f"{' '.join(shown(head).split())}: {cell}".removeprefix(": ")
+                words = f"{shown(' '.join(head.split()))}: {cell}".removeprefix(": ")
                 if cell:
                     yield Text(INDENT + words, style, overflow="fold")
 
