@@ -103,7 +103,7 @@ class _Stream:
         return getattr(self._stream, name)
 
     def _try(self, step: Callable[[], object]) -> None:
-        """Take a step; after a fault the stream keeps nothing, so that it is told of once."""
+        """Take a step; after a fault the stream keeps nothing, so that there is one message."""
         try:
             step()
         except OSError as error:
