@@ -45,7 +45,7 @@ class Fingerprint:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def describe(self, plan: MeasurePlan) -> str:
-        """Describe processor, runtime, threads and batch in one line."""
+        """Describe processor, runtime, threads, CPU quota and batch in one line."""
         facts = self.facts
         processor = str(facts.get("gpu") or facts.get("cpu"))
         cores = ", ".join(map(str, plan.affinity or ()))
@@ -54,6 +54,7 @@ class Fingerprint:
             f"{facts['runtime']} {facts['runtime_version']}",
             f"{plan.threads} thread{'s' if plan.threads > 1 else ''}",
             f"on cores {cores}" if cores else "",
+            f"CPU quota {facts['cpu_quota']} cores" if "cpu_quota" in facts else "",
             f"batch {plan.batch}",
             "" if plan.precision == "fp32" else plan.precision,
         ]

@@ -147,6 +147,8 @@ def test_a_cpu_quota_is_named_and_other_programs_are_not() -> None:
 def test_a_quota_is_part_of_the_fingerprint_and_none_is_as_before() -> None:
     limited = Fingerprint({**FINGERPRINT.facts, "cpu_quota": 0.5})
     assert limited.key != FINGERPRINT.key
+    assert "· 1 thread · CPU quota 0.5 cores · batch 1" in limited.describe(CPU_PLAN)
+    assert "quota" not in FINGERPRINT.describe(CPU_PLAN)
     assert "cpu_quota" not in machine_facts() or machine_facts()["cpu_quota"] > 0
 
 
