@@ -90,7 +90,8 @@ texts = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1,
 @st.composite
 def measurements(draw: st.DrawFn) -> Measurement:
     count = draw(st.integers(1, 30))
-    wall, cpu = (tuple(draw(times) for _ in range(count)) for _ in range(2))
+    wall = tuple(draw(times) for _ in range(count))
+    cpu = tuple(time * draw(st.floats(0.01, 1)) for time in wall)
     switches = draw(st.none() | st.lists(st.integers(0, 3), min_size=count, max_size=count))
     rounds = tuple(sorted(draw(st.integers(0, 9)) for _ in range(count)))
     samples = ONE.samples._replace(
