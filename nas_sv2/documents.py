@@ -31,6 +31,8 @@ Described = TypeVar("Described")
 
 Whole = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
+SQUARE = "the side of a square image (other shapes cannot be used), a whole number above 0"
+Side = Annotated[int, Meta(ge=1, description=SQUARE)]
 AboveZero = Annotated[float, Meta(gt=0)]
 FromZero = Annotated[float, Meta(ge=0)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
@@ -268,6 +270,8 @@ _PLAIN: Mapping[Any, str] = {
 
 
 def _limited(kind: Any, limits: Meta) -> str:
+    if limits.description is not None:
+        return limits.description
     most = "" if limits.le is None else f" to {limits.le}"
     if limits.gt is not None:
         return f"{_PLAIN[kind]} above {limits.gt}{most.replace(' to ', ', at most ')}"

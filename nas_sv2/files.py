@@ -6,12 +6,17 @@ Nothing else in the program writes files.
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from nas_sv2.errors import ConfigError, NasError, StoreError
 from nas_sv2.folders import expanded
+
+PICTURES = (".png", ".svg", ".pdf")
+"""Endings of pictures; the ending is the format."""
+TEXTS = (".md", ".markdown", ".txt")
+"""Endings of text for people."""
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -98,13 +103,21 @@ def write_out(
         raise _unwritable(path, error, field) from None
 
 
-def checked_out(path: Path, field: str = "out") -> Path:
+def checked_out(path: Path, field: str = "out", endings: Sequence[str] = ()) -> Path:
     """Return the path of a file to write, without `~`; call it before minutes of work.
 
+    Args:
+        path: The file, which may begin with `~`.
+        field: The parameter that the path was given for.
+        endings: The endings that the name may have, if it has one; any if left out.
+
     Raises:
-        ConfigError: The path is a folder, or no file can be made there.
+        ConfigError: The path is a folder, no file can be made there, or its ending names another
+            format than the one that is written.
     """
     path = expanded(field, path)
+    if endings and path.suffix and path.suffix.lower() not in endings:
+        raise ConfigError(field, str(path), "must end with " + " or ".join(endings))
     try:
         path.lstat()
     except FileNotFoundError:

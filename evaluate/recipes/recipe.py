@@ -18,6 +18,7 @@ from nas_sv2.documents import (
     PositiveShare,
     Seed,
     Share,
+    Side,
     Whole,
     check_choice,
     check_fields,
@@ -49,7 +50,7 @@ class FullTraining:
     """
 
     validation_resize: Positive
-    train_resolution: Positive | None = None
+    train_resolution: Side | None = None
     raw_input: bool = False
     norm_steps: Whole = 0
     trivial_augment: bool = False
@@ -125,7 +126,7 @@ class Recipe:
     width_factor: PositiveShare = 1.0
     stem_stride: int = 2
     stem_pool: bool = False
-    resolution: Positive | None = None
+    resolution: Side | None = None
     batch: Positive = 64
     learning_rate: AboveZero = 0.1
     warm_up: Share = 0.2

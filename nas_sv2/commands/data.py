@@ -13,6 +13,7 @@ from nas_sv2.commands.options import (
     ask_first,
     counting_bar,
     print_notes,
+    side,
 )
 from nas_sv2.show.terminal import say, say_json
 
@@ -26,7 +27,8 @@ Resolution = Annotated[
     int | None,
     typer.Option(
         "--resolution",
-        min=1,
+        parser=side,
+        metavar="SIDE",
         help="Side of the images in pixels; the data's own, or 32 for folders, if left out.",
     ),
 ]

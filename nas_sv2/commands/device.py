@@ -25,6 +25,7 @@ from nas_sv2.commands.options import (
     open_database,
     plan_changes,
     print_notes,
+    side,
     waiting,
 )
 from nas_sv2.errors import ConfigError, DeviceError
@@ -316,7 +317,12 @@ def calibrate(
     ] = None,
     resolution: Annotated[
         list[int] | None,
-        typer.Option("--resolution", help="Side of an input, repeatable; all if left out."),
+        typer.Option(
+            "--resolution",
+            parser=side,
+            metavar="SIDE",
+            help="Side of an input, repeatable; all if left out.",
+        ),
     ] = None,
 ) -> None:
     """Make the table of an emulated core for the onnxruntime that is installed here."""

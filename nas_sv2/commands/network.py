@@ -22,7 +22,7 @@ from nas_sv2.commands.options import (
     waiting,
 )
 from nas_sv2.errors import ConfigError
-from nas_sv2.files import checked_out
+from nas_sv2.files import PICTURES, checked_out
 from nas_sv2.show.terminal import say, say_json
 
 app = typer.Typer(
@@ -88,7 +88,7 @@ def profile(
         typer.Option("--by", help="kind, block or op; by kind and by block if left out."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Picture to write, a PNG file.")
+        Path | None, typer.Option("--out", "-o", help="Picture to write: .png, .svg or .pdf.")
     ] = None,
     storage: Storage = STORAGE,
     as_json: AsJson = False,
@@ -102,7 +102,7 @@ def profile(
     if by is not None and by not in BY:
         raise ConfigError("by", by, "must be one of " + ", ".join(BY))
     if out is not None:
-        checked_out(out)
+        checked_out(out, endings=PICTURES)
     with waiting(f"profiling on {target}") as update:
         found = profile_networks(archs, target, storage=open_database(storage), notify=update)
     if out is not None:
@@ -139,7 +139,7 @@ def reuse(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Heat maps to write, a PNG file.")
+        Path | None, typer.Option("--out", "-o", help="Heat maps to write: .png, .svg or .pdf.")
     ] = None,
     storage: Storage = STORAGE,
     as_json: AsJson = False,
@@ -154,6 +154,8 @@ def reuse(
     from nas_sv2.show.measure_tables import network_name
     from nas_sv2.show.network_tables import reuse_data, reuse_notes, reuse_table
 
+    if out is not None:
+        checked_out(out, endings=PICTURES)
     found = find_reuse(
         arch,
         weights=weights,

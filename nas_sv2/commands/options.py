@@ -107,6 +107,18 @@ Batch = Annotated[int | None, typer.Option("--batch", help="Images a run.")]
 Affinity = Annotated[str | None, typer.Option("--affinity", help="Cores to run on, as 0,1.")]
 
 
+def side(text: str) -> int:
+    """Read the side of a square image.
+
+    Raises:
+        ConfigError: It is not a whole number above 0; only squares can be used.
+    """
+    from nas_sv2.documents import Side, check_value
+
+    check_value("resolution", number := int(text) if text.isdecimal() else text, Side)
+    return int(number)
+
+
 def open_database(storage: str) -> "Database":
     """Open a database for the running command; `main` closes it at the end."""
     from nas_sv2.api.arguments import database_of

@@ -16,7 +16,7 @@ from nas_sv2.commands.options import (
     counting_bar,
     open_database,
 )
-from nas_sv2.files import checked_out, write_out
+from nas_sv2.files import TEXTS, checked_out, write_out
 from nas_sv2.show.terminal import say, say_json, say_text
 
 app = typer.Typer(
@@ -110,7 +110,7 @@ def qualify(
     from nas_sv2.show.certificate_text import certificate_data, certificate_markdown
 
     if out is not None:
-        checked_out(out)
+        checked_out(out, endings=TEXTS)
     request = QualifyRequest(
         recipe,
         with_fit(data, fit),

@@ -29,7 +29,7 @@ from nas_sv2.commands.options import (
     silence_optuna,
     waiting,
 )
-from nas_sv2.files import checked_out, write_out
+from nas_sv2.files import TEXTS, checked_out, write_out
 from nas_sv2.show.terminal import say, say_json
 
 app = typer.Typer(help="List, show, confirm, replay and delete studies.", no_args_is_help=True)
@@ -277,7 +277,7 @@ def replay(
     from nas_sv2.show.tables import front_table
 
     if out is not None:
-        checked_out(out)  # before minutes of measuring
+        checked_out(out, endings=TEXTS)  # before minutes of measuring
     silence_optuna()
     db = open_database(storage)
     with counting_bar() as bar:

@@ -38,6 +38,7 @@ from typing import Any, Protocol
 
 from nas_sv2.documents import (
     Positive,
+    Side,
     check_choice,
     check_fields,
     name_errors,
@@ -143,7 +144,7 @@ class SearchSpace:
     stages: tuple[StageChoices, ...]
     head: Range
     baselines: tuple[str, ...] = ()
-    resolution: Positive = 224
+    resolution: Side = 224
     channels: Positive = 3
     classes: Positive = 1000
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from nas_sv2.documents import Positive, check_fields
+from nas_sv2.documents import Positive, Side, check_fields
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.families.mobilenets import IGCV2, IGCV3, MOBILENET_V1, MOBILENET_V2
 from nas_sv2.space.families.searched_cells import NASNET, PNASNET
@@ -55,7 +55,7 @@ class PaperNetwork:
     """
 
     name: str
-    resolution: Positive = 224
+    resolution: Side = 224
     channels: Positive = 3
     classes: Positive = 1000
 

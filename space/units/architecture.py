@@ -14,7 +14,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, Literal
 
-from nas_sv2.documents import Positive, check_choice, check_fields
+from nas_sv2.documents import Positive, Side, check_choice, check_fields
 from nas_sv2.errors import ConfigError
 
 Downsample = Literal["paper", "torchvision"]
@@ -113,7 +113,7 @@ class Architecture:
     stem: tuple[Positive, ...]
     stages: tuple[Stage, ...]
     head: Positive
-    resolution: Positive = 224
+    resolution: Side = 224
     channels: Positive = 3
     classes: Positive = 1000
     downsample: Downsample = "paper"

@@ -251,7 +251,7 @@ FILES = {
     SOURCE: "the trained network in plain torch, without nas-sv2: `model.load()`",
     MODEL: "the trained network for onnxruntime and others, any batch; it holds the names of the "
     "classes, mean and deviation",
-    MODEL_INT8: "the same in int8",
+    MODEL_INT8: "the same in int8, for onnxruntime and OpenVINO",
     TIMING: "the network of `architecture.yaml` with random weights: for timing on other devices; "
     "its outputs mean nothing",
     TIMING_INT8: "the same in int8",

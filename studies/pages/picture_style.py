@@ -9,7 +9,7 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
-from nas_sv2.files import write_out
+from nas_sv2.files import PICTURES, checked_out, write_out
 
 COLOURS: Final = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#555555",
@@ -26,12 +26,16 @@ def new_figure(width_in: float = 9.0, height_in: float = 5.5) -> Figure:
     return Figure(figsize=(width_in, height_in), layout="constrained")
 
 
-def write_png(figure: Figure, caption: Sequence[str], path: Path) -> None:
+def write_picture(figure: Figure, caption: Sequence[str], path: Path) -> None:
     """Write the figure with its caption below: device, provenance, units, one per line.
 
+    The format is the ending of the path, one of `PICTURES`; PNG if it has none.
+
     Raises:
-        ConfigError: If the file cannot be written.
+        ConfigError: If the path has another ending, or the file cannot be written.
         StoreError: If the disk is full.
     """
+    path = checked_out(path, endings=PICTURES)
+    form = path.suffix[1:].lower() or "png"
     figure.supxlabel("\n".join(caption), fontsize=CAPTION_SIZE, color="#333333")
-    write_out(path, lambda file: figure.savefig(file, dpi=DPI, format="png"))
+    write_out(path, lambda file: figure.savefig(file, dpi=DPI, format=form))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from nas_sv2.latency.breakdown.profiled import Profile
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS, RunKind
-from nas_sv2.studies.pages.picture_style import COLOURS, GREY, new_figure, write_png
+from nas_sv2.studies.pages.picture_style import COLOURS, GREY, new_figure, write_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,7 @@ def draw_profiles(profiles: Sequence[tuple[str, Profile]], path: Path) -> None:
     panels[0].set_ylim(0, HEADROOM * longest_ms)
     handles, labels = bars.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(RUN_KINDS), frameon=False)
-    write_png(figure, caption_of([profile for _, profile in profiles]), path)
+    write_picture(figure, caption_of([profile for _, profile in profiles]), path)
 
 
 def caption_of(profiles: Sequence[Profile]) -> list[str]:

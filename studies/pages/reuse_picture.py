@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from nas_sv2.space.reuse.channel_reuse import Reuse, ReusedWeights
-from nas_sv2.studies.pages.picture_style import new_figure, write_png
+from nas_sv2.studies.pages.picture_style import new_figure, write_picture
 
 SHARES, WEIGHTS = "viridis", "RdBu_r"
 BLANK = "#d4d4d4"
@@ -54,7 +54,7 @@ def draw_reuse(
         axes[1].set_title(
             "(b) weights of the source's own channels\nin the target's first mixing convolutions"
         )
-    write_png(figure, caption, path)
+    write_picture(figure, caption, path)
 
 
 def _panel(

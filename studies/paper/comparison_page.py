@@ -17,7 +17,7 @@ from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
 
 from nas_sv2.files import write_out
-from nas_sv2.studies.pages.picture_style import COLOURS, new_figure, write_png
+from nas_sv2.studies.pages.picture_style import COLOURS, new_figure, write_picture
 from nas_sv2.studies.paper.comparison import V2, YOURS, Comparison, Row, arm_speed, gpu_speed
 from nas_sv2.studies.paper.published_figures import table8
 
@@ -149,7 +149,7 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
         _make_logarithmic(complexity, "x")
     handles, labels = complexity.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", frameon=False)
-    write_png(figure, caption_of(comparison), path)
+    write_picture(figure, caption_of(comparison), path)
 
 
 def _draw(axes: "Axes", family: Family, points: Sequence[tuple[Row, float, float]]) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 from nas_sv2.latency.guidelines.experiment_run import ExperimentRow, TimedTable, times_of
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
-from nas_sv2.studies.pages.picture_style import COLOURS, GREY, new_figure, write_png
+from nas_sv2.studies.pages.picture_style import COLOURS, GREY, new_figure, write_picture
 from nas_sv2.studies.paper.published_figures import published_speeds
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _draw(
         _draw_frame(panel, timed)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=10)
-    write_png(figure, _caption(tables, remark), path)
+    write_picture(figure, _caption(tables, remark), path)
 
 
 def _with_papers(timed: TimedTable) -> list[Series]:

@@ -20,7 +20,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.files import checked_out, write_out
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.studies.pages.markdown import code, escaped, table
-from nas_sv2.studies.pages.picture_style import new_figure, write_png
+from nas_sv2.studies.pages.picture_style import new_figure, write_picture
 from nas_sv2.studies.report import words
 from nas_sv2.studies.report.charts import (
     BASELINE,
@@ -81,7 +81,7 @@ def draw_front(report: ReportFacts, path: Path) -> None:
     devices = dict.fromkeys(f"{each.described} · {each.provenance}" for each in report.devices)
     said = [*devices, bars_are(facts), trust_of(facts)]
     wide = WIDTH * len(axes)
-    write_png(figure, [line for each in said for line in wrap(_plain(each), wide)], path)
+    write_picture(figure, [line for each in said for line in wrap(_plain(each), wide)], path)
 
 
 def _draw_group(panel: "Axes", facts: StudyFacts, axis: Axis, group: Group) -> None:

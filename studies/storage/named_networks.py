@@ -1,5 +1,6 @@
 """Find networks by name: a reference, a file, or a trial of a study."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from nas_sv2.database.database import Database
 
 FILE_ENDINGS = (".yaml", ".yml", ".json")
+MODEL_ENDINGS = (
+    ".bin", ".engine", ".h5", ".keras", ".mnn", ".onnx", ".ort", ".pb", ".pt", ".pt2", ".pth",
+    ".py", ".safetensors", ".tflite", ".toml", ".xml",
+)  # fmt: skip
+"""Endings by which a model is known that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +40,30 @@ def find_network(text: str, db: "Database") -> Named:
     Raises:
         ConfigError: The text names no network.
     """
-    if text.endswith(FILE_ENDINGS):
+    if text.lower().endswith(FILE_ENDINGS):
         return Named(text, load_network(Path(text)))
     trial = trial_named(text)
     if trial is not None:
         return Named(text, record_of(db, *trial).architecture)
-    return Named(text, published_network(text))
+    try:
+        return Named(text, published_network(text))
+    except ConfigError:
+        path = Path(text)
+        if path.suffix.lower() in MODEL_ENDINGS or os.sep in text or os.path.lexists(path):
+            raise _no_description(path) from None
+        raise
+
+
+def _no_description(path: Path) -> ConfigError:
+    """Say which files are taken, and which of a package's files is the one."""
+    sentence = (
+        "must be a reference name, STUDY:NUMBER, or a description of a network that ends with "
+        f"{', '.join(FILE_ENDINGS)}; models, such as ONNX files, and folders are not taken"
+    )
+    described = (path if path.is_dir() else path.parent) / "architecture.yaml"
+    if described.is_file():
+        sentence += f", but {described} is one"
+    return ConfigError("architecture", str(path), sentence)
 
 
 def trial_named(text: str) -> tuple[str, int] | None:

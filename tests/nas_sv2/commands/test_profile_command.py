@@ -164,6 +164,7 @@ def test_a_device_that_cannot_tell_ends_with_its_words(
         ((V2, "--target", "arm,cpu"), "--target .*; got 'arm,cpu'"),
         ((V2, "--target", "arm", "--by", "colour"), "--by .*; got 'colour'"),
         ((V2, "--target", "arm", "--out", "nowhere/p.png"), "--out .*; got 'nowhere/p.png'"),
+        ((V2, "--target", "arm", "--out", "p.xyz"), r"--out .* \.png or \.svg or \.pdf.*'p.xyz'"),
         ((*[V2] * 17, "--target", "arm"), "number of networks .*; got 17"),
     ],
 )

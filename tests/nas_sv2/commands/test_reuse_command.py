@@ -130,6 +130,7 @@ def test_weights_that_were_not_kept_are_missed_by_name(run: Run, study: str) -> 
         (("shufflenet_v2_x0_5", "--weights", "absent.safetensors"), "absent.safetensors"),
         (("shufflenet_v2_x0_5", "--weights", "weights.bin"), "FILE.safetensors"),
         (("shufflenet_v2_x0_5", "--out", "absent/picture.png"), "--out"),
+        (("shufflenet_v2_x0_5", "--out", "picture.jpg"), "--out"),
     ],
 )
 def test_bad_input_is_one_line(run: Run, arguments: tuple[str, ...], told: str) -> None:

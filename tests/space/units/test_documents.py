@@ -1,4 +1,6 @@
+import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,10 @@ from hypothesis import given
 from strategies import architectures
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.recipes.files import open_recipe
+from nas_sv2.space.choices.levels import named_space
+from nas_sv2.space.families.published import PaperNetwork
+from nas_sv2.space.networks.lowering import network_from_document
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import (
     architecture_from_document,
@@ -84,3 +90,19 @@ def test_bad_files_are_refused_in_one_line_that_names_them(tmp_path: Path, conte
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         load_architecture(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("shape", [[192, 256], (192, 256), "192x256", {"height": 192}, 0, 96.0])
+def test_a_shape_that_is_no_square_is_refused_by_saying_so(shape: Any) -> None:
+    """At every place of a resolution: a network, a published one, a space and a recipe."""
+    space, published = named_space("40M"), {"nas_sv2_network": 1, "name": "mobilenet_v2_x1_0"}
+    places: list[Callable[[], object]] = [
+        lambda: architecture_from_document(changed(resolution=shape)),
+        lambda: network_from_document({**published, "resolution": shape}),
+        lambda: PaperNetwork("mobilenet_v2_x1_0", shape),
+        lambda: dataclasses.replace(space, resolution=shape),
+        lambda: dataclasses.replace(open_recipe("smoke"), resolution=shape),
+    ]
+    for place in places:
+        with pytest.raises(ConfigError, match="resolution must be the side of a square image"):
+            place()

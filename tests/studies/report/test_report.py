@@ -354,6 +354,9 @@ def test_the_command_writes_both_forms(
         (("nothing",), "STUDY"),
         ((HOSTILE, "--format", "pdf"), "--format"),
         ((HOSTILE, "--format", "md", "--out", "x.png"), "--out"),
+        ((HOSTILE, "--format", "html", "--out", "x.md"), "--out"),
+        ((HOSTILE, "--out", "x.pdf"), "--out"),
+        ((HOSTILE, "--out", "x.svg"), "--out"),
         ((HOSTILE, "--out", "no/folder.html"), "--out"),
     ],
 )

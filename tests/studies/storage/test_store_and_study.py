@@ -320,3 +320,27 @@ def test_colleagues_may_read_what_the_umask_allows(tmp_path: Path) -> None:
         os.umask(before)
     (file,) = tmp_path.iterdir()
     assert file.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["my.onnx", "MY.ONNX", "net.pt", "net.tflite", "winner", "winner/model.onnx", "no/where"],
+)
+@pytest.mark.parametrize("exists", [True, False])
+def test_what_is_no_description_is_refused_by_saying_what_is_taken(
+    name: str, exists: bool, db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "winner").mkdir()
+    (tmp_path / "winner" / "architecture.yaml").touch()
+    if exists and not Path(name).exists():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    with pytest.raises(ConfigError, match=r"\.yaml, \.yml, \.json; models.* not taken") as caught:
+        find_network(name, db)
+    assert ("winner/architecture.yaml is one" in str(caught.value)) == name.startswith("winner")
+
+
+def test_a_name_that_is_no_path_gets_the_closest_names(db: Database) -> None:
+    with pytest.raises(ConfigError, match="shufflenet_v2_x0_5"):
+        find_network("shufflenet_v2_x05", db)
