@@ -18,9 +18,16 @@ from running import running
 from nas_sv2.studies.package.load import load_package
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
-# The smallest space: its networks train in a third of the time of those of 140M.
-SEARCH = ("search", "--target", "arm", "--budget", "40M", "--recipe", "smoke")
-STUDY = "arm-40M-animals-smoke"
+# The smallest space, and trainings of ten steps; `.ci/run` searches 140M with a built-in recipe.
+RECIPE = """nas_sv2_recipe: 1
+epochs: 1
+images_per_epoch: 160
+validation_images: 200
+batch: 16
+learning_rate: 0.05
+"""
+SEARCH = ("search", "--target", "arm", "--budget", "40M", "--recipe", "brief.yaml")
+STUDY = "arm-40M-animals-brief"
 
 Run = Callable[..., SimpleNamespace]
 
@@ -29,6 +36,7 @@ Run = Callable[..., SimpleNamespace]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which three candidates were searched."""
     folder = tmp_path_factory.mktemp("search")
+    (folder / "brief.yaml").write_text(RECIPE)
     command = [sys.executable, "-m", "nas_sv2", *SEARCH, "--trials", "3"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -77,7 +85,7 @@ def test_the_front_has_the_baselines_and_stable_keys(nas_sv2: Run) -> None:
     for entry in data["entries"]:
         assert entry["on_front"] == (entry["beaten_by"] is None and entry["feasible"])
         assert entry["latencies"]["arm"]["provenance"] == "emulated"
-        assert (entry["recipe"], entry["seed"]) == ("smoke", 0)
+        assert (entry["recipe"], entry["seed"]) == ("brief", 0)
 
 
 def test_a_winner_is_exported_and_loads_again(folder: Path, nas_sv2: Run) -> None:
@@ -90,7 +98,7 @@ def test_a_winner_is_exported_and_loads_again(folder: Path, nas_sv2: Run) -> Non
     study, forms = package.card["study"], package.card["forms"]
     assert forms["torch"]["accuracy"] == forms["model.onnx"]["accuracy"] == study["accuracy"]
     card = (folder / "winner" / "card.md").read_text()
-    for stated in ("emulated", "smoke", "seed 0", "animals@", "onnxruntime", "model.py", "int8"):
+    for stated in ("emulated", "brief", "seed 0", "animals@", "onnxruntime", "model.py", "int8"):
         assert stated in card
     checked = nas_sv2("network", "verify", "winner", "--data", "animals")
     assert checked.returncode == 0 and checked.stdout.count("ok  ") == 13, checked.stdout
@@ -129,6 +137,7 @@ def test_another_question_under_the_same_name_is_refused(nas_sv2: Run) -> None:
 
 
 def test_an_interrupt_ends_with_the_front_so_far(tmp_path: Path) -> None:
+    (tmp_path / "brief.yaml").write_text(RECIPE)
     command = [sys.executable, "-u", "-m", "nas_sv2", *SEARCH, "--trials", "50"]
     with running(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,12 +22,21 @@ from nas_sv2.studies.storage.weights_folder import WeightsFolder
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The database of two studies, which the commands find by its variable."""
-    storage = f"sqlite:///{tmp_path / 'studies.db'}"
+@pytest.fixture(scope="module")
+def two_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the database of two studies and their weights."""
+    folder = tmp_path_factory.mktemp("told")
+    storage = f"sqlite:///{folder / 'studies.db'}"
     Told(storage, "first").all(found=3)
     Told(storage, "second [bold]", {"arm": "emulated"}).all(found=2)
+    return folder
+
+
+@pytest.fixture
+def at(two_studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A copy of that database, which the commands find by its variable."""
+    shutil.copytree(two_studies, tmp_path, dirs_exist_ok=True)
+    storage = f"sqlite:///{tmp_path / 'studies.db'}"
     monkeypatch.setenv("NAS_SV2_STORAGE", storage)
     return storage
 
