@@ -250,9 +250,11 @@ def _gpu_obstacle() -> str:
 
 def _entry_of(device: DeviceEntry) -> TargetEntry:
     """Make a target from a device of the device file."""
-    what = f"{device.describe()}, from {device.file}"
+    what = f"{device.describe()}, {device.origin}"
     if isinstance(device.place, EmulatedCore):
-        return EmulatedTarget(device.name, device.place, what)
+        return EmulatedTarget(device.name, device.place, what, warning=device.warning)
     assert device.plan is not None, "a device that runs networks has a plan"
     max_bytes = MAX_BYTES if device.max_mib is None else round(device.max_mib * 2**20)
-    return DeviceTarget(device.name, device.place, device.plan, what, max_bytes=max_bytes)
+    return DeviceTarget(
+        device.name, device.place, device.plan, what, max_bytes=max_bytes, warning=device.warning
+    )

@@ -88,6 +88,7 @@ class DeviceEntry:
         plan: The protocol of its measurements; None for `emulated`, which measures nothing.
         max_mib: The largest network that is sent there, in MiB; None for the default.
         file: The file that describes the device.
+        shadows: The user's file, if it has a device of this name that is not used now.
     """
 
     name: str
@@ -96,12 +97,31 @@ class DeviceEntry:
     plan: MeasurePlan | None
     max_mib: float | None
     file: Path
+    shadows: Path | None = None
+
+    @property
+    def origin(self) -> str:
+        """The file, and the file whose device of this name is not used."""
+        return f"from {self.file}" + (f", shadows yours of {self.shadows}" if self.shadows else "")
+
+    @property
+    def warning(self) -> str:
+        """One line if the project's file shadows the user's device or runs a program; else empty.
+
+        A project is often someone else's, and its file is like a Makefile.
+        """
+        runs = isinstance(self.place, CommandTemplate | SshHost)
+        if self.file != PROJECT_FILE or not (runs or self.shadows):
+            return ""
+        return f"{self.name}: {self.describe()}, {self.origin}"
 
     def describe(self) -> str:
-        """Describe the kind and place in a few words."""
+        """Describe the kind and place in a few words, with the programs that are run."""
         match self.place:
-            case SshHost(host=host, port=port):
-                return f"ssh {host}" + (f", port {port}" if port else "")
+            case SshHost(host=host, port=port, python=python, ssh_config=config):
+                parts = [f"ssh {host}", *([f"port {port}"] if port else [])]
+                parts += [f"ssh_config {config}"] if config else []
+                return ", ".join([*parts, *([python] if python != "python3" else [])])
             case CommandTemplate(words=words):
                 return f"command {shlex.join(words)}"
             case EmulatedCore(core=core, precision=precision):
@@ -122,7 +142,12 @@ def read_devices() -> dict[str, DeviceEntry]:
     Raises:
         ConfigError: A file cannot be read as devices; the error names the file and the field.
     """
-    return {**_read(user_file()), **_read(PROJECT_FILE)}
+    users, projects = _read(user_file()), _read(PROJECT_FILE)
+    shadowing = {
+        name: dataclasses.replace(entry, shadows=users[name].file) if name in users else entry
+        for name, entry in projects.items()
+    }
+    return {**users, **shadowing}
 
 
 def add_device(

@@ -105,6 +105,7 @@ class DeviceTarget:
         asks_first: Whether to fetch the fingerprint on opening, so that a missing runtime is
             found before the first trial.
         max_bytes: The largest network that is sent there, in bytes.
+        warning: One line to say when the device is used; empty for none.
     """
 
     name: str
@@ -114,6 +115,7 @@ class DeviceTarget:
     check: Callable[[], str] | None = None
     asks_first: bool = True
     max_bytes: int = MAX_BYTES
+    warning: str = ""
 
     @property
     def needs_device(self) -> bool:
@@ -128,6 +130,8 @@ class DeviceTarget:
 
     def device(self, store: "MeasurementStore | None", told: Told) -> ReconnectingDevice:
         """Open the device alone."""
+        if self.warning:
+            told(self.warning)
         return device_at(self.name, self.launcher, store, told, self.max_bytes)
 
     def describe(self) -> TargetInfo:
@@ -149,12 +153,14 @@ class EmulatedTarget:
         what: The core in words.
         plan: The plan of a device of this name on another machine of a cluster; None if this
             name never means a device.
+        warning: One line to say when the core is used; empty for none.
     """
 
     name: str
     core: EmulatedCore
     what: str
     plan: MeasurePlan | None = None
+    warning: str = ""
 
     @property
     def needs_device(self) -> bool:
@@ -164,6 +170,9 @@ class EmulatedTarget:
     def open(self, opening: Opening) -> Target:
         """Read the table."""
         from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+
+        if self.warning:
+            opening.told(self.warning)
 
         core = self.core
         file = None if core.table is None else Path(core.table)

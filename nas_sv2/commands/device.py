@@ -1,6 +1,7 @@
 """The commands `device`: name devices, try and grade them, and learn their costs."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -437,4 +438,4 @@ def _say(line: str) -> None:
 
 
 def _use(core: str, file: Path) -> str:
-    return f"nas-sv2 device add {core} --core {core} --table {file}"
+    return shlex.join(["nas-sv2", "device", "add", core, "--core", core, "--table", str(file)])

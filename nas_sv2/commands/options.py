@@ -158,10 +158,12 @@ def print_parts(console: "Console", parts: "Iterable[RenderableType]") -> None:
         console.print(part, soft_wrap=isinstance(part, str))
 
 
-def next_command(storage: str, *words: str) -> str:
+def next_command(storage: str, command: str, name: str, *options: str) -> str:
     """The command to type next, on the same database; it shows no password of the URL."""
     at = [] if storage == STORAGE else ["--storage", masked(storage)]
-    return shlex.join(["nas-sv2", *words, *at])
+    if name.startswith("-"):  # else it is read as an option
+        return shlex.join(["nas-sv2", command, *options, *at, "--", name])
+    return shlex.join(["nas-sv2", command, name, *options, *at])
 
 
 def ask_first(question: str) -> None:

@@ -1,5 +1,6 @@
 """The command `supernet train`: one training for all networks of a space."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -93,4 +94,5 @@ def train(
         f"supernet {saved.digest}: {saved.facts['steps']:,} steps, {saved.seconds:,.0f} s, the "
         f"largest network's loss {saved.facts['loss']:.3f}; {out}"
     )
-    say(f"nas-sv2 search --evaluator supernet:{out} --data {data} ...")
+    words = shlex.join(["nas-sv2", "search", "--evaluator", f"supernet:{out}", "--data", data])
+    say(f"{words} ...")

@@ -296,7 +296,7 @@ def _study_name(
     parts += ["measured"] if words["guidelines"] == "measured" else []
     parts += [words["latency"]] if words["latency"] != "measured" else []
     parts += [f"seed{words['seed']}"] if words["seed"] else []
-    return "-".join(part.replace("=", "") for part in parts)
+    return "-".join(part.replace("=", "").replace(" ", "") for part in parts)
 
 
 def _short_name(data: str) -> str:

@@ -8,16 +8,16 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.plain_data import is_number
 
 ALLOWED = (
-    "must be a number with a unit: 140M (FLOPs), 25ms (latency on every "
-    "target), arm=25ms (on one), "
-    "2.5Mparams"
+    "must be a number with a unit: 140M or 140MFLOPs (M is a million; m and a number without a "
+    "unit are refused), 25ms (latency on every target), arm=25ms (on one), 2.5Mparams"
 )
 LEAST, MOST = 1e-9, 1e24
 """The limits of a limit, so that an excess over it, a share of it, is finite."""
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _SCALE = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
 _FORM = re.compile(
-    r"(?:(?P<target>[\w.-]+)=)?(?P<number>[0-9]{1,15}(?:\.[0-9]{1,9})?)(?P<unit>[KMG]|ms|[KMG]?params)"
+    r"(?:(?P<target>[\w.-]+)=)?(?P<number>[0-9]{1,15}(?:\.[0-9]{1,9})?)"
+    r" ?(?P<unit>ms|[KMG]?[ ]?params|[KMG](?i:[ ]?FLOPs?)?|(?i:FLOPs?))"
 )
 
 
@@ -132,7 +132,8 @@ def _parse(text: str, targets: list[str]) -> dict[str, float]:
     form = _FORM.fullmatch(text.strip())
     if form is None or float(form["number"]) == 0:
         raise ConfigError("budget", text, ALLOWED)
-    number, unit, target = float(form["number"]), form["unit"], form["target"]
+    number, target = float(form["number"]), form["target"]
+    unit = re.sub("(?i: ?flops?)", "", form["unit"]).replace(" ", "")
     if target is not None and (unit != "ms" or target not in targets):
         raise ConfigError(
             "budget", text, f"must be TARGET=NUMBERms with one of {', '.join(targets)}"

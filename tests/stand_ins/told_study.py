@@ -160,7 +160,9 @@ class Told:
         ms = 0.5 + mflops / 40 * (1 + self.chance.uniform(0, 0.4))
         ends = (ms * 0.98, ms * 1.03)
         was = MEASURED.latency(name)
-        return replace(was, ms=ms, ci_ms=ends, p95_ms=ms * 1.1, ratio=ms / 4, contended=False)
+        return replace(
+            was, ms=ms, ci_ms=ends, p95_ms=ms * 1.1, ratio=ms / 4, ratio_ci=None, contended=False
+        )
 
     def _evaluation(self, score: float, stopped: bool) -> Evaluation:
         passes = 2 if stopped else 4

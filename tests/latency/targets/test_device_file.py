@@ -1,5 +1,6 @@
 """The file of the user's devices: what it says, what it refuses, and what hostile names do."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.latency.devices.command import CommandTemplate, command_words
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, LocalPython
 from nas_sv2.latency.devices.ssh import SshHost
+from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.device_file import (
     PROJECT_FILE,
     EmulatedCore,
@@ -176,3 +178,26 @@ def test_a_command_line_is_split_once_and_given_to_no_shell() -> None:
     assert argv == ("docker", "exec", "-i", "box", "python3", "-u", "-c", "print('hi')")
     with pytest.raises(ConfigError, match=r"command must be .*No closing quotation"):
         command_words("adb shell '")
+
+
+def test_a_project_that_shadows_a_device_or_runs_a_program_says_so() -> None:
+    for name in ("pi", "own"):
+        add_device(name, {"kind": "ssh", "host": "mine"}, file=user_file())
+    config = Path("e.cfg").absolute()
+    config.write_text("")
+    ours = {"kind": "ssh", "host": "ours", "ssh_config": str(config)}
+    add_device("pi", ours, file=PROJECT_FILE)
+    add_device("box", {"kind": "command", "command": ["env", "{argv}"]}, file=PROJECT_FILE)
+    add_device("core", {"kind": "emulated"}, file=PROJECT_FILE)
+    devices = read_devices()
+    where = f"from nas-sv2.toml, shadows yours of {user_file()}"
+    shadowing = f"pi: ssh ours, ssh_config {config}, {where}"
+    assert devices["pi"].warning == shadowing
+    assert devices["box"].warning.startswith("box: command env ")
+    assert devices["box"].warning.endswith("from nas-sv2.toml")
+    assert devices["own"].warning == devices["core"].warning == ""
+    shown = {info.name: info.what for info in TargetBook.read().describe()}
+    assert shown["pi"] == shadowing.removeprefix("pi: ")
+    said: list[str] = []
+    with contextlib.closing(TargetBook.read().device("pi", said.append, None)):
+        assert said == [shadowing]

@@ -13,6 +13,11 @@ TARGETS = ["arm", "cpu"]
     [
         ([], Budget()),
         (["140M"], Budget(flops=140e6)),
+        (["140 M"], Budget(flops=140e6)),
+        (["140MFLOPs"], Budget(flops=140e6)),
+        (["140 MFLOPS"], Budget(flops=140e6)),
+        (["100000000 flops"], Budget(flops=1e8)),
+        (["2.5 M params"], Budget(params=2.5e6)),
         (["2.3G"], Budget(flops=2.3e9)),
         (["25ms"], Budget(latency_ms={"arm": 25, "cpu": 25})),
         (["arm=25ms"], Budget(latency_ms={"arm": 25})),
@@ -29,6 +34,10 @@ def test_budgets_are_understood(texts: list[str], budget: Budget) -> None:
     "texts",
     [
         ["140"],
+        ["140m"],
+        ["140mflops"],
+        ["1e8"],
+        ["25MS"],
         ["-140M"],
         ["0M"],
         ["M"],
