@@ -302,9 +302,12 @@ def _study_name(
 def _short_name(data: str) -> str:
     """Name a data set: `animals`, or `photos-1f3a5c` for the folder or file `photos`.
 
-    The digits are a digest of the place, since folders of several projects have one name.
+    The digits are a digest of the place, since folders of several projects have one name. A fit
+    other than `crop` is added.
     """
     kind, _, place = absolute_data(data).partition(":")
     if not place:
         return kind
-    return f"{Path(place).stem}-{hashlib.sha256(place.encode()).hexdigest()[:6]}"
+    fit = kind.partition("+")[2]
+    digits = hashlib.sha256(place.encode()).hexdigest()[:6]
+    return "-".join([Path(place).stem, digits, *([fit] if fit else [])])

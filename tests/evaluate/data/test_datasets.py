@@ -92,7 +92,7 @@ def test_without_a_network_it_says_what_to_do(
     monkeypatch.setattr(urllib.request, "urlopen", offline)
     monkeypatch.setattr(datasets, "DEBIAN", tmp_path / "none")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(EvaluationError, match=f"{name}:FOLDER.*--data animals") as told:
+    with pytest.raises(EvaluationError, match=f"{name}:FOLDER.*data animals") as told:
         open_data(name)
     assert "\n" not in str(told.value)
 

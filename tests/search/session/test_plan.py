@@ -44,6 +44,8 @@ def test_two_data_sets_have_two_names(tmp_path: Path) -> None:
     assert len(set(names)) == len(places)
     assert names[0].startswith("arm-photos-")
     assert plan_search("arm").study == "arm-animals-quick"
+    padded = plan_search("arm", data=f"imagefolder+pad:{tmp_path}/a/photos").study
+    assert padded == names[0].replace("-quick", "-pad-quick")
 
 
 def test_the_name_of_a_data_set_is_that_of_its_place(
