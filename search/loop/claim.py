@@ -60,10 +60,14 @@ class TrialClaim:
     Attributes:
         leases: Leases of the study.
         expires_s: Seconds without a renewal after which another worker may take the lease.
+        is_gone: Returns whether the study was deleted; called with each renewal.
+        gone: Set once it was.
     """
 
     leases: TrialLeases
     expires_s: float = EXPIRES_S
+    is_gone: Callable[[], bool] = lambda: False
+    gone: threading.Event = field(default_factory=threading.Event)
     _token: str | None = None
     _is_done: bool = False
     _renewed: float = 0.0
@@ -149,6 +153,8 @@ class TrialClaim:
                 continue
             with suppress(StoreError):  # the server is away, or another process writes for long
                 self._beat(token)
+                if self.is_gone():
+                    self.gone.set()
 
     def _beat(self, token: str) -> bool:
         """Renew the lease once; give False if it is not ours any more."""

@@ -8,6 +8,7 @@ it, so that the wanted number is reached and not exceeded. No two trials have th
 """
 
 import gc
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +19,8 @@ from functools import partial
 import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm.exc import StaleDataError
 
 from nas_sv2.database.processes import process_name
 from nas_sv2.database.restarts import is_passing
@@ -61,11 +63,14 @@ from nas_sv2.studies.findings.attributes import (
 )
 from nas_sv2.studies.findings.front import GrowingFront
 from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.storage.ownership import StudyGone, name_of, names_with
 from nas_sv2.studies.storage.record_store import RecordStore
+from nas_sv2.studies.storage.study import load_study, store_errors
 from nas_sv2.studies.storage.trial_lease import TakenNetwork, TakenTrial, TrialLeases
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 DATABASE = (SQLAlchemyError, StorageInternalError, StoreError)  # the errors of a database
+ENDED = (KeyError, StaleDataError, IntegrityError)  # errors of Optuna if the study was deleted
 OUTAGES = 5  # outages of the database in a row, each with a wait
 POLL_S = 0.2  # seconds between looks while other workers finish the last trials
 
@@ -97,6 +102,7 @@ class Loop:
         audit: Chooses the pruned candidates that are assessed anyway.
         limits: The guidelines of the walk, which the audit relaxes; None without an audit.
         expires_s: Seconds without a renewal after which a worker's candidate is asked again.
+        gone: Set once the study was deleted, to end a training under way.
     """
 
     study: optuna.Study
@@ -109,6 +115,7 @@ class Loop:
     audit: Audit = field(default_factory=lambda: Audit(share=0.0))
     limits: RelaxedLimits | None = None
     expires_s: float = EXPIRES_S
+    gone: threading.Event = field(default_factory=threading.Event)
     _seconds: list[float] = field(default_factory=list)
     _notice: str = ""
     _trial_at: int | None = None
@@ -118,7 +125,7 @@ class Loop:
     def __post_init__(self) -> None:
         """Lease no trial yet."""
         leases = TrialLeases(self.store.db, self.store.study)
-        self._claim = TrialClaim(leases, self.expires_s)
+        self._claim = TrialClaim(leases, self.expires_s, self._is_gone, self.gone)
         self._teller = Teller.of(self.store.db, self.study.study_name, self.walk.constraints)
         self._orphans = Orphans(self.study, self._claim, Watch(self.expires_s), self._teller)
 
@@ -129,6 +136,7 @@ class Loop:
             DeviceError: If a target is gone; the next run asks the candidate again.
             InfeasibleError: If too many candidates in a row are rejected or known.
             NasError: If too many trials in a row fail; it is the last one's error.
+            StudyGone: If the study was deleted meanwhile.
             KeyboardInterrupt: If interrupted; the next run asks the candidate again.
         """
         self._since_finished.clear()
@@ -145,12 +153,55 @@ class Loop:
                             return
                         continue
                     verdict, error = self._trial(trials)
+                except ENDED as ended:
+                    if not self.follow():
+                        raise ended
+                    prepared = False
+                    continue
                 except DATABASE as failed:
                     outages += 1
                     self._wait_out(failed, outages)
                     continue
                 outages = 0
                 self._count(verdict, error, trials)
+
+    def follow(self) -> bool:
+        """Go on with the study under its new name, if the dashboard renamed it.
+
+        Returns:
+            Whether it was renamed: it was copied, and the first was deleted.
+
+        Raises:
+            StudyGone: If it was deleted.
+        """
+        if not self._teller.is_gone:
+            return False
+        db, before, self._trial_at = self.store.db, self.study.study_name, None
+        self._claim.release()
+        names = names_with(self._teller.storage, self.store.study)
+        if not names:
+            raise StudyGone(before)
+        renamed = load_study(db, names[-1])
+        renamed.sampler = self.study.sampler
+        self.study, self._front = renamed, GrowingFront()
+        self.store.reread()
+        self._teller = Teller.of(db, names[-1], self.walk.constraints)
+        self._orphans = Orphans(renamed, self._claim, Watch(self.expires_s), self._teller)
+        if self.limits is not None:
+            self.limits.study = renamed
+        self.on_event(Notice(f"study {before} is {names[-1]} now; the search goes on there"))
+        return True
+
+    @property
+    def study_name(self) -> str:
+        """The present name of the study."""
+        name = name_of(self._teller.storage, self._teller.study)
+        return self.study.study_name if name is None else name
+
+    def _is_gone(self) -> bool:
+        with store_errors():
+            gone = self._teller.is_gone
+            return gone and not names_with(self._teller.storage, self.store.study)
 
     def _wait_out(self, failed: Exception, outages: int) -> None:
         """Wait for a database with a passing fault; raise other faults.
@@ -202,8 +253,11 @@ class Loop:
         """
         try:
             yield
+        except StudyGone:
+            self._trial_at = None
+            raise
         except BaseException:
-            with suppress(*DATABASE):
+            with suppress(*DATABASE, *ENDED):
                 self._give_back()
             raise
         finally:

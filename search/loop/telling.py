@@ -23,6 +23,7 @@ from nas_sv2.studies.findings.attributes import (
     REJECTED,
 )
 from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.storage.ownership import name_of
 from nas_sv2.studies.storage.study import optuna_storage
 
 
@@ -48,6 +49,11 @@ class Teller:
         """Return the teller of the study of this name."""
         storage = optuna_storage(db)
         return cls(storage, storage.get_study_id_from_name(name), constraints)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the study was deleted."""
+        return name_of(self.storage, self.study) is None
 
     def tell_record(self, number: int, record: Record) -> None:
         """Report the record of a candidate.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from nas_sv2.latency.guidelines.store import ProfileStore
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.search.events.events import (
+    Event,
     OnEvent,
     SearchDescribed,
     advance,
@@ -52,6 +54,7 @@ from nas_sv2.studies.findings.audit import Pruned, audit_guidelines
 from nas_sv2.studies.findings.certificate import UNCERTIFIED
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.certificate_store import CertificateStore
+from nas_sv2.studies.storage.ownership import StudyGone, check_records
 from nas_sv2.studies.storage.places import absolute_data, note_data, note_evaluator
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.runs import note_run
@@ -108,12 +111,13 @@ def search(plan: SearchPlan, db: Database, on_event: OnEvent = ignore) -> Found:
         data = plan.open_data(notify(on_event))
         with _opening(plan, db, data, on_event, at) as loop:
             ended_by = _end_of(lambda: _run(plan, db, data, loop, at))
+            loop.follow()
             if ended_by is None or isinstance(ended_by, InfeasibleError):
                 ended_by = _end_of(lambda: measure_front(loop.walk, loop.store)) or ended_by
             records = loop.store.all()
             with store_errors():
                 trials = loop.study.get_trials(deepcopy=False)
-            return Found(plan.study, records, ended_by, audit_guidelines(trials, records))
+            return Found(loop.study_name, records, ended_by, audit_guidelines(trials, records))
 
 
 def _with_recipe_of_study(plan: SearchPlan, db: Database) -> SearchPlan:
@@ -210,6 +214,17 @@ class _Opening:
     cluster: Cluster | None
     described: bool
 
+    def __post_init__(self) -> None:
+        """End what is under way at its next event once the study was deleted."""
+        on_event, self.gone = self.on_event, threading.Event()
+
+        def ending(event: Event) -> None:
+            if self.gone.is_set():
+                raise StudyGone(self.plan.study)
+            on_event(event)
+
+        self.on_event = ending
+
     def open(self, things: ExitStack) -> Loop:
         """Open the loop; what is to be closed goes onto the stack."""
         plan, db = self.plan, self.db
@@ -221,6 +236,7 @@ class _Opening:
         with db.alone_at(f"beginning of {plan.study}"):
             targets, reference_ms = correct_drift(targets, study)
             threads = self._training_threads(study)
+        check_records(db, study)
         store = RecordStore(db, study_key(study))
         weights = WeightsFolder.of_study(db, store.study)
         evaluator = StoredEvaluator(self._trainer(threads, weights), store, weights)
@@ -248,6 +264,7 @@ class _Opening:
             self.on_event,
             dataclasses.replace(plan.audit, salt=store.study),
             limits,
+            gone=self.gone,
         )
         claim(study, store.study, db)
         return loop
@@ -377,6 +394,8 @@ def _end_of(step: Callable[[], None]) -> NasError | KeyboardInterrupt | None:
     try:
         with store_errors():
             step()
+    except StudyGone:
+        raise
     except (NasError, KeyboardInterrupt) as end:
         return end
     return None

@@ -16,6 +16,9 @@ EVALUATOR, EVALUATOR_FOLDER = "evaluator", "folder"
 within that its folder, which older versions kept."""
 REPLAY_OF = "replay_of"
 """Within the identity: name and key of the study that was replayed on another target."""
+KEY_OF = "key_of"
+"""The number by which Optuna's storage knows the study that the key belongs to. A copy of the
+study has this attribute too, but another number."""
 CLAIMED = "claimed"
 """The key under which a search is about to ask the first trial."""
 

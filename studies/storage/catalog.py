@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import delete
 
 from nas_sv2.database.database import Database
+from nas_sv2.database.locks import hold_now
 from nas_sv2.database.processes import is_alive
 from nas_sv2.errors import ConfigError
 from nas_sv2.studies.findings.attributes import IDENTITY, KEY
@@ -150,11 +152,11 @@ def delete_study(db: Database, name: str) -> Deleted:
     files; their folder belongs to the caller.
 
     Raises:
-        ConfigError: The study does not exist, or a worker is running on it.
+        ConfigError: The study does not exist, or a search, confirmation or replay is at it.
         StoreError: The database cannot be read or written.
     """
     study, backend = load_study(db, name), optuna_storage(db)
-    with store_errors(), db.alone_at(f"study {name}"):
+    with store_errors(), _alone_with(db, name), db.alone_at(f"study {name}"):
         key = study_key(study)
         check_unused(db, name, key)
         artifacts = _artifacts(study, backend)
@@ -165,6 +167,24 @@ def delete_study(db: Database, name: str) -> Deleted:
     was_there = weights.is_dir()
     shutil.rmtree(weights, ignore_errors=True)
     return Deleted(name, trials, records, artifacts, str(weights) if was_there else None)
+
+
+@contextmanager
+def _alone_with(db: Database, name: str) -> Iterator[None]:
+    """Hold the locks of a confirmation of the study and of a replay to it.
+
+    Raises:
+        ConfigError: Another process holds one.
+    """
+    with ExitStack() as held:
+        for work in ("confirm", "replay to"):
+            held.enter_context(
+                hold_now(
+                    db.lock(f"{work} {name}"),
+                    lambda holder: ConfigError("study", name, f"must not be in use by {holder}"),
+                )
+            )
+        yield
 
 
 def _artifacts(study: optuna.Study, backend: RDBStorage) -> list[str]:

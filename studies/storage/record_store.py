@@ -108,6 +108,10 @@ class RecordStore:
             self._read.in_order = dict(sorted(self._read.found.values(), key=itemgetter(0)))
         return dict(self._read.in_order)
 
+    def reread(self) -> None:
+        """Read all records again at the next call of `all`."""
+        self._read.last, self._read.found, self._read.in_order = 0, {}, {}
+
     @property
     def known(self) -> int:
         """The number of records at the last call of `all`."""

@@ -30,7 +30,9 @@ from nas_sv2.studies.findings.attributes import (
     EVALUATOR_FOLDER,
     IDENTITY,
     KEY,
+    KEY_OF,
 )
+from nas_sv2.studies.storage.ownership import StudyGone, check_records, own_key
 
 NAMES = ("space", "data", "recipe")
 """Parts of the identity that only name things; digests and contents identify them."""
@@ -89,12 +91,15 @@ def create_or_resume(
             begun = _is_begun(backend, name) or _is_claimed(study)
             if begun or study.directions != directions:
                 _check_identity(name, stored, identity)
+                own_key(db, backend, study)
                 return study
             if stored is not None and _difference(stored, identity) is None:
+                own_key(db, backend, study)
                 return study
         # New, or left before it was claimed: an infeasible budget, or a process killed just here.
         study.set_metric_names(metrics)
         study.set_user_attr(IDENTITY, {**identity, KEY: uuid.uuid4().hex})
+        study.set_user_attr(KEY_OF, backend.get_study_id_from_name(name))
         return study
 
 
@@ -193,6 +198,9 @@ def load_study(db: Database, name: str) -> optuna.Study:
         study = optuna.load_study(study_name=name, storage=backend)
         if KEY not in study.user_attrs.get(IDENTITY, {}):
             raise ConfigError("study", name, "must be a study that `nas-sv2 search` made")
+        checked_key(study.user_attrs[IDENTITY][KEY])
+        own_key(db, backend, study)
+        check_records(db, study)
         return study
 
 
@@ -221,7 +229,7 @@ def _make_storage(db: Database) -> RDBStorage:
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Turn the errors of the database and of Optuna into `StoreError`."""
+    """Turn the errors of the database and of Optuna into `StoreError` or `StudyGone`."""
     try:
         yield
     except SQLAlchemyError as error:
@@ -230,6 +238,18 @@ def store_errors() -> Iterator[None]:
         cause = error.__cause__  # Optuna's own message only guesses the cause
         said = one_line(cause) if isinstance(cause, SQLAlchemyError) else error
         raise StoreError(f"the studies cannot be read or written: {said}") from error
+    except KeyError as error:
+        if _is_of_storage(error):
+            raise StudyGone from error
+        raise
+
+
+def _is_of_storage(error: KeyError) -> bool:
+    """Return whether Optuna's storage raised the error, as it does for what was deleted."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    return at is not None and at.tb_frame.f_globals["__name__"].startswith("optuna.storages")
 
 
 def _check_identity(name: str, stored: Identity | None, wanted: Identity) -> None:
