@@ -340,7 +340,7 @@ class _Opening:
         if records:
             _check_devices(self.plan.study, walk.targets, next(iter(records.values())))
         elif not self.described:
-            check_feasible(self.plan.space, walk, self.plan.seed)
+            check_feasible(self.plan.space, walk, self.plan.seed, notify(self.on_event))
 
     def _sampler_seed(self, store: RecordStore) -> int:
         """The seed of the sampler: with the seed of the first run it would repeat itself."""

@@ -4,48 +4,126 @@ Sampling shows that a budget can be met, or how near the sampled networks come. 
 that no network of the space meets it, so the message gives the number of sampled networks.
 """
 
+import dataclasses
 import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from nas_sv2.errors import InfeasibleError
+from nas_sv2.errors import ConfigError, InfeasibleError, MeasurementError
 from nas_sv2.search.walk.walk import Walk
+from nas_sv2.space.choices.extremes import smallest
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.choices.suggesters import RandomSuggester as RandomSuggester
 from nas_sv2.space.graph.cost import Cost
 from nas_sv2.space.units.architecture import Architecture
 
-SAMPLES = 2000  # about 8 s on one slow core; fewer if networks that fit come earlier
+SAMPLES = 2000  # fewer if networks that fit come earlier, or the time is up
+LONGEST_S = 5.0  # a user waits so long without a word; the last network may take 3 s more
 ENOUGH = 200  # networks within the limits on cost, of which the cheapest are timed
 TIMED = 8  # cheapest networks to time; each takes about a second on a device
+SHALLOW = 16  # units of a stage, which are weighed before hundreds of them
+FEW = 0.02  # share of networks within the limits on cost, below which a line says so
 
 
-def check_feasible(space: SearchSpace, walk: Walk, seed: int) -> None:
+def check_feasible(
+    space: SearchSpace, walk: Walk, seed: int, told: Callable[[str], None] = lambda line: None
+) -> None:
     """Return as soon as a sampled network keeps every limit.
 
+    Args:
+        space: The space.
+        walk: The limits and the targets.
+        seed: Seed of the sampled networks.
+        told: Called with a line if few networks keep the limits on cost.
+
     Raises:
-        InfeasibleError: If none of `SAMPLES` networks does; the message has the nearest figure.
+        ConfigError: If a target cannot price the input of the space.
+        InfeasibleError: If no sampled network keeps the limits; the message has the nearest
+            figure.
     """
-    suggester = RandomSuggester(random.Random(seed))
-    nearest: tuple[float, str] | None = None
-    within: list[tuple[int, Architecture]] = []
-    for _ in range(SAMPLES):
-        architecture = space.sample(suggester)
-        cost, excesses = walk.weigh(architecture)
-        worst = max(excesses, key=excesses.__getitem__, default="")
-        if worst and excesses[worst] > 0:
-            nearest = min(nearest or (float("inf"), ""), (excesses[worst], _figure(worst, cost)))
-            continue
-        if not walk.budget.latency_ms:
-            return
-        within.append((cost.flops, architecture))
-        if len(within) == ENOUGH:
-            break
-    if not within:
+    _check_priced(space, walk)
+    sampled = _sample(space, walk, seed)
+    if not sampled.within:
+        least = _weigh(walk, smallest(space))[1] <= 0
         raise InfeasibleError(
-            f"none of {SAMPLES} sampled networks of space {space.name} keeps "
-            f"{walk.budget.describe()} and the guidelines: the nearest has "
-            f"{nearest[1] if nearest else 'nothing'}"
+            f"none of {sampled.count} sampled networks of space {space.name} keeps "
+            f"{walk.budget.describe()} and the guidelines: the nearest has {sampled.nearest[1]}"
+            + ("; the smallest one keeps them: narrow the space" if least else "")
         )
-    _check_latency(space, walk, [a for _, a in sorted(within, key=lambda pair: pair[0])[:TIMED]])
+    share = len(sampled.within) / sampled.count
+    if share < FEW:
+        told(
+            f"few networks of space {space.name} keep the limits on cost: {len(sampled.within)} "
+            f"of {sampled.count} sampled; most candidates will be rejected"
+        )
+    if walk.budget.latency_ms:
+        cheapest = sorted(sampled.within, key=lambda pair: pair[0])[:TIMED]
+        _check_latency(space, walk, [architecture for _, architecture in cheapest])
+
+
+@dataclass
+class _Sampled:
+    """Networks that were sampled.
+
+    Attributes:
+        count: Number of all.
+        within: FLOPs and network of those within the limits on cost.
+        nearest: The least excess of the others, and its figure.
+    """
+
+    count: int = 0
+    within: list[tuple[int, Architecture]] = field(default_factory=list)
+    nearest: tuple[float, str] = (float("inf"), "nothing")
+
+
+def _sample(space: SearchSpace, walk: Walk, seed: int) -> _Sampled:
+    """Sample networks until enough are within the limits on cost, or the time is up."""
+    suggester, found = RandomSuggester(random.Random(seed)), _Sampled()
+    enough = ENOUGH if walk.budget.latency_ms else 1
+    ends = time.monotonic() + LONGEST_S
+    while found.count < SAMPLES and len(found.within) < enough:
+        if found.count and time.monotonic() > ends:
+            break
+        found.count += 1
+        architecture = space.sample(suggester)
+        cost, excess, worst = _weigh(walk, architecture)
+        if excess > 0:
+            found.nearest = min(found.nearest, (excess, _figure(worst, cost)))
+        else:
+            found.within.append((cost.flops, architecture))
+    return found
+
+
+def _weigh(walk: Walk, architecture: Architecture) -> tuple[Cost, float, str]:
+    """Return cost, largest excess and its limit; of a deep network first those of a shallow one.
+
+    A network of hundreds of units takes seconds to build. If fewer units are beyond a limit on
+    cost already, so are all.
+    """
+    stages = tuple(
+        dataclasses.replace(stage, depth=min(stage.depth, SHALLOW))
+        for stage in architecture.stages
+    )
+    cost, excesses = walk.weigh(dataclasses.replace(architecture, stages=stages))
+    limits = walk.budget.cost_excesses(cost.flops, cost.params)
+    if stages != architecture.stages and max(limits.values(), default=0.0) <= 0:
+        cost, excesses = walk.weigh(architecture)
+    worst = max(excesses, key=excesses.__getitem__, default="")
+    return cost, excesses.get(worst, 0.0), worst
+
+
+def _check_priced(space: SearchSpace, walk: Walk) -> None:
+    """Refuse a space whose input a target cannot price, rather than trial by trial."""
+    for name, target in walk.targets.items():
+        if target.provenance == "measured":  # a device runs any size, and takes seconds
+            continue
+        try:
+            target.estimate(smallest(space))
+        except MeasurementError as error:
+            raise ConfigError(
+                "target", name, f"must price networks of the space: {error}"
+            ) from None
 
 
 def _check_latency(space: SearchSpace, walk: Walk, cheapest: list[Architecture]) -> None:

@@ -54,6 +54,8 @@ from nas_sv2.space.units.reference import reference
 SCHEMA_KEY = "nas_sv2_space"
 SCHEMA_VERSION = 1
 
+MOST_UNITS = 1000
+"""Units of a stage; three stages of so many take three seconds to build."""
 Params = Mapping[str, Any]
 
 
@@ -112,6 +114,9 @@ class StageChoices:
     def __post_init__(self) -> None:
         """Refuse an option without a choice, and a choice that no stage can have."""
         check_fields(self)
+        if self.depth.high > MOST_UNITS:
+            sentence = f"must be at most {MOST_UNITS} units; a network of more takes minutes"
+            raise ConfigError("depth", self.depth.high, f"{sentence} to build")
         for name in ("split", *(option.name for option in OPTIONS)):
             if not getattr(self, name):
                 raise ConfigError(name, [], "must have at least one choice")
