@@ -1,4 +1,4 @@
-"""The commands `db`: measurements moved between databases, and the tables themselves."""
+"""The commands `db`: measurements moved between databases, tables, and what studies left."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +9,8 @@ from nas_sv2.commands.options import (
     STORAGE,
     AsJson,
     Storage,
+    Yes,
+    ask_first,
     open_database,
     print_notes,
 )
@@ -16,7 +18,7 @@ from nas_sv2.passwords import masked
 from nas_sv2.show.terminal import say, say_json
 
 app = typer.Typer(
-    help="Move measurements between databases, compare them, upgrade the tables.",
+    help="Move measurements between databases, compare them, upgrade the tables, clean up.",
     no_args_is_help=True,
 )
 
@@ -92,6 +94,24 @@ def upgrade(storage: Storage = STORAGE, as_json: AsJson = False) -> None:
         say_json({"schema": schema})
     else:
         say(f"schema {schema}")
+
+
+@app.command()
+def clean(storage: Storage = STORAGE, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Remove what is left of studies that Optuna's dashboard or command deleted."""
+    from nas_sv2.api.study import find_leftovers, remove_leftovers
+    from nas_sv2.show.study_tables import leftovers_data, leftovers_lines
+
+    db = open_database(storage)
+    found = find_leftovers(db)
+    if found and not yes:
+        print_notes(leftovers_lines(found))
+        ask_first("Remove it?")
+    remove_leftovers(db, found)
+    if as_json:
+        print_json(leftovers_data(found))
+    else:
+        print_notes([f"removed: {line}" for line in leftovers_lines(found)] or ["nothing is left"])
 
 
 def _count(number: int) -> str:

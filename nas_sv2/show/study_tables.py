@@ -17,6 +17,7 @@ from nas_sv2.studies.report.words import question_of
 from nas_sv2.studies.storage.catalog import Deleted, StudySummary
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines
 from nas_sv2.studies.storage.facts import StudyFacts
+from nas_sv2.studies.storage.leftovers import Leftovers
 
 
 def front_data(facts: StudyFacts) -> dict[str, Any]:
@@ -102,6 +103,25 @@ def deleted_lines(found: Deleted) -> list[str]:
         *([f"{len(found.artifacts)} attached files removed"] if found.artifacts else []),
         "its measurements and trainings stay: other studies use them",
     ]
+
+
+def leftovers_lines(found: Leftovers) -> list[str]:
+    """Say what deleted studies left behind."""
+    lines = [f"{found.records} records of {len(found.keys)} deleted studies"] if found.keys else []
+    lines += [f"weights and checkpoints in {path}" for path in found.weights]
+    lines += [f"{len(found.artifacts)} attached files"] if found.artifacts else []
+    return lines
+
+
+def leftovers_data(found: Leftovers) -> dict[str, object]:
+    """What deleted studies left behind, as plain data."""
+    return {
+        "keys": list(found.keys),
+        "records": found.records,
+        "weights": [str(path) for path in found.weights],
+        "artifacts": [str(path) for path in found.artifacts],
+        "size_bytes": found.size_bytes,
+    }
 
 
 def _progress(facts: StudyFacts) -> list[tuple[str, str]]:

@@ -171,13 +171,18 @@ def width_factor_of(identity: Identity) -> float:
     return factor
 
 
-def checked_key(key: object) -> str:
+def is_key(text: object) -> bool:
+    """Return whether this can be the key of a study: 32 hexadecimal digits."""
+    return isinstance(text, str) and _KEY.fullmatch(text) is not None
+
+
+def checked_key(key: str) -> str:
     """Return the stored key of a study.
 
     Raises:
         StoreError: It is not 32 hexadecimal digits, so that it must not become a path.
     """
-    if not isinstance(key, str) or _KEY.fullmatch(key) is None:
+    if not is_key(key):
         raise StoreError(f"the key of a study must be 32 hexadecimal digits; got {key!r:.60}")
     return key
 

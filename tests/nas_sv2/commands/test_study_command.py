@@ -148,6 +148,18 @@ def test_a_study_of_others_is_neither_listed_nor_deleted(at: str, command_line: 
     assert code == 2 and "theirs" in err
 
 
+def test_what_optuna_left_is_shown_and_removed(at: str, command_line: Run) -> None:
+    import optuna
+
+    assert command_line("db", "clean", "--yes")[1:] == ("nothing is left\n", "")
+    optuna.delete_study(study_name="first", storage=optuna_storage(Database.open(at)))
+    code, out, err = command_line("db", "clean")
+    assert code == 2
+    assert "--yes must be given" in err and "records of 1 deleted studies" in out
+    assert json.loads(command_line("db", "clean", "--yes", "--json")[1])["records"] > 0
+    assert json.loads(command_line("db", "clean", "--yes", "--json")[1])["records"] == 0
+
+
 def test_tables_are_made_and_their_schema_is_printed(command_line: Run, tmp_path: Path) -> None:
     at = ("--storage", f"sqlite:///{tmp_path}/new.db")
     assert command_line("db", "upgrade", *at)[1] == "schema 0002\n"
