@@ -28,7 +28,7 @@ def test_a_command_says_every_option_and_no_password() -> None:
     command = command_of(REQUEST)
     assert shlex.split(command)[2:] == [
         *("--target", "arm,cpu", "--budget", "140M", "--budget", "arm=25ms"),
-        *("--study", "it's <mine>", "--storage", "postgresql://u:***@h/db"),
+        *("--study", "it's <mine>", "--storage", "postgresql://***@h/db"),
         *("--tolerance", "0.05", "--stop-rule", "--skip-unreadable"),
     ]
 
