@@ -101,8 +101,10 @@ def _attached(storage: optuna.storages.BaseStorage) -> set[str]:
     found: set[str] = set()
     for name in optuna.get_all_study_names(storage):
         study = optuna.load_study(study_name=name, storage=storage)
-        for of in (study, *study.get_trials(deepcopy=False)):
-            found |= {meta.artifact_id for meta in get_all_artifact_meta(of, storage=storage)}
+        metas = get_all_artifact_meta(study, storage=storage)
+        for trial in study.get_trials(deepcopy=False):
+            metas += get_all_artifact_meta(trial, storage=storage)
+        found |= {meta.artifact_id for meta in metas}
     return found
 
 
