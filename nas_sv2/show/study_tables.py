@@ -106,7 +106,7 @@ def deleted_lines(found: Deleted) -> list[str]:
 
 
 def leftovers_lines(found: Leftovers) -> list[str]:
-    """Say what deleted studies left behind."""
+    """Describe the leftovers of deleted studies."""
     lines = [f"{found.records} records of {len(found.keys)} deleted studies"] if found.keys else []
     lines += [f"weights and checkpoints in {path}" for path in found.weights]
     lines += [f"{len(found.artifacts)} attached files"] if found.artifacts else []
@@ -114,7 +114,7 @@ def leftovers_lines(found: Leftovers) -> list[str]:
 
 
 def leftovers_data(found: Leftovers) -> dict[str, object]:
-    """What deleted studies left behind, as plain data."""
+    """Give the leftovers of deleted studies as plain data."""
     return {
         "keys": list(found.keys),
         "records": found.records,

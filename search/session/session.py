@@ -236,7 +236,6 @@ class _Opening:
         with db.alone_at(f"beginning of {plan.study}"):
             targets, reference_ms = correct_drift(targets, study)
             threads = self._training_threads(study)
-        check_records(db, study)
         store = RecordStore(db, study_key(study))
         weights = WeightsFolder.of_study(db, store.study)
         evaluator = StoredEvaluator(self._trainer(threads, weights), store, weights)
@@ -249,12 +248,12 @@ class _Opening:
             enter(self.on_event),
             early=EarlyStop.of(evaluator, store) if plan.stop_rule else None,
         )
-        self._check(walk, store)
+        self._check(walk, store, study)
         study.sampler = plan.sampling.make(self._sampler_seed(store))
         if not self.described:
             self._describe(study, store, targets, guidelines, reference_ms)
-            self.described = True
-        loop = Loop(
+        claim(study, store.study, db)
+        return Loop(
             study,
             plan.space,
             screened(walk, plan.latency, plan.space, store, self.on_event),
@@ -266,8 +265,6 @@ class _Opening:
             limits,
             gone=self.gone,
         )
-        claim(study, store.study, db)
-        return loop
 
     def _open_targets(self, things: ExitStack) -> dict[str, Target]:
         elsewhere = None if self.cluster is None else partial(ClusterDevice.offered, self.cluster)
@@ -334,8 +331,9 @@ class _Opening:
         )
         return ClusterTraining(trainer, order, self.cluster)
 
-    def _check(self, walk: Walk, store: RecordStore) -> None:
+    def _check(self, walk: Walk, store: RecordStore, study: optuna.Study) -> None:
         """Refuse other devices than those of the first record, or a budget that nothing keeps."""
+        check_records(self.db, study)
         records = store.all()
         if records:
             _check_devices(self.plan.study, walk.targets, next(iter(records.values())))
@@ -370,6 +368,7 @@ class _Opening:
         )
         lines += [self.cluster.describe()] if self.cluster else []
         self.on_event(SearchDescribed(plan.study, tuple(lines)))
+        self.described = True
 
 
 def _is_alone(store: RecordStore, workers: int, told: Callable[[str], None]) -> bool:

@@ -27,7 +27,7 @@ FEW = 0.02  # share of networks within the limits on cost, below which a line sa
 
 
 def check_feasible(
-    space: SearchSpace, walk: Walk, seed: int, told: Callable[[str], None] = lambda line: None
+    space: SearchSpace, walk: Walk, seed: int, notify: Callable[[str], None] = lambda line: None
 ) -> None:
     """Return as soon as a sampled network keeps every limit.
 
@@ -35,7 +35,7 @@ def check_feasible(
         space: The space.
         walk: The limits and the targets.
         seed: Seed of the sampled networks.
-        told: Called with a line if few networks keep the limits on cost.
+        notify: Called with a line if few networks keep the limits on cost.
 
     Raises:
         ConfigError: If a target cannot price the input of the space.
@@ -53,7 +53,7 @@ def check_feasible(
         )
     share = len(sampled.within) / sampled.count
     if share < FEW:
-        told(
+        notify(
             f"few networks of space {space.name} keep the limits on cost: {len(sampled.within)} "
             f"of {sampled.count} sampled; most candidates will be rejected"
         )

@@ -1,4 +1,4 @@
-"""What deleted studies left behind, if Optuna's dashboard or command deleted them."""
+"""Find and remove the leftovers of studies that Optuna's dashboard or command deleted."""
 
 import shutil
 from collections.abc import Sequence

@@ -18,6 +18,7 @@ from sqlalchemy import delete, insert, select
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, NasError, StoreError
+from nas_sv2.files import write_whole
 from nas_sv2.studies.findings.attributes import (
     ARCHITECTURE,
     CLAIMED,
@@ -74,7 +75,7 @@ def own_key(db: Database, storage: BaseStorage, study: optuna.Study) -> None:
 
 
 def check_records(db: Database, study: optuna.Study) -> None:
-    """Refuse a study whose trials were told and have no records here.
+    """Refuse a study whose finished trials have no records here.
 
     Raises:
         ConfigError: It was copied from another database, without its records.
@@ -146,7 +147,7 @@ def _rows_of(db: Database, key: str, trials: list[FrozenTrial]) -> list[RecordRo
 
 
 def _fits(row: RecordRow, trial: FrozenTrial) -> bool:
-    """Whether the record is of the trial; of one that runs, it was saved and not told yet."""
+    """Whether the record is of the trial, which may be about to end."""
     if not trial.state.is_finished():
         return True
     return _has_record(trial) and trial.user_attrs.get(ARCHITECTURE) in (None, row.architecture)
@@ -174,7 +175,7 @@ def _copy_weights(source: Path, target: Path, digests: Iterable[str]) -> None:
             file = source / f"{digest}.safetensors"
             if file.exists():
                 target.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, target / file.name)
+                write_whole(target / file.name, file.read_bytes())
     except OSError as error:
         with suppress(OSError):
             shutil.rmtree(target)

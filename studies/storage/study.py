@@ -250,7 +250,7 @@ def store_errors() -> Iterator[None]:
 
 
 def _is_of_storage(error: KeyError) -> bool:
-    """Return whether Optuna's storage raised the error, as it does for what was deleted."""
+    """Return whether Optuna's storage raised the error, as it does after a deletion."""
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next

@@ -80,12 +80,12 @@ def test_more_units_than_can_be_built_are_refused() -> None:
 def test_few_networks_within_the_limits_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feasibility, "FEW", 0.2)
     lines: list[str] = []
-    check_feasible(deep(20), walk(Budget(flops=150e6))[0], seed=0, told=lines.append)
+    check_feasible(deep(20), walk(Budget(flops=150e6))[0], seed=0, notify=lines.append)
     assert "few networks of space deep keep the limits on cost: 1 of 7 sampled" in lines[0]
 
 
 def test_many_networks_within_the_limits_are_not_worth_a_word() -> None:
-    check_feasible(small_space(), walk(Budget())[0], seed=0, told=pytest.fail)
+    check_feasible(small_space(), walk(Budget())[0], seed=0, notify=pytest.fail)
 
 
 @dataclasses.dataclass
