@@ -109,7 +109,7 @@ def clean(storage: Storage = STORAGE, yes: Yes = False, as_json: AsJson = False)
         ask_first("Remove it?")
     remove_leftovers(db, found)
     if as_json:
-        print_json(leftovers_data(found))
+        say_json(leftovers_data(found))
     else:
         print_notes([f"removed: {line}" for line in leftovers_lines(found)] or ["nothing is left"])
 
