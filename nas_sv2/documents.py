@@ -12,7 +12,8 @@ import dataclasses
 import math
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -22,9 +23,9 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from nas_sv2.errors import ConfigError
+from nas_sv2.errors import ConfigError, NasError, StoreError
 from nas_sv2.files import read_bounded
-from nas_sv2.plain_data import LARGEST, MOST_BYTES, decode, parse_toml, parse_yaml
+from nas_sv2.plain_data import LARGEST, MOST_BYTES, decode, parse_toml, parse_yaml, printable
 
 Document = Mapping[str, Any]
 Described = TypeVar("Described")
@@ -140,6 +141,20 @@ def parse_document(path: Path, content: bytes) -> object:
     except ValueError as error:
         form = "TOML" if is_toml else "YAML or JSON of plain data"
         raise ConfigError("file", str(path), f"must be {form} ({error})") from None
+
+
+@contextmanager
+def reading_stored(what: str) -> Iterator[None]:
+    """Turn any fault of stored data, which others may have written, into one `StoreError`."""
+    try:
+        yield
+    except STORED_FAULTS as error:
+        reason = printable(str(error) if isinstance(error, NasError) else repr(error))
+        raise StoreError(f"{what} cannot be read: {reason}") from error
+
+
+STORED_FAULTS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, NasError)
+"""The errors of plain data that have another form than ours."""
 
 
 def strip_schema(document: object, key: str, version: int) -> Document:

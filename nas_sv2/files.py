@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from nas_sv2.errors import ConfigError, NasError, StoreError
 from nas_sv2.folders import expanded
@@ -30,10 +30,8 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
         OSError: The file cannot be read, is not regular or is larger; `strerror` says which.
     """
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
+        with open_regular(path) as file:
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise OSError(errno.EINVAL, "it is no regular file", str(path))
             # A file of /proc says 0 bytes and has more.
             content = file.read(min(max(status.st_size, 1 << 16), most_bytes) + 1)
     except ValueError as error:  # a name with a NUL
@@ -41,6 +39,19 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
     if max(status.st_size, len(content)) > most_bytes:
         raise OSError(errno.EFBIG, f"it has more than {most_bytes:,} bytes", str(path))
     return content
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; a pipe is not waited for.
+
+    Raises:
+        OSError: It cannot be opened or is not regular.
+    """
+    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115  the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return file
 
 
 def _open_at_once(path: str, flags: int) -> int:

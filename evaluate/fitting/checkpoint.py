@@ -15,8 +15,9 @@ import torch
 
 from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.fitting.evaluation import data_key
-from nas_sv2.files import write_whole
+from nas_sv2.files import read_bounded, write_whole
 
+MOST_BYTES = 1 << 33  # of a checkpoint: weights, averages and the optimiser's state
 CHECKSUM_BYTES = 32  # of SHA-256
 ENDING = ".checkpoint"
 FORM = 2  # version of the state; raised when a later program cannot resume from it
@@ -69,7 +70,7 @@ class Checkpoint:
             StoreError: If there is a file that cannot be read.
         """
         try:
-            stored = self.file.read_bytes()
+            stored = read_bounded(self.file, MOST_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -22,8 +22,9 @@ from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.recipes.files import recipe_from_document, recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.supernet.training import SupernetTraining, TrainedSupernet
-from nas_sv2.files import write_whole
+from nas_sv2.files import read_bounded, write_whole
 from nas_sv2.space.choices.search_space import SearchSpace, space_from_document, space_to_document
+from nas_sv2.space.runtimes.weights import MOST_WEIGHT_BYTES
 from nas_sv2.version import __version__
 
 FACTS = "supernet.json"
@@ -76,12 +77,16 @@ class SavedSupernet:
         Raises:
             StoreError: If the file cannot be read, or is not the one that was written.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import load
 
         content = _read(self.folder / WEIGHTS)
         if _sha256(content) != self.facts["weights"]:
             raise StoreError(f"{self.folder / WEIGHTS} is damaged, or of another supernet")
-        found: dict[str, Tensor] = load(content)
+        try:
+            found: dict[str, Tensor] = load(content)
+        except SafetensorError as error:  # facts that were written for this file
+            raise StoreError(f"{self.folder / WEIGHTS} is not a file of weights") from error
         return found
 
 
@@ -151,7 +156,7 @@ def open_supernet(folder: Path) -> SavedSupernet:
         named = {key: facts[key] for key in _IDENTITY}
         text = json.dumps(named, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             "supernet", str(file), f"must be unchanged since it was written ({error!r})"
         ) from None
@@ -177,9 +182,9 @@ _FIGURES: Mapping[str, Any] = {
 
 def _read(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_bounded(file, MOST_WEIGHT_BYTES)
     except OSError as error:
-        raise StoreError(f"{file} cannot be read: {error}") from error
+        raise StoreError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _replace(file: Path, content: bytes) -> None:

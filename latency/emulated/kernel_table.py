@@ -6,7 +6,6 @@ a silent zero. One file holds a core, with a section for each precision.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,13 +14,19 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn
 
+from nas_sv2.documents import STORED_FAULTS
 from nas_sv2.errors import DeviceError, MeasurementError
+from nas_sv2.files import read_bounded
 from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel
+from nas_sv2.latency.measurements.measurement import is_text
+from nas_sv2.plain_data import decode, is_number, parse_json, printable
 
 SCHEMA = 2
 """The schema of the file. Schema 1 had one precision and was never released."""
 # Kernel costs are sums of products of channel counts. They hold beyond the calibrated channels as
 # long as the same code runs. We have not checked beyond this factor, so it is the limit.
+MOST_TABLE_BYTES = 1 << 24
+"""The limit of a file of tables; ours have 60 kB."""
 EXTRAPOLATION = 2.0
 # Each further part of a split or concat costs one more copy, so a larger factor is safe.
 MORE_PARTS = 8.0
@@ -147,7 +152,7 @@ class Table:
         """
         source, text = core, table_text(core)
         try:
-            document = json.loads(text)
+            document = parse_json(text)
             if document["schema"] != SCHEMA:
                 raise DeviceError(
                     f"{source}: schema {document['schema']}; this version reads {SCHEMA}"
@@ -170,8 +175,10 @@ class Table:
             }
             scale = section["scale"]["cycles_per_ms"]
             names = section["device"], section["note"]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DeviceError(f"{source} is no table of kernel costs: {error!r}") from error
+            _check_numbers(scale, entries, *names)
+        except STORED_FAULTS as error:
+            reason = printable(repr(error))
+            raise DeviceError(f"{source} is no table of kernel costs: {reason}") from error
         return cls(entries, scale, precision, *names, {**document, **section})
 
     @property
@@ -249,10 +256,25 @@ def table_text(core: str | Path) -> str:
     if isinstance(core, str):
         file = resources.files("nas_sv2.latency.emulated") / f"{core.replace('-', '_')}.json"
     try:
+        if isinstance(file, Path):
+            return decode(read_bounded(file, MOST_TABLE_BYTES))
         text: str = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise DeviceError(f"{core}: no table of kernel costs can be read: {error}") from error
     return text
+
+
+def _check_numbers(cycles_per_ms: object, entries: Mapping[str, Entry], *texts: object) -> None:
+    """Refuse costs that are not positive numbers, and texts that cannot be printed."""
+    numbers = [cycles_per_ms, *(each for entry in entries.values() for each in entry.channels_in)]
+    numbers += [each for entry in entries.values() for each in entry.channels_out]
+    costs = [cost for entry in entries.values() for cost in (*entry.cycles.values(), entry.parts)]
+    if not all(is_number(each, 1e-9, 1e18) for each in numbers):
+        raise ValueError("numbers of a table must be above 0")
+    if not all(is_number(each, -1e18, 1e18) for each in costs):
+        raise ValueError("costs of a table must be numbers")
+    if not all(map(is_text, texts)) or not all(map(is_text, entries)):
+        raise ValueError("texts of a table must be printable")
 
 
 def _spoken(fused: frozenset[str]) -> str:

@@ -13,9 +13,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from nas_sv2.database.database import Database
 from nas_sv2.database.schema import Base
-from nas_sv2.errors import StoreError
+from nas_sv2.documents import reading_stored
 from nas_sv2.latency.guidelines.profile import SCHEMA, GuidelineProfile
 from nas_sv2.latency.targets.target import Target, known_identity
+from nas_sv2.plain_data import parse_json
 
 
 class ProfileRow(Base):
@@ -125,10 +126,8 @@ class ProfileStore:
     def _newest(self, query: Select[str]) -> GuidelineProfile | None:
         with self.db.session("guideline profiles cannot be read") as session:
             text = session.scalar(query.order_by(ProfileRow.id.desc()).limit(1))
-        try:
-            document = None if text is None else json.loads(text)
+        with reading_stored("a stored guideline profile"):
+            document = None if text is None else parse_json(text)
             if document is None or document["schema"] != SCHEMA:
                 return None
             return GuidelineProfile.from_json(document)
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"a stored guideline profile cannot be read: {error!r}") from error

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.files import checked_out, write_out
+from nas_sv2.files import checked_out, open_regular, write_out
 from nas_sv2.latency.measurements.measurement import SCHEMA, Interval, Measurement
 from nas_sv2.latency.measurements.measurement_check import read_measurement
 from nas_sv2.latency.measurements.store import Key, MeasurementStore
+from nas_sv2.plain_data import parse_json
 
 FILE = "nas_sv2_measurements"
 FILE_VERSION = 1
@@ -131,7 +132,7 @@ def read_file(file: Path) -> Iterator[tuple[int, Measurement]]:
             error names the line.
     """
     try:
-        with file.open("rb") as lines:
+        with open_regular(file) as lines:
             _check_header(file, lines.readline(LONGEST_LINE))
             number = 1
             while line := lines.readline(LONGEST_LINE):
@@ -153,8 +154,8 @@ def read_file(file: Path) -> Iterator[tuple[int, Measurement]]:
 def _check_header(file: Path, line: bytes) -> None:
     allowed = "must be a file that `nas-sv2 db export` wrote"
     try:
-        header = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        header = parse_json(line)
+    except ValueError as error:
         raise ConfigError("file", str(file), allowed) from error
     if not isinstance(header, dict) or FILE not in header:
         raise ConfigError("file", str(file), allowed)

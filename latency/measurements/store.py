@@ -7,6 +7,7 @@ to a device and a protocol.
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -15,11 +16,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from nas_sv2.database.database import Database
 from nas_sv2.database.schema import Base
-from nas_sv2.errors import NasError, StoreError
+from nas_sv2.documents import reading_stored
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.grade import GRADE_SCHEMA, Grade
 from nas_sv2.latency.measurements.measurement import Measurement
+from nas_sv2.latency.measurements.measurement_check import read_measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.plain_data import parse_json
 
 ROWS_AT_ONCE = 20
 """Rows that are fetched together; a document has about 100 kB."""
@@ -90,13 +93,15 @@ class MeasurementStore:
     ) -> Measurement | None:
         """Return the newest measurement of the architecture with this digest, or None.
 
+        A measurement that is damaged, or that no device can have made, counts as none.
+
         Raises:
-            StoreError: The database or the stored measurement cannot be read.
+            StoreError: The database cannot be read.
         """
-        query = _newest_first(Key(architecture, fingerprint.key, plan.key)).limit(1)
-        with self.db.session("measurements cannot be read") as session:
-            text = session.scalar(query)
-        return None if text is None else _read(text)
+        for text in self.documents(Key(architecture, fingerprint.key, plan.key)):
+            with suppress(ValueError):
+                return read_measurement(text)
+        return None
 
     def documents(self, key: Key | None = None) -> Iterator[str]:
         """Yield the documents of a key, the newest first, or of all keys, the oldest first.
@@ -158,11 +163,9 @@ class MeasurementStore:
             text = session.scalar(query)
         if text is None:
             return None
-        try:
-            document = json.loads(text)
+        with reading_stored("a stored grade"):
+            document = parse_json(text)
             return Grade.from_json(document) if document["schema"] == GRADE_SCHEMA else None
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"a stored grade cannot be read: {error!r}") from error
 
     def save_grade(self, fingerprint: Fingerprint, plan: MeasurePlan, grade: Grade) -> None:
         """Store a grade; older ones stay.
@@ -190,10 +193,3 @@ def _newest_first(key: Key) -> Select[str]:
         )
         .order_by(MeasurementRow.id.desc())
     )
-
-
-def _read(text: str) -> Measurement:
-    try:
-        return Measurement.from_json(json.loads(text))
-    except (KeyError, TypeError, ValueError, NasError) as error:
-        raise StoreError(f"a stored measurement cannot be read: {error!r}") from error

@@ -15,13 +15,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from nas_sv2.database.database import Database
 from nas_sv2.database.schema import Base
-from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.documents import reading_stored
+from nas_sv2.errors import ConfigError
 from nas_sv2.latency.measurements.fingerprint import Fingerprint, TargetIdentity
 from nas_sv2.latency.measurements.measurement import Latency, Provenance
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.predictor.fit import Progress, can_predict, fit_on_device
 from nas_sv2.latency.predictor.predictor import SCHEMA, Predictor
 from nas_sv2.latency.targets.target import Target, fixed_plan
+from nas_sv2.plain_data import parse_json
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Network
@@ -82,13 +84,11 @@ class PredictorStore:
         )
         with self.db.session("predictors cannot be read") as session:
             text = session.scalar(query)
-        try:
-            document = None if text is None else json.loads(text)
+        with reading_stored("a stored predictor"):
+            document = None if text is None else parse_json(text)
             if document is None or document["schema"] != SCHEMA:
                 return None
             return Predictor.from_json(document)
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"a stored predictor cannot be read: {error!r}") from error
 
     def save(self, predictor: Predictor) -> None:
         """Store a predictor; older ones stay, and the newest counts.

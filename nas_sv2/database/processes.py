@@ -1,10 +1,13 @@
 """Names of processes, by which other processes of this host see whether they still run."""
 
 import os
+import re
 import socket
 import sys
 from functools import cache
 from pathlib import Path
+
+_NAME = re.compile(r"(.*):([0-9]{1,9}):([0-9]+|\?)", re.S)
 
 
 def process_name(pid: int | None = None) -> str | None:
@@ -33,7 +36,10 @@ def process_name(pid: int | None = None) -> str | None:
 
 def is_alive(name: str) -> bool | None:
     """Return whether the process of this name still runs; None if it ran on another host."""
-    where, pid, started = name.rsplit(":", 2)
+    form = _NAME.fullmatch(name)
+    if form is None:  # of another program, or damaged
+        return None
+    where, pid, started = form.groups()
     host, _, system = where.rpartition("@")
     # An earlier version wrote the host alone.
     if (host, system) != (socket.gethostname(), _system()) and where != socket.gethostname():

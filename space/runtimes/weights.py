@@ -5,15 +5,26 @@ A weight is named by its operator, as torch names the lowered module's state: `N
 latter four, the classifier `NAME.weight|bias`.
 """
 
+import errno
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
+import safetensors.numpy
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.files import read_bounded
+from nas_sv2.plain_data import printable
 from nas_sv2.space.graph.cost import kernel_shape
 from nas_sv2.space.graph.operators import Conv, Graph, Linear, Norm, Op
+
+MOST_WEIGHT_BYTES = 1 << 30
+"""The limit of a file of weights or of a model; the paper's largest has 508 MiB."""
+MOST_HEADER_BYTES = 1 << 20
+"""The limit of the names and shapes in a file of weights; a name and shape take 100 bytes."""
 
 Array = NDArray[np.float32]
 Weights = Mapping[str, Array]
@@ -92,6 +103,37 @@ def count_flushed(graph: Graph, weights: Weights) -> int:
     folded = (fold_batch_norm(op, held) for op in graph.ops if isinstance(op.kind, Conv))
     everything = (*weights.values(), *(array for pair in folded for array in pair))
     return int(sum(np.count_nonzero(array != flush(array)) for array in everything))
+
+
+def parse_weights(content: bytes) -> dict[str, Array]:
+    """Return the arrays of a safetensors file, by name.
+
+    Raises:
+        ValueError: The content is not a whole safetensors file, or holds other than float32.
+    """
+    header_bytes = int.from_bytes(content[:8], "little")
+    if header_bytes > MOST_HEADER_BYTES:
+        raise ValueError(f"its header has {header_bytes:,} bytes")
+    try:
+        weights: dict[str, Array] = safetensors.numpy.load(content)
+    except (SafetensorError, LookupError, TypeError) as error:
+        raise ValueError(printable(str(error))) from error
+    for name, array in weights.items():
+        if array.dtype != np.float32:
+            raise ValueError(f"{printable(name, 80)} is {array.dtype}, not float32")
+    return weights
+
+
+def read_weights(path: Path) -> dict[str, Array]:
+    """Return the arrays of a safetensors file, by name.
+
+    Raises:
+        OSError: The file cannot be read, is not regular, is too large or not whole.
+    """
+    try:
+        return parse_weights(read_bounded(path, MOST_WEIGHT_BYTES))
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error), str(path)) from error
 
 
 def check_weights(graph: Graph, weights: Weights) -> None:

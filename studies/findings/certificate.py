@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from nas_sv2.errors import NasError, StoreError
+from nas_sv2.documents import reading_stored
+from nas_sv2.plain_data import parse_json
 from nas_sv2.space.choices.probe_networks import Contrast
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import architecture_from_document, architecture_to_document
@@ -245,14 +246,12 @@ class Certificate:
         Raises:
             StoreError: The text is not one.
         """
-        try:
-            data = json.loads(text)
+        with reading_stored("a stored certificate"):
+            data = parse_json(text)
             for part in ("joint", "matched"):
                 data[part] = tuple(_trained(one) for one in data[part])
             data["contrasts"] = tuple(Contrast(**one) for one in data["contrasts"])
             return cls(**data)
-        except (KeyError, TypeError, ValueError, NasError) as error:
-            raise StoreError(f"a stored certificate cannot be read: {error!r}") from error
 
     def _effect(self, dimension: str) -> Effect:
         pairs = [pair for pair in self.contrasts if pair.dimension == dimension]

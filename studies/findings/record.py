@@ -5,10 +5,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nas_sv2.errors import EvaluationError, NasError, StoreError
+from nas_sv2.documents import reading_stored
+from nas_sv2.errors import EvaluationError
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.latency.measurements.measurement import Latency
-from nas_sv2.plain_data import is_number, parse_json, printable
+from nas_sv2.plain_data import is_number, parse_json
 from nas_sv2.space.graph.cost import Cost
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import architecture_from_document, architecture_to_document
@@ -96,7 +97,7 @@ class Record:
         Raises:
             StoreError: The text is not one.
         """
-        try:
+        with reading_stored("a stored record"):
             data = parse_json(text)
             latencies = data["latencies"].items()
             return cls(
@@ -108,10 +109,6 @@ class Record:
                 baseline=data["baseline"],
                 foreseen=data.get("foreseen"),  # records were kept before there was one
             )
-        except (KeyError, TypeError, ValueError, AttributeError, NasError) as error:
-            raise StoreError(
-                f"a stored record cannot be read: {printable(repr(error))}"
-            ) from error
 
 
 def _gains(record: Record) -> tuple[float, ...]:

@@ -15,10 +15,13 @@ from pathlib import Path
 
 from nas_sv2.database.processes import is_alive, process_name
 from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.files import read_bounded
+from nas_sv2.space.runtimes.weights import MOST_WEIGHT_BYTES
 
 SUMS = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_][A-Za-z0-9_.-]*)")
 _MOST_BYTES = 1 << 20
+_MOST_BYTES_OF_ONE = MOST_WEIGHT_BYTES
 
 
 def check_out(out: Path, force: bool) -> None:
@@ -85,7 +88,7 @@ def read_folder(folder: Path) -> dict[str, bytes]:
                 f"{SUMS} of {folder}", name, "must list plain files of the folder, no links"
             )
         try:
-            content = path.read_bytes()
+            content = read_bounded(path, _MOST_BYTES_OF_ONE)
         except OSError as error:
             raise StoreError(f"{path} cannot be read: {error.strerror}") from error
         if hashlib.sha256(content).hexdigest() != digest:
@@ -98,11 +101,9 @@ def _listed(folder: Path) -> dict[str, str]:
     """Read the SHA-256 of each file, by name."""
     file = folder / SUMS
     try:
-        if file.is_symlink() or file.is_fifo() or file.stat().st_size > _MOST_BYTES:
-            raise ConfigError(
-                "folder", str(folder), f"must have a {SUMS} that is a short plain file"
-            )
-        text = file.read_text("ascii")
+        if file.is_symlink():
+            raise ConfigError("folder", str(folder), f"must have a {SUMS} that is no link")
+        text = read_bounded(file, _MOST_BYTES).decode("ascii")
     except (OSError, UnicodeDecodeError):
         allowed = (
             f"must be a folder that nas-sv2 export or nas-sv2 network train wrote, with its {SUMS}"

@@ -1,17 +1,14 @@
 """Loads an exported network from its folder, and checks that its files fit together."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
-from safetensors.numpy import load as read_weights
-
 from nas_sv2.errors import ConfigError
+from nas_sv2.plain_data import parse_json
 from nas_sv2.space.networks.lowering import Classifier, lower, network_in
-from nas_sv2.space.runtimes.weights import Array, check_weights
+from nas_sv2.space.runtimes.weights import Array, check_weights, parse_weights
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.package.card import CARD_JSON, SCHEMA_KEY, SCHEMA_VERSION
 from nas_sv2.studies.package.folder import SUMS, read_folder
@@ -69,8 +66,8 @@ def load_package(folder: Path) -> Package:
     found = network_in(folder / ARCHITECTURE, files[ARCHITECTURE])
     trained = network_in(folder / TRAINED, files[TRAINED]) if TRAINED in files else found
     try:
-        weights: dict[str, Array] = read_weights(files[WEIGHTS])
-    except SafetensorError as error:
+        weights = parse_weights(files[WEIGHTS])
+    except ValueError as error:
         raise ConfigError(
             "file", str(folder / WEIGHTS), f"must be readable weights ({error})"
         ) from None
@@ -78,20 +75,26 @@ def load_package(folder: Path) -> Package:
         # Lowering a depth of billions would take hours before missing weights are noticed.
         raise ConfigError("weights", len(weights), f"must be weights of {_units(trained)} units")
     check_weights(lower(trained), weights)
-    return Package(folder, found, trained, weights, _card(folder, files[CARD_JSON]), files)
+    return Package(
+        folder, found, trained, weights, parse_card(folder / CARD_JSON, files[CARD_JSON]), files
+    )
 
 
 def _units(architecture: Architecture) -> int:
     return sum(stage.depth for stage in architecture.stages)
 
 
-def _card(folder: Path, text: bytes) -> Mapping[str, Any]:
+def parse_card(file: Path, text: bytes) -> Mapping[str, Any]:
+    """Return the content of `card.json`.
+
+    Raises:
+        ConfigError: It is not a card of this version.
+    """
     allowed = f"must be a card that starts with {SCHEMA_KEY}: {SCHEMA_VERSION}"
     try:
-        card: Mapping[str, Any] = json.loads(text)
-        known = card[SCHEMA_KEY] == SCHEMA_VERSION
-    except (ValueError, KeyError, TypeError, RecursionError):
-        known = False
-    if not known:
-        raise ConfigError("file", str(folder / CARD_JSON), allowed)
+        card = parse_json(text)
+    except ValueError as error:
+        raise ConfigError("file", str(file), f"{allowed} ({error})") from None
+    if not isinstance(card, dict) or card.get(SCHEMA_KEY) != SCHEMA_VERSION:
+        raise ConfigError("file", str(file), allowed)
     return card

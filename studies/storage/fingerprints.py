@@ -1,6 +1,5 @@
 """Find the devices on which a study's latencies were measured, with their fingerprints."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +7,8 @@ from typing import Any
 from sqlalchemy import select
 
 from nas_sv2.database.database import Database
-from nas_sv2.errors import NasError, StoreError
-from nas_sv2.latency.measurements.measurement import Latency, Measurement
+from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.measurements.measurement_check import read_measurement
 from nas_sv2.latency.measurements.store import MeasurementRow
 from nas_sv2.studies.findings.record import Record
 
@@ -57,7 +56,10 @@ def _device(db: Database, record: Record, target: str, latency: Latency) -> Devi
     if latency.provenance != "measured":
         return plain
     for text in _documents(db, record.architecture.digest):
-        measurement = _read(text)
+        try:
+            measurement = read_measurement(text)
+        except ValueError:  # damaged, or of another version
+            continue
         if measurement.latency(target).device == latency.device:
             return Device(
                 target,
@@ -80,10 +82,3 @@ def _documents(db: Database, digest: str) -> list[str]:
         if not db.has_table(MeasurementRow.__tablename__):
             return []
         return list(session.scalars(query))
-
-
-def _read(text: str) -> Measurement:
-    try:
-        return Measurement.from_json(json.loads(text))
-    except (KeyError, TypeError, ValueError, NasError) as error:
-        raise StoreError(f"a stored measurement cannot be read: {error!r}") from error

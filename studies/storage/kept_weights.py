@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
-
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
-from nas_sv2.space.runtimes.weights import Weights
+from nas_sv2.space.runtimes.weights import Weights, read_weights
 from nas_sv2.studies.findings.attributes import IDENTITY
 from nas_sv2.studies.storage.named_networks import record_of, trial_named
 from nas_sv2.studies.storage.study import load_study, study_key, width_factor_of
@@ -91,8 +88,8 @@ def weights_of_trial(study: str, number: int, db: Database) -> KeptWeights | Non
 
 def _of_file(text: str) -> KeptWeights:
     try:
-        return KeptWeights(load_file(Path(text)), text)
-    except (OSError, SafetensorError) as error:
+        return KeptWeights(read_weights(Path(text)), text)
+    except OSError as error:
         raise ConfigError(
             "weights", text, f"must be a readable safetensors file ({error})"
         ) from None

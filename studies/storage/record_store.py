@@ -4,6 +4,7 @@ A crash between the two steps loses no work: the next run finds the record and g
 sampler.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,9 +28,11 @@ from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
 from nas_sv2.database.database import Database
 from nas_sv2.database.schema import Base
+from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.fitting.evaluation import Evaluation, data_key
 from nas_sv2.studies.findings.record import Record
 
+LOG = logging.getLogger(__name__)
 May = Callable[[Connection], bool]
 
 
@@ -87,11 +90,14 @@ class RecordStore:
     _read: _Read = field(default_factory=_Read, init=False, repr=False, compare=False)
 
     def find(self, digest: str) -> tuple[int, Record] | None:
-        """Return the trial and record of the architecture with this digest, or None."""
+        """Return the trial and record of the architecture with this digest, or None.
+
+        A damaged record counts as none, and a line says so.
+        """
         query = self._rows().where(RecordRow.architecture == digest)
         with self._connection() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else (row.trial, Record.from_json(row.document))
+        return None if row is None else self._readable(row.trial, row.document)
 
     def all(self) -> dict[int, Record]:
         """Return every record by its trial, in the order of the trials.
@@ -102,8 +108,9 @@ class RecordStore:
         with self._connection() as connection:
             rows = connection.execute(query).all()
         for row in rows:
-            found = row.trial, Record.from_json(row.document)
-            self._read.last, self._read.found[row.architecture] = row.id, found
+            self._read.last = row.id
+            if found := self._readable(row.trial, row.document):
+                self._read.found[row.architecture] = found
         if rows:
             self._read.in_order = dict(sorted(self._read.found.values(), key=itemgetter(0)))
         return dict(self._read.in_order)
@@ -193,6 +200,17 @@ class RecordStore:
                     document=evaluation.to_json(),
                 )
             )
+
+    def _readable(self, trial: object, document: str) -> tuple[int, Record] | None:
+        """Read a row; None, and a line to the log, if it is damaged or was made up."""
+        try:
+            if not isinstance(trial, int):
+                raise StoreError("its trial is not a number")
+            return trial, Record.from_json(document)
+        except StoreError as error:
+            line = "%s of trial %.20r of study %s is left out"
+            LOG.warning(line, error, trial, self.study)
+            return None
 
     def _rows(self) -> Select[int, str, int, str]:
         columns = RecordRow.id, RecordRow.architecture, RecordRow.trial, RecordRow.document

@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 
 from nas_sv2.database.processes import process_name
-from nas_sv2.errors import StoreError
+from nas_sv2.documents import reading_stored
 from nas_sv2.passwords import masked
 from nas_sv2.studies.findings.attributes import RUN
 from nas_sv2.version import __version__
@@ -62,11 +62,9 @@ def runs_of(study: optuna.Study) -> list[Run]:
         StoreError: A run cannot be read.
     """
     notes = [note for name, note in study.user_attrs.items() if name.startswith(RUN)]
-    try:
+    with reading_stored("the start of a search"):
         runs = (Run(**{**note, "command": _in_words_of_today(note["command"])}) for note in notes)
         return sorted(runs, key=lambda run: run.began)
-    except (KeyError, TypeError) as error:
-        raise StoreError(f"how a search was begun cannot be read: {error}") from error
 
 
 def command_of(request: Mapping[str, Any]) -> str:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import optuna
 
-from nas_sv2.errors import StoreError
+from nas_sv2.documents import check_fields, reading_stored
 from nas_sv2.evaluate.fitting.evaluation import data_key
+from nas_sv2.plain_data import parse_json
 from nas_sv2.studies.findings.attributes import TEST_ACCURACY
 from nas_sv2.studies.storage.study import store_errors
 
@@ -83,10 +84,10 @@ class HeldOutScore:
         Raises:
             StoreError: The text is not a score.
         """
-        try:
-            return cls(**json.loads(text))
-        except (TypeError, ValueError) as error:
-            raise StoreError(f"a stored test score cannot be read: {error!r}") from error
+        with reading_stored("a stored test score"):
+            score = cls(**parse_json(text))
+            check_fields(score)
+            return score
 
 
 @dataclass(frozen=True)

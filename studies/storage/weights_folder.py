@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import StoreError
-from nas_sv2.files import write_whole
-from nas_sv2.space.runtimes.weights import Array
+from nas_sv2.files import read_bounded, write_whole
+from nas_sv2.space.runtimes.weights import MOST_WEIGHT_BYTES, Array, parse_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,11 @@ class WeightsFolder:
         if not file.exists():
             return None
         try:
-            weights: dict[str, Array] = load_file(file)
-        except SafetensorError:
+            return parse_weights(read_bounded(file, MOST_WEIGHT_BYTES))
+        except ValueError:
             return None
         except OSError as error:
             raise StoreError(f"{file} cannot be read: {error.strerror or error}") from error
-        return weights
 
     def is_damaged(self, digest: str) -> bool:
         """Return whether the file is there, but is not a whole safetensors file."""

@@ -1,0 +1,430 @@
+"""Whatever a file, an answer, a stored row or a word says: a value or one error of ours, at once.
+
+Good inputs are made odd: values of other types and sizes, keys left out or twice, bytes lost or
+changed. `NAS_SV2_FUZZ` sets how many inputs each parser gets; the slow test gives 10⁵ in all.
+"""
+
+import ast
+import json
+import os
+import random
+import resource
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import yaml
+from doubles import evaluation_of, record_of
+from scripted import measurement_of
+from told_study import certificate
+
+import nas_sv2
+from nas_sv2.database.processes import is_alive
+from nas_sv2.documents import read_document, reading_stored
+from nas_sv2.errors import NasError
+from nas_sv2.evaluate.data.array_file import ArrayFile
+from nas_sv2.evaluate.fitting.evaluation import Evaluation
+from nas_sv2.evaluate.recipes.built_in import RECIPES
+from nas_sv2.evaluate.recipes.files import open_recipe, recipe_to_document
+from nas_sv2.evaluate.supernet.files import open_supernet
+from nas_sv2.latency.devices.payload import Payload
+from nas_sv2.latency.devices.reply import measurements_of
+from nas_sv2.latency.emulated.kernel_table import Table, table_text
+from nas_sv2.latency.measurements.exchange import FILE, read_file
+from nas_sv2.latency.measurements.grade import GRADE_SCHEMA, Grade
+from nas_sv2.latency.measurements.measurement import SCHEMA
+from nas_sv2.latency.measurements.measurement_check import (
+    checked_facts,
+    checked_node_times,
+    checked_outputs,
+)
+from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.latency.targets.device_file import read_devices
+from nas_sv2.plain_data import parse_json
+from nas_sv2.search.walk.budget import parse_budget, parse_duration
+from nas_sv2.space.choices.levels import LEVELS, open_space
+from nas_sv2.space.choices.search_space import space_to_document
+from nas_sv2.space.networks.lowering import load_network
+from nas_sv2.space.units.documents import architecture_to_document
+from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.findings.certificate import Certificate
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.package.folder import SUMS, read_folder
+from nas_sv2.studies.package.load import parse_card
+from nas_sv2.studies.storage.test_accuracies import HeldOutScore
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
+
+INPUTS = int(os.environ.get("NAS_SV2_FUZZ", "60"))
+SECONDS, MEGABYTES = 1.0, 200
+PLAN = MeasurePlan(reference=None)
+MODEL = Payload("0" * 16, b"a model")
+DEVICES = """[devices.pi]
+kind = "ssh"
+host = "pi@pi5.local"
+[devices.pi.plan]
+threads = 4
+[devices.a57]
+kind = "emulated"
+core = "cortex-a57"
+"""
+ODD: list[Any] = [None, True, False, 0, -1, 1, 2**70, 10**400, -0.0, 0.5, 5e-324, 1e308, "", "x"]
+ODD += ["1/0", "1e999999999", "1e999", "\x1b[2J", "\0", "\ud800", "é" * 9, "../x", "9" * 5000]
+ODD += [[], {}, [[]], [None], [1, 2], {"a": 1}, {"": {}}, "!!int ''", "*a", "nan", "inf", "4e-5"]
+TOKENS = [
+    b"[" * 3000,
+    b'{"a":' * 3000,
+    b"NaN",
+    b"1e999",
+    b"1" * 5000,
+    b"\x00",
+    b"\xff\xfe",
+    b"\r\n",
+]
+TOKENS += [
+    b"!!int ''",
+    b"!!bool x",
+    b"!!timestamp x",
+    b"&a [*a]",
+    b"<<: *a",
+    b"---\n",
+    b"\xef\xbb\xbf",
+]
+TOKENS += [
+    b"\xef\xbb\xbf",
+    b"\x1b[2J",
+    b"'",
+    b'"',
+    b"{",
+    b"]",
+    b": ",
+    b"- ",
+    b"0x" + b"f" * 5000,
+    b"a.a" * 99,
+]
+
+
+def facts() -> dict[str, Any]:
+    return dict(measurement_of().fingerprint.facts)
+
+
+def answer() -> dict[str, Any]:
+    of_plan = {name: getattr(PLAN, name) for name in ("runtime", "threads", "precision")}
+    network = {
+        "digest": MODEL.digest,
+        "wall_ns": [10**6] * 30,
+        "cpu_ns": [10**6] * 30,
+        "rounds": [run // 5 for run in range(30)],
+        "switches": [0] * 30,
+        "warmup_runs": 5,
+        "stationary": True,
+        "series": {"event_ms": [1.0]},
+    }
+    device = {**facts(), **of_plan}
+    return {"networks": [network], "conditions": [], "heating": [[1, 2]], "fingerprint": device}
+
+
+def as_nas_error(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A check that its caller gives a `NasError`: `ValueError` is its own error."""
+
+    def checked(text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise NasError(str(error)) from error
+
+    return checked
+
+
+def stored_grade(text: str) -> object:
+    with reading_stored("a stored grade"):
+        return Grade.from_json(parse_json(text))
+
+
+def as_yaml(document: Any) -> str:
+    text: str = yaml.safe_dump(json.loads(json.dumps(document)))
+    return text
+
+
+def good_table() -> str:
+    return table_text("cortex-a57")
+
+
+def supernet() -> str:
+    recipe, space = RECIPES["quick"], LEVELS["40M"]
+    return json.dumps(
+        {
+            "nas_sv2_supernet": 1,
+            "space": space_to_document(space),
+            "space_digest": space.digest,
+            "data": "blobs@0",
+            "recipe": recipe_to_document(recipe),
+            "recipe_digest": recipe.digest,
+            "guidelines": {},
+            "random": 2,
+            "seed": 0,
+            "steps": 10,
+            "images": 100,
+            "device": "cpu",
+            "seconds": 1.0,
+            "weights": "0" * 64,
+        }
+    )
+
+
+def tensors(folder: Path) -> None:
+    content = safetensors.numpy.save({"a": np.ones((2, 3), np.float32)})
+    (folder / "input").write_bytes(content)
+
+
+TEXTS: dict[str, tuple[Callable[[], str], Callable[[str], object]]] = {
+    "an agent's answer": (
+        lambda: json.dumps(answer()),
+        lambda text: measurements_of(as_nas_error(parse_json)(text), [MODEL], PLAN, None),
+    ),
+    "facts of a device": (
+        lambda: json.dumps(facts()),
+        as_nas_error(lambda text: checked_facts(parse_json(text))),
+    ),
+    "times of nodes": (
+        lambda: json.dumps([["a", "Conv", 1.0]] * 3),
+        as_nas_error(lambda text: checked_node_times(parse_json(text))),
+    ),
+    "outputs": (
+        lambda: json.dumps([0.5, 1.0]),
+        as_nas_error(lambda text: checked_outputs(parse_json(text))),
+    ),
+    "a stored record": (lambda: record_of(0.5, 1.0, 2.0).to_json(), Record.from_json),
+    "a stored evaluation": (lambda: evaluation_of(0.5).to_json(), Evaluation.from_json),
+    "a stored certificate": (
+        lambda: certificate().to_json(),
+        Certificate.from_json,
+    ),
+    "a stored test score": (
+        lambda: HeldOutScore(0.5, 1.0, 10, 0.5, 10, 1.0).to_json(),
+        HeldOutScore.from_json,
+    ),
+    "a stored grade": (
+        lambda: json.dumps({"schema": GRADE_SCHEMA, "grade": "good", "findings": []}),
+        stored_grade,
+    ),
+    "a process": (lambda: "host@system:123:456", is_alive),
+    "a budget": (lambda: "arm=25.5ms", lambda text: parse_budget([text], ["arm"])),
+    "a duration": (lambda: "90s", lambda text: parse_duration("timeout", text)),
+    "a card": (
+        lambda: json.dumps({"nas_sv2_card": 1, "a": {"b": [1, 2.5]}}),
+        lambda text: parse_card(Path("card.json"), text.encode("utf-8", "surrogatepass")),
+    ),
+}
+FILES: dict[str, tuple[str, Callable[[], str | bytes], Callable[[Path], object]]] = {
+    "an architecture": (
+        "a.yaml",
+        lambda: as_yaml(architecture_to_document(reference("shufflenet_v2_x0_5"))),
+        load_network,
+    ),
+    "a space": (
+        "a.yaml",
+        lambda: as_yaml(space_to_document(LEVELS["40M"])),
+        lambda path: open_space(str(path)),
+    ),
+    "a space in TOML": (
+        "a.toml",
+        lambda: "nas_sv2_space = 1\nstem = [16, 24]\nhead = 1024\n"
+        '[[stages]]\nsplit = ["1/2", "3/4"]\n'
+        "depth = {low = 2, high = 5}\nwidth = {low = 64, high = 160, step = 4}\n",
+        lambda path: open_space(str(path)),
+    ),
+    "a recipe": (
+        "a.yaml",
+        lambda: as_yaml(recipe_to_document(RECIPES["paper"])),
+        lambda path: open_recipe(str(path)),
+    ),
+    "devices": ("nas-sv2.toml", lambda: DEVICES, lambda path: read_devices()),
+    "any document": ("a.json", lambda: json.dumps({"a": [1, {"b": 2}]}), read_document),
+    "a supernet": ("supernet.json", supernet, lambda path: open_supernet(path.parent)),
+    "measurements": (
+        "a.jsonl",
+        lambda: json.dumps({FILE: 1, "measurement_schema": SCHEMA})
+        + "\n"
+        + json.dumps(measurement_of().to_json())
+        + "\n",
+        lambda path: list(read_file(path)),
+    ),
+    "a table of kernel costs": ("a.json", good_table, lambda path: Table.load(path)),
+    "weights": (
+        "a.safetensors",
+        lambda: safetensors.numpy.save({"a": np.ones((2, 3), np.float32)}),
+        lambda path: WeightsFolder(path.parent).find("a"),
+    ),
+    "checksums": (SUMS, lambda: f"{'0' * 64}  card.json\n", lambda path: read_folder(path.parent)),
+    "arrays": ("a.npz", lambda: npz(), lambda path: ArrayFile(f"npz:{path}", path)),
+}  # fmt: skip
+
+
+def npz() -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    images, labels = np.zeros((6, 8, 8, 3), np.uint8), np.arange(6) % 2
+    np.savez_compressed(buffer, images=images, labels=labels)
+    return buffer.getvalue()
+
+
+def places(document: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield at
+    inner = document.items() if isinstance(document, dict) else ()
+    for key, value in enumerate(document) if isinstance(document, list) else inner:
+        yield from places(value, (*at, key))
+
+
+def with_value(document: Any, place: tuple[Any, ...], value: Any, choose: random.Random) -> Any:
+    """Plain data with another value at a place, or without it, or with it under another key."""
+    if not place:
+        return value
+    copy = dict(document) if isinstance(document, dict) else list(document)
+    key = place[0]
+    if len(place) == 1 and choose.random() < 0.2:
+        held = copy.pop(key)
+        if isinstance(copy, dict) and choose.random() < 0.5:
+            copy[choose.choice(["x", "\x1b[2J", "", key.upper() + "é", "a" * 3000])] = held
+        return copy
+    copy[key] = with_value(document[key], place[1:], value, choose)
+    return copy
+
+
+def mutated(good: bytes, document: Any, form: str, choose: random.Random) -> bytes:
+    """One odd input: a value of the plain data that is odd, or bytes that are."""
+    content = good
+    if document is not None and choose.random() < 0.65:
+        for _ in range(choose.choice([1, 1, 1, 2, 4])):
+            place = choose.choice(list(places(document)))
+            document = with_value(document, place, choose.choice(ODD), choose)
+        if form == "yaml" and choose.random() < 0.5:
+            try:
+                return yaml.safe_dump(document).encode("utf-8", "surrogatepass")
+            except yaml.YAMLError:
+                pass
+        return json.dumps(document, ensure_ascii=choose.random() < 0.5).encode(
+            "utf-8", "surrogatepass"
+        )
+    for _ in range(choose.choice([1, 1, 2, 5])):
+        at = choose.randrange(len(content) + 1)
+        end = min(len(content), at + choose.choice([0, 1, 1, 4, 40, len(content)]))
+        new = choose.choice(
+            [b"", choose.choice(TOKENS), choose.randbytes(choose.choice([1, 4, 40]))]
+        )
+        content = content[:at] + choose.choice([new, content[at:end] * 2]) + content[end:]
+    return content
+
+
+NAMES = [*TEXTS, *FILES]
+
+
+def fuzz(name: str, folder: Path, count: int) -> tuple[int, list[str]]:
+    """How many inputs were refused, by an error of ours or as none, and every fault."""
+    choose, refused, faults = random.Random(name), 0, []
+    path = folder / FILES[name][0] if name in FILES else folder
+    made = FILES[name][1]() if name in FILES else TEXTS[name][0]()
+    good = made if isinstance(made, bytes) else made.encode()
+    form = path.suffix.removeprefix(".")
+    try:
+        document = yaml.safe_load(good) if form == "yaml" else json.loads(good)
+    except (ValueError, UnicodeDecodeError):
+        document = None
+    if name == "a table of kernel costs" or isinstance(document, str | float | int):
+        document = None  # 60 kB: its bytes are changed
+    for _ in range(count):
+        content = mutated(good, document, form, choose)
+        before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+        try:
+            if name in FILES:
+                path.write_bytes(content)
+                found = FILES[name][2](path)
+            else:
+                found = TEXTS[name][1](content.decode("utf-8", "surrogateescape"))
+            refused += found is None
+        except NasError as error:
+            refused += 1
+            if len(str(error)) > 5000:
+                faults.append(f"a message of {len(str(error))} characters for {content[:200]!r}")
+        except Exception as error:
+            faults.append(f"{type(error).__name__}: {error!s:.200} for {content[:300]!r}")
+        seconds = time.process_time() - began
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        if seconds > SECONDS or grown > MEGABYTES:
+            faults.append(f"{seconds:.1f} s and {grown:.0f} MB for {content[:200]!r}")
+    return refused, faults
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_odd_inputs_are_refused_by_an_error_of_ours(name: str, folder: Path) -> None:
+    refused, faults = fuzz(name, folder, INPUTS)
+    assert not faults, "\n".join(faults[:5])
+    assert refused > INPUTS / 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_hundred_thousand_odd_inputs(name: str, folder: Path) -> None:
+    count = 100_000 // len(NAMES) + 1
+    refused, faults = fuzz(name, folder, count)
+    print(f"FUZZ {name}: {count} inputs, {refused} refused, {len(faults)} faults")
+    assert not faults, "\n".join(faults[:5])
+
+
+GATES = {
+    "json.loads": {
+        "nas_sv2/plain_data.py",
+        "evaluate/data/chunk_decoding.py",  # our own cache
+        "evaluate/data/image_cache.py",
+        "latency/devices/testing.py",  # a payload that we have made
+        "nas_sv2/show/certificate_text.py",
+        "studies/dashboard/server.py",  # an answer of Optuna's dashboard
+        "studies/findings/record.py",  # text that we have just written
+        "studies/package/card.py",
+    },
+    "tomllib.loads": {"nas_sv2/plain_data.py"},
+    "yaml.load": {"nas_sv2/plain_data.py"},
+    "yaml.safe_load": set(),
+}
+
+
+def test_plain_data_of_others_are_parsed_at_one_place() -> None:
+    """A new reader uses `plain_data`, and joins the parsers above."""
+    root = Path(nas_sv2.__file__).resolve().parents[1]
+    found: dict[str, set[str]] = {name: set() for name in GATES}
+    for room in ("nas_sv2", "search", "studies", "latency", "evaluate", "space"):
+        for file in sorted((root / room).rglob("*.py")):
+            place = str(file.relative_to(root))
+            if place.startswith(("latency/agent/", "latency/calibration/")):
+                continue  # on the board, and in the workshop of the tables
+            text = file.read_text(encoding="utf-8")
+            if not any(name in text for name in GATES):
+                continue
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.Call) and (called := ast.unparse(node.func)) in found:
+                    found[called].add(place)
+    assert found == GATES
+
+
+def test_every_parser_takes_its_good_input(folder: Path) -> None:
+    for name, (file, good, read) in FILES.items():
+        if name in ("a supernet", "checksums"):
+            continue
+        made = good()
+        (folder / file).write_bytes(made if isinstance(made, bytes) else made.encode())
+        assert read(folder / file) is not None
+    for name, (text, read_text) in TEXTS.items():
+        if name not in ("a stored grade", "a process"):
+            assert read_text(text()) is not None
+    assert asdict(HeldOutScore(0.5, 1.0, 10, 0.5, 10, 1.0))
