@@ -28,6 +28,8 @@ DEEPEST = 40
 """The limit of lists and mappings within each other; ours have at most 9."""
 LARGEST = 2**63 - 1
 """The limit of a whole number: what a database can hold."""
+LONGEST_KEY = 500
+"""The limit of a key in characters; errors quote it."""
 LONGEST_NUMBER = 100
 """The limit of a number in characters, before it is converted."""
 
@@ -188,10 +190,12 @@ def _check_values(data: object, *, finite: bool) -> None:
         for value in level:
             kind = type(value)
             if kind is dict:
+                if any(len(key) > LONGEST_KEY for key in value if isinstance(key, str)):
+                    raise ValueError(f"it has a key of more than {LONGEST_KEY} characters")
                 inner += value.values()
             elif kind is list:
                 inner += value
-            elif kind is int and not -LARGEST <= value <= LARGEST:
+            elif kind is int and not -LARGEST - 1 <= value <= LARGEST:
                 raise ValueError("it has a whole number beyond 64 bits")
             elif finite and kind is float and not math.isfinite(value):
                 raise ValueError("it has a number beyond the range of a float")

@@ -187,7 +187,7 @@ class Evaluation:
             scores = tuple(fields["scores"])
             return cls(**{**fields, "history": history, "scores": scores})
         except (TypeError, KeyError, ValueError) as error:
-            raise EvaluationError(f"not a stored evaluation: {error}") from error
+            raise EvaluationError(f"not a stored evaluation: {printable(str(error))}") from error
 
 
 @dataclass(frozen=True, eq=False, slots=True)

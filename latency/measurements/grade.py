@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+from nas_sv2.documents import check_fields
+
 Level = Literal["good", "fair", "poor"]
 
 GRADE_SCHEMA = 1
@@ -70,7 +72,13 @@ class Grade:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Read the grade that `to_json` wrote."""
+        """Read the grade that `to_json` wrote.
+
+        Raises:
+            ConfigError: A field has another type.
+        """
         fields = {name: value for name, value in document.items() if name != "schema"}
         findings = tuple(Finding(**finding) for finding in fields["findings"])
-        return cls(**{**fields, "findings": findings})
+        grade = cls(**{**fields, "findings": findings})
+        check_fields(grade)
+        return grade

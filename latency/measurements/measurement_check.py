@@ -126,7 +126,8 @@ def checked_measurement(document: object, *, alone: bool = False) -> Measurement
     if not isinstance(document, dict):
         raise ValueError("it is not an object")
     if document.get("schema") != SCHEMA:
-        raise OtherSchema(f"schema {document.get('schema')!r}; this version reads {SCHEMA}")
+        found = printable(repr(document.get("schema")), 80)
+        raise OtherSchema(f"schema {found}; this version reads {SCHEMA}")
     checked = convert(document, _Document)
     _check_facts(checked.fingerprint)
     for state in checked.conditions:

@@ -7,7 +7,6 @@ to a device and a protocol.
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -93,15 +92,16 @@ class MeasurementStore:
     ) -> Measurement | None:
         """Return the newest measurement of the architecture with this digest, or None.
 
-        A measurement that is damaged, or that no device can have made, counts as none.
-
         Raises:
-            StoreError: The database cannot be read.
+            StoreError: The database or the stored measurement cannot be read.
         """
-        for text in self.documents(Key(architecture, fingerprint.key, plan.key)):
-            with suppress(ValueError):
-                return read_measurement(text)
-        return None
+        query = _newest_first(Key(architecture, fingerprint.key, plan.key)).limit(1)
+        with self.db.session("measurements cannot be read") as session:
+            text = session.scalar(query)
+        if text is None:
+            return None
+        with reading_stored("a stored measurement"):
+            return read_measurement(text)
 
     def documents(self, key: Key | None = None) -> Iterator[str]:
         """Yield the documents of a key, the newest first, or of all keys, the oldest first.

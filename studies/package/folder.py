@@ -19,7 +19,7 @@ from nas_sv2.files import read_bounded
 from nas_sv2.space.runtimes.weights import MOST_WEIGHT_BYTES
 
 SUMS = "SHA256SUMS"
-_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_][A-Za-z0-9_.-]*)")
+_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_][A-Za-z0-9_.-]{0,199})")
 _MOST_BYTES = 1 << 20
 _MOST_BYTES_OF_ONE = MOST_WEIGHT_BYTES
 
@@ -101,8 +101,8 @@ def _listed(folder: Path) -> dict[str, str]:
     """Read the SHA-256 of each file, by name."""
     file = folder / SUMS
     try:
-        if file.is_symlink():
-            raise ConfigError("folder", str(folder), f"must have a {SUMS} that is no link")
+        if file.is_symlink() or (file.exists() and not file.is_file()):
+            raise ConfigError("folder", str(folder), f"must have a {SUMS} that is a plain file")
         text = read_bounded(file, _MOST_BYTES).decode("ascii")
     except (OSError, UnicodeDecodeError):
         allowed = (

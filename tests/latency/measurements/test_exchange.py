@@ -347,7 +347,7 @@ def test_a_file_that_exists_is_not_written_over(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a file that does not exist yet"):
         write_file(["x"], file)
     assert file.read_text() == "mine"
-    with pytest.raises(ConfigError, match="a file that can be written"):
+    with pytest.raises(ConfigError, match="a folder that exists"):
         write_file(["x"], tmp_path / "no" / "folder.jsonl")
 
 

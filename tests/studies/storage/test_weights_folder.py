@@ -1,9 +1,7 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from nas_sv2.errors import StoreError
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 
@@ -20,7 +18,7 @@ def test_weights_come_back_however_they_lie_in_memory(tmp_path: Path) -> None:
     assert folder.find("other") is None
 
 
-def test_a_damaged_file_is_an_error(tmp_path: Path) -> None:
+def test_a_damaged_file_counts_as_none(tmp_path: Path) -> None:
     (tmp_path / "d.safetensors").write_bytes(b"nothing")
-    with pytest.raises(StoreError, match="cannot be read"):
-        WeightsFolder(tmp_path).find("d")
+    assert WeightsFolder(tmp_path).find("d") is None
+    assert WeightsFolder(tmp_path).is_damaged("d")
