@@ -46,7 +46,7 @@ def make(folder: Path) -> None:
 
     from nas_sv2.space.networks.lowering import lower
     from nas_sv2.space.runtimes.onnx_lowering import build_onnx
-    from nas_sv2.space.runtimes.quantization import quantized
+    from nas_sv2.space.runtimes.quantization import quantize
     from nas_sv2.space.runtimes.shuffle_free import without_shuffles
     from nas_sv2.space.runtimes.torch_lowering import build_module, load_weights
     from nas_sv2.space.runtimes.weights import random_weights
@@ -77,7 +77,7 @@ def make(folder: Path) -> None:
                 model = build_onnx(*without_shuffles(graph, weights), batch, opset)
                 size = BATCH if batch is None else 1
                 (folder / f"{name}-float32-{opset}-{size}.onnx").write_bytes(model)
-                int8 = quantized(model, images)
+                int8 = quantize(model, images)
                 path = folder / f"{name}-int8-{opset}-{size}.onnx"
                 path.write_bytes(int8)
         np.save(folder / f"{name}-int8.npy", onnxruntime_form(path)(images))

@@ -314,18 +314,18 @@ class ConfirmRequest:
     data: str | None = None
 
 
-Told = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 def confirm(
-    request: ConfirmRequest, db: Database, told: Told, advanced: Callable[[int, int], None]
+    request: ConfirmRequest, db: Database, notify: Notify, advanced: Callable[[int, int], None]
 ) -> Confirmation:
     """Measure and train all that the database lacks, and say which claims hold.
 
     Args:
         request: The study, and how to confirm it.
         db: The database of the study.
-        told: Called with lines about the next steps.
+        notify: Called with lines about the next steps.
         advanced: Called with the number of trainings done and of all trainings.
 
     Raises:
@@ -357,13 +357,13 @@ def confirm(
         folder = WeightsFolder.of_study(db, study_key(study)).path / "confirm"
         jobs = _jobs(field, recipe, _seeds(identity, request.seeds), folder)
         for line in _looked_at(confirmations_of(study), jobs, data):
-            told(line)
+            notify(line)
         book = TargetBook.of_study(identity)
         timed = {
-            name: _timed(book, name, field, len(finalists), measurements, request.fresh, told)
+            name: _timed(book, name, field, len(finalists), measurements, request.fresh, notify)
             for name in identity["targets"]
         }
-        scores = _scores(jobs, source, data, HeldOutScores(study), request, told, advanced)
+        scores = _scores(jobs, source, data, HeldOutScores(study), request, notify, advanced)
         place = jobs[0].key(data).device
         found = _found(field, len(finalists), timed, scores, recipe, data, records, place)
         keep(study, found)
@@ -448,12 +448,12 @@ def _timed(
     finalists: int,
     store: MeasurementStore,
     fresh: bool,
-    told: Told,
+    notify: Notify,
 ) -> _Timed:
     """Measure all networks in one session; reuse that of the database if it has the same ones."""
     networks = [one.architecture for one in field]
-    told(f"{name}: {len(networks)} networks head to head")
-    target = book.open(name, store=store, fresh=fresh, told=told)
+    notify(f"{name}: {len(networks)} networks head to head")
+    target = book.open(name, store=store, fresh=fresh, notify=notify)
     try:
         if target.device is None:
             latencies = [target.estimate(network) for network in networks]
@@ -476,7 +476,7 @@ def _scores(
     data: ImageData,
     store: HeldOutScores,
     request: ConfirmRequest,
-    told: Told,
+    notify: Notify,
     advanced: Callable[[int, int], None],
 ) -> Scores:
     """The score of every training by digest and seed, from the database or a new training."""
@@ -487,7 +487,7 @@ def _scores(
     }
     missing = [job for job in jobs if (job.architecture.digest, job.seed) not in found]
     count = useful_workers(request.workers, len(missing))
-    told(
+    notify(
         f"{len(jobs)} trainings by {jobs[0].recipe.name}, {len(found)} of them known; {count} at "
         "a time, on one thread each"
     )

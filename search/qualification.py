@@ -43,7 +43,7 @@ DEFAULT_SPACE = "140M"
 SHARED = "qualify"
 """Name under which the store is opened, since evaluations belong to no study."""
 
-Told = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +74,14 @@ class _Training:
 
 
 def qualify(
-    request: QualifyRequest, db: Database, told: Told, advanced: Callable[[int, int], None]
+    request: QualifyRequest, db: Database, notify: Notify, advanced: Callable[[int, int], None]
 ) -> Certificate:
     """Do the trainings that the database lacks, and say how well the recipe ranks.
 
     Args:
         request: The evaluator to qualify, and the reference.
         db: Keeps trainings and the certificate.
-        told: Called with lines about the next steps.
+        notify: Called with lines about the next steps.
         advanced: Called with the number of trainings done and of all trainings.
 
     Raises:
@@ -94,7 +94,7 @@ def qualify(
     recipe, reference = choice.recipe, _reference(request.reference, choice)
     _check_counts(request)
     space = choice.choose_space(request.space, named_space(DEFAULT_SPACE))
-    data = open_data(request.data, resolution=recipe.resolution, told=told)
+    data = open_data(request.data, resolution=recipe.resolution, notify=notify)
     joint, matched = _networks(space, request)
     networks = (*joint.networks, *matched)
     trainer = choice.open(data, Setting(threads=1))
@@ -106,7 +106,7 @@ def qualify(
         *_trainings(networks, reference, theirs, RECIPE, _place(reference, data)),
     ]
     db.migrate()
-    found = _trained(trainings, request, data, RecordStore(db, SHARED), told, advanced)
+    found = _trained(trainings, request, data, RecordStore(db, SHARED), notify, advanced)
     entries = [_entry(one, found, recipe, ours, reference, data, theirs) for one in networks]
     certificate = Certificate(
         recipe=recipe.name,
@@ -202,7 +202,7 @@ def _trained(
     request: QualifyRequest,
     data: ImageData,
     store: RecordStore,
-    told: Told,
+    notify: Notify,
     advanced: Callable[[int, int], None],
 ) -> Evaluations:
     """The evaluation of every training, from the database or new."""
@@ -221,14 +221,14 @@ def _trained(
         else:
             found[_key(one)] = known
     jobs = useful_workers(request.workers, len(missing))
-    told(
+    notify(
         f"{len(trainings)} trainings, {len(found)} of them known; "
         f"{jobs} at a time, on one thread each"
     )
     advanced(len(found), len(trainings))
     for one, evaluation in _run(missing, request.data, jobs):
         if evaluation.stopped is not None:
-            told(f"{one.architecture.digest[:8]} by {one.recipe.name}: {evaluation.stopped}")
+            notify(f"{one.architecture.digest[:8]} by {one.recipe.name}: {evaluation.stopped}")
         store.save_evaluation(one.architecture.digest, evaluation)
         found[_key(one)] = evaluation
         advanced(len(found), len(trainings))

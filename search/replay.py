@@ -84,7 +84,7 @@ class TrialCopy:
         store: The records of the new study.
         target: Measures the networks for the new study.
         budget: Limits of the new study.
-        told: Called with a line for each network that cannot be measured.
+        notify: Called with a line for each network that cannot be measured.
     """
 
     first: optuna.Study
@@ -93,7 +93,7 @@ class TrialCopy:
     store: RecordStore
     target: Target
     budget: Budget
-    told: Callable[[str], None]
+    notify: Callable[[str], None]
 
     def check(self) -> None:
         """Refuse a device other than before, and a study with a running search.
@@ -137,7 +137,7 @@ class TrialCopy:
         try:
             here = self._measured(of or record)
         except MeasurementError as error:
-            self.told(f"trial {trial.number} is left out: {error}")
+            self.notify(f"trial {trial.number} is left out: {error}")
             self.study.add_trial(
                 create_trial(state=TrialState.FAIL, user_attrs={**attributes, ERROR: str(error)})
             )
@@ -244,7 +244,7 @@ class Replayed:
 def replay(
     request: ReplayRequest,
     db: Database,
-    told: Callable[[str], None],
+    notify: Callable[[str], None],
     advanced: Callable[[int, int], None],
 ) -> Replayed:
     """Measure every finished trial of a study on another target, as a study of its own.
@@ -252,7 +252,7 @@ def replay(
     Args:
         request: The study and the new target.
         db: The database of both studies.
-        told: Called with a line about each wait, and each network that cannot be measured.
+        notify: Called with a line about each wait, and each network that cannot be measured.
         advanced: Called with the number of networks done and of all networks.
 
     Raises:
@@ -273,14 +273,14 @@ def replay(
     old = RecordStore(db, study_key(first)).all()
     if not old:
         raise ConfigError("study", request.study, "must have a finished trial")
-    with _hold(db, new_name), _opened(request, book, name, first, db, told) as target:
+    with _hold(db, new_name), _opened(request, book, name, first, db, notify) as target:
         with store_errors():
             begun = _identity(identity, book, target, budget, request.study, study_key(first))
             study = _begin(db, new_name, begun, first, request.data)
             targets, reference_ms = correct_drift({name: target}, study)
             store = RecordStore(db, study_key(study))
             claim(study, store.study, db)
-            copy = TrialCopy(first, study, old, store, targets[name], budget, told)
+            copy = TrialCopy(first, study, old, store, targets[name], budget, notify)
             copy.check()
             copy.run(advanced)
         records = store.all()
@@ -313,13 +313,13 @@ def _opened(
     name: str,
     first: optuna.Study,
     db: Database,
-    told: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> closing[Target]:
     target = book.open(
         name,
         store=MeasurementStore(db),
         require_measured=request.require_measured,
-        told=told,
+        notify=notify,
         images=_images(first, request.data),
     )
     return closing(target)

@@ -47,7 +47,7 @@ from nas_sv2.files import write_whole
 
 FORMAT = 2  # version of the cache's files and of its split
 REPORT_BYTES = 300  # share of an image file in reports and labels
-Told = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class ImageCache:
         return Part(images.view(shape), of_each)
 
     def prepare(
-        self, listing: Listing, side: int, told: Told | None, progress: Progress | None
+        self, listing: Listing, side: int, notify: Notify | None, progress: Progress | None
     ) -> Prepared:
         """Return the cache's content, and decode it first if it is missing.
 
@@ -205,7 +205,7 @@ class ImageCache:
         Args:
             listing: Files to decode.
             side: Side of the decoded images, in pixels.
-            told: Function called with a line on size and place before decoding starts.
+            notify: Function called with a line on size and place before decoding starts.
             progress: Function called with the number of decoded files and of all files.
 
         Raises:
@@ -215,10 +215,10 @@ class ImageCache:
             if found := self.read():
                 return found
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self._hold(told):
+            with self._hold(notify):
                 if found := self.read():
                     return found
-                return self._decoded(listing, side, told, progress)
+                return self._decoded(listing, side, notify, progress)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             what = "is full" if full else f"cannot be written ({error})"
@@ -236,7 +236,7 @@ class ImageCache:
         return size
 
     def _decoded(
-        self, listing: Listing, side: int, told: Told | None, progress: Progress | None
+        self, listing: Listing, side: int, notify: Notify | None, progress: Progress | None
     ) -> Prepared:
         chunks = self.folder / "chunks"
         chunks.mkdir(exist_ok=True)
@@ -250,8 +250,8 @@ class ImageCache:
                 f"{len(listing):,} images at {side}×{side} need up to {in_words(needed)} in "
                 f"{self.folder}, where {in_words(free)} are free; {_ELSEWHERE}"
             )
-        if told and len(listing) > CHUNK:
-            told(
+        if notify and len(listing) > CHUNK:
+            notify(
                 f"decoding {len(listing):,} images to {side}×{side}, once: "
                 f"up to {in_words(needed)} in {self.folder}"
             )
@@ -334,14 +334,14 @@ class ImageCache:
             start = end
 
     @contextmanager
-    def _hold(self, told: Told | None, wait: bool = True) -> Iterator[None]:
+    def _hold(self, notify: Notify | None, wait: bool = True) -> Iterator[None]:
         """Keep other processes out; the lock ends with the process that holds it."""
         lock, said = FileLock(self.folder / "lock"), False
         while (holder := lock.take(0)) is not None:
             if not wait:
                 raise EvaluationError(f"{self.folder} is being prepared by {holder}")
-            if told and not said:
-                told(f"{holder} prepares the same images; waiting for it")
+            if notify and not said:
+                notify(f"{holder} prepares the same images; waiting for it")
             said = True
             time.sleep(POLL_S)
             self.folder.mkdir(parents=True, exist_ok=True)  # the holder may have cleared it

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.chunk_decoding import Progress
 from nas_sv2.evaluate.data.decoding import full_level
-from nas_sv2.evaluate.data.image_cache import ImageCache, Prepared, Told
+from nas_sv2.evaluate.data.image_cache import ImageCache, Notify, Prepared
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.image_listing import Listing, list_images
 from nas_sv2.evaluate.data.layouts import named
@@ -25,7 +25,7 @@ def open_image_folder(
     spec: str,
     resolution: int | None,
     skip_unreadable: bool,
-    told: Told | None = None,
+    notify: Notify | None = None,
     progress: Progress | None = None,
 ) -> ImageData:
     """Open the images of a folder or table, which are grey if all files are, else RGB.
@@ -34,7 +34,7 @@ def open_image_folder(
         spec: `imagefolder:PATH`, `imagenet:PATH` or `csv:FILE`.
         resolution: Side of the images, in pixels; None for `SIDE`.
         skip_unreadable: Whether to leave out unreadable images and list them in the notes.
-        told: Function called with a line on size and place before minutes of decoding.
+        notify: Function called with a line on size and place before minutes of decoding.
         progress: Function called with the number of decoded files and of all files.
 
     Raises:
@@ -44,7 +44,7 @@ def open_image_folder(
     """
     listing, side = list_images(spec), resolution or SIDE
     cache = ImageCache.of(listing, side)
-    prepared = cache.prepare(listing, side, told, progress)
+    prepared = cache.prepare(listing, side, notify, progress)
     _check(spec, prepared, skip_unreadable)
     train, val, *test = (cache.part(prepared, name) for name in prepared.counts)
     skipped = [f"skipped: {faults_in_words(prepared)}"] if prepared.faults else []

@@ -7,7 +7,7 @@ from nas_sv2.evaluate.data.animals import open_animals
 from nas_sv2.evaluate.data.array_file import open_array_file
 from nas_sv2.evaluate.data.chunk_decoding import Progress
 from nas_sv2.evaluate.data.datasets import PUBLISHED, open_published
-from nas_sv2.evaluate.data.image_cache import Told
+from nas_sv2.evaluate.data.image_cache import Notify
 from nas_sv2.evaluate.data.image_data import ImageData, content_key, resize
 from nas_sv2.evaluate.data.image_folder import open_image_folder
 from nas_sv2.evaluate.data.image_listing import LAYOUTS, read_spec
@@ -23,7 +23,7 @@ def open_data(
     *,
     resolution: int | None = None,
     skip_unreadable: bool = False,
-    told: Told | None = None,
+    notify: Notify | None = None,
     progress: Progress | None = None,
 ) -> ImageData:
     """Open the data set that `spec` names.
@@ -33,7 +33,7 @@ def open_data(
         resolution: Side of the resized images, in pixels; None for the data's own, or 32 for a
             folder of images.
         skip_unreadable: Whether to leave out images of a folder that cannot be read.
-        told: Function called with a line on size and place before a folder of images is decoded.
+        notify: Function called with a line on size and place before a folder of images is decoded.
         progress: Function called with the number of decoded files and of all files.
 
     Raises:
@@ -44,7 +44,7 @@ def open_data(
     if resolution is not None and resolution < 1:
         raise ConfigError("resolution", resolution, "must be a whole number of pixels from 1")
     if read_spec(spec)[0] in LAYOUTS:
-        return open_image_folder(spec, resolution, skip_unreadable, told, progress)
+        return open_image_folder(spec, resolution, skip_unreadable, notify, progress)
     if name == "npz":
         return open_array_file(spec, where, resolution)
     if name in PUBLISHED:

@@ -30,22 +30,22 @@ class Checkpoint:
     Attributes:
         file: Path of the file; its name follows from `identity` without the version of torch.
         identity: All that the training's bits depend on; of `data`, `SPEC@KEY`, the content.
-        told: Called with a line if a file cannot be used.
+        notify: Called with a line if a file cannot be used.
         instead: End of that line: the consequence, or the advice.
     """
 
     file: Path
     identity: Mapping[str, str]
-    told: Callable[[str], None]
+    notify: Callable[[str], None]
     instead: str = "the training starts again"
 
     @classmethod
     def of(
-        cls, folder: Path, identity: Mapping[str, str], told: Callable[[str], None]
+        cls, folder: Path, identity: Mapping[str, str], notify: Callable[[str], None]
     ) -> "Checkpoint":
         """The checkpoint in `folder` of the training that `identity` names."""
         file = folder / f"{_name(_named(identity))}{ENDING}"
-        return cls(file, {**identity, "torch": str(torch.__version__)}, told)
+        return cls(file, {**identity, "torch": str(torch.__version__)}, notify)
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep `state`, tensors and plain data; a kill leaves the old file or the new one.
@@ -100,7 +100,7 @@ class Checkpoint:
         self.file.unlink(missing_ok=True)
 
     def _pass_over(self, why: str) -> None:
-        self.told(f"checkpoint {self.file.name} {why}; {self.instead}")
+        self.notify(f"checkpoint {self.file.name} {why}; {self.instead}")
 
 
 def _named(identity: Mapping[str, str]) -> dict[str, str]:

@@ -163,7 +163,7 @@ class Course:
         checkpoint: File that a later process resumes from; None for none.
         save_every_s: Seconds between two saves within a pass: the most that a kill may cost.
         saves: Whether this process writes the checkpoint; all processes of a training read it.
-        told: Called with a line if the training is resumed.
+        notify: Called with a line if the training is resumed.
         after_step: Called after each step, before the state may be saved.
         progress: Called after each step, once the state may have been saved.
         records: The passes that are done.
@@ -176,7 +176,7 @@ class Course:
     checkpoint: Checkpoint | None = None
     save_every_s: float = 30.0
     saves: bool = True
-    told: Callable[[str], None] = lambda line: None
+    notify: Callable[[str], None] = lambda line: None
     after_step: Progress = lambda step, steps: None
     progress: Progress = lambda step, steps: None
     records: list[PassRecord] = field(default_factory=list)
@@ -225,7 +225,7 @@ class Course:
         self.records = [_read_record(each) for each in state["records"]]
         self._earlier_s = state["seconds"]
         line = f"going on at step {self.step} of {self.steps}"
-        self.told(f"{line} of a training that was interrupted")
+        self.notify(f"{line} of a training that was interrupted")
 
     def passes(self) -> Iterator[Pass]:
         """Train; each item that is taken is one more pass, to be kept by `keep`.

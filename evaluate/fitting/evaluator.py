@@ -97,7 +97,7 @@ class Setting:
         device: A torch device, `cpu` or `cuda`.
         progress: Called after each step with the steps done and the steps in all.
         checkpoints: Folder from which a killed training is resumed; None for none.
-        told: Called with each line of news.
+        notify: Called with each line of news.
     """
 
     seed: int = 0
@@ -105,7 +105,7 @@ class Setting:
     device: str = "cpu"
     progress: Progress | None = None
     checkpoints: Path | None = None
-    told: Callable[[str], None] = lambda line: None
+    notify: Callable[[str], None] = lambda line: None
 
 
 @dataclass(frozen=True)

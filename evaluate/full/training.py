@@ -52,7 +52,7 @@ class FullRun:
         threads: CPU threads of a process; None as in `ProxyTraining`.
         device: `cpu`, `cuda` or `cuda:1`.
         progress: Called after each step with the steps done and the steps in all.
-        told: Called with a line if the training is resumed.
+        notify: Called with a line if the training is resumed.
     """
 
     recipe: Recipe
@@ -63,7 +63,7 @@ class FullRun:
     threads: int | None = None
     device: str = "cpu"
     progress: Progress | None = None
-    told: Callable[[str], None] = lambda line: None
+    notify: Callable[[str], None] = lambda line: None
 
     def train(self, network: Classifier) -> FullyTrained:
         """Train `network` from fresh weights, or resume the training of an earlier process.
@@ -225,7 +225,7 @@ class FullRun:
             checkpoint,
             CHECKPOINT_SECONDS,
             saves=self.processes.first,
-            told=self.told,
+            notify=self.notify,
             progress=self.progress or (lambda done, steps: None),
         )
         course.resume()
@@ -236,7 +236,7 @@ class FullRun:
         """Train to the end; validate `kept` after each pass and log it."""
         log = None
         if self.processes.first:
-            log = TrainingLog.of(self.out, course.step, self.told)
+            log = TrainingLog.of(self.out, course.step, self.notify)
 
         def draw(done: int, steps: int) -> None:
             if log is not None and done % DRAWN_EVERY == 0:

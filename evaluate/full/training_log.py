@@ -31,16 +31,16 @@ class TrainingLog:
     curves: "SummaryWriter | None"
 
     @classmethod
-    def of(cls, folder: Path, step: int, told: Callable[[str], None]) -> "TrainingLog":
+    def of(cls, folder: Path, step: int, notify: Callable[[str], None]) -> "TrainingLog":
         """Continue the log after `step`; later points of an earlier process are hidden.
 
-        Without the package `tensorboard` the log is the CSV alone, and `told` hears it.
+        Without the package `tensorboard` the log is the CSV alone, and `notify` hears it.
 
         Raises:
             StoreError: If the folder cannot be written.
         """
         if importlib.util.find_spec("tensorboard") is None:
-            told(f"no curves are drawn beside {CSV}: pip install 'nas-sv2[tensorboard]'")
+            notify(f"no curves are drawn beside {CSV}: pip install 'nas-sv2[tensorboard]'")
             return cls(folder, None)
         from torch.utils.tensorboard import SummaryWriter
 

@@ -49,7 +49,7 @@ class ProxyTraining:
         progress: Called after each step with the steps done and the steps in all.
         checkpoints: Folder from which a killed training is resumed; None for none. The files of an
             evaluation are deleted when it has ended.
-        told: Called with a line if a training is resumed, or cannot be.
+        notify: Called with a line if a training is resumed, or cannot be.
     """
 
     recipe: Recipe
@@ -59,7 +59,7 @@ class ProxyTraining:
     device: str = "cpu"
     progress: Progress | None = None
     checkpoints: Path | None = None
-    told: Callable[[str], None] = lambda line: None
+    notify: Callable[[str], None] = lambda line: None
 
     def __post_init__(self) -> None:
         """Refuse a recipe that is not for short trainings, or does not suit the device."""
@@ -186,7 +186,7 @@ class ProxyTraining:
             stream(seed, "order"),
             self._checkpoint(adapted, seed),
             CHECKPOINT_SECONDS,
-            told=self.told,
+            notify=self.notify,
             progress=after_step,
         )
         course.resume()
@@ -240,7 +240,7 @@ class ProxyTraining:
             "seed": str(seed),
             "device": self.place,
         }
-        return Checkpoint.of(self.checkpoints, identity, self.told)
+        return Checkpoint.of(self.checkpoints, identity, self.notify)
 
     def _drop_checkpoints(self, adapted: Architecture) -> None:
         for seed in self.seeds:
@@ -283,7 +283,7 @@ def _open(recipe: Recipe, data: ImageData, setting: Setting) -> ProxyTraining:
         setting.device,
         setting.progress,
         setting.checkpoints,
-        setting.told,
+        setting.notify,
     )
 
 

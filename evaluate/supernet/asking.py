@@ -63,7 +63,7 @@ class SupernetAsking:
         self.saved.space.params_of(architecture)
         started = time.perf_counter()
         with cpu_threads(self._training.thread_count):
-            module = self._supernet.standalone(architecture)
+            module = self._supernet.extract(architecture)
             found = self._training.validated(module, self.seed)
         evaluation = Evaluation(
             accuracy=found.accuracy,

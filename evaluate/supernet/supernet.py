@@ -94,7 +94,7 @@ class Supernet(nn.Module):
         logits: Tensor = functional_call(module, weights, (images,))
         return logits
 
-    def standalone(self, architecture: Architecture) -> GraphModule:
+    def extract(self, architecture: Architecture) -> GraphModule:
         """A network of the space with copied weights, without norm statistics."""
         module, slices = _bare(self.adapt(architecture), self.shapes)
         for name, one in slices.items():

@@ -54,7 +54,7 @@ class SupernetTraining:
         threads: As in `ProxyTraining`.
         progress: Called after each step with the steps done and the steps in all.
         checkpoints: Folder from which a killed training is resumed; None for none.
-        told: Called with a line if a training is resumed, or cannot be.
+        notify: Called with a line if a training is resumed, or cannot be.
     """
 
     space: SearchSpace
@@ -66,7 +66,7 @@ class SupernetTraining:
     threads: int | None = None
     progress: Progress = lambda done, steps: None
     checkpoints: Path | None = None
-    told: Callable[[str], None] = lambda line: None
+    notify: Callable[[str], None] = lambda line: None
 
     def __post_init__(self) -> None:
         """Refuse a recipe that shared weights cannot be trained by."""
@@ -100,7 +100,7 @@ class SupernetTraining:
             stream(self.seed, "order"),
             self.checkpoint,
             CHECKPOINT_SECONDS,
-            told=self.told,
+            notify=self.notify,
             progress=self.progress,
         )
         with cpu_threads(self.training.thread_count):
@@ -141,7 +141,7 @@ class SupernetTraining:
             "device": self.training.place,
             "torch": str(torch.__version__),
         }
-        return Checkpoint(self.checkpoints / CHECKPOINT, identity, self.told)
+        return Checkpoint(self.checkpoints / CHECKPOINT, identity, self.notify)
 
     def _admitted(self, draw: RandomSuggester) -> Architecture:
         for _ in range(DRAWS):

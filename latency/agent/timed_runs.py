@@ -78,7 +78,7 @@ class Recorder:
         wall_ms, cpu_ms = ([ns / 1e6 for ns in times] for times in (wall, cpu))
         return Samples(wall_ms, cpu_ms, switches if COUNTS_SWITCHES else None, rounds)
 
-    def load_anew(self) -> None:
+    def reload(self) -> None:
         """Load the network at another place in memory: the old one is dropped only afterwards."""
         self.keep_series()
         self.network, self.made, self.kept = self.load(), 0, []
@@ -189,7 +189,7 @@ def timed(loads: list[Callable[[], Network]], plan: Json) -> Json:
         for part in range(plan["loads"]):
             if part > 0:
                 for recorder in _turned(recorders, part):  # the last one loaded runs fastest
-                    recorder.load_anew()
+                    recorder.reload()
             while not _enough(recorders, seconds, (part + 1) / plan["loads"], plan):
                 _note_conditions(states, began, gpu)
                 round_began = time.perf_counter()

@@ -24,7 +24,7 @@ from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel
 from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.runtimes.onnx_lowering import OUTPUT, build_onnx
-from nas_sv2.space.runtimes.quantization import quantized
+from nas_sv2.space.runtimes.quantization import quantize
 from nas_sv2.space.runtimes.weights import random_weights
 
 # Suffix that onnxruntime adds to the name of a node derived from another.
@@ -103,7 +103,7 @@ def write_model(name: str, graph: Graph, precision: ArmPrecision, folder: Path) 
     if precision == "int8":
         image = graph.input
         shape = (1, image.channels, image.height, image.width)
-        body = quantized(body, np.random.default_rng(0).standard_normal(shape, np.float32))
+        body = quantize(body, np.random.default_rng(0).standard_normal(shape, np.float32))
     path = folder / f"{name}.onnx"
     write_whole(path, body)
     return path

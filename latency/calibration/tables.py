@@ -59,10 +59,10 @@ def calibrate(
     sections = {}
     for index, precision in enumerate(precisions):
 
-        def told(what: str, share: float, index: int = index) -> None:
+        def advance(what: str, share: float, index: int = index) -> None:
             progress(what, (index + share) / len(precisions))
 
-        sections[precision] = _section(shop, chosen, precision, resolutions, told)
+        sections[precision] = _section(shop, chosen, precision, resolutions, advance)
     out.parent.mkdir(parents=True, exist_ok=True)
     today = datetime.date.today().isoformat()
     write_out(out, render(chosen, sections, shop.versions, today))

@@ -232,8 +232,8 @@ class AgentDevice:
         ]
         if keep is not None:
             self._kept.add(keep.digest)
-        told = {**plan.to_json(), "cpu_time_is_latency": plan.cpu_time_is_latency}
-        header = json.dumps({"op": operation, "plan": told, "networks": networks}).encode()
+        stated = {**plan.to_json(), "cpu_time_is_latency": plan.cpu_time_is_latency}
+        header = json.dumps({"op": operation, "plan": stated, "networks": networks}).encode()
         return b"".join([header, b"\n", *bodies])
 
     def _greeted(self) -> Channel:

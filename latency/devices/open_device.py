@@ -13,7 +13,7 @@ from nas_sv2.latency.devices.reconnecting import MAX_BYTES, ReconnectingDevice
 if TYPE_CHECKING:
     from nas_sv2.latency.measurements.store import MeasurementStore
 
-Told = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 def silent(line: str) -> None:
@@ -24,7 +24,7 @@ def device_at(
     name: str,
     launcher: Launcher,
     store: "MeasurementStore | None" = None,
-    told: Told = silent,
+    notify: Notify = silent,
     max_bytes: int = MAX_BYTES,
 ) -> ReconnectingDevice:
     """Open a device on which `launcher` starts the agent; nothing is started yet.
@@ -41,7 +41,7 @@ def device_at(
         name: The user's name for the device.
         launcher: Starts a python3 there.
         store: Its database shows to processes of other machines that the device is in use.
-        told: Called with a line for each wait.
+        notify: Called with a line for each wait.
         max_bytes: The largest network that is sent there, in bytes.
 
     Raises:
@@ -55,15 +55,15 @@ def device_at(
         claims.append(Lease(store.db, launcher.key[:255]))
     return ReconnectingDevice(
         AgentDevice(name, launcher.command(agent.BOOTSTRAP)),
-        Exclusive(name, tuple(claims), told),
+        Exclusive(name, tuple(claims), notify),
         launcher,
-        told,
+        notify,
         max_bytes,
     )
 
 
 def this_machine(
-    name: str, store: "MeasurementStore | None" = None, told: Told = silent
+    name: str, store: "MeasurementStore | None" = None, notify: Notify = silent
 ) -> ReconnectingDevice:
     """Open this machine, with the interpreter and packages of this process."""
-    return device_at(name, LocalPython(), store, told)
+    return device_at(name, LocalPython(), store, notify)

@@ -62,13 +62,13 @@ def payload_of(network: Network, plan: MeasurePlan, images: "np.ndarray | None" 
     if plan.precision == "int8":
         import numpy as np
 
-        from nas_sv2.space.runtimes.quantization import quantized
+        from nas_sv2.space.runtimes.quantization import quantize
 
         if images is None:
             side = network.resolution
             shape = (CALIBRATION_IMAGES, network.channels, side, side)
             images = np.random.default_rng(plan.seed).standard_normal(shape).astype(np.float32)
-        body = quantized(body, images)
+        body = quantize(body, images)
     return Payload(network.digest, body)
 
 

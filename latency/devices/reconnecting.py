@@ -40,7 +40,7 @@ class ReconnectingDevice:
         inner: The device.
         exclusive: The right to use the device.
         launcher: Started it; it knows the remedy for a failed start.
-        told: Called with a line for each wait.
+        notify: Called with a line for each wait.
         max_bytes: The limit of one network, in bytes.
         waits_s: The pauses before each new attempt to reach the device, in seconds.
     """
@@ -48,7 +48,7 @@ class ReconnectingDevice:
     inner: AgentDevice
     exclusive: Exclusive
     launcher: Launcher
-    told: Callable[[str], None] = lambda line: None
+    notify: Callable[[str], None] = lambda line: None
     max_bytes: int = MAX_BYTES
     waits_s: Sequence[float] = WAITS_S
     _answered: bool = False
@@ -145,7 +145,7 @@ class ReconnectingDevice:
                 deaths += 1
                 if deaths == DEATHS:
                     raise MeasurementError(f"{error}; {deaths} times in a row") from error
-                self.told(f"{error}; starting it again")
+                self.notify(f"{error}; starting it again")
             except DeviceError as error:
                 self._wait(error, waits)
             else:
@@ -161,7 +161,7 @@ class ReconnectingDevice:
         if wait_s is None:
             advice = self.launcher.advice(lost.words)
             raise DeviceError(f"{error}; {advice}" if advice else str(error)) from error
-        self.told(f"{error}; trying again in {wait_s:g} s")
+        self.notify(f"{error}; trying again in {wait_s:g} s")
         time.sleep(wait_s)
 
 

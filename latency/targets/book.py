@@ -14,7 +14,7 @@ from nas_sv2.latency.devices.local import (
     is_arm,
 )
 from nas_sv2.latency.devices.measured_device import Images
-from nas_sv2.latency.devices.open_device import Told, silent
+from nas_sv2.latency.devices.open_device import Notify, silent
 from nas_sv2.latency.devices.reconnecting import MAX_BYTES, ReconnectingDevice
 from nas_sv2.latency.targets.device_file import DeviceEntry, EmulatedCore, read_devices
 from nas_sv2.latency.targets.entries import (
@@ -132,7 +132,7 @@ class TargetBook:
         store: "MeasurementStore | None" = None,
         require_measured: bool = False,
         fresh: bool = False,
-        told: Told = silent,
+        notify: Notify = silent,
         images: Images | None = None,
         elsewhere: Elsewhere | None = None,
     ) -> Target:
@@ -143,7 +143,7 @@ class TargetBook:
             store: Measurements are looked up and kept here, and users of a device are seen.
             require_measured: Refuse a target that does not run the network.
             fresh: Measure even if a measurement is stored.
-            told: Called with a line for each wait: for another process, or for a connection.
+            notify: Called with a line for each wait: for another process, or for a connection.
             images: Gives the images that int8 networks take their scales from.
             elsewhere: Finds devices on other machines; those of this one are then not used.
 
@@ -151,7 +151,7 @@ class TargetBook:
             ConfigError: The name is unknown, or no machine of the cluster offers the device.
             DeviceError: The target cannot be used; another never takes its place.
         """
-        entry, opening = self[name], Opening(store, fresh, told, images)
+        entry, opening = self[name], Opening(store, fresh, notify, images)
         device = None if elsewhere is None else elsewhere(name)
         if device is not None:
             if entry.plan is None:
@@ -172,7 +172,7 @@ class TargetBook:
         return target
 
     def device(
-        self, name: str, told: Told = silent, store: "MeasurementStore | None" = None
+        self, name: str, notify: Notify = silent, store: "MeasurementStore | None" = None
     ) -> ReconnectingDevice:
         """Open the device of a target alone: to try it out, or to measure for another machine.
 
@@ -180,7 +180,7 @@ class TargetBook:
             ConfigError: This machine knows no such target, or the target runs no network.
             DeviceError: The machine of the device cannot be identified.
         """
-        return self[name].device(store, told)
+        return self[name].device(store, notify)
 
     def describe(self) -> list[TargetInfo]:
         """Describe every target without asking the user's devices."""

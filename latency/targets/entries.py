@@ -9,7 +9,7 @@ from nas_sv2.errors import ConfigError, DeviceError
 from nas_sv2.latency.devices.device import Device
 from nas_sv2.latency.devices.launcher import Launcher
 from nas_sv2.latency.devices.measured_device import Images, MeasuredDevice
-from nas_sv2.latency.devices.open_device import Told, device_at, silent
+from nas_sv2.latency.devices.open_device import Notify, device_at, silent
 from nas_sv2.latency.devices.reconnecting import MAX_BYTES, ReconnectingDevice
 from nas_sv2.latency.measurements.measurement import Provenance
 from nas_sv2.latency.measurements.plan import MeasurePlan
@@ -47,13 +47,13 @@ class Opening:
     Attributes:
         store: Measurements are looked up and kept here, and users of a device are seen.
         fresh: Measure even if a measurement is stored.
-        told: Called with a line for each wait: for another process, or for a connection.
+        notify: Called with a line for each wait: for another process, or for a connection.
         images: Gives the images that int8 networks take their scales from; None for random ones.
     """
 
     store: "MeasurementStore | None" = None
     fresh: bool = False
-    told: Told = silent
+    notify: Notify = silent
     images: Images | None = None
 
 
@@ -79,7 +79,7 @@ class TargetEntry(Protocol):
             DeviceError: The target cannot be used here; another never takes its place.
         """
 
-    def device(self, store: "MeasurementStore | None", told: Told) -> ReconnectingDevice:
+    def device(self, store: "MeasurementStore | None", notify: Notify) -> ReconnectingDevice:
         """Open the device alone.
 
         Raises:
@@ -124,15 +124,15 @@ class DeviceTarget:
 
     def open(self, opening: Opening) -> Target:
         """Open the device; its agent starts while the first network is built."""
-        device = self.device(opening.store, opening.told)
+        device = self.device(opening.store, opening.notify)
         device.start()
         return measured_by(self.name, device, self.plan, opening, asked=self.asks_first)
 
-    def device(self, store: "MeasurementStore | None", told: Told) -> ReconnectingDevice:
+    def device(self, store: "MeasurementStore | None", notify: Notify) -> ReconnectingDevice:
         """Open the device alone."""
         if self.warning:
-            told(self.warning)
-        return device_at(self.name, self.launcher, store, told, self.max_bytes)
+            notify(self.warning)
+        return device_at(self.name, self.launcher, store, notify, self.max_bytes)
 
     def describe(self) -> TargetInfo:
         """Describe the device."""
@@ -172,7 +172,7 @@ class EmulatedTarget:
         from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 
         if self.warning:
-            opening.told(self.warning)
+            opening.notify(self.warning)
 
         core = self.core
         file = None if core.table is None else Path(core.table)
@@ -180,7 +180,7 @@ class EmulatedTarget:
             core.core, core.precision, name=self.name, file=file, clock_ghz=core.clock_ghz
         )
 
-    def device(self, store: "MeasurementStore | None", told: Told) -> ReconnectingDevice:
+    def device(self, store: "MeasurementStore | None", notify: Notify) -> ReconnectingDevice:
         """Refuse: there is no device."""
         raise _runs_nothing(self.name, "emulated")
 
@@ -217,7 +217,7 @@ class ObjectTarget:
         """Give the object itself."""
         return self.target
 
-    def device(self, store: "MeasurementStore | None", told: Told) -> ReconnectingDevice:
+    def device(self, store: "MeasurementStore | None", notify: Notify) -> ReconnectingDevice:
         """Refuse: the object is not a device that runs the agent."""
         raise _runs_nothing(self.name, "an object of Python")
 

@@ -42,7 +42,7 @@ def prepare_data(
         data,
         resolution=resolution,
         skip_unreadable=skip_unreadable,
-        told=notify,
+        notify=notify,
         progress=progress,
     )
     return _folder_facts(data, resolution) if _is_folder(data) else _facts(opened)

@@ -111,7 +111,7 @@ def run_guidelines(
     def progress(what: str, done: int, total: int) -> None:
         notify(f"{name}: table {done + 1} of {total}: {what}")
 
-    opened = book.open(name, store=MeasurementStore(db), fresh=fresh, told=notify)
+    opened = book.open(name, store=MeasurementStore(db), fresh=fresh, notify=notify)
     with closing(opened):
         key = DeviceKey.of(opened)  # refused before anything is timed
         asked = with_one_image(opened)
@@ -215,7 +215,7 @@ def refit(
     """
     core, file = core_named(core).name, _new_file(file)
     store = MeasurementStore(database_of(storage))
-    with closing(TargetBook.read().open(name, store=store, told=notify)) as target:
+    with closing(TargetBook.read().open(name, store=store, notify=notify)) as target:
         device = device_of(target, "name")
         plan, machine = device.plan, device.fingerprint().facts.get("machine")
         if machine not in ARM_MACHINES:
@@ -264,7 +264,7 @@ def time_paper_table(
     name, levels = book.one(target), levels_of(level)
     named = [find_network(text, db) for text in others]
     folder = made_folder(folder)
-    opened = book.open(name, store=MeasurementStore(db), fresh=fresh, told=notify)
+    opened = book.open(name, store=MeasurementStore(db), fresh=fresh, notify=notify)
     with closing(opened):
         found = run_comparison(
             opened, levels, named, lambda each: notify(f"{name}: the networks of level {each}")

@@ -143,7 +143,7 @@ def grade(
     book = TargetBook.read()
     name = book.one(target)
     store = MeasurementStore(database_of(storage))
-    with closing(book.open(name, store=store, told=notify)) as opened:
+    with closing(book.open(name, store=store, notify=notify)) as opened:
         device = device_of(opened.with_plan(**(plan or {})))
         return doctor.examine(device, count, pause, progress)
 

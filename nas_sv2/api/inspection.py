@@ -150,7 +150,7 @@ def explain(
     name = book.one(target)
     named = find_network(network, db)
     graph = lower(named.network)
-    with closing(book.open(name, store=MeasurementStore(db), told=notify)) as opened:
+    with closing(book.open(name, store=MeasurementStore(db), notify=notify)) as opened:
         notify(f"timing the operators on {name}")
         profile = profile_of(opened, named.network)
         waste, unknown = _waste(opened, db, graph)
@@ -194,7 +194,7 @@ def profile(
     name = book.one(target)
     check_number(len(networks))
     named = [find_network(text, db) for text in networks]
-    with closing(book.open(name, store=MeasurementStore(db), told=notify)) as opened:
+    with closing(book.open(name, store=MeasurementStore(db), notify=notify)) as opened:
         profiles = profiles_of(opened, [one.network for one in named])
     return list(zip(named, profiles, strict=True))
 

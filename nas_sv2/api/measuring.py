@@ -181,7 +181,7 @@ def measure(
         store=MeasurementStore(db),
         require_measured=require_measured,
         fresh=fresh,
-        told=notify or ignore,
+        notify=notify or ignore,
     )
     with closing(opened):
         return _compare(opened.with_plan(**(plan or {})), named)

@@ -113,7 +113,7 @@ class Study:
             opset=opset,
             supernet=supernet,
             data=data,
-            told=notify or ignore,
+            notify=notify or ignore,
         )
 
     def report(

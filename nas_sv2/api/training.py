@@ -108,7 +108,7 @@ def train(
             plan.data,
             resolution=side,
             skip_unreadable=plan.skip_unreadable,
-            told=notify,
+            notify=notify,
             progress=progress,
         )
         if processes.first:
@@ -170,7 +170,7 @@ def train_supernet(
         plan.data,
         resolution=chosen.resolution,
         skip_unreadable=plan.skip_unreadable,
-        told=notify,
+        notify=notify,
     )
     training = SupernetTraining(
         named,

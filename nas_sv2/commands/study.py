@@ -106,7 +106,7 @@ def export(
     from nas_sv2.api.study import open_study
     from nas_sv2.show.network_tables import exported_lines
 
-    def told(line: str) -> None:
+    def notify(line: str) -> None:
         say(line, error=True)
 
     exported = open_study(study, storage=open_database(storage)).export(
@@ -118,7 +118,7 @@ def export(
         force=force,
         supernet=supernet,
         data=data,
-        notify=told,
+        notify=notify,
     )
     say(f"trial {exported.number} is in {out}")
     print_notes(exported_lines(exported))

@@ -47,14 +47,14 @@ class Exclusive:
     Attributes:
         name: The user's name for the device, for messages.
         claims: The rights to take, in this order.
-        told: Called with a line for each holder that is waited for.
+        notify: Called with a line for each holder that is waited for.
         patience_s: The time to wait for one holder, in seconds. It restarts with each holder, as
             many workers take turns.
     """
 
     name: str
     claims: tuple[Claim, ...]
-    told: Callable[[str], None] = lambda line: None
+    notify: Callable[[str], None] = lambda line: None
     patience_s: float = PATIENCE_S
 
     @contextlib.contextmanager
@@ -78,7 +78,7 @@ class Exclusive:
         last, ends = "", 0.0
         while (holder := claim.take(longest_s)) is not None:
             if holder != last:
-                self.told(f"{self.name}: waiting for {holder}, which is using it")
+                self.notify(f"{self.name}: waiting for {holder}, which is using it")
                 last, ends = holder, time.monotonic() + self.patience_s
             if time.monotonic() >= ends:
                 waited = f"{self.patience_s:g} s"

@@ -136,7 +136,7 @@ def _dimensions(certificate: Certificate) -> list[str]:
     ]
     for effect in certificate.effects:
         lines.append(
-            f"| {effect.dimension} | {effect.pairs} | {effect.right} of {effect.told} "
+            f"| {effect.dimension} | {effect.pairs} | {effect.right} of {effect.separated} "
             f"| {_signed(effect.ours, certificate.scored_by)} "
             f"| {_signed(effect.theirs, certificate.reference_scored_by)} "
             f"| {_bias(effect, certificate)} |"

@@ -64,7 +64,9 @@ class Teller:
         attributes: dict[str, Any] = {ARCHITECTURE: record.architecture.digest}
         attributes |= {BASELINE: record.baseline} if record.baseline else {}
         attributes |= {} if record.foreseen is None else {FORESEEN: record.foreseen}
-        self._end(number, TrialState.COMPLETE, attributes, record.excesses, record.told)
+        self._end(
+            number, TrialState.COMPLETE, attributes, record.excesses, record.sampler_objectives
+        )
 
     def tell_rejected(self, number: int, verdict: Rejected, seen: Collection[Record]) -> None:
         """Report the limits that a candidate broke.
@@ -80,7 +82,7 @@ class Teller:
         if not seen:
             self._end(number, TrialState.PRUNED, attributes, verdict.excesses)
             return
-        scores, *times = zip(*(record.told for record in seen), strict=True)
+        scores, *times = zip(*(record.sampler_objectives for record in seen), strict=True)
         worst = [min(scores), *map(max, times)]
         self._end(number, TrialState.COMPLETE, attributes, verdict.excesses, worst)
 
@@ -107,11 +109,11 @@ class Teller:
         values: Iterable[float] | None = None,
     ) -> None:
         """Write a trial's end; a limit that was not checked counts as kept."""
-        told = None if values is None else [float(value) for value in values]
+        found = None if values is None else [float(value) for value in values]
         limits = {name: float(excesses.get(name, 0.0)) for name in self.constraints}
-        if not all(map(math.isfinite, [*(told or ()), *limits.values()])):
+        if not all(map(math.isfinite, [*(found or ()), *limits.values()])):
             raise EvaluationError(
-                f"trial {number} has figures that are not finite: {told}, {limits}"
+                f"trial {number} has figures that are not finite: {found}, {limits}"
             )
         trial = self._id(number)
         for name, value in attributes.items():
@@ -120,7 +122,7 @@ class Teller:
             state=TrialState.FAIL, constraints=limits
         ).system_attrs.items():
             self.storage.set_trial_system_attr(trial, name, value)
-        self.storage.set_trial_state_values(trial, state, told)
+        self.storage.set_trial_state_values(trial, state, found)
 
     def _id(self, number: int) -> int:
         return self.storage.get_trial_id_from_study_id_trial_number(self.study, number)

@@ -164,5 +164,5 @@ def _opened(spec: str, resolution: int | None, skip_unreadable: bool) -> ImageDa
         spec,
         resolution=resolution,
         skip_unreadable=skip_unreadable,
-        told=lambda line: print(f"{socket.gethostname()}: {line}"),
+        notify=lambda line: print(f"{socket.gethostname()}: {line}"),
     )

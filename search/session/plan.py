@@ -143,7 +143,7 @@ class SearchPlan:
             self.data,
             resolution=self.recipe.resolution,
             skip_unreadable=self.skip_unreadable,
-            told=notify,
+            notify=notify,
         )
         trainer = self.evaluator.open(data, Setting(device=self.train_on))
         trainer.adapt(smallest(self.space))  # all of a space have one total stride

@@ -274,7 +274,7 @@ class _Opening:
                 name,
                 store=MeasurementStore(self.db),
                 require_measured=self.plan.require_measured,
-                told=notify(self.on_event),
+                notify=notify(self.on_event),
                 images=partial(calibration_images, self.data),
                 elsewhere=elsewhere,
             )
@@ -371,18 +371,18 @@ class _Opening:
         self.described = True
 
 
-def _is_alone(store: RecordStore, workers: int, told: Callable[[str], None]) -> bool:
+def _is_alone(store: RecordStore, workers: int, notify: Callable[[str], None]) -> bool:
     """Whether nobody else chooses candidates, so that the seed can repeat what is chosen.
 
-    Two workers with one seed would ask for the same networks. `told` is called with a worker that
-    was not asked for.
+    Two workers with one seed would ask for the same networks. `notify` is called with a worker
+    that was not asked for.
     """
     leases = TrialLeases(store.db, store.study).all()
     others = [lease.process for lease in leases if is_alive(lease.process) is not False]
     if workers == 1 and others:
         host, pid, _ = others[0].rsplit(":", 2)
         who = f"process {pid} on {host.partition('@')[0]}"
-        told(
+        notify(
             f"the seed will not repeat these candidates: {who} works at this study, or died at it"
         )
     return workers == 1 and not others

@@ -28,7 +28,7 @@ class _Images:
         return next(self.feeds, None)
 
 
-def quantized(model: bytes, images: np.ndarray) -> bytes:
+def quantize(model: bytes, images: np.ndarray) -> bytes:
     """`model` in int8, with the range of every tensor taken from `images`, (N, C, H, W) float32.
 
     Ranges are the least and the most that is seen, which takes one pass: 0.9 s for ShuffleNet V2

@@ -83,7 +83,7 @@ CLASS_NAMES = (
 '''
 
 
-def standalone(architecture: Architecture) -> ShuffleNet:
+def build_plain(architecture: Architecture) -> ShuffleNet:
     """The network in plain torch, with numbers that torch draws from its global generator."""
     return ShuffleNet(
         channels=architecture.channels,

@@ -84,10 +84,10 @@ class Effect:
     """What changing one dimension did, on average over the pairs that differ in it alone.
 
     Attributes:
-        dimension: One of `space.contrasts.DIMENSIONS`.
+        dimension: One of `probe_networks.DIMENSIONS`.
         pairs: How many there are.
-        right: In how many of the `told` pairs recipe and reference agree on the sign.
-        told: Pairs that the reference tells apart.
+        right: In how many of the `separated` pairs recipe and reference agree on the sign.
+        separated: Pairs that the reference tells apart.
         ours: Mean score of the higher end minus that of the lower, by the recipe.
         theirs: The same by the reference.
     """
@@ -95,7 +95,7 @@ class Effect:
     dimension: str
     pairs: int
     right: int
-    told: int
+    separated: int
     ours: float
     theirs: float
 
@@ -257,12 +257,14 @@ class Certificate:
         pairs = [pair for pair in self.contrasts if pair.dimension == dimension]
         ours = [self._gap(pair, lambda one: one.score) for pair in pairs]
         theirs = [self._gap(pair, lambda one: one.truth) for pair in pairs]
-        told = [gaps for gaps in zip(ours, theirs, strict=True) if abs(gaps[1]) > self.told_apart]
+        separated = [
+            gaps for gaps in zip(ours, theirs, strict=True) if abs(gaps[1]) > self.told_apart
+        ]
         return Effect(
             dimension,
             len(pairs),
-            sum(mine * gap > 0 for mine, gap in told),
-            len(told),
+            sum(mine * gap > 0 for mine, gap in separated),
+            len(separated),
             statistics.fmean(ours),
             statistics.fmean(theirs),
         )

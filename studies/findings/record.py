@@ -63,7 +63,7 @@ class Record:
         return (self.evaluation.score, *times)
 
     @property
-    def told(self) -> tuple[float, ...]:
+    def sampler_objectives(self) -> tuple[float, ...]:
         """The objectives for the sampler, with the foreseen score of a training that was ended.
 
         What it had at its end is lower than that of a worse network that was trained to the end.

@@ -215,8 +215,10 @@ class Reasons:
             return [
                 f"no operator of {target} is priced, so no reason is given by operator; {made}"
             ]
-        told = " and ".join(each.source for each in (self.before, self.after) if each is not None)
-        return [f"reasons by operator: from {told}; priced, not run"]
+        sources = " and ".join(
+            each.source for each in (self.before, self.after) if each is not None
+        )
+        return [f"reasons by operator: from {sources}; priced, not run"]
 
     def _old(self, rival: Move, move: Move) -> str:
         name = self.comparison.old_target

@@ -68,7 +68,7 @@ def export_trial(
     opset: int = OPSET,
     supernet: Path | None = None,
     data: str | None = None,
-    told: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> Exported:
     """Write the package of a trial.
 
@@ -83,7 +83,7 @@ def export_trial(
         opset: Version of ONNX's operators in the models, one of `OPSETS`.
         supernet: Path of the study's supernet, if it was moved.
         data: Path of the study's data, if they were moved.
-        told: Function called with a line on each slow step: a training, or a device that is busy.
+        notify: Is called with a line on each slow step: a training, or a device that is busy.
             Training is needed if the weights were not kept; only those of the front are.
 
     Raises:
@@ -108,16 +108,16 @@ def export_trial(
     weights = folder.find(digest)
     if weights is None:
         why = "the file of its weights is damaged" if folder.is_damaged(digest) else ""
-        told(f"{why or 'its weights were not kept'}; {evaluator.weights_by}")
+        notify(f"{why or 'its weights were not kept'}; {evaluator.weights_by}")
         trained = _same_again(training, record)
     else:
         trained = Trained(record.evaluation, training.adapt(record.architecture), weights)
-    winner = _winner(training, record, trained, told)
+    winner = _winner(training, record, trained, notify)
     files = winner.files(int8, opset)
-    told(f"running every form on {len(winner.validation):,} validation images")
+    notify(f"running every form on {len(winner.validation):,} validation images")
     checked = winner.checked(files)
     _check_accuracy(record.evaluation, checked.validation[TORCH])
-    latencies = _latencies(db, identity, record, winner, files, told) if latency else []
+    latencies = _latencies(db, identity, record, winner, files, notify) if latency else []
     network = document_of(
         record.baseline or record.architecture.digest,
         winner,
@@ -176,12 +176,12 @@ def _check_accuracy(evaluation: Evaluation, found: Agreement) -> None:
 
 
 def _winner(
-    training: Trainer, record: Record, trained: Trained, told: Callable[[str], None]
+    training: Trainer, record: Record, trained: Trained, notify: Callable[[str], None]
 ) -> Winner:
     """Return the network with its data, and tell of weights that are exported as 0."""
     data = training.data
     if count := count_flushed(lower(trained.architecture), trained.weights):
-        told(f"{count:,} weights closer to 0 than {LEAST_WEIGHT:g} become 0 in every file")
+        notify(f"{count:,} weights closer to 0 than {LEAST_WEIGHT:g} become 0 in every file")
     return Winner.of(
         record.architecture,
         trained.architecture,
@@ -198,15 +198,15 @@ def _latencies(
     record: Record,
     winner: Winner,
     files: dict[str, bytes],
-    told: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> Sequence[FileLatency]:
     """Time or price the files on each target of the study."""
     store, rows = MeasurementStore(db), list[FileLatency]()
     try:
         book = TargetBook.of_study(identity)
         for name in record.latencies:
-            told(f"timing the files on {name}")
-            target = book.open(name, store=store, told=told)
+            notify(f"timing the files on {name}")
+            target = book.open(name, store=store, notify=notify)
             try:
                 rows += latencies_of(target, winner, files)
             finally:

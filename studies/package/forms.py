@@ -17,9 +17,9 @@ from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Classifier, lower, network_to_yaml
 from nas_sv2.space.runtimes.onnx_lowering import INPUT, OPSET, build_onnx, with_metadata
-from nas_sv2.space.runtimes.quantization import quantized
+from nas_sv2.space.runtimes.quantization import quantize
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
-from nas_sv2.space.runtimes.source_lowering import source_of, standalone
+from nas_sv2.space.runtimes.source_lowering import build_plain, source_of
 from nas_sv2.space.runtimes.weights import Array, Weights, flush, random_weights
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.package.form_parity import BATCH, Agreement, Form, Labels, agreements, noise
@@ -126,7 +126,7 @@ class Winner:
             MODEL: with_metadata(model, facts),
         }
         if int8:
-            files[MODEL_INT8] = with_metadata(quantized(model, self.calibration), facts)
+            files[MODEL_INT8] = with_metadata(quantize(model, self.calibration), facts)
         if isinstance(self.trained, Architecture):
             text = source_of(self.trained, mean, deviation, WEIGHTS, self.class_names)
             files[SOURCE] = text.encode()
@@ -204,7 +204,7 @@ def _timing_files(found: Classifier, int8: bool, opset: int) -> dict[str, bytes]
         return {TIMING: body}
     shape = (4, found.channels, found.resolution, found.resolution)
     images = np.random.default_rng(0).standard_normal(shape, np.float32)
-    return {TIMING: body, TIMING_INT8: quantized(body, images)}
+    return {TIMING: body, TIMING_INT8: quantize(body, images)}
 
 
 def batches_of(part: Part, normalise: Normalise) -> Iterator[tuple[Array, Labels]]:
@@ -259,7 +259,7 @@ def plain_module(network: Architecture, weights: Weights) -> "torch.nn.Module":
     import torch
 
     with torch.device("meta"):  # draws nothing from torch's global generator
-        module = standalone(network)
+        module = build_plain(network)
     module.load_state_dict(_state(weights), assign=True)
     return module.eval()
 

@@ -183,12 +183,12 @@ class WinnerProfiles:
     Attributes:
         db: The database of the measurements.
         ask_devices: Whether measured targets are asked, which takes seconds for each network.
-        told: Called with a line for each wait.
+        notify: Called with a line for each wait.
     """
 
     db: Database
     ask_devices: bool
-    told: Callable[[str], None]
+    notify: Callable[[str], None]
 
     def __call__(
         self, records: Mapping[int, Record], identity: Mapping[str, Any]
@@ -218,13 +218,13 @@ class WinnerProfiles:
         if kinds != {"emulated"} and not self.ask_devices:
             return None
         store = MeasurementStore(self.db)
-        with closing(book.open(name, store=store, told=self.told)) as target:
+        with closing(book.open(name, store=store, notify=self.notify)) as target:
             return self._profiles(target, records)
 
     def _profiles(self, target: Target, records: Mapping[int, Record]) -> dict[int, Profile]:
         found = {}
         for number, record in records.items():
-            self.told(f"{target.name}: operators of trial {number}")
+            self.notify(f"{target.name}: operators of trial {number}")
             profile = profile_of(target, record.architecture)
             was, here = record.latencies[target.name].device, profile.whole.device
             if was != here:

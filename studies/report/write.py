@@ -290,7 +290,7 @@ def write_report(
     path: Path,
     form: str | None,
     operators: bool,
-    told: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> list[Path]:
     """Write the report of a study and return the written files.
 
@@ -300,7 +300,7 @@ def write_report(
         path: The file to write.
         form: `html` or `md`; None for that of the path's ending, with which it must agree.
         operators: Whether to time the operators of the front on measured targets now.
-        told: Called with the name of each slow step.
+        notify: Called with the name of each slow step.
 
     Raises:
         ConfigError: The path or the form is not allowed, or the study has no finished trial.
@@ -308,8 +308,8 @@ def write_report(
     """
     chosen = _form_of(path, form)
     path = checked_out(path)
-    report = read_report(db, study, WinnerProfiles(db, operators, told))
-    told("drawing")
+    report = read_report(db, study, WinnerProfiles(db, operators, notify))
+    notify("drawing")
     return _write_page(report, path) if chosen == "html" else _write_markdown(report, path)
 
 

@@ -86,8 +86,8 @@ def check_records(db: Database, study: optuna.Study) -> None:
         with db.session("records cannot be read") as session:
             if session.scalar(select(RecordRow.id).where(RecordRow.study == key).limit(1)):
                 return
-    told = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if any(map(_has_record, told)):
+    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if any(map(_has_record, finished)):
         raise ConfigError(
             "study",
             study.study_name,

@@ -47,7 +47,7 @@ from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.reuse.channel_reuse import follow_channels
 from nas_sv2.space.runtimes.onnx_lowering import build_onnx
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
-from nas_sv2.space.runtimes.source_lowering import standalone
+from nas_sv2.space.runtimes.source_lowering import build_plain
 from nas_sv2.space.runtimes.torch_lowering import build_module
 from nas_sv2.space.runtimes.weights import Array, weight_shapes
 from nas_sv2.space.units.reference import REFERENCES
@@ -265,7 +265,7 @@ def test_source_builds_its_operators() -> None:
         small = replace(REFERENCES[name], resolution=64, classes=4)
         graph = lower(small)
         found |= {type(op.kind) for op in graph.ops}
-        counted = {name: tuple(t.shape) for name, t in standalone(small).named_parameters()}
+        counted = {name: tuple(t.shape) for name, t in build_plain(small).named_parameters()}
         learnt = {n: tuple(t.shape) for n, t in build_module(graph).named_parameters()}
         assert sorted(counted.values()) == sorted(learnt.values())
     assert found == set(get_args(Kind)) - OUTSIDE_UNITS

@@ -50,7 +50,7 @@ def main(folder: str, step: str) -> None:
             processes=processes,
             threads=1,
             progress=at_step,
-            told=told.append,
+            notify=told.append,
         )
         trained = run.train(NETWORK)
     if processes.first:

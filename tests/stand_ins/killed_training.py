@@ -57,7 +57,7 @@ def main(folder: str, step: str, where: str) -> None:
         threads=1,
         progress=at_step,
         checkpoints=None if folder == "-" else Path(folder),
-        told=told.append,
+        notify=told.append,
     )
     trained = evaluator.train(network)
     weights = hashlib.sha256()

@@ -82,7 +82,7 @@ def search(db: Database, name: str, target: str, trials: int) -> int:
     pruned = choice.learns_from_pruned
     try:
         opened = TargetBook.read().open(
-            target, store=MeasurementStore(db), fresh=True, told=lambda line: say(told=line)
+            target, store=MeasurementStore(db), fresh=True, notify=lambda line: say(told=line)
         )
         # A test of a device that stays away must end soon.
         assert opened.device is not None

@@ -117,7 +117,7 @@ def test_without_tensorboard_the_log_is_its_table_and_says_so(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     told: list[str] = []
-    FullRun(SHORT, blobs, tmp_path, threads=1, told=told.append).train(NETWORK)
+    FullRun(SHORT, blobs, tmp_path, threads=1, notify=told.append).train(NETWORK)
     assert len(log_of(tmp_path)) == SHORT.epochs
     assert not (tmp_path / "tensorboard").exists()
     assert [line for line in told if "nas-sv2[tensorboard]" in line] == told != []

@@ -53,7 +53,7 @@ def test_every_network_of_every_space_is_within_its_supernet(data: st.DataObject
 def test_on_slices_or_on_a_copy_of_them_a_network_says_the_same(data: st.DataObject) -> None:
     shared, one = supernet(), SMALL.sample(Drawn(data.draw))
     with torch.no_grad():
-        copy = shared.standalone(one).train()
+        copy = shared.extract(one).train()
         torch.testing.assert_close(shared.train()(IMAGES, one), copy(IMAGES), rtol=1e-4, atol=1e-4)
     assert {name: tuple(weight.shape) for name, weight in copy.state_dict().items()} == {
         **weight_shapes(lower(one)),

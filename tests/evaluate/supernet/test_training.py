@@ -65,7 +65,7 @@ def test_killed_and_gone_on_it_comes_to_equal_weights(
     for step in killed_at:
         with pytest.raises(KeyboardInterrupt):
             training(blobs, checkpoints=tmp_path, progress=stops_at(step)).train()
-    how = training(blobs, checkpoints=tmp_path, told=told.append)
+    how = training(blobs, checkpoints=tmp_path, notify=told.append)
     trained = how.train()
     assert told == [
         f"going on at step {killed_at[-1]} of {STEPS} of a training that was interrupted"

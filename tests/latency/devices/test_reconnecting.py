@@ -78,7 +78,7 @@ def starts(folder: Path) -> int:
 def test_an_agent_that_ends_is_started_again(board: Board, tmp_path: Path) -> None:
     said: list[str] = []
     device = board("die('Killed') if starts < 3 else measured(networks, 'a')")
-    device.told = said.append
+    device.notify = said.append
     (measurement,) = device.measure([NETWORK], PLAN)
     assert (measurement.runs, starts(tmp_path)) == (2, 3)
     assert said == ["board: the agent ended with code 134: Killed; starting it again"] * 2
@@ -130,7 +130,7 @@ def test_another_device_behind_the_name_is_refused(board: Board) -> None:
 def test_a_device_that_never_answered_is_not_waited_for(tmp_path: Path) -> None:
     said: list[str] = []
     device = device_at(
-        "board", CommandTemplate(("sh", "-c", "exit 7", "{argv}")), told=said.append
+        "board", CommandTemplate(("sh", "-c", "exit 7", "{argv}")), notify=said.append
     )
     with pytest.raises(DeviceError, match="sh ended with code 7; the agent did not start"):
         device.measure([NETWORK], PLAN)

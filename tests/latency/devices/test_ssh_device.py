@@ -204,7 +204,7 @@ def test_a_missing_runtime_comes_with_the_command_that_installs_it(
 
 def test_a_restarted_server_is_waited_for(connect: Connect, server: Loopback) -> None:
     said: list[str] = []
-    device = connect(told=said.append)
+    device = connect(notify=said.append)
     device.measure([NETWORK], QUICK)
     server.kill()
     timer = threading.Timer(0.5, server.start)
@@ -219,7 +219,7 @@ def test_a_server_killed_while_measuring_costs_no_measurement(
     connect: Connect, server: Loopback
 ) -> None:
     said: list[str] = []
-    device = connect(told=said.append)
+    device = connect(notify=said.append)
     device.fingerprint(QUICK)
     slow = MeasurePlan(min_runs=200, max_runs=201, loads=1, time_limit_s=60, reference=None)
     ends = threading.Timer(0.3, server.restart)

@@ -17,7 +17,7 @@ from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.onnx_lowering import build_onnx
-from nas_sv2.space.runtimes.quantization import quantized
+from nas_sv2.space.runtimes.quantization import quantize
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.weights import random_weights
 from nas_sv2.space.units.reference import reference
@@ -46,7 +46,7 @@ def int8_model(graph: Graph) -> bytes:
     image = graph.input
     shape = (1, image.channels, image.height, image.width)
     images = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    return quantized(build_onnx(graph, random_weights(graph, seed=0)), images)
+    return quantize(build_onnx(graph, random_weights(graph, seed=0)), images)
 
 
 def nodes_run(graph: Graph, folder: Path) -> Counter[str]:
@@ -158,6 +158,6 @@ def test_quantising_keeps_the_outputs_nearly(recwarn: pytest.WarningsRecorder) -
 def test_a_model_of_several_images_is_quantised_with_fewer() -> None:
     graph = lower(replace(reference("shufflenet_v2_x0_5"), resolution=32))
     images = np.random.default_rng(0).standard_normal((3, 3, 32, 32)).astype(np.float32)
-    body = quantized(build_onnx(graph, random_weights(graph, seed=0), batch=8), images)
+    body = quantize(build_onnx(graph, random_weights(graph, seed=0), batch=8), images)
     session = onnxruntime.InferenceSession(body, providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape[0] == 8

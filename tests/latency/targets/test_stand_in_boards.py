@@ -149,7 +149,7 @@ def test_a_read_only_board(board: Board) -> None:
     """It is measured; a profile needs a file, and is refused once, not tried again."""
     device = board(READ_ONLY)
     said: list[str] = []
-    device.told = said.append
+    device.notify = said.append
     checks = checks_of(device)
     assert all(check.passed for check in checks.values()), checks
     payload = payload_of(reference("shufflenet_v2_x0_5"), PLAN)
@@ -179,7 +179,7 @@ def test_a_fault_of_the_agent_is_not_tried_again(board: Board) -> None:
     shim = OLD_RUNTIME.replace("1.12.1", "1.20.0") + "del onnxruntime.SessionOptions\n"
     device = board(shim)
     said: list[str] = []
-    device.told = said.append
+    device.notify = said.append
     payload = payload_of(reference("shufflenet_v2_x0_5"), PLAN)
     with pytest.raises(
         MeasurementError, match=r"a fault of our agent.*AttributeError: .*1\.20\.0"

@@ -91,7 +91,7 @@ def test_the_search_goes_on_under_the_new_name(db: Database) -> None:
     assert len(records) == 4
     for number, record in records.items():
         assert trials[number].user_attrs["architecture"] == record.architecture.digest
-        assert trials[number].values == list(record.told)
+        assert trials[number].values == list(record.sampler_objectives)
     assert len(evaluator.asked) <= 5  # the training under way is not lost, or repeated once
     assert TrialLeases(db, loop.store.study).all() == []
 

@@ -441,7 +441,7 @@ def test_a_search_saves_time_and_keeps_its_front(tmp_path: Path, sampler: str) -
     assert [e.number for e in Front(records).entries] == [e.number for e in Front(ended).entries]
     for number, record in records.items():
         trial = study.trials[number]
-        assert trial.values == list(record.told)
+        assert trial.values == list(record.sampler_objectives)
         assert trial.user_attrs.get(FORESEEN) == record.foreseen
         stopped = record.excesses.get(STOP_RULE, 0.0) > 0
         assert (record.foreseen is not None) == stopped
@@ -568,7 +568,7 @@ def test_a_network_whose_training_was_ended_is_not_exported(tmp_path: Path) -> N
     db.close()
     with pytest.raises(ConfigError, match="the stop rule ended this one"):
         export_trial(
-            Database.open(url), "s", "0", tmp_path / "out", force=False, told=lambda line: None
+            Database.open(url), "s", "0", tmp_path / "out", force=False, notify=lambda line: None
         )
 
 

@@ -12,7 +12,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.space.families.published import PaperNetwork
 from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.runtimes.onnx_lowering import OPSET, OPSETS, build_onnx, opset_of
-from nas_sv2.space.runtimes.quantization import quantized
+from nas_sv2.space.runtimes.quantization import quantize
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.weights import count_flushed
 from nas_sv2.space.units.architecture import Architecture, Stage
@@ -54,7 +54,7 @@ def test_int8_is_the_same_in_every_opset() -> None:
     weights = lived_in_weights(graph, 0)
     images = np.random.default_rng(0).standard_normal((4, 3, 32, 32), np.float32)
     oldest, newest = (
-        run_onnx(quantized(build_onnx(graph, weights, None, opset), images), images)
+        run_onnx(quantize(build_onnx(graph, weights, None, opset), images), images)
         for opset in (OPSETS[0], OPSETS[-1])
     )
     np.testing.assert_array_equal(oldest, newest)

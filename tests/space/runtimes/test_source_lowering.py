@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from strategies import architectures
 
 from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.runtimes.source_lowering import source_of, standalone
+from nas_sv2.space.runtimes.source_lowering import build_plain, source_of
 from nas_sv2.space.runtimes.weights import Array
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
@@ -50,7 +50,7 @@ def test_the_generated_code_gives_what_the_torch_lowering_gives(
     images = images_for(architecture)
     expected = run_torch(graph, weights, images)
     state = {name: torch.from_numpy(array) for name, array in weights.items()}
-    for network in (executed(source(architecture))["build"](), standalone(architecture)):
+    for network in (executed(source(architecture))["build"](), build_plain(architecture)):
         network.load_state_dict(state)
         with torch.no_grad():
             logits = network.eval()(torch.from_numpy(images)).numpy()

@@ -65,11 +65,11 @@ def test_a_recipe_in_the_reference_s_order_is_certified_so() -> None:
 def test_bias_and_agreement_by_dimension() -> None:
     scores = (0.85, 0.80, 0.86, 0.83, 0.88, 0.87, 0.88, 0.89)
     depth, width = certificate_of(scores, noise=0.0001).effects
-    assert (depth.dimension, depth.pairs, depth.right, depth.told) == ("depth", 2, 2, 2)
+    assert (depth.dimension, depth.pairs, depth.right, depth.separated) == ("depth", 2, 2, 2)
     assert depth.ours == pytest.approx((0.04 + 0.06) / 2)
     assert depth.theirs == pytest.approx((0.07 + 0.01) / 2)
     assert depth.bias == pytest.approx(0.01)
-    assert (width.right, width.told) == (1, 1)
+    assert (width.right, width.separated) == (1, 1)
     assert width.bias == pytest.approx(-0.05 + 0.01)
 
 

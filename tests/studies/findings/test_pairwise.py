@@ -43,7 +43,7 @@ def test_what_was_contended_is_not_sure() -> None:
 
 def test_a_latency_without_an_interval_is_not_known_to_be_another() -> None:
     emulated = dataclasses.replace(latency_of(2.0), ci_ms=None, provenance="emulated")
-    found = compare_latencies(emulated, dataclasses.replace(emulated, ms=4.0))
+    found = compare_latencies(emulated, dataclasses.replace(emulated, ms=4.0, p95_ms=4.0))
     assert (found.gain, found.sure, found.mark) == (0.5, "unknown", "emulated")
 
 

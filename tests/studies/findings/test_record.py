@@ -25,8 +25,8 @@ def test_a_record_goes_through_json_and_back(
 
 def test_the_sampler_is_told_the_score_foreseen_of_a_training_that_was_ended() -> None:
     record = record_of(0.4, 3.0)
-    assert record.told == record.objectives == (0.4, 3.0)
-    assert replace(record, foreseen=0.7).told == (0.7, 3.0)
+    assert record.sampler_objectives == record.objectives == (0.4, 3.0)
+    assert replace(record, foreseen=0.7).sampler_objectives == (0.7, 3.0)
     assert replace(record, foreseen=0.7).objectives == (0.4, 3.0)
     older = json.loads(record.to_json())
     del older["foreseen"]

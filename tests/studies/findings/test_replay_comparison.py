@@ -123,8 +123,8 @@ def test_ties_are_of_intervals_or_of_the_emulator_s_error() -> None:
     assert tied(measured(1, 2), measured(1.9, 3))
     assert not tied(measured(1, 2), measured(2.1, 3))
     plain = dataclasses.replace(latency_of(1.0), ci_ms=None)
-    assert tied(plain, dataclasses.replace(plain, ms=1.09))
-    assert not tied(dataclasses.replace(plain, ms=1.12), plain)
+    assert tied(plain, dataclasses.replace(plain, ms=1.09, p95_ms=1.09))
+    assert not tied(dataclasses.replace(plain, ms=1.12, p95_ms=1.12), plain)
 
 
 def kinds(**shares: float) -> Breakdown:

@@ -176,4 +176,4 @@ def test_an_export_is_refused_before_its_study_is_read(
         Database.open(f"sqlite:///{tmp_path / 's.db'}") as db,
         pytest.raises(ConfigError, match=sentence),
     ):
-        export_trial(db, "study", trial, tmp_path / out, force=False, told=print)
+        export_trial(db, "study", trial, tmp_path / out, force=False, notify=print)

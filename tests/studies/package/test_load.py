@@ -21,7 +21,7 @@ from nas_sv2.space.families.published import published_network
 from nas_sv2.space.graph.operators import Graph, Shuffle
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.onnx_lowering import metadata_of
-from nas_sv2.space.runtimes.quantization import quantized
+from nas_sv2.space.runtimes.quantization import quantize
 from nas_sv2.space.runtimes.torch_lowering import GraphModule
 from nas_sv2.space.runtimes.weights import Weights
 from nas_sv2.space.units.documents import load_architecture
@@ -276,7 +276,7 @@ def test_a_form_that_is_another_network_is_refused_by_name(
     bodies = {
         SOURCE: lambda: text,
         MODEL: lambda: other,
-        MODEL_INT8: lambda: quantized(other, winner.calibration[:20]),
+        MODEL_INT8: lambda: quantize(other, winner.calibration[:20]),
     }
     files = {**load_package(package).files, name: bodies[name]()}
     with pytest.raises(StoreError, match=f"{name} and torch disagree"):
