@@ -483,7 +483,4 @@ def _copy_weights(
 ) -> None:
     """Copy the weights of the new front and of the baselines, if they were kept."""
     old, new = (WeightsFolder.of_study(db, study_key(each)) for each in (first, study))
-    for entry in Front(records).entries:
-        digest = entry.record.architecture.digest
-        if new.find(digest) is None and (weights := old.find(digest)) is not None:
-            new.save(digest, weights)
+    new.copy_from(old, (entry.record.architecture.digest for entry in Front(records).entries))

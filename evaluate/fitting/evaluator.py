@@ -18,7 +18,7 @@ from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation, Trained
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.choices.search_space import SearchSpace
-from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.architecture import Architecture, scale_width
 
 Stops = Callable[[Sequence[Epoch]], str | None]
 """Called after each pass but the last, with the passes so far; gives a reason to end, or None."""
@@ -181,6 +181,31 @@ class EvaluatorChoice:
             sentence = f"must be the evaluator's space, {self.space.name}, or be left out"
             raise ConfigError("space", text, sentence)
         return named or self.space
+
+
+def trained_form(
+    architecture: Architecture, recipe: Recipe, side: int, channels: int, classes: int
+) -> Architecture:
+    """The form that a recipe trains: input and classes of the data, stem and widths of its own.
+
+    Args:
+        architecture: The network.
+        recipe: The recipe.
+        side: Side of the images, pixels.
+        channels: Channels of the images.
+        classes: Classes of the data; the recipe may draw fewer.
+
+    Raises:
+        ConfigError: If the total stride exceeds the side of the images.
+    """
+    return dataclasses.replace(
+        scale_width(architecture, recipe.width_factor),
+        resolution=side,
+        channels=channels,
+        classes=min(recipe.classes or classes, classes),
+        stem_stride=recipe.stem_stride,
+        stem_pool=recipe.stem_pool,
+    )
 
 
 def check_trainable(recipe: Recipe, device: str = "cpu") -> None:

@@ -21,7 +21,13 @@ from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
 from nas_sv2.evaluate.fitting.course import Course, Pass, PassRecord, Progress
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, default_threads, stream
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation, Trained, average_evaluations
-from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice, Setting, Stops, check_trainable
+from nas_sv2.evaluate.fitting.evaluator import (
+    EvaluatorChoice,
+    Setting,
+    Stops,
+    check_trainable,
+    trained_form,
+)
 from nas_sv2.evaluate.fitting.network_learner import NetworkLearner
 from nas_sv2.evaluate.fitting.subset import Subset, choose_subset
 from nas_sv2.evaluate.fitting.validation import Validation, refresh_norms, validate
@@ -29,7 +35,7 @@ from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.evaluate.recipes.recipe import Recipe, Score
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.torch_lowering import build_module, weights_of
-from nas_sv2.space.units.architecture import Architecture, scale_width
+from nas_sv2.space.units.architecture import Architecture
 
 CHECKPOINT_SECONDS = 30.0  # what a kill may cost; 20 MB in 0.05 s, under 1 % of the time
 
@@ -75,14 +81,8 @@ class ProxyTraining:
         Raises:
             ConfigError: If the total stride exceeds the side of the images.
         """
-        return dataclasses.replace(
-            scale_width(architecture, self.recipe.width_factor),
-            resolution=self.data.side,
-            channels=self.data.channels,
-            classes=self.subset.classes,
-            stem_stride=self.recipe.stem_stride,
-            stem_pool=self.recipe.stem_pool,
-        )
+        data = self.data
+        return trained_form(architecture, self.recipe, data.side, data.channels, data.classes)
 
     def train(self, architecture: Architecture, stops: Stops | None = None) -> Trained:
         """Train `architecture` from fresh weights and validate it, once for each seed.

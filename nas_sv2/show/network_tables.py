@@ -397,7 +397,9 @@ def exported_lines(exported: Exported) -> list[str]:
     """Return a line for each form's accuracy and each file's latency."""
     lines = []
     for name, form in exported.forms.items():
-        line = f"{name}: top-1 {form.accuracy:.2%} of {form.images:,} validation images"
+        line = f"{name}: {form.images:,} training images that the study kept"
+        if form.accuracy is not None:
+            line = f"{name}: top-1 {form.accuracy:.2%} of {form.images:,} validation images"
         if name != TORCH:
             line += f"; logits differ by {form.relative:.1e} of the largest"
             line += f", the same class first for {form.same:.2%}"

@@ -55,7 +55,7 @@ from nas_sv2.studies.findings.certificate import UNCERTIFIED
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.ownership import StudyGone, check_records
-from nas_sv2.studies.storage.places import absolute_data, note_data, note_evaluator
+from nas_sv2.studies.storage.places import absolute_data, keep_sample, note_data, note_evaluator
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.runs import note_run
 from nas_sv2.studies.storage.study import (
@@ -362,6 +362,8 @@ class _Opening:
         certified = UNCERTIFIED if certificate is None else certificate.describe()
         note_data(study, plan.data)
         note_evaluator(study, plan.evaluator.place)
+        if plan.evaluator.weights_by is not None:
+            keep_sample(WeightsFolder.of_study(self.db, store.study), self.data)
         note_run(study, plan.words)
         lines = describe_search(
             plan, self.data, targets, guidelines, store.known, reference_ms, certified

@@ -7,10 +7,11 @@ from pathlib import Path
 import optuna
 
 from nas_sv2.database.database import Database
-from nas_sv2.errors import ConfigError, DeviceError, EvaluationError
+from nas_sv2.errors import ConfigError, DeviceError, EvaluationError, NasError
+from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.fitting.evaluation import Evaluation, Trained
-from nas_sv2.evaluate.fitting.evaluator import Setting, Trainer
+from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice, Setting, Trainer, trained_form
 from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
@@ -36,7 +37,7 @@ from nas_sv2.studies.package.forms import TORCH, Winner
 from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines, confirmations_of
 from nas_sv2.studies.storage.named_networks import record_of, records_of
-from nas_sv2.studies.storage.places import data_of, evaluator_of
+from nas_sv2.studies.storage.places import ChangedData, data_of, evaluator_of, find_sample
 from nas_sv2.studies.storage.study import Identity, load_study, study_key
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
@@ -103,27 +104,18 @@ def export_trial(
     identity = opened.user_attrs[IDENTITY]
     number, record = _chosen(db, study, trial)
     evaluator = evaluator_of(opened, supernet)
-    training = evaluator.open(data_of(opened, data), setting_of(opened))
-    folder, digest = WeightsFolder.of_study(db, study_key(opened)), record.architecture.digest
-    weights = folder.find(digest)
-    if weights is None:
-        why = "the file of its weights is damaged" if folder.is_damaged(digest) else ""
-        notify(f"{why or 'its weights were not kept'}; {evaluator.weights_by}")
-        trained = _same_again(training, record)
-    else:
-        trained = Trained(record.evaluation, training.adapt(record.architecture), weights)
-    winner = _winner(training, record, trained, notify)
+    winner, sample = _winner(db, opened, record, evaluator, data, notify)
     files = winner.files(int8, opset)
-    notify(f"running every form on {len(winner.validation):,} validation images")
+    notify(f"running every form on {winner.checked_on}")
     checked = winner.checked(files)
-    _check_accuracy(record.evaluation, checked.validation[TORCH])
+    _check_accuracy(record.evaluation, checked.images[TORCH])
     latencies = _latencies(db, identity, record, winner, files, notify) if latency else []
     network = document_of(
         record.baseline or record.architecture.digest,
         winner,
-        training.data,
-        training.recipe,
-        training.seed,
+        sample,
+        evaluator.recipe,
+        record.evaluation.seed,
         checked,
         latencies,
         "" if int8 else "it was not asked for",
@@ -133,7 +125,7 @@ def export_trial(
     document = trial_document(network, study, number, record, identity, certificate, confirmed)
     card = trial_card(document, [*files, CARD_JSON, SUMS])
     write_folder(out, {**files, CARD_JSON: json_of(document), CARD: card.encode()})
-    return Exported(number, checked.validation, latencies)
+    return Exported(number, checked.images, latencies)
 
 
 def _chosen(db: Database, study: str, trial: str) -> tuple[int, Record]:
@@ -156,7 +148,7 @@ which changes the class of about one image in a thousand."""
 
 
 def _check_accuracy(evaluation: Evaluation, found: Agreement) -> None:
-    """Refuse weights that do not belong to the study's evaluation.
+    """Refuse weights that do not belong to the study's evaluation, if that can be seen.
 
     Raises:
         EvaluationError: If the weights give another accuracy.
@@ -165,7 +157,8 @@ def _check_accuracy(evaluation: Evaluation, found: Agreement) -> None:
     if len(evaluation.scores) > 1:  # a mean over seeds; the weights are the first's
         last = evaluation.history[-1].accuracy if evaluation.history else None
         was = was if last is None else last
-    assert found.accuracy is not None, "labels were given"
+    if found.accuracy is None:
+        return
     slack = max(SLACK, 1.5 / found.images)
     if abs(found.accuracy - was) > slack:
         raise EvaluationError(
@@ -176,19 +169,49 @@ def _check_accuracy(evaluation: Evaluation, found: Agreement) -> None:
 
 
 def _winner(
-    training: Trainer, record: Record, trained: Trained, notify: Callable[[str], None]
-) -> Winner:
+    db: Database,
+    study: optuna.Study,
+    record: Record,
+    evaluator: EvaluatorChoice,
+    data: str | None,
+    notify: Callable[[str], None],
+) -> tuple[Winner, DataSample]:
     """Return the network with its data, and tell of weights that are exported as 0."""
-    data = training.data
-    if count := count_flushed(lower(trained.architecture), trained.weights):
+    folder, digest = WeightsFolder.of_study(db, study_key(study)), record.architecture.digest
+    weights, validation = folder.find(digest), None
+    try:
+        images = data_of(study, data)
+        sample = DataSample.of(images)
+        validation = choose_subset(images, evaluator.recipe).val
+        if weights is None:
+            why = "the file of its weights is damaged" if folder.is_damaged(digest) else ""
+            notify(f"{why or 'its weights were not kept'}; {evaluator.weights_by}")
+            weights = _same_again(evaluator.open(images, setting_of(study)), record).weights
+    except (ConfigError, EvaluationError) as error:
+        kept = find_sample(folder)
+        if weights is None or kept is None or data is not None:
+            raise
+        notify(_without_data(error))
+        sample = kept
+    classes = len(sample.class_names)
+    trained = trained_form(
+        record.architecture, evaluator.recipe, sample.side, sample.channels, classes
+    )
+    if count := count_flushed(lower(trained), weights):
         notify(f"{count:,} weights closer to 0 than {LEAST_WEIGHT:g} become 0 in every file")
-    return Winner.of(
-        record.architecture,
-        trained.architecture,
-        trained.weights,
-        Normalise.of(data.train.images),
-        data,
-        choose_subset(data, training.recipe).val,
+    normalise = Normalise(sample.mean, sample.deviation)
+    winner = Winner.of(record.architecture, trained, weights, normalise, sample, validation)
+    return winner, sample
+
+
+def _without_data(error: NasError) -> str:
+    """Say why the kept weights are exported without the data of the study."""
+    why = f"cannot be opened ({error})"
+    if isinstance(error, ChangedData):
+        why = f"have changed since, and are {error.value} now"
+    return (
+        f"the data of the study {why}; the kept weights are exported, with class names, mean and "
+        "deviation as kept by the search"
     )
 
 

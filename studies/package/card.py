@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.fitting.evaluation import is_uneven
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
@@ -59,7 +59,7 @@ def made_with() -> dict[str, str]:
 def document_of(
     name: str,
     winner: Winner,
-    data: ImageData,
+    data: DataSample,
     recipe: Recipe,
     seed: int,
     checked: Checked,
@@ -71,7 +71,7 @@ def document_of(
     Args:
         name: User's name of the network.
         winner: Network and its data.
-        data: Data of the training.
+        data: Part of the data of the training.
         recipe: Recipe of the training.
         seed: Seed of the training.
         checked: Agreement of the forms.
@@ -104,8 +104,8 @@ def document_of(
         "recipe_digest": recipe.digest,
         "seed": seed,
         "calibration_images": len(winner.calibration),
-        "by_class": checked.validation[TORCH].by_class,
-        "forms": {name: each.to_json() for name, each in checked.validation.items()},
+        "by_class": checked.images[TORCH].by_class,
+        "forms": {name: each.to_json() for name, each in checked.images.items()},
         "forms_on_noise": {name: each.to_json() for name, each in checked.noise.items()},
         "no_int8": no_int8,
         "latency": [row.to_json() for row in latencies],
@@ -136,24 +136,14 @@ def forms_section(document: Mapping[str, Any]) -> list[list[str]]:
     rows = [
         (
             name,
-            f"{form['accuracy']:.2%}",
+            "–" if form["accuracy"] is None else f"{form['accuracy']:.2%}",
             "" if name == TORCH else f"{form['difference']:.1e} ({form['relative']:.1e})",
             "" if name == TORCH else f"{form['same']:.2%}",
         )
         for name, form in forms.items()
     ]
-    images = next(iter(forms.values()))["images"]
     head = ("form", "top-1", "logits differ by (of the largest)", "same class first")
-    said = (
-        f"Every form was asked about the same {images:,} validation images and held against the "
-        "network as torch runs it in nas-sv2."
-    )
-    if MODEL_INT8 in forms:
-        lost = forms[MODEL_INT8]["accuracy"] - forms[TORCH]["accuracy"]
-        said += (
-            f" int8 (static, weights a channel, ranges from {document['calibration_images']} "
-            f"training images) changes the accuracy by {100 * lost:+.2f} points."
-        )
+    said = _images_in_words(forms) + _int8_in_words(document)
     if document["set_to_zero"]:
         said += (
             f" {document['set_to_zero']:,} weights that were closer to 0 than {LEAST_WEIGHT:g} "
@@ -164,9 +154,40 @@ def forms_section(document: Mapping[str, Any]) -> list[list[str]]:
     return [["## Forms, checked at export"], table(head, *rows), [said]]
 
 
+def _images_in_words(forms: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say on which images the forms were compared."""
+    images, known = forms[TORCH]["images"], forms[TORCH]["accuracy"] is not None
+    said = (
+        f"Every form was asked about the same {images:,} {'validation' if known else 'training'} "
+        "images and held against the network as torch runs it in nas-sv2."
+    )
+    if not known:
+        said += (
+            " The search kept these images: at the export the data had changed or were missing, "
+            "so top-1 was not measured again."
+        )
+    return said
+
+
+def _int8_in_words(document: Mapping[str, Any]) -> str:
+    """Say how int8 was made, and what it costs if that is known."""
+    forms: Mapping[str, Mapping[str, Any]] = document["forms"]
+    if MODEL_INT8 not in forms:
+        return ""
+    how = (
+        f"static, weights a channel, ranges from {document['calibration_images']} training images"
+    )
+    before, now = (forms[name]["accuracy"] for name in (TORCH, MODEL_INT8))
+    if None in (before, now):
+        return f" int8 is {how}."
+    return f" int8 ({how}) changes the accuracy by {100 * (now - before):+.2f} points."
+
+
 def classes_section(document: Mapping[str, Any]) -> list[list[str]]:
     """Return the section on the accuracy of each class; none in cards of older versions."""
     counts: Sequence[tuple[int, int]] = document.get("by_class") or ()
+    if not counts:
+        return []
     names = document["class_names"] or range(len(counts))
     found = [
         (right / images, images, str(name))

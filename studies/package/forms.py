@@ -12,7 +12,8 @@ import numpy as np
 from safetensors.numpy import save
 
 from nas_sv2.errors import StoreError
-from nas_sv2.evaluate.data.image_data import ImageData, Part
+from nas_sv2.evaluate.data.data_sample import DataSample
+from nas_sv2.evaluate.data.image_data import Part
 from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Classifier, lower, network_to_yaml
@@ -33,10 +34,6 @@ MODEL, MODEL_INT8 = "model.onnx", "model_int8.onnx"
 TIMING, TIMING_INT8 = "timing.onnx", "timing_int8.onnx"
 WEIGHTS, SOURCE = "weights.safetensors", "model.py"
 INT8 = (MODEL_INT8, TIMING_INT8)
-CALIBRATION_IMAGES = 100
-"""Training images, evenly spaced, that set the ranges of int8.
-
-More do not lower the error: docs/lab/2026-11-25-exported-files.md."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +48,7 @@ class Winner:
         class_names: Names of the classes, in the order of the logits; None if the recipe drew
             some of the data's classes.
         fit: How a picture of the data became a square.
-        validation: Validation images at the side of `trained`.
+        validation: Validation images at the side of `trained`; None if the data have changed.
         calibration: Normalised training images at the side of `trained`, (N, C, H, W).
     """
 
@@ -61,7 +58,7 @@ class Winner:
     normalise: Normalise
     class_names: tuple[str, ...] | None
     fit: str
-    validation: Part
+    validation: Part | None
     calibration: Array
 
     @classmethod
@@ -71,8 +68,8 @@ class Winner:
         trained: Classifier,
         weights: Weights,
         normalise: Normalise,
-        data: ImageData,
-        validation: Part,
+        data: DataSample,
+        validation: Part | None,
     ) -> "Winner":
         """Take images from `data`, and crop them to the centre if they are too large.
 
@@ -81,21 +78,21 @@ class Winner:
             trained: As the attribute.
             weights: As the attribute.
             normalise: As the attribute.
-            data: Data of the training.
-            validation: Validation images of the training.
+            data: Part of the data of the training.
+            validation: Validation images of the training; None if they are not known any more.
         """
-        count = min(CALIBRATION_IMAGES, len(data.train))
-        spaced = np.arange(count) * len(data.train) // count
-        calibration = normalise(centre_of(data.train.images[spaced], trained.resolution))
-        images = centre_of(validation.images, trained.resolution)
+        side = trained.resolution
+        calibration = normalise(centre_of(data.images, side))
+        if validation is not None:
+            validation = Part(centre_of(validation.images, side), validation.labels)
         return cls(
             found,
             trained,
             weights,
             normalise,
-            data.class_names if data.classes == trained.classes else None,
+            data.class_names if len(data.class_names) == trained.classes else None,
             data.fit,
-            Part(images, validation.labels),
+            validation,
             np.ascontiguousarray(calibration.numpy()),
         )
 
@@ -136,18 +133,32 @@ class Winner:
         return files
 
     def checked(self, files: dict[str, bytes]) -> "Checked":
-        """Compare each form with torch on the validation images and on noise.
+        """Compare each form with torch on `checked_on` and on noise.
 
         Raises:
-            StoreError: If a form disagrees on the validation images; the message names it.
+            StoreError: If a form disagrees on the images; the message names it.
         """
         network = torch_form(self.trained, self.weights)
         forms = {TORCH: network, **forms_of(files, self.shipped)}
-        found = agreements(network, forms, batches_of(self.validation, self.normalise))
+        found = agreements(network, forms, self._batches())
         for name, agreement in found.items():
             agreement.check(name, name in INT8)
         images = noise(self.trained.channels, self.trained.resolution)
         return Checked(found, agreements(network, forms, images))
+
+    @property
+    def checked_on(self) -> str:
+        """The images on which forms are compared, in words."""
+        if self.validation is None:
+            return f"{len(self.calibration):,} training images that the study kept"
+        return f"{len(self.validation):,} validation images"
+
+    def _batches(self) -> Iterator[tuple[Array, Labels | None]]:
+        if self.validation is not None:
+            yield from batches_of(self.validation, self.normalise)
+            return
+        for start in range(0, len(self.calibration), BATCH):
+            yield self.calibration[start : start + BATCH], None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +166,11 @@ class Checked:
     """The agreement of a network's forms with it, by form.
 
     Attributes:
-        validation: Agreement on the validation images; no form was refused.
+        images: Agreement on the images of `Winner.checked_on`; no form was refused.
         noise: Agreement on noise, which any machine can repeat and on which int8 is far off.
     """
 
-    validation: dict[str, Agreement]
+    images: dict[str, Agreement]
     noise: dict[str, Agreement]
 
 

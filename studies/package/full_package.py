@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.fitting.validation import Validation
 from nas_sv2.evaluate.full.result import FullyTrained
 from nas_sv2.evaluate.full.training import FullRun
@@ -55,17 +56,18 @@ def write_full_package(run: FullRun, trained: FullyTrained, name: str) -> dict[s
     Raises:
         StoreError: If a float32 form disagrees with the network, or a file cannot be written.
     """
+    sample = DataSample.of(run.data)
     winner = Winner.of(
         trained.network,
         trained.network,
         trained.weights,
         trained.normalise,
-        run.data,
+        sample,
         run.subset.val,
     )
     files, checked, no_int8 = _forms(winner)
     document = {
-        **document_of(name, winner, run.data, run.recipe, run.seed, checked, [], no_int8),
+        **document_of(name, winner, sample, run.recipe, run.seed, checked, [], no_int8),
         **_training_of(run, trained),
     }
     card = full_card(document, [*files, CARD_JSON, SUMS])

@@ -7,9 +7,6 @@ the first. The copy then takes the key over.
 
 import shutil
 import uuid
-from collections.abc import Iterable
-from contextlib import suppress
-from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage
@@ -18,7 +15,6 @@ from sqlalchemy import delete, insert, select
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, NasError, StoreError
-from nas_sv2.files import write_whole
 from nas_sv2.studies.findings.attributes import (
     ARCHITECTURE,
     CLAIMED,
@@ -156,8 +152,12 @@ def _fits(row: RecordRow, trial: FrozenTrial) -> bool:
 def _take_copies(db: Database, study: optuna.Study, key: str, rows: list[RecordRow]) -> None:
     """Give a copy a new key, with copies of its records and of their weights."""
     own = uuid.uuid4().hex
-    folder = WeightsFolder.of_study(db, own).path
-    _copy_weights(WeightsFolder.of_study(db, key).path, folder, (row.architecture for row in rows))
+    source, weights = (WeightsFolder.of_study(db, each) for each in (key, own))
+    try:
+        weights.copy_from(source, (row.architecture for row in rows))
+    except StoreError:
+        shutil.rmtree(weights.path, ignore_errors=True)
+        raise
     failed = db.errors("records cannot be written")
     with failed, db.writing_alone(f"records of {own}") as connection:
         for row in rows:
@@ -167,19 +167,6 @@ def _take_copies(db: Database, study: optuna.Study, key: str, rows: list[RecordR
     study.set_user_attr(IDENTITY, {**study.user_attrs[IDENTITY], KEY: own})
     if CLAIMED in study.user_attrs:
         study.set_user_attr(CLAIMED, own)
-
-
-def _copy_weights(source: Path, target: Path, digests: Iterable[str]) -> None:
-    try:
-        for digest in digests:
-            file = source / f"{digest}.safetensors"
-            if file.exists():
-                target.mkdir(parents=True, exist_ok=True)
-                write_whole(target / file.name, file.read_bytes())
-    except OSError as error:
-        with suppress(OSError):
-            shutil.rmtree(target)
-        raise StoreError(f"weights cannot be copied: {error}") from error
 
 
 def _keep_only(db: Database, key: str, rows: list[RecordRow]) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import optuna
 
-from nas_sv2.errors import ConfigError, EvaluationError
+from nas_sv2.errors import ConfigError, EvaluationError, StoreError
+from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.image_listing import adopt_fit, read_spec
 from nas_sv2.evaluate.data.open_data import open_data
@@ -24,6 +25,11 @@ from nas_sv2.studies.findings.attributes import (
     EVALUATOR_PLACE,
     IDENTITY,
 )
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
+
+
+class ChangedData(ConfigError):
+    """The data of a study were found, and their content is another."""
 
 
 def absolute_data(data: str) -> str:
@@ -53,7 +59,8 @@ def data_of(study: optuna.Study, data: str | None = None) -> ImageData:
         data: The data spec; None for the last place of the data.
 
     Raises:
-        ConfigError: The data are missing, or differ from the study's.
+        ConfigError: The data are missing.
+        ChangedData: The data differ from the study's.
         EvaluationError: The data are damaged or cannot be loaded.
     """
     identity, where = study.user_attrs[IDENTITY], data_place(study)
@@ -71,8 +78,31 @@ def data_of(study: optuna.Study, data: str | None = None) -> ImageData:
         raise ConfigError(field, where, error.sentence + moved) from None
     if found.key != data_key(wanted):  # only the content counts; the name may be relative
         sentence = f"must be {wanted}, the data of the study; these differ or have changed"
-        raise ConfigError(field, found.provenance, sentence + moved)
+        raise ChangedData(field, found.provenance, sentence + moved)
     return found
+
+
+def keep_sample(folder: WeightsFolder, data: ImageData) -> None:
+    """Keep the part of the study's data that an export needs, unless it was kept before.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    if find_sample(folder) is not None:
+        return
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        DataSample.of(data).write(folder.data)
+    except OSError as error:
+        raise StoreError(f"images for exports cannot be kept: {error}") from error
+
+
+def find_sample(folder: WeightsFolder) -> DataSample | None:
+    """Return the part of the data that was kept; None if an older version began the study."""
+    try:
+        return DataSample.read(folder.data)
+    except (OSError, ValueError):
+        return None
 
 
 def note_evaluator(study: optuna.Study, place: Path | None) -> None:

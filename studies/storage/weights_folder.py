@@ -13,6 +13,9 @@ from nas_sv2.errors import StoreError
 from nas_sv2.files import read_bounded, write_whole
 from nas_sv2.space.runtimes.weights import MOST_WEIGHT_BYTES, Array, parse_weights
 
+DATA = "data"
+"""Name of the file beside the weights that says on what they were trained."""
+
 
 @dataclass(frozen=True, slots=True)
 class WeightsFolder:
@@ -24,6 +27,11 @@ class WeightsFolder:
     def of_study(cls, db: Database, study: str) -> "WeightsFolder":
         """Return `FILE.weights/KEY` beside an SQLite file, else in the working folder."""
         return cls(db.beside("weights") / study)
+
+    @property
+    def data(self) -> Path:
+        """The file with the part of the data that an export needs, a `DataSample`."""
+        return self._file(DATA)
 
     @property
     def checkpoints(self) -> Path:
@@ -63,6 +71,21 @@ class WeightsFolder:
     def is_damaged(self, digest: str) -> bool:
         """Return whether the file is there, but is not a whole safetensors file."""
         return self._file(digest).exists() and self.find(digest) is None
+
+    def copy_from(self, other: "WeightsFolder", digests: Iterable[str]) -> None:
+        """Copy weights of another study that were kept, and what they were trained on.
+
+        Raises:
+            StoreError: A file cannot be read or written.
+        """
+        try:
+            for name in (DATA, *digests):
+                file = other._file(name)
+                if file.exists():
+                    self.path.mkdir(parents=True, exist_ok=True)
+                    write_whole(self._file(name), file.read_bytes())
+        except OSError as error:
+            raise StoreError(f"weights cannot be copied: {error}") from error
 
     def drop(self, digests: Iterable[str]) -> None:
         """Delete the weights of these networks, as hundreds of them would fill a disk."""

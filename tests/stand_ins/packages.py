@@ -8,6 +8,7 @@ import numpy as np
 from doubles import record_of
 from lowered import lived_in_weights
 
+from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.data.image_data import ImageData, channel_statistics
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.augment import Normalise
@@ -53,11 +54,14 @@ def data_in(folder: Path, channels: int = 3, side: int = 32) -> ImageData:
     return open_data(images_file(folder, channels, side))
 
 
-def winner_of(data: ImageData, found: Classifier = TINY, seed: int = 0) -> Winner:
-    trained = dataclasses.replace(found, channels=data.channels, resolution=data.side)
+def winner_of(
+    data: ImageData, found: Classifier = TINY, seed: int = 0, trained: Classifier | None = None
+) -> Winner:
+    if trained is None:
+        trained = dataclasses.replace(found, channels=data.channels, resolution=data.side)
     weights = lived_in_weights(lower(trained), seed)
     normalise = Normalise(*channel_statistics(data.train.images))
-    return Winner.of(found, trained, weights, normalise, data, data.val)
+    return Winner.of(found, trained, weights, normalise, DataSample.of(data), data.val)
 
 
 def write_winner(
@@ -71,7 +75,9 @@ def write_winner(
     """The package of a winner, as an export writes it but for its study."""
     winner = winner or winner_of(data)
     files = winner.files(int8=int8, opset=opset)
-    document = document_of("tiny", winner, data, RECIPE, 0, winner.checked(files), [])
+    document = document_of(
+        "tiny", winner, DataSample.of(data), RECIPE, 0, winner.checked(files), []
+    )
     if not isinstance(winner.found, Architecture):
         page = "# tiny\n"
         del document[PAGE_KEY]

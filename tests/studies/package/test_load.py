@@ -132,6 +132,7 @@ def test_a_card_says_how_right_each_class_is() -> None:
 def test_the_card_states_what_was_checked(package: Path, winner: Winner) -> None:
     card = json.loads((package / CARD_JSON).read_text())
     assert list(card["forms"]) == [TORCH, SOURCE, MODEL, MODEL_INT8]
+    assert winner.validation is not None
     for name, form in card["forms"].items():
         assert form["images"] == len(winner.validation) == 60
         assert (form["relative"] <= EQUAL) == (name != MODEL_INT8)
@@ -220,7 +221,7 @@ def test_weights_that_decayed_next_to_0_are_0_in_every_form(
         held = onnx.load_model_from_string(files[name]).graph.initializer
         arrays += [onnx.numpy_helper.to_array(tensor) for tensor in held]
     assert not any(((abs(a) < 1e-30) & (a != 0)).any() for a in arrays if a.dtype == np.float32)
-    for name, agreement in winner.checked(dict(files)).validation.items():
+    for name, agreement in winner.checked(dict(files)).images.items():
         agreement.check(name, name == MODEL_INT8)
 
 
@@ -246,7 +247,7 @@ def test_int8_may_be_left_out(winner: Winner) -> None:
     with_int8, without = winner.files(), winner.files(int8=False)
     assert with_int8.keys() - without.keys() == {MODEL_INT8, TIMING_INT8}
     assert all(with_int8[name] == content for name, content in without.items())
-    assert list(winner.checked(without).validation) == [TORCH, SOURCE, MODEL]
+    assert list(winner.checked(without).images) == [TORCH, SOURCE, MODEL]
 
 
 def test_a_published_network_has_no_model_py_and_loads_as_a_graph(

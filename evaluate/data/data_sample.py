@@ -1,0 +1,100 @@
+"""The part of a data set that an export needs, kept with the study.
+
+The images themselves may change after a search, or go.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+from torch import Tensor
+
+from nas_sv2.evaluate.data.image_data import ImageData, channel_statistics
+from nas_sv2.files import read_bounded, write_whole
+from nas_sv2.plain_data import parse_json
+
+IMAGES = 100
+"""Training images, evenly spaced, that set the ranges of int8.
+
+More do not lower the error: docs/lab/2026-11-25-exported-files.md."""
+MOST_BYTES = 1 << 30  # 100 images of 1,800 × 1,800 pixels
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class DataSample:
+    """Facts about a data set, and some of its training images.
+
+    Attributes:
+        provenance: Text `SPEC@KEY` that evaluations record.
+        class_names: Names of the classes, in the order of the labels.
+        side: Height and width of the images, pixels.
+        fit: How a picture became a square: one of `decoding.FITS`.
+        mean: Mean a channel over the training images, (C,), grey levels 0 to 255.
+        deviation: Standard deviation a channel, (C,), grey levels.
+        images: Training images, uint8 (N, C, side, side).
+    """
+
+    provenance: str
+    class_names: tuple[str, ...]
+    side: int
+    fit: str
+    mean: Tensor
+    deviation: Tensor
+    images: Tensor
+
+    @classmethod
+    def of(cls, data: ImageData) -> Self:
+        """Take the facts and `IMAGES` images of `data`."""
+        images = data.train.images
+        count = min(IMAGES, len(images))
+        spaced = images[torch.arange(count) * len(images) // count]
+        statistics = channel_statistics(images)
+        return cls(data.provenance, data.class_names, data.side, data.fit, *statistics, spaced)
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for RGB."""
+        return int(self.images.shape[1])
+
+    def write(self, file: Path) -> None:
+        """Write the sample to a file, which is complete or absent.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        facts = {name: getattr(self, name) for name in ("provenance", "class_names", "fit")}
+        arrays = {name: getattr(self, name).numpy() for name in ("mean", "deviation", "images")}
+        text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+        held = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        write_whole(file, save({"facts": text, **held}))
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read what `write` wrote.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: It is not such a file.
+        """
+        try:
+            arrays = load(read_bounded(file, MOST_BYTES))
+            facts = parse_json(arrays["facts"].tobytes())
+            names = tuple(map(str, facts["class_names"]))
+            mean, deviation, images = (
+                torch.from_numpy(arrays[name].copy()) for name in ("mean", "deviation", "images")
+            )
+            count, channels, side, width = images.shape
+            shapes = [tuple(each.shape) for each in (mean, deviation)]
+            if side != width or not count or shapes != [(channels,)] * 2:
+                raise ValueError(f"images {tuple(images.shape)}, mean and deviation {shapes}")
+            if (images.dtype, mean.dtype, deviation.dtype) != (torch.uint8, *[torch.float32] * 2):
+                raise ValueError("arrays of other types")
+            provenance, fit = str(facts["provenance"]), str(facts["fit"])
+        except (SafetensorError, LookupError, TypeError) as error:
+            raise ValueError(str(error)) from error
+        return cls(provenance, names, side, fit, mean, deviation, images)
