@@ -27,8 +27,8 @@ from nas_sv2.latency.predictor.predictor import Predictor, at_usual_pace
 from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.search.walk.feasibility import RandomSuggester
 from nas_sv2.space.choices.levels import named_space
+from nas_sv2.space.choices.probe_networks import latin_hypercube
 from nas_sv2.space.choices.search_space import SearchSpace
-from nas_sv2.space.choices.spread_sampling import spread
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
@@ -78,7 +78,7 @@ def main() -> None:
 
 def _others(space: SearchSpace) -> list[Architecture]:
     """Random networks that the fit does not take."""
-    found = {network.digest for network in spread(space, NETWORKS, SEED)}
+    found = {network.digest for network in latin_hypercube(space, NETWORKS, SEED)}
     suggester = RandomSuggester(random.Random(2024))
     others: list[Architecture] = []
     while len(others) < OTHERS:
@@ -116,7 +116,7 @@ def _measured(
 
 def _line_on_flops(target: MeasuredTarget, space: SearchSpace) -> np.ndarray:
     """The line through the networks of the fit, whose measurements are stored."""
-    networks = spread(space, NETWORKS, SEED)
+    networks = latin_hypercube(space, NETWORKS, SEED)
     ratios = [target.estimate(network).ratio or 0.0 for network in networks]
     flops = [cost_of(lower(network)).flops for network in networks]
     return np.polyfit(flops, ratios, 1)

@@ -28,7 +28,7 @@ from nas_sv2.evaluate.proxy.untrained_scores import untrained_scores
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.space.choices.levels import named_space
-from nas_sv2.space.choices.probe_networks import Contrasts, flops_matched, trajectories
+from nas_sv2.space.choices.probe_networks import Trajectories, flops_matched, trajectories
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
@@ -186,7 +186,7 @@ def _seeds(choice: EvaluatorChoice, request: QualifyRequest) -> Sequence[int]:
 
 def _networks(
     space: SearchSpace, request: QualifyRequest
-) -> tuple[Contrasts, tuple[Architecture, ...]]:
+) -> tuple[Trajectories, tuple[Architecture, ...]]:
     joint = trajectories(space, request.trajectories, request.seed)
     if not request.matched:
         return joint, ()

@@ -33,8 +33,8 @@ from nas_sv2.latency.predictor.predictor import (
     at_usual_pace,
     features,
 )
+from nas_sv2.space.choices.probe_networks import latin_hypercube
 from nas_sv2.space.choices.search_space import SearchSpace
-from nas_sv2.space.choices.spread_sampling import spread
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.statistics import spearman_rho
 
@@ -64,7 +64,7 @@ class Bag:
     @classmethod
     def of_space(cls, space: SearchSpace, plan: MeasurePlan, seed: int) -> "Bag":
         """Make a bag of networks spread over `space`, with few units in each stage."""
-        networks = spread(space, BAG_NETWORKS, seed)
+        networks = latin_hypercube(space, BAG_NETWORKS, seed)
         return cls([_shallow(network) for network in networks], plan)
 
     @cached_property
@@ -212,7 +212,7 @@ def fit_on_device(
     ]
     times_us = bag.kernel_times(nodes)
     timed: list[Timed] = []
-    wanted = spread(space, networks, SEED)
+    wanted = latin_hypercube(space, networks, SEED)
     for start in range(0, networks, TOGETHER):
         if time.monotonic() - began > TIME_LIMIT_S and len(timed) >= FEWEST:
             break

@@ -1,13 +1,15 @@
-"""Networks of a space from which it can be told whether a training ranks networks.
+"""Networks of a space that are chosen so that few of them show most of it.
 
-They vary jointly, and yet each differs from the one before it in a single dimension: trajectories
-of elementary effects (Morris, "Factorial sampling plans for preliminary computational
-experiments", Technometrics 1991). Others are of equal FLOPs, where counting tells nothing.
+Trajectories of elementary effects (Morris, "Factorial sampling plans for preliminary computational
+experiments", Technometrics 1991) vary jointly, and yet each network differs from the one before it
+in a single dimension: they show whether a training ranks networks. Others are of equal FLOPs,
+where counting tells nothing. A Latin hypercube takes every part of every choice equally often, to
+fit predictors to.
 """
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nas_sv2.errors import ConfigError
@@ -42,14 +44,14 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Contrasts:
+class Trajectories:
     """Networks that vary jointly, and the pairs of them that differ in one dimension."""
 
     networks: tuple[Architecture, ...]
     pairs: tuple[Contrast, ...]
 
 
-def trajectories(space: SearchSpace, count: int, seed: int = 0) -> Contrasts:
+def trajectories(space: SearchSpace, count: int, seed: int = 0) -> Trajectories:
     """`count` trajectories through `space`, of one network more than it has dimensions to change.
 
     Raises:
@@ -66,7 +68,7 @@ def trajectories(space: SearchSpace, count: int, seed: int = 0) -> Contrasts:
                 pairs.append(Contrast(dimension, *((low, high) if upper else (high, low))))
     if not pairs:
         raise ConfigError("space", space.name, "must be a space in which something can be varied")
-    return Contrasts(tuple(networks), tuple(pairs))
+    return Trajectories(tuple(networks), tuple(pairs))
 
 
 _Step = tuple[str | None, bool, Architecture]
@@ -135,6 +137,18 @@ def flops_matched(
     )
 
 
+def latin_hypercube(space: SearchSpace, count: int, seed: int) -> list[Architecture]:
+    """`count` networks that take every part of every choice equally often (a Latin hypercube).
+
+    Widths, depths and splits are spread to both ends, and multiply-adds and latency with them.
+    """
+    answers = _HypercubeAnswers(count, random.Random(seed))
+    found = []
+    for answers.network in range(count):
+        found.append(space.sample(answers))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class _Halves:
     """Draws from the upper or the lower half of what is offered, always the same.
@@ -168,3 +182,27 @@ class _Answers:
     def _of(self, name: str) -> _Halves:
         option = name.split(".")[-1]
         return self.by_dimension.get(option, self.by_dimension["ends"])
+
+
+@dataclass
+class _HypercubeAnswers:
+    """Answers for network `network`: each network takes another place in every parameter."""
+
+    count: int
+    generator: random.Random
+    network: int = 0
+    places: dict[str, list[int]] = field(default_factory=dict)
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        """From low for the first place to high for the last."""
+        share = self._place(name) / max(1, self.count - 1)
+        return low + step * round(share * ((high - low) // step))
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Each choice for its part of the places."""
+        return choices[self._place(name) * len(choices) // self.count]
+
+    def _place(self, name: str) -> int:
+        if name not in self.places:
+            self.places[name] = self.generator.sample(range(self.count), self.count)
+        return self.places[name][self.network]

@@ -33,8 +33,8 @@ from nas_sv2.latency.predictor.predicted_target import (
 from nas_sv2.latency.predictor.predictor import Predictor
 from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.space.choices.levels import named_space
+from nas_sv2.space.choices.probe_networks import latin_hypercube
 from nas_sv2.space.choices.search_space import Range, SearchSpace, StageChoices
-from nas_sv2.space.choices.spread_sampling import spread
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
@@ -105,7 +105,7 @@ class KnownDevice:
     ) -> list[Measurement]:
         self.sessions += 1
         spell_ms = 0.5 if self.sessions % 3 == 0 else 0.0
-        known = {a.digest: a for a in spread(SPACE, self.networks, predictor_fit.SEED)}
+        known = {a.digest: a for a in latin_hypercube(SPACE, self.networks, predictor_fit.SEED)}
         return [
             Measurement(
                 architecture=payload.architecture,
@@ -129,7 +129,7 @@ def fitted() -> PredictedTarget:
 
 @pytest.fixture(scope="module")
 def others() -> list[Architecture]:
-    return spread(SPACE, 60, seed=99)
+    return latin_hypercube(SPACE, 60, seed=99)
 
 
 class TestPredicted(TargetTests):
@@ -201,7 +201,7 @@ def test_milliseconds_are_at_the_pace_of_the_study(
 
 
 def changed(stage: int, **changes: object) -> Architecture:
-    network = spread(SPACE, 60, seed=99)[0]
+    network = latin_hypercube(SPACE, 60, seed=99)[0]
     stages = list(network.stages)
     stages[stage] = dataclasses.replace(stages[stage], **changes)  # type: ignore[arg-type]
     return dataclasses.replace(network, stages=tuple(stages))
@@ -322,17 +322,8 @@ def test_inserted_nodes_belong_to_the_kernel_they_serve() -> None:
     assert times.index(22.0) > len(bag.pieces) / 2
 
 
-def test_few_networks_take_every_part_of_every_choice() -> None:
-    space = named_space("140M")
-    networks = spread(space, 16, seed=1)
-    widths = sorted(network.stages[1].width for network in networks)
-    assert (widths[0], widths[-1]) == (128, 352)
-    assert sorted(network.stages[0].se for network in networks) == [False] * 8 + [True] * 8
-    assert networks == spread(space, 16, seed=1) != spread(space, 16, seed=2)
-
-
 def test_a_real_bag_is_timed_to_the_last_kernel() -> None:
-    networks = spread(SPACE, 3, seed=0)
+    networks = latin_hypercube(SPACE, 3, seed=0)
     bag = Bag(networks, CPU_PLAN)
     (payload,) = bag.payloads()
     with local_device("cpu") as device:

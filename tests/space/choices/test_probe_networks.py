@@ -1,4 +1,4 @@
-"""Sets of networks by which a recipe is qualified."""
+"""Sets of networks to which a recipe or a predictor is held."""
 
 import dataclasses
 from pathlib import Path
@@ -6,9 +6,15 @@ from pathlib import Path
 import pytest
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.space.choices import probe_networks as contrasts
+from nas_sv2.space.choices import probe_networks
 from nas_sv2.space.choices.levels import named_space, open_space
-from nas_sv2.space.choices.probe_networks import DIMENSIONS, TOLERANCE, flops_matched, trajectories
+from nas_sv2.space.choices.probe_networks import (
+    DIMENSIONS,
+    TOLERANCE,
+    flops_matched,
+    latin_hypercube,
+    trajectories,
+)
 from nas_sv2.space.choices.search_space import Range
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
@@ -82,6 +88,15 @@ def test_matched_networks_are_within_the_tolerance_and_differ() -> None:
 
 
 def test_too_few_matched_networks_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contrasts, "_DRAWS", 20)
+    monkeypatch.setattr(probe_networks, "_DRAWS", 20)
     with pytest.raises(ConfigError, match=r"3 networks within 5% of 900000\.00 M"):
         flops_matched(SPACE, 900e9, 3)
+
+
+def test_few_networks_take_every_part_of_every_choice() -> None:
+    space = named_space("140M")
+    networks = latin_hypercube(space, 16, seed=1)
+    widths = sorted(network.stages[1].width for network in networks)
+    assert (widths[0], widths[-1]) == (128, 352)
+    assert sorted(network.stages[0].se for network in networks) == [False] * 8 + [True] * 8
+    assert networks == latin_hypercube(space, 16, seed=1) != latin_hypercube(space, 16, seed=2)
