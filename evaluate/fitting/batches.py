@@ -1,16 +1,22 @@
-"""The batches of a training, each indexed, augmented and normalised as a whole."""
+"""The batches of a training: each indexed, augmented and normalised as a whole, and mixed."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from nas_sv2.evaluate.data.image_data import Part
 from nas_sv2.evaluate.fitting.augment import Augment, Normalise, augmentation
 from nas_sv2.evaluate.fitting.subset import Subset
-from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.recipes.recipe import FullTraining, Recipe
+
+ERASED_AREA = (0.02, 0.33)
+ERASED_RATIO = 3.3  # largest ratio of height to width; the least is its inverse
 
 
 class Supply(Protocol):
@@ -124,3 +130,108 @@ class Batches:
         order = self.order(generator)
         for number in range(len(self)):
             yield self.take(order, number, generator)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Mixed:
+    """Batches of `supply`, mixed for a full training; a `Supply` whose targets are shares.
+
+    Random Erasing: Zhong et al., AAAI 2020. Mixup: Zhang et al., ICLR 2018. CutMix: Yun et al.,
+    ICCV 2019. Repeated augmentation: Hoffer et al., CVPR 2020. Ranges and the even choice between
+    mixup and CutMix are those of torchvision's training (pytorch/vision#5906).
+
+    Attributes:
+        supply: Source of the batches.
+        full: The methods that apply.
+        classes: Number of classes.
+    """
+
+    supply: Supply
+    full: FullTraining
+    classes: int
+
+    @property
+    def device(self) -> str:
+        """Torch device of the batches."""
+        return self.supply.device
+
+    @property
+    def labels(self) -> Tensor:
+        """Labels of the images that are used, int64 (M,)."""
+        return self.supply.labels
+
+    def __len__(self) -> int:
+        """Number of batches a pass."""
+        return len(self.supply)
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """The images of one pass: the same number, but of fewer images, each several times."""
+        order, times = self.supply.order(generator), self.full.repeated_augmentation
+        distinct = math.ceil(len(order) / times)
+        return order[:distinct].repeat_interleave(times)[: len(order)]
+
+    def take(
+        self, order: Tensor, number: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Batch `number`: images (N, C, H, W), and targets (N, classes) whose rows sum to 1."""
+        images, labels = self.supply.take(order, number, generator)
+        if self.full.random_erase:
+            images = erased(images, self.full.random_erase, generator)
+        targets = functional.one_hot(labels, self.classes).to(images.dtype)
+        ways = [way for way in ("mixup", "cutmix") if getattr(self.full, way)]
+        if not ways:
+            return images, targets
+        chosen, seed = torch.randint(2**31, (2,), generator=generator).tolist()
+        way = ways[chosen % len(ways)]
+        alpha = getattr(self.full, way)
+        kept = float(np.random.default_rng(seed).beta(alpha, alpha))
+        if way == "mixup":
+            images = images.lerp(images.roll(1, 0), 1 - kept)
+        else:
+            images, kept = pasted(images, kept, generator)
+        return images, targets.lerp(targets.roll(1, 0), 1 - kept)
+
+
+def erased(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Set a rectangle of some normalised images (N, C, H, W) to 0, the mean.
+
+    A rectangle that does not fit is cut to the image.
+    """
+    count, _, height, width = images.shape
+    chosen, area, ratio, down, right = torch.rand(5, count, generator=generator)
+    low, high = ERASED_AREA
+    pixels = (low + (high - low) * area) * height * width
+    ratio = torch.exp((2 * ratio - 1) * math.log(ERASED_RATIO))
+    tall = (pixels * ratio).sqrt().round().clamp(1, height)
+    wide = (pixels / ratio).sqrt().round().clamp(1, width)
+    rows = _between((down * (height - tall + 1)).floor(), tall, height)
+    columns = _between((right * (width - wide + 1)).floor(), wide, width)
+    inside = rows[:, None, :, None] & columns[:, None, None, :]
+    inside &= (chosen < probability)[:, None, None, None]
+    return images.masked_fill(inside.to(images.device), 0.0)
+
+
+def pasted(images: Tensor, kept: float, generator: torch.Generator) -> tuple[Tensor, float]:
+    """Paste a rectangle of its neighbour into each image; give images and the share kept.
+
+    The rectangle is the same for all images (N, C, H, W), and covers a share 1 - `kept`. Its
+    centre is anywhere in the image, so the border may cut it, and more is kept.
+    """
+    height, width = images.shape[2:]
+    down, right = torch.rand(2, generator=generator).tolist()
+    half = math.sqrt(1 - kept) / 2
+    top, bottom = _ends(down * height, half * height, height)
+    left, end = _ends(right * width, half * width, width)
+    mixed = images.clone()
+    mixed[:, :, top:bottom, left:end] = images.roll(1, 0)[:, :, top:bottom, left:end]
+    return mixed, 1 - (bottom - top) * (end - left) / (height * width)
+
+
+def _between(start: Tensor, length: Tensor, side: int) -> Tensor:
+    """Whether each of `side` pixels lies in each of N intervals, (N, side)."""
+    pixels = torch.arange(side)
+    return (pixels >= start[:, None]) & (pixels < (start + length)[:, None])
+
+
+def _ends(centre: float, half: float, side: int) -> tuple[int, int]:
+    return max(0, int(centre - half)), min(side, int(centre + half))

@@ -18,15 +18,13 @@ from torch import nn
 from nas_sv2.errors import ConfigError, EvaluationError, StoreError
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
-from nas_sv2.evaluate.fitting.batches import Batches, Supply
+from nas_sv2.evaluate.fitting.batches import Batches, Mixed, Supply
 from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
 from nas_sv2.evaluate.fitting.course import Course, Learner, Progress
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, default_threads, stream
-from nas_sv2.evaluate.fitting.mixing import Mixed
-from nas_sv2.evaluate.fitting.network_learner import NetworkLearner
+from nas_sv2.evaluate.fitting.learners import Average, AveragingLearner, NetworkLearner
 from nas_sv2.evaluate.fitting.subset import Subset, choose_subset
 from nas_sv2.evaluate.fitting.validation import Validation, refresh_norms
-from nas_sv2.evaluate.full.averaging import Average, AveragingLearner
 from nas_sv2.evaluate.full.distributed import Processes, Share
 from nas_sv2.evaluate.full.result import FullyTrained
 from nas_sv2.evaluate.full.training_log import TrainingLog

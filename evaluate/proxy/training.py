@@ -28,7 +28,7 @@ from nas_sv2.evaluate.fitting.evaluator import (
     check_trainable,
     trained_form,
 )
-from nas_sv2.evaluate.fitting.network_learner import NetworkLearner
+from nas_sv2.evaluate.fitting.learners import NetworkLearner
 from nas_sv2.evaluate.fitting.subset import Subset, choose_subset
 from nas_sv2.evaluate.fitting.validation import Validation, refresh_norms, validate
 from nas_sv2.evaluate.recipes.files import open_recipe

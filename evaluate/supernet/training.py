@@ -24,7 +24,7 @@ from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
 from nas_sv2.evaluate.fitting.course import Course, Progress, Step
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
-from nas_sv2.evaluate.fitting.network_learner import PRECISIONS, make_optimiser
+from nas_sv2.evaluate.fitting.learners import PRECISIONS, make_optimiser
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.supernet.supernet import Supernet

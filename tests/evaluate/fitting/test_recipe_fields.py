@@ -16,7 +16,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting.augment import Colour, RandomCrop, augmentation
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
-from nas_sv2.evaluate.fitting.network_learner import make_optimiser
+from nas_sv2.evaluate.fitting.learners import make_optimiser
 from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.recipe import Recipe

@@ -22,7 +22,7 @@ from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting.augment import Normalise, augmentation, centre_of
 from nas_sv2.evaluate.fitting.batches import Batches
 from nas_sv2.evaluate.fitting.determinism import stream
-from nas_sv2.evaluate.full.averaging import Average
+from nas_sv2.evaluate.fitting.learners import Average
 from nas_sv2.evaluate.full.distributed import Processes, Share
 from nas_sv2.evaluate.full.training import CHECKPOINT, FullRun, find_data_side
 from nas_sv2.evaluate.proxy.training import ProxyTraining

@@ -9,9 +9,9 @@ from torch import nn
 
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData, Part
-from nas_sv2.evaluate.fitting.chance import ChanceCheck
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.evaluate.fitting.evaluator import Evaluator
+from nas_sv2.evaluate.fitting.learners import ChanceCheck
 from nas_sv2.evaluate.fitting.validation import refresh_norms
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.files import built_in_recipe as recipe

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting.augment import Normalise, augmentation
-from nas_sv2.evaluate.fitting.batches import Batches
+from nas_sv2.evaluate.fitting.batches import Batches, Mixed, erased, pasted
 from nas_sv2.evaluate.fitting.determinism import stream
-from nas_sv2.evaluate.fitting.mixing import Mixed, erased, pasted
 from nas_sv2.evaluate.full.distributed import Processes
 from nas_sv2.evaluate.full.training import FullRun
 from nas_sv2.evaluate.recipes.built_in import RECIPES
