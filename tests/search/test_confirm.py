@@ -15,7 +15,6 @@ from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
-from nas_sv2.latency.devices.testing import FakeDevice, ms_of_flops
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
@@ -34,6 +33,7 @@ from nas_sv2.studies.storage.confirmation_store import confirmations_in
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import create_or_resume, load_study, study_key
 from nas_sv2.studies.storage.test_accuracies import HeldOutScore
+from nas_sv2.testing import FakeDevice, ms_of_flops
 
 V2 = reference("shufflenet_v2_x0_5")
 FAST = dataclasses.replace(V2, head=512)

@@ -26,7 +26,6 @@ from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.latency.devices.command import CommandTemplate
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.open_device import device_at
-from nas_sv2.latency.devices.testing import FakeDevice
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.target import MeasuredTarget
@@ -51,6 +50,7 @@ from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import create_or_resume, store_errors, study_key
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
+from nas_sv2.testing import FakeDevice
 
 PLAN = MeasurePlan(
     loads=1, warmup_runs=3, min_runs=10, max_runs=20, time_limit_s=0.1, noisy_time_limit_s=0.1

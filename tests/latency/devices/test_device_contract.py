@@ -11,12 +11,12 @@ from nas_sv2.latency.devices.local import local_device
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.open_device import device_at, this_machine
 from nas_sv2.latency.devices.payload import Payload, payload_of
-from nas_sv2.latency.devices.testing import CONTRACT_PLAN, DeviceTests, FakeDevice
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.reference import reference
+from nas_sv2.testing import CONTRACT_PLAN, DeviceTests, FakeDevice
 
 ONCE = MeasurePlan(reference=None)
 

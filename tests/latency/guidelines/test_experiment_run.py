@@ -10,7 +10,6 @@ from nas_sv2.database.database import Database
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
-from nas_sv2.latency.devices.testing import FakeDevice
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.guidelines.experiment_run import (
     ExperimentTime,
@@ -28,6 +27,7 @@ from nas_sv2.space.experiments.network import ExperimentNetwork
 from nas_sv2.space.experiments.paper import Experiment, ExperimentTable, paper_tables
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
+from nas_sv2.testing import FakeDevice
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from PIL import Image
 
 from nas_sv2.latency.devices.local import GPU_PLAN
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
-from nas_sv2.latency.devices.testing import FakeDevice
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.space.units.documents import architecture_to_yaml
 from nas_sv2.space.units.reference import reference
+from nas_sv2.testing import FakeDevice
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -13,12 +13,12 @@ from nas_sv2.cli import app
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.devices.local import CPU_PLAN
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
-from nas_sv2.latency.devices.testing import FakeDevice
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.space.units.reference import reference
+from nas_sv2.testing import FakeDevice
 
 REFIT = ("device", "refit", "board", "--core", "cortex-a57")
 

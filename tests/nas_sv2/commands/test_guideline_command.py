@@ -12,11 +12,11 @@ from PIL import Image
 from nas_sv2.errors import DeviceError
 from nas_sv2.latency.devices.local import GPU_PLAN
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
-from nas_sv2.latency.devices.testing import FakeDevice
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.space.experiments.paper import paper_tables
 from nas_sv2.space.networks.lowering import network_from_document
+from nas_sv2.testing import FakeDevice
 
 GUIDELINES = ["G1", "G2", "G3", "G4"]
 Run = Callable[..., tuple[int, str, str]]

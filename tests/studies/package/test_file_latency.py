@@ -13,13 +13,13 @@ from nas_sv2.errors import DeviceError
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, local_device
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload
-from nas_sv2.latency.devices.testing import CONTRACT_PLAN, FakeDevice
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.target import MeasuredTarget, Target
 from nas_sv2.studies.package.file_latency import FILES, FileLatency, latencies_of
 from nas_sv2.studies.package.forms import INT8, MODEL, MODEL_INT8, TIMING, TIMING_INT8, Winner
+from nas_sv2.testing import CONTRACT_PLAN, FakeDevice
 
 
 @dataclass

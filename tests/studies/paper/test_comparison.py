@@ -10,7 +10,6 @@ from nas_sv2.database.database import Database
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.devices.local import GPU_PLAN
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
-from nas_sv2.latency.devices.testing import FakeDevice
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.emulated.kernel_table import Table
 from nas_sv2.latency.measurements.head_to_head import emulated_orders
@@ -34,6 +33,7 @@ from nas_sv2.studies.paper.comparison import (
 from nas_sv2.studies.paper.comparison_orders import Agreement, RankedPair, agreement, inversions
 from nas_sv2.studies.paper.published_figures import PublishedRow, table8
 from nas_sv2.studies.storage.named_networks import Named
+from nas_sv2.testing import FakeDevice
 
 # Written times
 

@@ -4,13 +4,13 @@ import pytest
 
 from nas_sv2.latency.devices.local import GPU_PLAN
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
-from nas_sv2.latency.devices.testing import FakeDevice
 from nas_sv2.latency.guidelines.experiment_run import TimedTable, time_table
 from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.space.experiments.further import further_tables
 from nas_sv2.space.experiments.paper import paper_tables
 from nas_sv2.studies.paper.guidelines import CHAINS, chain_verdicts, summary
 from nas_sv2.studies.paper.published_figures import published_speeds
+from nas_sv2.testing import FakeDevice
 
 G1, G2, G3, G4 = paper_tables("GPU")
 
