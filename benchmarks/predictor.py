@@ -25,10 +25,10 @@ from nas_sv2.latency.predictor.fit import NETWORKS, SEED, TOGETHER, report_on
 from nas_sv2.latency.predictor.predicted_target import open_predicted
 from nas_sv2.latency.predictor.predictor import Predictor, at_usual_pace
 from nas_sv2.latency.targets.target import MeasuredTarget
-from nas_sv2.search.walk.feasibility import RandomSuggester
 from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.choices.probe_networks import latin_hypercube
 from nas_sv2.space.choices.search_space import SearchSpace
+from nas_sv2.space.choices.suggesters import RandomSuggester
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture

@@ -21,10 +21,10 @@ from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.target import Target
+from nas_sv2.search.session.guidelines import MeasuredGuidelines, derive_limits
 from nas_sv2.search.walk.budget import Budget
-from nas_sv2.search.walk.feasibility import RandomSuggester
-from nas_sv2.search.walk.measured_guidelines import MeasuredGuidelines, limits_of
 from nas_sv2.space.choices.levels import FLOPS_OF_LEVEL, named_space, paper_limits
+from nas_sv2.space.choices.suggesters import RandomSuggester
 from nas_sv2.space.graph.cost import Cost, cost_of
 from nas_sv2.space.graph.guidelines import GuidelineLimits
 from nas_sv2.space.graph.operators import Graph
@@ -67,7 +67,7 @@ def main(name: str = "cpu", level: str = "140M", database: str = "sqlite:///nas-
         for network, time in zip(networks, times, strict=True)
         for graph in [lower(network)]
     ]
-    measured = MeasuredGuidelines({name: limits_of(profile, space, budget)})
+    measured = MeasuredGuidelines({name: derive_limits(profile, space, budget)})
     _errors(profile, candidates)
     guidelines: Mapping[str, GuidelineLimits] = {
         "measured on this device": measured,

@@ -27,7 +27,7 @@ from nas_sv2.latency.targets.book import MODULES, TargetBook
 from nas_sv2.latency.targets.doctor import trust_warning
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.latency.targets.user_target import LatencySource
-from nas_sv2.search.session.guideline_choice import MEASURED
+from nas_sv2.search.session.guidelines import MEASURED
 from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.budget import Budget, read_budget
 from nas_sv2.search.walk.drift_correction import correct_drift

@@ -147,7 +147,7 @@ PRINTS = {
     "latency/calibration/guest.py",
     "latency/devices/requirements.py",
     # A task on a node of a cluster; Ray sends it to the driver.
-    "search/scale/cluster_training.py",
+    "search/scale/cluster.py",
     "nas_sv2/show/terminal.py",
 }
 

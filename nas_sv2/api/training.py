@@ -28,7 +28,7 @@ from nas_sv2.evaluate.supernet.training import SupernetTraining, check_supernet_
 from nas_sv2.files import made_folder
 from nas_sv2.search.qualification import QualifyRequest as QualifyRequest
 from nas_sv2.search.qualification import qualify as certify
-from nas_sv2.search.session.guideline_choice import supernet_guidelines
+from nas_sv2.search.session.guidelines import supernet_guidelines
 from nas_sv2.space.choices.levels import open_space
 from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.package.full_package import check_unfinished, write_full_package

@@ -1,22 +1,41 @@
-"""A Ray cluster: the resources of its nodes, and the wait for their answers.
+"""A Ray cluster that trains and measures for a search.
 
-The driver keeps the study. Each training (`cluster_training.py`) and each measurement
-(`cluster_device.py`) is a Ray task. Ray places the tasks, and runs them again if a node is lost.
-A node needs our package, the data and the device that it offers, if any; it never sees the
-database.
+The driver keeps the study. Each training and each measurement is a Ray task. Ray places the tasks,
+and runs them again if a node is lost. A node needs our package, the data and the device that it
+offers, if any; it never sees the database.
+
+For a training the driver sends values: recipe, data by name and content, seed, threads and
+architecture. It receives the figures and the weights. Ray gives a device to one task at a time.
+The task also takes the usual lock, so that programs outside the cluster wait. The process of a
+task keeps the device open for the next task.
 """
 
 import logging
+import os
 import platform
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache, lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 from nas_sv2.errors import ConfigError, DeviceError, EvaluationError, MeasurementError, NasError
+from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.fitting.evaluation import Trained
+from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice, Setting, Stops, Trainer
+from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.latency.devices.payload import Payload
+from nas_sv2.latency.devices.reconnecting import ReconnectingDevice, check_same
+from nas_sv2.latency.measurements.fingerprint import Fingerprint
+from nas_sv2.latency.measurements.measurement import Measurement, NodeTime
+from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.version import __version__
 
 OFFERED = "nas-sv2:"
@@ -195,3 +214,261 @@ def versions() -> str:
     import torch
 
     return f"nas-sv2 {__version__}, torch {torch.__version__}, python {platform.python_version()}"
+
+
+@dataclass(slots=True, eq=False)
+class ClusterDevice:
+    """A device on some node of a cluster; a `Device` and a `Profiler`.
+
+    It is not frozen, because it keeps the fingerprints of the device.
+
+    Attributes:
+        name: Name of the target, on the node as here.
+        cluster: The cluster.
+    """
+
+    name: str
+    cluster: Cluster
+    _known: dict[str, Fingerprint] = field(default_factory=dict)
+
+    @classmethod
+    def offered(cls, cluster: Cluster, name: str) -> "ClusterDevice | None":
+        """The device of that name; None if no node offers it."""
+        return cls(name, cluster) if cluster.is_able({OFFERED + name: 1.0}) else None
+
+    def start(self) -> None:
+        """Do nothing: a task starts the device."""
+
+    def fingerprint(self, plan: MeasurePlan) -> Fingerprint:
+        """The fingerprint of the device, requested once for each plan."""
+        if plan.key not in self._known:
+            self._known[plan.key] = self._ask(plan, "fingerprint", plan)
+        return self._known[plan.key]
+
+    def measure(
+        self,
+        payloads: Sequence[Payload],
+        plan: MeasurePlan,
+        *,
+        reference: Payload | None = None,
+    ) -> list[Measurement]:
+        """Measure on the node.
+
+        Raises:
+            DeviceError: If no node offers the device any more, or it is another one than before.
+            MeasurementError: If the device answers, but not with a latency.
+        """
+        found: list[Measurement] = self._ask(plan, "measure", payloads, plan, reference=reference)
+        for measurement in found:
+            known = self._known.setdefault(plan.key, measurement.fingerprint)
+            check_same(self.name, known, measurement.fingerprint)
+        return found
+
+    def profile(self, payload: Payload, plan: MeasurePlan, timeout_s: float) -> list[NodeTime]:
+        """The time of each operator of the model on the device."""
+        found: list[NodeTime] = self._ask(plan, "profile", payload, plan, timeout_s)
+        return found
+
+    def close(self) -> None:
+        """Do nothing: the processes of the tasks end with the driver."""
+
+    def _ask(self, plan: MeasurePlan, method: str, *arguments: Any, **named: Any) -> Any:
+        gpus = self._gpus(plan)
+        needs = {OFFERED + self.name: 1.0} | ({"GPU": gpus} if gpus else {})
+        measure = _measuring().options(
+            num_cpus=0,
+            num_gpus=gpus,
+            resources={OFFERED + self.name: 1.0},
+            max_retries=RETRIES,
+            name=f"{method} on {self.name}",
+        )
+        task = measure.remote(self.name, versions(), method, arguments, named)
+        return self.cluster.answer(task, needs, self.name, MeasurementError)
+
+    def _gpus(self, plan: MeasurePlan) -> float:
+        """1 if the device is the GPU of its node, which must not train meanwhile; otherwise 0."""
+        has = any(
+            node.get(OFFERED + self.name) and node.get("GPU") for node in self.cluster.nodes()
+        )
+        return 1.0 if plan.processor == "cuda" and has else 0.0
+
+
+_devices: dict[tuple[str, str], ReconnectingDevice] = {}
+"""The devices open in this process of a node, by name and the GPUs that it may see."""
+
+
+@cache
+def _measuring() -> Any:
+    """`_asked` as a Ray task."""
+    import ray
+
+    return ray.remote(_asked)
+
+
+def _asked(
+    name: str, version: str, method: str, arguments: Sequence[Any], named: dict[str, Any]
+) -> Any:
+    """Call a method of the device, on the node."""
+
+    def call() -> Any:
+        return getattr(_device(name), method)(*arguments, **named)
+
+    return tried(call, version)
+
+
+def _device(name: str) -> ReconnectingDevice:
+    """The device, open; its agent sees the GPUs that it could see at its start."""
+    key = (name, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    if key not in _devices:
+        while _devices:
+            _devices.popitem()[1].close()
+        _devices[key] = TargetBook.read().device(name)
+    return _devices[key]
+
+
+@dataclass(frozen=True)
+class TrainingOrder:
+    """The trainings of a search, as a node needs to know them.
+
+    Attributes:
+        choice: The evaluator.
+        data: The data's spec; a path in it is absolute.
+        content: Name of the data's content, which is the same on the node.
+        skip_unreadable: Whether images that cannot be read are left out.
+        seed: Seed of the trainings.
+        threads: CPU threads of one training.
+        device: A torch device, `cpu` or `cuda`.
+        checkpoints: Folder from which a killed training is resumed, if the node shares it.
+        version: The `versions()` of the driver.
+    """
+
+    choice: EvaluatorChoice
+    data: str
+    content: str
+    skip_unreadable: bool
+    seed: int
+    threads: int
+    device: str
+    checkpoints: Path
+    version: str
+
+    @property
+    def needs(self) -> dict[str, float]:
+        """The amounts that a training takes of a node, by Ray resource."""
+        gpus = {} if self.device == "cpu" else {"GPU": 1.0}
+        return {"CPU": float(self.threads), **gpus}
+
+    def trained(self, architecture: Architecture, stops: Stops | None) -> Trained:
+        """Train the network, on the node.
+
+        Raises:
+            ConfigError: If the node has other data.
+            NasError: If `Trainer.train` raises it.
+        """
+        data = _opened(self.data, self.choice.recipe.resolution, self.skip_unreadable)
+        if data.key != self.content:
+            allowed = f"must have the content that the driver has, {self.content}"
+            raise ConfigError("data", f"{self.data}@{data.key}", allowed)
+        shared = self.checkpoints.parent.is_dir()  # by a network file system
+        setting = Setting(
+            self.seed,
+            self.threads,
+            self.device,
+            checkpoints=self.checkpoints if shared else None,
+        )
+        return self.choice.open(data, setting).train(architecture, stops)
+
+
+@dataclass(frozen=True)
+class ClusterTraining:
+    """A `Trainer` whose trainings run on a cluster.
+
+    Attributes:
+        local: The same trainer in this process: it describes evaluations and trains nothing.
+        order: The order that the nodes receive.
+        cluster: The cluster.
+    """
+
+    local: Trainer
+    order: TrainingOrder
+    cluster: Cluster
+
+    def __post_init__(self) -> None:
+        """Refuse a cluster that has no node for a training.
+
+        Raises:
+            ConfigError: If there is none; the message has the needs of a training.
+        """
+        needs = self.order.needs
+        if not self.cluster.is_able(needs):
+            wanted = " and ".join(f"{amount:g} {name}s" for name, amount in needs.items())
+            allowed = f"must be a cluster with a node of {wanted} for a training"
+            raise ConfigError("ray", self.cluster.address, allowed)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe; its digest is unique to this way to weights."""
+        return self.local.recipe
+
+    @property
+    def data(self) -> ImageData:
+        """The images."""
+        return self.local.data
+
+    @property
+    def seed(self) -> int:
+        """The seed of the training."""
+        return self.local.seed
+
+    @property
+    def place(self) -> str:
+        """The processor, as evaluations record it; nodes record the same."""
+        return self.local.place
+
+    def adapt(self, architecture: Architecture) -> Architecture:
+        """The form that is trained."""
+        return self.local.adapt(architecture)
+
+    def train(self, architecture: Architecture, stops: Stops | None = None) -> Trained:
+        """Train on a node, and return the evaluation and the weights.
+
+        Raises:
+            DeviceError: If a node cannot train: other data or versions, or no room to save.
+            EvaluationError: If the training gives no accuracy, or its process is lost too often.
+            KeyboardInterrupt: If the driver is to end.
+        """
+        needs = self.order.needs
+        train = _training().options(
+            num_cpus=needs["CPU"],
+            num_gpus=needs.get("GPU", 0.0),
+            max_retries=RETRIES,
+            name=f"train {architecture.digest[:8]}",
+        )
+        task = train.remote(self.order, architecture, stops)
+        found: Trained = self.cluster.answer(task, needs, "training", EvaluationError)
+        return found
+
+
+@cache
+def _training() -> Any:
+    """`_trained` as a Ray task."""
+    import ray
+
+    return ray.remote(_trained)
+
+
+def _trained(order: TrainingOrder, architecture: Architecture, stops: Stops | None) -> Trained:
+    """Train on the node; see `TrainingOrder.trained`."""
+    found: Trained = tried(partial(order.trained, architecture, stops), order.version)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _opened(spec: str, resolution: int | None, skip_unreadable: bool) -> ImageData:
+    """The data, opened once in this process."""
+    return open_data(
+        spec,
+        resolution=resolution,
+        skip_unreadable=skip_unreadable,
+        notify=lambda line: print(f"{socket.gethostname()}: {line}"),
+    )

@@ -3,15 +3,18 @@
 import dataclasses
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import optuna
 
 from nas_sv2.database.database import Database
 from nas_sv2.database.processes import is_alive
+from nas_sv2.database.restarts import is_passing
 from nas_sv2.errors import ConfigError, InfeasibleError, NasError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.evaluators import find_evaluator
@@ -31,17 +34,20 @@ from nas_sv2.search.events.events import (
     ignore,
     notify,
 )
-from nas_sv2.search.events.interrupts import sigterm_interrupts
-from nas_sv2.search.loop.loop import Loop
-from nas_sv2.search.scale.cluster import Cluster, connected, versions
-from nas_sv2.search.scale.cluster_device import ClusterDevice
-from nas_sv2.search.scale.cluster_training import ClusterTraining, TrainingOrder
+from nas_sv2.search.events.interrupts import sigterm_interrupts, was_interrupted
+from nas_sv2.search.loop.loop import DATABASE, OUTAGES, POLL_S, Loop
+from nas_sv2.search.scale.cluster import (
+    Cluster,
+    ClusterDevice,
+    ClusterTraining,
+    TrainingOrder,
+    connected,
+    versions,
+)
 from nas_sv2.search.scale.processes import run_workers
 from nas_sv2.search.scale.threads import run_threads
-from nas_sv2.search.session.description import describe_search
-from nas_sv2.search.session.guideline_choice import Chosen, choose
-from nas_sv2.search.session.plan import SearchPlan
-from nas_sv2.search.session.reopening import reopening
+from nas_sv2.search.session.guidelines import Chosen, choose
+from nas_sv2.search.session.plan import SearchPlan, describe_search
 from nas_sv2.search.walk.audit import RelaxedLimits
 from nas_sv2.search.walk.drift_correction import correct_drift
 from nas_sv2.search.walk.early_stop import EarlyStop
@@ -69,6 +75,7 @@ from nas_sv2.studies.storage.study import (
 from nas_sv2.studies.storage.trial_lease import TrialLeases
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
+T = TypeVar("T")
 SEEDS = 2**32  # of samplers; the numbers beyond begin again at 0
 MOST_THREADS = 2  # of a training; more were not tried, see `default_threads`
 
@@ -192,6 +199,42 @@ def _opening(
     opening = _Opening(plan, db, data, on_event, cluster, worker)
     with reopening(db, opening.open, notify(on_event)) as loop:
         yield loop
+
+
+@contextmanager
+def reopening(
+    db: Database, open_all: Callable[[ExitStack], T], notify: Callable[[str], None]
+) -> Iterator[T]:
+    """Hold what `open_all` opens; closed at the end, and before it is opened again.
+
+    A database that has not answered yet is not waited for: its URL is to be corrected.
+
+    Args:
+        db: The database.
+        open_all: Opens; what is to be closed goes onto the stack.
+        notify: Is called when the database went away.
+
+    Raises:
+        ConfigError: It cannot be opened.
+        StoreError: It failed so often in a row as ends the loop too, or in a way that stays.
+    """
+    outages = 0
+    while True:
+        with ExitStack() as things:
+            try:
+                with store_errors():
+                    found = open_all(things)
+            except (*DATABASE, ConfigError) as failed:  # of a new engine's first connection
+                if was_interrupted(failed):
+                    raise KeyboardInterrupt from failed
+                outages += 1
+                if not db.answered or outages == OUTAGES or not is_passing(failed):
+                    raise
+                notify(f"{failed}; going on once the database answers")
+                time.sleep(POLL_S)
+                continue
+            yield found
+            return
 
 
 @dataclass

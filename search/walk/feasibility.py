@@ -14,7 +14,7 @@ from nas_sv2.errors import ConfigError, InfeasibleError, MeasurementError
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.extremes import smallest
 from nas_sv2.space.choices.search_space import SearchSpace
-from nas_sv2.space.choices.suggesters import RandomSuggester as RandomSuggester
+from nas_sv2.space.choices.suggesters import RandomSuggester
 from nas_sv2.space.graph.cost import Cost
 from nas_sv2.space.units.architecture import Architecture
 

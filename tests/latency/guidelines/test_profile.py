@@ -52,7 +52,7 @@ def test_it_tells_the_time_of_networks_that_it_has_not_seen(
 def sampled(space: SearchSpace, count: int) -> list:  # type: ignore[type-arg]
     import random
 
-    from nas_sv2.search.walk.feasibility import RandomSuggester
+    from nas_sv2.space.choices.suggesters import RandomSuggester
 
     suggester = RandomSuggester(random.Random(3))
     return [space.sample(suggester) for _ in range(count)]

@@ -25,9 +25,16 @@ from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.latency.devices.local import is_arm
 from nas_sv2.latency.targets.book import TargetBook
-from nas_sv2.search.scale.cluster import OFFERED, Cluster, connected, tried, versions
-from nas_sv2.search.scale.cluster_device import ClusterDevice
-from nas_sv2.search.scale.cluster_training import ClusterTraining, TrainingOrder
+from nas_sv2.search.scale.cluster import (
+    OFFERED,
+    Cluster,
+    ClusterDevice,
+    ClusterTraining,
+    TrainingOrder,
+    connected,
+    tried,
+    versions,
+)
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.storage.named_networks import records_of
 from nas_sv2.studies.storage.study import load_study

@@ -20,10 +20,9 @@ from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, NasError, StoreError
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.search.loop.loop import OUTAGES, Loop
-from nas_sv2.search.session import reopening as module
 from nas_sv2.search.session import session
 from nas_sv2.search.session.plan import plan_search
-from nas_sv2.search.session.reopening import reopening
+from nas_sv2.search.session.session import reopening
 from nas_sv2.search.walk import drift_correction
 from nas_sv2.studies.storage import study as studies
 from nas_sv2.studies.storage.runs import runs_of
@@ -56,7 +55,7 @@ class Opening:
 
 @pytest.fixture
 def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
-    monkeypatch.setattr(module, "POLL_S", 0.0)
+    monkeypatch.setattr(session, "POLL_S", 0.0)
     return Database.open(f"sqlite:///{tmp_path / 's.db'}")
 
 

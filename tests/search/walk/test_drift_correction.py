@@ -16,7 +16,7 @@ from nas_sv2.latency.measurements.measurement import Beside, Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.target import MeasuredTarget, Target
 from nas_sv2.search.walk.drift_correction import correct_drift
-from nas_sv2.search.walk.feasibility import RandomSuggester
+from nas_sv2.space.choices.suggesters import RandomSuggester
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.attributes import REFERENCE_MS
 

@@ -30,7 +30,7 @@ from running import running
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.fitting.evaluation import Epoch
-from nas_sv2.search.walk.feasibility import RandomSuggester
+from nas_sv2.space.choices.suggesters import RandomSuggester
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture

@@ -15,20 +15,19 @@ from nas_sv2.errors import ConfigError, InfeasibleError
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.guidelines.profile import GuidelineProfile
 from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
-from nas_sv2.search.session import guideline_choice
-from nas_sv2.search.session.guideline_choice import choose
-from nas_sv2.search.walk import measured_guidelines
-from nas_sv2.search.walk.budget import Budget
-from nas_sv2.search.walk.feasibility import RandomSuggester
-from nas_sv2.search.walk.measured_guidelines import (
+from nas_sv2.search.session import guidelines
+from nas_sv2.search.session.guidelines import (
     FASTER,
     TOTAL,
     AllowedTimes,
     DeviceLimits,
     MeasuredGuidelines,
-    limits_of,
+    choose,
+    derive_limits,
 )
+from nas_sv2.search.walk.budget import Budget
 from nas_sv2.space.choices.levels import named_space
+from nas_sv2.space.choices.suggesters import RandomSuggester
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.guidelines import Guidelines, Relaxed
 from nas_sv2.space.networks.lowering import lower
@@ -46,8 +45,8 @@ def profile(arm_profile: GuidelineProfile) -> GuidelineProfile:
 @pytest.fixture(scope="module")
 def limits(profile: GuidelineProfile) -> DeviceLimits:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(measured_guidelines, "SAMPLED", 120)  # a third of the time
-        return limits_of(profile, SPACE, BUDGET)
+        patched.setattr(guidelines, "SAMPLED", 120)  # a third of the time
+        return derive_limits(profile, SPACE, BUDGET)
 
 
 @pytest.fixture
@@ -118,9 +117,9 @@ def test_it_prunes_much_and_none_of_the_front(limits: DeviceLimits) -> None:
 def test_a_budget_that_nothing_keeps_is_said(
     profile: GuidelineProfile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measured_guidelines, "MOST_SAMPLES", 50)
+    monkeypatch.setattr(guidelines, "MOST_SAMPLES", 50)
     with pytest.raises(InfeasibleError, match="space 140M keeps 1 MFLOPs"):
-        limits_of(profile, SPACE, Budget(flops=1e6))
+        derive_limits(profile, SPACE, Budget(flops=1e6))
 
 
 def test_relaxed_limits_are_wider_by_their_slack() -> None:
@@ -140,10 +139,10 @@ def test_relaxed_limits_are_wider_by_their_slack() -> None:
 def limits_at_once(limits: DeviceLimits, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sampling the space takes seconds, and is tested above."""
 
-    def limits_of(profile: GuidelineProfile, *_: object) -> DeviceLimits:
+    def at_once(profile: GuidelineProfile, *_: object) -> DeviceLimits:
         return dataclasses.replace(limits, profile=profile)
 
-    monkeypatch.setattr(guideline_choice, "limits_of", limits_of)
+    monkeypatch.setattr(guidelines, "derive_limits", at_once)
 
 
 def chosen(
