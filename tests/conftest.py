@@ -57,6 +57,15 @@ def one_thread() -> None:
 
 
 @pytest.fixture(autouse=True)
+def same_cores() -> Iterator[None]:
+    """A test that pins its process to other cores leaves it on the cores it was on."""
+    before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    yield
+    if before is not None and os.sched_getaffinity(0) != before:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.fixture(autouse=True)
 def own_configuration(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
