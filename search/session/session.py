@@ -114,8 +114,8 @@ def search(plan: SearchPlan, db: Database, on_event: OnEvent = ignore) -> Found:
     """
     cluster = nullcontext(None) if plan.ray is None else connected(plan.ray)
     with cluster as at, sigterm_interrupts(), store_errors():
+        data = plan.open_data(notify(on_event))  # may be refused, before a database is made
         plan = _with_recipe_of_study(plan, db)
-        data = plan.open_data(notify(on_event))
         with _opening(plan, db, data, on_event, at) as loop:
             ended_by = _end_of(lambda: _run(plan, db, data, loop, at))
             loop.follow()
