@@ -27,6 +27,9 @@ SPLIT = (
     "@ / # ? : % percent-encoded, such as %40 for @"
 )
 
+ENDINGS = (".db", ".db3", ".sqlite", ".sqlite3")
+"""Of a file that is to be made; another word is more likely a slip than a name of a file."""
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _SERVER = re.compile(
     r"[a-z0-9+]+://"
@@ -82,7 +85,12 @@ def _of_file(text: str) -> URL:
         is_safe = not text.strip() or (scheme and scheme[1] in SQLITE_DRIVERS)
         sentence = f"{ALLOWED}; a file with a colon in its name is ./FILE"
         raise ConfigError("storage", text if is_safe else HIDDEN, sentence)
-    return _checked(text, URL.create(SQLITE, database=str(expanded("storage", text))))
+    file = expanded("storage", text)
+    address = _checked(text, URL.create(SQLITE, database=str(file)))
+    if not file.exists() and file.suffix not in ENDINGS:
+        endings = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
+        raise ConfigError("storage", text, f"{ALLOWED}; a new file ends in {endings}")
+    return address
 
 
 def _of_sqlite(text: str, rest: str) -> URL:

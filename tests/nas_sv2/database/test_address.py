@@ -123,6 +123,8 @@ def test_a_file_is_an_sqlite_database(
     ("text", "said"),
     [
         ("", "must be a file"),
+        ("studies", "a new file ends in .db, .db3, .sqlite or .sqlite3"),
+        ("localhost/studies", "in a folder that exists"),
         (" ", "must be a file"),
         ("sqlite:studies.db", "must be a file"),
         ("sqlite:///studies.db?mode=ro", "without parameters"),
