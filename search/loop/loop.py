@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import partial
 
 import optuna
@@ -34,6 +35,7 @@ from nas_sv2.errors import (
     Rejected,
     StoreError,
 )
+from nas_sv2.plain_data import printable
 from nas_sv2.search.events.events import (
     Notice,
     OnEvent,
@@ -44,7 +46,7 @@ from nas_sv2.search.events.events import (
 )
 from nas_sv2.search.events.interrupts import was_interrupted
 from nas_sv2.search.loop.claim import EXPIRES_S, TrialClaim, Watch
-from nas_sv2.search.loop.orphans import Orphans, utc_offset_s
+from nas_sv2.search.loop.orphans import Orphans, fixed_params, utc_offset_s
 from nas_sv2.search.loop.telling import Teller
 from nas_sv2.search.walk.audit import MATURE, Audit, RelaxedLimits
 from nas_sv2.search.walk.walk import Walk
@@ -85,6 +87,13 @@ class LostTrial(NasError):
 
     def __init__(self) -> None:
         super().__init__("this process stood still, and another worker took the candidate over")
+
+
+class QueuedOutside(NasError):
+    """Somebody queued a candidate with a value or a name that the space lacks."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"it was queued outside the space: {why}")
 
 
 @dataclass
@@ -340,7 +349,7 @@ class Loop:
             self._claim.done()
             self._since_finished.clear()
             return
-        if isinstance(error, LostTrial | ConfigError):
+        if isinstance(error, LostTrial | QueuedOutside):
             return
         counts = self._since_finished
         counts[verdict] += 1
@@ -357,7 +366,7 @@ class Loop:
         """Find or assess the candidate of a trial, and report its end to the study."""
         number = trial.number
         try:
-            architecture = self.space.sample(Checked(trial))
+            architecture = self._sample(trial)
             if not self._claim.bind(trial.number, architecture.digest):
                 raise LostTrial
             baseline = self._baseline(architecture)
@@ -371,16 +380,14 @@ class Loop:
         except TakenNetwork as taken:
             self._teller.tell_failed(number, str(taken))
             return "duplicate", NasError(str(taken)), None
-        except ConfigError as error:  # of a candidate that somebody queued
-            self._teller.tell_failed(
-                number, f"it was queued with a value outside the space: {error}"
-            )
+        except QueuedOutside as error:
+            self._teller.tell_failed(number, str(error))
             return "failed", error, None
         except Rejected as verdict:
             seen = [] if self.learns_from_pruned else self.store.all().values()
             self._teller.tell_rejected(number, verdict, seen)
             return "rejected", verdict, None
-        except (MeasurementError, EvaluationError) as error:
+        except (MeasurementError, EvaluationError, ConfigError) as error:
             self._teller.tell_failed(number, str(error))
             return "failed", error, None
         except (DeviceError, KeyboardInterrupt) as error:
@@ -392,6 +399,25 @@ class Loop:
             self._teller.tell_record(number, record)
             return "duplicate", NasError(f"the network of trial {known[0]}"), record
         return self._keep(trial, record)
+
+    def _sample(self, trial: Trial) -> Architecture:
+        """Return the network of a trial.
+
+        Raises:
+            QueuedOutside: If somebody queued it with a value or a name that the space lacks.
+        """
+        queued = fixed_params(self.study.get_trials(deepcopy=False)[trial.number])
+        try:
+            architecture = self.space.sample(Checked(trial, queued))
+        except ConfigError as error:
+            raise QueuedOutside(str(error)) from error
+        known = trial.params
+        if unknown := [name for name in queued if name not in known]:
+            near = ", ".join(get_close_matches(unknown[0], known, cutoff=0.0))
+            raise QueuedOutside(
+                f"{printable(unknown[0], 80)!r} must be a choice of the space, such as {near}"
+            )
+        return architecture
 
     def _keep(
         self, trial: Trial, record: Record

@@ -1,9 +1,8 @@
 """Answers to a space's questions: checked ones of a trial, drawn at random, or the ends."""
 
 import random
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -22,12 +21,14 @@ class Trial(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The answers of an Optuna trial, which may hold values that somebody queued.
+    """The answers of an Optuna trial, some of which somebody queued.
 
-    Optuna only warns of a number outside its range, and uses it.
+    Queued answers are checked before the trial gives them. Optuna only warns of a number outside
+    its range, and cannot read a study any more once it has stored an infinite one.
     """
 
     trial: Trial
+    queued: Mapping[str, Any] = field(default_factory=dict)
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
         """One of low, low + step, ..., high.
@@ -35,16 +36,10 @@ class Checked:
         Raises:
             ConfigError: The queued value is another.
         """
-        allowed = f"must be from {low} to {high} in steps of {step}"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            try:
-                number = self.trial.suggest_int(name, low, high, step=step)
-            except ValueError as error:
-                raise ConfigError(name, str(error), allowed) from None
-        if number not in range(low, high + 1, step):
-            raise ConfigError(name, number, allowed)
-        return int(number)
+        if self.queued.get(name, low) not in range(low, high + 1, step):
+            allowed = f"must be from {low} to {high} in steps of {step}"
+            raise ConfigError(name, self.queued[name], allowed)
+        return self.trial.suggest_int(name, low, high, step=step)
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """One of `choices`.
@@ -52,11 +47,11 @@ class Checked:
         Raises:
             ConfigError: The queued value is another.
         """
-        try:
-            return self.trial.suggest_categorical(name, choices)
-        except ValueError as error:
+        if self.queued.get(name, choices[0]) not in choices:
             allowed = "must be one of " + ", ".join(map(str, choices))
-            raise ConfigError(name, str(error).partition(" not in ")[0], allowed) from None
+            raise ConfigError(name, self.queued[name], allowed)
+        # A queued 3.0 is the choice 3, which Optuna takes and gives back as it was queued.
+        return choices[choices.index(self.trial.suggest_categorical(name, choices))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from sqlalchemy.exc import OperationalError
 from nas_sv2.database.database import Database
 from nas_sv2.database.processes import is_alive, process_name
 from nas_sv2.errors import (
+    ConfigError,
     DeviceError,
     EvaluationError,
     InfeasibleError,
@@ -321,6 +322,14 @@ def test_who_tells_too_late_finds_out_and_goes_on(
 
 
 @pytest.mark.parametrize("passes", [True, False])
+def test_a_candidate_that_is_refused_is_a_failure_too(bench: Bench) -> None:
+    refusal = ConfigError("stride", 32, "must be at most 16")
+    bench.evaluator.fault = lambda number: refusal
+    with pytest.raises(ConfigError, match="stride must be at most 16"):
+        bench.run(2)
+    assert len(bench.evaluator.asked) == loop.FAILURES
+
+
 def test_an_outage_of_the_database_is_survived_and_a_fault_is_not(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, passes: bool
 ) -> None:
@@ -543,7 +552,13 @@ def test_without_an_audit_nothing_pruned_is_assessed(tmp_path: Path) -> None:
     [
         ("stage2.kernel", 99, "must be one of"),
         ("stage2.depth", 1000, "must be from"),
-        ("head", "many", "must be from"),
+        ("head", "many", "must be from 16 to 32 in steps of 16; got 'many'"),
+        ("head", float("inf"), "must be from"),  # Optuna could not read the study any more
+        ("head", float("nan"), "must be from"),
+        ("head", None, "must be from"),
+        ("stage2.se", [], "must be one of"),
+        ("Head", 16, "'Head' must be a choice of the space, such as head, "),
+        ("", 1, "'' must be a choice of the space, such as "),
     ],
 )
 def test_a_queued_value_outside_the_space_fails_its_trial_once(
