@@ -1,4 +1,4 @@
-"""A Ray cluster that trains and measures for a search.
+"""A Ray cluster that trains and measures for a search, and the threads that wait for it.
 
 The driver keeps the study. Each training and each measurement is a Ray task. Ray places the tasks,
 and runs them again if a node is lost. A node needs our package, the data and the device that it
@@ -17,6 +17,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
@@ -35,6 +36,10 @@ from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.measurement import Measurement, NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.search.events.events import OnEvent, TrialAsked
+from nas_sv2.search.events.interrupts import sigint_ignored
+from nas_sv2.search.scale.processes import Work
+from nas_sv2.search.scale.worker_events import MergedEvents, SendEvent
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.version import __version__
 
@@ -472,3 +477,87 @@ def _opened(spec: str, resolution: int | None, skip_unreadable: bool) -> ImageDa
         skip_unreadable=skip_unreadable,
         notify=lambda line: print(f"{socket.gethostname()}: {line}"),
     )
+
+
+def run_threads(
+    work: Work, count: int, on_event: OnEvent, stopped: threading.Event
+) -> list[NasError]:
+    """Run `work` in `count` threads; give the errors that ended some of them early.
+
+    A walk spends nearly all of its time waiting for its training or a device. A thread is enough
+    for this, and one process is a single client of the cluster.
+
+    Args:
+        work: The work of a thread, with its number and its `on_event`.
+        count: Number of threads.
+        on_event: The user's function.
+        stopped: Set here to end all threads.
+
+    Raises:
+        KeyboardInterrupt: If the user interrupts, or at SIGTERM, once the walks have ended.
+    """
+    shared = _SharedEvents(MergedEvents(on_event), threading.Lock(), stopped)
+    with ThreadPoolExecutor(count, "walk") as pool:
+        walks = [
+            pool.submit(_walk, work, number, _ThreadEvents(shared, number))
+            for number in range(count)
+        ]
+        try:
+            _wait_for(walks)
+        except BaseException:
+            with sigint_ignored():
+                stopped.set()
+                wait(walks)
+            raise
+    return [error for walk in walks if (error := walk.result()) is not None]
+
+
+def _wait_for(walks: list[Future[NasError | None]]) -> None:
+    """Wait for all walks; raise a bug in one at once."""
+    left = set(walks)
+    while left:
+        done, left = wait(left, return_when=FIRST_COMPLETED)
+        for walk in done:
+            walk.result()
+
+
+@dataclass(frozen=True)
+class _SharedEvents:
+    """The merged events of all threads, one event at a time."""
+
+    events: MergedEvents
+    lock: threading.Lock
+    stopped: threading.Event
+
+
+@dataclass(frozen=True)
+class _ThreadEvents:
+    """Sends the events of one thread to the merged events; see `Sends`."""
+
+    shared: _SharedEvents
+    number: int
+
+    def send(self, obj: Any, /) -> None:
+        """Pass on an event.
+
+        Raises:
+            KeyboardInterrupt: If the walk is to end; it then queues its candidate again.
+        """
+        if self.shared.stopped.is_set() and isinstance(obj, TrialAsked):
+            raise KeyboardInterrupt
+        with self.shared.lock:
+            self.shared.events.pass_on(self.number, obj)
+
+
+def _walk(work: Work, number: int, thread: _ThreadEvents) -> NasError | None:
+    """Run a walk, and give the error that ended it, if any."""
+    try:
+        work(number, SendEvent(thread))
+    except NasError as error:
+        return error
+    except KeyboardInterrupt:  # raised by the driver
+        return None
+    finally:
+        with thread.shared.lock:
+            thread.shared.events.forget(number)
+    return None

@@ -42,10 +42,10 @@ from nas_sv2.search.scale.cluster import (
     ClusterTraining,
     TrainingOrder,
     connected,
+    run_threads,
     versions,
 )
 from nas_sv2.search.scale.processes import run_workers
-from nas_sv2.search.scale.threads import run_threads
 from nas_sv2.search.session.guidelines import Chosen, choose
 from nas_sv2.search.session.plan import SearchPlan, describe_search
 from nas_sv2.search.walk.audit import RelaxedLimits
