@@ -16,8 +16,7 @@ from pathlib import Path
 from nas_sv2.database.database import Database
 from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.recipes.files import open_recipe, recipe_to_yaml
-from nas_sv2.evaluate.supernet.asking import SupernetAsking
-from nas_sv2.evaluate.supernet.files import check_unfinished, save_supernet
+from nas_sv2.evaluate.supernet.trained import SupernetEvaluator, check_unfinished, save_supernet
 from nas_sv2.evaluate.supernet.training import SupernetTraining
 from nas_sv2.search.qualification import QualifyRequest, qualify
 from nas_sv2.space.choices.levels import open_space
@@ -82,7 +81,7 @@ def train(options: argparse.Namespace, count: int, seconds: float) -> None:
     step_s = trained.seconds / trained.steps
     saved = save_supernet(options.out / "tried", tried, trained)
     started = time.perf_counter()
-    SupernetAsking(saved, data, threads=1).evaluate(tried.networks(0)[2])
+    SupernetEvaluator(saved, data, threads=1).evaluate(tried.networks(0)[2])
     asking_s = time.perf_counter() - started
     steps = math.floor(count * (seconds - asking_s) / step_s)
     passes = max(1, math.ceil(steps * plain.batch / len(data.train)))

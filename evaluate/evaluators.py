@@ -18,8 +18,8 @@ from nas_sv2.evaluate.fitting.evaluation import Evaluation, Trained
 from nas_sv2.evaluate.fitting.evaluator import Evaluator, EvaluatorChoice, Setting, Stops
 from nas_sv2.evaluate.proxy.training import choose_recipe, choose_training
 from nas_sv2.evaluate.recipes.recipe import Recipe
-from nas_sv2.evaluate.supernet.asking import KIND as SUPERNET
-from nas_sv2.evaluate.supernet.asking import choose_supernet, find_supernet
+from nas_sv2.evaluate.supernet.trained import KIND as SUPERNET
+from nas_sv2.evaluate.supernet.trained import choose_supernet, find_supernet
 from nas_sv2.plain_data import printable
 from nas_sv2.plug_ins import is_plug_in, load_plug_in
 from nas_sv2.space.units.architecture import Architecture

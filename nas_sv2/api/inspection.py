@@ -201,7 +201,7 @@ def profile(
 
 def draw_profile(found: Sequence[tuple[Named, Profile]], file: Path) -> None:
     """Draw how the time of networks divides, as a PNG file."""
-    from nas_sv2.studies.pages.profile_picture import draw_profiles
+    from nas_sv2.studies.pages.network_pictures import draw_profiles
 
     draw_profiles([(named.name, profiled) for named, profiled in found], file)
 
@@ -236,7 +236,7 @@ def reuse(
 
 def draw_reuse(found: ReuseFound, name: str, file: Path) -> None:
     """Draw the heat maps of a network's channels, as a PNG file; `name` is that of the network."""
-    from nas_sv2.studies.pages.reuse_picture import draw_reuse as draw
+    from nas_sv2.studies.pages.network_pictures import draw_reuse as draw
 
     caption = [f"{found.named.name}: network {name} · shares exact from the graph"]
     caption += [] if found.kept is None else [found.kept.describe()]

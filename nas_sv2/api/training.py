@@ -22,8 +22,8 @@ from nas_sv2.evaluate.recipes.files import open_recipe as open_recipe
 from nas_sv2.evaluate.recipes.files import recipe_to_document as recipe_to_document
 from nas_sv2.evaluate.recipes.files import recipe_to_yaml as recipe_to_yaml
 from nas_sv2.evaluate.recipes.recipe import Recipe
-from nas_sv2.evaluate.supernet.files import SavedSupernet, save_supernet
-from nas_sv2.evaluate.supernet.files import check_unfinished as check_unfinished_supernet
+from nas_sv2.evaluate.supernet.trained import SavedSupernet, save_supernet
+from nas_sv2.evaluate.supernet.trained import check_unfinished as check_unfinished_supernet
 from nas_sv2.evaluate.supernet.training import SupernetTraining, check_supernet_recipe
 from nas_sv2.files import made_folder
 from nas_sv2.search.qualification import QualifyRequest as QualifyRequest

@@ -32,7 +32,7 @@ from nas_sv2.studies.package.card import (
 )
 from nas_sv2.studies.package.file_latency import FileLatency, latencies_of
 from nas_sv2.studies.package.folder import SUMS, check_out, write_folder
-from nas_sv2.studies.package.form_parity import Agreement
+from nas_sv2.studies.package.form_checks import Agreement
 from nas_sv2.studies.package.forms import TORCH, Winner
 from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines, confirmations_of

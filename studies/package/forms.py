@@ -23,7 +23,7 @@ from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.source_lowering import build_plain, source_of
 from nas_sv2.space.runtimes.weights import Array, Weights, flush, random_weights
 from nas_sv2.space.units.architecture import Architecture
-from nas_sv2.studies.package.form_parity import BATCH, Agreement, Form, Labels, agreements, noise
+from nas_sv2.studies.package.form_checks import BATCH, Agreement, Form, Labels, agreements, noise
 from nas_sv2.version import __version__
 
 if TYPE_CHECKING:

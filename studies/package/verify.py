@@ -41,7 +41,13 @@ from nas_sv2.studies.package.card import (
     trial_card,
 )
 from nas_sv2.studies.package.folder import SUMS
-from nas_sv2.studies.package.form_parity import Agreement, agreements, noise
+from nas_sv2.studies.package.form_checks import (
+    Agreement,
+    agreements,
+    check_self_contained,
+    difference,
+    noise,
+)
 from nas_sv2.studies.package.forms import (
     INT8,
     MODEL,
@@ -59,7 +65,6 @@ from nas_sv2.studies.package.forms import (
 )
 from nas_sv2.studies.package.full_package import full_card
 from nas_sv2.studies.package.load import Package, load_package
-from nas_sv2.studies.package.onnx_models import check_self_contained, difference
 from nas_sv2.version import __version__
 
 

@@ -1,18 +1,23 @@
-"""The facts of a report: the study's own, the cards of its networks, and importances."""
+"""The facts of a report: the study's own, its devices, the cards of its networks, importances."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.breakdown.profiled import Profile
 from nas_sv2.latency.guidelines.profile import GuidelineProfile
 from nas_sv2.latency.guidelines.store import ProfileStore
+from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.measurements.measurement_check import read_measurement
+from nas_sv2.latency.measurements.store import MeasurementRow
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.report.importance import Importance, importances_of
 from nas_sv2.studies.report.network_card import Winner, parts_of, reuse_png, scores_of, wasted_by
 from nas_sv2.studies.storage.facts import StudyFacts, read_study
-from nas_sv2.studies.storage.fingerprints import Device, devices_of
 from nas_sv2.studies.storage.study import Identity, width_factor_of
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
@@ -20,6 +25,27 @@ Profiles = Mapping[int, Mapping[str, Profile]]
 """The profiles of networks, by trial and target."""
 Breakdown = Callable[[Mapping[int, Record], Identity], tuple[Profiles, Sequence[str]]]
 """Gives the profiles of networks, and the reason for each missing target, a line each."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """The device behind a target's latencies.
+
+    Attributes:
+        target: The name of the target.
+        provenance: The origin of its latencies.
+        described: Processor, runtime, threads and batch, as every latency names them.
+        key: Digest of the fingerprint; None if no measurement is stored.
+        facts: The facts of the fingerprint.
+        plan: The fields of the plan.
+    """
+
+    target: str
+    provenance: str
+    described: str
+    key: str | None = None
+    facts: Mapping[str, Any] | None = None
+    plan: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -36,7 +62,7 @@ class ReportFacts:
 
     study: StudyFacts
     importances: Sequence[Importance]
-    devices: Sequence[Device]
+    devices: Sequence[DeviceFacts]
     winners: Sequence[Winner]
     notes: Sequence[str]
 
@@ -99,3 +125,53 @@ def _own_guidelines(db: Database, digests: Mapping[str, str]) -> dict[str, Guide
     store = ProfileStore(db)
     found = {target: store.find_digest(digest) for target, digest in digests.items()}
     return {target: profile for target, profile in found.items() if profile is not None}
+
+
+def devices_of(db: Database, records: Iterable[Record]) -> list[DeviceFacts]:
+    """Return the devices behind the latencies of `records`, each once.
+
+    An older database may lack facts of a device.
+
+    Raises:
+        StoreError: Measurements cannot be read.
+    """
+    found: dict[str, DeviceFacts] = {}
+    for record in records:
+        for target, latency in record.latencies.items():
+            known = found.get(latency.device)
+            if known is None or (known.key is None and latency.provenance == "measured"):
+                found[latency.device] = _device(db, record, target, latency)
+    return list(found.values())
+
+
+def _device(db: Database, record: Record, target: str, latency: Latency) -> DeviceFacts:
+    plain = DeviceFacts(target, latency.provenance, latency.device)
+    if latency.provenance != "measured":
+        return plain
+    for text in _documents(db, record.architecture.digest):
+        try:
+            measurement = read_measurement(text)
+        except ValueError:  # damaged, or of another version
+            continue
+        if measurement.latency(target).device == latency.device:
+            return DeviceFacts(
+                target,
+                latency.provenance,
+                latency.device,
+                measurement.fingerprint.key,
+                measurement.fingerprint.facts,
+                measurement.plan.to_json(),
+            )
+    return plain
+
+
+def _documents(db: Database, digest: str) -> list[str]:
+    query = (
+        select(MeasurementRow.document)
+        .where(MeasurementRow.architecture == digest)
+        .order_by(MeasurementRow.id.desc())
+    )
+    with db.session("measurements cannot be read") as session:
+        if not db.has_table(MeasurementRow.__tablename__):
+            return []
+        return list(session.scalars(query))

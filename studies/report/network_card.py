@@ -166,7 +166,7 @@ def wasted_by(
 
 def reuse_png(record: Record, weights: Weights, width_factor: float) -> str:
     """Draw the feature-reuse map of weights, trained at a share of the widths, as base64 PNG."""
-    from nas_sv2.studies.pages.reuse_picture import draw_reuse  # matplotlib
+    from nas_sv2.studies.pages.network_pictures import draw_reuse  # matplotlib
 
     network = as_trained(record.architecture, weights, width_factor)
     graph = lower(network)

@@ -17,8 +17,7 @@ from nas_sv2.evaluate.fitting.evaluator import Evaluator, Setting
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.recipe import Recipe
-from nas_sv2.evaluate.supernet.asking import SupernetAsking
-from nas_sv2.evaluate.supernet.files import open_supernet, save_supernet
+from nas_sv2.evaluate.supernet.trained import SupernetEvaluator, open_supernet, save_supernet
 from nas_sv2.evaluate.supernet.training import SupernetTraining
 from nas_sv2.space.choices.extremes import smallest
 from nas_sv2.space.graph.guidelines import Guidelines
@@ -58,10 +57,10 @@ class TestProxyTraining(EvaluatorTests):
         return tiny
 
 
-class TestSupernetAsking(EvaluatorTests):
+class TestSupernetEvaluator(EvaluatorTests):
     @pytest.fixture
     def evaluator(self, folder: Path, blobs: ImageData) -> Evaluator:
-        return SupernetAsking(open_supernet(folder), blobs, threads=1)
+        return SupernetEvaluator(open_supernet(folder), blobs, threads=1)
 
     @pytest.fixture
     def architecture(self) -> Architecture:

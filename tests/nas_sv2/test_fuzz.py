@@ -31,7 +31,7 @@ from nas_sv2.evaluate.data.array_file import ArrayFile
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.files import open_recipe, recipe_to_document
-from nas_sv2.evaluate.supernet.files import open_supernet
+from nas_sv2.evaluate.supernet.trained import open_supernet
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.devices.reply import measurements_of
 from nas_sv2.latency.emulated.kernel_table import Table, table_text

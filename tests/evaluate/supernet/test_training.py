@@ -13,8 +13,13 @@ from nas_sv2.errors import ConfigError, EvaluationError, InfeasibleError, StoreE
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.supernet import training as supernet_training
-from nas_sv2.evaluate.supernet.asking import SupernetAsking
-from nas_sv2.evaluate.supernet.files import FACTS, WEIGHTS, open_supernet, save_supernet
+from nas_sv2.evaluate.supernet.trained import (
+    FACTS,
+    WEIGHTS,
+    SupernetEvaluator,
+    open_supernet,
+    save_supernet,
+)
 from nas_sv2.evaluate.supernet.training import CHECKPOINT, SupernetTraining
 from nas_sv2.space.choices.extremes import largest, smallest
 from nas_sv2.space.graph.guidelines import Guidelines
@@ -111,12 +116,12 @@ def test_a_loss_that_is_not_finite_ends_it_with_step_and_rate(blobs: ImageData) 
 
 
 def test_the_same_network_gets_the_same_answer(blobs: ImageData, folder: Path) -> None:
-    asked = SupernetAsking(open_supernet(folder), blobs, threads=1)
+    asked = SupernetEvaluator(open_supernet(folder), blobs, threads=1)
     how = training(blobs)
     one, other = how.networks(4)[2:]
     first = asked.train(one)
     asked.evaluate(other)
-    again = SupernetAsking(open_supernet(folder), blobs, threads=1).train(one)
+    again = SupernetEvaluator(open_supernet(folder), blobs, threads=1).train(one)
     assert dataclasses.replace(first.evaluation, seconds=0) == dataclasses.replace(
         again.evaluation, seconds=0
     )
@@ -132,7 +137,7 @@ def test_the_same_network_gets_the_same_answer(blobs: ImageData, folder: Path) -
 def test_a_trained_supernet_tells_two_easy_classes_apart(blobs: ImageData, tmp_path: Path) -> None:
     recipe = dataclasses.replace(RECIPE, epochs=5, images_per_epoch=200)
     how = training(blobs, recipe=recipe, random=0)
-    asked = SupernetAsking(save_supernet(tmp_path, how, how.train()), blobs, threads=1)
+    asked = SupernetEvaluator(save_supernet(tmp_path, how, how.train()), blobs, threads=1)
     for one in (largest(SMALL), smallest(SMALL)):
         assert asked.evaluate(one).accuracy > 0.8
 
@@ -141,11 +146,11 @@ def test_what_is_no_point_of_the_space_is_refused(
     blobs: ImageData, folder: Path, tiny: Architecture
 ) -> None:
     with pytest.raises(ConfigError, match="stem must be one of"):
-        SupernetAsking(open_supernet(folder), blobs).evaluate(tiny)
-    SupernetAsking(open_supernet(folder), dataclasses.replace(blobs, name="elsewhere:blobs"))
+        SupernetEvaluator(open_supernet(folder), blobs).evaluate(tiny)
+    SupernetEvaluator(open_supernet(folder), dataclasses.replace(blobs, name="elsewhere:blobs"))
     other = dataclasses.replace(blobs, key="other")
     with pytest.raises(ConfigError, match="the supernet was trained on, blobs@k"):
-        SupernetAsking(open_supernet(folder), other)
+        SupernetEvaluator(open_supernet(folder), other)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from nas_sv2.space.units.documents import load_architecture
 from nas_sv2.studies.package import forms
 from nas_sv2.studies.package.card import CARD, CARD_JSON, classes_section, input_of, page
 from nas_sv2.studies.package.folder import SUMS, write_folder
-from nas_sv2.studies.package.form_parity import EQUAL
+from nas_sv2.studies.package.form_checks import EQUAL
 from nas_sv2.studies.package.forms import (
     ARCHITECTURE,
     MODEL,

@@ -27,6 +27,7 @@ from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.package import load as package_load
 from nas_sv2.studies.package.card import CARD, CARD_JSON, PAGE_KEY
 from nas_sv2.studies.package.folder import SUMS, read_folder, write_folder
+from nas_sv2.studies.package.form_checks import check_self_contained
 from nas_sv2.studies.package.forms import (
     ARCHITECTURE,
     MODEL,
@@ -39,7 +40,6 @@ from nas_sv2.studies.package.forms import (
     shuffle_free_onnx,
 )
 from nas_sv2.studies.package.load import load_package
-from nas_sv2.studies.package.onnx_models import check_self_contained
 from nas_sv2.studies.package.verify import Check, timing_checks, verify
 
 

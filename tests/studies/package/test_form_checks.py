@@ -6,7 +6,7 @@ import pytest
 
 from nas_sv2.errors import StoreError
 from nas_sv2.space.runtimes.weights import Array
-from nas_sv2.studies.package.form_parity import EQUAL, Agreement, Labels, agreements, noise
+from nas_sv2.studies.package.form_checks import EQUAL, Agreement, Labels, agreements, noise
 
 
 def batches(count: int = 30, labelled: bool = True) -> Iterator[tuple[Array, Labels | None]]:
