@@ -211,6 +211,14 @@ def test_a_device_and_an_evaluator_that_answer_nonsense_cost_their_trials_alone(
     assert all(kind == "FINITE" and math.isfinite(value) for value, kind in rows)
 
 
+def test_a_candidate_that_is_refused_is_a_failure_too(bench: Bench) -> None:
+    refusal = ConfigError("stride", 32, "must be at most 16")
+    bench.evaluator.fault = lambda number: refusal
+    with pytest.raises(ConfigError, match="stride must be at most 16"):
+        bench.run(2)
+    assert len(bench.evaluator.asked) == loop.FAILURES
+
+
 def test_the_third_fault_in_a_row_ends_the_search_with_its_message(bench: Bench) -> None:
     bench.target.fault = lambda number: MeasurementError(f"fault {number}")
     with pytest.raises(MeasurementError, match="fault 3"):
@@ -322,14 +330,6 @@ def test_who_tells_too_late_finds_out_and_goes_on(
 
 
 @pytest.mark.parametrize("passes", [True, False])
-def test_a_candidate_that_is_refused_is_a_failure_too(bench: Bench) -> None:
-    refusal = ConfigError("stride", 32, "must be at most 16")
-    bench.evaluator.fault = lambda number: refusal
-    with pytest.raises(ConfigError, match="stride must be at most 16"):
-        bench.run(2)
-    assert len(bench.evaluator.asked) == loop.FAILURES
-
-
 def test_an_outage_of_the_database_is_survived_and_a_fault_is_not(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, passes: bool
 ) -> None:
