@@ -13,7 +13,6 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from nas_sv2.commands import data, db, device, network, recipe, study, supernet
-from nas_sv2.commands.measure import measure
 from nas_sv2.commands.options import OPENED
 from nas_sv2.commands.search import search
 from nas_sv2.errors import ConfigError, NasError, OutputError
@@ -31,7 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (search, study.front, study.report, study.export, measure, study.dashboard):
+for command in (search, study.front, study.report, study.export, network.measure, study.dashboard):
     app.command()(command)
 for group in (study, network, device, recipe, supernet, data, db):
     name = group.__name__.rpartition(".")[2]

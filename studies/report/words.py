@@ -16,7 +16,7 @@ from nas_sv2.studies.findings.pairwise import (
 )
 from nas_sv2.studies.findings.rank_agreement import BESIDE
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.report.importance import FEWEST
+from nas_sv2.studies.report.facts import FEWEST
 from nas_sv2.studies.report.network_card import name_of
 from nas_sv2.studies.storage.catalog import limits_of
 from nas_sv2.studies.storage.facts import StudyFacts

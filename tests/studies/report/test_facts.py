@@ -7,7 +7,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.report.importance import FEWEST, LEAST_FORETOLD, importances_of
+from nas_sv2.studies.report.facts import FEWEST, LEAST_FORETOLD, importances_of
 
 DISTRIBUTIONS = {
     "deep": IntDistribution(1, 8),
