@@ -15,7 +15,7 @@ from nas_sv2.commands.options import (
     print_notes,
 )
 from nas_sv2.passwords import masked
-from nas_sv2.show.terminal import say, say_json
+from nas_sv2.show.terminal import say, say_json, write_line
 
 app = typer.Typer(
     help="Move measurements between databases, compare them, upgrade the tables, clean up.",
@@ -37,7 +37,7 @@ def export(
     counts, db = Counts(), open_database(storage)
     if out is None:
         for line in measurement_lines(counts, db):
-            say(line)
+            write_line(line)
     else:
         counts = export_measurements(out, db)
     say(f"{_count(counts.taken)} written{_skipped(counts.skipped)}", error=True)
