@@ -8,6 +8,8 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
+from itertools import pairwise
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -48,7 +50,8 @@ def _run(words: Sequence[str]) -> int:
     """Run a command; its exit code."""
     usage_error: Any = typer.BadParameter.__base__  # typer has moved the class between releases
     try:
-        code = app(_with_home(words), standalone_mode=False)
+        _refuse_empty(words)
+        code = _tree()(_with_home(words), standalone_mode=False)
         sys.stdout.flush()
     except NasError as error:
         return _fail(_as_typed(error, words), error.exit_code, words)
@@ -66,6 +69,23 @@ def _run(words: Sequence[str]) -> int:
     finally:
         OPENED.close()
     return code if isinstance(code, int) else 0
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Refuse a word that is empty, as a variable of the shell that is not set leaves it.
+
+    A path of no characters would be the current folder.
+    """
+    options = {name: each for each in _command_in(words).params for name in each.opts}
+    for before, word in pairwise(["", *words]):
+        name, equals, value = word.partition("=")
+        if not word or (equals and not value and name in options):
+            option = options.get(name or before)
+            if option is None or getattr(option, "is_flag", True):
+                raise ConfigError("an argument", "", "must not be empty")
+            raise ConfigError(
+                option.opts[0], "", f"must not be empty: {option.help.removesuffix('.')}"
+            )
 
 
 def _with_home(words: Sequence[str]) -> list[str]:
@@ -91,11 +111,17 @@ def _as_typed(error: NasError, words: Sequence[str]) -> str:
 
 
 def _command_in(words: Sequence[str]) -> Any:
-    """The command that `words` of a command line name; typer gives its class no public name."""
-    command: Any = typer.main.get_command(app)
+    """The command that `words` of a command line name."""
+    command = _tree()
     for word in words:
         command = getattr(command, "commands", {}).get(word, command)
     return command
+
+
+@cache
+def _tree() -> Any:
+    """All commands as they are parsed; typer gives their class no public name."""
+    return typer.main.get_command(app)
 
 
 def _fail(message: str, code: int, words: Sequence[str]) -> int:

@@ -38,6 +38,7 @@ AboveZero = Annotated[float, Meta(gt=0)]
 FromZero = Annotated[float, Meta(ge=0)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 """A seed that every generator takes."""
+Name = Annotated[str, Meta(pattern=r"\S", description="a name, not only spaces")]
 Share = Annotated[float, Meta(ge=0, le=1)]
 PositiveShare = Annotated[float, Meta(gt=0, le=1)]
 

@@ -345,7 +345,7 @@ def confirm(
         field = contestants(records, finalists, identity)
         check_number(len(field))
         source = Source(
-            request.data or data_place(study),
+            data_place(study) if request.data is None else request.data,
             side_of(recipe, field[0].architecture),
             identity["skip_unreadable"],
         )

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas_sv2.database.database import Database
 from nas_sv2.database.locks import hold_now
+from nas_sv2.documents import Name, check_value
 from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.latency.breakdown.priced import breakdown_behind, breakdown_of
 from nas_sv2.latency.devices.measured_device import Images
@@ -267,7 +268,8 @@ def replay(
     book = TargetBook.of_study(identity)
     name = _name(book, request.target)
     budget = _budget(identity["budget"], request.budgets, name)
-    new_name = request.name or f"{request.study}-on-{name}"
+    new_name = f"{request.study}-on-{name}" if request.name is None else request.name
+    check_value("study", new_name, Name)
     if new_name == request.study:
         raise ConfigError("study", new_name, "must differ from the name of the replayed study")
     old = RecordStore(db, study_key(first)).all()

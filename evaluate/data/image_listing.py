@@ -83,9 +83,11 @@ def read_spec(spec: str) -> tuple[str, str, str]:
     """Split a spec such as `imagefolder+pad:PATH` into layout, fit and path.
 
     Raises:
-        ConfigError: If `decoding.FITS` lacks the fit.
+        ConfigError: If `decoding.FITS` lacks the fit, or nothing follows the colon.
     """
-    name, _, where = spec.partition(":")
+    name, colon, where = spec.partition(":")
+    if colon and not where:
+        raise ConfigError("data", spec, "must have a folder or a file after the colon")
     layout, plus, fit = name.partition("+")
     if layout in LAYOUTS and plus and fit not in FITS:
         raise ConfigError("data", spec, f"must have one of {', '.join(FITS)} after the +")

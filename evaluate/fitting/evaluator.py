@@ -174,7 +174,7 @@ class EvaluatorChoice:
         Raises:
             ConfigError: If there is no such space, or the evaluator does not know it.
         """
-        named = open_space(text) if text else None
+        named = None if text is None else open_space(text)
         if self.space is None:
             return named or otherwise
         if named is not None and named.digest != self.space.digest:

@@ -259,7 +259,7 @@ def choose_training(rest: str, recipe: str | None) -> EvaluatorChoice:
     """
     if rest:
         raise ConfigError("evaluator", f"recipe:{rest}", "must be recipe; recipe names the recipe")
-    return choose_recipe(open_recipe(recipe or DEFAULT_RECIPE))
+    return choose_recipe(open_recipe(DEFAULT_RECIPE if recipe is None else recipe))
 
 
 def choose_recipe(recipe: Recipe) -> EvaluatorChoice:

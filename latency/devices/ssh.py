@@ -35,6 +35,8 @@ HOST = re.compile(rf"{USER}(?:[A-Za-z0-9_][A-Za-z0-9_.-]*|{IPV6})")
 WITH_PORT = re.compile(
     rf"(?P<user>{USER})(?:\[(?P<ipv6>{IPV6})\]|(?P<name>[^:\[\]]+))(?::(?P<port>\d+))?"
 )
+OFFENDING = re.compile(r"Offending [\w-]+ key in \S+:\d+")
+"""A line of ssh's; what a server prints may look like others."""
 RESOLVE_TIMEOUT_S = 10.0
 DIES_WITH_PARENT = (
     "exec('try:\\n import ctypes\\n ctypes.CDLL(None).prctl(1, 9)\\nexcept Exception: pass');"
@@ -133,7 +135,7 @@ class SshHost:
         said = [line.strip() for line in words.splitlines()]
         for line in said:
             if "REMOTE HOST IDENTIFICATION HAS CHANGED" in line:
-                where = next((text for text in said if text.startswith("Offending")), "")
+                where = next((text for text in said if OFFENDING.fullmatch(text)), "")
                 return (
                     f"the host's key is another than the one known ({where}). If you know why, "
                     "remove the old one with ssh-keygen -R, and compare the new one by hand: "

@@ -1,11 +1,15 @@
 """Check step by step whether a device can measure, and time each step."""
 
 import dataclasses
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
 
 from nas_sv2.errors import ConnectionLost, DeviceError, MeasurementError, NasError
 from nas_sv2.latency.devices.channel import Channel
@@ -14,7 +18,9 @@ from nas_sv2.latency.devices.launcher import Launcher
 from nas_sv2.latency.devices.local import local_device
 from nas_sv2.latency.devices.payload import payload_of
 from nas_sv2.latency.devices.reconnecting import ReconnectingDevice
+from nas_sv2.latency.measurements.measurement_check import convert
 from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.plain_data import printable
 from nas_sv2.space.units.architecture import Architecture, Stage
 from nas_sv2.space.units.reference import reference
 
@@ -37,6 +43,10 @@ WITH_OPTIONS = Architecture(
 
 OLDEST_PYTHON = (3, 8)
 TIMEOUT_S = 60.0
+Version = Annotated[int, Meta(ge=0, le=999)]
+LONGEST_WORD = 300
+Word = Annotated[str, Meta(max_length=LONGEST_WORD)]
+"""A word of a device: a path, a version, or the name of a machine."""
 # It imports no package: a broken package reports its fault when the agent imports it.
 PROGRAM = """
 import json, os, platform, sys, sysconfig
@@ -198,12 +208,12 @@ def preflight(name: str, launcher: Launcher, plan: MeasurePlan) -> Preflight:
     program = f"PACKAGES = {list(_needed(plan))!r}\n{PROGRAM}"
     channel = Channel.open(name, launcher.command(f"exec({program!r})"))
     try:
-        return _read(channel.greeting("python", TIMEOUT_S))
+        return _read(channel.greeting("python", TIMEOUT_S), _needed(plan))
     except MeasurementError as error:
         advice = launcher.advice(error.words) if isinstance(error, ConnectionLost) else ""
         raise DeviceError(f"{error}; {advice}" if advice else str(error)) from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise DeviceError(f"{name}: its answer cannot be read: {error!r}") from error
+    except ValueError as error:
+        raise DeviceError(f"{name}: its answer cannot be read: {error}") from error
     finally:
         channel.kill()
 
@@ -214,30 +224,49 @@ def _needed(plan: MeasurePlan) -> Sequence[str]:
     return ("numpy", "onnxruntime")
 
 
-def _read(answer: Mapping[str, Any]) -> Preflight:
-    version = tuple(answer["python"])
-    packages: Mapping[str, str | None] = dict(answer["packages"])
-    if version < OLDEST_PYTHON:
+class _Answer(msgspec.Struct):
+    """The answer of `PROGRAM`, which a hostile device writes as it likes."""
+
+    python: tuple[Version, Version, Version]
+    executable: Word
+    machine: Word
+    system: Word
+    packages: dict[str, Word | None]
+    pip: bool
+    managed: bool
+    emulated: bool
+
+
+def _read(document: object, needed: Sequence[str]) -> Preflight:
+    """Read the answer of `PROGRAM`.
+
+    Raises:
+        ValueError: It has another form; the error names the field.
+    """
+    answer = convert(document, _Answer)
+    said = {name: answer.packages.get(name) for name in needed}
+    packages = {name: word if word is None else printable(word) for name, word in said.items()}
+    if answer.python < OLDEST_PYTHON:
         packages = {}  # it may not be able to find them
+    version = ".".join(map(str, answer.python))
+    words = (f"Python {version}", answer.executable, answer.machine, answer.system)
     return Preflight(
-        f"Python {'.'.join(map(str, version))}, {answer['executable']}, {answer['machine']}, "
-        f"{answer['system']}",
+        ", ".join(map(printable, words)),
         packages,
-        _advice(answer, version, [name for name, found in packages.items() if found is None]),
-        bool(answer["emulated"]),
+        _advice(answer, [name for name, found in packages.items() if found is None]),
+        answer.emulated,
     )
 
 
-def _advice(answer: Mapping[str, Any], version: tuple[int, ...], missing: Sequence[str]) -> str:
+def _advice(answer: _Answer, missing: Sequence[str]) -> str:
     """Return commands that install the missing packages into this Python or a venv of it."""
-    python = answer["executable"]
-    if version < OLDEST_PYTHON:
+    if answer.python < OLDEST_PYTHON:
         oldest = ".".join(map(str, OLDEST_PYTHON))
         return f"install python3 {oldest} or later there, and give its path as python"
     if not missing:
         return ""
-    names = " ".join(missing)
-    if answer["pip"] and not answer["managed"]:
+    python, names = shlex.quote(printable(answer.executable)), " ".join(missing)
+    if answer.pip and not answer.managed:
         return f"{python} -m pip install {names}"
     return (
         f"{python} -m venv nas-sv2-venv && nas-sv2-venv/bin/pip install {names}, then give the "

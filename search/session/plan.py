@@ -10,7 +10,7 @@ from typing import Any
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from nas_sv2.database import DEFAULT_STORAGE
-from nas_sv2.documents import Positive, Seed, check_value
+from nas_sv2.documents import Name, Positive, Seed, check_value
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.open_data import open_data
@@ -226,14 +226,15 @@ def plan_search(
     _check_choices(latency, guidelines, sampler)
     book, names, typed_targets = _read_targets(targets)
     budget = read_budget(budgets, names, tolerance)
-    timeout_s = parse_duration("timeout", timeout) if timeout else None
+    timeout_s = None if timeout is None else parse_duration("timeout", timeout)
     chosen = choose_evaluator(evaluator, recipe)
     _check_training(chosen, train_on, ray, stop_rule)
     limits = list(budgets) if not isinstance(budgets, Budget) else _words_of(budgets)
     typed = space.name if isinstance(space, SearchSpace) else space
     words |= {"targets": typed_targets, "budgets": limits, "space": typed}
     words |= {"evaluator": chosen.words}
-    words["study"] = study or _study_name(names, words, chosen)
+    words["study"] = _study_name(names, words, chosen) if study is None else study
+    check_value("study", words["study"], Name)
     return SearchPlan(
         book=book,
         targets=tuple(names),
@@ -303,7 +304,7 @@ def _study_name(
     targets: Sequence[str], words: Mapping[str, Any], evaluator: EvaluatorChoice
 ) -> str:
     """`arm-140M-animals-quick`: so that repeating a command goes on with its study."""
-    space = [Path(words["space"]).stem] if words["space"] else []
+    space = [] if words["space"] is None else [Path(words["space"]).stem]
     parts = [*targets, *words["budgets"], *space, _short_name(words["data"]), evaluator.short_name]
     parts += ["unguided"] if words["guidelines"] == "off" else []
     parts += ["measured"] if words["guidelines"] == "measured" else []

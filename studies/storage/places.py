@@ -64,10 +64,10 @@ def data_of(study: optuna.Study, data: str | None = None) -> ImageData:
         EvaluationError: The data are damaged or cannot be loaded.
     """
     identity, where = study.user_attrs[IDENTITY], data_place(study)
-    if data:
+    if data is not None:
         where = adopt_fit(data, read_spec(where)[1])
-    field, wanted = "data" if data else "data of the study", identity[CONTENT]
-    moved = "" if data else "; if they were moved, give their new place as data"
+    field, wanted = "data of the study" if data is None else "data", identity[CONTENT]
+    moved = "" if data is not None else "; if they were moved, give their new place as data"
     try:
         found = open_data(
             where,

@@ -1,7 +1,7 @@
 """The tree of commands as it is registered: nothing without help, no word with two meanings."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ GROUPS = {
     "recipe": ("list", "show", "qualify"),
     "supernet": ("train",),
     "data": ("prepare", "info", "clear"),
-    "db": ("export", "merge", "diff", "upgrade"),
+    "db": ("export", "merge", "diff", "upgrade", "clean"),
 }
 
 MEANINGS = {
@@ -39,6 +39,7 @@ MEANINGS = {
     "--data -d": "the images, or where the study's data lie now",
     "--device": "device of trainings: cpu or cuda",
     "--evaluator": "how candidates are scored",
+    "--fit": "how pictures become squares",
     "--folder": "folder of intermediate results",
     "--force": "overwrite",
     "--format": "form of a report",
@@ -54,6 +55,7 @@ MEANINGS = {
     "--matched": "networks of equal FLOPs",
     "--max-mib": "size of the largest network to send",
     "--networks": "random networks a step",
+    "--opset": "opset of the ONNX files",
     "--operators --no-operators": "time the operators of the front now",
     "--out -o": "path to write",
     "--pause": "seconds between sessions",
@@ -96,6 +98,7 @@ MEANINGS = {
     "--vs": "network to compare with the paper's",
     "--weights": "weights of a network",
     "--workers -j": "how much runs at the same time",
+    "--write": "let the browser change studies",
     "--yes -y": "do not ask",
 }
 """Every option with its short or negative form: one word, one meaning."""
@@ -161,7 +164,8 @@ def test_the_help_of_search_has_two_panels() -> None:
     for names, parameter in options(EVERY["search"]):
         panels[parameter.rich_help_panel].append(names.split()[0])
     assert list(panels) == ["What to search", "How to search"]
-    assert panels["What to search"] == ["--target", "--budget", "--space", "--data", "--trials"]
+    first = ["--target", "--budget", "--space", "--data", "--fit", "--trials"]
+    assert panels["What to search"] == first
 
 
 @pytest.mark.skipif(not PAGE.exists(), reason="the page is not written yet")
@@ -170,3 +174,25 @@ def test_the_help_of_search_has_two_panels() -> None:
 )
 def test_every_command_stands_on_its_page(words: str) -> None:
     assert f"nas-sv2 {words}" in PAGE.read_text()
+
+
+def test_no_option_takes_an_empty_text(
+    command_line: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    """A variable that is not set must not stand for the default, or for the current folder."""
+    for path in LEAVES:
+        for option in EVERY[path].params:
+            if getattr(option, "is_flag", True):
+                continue
+            for words in (
+                [option.opts[-1], ""],
+                [f"{option.opts[0]}="],
+                ["x", option.opts[0], ""],
+            ):
+                code, out, err = command_line(*path.split(), *words)
+                assert (code, out) == (2, ""), (path, words)
+                assert err.startswith(f"nas-sv2: {option.opts[0]} must not be empty: "), path
+                assert err.endswith("; got ''\n") and err.count("\n") == 1, path
+        code, out, err = command_line(*path.split(), "")
+        assert (code, err) == (2, "nas-sv2: an argument must not be empty; got ''\n"), path
+    assert not list(tmp_path.iterdir())

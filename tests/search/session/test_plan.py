@@ -55,3 +55,13 @@ def test_the_name_of_a_data_set_is_that_of_its_place(
     whole = plan_search("arm", data=f"imagefolder:{tmp_path}/photos").study
     assert plan_search("arm", data="imagefolder:photos").study == whole
     assert plan_search("arm", data="imagefolder:./x/../photos/").study == whole
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["space", "recipe", "timeout", "study", "evaluator", "sampler", "guidelines", "latency"],
+)
+@pytest.mark.parametrize("text", ["", " "])
+def test_an_empty_text_is_not_taken_as_left_out(field: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{field} "):
+        plan_search("arm", **{field: text})  # type: ignore[arg-type]
