@@ -118,7 +118,12 @@ def adopt_fit(spec: str, fit: str) -> str:
     Raises:
         ConfigError: If the spec says another.
     """
-    return with_fit(spec, fit) if read_spec(spec)[0] in LAYOUTS else spec
+    layout, own, _ = read_spec(spec)
+    if layout not in LAYOUTS:
+        return spec
+    if spec.startswith(f"{layout}+") and own != fit:
+        raise ConfigError("data", spec, f"must be {layout}+{fit}, as the pictures were trained on")
+    return with_fit(spec, fit)
 
 
 def list_images(spec: str) -> Listing:

@@ -82,6 +82,13 @@ CLASS_NAMES = (
 """In the order of the logits."""
 '''
 
+_FIT = '''
+
+FIT = {fit!r}
+"""How a picture became a square: `crop` cuts the centre out, `pad` adds grey of level 128, and
+`stretch` resizes both sides."""
+'''
+
 
 def build_plain(architecture: Architecture) -> ShuffleNet:
     """The network in plain torch, with numbers that torch draws from its global generator."""
@@ -102,6 +109,7 @@ def source_of(
     deviation: Sequence[float],
     weights: str,
     class_names: Sequence[str] | None = None,
+    fit: str | None = None,
 ) -> str:
     """The text of a Python file that builds the network and loads its numbers.
 
@@ -111,6 +119,7 @@ def source_of(
         deviation: The same.
         weights: Name of the safetensors file beside it.
         class_names: Names of the classes, in the order of the logits; the text has none if None.
+        fit: How pictures became squares; the text does not say it if None.
     """
     source = resources.files("nas_sv2.space.runtimes") / "standalone_network.py"
     text = source.read_text("utf-8")
@@ -129,8 +138,9 @@ def source_of(
         "classes": architecture.classes,
         "weights": weights,
     }
+    squares = "" if fit is None else _FIT.format(fit=fit)
     names = "" if class_names is None else _NAMES.format(names=_lines(map(repr, class_names)))
-    return _HEAD.format(**facts) + classes + _TAIL.format(**facts) + names
+    return _HEAD.format(**facts) + classes + _TAIL.format(**facts) + names + squares
 
 
 def _stages(architecture: Architecture) -> tuple[Stage, ...]:

@@ -125,7 +125,7 @@ class Winner:
         if int8:
             files[MODEL_INT8] = with_metadata(quantize(model, self.calibration), facts)
         if isinstance(self.trained, Architecture):
-            text = source_of(self.trained, mean, deviation, WEIGHTS, self.class_names)
+            text = source_of(self.trained, mean, deviation, WEIGHTS, self.class_names, self.fit)
             files[SOURCE] = text.encode()
         if self.trained != self.found:
             files[TRAINED] = network_to_yaml(self.trained).encode()

@@ -322,8 +322,10 @@ def _is_ours(package: Package, normalise: Normalise) -> bool:
         return False
     mean, deviation = normalise.mean.tolist(), normalise.deviation.tolist()
     names = _read(package, lambda card: card["class_names"])
-    texts = (  # older versions wrote no names
-        source_of(package.trained, mean, deviation, WEIGHTS, each) for each in (names, None)
+    fit = _read(package, lambda card: card["input"].get("fit"))
+    texts = (  # older versions wrote neither, then names alone
+        source_of(package.trained, mean, deviation, WEIGHTS, *each)
+        for each in ((names, fit), (names, None), (None, None))
     )
     return package.files[SOURCE] in [text.encode() for text in texts]
 

@@ -1,12 +1,18 @@
-"""A folder of images that is moved between two searches of a study."""
+"""A folder of padded pictures that is moved between two searches of a study."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from lowered import run_onnx
 from sqlalchemy import create_engine, text
 
 from nas_sv2.database.database import Database
+from nas_sv2.evaluate.data.decoding import decode
+from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.space.runtimes.onnx_lowering import metadata_of
 from nas_sv2.studies.storage.named_networks import records_of
 
 SPACE = (
@@ -18,10 +24,11 @@ SPACE = (
 RECIPE = "nas_sv2_recipe: 1\nepochs: 2\nbatch: 4\nresolution: 16\n"
 FROM = ("--space", "space.yaml", "--recipe", "tiny.yaml")
 SEARCH = (
-    *("search", "--target", "arm", *FROM, "--guidelines", "off"),
+    *("search", "--target", "arm", *FROM, "--guidelines", "off", "--fit", "pad"),
     *("--study", "s", "--trials", "1", "--json"),
 )
 EXPORT = ("export", "s", "--no-time", "--no-int8")
+OURS = "nas_sv2"  # the version, which is no JSON
 STORAGE = "sqlite:///nas-sv2.db"
 
 Run = Callable[..., tuple[int, str, str]]
@@ -34,6 +41,30 @@ def trainings() -> int:
         count: int = connection.execute(text("SELECT count(*) FROM nas_evaluations")).scalar_one()
     engine.dispose()
     return count
+
+
+def check_padding(package: Path, pictures: Path) -> None:
+    """The package says how its pictures became squares, and prepared so they give its accuracy."""
+    card = json.loads((package / "card.json").read_text())
+    text = (package / "card.md").read_text()
+    assert card["input"]["fit"] == "pad" and "pictures padded to squares" in text
+    assert "FIT = 'pad'" in (package / "model.py").read_text()
+    model = (package / "model.onnx").read_bytes()
+    facts = {name: json.loads(fact) for name, fact in metadata_of(model).items() if name != OURS}
+    assert facts["fit"] == "pad"
+    mean, deviation = (np.array(facts[name])[:, None, None] for name in ("mean", "deviation"))
+    data = open_data(f"imagefolder+pad:{pictures}", resolution=facts["side"])
+    decoded = [
+        decode(file, facts["side"], facts["fit"]).pixels
+        for file in sorted(pictures.rglob("*.png"))
+    ]
+    assert {image.tobytes() for image in data.val.images.numpy()} <= {
+        image.tobytes() for image in decoded
+    }
+    levels = data.val.images.numpy()
+    logits = run_onnx(model, ((levels - mean) / deviation).astype(np.float32))
+    right = (logits.argmax(1) == data.val.labels.numpy()).mean()
+    assert right == pytest.approx(card["forms"]["model.onnx"]["accuracy"])
 
 
 @pytest.mark.slow
@@ -52,10 +83,15 @@ def test_a_study_goes_on_and_is_exported_where_its_folder_lies_now(
     assert said.startswith(
         f"the data of the study cannot be opened (data of the study must be imagefolder:PATH of a "
         f"folder that exists; if they were moved, give their new place as data; got "
-        f"'imagefolder:{here}'); the kept weights are exported"
+        f"'imagefolder+pad:{here}'); the kept weights are exported"
     )
     code, _, said = command_line(*EXPORT, "--out", "winner", "--data", "imagefolder:there")
     assert code == 0, said
+    check_padding(tmp_path / "winner", tmp_path / "there")
+    code, out, said = command_line("network", "verify", "winner", "--data", "imagefolder:there")
+    assert code == 0, said
+    assert "model.onnx accuracy" in out and "not those of the export" not in out
+    assert command_line("network", "verify", "winner", "--data", "imagefolder+crop:there")[0] == 2
     code, out, said = command_line(*SEARCH, "--data", "imagefolder:there", "--trials", "2")
     assert code == 0, said
     assert out.count('"verdict": "finished"') == 1

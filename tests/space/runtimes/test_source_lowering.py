@@ -72,7 +72,7 @@ def test_the_file_runs_where_nas_sv2_cannot_be_imported(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", images)
     script = (
         "import sys; sys.modules['nas_sv2'] = None\n"
-        "import numpy, torch, model\n"
+        "import numpy, torch, model; torch.set_num_threads(1)\n"
         "images = torch.from_numpy(numpy.load('images.npy'))\n"
         "with torch.no_grad(): numpy.save('logits.npy', model.load()(images).numpy())\n"
         "assert torch.equal(model.prepared(images * 0 + 100.5), images * 0)\n"

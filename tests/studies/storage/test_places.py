@@ -68,7 +68,9 @@ def test_moved_pictures_are_fitted_as_the_study_began(folder: Folder, tmp_path: 
     study = begun(tmp_path, f"imagefolder+pad:{there}")
     there = there.rename(tmp_path / "moved")
     assert data_of(study, f"imagefolder:{there}").name == f"imagefolder+pad:{there}"
-    with pytest.raises(ConfigError, match="fit must be stretch, as data says"):
+    with pytest.raises(
+        ConfigError, match=r"^data must be imagefolder\+pad, as the pictures were trained on; got"
+    ):
         data_of(study, f"imagefolder+stretch:{there}")
 
 
