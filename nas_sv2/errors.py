@@ -11,6 +11,7 @@
     │   └── ConnectionLost    the agent there ended, or the connection to it
     ├── EvaluationError       a training gave no accuracy
     ├── StoreError            a database or file cannot be read or written
+    │   └── DatabaseGone      exit 2: the database was deleted, moved or replaced
     └── OutputError           standard output or standard error cannot be written
 
 The command line catches the root once and prints one line. Anything else is a bug.
@@ -113,6 +114,12 @@ class EvaluationError(NasError):
 
 class StoreError(NasError):
     """A database or a file of results cannot be read or written."""
+
+
+class DatabaseGone(StoreError):
+    """The database was deleted, moved or replaced while it was in use."""
+
+    exit_code = 2
 
 
 class OutputError(NasError):

@@ -89,6 +89,7 @@ def qualify(
         EvaluationError: If a training gives no accuracy.
         StoreError: If the database cannot be read or written.
     """
+    db.require_writable()
     choice = choose_evaluator(request.evaluator, request.recipe)
     choice.check_device("cpu")  # before minutes of decoding
     recipe, reference = choice.recipe, _reference(request.reference, choice)

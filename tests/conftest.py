@@ -144,6 +144,19 @@ def databases_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         db.close()
 
 
+@pytest.fixture
+def protected(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
+    """Paths that the system is made to call read-only, as root may write to all."""
+    found: set[Path] = set()
+    access = os.access
+
+    def answer(path: Path, mode: int, **options: bool) -> bool:
+        return Path(path) not in found and access(path, mode, **options)
+
+    monkeypatch.setattr("os.access", answer)
+    return found
+
+
 @pytest.fixture(scope="session")
 def animals() -> ImageData:
     return open_animals()

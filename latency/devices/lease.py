@@ -28,6 +28,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from nas_sv2.database.database import Database
 from nas_sv2.database.processes import in_words, is_alive, process_name
 from nas_sv2.database.schema import Base
+from nas_sv2.errors import StoreError
 
 
 class LeaseRow(Base):
@@ -103,7 +104,7 @@ class Lease:
     def let_go(self) -> None:
         """Give the lease back; if that fails, it ends by itself and no measurement is lost."""
         ours = delete(LeaseRow).where(self._row(), LeaseRow.token == self.token)
-        with contextlib.suppress(SQLAlchemyError), self.db.begin() as connection:
+        with contextlib.suppress(SQLAlchemyError, StoreError), self.db.begin() as connection:
             connection.execute(ours)
 
     def _taken(

@@ -61,6 +61,8 @@ class MeasuredDevice:
             MeasurementError: The device answered without a latency.
             StoreError: A measurement cannot be kept.
         """
+        if self.store is not None:
+            self.store.db.require_writable()
         self.device.start()
         payloads = [self._payload(network) for network in networks]
         measurements = self.measure_files(payloads)

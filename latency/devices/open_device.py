@@ -49,7 +49,7 @@ def device_at(
         StoreError: The database cannot be written.
     """
     claims: list[Claim] = [FileLock.of(launcher.key)]
-    if store is not None:
+    if store is not None and not store.db.is_read_only:  # its file is on this machine
         from nas_sv2.latency.devices.lease import Lease
 
         claims.append(Lease(store.db, launcher.key[:255]))

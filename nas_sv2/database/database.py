@@ -3,9 +3,10 @@
 The rooms above build their stores on it: `MeasurementStore(db)`, `RecordStore(db, study)`, ...
 """
 
+import os
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
@@ -16,12 +17,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from nas_sv2.database.address import address_of
-from nas_sv2.database.engine import DURABLE, engine_options, one_line, set_up_sqlite
+from nas_sv2.database.engine import engine_options, one_line
 from nas_sv2.database.locks import FileLock, alone_at
 from nas_sv2.database.restarts import wait_for_database
 from nas_sv2.database.schema import check_schema, migrate
+from nas_sv2.database.sqlite_file import DURABLE, SQLiteFile
 from nas_sv2.database.turns import SQLITE, writing_alone
-from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.errors import ConfigError, NasError, StoreError
 from nas_sv2.passwords import masked
 
 _OF_THE_MOMENT = ("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_BUSY")  # faults of a valid URL
@@ -46,6 +48,7 @@ class Database:
     url: str
     answered: bool = False
     address: URL = field(init=False)
+    _sqlite: SQLiteFile | None = field(default=None, init=False)
     _engine: Engine | None = field(default=None, init=False)
     _is_migrated: bool = field(default=False, init=False)
     _made: dict[Any, Any] = field(default_factory=dict, init=False)
@@ -54,6 +57,8 @@ class Database:
     def __post_init__(self) -> None:
         """Parse the URL."""
         self.address = address_of(self.url)
+        if self.file is not None:
+            self._sqlite = SQLiteFile(Path(os.path.abspath(self.file)))
 
     def __repr__(self) -> str:
         """Show the address without its password."""
@@ -85,6 +90,8 @@ class Database:
         """Close the connections; a later use connects again."""
         if self._engine is not None:
             self._engine.dispose()
+        if self._sqlite is not None:
+            self._sqlite.forget()
 
     @property
     def shown(self) -> str:
@@ -117,6 +124,29 @@ class Database:
                 "storage", self.url, "must be the database of a search; no such file"
             )
 
+    def require_writable(self) -> None:
+        """Refuse an SQLite file that this user may only read, before any work.
+
+        Raises:
+            StoreError: The file or its folder is read-only.
+        """
+        if self._sqlite is not None and (why := self._sqlite.why_not_writable):
+            raise StoreError(f"{self.shown} cannot be written: {why}")
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether it is an SQLite file that this user may only read now."""
+        return self._sqlite is not None and self._sqlite.access != "rw"
+
+    def check(self) -> None:
+        """Check that an SQLite file that is in use is still there.
+
+        Raises:
+            DatabaseGone: It was deleted, moved or replaced.
+        """
+        if self._sqlite is not None:
+            self._sqlite.check()
+
     @property
     def engine(self) -> Engine:
         """The engine, which is made and connected at the first use.
@@ -144,7 +174,7 @@ class Database:
         """
         with self._lock, ExitStack() as held:
             before = self._engine
-            made = self._make(make, lambda engine: held.enter_context(alone_at(engine, turn)))
+            made = self._make(make, lambda engine: held.enter_context(self._alone(engine, turn)))
             if before is not None:
                 before.dispose()
             return made
@@ -200,12 +230,22 @@ class Database:
 
     @contextmanager
     def alone_at(self, name: str) -> Iterator[None]:
-        """Hold the lock `name` among all processes; see `nas_sv2.database.locks.alone_at`."""
-        with alone_at(self.engine, name):
+        """Hold the lock `name` among all processes; see `nas_sv2.database.locks.alone_at`.
+
+        Who may only read needs no turn, and could make no lock.
+        """
+        with self._alone(self.engine, name):
             yield
 
     def lock(self, name: str) -> FileLock:
-        """Return the lock `name`, which is not waited for, among processes of this machine."""
+        """Return the lock `name`, which is not waited for, among processes of this machine.
+
+        It is for work that writes.
+
+        Raises:
+            StoreError: This user may only read the database.
+        """
+        self.require_writable()
         if self.file is not None:
             return FileLock.beside(self.file, name)
         return FileLock.of(f"{name} in {self.address.render_as_string()}")
@@ -215,6 +255,9 @@ class Database:
         """Open a transaction that writes alone; see `nas_sv2.database.turns.writing_alone`."""
         with writing_alone(self.engine, what) as connection:
             yield connection
+
+    def _alone(self, engine: Engine, name: str) -> AbstractContextManager[None]:
+        return nullcontext() if self.is_read_only else alone_at(engine, name)
 
     def _make(
         self,
@@ -234,8 +277,8 @@ class Database:
             raise ConfigError("storage", self.shown, sentence) from error
 
     def _set_up(self, engine: Engine) -> None:
-        if self.is_sqlite:
-            set_up_sqlite(engine)
+        if self._sqlite is not None:
+            self._sqlite.set_up(engine)
         if self.answered:
             wait_for_database(engine)
         try:
@@ -244,7 +287,7 @@ class Database:
         except SQLAlchemyError as error:
             engine.dispose()
             raise self._refusal(error) from error
-        except StoreError:
+        except NasError:
             engine.dispose()
             raise
         if not self.answered:

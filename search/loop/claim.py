@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from nas_sv2.errors import StoreError
+from nas_sv2.errors import DatabaseGone, StoreError
 from nas_sv2.studies.storage.trial_lease import TrialLeases
 
 EXPIRES_S = 60.0
@@ -61,7 +61,7 @@ class TrialClaim:
         leases: Leases of the study.
         expires_s: Seconds without a renewal after which another worker may take the lease.
         is_gone: Returns whether the study was deleted; called with each renewal.
-        gone: Set once it was.
+        gone: Set once it was, or its database.
     """
 
     leases: TrialLeases
@@ -152,8 +152,12 @@ class TrialClaim:
             if token is None:
                 continue
             with suppress(StoreError):  # the server is away, or another process writes for long
-                self._beat(token)
-                if self.is_gone():
+                try:
+                    self._beat(token)
+                    is_gone = self.is_gone()
+                except DatabaseGone:
+                    is_gone = True
+                if is_gone:
                     self.gone.set()
 
     def _beat(self, token: str) -> bool:

@@ -111,7 +111,7 @@ class Loop:
         audit: Chooses the pruned candidates that are assessed anyway.
         limits: The guidelines of the walk, which the audit relaxes; None without an audit.
         expires_s: Seconds without a renewal after which a worker's candidate is asked again.
-        gone: Set once the study was deleted, to end a training under way.
+        gone: Set once the study or its database was deleted, to end a training under way.
     """
 
     study: optuna.Study
@@ -146,6 +146,7 @@ class Loop:
             InfeasibleError: If too many candidates in a row are rejected or known.
             NasError: If too many trials in a row fail; it is the last one's error.
             StudyGone: If the study was deleted meanwhile.
+            DatabaseGone: If the database was deleted, moved or replaced meanwhile.
             KeyboardInterrupt: If interrupted; the next run asks the candidate again.
         """
         self._since_finished.clear()

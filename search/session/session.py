@@ -15,7 +15,7 @@ import optuna
 from nas_sv2.database.database import Database
 from nas_sv2.database.processes import is_alive
 from nas_sv2.database.restarts import is_passing
-from nas_sv2.errors import ConfigError, InfeasibleError, NasError
+from nas_sv2.errors import ConfigError, DatabaseGone, InfeasibleError, NasError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.evaluators import find_evaluator
 from nas_sv2.evaluate.fitting.determinism import core_count, default_threads, useful_workers
@@ -112,6 +112,7 @@ def search(plan: SearchPlan, db: Database, on_event: OnEvent = ignore) -> Found:
         InfeasibleError: No sampled network keeps the budget.
         NasError: A target or the database cannot be opened.
     """
+    db.require_writable()
     cluster = nullcontext(None) if plan.ray is None else connected(plan.ray)
     with cluster as at, sigterm_interrupts(), store_errors():
         data = plan.open_data(notify(on_event))  # may be refused, before a database is made
@@ -258,11 +259,12 @@ class _Opening:
     described: bool
 
     def __post_init__(self) -> None:
-        """End what is under way at its next event once the study was deleted."""
+        """End what is under way at its next event once the study or its database is gone."""
         on_event, self.gone = self.on_event, threading.Event()
 
         def ending(event: Event) -> None:
             if self.gone.is_set():
+                self.db.check()
                 raise StudyGone(self.plan.study)
             on_event(event)
 
@@ -438,7 +440,7 @@ def _end_of(step: Callable[[], None]) -> NasError | KeyboardInterrupt | None:
     try:
         with store_errors():
             step()
-    except StudyGone:
+    except (StudyGone, DatabaseGone):
         raise
     except (NasError, KeyboardInterrupt) as end:
         return end

@@ -27,6 +27,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from nas_sv2.database.database import Database
 from nas_sv2.database.processes import process_name
 from nas_sv2.database.schema import Base
+from nas_sv2.errors import StoreError
 from nas_sv2.studies.findings.attributes import GIVEN_UP
 
 
@@ -156,7 +157,7 @@ class TrialLeases:
     def let_go(self, token: str) -> None:
         """Give the lease back; if that fails, it ends by itself."""
         ours = delete(TrialLeaseRow).where(TrialLeaseRow.token == token)
-        with contextlib.suppress(SQLAlchemyError), self.db.begin() as connection:
+        with contextlib.suppress(SQLAlchemyError, StoreError), self.db.begin() as connection:
             connection.execute(ours)
 
     def all(self) -> list[TrialLease]:

@@ -189,13 +189,6 @@ def test_a_database_that_cannot_be_opened(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_no_database(tmp_path: Path) -> None:
-    file = tmp_path / "notes.txt"
-    file.write_text("not a database, but long enough to be taken for one " * 10)
-    with pytest.raises(ConfigError, match="file is not a database"):
-        assert Database.open(f"sqlite:///{file}").engine
-
-
 def test_a_password_is_not_shown() -> None:
     with pytest.raises((ConfigError, StoreError)) as caught:
         assert Database.open("postgresql+psycopg2://me:secret@127.0.0.1:1/name").engine

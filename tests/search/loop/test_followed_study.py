@@ -1,4 +1,4 @@
-"""A study that is renamed or deleted while a search is at it."""
+"""A study that is renamed or deleted while a search is at it, and a database that is."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +11,7 @@ import pytest
 from doubles import EventRecorder, FakeTarget, evaluation_of, small_space
 
 from nas_sv2.database.database import Database
+from nas_sv2.errors import DatabaseGone
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.search.events.events import Notice
 from nas_sv2.search.loop.loop import Loop
@@ -129,6 +130,53 @@ def test_the_thread_that_renews_notices_a_deletion_during_a_training(db: Databas
     with pytest.raises(StudyGone):
         loop.run(4)
     assert loop.gone.is_set()
+
+
+def file_of(db: Database) -> Path:
+    assert db.file is not None
+    return db.file
+
+
+def replace(db: Database) -> None:
+    other = Database.open(f"{file_of(db).with_name('other.db')}")
+    other.migrate()
+    other.close()
+    file_of(other).replace(file_of(db))
+
+
+@pytest.mark.parametrize(
+    ("happens", "said"),
+    [
+        (lambda db: file_of(db).unlink(), "deleted or moved"),
+        (lambda db: file_of(db).rename(file_of(db).with_name("moved.db")), "deleted or moved"),
+        (replace, "replaced by another file"),
+    ],
+    ids=["deleted", "moved", "replaced"],
+)
+def test_a_database_that_goes_away_ends_the_search_at_the_next_trial(
+    db: Database, happens: Callable[[Database], None], said: str
+) -> None:
+    evaluator = Disturbed(lambda: happens(db))
+    with pytest.raises(DatabaseGone, match=said) as caught:
+        opened(db, evaluator, EventRecorder()).run(6)
+    assert len(evaluator.asked) == 2
+    assert caught.value.exit_code == 2
+    assert file_of(db).exists() == (said != "deleted or moved")
+
+
+def test_the_thread_that_renews_notices_a_deleted_database_during_a_training(
+    db: Database,
+) -> None:
+    def happens() -> None:
+        file_of(db).unlink()
+        ends = time.monotonic() + 20
+        while not loop.gone.is_set():
+            assert time.monotonic() < ends
+            time.sleep(0.01)
+
+    loop = opened(db, Disturbed(happens), EventRecorder(), expires_s=0.6)
+    with pytest.raises(DatabaseGone):
+        loop.run(4)
 
 
 def test_a_bug_stays_a_bug(db: Database) -> None:

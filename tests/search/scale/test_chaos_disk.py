@@ -1,29 +1,14 @@
 """A disk that fills up in the middle of a search: a small one, mounted for the test alone."""
 
-import os
 import shlex
-import shutil
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
+from mounts import own_mounts
 
 FULL_DISK = Path(__file__).parents[2] / "stand_ins" / "full_disk.py"
-
-
-@cache
-def own_mounts() -> tuple[str, ...] | None:
-    """How a command is started that may mount what nobody else sees; None where it cannot be."""
-    if shutil.which("unshare") is None:
-        return None
-    as_root, as_anyone = ("unshare", "--mount"), ("unshare", "--mount", "--map-root-user")
-    for way in (as_root, as_anyone) if os.getuid() == 0 else (as_anyone,):
-        command = [*way, "sh", "-c", "mount -t tmpfs -o size=64k none /tmp"]
-        if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0:
-            return way
-    return None
 
 
 @pytest.mark.slow
