@@ -1,4 +1,4 @@
-"""The user's folders: home, configuration, cache, and a private one for locks.
+"""The user's folders: home, and a private one for locks.
 
 The user of a container may have neither HOME nor an entry in the list of users.
 """
@@ -33,24 +33,6 @@ def expanded(field: str, path: str | Path) -> Path:
         raise ConfigError(field, str(path), sentence) from None
 
 
-def cache_folder() -> Path:
-    """Return the folder of files that can be made again.
-
-    Raises:
-        StoreError: The user has no home, and XDG_CACHE_HOME is not set.
-    """
-    return _of_user("XDG_CACHE_HOME", ".cache")
-
-
-def config_folder() -> Path:
-    """Return the folder of the user's settings.
-
-    Raises:
-        StoreError: The user has no home, and XDG_CONFIG_HOME is not set.
-    """
-    return _of_user("XDG_CONFIG_HOME", ".config")
-
-
 def lock_folder() -> Path:
     """Return a folder of this user and machine alone, for locks; it is made if it is missing.
 
@@ -77,18 +59,9 @@ def lock_folder() -> Path:
 
 def _lock_folders() -> Iterator[Path]:
     host = socket.gethostname().replace("/", "_")  # homes are shared among machines
-    with contextlib.suppress(StoreError):
-        yield _of_user("XDG_STATE_HOME", ".local/state") / f"locks-{host}"
+    with contextlib.suppress(RuntimeError):  # no home, where none is named
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        yield Path(state, PROGRAM, f"locks-{host}")
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         yield Path(runtime, PROGRAM)
     yield Path(tempfile.gettempdir(), f"{PROGRAM}-{os.getuid()}")
-
-
-def _of_user(variable: str, under_home: str) -> Path:
-    if named := os.environ.get(variable):
-        return Path(named, PROGRAM)
-    try:
-        return Path.home() / under_home / PROGRAM
-    except RuntimeError:
-        wanted = f"set HOME or {variable} to a folder"
-        raise StoreError(f"this user has no home folder here: {wanted}") from None

@@ -7,7 +7,6 @@ from nas_sv2.database.locks import Claim, Exclusive, FileLock
 from nas_sv2.latency.agent import agent
 from nas_sv2.latency.devices.device import AgentDevice
 from nas_sv2.latency.devices.launcher import Launcher
-from nas_sv2.latency.devices.local import LocalPython
 from nas_sv2.latency.devices.reconnecting import MAX_BYTES, ReconnectingDevice
 
 if TYPE_CHECKING:
@@ -60,10 +59,3 @@ def device_at(
         notify,
         max_bytes,
     )
-
-
-def this_machine(
-    name: str, store: "MeasurementStore | None" = None, notify: Notify = silent
-) -> ReconnectingDevice:
-    """Open this machine, with the interpreter and packages of this process."""
-    return device_at(name, LocalPython(), store, notify)

@@ -1,10 +1,9 @@
 """Architectures as YAML or JSON (which YAML includes), with a schema version."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
-from nas_sv2.documents import name_errors, read_document, read_fields, strip_schema, to_yaml
+from nas_sv2.documents import read_fields, strip_schema, to_yaml
 from nas_sv2.space.units.architecture import Architecture
 
 SCHEMA_KEY = "nas_sv2_architecture"
@@ -33,12 +32,3 @@ def architecture_from_document(document: object) -> Architecture:
         ConfigError: Names the field, the value and what is allowed.
     """
     return read_fields(Architecture, strip_schema(document, SCHEMA_KEY, SCHEMA_VERSION))
-
-
-def load_architecture(path: Path) -> Architecture:
-    """The architecture in a YAML or JSON file.
-
-    Raises:
-        ConfigError: The file cannot be read, or describes no architecture.
-    """
-    return name_errors(f"{path}: ", architecture_from_document, read_document(path))

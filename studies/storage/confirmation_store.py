@@ -4,10 +4,9 @@ from collections.abc import Mapping
 
 import optuna
 
-from nas_sv2.database.database import Database
 from nas_sv2.studies.findings.attributes import CONFIRMATIONS
 from nas_sv2.studies.findings.confirmation import Confirmation, Finding
-from nas_sv2.studies.storage.study import load_study, store_errors
+from nas_sv2.studies.storage.study import store_errors
 
 
 def confirmations_of(study: optuna.Study) -> list[Confirmation]:
@@ -18,16 +17,6 @@ def confirmations_of(study: optuna.Study) -> list[Confirmation]:
     """
     with store_errors():
         return [Confirmation.from_json(each) for each in study.user_attrs.get(CONFIRMATIONS, [])]
-
-
-def confirmations_in(db: Database, study: str) -> list[Confirmation]:
-    """Return all confirmations of the study of this name, the newest last.
-
-    Raises:
-        ConfigError: The study does not exist.
-        StoreError: As `confirmations_of`.
-    """
-    return confirmations_of(load_study(db, study))
 
 
 def keep(study: optuna.Study, confirmation: Confirmation) -> None:

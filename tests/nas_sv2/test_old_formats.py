@@ -16,7 +16,7 @@ import torch
 import nas_sv2
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.space.choices.levels import open_space
-from nas_sv2.space.units.documents import load_architecture
+from nas_sv2.space.networks.lowering import load_network
 
 Run = Callable[..., tuple[int, str, str]]
 ARCHIVE = Path(__file__).with_name("old") / "a8cd13e.tar.xz"
@@ -88,7 +88,7 @@ def test_its_report_is_drawn(old: Run) -> None:
 
 
 def test_its_files_have_the_same_content(old: Run) -> None:
-    assert load_architecture(Path("winner/architecture.yaml")).digest == "f97cbf6b7e4efd53"
-    assert load_architecture(Path("winner/trained.yaml")).digest == "3f7900341c1a4c8e"
+    assert load_network(Path("winner/architecture.yaml")).digest == "f97cbf6b7e4efd53"
+    assert load_network(Path("winner/trained.yaml")).digest == "3f7900341c1a4c8e"
     assert open_space("tiny.yaml").digest == "b2cbc634cb947efa"
     assert open_recipe("brief.yaml").digest == "78baefde82f0083f"

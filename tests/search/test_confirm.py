@@ -30,7 +30,7 @@ from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.attributes import IDENTITY, KEY_OF
 from nas_sv2.studies.findings.confirmation import Confirmation
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.storage.confirmation_store import confirmations_in
+from nas_sv2.studies.storage.confirmation_store import confirmations_of
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import create_or_resume, load_study, study_key
 from nas_sv2.studies.storage.test_accuracies import HeldOutScore
@@ -148,6 +148,11 @@ def training(monkeypatch: pytest.MonkeyPatch) -> Trained:
     return put
 
 
+def kept(storage: str) -> list[Confirmation]:
+    """All confirmations of the study."""
+    return confirmations_of(load_study(Database.open(storage), "s"))
+
+
 def confirmed(storage: str, told: list[str] | None = None, **changes: Any) -> Confirmation:
     request = dataclasses.replace(ConfirmRequest("s", "standard"), **changes)
     lines = [] if told is None else told
@@ -171,7 +176,7 @@ def test_the_best_candidate_is_confirmed_against_the_level_s_baseline(
     assert ratio > 1.01
     assert (finding.latency["fake"].verdict, finding.claim) == ("worse", "no claim")
     assert found.longer == 9600
-    assert confirmations_in(Database.open(storage), "s") == [found]
+    assert kept(storage) == [found]
 
 
 def test_both_neither_and_one_of_two_are_told_apart(
@@ -220,10 +225,10 @@ def test_what_a_kill_left_is_not_done_again(
     again = confirmed(storage)
     assert not third.done
     assert dataclasses.replace(again, at=found.at) == found
-    assert len(confirmations_in(Database.open(storage), "s")) == 1
+    assert len(kept(storage)) == 1
     confirmed(storage, fresh=False, seeds=4)
     assert len(third.done) == 2
-    assert len(confirmations_in(Database.open(storage), "s")) == 2
+    assert len(kept(storage)) == 2
 
 
 def test_asking_the_test_images_again_is_told(
@@ -319,7 +324,7 @@ def test_data_that_were_moved_are_named_and_nothing_is_asked_twice(
     confirmed(storage, told, data=f"npz:{file}")
     assert len(first.done) == 6 and not second.done
     assert not [line for line in told if "asked the test images" in line]
-    assert len(confirmations_in(Database.open(storage), "s")) == 1
+    assert len(kept(storage)) == 1
     with pytest.raises(ConfigError, match=r"data must be .* the data of the study"):
         confirmed(storage, data=blobs(tmp_path, shade=90))
 

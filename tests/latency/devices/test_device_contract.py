@@ -7,9 +7,9 @@ from loopback import Loopback
 
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.devices.device import Device
-from nas_sv2.latency.devices.local import local_device
+from nas_sv2.latency.devices.local import LocalPython, local_device
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
-from nas_sv2.latency.devices.open_device import device_at, this_machine
+from nas_sv2.latency.devices.open_device import device_at
 from nas_sv2.latency.devices.payload import Payload, payload_of
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.target import MeasuredTarget
@@ -43,7 +43,7 @@ class TestThisMachine(DeviceTests):
 class TestThisMachineInTurn(DeviceTests):
     @pytest.fixture
     def device(self) -> Iterator[Device]:
-        device = this_machine("cpu")
+        device = device_at("cpu", LocalPython())
         yield device
         device.close()
 

@@ -13,13 +13,12 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.families.published import PaperNetwork
-from nas_sv2.space.networks.lowering import network_from_document
+from nas_sv2.space.networks.lowering import load_network, network_from_document
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import (
     architecture_from_document,
     architecture_to_document,
     architecture_to_yaml,
-    load_architecture,
 )
 from nas_sv2.space.units.reference import reference
 
@@ -82,14 +81,14 @@ def test_bad_files_are_refused_in_one_line_that_names_them(tmp_path: Path, conte
     path = tmp_path / "net.yaml"
     path.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
-        load_architecture(path)
+        load_network(path)
     assert str(path) in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
-        load_architecture(tmp_path / "none.yaml")
+        load_network(tmp_path / "none.yaml")
 
 
 @pytest.mark.parametrize("shape", [[192, 256], (192, 256), "192x256", {"height": 192}, 0, 96.0])

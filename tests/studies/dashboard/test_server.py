@@ -32,9 +32,8 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.fitting.evaluation import Epoch
 from nas_sv2.space.choices.suggesters import RandomSuggester
 from nas_sv2.space.graph.cost import cost_of
-from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.networks.lowering import load_network, lower
 from nas_sv2.space.units.architecture import Architecture
-from nas_sv2.space.units.documents import load_architecture
 from nas_sv2.studies.dashboard.artifacts import ArtifactFolder
 from nas_sv2.studies.dashboard.server import HOST, Served, open_dashboard
 from nas_sv2.studies.findings.front import Front
@@ -254,7 +253,7 @@ def test_every_finished_trial_has_its_files(served: str, tmp_path: Path) -> None
         where = f"{served}/artifacts/{trial['study_id']}/{trial['trial_id']}"
         yaml, model, curve = (get(f"{where}/{a['artifact_id']}") for a in trial["artifacts"])
         (tmp_path / "network.yaml").write_bytes(yaml)
-        assert load_architecture(tmp_path / "network.yaml") == networks()[trial["number"]]
+        assert load_network(tmp_path / "network.yaml") == networks()[trial["number"]]
         onnx.checker.check_model(onnx.load_from_string(model))
         assert curve.startswith(b"\x89PNG")
     first, second = shown["trials"][0], shown["trials"][2]

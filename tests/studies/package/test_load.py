@@ -19,12 +19,11 @@ from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.space.families.published import published_network
 from nas_sv2.space.graph.operators import Graph, Shuffle
-from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.networks.lowering import load_network, lower
 from nas_sv2.space.runtimes.onnx_lowering import metadata_of
 from nas_sv2.space.runtimes.quantization import quantize
 from nas_sv2.space.runtimes.torch_lowering import GraphModule
 from nas_sv2.space.runtimes.weights import Weights
-from nas_sv2.space.units.documents import load_architecture
 from nas_sv2.studies.package import forms
 from nas_sv2.studies.package.card import CARD, CARD_JSON, classes_section, input_of, page
 from nas_sv2.studies.package.folder import SUMS, write_folder
@@ -76,7 +75,7 @@ def test_a_package_loads_again_as_what_it_was(package: Path, winner: Winner) -> 
     assert {path.name for path in package.iterdir()} == FILES
     found = load_package(package)
     assert (found.architecture, found.trained) == (TINY, winner.trained)
-    assert load_architecture(package / ARCHITECTURE) == TINY
+    assert load_network(package / ARCHITECTURE) == TINY
     assert all(np.array_equal(found.weights[name], winner.weights[name]) for name in found.weights)
 
 
