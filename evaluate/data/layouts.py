@@ -31,6 +31,14 @@ LABEL_NAMES = frozenset(
         *("segmentations", "segmentation", "segmentationclass", "bboxes", "boxes", "depth"),
     )
 )
+# Words before a number that only counts.
+COUNTED = frozenset(
+    (
+        *("", "part", "batch", "chunk", "shard", "split", "set", "group", "folder", "dir", "fold"),
+        *("session", "seq", "sequence", "run", "day", "page", "vid", "video", "clip", "img"),
+        *("image", "images", "no", "nr", "vol", "volume", "disk", "subject", "person", "user"),
+    )
+)
 LISTS = frozenset((".csv", ".json", ".lst", ".list", ".tsv", ".txt"))
 
 BESIDE = "an image beside the folders, which has no class"
@@ -251,7 +259,9 @@ class _Reader:
         inner = [below for each in classes for below in each.filled]
         times = Counter(same_name(each.name) for each in inner)
         shared = sorted(name for name, count in times.items() if count > 1)
-        if shared and len(times) > 1:
+        # Numbers divide the images of a named class; numbered folders may be folds or people.
+        divided = all(map(_is_numbered, shared)) and not all(_is_numbered(c.name) for c in classes)
+        if shared and len(times) > 1 and not divided:
             both = [each.name for each in classes if shared[0] in map(_name, each.filled)]
             raise self.refuse(
                 f"{named(both)} each have {named(shared)}, and either could be the classes; "
@@ -291,6 +301,12 @@ class _Reader:
 
 def _name(folder: Folder) -> str:
     return same_name(folder.name)
+
+
+def _is_numbered(name: str) -> bool:
+    """Whether a name counts, such as `001`, `part_2` or `2024-05-03`."""
+    letters = re.sub(r"[\W\d_]", "", name).lower()
+    return any(map(str.isdigit, name)) and letters in COUNTED
 
 
 def _letters(name: str) -> str:

@@ -58,6 +58,7 @@ def counts(listing: Listing) -> dict[str, int]:
 PETS = {"train/cat": 3, "train/dog": 3}
 SPLIT = {**PETS, "val/cat": 2, "val/dog": 2}
 WHOLE = {**SPLIT, "test/cat": 1, "test/dog": 1}
+TWICE = {"train/cat": 6, "train/dog": 6}
 
 READ: list[tuple[str, dict[str, int], str]] = [
     ("{cat,dog}/*3", PETS, ""),
@@ -80,6 +81,10 @@ READ: list[tuple[str, dict[str, int], str]] = [
     ("pets/{cat,dog}/Training/*3 pets/{cat,dog}/Valid/*2", SPLIT, "each class folder holds"),
     ("cat/*1 cat/{old,new}/*1 dog/*3", PETS, "'cat/new', 'cat/old' count for"),
     ("{cat,dog}/images/*3", PETS, "count for the class folder above"),
+    ("{cat,dog}/{001,002}/*3", TWICE, "'cat/001', 'cat/002', 'dog/001' and 1 more count for the"),
+    ("{cat,dog}/{part_1,part_2}/*3", TWICE, "count for the class folder above"),
+    ("{cat,dog}/2024-05-0{3,4}/*3", TWICE, "count for the class folder above"),
+    ("train/{cat,dog}/{1,2}/*3 val/{cat,dog}/1/*2", {**SPLIT, **TWICE}, "'train/cat/1', "),
     ("train/{cat,dog}/*3 val/cat/*2", {**PETS, "val/cat": 2}, ""),
     ("train/{cat,dog}/*3 val/cat/*2 val/{dog,fish}/", {**PETS, "val/cat": 2}, ""),
     ("{cat,dog}/*3 stray.png", PETS, "1 file: an image beside the folders"),
@@ -128,6 +133,9 @@ REFUSED = [
     ("images/*3 masks/*3", "'images', 'masks' are no classes"),
     ("{cat,dog}/*3 cat/masks/*3", "'cat/masks' in a class folder"),
     ("{fold1,fold2,fold3}/{cat,dog}/*3", "each have 'cat', 'dog'"),
+    ("{fold1,fold2}/{01,02}/*3", "'fold1', 'fold2' each have '01', '02'"),
+    ("{1,2}/{001,002}/*3", "'1', '2' each have '001', '002'"),
+    ("{cat,dog}/{indoor,outdoor}/*3", "'cat', 'dog' each have 'indoor', 'outdoor'"),
     ("{siteA,siteB}/dog/*3 siteA/cat/*3", "'siteA', 'siteB' each have 'dog'"),
     ("{train_old,val_old}/{cat,dog}/*3", "'train_old', 'val_old' look like parts"),
     ("{trainA,valB}/*3", "'trainA', 'valB' look like parts"),
