@@ -61,7 +61,8 @@ def test_a_seed_that_cannot_repeat_is_said_in_a_line(
 def test_a_recipe_file_that_was_only_renamed_is_that_of_the_study(tmp_path: Path) -> None:
     """Trainings are found by the digest, which has the name."""
     text = "nas_sv2_recipe: 1\nepochs: 2\nbatch: 4\n"
-    for name, content in [("one", text), ("other", text), ("longer", text.replace("epochs: 2", "epochs: 3"))]:
+    longer = text.replace("epochs: 2", "epochs: 3")
+    for name, content in [("one", text), ("other", text), ("longer", longer)]:
         (tmp_path / f"{name}.yaml").write_text(content)
     began, renamed, changed = (
         plan_search("arm", recipe=str(tmp_path / f"{name}.yaml"), study="s")
