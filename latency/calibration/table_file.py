@@ -18,7 +18,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.files import write_out
 from nas_sv2.latency.calibration.fit import Overhead
 from nas_sv2.latency.emulated.arm_cores import CORES, EFFICIENCY, Core
-from nas_sv2.latency.emulated.kernel_table import (
+from nas_sv2.latency.emulated.emulated_arm import (
     EXTRAPOLATION,
     MORE_PARTS,
     SCHEMA,

@@ -34,7 +34,7 @@ from nas_sv2.evaluate.recipes.files import open_recipe, recipe_to_document
 from nas_sv2.evaluate.supernet.trained import open_supernet
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.devices.reply import measurements_of
-from nas_sv2.latency.emulated.kernel_table import Table, table_text
+from nas_sv2.latency.emulated.emulated_arm import Table, table_text
 from nas_sv2.latency.measurements.exchange import FILE, read_file
 from nas_sv2.latency.measurements.grade import Grade
 from nas_sv2.latency.measurements.measurement import SCHEMA

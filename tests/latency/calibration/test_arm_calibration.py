@@ -34,8 +34,7 @@ from nas_sv2.latency.calibration.space_grid import Point
 from nas_sv2.latency.calibration.table_file import least_error_scale, refit_scale, save_refit
 from nas_sv2.latency.calibration.tables import calibrate
 from nas_sv2.latency.emulated.arm_cores import CORES, PRECISIONS
-from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
-from nas_sv2.latency.emulated.kernel_table import Table
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm, Table
 from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel
 from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.families.published import STRUCTURES, PaperNetwork

@@ -12,8 +12,15 @@ from hypothesis import strategies as st
 
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.emulated.arm_cores import CORE_NAMES, CORES, PRECISIONS
-from nas_sv2.latency.emulated.emulated_arm import EmulatedArm, analytic_ms, second_opinion
-from nas_sv2.latency.emulated.kernel_table import EXTRAPOLATION, Table, table_text, term
+from nas_sv2.latency.emulated.emulated_arm import (
+    EXTRAPOLATION,
+    EmulatedArm,
+    Table,
+    analytic_ms,
+    second_opinion,
+    table_text,
+    term,
+)
 from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel
 from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.latency.measurements.plan import Lowering

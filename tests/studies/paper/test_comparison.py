@@ -10,8 +10,7 @@ from nas_sv2.database.database import Database
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.devices.local import GPU_PLAN
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
-from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
-from nas_sv2.latency.emulated.kernel_table import Table
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm, Table
 from nas_sv2.latency.measurements.head_to_head import emulated_orders
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.measurements.store import MeasurementStore
