@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from nas_sv2.database.database import Database
-from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.recipes.files import open_recipe, recipe_to_yaml
 from nas_sv2.evaluate.supernet.trained import SupernetEvaluator, check_unfinished, save_supernet
 from nas_sv2.evaluate.supernet.training import SupernetTraining

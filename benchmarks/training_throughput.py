@@ -18,8 +18,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData, Part, channel_statistics
-from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.course import one_cycle
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
 from nas_sv2.evaluate.fitting.subset import choose_images

@@ -28,8 +28,8 @@ import optuna
 from nas_sv2.database.database import Database
 from nas_sv2.database.locks import hold_now
 from nas_sv2.errors import ConfigError, EvaluationError
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData
-from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.determinism import check_workers, useful_workers
 from nas_sv2.evaluate.fitting.evaluation import average, data_key
 from nas_sv2.evaluate.full.training import FullRun, find_data_side

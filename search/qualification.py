@@ -17,8 +17,8 @@ from functools import cache
 from nas_sv2.database.database import Database
 from nas_sv2.documents import Positive, Seed, check_value
 from nas_sv2.errors import ConfigError, EvaluationError
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData
-from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.evaluators import RECIPE, choose_evaluator
 from nas_sv2.evaluate.fitting.determinism import check_workers, useful_workers
 from nas_sv2.evaluate.fitting.evaluation import Evaluation

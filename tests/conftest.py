@@ -16,7 +16,7 @@ from PIL import Image
 from nas_sv2 import passwords
 from nas_sv2.cli import main
 from nas_sv2.database.database import Database
-from nas_sv2.evaluate.data.animals import open_animals
+from nas_sv2.evaluate.data.datasets import open_animals
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.guidelines.experiment_run import run_experiments, times_of

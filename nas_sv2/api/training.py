@@ -12,7 +12,7 @@ from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
 from nas_sv2.documents import Seed, check_value
 from nas_sv2.errors import ConfigError
-from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.fitting.determinism import check_workers
 from nas_sv2.evaluate.fitting.evaluator import check_trainable
 from nas_sv2.evaluate.full.distributed import Processes

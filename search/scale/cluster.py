@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from nas_sv2.errors import ConfigError, DeviceError, EvaluationError, MeasurementError, NasError
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData
-from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.evaluation import Trained
 from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice, Setting, Stops, Trainer
 from nas_sv2.evaluate.recipes.recipe import Recipe

@@ -12,8 +12,8 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.documents import Name, Positive, Seed, check_value
 from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData
-from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.evaluators import RECIPE, choose_evaluator
 from nas_sv2.evaluate.fitting.determinism import check_workers, has_gpu
 from nas_sv2.evaluate.fitting.evaluator import Evaluator, EvaluatorChoice, Setting

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import torch
 
 from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.decoding import FITS
 from nas_sv2.evaluate.data.image_data import Part
 from nas_sv2.evaluate.data.image_listing import adopt_fit
-from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
 from nas_sv2.evaluate.fitting.evaluation import data_key
 from nas_sv2.evaluate.fitting.subset import choose_subset

@@ -10,9 +10,9 @@ import optuna
 
 from nas_sv2.errors import ConfigError, EvaluationError, StoreError
 from nas_sv2.evaluate.data.data_sample import DataSample
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.image_listing import adopt_fit, read_spec
-from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.evaluators import find_evaluator
 from nas_sv2.evaluate.fitting.evaluation import data_key
 from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice

@@ -10,8 +10,8 @@ from lowered import run_onnx
 from sqlalchemy import create_engine, text
 
 from nas_sv2.database.database import Database
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.decoding import decode
-from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.space.runtimes.onnx_lowering import metadata_of
 from nas_sv2.studies.storage.named_networks import records_of
 

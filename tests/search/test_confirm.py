@@ -11,7 +11,7 @@ from doubles import record_of
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
-from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.latency.devices.measured_device import MeasuredDevice

@@ -10,7 +10,7 @@ from doubles import evaluation_of
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
-from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.search import qualification
 from nas_sv2.search.qualification import QualifyRequest, qualify

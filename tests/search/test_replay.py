@@ -14,7 +14,7 @@ from packages import RECIPE, images_file
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError, NasError
-from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.targets.book import TargetBook

@@ -9,8 +9,8 @@ from doubles import record_of
 from lowered import lived_in_weights
 
 from nas_sv2.evaluate.data.data_sample import DataSample
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData, channel_statistics
-from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.space.networks.lowering import Classifier, lower

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_sv2.errors import EvaluationError
-from nas_sv2.evaluate.data import animals as animals_module
-from nas_sv2.evaluate.data.animals import open_animals, read_array
+from nas_sv2.evaluate.data import datasets
+from nas_sv2.evaluate.data.datasets import open_animals, read_array
 from nas_sv2.evaluate.data.image_data import ImageData
 
 
@@ -106,14 +106,16 @@ def test_a_missing_distribution_says_how_to_get_it(monkeypatch: pytest.MonkeyPat
 
 
 def test_other_content_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(animals_module, "LABELS", (animals_module.LABELS[0], "0" * 64))
+    monkeypatch.setattr(datasets, "ANIMAL_LABELS", (datasets.ANIMAL_LABELS[0], "0" * 64))
     with pytest.raises(EvaluationError, match="is not the file of"):
         open_animals()
 
 
-def test_a_damaged_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_damaged_file_of_animals_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     file = tmp_path / "cut.gz"
     file.write_bytes(gzip.compress(b"content")[:-9])
-    monkeypatch.setattr(animals_module, "_find", lambda name: file)
+    monkeypatch.setattr(datasets, "_find_animals", lambda name: file)
     with pytest.raises(EvaluationError, match=r"cannot be read: .* pip install"):
         open_animals()

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data import array_file
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData
-from nas_sv2.evaluate.data.open_data import open_data
 
 
 def images(count: int, *shape: int, seed: int = 0) -> Any:

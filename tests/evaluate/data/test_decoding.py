@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.decoding import UPRIGHT, Unreadable, decode, full_level
 from nas_sv2.evaluate.data.image_data import ImageData
-from nas_sv2.evaluate.data.open_data import open_data
 
 Folder = Callable[..., Path]
 CORNERS = np.array([[[250, 0, 0], [0, 250, 0]], [[0, 0, 250], [250, 250, 250]]], np.uint8)

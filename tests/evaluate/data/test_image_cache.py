@@ -17,9 +17,9 @@ from PIL import Image
 
 from nas_sv2.errors import EvaluationError
 from nas_sv2.evaluate.data import chunk_decoding, image_cache
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_cache import ImageCache, all_caches, bytes_needed
 from nas_sv2.evaluate.data.image_listing import list_images
-from nas_sv2.evaluate.data.open_data import open_data
 
 Folder = Callable[..., Path]
 PROGRAM = "import sys; from nas_sv2.cli import main; sys.argv[0] = 'nas-sv2'; main()"

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.decoding import Unreadable, decode
 from nas_sv2.evaluate.data.image_data import ImageData
-from nas_sv2.evaluate.data.open_data import open_data
 
 Folder = Callable[..., Path]
 MODES = [(mode, "png") for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")]

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_listing import Listing, list_images
 from nas_sv2.evaluate.data.label_table import read_table
-from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.data.split import PARTS
 
 Folder = Callable[..., Path]

@@ -18,7 +18,7 @@ import torch
 from safetensors.numpy import load_file
 
 import nas_sv2
-from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.space.networks.lowering import load_network, lower
 from nas_sv2.space.runtimes.weights import check_weights
 from nas_sv2.space.units.architecture import Architecture, Stage

@@ -18,7 +18,7 @@ from ray_cluster import DEVICE, TwoNodes, kill, processes_of, two_nodes, write_d
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, DeviceError, EvaluationError, MeasurementError
-from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.evaluators import choose_evaluator
 from nas_sv2.evaluate.fitting.evaluator import Setting
 from nas_sv2.evaluate.proxy.training import ProxyTraining

@@ -11,8 +11,8 @@ from packages import RECIPE, TINY, data_in, images_file, winner_of
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.data_sample import DataSample
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData
-from nas_sv2.evaluate.data.open_data import open_data
 from nas_sv2.evaluate.fitting.evaluator import trained_form
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.search.session.plan import SAMPLERS

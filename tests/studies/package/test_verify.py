@@ -17,7 +17,7 @@ from packages import images_file, write_winner
 from safetensors.numpy import load, save
 
 from nas_sv2.errors import ConfigError, NasError
-from nas_sv2.evaluate.data.open_data import open_data
+from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.space.networks.lowering import load_network, lower, network_to_yaml
 from nas_sv2.space.runtimes.onnx_lowering import metadata_of, opset_of, with_metadata
 from nas_sv2.space.runtimes.weights import random_weights
