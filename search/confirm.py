@@ -59,11 +59,16 @@ from nas_sv2.studies.findings.confirmation import (
 )
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.storage.confirmation_store import confirmations_of, keep
+from nas_sv2.studies.storage.confirmation_store import (
+    HeldOutScore,
+    HeldOutScores,
+    Training,
+    confirmations_of,
+    keep,
+)
 from nas_sv2.studies.storage.places import data_of, data_place
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import load_study, study_key
-from nas_sv2.studies.storage.test_accuracies import HeldOutScore, HeldOutScores, Training
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 BEST = "best"

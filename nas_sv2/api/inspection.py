@@ -30,8 +30,14 @@ from nas_sv2.space.reuse.channel_reuse import (
     reused_weights,
 )
 from nas_sv2.space.units.architecture import Architecture
-from nas_sv2.studies.storage.kept_weights import KeptWeights, weights_named, weights_of_trial
-from nas_sv2.studies.storage.named_networks import Named, find_network, trial_named
+from nas_sv2.studies.storage.named_networks import (
+    KeptWeights,
+    Named,
+    find_network,
+    trial_named,
+    weights_named,
+    weights_of_trial,
+)
 
 Scores = Mapping[str, float | None]
 

@@ -40,7 +40,7 @@ DATA_PLACE = "data place"
 CONFIRMATIONS = "confirmations"
 """A list of confirmations, the newest last."""
 TEST_ACCURACY = "held out: "
-"""How the names begin that hold an accuracy of the test split (`storage/test_accuracies.py`)."""
+"""How names begin that hold an accuracy of the test split (`storage/confirmation_store.py`)."""
 
 # Of a trial, written by the loop
 ARCHITECTURE = "architecture"

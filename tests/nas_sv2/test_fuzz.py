@@ -56,7 +56,7 @@ from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.package.folder import SUMS, read_folder
 from nas_sv2.studies.package.load import parse_card
-from nas_sv2.studies.storage.test_accuracies import HeldOutScore
+from nas_sv2.studies.storage.confirmation_store import HeldOutScore
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 INPUTS = int(os.environ.get("NAS_SV2_FUZZ", "60"))

@@ -30,10 +30,9 @@ from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.attributes import IDENTITY, KEY_OF
 from nas_sv2.studies.findings.confirmation import Confirmation
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.storage.confirmation_store import confirmations_of
+from nas_sv2.studies.storage.confirmation_store import HeldOutScore, confirmations_of
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import create_or_resume, load_study, study_key
-from nas_sv2.studies.storage.test_accuracies import HeldOutScore
 from nas_sv2.testing import FakeDevice, ms_of_flops
 
 V2 = reference("shufflenet_v2_x0_5")

@@ -14,9 +14,9 @@ from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.studies.findings.attributes import DATA_PLACE
+from nas_sv2.studies.storage.confirmation_store import HeldOutScore, HeldOutScores, Training
 from nas_sv2.studies.storage.places import data_of, data_place, note_data
 from nas_sv2.studies.storage.study import create_or_resume, load_study
-from nas_sv2.studies.storage.test_accuracies import HeldOutScore, HeldOutScores, Training
 
 Folder = Callable[..., Path]
 SCORE = HeldOutScore(0.5, 1.0, 60, 0.5, 120, 1.0)
