@@ -1,10 +1,11 @@
-"""A study, read once: the facts behind its front, page, notes and handle."""
+"""A study, read once: the facts behind its front, page, notes and handle; its trials in time."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from typing import Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -12,10 +13,15 @@ from nas_sv2.database.database import Database
 from nas_sv2.studies.findings.attributes import (
     AUDITED,
     DUPLICATE,
+    ENDED_OFFSET,
+    ERROR,
+    GIVEN_UP,
     IDENTITY,
     PRUNED,
     REJECTED,
     RELAXED,
+    RETRY_OF,
+    UTC_OFFSET,
 )
 from nas_sv2.studies.findings.audit import Pruned, audit_guidelines
 from nas_sv2.studies.findings.certificate import Certificate
@@ -24,12 +30,78 @@ from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.pairwise import find_ties
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import StopAudit, audit_stops
-from nas_sv2.studies.findings.trial_times import Times, times_of
 from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.confirmation_store import confirmations_of
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.runs import Run, runs_of
 from nas_sv2.studies.storage.study import SCORES, Identity, load_study, store_errors, study_key
+
+Verdict = Literal["finished", "duplicate", "rejected", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class TimedTrial:
+    """One trial in time.
+
+    Attributes:
+        number: Of the trial.
+        verdict: How it ended.
+        why: What was said of that; empty where it finished.
+        began: UTC; of a trial from before offsets were kept, as if this machine had run it.
+        at_s: Seconds of work of the study before it began: pauses are left out.
+        seconds: How long it took.
+        training_s: Seconds of it in training and validating; the rest is latency, and what lies
+            between. None where it was not trained.
+        known: Whether the training was answered by an earlier study.
+    """
+
+    number: int
+    verdict: Verdict
+    why: str
+    began: datetime
+    at_s: float
+    seconds: float
+    training_s: float | None = None
+    known: bool = False
+
+    @property
+    def timing_s(self) -> float:
+        """Seconds that were not training."""
+        return self.seconds - (self.training_s or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialTimes:
+    """The time of a study.
+
+    Attributes:
+        steps: Its trials in the order in which they began.
+        work_s: How long at least one trial ran.
+        wall_s: From the first trial's begin to the last one's end.
+    """
+
+    steps: Sequence[TimedTrial]
+    work_s: float
+    wall_s: float
+
+    def of(self, verdict: Verdict) -> list[TimedTrial]:
+        """The trials that ended so."""
+        return [step for step in self.steps if step.verdict == verdict]
+
+    @property
+    def training_s(self) -> float:
+        """Seconds of all trainings that were run for this study."""
+        return sum(step.training_s or 0.0 for step in self.steps)
+
+    @property
+    def timing_s(self) -> float:
+        """Seconds that finished trials spent on latency, and on what lies between."""
+        return sum(step.timing_s for step in self.of("finished"))
+
+    @property
+    def other_s(self) -> float:
+        """Seconds of the trials that were rejected, known already or failed."""
+        return sum(step.seconds for step in self.steps if step.verdict != "finished")
 
 
 @dataclass(frozen=True)
@@ -107,7 +179,7 @@ class StudyFacts:
         return audit_stops(self.records)
 
     @cached_property
-    def times(self) -> Times:
+    def times(self) -> TrialTimes:
         """The times of the trials."""
         return times_of(self.trials, self.records)
 
@@ -169,3 +241,63 @@ def read_study(db: Database, name: str) -> StudyFacts:
         pruned=audit_guidelines(trials, records),
         relaxed=attributes.get(RELAXED, {}),
     )
+
+
+def times_of(trials: Iterable[FrozenTrial], records: Mapping[int, Record]) -> TrialTimes:
+    """The time of a study's trials; one that waits, or is running, has none yet."""
+    begun = sorted(
+        (trial for trial in trials if trial.datetime_start and trial.datetime_complete),
+        key=lambda trial: _span(trial)[0],
+    )
+    steps: list[TimedTrial] = []
+    work_s, until = 0.0, datetime.min.replace(tzinfo=UTC)
+    for trial in begun:
+        start, end = _span(trial)
+        at_s = work_s - max(0.0, (until - start).total_seconds())
+        steps.append(_step(trial, records.get(trial.number), start, end, at_s))
+        if end > until:
+            work_s += (end - max(start, until)).total_seconds()
+            until = end
+    wall_s = (until - steps[0].began).total_seconds() if steps else 0.0
+    return TrialTimes(steps, work_s, wall_s)
+
+
+def _span(trial: FrozenTrial) -> tuple[datetime, datetime]:
+    """From when to when it ran, UTC."""
+    start, end = trial.datetime_start, trial.datetime_complete
+    assert start is not None and end is not None, "chosen so"
+    offset_s = trial.user_attrs.get(UTC_OFFSET)
+    return _utc(start, offset_s), _utc(end, trial.user_attrs.get(ENDED_OFFSET, offset_s))
+
+
+def _utc(shown: datetime, offset_s: float | None) -> datetime:
+    """What a clock showed that is so far ahead of UTC; None for as far as this machine's."""
+    if offset_s is None:
+        return shown.astimezone(UTC)
+    return (shown - timedelta(seconds=offset_s)).replace(tzinfo=UTC)
+
+
+def _step(
+    trial: FrozenTrial, record: Record | None, start: datetime, end: datetime, at_s: float
+) -> TimedTrial:
+    verdict, why = _verdict(trial)
+    seconds = (end - start).total_seconds()
+    if record is None or verdict != "finished":
+        return TimedTrial(trial.number, verdict, why, start, at_s, seconds)
+    trained_s = record.evaluation.seconds
+    # A training of this trial would not fit into it; one that it took up began before it.
+    known = trained_s > seconds and RETRY_OF not in trial.user_attrs
+    training_s = None if known else min(trained_s, seconds)
+    return TimedTrial(trial.number, verdict, why, start, at_s, seconds, training_s, known)
+
+
+def _verdict(trial: FrozenTrial) -> tuple[Verdict, str]:
+    said = trial.user_attrs
+    if trial.state.name == "FAIL":
+        why = str(said.get(ERROR, "interrupted; asked again"))
+        return "duplicate" if why.startswith(GIVEN_UP) else "failed", why
+    if REJECTED in said:
+        return "rejected", str(said[REJECTED])
+    if DUPLICATE in said:
+        return "duplicate", f"the network of trial {said[DUPLICATE]}"
+    return "finished", ""

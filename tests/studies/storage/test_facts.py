@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas_sv2.studies.findings.attributes import GIVEN_UP
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.findings.trial_times import times_of
+from nas_sv2.studies.storage.facts import times_of
 
 NOON = datetime(2026, 1, 1, 12)
 
