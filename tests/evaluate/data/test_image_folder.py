@@ -243,7 +243,7 @@ def test_other_files_are_no_images(folder: Folder) -> None:
     [
         ("missing", "a folder that exists"),
         ("file", "a folder that exists"),
-        ("nameless", "a folder that exists"),
+        ("nameless", "a folder or a file after the colon"),
         ("empty", "no class folders"),
         ("one class", "two classes or more; it has 1"),
         ("no images", "must have train images; it has none"),
