@@ -57,7 +57,8 @@ def open_array_file(spec: str, where: str, resolution: int | None) -> ImageData:
         PARTS[part]: np.bincount(one.labels.numpy(), minlength=len(names)).tolist()
         for part, one in sorted(parts.items())
     }
-    check_counts(spec, names, counts)
+    left_out = sum(map(len, numbers.values())) - sum(map(len, parts.values()))
+    check_counts(spec, names, counts, left_out)
     if share is not None:
         notes.insert(0, share_in_words(counts, share, names))
     notes += lacking_in_words(counts, names)
@@ -110,7 +111,7 @@ class ArrayFile:
         found: dict[tuple[str, int], str] = {}
         others = []
         for name in names:
-            words = re.findall(r"[a-z]+", name.lower())
+            words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
             kinds = [kind[0] for kind in (IMAGES, LABELS) if any(word in kind for word in words)]
             parts = [part for word in words if (part := part_of(word)) is not None]
             if len(kinds) != 1 or len(kinds) + len(parts) != len(words) or len(parts) > 1:

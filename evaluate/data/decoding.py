@@ -33,9 +33,9 @@ FORMATS = tuple(
     for name in ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", "AVIF")
     if name in Image.OPEN
 )
-DECODING = 2  # part of a cache's key: raise it if a file decodes to other pixels than before
+DECODING = 3  # part of a cache's key: raise it if a file decodes to other pixels than before
 PADDING = 128  # grey level beside a picture that is padded: the middle, which favours no class
-FULL_BITS = (8, 10, 12, 14, 16, 24, 32)  # of cameras and scanners, then of wider files
+FULL_BITS = (8, 10, 12, 14, 16, *range(17, 33))  # of cameras and scanners, then of sums
 
 # Table 4 of the EXIF standard (CIPA DC-008): how a stored picture becomes upright.
 UPRIGHT = {
@@ -79,7 +79,7 @@ def full_level(kind: str, highest: float) -> float:
     """
     if kind == "float" and highest <= 1:
         return 1.0
-    return next(2.0**bits - 1 for bits in FULL_BITS if highest <= 2.0**bits - 1)
+    return next(float(white) for bits in FULL_BITS if highest <= (white := 2**bits - 1))
 
 
 def decode(

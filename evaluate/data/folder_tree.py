@@ -22,7 +22,15 @@ ENDINGS = frozenset(
 SYSTEM = frozenset(
     (
         *("__macosx", "icon\r", "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle"),
-        *("#snapshot", "lost+found", "$recycle.bin", "system volume information", "__pycache__"),
+        *(
+            "#snapshot",
+            "~snapshot",
+            "@__thumb",
+            "lost+found",
+            "$recycle.bin",
+            "system volume information",
+            "__pycache__",
+        ),
         *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini"),
     )
 )

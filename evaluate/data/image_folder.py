@@ -73,23 +73,35 @@ def _check(spec: str, prepared: Prepared, skip_unreadable: bool) -> None:
             "and only the upper byte can be read"
         )
         raise ConfigError("data", spec, allowed)
-    check_counts(spec, prepared.class_names, prepared.counts)
+    check_counts(spec, prepared.class_names, prepared.counts, prepared.left_out)
 
 
-def check_counts(spec: str, names: Sequence[str], counts: dict[str, list[int]]) -> None:
+def check_counts(
+    spec: str, names: Sequence[str], counts: dict[str, list[int]], left_out: int
+) -> None:
     """Refuse a part without images, and a class that training never sees.
+
+    Args:
+        spec: The user's text.
+        names: Names of the classes.
+        counts: Number of images of each class, by part.
+        left_out: Number of images left out because a later part has a copy.
 
     Raises:
         ConfigError: If there is one.
     """
     lone = "; each class has one image only" if counts["train"] == [1] * len(names) else ""
+    copies = (
+        f"; {left_out:,} were left out, as a later part has a copy of each" if left_out else ""
+    )
     for part, of_classes in counts.items():
         if not any(of_classes):
-            raise ConfigError("data", spec, f"must have {part} images; it has none{lone}")
+            why = copies if part != "test" else ""
+            raise ConfigError("data", spec, f"must have {part} images; it has none{lone}{why}")
     if empty := [name for name, count in zip(names, counts["train"], strict=True) if not count]:
         allowed = (
             f"must have training images of every class; {named(empty)} has none (a folder that is "
-            "no class has to go)"
+            f"no class has to go){copies}"
         )
         raise ConfigError("data", spec, allowed)
 

@@ -219,10 +219,8 @@ def _links(tree: Tree) -> list[str]:
     if not tree.outside:
         return []
     count = len(tree.outside)
-    return [
-        f"followed, {count:,} {'link' if count == 1 else 'links'} that lead out of the folder "
-        f"({named(sorted(tree.outside))})"
-    ]
+    links = "1 link that leads" if count == 1 else f"{count:,} links that lead"
+    return [f"followed, {links} out of the folder ({named(sorted(tree.outside))})"]
 
 
 def _files(tree: Tree, layout: Layout) -> Iterator[ImageFile]:

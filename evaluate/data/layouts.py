@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.evaluate.data.folder_tree import Folder, Tree
+from nas_sv2.evaluate.data.folder_tree import READ_ALREADY, Folder, Tree
 from nas_sv2.evaluate.data.split import PARTS
 
 TRAIN, VAL, TEST = range(3)
@@ -203,7 +203,7 @@ class _Reader:
                 f"labels in a table are read by csv:FILE{self.table_in(folder)}"
             )
         if not folder.folders:
-            raise self.refuse(f"{where} has no class folders")
+            raise self.refuse(f"{where} has no class folders{self.links_in(folder)}")
         self.leave_out(BESIDE, folder)
         classes: dict[str, Folder] = {}
         for each in folder.folders:
@@ -231,6 +231,12 @@ class _Reader:
             if PurePath(name).suffix.lower() in (".csv", ".tsv")
         ]
         return f", such as csv:{self.tree.root / min(tables)}" if tables else ""
+
+    def links_in(self, folder: Folder) -> str:
+        inside = [
+            name for name in self.tree.left_out[READ_ALREADY] if name.startswith(folder.path)
+        ]
+        return f"; {named(inside)} is {READ_ALREADY}" if inside else ""
 
     def check_names(self, top: Folder) -> None:
         """Refuse folders that are parts, and no classes, by all that can be seen."""

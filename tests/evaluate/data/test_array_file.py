@@ -97,6 +97,10 @@ def test_copies_of_what_is_compared_on_are_left_out_of_train(tmp_path: Path) -> 
         ({"train_labels": np.ones((20, 2), int)}, "one class for each image in train_labels"),
         ({"train_labels": np.zeros((20, 2), "M8[s]")}, "in train_labels; it is datetime64"),
         ({"train_labels": np.eye(3, dtype=int)[labels(20)]}, "every class; '2' has none"),
+        (
+            {"val_images": images(20, seed=1), "val_labels": labels(20)},
+            "must have train images; it has none; 20 were left out, as a later part has a copy",
+        ),
         ({"val_images": images(0), "val_labels": labels(0)}, "must have val images; it has none"),
         (
             {"val_images": np.array([{}] * 6)},
@@ -124,6 +128,7 @@ def spelled(images: str, labels: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("arrays", "names", "said"),
     [
+        (spelled("{}X", "{}Y"), ("0", "1"), ""),
         (spelled("x_{}", "y_{}"), ("0", "1"), ""),
         (spelled("X_{}", "Y_{}"), ("0", "1"), ""),
         (spelled("{}_x", "{}_y"), ("0", "1"), ""),

@@ -62,7 +62,8 @@ def test_damaged_metadata_turn_nothing(tmp_path: Path) -> None:
         *(("integer", level, level) for level in (255, 1023, 4095, 16383, 65535)),
         *(("integer", level, 4095) for level in (1024, 3012)),
         *(("integer", level, white) for level, white in ((1, 255), (40000, 65535))),
-        ("integer", 70000, 2**24 - 1),
+        *(("integer", level, 2**17 - 1) for level in (70000, 2**17 - 1)),
+        ("integer", 2**31, 2**32 - 1),
         *(("float", level, white) for level, white in ((0.4, 1), (1, 1), (200, 255), (900, 1023))),
     ],
 )

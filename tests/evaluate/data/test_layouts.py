@@ -233,6 +233,16 @@ def test_a_linked_folder_of_a_class_or_part_is_read(tmp_path: Path) -> None:
     assert counts(listed(root)) == SPLIT
 
 
+def test_a_part_that_links_to_another_is_refused_with_the_reason(tmp_path: Path) -> None:
+    root = grow(tmp_path / "set", "train/{cat,dog}/*3 val/")
+    for name in ("cat", "dog"):
+        (root / "val" / name).symlink_to(root / "train" / name)
+    with pytest.raises(
+        ConfigError, match=r"'val' has no class folders; 'val/cat', .* read already"
+    ):
+        listed(root)
+
+
 def test_chains_of_links_end(tmp_path: Path) -> None:
     """Each folder links twice to the next: 2 to the 20 ways to the last."""
     root = grow(tmp_path / "set", "{cat,dog}/*3")
