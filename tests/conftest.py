@@ -5,10 +5,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import loopback
 import numpy as np
 import postgres
 import pytest
+import ssh_server
 import torch
 from hypothesis import settings
 from PIL import Image
@@ -95,11 +95,11 @@ def command_line(
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[loopback.Loopback]:
+def server(tmp_path: Path) -> Iterator[ssh_server.SshServer]:
     """An OpenSSH server that listens."""
-    if reason := loopback.why_not():
+    if reason := ssh_server.why_not():
         pytest.skip(reason)
-    server = loopback.Loopback(tmp_path / "sshd")
+    server = ssh_server.SshServer(tmp_path / "sshd")
     server.prepare()
     server.start()
     yield server

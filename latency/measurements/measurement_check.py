@@ -33,7 +33,6 @@ MOST_CPU = 2.0
 Name = Annotated[str, Meta(pattern=r"^[0-9a-zA-Z_-]{1,64}\Z")]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Milliseconds = Annotated[float, Meta(ge=0, le=LONGEST_MS)]
-WallTime = Annotated[float, Meta(ge=SHORTEST_MS, le=LONGEST_MS)]
 Series = Annotated[list[Milliseconds], Meta(min_length=1)]
 
 

@@ -30,7 +30,7 @@ def lines_of(page: str, *words: str) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines if line.startswith(words)]
 
 
-def told_study(storage: str) -> None:
+def tell_trial(storage: str) -> None:
     db = Database.open(storage)
     db.migrate()
     study = create_or_resume(Database.open(storage), "s", IDENTITY, RandomSampler())
@@ -74,7 +74,7 @@ def test_a_server_is_backed_up_and_restored(
     create_user, create_database = lines_of("how-to/many-machines.md", "createuser", "createdb")
     run([*create_user[:-1], "another"], tmp_path, server, "secret\nsecret\n")
     run(create_database, tmp_path, server)
-    told_study(postgres_server.url("studies"))
+    tell_trial(postgres_server.url("studies"))
     lines = lines_of("reference/database.md", "pg_dump", "createdb", "pg_restore")
     assert [line[0] for line in lines] == ["pg_dump", "createdb", "pg_restore"]
     here = f"127.0.0.1:{postgres_server.port}"
@@ -84,7 +84,7 @@ def test_a_server_is_backed_up_and_restored(
 
 
 def test_a_file_is_copied_whole(tmp_path: Path) -> None:
-    told_study(f"sqlite:///{tmp_path / 'nas-sv2.db'}")
+    tell_trial(f"sqlite:///{tmp_path / 'nas-sv2.db'}")
     (line,) = lines_of("reference/database.md", "python3")
     assert shutil.which(line[0])
     run(line, tmp_path, os.environ)

@@ -21,7 +21,7 @@ import safetensors.numpy
 import yaml
 from doubles import evaluation_of, record_of
 from scripted import measurement_of
-from told_study import certificate
+from scripted_study import certificate
 
 import nas_sv2
 from nas_sv2.database.processes import is_alive, process_name

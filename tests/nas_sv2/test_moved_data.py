@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lowered import run_onnx
+from run_graphs import run_onnx
 from sqlalchemy import create_engine, text
 
 from nas_sv2.database.database import Database

@@ -14,7 +14,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from lowered import assert_close, lived_in_weights, run_onnx, run_torch
+from run_graphs import assert_close, run_onnx, run_torch, weights_with_statistics
 
 from nas_sv2.latency.kernels.int8 import int8_kernels_of
 from nas_sv2.latency.kernels.node_costs import class_of, pieces_of_graph, terms_of
@@ -164,14 +164,14 @@ def shapes_in_torch(graph: Graph) -> None:
 
 
 def onnx_as_torch(graph: Graph) -> None:
-    weights = lived_in_weights(graph, 1)
+    weights = weights_with_statistics(graph, 1)
     assert {name: array.shape for name, array in weights.items()} == weight_shapes(graph)
     model = build_onnx(graph, weights, batch=None)
     assert_close(run_onnx(model, images()), run_torch(graph, weights, images()))
 
 
 def without_shuffles_as_torch(graph: Graph) -> None:
-    weights = lived_in_weights(graph, 2)
+    weights = weights_with_statistics(graph, 2)
     rewritten, moved = without_shuffles(graph, weights)
     assert_close(run_torch(rewritten, moved, images()), run_torch(graph, weights, images()))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from doubles import record_of
-from lowered import lived_in_weights
+from run_graphs import weights_with_statistics
 
 from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.data.datasets import open_data
@@ -59,7 +59,7 @@ def winner_of(
 ) -> Winner:
     if trained is None:
         trained = dataclasses.replace(found, channels=data.channels, resolution=data.side)
-    weights = lived_in_weights(lower(trained), seed)
+    weights = weights_with_statistics(lower(trained), seed)
     normalise = Normalise(*channel_statistics(data.train.images))
     return Winner.of(found, trained, weights, normalise, DataSample.of(data), data.val)
 

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from loopback import Loopback
+from ssh_server import SshServer
 
 from nas_sv2.latency.devices.open_device import device_at
 from nas_sv2.latency.measurements.plan import MeasurePlan
@@ -33,7 +33,7 @@ QUICK = MeasurePlan(
 @pytest.mark.slow
 @pytest.mark.skipif(not COMMAND, reason="NAS_SV2_AARCH64 names no aarch64 python3")
 def test_an_aarch64_python_is_reached_tested_and_measured(
-    server: Loopback, tmp_path: Path
+    server: SshServer, tmp_path: Path
 ) -> None:
     python = tmp_path / "python3"
     python.write_text(f'#!/bin/sh\nexec {COMMAND} "$@"\n')

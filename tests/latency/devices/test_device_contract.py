@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from loopback import Loopback
+from ssh_server import SshServer
 
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.devices.device import Device
@@ -51,7 +51,7 @@ class TestThisMachineInTurn(DeviceTests):
 @pytest.mark.slow
 class TestOverSsh(DeviceTests):
     @pytest.fixture
-    def device(self, server: Loopback) -> Iterator[Device]:
+    def device(self, server: SshServer) -> Iterator[Device]:
         device = device_at("pi", server.host())
         yield device
         device.close()

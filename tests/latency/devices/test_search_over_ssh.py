@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import Loopback
+from ssh_server import SshServer
 
 from nas_sv2.latency.targets.device_file import PROJECT_FILE, add_device
 
@@ -32,7 +32,7 @@ Events = list[dict[str, Any]]
 
 
 @pytest.fixture
-def start(server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+def start(server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Starts programs in a folder in which the device `pi` is known."""
     monkeypatch.chdir(tmp_path)
     host = server.host()
@@ -96,7 +96,7 @@ def told(events: Events) -> list[str]:
 
 
 def test_a_search_survives_a_server_that_is_killed_and_restarted(
-    server: Loopback, start: Start
+    server: SshServer, start: Start
 ) -> None:
     process = mini(start)
     until_finished(process)
@@ -111,7 +111,7 @@ def test_a_search_survives_a_server_that_is_killed_and_restarted(
 
 @pytest.mark.slow
 def test_a_device_that_is_gone_pauses_the_search_and_nothing_is_lost(
-    server: Loopback, start: Start
+    server: SshServer, start: Start
 ) -> None:
     process = mini(start)
     until_finished(process)
@@ -143,7 +143,7 @@ def test_two_searches_on_one_device_never_measure_at_the_same_time(start: Start)
 
 
 @pytest.mark.slow
-def test_the_command_survives_it_too(server: Loopback, start: Start) -> None:
+def test_the_command_survives_it_too(server: SshServer, start: Start) -> None:
     """The whole of it: real trainings, the time limits that users have."""
     process = start("-m", "nas_sv2", *SEARCH, "--json")
     until_finished(process)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import Loopback
+from ssh_server import SshServer
 
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.devices.channel import Channel
@@ -29,7 +29,7 @@ NETWORK = payload_of(reference("shufflenet_v2_x0_5"), QUICK)
 
 
 @pytest.fixture
-def connect(server: Loopback) -> Iterator[Connect]:
+def connect(server: SshServer) -> Iterator[Connect]:
     """Gives devices on the server, or on another host; waits are short."""
     opened: list[ReconnectingDevice] = []
 
@@ -45,7 +45,7 @@ def connect(server: Loopback) -> Iterator[Connect]:
         device.close()
 
 
-def test_it_measures_there(connect: Connect, server: Loopback) -> None:
+def test_it_measures_there(connect: Connect, server: SshServer) -> None:
     device = connect()
     (measurement,) = device.measure([NETWORK], QUICK)
     assert measurement.architecture == NETWORK.architecture
@@ -54,7 +54,7 @@ def test_it_measures_there(connect: Connect, server: Loopback) -> None:
         assert device.outputs(NETWORK, QUICK) == pytest.approx(here.outputs(NETWORK, QUICK))
 
 
-def test_a_login_shell_that_prints_is_understood(connect: Connect, server: Loopback) -> None:
+def test_a_login_shell_that_prints_is_understood(connect: Connect, server: SshServer) -> None:
     config = server.folder / "sshd_config"
     banner = "printf 'Gr\\374\\337e\\n\\033[2J> '; eval \"$SSH_ORIGINAL_COMMAND\""
     config.write_text(f"{config.read_text()}ForceCommand {banner}\n")
@@ -63,7 +63,7 @@ def test_a_login_shell_that_prints_is_understood(connect: Connect, server: Loopb
     assert preflight("pi", server.host(), QUICK).python.startswith("Python 3.")
 
 
-def test_aliases_of_one_address_are_one_device(connect: Connect, server: Loopback) -> None:
+def test_aliases_of_one_address_are_one_device(connect: Connect, server: SshServer) -> None:
     config = server.folder / "ssh_config"
     alias = f"Host board\n  HostName 127.0.0.1\n  Port {server.port}\n"
     config.write_text(alias + config.read_text())
@@ -73,7 +73,7 @@ def test_aliases_of_one_address_are_one_device(connect: Connect, server: Loopbac
     assert device.fingerprint(QUICK).facts["runtime"] == "onnxruntime"
 
 
-def test_a_hostile_python_is_a_word_there(server: Loopback, tmp_path: Path) -> None:
+def test_a_hostile_python_is_a_word_there(server: SshServer, tmp_path: Path) -> None:
     """Blanks, quotes, dollars and semicolons reach no shell, here or there, but as themselves."""
     folder = tmp_path / "a b; touch 'here' $(touch there) \"`touch nowhere`\""
     folder.mkdir()
@@ -150,7 +150,7 @@ def test_two_ports_are_refused() -> None:
     ],
 )
 def test_a_host_key_is_never_accepted_silently(
-    connect: Connect, server: Loopback, known: tuple[str, ...], message: str
+    connect: Connect, server: SshServer, known: tuple[str, ...], message: str
 ) -> None:
     server.know(*known)
     before = (server.folder / "known_hosts").read_text()
@@ -160,13 +160,13 @@ def test_a_host_key_is_never_accepted_silently(
     assert (server.folder / "known_hosts").read_text() == before
 
 
-def test_a_key_that_is_not_accepted(connect: Connect, server: Loopback) -> None:
+def test_a_key_that_is_not_accepted(connect: Connect, server: SshServer) -> None:
     (server.folder / "authorized").write_text("")
     with pytest.raises(DeviceError, match=r"Permission denied.*takes no key of yours.*try ssh -F"):
         connect().fingerprint(QUICK)
 
 
-def test_an_unreachable_host_is_said_at_once(connect: Connect, server: Loopback) -> None:
+def test_an_unreachable_host_is_said_at_once(connect: Connect, server: SshServer) -> None:
     server.kill()
     began = time.monotonic()
     with pytest.raises(DeviceError, match=r"pi: .*Connection refused; the agent did not start"):
@@ -179,13 +179,13 @@ def test_an_unknown_host(connect: Connect) -> None:
         connect(SshHost("no.such.host.invalid")).fingerprint(QUICK)
 
 
-def test_a_missing_python_says_what_to_do(server: Loopback) -> None:
+def test_a_missing_python_says_what_to_do(server: SshServer) -> None:
     with pytest.raises(DeviceError, match=r"code 127: .*not found; install python3 3.8 or later"):
         preflight("pi", server.host("no-such-python"), QUICK)
 
 
 def test_a_missing_runtime_comes_with_the_command_that_installs_it(
-    server: Loopback, tmp_path: Path
+    server: SshServer, tmp_path: Path
 ) -> None:
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
@@ -202,7 +202,7 @@ def test_a_missing_runtime_comes_with_the_command_that_installs_it(
     assert advice == f"{bare}/bin/python -m pip install numpy onnxruntime"
 
 
-def test_a_restarted_server_is_waited_for(connect: Connect, server: Loopback) -> None:
+def test_a_restarted_server_is_waited_for(connect: Connect, server: SshServer) -> None:
     said: list[str] = []
     device = connect(notify=said.append)
     device.measure([NETWORK], QUICK)
@@ -216,7 +216,7 @@ def test_a_restarted_server_is_waited_for(connect: Connect, server: Loopback) ->
 
 
 def test_a_server_killed_while_measuring_costs_no_measurement(
-    connect: Connect, server: Loopback
+    connect: Connect, server: SshServer
 ) -> None:
     said: list[str] = []
     device = connect(notify=said.append)
@@ -230,7 +230,9 @@ def test_a_server_killed_while_measuring_costs_no_measurement(
     assert "starting it again" in said[0]
 
 
-def test_a_server_that_stays_away_ends_in_bounded_time(connect: Connect, server: Loopback) -> None:
+def test_a_server_that_stays_away_ends_in_bounded_time(
+    connect: Connect, server: SshServer
+) -> None:
     device = connect(waits_s=(0.1, 0.1))
     device.fingerprint(QUICK)
     device.close()
@@ -257,7 +259,7 @@ while True:
 
 
 def test_a_network_that_kills_the_agent_fails_with_the_devices_words(
-    connect: Connect, server: Loopback, tmp_path: Path
+    connect: Connect, server: SshServer, tmp_path: Path
 ) -> None:
     python = tmp_path / "python"
     python.write_text(f"#!{sys.executable}\n{DEADLY}")
@@ -269,7 +271,7 @@ def test_a_network_that_kills_the_agent_fails_with_the_devices_words(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux ends it; elsewhere the end of stdin")
-def test_what_hangs_there_is_gone_when_it_is_ended_here(server: Loopback) -> None:
+def test_what_hangs_there_is_gone_when_it_is_ended_here(server: SshServer) -> None:
     code = "import os,time;print('{\"pid\": %d}' % os.getpid(), flush=True);time.sleep(600)"
     channel = Channel.open("pi", server.host().command(code))
     process = Path(f"/proc/{channel.receive(time.monotonic() + 10)['pid']}")
@@ -281,7 +283,7 @@ def test_what_hangs_there_is_gone_when_it_is_ended_here(server: Loopback) -> Non
     assert not process.exists()
 
 
-def test_a_network_over_the_limit_is_not_sent(connect: Connect, server: Loopback) -> None:
+def test_a_network_over_the_limit_is_not_sent(connect: Connect, server: SshServer) -> None:
     device = connect(max_bytes=1 << 20)
     with pytest.raises(MeasurementError, match=r"pi: .* has 5\.\d MiB; the limit is 1\.0 MiB"):
         device.measure([NETWORK], QUICK)

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import loopback
 import pytest
+import ssh_server
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -46,7 +46,7 @@ def test_a_device_is_added_listed_and_removed(run: Run, tmp_path: Path) -> None:
     assert "pi5" not in run("device", "list")[1]
 
 
-def test_a_device_over_ssh_passes_its_test(run: Run, server: loopback.Loopback) -> None:
+def test_a_device_over_ssh_passes_its_test(run: Run, server: ssh_server.SshServer) -> None:
     host = server.host()
     config, port = str(host.ssh_config), str(host.port)
     ssh = ("--ssh", host.host, "--port", port, "--ssh-config", config, "--python", host.python)
@@ -73,7 +73,7 @@ def test_a_built_in_target_can_be_tested(run: Run) -> None:
 
 
 def test_a_device_that_fails_its_test_says_where_and_exits_1(
-    run: Run, server: loopback.Loopback
+    run: Run, server: ssh_server.SshServer
 ) -> None:
     server.know()
     host = server.host()

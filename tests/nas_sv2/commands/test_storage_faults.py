@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from doubles import FakeEvaluator
 from mounts import own_mounts
-from told_study import Told
+from scripted_study import ScriptedStudy
 
 from nas_sv2.database.database import Database
 from nas_sv2.search.session import session
@@ -42,7 +42,7 @@ WRITES: tuple[tuple[str, ...], ...] = (
 def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the closed database of a study, in a folder of its own."""
     open_file = tmp_path_factory.mktemp("open") / "nas-sv2.db"
-    Told(f"sqlite:///{open_file}").all(found=2)
+    ScriptedStudy(f"sqlite:///{open_file}").all(found=2)
     file = tmp_path_factory.mktemp("told") / open_file.name
     with closing(sqlite3.connect(open_file)) as source, closing(sqlite3.connect(file)) as closed:
         source.backup(closed)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from optuna.artifacts import upload_artifact
+from scripted_study import MEASURED, ScriptedStudy
 from sqlalchemy import create_engine, text
-from told_study import MEASURED, Told
 
 from nas_sv2.database.database import Database
 from nas_sv2.latency.measurements.store import MeasurementStore
@@ -27,8 +27,8 @@ def two_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the database of two studies and their weights."""
     folder = tmp_path_factory.mktemp("told")
     storage = f"sqlite:///{folder / 'studies.db'}"
-    Told(storage, "first").all(found=3)
-    Told(storage, "second [bold]", {"arm": "emulated"}).all(found=2)
+    ScriptedStudy(storage, "first").all(found=3)
+    ScriptedStudy(storage, "second [bold]", {"arm": "emulated"}).all(found=2)
     return folder
 
 
@@ -89,7 +89,7 @@ def test_a_study_is_shown_with_its_question_and_progress(at: str, command_line: 
 def test_a_deleted_study_leaves_measurements_and_its_neighbour(
     at: str, command_line: Run, tmp_path: Path
 ) -> None:
-    told = Told(at, "third")
+    told = ScriptedStudy(at, "third")
     told.finish(baseline=None)
     note = tmp_path / "note.txt"
     note.write_text("mine")
@@ -119,7 +119,7 @@ def test_a_deleted_study_leaves_measurements_and_its_neighbour(
 
 def test_a_study_that_a_worker_is_at_is_not_deleted(at: str, command_line: Run) -> None:
     db = Database.open(at)
-    study = Told(at, "first").study
+    study = ScriptedStudy(at, "first").study
     leases = TrialLeases(db, study_key(study))
     token = leases.take(lambda others: True)
     code, out, err = command_line("study", "delete", "first", "--yes")

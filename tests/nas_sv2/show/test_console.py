@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from told_study import Told
+from scripted_study import ScriptedStudy
 
 from nas_sv2.show.console import Console, Table, plain_table
 
@@ -95,7 +95,7 @@ def test_the_tables_of_the_commands(
 ) -> None:
     name = "a-long-name-of-a-study-" * 3
     if "study" in words or "front" in words:
-        Told("sqlite:///nas-sv2.db", name).all(found=3)
+        ScriptedStudy("sqlite:///nas-sv2.db", name).all(found=3)
     words = tuple(name if word == "NAME" else word for word in words)
     found = {}
     for width in WIDTHS:

@@ -13,7 +13,7 @@ import pytest
 import typer.main
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from told_study import Told
+from scripted_study import ScriptedStudy
 
 from nas_sv2.cli import app, main
 from nas_sv2.errors import OutputError
@@ -121,7 +121,7 @@ def test_a_study_of_any_name_is_read_on_a_poor_terminal(
     run_in: Callable[..., SimpleNamespace], tmp_path: Path, encoding: str
 ) -> None:
     storage, name = f"sqlite:///{tmp_path}/s.db", "猫 ±"
-    Told(storage, name).all(found=3)
+    ScriptedStudy(storage, name).all(found=3)
     plain = {"ascii": r"\u732b +/-", "latin-1": r"\u732b ±"}[encoding]
     assert plain in run_in(encoding, "study", "list", "-s", storage).out
     for words in (["front"], ["study", "show"]):
@@ -134,7 +134,7 @@ def test_a_study_of_any_name_is_read_on_a_poor_terminal(
 def test_a_hostile_name_of_a_study_paints_nothing(command_line: Run, tmp_path: Path) -> None:
     text = "".join(each for each in HOSTILE if "\udce9" not in each)
     storage = f"sqlite:///{tmp_path}/s.db"
-    Told(storage, text).all(found=2)
+    ScriptedStudy(storage, text).all(found=2)
     at = ("-s", storage)
     for words in (
         ("study", "list", *at),

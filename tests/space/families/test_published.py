@@ -12,7 +12,7 @@ import onnx
 import pytest
 import torch
 import torchvision
-from lowered import assert_close, lived_in_weights, run_onnx, run_torch
+from run_graphs import assert_close, run_onnx, run_torch, weights_with_statistics
 from torchvision_weights import from_torchvision
 
 from nas_sv2.errors import ConfigError
@@ -111,7 +111,7 @@ def settled_weights(graph: Graph) -> dict[str, Array]:
     outputs that differ by 3e-3, in float64, and float32 cannot agree with itself.
     """
     module = build_module(graph).train()
-    load_weights(module, graph, lived_in_weights(graph, 0))
+    load_weights(module, graph, weights_with_statistics(graph, 0))
     for layer in module.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = 1.0
@@ -358,7 +358,7 @@ def test_names_are_unique_and_the_digest_follows_the_operators(name: str) -> Non
 
 def assert_one_result(name: str, side: int) -> None:
     graph = lower(PaperNetwork(name, side))
-    weights = lived_in_weights(graph, 0)
+    weights = weights_with_statistics(graph, 0)
     model = build_onnx(graph, weights)
     onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
     expected = run_torch(graph, weights, images(side))

@@ -9,8 +9,8 @@ import torch
 import torchvision
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lowered import assert_close, lived_in_weights, run_onnx, run_torch
 from onnx import numpy_helper
+from run_graphs import assert_close, run_onnx, run_torch, weights_with_statistics
 from strategies import architectures
 from torchvision_weights import from_torchvision
 
@@ -75,7 +75,7 @@ def onnx_flops_and_kernels(model: bytes) -> tuple[int, int]:
 def test_torch_onnx_and_graph_agree(architecture: Architecture, seed: int) -> None:
     graph = lower(architecture)
     cost = cost_of(graph)
-    weights = lived_in_weights(graph, seed)
+    weights = weights_with_statistics(graph, seed)
     images = images_for(architecture)
     module = build_module(graph)
     load_weights(module, graph, weights)
@@ -102,7 +102,7 @@ REAL = ["shufflenet_v2_x0_5", "shufflenet_v2_se_x1_0", "shufflenet_v2_residual_x
 def test_references_agree_at_full_size(name: str) -> None:
     architecture = reference(name)
     graph = lower(architecture)
-    weights = lived_in_weights(graph, 0)
+    weights = weights_with_statistics(graph, 0)
     images = images_for(architecture)
     model = build_onnx(graph, weights)
     onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
@@ -144,7 +144,7 @@ def test_a_foreign_name_is_no_torchvision_weight() -> None:
 @settings(max_examples=20, deadline=None)
 def test_weights_go_through_torch_and_back(architecture: Architecture) -> None:
     graph = lower(architecture)
-    weights = lived_in_weights(graph, 1)
+    weights = weights_with_statistics(graph, 1)
     module = build_module(graph)
     load_weights(module, graph, weights)
     # As it is trained; safetensors would write another network from arrays that are not in order.

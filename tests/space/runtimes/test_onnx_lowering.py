@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import onnx
 import pytest
-from lowered import lived_in_weights, run_onnx
 from onnx import numpy_helper
+from run_graphs import run_onnx, weights_with_statistics
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.families.published import PaperNetwork
@@ -35,7 +35,7 @@ NETWORKS = [
 @pytest.mark.parametrize("network", NETWORKS, ids=["space", "mobilenet", "condensenet", "nasnet"])
 def test_every_opset_gives_the_same_numbers(network: Classifier) -> None:
     graph = lower(network)
-    graph, weights = without_shuffles(graph, lived_in_weights(graph, 0))
+    graph, weights = without_shuffles(graph, weights_with_statistics(graph, 0))
     shape = (2, 3, network.resolution, network.resolution)
     images = np.random.default_rng(0).standard_normal(shape, np.float32)
     expected = None
@@ -51,7 +51,7 @@ def test_every_opset_gives_the_same_numbers(network: Classifier) -> None:
 
 def test_int8_is_the_same_in_every_opset() -> None:
     graph = lower(EVERY_OPTION)
-    weights = lived_in_weights(graph, 0)
+    weights = weights_with_statistics(graph, 0)
     images = np.random.default_rng(0).standard_normal((4, 3, 32, 32), np.float32)
     oldest, newest = (
         run_onnx(quantize(build_onnx(graph, weights, None, opset), images), images)
@@ -64,7 +64,7 @@ def test_int8_is_the_same_in_every_opset() -> None:
 def test_other_opsets_are_refused(opset: int) -> None:
     graph = lower(EVERY_OPTION)
     with pytest.raises(ConfigError, match=f"opset must be from 13 to 17; got {opset}"):
-        build_onnx(graph, lived_in_weights(graph, 0), opset=opset)
+        build_onnx(graph, weights_with_statistics(graph, 0), opset=opset)
     assert OPSET == 13
 
 
@@ -79,7 +79,7 @@ def numbers_next_to_0(model: bytes) -> int:
 @pytest.mark.parametrize("scale", [1e-39, 1e-33])
 def test_weights_next_to_0_are_written_as_0(network: Classifier, scale: float) -> None:
     graph = lower(network)
-    weights = lived_in_weights(graph, 0)
+    weights = weights_with_statistics(graph, 0)
     zeros = {name: array.copy() for name, array in weights.items()}
     for name, array in weights.items():
         dead = len(array) // 4
@@ -96,7 +96,7 @@ def test_weights_next_to_0_are_written_as_0(network: Classifier, scale: float) -
 
 def test_a_batch_norm_that_makes_them_is_counted_and_written_as_0() -> None:
     graph = lower(dataclasses.replace(EVERY_OPTION, head=4))
-    weights = lived_in_weights(graph, 0)
+    weights = weights_with_statistics(graph, 0)
     assert count_flushed(graph, weights) == 0
     weights["head.conv.conv.weight"][0] = 1e-20
     weights["head.conv.norm.weight"][0] = 1e-15

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lowered import lived_in_weights, run_torch
+from run_graphs import run_torch, weights_with_statistics
 from safetensors.numpy import save_file
 from strategies import architectures
 
@@ -46,7 +46,7 @@ def test_the_generated_code_gives_what_the_torch_lowering_gives(
     architecture: Architecture, seed: int
 ) -> None:
     graph = lower(architecture)
-    weights = lived_in_weights(graph, seed)
+    weights = weights_with_statistics(graph, seed)
     images = images_for(architecture)
     expected = run_torch(graph, weights, images)
     state = {name: torch.from_numpy(array) for name, array in weights.items()}
@@ -66,7 +66,7 @@ def test_the_generated_code_gives_what_the_torch_lowering_gives(
 def test_the_file_runs_where_nas_sv2_cannot_be_imported(tmp_path: Path) -> None:
     architecture = reference("shufflenet_v2_se_x1_0")
     graph = lower(architecture)
-    weights, images = lived_in_weights(graph, 3), images_for(architecture)
+    weights, images = weights_with_statistics(graph, 3), images_for(architecture)
     (tmp_path / "model.py").write_text(source(architecture))
     save_file(weights, tmp_path / WEIGHTS)
     np.save(tmp_path / "images.npy", images)

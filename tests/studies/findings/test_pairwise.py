@@ -4,7 +4,7 @@ import pytest
 from doubles import latency_of, record_of
 from hypothesis import given
 from hypothesis import strategies as st
-from told_study import certificate
+from scripted_study import certificate
 
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.show.tables import front_notes

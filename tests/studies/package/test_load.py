@@ -10,8 +10,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from lowered import lived_in_weights, run_onnx, run_torch
 from packages import TINY, data_in, winner_of, write_winner
+from run_graphs import run_onnx, run_torch, weights_with_statistics
 from safetensors.numpy import load, save
 
 import nas_sv2
@@ -272,7 +272,7 @@ def test_a_form_that_is_another_network_is_refused_by_name(
 ) -> None:
     text = (package / SOURCE).read_bytes().replace(b"torch.sigmoid(", b"torch.tanh(")
     graph = lower(winner.trained)
-    other = forms.shuffle_free_onnx(graph, lived_in_weights(graph, 9))
+    other = forms.shuffle_free_onnx(graph, weights_with_statistics(graph, 9))
     bodies = {
         SOURCE: lambda: text,
         MODEL: lambda: other,
@@ -285,7 +285,7 @@ def test_a_form_that_is_another_network_is_refused_by_name(
 
 def test_a_wrong_rewrite_is_found(winner: Winner, monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
-        return graph, lived_in_weights(graph, 5)
+        return graph, weights_with_statistics(graph, 5)
 
     monkeypatch.setattr(forms, "without_shuffles", wrong)
     model = forms.shuffle_free_onnx(lower(winner.trained), winner.weights)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from optuna.samplers import RandomSampler
-from told_study import MEASURED, SPACE, Told, certificate
+from scripted_study import MEASURED, SPACE, ScriptedStudy, certificate
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, DeviceError, NasError
@@ -58,7 +58,7 @@ class Tags(HTMLParser):
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
     url = f"sqlite:///{tmp_path_factory.mktemp('told')}/s.db"
-    Told(url, name=HOSTILE, data=HOSTILE_DATA).all(found=9)
+    ScriptedStudy(url, name=HOSTILE, data=HOSTILE_DATA).all(found=9)
     return url
 
 
@@ -238,7 +238,7 @@ def test_scores_in_nats_are_not_called_accuracies(report: ReportFacts) -> None:
 
 
 def test_the_certificate_of_the_space_goes_before_a_later_one(tmp_path: Path) -> None:
-    told = Told(f"sqlite:///{tmp_path}/s.db")
+    told = ScriptedStudy(f"sqlite:///{tmp_path}/s.db")
     told.all(found=0)
     store = CertificateStore(told.measurements.db)
     store.save(dataclasses.replace(certificate(), space_digest=SPACE.digest))
@@ -328,7 +328,7 @@ def test_a_study_without_a_finished_trial_is_refused(tmp_path: Path) -> None:
     create_or_resume(
         Database.open(url), "empty", {"targets": {"arm": "emulated"}}, RandomSampler()
     )
-    Told(url, name="other")
+    ScriptedStudy(url, name="other")
     with pytest.raises(ConfigError, match="finished trial"):
         read_report(
             Database.open(url), "empty", WinnerProfiles(Database.open(url), False, lambda _: None)

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from told_study import Told
+from scripted_study import ScriptedStudy
 
 from nas_sv2.database.database import Database
 from nas_sv2.studies.report.facts import ReportFacts, read_report
@@ -30,7 +30,7 @@ pytestmark = [
 def report(tmp_path_factory: pytest.TempPathFactory) -> ReportFacts:
     url = f"sqlite:///{tmp_path_factory.mktemp('told')}/s.db"
     name = "</script><script>alert(1)</script>"
-    Told(url, name=name).all(found=9)
+    ScriptedStudy(url, name=name).all(found=9)
     return read_report(
         Database.open(url), name, WinnerProfiles(Database.open(url), False, lambda _: None)
     )

@@ -12,7 +12,7 @@ from nas_sv2.latency.devices.device import AgentDevice
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.measurements.plan import MeasurePlan
 
-AGENT = Path(__file__).parents[2] / "stand_ins" / "evil_agent.py"
+AGENT = Path(__file__).parents[2] / "stand_ins" / "faulty_agent.py"
 PLAN = MeasurePlan(reference=None, timeout_s=5.0)
 MODEL = Payload("0" * 16, b"a model")
 CODES = r"'\x1b]0;T\x07\x1b[2J'"
@@ -146,13 +146,13 @@ def ask(device: AgentDevice, operation: str) -> Any:
     return device.measure([MODEL], PLAN)
 
 
-def evil(operation: str, change: str) -> AgentDevice:
+def faulty(operation: str, change: str) -> AgentDevice:
     return AgentDevice("board", (sys.executable, "-S", str(AGENT), operation, change))
 
 
 @pytest.mark.parametrize("operation", ["measure", "fingerprint", "profile", "outputs"])
 def test_its_good_answers_are_good(operation: str) -> None:
-    with evil(operation, "a") as device:
+    with faulty(operation, "a") as device:
         assert ask(device, operation)
 
 
@@ -161,7 +161,7 @@ def test_its_good_answers_are_good(operation: str) -> None:
     [(operation, change) for operation, changes in ANSWERS.items() for change in changes],
 )
 def test_nonsense_is_one_line_that_names_the_device(operation: str, change: str) -> None:
-    with evil(operation, change) as device:
+    with faulty(operation, change) as device:
         device.start()
         began = time.process_time()
         with pytest.raises((MeasurementError, DeviceError), match=r"^board: ") as refused:

@@ -11,7 +11,7 @@ from nas_sv2.space.runtimes.torch_lowering import build_module, load_weights
 from nas_sv2.space.runtimes.weights import Array, random_weights
 
 
-def lived_in_weights(graph: Graph, seed: int) -> dict[str, Array]:
+def weights_with_statistics(graph: Graph, seed: int) -> dict[str, Array]:
     """Random weights whose batch norms are not the identity, so that folding is seen."""
     generator = np.random.default_rng(seed)
     weights = random_weights(graph, seed)

@@ -41,7 +41,7 @@ ARM = EmulatedArm.open()
 
 
 @dataclass
-class Told:
+class ScriptedStudy:
     """Tells trials of a study.
 
     Attributes:

@@ -30,7 +30,7 @@ def why_not() -> str:
 
 
 @dataclass
-class Loopback:
+class SshServer:
     """The server and what a client needs to know of it."""
 
     folder: Path
