@@ -17,7 +17,7 @@ import typer
 from nas_sv2.commands import data, db, device, network, recipe, study, supernet
 from nas_sv2.commands.options import OPENED
 from nas_sv2.commands.search import search
-from nas_sv2.errors import ConfigError, NasError, OutputError
+from nas_sv2.errors import ConfigError, NasError, OutputError, was_interrupted
 from nas_sv2.folders import expanded
 from nas_sv2.show.terminal import open_streams, say
 from nas_sv2.version import __version__
@@ -54,6 +54,8 @@ def _run(words: Sequence[str]) -> int:
         code = _tree()(_with_home(words), standalone_mode=False)
         sys.stdout.flush()
     except NasError as error:
+        if was_interrupted(error):  # the fault came up while cleaning up
+            return INTERRUPTED
         return _fail(_as_typed(error, words), error.exit_code, words)
     except usage_error as error:
         return _fail(error.format_message(), ConfigError.exit_code, words)

@@ -26,6 +26,15 @@ _SHORT = reprlib.Repr()  # a file of megabytes stays one line
 _SHORT.maxstring = _SHORT.maxother = 300
 
 
+def was_interrupted(error: BaseException | None) -> bool:
+    """Return whether it is an interrupt, or came up while one was dealt with and hides it."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__context__
+    return False
+
+
 class NasError(Exception):
     """The root of the tree; `exit_code` is what the command line ends with.
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from nas_sv2.database.address import address_of
 from nas_sv2.database.engine import engine_options, one_line
 from nas_sv2.database.locks import FileLock, alone_at
-from nas_sv2.database.restarts import wait_for_database
+from nas_sv2.database.restarts import Patience
 from nas_sv2.database.schema import check_schema, migrate
 from nas_sv2.database.sqlite_file import DURABLE, SQLiteFile
 from nas_sv2.database.turns import SQLITE, writing_alone
@@ -48,6 +48,7 @@ class Database:
     url: str
     answered: bool = False
     address: URL = field(init=False)
+    _patience: Patience = field(init=False)
     _sqlite: SQLiteFile | None = field(default=None, init=False)
     _engine: Engine | None = field(default=None, init=False)
     _is_migrated: bool = field(default=False, init=False)
@@ -57,6 +58,7 @@ class Database:
     def __post_init__(self) -> None:
         """Parse the URL."""
         self.address = address_of(self.url)
+        self._patience = Patience(self.shown)
         if self.file is not None:
             self._sqlite = SQLiteFile(Path(os.path.abspath(self.file)))
 
@@ -112,6 +114,14 @@ class Database:
         """Return `FILE.suffix` beside an SQLite file, else a path in the working folder."""
         base = self.file or Path(_NO_STUDIES)
         return base.with_name(f"{base.name}.{suffix}")
+
+    def hurry(self) -> None:
+        """Stop waiting for a server that is away, in all threads: the user interrupted."""
+        self._patience.hurry()
+
+    def wait_again(self) -> None:
+        """Wait for a server again, as the user asks for something new."""
+        self._patience.wait_again()
 
     def require(self) -> None:
         """Refuse an SQLite file that does not exist: a command that reads must not make one.
@@ -280,7 +290,7 @@ class Database:
         if self._sqlite is not None:
             self._sqlite.set_up(engine)
         if self.answered:
-            wait_for_database(engine)
+            self._patience.apply(engine)
         try:
             with engine.connect() as connection:
                 check_schema(connection)
@@ -291,7 +301,7 @@ class Database:
             engine.dispose()
             raise
         if not self.answered:
-            wait_for_database(engine)
+            self._patience.apply(engine)
             self.answered = True
         self._engine = engine.execution_options(**{DURABLE: True})
         weakref.finalize(self, engine.dispose)  # if nobody closes the handle

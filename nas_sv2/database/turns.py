@@ -59,8 +59,7 @@ def turn_at(engine: Engine, what: str, longest_s: float) -> Iterator[None]:
         try:
             connection.execute(select(func.pg_advisory_lock(_number_of(what))))
         except DBAPIError as error:
-            codes = (getattr(error.orig, name, None) for name in ("sqlstate", "pgcode"))
-            if NOT_AVAILABLE not in codes:
+            if sqlstate_of(error.orig) != NOT_AVAILABLE:
                 raise
             waited = f"waited {longest_s:g} s for another process, which is using it"
             # from None: the caller must not take it for an outage, which passes
@@ -72,6 +71,12 @@ def turn_at(engine: Engine, what: str, longest_s: float) -> Iterator[None]:
             yield
         finally:
             connection.execute(select(func.pg_advisory_unlock(_number_of(what))))
+
+
+def sqlstate_of(error: BaseException | None) -> str | None:
+    """Return the error code that PostgreSQL gave, by either driver; None without one."""
+    found: str | None = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    return found
 
 
 def _is_open(connection: Connection) -> bool:

@@ -48,14 +48,6 @@ def sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def was_interrupted(error: BaseException) -> bool:
-    """Whether `error` came up while an interrupt was being dealt with, and hides it."""
-    before = error.__context__
-    if before is None:
-        return False
-    return isinstance(before, KeyboardInterrupt) or was_interrupted(before)
-
-
 @contextmanager
 def sigint_ignored() -> Iterator[None]:
     """Ignore Ctrl-C, and let processes that are started meanwhile ignore it for good."""

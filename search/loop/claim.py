@@ -85,6 +85,9 @@ class TrialClaim:
         thread.start()
         try:
             yield
+        except KeyboardInterrupt:
+            self.leases.db.hurry()  # the thread may be waiting for the database
+            raise
         finally:
             self._over.set()
             thread.join()

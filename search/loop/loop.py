@@ -18,13 +18,12 @@ from difflib import get_close_matches
 from functools import partial
 
 import optuna
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial, TrialState
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm.exc import StaleDataError
 
 from nas_sv2.database.processes import process_name
-from nas_sv2.database.restarts import is_passing
 from nas_sv2.errors import (
     ConfigError,
     DeviceError,
@@ -33,7 +32,7 @@ from nas_sv2.errors import (
     MeasurementError,
     NasError,
     Rejected,
-    StoreError,
+    was_interrupted,
 )
 from nas_sv2.plain_data import printable
 from nas_sv2.search.events.events import (
@@ -43,10 +42,11 @@ from nas_sv2.search.events.events import (
     TrialFinished,
     Verdict,
     ignore,
+    notify,
 )
-from nas_sv2.search.events.interrupts import was_interrupted
 from nas_sv2.search.loop.claim import EXPIRES_S, TrialClaim, Watch
 from nas_sv2.search.loop.orphans import Orphans, fixed_params, utc_offset_s
+from nas_sv2.search.loop.outages import DATABASE, Outages
 from nas_sv2.search.loop.telling import Teller
 from nas_sv2.search.walk.audit import MATURE, Audit, RelaxedLimits
 from nas_sv2.search.walk.walk import Walk
@@ -71,9 +71,7 @@ from nas_sv2.studies.storage.study import load_study, store_errors
 from nas_sv2.studies.storage.trial_lease import TakenNetwork, TakenTrial, TrialLeases
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
-DATABASE = (SQLAlchemyError, StorageInternalError, StoreError)  # the errors of a database
 ENDED = (KeyError, StaleDataError, IntegrityError)  # errors of Optuna if the study was deleted
-OUTAGES = 5  # outages of the database in a row, each with a wait
 POLL_S = 0.2  # seconds between looks while other workers finish the last trials
 
 # Trials since the last finished one, after which the search ends.
@@ -150,7 +148,7 @@ class Loop:
             KeyboardInterrupt: If interrupted; the next run asks the candidate again.
         """
         self._since_finished.clear()
-        started, prepared, outages = time.monotonic(), False, 0
+        started, prepared, outages = time.monotonic(), False, Outages(notify(self.on_event))
         with self._claim.renewing(), self._asking_again_at_the_end():
             while timeout_s is None or time.monotonic() - started < timeout_s:
                 try:
@@ -169,10 +167,9 @@ class Loop:
                     prepared = False
                     continue
                 except DATABASE as failed:
-                    outages += 1
-                    self._wait_out(failed, outages)
+                    outages.wait_out(failed)
                     continue
-                outages = 0
+                outages.over()
                 self._count(verdict, error, trials)
 
     def follow(self) -> bool:
@@ -212,20 +209,6 @@ class Loop:
         with store_errors():
             gone = self._teller.is_gone
             return gone and not names_with(self._teller.storage, self.store.study)
-
-    def _wait_out(self, failed: Exception, outages: int) -> None:
-        """Wait for a database with a passing fault; raise other faults.
-
-        Args:
-            failed: The error of the database.
-            outages: Number of outages in a row, this one included.
-        """
-        if was_interrupted(failed):
-            raise KeyboardInterrupt from failed
-        if outages == OUTAGES or not is_passing(failed):
-            raise failed
-        self.on_event(Notice(f"{failed}; going on once the database answers"))
-        time.sleep(POLL_S)
 
     def _prepare(self) -> None:
         """Queue the baselines, and the candidates that dead processes left running."""

@@ -3,7 +3,6 @@
 import dataclasses
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -14,8 +13,13 @@ import optuna
 
 from nas_sv2.database.database import Database
 from nas_sv2.database.processes import is_alive
-from nas_sv2.database.restarts import is_passing
-from nas_sv2.errors import ConfigError, DatabaseGone, InfeasibleError, NasError
+from nas_sv2.errors import (
+    ConfigError,
+    DatabaseGone,
+    InfeasibleError,
+    NasError,
+    was_interrupted,
+)
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.evaluators import find_evaluator
 from nas_sv2.evaluate.fitting.determinism import core_count, default_threads, useful_workers
@@ -34,8 +38,9 @@ from nas_sv2.search.events.events import (
     ignore,
     notify,
 )
-from nas_sv2.search.events.interrupts import sigterm_interrupts, was_interrupted
-from nas_sv2.search.loop.loop import DATABASE, OUTAGES, POLL_S, Loop
+from nas_sv2.search.events.interrupts import sigterm_interrupts
+from nas_sv2.search.loop.loop import Loop
+from nas_sv2.search.loop.outages import DATABASE, Outages
 from nas_sv2.search.scale.cluster import (
     Cluster,
     ClusterDevice,
@@ -112,6 +117,7 @@ def search(plan: SearchPlan, db: Database, on_event: OnEvent = ignore) -> Found:
         InfeasibleError: No sampled network keeps the budget.
         NasError: A target or the database cannot be opened.
     """
+    db.wait_again()
     db.require_writable()
     cluster = nullcontext(None) if plan.ray is None else connected(plan.ray)
     with cluster as at, sigterm_interrupts(), store_errors():
@@ -119,13 +125,24 @@ def search(plan: SearchPlan, db: Database, on_event: OnEvent = ignore) -> Found:
         plan = _with_recipe_of_study(plan, db)
         with _opening(plan, db, data, on_event, at) as loop:
             ended_by = _end_of(lambda: _run(plan, db, data, loop, at))
-            loop.follow()
-            if ended_by is None or isinstance(ended_by, InfeasibleError):
-                ended_by = _end_of(lambda: measure_front(loop.walk, loop.store)) or ended_by
-            records = loop.store.all()
-            with store_errors():
-                trials = loop.study.get_trials(deepcopy=False)
-            return Found(loop.study_name, records, ended_by, audit_guidelines(trials, records))
+            try:
+                return _found(loop, ended_by)
+            except DATABASE as failed:
+                if not isinstance(ended_by, KeyboardInterrupt):
+                    raise
+                notify(on_event)(f"{failed}; the front is not read")
+                raise ended_by from failed
+
+
+def _found(loop: Loop, ended_by: NasError | KeyboardInterrupt | None) -> Found:
+    """Read what was found, after measuring its front if the search came to its end."""
+    with store_errors():
+        loop.follow()
+        if ended_by is None or isinstance(ended_by, InfeasibleError):
+            ended_by = _end_of(lambda: measure_front(loop.walk, loop.store)) or ended_by
+        records = loop.store.all()
+        trials = loop.study.get_trials(deepcopy=False)
+        return Found(loop.study_name, records, ended_by, audit_guidelines(trials, records))
 
 
 def _with_recipe_of_study(plan: SearchPlan, db: Database) -> SearchPlan:
@@ -217,22 +234,18 @@ def reopening(
 
     Raises:
         ConfigError: It cannot be opened.
-        StoreError: It failed so often in a row as ends the loop too, or in a way that stays.
+        StoreError: It failed for as long as ends the loop too, or in a way that stays.
     """
-    outages = 0
+    outages = Outages(notify)
     while True:
         with ExitStack() as things:
             try:
                 with store_errors():
                     found = open_all(things)
             except (*DATABASE, ConfigError) as failed:  # of a new engine's first connection
-                if was_interrupted(failed):
-                    raise KeyboardInterrupt from failed
-                outages += 1
-                if not db.answered or outages == OUTAGES or not is_passing(failed):
+                if not db.answered and not was_interrupted(failed):
                     raise
-                notify(f"{failed}; going on once the database answers")
-                time.sleep(POLL_S)
+                outages.wait_out(failed)
                 continue
             yield found
             return

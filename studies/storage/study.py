@@ -237,16 +237,20 @@ def store_errors() -> Iterator[None]:
     """Turn the errors of the database and of Optuna into `StoreError` or `StudyGone`."""
     try:
         yield
-    except SQLAlchemyError as error:
-        raise StoreError(f"the studies cannot be read or written: {one_line(error)}") from error
-    except StorageInternalError as error:
-        cause = error.__cause__  # Optuna's own message only guesses the cause
-        said = one_line(cause) if isinstance(cause, SQLAlchemyError) else error
-        raise StoreError(f"the studies cannot be read or written: {said}") from error
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise store_error(error) from error
     except KeyError as error:
         if _is_of_storage(error):
             raise StudyGone from error
         raise
+
+
+def store_error(error: Exception) -> StoreError:
+    """Return the error of the database or of Optuna in the words of the database."""
+    # Optuna's own message only guesses the cause.
+    found = error.__cause__ if isinstance(error, StorageInternalError) else error
+    said = one_line(found) if isinstance(found, SQLAlchemyError) else error
+    return StoreError(f"the studies cannot be read or written: {said}")
 
 
 def _is_of_storage(error: KeyError) -> bool:

@@ -173,19 +173,19 @@ def test_a_target_that_is_not_measured_is_refused_where_measured_is_required(run
 
 
 @pytest.mark.parametrize(
-    ("storage", "wanted"),
+    ("storage", "wanted", "exits"),
     [
-        ("sqlite:////nowhere/at/all/x.db", "must be a file in a folder that exists"),
-        ("sqlite:///text.db", "a database that can be opened"),
+        ("sqlite:////nowhere/at/all/x.db", "must be a file in a folder that exists", 2),
+        ("sqlite:///text.db", "text.db is not an SQLite database", 1),
     ],
 )
 def test_a_storage_that_cannot_be_opened_is_one_line(
-    run: Run, tmp_path: Path, storage: str, wanted: str
+    run: Run, tmp_path: Path, storage: str, wanted: str, exits: int
 ) -> None:
     (tmp_path / "text.db").write_text("no database, but long enough to be taken for one " * 10)
     for command in (SEARCH, ("measure", "shufflenet_v2_x0_5", "--target", "arm")):
         code, _, err = run(*command, "--storage", storage)
-        assert code == 2
+        assert code == exits
         assert wanted in err
         assert len(err.splitlines()) == 1
 

@@ -127,3 +127,24 @@ def test_connections_dropped_again_and_again(postgres_server: Postgres) -> None:
         assert found.over() == 0
     assert found.told[-1] == FINISHED
     check(storage, 24)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_workers_that_wait_for_postgresql_end_at_once(
+    postgres_server: Postgres, number: signal.Signals
+) -> None:
+    storage = postgres_server.database()
+    with crew(storage, 14, 2, seconds=0.3) as found:
+        found.until(lambda: len(found.pids) == 2 and found.finished >= 2)
+        postgres_server.stop("immediate")
+        try:
+            found.until_over(3)
+            began = time.monotonic()
+            found.process.send_signal(number)
+            assert found.over() == 130
+            assert time.monotonic() - began < 5
+        finally:
+            postgres_server.start()
+    finish(storage, 14)
+    check(storage, 14)
