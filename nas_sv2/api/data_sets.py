@@ -10,9 +10,9 @@ from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_cache import ImageCache, all_caches, bytes_needed
 from nas_sv2.evaluate.data.image_cache import in_words as in_words
 from nas_sv2.evaluate.data.image_data import ImageData
-from nas_sv2.evaluate.data.image_folder import SIDE, notes_of
 from nas_sv2.evaluate.data.image_listing import LAYOUTS, list_images, read_spec
 from nas_sv2.evaluate.data.image_listing import with_fit as with_fit
+from nas_sv2.evaluate.data.own_images import SIDE, notes_of
 
 
 def prepare_data(
