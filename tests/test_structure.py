@@ -59,7 +59,7 @@ def test_files_are_short() -> None:
 
 def test_what_a_test_starts_is_gone_where_it_fails() -> None:
     """`with Popen` alone waits for its end, also of one that nobody ends any more."""
-    ends_them = {"browser.py", "crews.py", "running.py", Path(__file__).name}
+    ends_them = {"browser.py", "worker_group.py", "running.py", Path(__file__).name}
     waits = [
         path.name
         for path in (ROOT / "tests").rglob("*.py")

@@ -1,4 +1,4 @@
-"""What befalls a crew in the middle of its work, drawn by a generator."""
+"""What befalls a group in the middle of its work, drawn by a generator."""
 
 import os
 import random
@@ -7,32 +7,32 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
 
-from crews import Crew
 from postgres import Postgres
 from sqlalchemy.engine import make_url
+from worker_group import WorkerGroup
 
-Fault = Callable[[Crew, random.Random], None]
+Fault = Callable[[WorkerGroup, random.Random], None]
 
 
-def worker_killed(found: Crew, chance: random.Random) -> None:
+def worker_killed(found: WorkerGroup, chance: random.Random) -> None:
     if running := found.running:
         _signal(chance.choice(running), signal.SIGKILL)
 
 
-def driver_killed(found: Crew, chance: random.Random) -> None:
+def driver_killed(found: WorkerGroup, chance: random.Random) -> None:
     _signal(found.process.pid, signal.SIGKILL)
 
 
-def driver_told_to_end(found: Crew, chance: random.Random) -> None:
+def driver_told_to_end(found: WorkerGroup, chance: random.Random) -> None:
     _signal(found.process.pid, signal.SIGTERM)
 
 
-def all_killed(found: Crew, chance: random.Random) -> None:
+def all_killed(found: WorkerGroup, chance: random.Random) -> None:
     for pid in (found.process.pid, *found.running):
         _signal(pid, signal.SIGKILL)
 
 
-def worker_stopped(found: Crew, chance: random.Random) -> None:
+def worker_stopped(found: WorkerGroup, chance: random.Random) -> None:
     """For up to twice as long as its lease may stand still."""
     if running := found.running:
         pid = chance.choice(running)
@@ -46,7 +46,7 @@ def worker_stopped(found: Crew, chance: random.Random) -> None:
 def database_locked(storage: str) -> Fault:
     """By another writer, for up to twice as long as a lease may stand still."""
 
-    def fault(found: Crew, chance: random.Random) -> None:
+    def fault(found: WorkerGroup, chance: random.Random) -> None:
         file = make_url(storage).database or ""
         with closing(sqlite3.connect(file, isolation_level=None, timeout=60)) as writer:
             writer.execute("BEGIN IMMEDIATE")
@@ -58,7 +58,7 @@ def database_locked(storage: str) -> Fault:
 
 
 def server_restarted(server: Postgres) -> Fault:
-    def fault(found: Crew, chance: random.Random) -> None:
+    def fault(found: WorkerGroup, chance: random.Random) -> None:
         server.stop(chance.choice(["fast", "immediate"]))
         found.until_over(chance.uniform(0, 2))
         server.start()
@@ -68,7 +68,7 @@ def server_restarted(server: Postgres) -> Fault:
 
 
 def connections_ended(server: Postgres) -> Fault:
-    def fault(found: Crew, chance: random.Random) -> None:
+    def fault(found: WorkerGroup, chance: random.Random) -> None:
         for _ in range(chance.randint(1, 4)):
             server.drop_connections()
             found.until_over(chance.uniform(0, 0.5))

@@ -12,7 +12,7 @@ import errno
 import sys
 from pathlib import Path
 
-from crews import FINISHED, check, crew, finish
+from worker_group import FINISHED, check, finish, worker_group
 
 TRIALS = 10
 WEIGHTS_BYTES = 100_000
@@ -34,10 +34,10 @@ def main(what: str, disk: Path, folder: Path) -> None:
     if what == "weights":
         Path(f"{database}.weights").symlink_to(disk)
     storage, ballast = f"sqlite:///{database}", disk / "ballast"
-    with crew(storage, TRIALS, 2, weights_bytes=WEIGHTS_BYTES) as found:
+    with worker_group(storage, TRIALS, 2, weights_bytes=WEIGHTS_BYTES) as found:
         found.until(lambda: found.finished >= 3)
         fill(ballast)
-        assert found.over(120) == 0  # the crew's own code: it came to an end in order
+        assert found.over(120) == 0  # the program's own code: it came to an end in order
     told = found.told[-1]["errors"]
     assert 1 <= len(told) <= 2, found.told
     for line in told:
@@ -47,7 +47,7 @@ def main(what: str, disk: Path, folder: Path) -> None:
     assert 3 <= before < TRIALS
 
     # Still no space: it ends at once, in the same words.
-    with crew(storage, TRIALS, 1, weights_bytes=WEIGHTS_BYTES) as found:
+    with worker_group(storage, TRIALS, 1, weights_bytes=WEIGHTS_BYTES) as found:
         assert found.over(120) == 0
     assert found.finished == 0
     (line,) = found.told[-1]["errors"]

@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from crews import FINISHED, check, crew
 from postgres import Postgres
+from worker_group import FINISHED, check, worker_group
 
 from nas_sv2.database.database import Database
 from nas_sv2.studies.storage.study import load_study
@@ -42,8 +42,8 @@ def test_neither_leases_nor_records_go_by_the_wall_clock(
     board, ahead = tmp_path / "board", Path(jumping["CLOCK_AHEAD"])
     board.mkdir()
     with (
-        crew(storage, TRIALS, 1, seconds=0.6, expires_s=5, board=str(board)) as steady,
-        crew(
+        worker_group(storage, TRIALS, 1, seconds=0.6, expires_s=5, board=str(board)) as steady,
+        worker_group(
             storage, TRIALS, 1, seconds=0.6, expires_s=5, board=str(board), environment=jumping
         ) as odd,
     ):

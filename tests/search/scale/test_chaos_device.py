@@ -6,8 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from crews import FINISHED, Crew, check, crew, finish
 from optuna.trial import TrialState
+from worker_group import FINISHED, WorkerGroup, check, finish, worker_group
 
 from nas_sv2.database.database import Database
 from nas_sv2.database.processes import process_name
@@ -34,7 +34,7 @@ def numbers(file: Path) -> list[int]:
     return [int(line) for line in file.read_text().split()] if file.exists() else []
 
 
-def until_measuring(found: Crew, board: Path, count: int) -> int:
+def until_measuring(found: WorkerGroup, board: Path, count: int) -> int:
     """The agent that has begun the measurement of that number, from 1."""
     found.until(lambda: len(numbers(board / "measuring")) >= count, 60)
     return numbers(board / "measuring")[-1]
@@ -45,7 +45,7 @@ def no_agent_is_left(board: Path) -> bool:
 
 
 def test_an_agent_that_is_killed_is_started_again(storage: str, board: Path) -> None:
-    with crew(storage, TRIALS, 2, seconds=0.1, board=str(board)) as found:
+    with worker_group(storage, TRIALS, 2, seconds=0.1, board=str(board)) as found:
         for count in (2, 5):
             with suppress(ProcessLookupError):  # it has just ended by itself
                 os.kill(until_measuring(found, board, count), signal.SIGKILL)
@@ -60,7 +60,7 @@ def test_an_agent_that_is_killed_is_started_again(storage: str, board: Path) -> 
 def test_a_device_that_stops_answering_for_a_while_costs_one_candidate(
     storage: str, board: Path
 ) -> None:
-    with crew(storage, TRIALS, 1, seconds=0.1, board=str(board)) as found:
+    with worker_group(storage, TRIALS, 1, seconds=0.1, board=str(board)) as found:
         until_measuring(found, board, 2)
         (board / "hangs").touch()
         found.until(lambda: any(fact.get("verdict") == "failed" for fact in found.told), 120)
@@ -76,7 +76,7 @@ def test_a_device_that_stops_answering_for_a_while_costs_one_candidate(
 
 @pytest.mark.slow
 def test_a_device_that_never_answers_again_ends_the_search(storage: str, board: Path) -> None:
-    with crew(storage, TRIALS, 2, seconds=0.1, board=str(board)) as found:
+    with worker_group(storage, TRIALS, 2, seconds=0.1, board=str(board)) as found:
         until_measuring(found, board, 3)
         (board / "hangs").touch()
         assert found.over(180) == 0
@@ -97,7 +97,7 @@ def test_a_device_that_never_answers_again_ends_the_search(storage: str, board: 
 def test_a_device_that_is_gone_ends_the_search_and_its_candidates_are_asked_again(
     storage: str, board: Path
 ) -> None:
-    with crew(storage, TRIALS, 2, seconds=0.1, board=str(board)) as found:
+    with worker_group(storage, TRIALS, 2, seconds=0.1, board=str(board)) as found:
         found.until(lambda: len(numbers(board / "agents")) == 2)
         until_measuring(found, board, 3)
         (board / "gone").touch()
@@ -123,7 +123,7 @@ def test_a_device_that_is_gone_ends_the_search_and_its_candidates_are_asked_agai
 def test_a_worker_that_dies_in_a_measurement_leaves_the_device_to_the_others(
     storage: str, board: Path
 ) -> None:
-    with crew(storage, TRIALS, 2, seconds=0.1, board=str(board)) as found:
+    with worker_group(storage, TRIALS, 2, seconds=0.1, board=str(board)) as found:
         agent = until_measuring(found, board, 2)
         parent = int(Path(f"/proc/{agent}/stat").read_text().rpartition(")")[2].split()[1])
         assert parent in found.pids

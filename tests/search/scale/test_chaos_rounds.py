@@ -12,11 +12,11 @@ import random
 from pathlib import Path
 
 import pytest
-from crew import Job, work
-from crews import check, crew
 from doubles import EventRecorder
 from faults import faults_of
 from postgres import Postgres
+from worker_group import check, worker_group
+from worker_program import Job, work
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "10"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
@@ -36,7 +36,7 @@ def test_a_round_of_random_faults(
         storage = server.database()
     workers, trials = chance.choice([2, 3]), chance.randint(4, 7)
     befell: list[str] = []
-    with crew(storage, trials, workers, seconds=0.2, expires_s=EXPIRES_S) as found:
+    with worker_group(storage, trials, workers, seconds=0.2, expires_s=EXPIRES_S) as found:
         for fault in chance.choices(faults_of(storage, server), k=chance.choice([1, 1, 2])):
             lines = len(found.told) + chance.randint(0, 3 * trials)
             befell.append(f"{fault.__name__} after line {lines}")

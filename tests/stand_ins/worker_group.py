@@ -1,4 +1,4 @@
-"""Crews of workers as a test sees them: started, heard, ended, and what has to hold afterwards."""
+"""A group of workers as a test sees it: started, heard, ended, and what has to hold afterwards."""
 
 import json
 import os
@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crew import Job
 from optuna.trial import TrialState
 from sqlalchemy import create_engine, text
+from worker_program import Job
 
 from nas_sv2.database.database import Database
 from nas_sv2.database.processes import process_name
@@ -24,14 +24,14 @@ from nas_sv2.studies.findings.attributes import DUPLICATE
 from nas_sv2.studies.storage.named_networks import records_of
 from nas_sv2.studies.storage.study import load_study, study_key
 
-CREW = Path(__file__).with_name("crew.py")
+PROGRAM = Path(__file__).with_name("worker_program.py")
 EXPIRES_S = 3.0
 FINISHED: dict[str, Any] = {"errors": []}
-"""The last line of a crew that came to its end."""
+"""The last line of a group that came to its end."""
 
 
 @dataclass
-class Crew:
+class WorkerGroup:
     """A driver and its workers.
 
     Attributes:
@@ -101,7 +101,7 @@ def members_of(session: int) -> set[int]:
 
 
 @contextmanager
-def crew(
+def worker_group(
     storage: str,
     trials: int,
     workers: int,
@@ -109,10 +109,10 @@ def crew(
     expires_s: float = EXPIRES_S,
     environment: Mapping[str, str] | None = None,
     **more: Any,
-) -> Iterator[Crew]:
-    """A crew at work; `more` are further fields of its `Job`."""
+) -> Iterator[WorkerGroup]:
+    """A group of workers at work; `more` are further fields of its `Job`."""
     job = Job(storage, trials, workers, seconds, expires_s, **more)
-    command = [sys.executable, str(CREW), json.dumps(asdict(job))]
+    command = [sys.executable, str(PROGRAM), json.dumps(asdict(job))]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -120,7 +120,7 @@ def crew(
         start_new_session=True,
         env={**os.environ, **(environment or {})},
     ) as process:
-        found = Crew(process)
+        found = WorkerGroup(process)
         thread = threading.Thread(target=found.listen)
         thread.start()
         try:
@@ -131,9 +131,9 @@ def crew(
             thread.join()
 
 
-def finish(storage: str, trials: int, workers: int = 1, **more: Any) -> Crew:
+def finish(storage: str, trials: int, workers: int = 1, **more: Any) -> WorkerGroup:
     """Go on with the study until it is done."""
-    with crew(storage, trials, workers, seconds=0.05, **more) as found:
+    with worker_group(storage, trials, workers, seconds=0.05, **more) as found:
         assert found.over() == 0
     assert found.told[-1] == FINISHED
     return found

@@ -1,6 +1,6 @@
 """Workers of a study with stand-ins for training and device: the real loop, leases and processes.
 
-    crew.py JOB
+    worker_program.py JOB
 
 JOB is the fields of a `Job` as JSON. Prints a line of JSON for each worker's process, each trial
 that ended and whatever is waited for; the last one says whether all went well.
@@ -60,12 +60,12 @@ PLAN = MeasurePlan(
 def space() -> SearchSpace:
     """Some 100,000 small networks."""
     stages = tuple(StageChoices(Range(1, 2), Range(low, low + 128, 8)) for low in (16, 144, 272))
-    return SearchSpace("crew", ((8,),), stages, Range(16, 128, 16), resolution=32, classes=10)
+    return SearchSpace("workers", ((8,),), stages, Range(16, 128, 16), resolution=32, classes=10)
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a crew does.
+    """What a group does.
 
     Attributes:
         storage: The database.
