@@ -16,7 +16,6 @@ import typer
 
 from nas_sv2.commands import data, db, device, network, recipe, study, supernet
 from nas_sv2.commands.options import OPENED
-from nas_sv2.commands.search import search
 from nas_sv2.errors import ConfigError, NasError, OutputError, was_interrupted
 from nas_sv2.folders import expanded
 from nas_sv2.show.terminal import open_streams, say
@@ -32,7 +31,11 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (search, study.front, study.report, study.export, network.measure, study.dashboard):
+DAILY = (
+    *(study.search, study.front, study.report),
+    *(study.export, network.measure, study.dashboard),
+)
+for command in DAILY:
     app.command()(command)
 for group in (study, network, device, recipe, supernet, data, db):
     name = group.__name__.rpartition(".")[2]

@@ -1,14 +1,18 @@
-"""`front`, `report`, `export` and `dashboard` of a study, and the commands `study`."""
+"""`search`, and what is done with its study: `front`, `report`, `export`, `dashboard`, `study`."""
 
 import dataclasses
 import io
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas_sv2.commands.options import (
+    DATA_HELP,
+    FIT_HELP,
+    SPACE_HELP,
     STORAGE,
+    STORAGE_VARIABLE,
     AsJson,
     DataPlace,
     Force,
@@ -32,7 +36,184 @@ from nas_sv2.commands.options import (
 from nas_sv2.files import TEXTS, checked_out, write_out
 from nas_sv2.show.terminal import say, say_json
 
+if TYPE_CHECKING:
+    from nas_sv2.api.study import StudyFacts
+
 app = typer.Typer(help="List, show, confirm, replay and delete studies.", no_args_is_help=True)
+
+
+def _what(*names: str, **settings: Any) -> Any:
+    """An option that says what is searched; the help shows these first."""
+    return typer.Option(*names, rich_help_panel="What to search", **settings)
+
+
+def _how(*names: str, **settings: Any) -> Any:
+    """An option that says how the search proceeds."""
+    return typer.Option(*names, rich_help_panel="How to search", **settings)
+
+
+def search(
+    targets: Annotated[
+        str,
+        _what(
+            "--target",
+            "-t",
+            help="Where latency counts: arm, cpu, gpu or a device; several as arm,cpu.",
+        ),
+    ],
+    budgets: Annotated[
+        list[str] | None,
+        _what(
+            "--budget",
+            "-b",
+            help="Upper limit, repeatable: 140M (FLOPs), 25ms, arm=25ms, 2.5Mparams.",
+        ),
+    ] = None,
+    space: Annotated[
+        str | None,
+        _what("--space", help=f"{SPACE_HELP}; the nearest to the budget if left out."),
+    ] = None,
+    data: Annotated[str, _what("--data", "-d", help=DATA_HELP)] = "animals",
+    fit: Annotated[str | None, _what("--fit", help=FIT_HELP)] = None,
+    trials: Annotated[
+        int, _what("--trials", "-n", help="Finished candidates to reach, baselines among them.")
+    ] = 16,
+    recipe: Annotated[
+        str | None,
+        _how(
+            "--recipe",
+            help="How candidates are trained: smoke, quick, standard, long or a file; quick if "
+            "left out.",
+        ),
+    ] = None,
+    evaluator: Annotated[
+        str,
+        _how(
+            "--evaluator",
+            help="recipe: train every candidate; supernet:DIR: ask that supernet; "
+            "MODULE:ATTRIBUTE: ask an evaluator of your own.",
+        ),
+    ] = "recipe",
+    workers: Annotated[
+        int, _how("--workers", "-j", help="Candidates at the same time, one process each.")
+    ] = 1,
+    device: Annotated[
+        str, _how("--device", help="Where candidates are trained: cpu, or cuda for the GPU here.")
+    ] = "cpu",
+    ray: Annotated[
+        str | None,
+        _how(
+            "--ray",
+            help="auto or HOST:PORT: train and measure on that Ray cluster, --workers at a time.",
+        ),
+    ] = None,
+    timeout: Annotated[
+        str | None, _how("--timeout", help="Begin no trial after this time: 90s, 10m, 2h.")
+    ] = None,
+    sampler: Annotated[str, _how("--sampler", help="tpe, nsga2, gp or random.")] = "tpe",
+    seed: Annotated[int, _how("--seed", help="Seed of the sampler and the trainings.")] = 0,
+    study: Annotated[
+        str | None,
+        _how("--study", help="Name of the study; a study of that name is resumed."),
+    ] = None,
+    storage: Annotated[
+        str,
+        _how(
+            "--storage",
+            "-s",
+            envvar=STORAGE_VARIABLE,
+            help="Database of studies and measurements: a file or a URL.",
+        ),
+    ] = STORAGE,
+    tolerance: Annotated[
+        float, _how("--tolerance", help="Share by which a FLOPs budget may be exceeded.")
+    ] = 0.05,
+    guidelines: Annotated[
+        str | None,
+        _how(
+            "--guidelines",
+            help="Prune by G1-G4: measured (see nas-sv2 device guidelines), paper or off; "
+            "measured if there is a profile.",
+        ),
+    ] = None,
+    audit: Annotated[
+        float,
+        _how("--audit", help="Share of the pruned candidates that is evaluated nevertheless."),
+    ] = 0.05,
+    stop_rule: Annotated[
+        bool,
+        _how(
+            "--stop-rule/--no-stop-rule",
+            help="End a training early once it cannot reach the front any more.",
+        ),
+    ] = False,
+    latency: Annotated[
+        str,
+        _how(
+            "--latency",
+            help="measured: measure every candidate; auto: predict first, then measure the "
+            "candidates that could reach the front.",
+        ),
+    ] = "measured",
+    require_measured: Annotated[
+        bool,
+        _how("--require-measured", help="Refuse targets whose latency is not measured."),
+    ] = False,
+    skip_unreadable: Annotated[
+        bool, _how("--skip-unreadable", help="Leave out images that cannot be read.")
+    ] = False,
+    log_json: Annotated[
+        bool, _how("--log-json", help="Log events to standard error, one JSON object a line.")
+    ] = False,
+    as_json: Annotated[bool, _how("--json", help="Plain data for programs.")] = False,
+) -> None:
+    """Search networks that are accurate and fast on the target, within the budget."""
+    from nas_sv2.api.data_sets import with_fit
+    from nas_sv2.api.searching import carry_out, plan_search
+    from nas_sv2.show.console import output
+    from nas_sv2.show.search_events import call_both, logging, showing
+
+    silence_optuna()
+    console = output()
+    with logging(study, workers, log_json) as log:
+        db = open_database(storage)
+        plan = plan_search(
+            targets,
+            budgets or [],
+            space=space,
+            data=with_fit(data, fit),
+            recipe=recipe,
+            sampler=sampler,
+            trials=trials,
+            timeout=timeout,
+            seed=seed,
+            study=study,
+            storage=storage,
+            tolerance=tolerance,
+            guidelines=guidelines,
+            audit=audit,
+            stop_rule=stop_rule,
+            latency=latency,
+            require_measured=require_measured,
+            skip_unreadable=skip_unreadable,
+            evaluator=evaluator,
+            workers=workers,
+            train_on=device,
+            ray=ray,
+        )
+        with showing(console, as_json) as shown:
+            on_event = shown if log is None else call_both(shown, log)
+            found, ended_by = carry_out(plan, db, on_event)
+        _print_found(found.facts, storage, as_json)
+        if ended_by is not None:
+            raise ended_by
+
+
+def _print_found(facts: "StudyFacts", storage: str, as_json: bool) -> None:
+    """Print the front, and how its best network is exported if there is one."""
+    print_front(facts, as_json)
+    if facts.best is not None and not as_json:
+        say(next_command(storage, "export", facts.study, "--trial", "best", "--out", "winner"))
 
 
 def front(study: StudyName, storage: Storage = STORAGE, as_json: AsJson = False) -> None:
