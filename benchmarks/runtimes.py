@@ -211,13 +211,16 @@ def line_of(name: str, version: str, cells: list[str]) -> str:
     return "| " + " | ".join([name, version, *cells]) + " |"
 
 
-def stated() -> dict[str, list[str]]:
-    """The cells that the page states, by runtime; for several versions, of the newest."""
+def stated() -> dict[tuple[str, str], list[str]]:
+    """The cells that the page states, by runtime and version, and by runtime for other versions.
+
+    A version that has no row is held to the newest.
+    """
     found = {}
     for line in PAGE.read_text("utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if cells[0] in RUNTIMES and len(cells) == 2 + len(COLUMNS):
-            found[cells[0]] = cells[2:]
+            found[cells[0], cells[1]] = found[cells[0], ""] = cells[2:]
     return found
 
 
@@ -239,9 +242,10 @@ def main() -> None:
     if action == "check":
         page = stated()
         others = [
-            name
-            for (name, _), cells in rows.items()
-            if list(map(verdict, page.get(name, []))) != list(map(verdict, cells))
+            f"{name} {version}"
+            for (name, version), cells in rows.items()
+            if list(map(verdict, page.get((name, version)) or page[name, ""]))
+            != list(map(verdict, cells))
         ]
         if others:
             sys.exit(f"{PAGE.name} states otherwise for {', '.join(others)}")

@@ -65,7 +65,7 @@ def parse_yaml(text: str) -> object:
         data: object = yaml.load(text, Loader=LOADER)
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(" ".join(str(error).split())) from error
-    _check_values(data, finite=False)
+    check_bounds(data, finite=False)
     return data
 
 
@@ -83,7 +83,7 @@ def parse_json(text: str | bytes) -> Any:
         data = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    _check_values(data, finite=True)
+    check_bounds(data, finite=True)
     return data
 
 
@@ -102,7 +102,7 @@ def parse_toml(text: str) -> dict[str, Any]:
         data = tomllib.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    _check_values(data, finite=False)
+    check_bounds(data, finite=False)
     return data
 
 
@@ -178,7 +178,7 @@ def _check_node(event: Any) -> None:
         raise ValueError(f"it has a number of {len(text):,} characters")
 
 
-def _check_values(data: object, *, finite: bool) -> None:
+def check_bounds(data: object, *, finite: bool) -> None:
     """Check numbers and depth of data; `finite` also refuses a float like 1e999.
 
     Raises:

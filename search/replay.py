@@ -45,6 +45,7 @@ from nas_sv2.studies.findings.attributes import (
     REJECTED,
     REPLAY_OF,
     REPLAYED,
+    whole_identity,
 )
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
@@ -64,6 +65,7 @@ from nas_sv2.studies.storage.study import (
     load_study,
     store_errors,
     study_key,
+    trials_of,
 )
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
@@ -120,7 +122,7 @@ class TrialCopy:
         """Add the trials that the new study lacks, in order, and records that came later."""
         advanced(0, len(self.old))
         done = 0
-        for trial in self.first.get_trials(deepcopy=False):
+        for trial in trials_of(self.first):
             record = self.old.get(trial.number)
             later = record is not None and not self._is_told(record)
             if trial.number >= self._count() or later:
@@ -264,7 +266,7 @@ def replay(
         StoreError: If the database cannot be read or written.
     """
     first = load_study(db, request.study)
-    identity: dict[str, Any] = dict(first.user_attrs[IDENTITY])
+    identity = dict(whole_identity(first.user_attrs, f"study {request.study}"))
     book = TargetBook.of_study(identity)
     name = _name(book, request.target)
     budget = _budget(identity["budget"], request.budgets, name)

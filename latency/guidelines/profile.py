@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 
 from nas_sv2.errors import MeasurementError
@@ -118,15 +119,12 @@ class GuidelineProfile:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Read the data that `to_json` returns."""
-        fields = {name: value for name, value in document.items() if name != "schema"}
-        return cls(
-            **{
-                **fields,
-                "costs": NodeCosts(document["costs"]["coefficients"]),
-                "accuracy": Accuracy(**document["accuracy"]),
-            }
-        )
+        """Read the data that `to_json` returns.
+
+        Raises:
+            ValueError: They have another form.
+        """
+        return msgspec.convert(dict(document), cls)
 
 
 def fit_costs(networks: Sequence[Sequence[Piece]], times_us: Sequence[float]) -> NodeCosts:

@@ -87,15 +87,10 @@ class Coverage:
             "sizes": {key: list(sizes) for key, sizes in self.sizes.items()},
         }
 
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> "Coverage":
-        """Read the data that `to_json` returns."""
-        sizes = {key: tuple(sizes) for key, sizes in document["sizes"].items()}
-        return cls(frozenset(document["classes"]), sizes)
-
 
 def _side(text: str) -> int:
-    return int(text.partition("x")[0])
+    side = text.partition("x")[0]
+    return int(side) if side.isdecimal() else 0
 
 
 def _refuse(kernel: Kernel, why: str) -> NoReturn:

@@ -14,6 +14,7 @@ import numpy as np
 from nas_sv2.latency.kernels.kernel import Kernel
 from nas_sv2.latency.kernels.of_graph import in_form, kernels_of
 from nas_sv2.latency.measurements.plan import Lowering
+from nas_sv2.plain_data import printable
 from nas_sv2.space.graph.cost import op_cost
 from nas_sv2.space.graph.operators import Graph, Op
 from nas_sv2.space.networks.lowering import Network, lower
@@ -23,6 +24,8 @@ ALIGNMENT = 4
 convolution with other channels takes 5 to 9 times as long, so the two are different classes."""
 BLOCK = 16
 """Channels of a block with AVX-512 (8 with AVX2): a blocked kernel computes whole blocks."""
+MOST_US = 1e12
+"""The limit of a coefficient, so that sums of costs are finite."""
 ALIGNED, UNALIGNED = "on aligned channels", "on unaligned channels"
 LEAST_US = 1.0
 """Errors are relative to a node's time, but at least to this: the profile has whole µs."""
@@ -135,6 +138,14 @@ class NodeCosts:
     """
 
     coefficients: Mapping[str, Sequence[float]]
+
+    def __post_init__(self) -> None:
+        """Refuse a formula of another number of terms, or with a cost that no kernel has."""
+        for name, row in self.coefficients.items():
+            if len(row) != len(Terms._fields):
+                raise ValueError(f"{printable(name, 80)} must have {len(Terms._fields)} terms")
+            if not all(0 <= cost <= MOST_US for cost in row):
+                raise ValueError(f"{printable(name, 80)} must have costs from 0 to {MOST_US:g} µs")
 
     def price(self, piece: Piece) -> float:
         """Return the cost in µs of a kernel whose class was in the bag."""

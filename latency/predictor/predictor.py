@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from nas_sv2.errors import MeasurementError
 from nas_sv2.latency.kernels.coverage import BEYOND, Coverage
 from nas_sv2.latency.kernels.node_costs import NodeCosts, Piece, pieces_of, share_of
@@ -23,6 +25,10 @@ from nas_sv2.latency.measurements.plan import Lowering
 from nas_sv2.space.networks.lowering import Network
 
 SCHEMA = 1
+PER_MS = 2
+"""The features that are counts per ms of the sum."""
+LARGEST = 100.0
+"""The limit of what is taken to the power of e."""
 CONFIDENCE = 0.95
 """The share of held-out networks that lie within their intervals."""
 
@@ -146,20 +152,24 @@ class Predictor:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Predictor":
-        """Read the predictor that `to_json` wrote, for a document of this `SCHEMA`."""
-        report = document["report"]
-        low, high = document["sums_us"]
-        return cls(
-            document["lowering"],
-            NodeCosts(document["costs"]),
-            Residual(**document["residual"]),
-            Coverage.from_json(document["coverage"]),
-            (low, high),
-            document["error"],
-            document["reference_ms"],
-            document["slowness_power"],
-            Report(**{**report, "spearman_ci": tuple(report["spearman_ci"])}),
-        )
+        """Read the predictor that `to_json` wrote, for a document of this `SCHEMA`.
+
+        Raises:
+            ValueError: The document has another form.
+        """
+        fields = {**document, "costs": {"coefficients": document["costs"]}}
+        found = msgspec.convert(fields, cls)
+        low, high = found.sums_us
+        exponents = (found.residual.constant, found.error, found.slowness_power)
+        if len(found.residual.weights) != len(found.residual.names) + PER_MS:
+            raise ValueError("residual.weights must have one for each feature")
+        if found.coverage.classes - found.costs.coefficients.keys():
+            raise ValueError("coverage.classes must have costs")
+        if not 0 < low <= high or found.reference_ms <= 0:
+            raise ValueError("sums_us and reference_ms must be times")
+        if max(map(abs, (*exponents, *found.residual.weights))) > LARGEST:
+            raise ValueError(f"it has a number beyond {LARGEST:g}")
+        return found
 
 
 def at_usual_pace(ratio: float, reference_ms: float, usual_ms: float, power: float) -> float:

@@ -242,10 +242,10 @@ def open_study(name: str, *, storage: str | Database = DEFAULT_STORAGE) -> Study
         ConfigError: There is no such database or study.
         StoreError: The database cannot be read.
     """
-    from nas_sv2.studies.storage.study import load_study
+    from nas_sv2.studies.storage.study import find_study
 
     db = database_of(storage)
-    load_study(db, name)
+    find_study(db, name)
     return Study(name, db)
 
 

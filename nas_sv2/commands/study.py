@@ -353,6 +353,7 @@ def list_studies(storage: Storage = STORAGE, as_json: AsJson = False) -> None:
         say_json(studies_data(found))
     else:
         output().print(studies_table(found))
+        print_notes([each.fault for each in found if each.fault])
 
 
 @app.command()

@@ -66,6 +66,7 @@ def studies_data(found: Sequence[StudySummary]) -> list[dict[str, Any]]:
             "finished": each.finished,
             "best_accuracy": each.best_accuracy,
             "began": None if each.began is None else each.began.isoformat(),
+            **({"fault": each.fault} if each.fault else {}),
         }
         for each in found
     ]

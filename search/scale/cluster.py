@@ -36,6 +36,7 @@ from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.measurement import Measurement, NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.plain_data import printable
 from nas_sv2.search.events.events import OnEvent, TrialAsked
 from nas_sv2.search.events.interrupts import sigint_ignored
 from nas_sv2.search.scale.processes import Work
@@ -475,7 +476,8 @@ def _opened(spec: str, resolution: int | None, skip_unreadable: bool) -> ImageDa
         spec,
         resolution=resolution,
         skip_unreadable=skip_unreadable,
-        notify=lambda line: print(f"{socket.gethostname()}: {line}"),
+        # To Ray's log of this node; no terminal shows it (`log_to_driver`).
+        notify=lambda line: print(f"{socket.gethostname()}: {printable(line)}"),
     )
 
 

@@ -27,7 +27,7 @@ from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, NasError
 from nas_sv2.studies.dashboard.artifacts import ArtifactFolder, delete_whole
 from nas_sv2.studies.dashboard.view import StudyView
-from nas_sv2.studies.findings.attributes import IDENTITY, KEY
+from nas_sv2.studies.findings.attributes import IDENTITY, KEY, key_of
 from nas_sv2.studies.storage.catalog import check_unused
 from nas_sv2.studies.storage.facts import read_study
 from nas_sv2.studies.storage.study import optuna_storage, store_errors
@@ -327,7 +327,7 @@ class Dashboard:
         """
         name = self.storage.get_study_name_from_id(study_id)
         study = optuna.load_study(study_name=name, storage=self.storage)
-        ours = KEY in study.user_attrs.get(IDENTITY, {})
+        ours = key_of(study.user_attrs) is not None
         return StudyView(study, read_study(self.db, name) if ours else None)
 
 

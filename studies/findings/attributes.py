@@ -1,8 +1,19 @@
 """The names of all user attributes of studies and trials: who writes each, and what it holds.
 
 Optuna keeps attributes as JSON by name. A name in this file is part of the format of a database:
-it is never changed, or old studies cannot be read.
+it is never changed, or old studies cannot be read. Who can write to the database can write any
+value, so that `check_attributes` holds each to its type before it is used.
 """
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from nas_sv2.documents import Share
+from nas_sv2.errors import StoreError
+from nas_sv2.plain_data import check_bounds, printable
 
 # Of a study, written when it is begun (`storage/study.py`)
 IDENTITY = "nas_sv2"
@@ -78,3 +89,119 @@ was another machine: Optuna keeps local times."""
 # Of a trial, written by a replay
 REPLAYED, NOT_REPLAYED = "replayed", "not_replayed"
 """What a trial was in the first study, or why it has no figures here."""
+
+Figures = dict[str, float]
+Count = Annotated[int, Meta(ge=0)]
+OffsetS = Annotated[float, Meta(ge=-100_000, le=100_000)]
+"""Seconds between UTC and a wall clock; a day has 86,400."""
+
+
+class _Budget(msgspec.Struct):
+    """A budget of an identity."""
+
+    flops: float | None = None
+    params: float | None = None
+    latency_ms: dict[str, Annotated[float, Meta(gt=0)]] = {}
+    tolerance: Share = 0.0
+
+
+class _Replayed(msgspec.Struct):
+    """The study that a replay copies."""
+
+    study: str
+    key: str
+
+
+class _Identity(msgspec.Struct):
+    """What an identity holds; older versions kept less."""
+
+    key: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+    targets: Annotated[dict[str, str], Meta(min_length=1)]
+    budget: _Budget | UnsetType = UNSET
+    guidelines: dict[str, Any] | UnsetType = UNSET
+    space: str | UnsetType = UNSET
+    space_digest: str | UnsetType = UNSET
+    space_document: dict[str, Any] | UnsetType = UNSET
+    data: str | UnsetType = UNSET
+    data_content: str | UnsetType = UNSET
+    skip_unreadable: bool | UnsetType = UNSET
+    recipe: str | UnsetType = UNSET
+    recipe_digest: str | UnsetType = UNSET
+    recipe_document: dict[str, Any] | UnsetType = UNSET
+    seed: Count | UnsetType = UNSET
+    latency: str | UnsetType = UNSET
+    train_on: str | UnsetType = UNSET
+    target_modules: dict[str, str] | UnsetType = UNSET
+    evaluator: dict[str, str] | UnsetType = UNSET
+    replay_of: _Replayed | UnsetType = UNSET
+
+
+OF_STUDY: Mapping[str, Any] = {
+    IDENTITY: _Identity,
+    KEY_OF: int,
+    CLAIMED: str,
+    THREADS: int | None,
+    REFERENCE_MS: dict[str, Annotated[float, Meta(gt=0)]],
+    RELAXED: Figures,
+    EVALUATOR_PLACE: str | None,
+    DATA_PLACE: str,
+    CONFIRMATIONS: list[dict[str, Any]],
+}
+OF_TRIAL: Mapping[str, Any] = {
+    ARCHITECTURE: str,
+    BASELINE: str | None,
+    PRUNED: str,
+    AUDITED: Figures,
+    FORESEEN: float,
+    DUPLICATE: Count,
+    REJECTED: str,
+    ERROR: str,
+    WORKER: str | None,
+    RETRY_OF: Count,
+    WHY: str,
+    DEATHS: Count,
+    UTC_OFFSET: OffsetS,
+    ENDED_OFFSET: OffsetS,
+    REPLAYED: str,
+    NOT_REPLAYED: str,
+}
+
+
+def key_of(attributes: Mapping[str, Any]) -> Any:
+    """Return the stored key of a study of ours, which may be of any type; None of another."""
+    identity = attributes.get(IDENTITY)
+    return identity.get(KEY) if isinstance(identity, Mapping) else None
+
+
+def check_attributes(attributes: Mapping[str, Any], kinds: Mapping[str, Any], what: str) -> None:
+    """Hold the attributes of a study or a trial to their types.
+
+    Raises:
+        StoreError: One has another type; names `what` and the attribute.
+    """
+    for name, kind in kinds.items():
+        if name in attributes:
+            try:
+                check_bounds(attributes[name], finite=True)
+                msgspec.convert(attributes[name], kind)
+            except ValueError as error:
+                reason = printable(str(error))
+                raise StoreError(f"{what}: stored {name} cannot be read: {reason}") from error
+
+
+def whole_identity(attributes: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+    """Return the identity of a study that says everything a command needs to work on it.
+
+    Raises:
+        StoreError: Something is missing, as in studies of old versions; names it.
+    """
+    identity: Mapping[str, Any] = attributes[IDENTITY]
+    if missing := sorted(set(_WHOLE) - identity.keys()):
+        raise StoreError(f"{what}: stored {IDENTITY} lacks {', '.join(missing)}")
+    return identity
+
+
+_WHOLE = (
+    *("budget", "guidelines", "space", "space_digest", "data", CONTENT, "skip_unreadable"),
+    *("recipe", "recipe_digest", "recipe_document", "seed"),
+)

@@ -82,7 +82,7 @@ def audit_guidelines(trials: Iterable[Trial], records: Mapping[int, Record]) -> 
     on_front = {entry.number for entry in Front(records).members}
     by_network: dict[str, list[Trial]] = {}
     for trial in trials:
-        if PRUNED in trial.user_attrs:
+        if {PRUNED, ARCHITECTURE} <= trial.user_attrs.keys():
             by_network.setdefault(trial.user_attrs[ARCHITECTURE], []).append(trial)
     counts: dict[str, list[int]] = {}
     for same in by_network.values():

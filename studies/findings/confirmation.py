@@ -23,16 +23,20 @@ that it leaves "no difference" out exactly where the difference is more than cha
 """
 
 import dataclasses
+import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nas_sv2.errors import StoreError
+import msgspec
+
+from nas_sv2.documents import reading_stored
 from nas_sv2.evaluate.fitting.evaluation import data_key, describe_majority, is_uneven
 from nas_sv2.latency.measurements.head_to_head import ComparedPair, PricedPair, TimedPair
 from nas_sv2.latency.measurements.measurement import Interval, Latency
+from nas_sv2.plain_data import parse_json
 from nas_sv2.statistics import Judgement, judge_together
 
 FEWEST_SEEDS = 3
@@ -263,42 +267,27 @@ class Confirmation:
         Raises:
             StoreError: It is none.
         """
-        try:
-            return cls(
-                **{
-                    **data,
-                    "seeds": tuple(data["seeds"]),
-                    "networks": tuple(_network(each) for each in data["networks"]),
-                    "findings": tuple(_finding(each) for each in data["findings"]),
-                }
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StoreError(f"a stored confirmation cannot be read: {error!r}") from error
+        with reading_stored("a stored confirmation"):
+            if unknown := data.keys() - {field.name for field in dataclasses.fields(cls)}:
+                raise ValueError(f"it has {', '.join(sorted(unknown))}, of another version")
+            found = msgspec.convert(parse_json(json.dumps(data)), cls)
+            _check(found)
+            return found
 
 
-def _network(data: Mapping[str, Any]) -> Confirmed:
-    latencies = {name: Latency.from_json(value) for name, value in data["latencies"].items()}
-    accuracies, losses = tuple(data["accuracies"]), tuple(data["losses"])
-    return Confirmed(
-        **{**data, "accuracies": accuracies, "losses": losses, "latencies": latencies}
-    )
+def _check(found: Confirmation) -> None:
+    """Refuse a confirmation from which no line follows.
 
-
-def _finding(data: Mapping[str, Any]) -> Finding:
-    accuracy = data["accuracy"]
-    gains = {
-        name: LatencyGain(
-            **{**gain, "ratio_ci": None if gain["ratio_ci"] is None else tuple(gain["ratio_ci"])}
-        )
-        for name, gain in data["latency"].items()
-    }
-    differences = tuple(accuracy["differences"])
-    return Finding(
-        data["trial"],
-        data["digest"],
-        AccuracyGain(**{**accuracy, "differences": differences}),
-        gains,
-    )
+    Raises:
+        ValueError: A network or a finding has no figures, or not one for each seed.
+    """
+    seeds = len(found.seeds)
+    columns = [column for one in found.networks for column in (one.accuracies, one.losses)]
+    columns += [finding.accuracy.differences for finding in found.findings]
+    if not seeds or any(len(column) != seeds for column in columns):
+        raise ValueError("it must have a figure for each seed")
+    if found.test_images < 1:
+        raise ValueError("it must have test images")
 
 
 def _interval(gain: LatencyGain) -> str:

@@ -16,12 +16,12 @@ from sqlalchemy import delete
 from nas_sv2.database.database import Database
 from nas_sv2.database.locks import hold_now
 from nas_sv2.database.processes import is_alive
-from nas_sv2.errors import ConfigError
-from nas_sv2.studies.findings.attributes import IDENTITY, KEY
+from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.studies.findings.attributes import IDENTITY, KEY, OF_STUDY, check_attributes, key_of
 from nas_sv2.studies.storage.record_store import RecordRow, RecordStore
 from nas_sv2.studies.storage.study import (
     checked_key,
-    load_study,
+    find_study,
     optuna_storage,
     store_errors,
     study_key,
@@ -44,6 +44,7 @@ class StudySummary:
         finished: Number of candidates that were measured and evaluated, with baselines.
         best_accuracy: The highest top-1 accuracy of a candidate within the limits, or None.
         began: The start of its first trial (UTC), or None before it.
+        fault: The reason for which nothing else is known of it; empty if it can be read.
     """
 
     name: str
@@ -52,6 +53,7 @@ class StudySummary:
     finished: int
     best_accuracy: float | None
     began: datetime | None
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,24 +85,28 @@ def list_studies(db: Database) -> list[StudySummary]:
     db.require()
     with store_errors():
         found = optuna.get_all_study_summaries(optuna_storage(db))
-    ours = [each for each in found if KEY in each.user_attrs.get(IDENTITY, {})]
+    ours = [each for each in found if key_of(each.user_attrs) is not None]
     summaries = [_summary(each, db) for each in ours]
     never = datetime.max.replace(tzinfo=UTC)
     return sorted(summaries, key=lambda each: each.began or never)
 
 
 def _summary(found: optuna.study.StudySummary, db: Database) -> StudySummary:
+    began = None if found.datetime_start is None else found.datetime_start.astimezone(UTC)
+    try:
+        check_attributes(found.user_attrs, OF_STUDY, f"study {found.study_name}")
+    except StoreError as error:
+        return StudySummary(found.study_name, [], [], 0, None, began, str(error))
     identity: Mapping[str, Any] = found.user_attrs[IDENTITY]
     records = RecordStore(db, checked_key(identity[KEY])).all().values()
     accuracies = (record.evaluation.accuracy for record in records if record.feasible)
-    began = found.datetime_start
     return StudySummary(
         found.study_name,
         list(identity["targets"]),
         limits_of(identity.get("budget", {})),
         len(records),
         max(accuracies, default=None),
-        None if began is None else began.astimezone(UTC),
+        began,
     )
 
 
@@ -155,7 +161,7 @@ def delete_study(db: Database, name: str) -> Deleted:
         ConfigError: The study does not exist, or a search, confirmation or replay is at it.
         StoreError: The database cannot be read or written.
     """
-    study, backend = load_study(db, name), optuna_storage(db)
+    study, backend = find_study(db, name), optuna_storage(db)
     with store_errors(), _alone_with(db, name), db.alone_at(f"study {name}"):
         key = study_key(study)
         check_unused(db, name, key)

@@ -34,7 +34,14 @@ from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.confirmation_store import confirmations_of
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.runs import Run, runs_of
-from nas_sv2.studies.storage.study import SCORES, Identity, load_study, store_errors, study_key
+from nas_sv2.studies.storage.study import (
+    SCORES,
+    Identity,
+    load_study,
+    store_errors,
+    study_key,
+    trials_of,
+)
 
 Verdict = Literal["finished", "duplicate", "rejected", "failed"]
 
@@ -222,8 +229,8 @@ def read_study(db: Database, name: str) -> StudyFacts:
         StoreError: The database cannot be read.
     """
     study = load_study(db, name)
+    trials = trials_of(study)
     with store_errors():
-        trials = study.get_trials(deepcopy=False)
         attributes, metrics = study.user_attrs, study.metric_names or []
     records = RecordStore(db, study_key(study)).all()
     return StudyFacts(

@@ -23,6 +23,7 @@ from nas_sv2.studies.findings.attributes import (
     KEY,
     KEY_OF,
     REJECTED,
+    key_of,
 )
 from nas_sv2.studies.storage.record_store import RecordRow
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
@@ -54,6 +55,7 @@ def own_key(db: Database, storage: BaseStorage, study: optuna.Study) -> None:
     """
     number, attributes = storage.get_study_id_from_name(study.study_name), study.user_attrs
     owner, key = attributes.get(KEY_OF), attributes[IDENTITY][KEY]
+    owner = owner if isinstance(owner, int) else None
     if owner == number:
         return
     others = numbers_with(storage, key) - {number}
@@ -113,15 +115,13 @@ def numbers_with(storage: BaseStorage, key: str) -> set[int]:
 def names_with(storage: BaseStorage, key: str) -> list[str]:
     """Return the names of the studies that have this key."""
     return [
-        study.study_name
-        for study in storage.get_all_studies()
-        if study.user_attrs.get(IDENTITY, {}).get(KEY) == key
+        study.study_name for study in storage.get_all_studies() if key_of(study.user_attrs) == key
     ]
 
 
 def keys_in_use(storage: BaseStorage) -> set[str]:
     """Return the keys of all studies."""
-    found = (study.user_attrs.get(IDENTITY, {}).get(KEY) for study in storage.get_all_studies())
+    found = (key_of(study.user_attrs) for study in storage.get_all_studies())
     return {key for key in found if isinstance(key, str)}
 
 

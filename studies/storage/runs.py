@@ -7,11 +7,12 @@ each other.
 import platform
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+import msgspec
 import optuna
 
 from nas_sv2.database.processes import process_name
@@ -61,10 +62,11 @@ def runs_of(study: optuna.Study) -> list[Run]:
     Raises:
         StoreError: A run cannot be read.
     """
-    notes = [note for name, note in study.user_attrs.items() if name.startswith(RUN)]
+    notes = [note for name, note in study.user_attrs.items() if str(name).startswith(RUN)]
     with reading_stored("the start of a search"):
-        runs = (Run(**{**note, "command": _in_words_of_today(note["command"])}) for note in notes)
-        return sorted(runs, key=lambda run: run.began)
+        runs = [msgspec.convert(note, Run) for note in notes]
+        today = (replace(run, command=_in_words_of_today(run.command)) for run in runs)
+        return sorted(today, key=lambda run: run.began)
 
 
 def command_of(request: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import traceback
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,12 +18,14 @@ from optuna.exceptions import (
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas_sv2.database.database import Database
 from nas_sv2.database.engine import one_line
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.fitting.evaluation import data_key
+from nas_sv2.plain_data import printable
 from nas_sv2.studies.findings.attributes import (
     CLAIMED,
     CONTENT,
@@ -31,6 +34,10 @@ from nas_sv2.studies.findings.attributes import (
     IDENTITY,
     KEY,
     KEY_OF,
+    OF_STUDY,
+    OF_TRIAL,
+    check_attributes,
+    key_of,
 )
 from nas_sv2.studies.storage.ownership import StudyGone, check_records, own_key
 
@@ -45,6 +52,8 @@ SCORES = {
 """The objective that is maximised, in words, by `Recipe.score`."""
 
 Identity = Mapping[str, Any]
+_OF_ROWS = (AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""The errors of Optuna about a row that it would not have written."""
 UNLESS_USUAL = ("train_on", EVALUATOR, "target_modules")
 """Parts of the identity that are left out for the usual value."""
 MOST_DIFFERENCES = 3  # of a document that are named
@@ -87,6 +96,7 @@ def create_or_resume(
             )
         except DuplicatedStudyError:
             study = optuna.load_study(study_name=name, storage=backend, sampler=sampler)
+            check_attributes(study.user_attrs, OF_STUDY, f"study {name}")
             stored = study.user_attrs.get(IDENTITY)
             begun = _is_begun(backend, name) or _is_claimed(study)
             if begun or study.directions != directions:
@@ -115,6 +125,7 @@ def began_with(db: Database, name: str) -> Identity:
             study = optuna.load_study(study_name=name, storage=backend)
         except KeyError:
             return {}
+        check_attributes(study.user_attrs, OF_STUDY, f"study {name}")
         identity: Identity = study.user_attrs.get(IDENTITY, {})
         return identity if _is_begun(backend, name) else {}
 
@@ -188,22 +199,50 @@ def checked_key(key: str) -> str:
 
 
 def load_study(db: Database, name: str) -> optuna.Study:
-    """Load an existing study of ours for reading.
+    """Load an existing study of ours, whose attributes can be read.
 
     Raises:
         ConfigError: The database does not exist, or has no such study.
+        StoreError: An attribute of the study has another type; names it.
+    """
+    study = find_study(db, name)
+    with store_errors():
+        check_attributes(study.user_attrs, OF_STUDY, f"study {name}")
+    return study
+
+
+def trials_of(study: optuna.Study) -> list[FrozenTrial]:
+    """Return all trials, whose attributes can be read.
+
+    Raises:
+        StoreError: The database cannot be read, or an attribute has another type; names it.
+    """
+    with store_errors():
+        trials = study.get_trials(deepcopy=False)
+    for trial in trials:
+        what = f"trial {trial.number} of study {study.study_name}"
+        check_attributes(trial.user_attrs, OF_TRIAL, what)
+    return trials
+
+
+def find_study(db: Database, name: str) -> optuna.Study:
+    """Load an existing study of ours, also one with damaged attributes.
+
+    Raises:
+        ConfigError: The database does not exist, or has no such study.
+        StoreError: The key of the study is not one.
     """
     db.require()
     backend = optuna_storage(db)
     with store_errors():
-        names = [summary.study_name for summary in optuna.get_all_study_summaries(backend)]
+        names = [str(summary.study_name) for summary in optuna.get_all_study_summaries(backend)]
         if name not in names:
             known = ", ".join(sorted(names)) or "there is none yet"
             raise ConfigError("study", name, f"must be a study in {db.shown}: {known}")
         study = optuna.load_study(study_name=name, storage=backend)
-        if KEY not in study.user_attrs.get(IDENTITY, {}):
+        if (key := key_of(study.user_attrs)) is None:
             raise ConfigError("study", name, "must be a study that `nas-sv2 search` made")
-        checked_key(study.user_attrs[IDENTITY][KEY])
+        checked_key(key)
         own_key(db, backend, study)
         check_records(db, study)
         return study
@@ -234,15 +273,21 @@ def _make_storage(db: Database) -> RDBStorage:
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Turn the errors of the database and of Optuna into `StoreError` or `StudyGone`."""
+    """Turn the errors of the database and of Optuna into `StoreError` or `StudyGone`.
+
+    Optuna asserts of its rows what only it would write; another may have written others.
+    """
     try:
         yield
     except (SQLAlchemyError, StorageInternalError) as error:
         raise store_error(error) from error
-    except KeyError as error:
-        if _is_of_storage(error):
+    except _OF_ROWS as error:
+        if isinstance(error, KeyError) and _is_of_storage(error):
             raise StudyGone from error
-        raise
+        if not any(map(_is_storage, _modules(error))):
+            raise
+        reason = printable(f"{type(error).__name__}: {error}")
+        raise StoreError(f"a row of Optuna's tables cannot be read: {reason}") from error
 
 
 def store_error(error: Exception) -> StoreError:
@@ -255,10 +300,17 @@ def store_error(error: Exception) -> StoreError:
 
 def _is_of_storage(error: KeyError) -> bool:
     """Return whether Optuna's storage raised the error, as it does after a deletion."""
-    at = error.__traceback__
-    while at is not None and at.tb_next is not None:
-        at = at.tb_next
-    return at is not None and at.tb_frame.f_globals["__name__"].startswith("optuna.storages")
+    return _is_storage(_modules(error)[-1])
+
+
+def _is_storage(module: str) -> bool:
+    return module.startswith("optuna.storages")
+
+
+def _modules(error: BaseException) -> list[str]:
+    """Return the modules that an error came through, the one that raised it last."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return [str(frame.f_globals.get("__name__")) for frame, _ in frames]
 
 
 def _check_identity(name: str, stored: Identity | None, wanted: Identity) -> None:

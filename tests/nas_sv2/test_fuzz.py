@@ -5,6 +5,7 @@ changed. `NAS_SV2_FUZZ` sets how many inputs each parser gets; the slow test giv
 """
 
 import ast
+import io
 import json
 import os
 import random
@@ -13,13 +14,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import safetensors.numpy
 import yaml
-from doubles import evaluation_of, record_of
+from doubles import evaluation_of, latency_of, record_of
 from scripted import measurement_of
 from scripted_study import certificate
 
@@ -35,6 +37,9 @@ from nas_sv2.evaluate.supernet.trained import open_supernet
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.devices.reply import measurements_of
 from nas_sv2.latency.emulated.emulated_arm import Table, table_text
+from nas_sv2.latency.guidelines.profile import Accuracy, GuidelineProfile
+from nas_sv2.latency.kernels.coverage import Coverage
+from nas_sv2.latency.kernels.node_costs import NodeCosts, class_of, pieces_of_graph
 from nas_sv2.latency.measurements.exchange import FILE, read_file
 from nas_sv2.latency.measurements.grade import Grade
 from nas_sv2.latency.measurements.measurement import SCHEMA
@@ -44,19 +49,38 @@ from nas_sv2.latency.measurements.measurement_check import (
     checked_outputs,
 )
 from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.latency.predictor.predictor import Predictor, Report, Residual
 from nas_sv2.latency.targets.device_file import read_devices
 from nas_sv2.plain_data import parse_json
 from nas_sv2.search.walk.budget import parse_budget, parse_duration
+from nas_sv2.show.console import output_to
+from nas_sv2.show.study_tables import confirmation_notes, confirmation_table
 from nas_sv2.space.choices.levels import LEVELS, open_space
 from nas_sv2.space.choices.search_space import space_to_document
-from nas_sv2.space.networks.lowering import load_network
+from nas_sv2.space.networks.lowering import load_network, lower
 from nas_sv2.space.units.documents import architecture_to_document
 from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.findings.attributes import (
+    OF_STUDY,
+    OF_TRIAL,
+    RUN,
+    check_attributes,
+    whole_identity,
+)
 from nas_sv2.studies.findings.certificate import Certificate
+from nas_sv2.studies.findings.confirmation import (
+    AccuracyGain,
+    Confirmation,
+    Confirmed,
+    Finding,
+    LatencyGain,
+)
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.package.folder import SUMS, read_folder
 from nas_sv2.studies.package.load import parse_card
-from nas_sv2.studies.storage.confirmation_store import HeldOutScore
+from nas_sv2.studies.storage.catalog import limits_of
+from nas_sv2.studies.storage.confirmation_store import HeldOutScore, confirmation_lines
+from nas_sv2.studies.storage.runs import Run, runs_of
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 INPUTS = int(os.environ.get("NAS_SV2_FUZZ", "60"))
@@ -146,6 +170,107 @@ def stored_grade(text: str) -> object:
         return Grade.from_json(parse_json(text))
 
 
+def confirmation() -> str:
+    gain = LatencyGain(0.9, (0.88, 0.92), "measured", True, "better", "in turn", 0.001, 0.025)
+    found = AccuracyGain((0.01, 0.02), 0.005, 0.015, 0.01, "better", 0.05)
+    latencies = {"cpu": latency_of(2)}
+    networks = tuple(
+        Confirmed(name, name, 3, (0.9, 0.91), (0.3, 0.3), latencies, 0.9) for name in ("aa", "bb")
+    )
+    findings = (Finding(3, "aa", found, {"cpu": gain}),)
+    whole = ("bb", "long", "d" * 16, "animals@0", 1000, (1, 2), 4.0, networks, findings)
+    there = Confirmation(*whole, "2026-01-02T00:00:00+00:00", "cpu", 5.0, 2, 0.5, 2)
+    return json.dumps(there.to_json())
+
+
+def described_confirmation(text: str) -> object:
+    found = Confirmation.from_json(as_nas_error(parse_json)(text))
+    output_to(io.StringIO()).print(confirmation_table(found))
+    return [*confirmation_lines([found]), *confirmation_notes(found), found.question]
+
+
+def identity() -> dict[str, Any]:
+    recipe, space = RECIPES["quick"], LEVELS["40M"]
+    return {
+        "key": "0" * 32,
+        "targets": {"cpu": "measured"},
+        "budget": {"flops": 4e7, "params": None, "latency_ms": {"cpu": 2.5}, "tolerance": 0.05},
+        "guidelines": {"G1": 0.05},
+        "space": space.name,
+        "space_digest": space.digest,
+        "data": "animals",
+        "data_content": "animals@0",
+        "skip_unreadable": False,
+        "recipe": recipe.name,
+        "recipe_digest": recipe.digest,
+        "recipe_document": {"seeds": 1},
+        "seed": 0,
+        "replay_of": {"study": "a", "key": "1" * 32},
+    }
+
+
+OF_A_STUDY = {"key_of": 1, "training_threads": 2, "reference_ms": {"cpu": 5.0}}
+OF_A_TRIAL = {"architecture": "a", "audited": {"G1": 1.1}, "duplicate_of": 0, "rejected_by": "x"}
+OF_A_TRIAL |= {"deaths": 1, "retry_of": 1, "utc_offset_s": 0.0, "worker": None}
+
+
+def checked_study(text: str) -> object:
+    data = as_nas_error(parse_json)(text)
+    if not isinstance(data, dict) or "nas_sv2" not in data:
+        raise NasError("no attributes of a study of ours")
+    check_attributes(data, OF_STUDY, "study s")
+    whole = whole_identity(data, "study s")
+    return [*limits_of(whole["budget"]), *whole["guidelines"], *whole["targets"].items()]
+
+
+def checked_trial(text: str) -> None:
+    data = as_nas_error(parse_json)(text)
+    if not isinstance(data, dict):
+        raise NasError("no attributes of a trial")
+    check_attributes(data, OF_TRIAL, "trial 1 of study s")
+
+
+PRICED = lower(reference("shufflenet_v2_x0_5"))
+COSTS = NodeCosts(
+    {class_of(piece.kernel): [1.0] * 8 for piece in pieces_of_graph(PRICED, "shuffle_free")}
+)
+
+
+def profile() -> str:
+    found = GuidelineProfile(
+        "cpu", "measured", "shuffle_free", "2026", COSTS, Accuracy(9, 0.1, 0.9)
+    )
+    return json.dumps({**found.to_json(), "schema": 1})
+
+
+def used_profile(text: str) -> object:
+    with reading_stored("a stored guideline profile"):
+        found = GuidelineProfile.from_json(parse_json(text))
+    return found.waste(PRICED), found.accuracy.describe(), found.digest
+
+
+def predictor() -> str:
+    kernels = [piece.kernel for piece in pieces_of_graph(PRICED, "shuffle_free")]
+    found = Predictor(
+        "shuffle_free",
+        COSTS,
+        Residual(["depthwise"], [0.1, 0.0, 0.0], 0.0),
+        Coverage.of(kernels, kernels),
+        (1.0, 1e12),
+        0.1,
+        5.0,
+        0.5,
+        Report(60, 0.5, 0.9, 0.99, (0.98, 1.0), 9.0),
+    )
+    return json.dumps(found.to_json())
+
+
+def used_predictor(text: str) -> object:
+    with reading_stored("a stored predictor"):
+        found = Predictor.from_json(parse_json(text))
+    return found.predict(reference("shufflenet_v2_x0_5")), found.report.describe()
+
+
 def as_yaml(document: Any) -> str:
     text: str = yaml.safe_dump(json.loads(json.dumps(document)))
     return text
@@ -213,6 +338,20 @@ TEXTS: dict[str, tuple[Callable[[], str], Callable[[str], object]]] = {
         lambda: json.dumps(GRADE.to_json()),
         stored_grade,
     ),
+    "a stored confirmation": (confirmation, described_confirmation),
+    "a stored guideline profile": (profile, used_profile),
+    "a stored predictor": (predictor, used_predictor),
+    "attributes of a study": (
+        lambda: json.dumps({"nas_sv2": identity(), **OF_A_STUDY}),
+        checked_study,
+    ),
+    "attributes of a trial": (lambda: json.dumps(OF_A_TRIAL), checked_trial),
+    "the start of a search": (
+        lambda: json.dumps(asdict(Run("2026", "nas-sv2 search --seed 0", {"a": "1"}, "Linux"))),
+        lambda text: runs_of(
+            cast(Any, SimpleNamespace(user_attrs={RUN: as_nas_error(parse_json)(text)}))
+        ),
+    ),
     "a process": (lambda: process_name() or "", is_alive),
     "a budget": (lambda: "arm=25.5ms", lambda text: parse_budget([text], ["arm"])),
     "a duration": (lambda: "90s", lambda text: parse_duration("timeout", text)),
@@ -267,8 +406,6 @@ FILES: dict[str, tuple[str, Callable[[], str | bytes], Callable[[Path], object]]
 
 
 def npz() -> bytes:
-    import io
-
     buffer = io.BytesIO()
     images, labels = np.zeros((6, 8, 8, 3), np.uint8), np.arange(6) % 2
     np.savez_compressed(buffer, images=images, labels=labels)
@@ -365,6 +502,18 @@ def fuzz(name: str, folder: Path, count: int) -> tuple[int, list[str]]:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_input_that_is_made_odd_is_a_good_one(name: str, folder: Path) -> None:
+    if name in TEXTS:
+        good, read = TEXTS[name]
+        read(good())
+    elif name not in ("weights", "checksums"):  # of a folder that lacks the rest
+        file, make, use = FILES[name]
+        content = make()
+        (folder / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+        use(folder / file)
 
 
 @pytest.mark.parametrize("name", NAMES)

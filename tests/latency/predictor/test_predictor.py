@@ -41,7 +41,8 @@ from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
 from nas_sv2.testing import TargetTests
 
-FACTS = {"cpu": "A", "runtime": "onnxruntime", "runtime_version": "1"}
+FACTS: dict[str, object] = {"cpu": "A", "runtime": "onnxruntime", "runtime_version": "1"}
+FACTS |= {"threads": CPU_PLAN.threads, "precision": CPU_PLAN.precision}
 HALF, QUARTERS = (Fraction(1, 2),), (Fraction(1, 4), Fraction(1, 2), Fraction(3, 4))
 SPACE = SearchSpace(
     "small",

@@ -294,7 +294,9 @@ def test_many_changes_are_counted(storage: str) -> None:
         resumed(storage, recipe_digest="b", recipe_document=document)
 
 
-@pytest.mark.parametrize("key", ["../../elsewhere", "/etc", "", "A" * 32, "0" * 31, 7, None])
+@pytest.mark.parametrize(
+    "key", ["../../elsewhere", "/etc", "", "A" * 32, "0" * 31, 7, [], {"a": 1}]
+)
 def test_a_key_that_is_no_key_never_becomes_a_path(storage: str, key: object) -> None:
     study = create_or_resume(Database.open(storage), "s", IDENTITY, RandomSampler())
     study.set_user_attr("nas_sv2", {**IDENTITY, "key": key})
