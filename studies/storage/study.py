@@ -324,7 +324,9 @@ def _check_identity(name: str, stored: Identity | None, wanted: Identity) -> Non
 
 def _difference(stored: Identity, wanted: Identity) -> str | None:
     """Describe the first part in which two identities differ; None if they are equal."""
-    for key in [*wanted, *(name for name in UNLESS_USUAL if name not in wanted)]:
+    keys = [*wanted, *(name for name in UNLESS_USUAL if name not in wanted)]
+    # The content comes last, as it depends on the side of the recipe.
+    for key in sorted(keys, key=lambda key: key == CONTENT):
         if key in NAMES or key in _IN_WORDS.values():
             continue
         both = stored.get(key), wanted.get(key)
@@ -360,7 +362,7 @@ def _leaves(value: Any, name: str = "") -> dict[str, str]:
     elif isinstance(value, list | tuple) and any(isinstance(v, Mapping) for v in value):
         parts = list(enumerate(value))
     else:
-        return {name: _plain(value)}
+        return {name: "none" if value is None else _plain(value)}
     found: dict[str, str] = {}
     for key, part in parts:
         found |= _leaves(part, f"{name}.{key}" if name else str(key))

@@ -271,6 +271,17 @@ def test_a_refusal_names_what_changed_and_no_digest(storage: str) -> None:
     assert '"a"' not in said
 
 
+def test_the_content_of_the_data_is_not_blamed_for_the_side_of_a_recipe(tmp_path: Path) -> None:
+    document = {"name": "mine", "epochs": None, "augment": {"flip": True}}
+    with pytest.raises(ConfigError, match="begun with recipe epochs 3, not none;"):
+        resumed(
+            f"sqlite:///{tmp_path / 's.db'}",
+            data_content="imagefolder:x@1",
+            recipe_digest="b",
+            recipe_document=document,
+        )
+
+
 def test_a_space_of_which_only_the_digest_is_known_has_changed(storage: str) -> None:
     with pytest.raises(ConfigError, match="begun with space of other content"):
         resumed(storage, space_digest="2", space_document={"head": 3})
