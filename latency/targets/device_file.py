@@ -132,8 +132,26 @@ class DeviceEntry:
 
 
 def user_file() -> Path:
-    """Return the path of the user's own file, which may not exist."""
-    return user_config_path("nas-sv2") / "devices.toml"
+    """Return the path of the user's own file, which may not exist.
+
+    Raises:
+        StoreError: The user has no home, as in some containers.
+    """
+    try:
+        return user_config_path("nas-sv2") / "devices.toml"
+    except RuntimeError:
+        raise StoreError(
+            "this user has no home for a file of devices; name a folder in XDG_CONFIG_HOME, or "
+            f"write the devices to {PROJECT_FILE}"
+        ) from None
+
+
+def _files() -> list[Path]:
+    """Return the files that there may be, the project's first."""
+    files = [PROJECT_FILE]
+    with contextlib.suppress(StoreError):
+        files.append(user_file())
+    return files
 
 
 def read_devices() -> dict[str, DeviceEntry]:
@@ -142,7 +160,7 @@ def read_devices() -> dict[str, DeviceEntry]:
     Raises:
         ConfigError: A file cannot be read as devices; the error names the file and the field.
     """
-    users, projects = _read(user_file()), _read(PROJECT_FILE)
+    projects, users = (*map(_read, _files()), {})[:2]
     shadowing = {
         name: dataclasses.replace(entry, shadows=users[name].file) if name in users else entry
         for name, entry in projects.items()
@@ -192,7 +210,7 @@ def remove_device(name: str) -> Path:
     """
     import tomlkit
 
-    for file in (PROJECT_FILE, user_file()):
+    for file in _files():
         with _alone(file):
             document = _document(file)
             if name in document.get("devices", {}):

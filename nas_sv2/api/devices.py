@@ -66,6 +66,7 @@ def add_device(
 
     Raises:
         ConfigError: A setting is not allowed, or the name is taken.
+        StoreError: The user has no home for a file of devices.
     """
     paths = {key: settings[key] for key in ("ssh_config", "table") if settings.get(key)}
     settings |= {key: str(Path(path).absolute()) for key, path in paths.items()}

@@ -12,6 +12,7 @@ from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.latency.devices.command import CommandTemplate, command_words
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, LocalPython
 from nas_sv2.latency.devices.ssh import SshHost
+from nas_sv2.latency.targets import device_file
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.device_file import (
     PROJECT_FILE,
@@ -32,6 +33,21 @@ HOSTILE = (
 def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
+
+
+def test_a_user_without_a_home_has_the_devices_of_the_project(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_home(program: str) -> Path:
+        raise RuntimeError(f"could not determine the home directory of {program}")
+
+    monkeypatch.setattr(device_file, "user_config_path", no_home)
+    assert read_devices() == {}
+    add_device("pi", {"kind": "local"}, file=PROJECT_FILE)
+    assert list(read_devices()) == ["pi"]
+    with pytest.raises(StoreError, match="no home for a file of devices; name a folder in XDG"):
+        user_file()
+    assert remove_device("pi") == PROJECT_FILE
 
 
 def test_what_is_added_is_read_again_and_what_stood_there_stays() -> None:
