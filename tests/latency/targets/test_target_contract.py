@@ -1,5 +1,6 @@
 """Our own targets, and a user's, keep to the shipped contract; no code asks which one it has."""
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.target import MeasuredTarget, Target
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.reference import reference
 from nas_sv2.testing import FakeDevice, TargetTests
 
 ROOT = Path(__file__).parents[3]
@@ -25,12 +28,27 @@ class TestMeasured(TargetTests):
         return MeasuredTarget(MeasuredDevice("board", FakeDevice("board"), MeasurePlan()))
 
 
+@pytest.fixture(scope="module")
+def this_machine() -> Iterator[Target]:
+    target = TargetBook.read().open("cpu")
+    yield target.with_plan(min_runs=20, max_runs=40, warmup_runs=3)
+    target.close()
+
+
 class TestThisMachine(TargetTests):
+    """Small networks and a short plan; the connection is one for all tests."""
+
     @pytest.fixture
-    def target(self) -> Iterator[Target]:
-        target = TargetBook.read().open("cpu")
-        yield target
-        target.close()
+    def target(self, this_machine: Target) -> Target:
+        return this_machine
+
+    @pytest.fixture
+    def network(self) -> Architecture:
+        return dataclasses.replace(reference("shufflenet_v2_x0_5"), resolution=64)
+
+    @pytest.fixture
+    def larger(self) -> Architecture:
+        return dataclasses.replace(reference("shufflenet_v2_x2_0"), resolution=64)
 
 
 class TestEmulated(TargetTests):
