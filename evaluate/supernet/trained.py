@@ -345,7 +345,7 @@ def find_supernet(recipe: Recipe, digest: str, place: Path | None) -> EvaluatorC
             raise ConfigError(KIND, None, "must be a folder")
         saved = open_supernet(place)
     except ConfigError as error:
-        sentence = f"{error.sentence}; name the folder of supernet {digest} as supernet"
+        sentence = f"{error.sentence}, that of supernet {digest}"
         raise ConfigError(error.field, error.value, sentence) from None
     if saved.digest != digest:
         sentence = f"must be the folder of supernet {digest}, that of the study"

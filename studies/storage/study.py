@@ -331,6 +331,8 @@ def _difference(stored: Identity, wanted: Identity) -> str | None:
             continue
         both = stored.get(key), wanted.get(key)
         theirs, ours = (_without_place(key, each) for each in both)
+        if _plain(theirs) != _plain(ours) and key == EVALUATOR:
+            return f"evaluator {_evaluator(theirs)}, not {_evaluator(ours)}"
         if _plain(theirs) != _plain(ours):
             in_words = _IN_WORDS.get(key, key)
             said = stored.get(in_words), wanted.get(in_words)
@@ -353,6 +355,13 @@ def _in_words(theirs: Any, ours: Any) -> str:
     if not said:
         return f"{_plain(theirs)}, whose content has changed since"
     return "; ".join(said) + (f"; and {more} more" if more else "")
+
+
+def _evaluator(identity: Mapping[str, Any] | None) -> str:
+    """Name an evaluator; the usual one has no identity."""
+    return " ".join(
+        f"{name} {part}" for name, part in (identity or {"recipe": ""}).items()
+    ).strip()
 
 
 def _leaves(value: Any, name: str = "") -> dict[str, str]:

@@ -15,8 +15,10 @@ import torch
 
 import nas_sv2
 from nas_sv2.evaluate.recipes.files import open_recipe
+from nas_sv2.latency.targets.entries import DeviceTarget
 from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.networks.lowering import load_network
+from nas_sv2.testing import FakeDevice
 
 Run = Callable[..., tuple[int, str, str]]
 ARCHIVE = Path(__file__).with_name("old") / "a8cd13e.tar.xz"
@@ -60,6 +62,15 @@ def test_its_certificate_and_confirmation_are_stated(old: Run) -> None:
     assert "not shown to beat shufflenet_v2_x1_0" in out
 
 
+@pytest.fixture
+def its_machine(old: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in for the cpu on which the study was begun; another is refused."""
+    lines = Path("measurements.jsonl").read_text(encoding="utf-8").splitlines()
+    device = FakeDevice("cpu", facts=json.loads(lines[1])["fingerprint"])
+    monkeypatch.setattr(DeviceTarget, "device", lambda *_: device)
+
+
+@pytest.mark.usefixtures("its_machine")
 def test_its_search_goes_on(old: Run) -> None:
     asked = ("--target", "arm,cpu", "--budget", "140M", "--space", "tiny.yaml")
     how = ("--recipe", "brief.yaml", "--guidelines", "off", "--study", "old", "--trials", "6")

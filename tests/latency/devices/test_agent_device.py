@@ -467,7 +467,8 @@ def test_a_hanging_agent_is_killed_with_all_it_started(then: str) -> None:
             measure(device, A_MODEL, plan)
         assert time.monotonic() - began < 10
         assert group is not None
-        assert not _running("pgid", group)
+        while _running("pgid", group):  # a process may take a moment to die of its signal
+            assert time.monotonic() - began < 20
 
 
 def test_an_agent_that_does_not_read_cannot_block(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,7 +101,7 @@ def test_a_winner_is_exported_and_loads_again(folder: Path, nas_sv2: Run) -> Non
     for stated in ("emulated", "brief", "seed 0", "animals@", "onnxruntime", "model.py", "int8"):
         assert stated in card
     checked = nas_sv2("network", "verify", "winner", "--data", "animals")
-    assert checked.returncode == 0 and checked.stdout.count("ok  ") == 13, checked.stdout
+    assert checked.returncode == 0 and checked.stdout.count("ok  ") == 15, checked.stdout
     costs = json.loads(nas_sv2("network", "cost", "winner/architecture.yaml", "--json").stdout)
     assert costs["digest"] == package.architecture.digest
 

@@ -93,7 +93,7 @@ def test_it_is_trained_searched_with_and_never_mixed_up(
         "s",
     )
     assert code == 2
-    assert "this one was begun with recipe" in err
+    assert f"begun with evaluator supernet {facts['digest']}, not recipe; its trainings" in err
     export = ("export", "s", "--out", "winner", "--no-time")
     (files / "net").rename(files / "moved")
     code, _, err = command_line(*export)
@@ -112,7 +112,7 @@ def test_it_is_trained_searched_with_and_never_mixed_up(
             assert "2 of 3 trials done" in out
     code, _, err = command_line(*export, "--supernet", "winner", "--force")
     assert code == 2
-    assert "lies now; got 'winner'" in err
+    assert f"supernet train wrote, that of supernet {facts['digest']}; got 'winner'" in err
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def test_a_folder_holds_the_network_its_numbers_and_how_it_came_to_them(
     )
     assert f"{metrics['validation']['accuracy']:.2%}" in out
     code, out, err = command_line("network", "verify", "out", "--data", asked[4])
-    assert code == 0 and out.count("ok  ") == 11, out + err
+    assert code == 0 and out.count("ok  ") == 13, out + err
     with torch.no_grad():
         assert nas_sv2.load("out")(torch.zeros(2, 3, 16, 16)).shape == (2, 2)
 
@@ -105,7 +105,7 @@ def accuracy_of_onnx(out: Path, spec: str, metrics: dict[str, Any]) -> float:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--recipe", "paper"), "recipe resolution .*16.*; got 224"),
+        (("--recipe", "paper"), "recipe.resolution .*16.*; got 224"),
         (("--device", "tpu"), "--device .*cpu or cuda.*; got 'tpu'"),
         (("--data", "nothing"), "--data .*; got 'nothing'"),
     ],

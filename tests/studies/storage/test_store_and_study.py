@@ -247,7 +247,7 @@ def test_where_an_evaluator_lies_is_no_part_of_the_question(storage: str) -> Non
         for again in (asked, {**asked, "folder": "/elsewhere"}):
             wanted = {**IDENTITY, "evaluator": again}
             assert create_or_resume(Database.open(storage), name, wanted, RandomSampler()).trials
-        with pytest.raises(ConfigError, match=r'evaluator .*"d1".*, not .*"d2"'):
+        with pytest.raises(ConfigError, match="evaluator supernet d1, not supernet d2"):
             other = {**IDENTITY, "evaluator": {"supernet": "d2"}}
             create_or_resume(Database.open(storage), name, other, RandomSampler())
 
