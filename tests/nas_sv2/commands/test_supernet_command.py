@@ -98,7 +98,7 @@ def test_it_is_trained_searched_with_and_never_mixed_up(
     (files / "net").rename(files / "moved")
     code, _, err = command_line(*export)
     assert code == 2
-    assert f"name the folder of supernet {facts['digest']} as supernet" in err
+    assert f"that of supernet {facts['digest']}" in err
     for folder in ("moved", "elsewhere"):  # named, and found where the search has seen it
         named = ("--supernet", folder) if folder == "moved" else ()
         code, out, err = command_line(*export, *named, "--force")
