@@ -23,7 +23,7 @@ from nas_sv2.latency.calibration.space_grid import Point
 from nas_sv2.latency.calibration.tables import emulate
 from nas_sv2.latency.calibration.workshop import Workshop, prepare
 from nas_sv2.latency.emulated.arm_cores import CORES, PRECISIONS, Core
-from nas_sv2.latency.emulated.emulated_arm import Table
+from nas_sv2.latency.emulated.emulated_arm import KernelTable
 from nas_sv2.latency.kernels.kernel import ArmPrecision
 from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.choices.levels import LEVELS
@@ -64,20 +64,20 @@ def main() -> None:
 def _covered(point: Point, precision: ArmPrecision) -> bool:
     """Whether the tables, which cover the same, have all of its kernels."""
     try:
-        _priced(point, Table.load(precision=precision))
+        _priced(point, KernelTable.load(precision=precision))
     except MeasurementError:
         return False
     return True
 
 
-def _priced(point: Point, table: Table) -> float:
+def _priced(point: Point, table: KernelTable) -> float:
     return sum(map(table.cycles, kernels_of(point.graph, table.precision)))
 
 
 def _errors(
     shop: Workshop, core: Core, precision: ArmPrecision, points: Sequence[Point]
 ) -> list[float]:
-    table = Table.load(core.name, precision)
+    table = KernelTable.load(core.name, precision)
     runs = emulate(shop, core, precision, "heldout", points, profile=False)
     per_run = table.metadata["overhead"]["per_run"]
     return [

@@ -11,7 +11,7 @@ from nas_sv2.latency.calibration.space_grid import Point
 from nas_sv2.latency.calibration.tables import emulate
 from nas_sv2.latency.calibration.workshop import Workshop
 from nas_sv2.latency.emulated.arm_cores import Core
-from nas_sv2.latency.emulated.emulated_arm import Table
+from nas_sv2.latency.emulated.emulated_arm import KernelTable
 from nas_sv2.space.experiments.paper import paper_tables
 from nas_sv2.space.families.published import STRUCTURES, published_network
 from nas_sv2.space.networks.lowering import lower
@@ -79,5 +79,5 @@ def experiments() -> Iterator[Point]:
 def emulated_cycles(shop: Workshop, core: Core, points: Sequence[Point]) -> list[float]:
     """Cycles of each, run whole and unprofiled, in float32."""
     runs = emulate(shop, core, "fp32", "published", points, profile=False)
-    per_run = Table.load(core.name).metadata["overhead"]["per_run"]
+    per_run = KernelTable.load(core.name).metadata["overhead"]["per_run"]
     return [run.cycles - per_run for run in runs]

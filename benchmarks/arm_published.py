@@ -19,7 +19,7 @@ from nas_sv2.latency.calibration.space_grid import Point
 from nas_sv2.latency.calibration.tables import emulate
 from nas_sv2.latency.calibration.workshop import Workshop, prepare
 from nas_sv2.latency.emulated.arm_cores import CORES, Core
-from nas_sv2.latency.emulated.emulated_arm import Table
+from nas_sv2.latency.emulated.emulated_arm import KernelTable
 from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.families.published import STRUCTURES, PaperNetwork
 
@@ -57,7 +57,7 @@ def _check_kernels(shop: Workshop) -> None:
 
 
 def _errors(shop: Workshop, core: Core, points: Sequence[Point]) -> list[float]:
-    table = Table.load(core.name)
+    table = KernelTable.load(core.name)
     return [
         sum(map(table.cycles, kernels_of(point.graph))) / cycles - 1
         for point, cycles in zip(points, emulated_cycles(shop, core, points), strict=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.decoding import FITS
 from nas_sv2.evaluate.data.folder_tree import SAME_FILE, Folder, Found, Tree, walk
-from nas_sv2.evaluate.data.label_table import Table, read_table
+from nas_sv2.evaluate.data.label_table import LabelTable, read_table
 from nas_sv2.evaluate.data.layouts import TEST, TRAIN, VAL, Layout, named, understand
 
 LAYOUTS = ("imagefolder", "imagenet", "csv")
@@ -158,7 +158,7 @@ def list_images(spec: str) -> Listing:
     )
 
 
-def _of_table(spec: str, fit: str, table: Table) -> Listing:
+def _of_table(spec: str, fit: str, table: LabelTable) -> Listing:
     number = {name: label for label, name in enumerate(table.classes)}
     folder, rows = table.file.parent, [(row, row.part or TRAIN) for row in table.rows]
     rows.sort(key=lambda each: (each[1], number[each[0].label], each[0].name))

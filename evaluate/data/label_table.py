@@ -39,7 +39,7 @@ FRACTION = re.compile(r"[-+]?\d*\.\d*[1-9]\d*(e[-+]?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LabelRow:
     """One image of a table.
 
     Attributes:
@@ -56,7 +56,7 @@ class Row:
 
 
 @dataclass(eq=False)
-class Table:
+class LabelTable:
     """A table of images, read and checked.
 
     Attributes:
@@ -67,7 +67,7 @@ class Table:
     """
 
     file: Path
-    rows: list[Row]
+    rows: list[LabelRow]
     left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     notes: list[str] = field(default_factory=list)
 
@@ -79,7 +79,7 @@ class Table:
         return tuple(sorted(names, key=(lambda name: (int(name), name)) if number else None))
 
 
-def read_table(spec: str, file: Path) -> Table:
+def read_table(spec: str, file: Path) -> LabelTable:
     """Read the rows of a table.
 
     Raises:
@@ -100,12 +100,12 @@ class _Reader:
     def refuse(self, sentence: str) -> ConfigError:
         return ConfigError("data", self.spec, sentence)
 
-    def table(self) -> Table:
+    def table(self) -> LabelTable:
         text = self.text()
         first = next(iter(text.splitlines()), "")
         delimiter, columns, has_header = self.understood(first)
         rows = self.once(self.rows(text, delimiter, columns, has_header))
-        table = Table(self.file, rows, notes=self.notes)
+        table = LabelTable(self.file, rows, notes=self.notes)
         self.check_labels(table)
         self.note_places(table)
         table.notes += alike_notes(table.classes)
@@ -167,7 +167,7 @@ class _Reader:
 
     def rows(
         self, text: str, delimiter: str, columns: dict[str, int], has_header: bool
-    ) -> Iterator[Row]:
+    ) -> Iterator[LabelRow]:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         width = 0
         try:
@@ -184,7 +184,7 @@ class _Reader:
         except csv.Error as error:
             raise self.refuse(f"must be a table (line {reader.line_num}: {error})") from error
 
-    def row(self, line: int, cells: dict[str, str]) -> Row:
+    def row(self, line: int, cells: dict[str, str]) -> LabelRow:
         for kind, cell in cells.items():
             if not cell:
                 raise self.refuse(f"must have a {kind} in each row; line {line} has none")
@@ -199,14 +199,14 @@ class _Reader:
         if FRACTION.fullmatch(cells[LABEL]):
             found = f"line {line} has {cells[LABEL]}"
             raise self.refuse(f"must have classes as labels, not numbers with fractions; {found}")
-        return Row(line, os.path.normpath(name), same_name(cells[LABEL]), part)
+        return LabelRow(line, os.path.normpath(name), same_name(cells[LABEL]), part)
 
     def place(self, name: str) -> Path:
         return self.file.parent / name
 
-    def once(self, rows: Iterator[Row]) -> list[Row]:
+    def once(self, rows: Iterator[LabelRow]) -> list[LabelRow]:
         """Return each image once, and refuse rows that contradict each other."""
-        kept: dict[str, Row] = {}
+        kept: dict[str, LabelRow] = {}
         repeated = 0
         for row in rows:
             first = kept.setdefault(row.name, row)
@@ -219,7 +219,7 @@ class _Reader:
             self.notes.append(f"{repeated:,} rows repeat an image, and count once")
         return list(kept.values())
 
-    def check_labels(self, table: Table) -> None:
+    def check_labels(self, table: LabelTable) -> None:
         """Refuse fewer than two classes, and classes that training never sees."""
         train = {row.label for row in table.rows if row.part in (None, TRAIN)}
         if len(table.classes) < 2:
@@ -232,7 +232,7 @@ class _Reader:
                 allowed = f"must have only classes of train in {PARTS[row.part]}"
                 raise self.refuse(f"{allowed}; {row.label!r} is not one (line {row.line})")
 
-    def note_places(self, table: Table) -> None:
+    def note_places(self, table: LabelTable) -> None:
         """Note files outside the folder, and find images that no row names."""
         outside = [
             row.name for row in table.rows if os.path.isabs(row.name) or row.name[:2] == ".."

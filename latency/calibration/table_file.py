@@ -22,7 +22,7 @@ from nas_sv2.latency.emulated.emulated_arm import (
     EXTRAPOLATION,
     MORE_PARTS,
     SCHEMA,
-    Table,
+    KernelTable,
     table_text,
 )
 from nas_sv2.latency.kernels.kernel import ArmPrecision
@@ -209,7 +209,9 @@ class ScaleError:
         )
 
 
-def refit_scale(table: Table, pairs: Sequence[tuple[Graph, float]]) -> tuple[float, ScaleError]:
+def refit_scale(
+    table: KernelTable, pairs: Sequence[tuple[Graph, float]]
+) -> tuple[float, ScaleError]:
     """Return the cycles per ms with the least mean relative error, and that error.
 
     Args:
@@ -270,7 +272,7 @@ def save_refit(
         DeviceError: If the table cannot be read.
         MeasurementError: If the table lacks a kernel of a network.
     """
-    cycles_per_ms, error = refit_scale(Table.load(core, precision), pairs)
+    cycles_per_ms, error = refit_scale(KernelTable.load(core, precision), pairs)
     text = with_scale(table_text(core), precision, cycles_per_ms, str(error))
     write_out(out, text)
     return error

@@ -75,7 +75,7 @@ AnalyticCounts = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class KernelCost:
     """The cost of one kind of kernel on one map.
 
     Attributes:
@@ -161,7 +161,7 @@ def _lanes(of_input: bool, sign: str, lanes: int) -> Callable[[Kernel], float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class KernelTable:
     """Costs of kernels on one core in one precision, and their origin.
 
     Attributes:
@@ -173,7 +173,7 @@ class Table:
         metadata: The origin of the numbers: the JSON file without its entries.
     """
 
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, KernelCost]
     cycles_per_ms: float
     precision: ArmPrecision
     device: str
@@ -181,7 +181,9 @@ class Table:
     metadata: Mapping[str, Any]
 
     @classmethod
-    def load(cls, core: str | Path = "cortex-a57", precision: ArmPrecision = "fp32") -> "Table":
+    def load(
+        cls, core: str | Path = "cortex-a57", precision: ArmPrecision = "fp32"
+    ) -> "KernelTable":
         """Load the shipped table of a core, or a file that `calibrate` wrote.
 
         Raises:
@@ -201,7 +203,7 @@ class Table:
                 )
             section = sections[precision]
             entries = {
-                key: Entry(
+                key: KernelCost(
                     entry["cycles"],
                     tuple(entry["channels_in"]),
                     tuple(entry["channels_out"]),
@@ -225,7 +227,7 @@ class Table:
         text = repr((self.device, self.cycles_per_ms, costs))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def with_scale(self, cycles_per_ms: float, why: str) -> "Table":
+    def with_scale(self, cycles_per_ms: float, why: str) -> "KernelTable":
         """Return the same costs with another scale; `why` is noted on every figure."""
         return replace(self, cycles_per_ms=cycles_per_ms, note=f"emulated; {why}")
 
@@ -301,7 +303,9 @@ def table_text(core: str | Path) -> str:
     return text
 
 
-def _check_numbers(cycles_per_ms: object, entries: Mapping[str, Entry], *texts: object) -> None:
+def _check_numbers(
+    cycles_per_ms: object, entries: Mapping[str, KernelCost], *texts: object
+) -> None:
     """Refuse costs that are not positive numbers, and texts that cannot be printed."""
     numbers = [cycles_per_ms, *(each for entry in entries.values() for each in entry.channels_in)]
     numbers += [each for entry in entries.values() for each in entry.channels_out]
@@ -329,7 +333,7 @@ class EmulatedArm:
         file: The file of the table; None for the shipped table.
     """
 
-    table: Table
+    table: KernelTable
     name: str = "arm"
     lowering: Lowering = "shuffle_free"
     file: Path | None = None
@@ -360,7 +364,7 @@ class EmulatedArm:
             DeviceError: The file cannot be used, or holds another core.
         """
         chosen = core_named(core)
-        table = Table.load(file or core, precision)
+        table = KernelTable.load(file or core, precision)
         if table.metadata["core"] != core:
             raise DeviceError(f"{file} holds {table.metadata['core']}, not {core}")
         if clock_ghz is not None:
@@ -371,8 +375,8 @@ class EmulatedArm:
     def _at(self, precision: ArmPrecision) -> Self:
         """Return the same core in another precision, with the same clock."""
         own, core = self.table, str(self.table.metadata["core"])
-        table = Table.load(self.file or core, precision)
-        if own.cycles_per_ms != Table.load(self.file or core, own.precision).cycles_per_ms:
+        table = KernelTable.load(self.file or core, precision)
+        if own.cycles_per_ms != KernelTable.load(self.file or core, own.precision).cycles_per_ms:
             table = table.with_scale(own.cycles_per_ms, own.note.removeprefix("emulated; "))
         return dataclasses.replace(self, table=table)
 

@@ -20,8 +20,8 @@ from nas_sv2.studies.paper.comparison import YOURS, Comparison, Row, arm_speed, 
 from nas_sv2.studies.paper.comparison_orders import (
     EQUAL_FLOPS_WITHIN,
     PUBLISHED_TIE,
-    Agreement,
     Inversion,
+    OrderAgreement,
     RankedPair,
     agreement,
     inversions,
@@ -176,7 +176,7 @@ def agreement_notes(comparison: Comparison) -> list[str]:
     return notes
 
 
-def _agreements(comparison: Comparison) -> Iterator[tuple[str, bool, Agreement]]:
+def _agreements(comparison: Comparison) -> Iterator[tuple[str, bool, OrderAgreement]]:
     for device, speed in PUBLISHED.items():
         for known_only in (False, True):
             yield device, known_only, agreement(comparison, speed, known_only)

@@ -56,7 +56,7 @@ def showing(console: Console, as_json: bool) -> Iterator[OnEvent]:
         with Live(
             console=console, refresh_per_second=REFRESHES_PER_SECOND, transient=True
         ) as live:
-            screen = Screen(console)
+            screen = LiveDisplay(console)
             live.update(screen)
             yield screen
 
@@ -74,7 +74,7 @@ class PlainLines:
 
 
 @dataclass
-class Screen:
+class LiveDisplay:
     """A live `on_event`: verdicts scroll above the current front and the trial in progress."""
 
     console: Console

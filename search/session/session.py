@@ -86,7 +86,7 @@ MOST_THREADS = 2  # of a training; more were not tried, see `default_threads`
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """What a search has found.
 
     Attributes:
@@ -102,7 +102,7 @@ class Found:
     pruned: Sequence[Pruned] = ()
 
 
-def search(plan: SearchPlan, db: Database, on_event: OnEvent = ignore) -> Found:
+def search(plan: SearchPlan, db: Database, on_event: OnEvent = ignore) -> SearchResult:
     """Search as planned; the same plan resumes a search that was ended.
 
     While another process is at the study, this one joins it.
@@ -134,7 +134,7 @@ def search(plan: SearchPlan, db: Database, on_event: OnEvent = ignore) -> Found:
                 raise ended_by from failed
 
 
-def _found(loop: Loop, ended_by: NasError | KeyboardInterrupt | None) -> Found:
+def _found(loop: Loop, ended_by: NasError | KeyboardInterrupt | None) -> SearchResult:
     """Read what was found, after measuring its front if the search came to its end."""
     with store_errors():
         loop.follow()
@@ -142,7 +142,7 @@ def _found(loop: Loop, ended_by: NasError | KeyboardInterrupt | None) -> Found:
             ended_by = _end_of(lambda: measure_front(loop.walk, loop.store)) or ended_by
         records = loop.store.all()
         trials = loop.study.get_trials(deepcopy=False)
-        return Found(loop.study_name, records, ended_by, audit_guidelines(trials, records))
+        return SearchResult(loop.study_name, records, ended_by, audit_guidelines(trials, records))
 
 
 def _with_recipe_of_study(plan: SearchPlan, db: Database) -> SearchPlan:

@@ -77,7 +77,7 @@ class RankedPair:
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class OrderAgreement:
     """The agreement of a device with a published one on the order of networks.
 
     Attributes:
@@ -109,7 +109,9 @@ class Agreement:
         return [pair for pair in self.pairs if not pair.in_order]
 
 
-def agreement(comparison: Comparison, published: Published, known_only: bool = False) -> Agreement:
+def agreement(
+    comparison: Comparison, published: Published, known_only: bool = False
+) -> OrderAgreement:
     """Compare the order by times here with the order by published speeds.
 
     Args:
@@ -142,7 +144,7 @@ def agreement(comparison: Comparison, published: Published, known_only: bool = F
         if faster.level == slower.level and _equal_flops(faster, slower)
         if faster_speed != slower_speed
     )
-    return Agreement(len(shared), spearman, kendall, pairs)
+    return OrderAgreement(len(shared), spearman, kendall, pairs)
 
 
 def _settled(comparison: Comparison) -> set[tuple[str, str]]:

@@ -34,7 +34,7 @@ from nas_sv2.latency.calibration.space_grid import Point
 from nas_sv2.latency.calibration.table_file import least_error_scale, refit_scale, save_refit
 from nas_sv2.latency.calibration.tables import calibrate
 from nas_sv2.latency.emulated.arm_cores import CORES, PRECISIONS
-from nas_sv2.latency.emulated.emulated_arm import EmulatedArm, Table
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm, KernelTable
 from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel
 from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.families.published import STRUCTURES, PaperNetwork
@@ -379,7 +379,7 @@ def test_a_few_kernels_end_to_end(
     )
     assert told == sorted(told)
     assert told[-1] == 1
-    table = Table.load(out)
+    table = KernelTable.load(out)
     assert table.entries
     document = json.loads(out.read_text())
     assert document["core"] == core
@@ -387,7 +387,7 @@ def test_a_few_kernels_end_to_end(
     assert EmulatedArm.open(core, file=out).description.startswith("arm: Cortex-A")
 
 
-TABLE = Table.load("cortex-a53")
+TABLE = KernelTable.load("cortex-a53")
 NAMES = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_se_x0_5", "shufflenet_v2_x2_0")
 TRUE_SCALE = 8e5  # cycles a ms of the made-up device
 

@@ -15,7 +15,7 @@ from nas_sv2.latency.emulated.arm_cores import CORE_NAMES, CORES, PRECISIONS
 from nas_sv2.latency.emulated.emulated_arm import (
     EXTRAPOLATION,
     EmulatedArm,
-    Table,
+    KernelTable,
     analytic_ms,
     second_opinion,
     table_text,
@@ -33,7 +33,7 @@ from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture, Stage
 from nas_sv2.space.units.reference import REFERENCES, reference
 
-TABLE = Table.load()
+TABLE = KernelTable.load()
 SCALES = ("0_5", "1_0", "1_5", "2_0")
 PUBLISHED_IMAGES_PER_S = (57.0, 24.4, 11.8, 6.7)  # Table 8, ARM column
 WORST = 0.36  # as the note says

@@ -19,7 +19,7 @@ from nas_sv2.errors import DatabaseGone, StoreError
 from nas_sv2.search.loop import outages
 from nas_sv2.search.session import session
 from nas_sv2.search.session.plan import plan_search
-from nas_sv2.search.session.session import Found, search
+from nas_sv2.search.session.session import SearchResult, search
 from nas_sv2.studies.storage.named_networks import records_of
 
 TRIALS = 4
@@ -39,7 +39,7 @@ class Bench:
     evaluator: FakeEvaluator = field(default_factory=FakeEvaluator)
     heard: EventRecorder = field(default_factory=EventRecorder)
 
-    def search(self) -> Found:
+    def search(self) -> SearchResult:
         def fault(number: int) -> None:
             if number == 2:
                 self.happens()

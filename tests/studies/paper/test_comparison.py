@@ -10,7 +10,7 @@ from nas_sv2.database.database import Database
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.devices.local import GPU_PLAN
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
-from nas_sv2.latency.emulated.emulated_arm import EmulatedArm, Table
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm, KernelTable
 from nas_sv2.latency.measurements.head_to_head import emulated_orders
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.measurements.store import MeasurementStore
@@ -29,7 +29,12 @@ from nas_sv2.studies.paper.comparison import (
     gpu_speed,
     run_comparison,
 )
-from nas_sv2.studies.paper.comparison_orders import Agreement, RankedPair, agreement, inversions
+from nas_sv2.studies.paper.comparison_orders import (
+    OrderAgreement,
+    RankedPair,
+    agreement,
+    inversions,
+)
 from nas_sv2.studies.paper.published_figures import PublishedRow, table8
 from nas_sv2.studies.storage.named_networks import Named
 from nas_sv2.testing import FakeDevice
@@ -121,7 +126,7 @@ def test_agreement_counts_pairs_of_equal_flops_and_level() -> None:
         ("c", "a"),
         ("c", "b"),
     ]
-    assert agreement(comparison, gpu_speed) == Agreement(0, None, None, ())
+    assert agreement(comparison, gpu_speed) == OrderAgreement(0, None, None, ())
 
 
 def shown(pair: RankedPair) -> tuple[str, str, bool, bool, bool]:
@@ -263,7 +268,7 @@ def test_found_networks_stand_with_the_nearest_level(device: FakeDevice) -> None
 
 
 def test_an_emulated_target_says_what_it_does_not_cover() -> None:
-    table = Table.load()
+    table = KernelTable.load()
     entries = {key: one for key, one in table.entries.items() if key != "depthwise 3x3 s1 @112"}
     target = EmulatedArm(replace(table, entries=entries))
     network = PaperNetwork("mobilenet_v1_x0_25")
@@ -280,7 +285,7 @@ def test_an_emulated_target_says_what_it_does_not_cover() -> None:
 
 
 def test_a_target_that_covers_nothing_is_an_error() -> None:
-    empty = EmulatedArm(replace(Table.load(), entries={}))
+    empty = EmulatedArm(replace(KernelTable.load(), entries={}))
     with pytest.raises(MeasurementError, match="no latency of any"):
         run_comparison(empty, ("40M",))
 
