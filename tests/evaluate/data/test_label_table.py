@@ -118,7 +118,8 @@ def test_a_table_that_is_not_understood_is_refused(
 
 @pytest.mark.parametrize("where", ["", "missing.csv", ".", "/dev/zero"])
 def test_what_is_no_file_is_refused(where: str, photos: Path) -> None:
-    with pytest.raises(ConfigError, match="a table that can be read"):
+    found = "a table that can be read" if where else "a folder or a file after the colon"
+    with pytest.raises(ConfigError, match=found):
         list_images(f"csv:{photos / where if where else ''}")
 
 
