@@ -323,7 +323,7 @@ Notify = Callable[[str], None]
 
 
 def confirm(
-    request: ConfirmRequest, db: Database, notify: Notify, advanced: Callable[[int, int], None]
+    request: ConfirmRequest, db: Database, notify: Notify, progress: Callable[[int, int], None]
 ) -> Confirmation:
     """Measure and train all that the database lacks, and say which claims hold.
 
@@ -331,7 +331,7 @@ def confirm(
         request: The study, and how to confirm it.
         db: The database of the study.
         notify: Called with lines about the next steps.
-        advanced: Called with the number of trainings done and of all trainings.
+        progress: Called with the number of trainings done and of all trainings.
 
     Raises:
         ConfigError: If the request is not valid; nothing is measured or trained.
@@ -368,7 +368,7 @@ def confirm(
             name: _timed(book, name, field, len(finalists), measurements, request.fresh, notify)
             for name in identity["targets"]
         }
-        scores = _scores(jobs, source, data, HeldOutScores(study), request, notify, advanced)
+        scores = _scores(jobs, source, data, HeldOutScores(study), request, notify, progress)
         place = jobs[0].key(data).device
         found = _found(field, len(finalists), timed, scores, recipe, data, records, place)
         keep(study, found)
@@ -482,7 +482,7 @@ def _scores(
     store: HeldOutScores,
     request: ConfirmRequest,
     notify: Notify,
-    advanced: Callable[[int, int], None],
+    progress: Callable[[int, int], None],
 ) -> Scores:
     """The score of every training by digest and seed, from the database or a new training."""
     found = {
@@ -496,12 +496,12 @@ def _scores(
         f"{len(jobs)} trainings by {jobs[0].recipe.name}, {len(found)} of them known; {count} at "
         "a time, on one thread each"
     )
-    advanced(len(found), len(jobs))
+    progress(len(found), len(jobs))
     for job, score in trained(missing, source, count):
         store.save(job.key(data), score)
         job.finish()
         found[job.architecture.digest, job.seed] = score
-        advanced(len(found), len(jobs))
+        progress(len(found), len(jobs))
     return found
 
 

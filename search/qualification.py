@@ -74,7 +74,7 @@ class _Training:
 
 
 def qualify(
-    request: QualifyRequest, db: Database, notify: Notify, advanced: Callable[[int, int], None]
+    request: QualifyRequest, db: Database, notify: Notify, progress: Callable[[int, int], None]
 ) -> Certificate:
     """Do the trainings that the database lacks, and say how well the recipe ranks.
 
@@ -82,7 +82,7 @@ def qualify(
         request: The evaluator to qualify, and the reference.
         db: Keeps trainings and the certificate.
         notify: Called with lines about the next steps.
-        advanced: Called with the number of trainings done and of all trainings.
+        progress: Called with the number of trainings done and of all trainings.
 
     Raises:
         ConfigError: If the request is not valid; nothing is trained.
@@ -107,7 +107,7 @@ def qualify(
         *_trainings(networks, reference, theirs, RECIPE, _place(reference, data)),
     ]
     db.migrate()
-    found = _trained(trainings, request, data, RecordStore(db, SHARED), notify, advanced)
+    found = _trained(trainings, request, data, RecordStore(db, SHARED), notify, progress)
     entries = [_entry(one, found, recipe, ours, reference, data, theirs) for one in networks]
     certificate = Certificate(
         recipe=recipe.name,
@@ -204,7 +204,7 @@ def _trained(
     data: ImageData,
     store: RecordStore,
     notify: Notify,
-    advanced: Callable[[int, int], None],
+    progress: Callable[[int, int], None],
 ) -> Evaluations:
     """The evaluation of every training, from the database or new."""
     found: dict[tuple[str, str, int], Evaluation] = {}
@@ -226,13 +226,13 @@ def _trained(
         f"{len(trainings)} trainings, {len(found)} of them known; "
         f"{jobs} at a time, on one thread each"
     )
-    advanced(len(found), len(trainings))
+    progress(len(found), len(trainings))
     for one, evaluation in _run(missing, request.data, jobs):
         if evaluation.stopped is not None:
             notify(f"{one.architecture.digest[:8]} by {one.recipe.name}: {evaluation.stopped}")
         store.save_evaluation(one.architecture.digest, evaluation)
         found[_key(one)] = evaluation
-        advanced(len(found), len(trainings))
+        progress(len(found), len(trainings))
     return found
 
 

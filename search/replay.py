@@ -49,7 +49,7 @@ from nas_sv2.studies.findings.attributes import (
 )
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.findings.replay_comparison import Comparison, Reasons, compare
+from nas_sv2.studies.findings.replay_comparison import Reasons, ReplayComparison, compare
 from nas_sv2.studies.findings.stop_audit import STOP_RULE
 from nas_sv2.studies.storage.places import (
     data_of,
@@ -118,9 +118,9 @@ class TrialCopy:
             allowed = f"must be another name: this one was begun on {began}; here is {here}"
             raise ConfigError("study", self.study.study_name, allowed)
 
-    def run(self, advanced: Callable[[int, int], None]) -> None:
+    def run(self, progress: Callable[[int, int], None]) -> None:
         """Add the trials that the new study lacks, in order, and records that came later."""
-        advanced(0, len(self.old))
+        progress(0, len(self.old))
         done = 0
         for trial in trials_of(self.first):
             record = self.old.get(trial.number)
@@ -128,7 +128,7 @@ class TrialCopy:
             if trial.number >= self._count() or later:
                 self._add(trial, record)
             done += record is not None
-            advanced(done, len(self.old))
+            progress(done, len(self.old))
 
     def _add(self, trial: FrozenTrial, record: Record | None) -> None:
         of = self._duplicated(trial)
@@ -239,7 +239,7 @@ class Replayed:
 
     study: str
     records: Mapping[int, Record]
-    comparison: Comparison
+    comparison: ReplayComparison
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -248,7 +248,7 @@ def replay(
     request: ReplayRequest,
     db: Database,
     notify: Callable[[str], None],
-    advanced: Callable[[int, int], None],
+    progress: Callable[[int, int], None],
 ) -> Replayed:
     """Measure every finished trial of a study on another target, as a study of its own.
 
@@ -256,7 +256,7 @@ def replay(
         request: The study and the new target.
         db: The database of both studies.
         notify: Called with a line about each wait, and each network that cannot be measured.
-        advanced: Called with the number of networks done and of all networks.
+        progress: Called with the number of networks done and of all networks.
 
     Raises:
         ConfigError: If the request is not valid; nothing is written.
@@ -286,7 +286,7 @@ def replay(
             claim(study, store.study, db)
             copy = TrialCopy(first, study, old, store, targets[name], budget, notify)
             copy.check()
-            copy.run(advanced)
+            copy.run(progress)
         records = store.all()
         _copy_weights(db, first, study, records)
         old_target = name if name in identity["targets"] else next(iter(identity["targets"]))
@@ -341,7 +341,7 @@ def _begin(
 
 
 def _reasons(
-    book: TargetBook, target: Target, comparison: Comparison, profiles: ProfileStore
+    book: TargetBook, target: Target, comparison: ReplayComparison, profiles: ProfileStore
 ) -> Reasons:
     before = comparison.moves[0].before
     network, latency = before.architecture, before.latencies[comparison.old_target]
@@ -390,7 +390,7 @@ def _notes(
     identity: Mapping[str, Any],
     first: optuna.Study,
     old: Mapping[int, Record],
-    comparison: Comparison,
+    comparison: ReplayComparison,
 ) -> list[str]:
     """Facts that the figures do not show, a line each."""
     on, before = comparison.target, comparison.old_target
@@ -417,7 +417,7 @@ def _notes(
 
 
 def _limit_notes(
-    limits_ms: Mapping[str, float], first: optuna.Study, comparison: Comparison
+    limits_ms: Mapping[str, float], first: optuna.Study, comparison: ReplayComparison
 ) -> Iterator[str]:
     """Describe the first study's limits on latency, which the replay does not have."""
     on = comparison.target

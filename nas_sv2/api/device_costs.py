@@ -31,7 +31,7 @@ from nas_sv2.latency.targets.target import device_of
 from nas_sv2.search.walk.predict_first import predictor_of
 from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.units.reference import reference
-from nas_sv2.studies.paper.comparison import Comparison, run_comparison
+from nas_sv2.studies.paper.comparison import PaperComparison, run_comparison
 from nas_sv2.studies.paper.comparison_orders import Inversion, inversions
 from nas_sv2.studies.paper.published_figures import levels_of
 from nas_sv2.studies.storage.named_networks import find_network
@@ -78,7 +78,7 @@ class PaperTable:
     """
 
     levels: Sequence[str]
-    comparison: Comparison
+    comparison: PaperComparison
     inversions: list[Inversion]
     files: Sequence[Path]
 

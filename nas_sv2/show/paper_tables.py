@@ -16,7 +16,7 @@ from nas_sv2.space.experiments.blocks import Bottleneck, Head, PointwisePair, Sh
 from nas_sv2.space.experiments.paper import Experiment, Platform
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower, network_to_document
-from nas_sv2.studies.paper.comparison import YOURS, Comparison, Row, arm_speed, gpu_speed
+from nas_sv2.studies.paper.comparison import YOURS, PaperComparison, Row, arm_speed, gpu_speed
 from nas_sv2.studies.paper.comparison_orders import (
     EQUAL_FLOPS_WITHIN,
     PUBLISHED_TIE,
@@ -36,7 +36,7 @@ SHOWN_INVERSIONS = 20
 SHOWN_AGAINST = 5
 
 
-def level_table(comparison: Comparison, level: str) -> RenderableType:
+def level_table(comparison: PaperComparison, level: str) -> RenderableType:
     """Make the table of a level's networks, with the paper's columns beside ours."""
     table = plain_table(
         f"{level} level",
@@ -58,7 +58,7 @@ def level_table(comparison: Comparison, level: str) -> RenderableType:
     return table
 
 
-def _cells(comparison: Comparison, row: Row) -> Iterator[str]:
+def _cells(comparison: PaperComparison, row: Row) -> Iterator[str]:
     cost, published = row.cost, row.published
     yield row.model
     yield row.name + (f" {RECONSTRUCTED}" if row.reconstructed else "")
@@ -83,7 +83,7 @@ def _ms(row: Row) -> str:
     return f"{row.latency.ms:.2f} ±{(high - low) / 2:.2f}" + "*" * bool(row.latency.contended)
 
 
-def comparison_notes(comparison: Comparison) -> list[str]:
+def comparison_notes(comparison: PaperComparison) -> list[str]:
     """Return the notes on the levels' tables, one fact a line."""
     rows = comparison.rows
     latencies = [row.latency for row in rows if row.latency is not None]
@@ -132,7 +132,7 @@ def _mflops(row: Row) -> str:
     return _number(None if row.cost is None else row.cost.flops / 1e6, ".1f")
 
 
-def inversion_notes(comparison: Comparison, found: list[Inversion]) -> list[str]:
+def inversion_notes(comparison: PaperComparison, found: list[Inversion]) -> list[str]:
     """Return the number of inversions and their definition."""
     rules = dict.fromkeys(session.orders.rule for session in comparison.sessions)
     count = f"{len(found)} inversion{'' if len(found) == 1 else 's'}"
@@ -141,7 +141,7 @@ def inversion_notes(comparison: Comparison, found: list[Inversion]) -> list[str]
     return [f"{count}: {within}" + more * (len(found) > SHOWN_INVERSIONS), *rules]
 
 
-def agreement_table(comparison: Comparison) -> RenderableType:
+def agreement_table(comparison: PaperComparison) -> RenderableType:
     """Make the table of agreement between the order here and those of the paper's devices."""
     columns = ("Spearman", "Kendall", "pairs in order", "no ties there", "none here")
     table = plain_table("times here and there", "networks", *columns)
@@ -157,7 +157,7 @@ def agreement_table(comparison: Comparison) -> RenderableType:
     return table
 
 
-def agreement_notes(comparison: Comparison) -> list[str]:
+def agreement_notes(comparison: PaperComparison) -> list[str]:
     """Explain the agreement, and list the pairs that are in opposite order."""
     within = f"of a level, FLOPs within {EQUAL_FLOPS_WITHIN:.0%}"
     notes = [
@@ -176,13 +176,13 @@ def agreement_notes(comparison: Comparison) -> list[str]:
     return notes
 
 
-def _agreements(comparison: Comparison) -> Iterator[tuple[str, bool, OrderAgreement]]:
+def _agreements(comparison: PaperComparison) -> Iterator[tuple[str, bool, OrderAgreement]]:
     for device, speed in PUBLISHED.items():
         for known_only in (False, True):
             yield device, known_only, agreement(comparison, speed, known_only)
 
 
-def comparison_data(comparison: Comparison) -> dict[str, Any]:
+def comparison_data(comparison: PaperComparison) -> dict[str, Any]:
     """Return the comparison as plain data."""
     return {
         "target": comparison.target,
@@ -226,7 +226,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _row_data(comparison: Comparison, row: Row) -> dict[str, Any]:
+def _row_data(comparison: PaperComparison, row: Row) -> dict[str, Any]:
     published, built = row.published, {"name": row.name or None}
     if row.network is not None and row.cost is not None:
         built = network_data(row.name, row.network, row.cost)

@@ -12,7 +12,7 @@ from nas_sv2.show.tables import front_notes, latency_notes, pruned_data
 from nas_sv2.studies.findings.confirmation import Confirmation, Finding
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.rank_agreement import Estimate
-from nas_sv2.studies.findings.replay_comparison import Comparison, Move
+from nas_sv2.studies.findings.replay_comparison import Move, ReplayComparison
 from nas_sv2.studies.report.words import question_of
 from nas_sv2.studies.storage.catalog import Deleted, StudySummary
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines
@@ -201,7 +201,7 @@ def _finding(found: Confirmation, finding: Finding) -> dict[str, Any]:
     return {**plain, "claim": finding.claim, "text": found.describe(finding)}
 
 
-def moves_table(comparison: Comparison) -> RenderableType:
+def moves_table(comparison: ReplayComparison) -> RenderableType:
     """Make a table of every network on both targets, the fastest on the new one first.
 
     If the study compares by another score than top-1, that score has a column; higher is better.
@@ -264,7 +264,7 @@ def replay_data(found: Replayed) -> dict[str, Any]:
     }
 
 
-def _agreement(comparison: Comparison) -> str:
+def _agreement(comparison: ReplayComparison) -> str:
     tau, rho = comparison.tau, comparison.rho
     if tau is None or rho is None:
         return f"{len(comparison.moves)} networks are too few for a rank correlation"
@@ -275,7 +275,7 @@ def _agreement(comparison: Comparison) -> str:
     )
 
 
-def _move(comparison: Comparison, move: Move) -> dict[str, Any]:
+def _move(comparison: ReplayComparison, move: Move) -> dict[str, Any]:
     return {
         "trial": move.number,
         "digest": move.after.architecture.digest,

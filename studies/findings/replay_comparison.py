@@ -56,7 +56,7 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ReplayComparison:
     """Two targets, over the networks that both know.
 
     Attributes:
@@ -122,7 +122,7 @@ class Comparison:
 
 def compare(
     old: Mapping[int, Record], new: Mapping[int, Record], old_target: str, target: str
-) -> Comparison:
+) -> ReplayComparison:
     """What moved between two studies of the same networks.
 
     Args:
@@ -139,7 +139,7 @@ def compare(
     }
     after = {number: new[number] for number in sorted(before)}
     was, now = ({e.number: e for e in compare_all(each)} for each in (before, after))
-    return Comparison(
+    return ReplayComparison(
         old_target,
         target,
         tuple(
@@ -183,7 +183,7 @@ class Reasons:
         after: That of the new target.
     """
 
-    comparison: Comparison
+    comparison: ReplayComparison
     before: Breakdown | None
     after: Breakdown | None
 

@@ -33,7 +33,7 @@ from nas_sv2.studies.package.card import (
 from nas_sv2.studies.package.file_latency import FileLatency, latencies_of
 from nas_sv2.studies.package.folder import SUMS, check_out, write_folder
 from nas_sv2.studies.package.form_checks import Agreement
-from nas_sv2.studies.package.forms import TORCH, Winner
+from nas_sv2.studies.package.forms import TORCH, TrainedNetwork
 from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines, confirmations_of
 from nas_sv2.studies.storage.named_networks import record_of, records_of
@@ -175,7 +175,7 @@ def _winner(
     evaluator: EvaluatorChoice,
     data: str | None,
     notify: Callable[[str], None],
-) -> tuple[Winner, DataSample]:
+) -> tuple[TrainedNetwork, DataSample]:
     """Return the network with its data, and tell of weights that are exported as 0."""
     folder, digest = WeightsFolder.of_study(db, study_key(study)), record.architecture.digest
     weights, validation = folder.find(digest), None
@@ -200,7 +200,9 @@ def _winner(
     if count := count_flushed(lower(trained), weights):
         notify(f"{count:,} weights closer to 0 than {LEAST_WEIGHT:g} become 0 in every file")
     normalise = Normalise(sample.mean, sample.deviation)
-    winner = Winner.of(record.architecture, trained, weights, normalise, sample, validation)
+    winner = TrainedNetwork.of(
+        record.architecture, trained, weights, normalise, sample, validation
+    )
     return winner, sample
 
 
@@ -219,7 +221,7 @@ def _latencies(
     db: Database,
     identity: Identity,
     record: Record,
-    winner: Winner,
+    winner: TrainedNetwork,
     files: dict[str, bytes],
     notify: Callable[[str], None],
 ) -> Sequence[FileLatency]:

@@ -34,7 +34,7 @@ from nas_sv2.studies.package.forms import (
     TRAINED,
     WEIGHTS,
     Checked,
-    Winner,
+    TrainedNetwork,
 )
 from nas_sv2.studies.pages.markdown import code, escaped, table
 from nas_sv2.studies.storage.runs import PACKAGES
@@ -58,7 +58,7 @@ def made_with() -> dict[str, str]:
 
 def document_of(
     name: str,
-    winner: Winner,
+    winner: TrainedNetwork,
     data: DataSample,
     recipe: Recipe,
     seed: int,

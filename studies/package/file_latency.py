@@ -15,7 +15,14 @@ from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.measurements.measurement import Interval, Latency, Measurement
 from nas_sv2.latency.targets.target import Target
-from nas_sv2.studies.package.forms import INT8, MODEL, MODEL_INT8, TIMING, TIMING_INT8, Winner
+from nas_sv2.studies.package.forms import (
+    INT8,
+    MODEL,
+    MODEL_INT8,
+    TIMING,
+    TIMING_INT8,
+    TrainedNetwork,
+)
 
 FILES = (MODEL, MODEL_INT8, TIMING, TIMING_INT8)
 
@@ -53,7 +60,7 @@ class FileLatency:
 
 
 def latencies_of(
-    target: Target, winner: Winner, files: Mapping[str, bytes]
+    target: Target, winner: TrainedNetwork, files: Mapping[str, bytes]
 ) -> Sequence[FileLatency]:
     """Time or price each ONNX file among `files` on `target`.
 
@@ -72,7 +79,10 @@ def latencies_of(
 
 
 def _measured(
-    device: MeasuredDevice, winner: Winner, files: Mapping[str, bytes], sides: Mapping[str, int]
+    device: MeasuredDevice,
+    winner: TrainedNetwork,
+    files: Mapping[str, bytes],
+    sides: Mapping[str, int],
 ) -> Sequence[FileLatency]:
     plan, name = device.plan, device.name
     if plan.runtime != "onnxruntime":
@@ -112,7 +122,9 @@ def _description(measurement: Measurement) -> str:
     )
 
 
-def _estimated(target: Target, winner: Winner, sides: Mapping[str, int]) -> Sequence[FileLatency]:
+def _estimated(
+    target: Target, winner: TrainedNetwork, sides: Mapping[str, int]
+) -> Sequence[FileLatency]:
     rows: list[FileLatency] = []
     prices: dict[str, float] = {}
     for file, side in sides.items():
@@ -135,5 +147,5 @@ def _estimated(target: Target, winner: Winner, sides: Mapping[str, int]) -> Sequ
     return rows
 
 
-def _digest(winner: Winner, file: str) -> str:
+def _digest(winner: TrainedNetwork, file: str) -> str:
     return (winner.found if file in (TIMING, TIMING_INT8) else winner.trained).digest

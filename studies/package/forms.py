@@ -37,7 +37,7 @@ INT8 = (MODEL_INT8, TIMING_INT8)
 
 
 @dataclass(frozen=True, eq=False)
-class Winner:
+class TrainedNetwork:
     """A trained network with the data that its forms are made from and checked on.
 
     Attributes:
@@ -70,7 +70,7 @@ class Winner:
         normalise: Normalise,
         data: DataSample,
         validation: Part | None,
-    ) -> "Winner":
+    ) -> "TrainedNetwork":
         """Take images from `data`, and crop them to the centre if they are too large.
 
         Args:
@@ -166,7 +166,7 @@ class Checked:
     """The agreement of a network's forms with it, by form.
 
     Attributes:
-        images: Agreement on the images of `Winner.checked_on`; no form was refused.
+        images: Agreement on the images of `TrainedNetwork.checked_on`; no form was refused.
         noise: Agreement on noise, which any machine can repeat and on which int8 is far off.
     """
 

@@ -26,7 +26,7 @@ from nas_sv2.studies.package.card import (
     page,
 )
 from nas_sv2.studies.package.folder import SUMS, write_folder
-from nas_sv2.studies.package.forms import Checked, Winner
+from nas_sv2.studies.package.forms import Checked, TrainedNetwork
 from nas_sv2.studies.pages.markdown import escaped, table
 
 NOT_TIMED = "None was measured: `nas-sv2 measure architecture.yaml --target TARGET`."
@@ -57,7 +57,7 @@ def write_full_package(run: FullRun, trained: FullyTrained, name: str) -> dict[s
         StoreError: If a float32 form disagrees with the network, or a file cannot be written.
     """
     sample = DataSample.of(run.data)
-    winner = Winner.of(
+    winner = TrainedNetwork.of(
         trained.network,
         trained.network,
         trained.weights,
@@ -75,7 +75,7 @@ def write_full_package(run: FullRun, trained: FullyTrained, name: str) -> dict[s
     return document
 
 
-def _forms(winner: Winner) -> tuple[dict[str, bytes], Checked, str]:
+def _forms(winner: TrainedNetwork) -> tuple[dict[str, bytes], Checked, str]:
     """Return the files, their checks, and the reason for a missing int8 form, else empty.
 
     A failed int8 form is left out, so that days of training are not lost.

@@ -94,7 +94,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PaperComparison:
     """The paper's networks, and the user's, on one device.
 
     Attributes:
@@ -156,7 +156,7 @@ def run_comparison(
     levels: Sequence[str],
     others: Sequence[Named] = (),
     begun: Callable[[str], None] = lambda what: None,
-) -> Comparison:
+) -> PaperComparison:
     """Compare the networks of table 8 at some levels, and the user's, on `target`.
 
     A measured target times the networks of a level in alternation, at most `MOST_NETWORKS` at
@@ -188,7 +188,7 @@ def run_comparison(
     latency = next((row.latency for row in rows if row.latency is not None), None)
     if latency is None:
         raise MeasurementError(f"{target.name} has no latency of any of these networks")
-    return Comparison(
+    return PaperComparison(
         target=target.name,
         device=latency.device,
         provenance=latency.provenance,

@@ -12,7 +12,7 @@ import numpy as np
 
 from nas_sv2.latency.measurements.measurement import Interval
 from nas_sv2.statistics import kendall_tau, spearman_rho
-from nas_sv2.studies.paper.comparison import Comparison, Published, Row, distinct
+from nas_sv2.studies.paper.comparison import PaperComparison, Published, Row, distinct
 
 EQUAL_FLOPS_WITHIN = 0.3
 """Share by which multiply-adds of networks of equal complexity differ at most. Levels are a factor
@@ -45,7 +45,7 @@ class Inversion:
         return faster / slower if slower and faster else None
 
 
-def inversions(comparison: Comparison) -> list[Inversion]:
+def inversions(comparison: PaperComparison) -> list[Inversion]:
     """List pairs that FLOPs order wrongly, the worst first, by settled orders only."""
     found = [
         Inversion(slower, faster, pair.ratio, pair.ratio_ci)
@@ -110,7 +110,7 @@ class OrderAgreement:
 
 
 def agreement(
-    comparison: Comparison, published: Published, known_only: bool = False
+    comparison: PaperComparison, published: Published, known_only: bool = False
 ) -> OrderAgreement:
     """Compare the order by times here with the order by published speeds.
 
@@ -147,7 +147,7 @@ def agreement(
     return OrderAgreement(len(shared), spearman, kendall, pairs)
 
 
-def _settled(comparison: Comparison) -> set[tuple[str, str]]:
+def _settled(comparison: PaperComparison) -> set[tuple[str, str]]:
     """Return digests of the faster and the slower network of each settled order."""
     return {
         (_digest(session.rows[pair.faster]), _digest(session.rows[pair.slower]))

@@ -18,7 +18,7 @@ from plotly.subplots import make_subplots
 
 from nas_sv2.files import write_out
 from nas_sv2.studies.pages.picture_style import COLOURS, new_figure, write_picture
-from nas_sv2.studies.paper.comparison import V2, YOURS, Comparison, Row, arm_speed, gpu_speed
+from nas_sv2.studies.paper.comparison import V2, YOURS, PaperComparison, Row, arm_speed, gpu_speed
 from nas_sv2.studies.paper.published_figures import table8
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Family:
     points: tuple[Point, ...]
 
 
-def families_of(comparison: Comparison) -> list[Family]:
+def families_of(comparison: PaperComparison) -> list[Family]:
     """Return the families with a timed network; the colours and markers are always the same."""
     names = list(dict.fromkeys(row.family for row in table8()))
     looks = dict(zip(names, zip(COLOURS, MARKERS, strict=True), strict=True))
@@ -82,7 +82,7 @@ def families_of(comparison: Comparison) -> list[Family]:
     ]
 
 
-def _points(comparison: Comparison) -> Iterator[Point]:
+def _points(comparison: PaperComparison) -> Iterator[Point]:
     for row in comparison.rows:
         speed = comparison.images_per_s(row)
         if speed is not None and row.cost is not None:
@@ -90,7 +90,7 @@ def _points(comparison: Comparison) -> Iterator[Point]:
             yield Point(row, speed, row.cost.flops / 1e6, accuracy)
 
 
-def speed_label(comparison: Comparison) -> str:
+def speed_label(comparison: PaperComparison) -> str:
     """Return the label of the speed axes."""
     batch = "" if comparison.batch == 1 else f", batch {comparison.batch}"
     return f"images/s on {comparison.target} ({comparison.provenance}{batch})"
@@ -106,7 +106,7 @@ def is_wide(values: Sequence[float]) -> bool:
     return max(values) > WIDE * min(values)
 
 
-def caption_of(comparison: Comparison) -> list[str]:
+def caption_of(comparison: PaperComparison) -> list[str]:
     """Return the caption, one fact per line: device, accuracy, and networks not shown."""
     rows = comparison.rows
     lines = [
@@ -122,7 +122,7 @@ def caption_of(comparison: Comparison) -> list[str]:
     return lines
 
 
-def draw_comparison(comparison: Comparison, path: Path) -> None:
+def draw_comparison(comparison: PaperComparison, path: Path) -> None:
     """Write the picture as PNG.
 
     Raises:
@@ -197,7 +197,7 @@ SYMBOLS: Final = {
 HOVER_WIDTH: Final = 80
 
 
-def write_page(comparison: Comparison, path: Path) -> None:
+def write_page(comparison: PaperComparison, path: Path) -> None:
     """Write one HTML file that needs no internet connection.
 
     Raises:
@@ -218,7 +218,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
 
 
 def _trace(
-    comparison: Comparison,
+    comparison: PaperComparison,
     family: Family,
     points: Sequence[tuple[Point, float, float | None]],
     in_legend: bool,
@@ -249,7 +249,7 @@ def _trace(
     )
 
 
-def _hover(comparison: Comparison, row: Row) -> str:
+def _hover(comparison: PaperComparison, row: Row) -> str:
     """Return every column of the table, and the reconstructed details."""
     assert row.latency is not None and row.cost is not None, "it is drawn"
     lines = [
@@ -286,7 +286,7 @@ def _or_dash(number: float | None, form: str) -> str:
     return "–" if number is None else format(number, form)
 
 
-def _label(figure: Figure, comparison: Comparison, points: Sequence[Point]) -> None:
+def _label(figure: Figure, comparison: PaperComparison, points: Sequence[Point]) -> None:
     """Label and scale the axes, and add the caption."""
     speed = speed_label(comparison)
     by_speed = _scale([point.images_per_s for point in points])

@@ -23,7 +23,13 @@ from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.measurements.measurement_check import read_measurement
 from nas_sv2.latency.measurements.store import MeasurementRow
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.report.network_card import Winner, parts_of, reuse_png, scores_of, wasted_by
+from nas_sv2.studies.report.network_card import (
+    NetworkCard,
+    parts_of,
+    reuse_png,
+    scores_of,
+    wasted_by,
+)
 from nas_sv2.studies.storage.facts import StudyFacts, read_study
 from nas_sv2.studies.storage.study import Identity, width_factor_of
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
@@ -105,7 +111,7 @@ class ReportFacts:
     study: StudyFacts
     importances: Sequence[Importance]
     devices: Sequence[DeviceFacts]
-    winners: Sequence[Winner]
+    winners: Sequence[NetworkCard]
     notes: Sequence[str]
 
 
@@ -137,7 +143,7 @@ def read_report(db: Database, name: str, breakdown: Breakdown) -> ReportFacts:
 
 def _winners(
     db: Database, study: StudyFacts, front: Mapping[int, Record], profiles: Profiles
-) -> list[Winner]:
+) -> list[NetworkCard]:
     baseline = next(iter(study.baselines.values()), None)
     weights = WeightsFolder.of_study(db, study.key)
     guidelines = study.identity.get("guidelines", {})
@@ -149,7 +155,7 @@ def _winners(
         kept = weights.find(record.architecture.digest)
         trained = record.evaluation
         found.append(
-            Winner(
+            NetworkCard(
                 number,
                 record,
                 parts_of(record.architecture),

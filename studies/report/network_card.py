@@ -66,7 +66,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Winner:
+class NetworkCard:
     """A network of the front with the content of its card.
 
     Attributes:
@@ -177,7 +177,7 @@ def reuse_png(record: Record, weights: Weights, width_factor: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class WinnerProfiles:
+class OperatorProfiles:
     """Profiles networks on emulated targets, and on measured ones if it may ask them.
 
     Attributes:

@@ -40,7 +40,7 @@ from nas_sv2.studies.report.charts import (
     time_chart,
 )
 from nas_sv2.studies.report.facts import ReportFacts, read_report
-from nas_sv2.studies.report.network_card import Winner, WinnerProfiles, name_of
+from nas_sv2.studies.report.network_card import NetworkCard, OperatorProfiles, name_of
 from nas_sv2.studies.report.words import bars_are, three, trust_of
 from nas_sv2.studies.storage.facts import StudyFacts
 from nas_sv2.version import __version__
@@ -269,7 +269,7 @@ def _rounded(share: float) -> str:
     return "< 1 %" if 0 < share < 0.005 else f"{share:.0%}".replace("%", " %")
 
 
-def export_command(facts: StudyFacts, winner: Winner) -> str:
+def export_command(facts: StudyFacts, winner: NetworkCard) -> str:
     """Return the command that exports this network."""
     parts = ["nas-sv2", "export", facts.study, "--trial", str(winner.number), "--out", "winner"]
     return shlex.join([*parts, "--storage", facts.storage])
@@ -308,7 +308,7 @@ def write_report(
     """
     chosen = _form_of(path, form)
     path = checked_out(path)
-    report = read_report(db, study, WinnerProfiles(db, operators, notify))
+    report = read_report(db, study, OperatorProfiles(db, operators, notify))
     notify("drawing")
     return _write_page(report, path) if chosen == "html" else _write_markdown(report, path)
 

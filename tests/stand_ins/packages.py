@@ -26,7 +26,7 @@ from nas_sv2.studies.package.card import (
     trial_document,
 )
 from nas_sv2.studies.package.folder import SUMS, write_folder
-from nas_sv2.studies.package.forms import Winner
+from nas_sv2.studies.package.forms import TrainedNetwork
 
 TINY = Architecture(
     stem=(8,),
@@ -56,22 +56,22 @@ def data_in(folder: Path, channels: int = 3, side: int = 32) -> ImageData:
 
 def winner_of(
     data: ImageData, found: Classifier = TINY, seed: int = 0, trained: Classifier | None = None
-) -> Winner:
+) -> TrainedNetwork:
     if trained is None:
         trained = dataclasses.replace(found, channels=data.channels, resolution=data.side)
     weights = weights_with_statistics(lower(trained), seed)
     normalise = Normalise(*channel_statistics(data.train.images))
-    return Winner.of(found, trained, weights, normalise, DataSample.of(data), data.val)
+    return TrainedNetwork.of(found, trained, weights, normalise, DataSample.of(data), data.val)
 
 
 def write_winner(
     out: Path,
     data: ImageData,
-    winner: Winner | None = None,
+    winner: TrainedNetwork | None = None,
     *,
     int8: bool = True,
     opset: int = OPSET,
-) -> Winner:
+) -> TrainedNetwork:
     """The package of a winner, as an export writes it but for its study."""
     winner = winner or winner_of(data)
     files = winner.files(int8=int8, opset=opset)

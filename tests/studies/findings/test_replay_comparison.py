@@ -19,7 +19,7 @@ from nas_sv2.space.networks.lowering import Network
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.findings.replay_comparison import Comparison, Reasons, compare, tied
+from nas_sv2.studies.findings.replay_comparison import Reasons, ReplayComparison, compare, tied
 
 V2 = reference("shufflenet_v2_x0_5")
 NETWORKS = [dataclasses.replace(V2, head=512 + 64 * index) for index in range(6)]
@@ -35,7 +35,7 @@ def records(ms: list[float], networks: list[Architecture] | None = None) -> dict
     }
 
 
-def moved(old: list[float], new: list[float]) -> Comparison:
+def moved(old: list[float], new: list[float]) -> ReplayComparison:
     return compare(records(old), records(new), "t0", "t0")
 
 

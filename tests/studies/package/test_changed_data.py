@@ -19,7 +19,7 @@ from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.studies.package.build import Exported, export_trial
 from nas_sv2.studies.package.card import CARD, CARD_JSON
 from nas_sv2.studies.package.folder import SUMS
-from nas_sv2.studies.package.forms import TORCH, Winner
+from nas_sv2.studies.package.forms import TORCH, TrainedNetwork
 from nas_sv2.studies.package.verify import verify
 from nas_sv2.studies.storage.places import find_sample, keep_sample
 from nas_sv2.studies.storage.record_store import RecordStore
@@ -29,7 +29,7 @@ from nas_sv2.studies.storage.weights_folder import WeightsFolder
 Export = Callable[..., Exported]
 
 
-def study_on(data: ImageData, db: Database, winner: Winner) -> WeightsFolder:
+def study_on(data: ImageData, db: Database, winner: TrainedNetwork) -> WeightsFolder:
     """A study `s` whose trial 0 has the weights of `winner`."""
     identity = {
         "targets": {},

@@ -18,7 +18,14 @@ from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.target import MeasuredTarget, Target
 from nas_sv2.studies.package.file_latency import FILES, FileLatency, latencies_of
-from nas_sv2.studies.package.forms import INT8, MODEL, MODEL_INT8, TIMING, TIMING_INT8, Winner
+from nas_sv2.studies.package.forms import (
+    INT8,
+    MODEL,
+    MODEL_INT8,
+    TIMING,
+    TIMING_INT8,
+    TrainedNetwork,
+)
 from nas_sv2.testing import CONTRACT_PLAN, FakeDevice
 
 
@@ -44,12 +51,12 @@ class Listening:
 
 
 @pytest.fixture(scope="module")
-def winner(tmp_path_factory: pytest.TempPathFactory) -> Winner:
+def winner(tmp_path_factory: pytest.TempPathFactory) -> TrainedNetwork:
     return winner_of(data_in(tmp_path_factory.mktemp("data")))
 
 
 @pytest.fixture(scope="module")
-def files(winner: Winner) -> dict[str, bytes]:
+def files(winner: TrainedNetwork) -> dict[str, bytes]:
     return winner.files()
 
 
@@ -58,7 +65,7 @@ def by_file(rows: Sequence[FileLatency]) -> Mapping[str, FileLatency]:
     return {row.file: row for row in rows}
 
 
-def test_the_very_files_are_timed_in_one_session(winner: Winner) -> None:
+def test_the_very_files_are_timed_in_one_session(winner: TrainedNetwork) -> None:
     files = {name: name.encode() for name in (*FILES, "weights.safetensors")}
     ms = {MODEL: 2.0, MODEL_INT8: 1.0, TIMING: 8.0, TIMING_INT8: 6.0}
     device = Listening(FakeDevice(ms_of=lambda sent: ms.get(sent.body.decode(errors="ignore"), 4)))
@@ -80,7 +87,7 @@ def test_the_very_files_are_timed_in_one_session(winner: Winner) -> None:
         assert against is not None and against[0] == pytest.approx(ratio)
 
 
-def test_a_real_device_times_them(winner: Winner, files: dict[str, bytes]) -> None:
+def test_a_real_device_times_them(winner: TrainedNetwork, files: dict[str, bytes]) -> None:
     device = local_device("cpu")
     try:
         target = MeasuredTarget(
@@ -96,7 +103,7 @@ def test_a_real_device_times_them(winner: Winner, files: dict[str, bytes]) -> No
         assert row.to_json()["latency"]["provenance"] == "measured"
 
 
-def test_an_emulated_core_prices_both_precisions_and_says_so(winner: Winner) -> None:
+def test_an_emulated_core_prices_both_precisions_and_says_so(winner: TrainedNetwork) -> None:
     files = dict.fromkeys(FILES, b"")
     target = EmulatedArm.open("cortex-a55", "int8", name="arm", clock_ghz=1.0)
     rows = by_file(latencies_of(target, winner, files))
@@ -113,14 +120,14 @@ def test_an_emulated_core_prices_both_precisions_and_says_so(winner: Winner) -> 
     assert against == (prices[1].ms / prices[0].ms, None)
 
 
-def test_a_map_that_the_table_lacks_is_said_and_not_guessed(winner: Winner) -> None:
+def test_a_map_that_the_table_lacks_is_said_and_not_guessed(winner: TrainedNetwork) -> None:
     odd = dataclasses.replace(winner, trained=dataclasses.replace(winner.trained, resolution=37))
     rows = by_file(latencies_of(EmulatedArm.open(), odd, dict.fromkeys(FILES, b"")))
     assert rows[MODEL].latency is None and "no price" in rows[MODEL].why
     assert rows[TIMING].latency is not None
 
 
-def test_what_runs_no_files_says_so(winner: Winner) -> None:
+def test_what_runs_no_files_says_so(winner: TrainedNetwork) -> None:
     gpu = MeasuredTarget(MeasuredDevice("gpu", FakeDevice(), GPU_PLAN))
     files = dict.fromkeys(FILES, b"")
     cases: tuple[tuple[Target, str], ...] = ((gpu, "no ONNX file"), (FakeTarget(), "runs no file"))
@@ -129,7 +136,7 @@ def test_what_runs_no_files_says_so(winner: Winner) -> None:
             assert row.latency is None and said in row.why
 
 
-def test_a_device_that_is_away_is_an_error(winner: Winner) -> None:
+def test_a_device_that_is_away_is_an_error(winner: TrainedNetwork) -> None:
     away = FakeDevice(fault=lambda number: DeviceError("unplugged"))
     with pytest.raises(DeviceError, match="unplugged"):
         latencies_of(

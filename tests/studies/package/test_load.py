@@ -38,7 +38,7 @@ from nas_sv2.studies.package.forms import (
     TORCH,
     TRAINED,
     WEIGHTS,
-    Winner,
+    TrainedNetwork,
 )
 from nas_sv2.studies.package.load import load_package
 
@@ -54,24 +54,26 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
 
 
 @pytest.fixture(scope="module")
-def winner(data: ImageData) -> Winner:
+def winner(data: ImageData) -> TrainedNetwork:
     return winner_of(data)
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory, data: ImageData, winner: Winner) -> Path:
+def package(
+    tmp_path_factory: pytest.TempPathFactory, data: ImageData, winner: TrainedNetwork
+) -> Path:
     out = tmp_path_factory.mktemp("export") / "winner"
     write_winner(out, data, winner)
     return out
 
 
 @pytest.fixture
-def images(winner: Winner) -> np.ndarray:
+def images(winner: TrainedNetwork) -> np.ndarray:
     shape = (5, 3, 32, 32)
     return np.random.default_rng(3).standard_normal(shape, np.float32)
 
 
-def test_a_package_loads_again_as_what_it_was(package: Path, winner: Winner) -> None:
+def test_a_package_loads_again_as_what_it_was(package: Path, winner: TrainedNetwork) -> None:
     assert {path.name for path in package.iterdir()} == FILES
     found = load_package(package)
     assert (found.architecture, found.trained) == (TINY, winner.trained)
@@ -80,7 +82,7 @@ def test_a_package_loads_again_as_what_it_was(package: Path, winner: Winner) -> 
 
 
 def test_every_form_gives_the_logits_of_the_network(
-    package: Path, winner: Winner, images: np.ndarray
+    package: Path, winner: TrainedNetwork, images: np.ndarray
 ) -> None:
     expected = run_torch(lower(winner.trained), winner.weights, images)
     generator = torch.get_rng_state()
@@ -128,7 +130,7 @@ def test_a_card_says_how_right_each_class_is() -> None:
     assert classes_section({"class_names": []}) == []  # a card of an older version
 
 
-def test_the_card_states_what_was_checked(package: Path, winner: Winner) -> None:
+def test_the_card_states_what_was_checked(package: Path, winner: TrainedNetwork) -> None:
     card = json.loads((package / CARD_JSON).read_text())
     assert list(card["forms"]) == [TORCH, SOURCE, MODEL, MODEL_INT8]
     assert winner.validation is not None
@@ -156,7 +158,7 @@ def test_any_batch_fits_and_the_timing_file_has_the_full_size(package: Path) -> 
             assert session.run(None, {"input": np.zeros(shape, np.float32)})[0].shape == (batch, 3)
 
 
-def test_the_models_carry_what_their_user_must_know(package: Path, winner: Winner) -> None:
+def test_the_models_carry_what_their_user_must_know(package: Path, winner: TrainedNetwork) -> None:
     card = json.loads((package / CARD_JSON).read_text())
     for name in (MODEL, MODEL_INT8):
         session = onnxruntime.InferenceSession(package / name, providers=["CPUExecutionProvider"])
@@ -189,7 +191,7 @@ def test_model_py_has_the_names_of_the_classes(data: ImageData) -> None:
 
 
 def test_the_page_names_the_classes_and_the_shuffles_that_are_left(
-    package: Path, winner: Winner
+    package: Path, winner: TrainedNetwork
 ) -> None:
     page = (package / CARD).read_text()
     assert "| classes | 0, 1, 2 |" in page
@@ -224,7 +226,9 @@ def test_weights_that_decayed_next_to_0_are_0_in_every_form(
         agreement.check(name, name == MODEL_INT8)
 
 
-def test_a_model_is_never_read_as_onnxruntimes_own_format(package: Path, winner: Winner) -> None:
+def test_a_model_is_never_read_as_onnxruntimes_own_format(
+    package: Path, winner: TrainedNetwork
+) -> None:
     """Bytes that ONNX skips as another producer's name, and that onnxruntime takes for its own."""
     model = (package / MODEL).read_bytes()
     marked = b"\x12\x06xxORTM" + model
@@ -242,7 +246,7 @@ def test_what_was_not_adapted_needs_no_timing_files(data: ImageData) -> None:
     assert files.keys() == {ARCHITECTURE, MODEL, MODEL_INT8, SOURCE, WEIGHTS}
 
 
-def test_int8_may_be_left_out(winner: Winner) -> None:
+def test_int8_may_be_left_out(winner: TrainedNetwork) -> None:
     with_int8, without = winner.files(), winner.files(int8=False)
     assert with_int8.keys() - without.keys() == {MODEL_INT8, TIMING_INT8}
     assert all(with_int8[name] == content for name, content in without.items())
@@ -268,7 +272,7 @@ def test_a_published_network_has_no_model_py_and_loads_as_a_graph(
 
 @pytest.mark.parametrize("name", [MODEL, SOURCE, MODEL_INT8])
 def test_a_form_that_is_another_network_is_refused_by_name(
-    name: str, package: Path, winner: Winner
+    name: str, package: Path, winner: TrainedNetwork
 ) -> None:
     text = (package / SOURCE).read_bytes().replace(b"torch.sigmoid(", b"torch.tanh(")
     graph = lower(winner.trained)
@@ -283,7 +287,7 @@ def test_a_form_that_is_another_network_is_refused_by_name(
         winner.checked(files)
 
 
-def test_a_wrong_rewrite_is_found(winner: Winner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_rewrite_is_found(winner: TrainedNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
         return graph, weights_with_statistics(graph, 5)
 

@@ -21,7 +21,7 @@ from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.paper import comparison as comparisons
 from nas_sv2.studies.paper.comparison import (
     YOURS,
-    Comparison,
+    PaperComparison,
     Row,
     Session,
     arm_speed,
@@ -61,10 +61,10 @@ def row_of(
     return Row(level, name, family, name, published, network, cost, reconstructed, latency)
 
 
-def comparison_of(*rows: Row) -> Comparison:
+def comparison_of(*rows: Row) -> PaperComparison:
     latencies = [row.latency for row in rows if row.latency is not None]
     session = Session(rows, emulated_orders(latencies))
-    return Comparison("fake", "made up", "emulated", 1, rows, (session,))
+    return PaperComparison("fake", "made up", "emulated", 1, rows, (session,))
 
 
 def test_fewer_flops_and_slower_is_an_inversion_the_worst_first() -> None:

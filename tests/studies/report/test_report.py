@@ -23,7 +23,7 @@ from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.report import write
 from nas_sv2.studies.report.charts import axes_of, front_chart, score_noise
 from nas_sv2.studies.report.facts import ReportFacts, read_report
-from nas_sv2.studies.report.network_card import WinnerProfiles
+from nas_sv2.studies.report.network_card import OperatorProfiles
 from nas_sv2.studies.report.words import commands_of, repeat_lines
 from nas_sv2.studies.report.write import draw_front, report_markdown, report_page, write_report
 from nas_sv2.studies.storage.certificate_store import CertificateStore
@@ -68,7 +68,7 @@ def report(storage: str) -> ReportFacts:
     return read_report(
         Database.open(storage),
         HOSTILE,
-        WinnerProfiles(Database.open(storage), False, lambda _: None),
+        OperatorProfiles(Database.open(storage), False, lambda _: None),
     )
 
 
@@ -122,7 +122,7 @@ def test_a_device_that_is_gone_or_another_is_said_and_not_made_up(
         return EmulatedArm.open("cortex-a53", name=name)
 
     monkeypatch.setattr(TargetBook, "open", opened)
-    ask = WinnerProfiles(Database.open(storage), True, lambda _: None)
+    ask = OperatorProfiles(Database.open(storage), True, lambda _: None)
     on_front = {entry.number: entry.record for entry in facts.front.members}
     found, (cpu, arm) = ask(on_front, facts.identity)
     assert not any(found.values())
@@ -332,7 +332,9 @@ def test_a_study_without_a_finished_trial_is_refused(tmp_path: Path) -> None:
     ScriptedStudy(url, name="other")
     with pytest.raises(ConfigError, match="finished trial"):
         read_report(
-            Database.open(url), "empty", WinnerProfiles(Database.open(url), False, lambda _: None)
+            Database.open(url),
+            "empty",
+            OperatorProfiles(Database.open(url), False, lambda _: None),
         )
 
 

@@ -13,7 +13,7 @@ from scripted_study import ScriptedStudy
 
 from nas_sv2.database.database import Database
 from nas_sv2.studies.report.facts import ReportFacts, read_report
-from nas_sv2.studies.report.network_card import WinnerProfiles
+from nas_sv2.studies.report.network_card import OperatorProfiles
 from nas_sv2.studies.report.write import report_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -32,7 +32,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> ReportFacts:
     name = "</script><script>alert(1)</script>"
     ScriptedStudy(url, name=name).all(found=9)
     return read_report(
-        Database.open(url), name, WinnerProfiles(Database.open(url), False, lambda _: None)
+        Database.open(url), name, OperatorProfiles(Database.open(url), False, lambda _: None)
     )
 
 
