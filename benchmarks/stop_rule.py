@@ -51,7 +51,7 @@ from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import architecture_from_document, architecture_to_document
-from nas_sv2.studies.storage.earlier_trainings import whole_trainings
+from nas_sv2.studies.storage.recipe_evidence import whole_trainings
 
 Z = 1.96  # 95 % of a normal distribution
 SIGNALS: dict[str, Callable[[Sequence[Epoch], float, str], tuple[float, ...]]] = {

@@ -34,7 +34,7 @@ from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.certificate import Certificate, ScoredNetwork
-from nas_sv2.studies.storage.certificate_store import CertificateStore
+from nas_sv2.studies.storage.recipe_evidence import CertificateStore
 from nas_sv2.studies.storage.record_store import RecordStore
 
 LONGER = 8

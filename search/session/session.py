@@ -64,9 +64,9 @@ from nas_sv2.studies.findings.attributes import THREADS
 from nas_sv2.studies.findings.audit import Pruned, audit_guidelines
 from nas_sv2.studies.findings.certificate import UNCERTIFIED
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.ownership import StudyGone, check_records
 from nas_sv2.studies.storage.places import absolute_data, keep_sample, note_data, note_evaluator
+from nas_sv2.studies.storage.recipe_evidence import CertificateStore
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.runs import note_run
 from nas_sv2.studies.storage.study import (

@@ -45,7 +45,7 @@ from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.front import find_dominators
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import STOP_RULE
-from nas_sv2.studies.storage.earlier_trainings import whole_trainings
+from nas_sv2.studies.storage.recipe_evidence import whole_trainings
 from nas_sv2.studies.storage.record_store import RecordStore
 
 

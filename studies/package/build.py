@@ -34,10 +34,10 @@ from nas_sv2.studies.package.file_latency import FileLatency, latencies_of
 from nas_sv2.studies.package.folder import SUMS, check_out, write_folder
 from nas_sv2.studies.package.form_checks import Agreement
 from nas_sv2.studies.package.forms import TORCH, TrainedNetwork
-from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines, confirmations_of
 from nas_sv2.studies.storage.named_networks import record_of, records_of
 from nas_sv2.studies.storage.places import ChangedData, data_of, evaluator_of, find_sample
+from nas_sv2.studies.storage.recipe_evidence import CertificateStore
 from nas_sv2.studies.storage.study import Identity, load_study, study_key
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 

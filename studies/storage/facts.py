@@ -30,8 +30,8 @@ from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.pairwise import find_ties
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import StopAudit, audit_stops
-from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.confirmation_store import confirmations_of
+from nas_sv2.studies.storage.recipe_evidence import CertificateStore
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.runs import Run, runs_of
 from nas_sv2.studies.storage.study import (

@@ -14,7 +14,7 @@ from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.search import qualification
 from nas_sv2.search.qualification import QualifyRequest, qualify
-from nas_sv2.studies.storage.certificate_store import CertificateStore
+from nas_sv2.studies.storage.recipe_evidence import CertificateStore
 
 SPACE = str(Path(__file__).parents[2] / "docs" / "lab" / "certificates" / "space.yaml")
 

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, event, inspect, text
 import nas_sv2.latency.devices.lease
 import nas_sv2.latency.guidelines.store
 import nas_sv2.latency.predictor.predicted_target
-import nas_sv2.studies.storage.certificate_store
+import nas_sv2.studies.storage.recipe_evidence
 import nas_sv2.studies.storage.record_store
 import nas_sv2.studies.storage.trial_lease  # noqa: F401  all tables are known
 from nas_sv2.database.database import Database

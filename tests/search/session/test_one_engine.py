@@ -14,8 +14,8 @@ from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.search.session import session
 from nas_sv2.search.session.plan import plan_search
 from nas_sv2.search.session.session import search
-from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.named_networks import records_of
+from nas_sv2.studies.storage.recipe_evidence import CertificateStore
 from nas_sv2.studies.storage.study import load_study, optuna_storage
 
 

@@ -59,7 +59,7 @@ from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import STOP_RULE, audit_stops
 from nas_sv2.studies.package.build import export_trial
-from nas_sv2.studies.storage.earlier_trainings import whole_trainings
+from nas_sv2.studies.storage.recipe_evidence import whole_trainings
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import create_or_resume, study_key
 from nas_sv2.studies.storage.weights_folder import WeightsFolder

@@ -11,7 +11,7 @@ from nas_sv2.show.certificate_text import certificate_data, certificate_markdown
 from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.choices.probe_networks import Contrast, trajectories
 from nas_sv2.studies.findings.certificate import Certificate, ScoredNetwork
-from nas_sv2.studies.storage.certificate_store import CertificateStore
+from nas_sv2.studies.storage.recipe_evidence import CertificateStore
 
 REFERENCE = (0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97)
 

@@ -26,8 +26,8 @@ from nas_sv2.studies.report.facts import ReportFacts, read_report
 from nas_sv2.studies.report.network_card import OperatorProfiles
 from nas_sv2.studies.report.words import commands_of, repeat_lines
 from nas_sv2.studies.report.write import draw_front, report_markdown, report_page, write_report
-from nas_sv2.studies.storage.certificate_store import CertificateStore
 from nas_sv2.studies.storage.facts import StudyFacts
+from nas_sv2.studies.storage.recipe_evidence import CertificateStore
 from nas_sv2.studies.storage.study import create_or_resume
 
 HOSTILE = "</script><script>alert(1)</script>"
