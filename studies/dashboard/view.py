@@ -11,8 +11,9 @@ is amended on its way to the browser, from Optuna's constraints and our records.
 
 import json
 import shlex
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import optuna
@@ -25,90 +26,8 @@ from nas_sv2.studies.findings.certificate import UNCERTIFIED
 from nas_sv2.studies.findings.front import Entry, compare_all
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.pages.markdown import code, escaped, table
+from nas_sv2.studies.report.charts import axes_of, front_chart
 from nas_sv2.studies.storage.facts import StudyFacts
-
-FRONT, BASELINE, OTHER, BEYOND = "#0072b2", "#009e73", "#9a9a9a", "#d55e00"
-"""Okabe and Ito's blue, green and vermilion, and grey."""
-
-Kind = tuple[str, str, str, Callable[[Entry], bool]]
-KINDS: Sequence[Kind] = (
-    ("beyond a limit", BEYOND, "x", lambda e: not e.record.feasible and not e.record.baseline),
-    ("beaten", OTHER, "circle", lambda e: e.record.feasible and not _shown_otherwise(e)),
-    ("hand-designed", BASELINE, "diamond", lambda e: bool(e.record.baseline) and not e.on_front),
-    ("front", FRONT, "circle", lambda e: e.on_front),
-)
-"""Name, colour, symbol and test of each kind of candidate; the last kind is drawn on top."""
-
-
-def front_figure(entries: Sequence[Entry], axes: Sequence[str]) -> dict[str, Any]:
-    """Return score over latency on the first target, with 95 % intervals of the latency.
-
-    Args:
-        entries: All candidates of a study, at least one.
-        axes: Names of the objectives with units: the score, then each target.
-    """
-    target = next(iter(entries[0].record.latencies))
-    trained = entries[0].record.evaluation
-    score, latency = axes[:2] if len(axes) > 1 else ("score", f"{target} latency (ms)")
-    traces = [
-        _trace(sorted(chosen, key=lambda e: e.record.latencies[target].ms), target, kind)
-        for kind in KINDS
-        if (chosen := [entry for entry in entries if kind[3](entry)])
-    ]
-    return {
-        "data": traces,
-        "layout": {
-            "title": {"text": "Front, with 95 % intervals of the median latency"},
-            "xaxis": {"title": {"text": _plain(latency)}},
-            "yaxis": {"title": {"text": _plain(f"{score}, recipe {trained.recipe}")}},
-            "legend": {"orientation": "h", "y": -0.25},
-        },
-    }
-
-
-def _trace(entries: Sequence[Entry], target: str, kind: Kind) -> dict[str, Any]:
-    name, colour, symbol, _ = kind
-    latencies = [entry.record.latencies[target] for entry in entries]
-    ends = [latency.ci_ms or (latency.ms, latency.ms) for latency in latencies]
-    pairs = list(zip(latencies, ends, strict=True))
-    line = {"shape": "hv", "color": colour, "width": 1}
-    return {
-        "type": "scatter",
-        "mode": "lines+markers" if name == "front" else "markers",
-        "name": name,
-        "x": [latency.ms for latency in latencies],
-        "y": [entry.record.evaluation.score for entry in entries],
-        "error_x": {
-            "type": "data",
-            "symmetric": False,
-            "array": [high - latency.ms for latency, (_, high) in pairs],
-            "arrayminus": [latency.ms - low for latency, (low, _) in pairs],
-            "thickness": 1,
-            "color": colour,
-        },
-        "marker": {"symbol": symbol, "color": colour, "size": 8},
-        **({"line": line} if name == "front" else {}),
-        "text": [_plain(_label(entry, target)) for entry in entries],
-        "hovertemplate": "%{text}<extra></extra>",
-    }
-
-
-def _label(entry: Entry, target: str) -> str:
-    record, latency = entry.record, entry.record.latencies[target]
-    return (
-        f"trial {entry.number}: {record.baseline or record.architecture.digest[:8]}, "
-        f"{latency.ms:.2f} ms on {target} ({latency.provenance}), "
-        f"top-1 {record.evaluation.describe_accuracy()} (recipe {record.evaluation.recipe})"
-    )
-
-
-def _shown_otherwise(entry: Entry) -> bool:
-    return entry.on_front or bool(entry.record.baseline)
-
-
-def _plain(text: str) -> str:
-    """Escape a text, so that Plotly, which reads a few HTML tags, shows it as it is."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def trial_note(facts: StudyFacts, entry: Entry) -> str:
@@ -250,6 +169,23 @@ Answer = dict[str, Any]
 FIGURE = "nas-sv2-front"
 
 
+def front_figures(facts: StudyFacts) -> list[Answer]:
+    """Draw the front as the report does, for each target and for each budget on cost."""
+    recipe = next(iter(facts.records.values())).evaluation.recipe
+    heading = {
+        "title": {"text": escape(f"Front, recipe {recipe}, with 95 % intervals of the latency")},
+        "legend": {"orientation": "h", "y": -0.25},
+    }
+    figures = {axis.key: front_chart(facts, axis) for axis in axes_of(facts)}
+    return [
+        {
+            "id": f"{FIGURE}-{key}",
+            "graph_object": json.dumps({**figure, "layout": {**figure["layout"], **heading}}),
+        }
+        for key, figure in figures.items()
+    ]
+
+
 @dataclass(frozen=True)
 class StudyView:
     """The data that the dashboard shows of one study.
@@ -282,10 +218,8 @@ class StudyView:
         answer["trials"] = answer["trials"][after:]
         if self.facts is not None and not answer["note"]["body"]:
             answer["note"]["body"] = study_note(self.facts)
-        if places:
-            figure = front_figure(places, self.study.metric_names or [])
-            drawn = {"id": FIGURE, "graph_object": json.dumps(figure)}
-            answer["plotly_graph_objects"].append(drawn)
+        if self.facts is not None and places:
+            answer["plotly_graph_objects"] += front_figures(self.facts)
         return answer
 
     @property

@@ -212,6 +212,16 @@ def test_studies_of_others_are_shown_by_optunas_rule(served: str) -> None:
     assert plain["plotly_graph_objects"] == plain["trials"][0]["artifacts"] == []
 
 
+def test_the_front_is_drawn_as_in_the_report(served: str) -> None:
+    (shown,) = detail(served)["plotly_graph_objects"]
+    drawn = json.loads(shown["graph_object"])
+    members = [trace for trace in drawn["data"] if trace.get("name") == "front"]
+    assert [len(trace["x"]) for trace in members] == [len(FRONT)]
+    assert drawn["layout"]["title"]["text"].startswith("Front, recipe fake")
+    assert drawn["layout"]["xaxis"]["title"]["text"].startswith("latency on ")
+    assert "<script" not in shown["graph_object"]
+
+
 def test_notes_say_what_was_found_or_why_nothing_was(served: str) -> None:
     shown = detail(served)
     notes = {trial["number"]: trial["note"]["body"] for trial in shown["trials"]}
