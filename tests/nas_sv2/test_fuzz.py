@@ -223,11 +223,12 @@ def checked_study(text: str) -> object:
     return [*limits_of(whole["budget"]), *whole["guidelines"], *whole["targets"].items()]
 
 
-def checked_trial(text: str) -> None:
+def checked_trial(text: str) -> object:
     data = as_nas_error(parse_json)(text)
     if not isinstance(data, dict):
         raise NasError("no attributes of a trial")
     check_attributes(data, OF_TRIAL, "trial 1 of study s")
+    return data
 
 
 PRICED = lower(reference("shufflenet_v2_x0_5"))
@@ -502,18 +503,6 @@ def fuzz(name: str, folder: Path, count: int) -> tuple[int, list[str]]:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_input_that_is_made_odd_is_a_good_one(name: str, folder: Path) -> None:
-    if name in TEXTS:
-        good, read = TEXTS[name]
-        read(good())
-    elif name not in ("weights", "checksums"):  # of a folder that lacks the rest
-        file, make, use = FILES[name]
-        content = make()
-        (folder / file).write_bytes(content if isinstance(content, bytes) else content.encode())
-        use(folder / file)
 
 
 @pytest.mark.parametrize("name", NAMES)
