@@ -94,9 +94,14 @@ class Table:
             left -= GAP + widths[other]
         return parts
 
+    def _head(self, column: int) -> list[str]:
+        """Give the lines of a head; that of the first columns may be a name, and stays one."""
+        head = self.columns[column]
+        return [shown(head)] if column < 2 else list(map(shown, head.split("\n")))
+
     def _width(self, column: int) -> int:
         """The cells that a column needs."""
-        heads = map(cell_len, self.columns[column].split("\n"))
+        heads = map(cell_len, self._head(column))
         needed = max(map(cell_len, (cells[column] for cells, _ in self.rows)), default=0)
         return max(*heads, min(needed, NARROWEST) if column in self.wrapped else needed)
 
@@ -104,7 +109,7 @@ class Table:
         table = RichTable(box=None, pad_edge=False, header_style="bold")
         for column in columns:
             right = column > 1 and column not in self.wrapped
-            head = Text("\n".join(map(shown, self.columns[column].split("\n"))))
+            head = Text("\n".join(self._head(column)))
             justify: Any = "right" if right else "left"
             table.add_column(head, justify=justify, no_wrap=column not in self.wrapped)
         for cells, style in self.rows:
