@@ -51,9 +51,9 @@ class TimedTrial:
     """One trial in time.
 
     Attributes:
-        number: Of the trial.
+        number: The number of the trial.
         verdict: How it ended.
-        why: What was said of that; empty where it finished.
+        why: The reason for that; empty if it finished.
         began: UTC; of a trial from before offsets were kept, as if this machine had run it.
         at_s: Seconds of work of the study before it began: pauses are left out.
         seconds: How long it took.
@@ -92,7 +92,7 @@ class TrialTimes:
     wall_s: float
 
     def of(self, verdict: Verdict) -> list[TimedTrial]:
-        """The trials that ended so."""
+        """Return the trials of a verdict."""
         return [step for step in self.steps if step.verdict == verdict]
 
     @property
@@ -270,7 +270,7 @@ def times_of(trials: Iterable[FrozenTrial], records: Mapping[int, Record]) -> Tr
 
 
 def _span(trial: FrozenTrial) -> tuple[datetime, datetime]:
-    """From when to when it ran, UTC."""
+    """Return when a trial began and ended, UTC."""
     start, end = trial.datetime_start, trial.datetime_complete
     assert start is not None and end is not None, "chosen so"
     offset_s = trial.user_attrs.get(UTC_OFFSET)
@@ -278,7 +278,7 @@ def _span(trial: FrozenTrial) -> tuple[datetime, datetime]:
 
 
 def _utc(shown: datetime, offset_s: float | None) -> datetime:
-    """What a clock showed that is so far ahead of UTC; None for as far as this machine's."""
+    """Convert the time of a clock `offset_s` ahead of UTC; None for the zone of this machine."""
     if offset_s is None:
         return shown.astimezone(UTC)
     return (shown - timedelta(seconds=offset_s)).replace(tzinfo=UTC)

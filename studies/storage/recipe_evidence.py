@@ -1,8 +1,8 @@
-"""What a database knows of a recipe: its certificates, and its complete trainings.
+"""The evidence on a recipe in a database: its certificates, and its complete trainings.
 
-Of certificates of equal keys the latest counts. Trainings come from all studies, and from
-qualifications, whose certificates name the networks. The machine of a training does not matter, as
-it changes only the last digits of a score.
+The latest of several certificates with equal keys counts. Trainings come from all studies, and
+from qualifications, whose certificates name the networks. The machine of a training does not
+matter, as it changes only the last digits of a score.
 """
 
 from collections.abc import Iterable, Mapping
