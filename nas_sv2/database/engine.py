@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import URL, CreateEnginePlugin, Engine
 from sqlalchemy.dialects import plugins
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError, SQLAlchemyError
 
 from nas_sv2.database.restarts import LIBPQ, PATIENT_CONNECTION
 from nas_sv2.database.sqlite_file import BUSY_TIMEOUT_MS
@@ -57,5 +57,7 @@ def engine_options(address: URL, set_up: Callable[[Engine], None]) -> dict[str, 
 
 def one_line(error: SQLAlchemyError) -> str:
     """Return the message of the database, without SQLAlchemy's further lines."""
+    if isinstance(error, PendingRollbackError):
+        return "the connection was lost"  # its own words are for who writes the program
     said = error.orig if isinstance(error, DBAPIError) and error.orig else error
     return str(said).strip().splitlines()[0]

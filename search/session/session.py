@@ -125,6 +125,8 @@ def search(plan: SearchPlan, db: Database, on_event: OnEvent = ignore) -> Search
         plan = _with_recipe_of_study(plan, db)
         with _opening(plan, db, data, on_event, at) as loop:
             ended_by = _end_of(lambda: _run(plan, db, data, loop, at))
+            if isinstance(ended_by, KeyboardInterrupt):
+                db.hurry()
             try:
                 return _found(loop, ended_by)
             except DATABASE as failed:
