@@ -1,5 +1,6 @@
 """The commands `db`: measurements moved between databases, tables, and what studies left."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from nas_sv2.passwords import masked
 from nas_sv2.show.terminal import say, say_json, write_line
 
 app = typer.Typer(
-    help="Move measurements between databases, compare them, upgrade the tables, clean up.",
+    help="Move measurements between databases, compare them; upgrade, repair and clean up.",
     no_args_is_help=True,
 )
 
@@ -112,6 +113,28 @@ def clean(storage: Storage = STORAGE, yes: Yes = False, as_json: AsJson = False)
         say_json(leftovers_data(found))
     else:
         print_notes([f"removed: {line}" for line in leftovers_lines(found)] or ["nothing is left"])
+
+
+@app.command()
+def repair(storage: Storage = STORAGE, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Fail the trials with values that are not numbers, over which no study can be read.
+
+    Their values and records are removed; trainings and measurements stay.
+    """
+    from nas_sv2.api.study import fail_damaged, find_damaged
+    from nas_sv2.show.study_tables import damaged_lines
+
+    db = open_database(storage)
+    found = find_damaged(db)
+    if found and not yes:
+        print_notes(damaged_lines(found))
+        ask_first("Fail them?")
+    failed = fail_damaged(db) if found else []
+    if as_json:
+        say_json([dataclasses.asdict(each) for each in failed])
+    else:
+        lines = [f"failed, with its values removed: {line}" for line in damaged_lines(failed)]
+        print_notes(lines or ["every value is a number"])
 
 
 def _count(number: int) -> str:

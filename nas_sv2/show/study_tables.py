@@ -18,6 +18,7 @@ from nas_sv2.studies.storage.catalog import Deleted, StudySummary
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines
 from nas_sv2.studies.storage.facts import StudyFacts
 from nas_sv2.studies.storage.leftovers import Leftovers
+from nas_sv2.studies.storage.repair import DamagedTrial
 
 
 def front_data(facts: StudyFacts) -> dict[str, Any]:
@@ -112,6 +113,11 @@ def leftovers_lines(found: Leftovers) -> list[str]:
     lines += [f"weights and checkpoints in {path}" for path in found.weights]
     lines += [f"{len(found.artifacts)} attached files"] if found.artifacts else []
     return lines
+
+
+def damaged_lines(found: Sequence[DamagedTrial]) -> list[str]:
+    """Name the trials with values that are not numbers."""
+    return [f"trial {each.number} of study {each.study}" for each in found]
 
 
 def leftovers_data(found: Leftovers) -> dict[str, object]:

@@ -57,6 +57,10 @@ _OF_ROWS = (AssertionError, AttributeError, LookupError, RecursionError, TypeErr
 UNLESS_USUAL = ("train_on", EVALUATOR, "target_modules")
 """Parts of the identity that are left out for the usual value."""
 MOST_DIFFERENCES = 3  # of a document that are named
+NOT_A_NUMBER = (
+    "the studies cannot be read: a row of Optuna's tables is damaged, such as a value that is "
+    "not a number; `nas-sv2 db repair` finds such trials and fails them"
+)
 _KEY = re.compile("[0-9a-f]{32}")
 _IN_WORDS = {
     "space_digest": "space_document",
@@ -286,6 +290,8 @@ def store_errors() -> Iterator[None]:
             raise StudyGone from error
         if not any(map(_is_storage, _modules(error))):
             raise
+        if isinstance(error, AssertionError):
+            raise StoreError(NOT_A_NUMBER) from error
         reason = printable(f"{type(error).__name__}: {error}")
         raise StoreError(f"a row of Optuna's tables cannot be read: {reason}") from error
 

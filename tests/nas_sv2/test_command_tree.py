@@ -23,7 +23,7 @@ GROUPS = {
     "recipe": ("list", "show", "qualify"),
     "supernet": ("train",),
     "data": ("prepare", "info", "clear"),
-    "db": ("export", "merge", "diff", "upgrade", "clean"),
+    "db": ("export", "merge", "diff", "upgrade", "clean", "repair"),
 }
 
 MEANINGS = {

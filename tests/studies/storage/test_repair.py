@@ -1,0 +1,97 @@
+"""A trial with a value that is not a number makes no study unreadable for good."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+from scripted_study import ScriptedStudy
+
+from nas_sv2.database.database import Database
+from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.studies.storage.catalog import list_studies
+from nas_sv2.studies.storage.named_networks import records_of
+from nas_sv2.studies.storage.repair import DamagedTrial, fail_damaged, find_damaged
+from nas_sv2.studies.storage.study import load_study
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def db(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """Return a database with a study of three finished trials, and another."""
+    monkeypatch.chdir(tmp_path)  # where the weights lie beside a server
+    for name in ("good", "poisoned"):
+        ScriptedStudy(storage, name=name).all(found=1)
+    with Database.open(storage) as db:
+        yield db
+
+
+def poison(db: Database, *numbers: int, study: str = "poisoned") -> None:
+    """Make the latency of trials what SQLite and PostgreSQL store for NaN."""
+    value = "NULL" if db.is_sqlite else "'NaN'"
+    with db.begin() as connection:
+        for number in numbers:
+            connection.exec_driver_sql(
+                f"UPDATE trial_values SET value = {value} WHERE objective = 1 AND trial_id = "
+                "(SELECT trial_id FROM trials JOIN studies USING (study_id) "
+                f"WHERE number = {number} AND study_name = '{study}')"
+            )
+
+
+def test_the_trials_are_failed_and_all_else_is_as_it_was(db: Database) -> None:
+    before = {name: records_of(db, name) for name in ("good", "poisoned")}
+    assert find_damaged(db) == []
+    poison(db, 0, 2)
+    if db.is_sqlite:  # PostgreSQL knows NaN, and so Optuna reads it
+        for read in (list_studies, lambda db: load_study(db, "good").trials):
+            with pytest.raises(StoreError, match="not a number; `nas-sv2 db repair` finds"):
+                read(db)
+    damaged = [DamagedTrial("poisoned", 0), DamagedTrial("poisoned", 2)]
+    assert find_damaged(db) == damaged
+    assert fail_damaged(db) == damaged
+    assert find_damaged(db) == fail_damaged(db) == []
+    trials = load_study(db, "poisoned").trials
+    for number in (0, 2):
+        assert (trials[number].state, trials[number].values) == (TrialState.FAIL, None)
+    assert records_of(db, "good") == before["good"]
+    left = {number: record for number, record in before["poisoned"].items() if number % 2}
+    assert records_of(db, "poisoned") == left
+    done = {t.number: tuple(t.values) for t in trials if t.state == TrialState.COMPLETE}
+    assert all(done[number] == record.sampler_objectives for number, record in left.items())
+    assert {each.name: each.finished for each in list_studies(db)} == {
+        "good": len(before["good"]),
+        "poisoned": len(left),
+    }
+
+
+def test_a_database_without_studies_needs_no_repair(db: Database, tmp_path: Path) -> None:
+    with Database.open(str(tmp_path / "empty.db")) as empty:
+        with pytest.raises(ConfigError, match="no such file"):
+            find_damaged(empty)
+        empty.migrate()
+        assert find_damaged(empty) == []
+
+
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+def test_the_commands_say_what_helps_and_what_was_done(
+    db: Database, command_line: Run, protected: set[Path]
+) -> None:
+    poison(db, 1)
+    db.close()
+    at = ("--storage", db.url)
+    for words in (("front", "good"), ("study", "list"), ("report", "poisoned")):
+        code, _, err = command_line(*words, *at)
+        assert (code, err.count("\n")) == (1, 1)
+        assert "`nas-sv2 db repair`" in err
+    assert command_line("db", "repair", *at)[0] == 2  # nobody can be asked
+    assert db.file is not None
+    protected.add(db.file.resolve())
+    code, _, err = command_line("db", "repair", "--yes", *at)
+    assert code == 1 and "is read-only for this user" in err
+    protected.clear()
+    said = "failed, with its values removed: trial 1 of study poisoned\n"
+    assert command_line("db", "repair", "--yes", *at)[:2] == (0, said)
+    assert command_line("db", "repair", *at)[:2] == (0, "every value is a number\n")
+    assert command_line("db", "repair", "--json", *at)[:2] == (0, "[]\n")
+    assert command_line("front", "good", *at)[0] == 0
