@@ -1,24 +1,25 @@
 """Studies as tables, as lines and as plain data."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 
 from nas_sv2.latency.measurements.measurement import Latency
-from nas_sv2.search.replay import Replayed
 from nas_sv2.show.console import plain_table
 from nas_sv2.show.tables import front_notes, latency_notes, pruned_data
 from nas_sv2.studies.findings.confirmation import Confirmation, Finding
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.rank_agreement import Estimate
 from nas_sv2.studies.findings.replay_comparison import Move, ReplayComparison
-from nas_sv2.studies.report.words import question_of
 from nas_sv2.studies.storage.catalog import Deleted, StudySummary
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines
 from nas_sv2.studies.storage.facts import StudyFacts
 from nas_sv2.studies.storage.leftovers import Leftovers
 from nas_sv2.studies.storage.repair import DamagedTrial
+
+if TYPE_CHECKING:  # it loads torch
+    from nas_sv2.search.replay import Replayed
 
 
 def front_data(facts: StudyFacts) -> dict[str, Any]:
@@ -75,6 +76,8 @@ def studies_data(found: Sequence[StudySummary]) -> list[dict[str, Any]]:
 
 def study_table(facts: StudyFacts) -> RenderableType:
     """The question and the progress of a study."""
+    from nas_sv2.studies.report.words import question_of
+
     table = plain_table(facts.study, "")
     for name, value in [*question_of(facts), *_progress(facts)]:
         table.add_row(name, value)
@@ -236,7 +239,7 @@ def moves_table(comparison: ReplayComparison) -> RenderableType:
     return table
 
 
-def moves_notes(found: Replayed) -> list[str]:
+def moves_notes(found: "Replayed") -> list[str]:
     """Return the changes, their reasons and the agreement of the orders, one fact a line."""
     comparison = found.comparison
     stay = sum(move.change == "stays" for move in comparison.moves)
@@ -253,7 +256,7 @@ def moves_notes(found: Replayed) -> list[str]:
     ]
 
 
-def replay_data(found: Replayed) -> dict[str, Any]:
+def replay_data(found: "Replayed") -> dict[str, Any]:
     """Return the replay as plain data, with the new front."""
     comparison = found.comparison
     return {

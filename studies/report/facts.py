@@ -9,9 +9,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
-from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import FrozenTrial
-from sklearn.ensemble import RandomForestRegressor
 from sqlalchemy import select
 
 from nas_sv2.database.database import Database
@@ -266,9 +264,11 @@ def _importance(study: optuna.Study, index: int, objective: str) -> Importance:
     foretold = _foretold(_columns(trials), values)
     if foretold < LEAST_FORETOLD:
         return Importance(objective, len(trials), foretold, {})
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        shares = optuna.importance.get_param_importances(
+        shares = get_param_importances(
             study,
             evaluator=FanovaImportanceEvaluator(n_trees=TREES, seed=0),
             target=lambda trial: float(trial.values[index]),
@@ -280,6 +280,8 @@ def _foretold(columns: Floats, values: Floats) -> float:
     """Return R² of a forest on the trials that its trees did not see; 0 for equal values."""
     if np.ptp(values) == 0:
         return 0.0
+    from sklearn.ensemble import RandomForestRegressor  # seconds to import
+
     forest = RandomForestRegressor(n_estimators=4 * TREES, oob_score=True, random_state=0)
     return float(forest.fit(columns, values).oob_score_)
 

@@ -8,3 +8,12 @@ def test_the_command_line_starts_without_the_heavy_packages() -> None:
     code = "import nas_sv2.cli, sys; print(*sorted(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert not HEAVY & set(run.stdout.split())
+
+
+def test_a_study_is_shown_without_what_trains_it() -> None:
+    names = ("study_tables", "search_events", "measure_tables")
+    code = (
+        f"import sys, {', '.join(f'nas_sv2.show.{name}' for name in names)}; print(*sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert not {"torch", "sklearn", "onnx", "onnxruntime"} & set(run.stdout.split())
