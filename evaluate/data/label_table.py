@@ -8,7 +8,7 @@ import csv
 import io
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -35,6 +35,7 @@ COLUMNS = {
 DELIMITERS = (",", ";", "\t", "|", " ")
 MOST_BYTES = 500_000_000  # of a table: five million rows; a device without end stops there
 UNNAMED = "an image that no row names"
+SEVERAL = re.compile(r"\s*[;,|]\s*")  # between the labels of one image
 FRACTION = re.compile(r"[-+]?\d*\.\d*[1-9]\d*(e[-+]?\d+)?", re.IGNORECASE)
 
 
@@ -231,6 +232,13 @@ class _Reader:
             if row.label not in train and row.part:
                 allowed = f"must have only classes of train in {PARTS[row.part]}"
                 raise self.refuse(f"{allowed}; {row.label!r} is not one (line {row.line})")
+        pieces = {name: set(SEVERAL.split(name)) for name in table.classes}
+        times = Counter(piece for each in pieces.values() for piece in each)
+        for row in table.rows:
+            several = pieces[row.label]
+            if len(several) > 1 and all(times[piece] > 1 for piece in several):
+                found = f"{row.label!r} names {len(several)} that others have (line {row.line})"
+                raise self.refuse(f"must have one class for each image; {found}")
 
     def note_places(self, table: LabelTable) -> None:
         """Note files outside the folder, and find images that no row names."""

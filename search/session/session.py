@@ -171,7 +171,9 @@ def _run(
     left = max(1, plan.trials - loop.store.known)
     workers = useful_workers(plan.workers, left) if cluster is None else min(plan.workers, left)
     if workers < plan.workers:
-        there_are = f"{left} trials to do" + ("" if cluster else f" and {core_count()} cores")
+        there_are = f"{left} {'trial' if left == 1 else 'trials'} to do" + (
+            "" if cluster else f" and {core_count()} cores"
+        )
         notify(loop.on_event)(f"workers: {workers}, not {plan.workers}, for {there_are}")
     if workers == 1:
         loop.run(plan.trials, plan.timeout_s)

@@ -59,18 +59,16 @@ class WeightsFolder:
             StoreError: The file cannot be read.
         """
         file = self._file(digest)
-        if not file.exists():
-            return None
         try:
             return parse_weights(read_bounded(file, MOST_WEIGHT_BYTES))
-        except ValueError:
+        except (ValueError, FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise StoreError(f"{file} cannot be read: {error.strerror or error}") from error
 
     def is_damaged(self, digest: str) -> bool:
         """Return whether the file is there, but is not a whole safetensors file."""
-        return self._file(digest).exists() and self.find(digest) is None
+        return self.find(digest) is None and self._file(digest).exists()
 
     def copy_from(self, other: "WeightsFolder", digests: Iterable[str]) -> None:
         """Copy weights of another study that were kept, and what they were trained on.

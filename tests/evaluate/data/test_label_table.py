@@ -102,6 +102,8 @@ def test_classes_that_are_numbers_are_in_their_order(photos: Path) -> None:
         ("path,label,split\na.png,cat,train\nb.png,dog,val\n", r"'dog' is not one \(line 3\)"),
         ("path,label\nhttps://x/a.png,cat\n", "must name files, not 'https://x/a.png'"),
         ("path,label\na.png,0.37\nb.png,1.52\n", "not numbers with fractions; line 2 has 0.37"),
+        ("path,label\na.png,cat\nb.png,cat;dog\nc.png,dog\n", r"'cat;dog' names 2 .* \(line 3\)"),
+        ("path,label\na.png,a|b\nb.png,b | c\nc.png,c|a\n", r"'a\|b' names 2 that others have"),
         ("path,label\nx.png,cat\ny.png,dog\n", "none of them is there, 'x.png' first"),
         ('path,label\n"a.png,cat\n', "must be a table"),
         (b"path,label\n\xff\xfe\xfa,cat\n", "in UTF-8"),

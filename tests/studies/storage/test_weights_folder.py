@@ -1,7 +1,11 @@
+import errno
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from nas_sv2.errors import StoreError
+from nas_sv2.studies.storage import weights_folder
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 
@@ -16,6 +20,19 @@ def test_weights_come_back_however_they_lie_in_memory(tmp_path: Path) -> None:
     assert np.array_equal(found["kernel"], kernel)
     assert np.array_equal(found["bias"], kernel[0, 0, 0])
     assert folder.find("other") is None
+
+
+def test_weights_that_may_not_be_read_are_no_missing_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of a colleague, which root reads in spite of its mode."""
+
+    def refused(file: Path, most_bytes: int) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(file))
+
+    monkeypatch.setattr(weights_folder, "read_bounded", refused)
+    with pytest.raises(StoreError, match=r"d.safetensors cannot be read: Permission denied"):
+        WeightsFolder(tmp_path).find("d")
 
 
 def test_a_damaged_file_counts_as_none(tmp_path: Path) -> None:
