@@ -33,7 +33,8 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
         with open_regular(path) as file:
             status = os.fstat(file.fileno())
             # A file of /proc says 0 bytes and has more.
-            content = file.read(min(max(status.st_size, 1 << 16), most_bytes) + 1)
+            most = min(max(status.st_size, 1 << 16), most_bytes)
+            content = file.read(most + 1) if status.st_size <= most_bytes else b""
     except ValueError as error:  # a name with a NUL
         raise OSError(errno.EINVAL, str(error), str(path)) from None
     if max(status.st_size, len(content)) > most_bytes:

@@ -38,6 +38,7 @@ LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _NUMBER = re.compile(r"[-+.0-9][-+.:_0-9a-fA-FxobeE]*")
 _TOML_PARTS = re.compile(r"[=,{}\[\]\n]")
+_DIGITS = re.compile(rf"[0-9_]{{{LONGEST_NUMBER + 1}}}")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -95,6 +96,8 @@ def parse_toml(text: str) -> dict[str, Any]:
     """
     if len(text) > MOST_TOML:
         raise ValueError(f"it has more than {MOST_TOML:,} characters")
+    if _DIGITS.search(text):
+        raise ValueError(f"it has a number of more than {LONGEST_NUMBER} digits")
     for part in _TOML_PARTS.split(text):  # a dotted key of 16,000 names took tomllib 18 s
         if part.count(".") > DEEPEST and not part.lstrip().startswith("#"):
             raise ValueError(f"it has more than {DEEPEST} dots in a row of words")

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tracemalloc
 from pathlib import Path
 from typing import IO
 
@@ -68,3 +69,14 @@ def test_what_is_no_file_or_too_large_is_refused_at_once(tmp_path: Path) -> None
             with pytest.raises(OSError) as refused:
                 read_bounded(tmp_path / name, 4)
             assert refused.value.strerror, name
+
+
+def test_nothing_is_read_of_a_file_that_is_too_large(tmp_path: Path) -> None:
+    (tmp_path / "sparse").touch()
+    os.truncate(tmp_path / "sparse", 60 << 30)
+    tracemalloc.start()
+    with pytest.raises(OSError, match="more than"):
+        read_bounded(tmp_path / "sparse", 1 << 28)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 1 << 20
