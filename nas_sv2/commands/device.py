@@ -56,7 +56,7 @@ def list_devices(as_json: AsJson = False) -> None:
     """List the targets: the devices that can say how long a network takes."""
     from nas_sv2.api.devices import describe_targets
     from nas_sv2.show.console import output
-    from nas_sv2.show.tables import targets_table
+    from nas_sv2.show.measure_tables import targets_table
 
     infos = describe_targets()
     if as_json:

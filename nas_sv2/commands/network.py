@@ -66,8 +66,13 @@ def measure(
     from nas_sv2.api.devices import target_names
     from nas_sv2.api.measuring import measure as compare
     from nas_sv2.show.console import output
-    from nas_sv2.show.measure_tables import latency_rows, order_notes, order_table
-    from nas_sv2.show.tables import latency_notes, latency_table
+    from nas_sv2.show.measure_tables import (
+        latency_notes,
+        latency_rows,
+        latency_table,
+        order_notes,
+        order_table,
+    )
 
     changes = plan_changes(precision, threads, batch, affinity, sustained)
     found, db = [], open_database(storage)
@@ -102,7 +107,7 @@ def cost(arch: Arch, storage: Storage = STORAGE, as_json: AsJson = False) -> Non
     """Print the cost of a network on paper, and its distance from the guidelines."""
     from nas_sv2.api.inspection import on_paper
     from nas_sv2.show.console import output
-    from nas_sv2.show.tables import cost_table, network_data
+    from nas_sv2.show.network_tables import cost_table, network_data
 
     found = on_paper(arch, storage=open_database(storage))
     name, network = found.named.name, found.named.network

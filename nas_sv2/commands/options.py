@@ -142,8 +142,7 @@ def print_notes(notes: list[str]) -> None:
 def print_front(facts: "StudyFacts", as_json: bool) -> None:
     """Print the front of a study with its baselines and notes, or as JSON."""
     from nas_sv2.show.console import output
-    from nas_sv2.show.study_tables import front_data, study_notes
-    from nas_sv2.show.tables import front_table
+    from nas_sv2.show.study_tables import front_data, front_table, study_notes
 
     if as_json:
         say_json(front_data(facts))

@@ -29,7 +29,7 @@ def list_recipes(as_json: AsJson = False) -> None:
     """List the built-in recipes."""
     from nas_sv2.api.training import built_in_recipes, recipe_to_document
     from nas_sv2.show.console import output
-    from nas_sv2.show.tables import recipes_table
+    from nas_sv2.show.recipe_tables import recipes_table
 
     recipes = built_in_recipes()
     if as_json:
@@ -107,7 +107,7 @@ def qualify(
     from nas_sv2.api.data_sets import with_fit
     from nas_sv2.api.training import QualifyRequest
     from nas_sv2.api.training import qualify as certify
-    from nas_sv2.show.certificate_text import certificate_data, certificate_markdown
+    from nas_sv2.show.recipe_tables import certificate_data, certificate_markdown
 
     if out is not None:
         checked_out(out, endings=TEXTS)

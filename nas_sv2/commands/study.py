@@ -454,9 +454,8 @@ def replay(
     The result is a study of its own. The same command resumes a replay that was interrupted.
     """
     from nas_sv2.api.study import open_study
+    from nas_sv2.show import study_tables as tables
     from nas_sv2.show.console import output, output_to
-    from nas_sv2.show.study_tables import moves_notes, moves_table, replay_data, study_notes
-    from nas_sv2.show.tables import front_table
 
     if out is not None:
         checked_out(out, endings=TEXTS)  # before minutes of measuring
@@ -475,18 +474,18 @@ def replay(
         )
     facts = open_study(found.study, storage=db).facts
     parts = (
-        front_table(facts.front),
-        *study_notes(facts),
+        tables.front_table(facts.front),
+        *tables.study_notes(facts),
         "",
-        moves_table(found.comparison),
-        *moves_notes(found),
+        tables.moves_table(found.comparison),
+        *tables.moves_notes(found),
     )
     if out is not None:
         text = io.StringIO()
         print_parts(output_to(text), parts)
         write_out(out, text.getvalue())
     if as_json:
-        say_json(replay_data(found))
+        say_json(tables.replay_data(found))
         return
     print_parts(output(), parts)
     say(next_command(storage, "front", found.study))

@@ -1,4 +1,4 @@
-"""Show orders, grades and differences of measurements as tables, notes and plain data."""
+"""Show latencies, orders, grades and differences as tables, notes and plain data."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -11,11 +11,52 @@ from nas_sv2.latency.measurements.exchange import Difference, Figures, OnPaper
 from nas_sv2.latency.measurements.grade import Grade
 from nas_sv2.latency.measurements.head_to_head import Orders, Pair
 from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.targets.entries import TargetInfo
 from nas_sv2.latency.targets.try_out import NETWORK, Check
 from nas_sv2.show.console import plain_table
-from nas_sv2.show.tables import interval
 from nas_sv2.space.families.published import STRUCTURES, published_network
 from nas_sv2.space.units.reference import REFERENCES
+
+
+def latency_table(rows: Sequence[tuple[str, str, Latency]]) -> RenderableType:
+    """Make a table of latencies by network and target; ratios are to the reference network."""
+    columns = ("ms", "95 % interval", "p95", "ratio", "95 % interval", "runs", "provenance")
+    table = plain_table("network", "target", *columns)
+    for name, target, latency in rows:
+        table.add_row(
+            name,
+            target,
+            f"{latency.ms:.3f}",
+            interval(latency.ci_ms),
+            "–" if latency.p95_ms is None else f"{latency.p95_ms:.3f}",
+            "–" if latency.ratio is None else f"{latency.ratio:.3f}",
+            interval(latency.ratio_ci),
+            "–" if latency.runs is None else str(latency.runs),
+            latency.provenance + (", contended" if latency.contended else ""),
+        )
+    return table
+
+
+def latency_notes(rows: Sequence[tuple[str, str, Latency]]) -> list[str]:
+    """Return the devices and the notes on the latencies, one fact a line."""
+    notes = [latency.device for _, _, latency in rows]
+    several = len({target for _, target, _ in rows}) > 1
+    for name, target, latency in rows:
+        on = f" on {target}" if several else ""
+        if latency.reference_ms is not None:
+            took = f"{latency.reference_ms:.3f} ms meanwhile"
+            notes.append(f"ratio{on}: to {latency.reference}, which took {took}")
+        if latency.stored and latency.measured_at is not None:
+            at = latency.measured_at[:16].replace("T", " ")
+            notes.append(f"{name}{on}: stored, measured {at} UTC; --fresh measures it again")
+        if latency.note:
+            notes.append(f"{name}{on}: {latency.note}")
+    return list(dict.fromkeys(notes))
+
+
+def interval(ends: tuple[float, float] | None) -> str:
+    """Format both ends of an interval, or a dash."""
+    return "–" if ends is None else "{:.3f}–{:.3f}".format(*ends)
 
 
 def latency_rows(found: Comparison) -> list[tuple[str, str, Latency]]:
@@ -172,3 +213,12 @@ def _on_paper(group: OnPaper) -> str:
     more = len(group.architectures) - 3
     names += f" and {more} more" if more > 0 else ""
     return f"not compared, measured under other conditions: {names}: {shown}"
+
+
+def targets_table(infos: Sequence[TargetInfo]) -> RenderableType:
+    """Make the table of targets."""
+    table = plain_table("target", "what", "provenance", "available", wrapped=(1, 3))
+    for info in infos:
+        available = {True: "yes", None: info.reason, False: f"no: {info.reason}"}[info.available]
+        table.add_row(info.name, info.what, info.provenance, available)
+    return table

@@ -1,10 +1,10 @@
-"""Show one network as tables, lines and plain data: time, variants, reused channels, forms."""
+"""Show one network as tables, lines and plain data: cost, time, variants, channels, forms."""
 
 import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import RenderableType
 
@@ -14,11 +14,48 @@ from nas_sv2.latency.breakdown.what_if import Gain, Gains
 from nas_sv2.latency.guidelines.waste import Waste
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS, RunKernel, RunKind
 from nas_sv2.show.console import plain_table
-from nas_sv2.show.tables import interval
+from nas_sv2.show.measure_tables import interval
+from nas_sv2.space.graph.cost import Cost
+from nas_sv2.space.networks.lowering import Network
 from nas_sv2.space.reuse.channel_reuse import Matrix, PerPair, Reuse, ReusedWeights
-from nas_sv2.studies.package.build import Exported
-from nas_sv2.studies.package.file_latency import FileLatency
-from nas_sv2.studies.package.forms import TORCH
+
+if TYPE_CHECKING:  # they load torch
+    from nas_sv2.studies.package.build import Exported
+    from nas_sv2.studies.package.file_latency import FileLatency
+
+
+def cost_table(
+    name: str, network: Network, cost: Cost, guidelines: Mapping[str, float]
+) -> RenderableType:
+    """Make the table of a network's cost on paper."""
+    side = network.resolution
+    table = plain_table(name, "")
+    rows = {
+        "digest": network.digest,
+        "input": f"{network.channels} × {side} × {side}",
+        "multiply-adds": f"{cost.flops / 1e6:.2f} M",
+        "params": f"{cost.params:,}",
+        "memory access": f"{cost.memory_access_bytes / 1e6:.2f} MB",
+        "  element-wise": f"{cost.elementwise_bytes / 1e6:.2f} MB",
+        "operators": str(cost.kernel_count),
+        **{f"{name} beyond its limit": f"{excess:+.1%}" for name, excess in guidelines.items()},
+    }
+    for key, value in rows.items():
+        table.add_row(key, value)
+    return table
+
+
+def network_data(name: str, network: Network, cost: Cost) -> dict[str, Any]:
+    """Return a network and its cost on paper as plain data."""
+    return {
+        "name": name,
+        "digest": network.digest,
+        "flops": cost.flops,
+        "params": cost.params,
+        "memory_access_bytes": cost.memory_access_bytes,
+        "elementwise_bytes": cost.elementwise_bytes,
+        "kernel_count": cost.kernel_count,
+    }
 
 
 def explanation_table(explained: Explanation) -> RenderableType:
@@ -393,8 +430,10 @@ def _mean(pairs: PerPair, places: Places) -> str:
     return f"{statistics.fmean(known):.4f}" if known else "–"
 
 
-def exported_lines(exported: Exported) -> list[str]:
+def exported_lines(exported: "Exported") -> list[str]:
     """Return a line for each form's accuracy and each file's latency."""
+    from nas_sv2.studies.package.forms import TORCH
+
     lines = []
     for name, form in exported.forms.items():
         line = f"{name}: {form.images:,} training images that the study kept"
@@ -409,6 +448,8 @@ def exported_lines(exported: Exported) -> list[str]:
 
 def metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
     """How good a trained network is, and how well each form agrees with it, a line each."""
+    from nas_sv2.studies.package.forms import TORCH
+
     lines = [
         f"{part} top-1 {found['accuracy']:.2%}{_balance(found)}, cross-entropy "
         f"{found['loss']:.4f} ({found['images']:,} images)"

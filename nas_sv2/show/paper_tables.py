@@ -11,7 +11,8 @@ from nas_sv2.api.device_costs import GuidelineRun
 from nas_sv2.latency.guidelines.experiment_run import ExperimentRow, TimedTable, times_of
 from nas_sv2.latency.measurements.measurement import Interval
 from nas_sv2.show.console import plain_table
-from nas_sv2.show.tables import interval, network_data
+from nas_sv2.show.measure_tables import interval
+from nas_sv2.show.network_tables import network_data
 from nas_sv2.space.experiments.blocks import Bottleneck, Head, PointwisePair, ShrinkingUnit, Unit
 from nas_sv2.space.experiments.paper import Experiment, Platform
 from nas_sv2.space.graph.cost import cost_of

@@ -35,7 +35,7 @@ from nas_sv2.search.events.events import (
     TrialFinished,
 )
 from nas_sv2.show.console import Console
-from nas_sv2.show.tables import front_table
+from nas_sv2.show.study_tables import front_table
 from nas_sv2.show.terminal import say_json, shown
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower

@@ -1,17 +1,23 @@
 """Studies as tables, as lines and as plain data."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.show.console import plain_table
-from nas_sv2.show.tables import front_notes, latency_notes, pruned_data
+from nas_sv2.show.measure_tables import latency_notes
+from nas_sv2.studies.findings.audit import Pruned
+from nas_sv2.studies.findings.certificate import UNCERTIFIED, Certificate
 from nas_sv2.studies.findings.confirmation import Confirmation, Finding
 from nas_sv2.studies.findings.front import Front
+from nas_sv2.studies.findings.pairwise import find_ties
 from nas_sv2.studies.findings.rank_agreement import Estimate
+from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.replay_comparison import Move, ReplayComparison
+from nas_sv2.studies.findings.stop_audit import audit_stops
 from nas_sv2.studies.storage.catalog import Deleted, StudySummary
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines
 from nas_sv2.studies.storage.facts import StudyFacts
@@ -20,6 +26,97 @@ from nas_sv2.studies.storage.repair import DamagedTrial
 
 if TYPE_CHECKING:  # it loads torch
     from nas_sv2.search.replay import Replayed
+
+
+def front_table(front: Front) -> RenderableType:
+    """Make the table of the front, fastest first, then of the other baselines."""
+    table = plain_table(*front.columns)
+    for row in front.rows:
+        table.add_row(*row.cells, style=None if row.on_front else "dim")
+    return table
+
+
+def front_notes(records: Mapping[int, Record], certificate: Certificate | None) -> list[str]:
+    """Return the notes on the figures of the front, one fact a line.
+
+    Args:
+        records: The records of the study, by trial.
+        certificate: The certificate of their recipe and data, or None.
+    """
+    if not records:
+        return ["no finished trial yet"]
+    record = next(iter(records.values()))
+    evaluation = record.evaluation
+    notes = []
+    for name in record.latencies:
+        notes += _latency_notes(name, [each.latencies[name] for each in records.values()])
+    predicted = [
+        entry.number
+        for entry in Front(records).entries
+        if any(v.provenance == "predicted" for v in entry.record.latencies.values())
+    ]
+    if predicted:
+        trials = ", ".join(map(str, predicted))
+        notes.append(f"?: predicted, the same search measures it at its end: trials {trials}")
+    contended = [n for n, r in records.items() if any(v.contended for v in r.latencies.values())]
+    if contended:
+        notes.append(f"contended while measured: trials {', '.join(map(str, contended))}")
+    if stops := audit_stops(records):
+        notes.append(stops.describe())
+    if uneven := evaluation.describe_majority():
+        notes.append(uneven)
+    if evaluation.scored_by != "accuracy":
+        notes.append(f"compared by {evaluation.scored_by}, not by top-1")
+    if len(evaluation.scores) > 1:
+        notes.append(
+            f"top-1 and loss: means of {len(evaluation.scores)} trainings, standard deviation of "
+            f"the {evaluation.scored_by} between them {_spread(records)}"
+            + ("; ± in the table" if evaluation.scored_by == "accuracy" else "")
+        )
+    notes.append(
+        f"top-1: recipe {evaluation.recipe}, seed {evaluation.seed}, {evaluation.data}, "
+        f"{evaluation.val_images:,} validation images; "
+        + (UNCERTIFIED if certificate is None else certificate.describe())
+    )
+    if certificate is not None:
+        notes += _ties(records, certificate)
+    return notes
+
+
+def _latency_notes(target: str, latencies: Iterable[Latency]) -> list[str]:
+    """Name device, origin and drift correction of a target's latencies, once for each kind."""
+    notes = []
+    first = dict[tuple[str, str], Latency]()
+    for each in latencies:
+        first.setdefault((each.device, each.provenance), each)
+    for (device, provenance), latency in first.items():
+        notes.append(f"{device} · {provenance}")
+        # A measurement's note is about itself; other notes are about the method.
+        if provenance != "measured" and latency.note:
+            notes.append(f"{target}: {latency.note}")
+        if latency.ratio is not None:
+            reference_ms = latency.ms / latency.ratio
+            notes.append(
+                f"{target}: {latency.reference} counts as {reference_ms:.3f} ms, against drift"
+            )
+    return list(dict.fromkeys(notes))
+
+
+def _ties(records: Mapping[int, Record], certificate: Certificate) -> list[str]:
+    """Name the neighbours on the front that the recipe cannot distinguish."""
+    tied = [f"{worse} and {better}" for worse, better in find_ties(records, certificate)]
+    return [f"ties in {certificate.scored_by}: trials {', '.join(tied)}"] if tied else []
+
+
+def _spread(records: Mapping[int, Record]) -> str:
+    """Return the smallest and largest of the candidates' spreads."""
+    spreads = [s for r in records.values() if (s := r.evaluation.spread) is not None]
+    return f"{min(spreads):.2g} to {max(spreads):.2g}"
+
+
+def pruned_data(pruned: Iterable[Pruned]) -> list[dict[str, Any]]:
+    """Return the counts of candidates that guidelines pruned as plain data."""
+    return [{**asdict(each), "most_wrong": each.most_wrong} for each in pruned]
 
 
 def front_data(facts: StudyFacts) -> dict[str, Any]:

@@ -527,7 +527,7 @@ GATES = {
         "evaluate/data/chunk_decoding.py",  # our own cache
         "evaluate/data/image_cache.py",
         "nas_sv2/testing.py",  # a payload that we have made
-        "nas_sv2/show/certificate_text.py",
+        "nas_sv2/show/recipe_tables.py",
         "studies/dashboard/server.py",  # an answer of Optuna's dashboard
         "studies/findings/record.py",  # text that we have just written
         "studies/package/card.py",

@@ -11,7 +11,7 @@ def test_the_command_line_starts_without_the_heavy_packages() -> None:
 
 
 def test_a_study_is_shown_without_what_trains_it() -> None:
-    names = ("study_tables", "search_events", "measure_tables")
+    names = ("study_tables", "search_events", "measure_tables", "network_tables")
     code = (
         f"import sys, {', '.join(f'nas_sv2.show.{name}' for name in names)}; print(*sys.modules)"
     )

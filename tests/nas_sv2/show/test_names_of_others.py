@@ -15,7 +15,7 @@ from nas_sv2.latency.kernels.run_kernels import RUN_KINDS, RunKernel
 from nas_sv2.latency.targets.entries import TargetInfo
 from nas_sv2.latency.targets.try_out import Check
 from nas_sv2.search.events.events import Notice, SearchDescribed, TrialFinished
-from nas_sv2.show import measure_tables, network_tables, study_tables, tables
+from nas_sv2.show import measure_tables, network_tables, study_tables
 from nas_sv2.show.console import output
 from nas_sv2.show.search_events import PlainLines
 from nas_sv2.studies.findings.front import Front
@@ -50,7 +50,7 @@ def record(name: str) -> Record:
 
 def front(name: str) -> Iterable[Any]:
     records = {0: record(name), 1: dataclasses.replace(record(name), baseline=None)}
-    return [tables.front_table(Front(records)), *tables.front_notes(records, None)]
+    return [study_tables.front_table(Front(records)), *study_tables.front_notes(records, None)]
 
 
 def information(name: str) -> Iterable[Any]:
@@ -81,8 +81,8 @@ SOURCES: dict[str, Callable[[str], Iterable[Any]]] = {
     "events": events,
     "front": front,
     "latencies": lambda name: [
-        tables.latency_table([(name, name, latency_of(1.0))]),
-        *tables.latency_notes([(name, name, latency_of(1.0))]),
+        measure_tables.latency_table([(name, name, latency_of(1.0))]),
+        *measure_tables.latency_notes([(name, name, latency_of(1.0))]),
     ],
     "studies": lambda name: [
         study_tables.studies_table([StudySummary(name, [name], [name], 1, 0.5, None, name)])
@@ -92,7 +92,7 @@ SOURCES: dict[str, Callable[[str], Iterable[Any]]] = {
         Leftovers([name], 1, [Path("a") / name.replace("\0", "")], [], 1)
     ),
     "targets": lambda name: [
-        tables.targets_table([TargetInfo(name, name, "measured", False, name)])
+        measure_tables.targets_table([TargetInfo(name, name, "measured", False, name)])
     ],
     "checks of a device": lambda name: [
         measure_tables.check_line(Check(name, True, 1.0, name)),

@@ -7,7 +7,7 @@ import pytest
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import StoreError
-from nas_sv2.show.certificate_text import certificate_data, certificate_markdown
+from nas_sv2.show.recipe_tables import certificate_data, certificate_markdown
 from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.choices.probe_networks import Contrast, trajectories
 from nas_sv2.studies.findings.certificate import Certificate, ScoredNetwork

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scripted_study import certificate
 
 from nas_sv2.latency.measurements.measurement import Latency
-from nas_sv2.show.tables import front_notes
+from nas_sv2.show.study_tables import front_notes
 from nas_sv2.studies.findings.pairwise import (
     accuracy_interval,
     compare_latencies,

@@ -8,8 +8,13 @@ from rich.console import Console, RenderableType
 
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.search.replay import Replayed
-from nas_sv2.show.study_tables import moves_notes, moves_table, replay_data
-from nas_sv2.show.tables import front_notes, front_table
+from nas_sv2.show.study_tables import (
+    front_notes,
+    front_table,
+    moves_notes,
+    moves_table,
+    replay_data,
+)
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record

@@ -1,8 +1,17 @@
-"""Show a certificate as Markdown, for terminals and repositories, and as plain data."""
+"""Show recipes as a table, and a certificate as Markdown or as plain data."""
 
 from collections.abc import Iterable, Sequence
 
-from nas_sv2.studies.findings.certificate import Certificate, Effect, Ranking, ScoredNetwork
+from rich.console import RenderableType
+
+from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.show.console import plain_table
+from nas_sv2.studies.findings.certificate import (
+    Certificate,
+    Effect,
+    Ranking,
+    ScoredNetwork,
+)
 from nas_sv2.studies.findings.rank_agreement import BESIDE
 
 _ENDS = {
@@ -20,6 +29,22 @@ _COLUMNS = (
     *("set", "depth", "width", "split", "kernel", "SE", "residual"),
     *("stem, head", "MFLOPs", "by seed", "reference"),
 )
+
+
+def recipes_table(recipes: Sequence[Recipe]) -> RenderableType:
+    """How long and how each recipe trains, and what it is for."""
+    table = plain_table("recipe", "passes", "images a pass", "batch", "rate", "schedule", "for")
+    for recipe in recipes:
+        table.add_row(
+            recipe.name,
+            str(recipe.epochs),
+            "all" if recipe.images_per_epoch is None else f"{recipe.images_per_epoch:,}",
+            str(recipe.batch),
+            f"{recipe.learning_rate:g}",
+            recipe.schedule,
+            "candidates" if recipe.full_training is None else "full training",
+        )
+    return table
 
 
 def certificate_markdown(certificate: Certificate) -> str:
