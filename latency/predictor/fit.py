@@ -201,7 +201,7 @@ def fit_on_device(
     plan = device.plan
     if not can_predict(plan):
         raise ConfigError(
-            "predictor", device.name, "must be a target that onnxruntime runs in float32 on a CPU"
+            "target", device.name, "must be a target that onnxruntime measures on a CPU in float32"
         )
     began = time.monotonic()
     bag = Bag.of_space(space, plan, SEED)

@@ -25,10 +25,9 @@ from nas_sv2.latency.guidelines.profile import GuidelineProfile, profile_device
 from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
 from nas_sv2.latency.kernels.kernel import ArmPrecision
 from nas_sv2.latency.measurements.store import MeasurementStore
-from nas_sv2.latency.predictor.predicted_target import PredictedTarget
+from nas_sv2.latency.predictor.predicted_target import PredictedTarget, open_predicted
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.target import device_of
-from nas_sv2.search.walk.predict_first import predictor_of
 from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.paper.comparison import PaperComparison, run_comparison
@@ -157,7 +156,7 @@ def fit_predictor(
     name = book.one(target)
     store = MeasurementStore(database_of(storage))
     with closing(book.open(name, store=store)) as opened:
-        return named.name, predictor_of(opened, named, progress, fresh)
+        return named.name, open_predicted(opened, named, progress, fresh)
 
 
 def calibrate(

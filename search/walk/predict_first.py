@@ -8,9 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.latency.predictor.fit import Progress
 from nas_sv2.latency.predictor.predicted_target import (
-    PredictedTarget,
     is_predictable,
     open_predicted,
 )
@@ -70,21 +68,6 @@ def screened(
         predicted[name] = open_predicted(target, space, advance(on_event))
     screen = Screen(predicted, careful=mode == "auto", rivals=lambda: store.all().values())
     return dataclasses.replace(walk, screen=screen)
-
-
-def predictor_of(
-    target: Target, space: SearchSpace, progress: Progress, fresh: bool = False
-) -> PredictedTarget:
-    """The stored predictor of a target, or a new one if there is none or `fresh` is true.
-
-    Raises:
-        ConfigError: If the target cannot be predicted.
-        NasError: See `screened`.
-    """
-    if not is_predictable(target):
-        allowed = "must be a target that onnxruntime measures on a CPU in float32"
-        raise ConfigError("target", target.name, allowed)
-    return open_predicted(target, space, progress, fresh)
 
 
 def measure_front(walk: Walk, store: RecordStore) -> None:

@@ -17,3 +17,9 @@ def test_a_study_is_shown_without_what_trains_it() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert not {"torch", "sklearn", "onnx", "onnxruntime"} & set(run.stdout.split())
+
+
+def test_the_costs_of_a_device_are_measured_without_torch() -> None:
+    code = "import sys, nas_sv2.api.device_costs; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert not {"torch", "optuna"} & set(run.stdout.split())

@@ -294,7 +294,7 @@ def test_a_document_that_is_no_predictor_is_a_fault(
 def test_other_plans_are_refused_before_anything_runs(plan: MeasurePlan) -> None:
     device = KnownDevice()
     assert not can_predict(plan)
-    with pytest.raises(ConfigError, match=r"predictor .*float32 on a CPU.*; got 'cpu'"):
+    with pytest.raises(ConfigError, match=r"target .*on a CPU in float32.*; got 'cpu'"):
         open_predicted(MeasuredTarget(MeasuredDevice("cpu", device, plan)), SPACE)
     assert (device.profiles, device.sessions) == (0, 0)
 

@@ -10,7 +10,7 @@ from doubles import FakeEvaluator, FakeTarget, latency_of, record_of
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, MeasurementError, Rejected
-from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, local_device
+from nas_sv2.latency.devices.local import CPU_PLAN, local_device
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.measurements.measurement import Latency, Provenance
 from nas_sv2.latency.targets.target import MeasuredTarget, Target
@@ -20,10 +20,8 @@ from nas_sv2.search.walk.predict_first import (
     check_mode,
     check_predictable,
     measure_front,
-    predictor_of,
 )
 from nas_sv2.search.walk.walk import Screen, Walk, is_predicted
-from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.graph.guidelines import Guidelines
 from nas_sv2.space.networks.lowering import Network
 from nas_sv2.space.units.reference import reference
@@ -150,9 +148,3 @@ def test_modes() -> None:
         check_predictable("auto", fake)
     cpu = MeasuredTarget(MeasuredDevice("cpu", local_device("cpu"), CPU_PLAN))
     check_predictable("auto", {**fake, "cpu": cpu})
-    with pytest.raises(ConfigError, match=r"target .*; got 'gpu'"):
-        predictor_of(
-            MeasuredTarget(MeasuredDevice("gpu", local_device("gpu"), GPU_PLAN)),
-            named_space("140M"),
-            lambda done, total: None,
-        )
