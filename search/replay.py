@@ -55,6 +55,7 @@ from nas_sv2.studies.storage.places import (
     data_of,
     data_place,
     evaluator_place,
+    find_sample,
     note_data,
     note_evaluator,
 )
@@ -70,7 +71,7 @@ from nas_sv2.studies.storage.study import (
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 if TYPE_CHECKING:
-    from nas_sv2.evaluate.data.image_data import ImageData
+    from nas_sv2.evaluate.data.data_sample import DataSample
 
 
 COPIED = (ARCHITECTURE, PRUNED, AUDITED, DUPLICATE, REJECTED, ERROR, BASELINE)
@@ -324,7 +325,7 @@ def _opened(
         store=MeasurementStore(db),
         require_measured=request.require_measured,
         notify=notify,
-        images=_images(first, request.data),
+        images=_images(db, first, request.data),
     )
     return closing(target)
 
@@ -460,24 +461,29 @@ def _hold(db: Database, name: str) -> AbstractContextManager[None]:
     )
 
 
-def _images(study: optuna.Study, moved: str | None) -> Images:
-    """The images for int8 quantisation: the data of the study, opened at their first use.
+def _images(db: Database, study: optuna.Study, moved: str | None) -> Images:
+    """The images for int8 quantisation: those that the study kept, or else from its data.
+
+    They are opened at their first use.
 
     Raises:
         ConfigError: If the data are not at `moved`.
     """
 
     @cache
-    def data() -> "ImageData":
-        return data_of(study, moved)
+    def sample() -> "DataSample":
+        from nas_sv2.evaluate.data.data_sample import DataSample
+
+        kept = find_sample(WeightsFolder.of_study(db, study_key(study)))
+        return DataSample.of(data_of(study, moved)) if moved or kept is None else kept
 
     if moved is not None:
-        data()  # opened once, so that only a valid place is kept
+        sample()  # opened once, so that only a valid place is kept
 
     def images(network: Any) -> Any:
         from nas_sv2.evaluate.fitting.int8_images import calibration_images
 
-        return calibration_images(data(), network)
+        return calibration_images(sample(), network)
 
     return images
 

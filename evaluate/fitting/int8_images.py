@@ -6,7 +6,8 @@ Scales decide how much accuracy quantisation costs, not how long a network takes
 import numpy as np
 import torch
 
-from nas_sv2.evaluate.data.image_data import ImageData, Part, resize
+from nas_sv2.evaluate.data.data_sample import DataSample
+from nas_sv2.evaluate.data.image_data import Part, resize
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.space.networks.lowering import Network
 
@@ -14,17 +15,17 @@ IMAGES = 8
 """Number of images, evenly spaced over the training images; quantisation runs each of them."""
 
 
-def calibration_images(data: ImageData, network: Network) -> np.ndarray:
+def calibration_images(data: DataSample, network: Network) -> np.ndarray:
     """Normalised training images of the network's own size, float32 `(N, C, H, W)`.
 
     Grey images are repeated for a network that takes colour; colour is averaged for one that takes
     grey. The timed network need not have the channels of the data.
     """
-    images = data.train.images
+    images = data.images
     count = min(IMAGES, len(images))
     chosen = images[torch.arange(count) * len(images) // count]
     sized = resize(Part(chosen, torch.zeros(count)), network.resolution).images
-    floats = Normalise.of(images)(sized)
+    floats = Normalise(data.mean, data.deviation)(sized)
     if data.channels != network.channels:
         floats = floats.mean(1, keepdim=True).repeat(1, network.channels, 1, 1)
     array: np.ndarray = floats.contiguous().numpy()

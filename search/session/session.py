@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 
 import optuna
@@ -20,6 +20,7 @@ from nas_sv2.errors import (
     NasError,
     was_interrupted,
 )
+from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.evaluators import find_evaluator
 from nas_sv2.evaluate.fitting.determinism import core_count, default_threads, useful_workers
@@ -328,6 +329,10 @@ class _Opening:
             gone=self.gone,
         )
 
+    @cached_property
+    def _sample(self) -> DataSample:
+        return DataSample.of(self.data)
+
     def _open_targets(self, things: ExitStack) -> dict[str, Target]:
         elsewhere = None if self.cluster is None else partial(ClusterDevice.offered, self.cluster)
         targets: dict[str, Target] = {}
@@ -337,7 +342,7 @@ class _Opening:
                 store=MeasurementStore(self.db),
                 require_measured=self.plan.require_measured,
                 notify=notify(self.on_event),
-                images=partial(calibration_images, self.data),
+                images=lambda network: calibration_images(self._sample, network),
                 elsewhere=elsewhere,
             )
             things.callback(targets[name].close)

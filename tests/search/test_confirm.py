@@ -76,6 +76,8 @@ def made(folder: Path, records: dict[int, Record], **identity: Any) -> str:
             "data_content": open_data(spec).provenance,
             "skip_unreadable": False,
             "recipe_document": recipe_to_document(smoke),
+            "recipe": smoke.name,
+            "guidelines": {},
             "recipe_digest": smoke.digest,
             "seed": 0,
             **identity,

@@ -68,7 +68,11 @@ def searched(folder: Path, budget: Budget, trials: int = TRIALS) -> str:
         "data": data,
         "data_content": open_data(data).provenance,
         "skip_unreadable": False,
+        "recipe": RECIPE.name,
+        "recipe_digest": RECIPE.digest,
         "recipe_document": recipe_to_document(RECIPE),
+        "space_digest": space.digest,
+        "seed": 0,
     }
     choice = SAMPLERS["random"]
     study = create_or_resume(Database.open(storage), "old", identity, choice.make(trials))

@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 import torch
 
+from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting.int8_images import IMAGES, calibration_images
 from nas_sv2.space.units.reference import reference
 
 
-def data_of(channels: int, count: int = 40) -> ImageData:
+def data_of(channels: int, count: int = 40) -> DataSample:
     generator = torch.Generator().manual_seed(0)
     shape = (count, channels, 12, 12)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     part = Part(images, torch.arange(count) % 2)
-    return ImageData("made", "0" * 16, ("one", "two"), part, part)
+    return DataSample.of(ImageData("made", "0" * 16, ("one", "two"), part, part))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

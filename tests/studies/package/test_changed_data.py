@@ -32,8 +32,11 @@ Export = Callable[..., Exported]
 def study_on(data: ImageData, db: Database, winner: TrainedNetwork) -> WeightsFolder:
     """A study `s` whose trial 0 has the weights of `winner`."""
     identity = {
-        "targets": {},
+        "targets": {"arm": "emulated"},
         "space": "tiny",
+        "budget": {},
+        "guidelines": {},
+        "recipe": RECIPE.name,
         "space_digest": "0" * 16,
         "data": data.name,
         "data_content": data.provenance,
@@ -50,7 +53,7 @@ def study_on(data: ImageData, db: Database, winner: TrainedNetwork) -> WeightsFo
     assert record.evaluation == evaluation_of(accuracy)
     trial = study.ask()
     RecordStore(db, study_key(study)).save(trial.number, record)
-    study.tell(trial, [accuracy])
+    study.tell(trial, [accuracy, 1.0])
     folder = WeightsFolder.of_study(db, study_key(study))
     folder.save(TINY.digest, winner.weights)
     keep_sample(folder, data)
