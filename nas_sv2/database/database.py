@@ -26,7 +26,6 @@ from nas_sv2.database.turns import SQLITE, writing_alone
 from nas_sv2.errors import ConfigError, NasError, StoreError
 from nas_sv2.passwords import masked
 
-_OF_THE_MOMENT = ("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_BUSY")  # faults of a valid URL
 _NO_STUDIES = "nas-sv2.db"  # names the files beside a database that is not a file
 
 T = TypeVar("T")
@@ -308,8 +307,7 @@ class Database:
 
     def _refusal(self, error: SQLAlchemyError) -> ConfigError | StoreError:
         """Return the error of a first connection that failed."""
-        fault = getattr(getattr(error, "orig", None), "sqlite_errorname", "")
-        if fault.startswith(_OF_THE_MOMENT):
-            return StoreError(f"{self.shown}: {one_line(error)}")
+        if self.file is not None and self.file.exists():
+            return StoreError(f"{self.file} cannot be opened: {one_line(error)}")
         allowed = f"must be a database that can be opened ({one_line(error)})"
         return ConfigError("storage", self.shown, allowed)

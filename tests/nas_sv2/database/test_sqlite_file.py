@@ -169,13 +169,19 @@ def test_a_file_is_not_made_in_a_folder_that_is_read_only(
 
 
 @pytest.mark.parametrize(
-    ("at", "said"),
-    [(0, "is not an SQLite database, or its header is damaged"), (100, "is damaged; restore")],
-    ids=["header", "page"],
+    ("at", "size", "said"),
+    [
+        (0, 300, "is not an SQLite database, or its header is damaged"),
+        (44, 4, "cannot be opened: unsupported file format"),
+        (100, 300, "is damaged; restore"),
+    ],
+    ids=["header", "format", "page"],
 )
-def test_damage_is_called_that_by_the_name_of_the_file(file: Path, at: int, said: str) -> None:
+def test_damage_is_called_that_by_the_name_of_the_file(
+    file: Path, at: int, size: int, said: str
+) -> None:
     content = bytearray(file.read_bytes())
-    content[at : at + 300] = b"\xa5" * 300
+    content[at : at + size] = b"\xa5" * size
     file.write_bytes(content)
     with Database.open(f"{file}") as db, pytest.raises(StoreError) as caught:
         numbers(db)
