@@ -19,7 +19,7 @@ from nas_sv2.documents import reading_stored
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.grade import GRADE_SCHEMA, Grade
 from nas_sv2.latency.measurements.measurement import Measurement
-from nas_sv2.latency.measurements.measurement_check import read_measurement
+from nas_sv2.latency.measurements.measurement_check import OtherSchema, read_measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.plain_data import parse_json
 
@@ -101,7 +101,12 @@ class MeasurementStore:
         if text is None:
             return None
         with reading_stored("a stored measurement"):
-            return read_measurement(text)
+            try:
+                return read_measurement(text)
+            except OtherSchema:
+                raise
+            except ValueError as error:
+                raise ValueError(f"{error}; `nas-sv2 db repair` removes it") from error
 
     def documents(self, key: Key | None = None) -> Iterator[str]:
         """Yield the documents of a key, the newest first, or of all keys, the oldest first.

@@ -17,8 +17,8 @@ from nas_sv2.studies.storage.facts import read_study
 from nas_sv2.studies.storage.leftovers import Leftovers as Leftovers
 from nas_sv2.studies.storage.leftovers import find_leftovers as find_leftovers
 from nas_sv2.studies.storage.leftovers import remove_leftovers as remove_leftovers
-from nas_sv2.studies.storage.repair import fail_damaged as fail_damaged
-from nas_sv2.studies.storage.repair import find_damaged as find_damaged
+from nas_sv2.studies.storage.repair import find_damage as find_damage
+from nas_sv2.studies.storage.repair import repair as repair
 
 if TYPE_CHECKING:
     from nas_sv2.latency.targets.user_target import LatencySource

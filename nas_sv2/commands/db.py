@@ -117,24 +117,25 @@ def clean(storage: Storage = STORAGE, yes: Yes = False, as_json: AsJson = False)
 
 @app.command()
 def repair(storage: Storage = STORAGE, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Fail the trials with values that are not numbers, over which no study can be read.
+    """Fail trials with values that are not numbers, over which no study can be read.
 
-    Their values and records are removed; trainings and measurements stay.
+    Their values and records are removed, and so are damaged measurements. Trainings stay.
     """
-    from nas_sv2.api.study import fail_damaged, find_damaged
-    from nas_sv2.show.study_tables import damaged_lines
+    from nas_sv2.api.study import find_damage
+    from nas_sv2.api.study import repair as repair_rows
+    from nas_sv2.show.study_tables import damage_lines
 
     db = open_database(storage)
-    found = find_damaged(db)
+    found = find_damage(db)
     if found and not yes:
-        print_notes(damaged_lines(found))
-        ask_first("Fail them?")
-    failed = fail_damaged(db) if found else []
+        print_notes(damage_lines(found))
+        ask_first("Fail and remove them?")
+    if found:
+        repair_rows(db)
     if as_json:
-        say_json([dataclasses.asdict(each) for each in failed])
+        say_json(dataclasses.asdict(found))
     else:
-        lines = [f"failed, with its values removed: {line}" for line in damaged_lines(failed)]
-        print_notes(lines or ["every value is a number"])
+        print_notes([f"repaired: {line}" for line in damage_lines(found)] or ["no damage found"])
 
 
 def _count(number: int) -> str:

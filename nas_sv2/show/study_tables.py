@@ -22,7 +22,7 @@ from nas_sv2.studies.storage.catalog import Deleted, StudySummary
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines
 from nas_sv2.studies.storage.facts import StudyFacts
 from nas_sv2.studies.storage.leftovers import Leftovers
-from nas_sv2.studies.storage.repair import DamagedTrial
+from nas_sv2.studies.storage.repair import Damage
 
 if TYPE_CHECKING:  # it loads torch
     from nas_sv2.search.replay import Replayed
@@ -215,9 +215,14 @@ def leftovers_lines(found: Leftovers) -> list[str]:
     return lines
 
 
-def damaged_lines(found: Sequence[DamagedTrial]) -> list[str]:
-    """Name the trials with values that are not numbers."""
-    return [f"trial {each.number} of study {each.study}" for each in found]
+def damage_lines(found: Damage) -> list[str]:
+    """Say which trials have values that are not numbers, and how many measurements are damaged."""
+    lines = [
+        f"trial {each.number} of study {each.study} has a value that is not a number"
+        for each in found.trials
+    ]
+    count = len(found.measurements)
+    return lines + ([f"damaged measurements: {count}"] if count else [])
 
 
 def leftovers_data(found: Leftovers) -> dict[str, object]:

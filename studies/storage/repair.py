@@ -1,14 +1,17 @@
-"""Find and fail trials with values that Optuna cannot read.
+"""Find and repair what a device's NaN once damaged: trials and measurements.
 
-A device's NaN once became a value of a trial. SQLite stores NaN as NULL, and Optuna then refuses
-every read of the study, and every list of the studies. The tables are read by their columns here.
+SQLite stores the NaN of a trial as NULL. Optuna then refuses every read of the study, and every
+list of the studies. Its tables are therefore read by their columns here.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import and_, column, delete, literal_column, or_, select, table, update
 
 from nas_sv2.database.database import Database
+from nas_sv2.latency.measurements.measurement_check import OtherSchema, read_measurement
+from nas_sv2.latency.measurements.store import ROWS_AT_ONCE, MeasurementRow
 from nas_sv2.studies.findings.attributes import IDENTITY, KEY
 from nas_sv2.studies.storage.record_store import RecordRow
 from nas_sv2.studies.storage.study import optuna_storage, store_errors
@@ -37,31 +40,53 @@ class DamagedTrial:
     number: int
 
 
-def find_damaged(db: Database) -> list[DamagedTrial]:
-    """Find the trials with values that are not numbers.
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """The damaged rows of a database.
+
+    Attributes:
+        trials: Trials with values that are not numbers.
+        measurements: Ids of measurements with values that no device can have.
+    """
+
+    trials: Sequence[DamagedTrial]
+    measurements: Sequence[int]
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self.trials or self.measurements)
+
+
+def find_damage(db: Database) -> Damage:
+    """Find trials with values that are not numbers, and measurements that cannot be read.
+
+    Measurements of another version of nas-sv2 count as readable.
 
     Raises:
         ConfigError: The database does not exist.
         StoreError: It cannot be read.
     """
-    return [DamagedTrial(name, number) for name, number, _, _ in _rows(db)]
+    db.require()
+    trials = [DamagedTrial(name, number) for name, number, _, _ in _rows(db)]
+    return Damage(trials, list(_damaged_measurements(db)))
 
 
-def fail_damaged(db: Database) -> list[DamagedTrial]:
-    """Set the trials that `find_damaged` finds to failed; their values and records are removed.
+def repair(db: Database) -> Damage:
+    """Fail the trials that `find_damage` finds, and remove the measurements.
 
-    The next search may ask their networks again. Its trainings are kept.
+    The values and records of the trials are removed. The next search may ask their networks
+    again, and its trainings are kept.
 
     Raises:
         ConfigError: The database does not exist.
         StoreError: It cannot be read or written.
     """
     db.require_writable()
-    storage, rows = optuna_storage(db), _rows(db)
+    found, rows, storage = find_damage(db), _rows(db), optuna_storage(db)
     with store_errors():
         attributes = {study: storage.get_study_user_attrs(study) for _, _, study, _ in rows}
     has_records = db.has_table(RecordRow.__tablename__)
-    with db.errors("trials cannot be repaired"), db.writing_alone("repair") as connection:
+    with db.errors("the database cannot be repaired"), db.writing_alone("repair") as connection:
         for _, number, study, trial in rows:
             failed = update(TRIALS).where(TRIALS.c.trial_id == trial)
             connection.execute(failed.values(state=literal_column("'FAIL'")))
@@ -70,12 +95,28 @@ def fail_damaged(db: Database) -> list[DamagedTrial]:
                 key = attributes[study].get(IDENTITY, {}).get(KEY, "")
                 of_trial = RecordRow.study == key, RecordRow.trial == number
                 connection.execute(delete(RecordRow).where(*of_trial))
-    return [DamagedTrial(name, number) for name, number, _, _ in rows]
+        for measurement in found.measurements:
+            connection.execute(delete(MeasurementRow).where(MeasurementRow.id == measurement))
+    return found
+
+
+def _damaged_measurements(db: Database) -> Iterator[int]:
+    if not db.has_table(MeasurementRow.__tablename__):
+        return
+    query = select(MeasurementRow.id, MeasurementRow.document).order_by(MeasurementRow.id)
+    with db.session("measurements cannot be read") as session:
+        rows = session.execute(query.execution_options(yield_per=ROWS_AT_ONCE))
+        for number, document in rows:
+            try:
+                read_measurement(document)
+            except OtherSchema:
+                continue
+            except ValueError:
+                yield number
 
 
 def _rows(db: Database) -> list[tuple[str, int, int, int]]:
     """Return name of the study, number of the trial, and both ids, of each damaged trial."""
-    db.require()
     query = (
         select(STUDIES.c.study_name, TRIALS.c.number, STUDIES.c.study_id, TRIALS.c.trial_id)
         .join_from(VALUES, TRIALS, VALUES.c.trial_id == TRIALS.c.trial_id)

@@ -198,8 +198,10 @@ def test_a_password_is_not_shown() -> None:
 def test_a_document_that_is_damaged_is_an_error_not_a_miss(store: MeasurementStore) -> None:
     store.save(MEASUREMENT)
     with store.db.begin() as connection:
-        connection.execute(text("UPDATE nas_measurements SET document = '{}'"))
-    with pytest.raises(StoreError, match="stored measurement cannot be read"):
+        damaged = {"d": json.dumps(MEASUREMENT.to_json() | {"measured_at": float("nan")})}
+        connection.execute(text("UPDATE nas_measurements SET document = :d"), damaged)
+    said = "stored measurement cannot be read: .*; `nas-sv2 db repair` removes it"
+    with pytest.raises(StoreError, match=said):
         store.find(MEASUREMENT.architecture, FINGERPRINT, PLAN)
 
 

@@ -1,17 +1,20 @@
 """A trial with a value that is not a number makes no study unreadable for good."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
-from scripted_study import ScriptedStudy
+from scripted_study import MEASURED, ScriptedStudy
+from sqlalchemy import update
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.latency.measurements.store import MeasurementRow, MeasurementStore
 from nas_sv2.studies.storage.catalog import list_studies
 from nas_sv2.studies.storage.named_networks import records_of
-from nas_sv2.studies.storage.repair import DamagedTrial, fail_damaged, find_damaged
+from nas_sv2.studies.storage.repair import Damage, DamagedTrial, find_damage, repair
 from nas_sv2.studies.storage.study import load_study
 
 Run = Callable[..., tuple[int, str, str]]
@@ -41,16 +44,16 @@ def poison(db: Database, *numbers: int, study: str = "poisoned") -> None:
 
 def test_the_trials_are_failed_and_all_else_is_as_it_was(db: Database) -> None:
     before = {name: records_of(db, name) for name in ("good", "poisoned")}
-    assert find_damaged(db) == []
+    assert not find_damage(db)
     poison(db, 0, 2)
     if db.is_sqlite:  # PostgreSQL knows NaN, and so Optuna reads it
         for read in (list_studies, lambda db: load_study(db, "good").trials):
             with pytest.raises(StoreError, match="not a number; `nas-sv2 db repair` finds"):
                 read(db)
-    damaged = [DamagedTrial("poisoned", 0), DamagedTrial("poisoned", 2)]
-    assert find_damaged(db) == damaged
-    assert fail_damaged(db) == damaged
-    assert find_damaged(db) == fail_damaged(db) == []
+    damage = Damage([DamagedTrial("poisoned", 0), DamagedTrial("poisoned", 2)], [])
+    assert find_damage(db) == repair(db) == damage
+    assert not find_damage(db)
+    assert not repair(db)
     trials = load_study(db, "poisoned").trials
     for number in (0, 2):
         assert (trials[number].state, trials[number].values) == (TrialState.FAIL, None)
@@ -68,9 +71,27 @@ def test_the_trials_are_failed_and_all_else_is_as_it_was(db: Database) -> None:
 def test_a_database_without_studies_needs_no_repair(db: Database, tmp_path: Path) -> None:
     with Database.open(str(tmp_path / "empty.db")) as empty:
         with pytest.raises(ConfigError, match="no such file"):
-            find_damaged(empty)
+            find_damage(empty)
         empty.migrate()
-        assert find_damaged(empty) == []
+        assert not find_damage(empty)
+
+
+def test_a_measurement_that_is_damaged_is_removed_and_one_of_another_version_stays(
+    db: Database,
+) -> None:
+    store = MeasurementStore(db)
+    store.save_all([MEASURED, MEASURED])
+    rows = "SELECT id FROM nas_measurements ORDER BY id"
+    with db.begin() as connection:
+        first, *_, other, last = connection.exec_driver_sql(rows).scalars()
+        document = MEASURED.to_json() | {"schema": 99}
+        for number, text in ((first, '{"schema": NaN}'), (other, json.dumps(document))):
+            change = update(MeasurementRow).where(MeasurementRow.id == number)
+            connection.execute(change.values(document=text))
+    assert find_damage(db) == repair(db) == Damage([], [first])
+    with db.connect() as connection:
+        left = list(connection.exec_driver_sql(rows).scalars())
+    assert first not in left and {other, last} <= set(left)
 
 
 @pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
@@ -90,8 +111,9 @@ def test_the_commands_say_what_helps_and_what_was_done(
     code, _, err = command_line("db", "repair", "--yes", *at)
     assert code == 1 and "is read-only for this user" in err
     protected.clear()
-    said = "failed, with its values removed: trial 1 of study poisoned\n"
+    said = "repaired: trial 1 of study poisoned has a value that is not a number\n"
     assert command_line("db", "repair", "--yes", *at)[:2] == (0, said)
-    assert command_line("db", "repair", *at)[:2] == (0, "every value is a number\n")
-    assert command_line("db", "repair", "--json", *at)[:2] == (0, "[]\n")
+    assert command_line("db", "repair", *at)[:2] == (0, "no damage found\n")
+    printed = command_line("db", "repair", "--json", *at)[1]
+    assert json.loads(printed) == {"trials": [], "measurements": []}
     assert command_line("front", "good", *at)[0] == 0
