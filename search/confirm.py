@@ -100,7 +100,9 @@ def finalists_of(records: Mapping[int, Record], trials: Sequence[str]) -> list[i
         ConfigError: If a trial is not a candidate of the study.
     """
     candidates = [number for number, record in records.items() if record.baseline is None]
-    known = ", ".join(map(str, candidates)) or "there is none"
+    if not candidates:
+        raise ConfigError("trials", list(trials), "must wait: the study has no candidate yet")
+    known = ", ".join(map(str, candidates))
     if list(trials) == [BEST]:
         found = [each for each in Front(records).members if each.record.baseline is None]
         if not found:
