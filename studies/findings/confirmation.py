@@ -286,6 +286,10 @@ def _check(found: Confirmation) -> None:
     columns += [finding.accuracy.differences for finding in found.findings]
     if not seeds or any(len(column) != seeds for column in columns):
         raise ValueError("it must have a figure for each seed")
+    targets = [network.latencies.keys() for network in found.networks]
+    targets += [finding.latency.keys() for finding in found.findings]
+    if not found.networks or any(names != targets[0] for names in targets):
+        raise ValueError("it must have networks, and figures of each on the same targets")
     if found.test_images < 1:
         raise ValueError("it must have test images")
 
