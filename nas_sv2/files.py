@@ -6,6 +6,7 @@ Nothing else in the program writes files.
 import errno
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -139,9 +140,25 @@ def checked_out(path: Path, field: str = "out", endings: Sequence[str] = ()) -> 
         raise ConfigError(field, str(path), f"must name a valid file ({said})") from None
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise ConfigError(field, str(path), "must name a file in a folder that exists")
-    if not os.access(path if _is_stream(path) else path.resolve().parent, os.W_OK):
-        raise ConfigError(field, str(path), "must name a file in a folder that can be written to")
+    if not _is_stream(path):
+        check_writable(field, path, path.resolve().parent)
+    elif not os.access(path, os.W_OK):
+        raise ConfigError(field, str(path), "must name a file that can be written to")
     return path
+
+
+def check_writable(field: str, path: Path, folder: Path) -> None:
+    """Refuse `path` if no file can be made in `folder`; rights alone do not say so of `/proc`.
+
+    Raises:
+        ConfigError: None can be made there; names the field.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        allowed = f"must be in a folder that can be written to ({error.strerror or error})"
+        raise ConfigError(field, str(path), allowed) from None
 
 
 def made_folder(path: Path) -> Path:
@@ -156,8 +173,7 @@ def made_folder(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(path, error) from None
-    if not os.access(path, os.W_OK):
-        raise ConfigError("out", str(path), "must be a folder that can be written to")
+    check_writable("out", path, path)
     return path
 
 

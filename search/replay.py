@@ -202,7 +202,7 @@ class TrialCopy:
     def _kept(self) -> list[str]:
         """The limits that do not depend on the target."""
         return [
-            *self.study.user_attrs[IDENTITY]["guidelines"],
+            *self.study.user_attrs[IDENTITY].get("guidelines", {}),
             *self.budget.cost_excesses(flops=0, params=0),
         ]
 
@@ -357,7 +357,7 @@ def _identity(
     first: Mapping[str, Any], book: TargetBook, target: Target, budget: Budget, name: str, key: str
 ) -> dict[str, Any]:
     """The facts on which all trials of the replay depend; a search needs them to continue."""
-    guidelines = first["guidelines"]
+    guidelines = first.get("guidelines", {})
     rest = {
         field: value for field, value in first.items() if field not in (KEY, REPLAY_OF, MODULES)
     }
@@ -402,7 +402,7 @@ def _notes(
             f"{_networks(stopped)} not trained to the end, for their latency on {before}, and "
             "stay off the front"
         )
-    if MEASURED in identity["guidelines"]:
+    if MEASURED in identity.get("guidelines", {}):
         notes.append(
             f"candidates were pruned by the guidelines of {', '.join(identity['targets'])}; what "
             f"they pruned may be good on {on}"

@@ -202,6 +202,6 @@ def whole_identity(attributes: Mapping[str, Any], what: str) -> Mapping[str, Any
 
 
 _WHOLE = (
-    *("budget", "guidelines", "space", "space_digest", "data", CONTENT, "skip_unreadable"),
-    *("recipe", "recipe_digest", "recipe_document", "seed"),
+    *("budget", "space", "space_digest", "data", CONTENT, "skip_unreadable"),
+    *("recipe_digest", "recipe_document", "seed"),
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nas_sv2.database.processes import is_alive, process_name
 from nas_sv2.errors import ConfigError, StoreError
-from nas_sv2.files import read_bounded
+from nas_sv2.files import check_writable, read_bounded
 from nas_sv2.space.runtimes.weights import MOST_WEIGHT_BYTES
 
 SUMS = "SHA256SUMS"
@@ -40,6 +40,8 @@ def check_out(out: Path, force: bool) -> None:
         raise ConfigError(
             "out", str(out), "must name a folder that does not exist yet (force overwrites it)"
         )
+    home = next(place for place in (out, *out.absolute().parents) if place.exists())
+    check_writable("out", out, home)
 
 
 def write_folder(out: Path, contents: Mapping[str, bytes]) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import delete, func, select
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import StoreError
+from nas_sv2.studies.findings.attributes import key_of
 from nas_sv2.studies.storage.ownership import keys_in_use
 from nas_sv2.studies.storage.record_store import RecordRow
 from nas_sv2.studies.storage.study import is_key, optuna_storage, store_errors
@@ -47,11 +48,17 @@ def find_leftovers(db: Database) -> Leftovers:
 
     Raises:
         ConfigError: The database does not exist.
-        StoreError: It cannot be read.
+        StoreError: It cannot be read, or the key of a study is damaged, so that nobody can say
+            what the study left.
     """
     db.require()
     storage = optuna_storage(db)
     with store_errors():
+        for study in storage.get_all_studies():
+            if (key := key_of(study.user_attrs)) is not None and not is_key(key):
+                raise StoreError(
+                    f"study {study.study_name}: its key is damaged; nothing is removed"
+                )
         used, attached = keys_in_use(storage), _attached(storage)
     counts = _records_by_key(db, used)
     weights, artifacts = _entries(db.beside("weights")), _entries(db.beside("artifacts"))

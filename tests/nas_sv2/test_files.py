@@ -8,7 +8,8 @@ from typing import IO
 
 import pytest
 
-from nas_sv2.files import read_bounded, write_whole
+from nas_sv2.errors import ConfigError
+from nas_sv2.files import checked_out, made_folder, read_bounded, write_whole
 
 
 @pytest.mark.parametrize("sync", [False, True])
@@ -80,3 +81,17 @@ def test_nothing_is_read_of_a_file_that_is_too_large(tmp_path: Path) -> None:
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak_bytes < 1 << 20
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="only Linux has /proc")
+def test_a_folder_that_takes_no_file_is_refused_whatever_its_rights(tmp_path: Path) -> None:
+    for check, path in (
+        (checked_out, "/proc/a.png"),
+        (made_folder, "/proc"),
+        (checked_out, "/sys/a"),
+    ):
+        with pytest.raises(ConfigError, match="can be written to"):
+            check(Path(path))
+    assert checked_out(tmp_path / "a.png") == tmp_path / "a.png"
+    assert made_folder(tmp_path / "a" / "b").is_dir()
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "b"]

@@ -177,3 +177,10 @@ def test_an_export_is_refused_before_its_study_is_read(
         pytest.raises(ConfigError, match=sentence),
     ):
         export_trial(db, "study", trial, tmp_path / out, force=False, notify=print)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="only Linux has /proc")
+@pytest.mark.parametrize("out", ["/proc/x", "/dev/null/x", "/proc/self/a/b", "/sys/x"])
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(out: str) -> None:
+    with pytest.raises(ConfigError, match="out must be in a folder that can be written to"):
+        check_out(Path(out), force=False)

@@ -88,3 +88,16 @@ def test_a_study_with_a_damaged_attribute_is_listed_and_deleted(
 def test_what_an_old_study_lacks_is_named() -> None:
     with pytest.raises(StoreError, match=r"study s: stored nas_sv2 lacks .*recipe_document, seed"):
         whole_identity({"nas_sv2": {"key": "0" * 32, "targets": {}}}, "study s")
+
+
+def test_nothing_is_cleaned_up_while_a_key_is_damaged(
+    command_line: Run, told: Path, tmp_path: Path
+) -> None:
+    """Its records would be taken for those of a study that was deleted."""
+    storage = f"sqlite:///{shutil.copy(told, tmp_path)}"
+    identity = optuna.load_study(study_name="bad", storage=storage).user_attrs["nas_sv2"]
+    study = optuna.load_study(study_name="bad", storage=storage)
+    study.set_user_attr("nas_sv2", {**identity, "key": "../../x"})
+    code, out, err = command_line("db", "clean", "--yes", "-s", storage)
+    assert (code, out) == (1, "")
+    assert err == "nas-sv2: study bad: its key is damaged; nothing is removed\n"
