@@ -48,7 +48,7 @@ from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.space.choices.levels import LEVELS, nearest_level
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
-from nas_sv2.studies.findings.attributes import IDENTITY, whole_identity
+from nas_sv2.studies.findings.attributes import IDENTITY, TRAINED, whole_identity
 from nas_sv2.studies.findings.confirmation import (
     FEWEST_SEEDS,
     Confirmation,
@@ -345,7 +345,8 @@ def confirm(
     _check_counts(request)
     recipe = open_recipe(request.recipe)
     study = load_study(db, request.study)
-    identity = whole_identity(study.user_attrs, f"study {request.study}")
+    needed = ("budget", "space_digest", *TRAINED)
+    identity = whole_identity(study.user_attrs, f"study {request.study}", needed)
     with ExitStack() as opened:
         records = RecordStore(db, study_key(study)).all()
         finalists = finalists_of(records, request.trials)

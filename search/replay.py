@@ -267,7 +267,7 @@ def replay(
         StoreError: If the database cannot be read or written.
     """
     first = load_study(db, request.study)
-    identity = dict(whole_identity(first.user_attrs, f"study {request.study}"))
+    identity = dict(whole_identity(first.user_attrs, f"study {request.study}", ("budget", "data")))
     book = TargetBook.of_study(identity)
     name = _name(book, request.target)
     budget = _budget(identity["budget"], request.budgets, name)

@@ -5,7 +5,7 @@ it is never changed, or old studies cannot be read. Who can write to the databas
 value, so that `check_attributes` holds each to its type before it is used.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -189,19 +189,19 @@ def check_attributes(attributes: Mapping[str, Any], kinds: Mapping[str, Any], wh
                 raise StoreError(f"{what}: stored {name} cannot be read: {reason}") from error
 
 
-def whole_identity(attributes: Mapping[str, Any], what: str) -> Mapping[str, Any]:
-    """Return the identity of a study that says everything a command needs to work on it.
+TRAINED = ("space", "data", CONTENT, "skip_unreadable", "recipe_document", "seed")
+"""The parts of an identity without which no training of the study can be repeated."""
+
+
+def whole_identity(
+    attributes: Mapping[str, Any], what: str, needed: Iterable[str]
+) -> Mapping[str, Any]:
+    """Return the identity of a study with the parts that a command needs.
 
     Raises:
-        StoreError: Something is missing, as in studies of old versions; names it.
+        StoreError: One is missing, as in studies of old versions; names it.
     """
     identity: Mapping[str, Any] = attributes[IDENTITY]
-    if missing := sorted(set(_WHOLE) - identity.keys()):
+    if missing := sorted(set(needed) - identity.keys()):
         raise StoreError(f"{what}: stored {IDENTITY} lacks {', '.join(missing)}")
     return identity
-
-
-_WHOLE = (
-    *("budget", "space", "space_digest", "data", CONTENT, "skip_unreadable"),
-    *("recipe_digest", "recipe_document", "seed"),
-)

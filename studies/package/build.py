@@ -18,7 +18,7 @@ from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.onnx_lowering import OPSET, check_opset
 from nas_sv2.space.runtimes.weights import LEAST_WEIGHT, count_flushed
-from nas_sv2.studies.findings.attributes import IDENTITY, THREADS, whole_identity
+from nas_sv2.studies.findings.attributes import IDENTITY, THREADS, TRAINED, whole_identity
 from nas_sv2.studies.findings.front import best_of
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import STOP_RULE
@@ -101,7 +101,7 @@ def export_trial(
         raise ConfigError("trial", trial, "must be best or a number")
     check_out(out, force)
     opened = load_study(db, study)
-    identity = whole_identity(opened.user_attrs, f"study {study}")
+    identity = whole_identity(opened.user_attrs, f"study {study}", ("recipe_digest", *TRAINED))
     number, record = _chosen(db, study, trial)
     evaluator = evaluator_of(opened, supernet)
     winner, sample = _winner(db, opened, record, evaluator, data, notify)

@@ -64,6 +64,7 @@ from nas_sv2.studies.findings.attributes import (
     OF_STUDY,
     OF_TRIAL,
     RUN,
+    TRAINED,
     check_attributes,
     whole_identity,
 )
@@ -219,7 +220,7 @@ def checked_study(text: str) -> object:
     if not isinstance(data, dict) or "nas_sv2" not in data:
         raise NasError("no attributes of a study of ours")
     check_attributes(data, OF_STUDY, "study s")
-    whole = whole_identity(data, "study s")
+    whole = whole_identity(data, "study s", ("budget", "guidelines", *TRAINED))
     return [*limits_of(whole["budget"]), *whole["guidelines"], *whole["targets"].items()]
 
 

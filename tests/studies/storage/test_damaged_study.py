@@ -12,7 +12,7 @@ import pytest
 from scripted_study import ScriptedStudy
 
 from nas_sv2.errors import StoreError
-from nas_sv2.studies.findings.attributes import whole_identity
+from nas_sv2.studies.findings.attributes import TRAINED, whole_identity
 
 Run = Callable[..., tuple[int, str, str]]
 STUDY = "update study_user_attributes set value_json = ? where key = ? and study_id = 2"
@@ -87,7 +87,7 @@ def test_a_study_with_a_damaged_attribute_is_listed_and_deleted(
 
 def test_what_an_old_study_lacks_is_named() -> None:
     with pytest.raises(StoreError, match=r"study s: stored nas_sv2 lacks .*recipe_document, seed"):
-        whole_identity({"nas_sv2": {"key": "0" * 32, "targets": {}}}, "study s")
+        whole_identity({"nas_sv2": {"key": "0" * 32, "targets": {}}}, "study s", TRAINED)
 
 
 def test_nothing_is_cleaned_up_while_a_key_is_damaged(
