@@ -172,6 +172,7 @@ class Study:
         """
         from nas_sv2.search.confirm import ConfirmRequest, confirm
 
+        self.db.require_writable()
         request = ConfirmRequest(
             self.name, recipe, list(map(str, trials)), seeds, workers, fresh, data
         )
@@ -205,6 +206,7 @@ class Study:
         """
         from nas_sv2.search.replay import ReplayRequest, replay
 
+        self.db.require_writable()
         limits = [budget] if isinstance(budget, str) else budget
         request = ReplayRequest(self.name, target, limits, name, require_measured, data)
         return replay(request, self.db, notify or ignore, progress or ignore)

@@ -3,11 +3,11 @@
 import hashlib
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from nas_sv2.errors import StoreError
 
@@ -69,8 +69,17 @@ def turn_at(engine: Engine, what: str, longest_s: float) -> Iterator[None]:
                 connection.exec_driver_sql("RESET lock_timeout")
         try:
             yield
-        finally:
-            connection.execute(select(func.pg_advisory_unlock(_number_of(what))))
+        except BaseException:
+            # A lost connection holds nothing, and its fault must not hide this one.
+            with suppress(SQLAlchemyError, StoreError):
+                _unlock(connection, what)
+            raise
+        _unlock(connection, what)
+
+
+def _unlock(connection: Connection, what: str) -> None:
+    if not connection.invalidated:
+        connection.execute(select(func.pg_advisory_unlock(_number_of(what))))
 
 
 def sqlstate_of(error: BaseException | None) -> str | None:

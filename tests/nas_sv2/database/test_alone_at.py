@@ -95,3 +95,15 @@ def test_other_statements_wait_as_they_did(db: Database) -> None:
     if not db.is_sqlite:
         with db.connect() as connection:
             assert connection.execute(text("SHOW lock_timeout")).scalar() == "0"
+
+
+def test_what_fails_within_is_not_hidden_by_a_server_that_is_away(
+    postgres_server: Postgres,
+) -> None:
+    with Database.open(postgres_server.database()) as db:
+        try:
+            with pytest.raises(KeyboardInterrupt), db.alone_at("a name"):
+                postgres_server.stop("immediate")
+                raise KeyboardInterrupt
+        finally:
+            postgres_server.start()

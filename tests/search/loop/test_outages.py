@@ -190,7 +190,7 @@ def test_a_server_that_is_away_is_said_in_its_own_words(
 
 
 @pytest.mark.parametrize("bench", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("comes_back", [True, False])
+@pytest.mark.parametrize("comes_back", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_file_that_is_read_only_for_a_while_is_waited_for(
     bench: Bench,
     protected: set[Path],
