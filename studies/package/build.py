@@ -189,7 +189,9 @@ def _winner(
             weights = _same_again(evaluator.open(images, setting_of(study)), record).weights
     except (ConfigError, EvaluationError) as error:
         kept = find_sample(folder)
-        if weights is None or kept is None or data is not None:
+        if weights is None:
+            raise _needing_data(error) from error
+        if kept is None or data is not None:
             raise
         notify(_without_data(error))
         sample = kept
@@ -206,9 +208,19 @@ def _winner(
     return winner, sample
 
 
+def _needing_data(error: NasError) -> NasError:
+    """Return the error with the reason for which the data are needed."""
+    if not isinstance(error, ConfigError):
+        return error
+    why = "the weights of this network were not kept, and training it again needs the same images"
+    return ConfigError(error.field, error.value, f"{error.sentence}; {why}")
+
+
 def _without_data(error: NasError) -> str:
     """Say why the kept weights are exported without the data of the study."""
     why = f"cannot be opened ({error})"
+    if isinstance(error, ConfigError):
+        why = f"cannot be opened ({error.value} {error.sentence})"
     if isinstance(error, ChangedData):
         why = f"have changed since, and are {error.value} now"
     return (

@@ -81,9 +81,9 @@ def test_a_study_goes_on_and_is_exported_where_its_folder_lies_now(
     code, _, said = command_line(*EXPORT, "--out", "without")
     assert code == 0
     assert said.startswith(
-        f"the data of the study cannot be opened (data of the study must be imagefolder:PATH of a "
-        f"folder that exists; if they were moved, give their new place as data; got "
-        f"'imagefolder+pad:{here}'); the kept weights are exported"
+        f"the data of the study cannot be opened (imagefolder+pad:{here} must be imagefolder:PATH "
+        "of a folder that exists; if they were moved, give their new place as data); the kept "
+        "weights are exported"
     )
     code, _, said = command_line(*EXPORT, "--out", "winner", "--data", "imagefolder:there")
     assert code == 0, said
