@@ -138,7 +138,7 @@ class _Identity(msgspec.Struct):
 
 OF_STUDY: Mapping[str, Any] = {
     IDENTITY: _Identity,
-    KEY_OF: int,
+    KEY_OF: int | None,
     CLAIMED: str,
     THREADS: int | None,
     REFERENCE_MS: dict[str, Annotated[float, Meta(gt=0)]],

@@ -16,5 +16,5 @@ def test_the_pattern_finds_a_name_that_is_written_out() -> None:
 def test_the_names_of_attributes_stand_in_one_file() -> None:
     """A name that is written and read in two spellings would lose what it holds."""
     files = [file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py")]
-    assert len(files) > 300
+    assert len(files) > 200
     assert [str(file) for file in files if LITERAL.search(file.read_text("utf-8"))] == []
