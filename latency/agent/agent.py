@@ -137,7 +137,7 @@ def _needed(module: str) -> Any:
     kept, stderr = io.StringIO(), sys.stderr
     sys.stderr = kept  # an extension for another numpy prints its reason, and raises none
     try:
-        return importlib.import_module(module)
+        found = importlib.import_module(module)
     except Exception as error:  # a package that is broken may raise anything
         said = " ".join(kept.getvalue().split()).partition(". ")[0]
         reason = str(error) or said or repr(error)
@@ -152,6 +152,10 @@ def _needed(module: str) -> Any:
     finally:
         sys.stderr = stderr
         stderr.write(kept.getvalue())
+    if not hasattr(found, "__version__"):  # a folder of that name, such as a clone at home
+        place = getattr(found, "__file__", None) or ", ".join(getattr(found, "__path__", ()))
+        raise Refusal("device", f"{module} there is no package: {place} stands for it; rename it")
+    return found
 
 
 ALL_CORES = affinity()
@@ -345,7 +349,7 @@ def _fault(error: Exception) -> str:
     """Describe a fault of this program by its place, and the versions that it met."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     runtimes = (sys.modules.get(name) for name in ("numpy", "onnxruntime", "torch"))
-    versions = [f"{module.__name__} {module.__version__}" for module in runtimes if module]
+    versions = [f"{m.__name__} {getattr(m, '__version__', '?')}" for m in runtimes if m]
     return (
         f"{type(error).__name__}: {error} (in {place.name}, line {place.lineno}; "
         f"{', '.join([f'Python {platform.python_version()}', *versions])})"

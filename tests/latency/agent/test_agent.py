@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -101,6 +101,26 @@ def test_a_runtime_that_cannot_be_imported_says_why(
 def test_a_missing_runtime_is_to_be_installed() -> None:
     with pytest.raises(agent.Refusal, match=r"install it there: .* install no_such_runtime"):
         agent._needed("no_such_runtime")
+
+
+def test_a_folder_or_file_of_the_name_of_a_runtime_is_no_runtime(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A clone of its repository in the home folder of a board is imported like a package."""
+    (tmp_path / "cloned_runtime").mkdir()
+    (tmp_path / "small_runtime.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("cloned_runtime", "small_runtime"):
+        with pytest.raises(agent.Refusal, match=rf"{name} there is no package: .*{name}.*rename"):
+            agent._needed(name)
+
+
+def test_a_fault_is_described_whatever_the_runtimes_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", ModuleType("onnxruntime"))
+    try:
+        raise KeyError("x")
+    except KeyError as error:
+        assert "onnxruntime ?" in agent._fault(error)
 
 
 @pytest.mark.parametrize("version", [(2, 7, 18), (3, 4, 0), (3, 6, 15), (3, 7, 16)])
