@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from nas_sv2.evaluate.data.image_data import channel_statistics
+from nas_sv2.evaluate.data.image_data import AT_ONCE, channel_statistics
 from nas_sv2.evaluate.fitting.augment import FlipShift, Normalise
 
 
@@ -47,6 +47,16 @@ def test_all_moves_happen_equally_often() -> None:
     spots = result.flatten(1).long().argmax(1).bincount()
     assert (spots > 0).sum() == 3 * 5  # 3 rows; columns 2 to 4 and 4 to 6, of which 4 twice
     assert spots[spots > 0].min() > 10_000 / 18 * 0.8
+
+
+def test_statistics_are_exact_however_many_images_there_are() -> None:
+    """They are summed in chunks: at 224 pixels all of them as floats would take 12 GB."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (2 * AT_ONCE + 3, 3, 5, 5), generator=generator)
+    mean, deviation = channel_statistics(images.to(torch.uint8))
+    wanted = images.double()
+    assert torch.equal(mean, wanted.mean((0, 2, 3)).float())
+    assert torch.equal(deviation, wanted.transpose(0, 1).flatten(1).std(1, correction=0).float())
 
 
 def test_normalised_images_have_no_mean_and_unit_deviation() -> None:
