@@ -1,6 +1,6 @@
 """A search whose disk fills up, and goes on once there is space again.
 
-    unshare --mount sh -c 'mount -t tmpfs -o size=3m none DISK && exec python full_disk.py ...'
+    unshare --mount sh -c 'mount -t tmpfs -o size=8m none DISK && exec python full_disk.py ...'
 
     full_disk.py database|weights DISK FOLDER
 

@@ -20,7 +20,7 @@ def test_a_full_disk_ends_the_search_and_nothing_is_lost(what: str, tmp_path: Pa
     disk, folder = tmp_path / "disk", tmp_path / "folder"
     disk.mkdir()
     folder.mkdir()
-    mount = shlex.join(["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(disk)])
+    mount = shlex.join(["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(disk)])
     script = shlex.join([sys.executable, str(FULL_DISK), what, str(disk), str(folder)])
     done = subprocess.run(
         [*way, "sh", "-c", f"{mount} && exec {script}"],
