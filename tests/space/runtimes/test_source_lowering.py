@@ -81,7 +81,7 @@ def test_the_file_runs_where_nas_sv2_cannot_be_imported(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
     expected = run_torch(graph, weights, images)
     np.testing.assert_allclose(
-        np.load(tmp_path / "logits.npy"), expected, rtol=0, atol=1e-5 * abs(expected).max()
+        np.load(tmp_path / "logits.npy"), expected, rtol=0, atol=3e-5 * abs(expected).max()
     )
 
 
