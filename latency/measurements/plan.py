@@ -9,11 +9,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
+
+from msgspec import Meta
 
 from nas_sv2.documents import (
     AboveZero,
-    FromZero,
     Positive,
     Seed,
     Whole,
@@ -26,6 +27,8 @@ from nas_sv2.space.units.reference import reference
 
 Runtime = Literal["onnxruntime", "torch"]
 Processor = Literal["cpu", "cuda"]
+DAY_S = 86_400
+Seconds = Annotated[float, Meta(gt=0, le=DAY_S)]
 Lowering = Literal["shuffle_free", "plain"]
 Precision = Literal["fp32", "int8", "fp16"]
 
@@ -95,21 +98,21 @@ class MeasurePlan:
     reference: str | None = "shufflenet_v2_x1_0"
     lowering: Lowering = "shuffle_free"
     seed: Seed = 0
-    heat_s: FromZero = 0.0
-    settle_s: AboveZero = 0.01
-    block_s: AboveZero = 0.03
+    heat_s: Annotated[float, Meta(ge=0, le=DAY_S)] = 0.0
+    settle_s: Seconds = 0.01
+    block_s: Seconds = 0.03
     min_block_runs: Positive = 3
     loads: Positive = 4
     warmup_runs: Positive = 10
     warmup_agreement: AboveZero = 0.02
-    warmup_limit_s: AboveZero = 1.0
+    warmup_limit_s: Seconds = 1.0
     min_runs: Positive = 50
     max_runs: Positive = 2000
     ci_width: AboveZero = 0.01
-    time_limit_s: AboveZero = 0.75
+    time_limit_s: Seconds = 0.75
     noisy_width: AboveZero = 0.05
-    noisy_time_limit_s: AboveZero = 2.5
-    timeout_s: AboveZero = 120.0
+    noisy_time_limit_s: Seconds = 2.5
+    timeout_s: Seconds = 120.0
 
     def __post_init__(self) -> None:
         """Check the fields, each alone and together."""
@@ -125,7 +128,7 @@ class MeasurePlan:
         if self.affinity is not None:  # 1,0 and 0,1,1 are the same cores
             object.__setattr__(self, "affinity", tuple(sorted(set(self.affinity))))
         if self.reference is not None:
-            reference(self.reference)
+            _check_reference(self.reference)
         if self.max_runs < self.min_runs:
             sentence = f"must be at least min_runs, {self.min_runs}"
             raise ConfigError("max_runs", self.max_runs, sentence)
@@ -156,3 +159,10 @@ class MeasurePlan:
             ConfigError: A field is unknown or a value is out of range.
         """
         return read_fields(cls, document, "plan")
+
+
+def _check_reference(name: str) -> None:
+    try:
+        reference(name)
+    except ConfigError as error:
+        raise ConfigError("reference", name, error.sentence) from None

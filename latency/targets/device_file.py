@@ -19,7 +19,6 @@ from platformdirs import user_config_path
 
 from nas_sv2.database.locks import Exclusive, FileLock
 from nas_sv2.documents import (
-    AboveZero,
     check_choice,
     check_fields,
     check_value,
@@ -74,6 +73,8 @@ PLACES: Mapping[str, type[Place]] = {
     "cuda": LocalPython,
 }
 KINDS = tuple(PLACES)
+Mebibytes = Annotated[float, Meta(gt=0, le=2**20)]
+"""A size up to a tebibyte."""
 RENAMED = {"words": "command"}
 
 
@@ -283,7 +284,7 @@ def _device(name: str, table: Mapping[str, Any], file: Path) -> DeviceEntry:
         if field.default is dataclasses.MISSING and key not in table:
             raise ConfigError(key, None, f"must be given: the kind {kind} needs it")
     settings = {field.name: _frozen(table[k]) for k, field in keys.items() if k in table}
-    check_value("max_mib", max_mib, AboveZero | None)
+    check_value("max_mib", max_mib, Mebibytes | None)
     measured = None if kind == "emulated" else _plan(kind, {} if plan is None else plan)
     return DeviceEntry(name, kind, place(**settings), measured, max_mib, file)
 

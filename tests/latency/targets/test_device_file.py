@@ -145,6 +145,11 @@ def test_hostile_names_are_refused_and_write_nothing(name: str) -> None:
         ("[devices.pi]\nkind = 'local'\n[devices.pi.plan]\nthreads = 0", "plan.threads .*got 0"),
         ("[devices.pi]\nkind = 'local'\nplan = 4", "devices.pi.plan .*; got 4"),
         ("[devices.pi]\nkind = 'local'\nmax_mib = 0", "devices.pi.max_mib .*; got 0"),
+        ("[devices.pi]\nkind = 'local'\nmax_mib = 1e308", "devices.pi.max_mib .*; got 1e.308"),
+        ("[devices.pi]\nkind = 'local'\nplan = {timeout_s = 1e308}", "timeout_s .*; got 1e.308"),
+        ("[devices.pi]\nkind = 'local'\nplan = {heat_s = 86401}", "plan.heat_s .*; got 86401"),
+        ("[devices.pi]\nkind = 'local'\nplan = {block_s = 1e9}", "plan.block_s .*; got 1000000"),
+        ("[devices.pi]\nkind = 'local'\nplan = {reference = 'x'}", "plan.reference .*; got 'x'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_refused_by_file_and_field(text: str, message: str) -> None:
