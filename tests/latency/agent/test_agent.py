@@ -18,6 +18,13 @@ from nas_sv2.latency.devices.local import CPU_PLAN
 PLAN: dict[str, Any] = {**CPU_PLAN.to_json(), "cpu_time_is_latency": True}
 
 
+@pytest.fixture(autouse=True)
+def started_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent may use the cores that it was started with: here those of this worker."""
+    here = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    monkeypatch.setattr(agent, "ALL_CORES", here)
+
+
 def with_runtime(monkeypatch: pytest.MonkeyPatch, version: str, **more: Any) -> None:
     runtime = SimpleNamespace(
         __name__="onnxruntime",

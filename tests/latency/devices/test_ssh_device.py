@@ -244,17 +244,21 @@ def test_a_server_that_stays_away_ends_in_bounded_time(
 
 
 # Greets, tells a fingerprint, and dies of every network.
-DEADLY = """
+FRAGILE = {
+    **{"cpu": "fragile", "runtime": "onnxruntime", "runtime_version": "1.32.0"},
+    **{"precision": "fp32", "threads": 1},
+}
+DEADLY = f"""
 import json, os, sys
 stdin = sys.stdin.buffer
 for _ in range(int(stdin.readline())):
     stdin.read(int(stdin.readline()))
-print('{"agent": "2"}', flush=True)
+print('{{"agent": "2"}}', flush=True)
 while True:
     if json.loads(stdin.readline())["op"] == "measure":
         os.write(2, b"Bus error")
         os._exit(135)
-    print('{"fingerprint": {"cpu": "fragile"}}', flush=True)
+    print(json.dumps({{"fingerprint": {FRAGILE}}}), flush=True)
 """
 
 
@@ -265,7 +269,7 @@ def test_a_network_that_kills_the_agent_fails_with_the_devices_words(
     python.write_text(f"#!{sys.executable}\n{DEADLY}")
     python.chmod(0o755)
     device = connect(server.host(str(python)))
-    assert device.fingerprint(QUICK).facts == {"cpu": "fragile"}
+    assert device.fingerprint(QUICK).facts == FRAGILE
     with pytest.raises(MeasurementError, match=r"pi: .*code 135: Bus error; 3 times in a row"):
         device.measure([NETWORK], QUICK)
 
