@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from nas_sv2.database.database import Database
-from nas_sv2.documents import Positive, Seed, check_value
+from nas_sv2.documents import MOST_TRAININGS, Seed, Trainings, check_value
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData
@@ -132,11 +132,12 @@ def qualify(
 
 def _check_counts(request: QualifyRequest) -> None:
     for field in ("trajectories", "seeds"):
-        check_value(field, getattr(request, field), Positive)
+        check_value(field, getattr(request, field), Trainings)
     check_value("seed", request.seed, Seed)
     check_workers(request.workers)
-    if request.matched != 0 and request.matched < 3:
-        raise ConfigError("matched", request.matched, "must be 0, or at least 3")
+    if request.matched != 0 and not 3 <= request.matched <= MOST_TRAININGS:
+        sentence = f"must be 0, or from 3 to {MOST_TRAININGS}"
+        raise ConfigError("matched", request.matched, sentence)
 
 
 def _trainings(

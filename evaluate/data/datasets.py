@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nas_sv2.documents import Side, check_value
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.chunk_decoding import Progress
 from nas_sv2.evaluate.data.image_cache import Notify, user_cache
@@ -97,8 +98,8 @@ def open_data(
         EvaluationError: If the data are missing or damaged.
     """
     name, _, where = spec.partition(":")
-    if resolution is not None and resolution < 1:
-        raise ConfigError("resolution", resolution, "must be a whole number of pixels from 1")
+    if resolution is not None:
+        check_value("resolution", resolution, Side)
     if read_spec(spec)[0] in LAYOUTS:
         return open_image_folder(spec, resolution, skip_unreadable, notify, progress)
     if name == "npz":

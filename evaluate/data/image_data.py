@@ -1,6 +1,7 @@
 """Labelled images as whole tensors, the form of every data set for training."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 
 import torch
@@ -138,10 +139,24 @@ AT_ONCE = 256  # images, so that intermediate numbers stay small: 154 MB at 224 
 RESIZED_AT_ONCE = 1024  # images, so that the intermediate floats stay small
 
 
+def memory_bytes() -> int:
+    """Return the main memory of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def resize(part: Part, side: int | None) -> Part:
-    """Resize the images to `side` pixels, antialiased bilinear; None keeps them as they are."""
+    """Resize the images to `side` pixels, antialiased bilinear; None keeps them as they are.
+
+    Raises:
+        ConfigError: The memory of this machine does not hold them.
+    """
     if side is None or part.images.shape[2] == side:
         return part
+    whole = len(part) * part.images.shape[1] * side * side
+    if whole > (room := memory_bytes()):
+        takes = f"{len(part):,} images of that side take {whole / 1e9:,.0f} GB"
+        sentence = f"must be smaller: {takes}, and a memory of {room / 1e9:.0f} GB is here"
+        raise ConfigError("resolution", side, sentence)
     chunks = [
         _resize_chunk(part.images[start : start + RESIZED_AT_ONCE], side)
         for start in range(0, len(part), RESIZED_AT_ONCE)

@@ -25,7 +25,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.chunk_decoding import Progress
 from nas_sv2.evaluate.data.decoding import full_level
 from nas_sv2.evaluate.data.image_cache import ImageCache, Notify, Prepared
-from nas_sv2.evaluate.data.image_data import ImageData, Part, content_key, resize
+from nas_sv2.evaluate.data.image_data import ImageData, Part, content_key, memory_bytes, resize
 from nas_sv2.evaluate.data.image_listing import Listing, list_images
 from nas_sv2.evaluate.data.layouts import named, part_of
 from nas_sv2.evaluate.data.split import LEFT_OUT, PARTS, contradictions, mirror_keys, placed
@@ -430,7 +430,7 @@ def _check_bytes(archive: zipfile.ZipFile, names: list[str]) -> None:
     whole = sum(each.file_size for each in entries)
     if whole > max(HARMLESS_BYTES, MOST_GROWTH * packed):
         raise ValueError(f"made to fill the memory: {packed:,} bytes would become {whole:,}")
-    room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    room = memory_bytes()
     if whole > room:
         raise ValueError(f"arrays of {whole / 1e9:.1f} GB, and a memory of {room / 1e9:.1f} GB")
 

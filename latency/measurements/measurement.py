@@ -444,7 +444,8 @@ class Measurement:
         if not self.stationary:
             found.append("never warmed up: run times still changed; let the device come to rest")
         if self.noise > UNSTABLE:
-            advice = "" if self.stopped_by_quota else "; close other programs"
+            has_advice = self.contended or self.stopped_by_quota
+            advice = "" if has_advice else "; close other programs"
             found.append(f"unstable: p95/median {self.noise:.2f}{advice}")
         if self.ci_ms is None:
             found.append(f"no interval from {self.runs} runs; measure longer")
