@@ -3,9 +3,10 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from msgspec import Meta
 
 from nas_sv2.api.arguments import Notify, Progress, database_of, ignore
 from nas_sv2.database import DEFAULT_STORAGE
@@ -132,6 +133,9 @@ def train(
         return metrics
 
 
+NetworksAStep = Annotated[int, Meta(ge=0, le=1000)]
+
+
 def train_supernet(
     space: str,
     folder: Path,
@@ -160,6 +164,7 @@ def train_supernet(
         EvaluationError: The training failed.
         StoreError: A file cannot be read or written.
     """
+    check_value("networks", networks, NetworksAStep)
     chosen, named = open_recipe(plan.recipe), open_space(space)
     check_trainable(chosen)
     check_supernet_recipe(chosen)

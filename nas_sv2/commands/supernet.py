@@ -52,9 +52,7 @@ def train(
     ] = 0,
     networks: Annotated[
         int,
-        typer.Option(
-            "--networks", min=0, help="Random networks a step, beside largest and smallest."
-        ),
+        typer.Option("--networks", help="Random networks a step, beside largest and smallest."),
     ] = 2,
     guidelines: Annotated[
         str,

@@ -145,6 +145,15 @@ def test_animals_at_another_resolution() -> None:
     assert data.key != open_data("animals").key
 
 
+@pytest.mark.parametrize(
+    ("side", "said"),
+    [(0, "from 1 to 16384"), (10**9, "from 1 to 16384"), (16384, r"6,501 images .* 1,745 GB")],
+)
+def test_a_side_that_no_memory_holds_is_refused(side: int, said: str) -> None:
+    with pytest.raises(ConfigError, match=rf"resolution must be .*{said}.*; got {side}"):
+        open_data("animals", resolution=side)
+
+
 def test_no_image_nor_its_mirror_is_on_two_sides(animals: ImageData) -> None:
     sides = []
     for part in animals.parts:

@@ -131,6 +131,13 @@ def test_a_contended_one_uses_cpu_time_and_says_so() -> None:
     assert "50% of runs were interrupted, thread CPU time is used" in INTERRUPTED.judgement
 
 
+def test_an_advice_is_given_once() -> None:
+    times = tuple(5.0 + (i % 10 == 0) * 5 for i in range(100))
+    noisy = with_samples(wall=times, cpu=times, switches=(0, 1) * 50)
+    assert "unstable: p95/median" in noisy.judgement
+    assert noisy.judgement.count("close other programs") == 1
+
+
 def test_a_cpu_quota_is_named_and_other_programs_are_not() -> None:
     """Whether the quota's periods were counted decides: a run cannot tell who interrupted it."""
     states = (

@@ -175,6 +175,8 @@ def test_a_word_that_cannot_be_meant_is_named(
         ),
         (("--recipe", "paper"), "a recipe for candidates"),
         (("--space", "12M"), "space .*; got '12M'"),
+        (("--networks", "1000000000"), "--networks must be .* from 0 to 1000; got 1000000000"),
+        (("--networks=-1",), "--networks must be .* from 0 to 1000; got -1"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_and_nothing_is_written(
