@@ -25,7 +25,6 @@ from doubles import evaluation_of, latency_of, record_of
 from scripted import measurement_of
 from scripted_study import certificate
 
-import nas_sv2
 from nas_sv2.database.processes import is_alive, process_name
 from nas_sv2.documents import read_document, reading_stored
 from nas_sv2.errors import NasError
@@ -541,7 +540,7 @@ GATES = {
 
 def test_plain_data_of_others_are_parsed_at_one_place() -> None:
     """A new reader uses `plain_data`, and joins the parsers above."""
-    root = Path(nas_sv2.__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     found: dict[str, set[str]] = {name: set() for name in GATES}
     for room in ("nas_sv2", "search", "studies", "latency", "evaluate", "space"):
         for file in sorted((root / room).rglob("*.py")):
