@@ -198,13 +198,14 @@ def trained_form(
     Raises:
         ConfigError: If the total stride exceeds the side of the images.
     """
+    stride, pool = recipe.stem_stride, recipe.stem_pool
     return dataclasses.replace(
         scale_width(architecture, recipe.width_factor),
         resolution=side,
         channels=channels,
         classes=min(recipe.classes or classes, classes),
-        stem_stride=recipe.stem_stride,
-        stem_pool=recipe.stem_pool,
+        stem_stride=architecture.stem_stride if stride is None else stride,
+        stem_pool=architecture.stem_pool if pool is None else pool,
     )
 
 

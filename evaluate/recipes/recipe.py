@@ -80,8 +80,9 @@ class Recipe:
         images_per_epoch: At most so many images a pass, drawn for each pass; None for all.
         validation_images: At most so many validation images, the same for every candidate.
         validate_each_epoch: Whether every pass ends with a validation, or only the last.
-        stem_stride: Stride that the first stem convolution is given, for small images.
-        stem_pool: Whether the max pool stays behind the stem.
+        stem_stride: Stride that the first stem convolution is given, for small images; None for
+            the network's own.
+        stem_pool: Whether a max pool follows the stem; None for as in the network.
         width_factor: Share of its widths at which a candidate is trained, rounded to what can be
             built; its latency and cost stay those of the whole.
         resolution: Side that images are brought to; None for the data's own.
@@ -124,8 +125,8 @@ class Recipe:
     validation_images: Positive | None = None
     validate_each_epoch: bool = False
     width_factor: PositiveShare = 1.0
-    stem_stride: int = 2
-    stem_pool: bool = False
+    stem_stride: int | None = 2
+    stem_pool: bool | None = False
     resolution: Side | None = None
     batch: Positive = 64
     learning_rate: AboveZero = 0.1
@@ -152,7 +153,8 @@ class Recipe:
         check_fields(self)
         if not self.name.strip():
             raise ConfigError("name", self.name, "must be one word or two")
-        check_choice("stem_stride", self.stem_stride, (1, 2))
+        if self.stem_stride is not None:
+            check_choice("stem_stride", self.stem_stride, (1, 2))
 
     @property
     def digest(self) -> str:

@@ -142,6 +142,8 @@ class SearchSpace:
         resolution: Side of the input whose latency counts.
         channels: Input channels.
         classes: Output classes.
+        stem_stride: Stride of the first stem convolution.
+        stem_pool: Whether the 3×3 stride-2 max pool follows the stem.
     """
 
     name: str
@@ -152,10 +154,13 @@ class SearchSpace:
     resolution: Side = 224
     channels: Positive = 3
     classes: Positive = 1000
+    stem_stride: int = 2
+    stem_pool: bool = True
 
     def __post_init__(self) -> None:
         """Refuse a space without a choice, or with a point that cannot be built."""
         check_fields(self)
+        check_choice("stem_stride", self.stem_stride, (1, 2))
         if not self.stem or not self.stages:
             raise ConfigError(
                 "stem" if not self.stem else "stages", [], "must have at least one choice"
@@ -181,6 +186,9 @@ class SearchSpace:
         """16 hexadecimal digits that name the content; a study belongs to one space."""
         content = dataclasses.asdict(self)
         del content["name"], content["baselines"]
+        for name, plain in (("stem_stride", 2), ("stem_pool", True)):
+            if content[name] == plain:  # as in the digests of spaces that had no such field
+                del content[name]
         text = json.dumps(content, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -195,7 +203,14 @@ class SearchSpace:
             width_in = stage.width
         head = trial.suggest_int("head", self.head.low, self.head.high, step=self.head.step)
         return Architecture(
-            stem, tuple(stages), head, self.resolution, self.channels, self.classes
+            stem,
+            tuple(stages),
+            head,
+            self.resolution,
+            self.channels,
+            self.classes,
+            stem_stride=self.stem_stride,
+            stem_pool=self.stem_pool,
         )
 
     def params_of(self, architecture: Architecture) -> dict[str, Any]:

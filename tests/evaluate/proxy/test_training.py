@@ -66,6 +66,14 @@ def test_the_trained_form_is_that_of_data_and_recipe(blobs: ImageData, tiny: Arc
     assert trained.evaluation.accuracy > 0.9
 
 
+def test_a_recipe_may_keep_the_stem_of_the_network(blobs: ImageData, tiny: Architecture) -> None:
+    kept = dataclasses.replace(SHORT, stem_stride=None, stem_pool=None)
+    for stride, pool in ((1, False), (2, False), (1, True)):
+        own = dataclasses.replace(tiny, stem_stride=stride, stem_pool=pool)
+        form = one_thread(kept, blobs).adapt(own)
+        assert (form.stem_stride, form.stem_pool) == (stride, pool)
+
+
 def test_the_history_tells_every_pass(blobs: ImageData, tiny: Architecture) -> None:
     steps: list[tuple[int, int]] = []
     training = one_thread(SHORT, blobs, progress=lambda *step: steps.append(step))

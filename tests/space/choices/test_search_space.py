@@ -1,3 +1,4 @@
+import dataclasses
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,14 @@ from nas_sv2.space.choices.levels import (
     nearest_level,
     open_space,
 )
-from nas_sv2.space.choices.search_space import Range, Replay, SearchSpace
+from nas_sv2.space.choices.search_space import (
+    Range,
+    Replay,
+    SearchSpace,
+    StageChoices,
+    space_from_document,
+    space_to_document,
+)
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.reference import REFERENCES, reference
@@ -205,3 +213,22 @@ def test_another_object_of_a_module_is_refused(
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ConfigError, match=sentence):
         open_space(f"my_spaces:{attribute}")
+
+
+def test_a_space_of_small_images_says_how_its_stem_keeps_their_size() -> None:
+    stage = StageChoices(Range(1, 2), Range(16, 32, 8))
+    plain = SearchSpace("small", ((8,),), (stage,), Range(16, 32, 16), resolution=32)
+    kept = dataclasses.replace(plain, stem_stride=1, stem_pool=False)
+    network = kept.sample(Recorder(0))
+    assert (network.stem_stride, network.stem_pool, network.total_stride) == (1, False, 2)
+    assert kept.sample(Replay(kept.params_of(network))) == network
+    assert space_from_document(space_to_document(kept), "") == kept
+    assert kept.digest != plain.digest
+    assert LEVELS["40M"].digest == "1082e2c7ba6024d9"  # a study of an older version goes on
+
+
+@pytest.mark.parametrize("stride", [0, 3, "2"])
+def test_a_stem_has_a_stride_of_one_or_two(stride: object) -> None:
+    document = {**space_to_document(LEVELS["40M"]), "stem_stride": stride}
+    with pytest.raises(ConfigError, match="stem_stride"):
+        space_from_document(document, "")
