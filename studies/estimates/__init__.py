@@ -1,0 +1,1 @@
+"""Estimates of a network's accuracy from the trainings of a study."""

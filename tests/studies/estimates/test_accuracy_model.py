@@ -1,0 +1,46 @@
+"""The model of accuracy: known functions, and the noise of a training told apart from them."""
+
+import numpy as np
+import pytest
+
+from nas_sv2.studies.estimates.accuracy_model import AccuracyModel
+
+
+def truth(features: np.ndarray) -> np.ndarray:
+    return np.asarray(features[:, 0] + 0.5 * np.sin(features[:, 1]))
+
+
+def drawn(count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, 3))
+
+
+@pytest.fixture(scope="module")
+def model() -> AccuracyModel:
+    features = drawn(120, 0)
+    noise = 0.2 * np.random.default_rng(1).normal(size=120)
+    return AccuracyModel.fitted(features, truth(features) + noise)
+
+
+def test_it_foretells_networks_that_were_not_trained(model: AccuracyModel) -> None:
+    others = drawn(200, 2)
+    mean, deviation = model.at(others)
+    errors = mean - truth(others)
+    assert np.sqrt(np.mean(errors**2)) < 0.1
+    assert 0.85 < np.mean(np.abs(errors) < 2 * deviation) <= 1.0
+
+
+def test_it_finds_the_noise_of_a_training(model: AccuracyModel) -> None:
+    assert model.noise == pytest.approx(0.2, rel=0.25)
+
+
+def test_a_further_training_narrows_its_network(model: AccuracyModel) -> None:
+    features, far = drawn(120, 0), np.full((1, 3), 3.0)
+    more = np.vstack([features, far])
+    narrower = model.with_trainings(more, truth(more))
+    assert narrower.at(far)[1] < model.at(far)[1]
+
+
+def test_a_feature_that_never_varies_and_equal_scores_are_taken() -> None:
+    features = np.column_stack([drawn(8, 3), np.ones(8)])
+    mean, deviation = AccuracyModel.fitted(features, np.zeros(8)).at(features)
+    assert mean == pytest.approx(np.zeros(8)) and np.all(np.isfinite(deviation))
