@@ -20,7 +20,7 @@ import numpy as np
 
 from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.latency.calibration.space_grid import Point
-from nas_sv2.latency.calibration.tables import emulate
+from nas_sv2.latency.calibration.table_file import emulate
 from nas_sv2.latency.calibration.workshop import Workshop, prepare
 from nas_sv2.latency.emulated.arm_cores import CORES, PRECISIONS, Core
 from nas_sv2.latency.emulated.emulated_arm import KernelTable

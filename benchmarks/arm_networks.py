@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nas_sv2.latency.calibration.space_grid import Point
-from nas_sv2.latency.calibration.tables import emulate
+from nas_sv2.latency.calibration.table_file import emulate
 from nas_sv2.latency.calibration.workshop import Workshop
 from nas_sv2.latency.emulated.arm_cores import Core
 from nas_sv2.latency.emulated.emulated_arm import KernelTable

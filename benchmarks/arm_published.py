@@ -16,7 +16,7 @@ from arm_networks import emulated_cycles, experiments, networks
 from nas_sv2.errors import MeasurementError
 from nas_sv2.latency.calibration.fit import Overhead, samples
 from nas_sv2.latency.calibration.space_grid import Point
-from nas_sv2.latency.calibration.tables import emulate
+from nas_sv2.latency.calibration.table_file import emulate
 from nas_sv2.latency.calibration.workshop import Workshop, prepare
 from nas_sv2.latency.emulated.arm_cores import CORES, Core
 from nas_sv2.latency.emulated.emulated_arm import KernelTable

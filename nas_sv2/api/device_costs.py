@@ -11,8 +11,8 @@ from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.files import made_folder
 from nas_sv2.latency.calibration.grid import RESOLUTIONS
+from nas_sv2.latency.calibration.table_file import calibrate as make_table
 from nas_sv2.latency.calibration.table_file import save_refit
-from nas_sv2.latency.calibration.tables import calibrate as make_table
 from nas_sv2.latency.devices.local import ARM_MACHINES
 from nas_sv2.latency.emulated.arm_cores import PRECISIONS, core_named
 from nas_sv2.latency.guidelines.experiment_run import (

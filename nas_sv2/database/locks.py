@@ -1,9 +1,9 @@
 """Locks that let one process at a time use a device or a name in a database.
 
 A device needs two locks. A file lock excludes the processes of this user on this machine; the
-system releases it when its holder dies. If there is a database, a lease in it (`lease.py`)
-excludes processes of other machines. Both are held during one call to a device, not during a
-search.
+system releases it when its holder dies. If there is a database, a lease in it
+(`latency.devices.open_device`) excludes processes of other machines. Both are held during one call
+to a device, not during a search.
 """
 
 import contextlib

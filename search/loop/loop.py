@@ -44,8 +44,14 @@ from nas_sv2.search.events.events import (
     ignore,
     notify,
 )
-from nas_sv2.search.loop.claim import EXPIRES_S, TrialClaim, Watch
-from nas_sv2.search.loop.orphans import Orphans, fixed_params, utc_offset_s
+from nas_sv2.search.loop.claim import (
+    EXPIRES_S,
+    Orphans,
+    TrialClaim,
+    Watch,
+    fixed_params,
+    utc_offset_s,
+)
 from nas_sv2.search.loop.outages import DATABASE, Outages
 from nas_sv2.search.loop.telling import Teller
 from nas_sv2.search.walk.audit import MATURE, Audit, RelaxedLimits

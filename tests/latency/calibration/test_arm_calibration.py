@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
-from nas_sv2.latency.calibration import tables as calibration
+from nas_sv2.latency.calibration import table_file as calibration
 from nas_sv2.latency.calibration import workshop as arm_workshop
 from nas_sv2.latency.calibration.emulator import (
     CountedRun,
@@ -31,8 +31,12 @@ from nas_sv2.latency.calibration.grid import (
     published_batches,
 )
 from nas_sv2.latency.calibration.space_grid import Point
-from nas_sv2.latency.calibration.table_file import least_error_scale, refit_scale, save_refit
-from nas_sv2.latency.calibration.tables import calibrate
+from nas_sv2.latency.calibration.table_file import (
+    calibrate,
+    least_error_scale,
+    refit_scale,
+    save_refit,
+)
 from nas_sv2.latency.emulated.arm_cores import CORES, PRECISIONS
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm, KernelTable
 from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel

@@ -18,7 +18,7 @@ from nas_sv2.database.database import Database
 from nas_sv2.database.locks import Claim, Exclusive, FileLock
 from nas_sv2.database.processes import is_alive, process_name
 from nas_sv2.errors import DeviceError, StoreError
-from nas_sv2.latency.devices.lease import Lease
+from nas_sv2.latency.devices.open_device import Lease
 from nas_sv2.latency.measurements.store import MeasurementStore
 
 # Takes the claim, says so, and holds it until its stdin ends.
@@ -31,7 +31,7 @@ kind, where, longest_s = sys.argv[1:]
 if kind == "lock":
     claim = FileLock(Path(where))
 else:
-    from nas_sv2.latency.devices.lease import Lease
+    from nas_sv2.latency.devices.open_device import Lease
     claim = Lease(Database.open(where), "d")
 with Exclusive("board", (claim,)).held(float(longest_s)):
     print("holds", flush=True)

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from postgres import PASSWORD, Postgres
 from sqlalchemy import create_engine, event, inspect, text
 
-import nas_sv2.latency.devices.lease
+import nas_sv2.latency.devices.open_device
 import nas_sv2.latency.guidelines.store
 import nas_sv2.latency.predictor.predicted_target
 import nas_sv2.studies.storage.recipe_evidence

@@ -11,9 +11,9 @@ from sqlalchemy.exc import OperationalError
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import DeviceError, NasError, StoreError
-from nas_sv2.search.loop import orphans
+from nas_sv2.search.loop import claim
+from nas_sv2.search.loop.claim import Orphans
 from nas_sv2.search.loop.loop import Loop
-from nas_sv2.search.loop.orphans import Orphans
 from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
@@ -118,7 +118,7 @@ def test_while_it_cannot_be_asked_again_nobody_takes_its_room(
     (lease,) = bench.leases()
     assert lease.trial == running.number
     monkeypatch.setattr(Orphans, "ask_again", ask_again)
-    monkeypatch.setattr(orphans, "is_alive", lambda name: False)
+    monkeypatch.setattr(claim, "is_alive", lambda name: False)
     bench.loop().run(TRIALS)
     assert {trial.number for trial in bench.told()} == set(bench.store.all())
     assert (len(bench.told()), bench.running(), bench.leases()) == (TRIALS, [], [])

@@ -18,10 +18,9 @@ from sqlalchemy import event, text
 from nas_sv2.database.database import Database
 from nas_sv2.database.processes import process_name
 from nas_sv2.errors import StoreError
+from nas_sv2.search.loop import claim
 from nas_sv2.search.loop import claim as seat_module
-from nas_sv2.search.loop import orphans
-from nas_sv2.search.loop.claim import Answers, TrialClaim, Watch
-from nas_sv2.search.loop.orphans import FATAL, Orphans
+from nas_sv2.search.loop.claim import FATAL, Answers, Orphans, TrialClaim, Watch
 from nas_sv2.search.loop.telling import Teller
 from nas_sv2.studies.findings.attributes import ERROR, WORKER
 from nas_sv2.studies.storage.study import optuna_storage
@@ -439,7 +438,7 @@ def test_who_ends_a_trial_in_another_zone_says_so(
         number, _ = begun(study, leases, dead)
         trial = study.get_trials()[number]
         optuna.Trial(study, trial._trial_id).set_user_attr("utc_offset_s", began_in)
-    monkeypatch.setattr(orphans, "utc_offset_s", lambda: 0.0)
+    monkeypatch.setattr(claim, "utc_offset_s", lambda: 0.0)
     unfinished(study, leases).recover()
     ended = [trial.user_attrs.get("ended_utc_offset_s") for trial in study.get_trials()[:2]]
     assert ended == [0.0, None]
