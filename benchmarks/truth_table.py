@@ -10,7 +10,8 @@ models of accuracy and early stops are answered on it in seconds, without a trai
   them, and quoted figures are theirs.
 
     python benchmarks/truth_table.py train --data imagefolder:cifar10 --workers 2
-    python benchmarks/truth_table.py latency --targets arm,arm:cortex-a76,cpu
+    nas-sv2 device add --project a76 --core cortex-a76
+    python benchmarks/truth_table.py latency --targets arm,a76,cpu
     python benchmarks/truth_table.py show
 
 Each command goes on where it was ended. A training has one thread. Trainings are kept in
