@@ -44,3 +44,36 @@ def test_a_feature_that_never_varies_and_equal_scores_are_taken() -> None:
     features = np.column_stack([drawn(8, 3), np.ones(8)])
     mean, deviation = AccuracyModel.fitted(features, np.zeros(8)).at(features)
     assert mean == pytest.approx(np.zeros(8)) and np.all(np.isfinite(deviation))
+
+
+def test_few_trainings_are_not_taken_for_free_of_noise() -> None:
+    """Of networks that eight trainings do not tell apart, 90 % lie in their 90 % intervals."""
+    held = []
+    for seed in range(20):
+        features, drawn_noise = drawn(60, seed), np.random.default_rng(100 + seed)
+        scores = truth(features) + drawn_noise.normal(size=60)
+        model = AccuracyModel.fitted(features[:8], scores[:8])
+        mean, deviation = model.at(features[8:])
+        reach = 1.645 * np.hypot(deviation, model.noise)
+        held.append(np.mean(np.abs(mean - scores[8:]) < reach))
+    assert 0.75 < np.mean(held) < 0.97
+
+
+def test_the_estimates_are_those_of_the_closed_form(model: AccuracyModel) -> None:
+    """Further trainings narrow the posterior as Rasmussen and Williams, equation 2.24, has it."""
+    features = drawn(120, 0)
+    scores = truth(features) + 0.2 * np.random.default_rng(1).normal(size=120)
+    others = drawn(5, 4)
+    mean, covariance = model.together(others)
+    assert np.sqrt(np.diag(covariance)) == pytest.approx(model.at(others)[1])
+    assert mean == pytest.approx(model.at(others)[0])
+    again = model.with_trainings(np.vstack([features, others]), np.append(scores, mean))
+    assert again.at(others)[1] == pytest.approx(
+        np.sqrt(
+            np.diag(
+                covariance
+                - covariance @ np.linalg.solve(covariance + model.noise**2 * np.eye(5), covariance)
+            )
+        ),
+        rel=0.05,
+    )
