@@ -20,13 +20,13 @@ def reference(name: str) -> Classifier:
     """Give a hand-designed network.
 
     Args:
-        name: `0.5x`, `1x`, `1.5x` or `2x` for ShuffleNet V2, or a full name such as
+        name: A width of ShuffleNet V2, such as `1x` or `0.35x`, or a full name such as
             `shufflenet_v2_se_x1_0` or `mobilenet_v2_x1_0`.
 
     Raises:
         ConfigError: There is no such network; the message names the closest.
     """
-    if match := re.fullmatch(r"(\d)(?:\.(\d))?x", name):
+    if match := re.fullmatch(r"(\d)(?:\.(\d{1,4}))?x", name):
         name = f"shufflenet_v2_x{match[1]}_{match[2] or 0}"
     return published_network(name)
 

@@ -59,7 +59,6 @@ from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.choices.suggesters import Checked
 from nas_sv2.space.units.architecture import Architecture
-from nas_sv2.space.units.reference import reference, reference_name
 from nas_sv2.studies.findings.attributes import (
     ARCHITECTURE,
     AUDITED,
@@ -224,7 +223,7 @@ class Loop:
         with self.store.db.alone_at(f"baselines of {self.store.study}"):
             self._orphans.recover()
             for name in self.space.baselines:
-                architecture = reference(name)
+                architecture = self.space.baseline(name)
                 if self.store.find(architecture.digest) is None:
                     self._orphans.enqueue(self.space.params_of(architecture), {})
 
@@ -467,5 +466,7 @@ class Loop:
         self._notice = self.limits.learn(exceeded) or self._notice
 
     def _baseline(self, architecture: Architecture) -> str | None:
-        name = reference_name(architecture)
-        return name if name in self.space.baselines else None
+        named = (
+            name for name in self.space.baselines if self.space.baseline(name) == architecture
+        )
+        return next(named, None)

@@ -17,10 +17,12 @@ from nas_sv2.space.choices.search_space import (
     StageChoices,
     with_known_baselines,
 )
+from nas_sv2.space.families.published import PaperNetwork
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.guidelines import Guidelines, paper_guidelines
 from nas_sv2.space.networks.lowering import Classifier, lower
-from nas_sv2.space.units.reference import reference
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.reference import in_form_of, reference
 
 SPLITS = tuple(Fraction(eighths, 8) for eighths in (2, 3, 4, 5, 6))
 FLAG = (False, True)
@@ -98,23 +100,20 @@ _FAMILIES = [
 def paper_limits(like: SearchSpace | Classifier, flops: float) -> Guidelines:
     """The guidelines' limits at the level of `flops` multiply-adds.
 
-    They are set by the paper's networks nearest to it in all their forms, with the input and the
-    classes of `like`.
+    They are set by the paper's networks nearest to it in all their forms, with the input, the
+    classes and the strides of `like`. Networks of other families have no such strides.
     """
-    families = [
-        [
-            replace(
-                reference(name),
-                resolution=like.resolution,
-                channels=like.channels,
-                classes=like.classes,
-            )
-            for name in names
-        ]
-        for names in _FAMILIES
-    ]
+    families = [[_formed(like, reference(name)) for name in names] for names in _FAMILIES]
     nearest = min(families, key=lambda family: _ratio(cost_of(lower(family[0])).flops, flops))
     return paper_guidelines(map(lower, nearest))
+
+
+def _formed(like: SearchSpace | Classifier, network: Architecture) -> Architecture:
+    if not isinstance(like, PaperNetwork):
+        return in_form_of(like, network)
+    return replace(
+        network, resolution=like.resolution, channels=like.channels, classes=like.classes
+    )
 
 
 def named_space(name: str) -> SearchSpace:

@@ -49,7 +49,7 @@ from nas_sv2.documents import (
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.choices.suggesters import EndSuggester
 from nas_sv2.space.units.architecture import FIRST_STAGE, OPTIONS, Architecture, Stage
-from nas_sv2.space.units.reference import reference
+from nas_sv2.space.units.reference import in_form_of, reference
 
 SCHEMA_KEY = "nas_sv2_space"
 SCHEMA_VERSION = 1
@@ -138,7 +138,8 @@ class SearchSpace:
         stem: Stem widths to choose from, each a tuple of 3×3 convolutions.
         stages: The choices of each stage; their number is fixed.
         head: Widths of the 1×1 convolution before the pool.
-        baselines: Names of the hand-designed networks that a search starts with.
+        baselines: Names of the hand-designed networks that a search starts with. They have the
+            input and the strides of the space, and are points of it.
         resolution: Side of the input whose latency counts.
         channels: Input channels.
         classes: Output classes.
@@ -191,6 +192,14 @@ class SearchSpace:
                 del content[name]
         text = json.dumps(content, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def baseline(self, name: str) -> Architecture:
+        """The hand-designed network of that name, with the input and strides of this space.
+
+        Raises:
+            ConfigError: There is none of that name.
+        """
+        return in_form_of(self, reference(name))
 
     def sample(self, trial: Suggester) -> Architecture:
         """The network that `trial`'s answers describe."""
@@ -338,7 +347,7 @@ def space_to_document(space: SearchSpace) -> dict[str, Any]:
 def with_known_baselines(space: SearchSpace) -> SearchSpace:
     """Return the space, whose baselines must be reference networks that are points of it."""
     for baseline in space.baselines:
-        space.params_of(reference(baseline))
+        space.params_of(space.baseline(baseline))
     return space
 
 

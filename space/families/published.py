@@ -23,7 +23,7 @@ from nas_sv2.space.families.skip_connections import (
 from nas_sv2.space.families.structure import Structure
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
 from nas_sv2.space.units.architecture import Architecture
-from nas_sv2.space.units.reference import REFERENCES
+from nas_sv2.space.units.reference import REFERENCES, reference, width_named
 
 STRUCTURES: Mapping[str, Structure] = {
     **SHUFFLENET_V1,
@@ -98,10 +98,10 @@ def published_network(name: str) -> Architecture | PaperNetwork:
     Raises:
         ConfigError: There is none; names the closest.
     """
-    if name in REFERENCES:
-        return REFERENCES[name]
     if name in STRUCTURES:
         return PaperNetwork(name, STRUCTURES[name].resolution)
+    if name in REFERENCES or width_named(name) is not None:
+        return reference(name)
     raise _unknown(name)
 
 

@@ -3,14 +3,20 @@
 Structures are the paper's (tables 5 and 6; appendix, table 2); its counts come out exactly
 (tests/space/units/test_reference.py). `torchvision_*` are the variants whose published weights
 torchvision ships; they differ in the units that change the width.
+
+`shufflenet_v2_xW` is ShuffleNet V2 at any width, such as `shufflenet_v2_x0_35` for 0.35×: the
+scaled family.
 """
 
 import difflib
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from typing import Protocol
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.space.units.architecture import Architecture, Downsample, Stage
+from nas_sv2.space.units.architecture import Architecture, Downsample, Stage, scale_width
 
 _WIDTHS = {  # paper, table 5: stages 2 to 4, then conv5
     "x0_5": ((48, 96, 192), 1024),
@@ -76,6 +82,10 @@ REFERENCES: dict[str, Architecture] = {
 }
 
 
+NARROWEST, WIDEST = 0.1, 4.0
+"""Widths of the scaled family; the paper's are 0.5 to 2."""
+
+
 def reference(name: str) -> Architecture:
     """The hand-designed network of that name.
 
@@ -84,12 +94,96 @@ def reference(name: str) -> Architecture:
     """
     if name in REFERENCES:
         return REFERENCES[name]
+    width = width_named(name)
+    if width is not None:
+        return scaled_v2(width)
     close = difflib.get_close_matches(name, REFERENCES, n=3) or sorted(REFERENCES)[:3]
     raise ConfigError(
         "architecture", name, "must be a reference network such as " + ", ".join(close)
     )
 
 
-def reference_name(architecture: Architecture) -> str | None:
-    """The name under which `architecture` stands here, if it does."""
-    return next((name for name, known in REFERENCES.items() if known == architecture), None)
+def width_named(name: str) -> float | None:
+    """The width of the plain ShuffleNet V2 of that name; None for other networks."""
+    match = re.fullmatch(r"shufflenet_v2_x([0-9]{1,2})_([0-9]{1,4})", name)
+    return None if match is None else float(f"{match[1]}.{match[2]}")
+
+
+def scaled_v2(width: float) -> Architecture:
+    """ShuffleNet V2 at a width: the paper's where it has one, else between its neighbours.
+
+    Beyond the paper's widths all channels are scaled, those of stem and head too. Between them
+    each is interpolated, so that wider networks are larger everywhere.
+
+    Raises:
+        ConfigError: The width is out of range.
+    """
+    if not NARROWEST <= width <= WIDEST:
+        raise ConfigError("width", width, f"must be from {NARROWEST:g} to {WIDEST:g}")
+    papers = {float(scale[1:].replace("_", ".")): _shufflenet_v2(scale) for scale in _WIDTHS}
+    below = max((each for each in papers if each <= width), default=min(papers))
+    above = min((each for each in papers if each >= width), default=max(papers))
+    narrow, wide = papers[below], papers[above]
+    if below >= above:
+        return scale_width(narrow, width / below)
+    share = (width - below) / (above - below)
+    stages = tuple(
+        replace(one, width=2 * round((one.width + share * (other.width - one.width)) / 2))
+        for one, other in zip(narrow.stages, wide.stages, strict=True)
+    )
+    return replace(
+        narrow, stages=stages, head=round(narrow.head + share * (wide.head - narrow.head))
+    )
+
+
+class _Strided(Protocol):
+    @property
+    def stride(self) -> int: ...
+
+
+class Formed(Protocol):
+    """A space or a network, of which others take the form."""
+
+    @property
+    def resolution(self) -> int:
+        """Side of the input."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the input."""
+
+    @property
+    def classes(self) -> int:
+        """Output classes."""
+
+    @property
+    def stem_stride(self) -> int:
+        """Stride of the first stem convolution."""
+
+    @property
+    def stem_pool(self) -> bool:
+        """Whether a pool follows the stem."""
+
+    @property
+    def stages(self) -> Sequence[_Strided]:
+        """The stages, of which each has a stride."""
+
+
+def in_form_of(like: Formed, architecture: Architecture) -> Architecture:
+    """Return `architecture` with the input, the classes and all strides of `like`.
+
+    A network with another number of stages keeps the strides of its own.
+    """
+    stages = architecture.stages
+    if len(stages) == len(like.stages):
+        pairs = zip(stages, like.stages, strict=True)
+        stages = tuple(replace(stage, stride=other.stride) for stage, other in pairs)
+    return replace(
+        architecture,
+        stages=stages,
+        resolution=like.resolution,
+        channels=like.channels,
+        classes=like.classes,
+        stem_stride=like.stem_stride,
+        stem_pool=like.stem_pool,
+    )

@@ -168,6 +168,33 @@ def test_bad_spaces_are_refused_by_field(tmp_path: Path, old: str, new: str, fie
     assert caught.value.field == f"{path}: {field}"
 
 
+SMALL = """
+nas_sv2_space: 1
+resolution: 32
+classes: 10
+stem_pool: false
+stem: [12, 24]
+head: {low: 512, high: 1024, step: 512}
+stages:
+  - {depth: {low: 2, high: 4}, width: {low: 16, high: 48, step: 8}, stride: 1}
+  - {depth: {low: 4, high: 8}, width: {low: 32, high: 96, step: 8}}
+  - {depth: {low: 2, high: 4}, width: {low: 64, high: 192, step: 16}}
+baselines: [shufflenet_v2_x0_25, shufflenet_v2_x0_5]
+"""
+
+
+def test_baselines_have_the_input_and_the_strides_of_the_space(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(SMALL)
+    space = open_space(str(tmp_path / "small.yaml"))
+    narrow = space.baseline("shufflenet_v2_x0_25")
+    assert (narrow.resolution, narrow.classes, narrow.total_stride) == (32, 10, 8)
+    params = space.params_of(narrow)
+    assert (params["stem"], params["stage2.width"], params["head"]) == ("12", 24, 512)
+    (tmp_path / "small.yaml").write_text(SMALL.replace("x0_25", "x0_3"))
+    with pytest.raises(ConfigError, match="stem must be one of 12, 24; got '14'"):
+        open_space(str(tmp_path / "small.yaml"))
+
+
 def test_unknown_spaces_and_missing_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="40M"):
         open_space("41M")

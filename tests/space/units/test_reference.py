@@ -1,11 +1,14 @@
 """Counts of the paper's networks; sources in the paper's tables 5, 6 and 8."""
 
+from dataclasses import replace
+
 import pytest
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.space.families.published import published_network
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.units.reference import REFERENCES, reference, reference_name
+from nas_sv2.space.units.reference import in_form_of, reference
 
 PARAMS_AND_MFLOPS = {
     "shufflenet_v2_x0_5": (1_366_792, 40.48),
@@ -34,9 +37,39 @@ def test_counts_are_exact(name: str) -> None:
     assert cost.flops / 1e6 == pytest.approx(mflops, abs=0.005 if mflops < 2000 else 0.05)
 
 
-@pytest.mark.parametrize("name", REFERENCES)
-def test_every_reference_is_found_back_by_its_value(name: str) -> None:
-    assert reference(reference_name(REFERENCES[name]) or "") == REFERENCES[name]
+@pytest.mark.parametrize(
+    ("name", "stem", "widths", "head"),
+    [
+        ("shufflenet_v2_x0_25", 12, (24, 48, 96), 512),  # half of 0.5×
+        ("shufflenet_v2_x0_75", 24, (82, 164, 328), 1024),  # halfway from 0.5× to 1×
+        ("shufflenet_v2_x1_75", 24, (210, 420, 840), 1536),
+        ("shufflenet_v2_x3_0", 36, (366, 732, 1464), 3072),  # 1.5 times 2×
+        ("shufflenet_v2_x1_00", 24, (116, 232, 464), 1024),
+    ],
+)
+def test_v2_has_every_width(name: str, stem: int, widths: tuple[int, ...], head: int) -> None:
+    network = reference(name)
+    assert network.stem == (stem,)
+    assert tuple(stage.width for stage in network.stages) == widths
+    assert network.head == head
+    assert published_network(name) == network
+
+
+@pytest.mark.parametrize("name", ["shufflenet_v2_x0_05", "shufflenet_v2_x4_1"])
+def test_a_width_out_of_range_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"width must be from 0\.1 to 4; got"):
+        reference(name)
+
+
+def test_a_network_takes_the_form_of_another() -> None:
+    plain = reference("shufflenet_v2_x1_0")
+    stages = tuple(replace(stage, stride=1) for stage in plain.stages)
+    small = replace(plain, stages=stages, resolution=32, classes=10, stem_pool=False)
+    formed = in_form_of(small, reference("shufflenet_v2_se_x0_5"))
+    assert (formed.resolution, formed.classes, formed.total_stride) == (32, 10, 2)
+    assert [stage.width for stage in formed.stages] == [48, 96, 192]
+    # One with four stages keeps its strides, stem aside.
+    assert in_form_of(small, reference("shufflenet_v2_50")).total_stride == 16
 
 
 def test_an_unknown_name_suggests_the_closest() -> None:
