@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=3200, help="training images an epoch")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads; default all")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     options = parser.parse_args()
 
     quick = built_in_recipe("quick")
@@ -148,7 +148,7 @@ def main() -> None:
         "ours": lambda: our_loop(training, architecture),
     }
     best = dict.fromkeys(loops, (0.0, 0.0))
-    with cpu_threads(training.thread_count):
+    with cpu_threads(training.threads):
         for _ in range(options.rounds):
             for name, one_round in loops.items():
                 best[name] = max(best[name], one_round())
@@ -159,7 +159,7 @@ def main() -> None:
         }
     print(
         f"{options.network}, {data.name} at {data.side}×{data.side}, {how.epochs} × "
-        f"{len(data.train)} images, batch {how.batch}, {training.thread_count} threads, "
+        f"{len(data.train)} images, batch {how.batch}, {training.threads} threads, "
         f"best of {options.rounds}"
     )
     print(f"{'loop':<24}{'images/s':>10}{'batches alone':>16}{'val top-1':>11}{'ours is':>9}")

@@ -98,7 +98,7 @@ def qualify(
     data = open_data(request.data, resolution=recipe.resolution, notify=notify)
     joint, matched = _networks(space, request)
     networks = (*joint.networks, *matched)
-    trainer = choice.open(data, Setting(threads=1))
+    trainer = choice.open(data, Setting())
     for network in networks:
         trainer.adapt(network)  # raises before hours of training
     ours, theirs = _seeds(choice, request), range(request.seeds)
@@ -270,7 +270,7 @@ def _open(spec: str, resolution: int | None) -> None:
 def _train(training: _Training) -> Evaluation:
     (data,) = _opened
     if training.evaluator == RECIPE:
-        trainer: Trainer = ProxyTraining(training.recipe, data, training.seed, threads=1)
+        trainer: Trainer = ProxyTraining(training.recipe, data, training.seed)
     else:
         trainer = _open_evaluator(training.evaluator, training.seed)
     return trainer.train(training.architecture).evaluation
@@ -280,7 +280,7 @@ def _train(training: _Training) -> Evaluation:
 def _open_evaluator(evaluator: str, seed: int) -> Trainer:
     """Open the evaluator of this worker, once, since it may hold large data."""
     (data,) = _opened
-    return choose_evaluator(evaluator, None).open(data, Setting(seed, threads=1))
+    return choose_evaluator(evaluator, None).open(data, Setting(seed))
 
 
 def _key(training: _Training) -> tuple[str, str, int]:
@@ -288,7 +288,7 @@ def _key(training: _Training) -> tuple[str, str, int]:
 
 
 def _place(recipe: Recipe, data: ImageData) -> str:
-    return ProxyTraining(recipe, data, threads=1).place
+    return ProxyTraining(recipe, data).place
 
 
 def _longer(found: Evaluations, recipe: Recipe, reference: Recipe) -> float:

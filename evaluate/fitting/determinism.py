@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 
+import joblib
 import torch
 
 from nas_sv2.errors import ConfigError
@@ -19,22 +20,19 @@ def stream(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-def default_threads() -> int:
-    """The number of CPU threads by default: one for each core of this process, at most two.
-
-    On two idle cores, two threads train ShuffleNet V2 1x at 28×28 1.3 times as fast as one. If
-    other programs keep the cores busy, they run at a third of the speed, since torch's threads
-    wait spinning. More were not tried: figures that repeat on other machines are worth more.
-    """
+def former_threads() -> int:
+    """The CPU threads of a study that was begun before their number was kept with it."""
     return min(core_count(), 2)
 
 
 def core_count() -> int:
-    """The cores that this process may use."""
-    has_affinity = hasattr(os, "sched_getaffinity")
-    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    """The cores that this process may use, by its affinity and its control group's quota."""
+    count: int = joblib.cpu_count()
+    return count
 
 
+WORKER_BYTES = 1 << 30
+"""Memory for a worker. One took 0.6 GiB with `animals`, most of it torch; photos take more."""
 MOST_PER_CORE = 16
 """Processes or threads asked for each core, beyond which the number is a slip of the pen."""
 
@@ -51,9 +49,15 @@ def check_workers(count: int | None, field: str = "workers") -> None:
         raise ConfigError(field, count, f"must be a whole number from 1 to {most}")
 
 
-def useful_workers(asked: int | None, work: int) -> int:
-    """The processes that help: as many as asked, but none without a core or without work."""
-    return max(1, min(asked or core_count(), core_count(), work))
+def useful_workers(asked: int | None, work: int, threads: int = 1) -> int:
+    """The processes of `threads` that help: none without cores, memory or work."""
+    bearable = min(core_count() // threads, memory_bytes() // WORKER_BYTES)
+    return max(1, min(asked or bearable, bearable, work))
+
+
+def memory_bytes() -> int:
+    """The main memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def has_gpu() -> bool:

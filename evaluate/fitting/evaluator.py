@@ -93,7 +93,7 @@ class Setting:
 
     Attributes:
         seed: Seed of the trainings; an evaluator with a seed of its own ignores it.
-        threads: CPU threads; None as in `ProxyTraining`.
+        threads: CPU threads.
         device: A torch device, `cpu` or `cuda`.
         progress: Called after each step with the steps done and the steps in all.
         checkpoints: Folder from which a killed training is resumed; None for none.
@@ -101,7 +101,7 @@ class Setting:
     """
 
     seed: int = 0
-    threads: int | None = None
+    threads: int = 1
     device: str = "cpu"
     progress: Progress | None = None
     checkpoints: Path | None = None

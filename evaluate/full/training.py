@@ -21,7 +21,7 @@ from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
 from nas_sv2.evaluate.fitting.batches import Batches, Mixed, Supply
 from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
 from nas_sv2.evaluate.fitting.course import Course, Learner, Progress
-from nas_sv2.evaluate.fitting.determinism import cpu_threads, default_threads, stream
+from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
 from nas_sv2.evaluate.fitting.learners import Average, AveragingLearner, NetworkLearner
 from nas_sv2.evaluate.fitting.subset import Subset, choose_subset
 from nas_sv2.evaluate.fitting.validation import Validation, refresh_norms
@@ -47,7 +47,7 @@ class FullRun:
         out: The folder of checkpoint and logs.
         seed: Seed of weights, order and augmentation.
         processes: This process among those that train together.
-        threads: CPU threads of a process; None as in `ProxyTraining`.
+        threads: CPU threads of a process.
         device: `cpu`, `cuda` or `cuda:1`.
         progress: Called after each step with the steps done and the steps in all.
         notify: Called with a line if the training is resumed.
@@ -58,7 +58,7 @@ class FullRun:
     out: Path
     seed: int = 0
     processes: Processes = field(default_factory=Processes)
-    threads: int | None = None
+    threads: int = 1
     device: str = "cpu"
     progress: Progress | None = None
     notify: Callable[[str], None] = lambda line: None
@@ -75,7 +75,7 @@ class FullRun:
         if side != self.data.side:
             raise ConfigError("data side", self.data.side, f"must be {side} pixels")
         adapted = self.adapt(network)
-        with cpu_threads(self.threads or default_threads()):
+        with cpu_threads(self.threads):
             module = build_module(lower(adapted), stream(self.seed, "weights"))
             module = module.to(self.device).to(memory_format=torch.channels_last)
             average = self._average(module)
@@ -106,9 +106,8 @@ class FullRun:
     @property
     def place(self) -> str:
         """The processor; the last digits of results depend on it."""
-        threads = self.threads or default_threads()
         kind = torch.device(self.device).type
-        where = f"cpu, {threads} threads" if kind == "cpu" else torch.cuda.get_device_name()
+        where = f"cpu, {self.threads} threads" if kind == "cpu" else torch.cuda.get_device_name()
         return where if self.processes.count == 1 else f"{self.processes.count} × {where}"
 
     @property

@@ -19,7 +19,7 @@ from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.fitting.batches import Batches
 from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
 from nas_sv2.evaluate.fitting.course import Course, Pass, PassRecord, Progress
-from nas_sv2.evaluate.fitting.determinism import cpu_threads, default_threads, stream
+from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation, Trained, average_evaluations
 from nas_sv2.evaluate.fitting.evaluator import (
     EvaluatorChoice,
@@ -48,9 +48,9 @@ class ProxyTraining:
         recipe: The recipe.
         data: The images.
         seed: Seed of weights, order and augmentation.
-        threads: CPU threads, set for the training and put back after it; None for two, or one on a
-            single core. Another number rounds otherwise, which changes a result as much as
-            another seed: 89.9 % with two, 90.8 % with one (quick, V2 1x).
+        threads: CPU threads, set for the training and put back after it. Another number rounds
+            otherwise, which changes a result as much as another seed: 89.9 % with two, 90.8 %
+            with one (quick, V2 1x).
         device: A torch device, `cpu` or `cuda`.
         progress: Called after each step with the steps done and the steps in all.
         checkpoints: Folder from which a killed training is resumed; None for none. The files of an
@@ -61,7 +61,7 @@ class ProxyTraining:
     recipe: Recipe
     data: ImageData
     seed: int = 0
-    threads: int | None = None
+    threads: int = 1
     device: str = "cpu"
     progress: Progress | None = None
     checkpoints: Path | None = None
@@ -126,12 +126,7 @@ class ProxyTraining:
     @property
     def place(self) -> str:
         """The processor, as evaluations record it, since their last digits depend on it."""
-        return f"cpu, {self.thread_count} threads" if self.device == "cpu" else self.device
-
-    @property
-    def thread_count(self) -> int:
-        """Number of CPU threads of a training."""
-        return self.threads or default_threads()
+        return f"cpu, {self.threads} threads" if self.device == "cpu" else self.device
 
     @cached_property
     def normalise(self) -> Normalise:
@@ -152,7 +147,7 @@ class ProxyTraining:
         self, adapted: Architecture, number: int, seed: int, stops: Stops | None
     ) -> Trained:
         """Train with one seed, the `number`th."""
-        with cpu_threads(self.thread_count):
+        with cpu_threads(self.threads):
             module = build_module(lower(adapted), stream(seed, "weights"))
             module = module.to(self.device).to(memory_format=torch.channels_last)
             course = self._begin(module, adapted, number, seed)

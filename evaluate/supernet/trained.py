@@ -225,7 +225,7 @@ class SupernetEvaluator:
 
     saved: SavedSupernet
     data: ImageData
-    threads: int | None = None
+    threads: int = 1
 
     def __post_init__(self) -> None:
         """Refuse data that the supernet was not trained on."""
@@ -252,7 +252,7 @@ class SupernetEvaluator:
         """
         self.saved.space.params_of(architecture)
         started = time.perf_counter()
-        with cpu_threads(self._training.thread_count):
+        with cpu_threads(self.threads):
             module = self._supernet.extract(architecture)
             found = self._training.validated(module, self.seed)
         evaluation = Evaluation(

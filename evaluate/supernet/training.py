@@ -63,7 +63,7 @@ class SupernetTraining:
     guidelines: GuidelineLimits
     random: int = 2
     seed: int = 0
-    threads: int | None = None
+    threads: int = 1
     progress: Progress = lambda done, steps: None
     checkpoints: Path | None = None
     notify: Callable[[str], None] = lambda line: None
@@ -103,7 +103,7 @@ class SupernetTraining:
             notify=self.notify,
             progress=self.progress,
         )
-        with cpu_threads(self.training.thread_count):
+        with cpu_threads(self.threads):
             course.resume()
             for done in course.passes():
                 course.keep(done)

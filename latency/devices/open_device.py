@@ -27,13 +27,14 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from nas_sv2.database.database import Database
-from nas_sv2.database.locks import Claim, Exclusive, FileLock
+from nas_sv2.database.locks import Claim, Exclusive, FileLock, TrainingPause
 from nas_sv2.database.processes import in_words, is_alive, process_name
 from nas_sv2.database.schema import Base
 from nas_sv2.errors import StoreError
 from nas_sv2.latency.agent import agent
 from nas_sv2.latency.devices.device import AgentDevice
 from nas_sv2.latency.devices.launcher import Launcher
+from nas_sv2.latency.devices.local import LocalPython
 from nas_sv2.latency.devices.reconnecting import MAX_BYTES, ReconnectingDevice
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def device_at(
           Exclusive               one process at a time
             FileLock                of this host
             Lease                   of all hosts that share the database
+            TrainingPause           this machine alone: our trainings wait
           AgentDevice             asks the agent, refuses replies that are not measurements
             Channel                 frames on stdin and stdout, time limits, killing
               command               the launcher's: python3 here, over ssh, by the user's command
@@ -79,6 +81,8 @@ def device_at(
         from nas_sv2.latency.devices.open_device import Lease
 
         claims.append(Lease(store.db, launcher.key[:255]))
+    if isinstance(launcher, LocalPython):
+        claims.append(TrainingPause())
     return ReconnectingDevice(
         AgentDevice(name, launcher.command(agent.BOOTSTRAP)),
         Exclusive(name, tuple(claims), notify),

@@ -26,7 +26,7 @@ def search(
     trials: int = 16,
     recipe: str | None = None,
     evaluator: str | Evaluator = "recipe",
-    workers: int = 1,
+    workers: int | None = 1,
     device: str = "cpu",
     ray: str | None = None,
     timeout: str | None = None,
@@ -55,7 +55,8 @@ def search(
         trials: Finished candidates to reach, baselines among them.
         recipe: How candidates are trained; `quick` if left out.
         evaluator: `recipe`, `supernet:DIR`, `module:attribute`, or your object.
-        workers: Candidates at the same time, one process each.
+        workers: Candidates at the same time, one process each; None for one for each core. A
+            script that asks for several calls this function under `if __name__ == "__main__":`.
         device: The training device: `cpu` or `cuda`.
         ray: The address of a Ray cluster to train and measure on.
         timeout: Begin no trial after this time: `90s`, `10m`, `2h`.

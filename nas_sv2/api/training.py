@@ -45,7 +45,7 @@ class TrainingPlan:
         recipe: A built-in recipe or a file.
         seed: Seed of weights, order and augmentation.
         device: `cpu` or `cuda`; `cuda`, if there is a GPU, if left out.
-        train_threads: CPU threads of a process; the usual number if left out.
+        train_threads: CPU threads of a process.
         skip_unreadable: Leave out images that cannot be read.
     """
 
@@ -53,7 +53,7 @@ class TrainingPlan:
     recipe: str = "paper"
     seed: int = 0
     device: str | None = None
-    train_threads: int | None = None
+    train_threads: int = 1
     skip_unreadable: bool = False
 
     def __post_init__(self) -> None:

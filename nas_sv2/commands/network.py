@@ -267,7 +267,7 @@ def train(
         str | None,
         typer.Option("--device", help="cpu or cuda; cuda, if there is a GPU, if left out."),
     ] = None,
-    train_threads: TrainThreads = None,
+    train_threads: TrainThreads = 1,
     fit: Fit = None,
     skip_unreadable: SkipUnreadable = False,
     storage: Storage = STORAGE,

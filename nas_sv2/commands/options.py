@@ -77,11 +77,11 @@ Workers = Annotated[
     ),
 ]
 TrainThreads = Annotated[
-    int | None,
+    int,
     typer.Option(
         "--train-threads",
         min=1,
-        help="CPU threads of a training; two, or one on a single core, if left out.",
+        help="CPU threads of a training; more are faster on idle cores, slower on busy ones.",
     ),
 ]
 Fresh = Annotated[

@@ -95,8 +95,13 @@ def search(
         ),
     ] = "recipe",
     workers: Annotated[
-        int, _how("--workers", "-j", help="Candidates at the same time, one process each.")
-    ] = 1,
+        int | None,
+        _how(
+            "--workers",
+            "-j",
+            help="Candidates at the same time, one process each; one for each core if left out.",
+        ),
+    ] = None,
     device: Annotated[
         str, _how("--device", help="Where candidates are trained: cpu, or cuda for the GPU here.")
     ] = "cpu",
@@ -175,7 +180,7 @@ def search(
 
     silence_optuna()
     console = output()
-    with logging(study, workers, log_json) as log:
+    with logging(study, workers != 1, log_json) as log:
         db = open_database(storage)
         plan = plan_search(
             targets,

@@ -60,7 +60,7 @@ def train(
             "--guidelines", help="paper: random networks keep the paper's G1-G4; off: any network."
         ),
     ] = "paper",
-    train_threads: TrainThreads = None,
+    train_threads: TrainThreads = 1,
     fit: Fit = None,
     skip_unreadable: SkipUnreadable = False,
     as_json: AsJson = False,

@@ -28,6 +28,7 @@ PATIENCE_S = 600.0
 
 A measurement takes 2 to 10 s, on a slow core 2 min."""
 POLL_S = 0.2
+PAUSED_S = 0.05  # seconds between two looks of a training that is paused
 
 
 class Claim(Protocol):
@@ -160,6 +161,54 @@ class FileLock:
             return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
         except FileNotFoundError:
             return False
+
+
+@dataclass(slots=True, eq=False)
+class TrainingPause:
+    """A claim for a network that is timed here: it pauses this user's trainings.
+
+    They would share caches, memory and the clock with the network. Between its steps a training
+    calls `wait_out`. The system ends the pause if its holder dies.
+    """
+
+    _descriptor: int | None = None
+
+    def take(self, longest_s: float) -> str | None:
+        """Begin the pause; it waits for no more than the look of a training, which is short."""
+        self._descriptor = self._opened()
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        return None
+
+    def let_go(self) -> None:
+        """End the pause."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    @classmethod
+    def wait_out(cls, patience_s: float = PATIENCE_S) -> None:
+        """Wait until nothing is timed here, or for `patience_s`; a look takes microseconds."""
+        ends = time.monotonic() + patience_s
+        descriptor = cls._opened()
+        try:
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    return
+                except BlockingIOError:
+                    if time.monotonic() >= ends:
+                        return
+                time.sleep(PAUSED_S)
+        finally:
+            os.close(descriptor)
+
+    @staticmethod
+    def _opened() -> int:
+        path = lock_folder() / _file_name("a network is timed")
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StoreError(f"{path}: no lock can be made: {error.strerror}") from error
 
 
 @contextlib.contextmanager

@@ -263,7 +263,7 @@ def call_both(first: OnEvent, second: OnEvent) -> OnEvent:
 
 
 @contextmanager
-def logging(study: str | None, workers: int, wanted: bool) -> Iterator[LogLines | None]:
+def logging(study: str | None, several: bool, wanted: bool) -> Iterator[LogLines | None]:
     """Log a search, or yield None if no log is wanted; the last line says how the search ended.
 
     Raises:
@@ -273,7 +273,7 @@ def logging(study: str | None, workers: int, wanted: bool) -> Iterator[LogLines 
     if not wanted:
         yield None
         return
-    log = LogLines(sys.stderr, study, several=workers > 1)
+    log = LogLines(sys.stderr, study, several=several)
     try:
         with _logging_libraries(log):
             yield log

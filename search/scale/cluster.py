@@ -80,11 +80,6 @@ class Cluster:
         """The amount of a resource over all nodes."""
         return int(sum(node.get(resource, 0.0) for node in self.nodes()))
 
-    def share(self, count: int) -> int:
-        """The CPUs for each of `count` simultaneous tasks, each of which runs on one node."""
-        largest = max((node.get("CPU", 0.0) for node in self.nodes()), default=0.0)
-        return int(min(largest, self.total("CPU") // count))
-
     def describe(self) -> str:
         """Describe the cluster in one line."""
         nodes = self.nodes()

@@ -103,7 +103,7 @@ class SearchPlan:
         latency: `measured`, `auto` or `predicted`.
         require_measured: Whether targets that do not run networks are refused.
         skip_unreadable: Whether images that cannot be read are left out.
-        workers: Candidates at the same time.
+        workers: Candidates at the same time; None for as many as `search` chooses.
         train_on: `cpu` or `cuda`.
         ray: The address of a Ray cluster, or None.
         words: The plan as it is typed: the options of `nas-sv2 search`, defaults too.
@@ -127,7 +127,7 @@ class SearchPlan:
     latency: str
     require_measured: bool
     skip_unreadable: bool
-    workers: int
+    workers: int | None
     train_on: str
     ray: str | None
     words: Mapping[str, Any] = field(repr=False)
@@ -209,7 +209,7 @@ def plan_search(
     require_measured: bool = False,
     skip_unreadable: bool = False,
     evaluator: str | Evaluator = RECIPE,
-    workers: int = 1,
+    workers: int | None = 1,
     train_on: str = "cpu",
     ray: str | None = None,
 ) -> SearchPlan:
@@ -248,10 +248,12 @@ def plan_search(
     )
 
 
-def _check_numbers(workers: int, trials: int, seed: int, storage: str, ray: str | None) -> None:
+def _check_numbers(
+    workers: int | None, trials: int, seed: int, storage: str, ray: str | None
+) -> None:
     if ray is None:
         check_workers(workers)
-    check_value("workers", workers, Positive)
+    check_value("workers", workers, Positive | None)
     check_value("trials", trials, Positive)
     check_value("seed", seed, Seed)
     if seed > MOST_POSTGRESQL and storage.startswith("postgresql"):
@@ -372,6 +374,11 @@ def describe_search(
         f"validate, {data.classes} classes, {data.side}×{data.side}",
         *(f"          {note}" for note in (*data.notes, *describe_balance(data.val, data))),
         f"recipe    {recipe.name}, {_seeds(plan)}{_SCORING[recipe.score]}; {certified}",
+        *(
+            [f"workers   {plan.workers}; the seed repeats the candidates with --workers 1 alone"]
+            if plan.workers != 1
+            else []
+        ),
         *plan.evaluator.described,
         *([EarlyStop.DESCRIBED] if plan.stop_rule else []),
     ]

@@ -12,6 +12,7 @@ from typing import TypeVar
 import optuna
 
 from nas_sv2.database.database import Database
+from nas_sv2.database.locks import TrainingPause
 from nas_sv2.database.processes import is_alive
 from nas_sv2.errors import (
     ConfigError,
@@ -23,7 +24,7 @@ from nas_sv2.errors import (
 from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.evaluators import find_evaluator
-from nas_sv2.evaluate.fitting.determinism import core_count, default_threads, useful_workers
+from nas_sv2.evaluate.fitting.determinism import former_threads, useful_workers
 from nas_sv2.evaluate.fitting.evaluator import Setting, Trainer
 from nas_sv2.evaluate.fitting.int8_images import calibration_images
 from nas_sv2.evaluate.recipes.files import recipe_from_document
@@ -83,7 +84,6 @@ from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 T = TypeVar("T")
 SEEDS = 2**32  # of samplers; the numbers beyond begin again at 0
-MOST_THREADS = 2  # of a training; more were not tried, see `default_threads`
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,7 @@ def search(plan: SearchPlan, db: Database, on_event: OnEvent = ignore) -> Search
     db.require_writable()
     cluster = nullcontext(None) if plan.ray is None else connected(plan.ray)
     with cluster as at, sigterm_interrupts(), store_errors():
+        plan = _with_workers(plan, at)
         data = plan.open_data(notify(on_event))  # may be refused, before a database is made
         plan = _with_recipe_of_study(plan, db)
         with _opening(plan, db, data, on_event, at) as loop:
@@ -148,6 +149,22 @@ def _found(loop: Loop, ended_by: NasError | KeyboardInterrupt | None) -> SearchR
         return SearchResult(loop.study_name, records, ended_by, audit_guidelines(trials, records))
 
 
+def _with_workers(plan: SearchPlan, cluster: Cluster | None) -> SearchPlan:
+    """Choose the number of workers if the plan leaves it out.
+
+    A training has a core, or a GPU of a cluster. Candidates that are not trained, or that share
+    the GPU of this machine, come one at a time.
+    """
+    if plan.workers is not None:
+        return plan
+    count = 1
+    if cluster is not None:
+        count = cluster.total("CPU" if plan.train_on == "cpu" else "GPU")
+    elif plan.evaluator.trains and plan.train_on == "cpu":
+        count = useful_workers(None, plan.trials)
+    return dataclasses.replace(plan, workers=max(1, min(count, plan.trials)))
+
+
 def _with_recipe_of_study(plan: SearchPlan, db: Database) -> SearchPlan:
     """Take the study's own recipe if that of the plan only has another name.
 
@@ -169,13 +186,14 @@ def _run(
     plan: SearchPlan, db: Database, data: ImageData, loop: Loop, cluster: Cluster | None
 ) -> None:
     """Search in this process, or in as many as planned; in threads if a cluster works."""
-    left = max(1, plan.trials - loop.store.known)
-    workers = useful_workers(plan.workers, left) if cluster is None else min(plan.workers, left)
-    if workers < plan.workers:
-        there_are = f"{left} {'trial' if left == 1 else 'trials'} to do" + (
-            "" if cluster else f" and {core_count()} cores"
-        )
-        notify(loop.on_event)(f"workers: {workers}, not {plan.workers}, for {there_are}")
+    left, asked = max(1, plan.trials - loop.store.known), plan.workers or 1
+    threads: int = loop.study.user_attrs[THREADS]
+    workers = min(asked, left) if cluster else useful_workers(asked, left, threads)
+    if workers < asked:
+        there_are = f"{left} {'trial' if left == 1 else 'trials'} to do"
+        if workers < min(asked, left):
+            there_are = f"the cores and the memory; a training has {threads} CPU threads"
+        notify(loop.on_event)(f"workers: {workers}, not {asked}, for {there_are}")
     if workers == 1:
         loop.run(plan.trials, plan.timeout_s)
         return
@@ -358,15 +376,14 @@ class _Opening:
     def _training_threads(self, study: optuna.Study) -> int:
         """CPU threads of the trainings of a study: all the same, since figures depend on it.
 
-        As many as the study was begun with; else as many as a training has cores, two at most.
-        Several workers may not ask at the same time for a study that is new.
+        A new study has one. On two cores, two trainings of one thread each finish more than one
+        of two. Beside other programs, two threads are slower than one, since they wait for each
+        other (`docs/lab/2026-11-29-a-thread-for-each-training.md`).
         """
         known: int | None = study.user_attrs.get(THREADS)
         if known is None:
             begun = bool(study.get_trials(deepcopy=False))  # by a program that had no workers
-            workers = self.plan.workers
-            share = self.cluster.share(workers) if self.cluster else core_count() // workers
-            known = default_threads() if begun else max(1, min(MOST_THREADS, share))
+            known = former_threads() if begun else 1
             study.set_user_attr(THREADS, known)
         return known
 
@@ -378,7 +395,7 @@ class _Opening:
                 plan.seed,
                 threads,
                 plan.train_on,
-                advance(self.on_event),
+                self._advance,
                 weights.checkpoints,
                 notify(self.on_event),
             ),
@@ -398,6 +415,11 @@ class _Opening:
         )
         return ClusterTraining(trainer, order, self.cluster)
 
+    def _advance(self, done: int, total: int) -> None:
+        """Report a step of a training, and let another process time a network undisturbed."""
+        advance(self.on_event)(done, total)
+        TrainingPause.wait_out()
+
     def _check(self, walk: Walk, store: RecordStore, study: optuna.Study) -> None:
         """Refuse other devices than those of the first record, or a budget that nothing keeps."""
         check_records(self.db, study)
@@ -409,7 +431,7 @@ class _Opening:
 
     def _sampler_seed(self, store: RecordStore) -> int:
         """The seed of the sampler: with the seed of the first run it would repeat itself."""
-        if _is_alone(store, self.plan.workers, notify(self.on_event)):
+        if _is_alone(store, self.plan.workers or 1, notify(self.on_event)):
             return (self.plan.seed + store.known) % SEEDS
         return random.randrange(SEEDS)
 

@@ -10,6 +10,7 @@ from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, DeviceError, EvaluationError, NasError
 from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.fitting.augment import Normalise
+from nas_sv2.evaluate.fitting.determinism import former_threads
 from nas_sv2.evaluate.fitting.evaluation import Evaluation, Trained
 from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice, Setting, Trainer, trained_form
 from nas_sv2.evaluate.fitting.subset import choose_subset
@@ -260,7 +261,7 @@ def setting_of(study: optuna.Study) -> Setting:
     """Return the setting of the study's trainings, as another one would round differently."""
     identity = study.user_attrs[IDENTITY]
     device = identity.get("train_on", "cpu")
-    return Setting(identity["seed"], study.user_attrs.get(THREADS), device)
+    return Setting(identity["seed"], study.user_attrs.get(THREADS) or former_threads(), device)
 
 
 def _same_again(training: Trainer, record: Record) -> Trained:

@@ -23,7 +23,10 @@ QUICK = {
     "time_limit_s": 0.05,
     "noisy_time_limit_s": 0.05,
 }
-SEARCH = ("search", "--target", "pi", "--budget", "40M", "--recipe", "smoke", "--trials", "3")
+SEARCH = (
+    *("search", "--target", "pi", "--budget", "40M", "--recipe", "smoke", "--trials", "3"),
+    *("--workers", "1"),
+)
 MINI_SEARCH = str(Path(__file__).parents[2] / "stand_ins" / "mini_search.py")
 
 Search = subprocess.Popen[str]

@@ -20,7 +20,7 @@ T = TypeVar("T")
 SEARCH = (
     *("search", "--target", "arm", "--budget", "3M", "--budget", "9ms", "--space", SPACE),
     *("--data", "npz:blobs.npz", "--recipe", "brief.yaml", "--sampler", "random"),
-    *("--guidelines", "off", "--study", "s"),
+    *("--guidelines", "off", "--study", "s", "--workers", "1"),
 )
 
 

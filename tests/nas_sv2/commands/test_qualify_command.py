@@ -19,7 +19,7 @@ def test_a_recipe_is_qualified_and_a_search_with_it_says_so(
     )
     search = (
         *("search", "--target", "arm", "--space", SPACE, "--recipe", str(recipe)),
-        *("--trials", "2", "--guidelines", "off", "--study", "s"),
+        *("--trials", "2", "--guidelines", "off", "--study", "s", "--workers", "1"),
     )
     code, out, err = command_line(*search)
     assert code == 0, err

@@ -26,7 +26,10 @@ validation_images: 200
 batch: 16
 learning_rate: 0.05
 """
-SEARCH = ("search", "--target", "arm", "--budget", "40M", "--recipe", "brief.yaml")
+SEARCH = (
+    *("search", "--target", "arm", "--budget", "40M", "--recipe", "brief.yaml"),
+    *("--workers", "1"),
+)
 STUDY = "arm-40M-animals-brief"
 
 Run = Callable[..., SimpleNamespace]

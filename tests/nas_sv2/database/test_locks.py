@@ -15,10 +15,12 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
 from nas_sv2.database.database import Database
-from nas_sv2.database.locks import Claim, Exclusive, FileLock
+from nas_sv2.database.locks import Claim, Exclusive, FileLock, TrainingPause
 from nas_sv2.database.processes import is_alive, process_name
 from nas_sv2.errors import DeviceError, StoreError
-from nas_sv2.latency.devices.open_device import Lease
+from nas_sv2.latency.devices.command import CommandTemplate
+from nas_sv2.latency.devices.local import LocalPython
+from nas_sv2.latency.devices.open_device import Lease, device_at
 from nas_sv2.latency.measurements.store import MeasurementStore
 
 # Takes the claim, says so, and holds it until its stdin ends.
@@ -305,3 +307,25 @@ def _me() -> str:
 def _set(store: MeasurementStore, change: str) -> None:
     with store.db.begin() as connection:
         connection.execute(text(f"UPDATE nas_leases SET {change}"))
+
+
+def test_trainings_pause_while_a_network_is_timed() -> None:
+    pause = TrainingPause()
+    TrainingPause.wait_out(0)
+    with Exclusive("cpu", (pause,)).held(60):
+        began = time.monotonic()
+        TrainingPause.wait_out(0.2)
+        assert time.monotonic() - began >= 0.2
+        waiting = threading.Thread(target=TrainingPause.wait_out)
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+    waiting.join(30)
+    assert not waiting.is_alive()
+
+
+def test_only_a_network_that_is_timed_on_this_machine_makes_trainings_pause() -> None:
+    here = device_at("cpu", LocalPython())
+    elsewhere = device_at("phone", CommandTemplate(("adb", "shell", "{remote}")))
+    assert isinstance(here.exclusive.claims[-1], TrainingPause)
+    assert not any(isinstance(claim, TrainingPause) for claim in elsewhere.exclusive.claims)

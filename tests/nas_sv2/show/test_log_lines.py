@@ -91,7 +91,7 @@ def test_of_several_workers_no_line_names_the_trial_of_another(
     workers: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = reference("shufflenet_v2_x0_5"), reference("shufflenet_v2_x1_0")
-    with logging("s", workers, True) as log:
+    with logging("s", workers > 1, True) as log:
         assert log is not None
         log(TrialAsked(3, first, None))
         log(StageEntered("training"))
@@ -138,7 +138,7 @@ def test_what_ends_a_search_is_the_last_line(capsys: pytest.CaptureFixture[str])
 
 
 def test_without_the_option_errors_stay_lines_for_people() -> None:
-    with pytest.raises(StoreError), logging(None, 1, False) as log:
+    with pytest.raises(StoreError), logging(None, False, False) as log:
         assert log is None
         raise StoreError("away")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.fitting import determinism
 from nas_sv2.evaluate.fitting.determinism import MOST_PER_CORE, core_count, useful_workers
 from nas_sv2.search.session.plan import plan_search
 
@@ -31,11 +32,33 @@ def test_a_number_of_workers_that_cannot_run_is_refused(workers: int) -> None:
         plan_search("arm", workers=workers)
 
 
-def test_no_more_workers_than_cores_and_work() -> None:
-    assert useful_workers(8, 1) == 1
-    assert useful_workers(MOST_PER_CORE * core_count(), 10_000) == core_count()
-    assert useful_workers(None, 10_000) == core_count()
-    assert useful_workers(1, 0) == 1
+@pytest.mark.parametrize(
+    ("asked", "work", "threads", "workers"),
+    [
+        (8, 1, 1, 1),
+        (96, 1000, 1, 6),
+        (None, 1000, 1, 6),
+        (None, 1000, 2, 3),
+        (None, 1000, 4, 1),
+        (None, 1000, 9, 1),
+        (None, 4, 1, 4),
+        (1, 0, 1, 1),
+    ],
+)
+def test_no_more_workers_than_cores_and_work(
+    asked: int | None, work: int, threads: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(determinism, "core_count", lambda: 6)
+    monkeypatch.setattr(determinism, "memory_bytes", lambda: 32 << 30)
+    assert useful_workers(asked, work, threads) == workers
+
+
+def test_no_more_workers_than_the_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(determinism, "core_count", lambda: 64)
+    monkeypatch.setattr(determinism, "memory_bytes", lambda: (8 << 30) - 1)
+    assert useful_workers(None, 1000) == useful_workers(64, 1000) == 7
+    monkeypatch.setattr(determinism, "memory_bytes", lambda: 1 << 29)
+    assert useful_workers(None, 1000) == 1
 
 
 def test_two_data_sets_have_two_names(tmp_path: Path) -> None:

@@ -1,14 +1,20 @@
 """What a search says when it begins."""
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import optuna
 import pytest
 from sqlalchemy import text
 
 from nas_sv2.database.database import Database
+from nas_sv2.evaluate.fitting import determinism
 from nas_sv2.evaluate.recipes.files import recipe_to_document
+from nas_sv2.search.session import session
 from nas_sv2.search.session.plan import SAMPLERS, plan_search
 from nas_sv2.search.session.session import _is_alone, _with_recipe_of_study
 from nas_sv2.studies.storage.record_store import RecordStore
@@ -75,3 +81,48 @@ def test_a_recipe_file_that_was_only_renamed_is_that_of_the_study(tmp_path: Path
         create_or_resume(db, "s", identity, SAMPLERS["random"].make(0)).ask()
         assert _with_recipe_of_study(renamed, db).recipe == began.recipe
         assert _with_recipe_of_study(changed, db).recipe == changed.recipe
+
+
+@pytest.mark.parametrize(
+    ("changes", "trials", "workers"),
+    [
+        ({}, 100, 6),
+        ({}, 4, 4),
+        ({"workers": 2}, 100, 2),
+        ({"trains": False}, 100, 1),
+        ({"train_on": "cuda"}, 100, 1),
+    ],
+)
+def test_a_search_has_a_worker_for_each_core_if_candidates_are_trained_on_them(
+    changes: dict[str, Any], trials: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(determinism, "core_count", lambda: 6)
+    monkeypatch.setattr(determinism, "memory_bytes", lambda: 32 << 30)
+    plan = dataclasses.replace(plan_search("arm", workers=None), trials=trials)
+    if "trains" in changes:
+        changes = {"evaluator": dataclasses.replace(plan.evaluator, **changes)}
+    plan = dataclasses.replace(plan, **changes)
+    assert session._with_workers(plan, None).workers == workers
+
+
+def test_a_search_on_a_cluster_uses_all_of_it() -> None:
+    cluster: Any = SimpleNamespace(total={"CPU": 40, "GPU": 3}.__getitem__)
+    plan = dataclasses.replace(plan_search("arm", workers=None, ray="auto"), trials=100)
+    assert session._with_workers(plan, cluster).workers == 40
+    plan = dataclasses.replace(plan, train_on="cuda")
+    assert session._with_workers(plan, cluster).workers == 3
+
+
+@pytest.mark.parametrize(("noted", "trials", "threads"), [(None, 0, 1), (None, 1, 2), (2, 5, 2)])
+def test_a_study_keeps_the_threads_that_it_was_begun_with(
+    noted: int | None, trials: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(determinism, "core_count", lambda: 6)
+    study = optuna.create_study()
+    for _ in range(trials):
+        study.ask()
+    if noted is not None:
+        study.set_user_attr("training_threads", noted)
+    opening: Any = None
+    assert session._Opening._training_threads(opening, study) == threads
+    assert study.user_attrs["training_threads"] == threads
