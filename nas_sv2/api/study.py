@@ -151,6 +151,9 @@ class Study:
         workers: int | None = None,
         fresh: bool = False,
         data: str | None = None,
+        margin: float | None = None,
+        family: int = 5,
+        vs_study: str | None = None,
         notify: Notify | None = None,
         progress: Progress | None = None,
     ) -> "Confirmation":
@@ -163,6 +166,9 @@ class Study:
             workers: Trainings at the same time; one for each core if left out.
             fresh: Measure again although a session is stored.
             data: The place of the study's data, if they were moved.
+            margin: Points of accuracy whose loss counts as none, for "faster at equal accuracy".
+            family: Widths of ShuffleNet V2 to compare with as a curve, at least 5; 0 for none.
+            vs_study: Another study, whose best network is compared with too, or `STUDY:NUMBER`.
             notify: Is called with a line before each step.
             progress: Is called with the trainings done and all trainings.
 
@@ -170,11 +176,12 @@ class Study:
             ConfigError: A value is not allowed; nothing is measured or trained.
             NasError: A target or a training failed; the same call resumes.
         """
-        from nas_sv2.search.confirm import ConfirmRequest, confirm
+        from nas_sv2.search.confirm.confirm import ConfirmRequest, confirm
 
         self.db.require_writable()
+        numbers = list(map(str, trials))
         request = ConfirmRequest(
-            self.name, recipe, list(map(str, trials)), seeds, workers, fresh, data
+            self.name, recipe, numbers, seeds, workers, fresh, data, margin, family, vs_study
         )
         return confirm(request, self.db, notify or ignore, progress or ignore)
 

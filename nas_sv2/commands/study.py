@@ -396,6 +396,28 @@ def confirm(
     seeds: Annotated[
         int, typer.Option("--seeds", help="Trainings of each network, at least 3.")
     ] = 3,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            "--margin",
+            help="Points of accuracy whose loss counts as none, for the claim faster at equal "
+            "accuracy.",
+        ),
+    ] = None,
+    family: Annotated[
+        int,
+        typer.Option(
+            "--family",
+            help="Widths of ShuffleNet V2 to compare with as a curve, at least 5; 0 for none.",
+        ),
+    ] = 5,
+    vs_study: Annotated[
+        str | None,
+        typer.Option(
+            "--vs-study",
+            help="Another study, whose best network is compared with too, or STUDY:NUMBER.",
+        ),
+    ] = None,
     workers: Workers = None,
     fresh: Fresh = False,
     data: DataPlace = None,
@@ -424,6 +446,9 @@ def confirm(
             workers=workers,
             fresh=fresh,
             data=data,
+            margin=margin,
+            family=family,
+            vs_study=vs_study,
             notify=bar.console.print,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )

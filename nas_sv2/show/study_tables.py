@@ -288,6 +288,7 @@ def confirmation_notes(found: Confirmation) -> list[str]:
     ]
     return [
         *(found.describe(finding) for finding in found.findings),
+        *(line for finding in found.findings for line in found.describe_family(finding)),
         *([found.describe_majority()] if found.uneven else []),
         found.method,
         f"trained on {found.place}",
@@ -301,15 +302,24 @@ def confirmation_data(study: str, found: Confirmation) -> dict[str, Any]:
     return {
         "study": study,
         **found.to_json(),
-        "findings": [_finding(found, finding) for finding in found.findings],
+        "findings": [
+            _finding(found, finding, plain)
+            for finding, plain in zip(found.findings, found.to_json()["findings"], strict=True)
+        ],
         "method": found.method,
     }
 
 
-def _finding(found: Confirmation, finding: Finding) -> dict[str, Any]:
-    plain = next(each for each in found.to_json()["findings"] if each["digest"] == finding.digest)
+def _finding(found: Confirmation, finding: Finding, plain: dict[str, Any]) -> dict[str, Any]:
     plain["accuracy"]["mean"] = finding.accuracy.mean
-    return {**plain, "claim": finding.claim, "text": found.describe(finding)}
+    for target, gain in finding.family.items():
+        plain["family"][target]["mean"] = gain.mean
+    return {
+        **plain,
+        "claim": finding.claim,
+        "text": found.describe(finding),
+        "family_text": found.describe_family(finding),
+    }
 
 
 def moves_table(comparison: ReplayComparison) -> RenderableType:

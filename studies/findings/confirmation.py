@@ -20,14 +20,20 @@ training, not of other test images. Time. The sign test over the rounds of a ses
 
 The interval that goes with a verdict is that of its test, at the level at which it was judged, so
 that it leaves "no difference" out exactly where the difference is more than chance.
+
+Equal accuracy. A tie may hide points, so it does not prove equality. With a margin, a finalist is
+*not worse* if it is shown to lose less than the margin: a test of non-inferiority, one-sided
+(Blackwelder 1982). These tests of all finalists are a family of their own at 5 %. The claim
+"faster at equal accuracy" is again wrong only if one of its two verdicts is.
+
+The scaled family (`scaled_family`) adds one test a finalist and target to the first family.
 """
 
 import dataclasses
 import json
-import math
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -38,11 +44,12 @@ from nas_sv2.latency.measurements.head_to_head import ComparedPair, PricedPair, 
 from nas_sv2.latency.measurements.measurement import Interval, Latency
 from nas_sv2.plain_data import parse_json
 from nas_sv2.statistics import Judgement, judge_together
+from nas_sv2.studies.findings.paired import Paired, Verdict
+from nas_sv2.studies.findings.scaled_family import FamilyCurve, FamilyGain
 
 FEWEST_SEEDS = 3
 
-Verdict = Literal["better", "worse", "tie"]
-Claim = Literal["both", "faster", "more accurate", "no claim"]
+Claim = Literal["both", "faster at equal accuracy", "faster", "more accurate", "no claim"]
 
 
 @dataclass(frozen=True)
@@ -126,33 +133,66 @@ class LatencyGain:
     level: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NotWorse:
+    """Whether a finalist is shown to lose less than the margin.
+
+    Attributes:
+        low: Lower end of the one-sided interval of the mean difference, at `level`.
+        chance: One-sided, of so high a mean if the finalist loses the margin.
+        holds: Whether it is shown.
+        level: The chance at which it was judged.
+    """
+
+    low: float
+    chance: float
+    holds: bool
+    level: float
+
+
 @dataclass(frozen=True)
 class Finding:
-    """What is claimed of one finalist.
+    """The claim about one finalist beside one other network.
 
     Attributes:
         trial: Of the study.
         digest: Of the network.
-        accuracy: Against the baseline.
-        latency: Against the baseline, by target.
+        accuracy: Against the other.
+        latency: Against the other, by target.
+        against: Name of the other; None for the baseline of the confirmation.
+        not_worse: By the confirmation's margin; None without one.
+        family: Beside the scaled family, by target; without targets whose curve does not cover
+            the finalist's latency.
     """
 
     trial: int
     digest: str
     accuracy: AccuracyGain
     latency: Mapping[str, LatencyGain]
+    against: str | None = None
+    not_worse: NotWorse | None = None
+    family: Mapping[str, FamilyGain] = field(default_factory=dict)
 
     @property
     def claim(self) -> Claim:
-        """Better in one and worse in none, of all targets; else no claim."""
+        """Better in one and worse in none, of all targets; else no claim.
+
+        An accuracy that is settled as lower, by less than the margin, is an equal one.
+        """
         verdicts = [gain.verdict for gain in self.latency.values()]
         faster = all(verdict == "better" for verdict in verdicts)
-        better = self.accuracy.verdict == "better"
-        if self.accuracy.verdict == "worse" or "worse" in verdicts:
+        better, equal = self.accuracy.verdict == "better", self._is_equal
+        if "worse" in verdicts or (self.accuracy.verdict == "worse" and not (equal and faster)):
             return "no claim"
-        if faster and better:
-            return "both"
-        return "faster" if faster else "more accurate" if better else "no claim"
+        if better:
+            return "both" if faster else "more accurate"
+        if not faster:
+            return "no claim"
+        return "faster at equal accuracy" if equal else "faster"
+
+    @property
+    def _is_equal(self) -> bool:
+        return self.not_worse is not None and self.not_worse.holds
 
 
 @dataclass(frozen=True)
@@ -177,6 +217,8 @@ class Confirmation:
             accuracies and times were.
         majority: Share of the test images that are of their commonest class; None if not known.
         classes: Number of classes; 0 if not known.
+        margin: The loss of accuracy that counts as none, 0 to 1; None if it was not asked.
+        family: Names of the networks of the scaled family; none if it was not asked.
     """
 
     against: str
@@ -194,6 +236,8 @@ class Confirmation:
     together: int = 0
     majority: float | None = None
     classes: int = 0
+    margin: float | None = None
+    family: tuple[str, ...] = ()
 
     @property
     def uneven(self) -> bool:
@@ -210,15 +254,17 @@ class Confirmation:
     def question(self) -> tuple[object, ...]:
         """What was asked; another answer to the same takes the place of the first."""
         digests = tuple(sorted(network.digest for network in self.networks))
-        return (self.recipe_digest, data_key(self.data), self.seeds, digests)
+        return (self.recipe_digest, data_key(self.data), self.seeds, digests, self.margin)
 
     def describe(self, finding: Finding) -> str:
         """The claim, or that it is withdrawn, with its confidence, in one line."""
+        against = finding.against or self.against
         words = {
-            "both": f"beats {self.against}: faster and more accurate",
-            "faster": f"faster than {self.against}, accuracies not told apart",
-            "more accurate": f"more accurate than {self.against}, not shown to be faster",
-            "no claim": f"not shown to beat {self.against}",
+            "both": f"beats {against}: faster and more accurate",
+            "faster at equal accuracy": f"faster than {against} at equal accuracy",
+            "faster": f"faster than {against}, accuracies not told apart",
+            "more accurate": f"more accurate than {against}, not shown to be faster",
+            "no claim": f"not shown to beat {against}",
         }[finding.claim]
         times = [
             f"{name} × {gain.ratio:.3f}{_interval(gain)}, {gain.provenance}"
@@ -229,8 +275,31 @@ class Confirmation:
         return (
             f"trial {finding.trial} {words} ({'; '.join(times)}; accuracy after {self.recipe} "
             f"{gain.mean * 100:+.2f} points, {_sure(gain.level)} {gain.low * 100:+.2f} to "
-            f"{gain.high * 100:+.2f}{_is(gain.verdict, 'more accurate', 'less accurate')})"
+            f"{gain.high * 100:+.2f}{_is(gain.verdict, 'more accurate', 'less accurate')}"
+            f"{self._within(finding.not_worse)})"
         )
+
+    def _within(self, found: NotWorse | None) -> str:
+        if found is None or self.margin is None:
+            return ""
+        shown = "" if found.holds else "not shown to be "
+        sure = f"one-sided {_sure(found.level)} from {found.low * 100:+.2f}"
+        return f"; {shown}not worse by {self.margin * 100:g} points, {sure}"
+
+    def describe_family(self, finding: Finding) -> list[str]:
+        """How a finalist stands beside the scaled family, one target a line."""
+        if not self.family or finding.against is not None:
+            return []
+        beside = f"trial {finding.trial} beside V2 at {len(self.family)} widths"
+        return [
+            f"{beside} on {target}: "
+            + (
+                finding.family[target].describe()
+                if target in finding.family
+                else "its latency is not among theirs"
+            )
+            for target in finding.latency
+        ]
 
     @property
     def method(self) -> str:
@@ -251,7 +320,7 @@ class Confirmation:
                 "called different, and an interval is not what decided; confirm again"
             )
         return (
-            f"{self.together} comparison{'s' * (self.together > 1)} with {self.against} judged "
+            f"{self.together} comparison{'s' * (self.together > 1)} judged "
             "together (Holm): the chance that any verdict is wrong is 5 %, and an interval is at "
             "the level at which its comparison was judged"
         )
@@ -312,52 +381,6 @@ WRONG = 0.05
 """The chance that a confirmation calls any difference more than chance that is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Paired:
-    """A finalist's accuracies minus the baseline's, by seed.
-
-    Accuracies are multiples of `step`, so that three equal differences do not show that there is
-    no noise: a deviation counts as at least that of rounding both to steps (uniform, step / √12).
-
-    Attributes:
-        differences: By seed.
-        step: What one test image counts.
-    """
-
-    differences: tuple[float, ...]
-    step: float
-
-    @classmethod
-    def of(cls, one: Sequence[float], baseline: Sequence[float], images: int) -> "Paired":
-        """Two networks by the same seeds, on so many images."""
-        pairs = zip(one, baseline, strict=True)
-        return cls(tuple(ours - theirs for ours, theirs in pairs), 1 / images)
-
-    @property
-    def mean(self) -> float:
-        """The difference."""
-        return statistics.fmean(self.differences)
-
-    @property
-    def chance(self) -> float:
-        """Two-sided, of so large a mean where there is no difference."""
-        from scipy.stats import t
-
-        return float(2 * t.sf(abs(self.mean) / self._error, len(self.differences) - 1))
-
-    def interval(self, level: float) -> Interval:
-        """Of the mean, wrong with a chance of `level`."""
-        from scipy.stats import t
-
-        reach = float(t.isf(level / 2, len(self.differences) - 1)) * self._error
-        return self.mean - reach, self.mean + reach
-
-    @property
-    def _error(self) -> float:
-        deviation = max(statistics.stdev(self.differences), self.step * math.sqrt(2 / 12))
-        return deviation / math.sqrt(len(self.differences))
-
-
 @dataclass(frozen=True)
 class Finalist:
     """What was found of a finalist beside the baseline, not judged yet.
@@ -365,43 +388,66 @@ class Finalist:
     Attributes:
         trial: Of the study.
         digest: Of the network.
-        accuracy: Its accuracies beside the baseline's.
-        times: Its times beside the baseline's, by target.
+        accuracy: Its accuracies beside the other's.
+        times: Its times beside the other's, by target.
+        against: As in `Finding`.
+        curves: The scaled family by target, of those that cover it.
     """
 
     trial: int
     digest: str
     accuracy: Paired
     times: Mapping[str, ComparedPair]
+    against: str | None = None
+    curves: Mapping[str, FamilyCurve] = field(default_factory=dict)
 
     @property
     def chances(self) -> list[float]:
-        """Of its tests: accuracy, then the targets that were measured."""
-        return [self.accuracy.chance, *(pair.chance for pair in self._duels)]
-
-    @property
-    def _duels(self) -> list[TimedPair]:
-        return [times for times in self.times.values() if isinstance(times, TimedPair)]
+        """The chances of its tests: accuracy, the measured targets, the scaled family."""
+        measured = [times for times in self.times.values() if isinstance(times, TimedPair)]
+        of_family = (curve.here.chance for curve in self.curves.values())
+        return [self.accuracy.chance, *(pair.chance for pair in measured), *of_family]
 
 
-def judge_finalists(finalists: Sequence[Finalist]) -> tuple[Finding, ...]:
-    """What may be said of each, all judged together."""
+def judge_finalists(
+    finalists: Sequence[Finalist], margin: float | None = None
+) -> tuple[Finding, ...]:
+    """Judge all finalists together; one finding for each.
+
+    Args:
+        finalists: The finalists, each beside one other network.
+        margin: The loss of accuracy that counts as none, 0 to 1; None to leave that open.
+    """
     chances = [chance for one in finalists for chance in one.chances]
     judged = iter(judge_together(chances, WRONG))
+    equal = _not_worse(finalists, margin)
     return tuple(
-        Finding(
-            one.trial,
-            one.digest,
-            _accuracy(one.accuracy, next(judged)),
-            {
-                name: _estimated(times)
-                if isinstance(times, PricedPair)
-                else _timed(times, next(judged))
-                for name, times in one.times.items()
-            },
-        )
-        for one in finalists
+        _finding(one, judged, not_worse) for one, not_worse in zip(finalists, equal, strict=True)
     )
+
+
+def _finding(one: Finalist, judged: Iterator[Judgement], not_worse: NotWorse | None) -> Finding:
+    """Judge one finalist, in the order of its chances."""
+    accuracy = _accuracy(one.accuracy, next(judged))
+    latency = {
+        name: _estimated(times) if isinstance(times, PricedPair) else _timed(times, next(judged))
+        for name, times in one.times.items()
+    }
+    family = {name: curve.judged(next(judged)) for name, curve in one.curves.items()}
+    return Finding(one.trial, one.digest, accuracy, latency, one.against, not_worse, family)
+
+
+def _not_worse(finalists: Sequence[Finalist], margin: float | None) -> list[NotWorse | None]:
+    """Test non-inferiority of all, judged together and apart from the other tests."""
+    if margin is None:
+        return [None] * len(finalists)
+    chances = [one.accuracy.chance_if_worse(margin) for one in finalists]
+    return [
+        NotWorse(one.accuracy.least(each.level), chance, each.more_than_chance, each.level)
+        for one, chance, each in zip(
+            finalists, chances, judge_together(chances, WRONG), strict=True
+        )
+    ]
 
 
 def _accuracy(paired: Paired, judged: Judgement) -> AccuracyGain:

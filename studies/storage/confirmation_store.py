@@ -43,10 +43,10 @@ def keep(study: optuna.Study, confirmation: Confirmation) -> None:
 
 def newest_findings(
     confirmations: list[Confirmation],
-) -> Mapping[str, tuple[Confirmation, Finding]]:
-    """Return the newest finding on each finalist, by the digest of its network."""
+) -> Mapping[tuple[str, str | None], tuple[Confirmation, Finding]]:
+    """Return the newest finding on each finalist, by its digest and the other study's network."""
     return {
-        finding.digest: (confirmation, finding)
+        (finding.digest, finding.against): (confirmation, finding)
         for confirmation in confirmations
         for finding in confirmation.findings
     }
@@ -60,10 +60,10 @@ def confirmation_lines(confirmations: list[Confirmation], digest: str | None = N
         digest: The digest of one network; None for all networks.
     """
     lines = []
-    for of, (confirmation, finding) in newest_findings(confirmations).items():
+    for (of, _), (confirmation, finding) in newest_findings(confirmations).items():
         if digest in (None, of):
             lines.append(f"confirmed {confirmation.at[:10]}: {confirmation.describe(finding)}")
-            lines.append(confirmation.method)
+            lines += [*confirmation.describe_family(finding), confirmation.method]
     return list(dict.fromkeys(lines))
 
 

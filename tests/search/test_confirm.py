@@ -1,6 +1,7 @@
 """A confirmation: what is measured, trained and claimed, and what is refused before either."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,23 +20,31 @@ from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.target import MeasuredTarget
-from nas_sv2.search import confirm as confirming
-from nas_sv2.search.confirm import ConfirmRequest, Job, Source, confirm, finalists_of
+from nas_sv2.search.confirm import confirm as confirming
+from nas_sv2.search.confirm.confirm import ConfirmRequest, confirm
+from nas_sv2.search.confirm.contestants import finalists_of
+from nas_sv2.search.confirm.trainings import Job, Source
 from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.space.choices.levels import LEVELS
+from nas_sv2.space.choices.scaled_family import scaled_family
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture, Stage
-from nas_sv2.space.units.reference import reference
+from nas_sv2.space.units.reference import in_form_of, reference
 from nas_sv2.studies.findings.attributes import IDENTITY, KEY_OF
 from nas_sv2.studies.findings.confirmation import Confirmation
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.storage.confirmation_store import HeldOutScore, confirmations_of
+from nas_sv2.studies.storage.confirmation_store import (
+    HeldOutScore,
+    confirmation_lines,
+    confirmations_of,
+)
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import create_or_resume, load_study, study_key
 from nas_sv2.testing import FakeDevice, ms_of_flops
 
-V2 = reference("shufflenet_v2_x0_5")
+V2_NAME = "shufflenet_v2_x0_5"
+V2 = reference(V2_NAME)
 FAST = dataclasses.replace(V2, head=512)
 SLOW = dataclasses.replace(V2, head=1280)
 OTHER = dataclasses.replace(V2, stages=(*V2.stages[:2], Stage(3, 192)))
@@ -155,7 +164,7 @@ def kept(storage: str) -> list[Confirmation]:
 
 
 def confirmed(storage: str, told: list[str] | None = None, **changes: Any) -> Confirmation:
-    request = dataclasses.replace(ConfirmRequest("s", "standard"), **changes)
+    request = dataclasses.replace(ConfirmRequest("s", "standard", family=0), **changes)
     lines = [] if told is None else told
     return confirm(request, Database.open(storage), lines.append, lambda done, total: None)
 
@@ -245,18 +254,75 @@ def test_asking_the_test_images_again_is_told(
     assert "asked the test images 1 time before" in told[0]
 
 
-def test_a_baseline_that_the_study_lacks_is_of_the_candidates_form(
+def test_a_space_of_ones_own_has_v2_of_the_finalist_s_flops_and_form(
     tmp_path: Path, device: FakeDevice, training: Trained
 ) -> None:
     training()
-    small = dataclasses.replace(FAST, resolution=64, classes=10)
+    small = dataclasses.replace(SLOW, resolution=64, classes=10, stem_pool=False)
     storage = made(
         tmp_path, {3: record_of(0.5, 1.0, architecture=small)}, space="mine", space_digest="x"
     )
     found = confirmed(storage)
     assert [network.trial for network in found.networks] == [3, None]
-    same = dataclasses.replace(V2, resolution=64, classes=10)
+    assert found.against == "shufflenet_v2_x0_52"  # of the nearest FLOPs
+    same = in_form_of(small, reference(found.against))
     assert found.networks[1].digest == same.digest
+    own = {
+        0: record_of(0.5, 2.0, baseline="shufflenet_v2_x0_5"),
+        3: record_of(0.5, 1.0, architecture=small),
+    }
+    storage = made(tmp_path / "own", own, space="mine", space_digest="x")
+    assert confirmed(storage).against == V2_NAME  # the study's own
+
+
+def test_finalists_stand_beside_the_scaled_family(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    """Accuracy is 3 points per doubling of the time, and the finalist is 3 points above."""
+    family = scaled_family(FAST, flops_of(FAST), flops_of(FAST), 5)
+    networks = {one: reference(one) for one in [*family, "shufflenet_v2_x0_5"]}
+    gains = {one: 0.03 * math.log2(flops_of(one) / flops_of(FAST)) for one in networks.values()}
+    trainings = training({**gains, FAST: 0.03})
+    storage = made(tmp_path, RECORDS)
+    found = confirmed(storage, trials=["7"], family=5)
+    assert set(found.family) == set(networks)
+    assert len(trainings.done) == 7 * 3
+    (finding,) = found.findings
+    gain = finding.family["fake"]
+    assert gain.mean == pytest.approx(0.03, abs=0.002)
+    assert gain.speed_up == pytest.approx(2, rel=0.1)
+    assert (gain.verdict, finding.claim) == ("better", "both")
+    (line,) = found.describe_family(finding)
+    assert line.startswith("trial 7 beside V2 at 6 widths on fake: ")
+    assert found.together == 3
+    assert kept(storage) == [found]
+
+
+def test_another_study_s_best_is_compared_with_too(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    training({FAST: 0.05})
+    storage = made(tmp_path, RECORDS)
+    other = create_or_resume(
+        Database.open(storage),
+        "random",
+        {"targets": {"fake": "measured"}},
+        SAMPLERS["random"].make(0),
+    )
+    db = Database.open(storage)
+    RecordStore(db, study_key(other)).save(5, record_of(0.9, 1.0, architecture=OTHER))
+    found = confirmed(storage, trials=["7"], vs_study="random", margin=0.5)
+    first, second = found.findings
+    assert (first.against, second.against) == (None, "random:5")
+    assert found.describe(second).startswith("trial 7 beats random:5: faster and more accurate")
+    assert [network.name for network in found.networks][1:] == [V2_NAME, "random:5"]
+    assert first.not_worse is not None and first.not_worse.holds
+    lines = confirmation_lines([found])
+    assert sum("confirmed" in line for line in lines) == 2
+    small = dataclasses.replace(OTHER, resolution=64)
+    RecordStore(db, study_key(other)).save(6, record_of(0.9, 1.0, architecture=small))
+    with pytest.raises(ConfigError, match=r"vs_study must be .* 3 × 224 × 224 pixels"):
+        confirmed(storage, vs_study="random:6")
 
 
 def test_seeds_are_none_that_the_search_had(
@@ -279,6 +345,12 @@ def test_what_cannot_be_meant_is_named_before_anything_is_run(
     refused: list[tuple[dict[str, Any], str]] = [
         ({"seeds": 2}, "seeds .*at least 3.*; got 2"),
         ({"workers": 0}, "workers .*; got 0"),
+        ({"margin": -1.0}, r"margin must be points of accuracy above 0, at most 10; got -1\.0"),
+        ({"margin": 0.0}, "margin .*above 0"),
+        ({"margin": float("nan")}, "margin .*above 0"),
+        ({"family": 4}, "family must be 5 to 16 widths, or 0 .*; got 4"),
+        ({"vs_study": "nobody"}, "study .*; got 'nobody'"),
+        ({"vs_study": "s"}, "vs_study must not be s:4 itself"),
         ({"recipe": "eternal"}, "recipe .*; got 'eternal'"),
         ({"study": "nobody"}, "study .*; got 'nobody'"),
         ({"trials": ["0"]}, r"trials .* baselines take part anyway; got \['0'\]"),
@@ -352,5 +424,9 @@ def test_two_confirmations_of_a_study_do_not_run_at_once(
     assert not load_study(Database.open(storage), "s").user_attrs.keys() - {IDENTITY, KEY_OF}
 
 
+def flops_of(network: Architecture) -> float:
+    return cost_of(lower(network)).flops
+
+
 def ms_ratio(network: Architecture) -> float:
-    return cost_of(lower(network)).flops / cost_of(lower(V2)).flops
+    return flops_of(network) / flops_of(V2)

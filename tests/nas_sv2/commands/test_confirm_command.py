@@ -79,7 +79,10 @@ def test_a_study_is_replayed_searched_on_and_confirmed(tmp_path: Path) -> None:
     assert more.stdout.count("  finished  ") == 1
 
     number = str(data["networks"][0]["trial"])
-    confirming = ("study", "confirm", "s", "--recipe", "longer.yaml", "--trial", number)
+    confirming = (
+        *("study", "confirm", "s", "--recipe", "longer.yaml", "--trial", number),
+        *("--family", "0"),
+    )
     command = [sys.executable, "-m", "nas_sv2", *confirming, "--workers", "2"]
     killed = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -28,10 +28,9 @@ from nas_sv2.studies.findings.confirmation import (
     Finalist,
     Finding,
     LatencyGain,
-    Paired,
-    Verdict,
     judge_finalists,
 )
+from nas_sv2.studies.findings.paired import Paired, Verdict
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines, newest_findings
 
 IMAGES = 10_000
@@ -122,9 +121,7 @@ def test_one_of_before_all_was_judged_together_is_read_and_says_so() -> None:
     assert "(95 % alone 0.880 to 0.920)" in text
     assert "points, 95 % alone +0.50 to +1.50" in text
     assert "accuracies and times apart" in old.method
-    assert "2 comparisons with shufflenet_v2_x1_0 judged together" in (
-        confirmation_of(finding).method
-    )
+    assert "2 comparisons judged together" in (confirmation_of(finding).method)
 
 
 def test_uneven_test_images_are_said_and_older_confirmations_do_not_know_them() -> None:
@@ -157,7 +154,7 @@ def test_the_newest_finding_of_a_network_is_stated() -> None:
     later = confirmation_of(
         Finding(3, "aa", accuracy("tie"), {"cpu": latency("tie")}), recipe="longer"
     )
-    assert newest_findings([first, later])["aa"][0] is later
+    assert newest_findings([first, later])["aa", None][0] is later
     claim, method = confirmation_lines([first, later])
     assert claim.startswith("confirmed 2026-01-02: trial 3 not shown to beat")
     assert "recipe longer (4 × the search's image passes), seeds 1, 2, 3" in method
@@ -285,6 +282,55 @@ def test_an_interval_leaves_no_difference_out_where_its_verdict_is_more_than_cha
         outside = time.ratio_ci is not None and not time.ratio_ci[0] <= 1 <= time.ratio_ci[1]
         assert outside == (pair.chance <= time.level)
         assert (outside and pair.counts) == (time.verdict != "tie")
+
+
+BASELINE = (0.900, 0.910, 0.920)
+LOWER = (0.898, 0.909, 0.920)  # by 0.2, 0.1 and 0 points
+
+
+def test_not_worse_by_a_margin_is_a_one_sided_test_of_its_own() -> None:
+    """Mean -0.1 points, deviation 0.1, error 0.1 / √3; t(0.95, 2) = 2.91999."""
+    one = finalist(LOWER, BASELINE, times={"cpu": FASTER})
+    (finding,) = judge_finalists([one], 0.005)
+    found = finding.not_worse
+    assert found is not None and found.holds and found.level == 0.05
+    assert found.low == pytest.approx(-0.001 - 2.91999 * 0.001 / math.sqrt(3), rel=1e-4)
+    # t = 0.4 √3 / 0.1 = 6.9282: with 2 degrees of freedom, p = (1 - t / √(t² + 2)) / 2.
+    assert found.chance == pytest.approx((1 - 6.9282 / math.sqrt(50)) / 2, rel=1e-3)
+    assert (finding.accuracy.verdict, finding.claim) == ("tie", "faster at equal accuracy")
+    # It ends at -0.2686 points, which a margin of 0.25 does not reach.
+    (strict,) = judge_finalists([one], 0.0025)
+    assert strict.not_worse is not None and not strict.not_worse.holds
+    assert strict.claim == "faster"
+    assert judge_finalists([one])[0].not_worse is None
+    # Two finalists are judged together: 0.0101 is below 0.025, 0.03 is not.
+    both = judge_finalists([one, finalist((0.89, 0.91, 0.93), BASELINE)], 0.005)
+    assert [each.not_worse is not None and each.not_worse.holds for each in both] == [True, False]
+
+
+def test_less_accurate_within_the_margin_is_equal_only_if_it_is_faster() -> None:
+    """Each seed loses 0.2 points: settled as less accurate, and not worse by half a point."""
+    lower = [each - 0.002 for each in BASELINE]
+    for times, claim in ((FASTER, "faster at equal accuracy"), (EQUAL, "no claim")):
+        (finding,) = judge_finalists([finalist(lower, BASELINE, times={"cpu": times})], 0.005)
+        assert (finding.accuracy.verdict, finding.claim) == ("worse", claim)
+    found = confirmation_of(finding, margin=0.005)
+    text = found.describe(finding)
+    assert "; not worse by 0.5 points, one-sided 95 % from -0.21" in text
+    assert found.question != confirmation_of(finding).question
+    (finding,) = judge_finalists([finalist(lower, BASELINE, times={"cpu": FASTER})], 0.005)
+    assert "trial 3 faster than shufflenet_v2_x1_0 at equal accuracy (" in found.describe(finding)
+
+
+def test_of_finalists_that_lose_the_margin_one_in_twenty_is_called_equal() -> None:
+    generator = np.random.default_rng(1)
+    called = 0
+    for _ in range(SESSIONS):
+        baseline = generator.normal(0.8, 0.01, SEEDS)
+        ours = generator.normal(0.79, 0.01, SEEDS)
+        (finding,) = judge_finalists([finalist(ours.tolist(), baseline.tolist())], 0.01)
+        called += finding.not_worse is not None and finding.not_worse.holds
+    assert called / SESSIONS == pytest.approx(WRONG, abs=0.015)
 
 
 SESSIONS = 2000

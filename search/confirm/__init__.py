@@ -1,0 +1,1 @@
+"""Finalists of a study against hand-designed networks, trained for longer."""

@@ -1,0 +1,435 @@
+"""Compares finalists of a study with the hand-designed networks of its level, on fresh figures.
+
+All networks are measured again, in one session and in alternation. They are trained for longer,
+with seeds that the search did not have. Accuracies are those of the test split, by which nothing
+was chosen. Measurements and scores are kept as they come, so that a confirmation can be resumed.
+"""
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from nas_sv2.database.database import Database
+from nas_sv2.database.locks import hold_now
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.fitting.determinism import check_workers, useful_workers
+from nas_sv2.evaluate.fitting.evaluation import average, data_key
+from nas_sv2.evaluate.recipes.files import open_recipe, recipe_from_document
+from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.latency.measurements.head_to_head import (
+    EMULATOR_ERROR,
+    LEAST,
+    LEAST_CONTENDED,
+    MOST_NETWORKS,
+    ComparedPair,
+    PricedPair,
+    TimedPair,
+    check_number,
+)
+from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.measurements.store import MeasurementStore
+from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.search.confirm.contestants import (
+    BEST,
+    Contestant,
+    Field,
+    contestants,
+    finalists_of,
+    rival_named,
+)
+from nas_sv2.search.confirm.trainings import Job, Source, form_of, side_of, trained
+from nas_sv2.space.choices.scaled_family import FEWEST
+from nas_sv2.studies.findings.attributes import IDENTITY, TRAINED, whole_identity
+from nas_sv2.studies.findings.confirmation import (
+    FEWEST_SEEDS,
+    Confirmation,
+    Confirmed,
+    Finalist,
+    judge_finalists,
+)
+from nas_sv2.studies.findings.paired import Paired
+from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.findings.scaled_family import FamilyCurve
+from nas_sv2.studies.storage.confirmation_store import (
+    HeldOutScore,
+    HeldOutScores,
+    confirmations_of,
+    keep,
+)
+from nas_sv2.studies.storage.places import data_of, data_place
+from nas_sv2.studies.storage.record_store import RecordStore
+from nas_sv2.studies.storage.study import load_study, study_key
+from nas_sv2.studies.storage.weights_folder import WeightsFolder
+
+MOST_MARGIN = 10.0
+"""Points of accuracy; a larger loss is none that anybody calls equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmRequest:
+    """A confirmation in the user's words; the options of `nas-sv2 study confirm`.
+
+    Attributes:
+        study: The study.
+        recipe: How to train.
+        trials: Numbers of the finalists' trials, or `best` alone.
+        seeds: Trainings of each network.
+        workers: Trainings at the same time; None for one for each core.
+        fresh: Whether to measure again although a session is stored.
+        data: The place of the study's data, if they were moved.
+        margin: Points of accuracy whose loss counts as none; None to leave that open.
+        family: Widths of the scaled family; 0 for none.
+        vs_study: Another study, whose best network is compared with too, or `STUDY:NUMBER`.
+    """
+
+    study: str
+    recipe: str
+    trials: Sequence[str] = (BEST,)
+    seeds: int = FEWEST_SEEDS
+    workers: int | None = None
+    fresh: bool = False
+    data: str | None = None
+    margin: float | None = None
+    family: int = FEWEST
+    vs_study: str | None = None
+
+
+Notify = Callable[[str], None]
+
+
+def confirm(
+    request: ConfirmRequest, db: Database, notify: Notify, progress: Callable[[int, int], None]
+) -> Confirmation:
+    """Measure and train all that the database lacks, and say which claims hold.
+
+    Args:
+        request: The study, and how to confirm it.
+        db: The database of the study.
+        notify: Called with lines about the next steps.
+        progress: Called with the number of trainings done and of all trainings.
+
+    Raises:
+        ConfigError: If the request is not valid; nothing is measured or trained.
+        DeviceError: If a target cannot be used; the same request resumes the confirmation.
+        MeasurementError: If a target gives no latency.
+        EvaluationError: If a training gives no accuracy.
+        StoreError: If the database cannot be read or written.
+    """
+    _check_counts(request)
+    recipe = open_recipe(request.recipe)
+    study = load_study(db, request.study)
+    needed = ("budget", "space_digest", *TRAINED)
+    identity = whole_identity(study.user_attrs, f"study {request.study}", needed)
+    with ExitStack() as opened:
+        records = RecordStore(db, study_key(study)).all()
+        finalists = finalists_of(records, request.trials)
+        rival = None if request.vs_study is None else rival_named(request.vs_study, db)
+        field = contestants(records, finalists, identity, request.family, rival)
+        check_number(len(field.all))
+        source = Source(
+            data_place(study) if request.data is None else request.data,
+            side_of(recipe, field.finalists[0].architecture),
+            identity["skip_unreadable"],
+        )
+        data = _data(source, study, request.data)
+        for one in field.all:
+            form_of(recipe, one.architecture, data)  # raises before anything is run
+        opened.enter_context(_hold(db, request.study))
+        measurements = MeasurementStore(db)
+        folder = WeightsFolder.of_study(db, study_key(study)).path / "confirm"
+        jobs = _jobs(field.all, recipe, _seeds(identity, request.seeds), folder)
+        for line in _looked_at(confirmations_of(study), jobs, data, request.margin):
+            notify(line)
+        book = TargetBook.of_study(identity)
+        timed = {
+            name: _timed(book, name, field, measurements, request.fresh, notify)
+            for name in identity["targets"]
+        }
+        scores = _scores(jobs, source, data, HeldOutScores(study), request, notify, progress)
+        place = jobs[0].key(data).device
+        found = _found(_Figures(field, timed, scores), request, recipe, data, records, place)
+        keep(study, found)
+        return found
+
+
+def _check_counts(request: ConfirmRequest) -> None:
+    if request.seeds < FEWEST_SEEDS:
+        allowed = f"must be at least {FEWEST_SEEDS}: fewer give no useful interval"
+        raise ConfigError("seeds", request.seeds, allowed)
+    check_workers(request.workers)
+    if request.margin is not None and not 0 < request.margin <= MOST_MARGIN:
+        allowed = f"must be points of accuracy above 0, at most {MOST_MARGIN:g}"
+        raise ConfigError("margin", request.margin, allowed)
+    if request.family and not FEWEST <= request.family <= MOST_NETWORKS:
+        allowed = f"must be {FEWEST} to {MOST_NETWORKS} widths, or 0 for no scaled family"
+        raise ConfigError("family", request.family, allowed)
+
+
+def _jobs(
+    field: Sequence[Contestant], recipe: Recipe, seeds: Sequence[int], folder: Path
+) -> list[Job]:
+    """Return a training of each network by each seed, with its folder of checkpoints."""
+    return [
+        Job(
+            one.architecture,
+            recipe,
+            seed,
+            folder / f"{one.architecture.digest}-{recipe.digest}-{seed}",
+        )
+        for seed in seeds
+        for one in field
+    ]
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """Measurements on one target.
+
+    Attributes:
+        latencies: The latencies of all networks.
+        pairs: Every finalist beside every rival, by their places among all.
+        least: The share by which latencies may differ without a cause.
+    """
+
+    latencies: Sequence[Latency]
+    pairs: Mapping[tuple[int, int], ComparedPair]
+    least: float
+
+
+def _data(source: Source, study: optuna.Study, moved: str | None) -> ImageData:
+    """The images of the study, with a test split.
+
+    Raises:
+        ConfigError: If there is no test split, or the images are not those of the study.
+    """
+    same = data_of(study, moved)
+    side = recipe_from_document(study.user_attrs[IDENTITY]["recipe_document"]).resolution
+    data = same if side == source.side else source.open()
+    if data.test is None:
+        allowed = (
+            "must be a study whose data have a test split: these have none, and "
+            "images that the search "
+            "chose by confirm nothing"
+        )
+        raise ConfigError("study", data.name, allowed)
+    return data
+
+
+def _seeds(identity: Mapping[str, Any], count: int) -> range:
+    """Seeds that the search did not use: it may have chosen a network for a lucky seed."""
+    per_training = identity["recipe_document"].get("seeds", 1)
+    first = (identity["seed"] + 1) * per_training
+    return range(first, first + count)
+
+
+def _looked_at(
+    earlier: Sequence[Confirmation], jobs: Sequence[Job], data: ImageData, margin: float | None
+) -> list[str]:
+    """Describe earlier uses of the test images."""
+    digests = tuple(sorted({job.architecture.digest for job in jobs}))
+    seeds = tuple(sorted({job.seed for job in jobs}))
+    share = None if margin is None else margin / 100
+    question = (jobs[0].recipe.digest, data_key(data.provenance), seeds, digests, share)
+    asked = sum(each.question != question for each in earlier)
+    if not asked:
+        return []
+    return [
+        f"this study has asked the test images {asked} time{'s' * (asked > 1)} before: what is "
+        "chosen by several confirmations is chosen by them"
+    ]
+
+
+def _timed(
+    book: TargetBook,
+    name: str,
+    field: Field,
+    store: MeasurementStore,
+    fresh: bool,
+    notify: Notify,
+) -> _Timed:
+    """Measure all networks in one session; reuse that of the database if it has the same ones."""
+    networks = [one.architecture for one in field.all]
+    first = len(field.finalists)
+    places = [(n, first + k) for n in range(first) for k in range(len(field.rivals))]
+    notify(f"{name}: {len(networks)} networks head to head")
+    target = book.open(name, store=store, fresh=fresh, notify=notify)
+    try:
+        if target.device is None:
+            prices = [target.estimate(network) for network in networks]
+            priced = {(n, k): PricedPair.of(prices[n], prices[k]) for n, k in places}
+            return _Timed(prices, priced, EMULATOR_ERROR)
+        session = target.device.session(networks)
+        restless = any(one.contended for one in session)
+        pairs = {(n, k): TimedPair.of(session[n], session[k], restless) for n, k in places}
+        least = LEAST_CONTENDED if restless else LEAST
+        return _Timed([one.latency(name) for one in session], pairs, least)
+    finally:
+        target.close()
+
+
+Scores = Mapping[tuple[str, int], HeldOutScore]
+
+
+def _scores(
+    jobs: Sequence[Job],
+    source: Source,
+    data: ImageData,
+    store: HeldOutScores,
+    request: ConfirmRequest,
+    notify: Notify,
+    progress: Callable[[int, int], None],
+) -> Scores:
+    """The score of every training by digest and seed, from the database or a new training."""
+    found = {
+        (job.architecture.digest, job.seed): known
+        for job in jobs
+        if (known := store.find(job.key(data))) is not None
+    }
+    missing = [job for job in jobs if (job.architecture.digest, job.seed) not in found]
+    count = useful_workers(request.workers, len(missing))
+    notify(
+        f"{len(jobs)} trainings by {jobs[0].recipe.name}, {len(found)} of them known; {count} at "
+        "a time, on one thread each"
+    )
+    progress(len(found), len(jobs))
+    for job, score in trained(missing, source, count):
+        store.save(job.key(data), score)
+        job.finish()
+        found[job.architecture.digest, job.seed] = score
+        progress(len(found), len(jobs))
+    return found
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """All that was measured and trained, by the places of the networks."""
+
+    field: Field
+    timed: Mapping[str, _Timed]
+    scores: Scores
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({seed for _, seed in self.scores})
+
+    def of(self, place: int) -> list[HeldOutScore]:
+        """The scores of a network, by seed."""
+        digest = self.field.all[place].architecture.digest
+        return [self.scores[digest, seed] for seed in self.seeds]
+
+    def accuracies(self, place: int) -> list[float]:
+        return [score.accuracy for score in self.of(place)]
+
+    @property
+    def images(self) -> int:
+        return self.of(0)[0].images
+
+    def finalists(self) -> list[Finalist]:
+        """Every finalist beside every rival, the scaled family with the first."""
+        first = len(self.field.finalists)
+        return [
+            self._finalist(place, first + k)
+            for place in range(first)
+            for k in range(len(self.field.rivals))
+        ]
+
+    def _finalist(self, place: int, rival: int) -> Finalist:
+        one, other = self.field.all[place], self.field.all[rival]
+        assert one.trial is not None, "finalists are trials"
+        is_first = rival == len(self.field.finalists)
+        paired = Paired.of(self.accuracies(place), self.accuracies(rival), self.images)
+        return Finalist(
+            one.trial,
+            one.architecture.digest,
+            paired,
+            {name: on.pairs[place, rival] for name, on in self.timed.items()},
+            None if is_first else other.name,
+            self._curves(place) if is_first else {},
+        )
+
+    def _curves(self, place: int) -> dict[str, FamilyCurve]:
+        """The scaled family by target, where it covers the finalist's latency."""
+        family = self.field.family
+        curves = {
+            name: FamilyCurve(
+                [on.latencies[n].ms for n in family],
+                [self.accuracies(n) for n in family],
+                on.latencies[place].ms,
+                self.accuracies(place),
+                1 / self.images,
+                on.least,
+            )
+            for name, on in (self.timed.items() if family else ())
+        }
+        return {name: curve for name, curve in curves.items() if curve.covers}
+
+
+def _found(
+    figures: _Figures,
+    request: ConfirmRequest,
+    recipe: Recipe,
+    data: ImageData,
+    records: Mapping[int, Record],
+    trained_on: str,
+) -> Confirmation:
+    field, finalists = figures.field, figures.finalists()
+    networks = tuple(_confirmed(one, figures, place) for place, one in enumerate(field.all))
+    margin = None if request.margin is None else request.margin / 100
+    longer = [
+        figures.of(place)[0].train_images / records[one.trial].evaluation.train_images
+        for place, one in enumerate(field.finalists)
+        if one.trial is not None
+    ]
+    score = figures.of(0)[0]
+    return Confirmation(
+        against=field.rivals[0].name,
+        recipe=recipe.name,
+        recipe_digest=recipe.digest,
+        data=data.provenance,
+        test_images=figures.images,
+        seeds=tuple(figures.seeds),
+        longer=min(longer),
+        networks=networks,
+        findings=judge_finalists(finalists, margin),
+        at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        place=trained_on,
+        longest=max(longer) if max(longer) > min(longer) else None,
+        majority=score.majority,
+        classes=score.classes,
+        together=sum(len(one.chances) for one in finalists),
+        margin=margin,
+        family=tuple(field.all[n].name for n in field.family),
+    )
+
+
+def _confirmed(one: Contestant, figures: _Figures, place: int) -> Confirmed:
+    scores = figures.of(place)
+    return Confirmed(
+        one.name,
+        one.architecture.digest,
+        one.trial,
+        tuple(score.accuracy for score in scores),
+        tuple(score.loss for score in scores),
+        {name: on.latencies[place] for name, on in figures.timed.items()},
+        average(score.balanced_accuracy for score in scores),
+    )
+
+
+def _hold(db: Database, name: str) -> AbstractContextManager[None]:
+    """Hold the right to confirm the study, so that no two processes share a checkpoint.
+
+    Raises:
+        ConfigError: If another process holds it.
+    """
+    return hold_now(
+        db.lock(f"confirm {name}"),
+        lambda holder: ConfigError(
+            "study", name, f"is being confirmed by {holder}; wait for it to finish"
+        ),
+    )

@@ -1,0 +1,173 @@
+"""The trainings of a confirmation: several at the same time, each in a process and resumable.
+
+A training is a full one (`evaluate/full`) of the form that the search trained. A recipe for full
+training trains the network itself. Each training has a folder with its checkpoint.
+"""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas_sv2.errors import EvaluationError
+from nas_sv2.evaluate.data.datasets import open_data
+from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.full.training import FullRun, find_data_side
+from nas_sv2.evaluate.proxy.training import ProxyTraining
+from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.studies.storage.confirmation_store import HeldOutScore, Training
+
+THREADS = 1
+"""CPU threads of each training; several run at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The images of the trainings, as a worker opens them.
+
+    Attributes:
+        spec: The data's spec in the study.
+        side: Side at which they are opened, pixels; None for the data's own.
+        skip_unreadable: Whether images that cannot be read are left out.
+    """
+
+    spec: str
+    side: int | None
+    skip_unreadable: bool
+
+    def open(self) -> ImageData:
+        """Open the data; see `open_data` for the errors."""
+        return open_data(self.spec, resolution=self.side, skip_unreadable=self.skip_unreadable)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One training.
+
+    Attributes:
+        architecture: The network.
+        recipe: The recipe.
+        seed: Seed of weights, order and augmentation.
+        out: Folder of checkpoint and logs; deleted once the score is kept.
+    """
+
+    architecture: Architecture
+    recipe: Recipe
+    seed: int
+    out: Path
+
+    def key(self, data: ImageData) -> Training:
+        """The key under which the score is kept."""
+        place = FullRun(self.recipe, data, self.out, threads=THREADS).place
+        digest = self.architecture.digest
+        return Training(digest, self.recipe.digest, data.provenance, self.seed, place)
+
+    def train(self, data: ImageData) -> HeldOutScore:
+        """Train to the end, or resume an earlier process, and test once on the test split.
+
+        Raises:
+            EvaluationError: If the loss is not finite.
+            StoreError: If the folder holds another training, or cannot be read or written.
+        """
+        self.out.mkdir(parents=True, exist_ok=True)
+        run = FullRun(self.recipe, data, self.out, self.seed, threads=THREADS)
+        trained = run.train(form_of(self.recipe, self.architecture, data))
+        assert trained.test is not None, "refused before the first training"
+        return HeldOutScore(
+            accuracy=trained.test.accuracy,
+            loss=trained.test.loss,
+            images=trained.test.images,
+            val_accuracy=trained.validation.accuracy,
+            train_images=sum(each.trained.images for each in trained.passes),
+            seconds=trained.seconds,
+            balanced_accuracy=trained.test.balanced_accuracy,
+            majority=trained.test.majority,
+            classes=trained.test.classes,
+        )
+
+    def finish(self) -> None:
+        """Delete the folder: the score is kept elsewhere."""
+        shutil.rmtree(self.out, ignore_errors=True)
+
+
+def side_of(recipe: Recipe, architecture: Architecture) -> int | None:
+    """The side at which the data are opened, pixels; None for their own.
+
+    Raises:
+        ConfigError: If a recipe for full training cannot be followed with this network.
+    """
+    return (
+        recipe.resolution if recipe.full_training is None else find_data_side(recipe, architecture)
+    )
+
+
+def form_of(recipe: Recipe, architecture: Architecture, data: ImageData) -> Architecture:
+    """The network that is trained: the form of a search, or the network itself if in full.
+
+    Raises:
+        ConfigError: If the recipe cannot be followed; names the field.
+    """
+    if recipe.full_training is not None:
+        return architecture
+    form = ProxyTraining(recipe, data, threads=THREADS).adapt(architecture)
+    find_data_side(recipe, form)  # refuses a recipe that only a search can follow
+    return form
+
+
+def trained(jobs: Sequence[Job], source: Source, count: int) -> Iterator[tuple[Job, HeldOutScore]]:
+    """Train all, `count` at a time, and yield each score as it comes.
+
+    Raises:
+        EvaluationError: If a training gives no accuracy, or its process is killed.
+        StoreError: If a checkpoint cannot be read or written.
+    """
+    if not jobs:
+        return
+    others = multiprocessing.active_children()
+    spawning = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, spawning, _begin, (source,)) as pool:
+        running = {pool.submit(_train, job): job for job in jobs}
+        try:
+            for done in as_completed(running):
+                yield running[done], done.result()
+        except BrokenProcessPool as error:
+            raise EvaluationError(
+                "a training process was killed; run it again to continue"
+            ) from error
+        except BaseException:  # interrupts too: end the trainings at once
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.terminate()
+            raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+_opened: list[ImageData] = []
+"""The data of a worker process."""
+
+
+def _begin(source: Source) -> None:
+    """Open the data, and end this process when its parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "run by a pool"
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    _opened[:] = [source.open()]
+
+
+def _train(job: Job) -> HeldOutScore:
+    (data,) = _opened
+    return job.train(data)
