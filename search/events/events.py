@@ -84,7 +84,8 @@ class TrialFinished:
         seconds: How long it took.
         finished: Finished trials of the study, this one included.
         wanted: How many are wanted.
-        remaining_s: Estimate of the time that the others will take, or None before the first.
+        remaining_s: Estimate of the time that the others will take (`TimeLeft`), or None before
+            the first.
         notice: What else the user has to know; mostly empty.
     """
 
@@ -95,7 +96,7 @@ class TrialFinished:
     seconds: float
     finished: int
     wanted: int
-    remaining_s: float | None
+    remaining_s: float | None = None
     notice: str = ""
 
 

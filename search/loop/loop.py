@@ -128,7 +128,6 @@ class Loop:
     limits: RelaxedLimits | None = None
     expires_s: float = EXPIRES_S
     gone: threading.Event = field(default_factory=threading.Event)
-    _seconds: list[float] = field(default_factory=list)
     _notice: str = ""
     _trial_at: int | None = None
     _front: GrowingFront = field(default_factory=GrowingFront)
@@ -314,13 +313,9 @@ class Loop:
         if not isinstance(error, LostTrial):
             self._trial_at = None
         seconds = time.monotonic() - began
-        if verdict == "finished":
-            self._seconds.append(seconds)
         finished, reason = self.store.known, str(error) if error else ""
-        mean_s = sum(self._seconds) / len(self._seconds) if self._seconds else None
-        left_s = None if mean_s is None else mean_s * (wanted - finished)
         report = partial(TrialFinished, trial.number, verdict, reason, record, seconds)
-        self.on_event(report(finished, wanted, left_s, self._notice))
+        self.on_event(report(finished, wanted, notice=self._notice))
         self._notice = ""
         return verdict, error
 

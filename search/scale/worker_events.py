@@ -1,6 +1,5 @@
 """Merges the events of several workers for the one function of the user."""
 
-import dataclasses
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -58,20 +57,13 @@ class MergedEvents:
                 self.on_event(StageEntered(said))
             case TrialFinished():
                 self.stages.pop(worker, None)
-                self.on_event(self._with_all_workers(event))
+                self.on_event(event)
             case _:
                 self.on_event(event)
 
     def forget(self, worker: int) -> None:
         """Forget the stage of a worker that has ended."""
         self.stages.pop(worker, None)
-
-    def _with_all_workers(self, event: TrialFinished) -> TrialFinished:
-        """The event with the time left for all workers together."""
-        if event.remaining_s is None:
-            return event
-        left = event.remaining_s / (len(self.stages) + 1)
-        return dataclasses.replace(event, remaining_s=left)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ from nas_sv2.search.events.events import (
     notify,
 )
 from nas_sv2.search.events.interrupts import sigterm_interrupts
+from nas_sv2.search.events.time_left import TimeLeft
 from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.loop.outages import DATABASE, Outages
 from nas_sv2.search.scale.cluster import (
@@ -194,6 +195,7 @@ def _run(
         if workers < min(asked, left):
             there_are = f"the cores and the memory; a training has {threads} CPU threads"
         notify(loop.on_event)(f"workers: {workers}, not {asked}, for {there_are}")
+    loop.on_event = TimeLeft(loop.on_event, workers)
     if workers == 1:
         loop.run(plan.trials, plan.timeout_s)
         return

@@ -25,7 +25,7 @@ def tells(number: int, on_event: OnEvent) -> None:
     on_event(StageAdvanced(1, 2))
     on_event(Notice(f"worker {number} waits"))
     record = record_of(0.5, 1.0)
-    on_event(TrialFinished(number, "finished", "", record, 1.0, number + 1, 4, 60.0))
+    on_event(TrialFinished(number, "finished", "", record, 1.0, number + 1, 4))
 
 
 def ends(number: int, on_event: OnEvent) -> None:

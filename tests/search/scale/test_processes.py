@@ -26,7 +26,6 @@ def test_the_driver_passes_on_what_its_workers_tell() -> None:
     assert len(heard.outcomes) == 2
     for outcome in heard.outcomes:
         assert outcome.record is not None
-        assert outcome.remaining_s in (60.0, 30.0)  # shared by those at work
 
 
 def test_how_a_worker_ended_is_known() -> None:

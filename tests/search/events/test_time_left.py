@@ -1,0 +1,59 @@
+"""How long a search will take."""
+
+import math
+import random
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import pytest
+from doubles import EventRecorder
+from time_left import errors
+
+from nas_sv2.search.events.events import TrialAsked, TrialFinished
+from nas_sv2.search.events.time_left import POWER, TimeLeft
+from nas_sv2.space.graph.cost import cost_of
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.units.reference import reference
+
+SMALL, LARGE = reference("shufflenet_v2_x0_5"), reference("shufflenet_v2_x2_0")
+RATIO = (cost_of(lower(LARGE)).flops / cost_of(lower(SMALL)).flops) ** POWER
+
+
+def trainings(drawn: random.Random) -> Sequence[tuple[float, float]]:
+    """FLOPs and seconds of two baselines and 22 candidates, as an idle machine trains them."""
+    flops = [146e6, 146.5e6, *(drawn.uniform(60e6, 147e6) for _ in range(22))]
+    return [(each, 40 * (each / 146e6) ** 0.66 * math.exp(drawn.gauss(0, 0.1))) for each in flops]
+
+
+def test_those_under_way_are_predicted_from_their_size_and_the_time_since() -> None:
+    heard, now = EventRecorder(), SimpleNamespace(s=100.0)
+    left = TimeLeft(heard, workers=2, clock=lambda: now.s)
+    left(TrialAsked(0, SMALL, None))
+    left(TrialFinished(0, "rejected", "too slow", None, 0.1, 0, 3))
+    assert heard.outcomes[-1].remaining_s is None
+    left(TrialAsked(1, SMALL, None))
+    left(TrialAsked(2, LARGE, None))
+    now.s = 110.0
+    left(TrialFinished(1, "finished", "", None, 10.0, 1, 3))
+    under_way_s, mean_s = 10 * RATIO - 10, 10 * (1 + RATIO) / 2
+    assert heard.outcomes[-1].remaining_s == pytest.approx(max(under_way_s, mean_s))
+    left(TrialAsked(3, SMALL, None))
+    now.s = 150.0
+    left(TrialFinished(2, "finished", "", None, 50.0, 2, 3))  # the other is overdue
+    rate = 60 / (1 + RATIO)
+    assert heard.outcomes[-1].remaining_s == pytest.approx(0.1 * rate)
+    left(TrialFinished(3, "finished", "", None, 40.0, 3, 3))
+    assert heard.outcomes[-1].remaining_s == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_the_time_left_is_right_within_30_percent_from_the_fifth_candidate_on(
+    workers: int,
+) -> None:
+    found = [
+        error
+        for seed in range(20)
+        for error, candidates in errors(trainings(random.Random(seed)), workers)
+        if candidates >= 1
+    ]
+    assert sum(abs(error) < 0.3 for error in found) >= 0.97 * len(found)
