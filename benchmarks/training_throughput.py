@@ -2,15 +2,25 @@
 
 The usual loop is a `DataLoader` over PIL images with torchvision's transforms. Both train the same
 network from the same weights for the same epochs with the same optimiser and schedule, and mirror
-and shift alike; only how batches come about, and the form of tensors and optimiser, differ. Rounds
-alternate, and the best of each is compared, since other load on a machine only ever slows.
+and shift alike; only how batches come about, and the form of tensors and optimiser, differ.
 
-    python benchmarks/training_throughput.py --network shufflenet_v2_x0_5 --images 3200
+A training of the usual loop has torch's own number of threads, one for each core. A search has as
+many trainings of one thread at once, and all of them together count. Each round has a seed of its
+own. Rounds alternate, and the best rate of each is compared, since other load on a machine only
+ever slows. Accuracies are compared by seed.
+
+    python benchmarks/training_throughput.py --network shufflenet_v2_x0_5 --rounds 5
 """
 
 import argparse
+import os
+import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 
 import torch
 from PIL import Image
@@ -21,7 +31,7 @@ from torchvision import transforms
 from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData, Part, channel_statistics
 from nas_sv2.evaluate.fitting.course import one_cycle
-from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
+from nas_sv2.evaluate.fitting.determinism import core_count, cpu_threads, stream
 from nas_sv2.evaluate.fitting.subset import choose_images
 from nas_sv2.evaluate.fitting.validation import refresh_norms, validate
 from nas_sv2.evaluate.proxy.training import ProxyTraining
@@ -32,7 +42,7 @@ from nas_sv2.space.runtimes.torch_lowering import build_module
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
 
-Round = Callable[[], tuple[float, float]]  # images a second, validation accuracy
+Loop = Callable[..., tuple[float, float]]  # images a second, validation accuracy
 
 
 class PictureSet(Dataset[tuple[torch.Tensor, int]]):
@@ -103,24 +113,42 @@ def our_loop(training: ProxyTraining, architecture: Architecture) -> tuple[float
     return evaluation.images_per_second, evaluation.accuracy
 
 
-def feeding(training: ProxyTraining, workers: int | None) -> float:
-    """Images a second that the batches alone would allow; ours where `workers` is None."""
-    started, images = time.perf_counter(), 0
-    if workers is None:
-        for _, labels in training.batches.one_pass(stream(0, "feeding")):
-            images += len(labels)
-    else:
-        pictures = PictureSet(training.data.train, training.recipe.shift)
-        started = time.perf_counter()
-        for _, labels in DataLoader(pictures, training.recipe.batch, num_workers=workers):
-            images += len(labels)
-    return images / (time.perf_counter() - started)
-
-
 def first(data: ImageData, images: int) -> ImageData:
     """The same data with fewer training images, drawn at random."""
     part = choose_images(data.train, images)
     return ImageData(data.name, data.key, data.class_names, part, data.val)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way to use the machine: `at_once` trainings by `loop`, each of so many threads."""
+
+    name: str
+    loop: Loop
+    threads: int
+    at_once: int
+
+
+_opened: list[tuple[ImageData, Recipe, Architecture]] = []
+"""The question, in each process."""
+
+
+def open_question(network: str, spec: str, images: int, epochs: int) -> None:
+    """Open the data in this process."""
+    quick = built_in_recipe("quick")
+    recipe = Recipe(
+        "benchmark", epochs, batch=quick.batch, learning_rate=quick.learning_rate,
+        validation_images=2000, hopeless_after=0,
+    )  # fmt: skip
+    _opened[:] = [(first(open_data(spec), images), recipe, reference(network))]
+
+
+def one_training(loop: Loop, threads: int, seed: int) -> tuple[float, float]:
+    """Images a second and accuracy of one training in this process."""
+    ((data, recipe, architecture),) = _opened
+    torch.manual_seed(seed)  # the order and the augmentation of the usual loop
+    with cpu_threads(threads):
+        return loop(ProxyTraining(recipe, data, seed, threads), architecture)
 
 
 def main() -> None:
@@ -128,44 +156,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--network", default="shufflenet_v2_x0_5")
     parser.add_argument("--data", default="animals")
-    parser.add_argument("--images", type=int, default=3200, help="training images an epoch")
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--images", type=int, default=6400, help="training images an epoch")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-
-    quick = built_in_recipe("quick")
-    how = Recipe(
-        "benchmark", options.epochs, batch=quick.batch, learning_rate=quick.learning_rate,
-        validation_images=1000, hopeless_after=0,
-    )  # fmt: skip
-    data = first(open_data(options.data), options.images)
-    training = ProxyTraining(how, data, threads=options.threads)
-    architecture = reference(options.network)
-    loops: dict[str, Round] = {
-        "DataLoader, 0 workers": lambda: usual_loop(training, architecture, 0),
-        "DataLoader, 2 workers": lambda: usual_loop(training, architecture, 2),
-        "ours": lambda: our_loop(training, architecture),
-    }
-    best = dict.fromkeys(loops, (0.0, 0.0))
-    with cpu_threads(training.threads):
-        for _ in range(options.rounds):
-            for name, one_round in loops.items():
-                best[name] = max(best[name], one_round())
-        fed = {
-            "DataLoader, 0 workers": feeding(training, 0),
-            "DataLoader, 2 workers": feeding(training, 2),
-            "ours": feeding(training, None),
-        }
-    print(
-        f"{options.network}, {data.name} at {data.side}×{data.side}, {how.epochs} × "
-        f"{len(data.train)} images, batch {how.batch}, {training.threads} threads, "
-        f"best of {options.rounds}"
+    cores = core_count()
+    ways = (
+        Way("DataLoader, 0 workers", partial(usual_loop, workers=0), cores, 1),
+        Way("DataLoader, 2 workers", partial(usual_loop, workers=2), cores, 1),
+        Way("ours", our_loop, 1, cores),
     )
-    print(f"{'loop':<24}{'images/s':>10}{'batches alone':>16}{'val top-1':>11}{'ours is':>9}")
-    for name, (rate, accuracy) in best.items():
-        ratio = best["ours"][0] / rate
-        print(f"{name:<24}{rate:>10.0f}{fed[name]:>16.0f}{accuracy:>11.3f}{ratio:>8.2f}×")
+    question = (options.network, options.data, options.images, options.epochs)
+    found: dict[str, list[tuple[float, float]]] = {way.name: [] for way in ways}
+    context = get_context("spawn")
+    print(f"{' '.join(map(str, question))}, {cores} cores, load {os.getloadavg()[0]:.1f}")
+    for seed in range(options.rounds):
+        for way in ways:
+            # Not a pool of daemons, which may have no workers of a DataLoader.
+            with ProcessPoolExecutor(way.at_once, context, open_question, question) as pool:
+                several = [
+                    pool.submit(one_training, way.loop, way.threads, seed + 1000 * number)
+                    for number in range(way.at_once)
+                ]
+                rates, accuracies = zip(*(each.result() for each in several), strict=True)
+            found[way.name].append((sum(rates), accuracies[0]))
+            print(f"seed {seed}  {way.name:24}{sum(rates):7.0f} {accuracies[0]:.4f}", flush=True)
+    print(f"{'way':<24}{'images/s':>10}{'ours is':>9}{'val top-1':>11}{'ours less it':>22}")
+    best = max(rate for rate, _ in found["ours"])
+    for name, rounds in found.items():
+        rate, mean = max(rate for rate, _ in rounds), statistics.fmean(a for _, a in rounds)
+        less = [own - a for (_, own), (_, a) in zip(found["ours"], rounds, strict=True)]
+        error = statistics.stdev(less) / len(less) ** 0.5
+        difference = f"{statistics.fmean(less):+.4f} ± {error:.4f}"
+        print(f"{name:<24}{rate:>10.0f}{best / rate:>8.2f}×{mean:>11.4f}{difference:>22}")
 
 
 if __name__ == "__main__":
