@@ -13,7 +13,6 @@ from nas_sv2.studies.findings.audit import Pruned
 from nas_sv2.studies.findings.certificate import UNCERTIFIED, Certificate
 from nas_sv2.studies.findings.confirmation import Confirmation, Finding
 from nas_sv2.studies.findings.front import Front
-from nas_sv2.studies.findings.pairwise import find_ties
 from nas_sv2.studies.findings.rank_agreement import Estimate
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.replay_comparison import Move, ReplayComparison
@@ -36,13 +35,14 @@ def front_table(front: Front) -> RenderableType:
     return table
 
 
-def front_notes(records: Mapping[int, Record], certificate: Certificate | None) -> list[str]:
+def front_notes(front: Front, certificate: Certificate | None) -> list[str]:
     """Return the notes on the figures of the front, one fact a line.
 
     Args:
-        records: The records of the study, by trial.
-        certificate: The certificate of their recipe and data, or None.
+        front: The front of the study.
+        certificate: The certificate of its recipe and data, or None.
     """
+    records = front.records
     if not records:
         return ["no finished trial yet"]
     record = next(iter(records.values()))
@@ -52,7 +52,7 @@ def front_notes(records: Mapping[int, Record], certificate: Certificate | None) 
         notes += _latency_notes(name, [each.latencies[name] for each in records.values()])
     predicted = [
         entry.number
-        for entry in Front(records).entries
+        for entry in front.entries
         if any(v.provenance == "predicted" for v in entry.record.latencies.values())
     ]
     if predicted:
@@ -78,8 +78,6 @@ def front_notes(records: Mapping[int, Record], certificate: Certificate | None) 
         f"{evaluation.val_images:,} validation images; "
         + (UNCERTIFIED if certificate is None else certificate.describe())
     )
-    if certificate is not None:
-        notes += _ties(records, certificate)
     return notes
 
 
@@ -102,10 +100,11 @@ def _latency_notes(target: str, latencies: Iterable[Latency]) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
-def _ties(records: Mapping[int, Record], certificate: Certificate) -> list[str]:
-    """Name the neighbours on the front that the recipe cannot distinguish."""
-    tied = [f"{worse} and {better}" for worse, better in find_ties(records, certificate)]
-    return [f"ties in {certificate.scored_by}: trials {', '.join(tied)}"] if tied else []
+def _beliefs(facts: StudyFacts) -> list[str]:
+    """Say what the estimates are of, and name the neighbours whose order is not sure."""
+    notes = [] if facts.estimates is None else [facts.estimates.describe()]
+    tied = ", ".join(f"{worse} and {better}" for worse, better in facts.ties)
+    return [*notes, f"ties: trials {tied}"] if tied else notes
 
 
 def _spread(records: Mapping[int, Record]) -> str:
@@ -132,7 +131,8 @@ def front_data(facts: StudyFacts) -> dict[str, Any]:
 def study_notes(facts: StudyFacts) -> list[str]:
     """Say how the figures of the front came about, one fact a line."""
     return [
-        *front_notes(facts.records, facts.certificate),
+        *front_notes(facts.front, facts.certificate),
+        *_beliefs(facts),
         *(each.describe() for each in facts.pruned),
         *confirmation_lines(list(facts.confirmations)),
     ]

@@ -67,6 +67,7 @@ from nas_sv2.studies.findings.attributes import THREADS
 from nas_sv2.studies.findings.audit import Pruned, audit_guidelines
 from nas_sv2.studies.findings.certificate import UNCERTIFIED
 from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.storage.facts import read_study
 from nas_sv2.studies.storage.ownership import StudyGone, check_records
 from nas_sv2.studies.storage.places import absolute_data, keep_sample, note_data, note_evaluator
 from nas_sv2.studies.storage.recipe_evidence import CertificateStore
@@ -144,7 +145,7 @@ def _found(loop: Loop, ended_by: NasError | KeyboardInterrupt | None) -> SearchR
     with store_errors():
         loop.follow()
         if ended_by is None or isinstance(ended_by, InfeasibleError):
-            ended_by = _end_of(lambda: measure_front(loop.walk, loop.store)) or ended_by
+            ended_by = _end_of(lambda: _measure_front(loop)) or ended_by
         records = loop.store.all()
         trials = loop.study.get_trials(deepcopy=False)
         return SearchResult(loop.study_name, records, ended_by, audit_guidelines(trials, records))
@@ -164,6 +165,10 @@ def _with_workers(plan: SearchPlan, cluster: Cluster | None) -> SearchPlan:
     elif plan.evaluator.trains and plan.train_on == "cpu":
         count = useful_workers(None, plan.trials)
     return dataclasses.replace(plan, workers=max(1, min(count, plan.trials)))
+
+
+def _measure_front(loop: Loop) -> None:
+    measure_front(loop.walk, loop.store, lambda: read_study(loop.store.db, loop.study_name).front)
 
 
 def _with_recipe_of_study(plan: SearchPlan, db: Database) -> SearchPlan:

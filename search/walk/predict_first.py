@@ -5,7 +5,7 @@ measured.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.predictor.predicted_target import (
@@ -70,8 +70,13 @@ def screened(
     return dataclasses.replace(walk, screen=screen)
 
 
-def measure_front(walk: Walk, store: RecordStore) -> None:
+def measure_front(walk: Walk, store: RecordStore, front: Callable[[], Front]) -> None:
     """Measure networks that are on the front by predictions, until there are none.
+
+    Args:
+        walk: Times a record's network.
+        store: Keeps the records.
+        front: Gives the front that is reported, as it is now.
 
     Raises:
         DeviceError: If a target cannot be used any more.
@@ -80,7 +85,7 @@ def measure_front(walk: Walk, store: RecordStore) -> None:
     """
     while waiting := [
         entry
-        for entry in Front(store.all()).entries
+        for entry in front().entries
         if any(map(is_predicted, entry.record.latencies.values()))
     ]:
         for entry in waiting:

@@ -46,7 +46,8 @@ def trial_note(facts: StudyFacts, entry: Entry) -> str:
         ),
         [f"- {escaped(note)}" for note in notes],
         ["### Accuracy"],
-        table(("", ""), *_accuracy(record)),
+        table(("", ""), *_accuracy(record), *_belief(entry)),
+        [] if facts.estimates is None else [f"- {escaped(facts.estimates.describe())}"],
         [f"The recipe is {escaped(_trust(facts))}. Full training gives other accuracies."],
         _limits(record.excesses),
         ["### Take it"],
@@ -144,6 +145,18 @@ def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:
     return rows
 
 
+def _belief(entry: Entry) -> Sequence[tuple[object, ...]]:
+    """Return rows on the fused estimate; none where the study has no estimates."""
+    if entry.estimate is None:
+        return []
+    on_front, beats = entry.estimate.chances
+    return [
+        ("expected of a longer training, 90 %", entry.estimate),
+        ("chance of being on the front", on_front),
+        ("chance of beating a baseline", beats),
+    ]
+
+
 def _limits(excesses: Mapping[str, float]) -> list[str]:
     """Return a table of the limits and the candidate's excesses; nothing without limits."""
     if not excesses:
@@ -206,7 +219,9 @@ class StudyView:
             after: Number of trials that the browser already has.
         """
         trials = {trial.number: trial for trial in self.study.get_trials(deepcopy=False)}
-        places = compare_all(self._records)
+        places = compare_all(
+            self._records, {} if self.facts is None else self.facts.front.estimates
+        )
         entries = {entry.number: entry for entry in places}
         best = self._best(trials.values(), entries)
         for shown in answer["trials"]:

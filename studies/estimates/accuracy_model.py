@@ -1,8 +1,8 @@
 """A model of accuracy over networks: a Gaussian process that is fitted to trainings.
 
-The score grows with the first feature, the logarithm of FLOPs, in a line. What the line leaves
-is alike for alike networks: Matérn 5/2 over all features, of one length (Rasmussen and Williams,
-"Gaussian Processes for Machine Learning", sections 2.2, 2.7, 4.2 and 5.4.1).
+The score grows with the first feature, the logarithm of FLOPs, in a line. Its distance from the
+line is alike for alike networks. The kernel is Matérn 5/2 over all features, with one length. The
+source is Rasmussen and Williams, "Gaussian Processes for Machine Learning", sections 2.2 to 5.4.
 
 The process is our own over SciPy, because scikit-learn's has no prior of its parameters. With one
 length a feature and no prior, its 90 % intervals held 38 % of other trainings after 16 trainings
@@ -31,7 +31,7 @@ class _Kernel:
 
     Attributes:
         varied: The number of features that vary.
-        signal: The deviation of what the line leaves.
+        signal: The deviation from the line.
         length: The root mean square of the differences at which networks are hardly alike.
         slope: The growth for a deviation of the first feature.
         noise: The deviation of one training.
@@ -60,7 +60,7 @@ class _Kernel:
 
 @dataclass(frozen=True)
 class AccuracyModel:
-    """What trainings tell of the scores of all networks of a space; a higher score is better.
+    """The scores that trainings foretell for all networks of a space; higher is better.
 
     Attributes:
         noise: The deviation of one training.

@@ -1,4 +1,7 @@
-"""The Pareto front: what no other candidate beats in accuracy and on every target at once."""
+"""The Pareto front: what no other candidate beats in accuracy and on every target at once.
+
+Accuracy is the mean of the fused estimate if the study has estimates, or else the training's score.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +12,10 @@ from typing import Any, TypeVar
 
 from nas_sv2.errors import StoreError
 from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.studies.findings.fused_estimate import Estimates, FusedEstimate
 from nas_sv2.studies.findings.record import Record
+
+NONE: Estimates = {}
 
 
 @dataclass(frozen=True)
@@ -20,11 +26,18 @@ class Entry:
         number: The trial.
         record: What was found.
         beaten_by: The trial of the front that dominates it, or None where it is on the front.
+        estimate: Its fused estimate; None if the study has no estimates.
     """
 
     number: int
     record: Record
     beaten_by: int | None = None
+    estimate: FusedEstimate | None = None
+
+    @property
+    def believed(self) -> float:
+        """The score by which it is compared: the estimate's mean, or else the training's."""
+        return self.record.evaluation.score if self.estimate is None else self.estimate.mean
 
     @property
     def on_front(self) -> bool:
@@ -54,6 +67,7 @@ class Entry:
             "loss": evaluation.loss,
             "scored_by": evaluation.scored_by,
             "score": evaluation.score,
+            "estimate": None if self.estimate is None else self.estimate.to_json(),
             "spread": evaluation.spread,
             "recipe": evaluation.recipe,
             "seed": evaluation.seed,
@@ -83,36 +97,28 @@ def find_dominators(costs: Mapping[K, Costs]) -> dict[K, K | None]:
     return beaten
 
 
-def compare_all(records: Mapping[int, Record]) -> list[Entry]:
+def compare_all(records: Mapping[int, Record], estimates: Estimates = NONE) -> list[Entry]:
     """Return an entry for every candidate, in the order of `records`.
 
     Only candidates within every limit can be on the front or beat one that is.
     """
-    costs = {number: _costs(record) for number, record in records.items()}
+    costs = {number: _costs(record, estimates.get(number)) for number, record in records.items()}
     feasible = {number: costs[number] for number in records if records[number].feasible}
     beaten = find_dominators(feasible)
     front = {number: costs[number] for number, better in beaten.items() if better is None}
     for number in records.keys() - beaten:
         beaten[number] = _first_better(front, costs[number])
-    return [Entry(number, record, beaten[number]) for number, record in records.items()]
+    return [
+        Entry(number, record, beaten[number], estimates.get(number))
+        for number, record in records.items()
+    ]
 
 
-def _front_first(records: Mapping[int, Record]) -> list[Entry]:
+def _front_first(records: Mapping[int, Record], estimates: Estimates = NONE) -> list[Entry]:
     """The front, fastest first, and behind it the baselines that are not on it."""
-    shown = [entry for entry in compare_all(records) if entry.on_front or entry.record.baseline]
+    entries = compare_all(records, estimates)
+    shown = [entry for entry in entries if entry.on_front or entry.record.baseline]
     return sorted(shown, key=lambda entry: (not entry.on_front, entry.record.objectives[1:]))
-
-
-def best_of(records: Mapping[int, Record]) -> int:
-    """The trial of the front with the highest score.
-
-    Raises:
-        StoreError: No candidate keeps the limits yet.
-    """
-    front = Front(records).members
-    if not front:
-        raise StoreError("no finished trial keeps every limit of the study yet")
-    return max(front, key=lambda entry: entry.record.evaluation.score).number
 
 
 @dataclass
@@ -146,9 +152,9 @@ class GrowingFront:
         return entries, beaten
 
 
-def _costs(record: Record) -> Costs:
+def _costs(record: Record, estimate: FusedEstimate | None) -> Costs:
     score, *times = record.objectives
-    return (-score, *times)
+    return (-(score if estimate is None else estimate.mean), *times)
 
 
 def _first_better(front: Mapping[K, Costs], costs: Costs) -> K | None:
@@ -179,19 +185,32 @@ class Front:
 
     Attributes:
         records: Every record of the study by its trial.
+        estimates: The fused estimates; empty where the study has none.
     """
 
     records: Mapping[int, Record]
+    estimates: Estimates = field(default_factory=dict)
 
     @cached_property
     def entries(self) -> list[Entry]:
         """The members, fastest first, then the baselines that are not on the front."""
-        return _front_first(self.records)
+        return _front_first(self.records, self.estimates)
 
     @property
     def members(self) -> list[Entry]:
         """The entries that are on the front."""
         return [entry for entry in self.entries if entry.on_front]
+
+    @property
+    def best(self) -> Entry:
+        """The member that is believed to have the highest score.
+
+        Raises:
+            StoreError: No candidate keeps the limits yet.
+        """
+        if not self.members:
+            raise StoreError("no finished trial keeps every limit of the study yet")
+        return max(self.members, key=lambda entry: entry.believed)
 
     @property
     def targets(self) -> list[str]:
@@ -203,7 +222,15 @@ class Front:
         """The heads of the columns."""
         times = (f"{name} ms\n({' and '.join(self._kinds(name))})" for name in self.targets)
         top1 = ("top-1", "balanced") if self._uneven else ("top-1",)
-        return ("trial", "network", "MFLOPs", "Mparams", *top1, "loss", *times, "beaten by")
+        trained = (*top1, "loss")
+        if not self.estimates:
+            return ("trial", "network", "MFLOPs", "Mparams", *trained, *times, "beaten by")
+        chances = ("on\nfront", "beats a\nbaseline")
+        return (
+            *("trial", "network", "MFLOPs"),
+            *trained,
+            *("expected\n(90 %)", *times, *chances, "beaten\nby"),
+        )
 
     @property
     def rows(self) -> list[Row]:
@@ -252,14 +279,16 @@ class Front:
             str(entry.number),
             record.baseline or record.architecture.digest[:8],
             f"{record.cost.flops / 1e6:.1f}",
-            f"{record.cost.params / 1e6:.2f}",
+            *([] if self.estimates else [f"{record.cost.params / 1e6:.2f}"]),
             f"{evaluation.accuracy:.2%}" + ("" if spread is None else f" ±{spread:.2%}"),
             *([_percent(evaluation.balanced_accuracy)] if self._uneven else []),
             evaluation.describe_loss(3),
+            *([] if entry.estimate is None else [str(entry.estimate)]),
             *(
                 _shown_ms(record.latencies[name], several=len(self._kinds(name)) > 1)
                 for name in self.targets
             ),
+            *([] if entry.estimate is None else entry.estimate.chances),
             _beaten_by(entry),
         )
 

@@ -20,7 +20,6 @@ from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.onnx_lowering import OPSET, check_opset
 from nas_sv2.space.runtimes.weights import LEAST_WEIGHT, count_flushed
 from nas_sv2.studies.findings.attributes import IDENTITY, THREADS, TRAINED, whole_identity
-from nas_sv2.studies.findings.front import best_of
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import STOP_RULE
 from nas_sv2.studies.package.card import (
@@ -35,10 +34,10 @@ from nas_sv2.studies.package.file_latency import FileLatency, latencies_of
 from nas_sv2.studies.package.folder import SUMS, check_out, write_folder
 from nas_sv2.studies.package.form_checks import Agreement
 from nas_sv2.studies.package.forms import TORCH, TrainedNetwork
-from nas_sv2.studies.storage.confirmation_store import confirmation_lines, confirmations_of
-from nas_sv2.studies.storage.named_networks import record_of, records_of
+from nas_sv2.studies.storage.confirmation_store import confirmation_lines
+from nas_sv2.studies.storage.facts import StudyFacts, read_study
+from nas_sv2.studies.storage.named_networks import record_of
 from nas_sv2.studies.storage.places import ChangedData, data_of, evaluator_of, find_sample
-from nas_sv2.studies.storage.recipe_evidence import CertificateStore
 from nas_sv2.studies.storage.study import Identity, load_study, study_key
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
@@ -77,7 +76,7 @@ def export_trial(
     Args:
         db: Database of the study.
         study: Name of the study.
-        trial: Number, or `best` for the most accurate trial of the front.
+        trial: Number, or `best` for the trial of the front that is believed to be best.
         out: Folder to write.
         force: Whether to overwrite an earlier export.
         latency: Whether to time the files on the study's targets.
@@ -102,7 +101,8 @@ def export_trial(
         raise ConfigError("trial", trial, "must be best or a number")
     check_out(out, force)
     opened = load_study(db, study)
-    number, record = _chosen(db, study, trial)
+    facts = read_study(db, study)
+    number, record = _chosen(db, facts, trial)
     identity = whole_identity(opened.user_attrs, f"study {study}", ("recipe_digest", *TRAINED))
     evaluator = evaluator_of(opened, supernet)
     winner, sample = _winner(db, opened, record, evaluator, data, notify)
@@ -121,22 +121,23 @@ def export_trial(
         latencies,
         "" if int8 else "it was not asked for",
     )
-    certificate = CertificateStore(db).find_for(identity, {number: record})
-    confirmed = confirmation_lines(confirmations_of(opened), record.architecture.digest)
-    document = trial_document(network, study, number, record, identity, certificate, confirmed)
+    confirmed = confirmation_lines(list(facts.confirmations), record.architecture.digest)
+    document = trial_document(
+        network, study, number, record, identity, facts.certificate, confirmed, facts.estimates
+    )
     card = trial_card(document, [*files, CARD_JSON, SUMS])
     write_folder(out, {**files, CARD_JSON: json_of(document), CARD: card.encode()})
     return Exported(number, checked.images, latencies)
 
 
-def _chosen(db: Database, study: str, trial: str) -> tuple[int, Record]:
+def _chosen(db: Database, facts: StudyFacts, trial: str) -> tuple[int, Record]:
     """Return the number and the record of the trial to export.
 
     Raises:
         ConfigError: If there is no such trial, or its training was ended early.
     """
-    number = best_of(records_of(db, study)) if trial == "best" else int(trial)
-    record = record_of(db, study, number)
+    number = facts.front.best.number if trial == "best" else int(trial)
+    record = record_of(db, facts.study, number)
     if record.excesses.get(STOP_RULE, 0.0) > 0:
         allowed = "must be a trial whose training ran to its end: the stop rule ended this one"
         raise ConfigError("trial", number, allowed)

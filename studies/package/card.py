@@ -20,7 +20,9 @@ from nas_sv2.space.graph.operators import Shuffle
 from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.weights import LEAST_WEIGHT, count_flushed, random_weights
+from nas_sv2.studies.estimates.study_estimates import StudyEstimates
 from nas_sv2.studies.findings.certificate import UNCERTIFIED, Certificate
+from nas_sv2.studies.findings.fused_estimate import FusedEstimate
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.package.file_latency import FileLatency
 from nas_sv2.studies.package.forms import (
@@ -324,6 +326,7 @@ def trial_document(
     identity: Mapping[str, Any],
     certificate: Certificate | None,
     confirmed: Sequence[str] = (),
+    estimates: StudyEstimates | None = None,
 ) -> dict[str, Any]:
     """Return `document` with the study's results on the network and the lines of confirmations."""
     found = {
@@ -339,6 +342,8 @@ def trial_document(
         "device": record.evaluation.device,
         "recipe_is": UNCERTIFIED if certificate is None else certificate.describe(),
         "full_size": {"flops": record.cost.flops, "params": record.cost.params},
+        "expected": None if estimates is None else estimates.by_trial[number].to_json(),
+        "expected_is": "" if estimates is None else estimates.describe(),
         "confirmed": list(confirmed),
         "record": json.loads(record.to_json()),
     }
@@ -389,7 +394,7 @@ def trial_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
         ),
         [f"- {escaped(value.note)}" for value in record.latencies.values() if value.note],
         ["## Accuracy in the study"],
-        table(("", ""), *_accuracy(record)),
+        table(("", ""), *_accuracy(record), *_expected(found)),
         [
             f"The recipe is {escaped(found['recipe_is'])}. "
             "The figure is no estimate of the accuracy after full training."
@@ -406,6 +411,19 @@ def trial_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
         ["Negative is inside a limit."],
         *files_section(document, files),
     )
+
+
+def _expected(found: Mapping[str, Any]) -> Sequence[tuple[object, ...]]:
+    """Return rows on the fused estimate; none in older cards and where there was none."""
+    if not found.get("expected"):
+        return []
+    estimate = FusedEstimate(**found["expected"])
+    on_front, beats = estimate.chances
+    return [
+        ("expected", f"{estimate} ({found['expected_is']})"),
+        ("chance of being on the front", on_front),
+        ("chance of beating a baseline", beats),
+    ]
 
 
 def _network(document: Mapping[str, Any], record: Record) -> Sequence[tuple[object, ...]]:

@@ -12,7 +12,6 @@ from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.latency.breakdown.profiled import Profile
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS
 from nas_sv2.latency.measurements.measurement import Provenance
-from nas_sv2.studies.findings.front import Entry
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.pages.picture_style import COLOURS, GREY
 from nas_sv2.studies.report.network_card import Part, name_of
@@ -221,10 +220,23 @@ def _mparams(record: Record) -> float:
     return record.cost.params / 1e6
 
 
-def score_of(record: Record) -> float:
-    """Return the score as it is drawn: accuracies in percent, other scores unchanged."""
-    evaluation = record.evaluation
-    return evaluation.score * (100 if evaluation.scored_by == "accuracy" else 1)
+def score_of(facts: StudyFacts, number: int) -> float:
+    """Return the score as it is drawn, in percent if it is an accuracy.
+
+    It is the mean of the fused estimate, or else the training's.
+    """
+    score = facts.records[number].evaluation.score
+    if facts.estimates is not None:
+        score = facts.estimates.by_trial[number].mean
+    return score * (100 if facts.compared_by == "accuracy" else 1)
+
+
+def score_bar(facts: StudyFacts, number: int) -> float | None:
+    """Return half of the 90 % interval of the estimate, or else the noise of the score."""
+    if facts.estimates is None:
+        return score_noise(facts, facts.records[number])
+    estimate = facts.estimates.by_trial[number]
+    return (estimate.high - estimate.low) / 2 * (100 if facts.compared_by == "accuracy" else 1)
 
 
 def score_noise(facts: StudyFacts, record: Record) -> float | None:
@@ -242,8 +254,7 @@ def score_noise(facts: StudyFacts, record: Record) -> float | None:
 
 def score_title(facts: StudyFacts) -> str:
     """Return the title of the vertical axis."""
-    percent = next(iter(facts.records.values())).evaluation.scored_by == "accuracy"
-    return f"{facts.scored_by}, %" if percent else facts.scored_by
+    return f"{facts.scored_by}, %" if facts.compared_by == "accuracy" else facts.scored_by
 
 
 Group = tuple[str, str, str, Mapping[int, Record]]
@@ -273,7 +284,7 @@ def front_chart(facts: StudyFacts, axis: Axis) -> Figure:
     """Draw the score of every finished candidate against one axis, with known error bars."""
     data = [_trace(facts, axis, group) for group in groups_of(facts)]
     if len(facts.targets) == 1 and axis.key == "latency-0" and facts.front.members:
-        data.insert(0, _stairs(facts.front.members, axis))
+        data.insert(0, _stairs(facts, axis))
     return {
         "data": data,
         "layout": {
@@ -284,14 +295,14 @@ def front_chart(facts: StudyFacts, axis: Axis) -> Figure:
     }
 
 
-def _stairs(front: Sequence[Entry], axis: Axis) -> Figure:
+def _stairs(facts: StudyFacts, axis: Axis) -> Figure:
     """Draw the highest score at each latency as steps."""
-    ordered = sorted(front, key=lambda entry: axis.value(entry.record))
+    ordered = sorted(facts.front.members, key=lambda entry: axis.value(entry.record))
     return {
         "type": "scatter",
         "mode": "lines",
         "x": [axis.value(entry.record) for entry in ordered],
-        "y": [score_of(entry.record) for entry in ordered],
+        "y": [score_of(facts, entry.number) for entry in ordered],
         "line": {"shape": "hv", "color": FRONT, "width": 1.5, "dash": "dot"},
         "hoverinfo": "skip",
         "showlegend": False,
@@ -307,7 +318,7 @@ def _trace(facts: StudyFacts, axis: Axis, group: Group) -> Figure:
         "mode": "markers",
         "name": name,
         "x": [axis.value(record) for record in records],
-        "y": [score_of(record) for record in records],
+        "y": [score_of(facts, number) for number in members],
         "hovertext": [_hover(facts, number, record) for number, record in members.items()],
         "hoverinfo": "text",
         "cliponaxis": False,
@@ -328,7 +339,7 @@ def _trace(facts: StudyFacts, axis: Axis, group: Group) -> Figure:
             for x, end in zip(trace["x"], ends, strict=True)
         ]
         trace["error_x"] = _bars(colour, [high for _, high in pairs], [low for low, _ in pairs])
-    noise = [score_noise(facts, record) for record in records]
+    noise = [score_bar(facts, number) for number in members]
     if any(noise):
         trace["error_y"] = _bars(colour, [one or 0.0 for one in noise])
     return trace

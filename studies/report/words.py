@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nas_sv2.studies.estimates.study_estimates import SURE
 from nas_sv2.studies.findings.attributes import REPLAY_OF
 from nas_sv2.studies.findings.audit import ALL
 from nas_sv2.studies.findings.certificate import Certificate
@@ -53,26 +54,40 @@ def rivals_of(facts: StudyFacts) -> dict[str, list[Against]]:
     found = {}
     for number, rival in facts.baselines.items():
         ranked = [facts.best, *(entry.number for entry in facts.front.members)]
-        equal = [n for n in ranked if _score(facts.records[n]) >= _score(rival) and n != number]
+        least = _believed(facts, number)
+        equal = [n for n in ranked if _believed(facts, n) >= least and n != number]
         fastest = min(equal, key=lambda n: facts.records[n].objectives[1], default=None)
         roles = {facts.best: best_is(rival)} if facts.best != number else {}
         if fastest is not None:
             said = [roles.get(fastest), "the fastest that is no worse"]
             roles[fastest] = " and ".join(filter(None, said))
         if roles:
-            found[name_of(rival)] = [_against(facts, n, role, rival) for n, role in roles.items()]
+            found[name_of(rival)] = [_against(facts, n, role, number) for n, role in roles.items()]
     return found
 
 
-def _against(facts: StudyFacts, number: int, role: str, rival: Record) -> Against:
-    ours = facts.records[number]
-    compared = compare_scores(ours, rival, facts.certificate, len(facts.records))
+def _against(facts: StudyFacts, number: int, role: str, against: int) -> Against:
+    ours, rival = facts.records[number], facts.records[against]
+    compared = _compared(facts, number, against)
     times = {
         target: compare_latencies(latency, rival.latencies[target])
         for target, latency in ours.latencies.items()
     }
     name = f"{name_of(ours)} (trial {number})"
-    return Against(role, name, _gain(ours, compared.gain), compared, times)
+    return Against(role, name, _gain(facts, compared.gain), compared, times)
+
+
+def _compared(facts: StudyFacts, number: int, against: int) -> Difference:
+    """Compare two candidates by their estimates, or else by their trainings."""
+    if facts.estimates is None:
+        ours, rival = facts.records[number], facts.records[against]
+        return compare_scores(ours, rival, facts.certificate, len(facts.records))
+    chance = facts.estimates.chance_better(number, against)
+    gain = _believed(facts, number) - _believed(facts, against)
+    why = f"better in a longer training with a chance of {chance:.0%}, by the fused estimates"
+    if 1 - SURE < chance < SURE:
+        return Difference(gain, "tie", why, "a tie")
+    return Difference(gain, "sure", why, "sure")
 
 
 def best_is(record: Record) -> str:
@@ -81,12 +96,14 @@ def best_is(record: Record) -> str:
     return "the most accurate" if by == "accuracy" else f"the best by {by.replace('_', ' ')}"
 
 
-def _score(record: Record) -> float:
-    return record.evaluation.score
+def _believed(facts: StudyFacts, number: int) -> float:
+    if facts.estimates is None:
+        return facts.records[number].evaluation.score
+    return facts.estimates.by_trial[number].mean
 
 
-def _gain(record: Record, gain: float) -> str:
-    if record.evaluation.scored_by == "accuracy":
+def _gain(facts: StudyFacts, gain: float) -> str:
+    if facts.compared_by == "accuracy":
         return f"{gain * 100:+.1f} points top-1"
     return f"score {gain:+.3f}"
 
@@ -180,8 +197,10 @@ def trust_of(facts: StudyFacts) -> str:
     least = facts.certificate.smallest_difference
     if least is None:
         return "The recipe is certified with one seed only: how large its noise is is not known."
-    shown = facts.certificate.in_words(least)
-    return f"The recipe is certified: gaps under {shown} are ties; {pairs} on the front are tied."
+    shown = f"gaps under {facts.certificate.in_words(least)} are ties; "
+    if facts.estimates is not None:
+        shown = ""
+    return f"The recipe is certified: {shown}{pairs} on the front are tied."
 
 
 def certificate_lines(facts: StudyFacts) -> list[str]:
@@ -226,10 +245,12 @@ def _against_flops(certificate: Certificate) -> str:
 
 
 def bars_are(facts: StudyFacts) -> str:
-    """Explain the error bars of the front."""
+    """Explain the error bars of the front, and its scores."""
     sideways = "Sideways: the 95 % interval of the latency, where it was run. "
     if all(v.ci_ms is None for r in facts.records.values() for v in r.latencies.values()):
         sideways = "No interval sideways: an emulated latency has none. "
+    if facts.estimates is not None:
+        return f"{sideways}Upright: the 90 % interval. {facts.estimates.describe().capitalize()}."
     noise = facts.certificate.noise if facts.certificate is not None else None
     if noise is not None:
         said = f"Upright: one standard deviation between seeds, {BESIDE}; of the certificate."

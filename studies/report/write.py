@@ -33,7 +33,7 @@ from nas_sv2.studies.report.charts import (
     front_chart,
     groups_of,
     longest_of,
-    score_noise,
+    score_bar,
     score_of,
     score_title,
     slices_of,
@@ -87,14 +87,14 @@ def draw_front(report: ReportFacts, path: Path) -> None:
 def _draw_group(panel: "Axes", facts: StudyFacts, axis: Axis, group: Group) -> None:
     name, colour, symbol, members = group
     strong = colour != OTHER
-    for place, record in enumerate(members.values()):
+    for place, (number, record) in enumerate(members.items()):
         measured = axis.provenance(record) in ("measured", None)
-        x, y, ends = axis.value(record), score_of(record), axis.ends(record)
+        x, y, ends = axis.value(record), score_of(facts, number), axis.ends(record)
         panel.errorbar(
             x,
             y,
             xerr=[[x - ends[0]], [ends[1] - x]] if strong and ends else None,
-            yerr=score_noise(facts, record) if strong else None,
+            yerr=score_bar(facts, number) if strong else None,
             fmt=MARKS[symbol],
             color=colour,
             markerfacecolor=colour if measured else "none",

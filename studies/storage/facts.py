@@ -5,11 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_sv2.database.database import Database
+from nas_sv2.studies.estimates.study_estimates import SURE, StudyEstimates, estimate_study
 from nas_sv2.studies.findings.attributes import (
     AUDITED,
     DUPLICATE,
@@ -146,17 +148,19 @@ class StudyFacts:
     relaxed: Mapping[str, float]
 
     @cached_property
+    def estimates(self) -> StudyEstimates | None:
+        """What is believed of the candidates; None for too few trainings."""
+        return estimate_study(self.records, self.certificate)
+
+    @cached_property
     def front(self) -> Front:
         """The front, followed by the other baselines."""
-        return Front(self.records)
+        return Front(self.records, {} if self.estimates is None else self.estimates.by_trial)
 
     @property
     def best(self) -> int | None:
-        """The trial of the front with the highest score, or None if the front is empty."""
-        members = self.front.members
-        if not members:
-            return None
-        return max(members, key=lambda entry: entry.record.evaluation.score).number
+        """The trial of the front that is believed to be best, or None if the front is empty."""
+        return self.front.best.number if self.front.members else None
 
     @property
     def baselines(self) -> dict[int, Record]:
@@ -171,14 +175,28 @@ class StudyFacts:
         return list(next(iter(self.records.values())).latencies)
 
     @property
+    def compared_by(self) -> str:
+        """The score by which candidates are compared, as evaluations name it."""
+        if self.estimates is not None:
+            return self.estimates.scored_by
+        return next(iter(self.records.values())).evaluation.scored_by
+
+    @property
     def scored_by(self) -> str:
-        """The score by which candidates are compared, in words."""
-        return SCORES[next(iter(self.records.values())).evaluation.scored_by]
+        """The same in words."""
+        return ("" if self.estimates is None else "expected ") + SCORES[self.compared_by]
 
     @cached_property
     def ties(self) -> Sequence[tuple[int, int]]:
-        """Neighbours on the front, worse and better, that the recipe cannot distinguish."""
-        return find_ties(self.records, self.certificate)
+        """Neighbours on the front, worse and better, whose order is not sure."""
+        if self.estimates is None:
+            return find_ties(self.records, self.certificate)
+        front = sorted(self.front.members, key=lambda entry: entry.believed)
+        return [
+            (worse.number, better.number)
+            for worse, better in pairwise(front)
+            if self.estimates.chance_better(better.number, worse.number) < SURE
+        ]
 
     @property
     def stops(self) -> StopAudit | None:

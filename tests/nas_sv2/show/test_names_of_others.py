@@ -50,7 +50,10 @@ def record(name: str) -> Record:
 
 def front(name: str) -> Iterable[Any]:
     records = {0: record(name), 1: dataclasses.replace(record(name), baseline=None)}
-    return [study_tables.front_table(Front(records)), *study_tables.front_notes(records, None)]
+    return [
+        study_tables.front_table(Front(records)),
+        *study_tables.front_notes(Front(records), None),
+    ]
 
 
 def information(name: str) -> Iterable[Any]:

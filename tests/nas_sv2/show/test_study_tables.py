@@ -50,7 +50,7 @@ def test_a_column_names_every_provenance_and_each_row_its_own() -> None:
     shown = {line.split()[0]: line for line in lines[2:]}
     assert [name for name in ("measured", "emulated") if name in shown["1"]] == ["emulated"]
     assert all("measured" in shown[number] for number in "02")
-    notes = front_notes(mixed(), None)
+    notes = front_notes(Front(mixed()), None)
     assert "a core · emulated" in notes and "t0: by a table" in notes
     assert sum(note.endswith("· measured") for note in notes) == 1
 
@@ -67,11 +67,15 @@ def test_uneven_classes_have_a_column_and_a_note_and_even_ones_none() -> None:
         even[0].evaluation, balanced_accuracy=0.5, majority=0.996, classes=2, val_images=502
     )
     uneven = {0: dataclasses.replace(even[0], evaluation=evaluation)}
-    assert "balanced" not in text_of(front_table(Front(even))) + str(front_notes(even, None))
+    assert "balanced" not in text_of(front_table(Front(even))) + str(
+        front_notes(Front(even), None)
+    )
     table = text_of(front_table(Front(uneven)))
     assert "balanced" in table and "99.01%" in table and "50.00%" in table
     assert "50.00%" in str(Front(uneven)) and "50.00%" in Front(uneven)._repr_html_()
-    (note,) = (note for note in front_notes(uneven, None) if note.startswith("uneven classes"))
+    (note,) = (
+        note for note in front_notes(Front(uneven), None) if note.startswith("uneven classes")
+    )
     assert "99.60% of the 502 validation images are of one class" in note
     assert Front(uneven).to_json()[0]["balanced_accuracy"] == 0.5
 

@@ -124,7 +124,7 @@ def test_without_care_the_front_is_measured_at_last(tmp_path: Path) -> None:
     for number, network in enumerate((first, second)):
         store.save(number, candidate.assess(network))
     assert not target.asked
-    measure_front(candidate, store)
+    measure_front(candidate, store, lambda: Front(store.all()))
     # The first is better by prediction, takes 40.5 ms in truth, and makes room for the second.
     assert target.asked == [first.digest, second.digest]
     (entry,) = Front(store.all()).entries

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from scripted_study import certificate
 
 from nas_sv2.latency.measurements.measurement import Latency
-from nas_sv2.show.study_tables import front_notes
 from nas_sv2.studies.findings.pairwise import (
     accuracy_interval,
     compare_latencies,
@@ -63,7 +62,6 @@ def test_neighbours_on_the_front_are_ties_by_the_certificate() -> None:
     records = {0: record_of(0.5, 1.0), 1: record_of(0.51, 2.0), 2: record_of(0.9, 3.0)}
     assert find_ties(records, certificate(noise=0.01)) == [(0, 1)]
     assert find_ties(records, None) == []
-    assert "ties in accuracy: trials 0 and 1" in front_notes(records, certificate(noise=0.01))
 
 
 @given(st.floats(0, 1), st.integers(1, 10**6))

@@ -9,7 +9,7 @@ from strategies import architectures
 
 from nas_sv2.errors import StoreError
 from nas_sv2.space.units.architecture import Architecture
-from nas_sv2.studies.findings.front import Front, best_of
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 
 
@@ -59,7 +59,7 @@ def test_the_front_is_what_nothing_feasible_dominates(
         assert (number in front) == (not beaten)
     assert front <= feasible
     if feasible:
-        best = records[best_of(records)].evaluation.accuracy
+        best = Front(records).best.record.evaluation.accuracy
         assert best == max(records[n].evaluation.accuracy for n in feasible)
 
 
@@ -85,4 +85,4 @@ def test_equal_records_do_not_beat_each_other() -> None:
 
 def test_there_is_no_best_of_nothing_feasible() -> None:
     with pytest.raises(StoreError, match="no finished trial"):
-        best_of({0: record_of(0.5, 1.0, excess=1.0)})
+        _ = Front({0: record_of(0.5, 1.0, excess=1.0)}).best

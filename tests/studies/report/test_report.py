@@ -193,7 +193,9 @@ def test_figures_hold_every_candidate_with_intervals_and_budget(facts: StudyFact
     assert "shapes" not in front_chart(facts, arm)["layout"]
     front = next(trace for trace in figure["data"] if trace["name"] == "front")
     assert all(length > 0 for length in front["error_x"]["array"])
-    assert "error_y" not in front  # the seed's noise is not known
+    assert facts.estimates is not None
+    intervals = [each.high - each.low for each in facts.estimates.by_trial.values()]
+    assert 2 * max(front["error_y"]["array"]) <= 100 * max(intervals) + 1e-9
     marks = {
         trace["name"]: trace["marker"]["symbol"][0] for trace in front_chart(facts, arm)["data"]
     }
@@ -206,8 +208,11 @@ def test_a_certificate_gives_bars_and_ties(report: ReportFacts) -> None:
     certified = page.study
     figure = front_chart(certified, axes_of(certified)[0])
     front = next(trace for trace in figure["data"] if trace["name"] == "front")
-    assert known.noise is not None
-    assert front["error_y"]["array"][0] == pytest.approx(100 * known.noise)
+    shown = certified.front.members[0].estimate
+    assert shown is not None
+    assert 100 * (shown.high - shown.low) / 2 in [
+        pytest.approx(bar) for bar in front["error_y"]["array"]
+    ]
     text = report_page(page)
     (worse, better), *_ = certified.ties
     assert "Ties on the front" in text and f"{worse} and {better}" in text
@@ -224,7 +229,9 @@ def test_scores_in_nats_are_not_called_accuracies(report: ReportFacts) -> None:
         return dataclasses.replace(record, evaluation=evaluation)
 
     records = {number: in_nats(record) for number, record in report.study.records.items()}
-    known = dataclasses.replace(certificate(noise=0.05), scored_by="cross_entropy")
+    known = dataclasses.replace(
+        certificate(noise=0.05), scored_by="cross_entropy", reference_scored_by="cross_entropy"
+    )
     winners = [dataclasses.replace(one, record=records[one.number]) for one in report.winners]
     study = changed(
         dataclasses.replace(report, winners=winners), records=records, certificate=known
@@ -291,7 +298,7 @@ def test_markdown_says_the_same_and_no_name_becomes_markup(
     assert "guideline G3" in text and "not certified" in text.casefold()
     columns = [line for line in text.splitlines() if line.startswith("| ")]
     counts = {len(re.findall(r"(?<!\\)\|", line)) for line in columns}
-    assert counts == {3, 10, 6}  # question, front, what was turned away
+    assert counts == {3, 12, 6}  # question, front, what was turned away
     draw_front(report, tmp_path / "report.png")
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
 

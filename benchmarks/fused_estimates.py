@@ -1,0 +1,231 @@
+"""How well a network's fused estimate ranks, and whether its intervals hold what they say.
+
+    python benchmarks/fused_estimates.py            # the seen half of the table, certificates
+    python benchmarks/fused_estimates.py --unseen   # the unseen half: to quote, not to choose by
+
+The truth is the longer training. Of a network the estimate never knows its own longer training.
+Kendall's τ is given over all pairs of networks and over those within 10 % of FLOPs, for counting
+FLOPs, the training alone, the model of accuracy without the network's own training, and the fused
+estimate. Intervals are of 95 %, by resampling networks.
+
+Three kinds of evidence: the table of truth (`truth_table.py`: 6 passes against 24), the second
+seeds of `curves/wide.jsonl` and `narrow.jsonl` (a training against another of equal length), and
+the certificates of `docs/lab/` (two seeds by a recipe and by one that is longer).
+"""
+
+import argparse
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import truth_table
+from numpy.typing import NDArray
+
+from nas_sv2.evaluate.fitting.evaluation import Evaluation
+from nas_sv2.space.graph.cost import cost_of
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.documents import architecture_from_document
+from nas_sv2.studies.estimates.accuracy_model import AccuracyModel
+from nas_sv2.studies.estimates.features import features
+from nas_sv2.studies.estimates.fusion import fuse
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+HERE = Path(__file__).parent
+CERTIFICATES = HERE.parent / "docs" / "lab"
+EQUAL, RESAMPLES = math.log(1.1), 2000
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """Networks with a training, and some with a longer one.
+
+    Attributes:
+        name: What they are of.
+        features: Of shape (N, F); the first is log FLOPs.
+        scores: By the recipe.
+        longer: By the longer recipe; not a number where there is none.
+        asked: Which networks are judged.
+    """
+
+    name: str
+    features: Array
+    scores: Array
+    longer: Array
+    asked: NDArray[np.bool_]
+
+
+def of_table(unseen: bool) -> Trainings:
+    """The table of truth; every short training is known, and the longer ones of the seen half."""
+    table = truth_table.read_table()
+    rows = np.array([_features(entry.architecture) for entry in table])
+    scores = np.array([entry.short[0].score for entry in table])
+    longer = np.array([entry.long[0].score if entry.long else np.nan for entry in table])
+    half = np.array([entry.is_unseen == unseen for entry in table])
+    kept = half | np.array([not entry.is_unseen for entry in table])
+    name = f"table, {'unseen' if unseen else 'seen'} half"
+    return Trainings(
+        name, rows[kept], scores[kept], longer[kept], (half & ~np.isnan(longer))[kept]
+    )
+
+
+def of_seeds(name: str) -> Trainings:
+    """Trainings of `curves/`; the longer one is the same with another seed."""
+    found: dict[str, tuple[Architecture, dict[int, Evaluation]]] = {}
+    for line in (HERE / "curves" / f"{name}.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        network = architecture_from_document(row["architecture"])
+        evaluation = Evaluation.from_json(json.dumps(row["evaluation"]))
+        found.setdefault(network.digest, (network, {}))[1][evaluation.seed] = evaluation
+    rows = np.array([_features(network) for network, _ in found.values()])
+    scores = np.array([by_seed[0].score for _, by_seed in found.values()])
+    again = np.array([by[1].score if 1 in by else np.nan for _, by in found.values()])
+    return Trainings(f"seeds, {name}", rows, scores, again, ~np.isnan(again))
+
+
+def of_certificate(path: Path) -> Trainings:
+    """The networks of a certificate as it is printed; one training against the longer's mean."""
+    rows = re.findall(r"^\| (?:joint|equal FLOPs) (\| \d.*)$", path.read_text(), re.MULTILINE)
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    shown = path.stem.partition("certificate-")[2]
+    return Trainings(
+        f"certificate, {shown}",
+        np.array([_printed_features(each) for each in cells]),
+        np.array([float(each[8].split()[0]) for each in cells]),
+        np.array([np.mean([float(score) for score in each[9].split()]) for each in cells]),
+        np.ones(len(cells), bool),
+    )
+
+
+def _features(network: Architecture) -> Array:
+    return features(network, cost_of(lower(network)))
+
+
+def _printed_features(cells: Sequence[str]) -> list[float]:
+    depths, widths, splits, kernels = (cell.split() for cell in cells[:4])
+    found = [math.log(float(cells[7])), *(math.log(float(each)) for each in cells[6].split(","))]
+    for depth, width, split, kernel, se, residual in zip(
+        depths, widths, splits, kernels, cells[4], cells[5], strict=True
+    ):
+        found += [math.log(int(depth)), math.log(int(width)), float(Fraction(split))]
+        found += [float(kernel), float(se == "x"), float(residual == "x")]
+    return found
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """What was foretold of the networks that are asked for, and what came.
+
+    Attributes:
+        by: The order by each method.
+        low: The lower ends of the fused estimates' intervals.
+        high: The upper ends.
+        flops: In logarithms.
+        truth: The longer trainings, on the scale of the estimates.
+    """
+
+    by: dict[str, Array]
+    low: Array
+    high: Array
+    flops: Array
+    truth: Array
+
+
+def rank(data: Trainings) -> Ranked:
+    """Rank each network, its own longer training unknown, its own training known or not."""
+    asked = np.flatnonzero(data.asked)
+    found = [_of_one(data, int(index)) for index in asked]
+    model, mean, low, high, scale = (np.array(each) for each in zip(*found, strict=True))
+    truth = data.longer[asked]
+    if not scale.any():  # no longer training decided: the scale is the recipe's
+        known, scores = data.longer[~np.isnan(data.longer)], data.scores
+        truth = scores.mean() + scores.std() * (truth - known.mean()) / known.std()
+    by = {
+        "counting": data.features[asked, 0],
+        "training": data.scores[asked],
+        "model": model,
+        "fused": mean,
+    }
+    return Ranked(by, low, high, data.features[asked, 0], truth)
+
+
+def _of_one(data: Trainings, index: int) -> tuple[float, float, float, float, int]:
+    others = np.arange(len(data.scores)) != index
+    model = AccuracyModel.fitted(data.features[others], data.scores[others])
+    alone = float(model.at(data.features[[index]])[0][0])
+    fused = fuse(data.features, data.scores, np.where(others, data.longer, np.nan))
+    mean, reach = float(fused.mean[index]), fused.reach * float(fused.deviation[index])
+    return alone, mean, mean - reach, mean + reach, fused.longer
+
+
+def tau(ours: Array, truth: Array, flops: Array, index: Index, near: float) -> float:
+    """Kendall's τ over the pairs whose FLOPs are `near` each other; 0 where there is none."""
+    places = np.triu_indices(len(index), 1)
+    first, second = index[places[0]], index[places[1]]
+    pairs = (first != second) & (np.abs(flops[first] - flops[second]) < near)
+    agree = np.sign(ours[first] - ours[second]) * np.sign(truth[first] - truth[second])
+    return float(agree[pairs].mean()) if pairs.any() else 0.0
+
+
+def interval(statistic: Callable[[Index], float], count: int) -> str:
+    """The statistic with its 95 % interval over resampled networks."""
+    drawn = np.random.default_rng(0)
+    draws = [statistic(drawn.integers(0, count, count)) for _ in range(RESAMPLES)]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return f"{statistic(np.arange(count)):5.2f} ({low:5.2f} to {high:5.2f})"
+
+
+def _report_pairs(found: Ranked, near: float) -> None:
+    def of(name: str, index: Index) -> float:
+        return tau(found.by[name], found.truth, found.flops, index, near)
+
+    def lead(name: str, index: Index) -> float:
+        return of("fused", index) - of(name, index)
+
+    for name in found.by:
+        print(f"    {name:20}{interval(partial(of, name), len(found.truth))}")
+    for name in ("counting", "training"):
+        print(f"    fused - {name:12}{interval(partial(lead, name), len(found.truth))}")
+
+
+def report(data: Trainings) -> tuple[int, int]:
+    """Print the agreement of one set; the number of its networks that the intervals hold."""
+    count = int(data.asked.sum())
+    print(f"\n{data.name}: {len(data.scores)} trainings, {count} networks asked for")
+    if count < 8:
+        print("  too few longer trainings yet")
+        return 0, 0
+    found = rank(data)
+    for words, near in (("all pairs", math.inf), ("equal FLOPs", EQUAL)):
+        first, second = np.triu_indices(count, 1)
+        pairs = int((np.abs(found.flops[first] - found.flops[second]) < near).sum())
+        print(f"  {words} ({pairs})")
+        if pairs:
+            _report_pairs(found, near)
+    held = int(((found.low < found.truth) & (found.truth < found.high)).sum())
+    print(f"  90 % intervals hold {held} of {count}")
+    return held, count
+
+
+def main() -> None:
+    """Print the figures that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--unseen", action="store_true", help="the half to quote")
+    if parser.parse_args().unseen:
+        report(of_table(unseen=True))
+        return
+    certificates = map(of_certificate, sorted(CERTIFICATES.glob("*-certificate-*.md")))
+    sets = [of_table(unseen=False), *map(of_seeds, ("wide", "narrow")), *certificates]
+    held, asked = map(sum, zip(*map(report, sets), strict=True))
+    print(f"\nin all, 90 % intervals hold {held} of {asked}")
+
+
+if __name__ == "__main__":
+    main()

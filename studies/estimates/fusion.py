@@ -1,0 +1,106 @@
+"""The fusion of trainings, counting and the model of accuracy into one estimate of each network.
+
+The estimate is of a *longer* training. A short one likes small networks too much, and counting
+FLOPs knows nothing else. Their errors differ, so that their sum is better than both. The model's
+score, which knows the network's own training, and log FLOPs are standardised. A regression on the
+longer trainings weighs them. Its prior weighs them equally, and stands alone until `FEWEST_LONGER`
+are known.
+
+The prior is of 880 networks with short and long trainings: 8 certificates of `docs/lab/`, and
+NAAP-440 (Hakim and Bar-Magen 2022). `benchmarks/fused_estimates.py` has what it gives.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas_sv2.studies.estimates.accuracy_model import AccuracyModel, Array
+
+FEWEST_LONGER = 8
+"""Longer trainings from which they decide the weights."""
+ERROR = 0.5  # deviation of a longer training from the prior's estimate, in deviations of theirs
+WEIGHT = 0.25  # deviation of either weight from the prior's
+WORTH = 4  # of the prior's error, in longer trainings
+LEAST_RANGE = 0.3  # deviation of log FLOPs: networks of equal FLOPs are not ordered by counting
+NORMAL_90 = 1.645
+
+
+@dataclass(frozen=True)
+class Fused:
+    """The estimates of networks.
+
+    Attributes:
+        mean: The score that is expected of a longer training, of shape (N,).
+        covariance: The covariance of the scores, of shape (N, N).
+        reach: Deviations on each side of the mean that hold 90 %.
+        longer: The number of longer trainings that decided the weights. If it is 0, the scale is
+            that of the recipe's own scores.
+    """
+
+    mean: Array
+    covariance: Array
+    reach: float
+    longer: int
+
+    @property
+    def deviation(self) -> Array:
+        """The deviation of each score."""
+        return np.sqrt(np.diag(self.covariance))
+
+
+def fuse(features: Array, scores: Array, longer: Array) -> Fused:
+    """Estimate what a longer training of each network would score.
+
+    Args:
+        features: The features of the networks, of shape (N, F); the first is log FLOPs.
+        scores: The scores of their trainings; not a number where there is none.
+        longer: The scores of their longer trainings, in the same way.
+    """
+    trained, known = ~np.isnan(scores), ~np.isnan(longer)
+    model = AccuracyModel.fitted(features[trained], scores[trained])
+    expected, covariance = model.together(features)
+    both = np.column_stack([expected, features[:, 0]])
+    if known.sum() < FEWEST_LONGER:
+        return _by_prior(both, covariance, scores[trained], trained)
+    return _by_regression(both, covariance, longer, known)
+
+
+def _by_prior(both: Array, covariance: Array, scores: Array, trained: Array) -> Fused:
+    """Weigh equally; the mean and the deviation of the scores are the recipe's."""
+    table, scale = _standard(both, trained)
+    signal = np.sqrt(1 - ERROR**2) / (table[trained].sum(axis=1).std() or 1.0)
+    spread = float(scores.std())
+    mean = scores.mean() + spread * signal * table.sum(axis=1)
+    inherited = (spread * signal / scale[0]) ** 2 * covariance
+    return Fused(mean, _with_rest(inherited, (ERROR * spread) ** 2, trained), NORMAL_90, 0)
+
+
+def _by_regression(both: Array, covariance: Array, longer: Array, known: Array) -> Fused:
+    """Weigh by a Bayesian regression (Bishop 2006, section 3.3) on the longer trainings."""
+    from scipy.stats import t
+
+    table, scale = _standard(both, known)
+    seen, count = table[known], int(known.sum())
+    middle, spread = longer[known].mean(), float(longer[known].std()) or 1.0
+    truth = (longer[known] - middle) / spread
+    prior = np.full(2, np.sqrt(1 - ERROR**2) / (seen.sum(axis=1).std() or 1.0))
+    inverse = np.linalg.inv(seen.T @ seen / ERROR**2 + np.eye(2) / WEIGHT**2)
+    weights = inverse @ (seen.T @ truth / ERROR**2 + prior / WEIGHT**2)
+    free = WORTH + count - 3
+    error = (WORTH * ERROR**2 + ((truth - seen @ weights) ** 2).sum()) / free
+    unsure = error * (1 / count + np.einsum("ni,ij,nj->n", table, inverse / ERROR**2, table))
+    inherited = (spread * weights[0] / scale[0]) ** 2 * covariance
+    full = _with_rest(inherited, spread**2 * error, known) + np.diag(spread**2 * unsure)
+    return Fused(middle + spread * table @ weights, full, float(t.ppf(0.95, free)), count)
+
+
+def _standard(both: Array, among: Array) -> tuple[Array, Array]:
+    scale = both[among].std(axis=0)
+    scale = np.maximum(np.where(scale > 1e-12, scale, 1.0), [0.0, LEAST_RANGE])
+    return (both - both[among].mean(axis=0)) / scale, scale
+
+
+def _with_rest(inherited: Array, variance: float, among: Array) -> Array:
+    """Add what makes the networks' own variances `variance` on average, at least a quarter."""
+    rest = variance - float(np.diag(inherited)[among].mean())
+    return np.asarray(inherited + max(rest, variance / 4) * np.eye(len(inherited)))

@@ -1,0 +1,165 @@
+"""The fused estimates of a study's candidates, and their chances against each other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_sv2.space.graph.cost import Cost, cost_of
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.studies.estimates.accuracy_model import Array
+from nas_sv2.studies.estimates.features import features
+from nas_sv2.studies.estimates.fusion import Fused, fuse
+from nas_sv2.studies.findings.certificate import Certificate, ScoredNetwork
+from nas_sv2.studies.findings.fused_estimate import Estimates, FusedEstimate
+from nas_sv2.studies.findings.record import Record
+
+FEWEST = 5
+"""Trainings from which there are estimates; of fewer, each training stands for itself."""
+SURE = 0.95
+"""The chance from which one network counts as better than another; below it they tie."""
+DRAWS = 500  # of all candidates together: a chance is right within 0.05
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class StudyEstimates:
+    """The estimates of a study, whose networks are in the order of its records.
+
+    Attributes:
+        by_trial: The estimate of each candidate, by trial.
+        scored_by: The score that they are of.
+        longer: The number of longer trainings that decided the weights. If it is 0, the scale is
+            that of the recipe's own scores.
+        of: The longer training, in words.
+    """
+
+    by_trial: Estimates
+    scored_by: str
+    longer: int
+    of: str
+    _places: Mapping[int, int]
+    _fused: Fused
+
+    def chance_better(self, ours: int, theirs: int) -> float:
+        """Return the chance that a longer training of trial `ours` is better than `theirs`."""
+        a, b = self._places[ours], self._places[theirs]
+        covariance = self._fused.covariance
+        variance = covariance[a, a] + covariance[b, b] - 2 * covariance[a, b]
+        gap = float(self._fused.mean[a] - self._fused.mean[b])
+        return NormalDist().cdf(gap / float(np.sqrt(variance)))
+
+    def describe(self) -> str:
+        """Say in one line what the estimates are of and what they rest on."""
+        if not self.longer:
+            return (
+                f"expected: of a longer training, on the scale of this recipe's {self._score}, "
+                "90 % interval; training and log FLOPs weigh equally"
+            )
+        return (
+            f"expected: {self._score} of {self.of}, 90 % interval; weights of training and log "
+            f"FLOPs from {self.longer} longer trainings of the certificate"
+        )
+
+    @property
+    def _score(self) -> str:
+        return self.scored_by.replace("_", " ")
+
+
+def estimate_study(
+    records: Mapping[int, Record], certificate: Certificate | None
+) -> StudyEstimates | None:
+    """Estimate the candidates of a study; None for fewer than `FEWEST` trainings by a recipe.
+
+    A training that was stopped says nothing here: its network is estimated from the others. The
+    scores of an evaluator that does not train stand for themselves.
+
+    Args:
+        records: The records of the study, by trial.
+        certificate: The certificate of their recipe and data, or None; it has longer trainings.
+    """
+    scores = np.array([_trained_score(record) for record in records.values()])
+    known = scores[~np.isnan(scores)]
+    if len(known) < FEWEST or np.ptp(known) == 0:
+        return None
+    first = next(iter(records.values()))
+    certified = [] if certificate is None else _comparable(certificate, first.architecture)
+    rows = [features(record.architecture, record.cost) for record in records.values()]
+    rows += [features(one.architecture, _cost(one)) for one in certified]
+    fused = fuse(
+        _of_equal_length(rows),
+        np.append(scores, [one.score for one in certified]),
+        np.append(np.full(len(scores), np.nan), [one.truth for one in certified]),
+    )
+    scored_by, of = first.evaluation.scored_by, ""
+    if certificate is not None and fused.longer:
+        scored_by, of = certificate.reference_scored_by, certificate.against
+    return StudyEstimates(
+        _by_trial(records, fused, scored_by),
+        scored_by,
+        fused.longer,
+        of,
+        {number: place for place, number in enumerate(records)},
+        fused,
+    )
+
+
+def _trained_score(record: Record) -> float:
+    evaluation = record.evaluation
+    whole = evaluation.train_images > 0 and evaluation.stopped is None
+    return evaluation.score if whole else float("nan")
+
+
+def _comparable(certificate: Certificate, like: Architecture) -> list[ScoredNetwork]:
+    """Return the networks whose FLOPs are counted at the study's resolution."""
+    return [one for one in certificate.networks if one.architecture.resolution == like.resolution]
+
+
+def _cost(one: ScoredNetwork) -> Cost:
+    return cost_of(lower(one.architecture))
+
+
+def _of_equal_length(rows: list[Array]) -> Array:
+    """Return the features as a table; a network has zeros for the stages that it lacks."""
+    longest = max(map(len, rows))
+    return np.array([np.pad(row, (0, longest - len(row))) for row in rows])
+
+
+def _by_trial(
+    records: Mapping[int, Record], fused: Fused, scored_by: str
+) -> dict[int, FusedEstimate]:
+    count = len(records)
+    mean, deviation = fused.mean[:count], fused.deviation[:count]
+    root = np.linalg.cholesky(fused.covariance[:count, :count])
+    drawn = mean[:, None] + root @ np.random.default_rng(0).normal(size=(count, DRAWS))
+    times = np.array([record.objectives[1:] for record in records.values()])
+    feasible = np.array([record.feasible for record in records.values()])
+    baseline = np.array([record.baseline is not None for record in records.values()])
+    found = {}
+    for place, number in enumerate(records):
+        as_fast = (times <= times[place]).all(axis=1)
+        as_fast[place] = False
+        slower = baseline & (times >= times[place]).all(axis=1)
+        slower[place] = False
+        own, reach = drawn[place], fused.reach * deviation[place]
+        found[number] = FusedEstimate(
+            float(mean[place]),
+            float(mean[place] - reach),
+            float(mean[place] + reach),
+            float(feasible[place]) * _chance(own, drawn[as_fast & feasible], any_of=False),
+            _chance(own, drawn[slower], any_of=True) if slower.any() else None,
+            scored_by,
+        )
+    return found
+
+
+def _chance(own: Array, others: Array, *, any_of: bool) -> float:
+    """Return how often `own` is better than any, or than all, of the others."""
+    if not len(others):
+        return 1.0
+    bound = others.min(axis=0) if any_of else others.max(axis=0)
+    return float((own > bound).mean())
