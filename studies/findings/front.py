@@ -1,6 +1,6 @@
 """The Pareto front: what no other candidate beats in accuracy and on every target at once.
 
-Accuracy is the mean of the fused estimate if the study has estimates, or else the training's score.
+Accuracy is the mean of the fused estimate, or the training's score in a study without estimates.
 """
 
 from collections.abc import Mapping
