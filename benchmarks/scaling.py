@@ -38,6 +38,7 @@ from optuna.distributions import (
     IntDistribution,
     distribution_to_json,
 )
+from optuna.samplers import RandomSampler
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import Engine, insert
@@ -49,9 +50,11 @@ from nas_sv2.database.processes import process_name
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.latency.measurements.measurement import Latency, Provenance
 from nas_sv2.latency.targets.user_target import UserTarget
+from nas_sv2.search.asking.sampler import SamplerSetting
 from nas_sv2.search.events.events import Event, Notice, OnEvent, TrialAsked, TrialFinished
 from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.session.plan import SAMPLERS
+from nas_sv2.search.walk.audit import Audit
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.levels import LEVELS
@@ -161,9 +164,10 @@ def opened(db: Database, name: str, sampler: str, seconds: float, on_event: OnEv
     choice = SAMPLERS[sampler]
     db.migrate()
     seed = random.randrange(2**32)
-    study = create_or_resume(db, name, IDENTITY, choice.make(seed))
+    study = create_or_resume(db, name, IDENTITY, RandomSampler())
     store = RecordStore(db, study_key(study))
     walk = Walk(LIMITS, BUDGET, {"table": UserTarget(Table())}, Sleeping(seconds))
+    study.sampler = choice.make(seed, SamplerSetting(SPACE, walk, LIMITS, Audit(0.0)))
     weights = WeightsFolder.of_study(db, store.study)
     learns = choice.learns_from_pruned
     return Loop(study, SPACE, walk, store, weights, learns, on_event)

@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas_sv2.database.database import Database
@@ -29,7 +30,6 @@ from nas_sv2.latency.targets.doctor import trust_warning
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.latency.targets.user_target import LatencySource
 from nas_sv2.search.session.guidelines import MEASURED
-from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.budget import Budget, read_budget
 from nas_sv2.search.walk.drift_correction import correct_drift
 from nas_sv2.studies.findings.attributes import (
@@ -335,7 +335,7 @@ def _begin(
 ) -> optuna.Study:
     """Create or resume the study of the replay, and note where its data and evaluator are."""
     # The sampler is never used; a later search has its own.
-    study = create_or_resume(db, name, identity, SAMPLERS["random"].make(0))
+    study = create_or_resume(db, name, identity, RandomSampler())
     note_evaluator(study, evaluator_place(first))
     note_data(study, moved or data_place(first))
     return study

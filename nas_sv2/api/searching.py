@@ -60,7 +60,7 @@ def search(
         device: The training device: `cpu` or `cuda`.
         ray: The address of a Ray cluster to train and measure on.
         timeout: Begin no trial after this time: `90s`, `10m`, `2h`.
-        sampler: `tpe`, `nsga2`, `gp` or `random`.
+        sampler: `ehvi`, `tpe`, `nsga2`, `gp` or `random`.
         seed: Seed of the sampler and the trainings.
         study: The name of the study to begin or resume; it follows from the question if left out.
         storage: The URL of the database, or an open handle.

@@ -25,6 +25,7 @@ from nas_sv2.latency.targets.doctor import trust_warning
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.latency.targets.user_target import LatencySource
 from nas_sv2.passwords import masked
+from nas_sv2.search.asking.sampler import EhviSampler, SamplerSetting
 from nas_sv2.search.session.guidelines import Chosen, check_choice
 from nas_sv2.search.walk.audit import SHARE, Audit
 from nas_sv2.search.walk.budget import Budget, parse_duration, read_budget
@@ -46,21 +47,25 @@ class SamplerChoice:
     """How a sampler is made and fed.
 
     Attributes:
-        make: The sampler for a seed.
+        make: The sampler for a seed and a search.
         learns_from_pruned: Whether it takes the constraints of a PRUNED trial into account.
             NSGA-II and the Gaussian process look at COMPLETE trials alone, so that rejected
             candidates are told to them with the worst values seen, and their constraints.
+        resumes: Whether a new sampler with the same seed takes up where the last one ended. Others
+            would repeat their first candidates.
     """
 
-    make: Callable[[int], BaseSampler]
+    make: Callable[[int, SamplerSetting], BaseSampler]
     learns_from_pruned: bool
+    resumes: bool = False
 
 
 SAMPLERS: dict[str, SamplerChoice] = {
-    "tpe": SamplerChoice(lambda seed: TPESampler(seed=seed), True),
-    "nsga2": SamplerChoice(lambda seed: NSGAIISampler(seed=seed), False),
-    "gp": SamplerChoice(lambda seed: GPSampler(seed=seed), False),
-    "random": SamplerChoice(lambda seed: RandomSampler(seed=seed), True),
+    "ehvi": SamplerChoice(EhviSampler, True, resumes=True),
+    "tpe": SamplerChoice(lambda seed, search: TPESampler(seed=seed), True),
+    "nsga2": SamplerChoice(lambda seed, search: NSGAIISampler(seed=seed), False),
+    "gp": SamplerChoice(lambda seed, search: GPSampler(seed=seed), False),
+    "random": SamplerChoice(lambda seed, search: RandomSampler(seed=seed), True),
 }
 
 _SCORING = {

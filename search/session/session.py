@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from typing import TypeVar
 
 import optuna
+from optuna.samplers import RandomSampler
 
 from nas_sv2.database.database import Database
 from nas_sv2.database.locks import TrainingPause
@@ -31,6 +32,7 @@ from nas_sv2.evaluate.recipes.files import recipe_from_document
 from nas_sv2.latency.guidelines.store import ProfileStore
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.target import Target
+from nas_sv2.search.asking.sampler import SamplerSetting
 from nas_sv2.search.events.events import (
     Event,
     OnEvent,
@@ -320,7 +322,7 @@ class _Opening:
         targets = self._open_targets(things)
         guidelines = self._choose_guidelines(targets)
         identity = plan.identity(targets, guidelines, self.data)
-        study = create_or_resume(db, plan.study, identity, plan.sampling.make(plan.seed))
+        study = create_or_resume(db, plan.study, identity, RandomSampler(plan.seed))
         with db.alone_at(f"beginning of {plan.study}"):
             targets, reference_ms = correct_drift(targets, study)
             threads = self._training_threads(study)
@@ -337,20 +339,17 @@ class _Opening:
             early=EarlyStop.of(evaluator, store) if plan.stop_rule else None,
         )
         self._check(walk, store, study)
-        study.sampler = plan.sampling.make(self._sampler_seed(store))
+        seed = self._sampler_seed(store)
         if not self.described:
             self._describe(study, store, targets, guidelines, reference_ms)
         claim(study, store.study, db)
+        walk = screened(walk, plan.latency, plan.space, store, self.on_event)
+        audit = dataclasses.replace(plan.audit, salt=store.study)
+        search = SamplerSetting(plan.space, walk, guidelines.limits, audit)
+        study.sampler = plan.sampling.make(seed, search)
+        learns, heard = plan.sampling.learns_from_pruned, self.on_event
         return Loop(
-            study,
-            plan.space,
-            screened(walk, plan.latency, plan.space, store, self.on_event),
-            store,
-            weights,
-            plan.sampling.learns_from_pruned,
-            self.on_event,
-            dataclasses.replace(plan.audit, salt=store.study),
-            limits,
+            *(study, plan.space, walk, store, weights, learns, heard, audit, limits),
             gone=self.gone,
         )
 
@@ -437,9 +436,10 @@ class _Opening:
             check_feasible(self.plan.space, walk, self.plan.seed, notify(self.on_event))
 
     def _sampler_seed(self, store: RecordStore) -> int:
-        """The seed of the sampler: with the seed of the first run it would repeat itself."""
+        """The seed of the sampler: with the seed of the first run most would repeat themselves."""
         if _is_alone(store, self.plan.workers or 1, notify(self.on_event)):
-            return (self.plan.seed + store.known) % SEEDS
+            begun = 0 if self.plan.sampling.resumes else store.known
+            return (self.plan.seed + begun) % SEEDS
         return random.randrange(SEEDS)
 
     def _describe(

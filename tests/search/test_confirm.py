@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from doubles import record_of
+from optuna.samplers import RandomSampler
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
@@ -24,7 +25,6 @@ from nas_sv2.search.confirm import confirm as confirming
 from nas_sv2.search.confirm.confirm import ConfirmRequest, confirm
 from nas_sv2.search.confirm.contestants import finalists_of
 from nas_sv2.search.confirm.trainings import Job, Source
-from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.space.choices.scaled_family import scaled_family
 from nas_sv2.space.graph.cost import cost_of
@@ -91,7 +91,7 @@ def made(folder: Path, records: dict[int, Record], **identity: Any) -> str:
             "seed": 0,
             **identity,
         },
-        SAMPLERS["random"].make(0),
+        RandomSampler(seed=0),
     )
     db = Database.open(storage)
     db.migrate()
@@ -307,7 +307,7 @@ def test_another_study_s_best_is_compared_with_too(
         Database.open(storage),
         "random",
         {"targets": {"fake": "measured"}},
-        SAMPLERS["random"].make(0),
+        RandomSampler(seed=0),
     )
     db = Database.open(storage)
     RecordStore(db, study_key(other)).save(5, record_of(0.9, 1.0, architecture=OTHER))

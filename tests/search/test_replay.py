@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from doubles import EventRecorder, FakeEvaluator, FakeTarget, latency_of, small_space
+from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from packages import RECIPE, images_file
 
@@ -21,7 +22,6 @@ from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.search import replay as replays
 from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.replay import Replayed, ReplayRequest, replay
-from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.graph.cost import cost_of
@@ -74,8 +74,7 @@ def searched(folder: Path, budget: Budget, trials: int = TRIALS) -> str:
         "space_digest": space.digest,
         "seed": 0,
     }
-    choice = SAMPLERS["random"]
-    study = create_or_resume(Database.open(storage), "old", identity, choice.make(trials))
+    study = create_or_resume(Database.open(storage), "old", identity, RandomSampler(seed=trials))
     store = RecordStore(db, study_key(study))
     walk = Walk(Guidelines({}), budget, {"fake": FakeTarget()}, FakeEvaluator())
     weights = WeightsFolder.of_study(Database.open(storage), store.study)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from doubles import FakeEvaluator, small_space
+from optuna.samplers import RandomSampler
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import DeviceError
@@ -78,7 +79,7 @@ def search(db: Database, name: str, target: str, trials: int) -> int:
     db.migrate()
     records, choice = RecordStore(db, name), SAMPLERS["random"]
     identity = {"targets": {target: "measured"}}
-    study = create_or_resume(db, name, identity, choice.make(len(records.all())))
+    study = create_or_resume(db, name, identity, RandomSampler(seed=len(records.all())))
     pruned = choice.learns_from_pruned
     try:
         opened = TargetBook.read().open(

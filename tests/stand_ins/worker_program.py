@@ -19,6 +19,7 @@ from typing import ClassVar
 
 import numpy as np
 from doubles import FakeEvaluator
+from optuna.samplers import RandomSampler
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import NasError
@@ -29,6 +30,7 @@ from nas_sv2.latency.devices.open_device import device_at
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.target import MeasuredTarget
+from nas_sv2.search.asking.sampler import SamplerSetting
 from nas_sv2.search.events.events import (
     Event,
     Notice,
@@ -42,6 +44,7 @@ from nas_sv2.search.events.interrupts import sigterm_interrupts
 from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.scale.processes import run_workers
 from nas_sv2.search.session.plan import SAMPLERS
+from nas_sv2.search.walk.audit import Audit
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.search_space import Range, SearchSpace, StageChoices
@@ -124,13 +127,15 @@ def work(job: Job, number: int, on_event: OnEvent) -> None:
         measurements = MeasurementStore(db)
         identity = {"targets": {"fake": "measured"}}
         seed = int.from_bytes(os.urandom(4), "big")
-        study = create_or_resume(db, "s", identity, choice.make(seed))
+        study = create_or_resume(db, "s", identity, RandomSampler())
         store = RecordStore(db, study_key(study))
         weights = WeightsFolder.of_study(db, store.study)
         evaluator = Keeping(FakeEvaluator(job.seconds), weights, job.weights_bytes)
         learns = choice.learns_from_pruned
         with closing(target_of(job, measurements, on_event)) as target:
             walk = Walk(Guidelines({}), Budget(), {"fake": target}, evaluator, enter(on_event))
+            search = SamplerSetting(space(), walk, Guidelines({}), Audit(0.0))
+            study.sampler = choice.make(seed, search)
             loop = Loop(
                 study,
                 space(),

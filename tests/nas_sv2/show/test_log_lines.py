@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import typer
 from doubles import EventRecorder, FakeEvaluator, FakeTarget, small_space
+from optuna.samplers import RandomSampler
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import EvaluationError, StoreError
@@ -24,7 +25,6 @@ from nas_sv2.search.events.events import (
     enter,
 )
 from nas_sv2.search.loop.loop import Loop
-from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.show.search_events import (
@@ -47,9 +47,8 @@ def test_a_search_is_written_down_event_by_event(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path / 'studies.db'}"
     db = Database.open(storage)
     db.migrate()
-    choice = SAMPLERS["random"]
     study = create_or_resume(
-        Database.open(storage), "s", {"targets": {"fake": "measured"}}, choice.make(0)
+        Database.open(storage), "s", {"targets": {"fake": "measured"}}, RandomSampler(seed=0)
     )
     stream, heard = io.StringIO(), EventRecorder()
     on_event = call_both(heard, LogLines(stream))

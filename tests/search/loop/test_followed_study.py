@@ -9,13 +9,13 @@ from typing import ClassVar
 import optuna
 import pytest
 from doubles import EventRecorder, FakeTarget, evaluation_of, small_space
+from optuna.samplers import RandomSampler
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import DatabaseGone
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.search.events.events import Notice
 from nas_sv2.search.loop.loop import Loop
-from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.audit import RelaxedLimits
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
@@ -57,7 +57,7 @@ def db(tmp_path: Path) -> Iterator[Database]:
 def opened(
     db: Database, evaluator: Disturbed, heard: EventRecorder, expires_s: float = 60
 ) -> Loop:
-    study = create_or_resume(db, "s", IDENTITY, SAMPLERS["random"].make(0))
+    study = create_or_resume(db, "s", IDENTITY, RandomSampler(seed=0))
     limits = RelaxedLimits(Guidelines({}), study)
     walk = Walk(limits, Budget(), {"fake": FakeTarget()}, evaluator)
     store = RecordStore(db, study_key(study))

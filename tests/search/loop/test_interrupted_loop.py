@@ -6,6 +6,7 @@ from pathlib import Path
 import optuna
 import pytest
 from doubles import EventRecorder, FakeEvaluator, FakeTarget, small_space
+from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
@@ -14,7 +15,6 @@ from nas_sv2.errors import DeviceError, NasError, StoreError
 from nas_sv2.search.loop import claim
 from nas_sv2.search.loop.claim import Orphans
 from nas_sv2.search.loop.loop import Loop
-from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.graph.guidelines import Guidelines
@@ -40,7 +40,7 @@ class Bench:
             EventRecorder(),
         )
         identity = {"targets": {"fake": "measured"}}
-        sampler = SAMPLERS["random"].make(5)
+        sampler = RandomSampler(seed=5)
         self.study = create_or_resume(Database.open(self.storage), "s", identity, sampler)
 
     def loop(self) -> Loop:

@@ -17,6 +17,7 @@ from pathlib import Path
 import optuna
 import pytest
 from doubles import EventRecorder, FakeEvaluator, FakeTarget, small_space
+from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import TrialState
 from running import running
 from sqlalchemy import text
@@ -35,6 +36,7 @@ from nas_sv2.errors import (
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.targets.user_target import UserTarget
+from nas_sv2.search.asking.sampler import SamplerSetting
 from nas_sv2.search.events.events import Event, TrialAsked
 from nas_sv2.search.loop import loop
 from nas_sv2.search.loop.claim import TrialClaim
@@ -84,12 +86,12 @@ class Bench:
 
     def run(self, trials: int, timeout_s: float | None = None) -> optuna.Study:
         choice = SAMPLERS[self.sampler]
-        study = create_or_resume(
-            Database.open(self.storage), "s", IDENTITY, choice.make(len(self.store.all()))
-        )
+        study = create_or_resume(Database.open(self.storage), "s", IDENTITY, RandomSampler())
         targets = {"fake": self.target}
         limits = RelaxedLimits(self.guidelines, study)
         walk = Walk(limits, self.budget, targets, self.evaluator)
+        search = SamplerSetting(self.space, walk, self.guidelines, self.audit)
+        study.sampler = choice.make(len(self.store.all()), search)
         weights = WeightsFolder.of_study(Database.open(self.storage), "s")
         learns = choice.learns_from_pruned
         loop = Loop(
@@ -263,18 +265,14 @@ def test_an_exhausted_space_ends_the_search(bench: Bench, monkeypatch: pytest.Mo
 
 def test_a_study_in_use_is_joined_and_the_others_trial_left_alone(bench: Bench) -> None:
     bench.run(1)
-    study = create_or_resume(
-        Database.open(bench.storage), "s", IDENTITY, SAMPLERS["random"].make(0)
-    )
+    study = create_or_resume(Database.open(bench.storage), "s", IDENTITY, RandomSampler(seed=0))
     study.ask().set_user_attr("worker", process_name(os.getppid()))
     assert states(bench.run(2)) == {"COMPLETE": 2, "RUNNING": 1}
 
 
 def test_a_network_that_another_worker_is_at_is_left_to_it(bench: Bench) -> None:
     bench.run(1)
-    study = create_or_resume(
-        Database.open(bench.storage), "s", IDENTITY, SAMPLERS["random"].make(0)
-    )
+    study = create_or_resume(Database.open(bench.storage), "s", IDENTITY, RandomSampler(seed=0))
     (first,) = bench.store.all().values()
     suggester = RandomSuggester(random.Random(1))
     candidates = iter(lambda: bench.space.sample(suggester), None)
@@ -315,7 +313,7 @@ def test_who_tells_too_late_finds_out_and_goes_on(
         allowed = save(store, number, record, may)
         if number == 1:
             name = create_or_resume(
-                Database.open(bench.storage), "s", IDENTITY, SAMPLERS["random"].make(0)
+                Database.open(bench.storage), "s", IDENTITY, RandomSampler(seed=0)
             )
             name.enqueue_trial(name.get_trials()[1].params)
             name.tell(1, state=TrialState.FAIL)
@@ -355,16 +353,14 @@ def test_an_outage_of_the_database_is_survived_and_a_fault_is_not(
 
 def test_the_trial_of_another_host_is_left_alone(bench: Bench) -> None:
     bench.run(1)
-    study = create_or_resume(
-        Database.open(bench.storage), "s", IDENTITY, SAMPLERS["random"].make(0)
-    )
+    study = create_or_resume(Database.open(bench.storage), "s", IDENTITY, RandomSampler(seed=0))
     study.ask().set_user_attr("worker", "elsewhere:1:1")
     assert states(bench.run(2)) == {"COMPLETE": 2, "RUNNING": 1}
 
 
 def test_a_record_saved_before_the_crash_is_told_not_made_again(bench: Bench) -> None:
     """What a crash between saving and telling leaves behind."""
-    study = create_or_resume(Database.open(bench.storage), "s", IDENTITY, SAMPLERS["tpe"].make(0))
+    study = create_or_resume(Database.open(bench.storage), "s", IDENTITY, TPESampler(seed=0))
     trial = study.ask()
     architecture = small_space().sample(trial)
     walk = Walk(Guidelines({}), Budget(), {"fake": bench.target}, bench.evaluator)
@@ -564,7 +560,7 @@ def test_without_an_audit_nothing_pruned_is_assessed(tmp_path: Path) -> None:
 def test_a_queued_value_outside_the_space_fails_its_trial_once(
     bench: Bench, name: str, value: object, said: str
 ) -> None:
-    study = create_or_resume(bench.db, "s", IDENTITY, SAMPLERS["random"].make(0))
+    study = create_or_resume(bench.db, "s", IDENTITY, RandomSampler(seed=0))
     for _ in range(loop.FAILURES + 1):  # more than failed trials that end a search
         study.enqueue_trial({name: value})
     study = bench.run(2)

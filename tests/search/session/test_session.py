@@ -9,13 +9,14 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.samplers import RandomSampler
 from sqlalchemy import text
 
 from nas_sv2.database.database import Database
 from nas_sv2.evaluate.fitting import determinism
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.search.session import session
-from nas_sv2.search.session.plan import SAMPLERS, plan_search
+from nas_sv2.search.session.plan import plan_search
 from nas_sv2.search.session.session import _is_alone, _with_recipe_of_study
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import create_or_resume
@@ -78,7 +79,7 @@ def test_a_recipe_file_that_was_only_renamed_is_that_of_the_study(tmp_path: Path
     with Database.open(f"sqlite:///{tmp_path / 's.db'}") as db:
         document = {"recipe": "one", "recipe_document": recipe_to_document(began.recipe)}
         identity = {"targets": {"arm": "emulated"}, **document}
-        create_or_resume(db, "s", identity, SAMPLERS["random"].make(0)).ask()
+        create_or_resume(db, "s", identity, RandomSampler(seed=0)).ask()
         assert _with_recipe_of_study(renamed, db).recipe == began.recipe
         assert _with_recipe_of_study(changed, db).recipe == changed.recipe
 

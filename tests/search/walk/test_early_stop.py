@@ -16,6 +16,7 @@ import numpy as np
 import optuna
 import pytest
 from doubles import EventRecorder, FakeTarget, evaluation_of, latency_of, record_of, small_space
+from optuna.samplers import RandomSampler
 from scipy.stats import t as student
 from stop_rule_replay import FullTraining, front_members, replay
 
@@ -26,6 +27,7 @@ from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation
 from nas_sv2.evaluate.fitting.evaluator import Stops
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.search.asking.sampler import SamplerSetting
 from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.session.plan import SAMPLERS, plan_search
 from nas_sv2.search.walk.audit import Audit
@@ -407,7 +409,8 @@ class Bench:
         early = EarlyStop(self.learner, lambda: self.store.all().values(), Audit(0.2, "salt"))
         targets = {"fake": FakeTarget()}
         walk = Walk(Guidelines({}), Budget(), targets, self.learner, early=early)
-        sampler = self.choice.make(1 + len(self.store.all()))
+        search = SamplerSetting(small_space(), walk, Guidelines({}), Audit(0.0))
+        sampler = self.choice.make(1 + len(self.store.all()), search)
         study = create_or_resume(
             Database.open(self.url), "s", {"targets": {"fake": "measured"}}, sampler
         )
@@ -561,7 +564,7 @@ def test_a_network_whose_training_was_ended_is_not_exported(tmp_path: Path) -> N
     db = Database.open(url)
     db.migrate()
     study = create_or_resume(
-        Database.open(url), "s", {"targets": {"t0": "measured"}}, SAMPLERS["random"].make(1)
+        Database.open(url), "s", {"targets": {"t0": "measured"}}, RandomSampler(seed=1)
     )
     record = dataclasses.replace(record_of(0.5, 1.0), excesses={STOP_RULE: 1.0})
     RecordStore(db, study_key(study)).save(0, record)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from doubles import evaluation_of, record_of
+from optuna.samplers import RandomSampler
 from packages import RECIPE, TINY, data_in, images_file, winner_of
 
 from nas_sv2.database.database import Database
@@ -15,7 +16,6 @@ from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.evaluator import trained_form
 from nas_sv2.evaluate.recipes.files import recipe_to_document
-from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.studies.package.build import Exported, export_trial
 from nas_sv2.studies.package.card import CARD, CARD_JSON
 from nas_sv2.studies.package.folder import SUMS
@@ -45,7 +45,7 @@ def study_on(data: ImageData, db: Database, winner: TrainedNetwork) -> WeightsFo
         "recipe_digest": RECIPE.digest,
         "seed": 0,
     }
-    study = create_or_resume(db, "s", identity, SAMPLERS["random"].make(0))
+    study = create_or_resume(db, "s", identity, RandomSampler(seed=0))
     db.migrate()
     accuracy = winner.checked({}).images[TORCH].accuracy
     assert accuracy is not None

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.samplers import RandomSampler
 from packages import RECIPE, images_file
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.recipes.files import recipe_to_document
-from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.studies.findings.attributes import DATA_PLACE
 from nas_sv2.studies.storage.confirmation_store import HeldOutScore, HeldOutScores, Training
 from nas_sv2.studies.storage.places import data_of, data_place, note_data
@@ -32,7 +32,7 @@ def begun(folder: Path, data: str) -> optuna.Study:
         "recipe_document": recipe_to_document(RECIPE),
     }
     study = create_or_resume(
-        Database.open(f"sqlite:///{folder / 's.db'}"), "s", identity, SAMPLERS["random"].make(0)
+        Database.open(f"sqlite:///{folder / 's.db'}"), "s", identity, RandomSampler(seed=0)
     )
     study.ask()
     return study

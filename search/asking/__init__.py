@@ -1,0 +1,1 @@
+"""The choice of the next candidate by models of accuracy and latency."""
