@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nas_sv2.space.runtimes.torch_lowering import shuffled
+from nas_sv2.space.runtimes.torch_lowering import Convolution, shuffled
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
 
@@ -31,3 +31,21 @@ def test_shuffles_as_torch_does_there_and_back(
 def test_a_shuffle_of_a_part_is_torchs() -> None:
     value = torch.randn(2, 12, 4, 4).contiguous(memory_format=torch.channels_last)[:, 3:9]
     assert torch.equal(shuffled(value, 2), torch.channel_shuffle(value, 2))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_convolution_gives_the_same_however_its_input_lies_in_memory(bias: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    layer = Convolution(6, 4, 1, bias=bias)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        whole = torch.randn(3, 12, 5, 5, generator=generator.manual_seed(1))
+        value = whole.to(memory_format=layout).requires_grad_()
+        part = value.split([6, 6], dim=1)[1]  # a unit's main branch begins so
+        out = layer(part)
+        layer.zero_grad()
+        out.square().sum().backward()
+        assert value.grad is not None and layer.weight.grad is not None
+        found.append((out.detach(), value.grad, layer.weight.grad.clone()))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
