@@ -23,7 +23,7 @@ def search(
     budget: str | Budget | Sequence[str] = (),
     space: str | SearchSpace | None = None,
     data: str = "animals",
-    trials: int = 16,
+    trials: int = 24,
     recipe: str | None = None,
     evaluator: str | Evaluator = "recipe",
     workers: int | None = 1,

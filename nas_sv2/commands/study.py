@@ -77,7 +77,7 @@ def search(
     fit: Annotated[str | None, _what("--fit", help=FIT_HELP)] = None,
     trials: Annotated[
         int, _what("--trials", "-n", help="Finished candidates to reach, baselines among them.")
-    ] = 16,
+    ] = 24,
     recipe: Annotated[
         str | None,
         _how(

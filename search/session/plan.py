@@ -201,7 +201,7 @@ def plan_search(
     data: str = "animals",
     recipe: str | None = None,
     sampler: str = "tpe",
-    trials: int = 16,
+    trials: int = 24,
     timeout: str | None = None,
     seed: int = 0,
     study: str | None = None,
