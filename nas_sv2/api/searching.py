@@ -13,6 +13,7 @@ from nas_sv2.search.events.events import OnEvent, ignore
 from nas_sv2.search.session.plan import SearchPlan
 from nas_sv2.search.session.plan import plan_search as plan_search
 from nas_sv2.search.session.session import search as run
+from nas_sv2.search.session.warm_start import Start
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.space.choices.search_space import SearchSpace
 
@@ -41,6 +42,8 @@ def search(
     latency: str = "measured",
     require_measured: bool = False,
     skip_unreadable: bool = False,
+    warm_start: str | Study | None = None,
+    start: Start | Sequence[Start] = (),
     on_event: OnEvent = ignore,
 ) -> Study:
     """Search networks that are accurate and fast on the targets, within the budget.
@@ -71,6 +74,8 @@ def search(
         latency: `measured`, or `auto` to predict first and measure the promising candidates.
         require_measured: Refuse targets whose latency is not measured.
         skip_unreadable: Leave out images that cannot be read.
+        warm_start: Another study of the database, whose front is asked first.
+        start: Networks of your own that are asked first: files, exported packages or objects.
         on_event: Is called with every event, a frozen value.
 
     Raises:
@@ -102,6 +107,8 @@ def search(
         workers=workers,
         train_on=device,
         ray=ray,
+        warm_start=warm_start.name if isinstance(warm_start, Study) else warm_start,
+        start=start,
     )
     found, ended_by = carry_out(plan, db, on_event)
     if ended_by is not None:

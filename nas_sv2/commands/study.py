@@ -78,6 +78,19 @@ def search(
     trials: Annotated[
         int, _what("--trials", "-n", help="Finished candidates to reach, baselines among them.")
     ] = 24,
+    warm_start: Annotated[
+        str | None,
+        _how("--from", help="Another study, whose front is asked first.", metavar="STUDY"),
+    ] = None,
+    start: Annotated[
+        list[str] | None,
+        _how(
+            "--start",
+            help="A network of your own that is asked first, repeatable: its YAML or JSON file, "
+            "or an exported package.",
+            metavar="FILE",
+        ),
+    ] = None,
     recipe: Annotated[
         str | None,
         _how(
@@ -179,7 +192,6 @@ def search(
     from nas_sv2.show.search_events import call_both, logging, showing
 
     silence_optuna()
-    console = output()
     with logging(study, workers != 1, log_json) as log:
         db = open_database(storage)
         plan = plan_search(
@@ -205,10 +217,12 @@ def search(
             workers=workers,
             train_on=device,
             ray=ray,
+            warm_start=warm_start,
+            start=start or [],
         )
-        with showing(console, as_json) as shown:
-            on_event = shown if log is None else call_both(shown, log)
-            found, ended_by = carry_out(plan, db, on_event)
+        with showing(output(), as_json) as shown:
+            heard = shown if log is None else call_both(shown, log)
+            found, ended_by = carry_out(plan, db, heard)
         _print_found(found.facts, storage, as_json)
         if ended_by is not None:
             raise ended_by

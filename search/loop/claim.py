@@ -229,11 +229,11 @@ class Orphans:
     watch: Watch
     teller: Teller
 
-    def enqueue(self, params: dict[str, object], attributes: dict[str, object]) -> None:
-        """Queue a candidate, unless it is queued or running already."""
-        states = (TrialState.WAITING, TrialState.RUNNING)
+    def enqueue(self, params: dict[str, object], *, once: bool = False) -> None:
+        """Queue a candidate, unless it is queued or running already; `once`, if it ever was."""
+        states = None if once else (TrialState.WAITING, TrialState.RUNNING)
         if params not in map(fixed_params, self.study.get_trials(deepcopy=False, states=states)):
-            self.study.enqueue_trial(params, user_attrs=attributes)
+            self.study.enqueue_trial(params)
 
     def ask_again(self, number: int, reason: str, *, died: bool = False) -> None:
         """Queue the candidate of a trial again and fail the trial, unless it has ended.

@@ -11,7 +11,7 @@ import gc
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -56,7 +56,7 @@ from nas_sv2.search.loop.outages import DATABASE, Outages
 from nas_sv2.search.loop.telling import Teller
 from nas_sv2.search.walk.audit import MATURE, Audit, RelaxedLimits
 from nas_sv2.search.walk.walk import Walk
-from nas_sv2.space.choices.search_space import SearchSpace
+from nas_sv2.space.choices.search_space import Replay, SearchSpace
 from nas_sv2.space.choices.suggesters import Checked
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.attributes import (
@@ -115,6 +115,7 @@ class Loop:
         limits: The guidelines of the walk, which the audit relaxes; None without an audit.
         expires_s: Seconds without a renewal after which a worker's candidate is asked again.
         gone: Set once the study or its database was deleted, to end a training under way.
+        starts: Parameters of the candidates that are asked after the baselines, once.
     """
 
     study: optuna.Study
@@ -128,6 +129,7 @@ class Loop:
     limits: RelaxedLimits | None = None
     expires_s: float = EXPIRES_S
     gone: threading.Event = field(default_factory=threading.Event)
+    starts: Sequence[dict[str, object]] = ()
     _notice: str = ""
     _trial_at: int | None = None
     _front: GrowingFront = field(default_factory=GrowingFront)
@@ -215,7 +217,7 @@ class Loop:
             return gone and not names_with(self._teller.storage, self.store.study)
 
     def _prepare(self) -> None:
-        """Queue the baselines, and the candidates that dead processes left running."""
+        """Queue the candidates that dead processes left running, the baselines and the starts."""
         self._read_history()
         if self.limits is not None:
             self.limits.read()
@@ -224,7 +226,10 @@ class Loop:
             for name in self.space.baselines:
                 architecture = self.space.baseline(name)
                 if self.store.find(architecture.digest) is None:
-                    self._orphans.enqueue(self.space.params_of(architecture), {})
+                    self._orphans.enqueue(self.space.params_of(architecture))
+            for params in self.starts:
+                if self.store.find(self.space.sample(Replay(params)).digest) is None:
+                    self._orphans.enqueue(params, once=True)
 
     def _read_history(self) -> None:
         """Read all trials and records once; later reads are of new ones only.

@@ -27,6 +27,7 @@ from nas_sv2.latency.targets.user_target import LatencySource
 from nas_sv2.passwords import masked
 from nas_sv2.search.asking.sampler import EhviSampler, SamplerSetting
 from nas_sv2.search.session.guidelines import Chosen, check_choice
+from nas_sv2.search.session.warm_start import Start, read_start, typed_start
 from nas_sv2.search.walk.audit import SHARE, Audit
 from nas_sv2.search.walk.budget import Budget, parse_duration, read_budget
 from nas_sv2.search.walk.early_stop import EarlyStop, check_stop_rule
@@ -34,6 +35,7 @@ from nas_sv2.search.walk.predict_first import check_mode
 from nas_sv2.space.choices.extremes import smallest
 from nas_sv2.space.choices.levels import nearest_level
 from nas_sv2.space.choices.search_space import SearchSpace, space_to_document
+from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.attributes import EVALUATOR
 from nas_sv2.studies.storage.catalog import limits_of
 from nas_sv2.studies.storage.places import absolute_data
@@ -81,6 +83,7 @@ _PREDICTING = {
 AS_TYPED = (
     *("data", "sampler", "trials", "seed", "study", "storage", "guidelines", "stop_rule"),
     *("latency", "require_measured", "skip_unreadable", "workers", "train_on", "ray"),
+    "warm_start",
 )
 """Fields of a plan that are the words of the command line."""
 
@@ -111,6 +114,8 @@ class SearchPlan:
         workers: Candidates at the same time; None for as many as `search` chooses.
         train_on: `cpu` or `cuda`.
         ray: The address of a Ray cluster, or None.
+        warm_start: Another study, whose front is asked first; None for none.
+        start: Networks of the user's own that are asked before these, points of the space.
         words: The plan as it is typed: the options of `nas-sv2 search`, defaults too.
     """
 
@@ -135,6 +140,8 @@ class SearchPlan:
     workers: int | None
     train_on: str
     ray: str | None
+    warm_start: str | None
+    start: tuple[Architecture, ...]
     words: Mapping[str, Any] = field(repr=False)
 
     @property
@@ -217,11 +224,13 @@ def plan_search(
     workers: int | None = 1,
     train_on: str = "cpu",
     ray: str | None = None,
+    warm_start: str | None = None,
+    start: Start | Sequence[Start] = (),
 ) -> SearchPlan:
     """Understand and validate a search; nothing is opened and nothing is written.
 
-    The arguments are the options of `nas-sv2 search`. A target, a budget, a space and an
-    evaluator may be objects too.
+    The arguments are the options of `nas-sv2 search`. A target, a budget, a space, an evaluator
+    and a network to start with may be objects too.
 
     Raises:
         ConfigError: A value is not allowed.
@@ -240,11 +249,17 @@ def plan_search(
     words |= {"evaluator": chosen.words}
     words["study"] = _study_name(names, words, chosen) if study is None else study
     check_value("study", words["study"], Name)
+    if warm_start == words["study"]:
+        raise ConfigError("warm_start", warm_start, "must be another study than this")
+    chosen_space = _choose_space(space, chosen, budget)
+    own = read_start(start, chosen_space)
+    words["start"] = typed_start(start)
     return SearchPlan(
         book=book,
         targets=tuple(names),
         budget=budget,
-        space=_choose_space(space, chosen, budget),
+        space=chosen_space,
+        start=own,
         evaluator=chosen,
         timeout_s=timeout_s,
         audit=Audit(audit),

@@ -58,6 +58,7 @@ from nas_sv2.search.scale.cluster import (
 from nas_sv2.search.scale.processes import run_workers
 from nas_sv2.search.session.guidelines import Chosen, choose
 from nas_sv2.search.session.plan import SearchPlan, describe_search
+from nas_sv2.search.session.warm_start import WarmStart, open_warm_start
 from nas_sv2.search.walk.audit import RelaxedLimits
 from nas_sv2.search.walk.drift_correction import correct_drift
 from nas_sv2.search.walk.early_stop import EarlyStop
@@ -340,8 +341,9 @@ class _Opening:
         )
         self._check(walk, store, study)
         seed = self._sampler_seed(store)
+        start = open_warm_start(plan.start, plan.warm_start, plan.space, db)
         if not self.described:
-            self._describe(study, store, targets, guidelines, reference_ms)
+            self._describe(study, store, targets, guidelines, reference_ms, start)
         claim(study, store.study, db)
         walk = screened(walk, plan.latency, plan.space, store, self.on_event)
         audit = dataclasses.replace(plan.audit, salt=store.study)
@@ -351,6 +353,7 @@ class _Opening:
         return Loop(
             *(study, plan.space, walk, store, weights, learns, heard, audit, limits),
             gone=self.gone,
+            starts=start.params,
         )
 
     @cached_property
@@ -449,6 +452,7 @@ class _Opening:
         targets: Mapping[str, Target],
         guidelines: Chosen,
         reference_ms: Mapping[str, float],
+        start: WarmStart,
     ) -> None:
         """Note with the study how it was begun, and report it."""
         plan = self.plan
@@ -464,7 +468,7 @@ class _Opening:
         lines = describe_search(
             plan, self.data, targets, guidelines, store.known, reference_ms, certified
         )
-        lines += [self.cluster.describe()] if self.cluster else []
+        lines += [*start.described, *([self.cluster.describe()] if self.cluster else [])]
         self.on_event(SearchDescribed(plan.study, tuple(lines)))
         self.described = True
 

@@ -23,7 +23,7 @@ from nas_sv2.version import __version__
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "optuna", "numpy")
 """Packages whose versions results depend on."""
-OPTIONS = {"targets": "target", "budgets": "budget", "train_on": "device"}
+OPTIONS = {"targets": "target", "budgets": "budget", "train_on": "device", "warm_start": "from"}
 """Options of `nas-sv2 search` whose names differ from the fields of its request."""
 
 

@@ -47,6 +47,7 @@ from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.space.choices.suggesters import RandomSuggester
+from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.guidelines import Guidelines, g4_elementwise
 from nas_sv2.space.networks.lowering import Network, lower
 from nas_sv2.space.units.architecture import Architecture
@@ -83,6 +84,7 @@ class Bench:
         self.space = small_space()
         self.guidelines = Guidelines({})
         self.audit = Audit(share=0.0)
+        self.starts: list[dict[str, object]] = []
 
     def run(self, trials: int, timeout_s: float | None = None) -> optuna.Study:
         choice = SAMPLERS[self.sampler]
@@ -97,6 +99,7 @@ class Bench:
         loop = Loop(
             study, self.space, walk, self.store, weights, learns, self.heard, self.audit, limits
         )
+        loop.starts = self.starts
         loop.run(trials, timeout_s)
         return study
 
@@ -445,6 +448,29 @@ def test_a_baseline_that_failed_or_was_interrupted_is_asked_again_by_the_next_ru
     bench.run(3)
     found = {record.baseline for record in bench.store.all().values()}
     assert set(bench.space.baselines) <= found
+    bench.db.close()
+
+
+def test_starts_are_asked_after_the_baselines_and_only_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "random", Budget(flops=0.11e6))
+    drawn = RandomSuggester(random.Random(3))
+    networks = {one.digest: one for one in (bench.space.sample(drawn) for _ in range(40))}
+    by_flops = sorted(networks.values(), key=lambda one: cost_of(lower(one)).flops)
+    small, large = by_flops[:3], by_flops[-1]
+    assert cost_of(lower(large)).flops > 0.11e6
+    bench.starts = [bench.space.params_of(one) for one in (small[0], large, small[1], small[2])]
+    bench.target.fault = lambda number: KeyboardInterrupt() if number == 2 else None
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(5)
+    bench.target.fault = lambda number: None
+    study = bench.run(5)
+    first, interrupted, third = (one.digest for one in small)
+    assert bench.evaluator.asked[:3] == [first, third, interrupted]  # asked again at the end
+    bench.run(6)
+    queued = [trial.system_attrs.get("fixed_params") for trial in study.get_trials()]
+    # The interrupted one was asked again; the one beyond the budget was not.
+    assert [queued.count(params) for params in bench.starts] == [1, 1, 2, 1]
+    assert states(study)["PRUNED"] >= 1
     bench.db.close()
 
 
