@@ -261,13 +261,15 @@ def curves(problem: Problem, method: str, seeds: int, count: int) -> np.ndarray:
     """The share of the ideal after each training, by seed: of shape (seeds, count)."""
     rows = []
     for seed in range(seeds):
-        began = time.monotonic()
+        began = time.process_time()
         if method == "random":
             history = problem.drawn(seed, count)
         else:
             history = problem.searched(METHODS[method](problem, seed), seed, count)
         rows.append([problem.share(history[: number + 1]) for number in range(count)])
-        print(f"  {method} {seed}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        shown = " ".join(f"{rows[-1][n - 1]:.3f}" for n in SHOWN if n <= count)
+        spent = f"{method} {seed}: {shown} in {time.process_time() - began:.0f} s"
+        print(f"  {spent} of CPU", file=sys.stderr, flush=True)
     return np.array(rows)
 
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,9 @@ Array = np.ndarray
 
 NEAR = 2
 """Steps in a range by which a change moves a number at most."""
-UNITS = 32
-"""Units that are made for each wanted network: some three usual ones, as many exceed the budget.
-
-The bound is for spaces of hundreds of units, whose networks take seconds each."""
+ATTEMPTS, UNITS = 3, 60
+"""Networks that are made for each wanted one, as many exceed the budget or are made twice; and
+the units of these networks. A space may have hundreds of units, whose networks take seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +108,13 @@ class Candidates:
     def _first(self, count: int, every: Iterator[Architecture]) -> list[Candidate]:
         found: dict[str, Candidate] = {}
         units = UNITS * count
-        while len(found) < count and units > 0 and (architecture := next(every, None)):
+        for architecture in islice(every, ATTEMPTS * count):
             units -= sum(stage.depth for stage in architecture.stages)
             candidate = self.of(architecture)
             if all(candidate.excesses[name] <= 0 for name in self._costs):
                 found.setdefault(architecture.digest, candidate)
+            if len(found) == count or units < 0:
+                break
         return list(found.values())
 
     @cached_property

@@ -42,7 +42,7 @@ DRAWN = 400
 """Networks drawn from the whole space, once a process."""
 PRICED = 64
 """Those of them whose latency is asked of a target that need not run them."""
-ROUNDS, NEARBY, PARENTS = 3, 32, 12
+ROUNDS, NEARBY, PARENTS = 3, 24, 12
 """Rounds of a search around the best; networks in each, and those that they are changed from."""
 EXACT = 8
 """The best networks, whose latency is then asked of a target that need not run them."""

@@ -134,7 +134,7 @@ def test_every_sampler_finds_distinct_networks_and_is_told_all_limits(
             pruned = trial.state == TrialState.PRUNED
             nothing_seen = trial.number < min(records)
             assert pruned == (SAMPLERS[sampler].learns_from_pruned or nothing_seen)
-    assert "rejected" in bench.heard.verdicts
+    assert ("rejected" in bench.heard.verdicts) == (sampler != "ehvi")  # which weighs first
     assert all(
         records[trial.number].feasible
         for trial in study.best_trials
