@@ -6,13 +6,14 @@ from rich.console import RenderableType
 
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.show.console import plain_table
+from nas_sv2.studies.estimates.certified import FUSED, with_fused
 from nas_sv2.studies.findings.certificate import (
     Certificate,
     Effect,
     Ranking,
     ScoredNetwork,
 )
-from nas_sv2.studies.findings.rank_agreement import BESIDE
+from nas_sv2.studies.findings.rank_agreement import BESIDE, lead
 
 _ENDS = {
     "depth": ("shallow", "deep"),
@@ -49,6 +50,7 @@ def recipes_table(recipes: Sequence[Recipe]) -> RenderableType:
 
 def certificate_markdown(certificate: Certificate) -> str:
     """Return the certificate as Markdown: facts, agreement, dimensions, networks."""
+    certificate = with_fused(certificate)
     sections = [
         [f"# How well `{certificate.recipe}` ranks", "", *_facts(certificate)],
         ["## Agreement", "", *_agreement(certificate), "", *_reading(certificate)],
@@ -63,13 +65,14 @@ def certificate_data(certificate: Certificate) -> dict[str, object]:
     import dataclasses
     import json
 
-    sets = {"joint": certificate.joint, "matched": certificate.matched}
+    fused = with_fused(certificate)
+    sets = {"joint": fused.joint, "matched": fused.matched}
     return {
         "certificate": json.loads(certificate.to_json()),
         "rankings": {
             name: {
-                by or "recipe": dataclasses.asdict(certificate.ranking(networks, by))
-                for by in (None, *_counts(certificate))
+                by or "recipe": dataclasses.asdict(fused.ranking(networks, by))
+                for by in (None, *_counts(fused))
             }
             for name, networks in sets.items()
             if networks
@@ -150,6 +153,24 @@ def _reading(certificate: Certificate) -> Iterable[str]:
         found = certificate.lead_over(networks, "flops")
         verdict = _VERDICTS[found.above_zero]
         yield f"- {name}: τ of the recipe minus τ of counting FLOPs: {found}, {verdict}"
+        if FUSED in networks[0].counts:
+            yield from _fused_reading(name, networks)
+
+
+def _fused_reading(name: str, networks: Sequence[ScoredNetwork]) -> Iterable[str]:
+    """Compare the fused estimate with counting and with the recipe alone."""
+    truth = [one.truth for one in networks]
+    fused = [[one.counts[FUSED] for one in networks]]
+    rivals = {
+        "counting FLOPs": [[one.counts["flops"] for one in networks]],
+        "the recipe": [list(run) for run in zip(*(one.scores for one in networks), strict=True)],
+    }
+    for rival, runs in rivals.items():
+        found = lead(fused, runs, truth)
+        yield (
+            f"- {name}: τ of the fused estimate minus τ of {rival}: {found}, "
+            + (_VERDICTS[found.above_zero])
+        )
 
 
 def _dimensions(certificate: Certificate) -> list[str]:

@@ -1,0 +1,43 @@
+"""The fused estimate of a certificate's networks, so that it is certified like a recipe.
+
+It is computed from the scores that the certificate keeps, so that older certificates have it too.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from nas_sv2.space.graph.cost import cost_of
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.studies.estimates.features import features
+from nas_sv2.studies.estimates.fusion import fuse
+from nas_sv2.studies.findings.certificate import Certificate
+
+FUSED = "fused"
+"""The name of the estimate among the counts of a network."""
+FEWEST = 5  # networks: of fewer, a study has no estimates either
+
+
+def with_fused(certificate: Certificate) -> Certificate:
+    """Return the certificate with the fused estimate among the counts of each network.
+
+    The estimate knows one training of each network, as in a search, and the longer trainings of
+    the other networks.
+    """
+    networks = certificate.networks
+    scores = np.array([one.scores[0] for one in networks])
+    if len(networks) < FEWEST or np.ptp(scores) == 0:
+        return certificate
+    rows = np.array(
+        [features(one.architecture, cost_of(lower(one.architecture))) for one in networks]
+    )
+    longer = np.array([one.truth for one in networks])
+    found = []
+    for place, one in enumerate(networks):
+        others = np.where(np.arange(len(networks)) == place, np.nan, longer)
+        mean = float(fuse(rows, scores, others).mean[place])
+        found.append(dataclasses.replace(one, counts={FUSED: mean, **one.counts}))
+    joint = len(certificate.joint)
+    return dataclasses.replace(
+        certificate, joint=tuple(found[:joint]), matched=tuple(found[joint:])
+    )
