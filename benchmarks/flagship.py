@@ -1,0 +1,103 @@
+"""The flagship: searches whose winners are confirmed against the scaled family.
+
+    nas-sv2 device add --project a76 --core cortex-a76
+    python benchmarks/flagship.py cifar10 --data imagefolder:cifar10
+    python benchmarks/flagship.py photos --data imagefolder:clothing
+
+`benchmarks/flagship` has the spaces and the recipes. On CIFAR-10, at 32×32 and up to 6 MFLOPs, the
+network that is timed is the one that is trained and shipped. The photos are taken at 96×96, at the
+levels of V2 0.5× and 1×.
+
+Each command searches, then searches at random for as many candidates. It confirms the winner with
+a margin, against V2 at 7 widths and against the winner of the random search. A command that was
+ended goes on. `--smoke` does all of it with a few images, to see that it works.
+"""
+
+import argparse
+from pathlib import Path
+
+import nas_sv2 as nas
+from nas_sv2.search.events.events import Event, Notice, SearchDescribed, TrialFinished
+
+FOLDER = Path(__file__).parent / "flagship"
+LEVELS = {
+    "cifar10": {"cifar10": "6M"},
+    "photos": {"photos-0.5x": "8M", "photos-1x": "28M"},
+}
+"""The spaces of each flagship, with their budgets."""
+TRIALS = {"cifar10": 64, "photos": 40}
+FAMILY = 7
+MARGIN = 0.5
+SMOKE_TRIALS = 3
+
+
+def flag(options: argparse.Namespace, space: str, budget: str) -> None:
+    """Search in a space, search at random, confirm, and print the front and the claims."""
+    short, long = ("smoke", "smoke") if options.smoke else ("short", "long")
+    trials = SMOKE_TRIALS if options.smoke else options.trials or TRIALS[options.which]
+    studies = {}
+    for name, sampler in ((f"{space}-random", "random"), (space, options.sampler)):
+        studies[name] = nas.search(
+            options.targets.split(","),
+            budget=budget,
+            space=str(FOLDER / f"{space}.yaml"),
+            data=options.data,
+            recipe=str(FOLDER / f"{options.which}-{short}.yaml"),
+            trials=trials,
+            workers=options.workers,
+            sampler=sampler,
+            guidelines="off",
+            study=name,
+            storage=options.storage,
+            on_event=tell,
+        )
+    found = studies[space].confirm(
+        str(FOLDER / f"{options.which}-{long}.yaml"),
+        seeds=options.seeds,
+        workers=options.workers,
+        margin=MARGIN,
+        family=FAMILY,
+        vs_study=f"{space}-random",
+        notify=print,
+        progress=lambda done, total: print(f"{done} of {total} trainings", flush=True),
+    )
+    print(studies[space].front)
+    for finding in found.findings:
+        print(found.describe(finding))
+        print(*found.describe_family(finding), sep="\n")
+    print(found.method)
+
+
+def tell(event: Event) -> None:
+    """Print the search as it begins, its notices and its candidates."""
+    match event:
+        case SearchDescribed():
+            print(*event.lines, sep="\n", flush=True)
+        case Notice():
+            print(event.reason, flush=True)
+        case TrialFinished():
+            left = "" if event.remaining_s is None else f", {event.remaining_s / 60:.0f} min left"
+            print(f"trial {event.number}: {event.verdict} {event.reason}{left}", flush=True)
+        case _:
+            pass
+
+
+def main() -> None:
+    """Read the options and run one flagship."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("which", choices=LEVELS)
+    parser.add_argument("--data", required=True, help="as of nas-sv2 search")
+    parser.add_argument("--targets", default="arm,a76,cpu")
+    parser.add_argument("--storage", default="sqlite:///flagship.db")
+    parser.add_argument("--sampler", default="ehvi", help="of the search that is confirmed")
+    parser.add_argument("--trials", type=int)
+    parser.add_argument("--workers", type=int, help="one for each core if left out")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--smoke", action="store_true")
+    options = parser.parse_args()
+    for space, budget in LEVELS[options.which].items():
+        flag(options, space, budget)
+
+
+if __name__ == "__main__":
+    main()
