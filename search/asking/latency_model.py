@@ -1,9 +1,8 @@
 """Latencies of networks from those of a few: a sum of costs, corrected by the network's features.
 
 The sum has a price that is not negative for each count of operations and bytes. The rest is
-a linear function of the features (ridge regression). On the 240 networks of `benchmarks/table`
-and the emulated Cortex-A57, the error was 11 % after 12 networks, 5 % after 50 and 4 % after 100.
-The features alone had 25, 11 and 10 % (`benchmarks/samplers.py latency`).
+a linear function of the features (ridge regression). `benchmarks/samplers.py
+latency` prints its errors.
 """
 
 from dataclasses import dataclass
