@@ -31,7 +31,7 @@ def search(
     device: str = "cpu",
     ray: str | None = None,
     timeout: str | None = None,
-    sampler: str = "tpe",
+    sampler: str = "ehvi",
     seed: int = 0,
     study: str | None = None,
     storage: str | Database = DEFAULT_STORAGE,

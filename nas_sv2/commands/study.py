@@ -128,7 +128,7 @@ def search(
     timeout: Annotated[
         str | None, _how("--timeout", help="Begin no trial after this time: 90s, 10m, 2h.")
     ] = None,
-    sampler: Annotated[str, _how("--sampler", help="ehvi, tpe, nsga2, gp or random.")] = "tpe",
+    sampler: Annotated[str, _how("--sampler", help="ehvi, tpe, nsga2, gp or random.")] = "ehvi",
     seed: Annotated[int, _how("--seed", help="Seed of the sampler and the trainings.")] = 0,
     study: Annotated[
         str | None,

@@ -62,8 +62,8 @@ from nas_sv2.studies.storage.confirmation_store import (
     confirmations_of,
     keep,
 )
+from nas_sv2.studies.storage.facts import read_study
 from nas_sv2.studies.storage.places import data_of, data_place
-from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.study import load_study, study_key
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
@@ -127,8 +127,8 @@ def confirm(
     needed = ("budget", "space_digest", *TRAINED)
     identity = whole_identity(study.user_attrs, f"study {request.study}", needed)
     with ExitStack() as opened:
-        records = RecordStore(db, study_key(study)).all()
-        finalists = finalists_of(records, request.trials)
+        front = read_study(db, request.study).front
+        records, finalists = front.records, finalists_of(front, request.trials)
         rival = None if request.vs_study is None else rival_named(request.vs_study, db)
         field = contestants(records, finalists, identity, request.family, rival)
         check_number(len(field.all))

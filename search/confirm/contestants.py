@@ -12,7 +12,8 @@ from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import in_form_of, reference, width_named
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.storage.named_networks import record_of, records_of, trial_named
+from nas_sv2.studies.storage.facts import read_study
+from nas_sv2.studies.storage.named_networks import record_of, trial_named
 
 BEST = "best"
 
@@ -62,28 +63,29 @@ class Field:
         return [n for n, one in enumerate(self.all) if width_named(one.name) is not None]
 
 
-def finalists_of(records: Mapping[int, Record], trials: Sequence[str]) -> list[int]:
+def finalists_of(front: Front, trials: Sequence[str]) -> list[int]:
     """The numbers of the finalists' trials.
 
     Args:
-        records: Records of the study, by trial.
-        trials: Numbers, or `best` alone: the highest score of the front without baselines.
+        front: The front of the study, with all its records.
+        trials: Numbers, or `best` alone: what is believed to be the best of the front, without
+            baselines.
 
     Raises:
         ConfigError: If a trial is not a candidate of the study.
     """
-    candidates = [number for number, record in records.items() if record.baseline is None]
+    candidates = [number for number, one in front.records.items() if one.baseline is None]
     if not candidates:
         raise ConfigError("trials", list(trials), "must wait: the study has no candidate yet")
     known = ", ".join(map(str, candidates))
     if list(trials) == [BEST]:
-        found = [each for each in Front(records).members if each.record.baseline is None]
+        found = [each for each in front.members if each.record.baseline is None]
         if not found:
             allowed = (
                 f"must be numbers, because no candidate is on the front; candidates are {known}"
             )
             raise ConfigError("trials", list(trials), allowed)
-        return [max(found, key=lambda entry: entry.record.evaluation.score).number]
+        return [max(found, key=lambda entry: entry.believed).number]
     numbers = [int(word) if word.isdecimal() and word.isascii() else -1 for word in trials]
     if not set(numbers) <= set(candidates) or len(set(numbers)) < len(numbers):
         allowed = (
@@ -152,7 +154,7 @@ def rival_named(text: str, db: Database) -> Contestant:
     """
     name, number = trial_named(text) or (text, None)
     if number is None:
-        (number,) = finalists_of(records_of(db, name), [BEST])
+        (number,) = finalists_of(read_study(db, name).front, [BEST])
     return Contestant(f"{name}:{number}", record_of(db, name, number).architecture, None)
 
 

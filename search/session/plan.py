@@ -207,7 +207,7 @@ def plan_search(
     space: str | SearchSpace | None = None,
     data: str = "animals",
     recipe: str | None = None,
-    sampler: str = "tpe",
+    sampler: str = "ehvi",
     trials: int = 24,
     timeout: str | None = None,
     seed: int = 0,

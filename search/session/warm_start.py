@@ -15,8 +15,7 @@ from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.networks.lowering import load_network
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import in_form_of
-from nas_sv2.studies.findings.front import Front
-from nas_sv2.studies.storage.named_networks import records_of
+from nas_sv2.studies.storage.facts import read_study
 
 PACKAGED = "architecture.yaml"
 """The description of its network in an exported package."""
@@ -98,7 +97,7 @@ def open_warm_start(
     described = [f"start     {_counted(len(own))} of your own"] if own else []
     found = list(own)
     if study is not None:
-        front = Front(records_of(db, study)).members
+        front = read_study(db, study).front.members
         formed = {one.number: in_form_of(space, one.record.architecture) for one in front}
         missing = {number: _missing(network, space) for number, network in formed.items()}
         inside = [network for number, network in formed.items() if not missing[number]]

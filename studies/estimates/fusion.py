@@ -6,8 +6,9 @@ score, which knows the network's own training, and log FLOPs are standardised. A
 longer trainings weighs them. Its prior weighs them equally, and stands alone until `FEWEST_LONGER`
 are known.
 
-The prior is of 880 networks with short and long trainings: 8 certificates of `docs/lab/`, and
-NAAP-440 (Hakim and Bar-Magen 2022). `benchmarks/fused_estimates.py` has what it gives.
+The prior was chosen on networks with short and long trainings: 72 of five certificates of
+`docs/lab/`, and 400 of NAAP-440 (Hakim and Bar-Magen 2022). `benchmarks/fused_estimates.py` has
+what it gives.
 """
 
 from dataclasses import dataclass

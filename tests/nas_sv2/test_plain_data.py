@@ -133,17 +133,20 @@ def test_encodings_of_a_file(tmp_path: Path, content: bytes, reads: Any, ending:
     assert "\n" not in str(refused.value)
 
 
+# PyYAML writes these line breaks as they are, and folds them when it reads them back.
+words = st.characters(exclude_categories=["Cs"], exclude_characters="\x85\u2028\u2029")
 scalars = (
     st.none()
     | st.booleans()
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False)
-    | st.text(max_size=9)
+    | st.text(words, max_size=9)
 )
 plain = st.recursive(
     scalars,
     lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4)
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(words, max_size=4), inner, max_size=4)
     ),
     max_leaves=12,
 )

@@ -33,6 +33,8 @@ from nas_sv2.space.units.architecture import Architecture, Stage
 from nas_sv2.space.units.reference import in_form_of, reference
 from nas_sv2.studies.findings.attributes import IDENTITY, KEY_OF
 from nas_sv2.studies.findings.confirmation import Confirmation
+from nas_sv2.studies.findings.front import Front
+from nas_sv2.studies.findings.fused_estimate import FusedEstimate
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.confirmation_store import (
     HeldOutScore,
@@ -403,12 +405,21 @@ def test_data_that_were_moved_are_named_and_nothing_is_asked_twice(
 
 
 def test_best_is_of_the_front_and_no_baseline() -> None:
-    assert finalists_of(RECORDS, ["best"]) == [4]
+    assert finalists_of(Front(RECORDS), ["best"]) == [4]
     only = {0: RECORDS[0], 9: record_of(0.7, 9.0, architecture=OTHER)}
     with pytest.raises(ConfigError, match="no candidate is on the front; candidates are 9"):
-        finalists_of(only, ["best"])
+        finalists_of(Front(only), ["best"])
     with pytest.raises(ConfigError, match="trials must wait: the study has no candidate yet"):
-        finalists_of({0: RECORDS[0]}, ["best"])
+        finalists_of(Front({0: RECORDS[0]}), ["best"])
+
+
+def test_best_is_what_the_estimates_believe() -> None:
+    fast, slow = (record_of(score, ms) for score, ms in ((0.7, 5.0), (0.71, 9.0)))
+    records = {2: fast, 5: dataclasses.replace(slow, architecture=OTHER)}
+    assert finalists_of(Front(records), ["best"]) == [5]
+    doubtful = FusedEstimate(0.6, 0.5, 0.7, 0.1, None, "accuracy")
+    sure = dataclasses.replace(doubtful, mean=0.72)
+    assert finalists_of(Front(records, {2: sure, 5: doubtful}), ["best"]) == [2]
 
 
 def test_two_confirmations_of_a_study_do_not_run_at_once(

@@ -106,7 +106,7 @@ def test_the_page_has_the_figures_of_the_data() -> None:
     page = certificate_markdown(found)
     assert "| joint | `r` | 1.00 (no interval, all resamples alike) |" in page
     assert "τ of counting FLOPs: 2.00 (no interval, all resamples alike), more than chance" in page
-    assert page.count("\n| joint |") == 2 + 8
+    assert page.count("\n| joint |") == 3 + 8
     data = certificate_data(found)
     assert data["noise"] == found.noise
     assert data["seconds"] == 10.0
