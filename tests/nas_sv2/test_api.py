@@ -61,7 +61,7 @@ def test_references_by_their_size_and_by_their_full_names() -> None:
     assert nas.reference("shufflenet_v2_se_x1_0") == reference("shufflenet_v2_se_x1_0")
     assert nas.cost("mobilenet_v2_x1_0").flops > nas.cost("1x").flops == 145_814_296
     assert nas.reference("0.75x") == reference("shufflenet_v2_x0_75")
-    with pytest.raises(ConfigError, match="width must be from 0.1 to 4; got 5"):
+    with pytest.raises(ConfigError, match=r"width must be from 0\.1 to 4; got 5"):
         nas.reference("5x")
 
 
