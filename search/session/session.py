@@ -198,7 +198,7 @@ def _run(
     left, asked = max(1, plan.trials - loop.store.known), plan.workers or 1
     threads: int = loop.study.user_attrs[THREADS]
     workers = min(asked, left) if cluster else useful_workers(asked, left, threads)
-    if workers < asked:
+    if workers < asked and loop.store.known < plan.trials:
         there_are = f"{left} {'trial' if left == 1 else 'trials'} to do"
         if workers < min(asked, left):
             there_are = f"the cores and the memory; a training has {threads} CPU threads"
