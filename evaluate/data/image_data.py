@@ -1,7 +1,6 @@
 """Labelled images as whole tensors, the form of every data set for training."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.main_memory import memory_bytes
 
 STATISTICS_IMAGES = 10_000  # evenly spaced; their mean is exact to 1 % of a standard deviation
 
@@ -139,16 +139,11 @@ AT_ONCE = 256  # images, so that intermediate numbers stay small: 154 MB at 224 
 RESIZED_AT_ONCE = 1024  # images, so that the intermediate floats stay small
 
 
-def memory_bytes() -> int:
-    """Return the main memory of this machine."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
 def resize(part: Part, side: int | None) -> Part:
     """Resize the images to `side` pixels, antialiased bilinear; None keeps them as they are.
 
     Raises:
-        ConfigError: The memory of this machine does not hold them.
+        ConfigError: The memory does not hold them.
     """
     if side is None or part.images.shape[2] == side:
         return part

@@ -25,9 +25,10 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.chunk_decoding import Progress
 from nas_sv2.evaluate.data.decoding import full_level
 from nas_sv2.evaluate.data.image_cache import ImageCache, Notify, Prepared
-from nas_sv2.evaluate.data.image_data import ImageData, Part, content_key, memory_bytes, resize
+from nas_sv2.evaluate.data.image_data import ImageData, Part, content_key, resize
 from nas_sv2.evaluate.data.image_listing import Listing, list_images
 from nas_sv2.evaluate.data.layouts import named, part_of
+from nas_sv2.evaluate.data.main_memory import memory_bytes
 from nas_sv2.evaluate.data.split import LEFT_OUT, PARTS, contradictions, mirror_keys, placed
 
 # Side of CIFAR and ImageNet-32, at which photographs are recognisable and a search takes minutes.

@@ -2,13 +2,13 @@
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Iterator
 
 import joblib
 import torch
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.main_memory import memory_bytes
 
 
 def stream(seed: int, name: str) -> torch.Generator:
@@ -53,11 +53,6 @@ def useful_workers(asked: int | None, work: int, threads: int = 1) -> int:
     """The processes of `threads` that help: none without cores, memory or work."""
     bearable = min(core_count() // threads, memory_bytes() // WORKER_BYTES)
     return max(1, min(asked or bearable, bearable, work))
-
-
-def memory_bytes() -> int:
-    """The main memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def has_gpu() -> bool:
