@@ -8,14 +8,14 @@ import numpy as np
 
 from nas_sv2.search.asking.candidates import Candidate
 from nas_sv2.search.asking.history import History
-from nas_sv2.search.asking.improvement import (
+from nas_sv2.search.asking.latency_model import LatencyModel
+from nas_sv2.studies.estimates.accuracy_model import AccuracyModel
+from nas_sv2.studies.estimates.improvement import (
     Estimates,
     Reference,
     expected_improvement,
     non_dominated,
 )
-from nas_sv2.search.asking.latency_model import LatencyModel
-from nas_sv2.studies.estimates.accuracy_model import AccuracyModel
 
 Array = np.ndarray
 

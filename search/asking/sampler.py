@@ -30,13 +30,13 @@ from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.search.asking.candidates import Candidate, Candidates
 from nas_sv2.search.asking.history import History, HistoryReader
-from nas_sv2.search.asking.improvement import spread
 from nas_sv2.search.asking.judge import COVERING, Judge, Learning, counts_of, features_of
 from nas_sv2.search.asking.latency_model import LatencyModel
 from nas_sv2.search.walk.audit import Audit
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.graph.guidelines import GuidelineLimits
+from nas_sv2.studies.estimates.improvement import spread
 
 DRAWN = 400
 """Networks drawn from the whole space, once a process."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nas_sv2.search.asking.improvement import (
+from nas_sv2.studies.estimates.improvement import (
     MOST_BOXES,
     Estimates,
     Reference,
