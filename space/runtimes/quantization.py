@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from nas_sv2.space.graph.operators import Conv, Graph, Linear
+from nas_sv2.space.runtimes.weights import Weights
+
 
 class _Images:
     """The calibration images, a batch after the other, as onnxruntime asks for them."""
@@ -60,3 +63,39 @@ def quantize(model: bytes, images: np.ndarray) -> bytes:
             calibrate_method=CalibrationMethod.MinMax,
         )
         return path.read_bytes()
+
+
+def largest_inputs(graph: Graph, weights: Weights, images: np.ndarray) -> dict[str, float]:
+    """Return the largest absolute number that each layer with weights reads, by the value's name.
+
+    Runtimes with symmetric int8 take the scales of their activations from it.
+
+    Args:
+        graph: Network whose values are looked at.
+        weights: Its weights.
+        images: Images that give the values, (N, C, H, W) float32.
+    """
+    import onnx
+    import onnxruntime
+
+    from nas_sv2.space.runtimes.onnx_lowering import INPUT, OUTPUT, build_onnx
+
+    names = {op.source.name for op in graph.ops if isinstance(op.kind, Conv | Linear)}
+    names.discard(graph.input.name)
+    model = onnx.load_model_from_string(build_onnx(graph, weights))
+    kind = onnx.TensorProto.FLOAT
+    model.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, kind, None) for name in names
+    )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    asked = sorted(names)
+    largest = {graph.input.name: float(abs(images).max()), **dict.fromkeys(asked, 0.0)}
+    for image in images:
+        _, *values = session.run([OUTPUT, *asked], {INPUT: image[None]})
+        for name, value in zip(asked, values, strict=True):
+            largest[name] = max(largest[name], float(abs(value).max()))
+    return largest

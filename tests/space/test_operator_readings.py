@@ -14,7 +14,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from run_graphs import assert_close, run_onnx, run_torch, weights_with_statistics
+from run_graphs import assert_close, run_ncnn, run_onnx, run_torch, weights_with_statistics
 
 from nas_sv2.latency.kernels.int8 import int8_kernels_of
 from nas_sv2.latency.kernels.node_costs import class_of, pieces_of_graph, terms_of
@@ -45,7 +45,9 @@ from nas_sv2.space.graph.operators import (
 )
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.reuse.channel_reuse import follow_channels
+from nas_sv2.space.runtimes.ncnn_lowering import build_ncnn
 from nas_sv2.space.runtimes.onnx_lowering import build_onnx
+from nas_sv2.space.runtimes.quantization import largest_inputs
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.source_lowering import build_plain
 from nas_sv2.space.runtimes.torch_lowering import build_module
@@ -170,6 +172,22 @@ def onnx_as_torch(graph: Graph) -> None:
     assert_close(run_onnx(model, images()), run_torch(graph, weights, images()))
 
 
+def ncnn_as_torch(graph: Graph) -> None:
+    weights = weights_with_statistics(graph, 1)
+    expected = run_torch(graph, weights, images())
+    found = run_ncnn(build_ncnn(graph, weights), images())
+    assert_close(found.reshape(expected.shape), expected)
+
+
+def ncnn_in_int8_near_torch(graph: Graph) -> None:
+    weights = weights_with_statistics(graph, 1)
+    expected = run_torch(graph, weights, images())
+    largest = largest_inputs(graph, weights, images())
+    found = run_ncnn(build_ncnn(graph, weights, largest), images()).reshape(expected.shape)
+    error = np.sqrt(np.mean((found - expected) ** 2)) / expected.std()
+    assert 0 < error < 0.05
+
+
 def without_shuffles_as_torch(graph: Graph) -> None:
     weights = weights_with_statistics(graph, 2)
     rewritten, moved = without_shuffles(graph, weights)
@@ -236,6 +254,8 @@ READINGS: tuple[Callable[[Graph], None], ...] = (
     costs,
     shapes_in_torch,
     onnx_as_torch,
+    ncnn_as_torch,
+    ncnn_in_int8_near_torch,
     without_shuffles_as_torch,
     followed_channels,
     kernels_in_float32,

@@ -1,12 +1,16 @@
-"""Runs a graph through both lowerings, to compare what comes out."""
+"""Runs a graph through its lowerings, to compare what comes out."""
 
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
+import ncnn
 import numpy as np
 import onnxruntime
 import torch
 
 from nas_sv2.space.graph.operators import Graph
+from nas_sv2.space.runtimes.ncnn_lowering import NcnnFiles
 from nas_sv2.space.runtimes.torch_lowering import build_module, load_weights
 from nas_sv2.space.runtimes.weights import Array, random_weights
 
@@ -35,6 +39,28 @@ def run_onnx(model: bytes, images: Array) -> Array:
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {"input": images})
     return np.asarray(logits)
+
+
+def run_ncnn(files: NcnnFiles, images: Array) -> Array:
+    """One image after the other, in float32: half precision is off."""
+    network = ncnn.Net()
+    network.opt.num_threads = 1
+    network.opt.use_fp16_packed = network.opt.use_fp16_storage = False
+    network.opt.use_fp16_arithmetic = network.opt.use_bf16_storage = False
+    with tempfile.TemporaryDirectory() as folder:
+        param, weights = Path(folder, "model.param"), Path(folder, "model.bin")
+        param.write_bytes(files.param)
+        weights.write_bytes(files.weights)
+        assert network.load_param(str(param)) == 0
+        assert network.load_model(str(weights)) == 0
+    found = []
+    for image in images:
+        extractor = network.create_extractor()
+        extractor.input("input", ncnn.Mat(np.ascontiguousarray(image)))
+        failed, logits = extractor.extract("logits")
+        assert not failed
+        found.append(np.array(logits))  # copied, before its network is gone
+    return np.stack(found)
 
 
 def assert_close(left: Array, right: Array) -> None:

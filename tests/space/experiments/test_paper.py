@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-import onnxruntime
 import pytest
-import torch
+from run_graphs import assert_close, run_ncnn, run_onnx, run_torch
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.experiments.blocks import (
@@ -37,9 +36,9 @@ from nas_sv2.space.networks.lowering import (
     network_to_document,
     network_to_yaml,
 )
+from nas_sv2.space.runtimes.ncnn_lowering import build_ncnn
 from nas_sv2.space.runtimes.onnx_lowering import build_onnx
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
-from nas_sv2.space.runtimes.torch_lowering import build_module, load_weights
 from nas_sv2.space.runtimes.weights import random_weights
 
 PLATFORMS: tuple[Platform, ...] = get_args(Platform)
@@ -114,22 +113,17 @@ def test_every_network_travels_as_plain_data() -> None:
 
 
 @pytest.mark.parametrize("block", SMALL, ids=str)
-def test_torch_and_onnxruntime_agree(block: Block) -> None:
+def test_torch_and_the_runtimes_agree(block: Block) -> None:
     """With shuffles and without, for every kind of block."""
     network = small(block)
     graph = lower(network)
     weights = random_weights(graph, 0)
     shape = (2, network.channels, network.resolution, network.resolution)
     images = np.random.default_rng(0).standard_normal(shape, np.float32)
-    module = build_module(graph)
-    load_weights(module, graph, weights)
-    with torch.no_grad():
-        expected = module.eval()(torch.from_numpy(images)).numpy()
+    expected = run_torch(graph, weights, images)
     for form in ((graph, weights), without_shuffles(graph, weights)):
-        model = build_onnx(*form, batch=None)
-        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-        (found,) = session.run(None, {"input": images})
-        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * abs(expected).max())
+        assert_close(expected, run_onnx(build_onnx(*form, batch=None), images))
+        assert_close(expected, run_ncnn(build_ncnn(*form), images).reshape(expected.shape))
 
 
 def test_every_kind_of_block_is_tried_here() -> None:

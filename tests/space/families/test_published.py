@@ -12,7 +12,7 @@ import onnx
 import pytest
 import torch
 import torchvision
-from run_graphs import assert_close, run_onnx, run_torch, weights_with_statistics
+from run_graphs import assert_close, run_ncnn, run_onnx, run_torch, weights_with_statistics
 from torchvision_weights import from_torchvision
 
 from nas_sv2.errors import ConfigError
@@ -31,6 +31,7 @@ from nas_sv2.space.graph.operators import (
     Value,
 )
 from nas_sv2.space.networks.lowering import lower, network_from_document, network_to_document
+from nas_sv2.space.runtimes.ncnn_lowering import build_ncnn
 from nas_sv2.space.runtimes.onnx_lowering import build_onnx
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.torch_lowering import build_module, load_weights, weights_of
@@ -163,20 +164,22 @@ def assert_lowerings_agree(graph: Graph) -> None:
     model = build_onnx(graph, weights)
     onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
     assert_close(expected, run_onnx(model, images))
+    assert_close(expected, run_ncnn(build_ncnn(graph, weights), images))
     free, moved = without_shuffles(graph, weights)
     if free is not graph:
         assert not any(isinstance(op.kind, Shuffle) for op in free.ops)
         assert_close(expected, run_onnx(build_onnx(free, moved), images))
+        assert_close(expected, run_ncnn(build_ncnn(free, moved), images))
 
 
 @pytest.mark.parametrize("name", cases())
-def test_torch_and_onnxruntime_agree(name: str) -> None:
+def test_torch_and_the_runtimes_agree(name: str) -> None:
     assert_lowerings_agree(small(name))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STRUCTURES)
-def test_torch_and_onnxruntime_agree_at_full_size(name: str) -> None:
+def test_torch_and_the_runtimes_agree_at_full_size(name: str) -> None:
     assert_lowerings_agree(PaperNetwork(name, STRUCTURES[name].resolution).graph)
 
 
