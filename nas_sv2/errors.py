@@ -6,7 +6,8 @@
     ├── ConfigError           exit 2: a value that is not allowed: field, value, sentence
     ├── InfeasibleError       exit 3: no network of the space, or no further one, meets the budget
     ├── Rejected              a candidate broke a limit; the search loop catches it
-    ├── DeviceError           a device is missing, unreachable or lacks its runtime
+    ├── DeviceError           a device is missing, unreachable or lacks something
+    │   └── MissingRuntime    exit 2: it lacks the plan's runtime, or cannot load it
     ├── MeasurementError      a device answered, but not with a latency
     │   └── ConnectionLost    the agent there ended, or the connection to it
     ├── EvaluationError       a training gave no accuracy
@@ -97,7 +98,13 @@ class Rejected(NasError):
 
 
 class DeviceError(NasError):
-    """A device is missing, cannot be reached or lacks the runtime."""
+    """A device is missing, cannot be reached or lacks something that the plan needs."""
+
+
+class MissingRuntime(DeviceError):
+    """A device lacks the plan's runtime, or numpy, or cannot load it; names the package."""
+
+    exit_code = 2
 
 
 class MeasurementError(NasError):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
-from nas_sv2.errors import DeviceError, MeasurementError
+from nas_sv2.errors import DeviceError, MeasurementError, MissingRuntime, NasError
 from nas_sv2.latency.agent import agent
 from nas_sv2.latency.devices.channel import Channel
 from nas_sv2.latency.devices.payload import Payload
@@ -25,13 +25,18 @@ from nas_sv2.latency.measurements.measurement_check import (
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.plain_data import printable
 
-AGENT_TEXTS = ("estimator.py", "host_facts.py", "timed_runs.py", "node_times.py", "agent.py")
+AGENT_TEXTS = (
+    *("estimator.py", "host_facts.py", "timed_runs.py", "node_times.py", "needed.py"),
+    *("onnx_run.py", "litert_run.py", "agent.py"),
+)
 START_TIMEOUT_S = 60.0
 """Time limit of the greeting and of the fingerprint.
 
 torch takes 4 s to import on a PC, and ten times that from an SD card."""
 LONGEST_MESSAGE = 1000
 """The limit of an agent's error in characters; advice takes a hundred."""
+ERRORS: Mapping[str, type[NasError]] = {"device": DeviceError, "runtime": MissingRuntime}
+"""The agent's kinds of error; any other is a `MeasurementError`."""
 Fact = TypeVar("Fact")
 
 
@@ -213,7 +218,7 @@ class AgentDevice:
             self._kill()
             raise
         if "error" in answer:
-            kind = DeviceError if answer["error"] == "device" else MeasurementError
+            kind = ERRORS.get(answer["error"], MeasurementError)
             fault = (
                 "a fault of our agent, please report it: " if answer["error"] == "agent" else ""
             )

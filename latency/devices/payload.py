@@ -22,7 +22,7 @@ class Payload:
 
     Attributes:
         architecture: Digest of the network, under which measurements are stored.
-        body: An ONNX model, or for the runtime `torch` the network as JSON.
+        body: An ONNX model, a `.tflite` file for LiteRT, or for torch the network as JSON.
     """
 
     architecture: str
@@ -50,7 +50,6 @@ def payload_of(network: Network, plan: MeasurePlan, images: "np.ndarray | None" 
 
         return Payload(network.digest, network_to_json(network).encode())
     # Imported here: onnx takes a quarter of a second, and a stored measurement does not need it.
-    from nas_sv2.space.runtimes.onnx_lowering import build_onnx
     from nas_sv2.space.runtimes.shuffle_free import without_shuffles
     from nas_sv2.space.runtimes.weights import random_weights
 
@@ -58,6 +57,12 @@ def payload_of(network: Network, plan: MeasurePlan, images: "np.ndarray | None" 
     weights = random_weights(graph, plan.seed)
     if plan.lowering == "shuffle_free":
         graph, weights = without_shuffles(graph, weights)
+    if plan.runtime == "litert":
+        from nas_sv2.space.runtimes.tflite_lowering import build_tflite
+
+        return Payload(network.digest, build_tflite(graph, weights, plan.batch))
+    from nas_sv2.space.runtimes.onnx_lowering import build_onnx
+
     body = build_onnx(graph, weights, plan.batch)
     if plan.precision == "int8":
         import numpy as np

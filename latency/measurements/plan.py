@@ -25,12 +25,26 @@ from nas_sv2.documents import (
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.units.reference import reference
 
-Runtime = Literal["onnxruntime", "torch"]
+Runtime = Literal["onnxruntime", "litert", "torch"]
 Processor = Literal["cpu", "cuda"]
 DAY_S = 86_400
 Seconds = Annotated[float, Meta(gt=0, le=DAY_S)]
 Lowering = Literal["shuffle_free", "plain"]
 Precision = Literal["fp32", "int8", "fp16"]
+PRECISIONS_OF_RUNTIME: Mapping[tuple[Runtime, Processor], tuple[Precision, ...]] = {
+    ("onnxruntime", "cpu"): ("fp32", "int8"),
+    ("onnxruntime", "cuda"): ("fp32",),
+    ("litert", "cpu"): ("fp32",),
+    ("torch", "cpu"): ("fp32",),
+    ("torch", "cuda"): ("fp32", "fp16"),
+}
+"""The number formats of each runtime on each processor that it runs on."""
+PACKAGES: Mapping[Runtime, tuple[str, ...]] = {
+    "onnxruntime": ("numpy", "onnxruntime"),
+    "litert": ("numpy", "ai-edge-litert"),
+    "torch": ("numpy", "torch", "nas-sv2"),
+}
+"""The packages, by pip's names, that a device needs for each runtime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +133,11 @@ class MeasurePlan:
         check_fields(self)
         if self.runtime == "torch":
             check_choice("lowering", self.lowering, ("plain",))
-        possible = {("onnxruntime", "cpu"): ("fp32", "int8"), ("torch", "cuda"): ("fp32", "fp16")}
-        kinds = possible.get((self.runtime, self.processor), ("fp32",))
+        pairs = PRECISIONS_OF_RUNTIME
+        processors = tuple(there for runtime, there in pairs if runtime == self.runtime)
+        check_choice(f"processor with {self.runtime}", self.processor, processors)
         field = f"precision with {self.runtime} on {self.processor}"
-        check_choice(field, self.precision, kinds)
+        check_choice(field, self.precision, pairs[self.runtime, self.processor])
         if self.affinity == ():
             raise ConfigError("affinity", [], "must be a list of cores, or nothing")
         if self.affinity is not None:  # 1,0 and 0,1,1 are the same cores

@@ -117,7 +117,12 @@ class DeviceEntry:
         return f"{self.name}: {self.describe()}, {self.origin}"
 
     def describe(self) -> str:
-        """Describe the kind and place in a few words, with the programs that are run."""
+        """Describe place and runtime in a few words, with the programs that are run."""
+        runtime = "" if self.plan is None else self.plan.runtime
+        named = [runtime] if runtime not in ("", "onnxruntime") else []
+        return ", ".join([self._describe_place(), *named])
+
+    def _describe_place(self) -> str:
         match self.place:
             case SshHost(host=host, port=port, python=python, ssh_config=config):
                 parts = [f"ssh {host}", *([f"port {port}"] if port else [])]

@@ -19,7 +19,7 @@ from nas_sv2.latency.devices.local import local_device
 from nas_sv2.latency.devices.payload import payload_of
 from nas_sv2.latency.devices.reconnecting import ReconnectingDevice
 from nas_sv2.latency.measurements.measurement_check import convert
-from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.latency.measurements.plan import PACKAGES, MeasurePlan
 from nas_sv2.plain_data import printable
 from nas_sv2.space.units.architecture import Architecture, Stage
 from nas_sv2.space.units.reference import reference
@@ -125,7 +125,7 @@ def _python(name: str, launcher: Launcher, plan: MeasurePlan) -> str:
 
 def _outputs(device: ReconnectingDevice, plan: MeasurePlan) -> str:
     """Compare the outputs of the device with those of this machine, also for several images."""
-    if plan.runtime != "onnxruntime" or plan.precision != "fp32":
+    if plan.runtime == "torch" or plan.precision != "fp32":
         # Other precisions round as the processor does, and this machine may have no GPU for torch.
         found = device.outputs(payload_of(reference(NETWORK), plan), plan)
         return f"{NETWORK} gives {len(found)} numbers; they are not compared with this machine's"
@@ -152,9 +152,9 @@ def _difference(
         DeviceError: The device cannot run the plan.
         MeasurementError: The outputs differ by more than `TOLERANCE`.
     """
-    payload = payload_of(network, plan)
-    found = device.outputs(payload, plan)
-    expected = here.outputs(payload, MeasurePlan(batch=plan.batch, seed=plan.seed))
+    found = device.outputs(payload_of(network, plan), plan)
+    known = MeasurePlan(batch=plan.batch, seed=plan.seed)
+    expected = here.outputs(payload_of(network, known), known)
     if len(found) != len(expected):
         raise MeasurementError(f"the network gives {len(found)} numbers, here {len(expected)}")
     largest = max(map(abs, expected))
@@ -205,10 +205,10 @@ def preflight(name: str, launcher: Launcher, plan: MeasurePlan) -> Preflight:
         DeviceError: The python3 is missing or does not answer; the error gives a remedy if one
             is known.
     """
-    program = f"PACKAGES = {list(_needed(plan))!r}\n{PROGRAM}"
+    program = f"PACKAGES = {list(PACKAGES[plan.runtime])!r}\n{PROGRAM}"
     channel = Channel.open(name, launcher.command(f"exec({program!r})"))
     try:
-        return _read(channel.greeting("python", TIMEOUT_S), _needed(plan))
+        return _read(channel.greeting("python", TIMEOUT_S), PACKAGES[plan.runtime])
     except MeasurementError as error:
         advice = launcher.advice(error.words) if isinstance(error, ConnectionLost) else ""
         raise DeviceError(f"{error}; {advice}" if advice else str(error)) from error
@@ -216,12 +216,6 @@ def preflight(name: str, launcher: Launcher, plan: MeasurePlan) -> Preflight:
         raise DeviceError(f"{name}: its answer cannot be read: {error}") from error
     finally:
         channel.kill()
-
-
-def _needed(plan: MeasurePlan) -> Sequence[str]:
-    if plan.runtime == "torch":
-        return ("numpy", "torch", "nas-sv2")
-    return ("numpy", "onnxruntime")
 
 
 class _Answer(msgspec.Struct):

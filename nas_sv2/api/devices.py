@@ -52,6 +52,7 @@ def add_device(
     *,
     project: bool = False,
     replace: bool = False,
+    runtime: str | None = None,
     **settings: Any,
 ) -> tuple[str, Path]:
     """Give a device a name; its description, and the file that holds it.
@@ -61,6 +62,8 @@ def add_device(
         kind: How it is reached: `ssh`, `command`, `emulated`, `cuda` or `local`.
         project: Write the file of the project, not that of the user.
         replace: Overwrite a device of that name.
+        runtime: The runtime that executes networks there: `onnxruntime`, `litert` or `torch`. It
+            is the field of that name of the plan.
         **settings: The keys of the device file; those that are None are left out. `command` is
             one text; `ssh_config` and `table` are paths from here.
 
@@ -68,6 +71,11 @@ def add_device(
         ConfigError: A setting is not allowed, or the name is taken.
         StoreError: The user has no home for a file of devices.
     """
+    if runtime is not None:
+        if kind == "emulated":
+            allowed = "must be left out: an emulated core runs no network"
+            raise ConfigError("runtime", runtime, allowed)
+        settings["plan"] = {**(settings.get("plan") or {}), "runtime": runtime}
     paths = {key: settings[key] for key in ("ssh_config", "table") if settings.get(key)}
     settings |= {key: str(Path(path).absolute()) for key, path in paths.items()}
     if settings.get("host") is not None:

@@ -19,6 +19,7 @@ from nas_sv2.commands.options import (
     Fresh,
     OneTarget,
     Precision,
+    Runtime,
     Storage,
     Threads,
     Yes,
@@ -102,6 +103,7 @@ def add(
     python: Annotated[
         str | None, typer.Option("--python", help="The python3 there, a name or a path.")
     ] = None,
+    runtime: Runtime = None,
     plan: Annotated[
         list[str] | None,
         typer.Option("--plan", help="FIELD=VALUE of how it is measured, repeatable: threads=4."),
@@ -133,6 +135,7 @@ def add(
         given[0],
         project=project,
         replace=force,
+        runtime=runtime,
         host=ssh,
         port=port,
         ssh_config=ssh_config,
@@ -205,6 +208,7 @@ def grade(
     pause: Annotated[
         float | None, typer.Option("--pause", help="Seconds between sessions; 5 if left out.")
     ] = None,
+    runtime: Runtime = None,
     precision: Precision = None,
     threads: Threads = None,
     batch: Batch = None,
@@ -217,7 +221,7 @@ def grade(
     from nas_sv2.show.console import output
     from nas_sv2.show.measure_tables import grade_notes, grade_table
 
-    changes = plan_changes(precision, threads, batch, affinity)
+    changes = plan_changes(runtime, precision, threads, batch, affinity)
     with waiting(f"examining {target}") as update:
         found = grade_device(
             target,

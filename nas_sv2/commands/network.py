@@ -18,6 +18,7 @@ from nas_sv2.commands.options import (
     OneTarget,
     Precision,
     RequireMeasured,
+    Runtime,
     SeveralTargets,
     SkipUnreadable,
     Storage,
@@ -50,6 +51,7 @@ def measure(
             help="Run for so many minutes first: the latency of a device that is hot.",
         ),
     ] = None,
+    runtime: Runtime = None,
     precision: Precision = None,
     threads: Threads = None,
     batch: Batch = None,
@@ -74,7 +76,7 @@ def measure(
         order_table,
     )
 
-    changes = plan_changes(precision, threads, batch, affinity, sustained)
+    changes = plan_changes(runtime, precision, threads, batch, affinity, sustained)
     found, db = [], open_database(storage)
     for name in target_names(target):
         with waiting(f"measuring on {name}") as update:

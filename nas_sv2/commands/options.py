@@ -98,6 +98,10 @@ FIT_HELP = "How pictures of a folder become squares: crop, pad or stretch; crop 
 Fit = Annotated[str | None, typer.Option("--fit", help=FIT_HELP)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Plain data for programs.")]
+Runtime = Annotated[
+    str | None,
+    typer.Option("--runtime", help="The runtime on the device: onnxruntime, litert or torch."),
+]
 Precision = Annotated[
     str | None,
     typer.Option("--precision", help="fp32; int8 with onnxruntime on a CPU, fp16 on a GPU."),
@@ -210,6 +214,7 @@ def waiting(text: str) -> "Iterator[Callable[[str], None]]":
 
 
 def plan_changes(
+    runtime: str | None,
     precision: str | None,
     threads: int | None,
     batch: int | None,
@@ -223,6 +228,8 @@ def plan_changes(
     if precision is not None and precision not in PRECISIONS:
         raise ConfigError("precision", precision, "must be one of " + ", ".join(PRECISIONS))
     changes = {
+        "runtime": runtime,
+        "lowering": "plain" if runtime == "torch" else None,  # the only form that it runs
         "precision": precision,
         "threads": threads,
         "batch": batch,

@@ -74,6 +74,7 @@ MEANINGS = {
     "--require-measured": "refuse latencies that are not measured",
     "--resolution": "side of an input in pixels",
     "--run-model-py": "run a model.py that is not ours",
+    "--runtime": "runtime that executes networks on a device",
     "--sampler": "what chooses candidates",
     "--seed": "a seed",
     "--seeds": "a count of seeds",

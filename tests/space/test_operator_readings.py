@@ -14,7 +14,14 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from run_graphs import assert_close, run_ncnn, run_onnx, run_torch, weights_with_statistics
+from run_graphs import (
+    assert_close,
+    run_ncnn,
+    run_onnx,
+    run_tflite,
+    run_torch,
+    weights_with_statistics,
+)
 
 from nas_sv2.latency.kernels.int8 import int8_kernels_of
 from nas_sv2.latency.kernels.node_costs import class_of, pieces_of_graph, terms_of
@@ -50,6 +57,7 @@ from nas_sv2.space.runtimes.onnx_lowering import build_onnx
 from nas_sv2.space.runtimes.quantization import largest_inputs
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.source_lowering import build_plain
+from nas_sv2.space.runtimes.tflite_lowering import build_tflite
 from nas_sv2.space.runtimes.torch_lowering import build_module
 from nas_sv2.space.runtimes.weights import Array, weight_shapes
 from nas_sv2.space.units.reference import REFERENCES
@@ -188,6 +196,12 @@ def ncnn_in_int8_near_torch(graph: Graph) -> None:
     assert 0 < error < 0.05
 
 
+def tflite_as_torch(graph: Graph) -> None:
+    weights = weights_with_statistics(graph, 1)
+    model = build_tflite(graph, weights, batch=2)
+    assert_close(run_tflite(model, images()), run_torch(graph, weights, images()))
+
+
 def without_shuffles_as_torch(graph: Graph) -> None:
     weights = weights_with_statistics(graph, 2)
     rewritten, moved = without_shuffles(graph, weights)
@@ -256,6 +270,7 @@ READINGS: tuple[Callable[[Graph], None], ...] = (
     onnx_as_torch,
     ncnn_as_torch,
     ncnn_in_int8_near_torch,
+    tflite_as_torch,
     without_shuffles_as_torch,
     followed_channels,
     kernels_in_float32,

@@ -8,6 +8,7 @@ import ncnn
 import numpy as np
 import onnxruntime
 import torch
+from ai_edge_litert.interpreter import Interpreter
 
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.runtimes.ncnn_lowering import NcnnFiles
@@ -61,6 +62,16 @@ def run_ncnn(files: NcnnFiles, images: Array) -> Array:
         assert not failed
         found.append(np.array(logits))  # copied, before its network is gone
     return np.stack(found)
+
+
+def run_tflite(model: bytes, images: Array) -> Array:
+    network = Interpreter(model_content=model, num_threads=1)
+    network.allocate_tensors()
+    (read,), (written,) = network.get_input_details(), network.get_output_details()
+    network.set_tensor(read["index"], np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
+    network.invoke()
+    found = np.asarray(network.get_tensor(written["index"]))
+    return found.transpose(0, 3, 1, 2) if found.ndim == 4 else found
 
 
 def assert_close(left: Array, right: Array) -> None:

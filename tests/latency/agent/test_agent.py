@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from nas_sv2.latency.agent import agent
+from nas_sv2.latency.agent import agent, onnx_run
+from nas_sv2.latency.agent.needed import Refusal, needed
 from nas_sv2.latency.devices.local import CPU_PLAN
 
 PLAN: dict[str, Any] = {**CPU_PLAN.to_json(), "cpu_time_is_latency": True}
@@ -56,7 +57,7 @@ def test_the_least_onnxruntime(
     with_runtime(monkeypatch, version)
     plan = {**PLAN, "batch": batch}
     if least:
-        with pytest.raises(agent.Refusal, match=rf"onnxruntime {version} is too old.*{least}"):
+        with pytest.raises(Refusal, match=rf"onnxruntime {version} is too old.*{least}"):
             agent.fingerprint(plan)
         return
     facts = agent.fingerprint(plan)
@@ -101,13 +102,22 @@ def test_a_runtime_that_cannot_be_imported_says_why(
     text, message = BROKEN[name]
     (tmp_path / "broken_runtime.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(agent.Refusal, match=message):
-        agent._needed("broken_runtime")
+    with pytest.raises(Refusal, match=message):
+        needed("broken_runtime")
 
 
 def test_a_missing_runtime_is_to_be_installed() -> None:
-    with pytest.raises(agent.Refusal, match=r"install it there: .* install no_such_runtime"):
-        agent._needed("no_such_runtime")
+    with pytest.raises(Refusal, match=r"install it there: .* install no_such_runtime"):
+        needed("no_such_runtime")
+
+
+def test_the_package_of_a_missing_runtime_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name for pip is not that of its module."""
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.delitem(sys.modules, "ai_edge_litert", raising=False)
+    (_, _, answer) = answers_to({**PLAN, "runtime": "litert"}, "fingerprint")
+    assert answer["error"] == "runtime"
+    assert answer["message"].endswith("-m pip install ai-edge-litert")
 
 
 def test_a_folder_or_file_of_the_name_of_a_runtime_is_no_runtime(
@@ -118,8 +128,8 @@ def test_a_folder_or_file_of_the_name_of_a_runtime_is_no_runtime(
     (tmp_path / "small_runtime.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("cloned_runtime", "small_runtime"):
-        with pytest.raises(agent.Refusal, match=rf"{name} there is no package: .*{name}.*rename"):
-            agent._needed(name)
+        with pytest.raises(Refusal, match=rf"{name} there is no package: .*{name}.*rename"):
+            needed(name)
 
 
 def test_a_fault_is_described_whatever_the_runtimes_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,9 +153,10 @@ def test_an_old_python_says_so_in_a_line(version: tuple[int, ...]) -> None:
 
 
 def answers_to(plan: dict[str, Any], operation: str = "outputs") -> list[dict[str, Any]]:
-    request = {"op": operation, "plan": plan, "networks": []}
+    network = {"digest": "", "bytes": 1, "keep": False}
+    request = {"op": operation, "plan": plan, "networks": [network]}
     answers = io.BytesIO()
-    agent.serve(io.BytesIO(json.dumps(request).encode() + b"\n"), answers)
+    agent.serve(io.BytesIO(json.dumps(request).encode() + b"\n" + b"m"), answers)
     return [json.loads(line) for line in answers.getvalue().splitlines()]
 
 
@@ -156,7 +167,7 @@ def answers_to(plan: dict[str, Any], operation: str = "outputs") -> list[dict[st
         (KeyError("threads"), "agent", f"Python {sys.version.split()[0]}"),
         (MemoryError(), "model", "not enough memory"),
         (OSError(errno.EPERM, "Operation not permitted"), "device", "not permitted"),
-        (agent.Refusal("model", "bad node"), "model", "bad node"),
+        (Refusal("model", "bad node"), "model", "bad node"),
     ],
 )
 def test_no_fault_ends_the_agent(
@@ -188,7 +199,7 @@ def test_a_board_without_room_for_a_profile_says_so(
     def failing(profiled: object) -> list[Any]:
         raise error
 
-    monkeypatch.setattr(agent, "node_times", failing)
+    monkeypatch.setattr(onnx_run, "node_times", failing)
     answer = answers_to(PLAN, "profile")[-1]
     assert answer["error"] == "device"
     assert "free some disk, or set TMPDIR" in answer["message"]
@@ -197,7 +208,7 @@ def test_a_board_without_room_for_a_profile_says_so(
 def test_more_threads_than_cores_are_refused() -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert cores is not None
-    with pytest.raises(agent.Refusal, match=rf"plan.threads {cores + 1}: at most {cores} can run"):
+    with pytest.raises(Refusal, match=rf"plan.threads {cores + 1}: at most {cores} can run"):
         agent.fingerprint({**PLAN, "threads": cores + 1})
     assert agent.fingerprint({**PLAN, "threads": cores})["threads"] == cores
 
@@ -219,5 +230,5 @@ def test_more_threads_than_pinned_cores_are_refused() -> None:
     if agent.ALL_CORES is None:
         pytest.skip("threads cannot be pinned here")
     pinned = {**PLAN, "threads": 2, "affinity": [agent.ALL_CORES[0]]}
-    with pytest.raises(agent.Refusal, match=r"at most 1 can run at once \(the cores \[\d+\]"):
+    with pytest.raises(Refusal, match=r"at most 1 can run at once \(the cores \[\d+\]"):
         agent.fingerprint(pinned)

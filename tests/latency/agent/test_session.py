@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from nas_sv2.latency.agent import agent
+from nas_sv2.latency.agent import onnx_run
 
 PLAN: dict[str, Any] = {
     "runtime": "onnxruntime",
@@ -34,8 +34,8 @@ def scaled_by(number: float) -> bytes:
 ASK = """
 import sys
 import numpy as np
-from nas_sv2.latency.agent import agent
-session, feed = agent._onnx_session(sys.stdin.buffer.read(), {plan})
+from nas_sv2.latency.agent import onnx_run
+session, feed = onnx_run.onnx_session(sys.stdin.buffer.read(), {plan})
 (found,) = session.run(None, feed)
 least = np.finfo(np.float32).smallest_normal
 print(int(((found != 0) & (np.abs(found) < least)).sum()), int((found == 0).sum()))
@@ -53,6 +53,6 @@ def test_denormal_numbers_are_0_and_cost_nothing(factor: float) -> None:
 
 def test_a_model_is_read_as_onnx_alone() -> None:
     """Bytes that ONNX takes for a producer's name mark onnxruntime's own format."""
-    session, feed = agent._onnx_session(b"\x12\x06xxORTM" + scaled_by(2), PLAN)
+    session, feed = onnx_run.onnx_session(b"\x12\x06xxORTM" + scaled_by(2), PLAN)
     (found,) = session.run(None, feed)
     np.testing.assert_array_equal(found, 2 * feed["x"])

@@ -17,14 +17,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nas_sv2.errors import DeviceError, MeasurementError
 from nas_sv2.latency.agent import agent
+from nas_sv2.latency.agent.needed import Refusal
 from nas_sv2.latency.devices import channel as channel_module
 from nas_sv2.latency.devices import device as device_module
 from nas_sv2.latency.devices.channel import Channel
 from nas_sv2.latency.devices.device import AgentDevice, agent_command, agent_text
 from nas_sv2.latency.devices.local import local_device
-from nas_sv2.latency.devices.payload import Payload
+from nas_sv2.latency.devices.payload import Payload, payload_of
 from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.space.units.reference import reference
 
 QUICK = MeasurePlan(min_runs=10, max_runs=20, warmup_runs=3, timeout_s=20, reference=None)
 DIGEST = "0123456789abcdef"
@@ -229,10 +231,29 @@ def test_a_profiler_that_sees_no_kernels_is_no_profile(monkeypatch: pytest.Monke
         node_times=lambda body, plan: [["stem.0", "Conv", 0.0], ["stem.pool", "MaxPool", 0.0]],
     )
     monkeypatch.setattr(agent, "_torch_run", lambda: blind)
-    with pytest.raises(agent.Refusal, match="sees no kernels of the GPU"):
+    with pytest.raises(Refusal, match="sees no kernels of the GPU"):
         agent.profile(
             [b""], {"runtime": "torch", "processor": "cuda", "affinity": None, "threads": 1}
         )
+
+
+def test_litert_is_timed_by_the_same_protocol_and_gives_what_onnxruntime_gives() -> None:
+    plans = [
+        MeasurePlan(runtime=runtime, min_runs=5, max_runs=5, loads=1, reference=None)
+        for runtime in ("onnxruntime", "litert")
+    ]
+    network = dataclasses.replace(reference("shufflenet_v2_x0_5"), resolution=64)
+    with local_device("here") as device:
+        here, there = (device.outputs(payload_of(network, plan), plan) for plan in plans)
+        np.testing.assert_allclose(here, there, atol=1e-4)
+        payload = payload_of(network, plans[1])
+        (measurement,) = device.measure([payload], plans[1])
+        assert measurement.fingerprint.facts["runtime"] == "litert"
+        with pytest.raises(DeviceError, match="LiteRT's package for Python gives no times of"):
+            device.profile(payload, plans[1], 60.0)
+        unread = Payload(network.digest, b"no model")
+        with pytest.raises(MeasurementError, match="LiteRT: "):
+            device.outputs(unread, plans[1])
 
 
 def test_leaving_ends_the_agent() -> None:

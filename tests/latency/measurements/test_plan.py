@@ -94,6 +94,7 @@ def test_an_unknown_reference_network_is_named() -> None:
     [
         ("onnxruntime", "cpu", "fp16"),
         ("onnxruntime", "cuda", "int8"),
+        ("litert", "cpu", "int8"),
         ("torch", "cpu", "fp16"),
         ("torch", "cuda", "int8"),
     ],
@@ -108,6 +109,16 @@ def test_a_precision_that_nothing_runs_is_refused(
             precision=precision,  # type: ignore[arg-type]
             lowering="plain",
         )
+
+
+def test_a_processor_that_a_runtime_does_not_use_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"processor with litert must be one of .?cpu"):
+        MeasurePlan(runtime="litert", processor="cuda")
+
+
+def test_the_keys_of_stored_measurements_stay() -> None:
+    """Measurements of earlier versions are found by these."""
+    assert (CPU_PLAN.key, GPU_PLAN.key) == ("60a71ea7214b6598", "73c4e00b6f9391f5")
 
 
 def test_an_unknown_field_is_refused() -> None:

@@ -95,8 +95,19 @@ def test_a_command_with_a_missing_runtime_names_what_installs_it(run: Run, tmp_p
     assert code == 1
     assert "numpy missing, onnxruntime missing; to do there: " in out
     code, _, err = run("measure", "shufflenet_v2_x0_5", "--target", "box")
-    assert code == 1
+    assert code == 2
     assert "cannot import numpy" in err
+
+
+def test_a_device_with_a_runtime_is_listed_with_it(run: Run) -> None:
+    add = ("device", "add", "pixel", "--command", "adb shell {remote}", "--runtime")
+    assert run(*add, "litert")[0] == 0
+    listed = json.loads(run("device", "list", "--json")[1])[-1]
+    assert listed["what"].startswith("command adb shell '{remote}', litert, from ")
+    code, _, err = run(*add, "tflite", "--force")
+    assert code == 2 and "plan.runtime must be one of" in err and "litert" in err
+    code, _, err = run("device", "add", "a55", "--core", "cortex-a55", "--runtime", "litert")
+    assert code == 2 and "--runtime must be left out: an emulated core runs no" in err
 
 
 @pytest.mark.parametrize("template", ["env A=1 {argv}", "sh -c 'exec {remote}'"])

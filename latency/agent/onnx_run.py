@@ -1,0 +1,149 @@
+"""The runtime onnxruntime of the agent: ONNX models.
+
+The text is sent with the agent: Python 3.8, the standard library, numpy and onnxruntime.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+if __name__ != "__main__":  # piped, these names are here already
+    from nas_sv2.latency.agent.needed import Refusal, errors_of, needed
+    from nas_sv2.latency.agent.node_times import node_times
+    from nas_sv2.latency.agent.timed_runs import Network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Json = dict[str, Any]
+
+LEAST_ONNXRUNTIME = (1, 12)
+"""Opset 17, which our networks are written in, came with 1.12."""
+LEAST_FOR_BATCHES = (1, 14)
+"""1.12 and 1.13 compute 1×1 convolutions of several images wrongly on a CPU: outputs were off by
+26 to 75 % (onnxruntime's issue 13515)."""
+
+
+class OnnxRuntime:
+    """onnxruntime, on a CPU or with CUDA."""
+
+    module = "onnxruntime"
+
+    @staticmethod
+    def facts(plan: Json) -> Json:
+        """Return the part of the fingerprint that onnxruntime knows."""
+        onnxruntime = _onnxruntime(plan)
+        facts = {"runtime_version": onnxruntime.__version__, "provider": _provider(plan)}
+        if hasattr(onnxruntime, "get_build_info"):  # since 1.15
+            facts["runtime_build"] = onnxruntime.get_build_info()
+        return facts
+
+    @staticmethod
+    def load(body: bytes, plan: Json) -> Network:
+        """Load a model, with random numbers as input."""
+        session, feed = onnx_session(body, plan)
+        with errors_of("onnxruntime"):
+            arrays = session.run(None, feed)
+            run = _bound(session, feed) if plan["processor"] == "cuda" else None
+        numbers = [float(number) for array in arrays for number in array.ravel()]
+        return Network(run or (lambda: session.run(None, feed)), numbers, lambda kept: {})
+
+    @staticmethod
+    def nodes(body: bytes, plan: Json) -> list[list[Any]]:
+        """Time each node of a model."""
+        if plan["processor"] != "cpu":
+            raise Refusal("device", "onnxruntime gives times of nodes on a CPU only; use torch")
+
+        def profiled(prefix: str) -> tuple[Any, Callable[[], object]]:
+            session, feed = onnx_session(body, plan, profile_to=prefix)
+            return session, lambda: session.run(None, feed)
+
+        try:
+            return node_times(profiled)
+        except (OSError, ValueError) as error:
+            reason = error if isinstance(error, OSError) else "it was cut off"  # and is no JSON
+            raise Refusal(
+                "device",
+                f"onnxruntime's profile cannot be written there ({reason}); free some disk, or "
+                "set TMPDIR there to a folder that can be written",
+            ) from error
+
+
+def _onnxruntime(plan: Json) -> Any:
+    """Import onnxruntime; refuse one that cannot run our networks, or runs them wrongly."""
+    onnxruntime, provider = needed("onnxruntime"), _provider(plan)
+    version = onnxruntime.__version__
+    batches = plan["batch"] > 1 and plan["processor"] == "cpu"
+    least = LEAST_FOR_BATCHES if batches else LEAST_ONNXRUNTIME
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < least:
+        wanted = ".".join(map(str, least))
+        use = f"for batch {plan['batch']}" if batches else ""
+        raise Refusal(
+            "device",
+            f"onnxruntime {version} is too old {use}".strip() + f", {wanted} is the least; "
+            f"install it there: {sys.executable} -m pip install 'onnxruntime>={wanted}'",
+        )
+    if provider not in onnxruntime.get_available_providers():
+        raise Refusal("device", f"onnxruntime here has no {provider}; install onnxruntime-gpu")
+    return onnxruntime
+
+
+def _provider(plan: Json) -> str:
+    return "CUDAExecutionProvider" if plan["processor"] == "cuda" else "CPUExecutionProvider"
+
+
+def onnx_session(body: bytes, plan: Json, profile_to: str = "") -> tuple[Any, Json]:
+    """Open a session with a random input; profile into files of a prefix, if one is given."""
+    numpy, onnxruntime = needed("numpy"), _onnxruntime(plan)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = plan["threads"]
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Idle workers that spin would eat into the next run's clock and into other programs.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Denormal numbers, which some weights make of activations, take a hundred times as long.
+    # onnxruntime heeds the first session of a process, and then changes the process as a whole.
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    # Else bytes that are an ONNX model may be run as another one, in onnxruntime's own format.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    options.log_severity_level = 3
+    if profile_to:
+        options.enable_profiling, options.profile_file_prefix = True, profile_to
+    with errors_of("onnxruntime"):
+        session = onnxruntime.InferenceSession(body, options, providers=[_provider(plan)])
+        generator = numpy.random.default_rng(plan["seed"])
+        feed = {
+            value.name: _random_feed(numpy, generator, value, plan["batch"])
+            for value in session.get_inputs()
+        }
+    return session, feed
+
+
+def _bound(session: Any, feed: Json) -> Callable[[], object]:
+    """Return a run that keeps input and output on the GPU, so that no copies are timed."""
+    binding = session.io_binding()
+    for name, array in feed.items():
+        binding.bind_cpu_input(name, array)
+    for value in session.get_outputs():
+        binding.bind_output(value.name, "cuda")
+
+    def run() -> None:
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+
+    run()
+    return run
+
+
+def _random_feed(numpy: Any, generator: Any, value: Any, batch: int) -> Any:
+    shape = [size if isinstance(size, int) else batch for size in value.shape]
+    if not shape or shape[0] != batch:
+        text = f"input {value.name} has shape {value.shape}, but the plan says batch {batch}"
+        raise Refusal("model", text)
+    kinds = {"tensor(float)": "float32", "tensor(float16)": "float16"}
+    if value.type not in kinds:
+        raise Refusal("model", f"input {value.name} is {value.type}, not float")
+    return generator.standard_normal(shape).astype(kinds[value.type])
