@@ -73,6 +73,7 @@ WRITERS = {
     "nas_sv2/files.py: open",  # here files become whole
     "nas_sv2/files.py: os.replace",
     "latency/agent/agent.py: os.fdopen",  # a copy of standard output, on the device
+    "latency/agent/ncnn_run.py: open",  # weights on the device, read at once
     "latency/calibration/workshop.py: touch",  # empty marks
     "latency/calibration/guest.py: open",  # on the emulated core, into a folder of a run
     "evaluate/data/image_cache.py: open",  # pixels, which count once data.json is there

@@ -13,8 +13,9 @@ text itself. After that the protocol is:
 - A request is a line of JSON, `{"op": "fingerprint" | "outputs" | "measure" | "profile",
   "plan": {...}, "networks": [{"digest": SHA-256, "bytes": n, "keep": bool}, ...]}`.
 - After a request come the bytes of each network: an ONNX model, for LiteRT a `.tflite` file, or
-  for torch an architecture as JSON. The agent keeps a network sent with `keep`; later requests
-  may name it with 0 bytes.
+  for torch an architecture as JSON. For ncnn they are the length of the `.param` in a line, the
+  `.param` and the `.bin`. The agent keeps a network sent with `keep`; later requests may name it
+  with 0 bytes.
 - When the agent has the networks of a request, it says so with `{"received": true}`.
 - An answer is a line of JSON; each measurement names the digest of its network. A failure is
   `{"error": KIND, "message": ...}`: the `device` lacks something or its `runtime` is missing, the
@@ -38,6 +39,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 if __name__ != "__main__":  # piped, these names are here already
     from nas_sv2.latency.agent.host_facts import affinity, machine_facts, usable_cores
     from nas_sv2.latency.agent.litert_run import LiteRt
+    from nas_sv2.latency.agent.ncnn_run import Ncnn
     from nas_sv2.latency.agent.needed import Refusal, needed
     from nas_sv2.latency.agent.onnx_run import OnnxRuntime
     from nas_sv2.latency.agent.timed_runs import Network, timed
@@ -110,7 +112,12 @@ def _torch_run() -> Any:
     return importlib.import_module("nas_sv2.latency.agent.torch_run")
 
 
-RUNTIMES: dict[str, Any] = {"onnxruntime": OnnxRuntime, "litert": LiteRt, "torch": Torch}
+RUNTIMES: dict[str, Any] = {
+    "onnxruntime": OnnxRuntime,
+    "litert": LiteRt,
+    "ncnn": Ncnn,
+    "torch": Torch,
+}
 """The runtimes by the plan's names: each has facts, loads a network and times its nodes."""
 ALL_CORES = affinity()
 

@@ -27,7 +27,7 @@ from nas_sv2.plain_data import printable
 
 AGENT_TEXTS = (
     *("estimator.py", "host_facts.py", "timed_runs.py", "node_times.py", "needed.py"),
-    *("onnx_run.py", "litert_run.py", "agent.py"),
+    *("onnx_run.py", "litert_run.py", "ncnn_run.py", "agent.py"),
 )
 START_TIMEOUT_S = 60.0
 """Time limit of the greeting and of the fingerprint.

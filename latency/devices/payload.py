@@ -12,6 +12,8 @@ from nas_sv2.space.networks.lowering import Network, lower
 if TYPE_CHECKING:
     import numpy as np
 
+    from nas_sv2.space.runtimes.ncnn_lowering import NcnnFiles
+
 CALIBRATION_IMAGES = 4
 """Number of random images that give the scales of int8 if no images are given."""
 
@@ -22,7 +24,8 @@ class Payload:
 
     Attributes:
         architecture: Digest of the network, under which measurements are stored.
-        body: An ONNX model, a `.tflite` file for LiteRT, or for torch the network as JSON.
+        body: An ONNX model, a `.tflite` file for LiteRT, the files of ncnn as `ncnn_body` joins
+            them, or for torch the network as JSON.
     """
 
     architecture: str
@@ -61,20 +64,36 @@ def payload_of(network: Network, plan: MeasurePlan, images: "np.ndarray | None" 
         from nas_sv2.space.runtimes.tflite_lowering import build_tflite
 
         return Payload(network.digest, build_tflite(graph, weights, plan.batch))
+    if images is None and plan.precision == "int8":
+        images = _random_images(network, plan.seed)
+    if plan.runtime == "ncnn":
+        from nas_sv2.space.runtimes.ncnn_lowering import build_ncnn
+        from nas_sv2.space.runtimes.quantization import largest_inputs
+
+        largest = None
+        if images is not None and plan.precision == "int8":
+            largest = largest_inputs(graph, weights, images)
+        return Payload(network.digest, ncnn_body(build_ncnn(graph, weights, largest)))
     from nas_sv2.space.runtimes.onnx_lowering import build_onnx
 
     body = build_onnx(graph, weights, plan.batch)
-    if plan.precision == "int8":
-        import numpy as np
-
+    if images is not None and plan.precision == "int8":
         from nas_sv2.space.runtimes.quantization import quantize
 
-        if images is None:
-            side = network.resolution
-            shape = (CALIBRATION_IMAGES, network.channels, side, side)
-            images = np.random.default_rng(plan.seed).standard_normal(shape).astype(np.float32)
         body = quantize(body, images)
     return Payload(network.digest, body)
+
+
+def ncnn_body(files: "NcnnFiles") -> bytes:
+    """Join ncnn's two files, so that they travel as one."""
+    return b"%d\n%b%b" % (len(files.param), files.param, files.weights)
+
+
+def _random_images(network: Network, seed: int) -> "np.ndarray":
+    import numpy as np
+
+    shape = (CALIBRATION_IMAGES, network.channels, network.resolution, network.resolution)
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def reference_payload(plan: MeasurePlan) -> Payload | None:

@@ -49,6 +49,7 @@ class Fingerprint:
         facts = self.facts
         processor = str(facts.get("gpu") or facts.get("cpu"))
         cores = ", ".join(map(str, plan.affinity or ()))
+        fp32 = plan.precision == "fp16" and not facts.get("fp16_arithmetic", True)
         parts = [
             " ".join(ARM_PARTS.get(word, word) for word in processor.split()),
             f"{facts['runtime']} {facts['runtime_version']}",
@@ -57,6 +58,7 @@ class Fingerprint:
             f"CPU quota {facts['cpu_quota']} cores" if "cpu_quota" in facts else "",
             f"batch {plan.batch}",
             "" if plan.precision == "fp32" else plan.precision,
+            "computed in fp32" if fp32 else "",
         ]
         return " · ".join(filter(None, parts))
 

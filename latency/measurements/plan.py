@@ -25,7 +25,7 @@ from nas_sv2.documents import (
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.units.reference import reference
 
-Runtime = Literal["onnxruntime", "litert", "torch"]
+Runtime = Literal["onnxruntime", "litert", "ncnn", "torch"]
 Processor = Literal["cpu", "cuda"]
 DAY_S = 86_400
 Seconds = Annotated[float, Meta(gt=0, le=DAY_S)]
@@ -35,13 +35,24 @@ PRECISIONS_OF_RUNTIME: Mapping[tuple[Runtime, Processor], tuple[Precision, ...]]
     ("onnxruntime", "cpu"): ("fp32", "int8"),
     ("onnxruntime", "cuda"): ("fp32",),
     ("litert", "cpu"): ("fp32",),
+    ("ncnn", "cpu"): ("fp32", "fp16", "int8"),
     ("torch", "cpu"): ("fp32",),
     ("torch", "cuda"): ("fp32", "fp16"),
 }
 """The number formats of each runtime on each processor that it runs on."""
+OWN_DEFAULTS: Mapping[str, Mapping[str, str]] = {
+    "onnxruntime": {"precision": "fp32", "lowering": "shuffle_free"},
+    "litert": {"precision": "fp32", "lowering": "shuffle_free"},
+    "ncnn": {"precision": "fp16", "lowering": "shuffle_free"},
+    "torch": {"precision": "fp32", "lowering": "plain"},
+}
+"""The fields of a plan that depend on its runtime, if the user leaves them out.
+
+They are as the runtime is shipped: ncnn uses half precision unless its user forbids it."""
 PACKAGES: Mapping[Runtime, tuple[str, ...]] = {
     "onnxruntime": ("numpy", "onnxruntime"),
     "litert": ("numpy", "ai-edge-litert"),
+    "ncnn": ("numpy", "ncnn"),
     "torch": ("numpy", "torch", "nas-sv2"),
 }
 """The packages, by pip's names, that a device needs for each runtime."""
@@ -59,9 +70,10 @@ class MeasurePlan:
     Attributes:
         runtime: The runtime that executes the network.
         processor: The processor that executes it.
-        precision: The number format. `int8` is onnxruntime's static quantisation (QDQ) on a CPU,
-            `fp16` is torch's half precision on a GPU.
-        batch: Images in each run.
+        precision: The number format. `int8` is static quantisation on a CPU, by onnxruntime (QDQ)
+            or ncnn. `fp16` is torch's half precision on a GPU, or ncnn as it comes: it calculates
+            in half precision on ARM cores that can, and in float32 elsewhere.
+        batch: Images in each run; ncnn takes one.
         threads: Threads within an operator; 1 is the paper's protocol on ARM.
         affinity: Cores that the agent keeps to, in ascending order; None for all that it is
             started with.
@@ -133,6 +145,8 @@ class MeasurePlan:
         check_fields(self)
         if self.runtime == "torch":
             check_choice("lowering", self.lowering, ("plain",))
+        if self.runtime == "ncnn" and self.batch != 1:
+            raise ConfigError("batch with ncnn", self.batch, "must be 1: it takes one image")
         pairs = PRECISIONS_OF_RUNTIME
         processors = tuple(there for runtime, there in pairs if runtime == self.runtime)
         check_choice(f"processor with {self.runtime}", self.processor, processors)
@@ -147,6 +161,21 @@ class MeasurePlan:
         if self.max_runs < self.min_runs:
             sentence = f"must be at least min_runs, {self.min_runs}"
             raise ConfigError("max_runs", self.max_runs, sentence)
+
+    def changed(self, **changes: Any) -> Self:
+        """Return the plan with other values.
+
+        Another runtime brings its `OWN_DEFAULTS` for fields that stood at those of the former.
+
+        Raises:
+            ConfigError: A value is out of range.
+        """
+        before = OWN_DEFAULTS[self.runtime]
+        # An unknown runtime is refused by the plan.
+        after = OWN_DEFAULTS.get(changes.get("runtime", self.runtime), before)
+        kept = {name: getattr(self, name) == before[name] for name in before}
+        own = {name: value for name, value in after.items() if kept[name]}
+        return dataclasses.replace(self, **{**own, **changes})
 
     @property
     def cpu_time_is_latency(self) -> bool:
@@ -168,12 +197,14 @@ class MeasurePlan:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Read the plan that `to_json` wrote; a field that is absent takes its default.
+        """Read a plan from plain data; a field that is absent takes its default.
 
         Raises:
             ConfigError: A field is unknown or a value is out of range.
         """
-        return read_fields(cls, document, "plan")
+        runtime = document.get("runtime")
+        own = OWN_DEFAULTS.get(runtime, {}) if isinstance(runtime, str) else {}
+        return read_fields(cls, {**own, **document}, "plan")
 
 
 def _check_reference(name: str) -> None:

@@ -142,9 +142,7 @@ class MeasuredTarget:
 
     def with_plan(self, **changes: Any) -> Self:
         """Change fields of the plan."""
-        return replace(
-            self, device=replace(self.device, plan=replace(self.device.plan, **changes))
-        )
+        return replace(self, device=replace(self.device, plan=self.device.plan.changed(**changes)))
 
     def corrected(self, reference_ms: float) -> Self:
         """Scale every latency to a reference network of `reference_ms`."""

@@ -62,8 +62,8 @@ def add_device(
         kind: How it is reached: `ssh`, `command`, `emulated`, `cuda` or `local`.
         project: Write the file of the project, not that of the user.
         replace: Overwrite a device of that name.
-        runtime: The runtime that executes networks there: `onnxruntime`, `litert` or `torch`. It
-            is the field of that name of the plan.
+        runtime: The runtime that executes networks there: `onnxruntime`, `litert`, `ncnn` or
+            `torch`. It is the field of that name of the plan.
         **settings: The keys of the device file; those that are None are left out. `command` is
             one text; `ssh_config` and `table` are paths from here.
 

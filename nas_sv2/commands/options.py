@@ -100,11 +100,15 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Plain data for programs.")]
 Runtime = Annotated[
     str | None,
-    typer.Option("--runtime", help="The runtime on the device: onnxruntime, litert or torch."),
+    typer.Option(
+        "--runtime", help="The runtime on the device: onnxruntime, litert, ncnn or torch."
+    ),
 ]
 Precision = Annotated[
     str | None,
-    typer.Option("--precision", help="fp32; int8 with onnxruntime on a CPU, fp16 on a GPU."),
+    typer.Option(
+        "--precision", help="fp32; int8 with onnxruntime or ncnn, fp16 with ncnn or on a GPU."
+    ),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", help="Threads within an operator.")]
 Batch = Annotated[int | None, typer.Option("--batch", help="Images a run.")]
@@ -229,7 +233,6 @@ def plan_changes(
         raise ConfigError("precision", precision, "must be one of " + ", ".join(PRECISIONS))
     changes = {
         "runtime": runtime,
-        "lowering": "plain" if runtime == "torch" else None,  # the only form that it runs
         "precision": precision,
         "threads": threads,
         "batch": batch,

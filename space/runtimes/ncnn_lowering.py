@@ -1,12 +1,12 @@
-"""From operators to ncnn's two files, written directly: no converter, and no ncnn.
+"""The files of ncnn, written directly from operators: no converter is used, and ncnn neither.
 
 `.param` lists layers as text, and `.bin` holds their numbers in that order. Batch norms are
 folded, and an activation is part of the layer before it, as ncnn's own tools leave a network.
 Format: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure. Parameters of layers:
 https://github.com/Tencent/ncnn/wiki/operators.
 
-int8 is ncnn's own form, as ncnn2int8 writes it: signed numbers, with a scale for each output
-channel of the weights and one for the input of a layer.
+int8 is ncnn's own form, as ncnn2int8 writes it. Its numbers are signed. The weights have a scale
+for each output channel, and the input of a layer has one.
 """
 
 from collections import Counter, defaultdict
@@ -113,7 +113,7 @@ def build_ncnn(
     """Write `input` (C, H, W) to `logits` (classes), or to the map in which the graph ends.
 
     Args:
-        graph: What to build.
+        graph: The network or a part of one.
         weights: Its numbers, named as `weight_shapes` names them.
         largest: The largest absolute number that each layer with weights reads, by the name of
             the value (`largest_inputs`); the layers are in int8 if given.

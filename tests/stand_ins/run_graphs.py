@@ -57,7 +57,7 @@ def run_ncnn(files: NcnnFiles, images: Array) -> Array:
     found = []
     for image in images:
         extractor = network.create_extractor()
-        extractor.input("input", ncnn.Mat(np.ascontiguousarray(image)))
+        extractor.input("input", ncnn.Mat(image).clone())
         failed, logits = extractor.extract("logits")
         assert not failed
         found.append(np.array(logits))  # copied, before its network is gone

@@ -25,7 +25,7 @@ from nas_sv2.latency.devices.device import AgentDevice, agent_command, agent_tex
 from nas_sv2.latency.devices.local import local_device
 from nas_sv2.latency.devices.payload import Payload, payload_of
 from nas_sv2.latency.measurements.measurement import Measurement
-from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.latency.measurements.plan import MeasurePlan, Runtime
 from nas_sv2.space.units.reference import reference
 
 QUICK = MeasurePlan(min_runs=10, max_runs=20, warmup_runs=3, timeout_s=20, reference=None)
@@ -237,10 +237,14 @@ def test_a_profiler_that_sees_no_kernels_is_no_profile(monkeypatch: pytest.Monke
         )
 
 
-def test_litert_is_timed_by_the_same_protocol_and_gives_what_onnxruntime_gives() -> None:
+@pytest.mark.parametrize(("runtime", "name"), [("litert", "LiteRT"), ("ncnn", "ncnn")])
+def test_a_runtime_is_timed_by_the_same_protocol_and_gives_what_onnxruntime_gives(
+    runtime: Runtime, name: str
+) -> None:
+    kinds: tuple[Runtime, ...] = ("onnxruntime", runtime)
     plans = [
-        MeasurePlan(runtime=runtime, min_runs=5, max_runs=5, loads=1, reference=None)
-        for runtime in ("onnxruntime", "litert")
+        MeasurePlan(runtime=each, min_runs=5, max_runs=5, loads=1, reference=None)
+        for each in kinds
     ]
     network = dataclasses.replace(reference("shufflenet_v2_x0_5"), resolution=64)
     with local_device("here") as device:
@@ -248,11 +252,11 @@ def test_litert_is_timed_by_the_same_protocol_and_gives_what_onnxruntime_gives()
         np.testing.assert_allclose(here, there, atol=1e-4)
         payload = payload_of(network, plans[1])
         (measurement,) = device.measure([payload], plans[1])
-        assert measurement.fingerprint.facts["runtime"] == "litert"
-        with pytest.raises(DeviceError, match="LiteRT's package for Python gives no times of"):
+        assert measurement.fingerprint.facts["runtime"] == runtime
+        with pytest.raises(DeviceError, match=f"{name}'s package for Python gives no times of"):
             device.profile(payload, plans[1], 60.0)
         unread = Payload(network.digest, b"no model")
-        with pytest.raises(MeasurementError, match="LiteRT: "):
+        with pytest.raises(MeasurementError, match=f"{name}: "):
             device.outputs(unread, plans[1])
 
 

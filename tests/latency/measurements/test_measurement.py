@@ -159,6 +159,16 @@ def test_a_quota_is_part_of_the_fingerprint_and_none_is_as_before() -> None:
     assert "cpu_quota" not in machine_facts() or machine_facts()["cpu_quota"] > 0
 
 
+def test_a_description_says_whether_half_precision_is_computed_in() -> None:
+    """ncnn may use fp16, and does on processors that have it."""
+    plan = CPU_PLAN.changed(runtime="ncnn")
+    for has_it, said in ((True, "· fp16"), (False, "· fp16 · computed in fp32")):
+        there = Fingerprint({**FINGERPRINT.facts, "fp16_arithmetic": has_it})
+        assert there.describe(plan).endswith(said)
+        assert "fp16" not in there.describe(plan.changed(precision="fp32"))
+        assert there.describe(plan.changed(precision="int8")).endswith("· int8")
+
+
 @pytest.mark.parametrize(
     ("ms", "switches", "cpu_share", "threads", "contended"),
     [

@@ -96,6 +96,7 @@ def test_an_unknown_reference_network_is_named() -> None:
         ("onnxruntime", "cuda", "int8"),
         ("litert", "cpu", "int8"),
         ("torch", "cpu", "fp16"),
+        ("litert", "cpu", "fp16"),
         ("torch", "cuda", "int8"),
     ],
 )
@@ -114,6 +115,31 @@ def test_a_precision_that_nothing_runs_is_refused(
 def test_a_processor_that_a_runtime_does_not_use_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"processor with litert must be one of .?cpu"):
         MeasurePlan(runtime="litert", processor="cuda")
+
+
+def test_another_runtime_brings_its_own_defaults() -> None:
+    """What the user chose stays; what stood at a default follows the runtime."""
+    plan = MeasurePlan(threads=2).changed(runtime="ncnn")
+    assert (plan.runtime, plan.precision, plan.threads) == ("ncnn", "fp16", 2)
+    assert plan.changed(threads=1).precision == "fp16"
+    assert plan.changed(runtime="torch") == MeasurePlan(
+        runtime="torch", lowering="plain", threads=2
+    )
+    assert plan.changed(precision="int8").changed(seed=1).precision == "int8"
+    quantised = MeasurePlan(precision="int8", lowering="plain").changed(runtime="ncnn")
+    assert (quantised.precision, quantised.lowering) == ("int8", "plain")
+    assert MeasurePlan.from_json({"runtime": "ncnn"}).precision == "fp16"
+    assert MeasurePlan.from_json({"runtime": "torch"}).lowering == "plain"
+    assert MeasurePlan.from_json({"runtime": "ncnn", "precision": "fp32"}).precision == "fp32"
+    with pytest.raises(ConfigError, match=r"plan\.runtime must be one of"):
+        MeasurePlan.from_json({"runtime": ["ncnn"]})
+    with pytest.raises(ConfigError, match=r"^runtime must be one of"):
+        plan.changed(runtime="tengine")
+
+
+def test_ncnn_takes_one_image() -> None:
+    with pytest.raises(ConfigError, match=r"^batch with ncnn must be 1"):
+        MeasurePlan(runtime="ncnn", batch=2)
 
 
 def test_the_keys_of_stored_measurements_stay() -> None:

@@ -20,6 +20,7 @@ from nas_sv2.latency.devices.open_device import device_at
 from nas_sv2.latency.devices.payload import payload_of
 from nas_sv2.latency.devices.reconnecting import ReconnectingDevice
 from nas_sv2.latency.measurements.grade import Grade
+from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.doctor import examine
 from nas_sv2.latency.targets.try_out import Check, check_device
 from nas_sv2.space.units.reference import reference
@@ -89,12 +90,21 @@ def board(tmp_path: Path) -> Iterator[Board]:
         device.close()
 
 
-def checks_of(device: ReconnectingDevice) -> dict[str, Check]:
-    return {check.name: check for check in check_device(device, PLAN)}
+def checks_of(device: ReconnectingDevice, plan: MeasurePlan = PLAN) -> dict[str, Check]:
+    return {check.name: check for check in check_device(device, plan)}
 
 
 def graded(device: ReconnectingDevice) -> Grade:
     return examine(MeasuredDevice("board", device, PLAN), 3, 0.0)
+
+
+def test_a_board_with_ncnn_is_compared_in_float32_and_measured_as_it_comes(board: Board) -> None:
+    checks = checks_of(board(), PLAN.changed(runtime="ncnn", reference=None))
+    assert all(check.passed for check in checks.values())
+    assert "ncnn 1." in checks["python"].text and "onnxruntime" not in checks["python"].text
+    assert "· fp16" in checks["agent"].text
+    assert "from this machine's onnxruntime; with split 3/4" in checks["outputs"].text
+    assert "batch 1" in checks["outputs"].text
 
 
 def test_an_old_python(board: Board) -> None:
