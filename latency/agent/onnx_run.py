@@ -24,6 +24,8 @@ LEAST_ONNXRUNTIME = (1, 12)
 LEAST_FOR_BATCHES = (1, 14)
 """1.12 and 1.13 compute 1×1 convolutions of several images wrongly on a CPU: outputs were off by
 26 to 75 % (onnxruntime's issue 13515)."""
+FED_KINDS = ("float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
+"""Kinds of numbers that an input may have, as numpy names them."""
 
 
 class OnnxRuntime:
@@ -139,11 +141,15 @@ def _bound(session: Any, feed: Json) -> Callable[[], object]:
 
 
 def _random_feed(numpy: Any, generator: Any, value: Any, batch: int) -> Any:
+    """Return random numbers for an input; ones if it is of whole numbers.
+
+    Those are mostly indices or masks: any table has an entry 1, and a mask of ones hides nothing.
+    """
     shape = [size if isinstance(size, int) else batch for size in value.shape]
-    if not shape or shape[0] != batch:
-        text = f"input {value.name} has shape {value.shape}, but the plan says batch {batch}"
-        raise Refusal("model", text)
-    kinds = {"tensor(float)": "float32", "tensor(float16)": "float16"}
-    if value.type not in kinds:
-        raise Refusal("model", f"input {value.name} is {value.type}, not float")
-    return generator.standard_normal(shape).astype(kinds[value.type])
+    kind = value.type[len("tensor(") : -1].replace("double", "float64")
+    kind = "float32" if kind == "float" else kind
+    if kind not in FED_KINDS:
+        raise Refusal("model", f"input {value.name} is {value.type}, not of numbers")
+    if kind.startswith("float"):
+        return generator.standard_normal(shape).astype(kind)
+    return numpy.ones(shape, kind)

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.latency.kernels.model_kernels import WHOLE, kernels_of_model
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS, RunKernel, RunKind, kernels_run
 from nas_sv2.latency.measurements.measurement import Latency, NodeTime
 from nas_sv2.latency.targets.target import Target
-from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Network
+from nas_sv2.space.onnx_models.model import OnnxModel
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def profiles_of(target: Target, networks: Sequence[Network]) -> list[Profile]:
     if len(known) < len(networks):
         raise ConfigError("target", target.name, "must be a target that is measured or emulated")
     return [
-        _profile(target.graph_of(network), nodes, whole)
+        _profile(target, network, nodes, whole)
         for network, nodes, whole in zip(
             networks, known, _whole_latencies(target, networks), strict=True
         )
@@ -98,6 +99,11 @@ def _whole_latencies(target: Target, networks: Sequence[Network]) -> list[Latenc
     return [one.latency(target.name) for one in target.device.measure_together(networks)]
 
 
-def _profile(graph: Graph, nodes: Iterable[NodeTime], whole: Latency) -> Profile:
+def _profile(
+    target: Target, network: Network, nodes: Iterable[NodeTime], whole: Latency
+) -> Profile:
+    if isinstance(network, OnnxModel):
+        return Profile(kernels_of_model(network, nodes), (WHOLE,), whole)
+    graph = target.graph_of(network)
     blocks = tuple(dict.fromkeys(op.block for op in graph.ops))
     return Profile(kernels_run(graph, nodes), blocks, whole)

@@ -12,6 +12,7 @@ from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.measurement import Measurement, NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.space.networks.lowering import Network
+from nas_sv2.space.onnx_models.model import OnnxModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,7 +138,8 @@ class MeasuredDevice:
         self.device.close()
 
     def _payload(self, network: Network) -> Payload:
-        if self.images is None or self.plan.precision != "int8":
+        wanted = self.plan.precision == "int8" and not isinstance(network, OnnxModel)
+        if self.images is None or not wanted:
             return payload_of(network, self.plan)
         return payload_of(network, self.plan, self.images(network))
 

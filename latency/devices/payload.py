@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from nas_sv2.errors import ConfigError
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.space.families.published import published_network
 from nas_sv2.space.networks.lowering import Network, lower
+from nas_sv2.space.onnx_models.model import OnnxModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,10 +46,15 @@ def payload_of(network: Network, plan: MeasurePlan, images: "np.ndarray | None" 
     before it is measured.
 
     Args:
-        network: The network to send.
+        network: The network to send. An ONNX file is sent as it is.
         plan: The plan by which it will be measured.
         images: Float images `(N, C, H, W)` that give the scales of int8; random ones if None.
+
+    Raises:
+        ConfigError: The plan asks for another form of an ONNX file.
     """
+    if isinstance(network, OnnxModel):
+        return _as_it_is(network, plan)
     if plan.runtime == "torch":
         from nas_sv2.space.networks.lowering import network_to_json
 
@@ -94,6 +101,20 @@ def _random_images(network: Network, seed: int) -> "np.ndarray":
 
     shape = (CALIBRATION_IMAGES, network.channels, network.resolution, network.resolution)
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def _as_it_is(model: OnnxModel, plan: MeasurePlan) -> Payload:
+    """Return a file's payload; refuse a plan by which something else would be measured."""
+    if plan.runtime != "onnxruntime":
+        sentence = f"must be onnxruntime to run {model.file}; choose a target with onnxruntime"
+        raise ConfigError("runtime", plan.runtime, sentence)
+    if plan.precision != "fp32":
+        sentence = f"must be left out: {model.file} is run as it is; quantise the file instead"
+        raise ConfigError("precision", plan.precision, sentence)
+    if plan.batch != model.batch:
+        sentence = f"must be {model.batch}, the first size of the inputs of {model.file}"
+        raise ConfigError("batch", plan.batch, sentence)
+    return Payload(model.digest, model.body)
 
 
 def reference_payload(plan: MeasurePlan) -> Payload | None:

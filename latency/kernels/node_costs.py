@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from nas_sv2.latency.kernels.kernel import Kernel
-from nas_sv2.latency.kernels.of_graph import in_form, kernels_of
+from nas_sv2.latency.kernels.of_graph import graph_in_form, in_form, kernels_of
 from nas_sv2.latency.measurements.plan import Lowering
 from nas_sv2.plain_data import printable
 from nas_sv2.space.graph.cost import op_cost
 from nas_sv2.space.graph.operators import Graph, Op
-from nas_sv2.space.networks.lowering import Network, lower
+from nas_sv2.space.networks.lowering import Network
 
 ALIGNMENT = 4
 """Divisor of the channels that onnxruntime's blocked (NCHWc) kernels need. On x86 a depthwise
@@ -41,12 +41,15 @@ class Piece:
 
 def pieces_of(network: Network, lowering: Lowering) -> list[Piece]:
     """Return the kernels of `network` in the measured form, in running order."""
-    return pieces_of_graph(lower(network), lowering)
+    return _pieces(graph_in_form(network, lowering))
 
 
 def pieces_of_graph(graph: Graph, lowering: Lowering) -> list[Piece]:
     """Return the kernels of a graph in the measured form, in running order."""
-    graph = in_form(graph, lowering)
+    return _pieces(in_form(graph, lowering))
+
+
+def _pieces(graph: Graph) -> list[Piece]:
     ops = {op.name: op for op in graph.ops}
     return [Piece(kernel, ops[kernel.ops[0]]) for kernel in kernels_of(graph)]
 

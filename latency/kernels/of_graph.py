@@ -24,6 +24,7 @@ from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel, live_ops, plain
 from nas_sv2.latency.measurements.plan import Lowering
 from nas_sv2.space.graph.operators import Activation, Add, Conv, Graph, Op
 from nas_sv2.space.networks.lowering import Network, lower
+from nas_sv2.space.onnx_models.model import OnnxModel
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 
 APART: Mapping[tuple[str, ...], str] = {("relu6",): " clipped", ("add",): " summed"}
@@ -76,8 +77,9 @@ def _fused_name(op: Op) -> str:
 
 
 def graph_in_form(network: Network, lowering: Lowering) -> Graph:
-    """Return the operators of `network` in the form that runs."""
-    return in_form(lower(network), lowering)
+    """Return the operators of `network` in the form that runs; an ONNX file runs as it is."""
+    graph = lower(network)
+    return graph if isinstance(network, OnnxModel) else in_form(graph, lowering)
 
 
 def in_form(graph: Graph, lowering: Lowering) -> Graph:

@@ -149,13 +149,14 @@ def kernels_run(graph: Graph, nodes: Iterable[NodeTime]) -> tuple[RunKernel, ...
     for node, place, inserted in found:
         op = graph.ops[place]
         ops = () if inserted else carried.get(op.name, (op.name,))
-        kind = kind_of(by_name[ops[0]]) if ops else _inserted_kind(node)
+        kind = kind_of(by_name[ops[0]]) if ops else inserted_kind(node)
         name = ops[0] if ops else node.name
         kernels.append(RunKernel(name, node.operator, ops, op.block, kind, node.us))
     return tuple(kernels)
 
 
-def _inserted_kind(node: NodeTime) -> RunKind:
+def inserted_kind(node: NodeTime) -> RunKind:
+    """Return the kind of a kernel that the runtime inserted."""
     return "data" if node.operator.startswith(DATA) else "other"
 
 

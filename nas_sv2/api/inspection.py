@@ -18,10 +18,13 @@ from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.choices.levels import paper_limits
+from nas_sv2.space.families.published import PaperNetwork
 from nas_sv2.space.graph.cost import Cost, cost_of
 from nas_sv2.space.graph.guidelines import blocks_of, scores_by_block
 from nas_sv2.space.graph.operators import Graph
-from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.graph.peak_memory import PeakMemory
+from nas_sv2.space.networks.lowering import Classifier, Network, costs_of, lower
+from nas_sv2.space.onnx_models.model import Shapes
 from nas_sv2.space.reuse.channel_reuse import (
     Reuse,
     ReusedWeights,
@@ -34,6 +37,7 @@ from nas_sv2.studies.storage.named_networks import (
     KeptWeights,
     Named,
     find_network,
+    find_networks,
     trial_named,
     weights_named,
     weights_of_trial,
@@ -48,12 +52,15 @@ class OnPaper:
 
     Attributes:
         named: The network and its name.
-        cost: Its cost.
-        excesses: How far it is beyond each guideline of the paper, as a share of the limit.
+        cost: Its cost; of an ONNX file, that of one run.
+        memory: The most memory that it needs at once.
+        excesses: How far it is beyond each guideline of the paper, as a share of the limit; empty
+            for an ONNX file, which is of no family.
     """
 
-    named: Named
+    named: Named[Network]
     cost: Cost
+    memory: PeakMemory
     excesses: Mapping[str, float]
 
 
@@ -111,26 +118,31 @@ class ReuseFound:
         weighed: How they weigh the channels.
     """
 
-    named: Named
+    named: Named[Classifier]
     reuse: Reuse
     kept: KeptWeights | None
     weighed: ReusedWeights | None
 
 
-def on_paper(network: str, *, storage: str | Database = DEFAULT_STORAGE) -> OnPaper:
+def on_paper(
+    network: str, *, inputs: Shapes | None = None, storage: str | Database = DEFAULT_STORAGE
+) -> OnPaper:
     """Count the cost of a network, and its distance from the paper's guidelines.
 
     Args:
         network: A reference name, a file, or `STUDY:NUMBER`.
+        inputs: Shapes of an ONNX file's inputs, as `measure` takes them.
         storage: The URL of the database of studies, or an open handle.
 
     Raises:
-        ConfigError: There is no such network.
+        ConfigError: There is no such network, or a node of the file cannot be counted.
     """
-    found = find_network(network, database_of(storage))
-    graph = lower(found.network)
-    counted = cost_of(graph)
-    return OnPaper(found, counted, paper_limits(found.network, counted.flops).excesses(graph))
+    (found,) = find_networks([network], database_of(storage), inputs)
+    counted, memory = costs_of(found.network)
+    if isinstance(found.network, Architecture | PaperNetwork):
+        limits = paper_limits(found.network, counted.flops)
+        return OnPaper(found, counted, memory, limits.excesses(lower(found.network)))
+    return OnPaper(found, counted, memory, {})
 
 
 def explain(
@@ -181,14 +193,16 @@ def profile(
     networks: Sequence[str],
     target: str,
     *,
+    inputs: Shapes | None = None,
     storage: str | Database = DEFAULT_STORAGE,
     notify: Notify = ignore,
-) -> list[tuple[Named, Profile]]:
+) -> list[tuple[Named[Network], Profile]]:
     """Divide the time of networks on a target, by kind of kernel and by block.
 
     Args:
         networks: Reference names, files, or `STUDY:NUMBER`.
         target: The name of one target.
+        inputs: Shapes of ONNX files' inputs, as `measure` takes them.
         storage: The URL of the database, or an open handle.
         notify: Is called with a line for each wait.
 
@@ -199,13 +213,13 @@ def profile(
     book, db = TargetBook.read(), database_of(storage)
     name = book.one(target)
     check_number(len(networks))
-    named = [find_network(text, db) for text in networks]
+    named = find_networks(networks, db, inputs)
     with closing(book.open(name, store=MeasurementStore(db), notify=notify)) as opened:
         profiles = profiles_of(opened, [one.network for one in named])
     return list(zip(named, profiles, strict=True))
 
 
-def draw_profile(found: Sequence[tuple[Named, Profile]], file: Path) -> None:
+def draw_profile(found: Sequence[tuple[Named[Network], Profile]], file: Path) -> None:
     """Draw how the time of networks divides, as a PNG file."""
     from nas_sv2.studies.pages.network_pictures import draw_profiles
 

@@ -38,8 +38,9 @@ from nas_sv2.latency.measurements.store import Key, MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.latency.targets.user_target import LatencySource
-from nas_sv2.space.networks.lowering import Classifier
-from nas_sv2.studies.storage.named_networks import Named, find_network
+from nas_sv2.space.networks.lowering import Network
+from nas_sv2.space.onnx_models.model import Shapes
+from nas_sv2.studies.storage.named_networks import Named, find_networks
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Comparison:
     """
 
     target: str
-    networks: Sequence[Named]
+    networks: Sequence[Named[Network]]
     latencies: Sequence[Latency]
     orders: Orders | None
 
@@ -142,13 +143,14 @@ class Comparison:
 
 
 def measure(
-    networks: Sequence[Classifier | str],
+    networks: Sequence[Network | str],
     *,
     target: str | LatencySource,
     storage: str | Database = DEFAULT_STORAGE,
     fresh: bool = False,
     require_measured: bool = False,
     plan: Mapping[str, Any] | None = None,
+    inputs: Shapes | None = None,
     notify: Notify | None = None,
 ) -> Comparison:
     """Measure networks on a target.
@@ -157,12 +159,15 @@ def measure(
     programs. Several are measured together, in alternation.
 
     Args:
-        networks: Networks, names of hand-designed ones, files, or `STUDY:NUMBER`.
+        networks: Networks, names of hand-designed ones, files (`FILE.onnx` too), or
+            `STUDY:NUMBER`.
         target: A name, `module:attribute`, or an object of yours.
         storage: The URL of the database of measurements, or an open handle.
         fresh: Measure although a result is stored.
         require_measured: Refuse a target whose latency is not measured.
         plan: Fields of the measuring plan that are changed, such as `threads`.
+        inputs: Shapes of the ONNX files' inputs that leave a size open, by name; the name `""`
+            stands for the only input.
         notify: Is called with a line for each wait.
 
     Raises:
@@ -173,7 +178,12 @@ def measure(
     """
     check_number(len(networks))
     db = database_of(storage)
-    named = [_named(network, db) for network in networks]
+    texts = [network for network in networks if isinstance(network, str)]
+    found = iter(find_networks(texts, db, inputs))
+    named = [
+        next(found) if isinstance(network, str) else Named(network.digest[:8], network)
+        for network in networks
+    ]
     book = TargetBook.read([] if isinstance(target, str) else [target])
     name = book.one(target) if isinstance(target, str) else target.name
     opened = book.open(
@@ -187,7 +197,7 @@ def measure(
         return _compare(opened.with_plan(**(plan or {})), named)
 
 
-def _compare(target: Target, networks: Sequence[Named]) -> Comparison:
+def _compare(target: Target, networks: Sequence[Named[Network]]) -> Comparison:
     """One network from the store or measured; several measured together now."""
     found = [network.network for network in networks]
     if target.device is not None and len(networks) == 1:
@@ -202,12 +212,6 @@ def _compare(target: Target, networks: Sequence[Named]) -> Comparison:
     latencies = [target.estimate(network) for network in found]
     orders = emulated_orders(latencies) if len(networks) > 1 else None
     return Comparison(target.name, networks, latencies, orders)
-
-
-def _named(network: Classifier | str, db: Database) -> Named:
-    if isinstance(network, str):
-        return find_network(network, db)
-    return Named(network.digest[:8], network)
 
 
 def measurement_lines(counts: Counts, storage: str | Database = DEFAULT_STORAGE) -> Iterator[str]:

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
+from nas_sv2.errors import ConfigError
 from nas_sv2.files import checked_out, write_out
 from nas_sv2.space.families.published import published_network
-from nas_sv2.space.graph.cost import Cost, cost_of
-from nas_sv2.space.networks.lowering import Classifier, lower
+from nas_sv2.space.graph.cost import Cost
+from nas_sv2.space.networks.lowering import Classifier, Network, costs_of, lower
+from nas_sv2.space.onnx_models.model import ENDING, OnnxModel, Shapes, load_model
 
 if TYPE_CHECKING:
     import torch
@@ -31,16 +33,19 @@ def reference(name: str) -> Classifier:
     return published_network(name)
 
 
-def cost(network: Classifier | str) -> Cost:
+def cost(network: Network | str) -> Cost:
     """Count the cost of a network on paper: FLOPs, parameters, memory access.
 
     Args:
-        network: A network, or the name of a hand-designed one as `reference` takes it.
+        network: A network, the name of a hand-designed one as `reference` takes it, or
+            `FILE.onnx`; `load` reads a file that leaves sizes open.
 
     Raises:
-        ConfigError: There is no such network.
+        ConfigError: There is no such network, or a node of the file cannot be counted.
     """
-    return cost_of(lower(_network(network)))
+    if isinstance(network, str):
+        network = load_model(network) if network.endswith(ENDING) else reference(network)
+    return costs_of(network)[0]
 
 
 def module(network: Classifier | str, *, seed: int = 0) -> "torch.nn.Module":
@@ -84,8 +89,19 @@ def onnx(network: Classifier | str, path: Path | str, *, seed: int = 0) -> Path:
     return file
 
 
-def load(folder: Path | str) -> "torch.nn.Module":
+@overload
+def load(folder: Path | str) -> "torch.nn.Module": ...
+
+
+@overload
+def load(folder: Path | str, *, inputs: Shapes) -> OnnxModel: ...
+
+
+def load(folder: Path | str, *, inputs: Shapes | None = None) -> "torch.nn.Module | OnnxModel":
     """Load the network that `export` or `network train` wrote to `folder`, in evaluation mode.
+
+    With `inputs`, load an ONNX file as a network for `measure` and `cost`. They are the shapes of
+    its inputs by name, of those alone that leave a size open; `{}` if none does.
 
     Nothing in the folder is run or unpickled; its checksums are verified first. The module of a
     network of the space has `features(images)`, which gives the maps of each stage by name.
@@ -96,6 +112,10 @@ def load(folder: Path | str) -> "torch.nn.Module":
         ConfigError: The folder does not hold a package, or describes something else.
         StoreError: A file is missing or is not what was written.
     """
+    if inputs is not None:
+        return load_model(folder, inputs)
+    if str(folder).endswith(ENDING):
+        raise ConfigError("folder", str(folder), "must be a folder; inputs={} loads an ONNX file")
     from nas_sv2.studies.package.load import load_package  # torch takes seconds
 
     return load_package(Path(folder)).module()

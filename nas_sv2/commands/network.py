@@ -9,15 +9,17 @@ from nas_sv2.commands.options import (
     STORAGE,
     Affinity,
     Arch,
-    Archs,
     AsJson,
     Batch,
     Data,
     Fit,
     Fresh,
+    Inputs,
     OneTarget,
     Precision,
     RequireMeasured,
+    RunArch,
+    RunArchs,
     Runtime,
     SeveralTargets,
     SkipUnreadable,
@@ -25,6 +27,7 @@ from nas_sv2.commands.options import (
     Threads,
     TrainThreads,
     counting_bar,
+    input_shapes,
     open_database,
     plan_changes,
     print_notes,
@@ -41,8 +44,9 @@ BY = ("kind", "block", "op")
 
 
 def measure(
-    archs: Archs,
+    archs: RunArchs,
     target: SeveralTargets,
+    inputs: Inputs = None,
     fresh: Fresh = False,
     sustained: Annotated[
         float | None,
@@ -76,6 +80,7 @@ def measure(
         order_table,
     )
 
+    shapes = input_shapes(inputs)
     changes = plan_changes(runtime, precision, threads, batch, affinity, sustained)
     found, db = [], open_database(storage)
     for name in target_names(target):
@@ -88,6 +93,7 @@ def measure(
                     fresh=fresh,
                     require_measured=require_measured,
                     plan=changes,
+                    inputs=shapes,
                     notify=update,
                 )
             )
@@ -105,19 +111,19 @@ def measure(
 
 
 @app.command()
-def cost(arch: Arch, storage: Storage = STORAGE, as_json: AsJson = False) -> None:
-    """Print the cost of a network on paper, and its distance from the guidelines."""
+def cost(
+    arch: RunArch, inputs: Inputs = None, storage: Storage = STORAGE, as_json: AsJson = False
+) -> None:
+    """Print the cost of a network on paper, its peak memory, its distance from the guidelines.
+
+    An ONNX file is of no family, so that no guidelines are for it.
+    """
     from nas_sv2.api.inspection import on_paper
     from nas_sv2.show.console import output
-    from nas_sv2.show.network_tables import cost_table, network_data
+    from nas_sv2.show.network_tables import cost_data, cost_table
 
-    found = on_paper(arch, storage=open_database(storage))
-    name, network = found.named.name, found.named.network
-    if as_json:
-        data = network_data(name, network, found.cost)
-        say_json({**data, "guidelines": dict(found.excesses)})
-    else:
-        output().print(cost_table(name, network, found.cost, found.excesses))
+    found = on_paper(arch, inputs=input_shapes(inputs), storage=open_database(storage))
+    say_json(cost_data(found)) if as_json else output().print(cost_table(found))
 
 
 @app.command()
@@ -154,8 +160,9 @@ def explain(
 
 @app.command()
 def profile(
-    archs: Archs,
+    archs: RunArchs,
     target: OneTarget,
+    inputs: Inputs = None,
     by: Annotated[
         str | None,
         typer.Option("--by", help="kind, block or op; by kind and by block if left out."),
@@ -172,12 +179,16 @@ def profile(
     from nas_sv2.show import network_tables as tables
     from nas_sv2.show.console import output
 
+    files = [arch for arch in archs if arch.lower().endswith(".onnx")]
+    if by == "block" and files:
+        raise ConfigError("by", by, f"must be kind or op: {files[0]} does not name its blocks")
     if by is not None and by not in BY:
         raise ConfigError("by", by, "must be one of " + ", ".join(BY))
     if out is not None:
         checked_out(out, endings=PICTURES)
     with waiting(f"profiling on {target}") as update:
-        found = profile_networks(archs, target, storage=open_database(storage), notify=update)
+        db, shapes = open_database(storage), input_shapes(inputs)
+        found = profile_networks(archs, target, inputs=shapes, storage=db, notify=update)
     if out is not None:
         draw_profile(found, out)
     if as_json:
@@ -191,7 +202,7 @@ def profile(
     shown = {"kind": tables.kind_table, "block": tables.block_table, "op": tables.kernel_table}
     console = output()
     for one, profiled in found:
-        for which in BY[:2] if by is None else [by]:
+        for which in tables.divisions(one.network) if by is None else [by]:
             console.print(shown[which](one.name, profiled))
             say()
     say(tables.device_note(found[0][1]))

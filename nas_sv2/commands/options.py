@@ -34,6 +34,7 @@ MOST_MINUTES = 24 * 60
 PRECISIONS = ("fp32", "int8", "fp16")
 
 ARCH_HELP = "A reference name, a YAML or JSON file, or STUDY:NUMBER."
+RUN_HELP = "A reference name, a YAML or JSON file, FILE.onnx, or STUDY:NUMBER."
 DATA_HELP = (
     "animals, fashion-mnist, cifar10, cifar100, imagefolder:PATH, imagenet:PATH, csv:FILE or "
     "npz:FILE."
@@ -41,7 +42,16 @@ DATA_HELP = (
 SPACE_HELP = "40M, 140M, 300M, 500M, large, a file or module:attribute"
 
 Arch = Annotated[str, typer.Argument(help=ARCH_HELP)]
-Archs = Annotated[list[str], typer.Argument(help=ARCH_HELP, metavar="ARCH...")]
+RunArch = Annotated[str, typer.Argument(help=RUN_HELP, metavar="ARCH")]
+RunArchs = Annotated[list[str], typer.Argument(help=RUN_HELP, metavar="ARCH...")]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="[NAME=]SHAPE",
+        help="Shape of an ONNX file's input, as 1x3x224x224 or x=1x3x224x224; repeatable.",
+    ),
+]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study.")]
 
 Storage = Annotated[
@@ -125,6 +135,24 @@ def side(text: str) -> int:
 
     check_value("resolution", number := int(text) if text.isdecimal() else text, Side)
     return int(number)
+
+
+def input_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
+    """Read the shapes of inputs by name; the name "" stands for the only input.
+
+    Raises:
+        ConfigError: A text gives other than sizes, or two are for one input.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts or ():
+        name, _, sizes = text.rpartition("=")
+        words = sizes.split("x")
+        if not all(word.isascii() and word.isdecimal() and int(word) for word in words):
+            raise ConfigError("input", text, "must be sizes above 0, as 1x3x224x224")
+        if name in shapes:
+            raise ConfigError("input", text, "must name each input once, as NAME=1x3x224x224")
+        shapes[name] = tuple(map(int, words))
+    return shapes
 
 
 def open_database(storage: str) -> "Database":

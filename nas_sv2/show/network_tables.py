@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import RenderableType
 
-from nas_sv2.api.inspection import Explanation
+from nas_sv2.api.inspection import Explanation, OnPaper
 from nas_sv2.latency.breakdown.profiled import Profile
 from nas_sv2.latency.breakdown.what_if import Gain, Gains
 from nas_sv2.latency.guidelines.waste import Waste
@@ -17,32 +17,58 @@ from nas_sv2.show.console import plain_table
 from nas_sv2.show.measure_tables import interval
 from nas_sv2.space.graph.cost import Cost
 from nas_sv2.space.networks.lowering import Network
+from nas_sv2.space.onnx_models.model import OnnxModel
 from nas_sv2.space.reuse.channel_reuse import Matrix, PerPair, Reuse, ReusedWeights
+
+MIB = 1 << 20
 
 if TYPE_CHECKING:  # they load torch
     from nas_sv2.studies.package.build import Exported
     from nas_sv2.studies.package.file_latency import FileLatency
 
 
-def cost_table(
-    name: str, network: Network, cost: Cost, guidelines: Mapping[str, float]
-) -> RenderableType:
+def cost_table(found: OnPaper) -> RenderableType:
     """Make the table of a network's cost on paper."""
-    side = network.resolution
-    table = plain_table(name, "")
+    network, cost, memory = found.named.network, found.cost, found.memory
+    table = plain_table(found.named.name, "")
     rows = {
         "digest": network.digest,
-        "input": f"{network.channels} × {side} × {side}",
+        **_inputs(network),
         "multiply-adds": f"{cost.flops / 1e6:.2f} M",
         "params": f"{cost.params:,}",
         "memory access": f"{cost.memory_access_bytes / 1e6:.2f} MB",
         "  element-wise": f"{cost.elementwise_bytes / 1e6:.2f} MB",
         "operators": str(cost.kernel_count),
-        **{f"{name} beyond its limit": f"{excess:+.1%}" for name, excess in guidelines.items()},
+        "peak memory": f"{memory.bytes / MIB:.2f} MiB",
+        "  weights": f"{memory.weight_bytes / MIB:.2f} MiB",
+        "  activations": f"{memory.activation_bytes / MIB:.2f} MiB, at {memory.at}",
+        **{f"{g} beyond its limit": f"{excess:+.1%}" for g, excess in found.excesses.items()},
     }
     for key, value in rows.items():
         table.add_row(key, value)
     return table
+
+
+def _inputs(network: Network) -> dict[str, str]:
+    """Return the row of the input, or of each input of an ONNX file."""
+    if isinstance(network, OnnxModel):
+        return {
+            f"input {one.name}": f"{' × '.join(map(str, one.shape))}, {one.kind}"
+            for one in network.inputs
+        }
+    side = network.resolution
+    return {"input": f"{network.channels} × {side} × {side}"}
+
+
+def cost_data(found: OnPaper) -> dict[str, Any]:
+    """Return a network, its cost on paper and its peak memory as plain data."""
+    return {
+        **network_data(found.named.name, found.named.network, found.cost),
+        "peak_memory_bytes": found.memory.bytes,
+        "weight_bytes": found.memory.weight_bytes,
+        "activation_bytes": found.memory.activation_bytes,
+        "guidelines": dict(found.excesses),
+    }
 
 
 def network_data(name: str, network: Network, cost: Cost) -> dict[str, Any]:
@@ -215,6 +241,11 @@ WHAT: Final[dict[RunKind, str]] = {
     "data": "changes of layout, copies",
     "other": "pools, classifier, gates",
 }
+
+
+def divisions(network: Network) -> Sequence[str]:
+    """Return how a network's time is divided unless asked; an ONNX file has no blocks."""
+    return ("kind",) if isinstance(network, OnnxModel) else ("kind", "block")
 
 
 def kind_table(name: str, profile: Profile) -> RenderableType:

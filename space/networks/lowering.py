@@ -1,6 +1,7 @@
 """Descriptions of networks: their operators, and their files.
 
-A network is an architecture of the space, a published network or one of an experiment.
+A network is an architecture of the space, a published network, one of an experiment or an ONNX
+file, which describes itself.
 """
 
 import dataclasses
@@ -24,7 +25,12 @@ from nas_sv2.space.experiments.network import (
     experiment_to_document,
 )
 from nas_sv2.space.families.published import PaperNetwork
+from nas_sv2.space.graph.cost import Cost, cost_of
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
+from nas_sv2.space.graph.peak_memory import PeakMemory, peak_memory_of
+from nas_sv2.space.onnx_models.as_graph import as_graph
+from nas_sv2.space.onnx_models.model import OnnxModel
+from nas_sv2.space.onnx_models.model_cost import model_cost, model_memory
 from nas_sv2.space.units.architecture import FIRST_STAGE, Architecture
 from nas_sv2.space.units.documents import architecture_from_document, architecture_to_document
 from nas_sv2.space.units.shuffle_unit import basic_unit, downsample_unit
@@ -32,13 +38,34 @@ from nas_sv2.space.units.shuffle_unit import basic_unit, downsample_unit
 Classifier = Architecture | PaperNetwork
 """Networks that turn an image into logits of `classes` classes."""
 
-Network = Classifier | ExperimentNetwork
+Described = Classifier | ExperimentNetwork
 """These, and the networks of controlled experiments, which end in a map."""
+
+Network = Described | OnnxModel
+"""These, and ONNX files of the user's."""
 
 
 def lower(network: Network) -> Graph:
-    """The operators of `network` at its own resolution, in running order."""
+    """The operators of `network` at its own resolution, in running order.
+
+    Raises:
+        ConfigError: A node of an ONNX file differs from our operators; names it.
+    """
+    if isinstance(network, OnnxModel):
+        return as_graph(network)
     return _lowered(network) if isinstance(network, Architecture) else network.graph
+
+
+def costs_of(network: Network) -> tuple[Cost, PeakMemory]:
+    """Count the cost of a network on paper, and the most memory that it needs at once.
+
+    Raises:
+        ConfigError: A node of an ONNX file cannot be counted; names it.
+    """
+    if isinstance(network, OnnxModel):
+        return model_cost(network), model_memory(network)
+    graph = lower(network)
+    return cost_of(graph), peak_memory_of(graph)
 
 
 def _lowered(architecture: Architecture) -> Graph:
@@ -65,7 +92,7 @@ SCHEMA_KEY = "nas_sv2_network"
 SCHEMA_VERSION = 1
 
 
-def network_to_document(network: Network) -> dict[str, Any]:
+def network_to_document(network: Described) -> dict[str, Any]:
     """Plain data that `network_from_document` reads back."""
     if isinstance(network, Architecture):
         return architecture_to_document(network)
@@ -74,17 +101,17 @@ def network_to_document(network: Network) -> dict[str, Any]:
     return {SCHEMA_KEY: SCHEMA_VERSION, **dataclasses.asdict(network)}
 
 
-def network_to_json(network: Network) -> str:
+def network_to_json(network: Described) -> str:
     """The document on one line."""
     return json.dumps(network_to_document(network))
 
 
-def network_to_yaml(network: Network) -> str:
+def network_to_yaml(network: Described) -> str:
     """The document for people."""
     return to_yaml(network_to_document(network))
 
 
-def network_from_document(document: object) -> Network:
+def network_from_document(document: object) -> Described:
     """The network that `document` describes.
 
     Raises:

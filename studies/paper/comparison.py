@@ -154,7 +154,7 @@ SHOWN_KERNELS = 3
 def run_comparison(
     target: Target,
     levels: Sequence[str],
-    others: Sequence[Named] = (),
+    others: Sequence[Named[Network]] = (),
     begun: Callable[[str], None] = lambda what: None,
 ) -> PaperComparison:
     """Compare the networks of table 8 at some levels, and the user's, on `target`.
@@ -215,7 +215,7 @@ def _published(row: PublishedRow) -> Row:
     )
 
 
-def _found(named: Named, levels: Sequence[str]) -> Row:
+def _found(named: Named[Network], levels: Sequence[str]) -> Row:
     cost = cost_of(lower(named.network))
     ratios = {level: FLOPS_OF_LEVEL[level] / cost.flops for level in levels}
     nearest = min(ratios, key=lambda level: max(ratios[level], 1 / ratios[level]))

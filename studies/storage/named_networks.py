@@ -4,15 +4,18 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.families.published import published_network
-from nas_sv2.space.networks.lowering import Classifier, load_network
+from nas_sv2.space.networks.lowering import Classifier, Network, load_network
+from nas_sv2.space.onnx_models.model import ENDING, Shapes, load_model
 from nas_sv2.studies.findings.attributes import IDENTITY
 from nas_sv2.studies.findings.record import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nas_sv2.database.database import Database
     from nas_sv2.space.runtimes.weights import Weights
 
@@ -26,16 +29,42 @@ MODEL_ENDINGS = (
 """Endings by which a model is known that is not there."""
 
 
+Kind = TypeVar("Kind", bound=Network, covariant=True)
+
+
 @dataclass(frozen=True, slots=True)
-class Named:
+class Named(Generic[Kind]):
     """A network and the user's name for it."""
 
     name: str
-    network: Classifier
+    network: Kind
 
 
-def find_network(text: str, db: "Database") -> Named:
-    """Return the network that `text` names.
+def find_networks(
+    texts: "Sequence[str]", db: "Database", shapes: Shapes | None = None
+) -> list[Named[Network]]:
+    """Return the networks that `texts` name, ONNX files too: what can be run can be named.
+
+    Args:
+        texts: Reference names, files, or `STUDY:NUMBER`.
+        db: The database of the studies.
+        shapes: Shapes of the inputs of the ONNX files.
+
+    Raises:
+        ConfigError: A text names no network, or there are shapes and no ONNX file.
+    """
+    files = [text for text in texts if text.lower().endswith(ENDING)]
+    for name, shape in ({} if files else shapes or {}).items():
+        got = f"{name}=" * bool(name) + "x".join(map(str, shape))
+        raise ConfigError("input", got, "is the shape of an ONNX file's input, and none is given")
+    return [
+        Named(text, load_model(text, shapes)) if text in files else find_network(text, db)
+        for text in texts
+    ]
+
+
+def find_network(text: str, db: "Database") -> Named[Classifier]:
+    """Return the network that `text` names, one that can be trained.
 
     Args:
         text: A reference name, a YAML or JSON file, or `STUDY:NUMBER`.
@@ -62,7 +91,8 @@ def _no_description(path: Path) -> ConfigError:
     """Say which files are taken, and which of a package's files is the one."""
     sentence = (
         "must be a reference name, STUDY:NUMBER, or a description of a network that ends with "
-        f"{', '.join(FILE_ENDINGS)}; models, such as ONNX files, and folders are not taken"
+        f"{', '.join(FILE_ENDINGS)}; ONNX files are for measure, network cost and network "
+        "profile; other models and folders are not taken"
     )
     described = (path if path.is_dir() else path.parent) / "architecture.yaml"
     if described.is_file():

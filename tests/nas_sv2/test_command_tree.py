@@ -48,6 +48,7 @@ MEANINGS = {
     "--from": "study whose front is asked first",
     "--guidelines": "guidelines to prune by",
     "--host": "address to listen on",
+    "--input": "shape of an ONNX file's input",
     "--int8 --no-int8": "forms in int8",
     "--json": "plain data for programs",
     "--latency": "how latencies of candidates are had",

@@ -350,7 +350,7 @@ def test_what_is_no_description_is_refused_by_saying_what_is_taken(
     if exists and not Path(name).exists():
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).touch()
-    with pytest.raises(ConfigError, match=r"\.yaml, \.yml, \.json; models.* not taken") as caught:
+    with pytest.raises(ConfigError, match=r"\.yaml, \.yml, \.json; .* not taken") as caught:
         find_network(name, db)
     assert ("winner/architecture.yaml is one" in str(caught.value)) == name.startswith("winner")
 
