@@ -45,8 +45,9 @@ def make(folder: Path) -> None:
     import torch
 
     from nas_sv2.space.networks.lowering import lower
+    from nas_sv2.space.runtimes.ncnn_lowering import build_ncnn
     from nas_sv2.space.runtimes.onnx_lowering import build_onnx
-    from nas_sv2.space.runtimes.quantization import quantize
+    from nas_sv2.space.runtimes.quantization import largest_inputs, quantize
     from nas_sv2.space.runtimes.shuffle_free import without_shuffles
     from nas_sv2.space.runtimes.torch_lowering import build_module, load_weights
     from nas_sv2.space.runtimes.weights import random_weights
@@ -81,6 +82,11 @@ def make(folder: Path) -> None:
                 path = folder / f"{name}-int8-{opset}-{size}.onnx"
                 path.write_bytes(int8)
         np.save(folder / f"{name}-int8.npy", onnxruntime_form(path)(images))
+        free = without_shuffles(graph, weights)
+        for precision, largest in (("float32", None), ("int8", largest_inputs(*free, images))):
+            files = build_ncnn(*free, largest)
+            (folder / f"{name}-{precision}.param").write_bytes(files.param)
+            (folder / f"{name}-{precision}.bin").write_bytes(files.weights)
 
 
 def onnxruntime_form(path: Path) -> Form:
@@ -126,7 +132,6 @@ def cv2_form(path: Path) -> Form:
 
 def ncnn_form(path: Path) -> Form:
     """The model in ncnn, through pnnx, which writes it for images of one shape."""
-    import ncnn
     import pnnx
 
     batch = int(path.stem.rpartition("-")[2])
@@ -135,19 +140,31 @@ def ncnn_form(path: Path) -> Form:
         copy.write_bytes(path.read_bytes())
         shape = [1, 3, SIDE, SIDE]
         pnnx.convert(str(copy), input_shapes=[shape], input_types=["f32"], fp16=False)
-        network = ncnn.Net()
-        network.opt.use_fp16_packed = network.opt.use_fp16_storage = False
-        network.opt.use_fp16_arithmetic = False
-        if network.load_param(str(Path(folder) / "model.ncnn.param")):
-            raise RuntimeError("pnnx wrote operators that ncnn does not know")
-        network.load_model(str(Path(folder) / "model.ncnn.bin"))
+        form = ncnn_files_form(Path(folder) / "model.ncnn.param")
     if batch > 1:
         raise RuntimeError("ncnn takes one image at a time")
+    return form
+
+
+def ncnn_files_form(param: Path) -> Form:
+    """The `.param`, and the `.bin` of its name, in ncnn without half precision."""
+    import ncnn
+
+    network = ncnn.Net()
+    network.opt.use_fp16_packed = network.opt.use_fp16_storage = False
+    network.opt.use_fp16_arithmetic = False
+    weights = param.with_suffix(".bin")
+    if network.load_param(str(param)) or network.load_model(str(weights)):
+        raise RuntimeError("ncnn refuses the files")
+    (source,), (logits,) = network.input_names(), network.output_names()
 
     def ask(images: Any) -> Any:
-        extractor = network.create_extractor()
-        extractor.input("in0", ncnn.Mat(np.ascontiguousarray(images[0])))
-        return np.array(extractor.extract("out0")[1])[None]
+        found = []
+        for image in images:
+            extractor = network.create_extractor()
+            extractor.input(source, ncnn.Mat(np.ascontiguousarray(image)).clone())
+            found.append(np.array(extractor.extract(logits)[1]))
+        return np.stack(found)
 
     return ask
 
@@ -159,6 +176,8 @@ RUNTIMES: dict[str, Callable[[Path], Form]] = {
     "cv2": cv2_form,
     "ncnn": ncnn_form,
 }
+READER = {"ncnn": "pnnx"}
+"""The package by which a runtime reads ONNX, if it is not its own."""
 
 
 @contextlib.contextmanager
@@ -200,11 +219,29 @@ def ask(folder: Path) -> dict[tuple[str, str], list[str]]:
         try:
             with silenced():
                 module = __import__(runtime)
+                __import__(READER.get(runtime, runtime))
         except ImportError:
             continue
         version = module.__version__.partition("-")[0]
         rows[runtime, version] = [cell(runtime, folder, each) for each in COLUMNS]
     return rows
+
+
+def ncnn_files(folder: Path) -> str:
+    """How far our files for ncnn are from torch, and onnxruntime's int8 for comparison."""
+    images, lines = np.load(folder / "images.npy"), []
+    for name in ("plain", "options"):
+        expected = np.load(folder / f"{name}-float32.npy")
+        spread = (expected - expected.mean(1, keepdims=True)).std()
+        found = {
+            f"ncnn {precision}": ncnn_files_form(folder / f"{name}-{precision}.param")(images)
+            for precision in ("float32", "int8")
+        }
+        found["onnxruntime int8"] = np.load(folder / f"{name}-int8.npy")
+        errors = {key: float((each - expected).std() / spread) for key, each in found.items()}
+        said = ", ".join(f"{key} {error:.1e}" for key, error in errors.items())
+        lines.append(f"our files, {name}: {said}")
+    return "\n".join(lines)
 
 
 def line_of(name: str, version: str, cells: list[str]) -> str:
@@ -240,6 +277,8 @@ def main() -> None:
     rows = ask(folder)
     for (name, version), cells in rows.items():
         print(line_of(name, version, cells), flush=True)
+    with contextlib.suppress(ImportError):
+        print(ncnn_files(folder), flush=True)
     if action == "check":
         page = stated()
         others = [
