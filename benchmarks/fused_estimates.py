@@ -2,6 +2,7 @@
 
     python benchmarks/fused_estimates.py            # the seen half of the table, certificates
     python benchmarks/fused_estimates.py --unseen   # the unseen half: to quote, not to choose by
+    python benchmarks/fused_estimates.py --from     # informed by another study's trainings
 
 The truth is the longer training. Of a network the estimate never knows its own longer training.
 Kendall's τ is given over all pairs of networks and over those within 10 % of FLOPs, for counting
@@ -214,12 +215,38 @@ def report(data: Trainings) -> tuple[int, int]:
     return held, count
 
 
+def report_informed(data: Trainings, other: AccuracyModel, unrelated: AccuracyModel) -> None:
+    """Print how few trainings rank, alone and informed by another study; by their second seeds."""
+    informing = {"alone": None, "informed": other, "by an unrelated study": unrelated}
+    asked, draw = np.flatnonzero(data.asked), np.random.default_rng(0)
+    print(f"\n{data.name}: {len(asked)} networks with a second training")
+    for count in (5, 8):
+        chosen = [draw.permutation(asked)[:count] for _ in range(60)]
+        for name, model in informing.items():
+            found = []
+            for those in chosen:
+                none = np.full(count, np.nan)
+                fused = fuse(data.features[those], data.scores[those], none, model)
+                flops, every = data.features[those, 0], np.arange(count)
+                found.append(tau(fused.mean, data.longer[those], flops, every, math.inf))
+            print(f"  of {count:2}, {name:22} τ {np.mean(found):.2f}")
+
+
 def main() -> None:
     """Print the figures that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--unseen", action="store_true", help="the half to quote")
-    if parser.parse_args().unseen:
+    parser.add_argument("--from", action="store_true", dest="informed", help="by another study")
+    asked_for = parser.parse_args()
+    if asked_for.unseen:
         report(of_table(unseen=True))
+        return
+    if asked_for.informed:
+        other, draw = of_seeds("random"), np.random.default_rng(0)
+        related = AccuracyModel.fitted(other.features, other.scores)
+        unrelated = AccuracyModel.fitted(other.features, draw.permutation(other.scores))
+        for data in map(of_seeds, ("wide", "narrow")):
+            report_informed(data, related, unrelated)
         return
     certificates = map(of_certificate, sorted(CERTIFICATES.glob("*-certificate-*.md")))
     sets = [of_table(unseen=False), *map(of_seeds, ("wide", "narrow")), *certificates]

@@ -3,6 +3,7 @@
     python benchmarks/samplers.py models      # on models of trainings
     python benchmarks/samplers.py table       # choosing from the networks of benchmarks/table
     python benchmarks/samplers.py latency     # the model of latency
+    python benchmarks/samplers.py from        # informed by another study, related and unrelated
 
 A model stands for the truth: a Gaussian process (`gp`) or extremely randomized trees (`trees`),
 fitted to the trainings of `benchmarks/table` or of `benchmarks/curves/random.jsonl`. It gives
@@ -16,6 +17,8 @@ these networks.
 """
 
 import argparse
+import contextlib
+import dataclasses
 import json
 import math
 import random
@@ -39,10 +42,12 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from nas_sv2.errors import ConfigError
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.targets.user_target import UserTarget
 from nas_sv2.search.asking.candidates import Candidate, Candidates
+from nas_sv2.search.asking.judge import features_of
 from nas_sv2.search.asking.latency_model import LatencyModel
 from nas_sv2.search.asking.sampler import EhviSampler, SamplerSetting
 from nas_sv2.search.walk.audit import Audit
@@ -54,10 +59,12 @@ from nas_sv2.space.graph.guidelines import Guidelines
 from nas_sv2.space.networks.lowering import Network
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import architecture_from_document
+from nas_sv2.space.units.reference import in_form_of
+from nas_sv2.studies.estimates.accuracy_model import AccuracyModel
 
 CURVES = Path(__file__).parent / "curves" / "random.jsonl"
 POOL = 1000
-SHOWN = (16, 25, 50, 100)
+SHOWN = (8, 16, 25, 50, 100)
 LONG = 500  # trainings of random search, whose front is to be reached
 NOISE = 0.5  # of one training, as a share of the scores' deviation: what the 152 trainings show
 _OPTIONS: dict[str, list[Any]] = {"kernel": [3, 5], "se": [False, True], "residual": [False, True]}
@@ -189,13 +196,19 @@ class Problem:
         return Trained(self.log_ms(one), expected, expected + self.noise * draw.normal())
 
     def searched(
-        self, sampler: optuna.samplers.BaseSampler, seed: int, count: int
+        self,
+        sampler: optuna.samplers.BaseSampler,
+        seed: int,
+        count: int,
+        starts: Sequence[Candidate] = (),
     ) -> list[Trained]:
-        """Search with a sampler."""
+        """Search with a sampler, after networks that are asked first."""
         draw, candidates = np.random.default_rng(1000 + seed), self.setting.candidates
         study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
         history: list[Trained] = []
         taken: set[str] = set()
+        for one in starts:
+            study.enqueue_trial(self.setting.space.params_of(one.architecture))
         for _ in range(count):
             trial = study.ask()
             asked = candidates.of(self.setting.space.sample(trial))
@@ -221,21 +234,23 @@ def fitted_truth(kind: str, features: np.ndarray, scores: np.ndarray) -> Pipelin
     return make_pipeline(StandardScaler(), GaussianProcessRegressor(kernel)).fit(features, scores)
 
 
-def trainings(source: str) -> tuple[SearchSpace, list[Architecture], list[float]]:
-    """The space, networks and scores of trainings."""
+def trainings(
+    source: str, seen: bool = False
+) -> tuple[SearchSpace, list[Architecture], list[float]]:
+    """The space, networks and scores of trainings; of the table, all or the seen half."""
     if source == "curves":
         rows = [json.loads(line) for line in CURVES.read_text().splitlines()]
         networks = [architecture_from_document(row["architecture"]) for row in rows]
         scores = [-row["evaluation"]["loss"] for row in rows]
         return space_from_document(CURVES_SPACE, "curves"), networks, scores
-    table = truth_table.read_table()
+    table = [one for one in truth_table.read_table() if not (seen and one.is_unseen)]
     scores = [statistics.fmean(e.score for e in one.short.values()) for one in table]
     return open_space(str(truth_table.SPACE)), [one.architecture for one in table], scores
 
 
-def model_problem(source: str, kind: str) -> Problem:
+def model_problem(source: str, kind: str, seen: bool = False) -> Problem:
     """A problem whose truth is a model of trainings."""
-    space, networks, scores = trainings(source)
+    space, networks, scores = trainings(source, seen)
     setting = setting_of(space)
     features = np.array([setting.candidates.of(one).features for one in networks])
     standard = (np.array(scores) - np.mean(scores)) / np.std(scores)
@@ -286,6 +301,72 @@ def reaches(rows: np.ndarray, level: float) -> str:
     below = np.flatnonzero(rows.mean(axis=0) < level)
     first = 1 if len(below) == 0 else int(below[-1]) + 2
     return str(first) if first <= rows.shape[1] else f"> {rows.shape[1]}"
+
+
+@dataclass(frozen=True)
+class Other:
+    """Trainings of another study.
+
+    Attributes:
+        networks: Its networks, in the form of the space.
+        scores: Their scores.
+    """
+
+    networks: Sequence[Candidate]
+    scores: np.ndarray
+
+    def front(self, problem: Problem) -> list[Candidate]:
+        """The networks of its front that are points of the space."""
+        found, best = [], -math.inf
+        for place in np.argsort([problem.log_ms(one) for one in self.networks]):
+            if self.scores[place] > best:
+                best = self.scores[place]
+                with contextlib.suppress(ConfigError):
+                    problem.setting.space.params_of(self.networks[place].architecture)
+                    found.append(self.networks[place])
+        return found
+
+
+def other_studies(problem: Problem, source: str, seed: int, count: int = 50) -> dict[str, Other]:
+    """Studies that may inform a search of a problem."""
+    _, networks, recorded = trainings("table" if source == "curves" else "curves", seen=True)
+    space, draw = problem.setting.space, np.random.default_rng(seed)
+    formed = [problem.setting.candidates.of(in_form_of(space, one)) for one in networks]
+    chosen = [problem.pool[place] for place in draw.permutation(len(problem.pool))[:count]]
+    scores = np.array([problem.score(one) + problem.noise * draw.normal() for one in chosen])
+    return {
+        "of other data": Other(formed, np.array(recorded)),
+        "of the same data": Other(chosen, scores),
+        "unrelated": Other(chosen, draw.permutation(scores)),
+    }
+
+
+def informed(problem: Problem, source: str, seeds: int, count: int) -> None:
+    """Print what a search needs after another study, by its front and by its trainings."""
+    long = curves(problem, "random", seeds, LONG)[:, -1].mean()
+    rows: dict[str, list[list[float]]] = {}
+
+    def search(name: str, seed: int, starts: Sequence[Candidate], setting: SamplerSetting) -> None:
+        began = time.process_time()
+        history = problem.searched(EhviSampler(seed, setting), seed, count, starts)
+        shares = [problem.share(history[: number + 1]) for number in range(count)]
+        rows.setdefault(name, []).append(shares)
+        print(f"  {name} {seed}: {time.process_time() - began:.0f} s", file=sys.stderr, flush=True)
+
+    for seed in range(seeds):
+        search("alone", seed, (), problem.setting)
+        for name, other in other_studies(problem, source, seed).items():
+            front = other.front(problem)
+            model = AccuracyModel.fitted(features_of(other.networks), other.scores)
+            search(f"{name}, front", seed, front, problem.setting)
+            setting = dataclasses.replace(problem.setting, informing=model)
+            search(f"{name}, front and trainings", seed, front, setting)
+            search(f"{name}, trainings", seed, (), setting)
+    goal = np.array(rows["alone"])[:, -1].mean()
+    for name, found in rows.items():
+        every = np.array(found)
+        needed = f"random's {LONG} in {reaches(every, long)}, alone's {count} in "
+        print(f"{name:38s} {line_of(every)}  {needed}{reaches(every, goal)}", flush=True)
 
 
 def compare(problem: Problem, methods: Sequence[str], seeds: int, count: int) -> None:
@@ -377,7 +458,7 @@ def latency_errors(seeds: int = 6) -> None:
 def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("what", choices=["models", "table", "latency"])
+    parser.add_argument("what", choices=["models", "table", "latency", "from"])
     parser.add_argument("--sources", nargs="+", default=["curves", "table"])
     parser.add_argument("--truths", nargs="+", default=["gp", "trees"])
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
@@ -396,7 +477,11 @@ def main() -> None:
     else:
         for source, kind in product(asked.sources, asked.truths):
             print(f"{source}, {kind}, {asked.seeds} seeds", flush=True)
-            compare(model_problem(source, kind), asked.methods, asked.seeds, asked.trainings)
+            problem = model_problem(source, kind, seen=asked.what == "from")
+            if asked.what == "from":
+                informed(problem, source, asked.seeds, asked.trainings)
+            else:
+                compare(problem, asked.methods, asked.seeds, asked.trainings)
 
 
 if __name__ == "__main__":

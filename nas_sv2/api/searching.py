@@ -74,7 +74,8 @@ def search(
         latency: `measured`, or `auto` to predict first and measure the promising candidates.
         require_measured: Refuse targets whose latency is not measured.
         skip_unreadable: Leave out images that cannot be read.
-        warm_start: Another study of the database, whose front is asked first.
+        warm_start: Another study of the database, whose front is asked first and whose
+            trainings inform the estimates.
         start: Networks of your own that are asked first: files, exported packages or objects.
         on_event: Is called with every event, a frozen value.
 

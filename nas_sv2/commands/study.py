@@ -80,7 +80,11 @@ def search(
     ] = 24,
     warm_start: Annotated[
         str | None,
-        _how("--from", help="Another study, whose front is asked first.", metavar="STUDY"),
+        _how(
+            "--from",
+            help="Another study, whose front is asked first and whose trainings inform.",
+            metavar="STUDY",
+        ),
     ] = None,
     start: Annotated[
         list[str] | None,

@@ -43,8 +43,12 @@ class Learning:
 
     The trainings that a kernel is fitted to follow from their number alone, so that a resumed
     study has the same kernel.
+
+    Attributes:
+        informing: The model of another study, or None.
     """
 
+    informing: AccuracyModel | None = None
     _fitted_to: Sequence[str] = ()
     _kernel: AccuracyModel | None = None
 
@@ -56,7 +60,7 @@ class Learning:
         first = [one.architecture.digest for one in history.trained[:count]]
         features, scores = features_of(history.trained), history.values[:, 0]
         if self._kernel is None or first != self._fitted_to:
-            self._kernel = AccuracyModel.fitted(features[:count], scores[:count])
+            self._kernel = AccuracyModel.fitted(features[:count], scores[:count], self.informing)
             self._fitted_to = first
         model = self._kernel.with_trainings(features, scores)
         if not history.pending:

@@ -36,6 +36,7 @@ from nas_sv2.search.walk.audit import Audit
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.graph.guidelines import GuidelineLimits
+from nas_sv2.studies.estimates.accuracy_model import AccuracyModel
 from nas_sv2.studies.estimates.improvement import spread
 
 DRAWN = 400
@@ -59,12 +60,14 @@ class SamplerSetting:
         walk: Its limits and its targets.
         guidelines: The guidelines as the study began; those of the walk may be relaxed.
         audit: Chooses candidates that may break a guideline.
+        informing: The model of accuracy of another study, or None.
     """
 
     space: SearchSpace
     walk: Walk
     guidelines: GuidelineLimits
     audit: Audit
+    informing: AccuracyModel | None = None
 
     def admits(self, candidate: Candidate) -> bool:
         """Whether the walk would train a network, as far as is known without its latency."""
@@ -95,7 +98,7 @@ class EhviSampler(BaseSampler):
 
     def __init__(self, seed: int, search: SamplerSetting) -> None:
         self._search, self._seed, self._candidates = search, seed, search.candidates
-        self._reader, self._learning = HistoryReader(self._candidates), Learning()
+        self._reader, self._learning = HistoryReader(self._candidates), Learning(search.informing)
         self._prices: dict[tuple[str, str], Latency | None] = {}
         self._random = RandomSampler(seed=seed)
 

@@ -36,7 +36,7 @@ from nas_sv2.space.choices.extremes import smallest
 from nas_sv2.space.choices.levels import nearest_level
 from nas_sv2.space.choices.search_space import SearchSpace, space_to_document
 from nas_sv2.space.units.architecture import Architecture
-from nas_sv2.studies.findings.attributes import EVALUATOR
+from nas_sv2.studies.findings.attributes import EVALUATOR, WARM_START
 from nas_sv2.studies.storage.catalog import limits_of
 from nas_sv2.studies.storage.places import absolute_data
 
@@ -114,7 +114,7 @@ class SearchPlan:
         workers: Candidates at the same time; None for as many as `search` chooses.
         train_on: `cpu` or `cuda`.
         ray: The address of a Ray cluster, or None.
-        warm_start: Another study, whose front is asked first; None for none.
+        warm_start: Another study, whose front is asked first and whose trainings inform; or None.
         start: Networks of the user's own that are asked before these, points of the space.
         words: The plan as it is typed: the options of `nas-sv2 search`, defaults too.
     """
@@ -196,6 +196,7 @@ class SearchPlan:
             "recipe_document": recipe_to_document(self.recipe),
             **({EVALUATOR: dict(asked)} if (asked := self.evaluator.identity) else {}),
             **({} if self.train_on == "cpu" else {"train_on": self.train_on}),
+            **({} if self.warm_start is None else {WARM_START: self.warm_start}),
             "seed": self.seed,
         }
 
@@ -331,6 +332,7 @@ def _study_name(
     parts += ["unguided"] if words["guidelines"] == "off" else []
     parts += ["measured"] if words["guidelines"] == "measured" else []
     parts += [words["latency"]] if words["latency"] != "measured" else []
+    parts += [f"from-{words['warm_start']}"] if words["warm_start"] else []
     parts += [f"seed{words['seed']}"] if words["seed"] else []
     return "-".join(part.replace("=", "").replace(" ", "") for part in parts)
 

@@ -58,7 +58,7 @@ from nas_sv2.search.scale.cluster import (
 from nas_sv2.search.scale.processes import run_workers
 from nas_sv2.search.session.guidelines import Chosen, choose
 from nas_sv2.search.session.plan import SearchPlan, describe_search
-from nas_sv2.search.session.warm_start import WarmStart, open_warm_start
+from nas_sv2.search.session.warm_start import WarmStart, begun_from
 from nas_sv2.search.walk.audit import RelaxedLimits
 from nas_sv2.search.walk.drift_correction import correct_drift
 from nas_sv2.search.walk.early_stop import EarlyStop
@@ -327,6 +327,7 @@ class _Opening:
         with db.alone_at(f"beginning of {plan.study}"):
             targets, reference_ms = correct_drift(targets, study)
             threads = self._training_threads(study)
+            other = begun_from(plan.warm_start, study, db) if plan.warm_start else None
         store = RecordStore(db, study_key(study))
         weights = WeightsFolder.of_study(db, store.study)
         evaluator = StoredEvaluator(self._trainer(threads, weights), store, weights)
@@ -341,13 +342,13 @@ class _Opening:
         )
         self._check(walk, store, study)
         seed = self._sampler_seed(store)
-        start = open_warm_start(plan.start, plan.warm_start, plan.space, db)
+        start = WarmStart.of(plan.start, other, plan.space)
         if not self.described:
             self._describe(study, store, targets, guidelines, reference_ms, start)
         claim(study, store.study, db)
         walk = screened(walk, plan.latency, plan.space, store, self.on_event)
         audit = dataclasses.replace(plan.audit, salt=store.study)
-        search = SamplerSetting(plan.space, walk, guidelines.limits, audit)
+        search = SamplerSetting(plan.space, walk, guidelines.limits, audit, start.informing)
         study.sampler = plan.sampling.make(seed, search)
         learns, heard = plan.sampling.learns_from_pruned, self.on_event
         return Loop(

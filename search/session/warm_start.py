@@ -1,13 +1,17 @@
-"""The networks that a search asks first: the user's own, and the front of another study.
+"""The networks that a search asks first, and the study whose trainings inform it.
 
-The other study may have other data, another space or other targets. Its networks take the input,
-the classes and the strides of the space. Those that then lie outside it are left out.
+The first networks are the user's own, and the front of the other study. That may have other data,
+another space or other targets. Its networks take the input, the classes and the strides of the
+space. Those that then lie outside it are not asked.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+import msgspec
+import optuna
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
@@ -15,7 +19,11 @@ from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.networks.lowering import load_network
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import in_form_of
+from nas_sv2.studies.estimates.accuracy_model import AccuracyModel
+from nas_sv2.studies.estimates.other_study import OtherStudy
+from nas_sv2.studies.findings.attributes import BEGUN_FROM, KEY
 from nas_sv2.studies.storage.facts import read_study
+from nas_sv2.studies.storage.study import study_key
 
 PACKAGED = "architecture.yaml"
 """The description of its network in an exported package."""
@@ -66,50 +74,70 @@ def _missing(network: Architecture, space: SearchSpace) -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class WarmStart:
-    """The candidates that are asked after the baselines.
-
-    Attributes:
-        params: Their parameters, in order.
-        described: Lines that say where they come from, and which were left out.
-    """
-
-    params: Sequence[dict[str, Any]] = ()
-    described: tuple[str, ...] = ()
-
-
-def open_warm_start(
-    own: Sequence[Architecture], study: str | None, space: SearchSpace, db: Database
-) -> WarmStart:
-    """Gather the user's networks, then the front of another study.
+def begun_from(name: str, study: optuna.Study, db: Database) -> OtherStudy:
+    """Return the study that a search is begun from, as it was when the search began.
 
     Args:
-        own: Points of the space.
-        study: The name of the other study; None for none.
-        space: The space of the search.
+        name: Its name.
+        study: The study of the search, where it is kept.
         db: The database of both studies.
 
     Raises:
         ConfigError: There is no such study.
         StoreError: It cannot be read.
     """
-    described = [f"start     {_counted(len(own))} of your own"] if own else []
-    found = list(own)
-    if study is not None:
-        front = read_study(db, study).front.members
-        formed = {one.number: in_form_of(space, one.record.architecture) for one in front}
-        missing = {number: _missing(network, space) for number, network in formed.items()}
-        inside = [network for number, network in formed.items() if not missing[number]]
-        found += inside
-        described.append(f"start     {_counted(len(inside))} from the front of {study}")
-        described += [
-            f"          left out, no point of space {space.name}: {study}:{number}: {why}"
-            for number, why in missing.items()
-            if why
-        ]
-    distinct = {network.digest: network for network in found}
-    return WarmStart([space.params_of(one) for one in distinct.values()], tuple(described))
+    key = study_key(study)
+    if study.user_attrs.get(BEGUN_FROM, {}).get(KEY) != key:
+        facts = read_study(db, name)
+        front = [member.number for member in facts.front.members]
+        kept = OtherStudy.kept(key, name, front, facts.records)
+        study.set_user_attr(BEGUN_FROM, msgspec.to_builtins(kept))
+    return OtherStudy.read(study.user_attrs[BEGUN_FROM])
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """The candidates that are asked after the baselines, and what is known before.
+
+    Attributes:
+        params: Their parameters, in order.
+        described: Lines that say where they come from, and which were left out.
+        informing: The model of accuracy of another study, or None.
+    """
+
+    params: Sequence[dict[str, Any]] = ()
+    described: tuple[str, ...] = ()
+    informing: AccuracyModel | None = None
+
+    @classmethod
+    def of(cls, own: Sequence[Architecture], other: OtherStudy | None, space: SearchSpace) -> Self:
+        """Gather the user's networks, then the front of another study.
+
+        Args:
+            own: Points of the space.
+            other: The other study; None for none.
+            space: The space of the search.
+        """
+        described = [f"start     {_counted(len(own))} of your own"] if own else []
+        found, informing = list(own), None
+        if other is not None:
+            formed = {trial: in_form_of(space, network) for trial, network in other.front.items()}
+            missing = {trial: _missing(network, space) for trial, network in formed.items()}
+            inside = [network for trial, network in formed.items() if not missing[trial]]
+            found += inside
+            informing = other.model(space)
+            described.append(
+                f"start     {_counted(len(inside))} from the front of {other.name}; "
+                + other.describe(informing)
+            )
+            described += [
+                f"          left out, no point of space {space.name}: {other.name}:{trial}: {why}"
+                for trial, why in missing.items()
+                if why
+            ]
+        distinct = {network.digest: network for network in found}
+        params = [space.params_of(one) for one in distinct.values()]
+        return cls(params, tuple(described), informing)
 
 
 def _counted(count: int) -> str:

@@ -49,16 +49,19 @@ class Fused:
         return np.sqrt(np.diag(self.covariance))
 
 
-def fuse(features: Array, scores: Array, longer: Array) -> Fused:
+def fuse(
+    features: Array, scores: Array, longer: Array, informing: AccuracyModel | None = None
+) -> Fused:
     """Estimate what a longer training of each network would score.
 
     Args:
         features: The features of the networks, of shape (N, F); the first is log FLOPs.
         scores: The scores of their trainings; not a number where there is none.
         longer: The scores of their longer trainings, in the same way.
+        informing: The model of another study, or None.
     """
     trained, known = ~np.isnan(scores), ~np.isnan(longer)
-    model = AccuracyModel.fitted(features[trained], scores[trained])
+    model = AccuracyModel.fitted(features[trained], scores[trained], informing)
     expected, covariance = model.together(features)
     both = np.column_stack([expected, features[:, 0]])
     if known.sum() < FEWEST_LONGER:

@@ -13,12 +13,11 @@ from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.estimates.accuracy_model import Array
 from nas_sv2.studies.estimates.features import features
 from nas_sv2.studies.estimates.fusion import Fused, fuse
+from nas_sv2.studies.estimates.other_study import FEWEST, OtherStudy, trained_score
 from nas_sv2.studies.findings.certificate import Certificate, ScoredNetwork
 from nas_sv2.studies.findings.fused_estimate import Estimates, FusedEstimate
 from nas_sv2.studies.findings.record import Record
 
-FEWEST = 5
-"""Trainings from which there are estimates; of fewer, each training stands for itself."""
 SURE = 0.95
 """The chance from which one network counts as better than another; below it they tie."""
 DRAWS = 500  # of all candidates together: a chance is right within 0.05
@@ -36,12 +35,14 @@ class StudyEstimates:
         longer: The number of longer trainings that decided the weights. If it is 0, the scale is
             that of the recipe's own scores.
         of: The longer training, in words.
+        informed: The trainings of another study that inform the estimates, in words, or empty.
     """
 
     by_trial: Estimates
     scored_by: str
     longer: int
     of: str
+    informed: str
     _places: Mapping[int, int]
     _fused: Fused
 
@@ -58,11 +59,11 @@ class StudyEstimates:
         if not self.longer:
             return (
                 f"expected: of a longer training, on the scale of this recipe's {self._score}, "
-                "90 % interval; training and log FLOPs weigh equally"
+                "90 % interval; training and log FLOPs weigh equally" + self.informed
             )
         return (
             f"expected: {self._score} of {self.of}, 90 % interval; weights of training and log "
-            f"FLOPs from {self.longer} longer trainings of the certificate"
+            f"FLOPs from {self.longer} longer trainings of the certificate" + self.informed
         )
 
     @property
@@ -71,7 +72,9 @@ class StudyEstimates:
 
 
 def estimate_study(
-    records: Mapping[int, Record], certificate: Certificate | None
+    records: Mapping[int, Record],
+    certificate: Certificate | None,
+    other: OtherStudy | None = None,
 ) -> StudyEstimates | None:
     """Estimate the candidates of a study; None for fewer than `FEWEST` trainings by a recipe.
 
@@ -81,8 +84,9 @@ def estimate_study(
     Args:
         records: The records of the study, by trial.
         certificate: The certificate of their recipe and data, or None; it has longer trainings.
+        other: The study that this one was begun from, or None; its trainings inform.
     """
-    scores = np.array([_trained_score(record) for record in records.values()])
+    scores = np.array([trained_score(record) for record in records.values()], dtype=float)
     known = scores[~np.isnan(scores)]
     if len(known) < FEWEST or np.ptp(known) == 0:
         return None
@@ -90,10 +94,12 @@ def estimate_study(
     certified = [] if certificate is None else _comparable(certificate, first.architecture)
     rows = [features(record.architecture, record.cost) for record in records.values()]
     rows += [features(one.architecture, _cost(one)) for one in certified]
+    informing = None if other is None else other.model(first.architecture)
     fused = fuse(
-        _of_equal_length(rows),
+        np.array(rows),
         np.append(scores, [one.score for one in certified]),
         np.append(np.full(len(scores), np.nan), [one.truth for one in certified]),
+        informing,
     )
     scored_by, of = first.evaluation.scored_by, ""
     if certificate is not None and fused.longer:
@@ -103,30 +109,21 @@ def estimate_study(
         scored_by,
         fused.longer,
         of,
+        "" if other is None else f"; {other.describe(informing)}",
         {number: place for place, number in enumerate(records)},
         fused,
     )
 
 
-def _trained_score(record: Record) -> float:
-    evaluation = record.evaluation
-    whole = evaluation.train_images > 0 and evaluation.stopped is None
-    return evaluation.score if whole else float("nan")
-
-
 def _comparable(certificate: Certificate, like: Architecture) -> list[ScoredNetwork]:
-    """Return the networks whose FLOPs are counted at the study's resolution."""
-    return [one for one in certificate.networks if one.architecture.resolution == like.resolution]
+    """Return the networks of the study's resolution and number of stages."""
+    form = like.resolution, len(like.stages)
+    every = ((one.architecture, one) for one in certificate.networks)
+    return [one for each, one in every if (each.resolution, len(each.stages)) == form]
 
 
 def _cost(one: ScoredNetwork) -> Cost:
     return cost_of(lower(one.architecture))
-
-
-def _of_equal_length(rows: list[Array]) -> Array:
-    """Return the features as a table; a network has zeros for the stages that it lacks."""
-    longest = max(map(len, rows))
-    return np.array([np.pad(row, (0, longest - len(row))) for row in rows])
 
 
 def _by_trial(

@@ -25,6 +25,8 @@ CONTENT = "data_content"
 EVALUATOR, EVALUATOR_FOLDER = "evaluator", "folder"
 """Within the identity: kind and content of the evaluator, if the recipe does not say all; and
 within that its folder, which older versions kept."""
+WARM_START = "warm_start"
+"""Within the identity: the name of the study that the search was begun from, if there is one."""
 REPLAY_OF = "replay_of"
 """Within the identity: name and key of the study that was replayed on another target."""
 KEY_OF = "key_of"
@@ -38,6 +40,8 @@ THREADS = "training_threads"
 """The CPU threads of its trainings, whose last digits depend on them."""
 REFERENCE_MS = "reference_ms"
 """The latency of the reference network on each target, by its name, when the study was begun."""
+BEGUN_FROM = "begun_from"
+"""The study that it was begun from, as it was then (`estimates/other_study.py`)."""
 RELAXED = "relaxed_guidelines"
 """The factors by which the audit has widened limits of the guidelines, by guideline."""
 RUN = "run of "
@@ -133,6 +137,7 @@ class _Identity(msgspec.Struct):
     train_on: str | UnsetType = UNSET
     target_modules: dict[str, str] | UnsetType = UNSET
     evaluator: dict[str, str] | UnsetType = UNSET
+    warm_start: str | UnsetType = UNSET
     replay_of: _Replayed | UnsetType = UNSET
 
 
@@ -141,6 +146,7 @@ OF_STUDY: Mapping[str, Any] = {
     KEY_OF: int | None,
     CLAIMED: str,
     THREADS: int | None,
+    BEGUN_FROM: dict[str, Any],
     REFERENCE_MS: dict[str, Annotated[float, Meta(gt=0)]],
     RELAXED: Figures,
     EVALUATOR_PLACE: str | None,

@@ -11,14 +11,17 @@ from typing import Literal
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_sv2.database.database import Database
+from nas_sv2.studies.estimates.other_study import OtherStudy
 from nas_sv2.studies.estimates.study_estimates import SURE, StudyEstimates, estimate_study
 from nas_sv2.studies.findings.attributes import (
     AUDITED,
+    BEGUN_FROM,
     DUPLICATE,
     ENDED_OFFSET,
     ERROR,
     GIVEN_UP,
     IDENTITY,
+    KEY,
     PRUNED,
     REJECTED,
     RELAXED,
@@ -131,6 +134,7 @@ class StudyFacts:
         runs: The starts of the search, the oldest first.
         pruned: The pruning by guidelines and its audit.
         relaxed: The factor by which the audit widened each guideline's limit.
+        begun_from: The study that it was begun from, or None.
     """
 
     study: str
@@ -146,11 +150,12 @@ class StudyFacts:
     runs: Sequence[Run]
     pruned: Sequence[Pruned]
     relaxed: Mapping[str, float]
+    begun_from: OtherStudy | None
 
     @cached_property
     def estimates(self) -> StudyEstimates | None:
         """What is believed of the candidates; None for too few trainings."""
-        return estimate_study(self.records, self.certificate)
+        return estimate_study(self.records, self.certificate, self.begun_from)
 
     @cached_property
     def front(self) -> Front:
@@ -250,10 +255,12 @@ def read_study(db: Database, name: str) -> StudyFacts:
     trials = trials_of(study)
     with store_errors():
         attributes, metrics = study.user_attrs, study.metric_names or []
-    records = RecordStore(db, study_key(study)).all()
+    key = study_key(study)
+    records = RecordStore(db, key).all()
+    kept = attributes.get(BEGUN_FROM, {})
     return StudyFacts(
         study=name,
-        key=study_key(study),
+        key=key,
         storage=db.shown,
         read_at=datetime.now(UTC),
         identity=attributes[IDENTITY],
@@ -265,6 +272,7 @@ def read_study(db: Database, name: str) -> StudyFacts:
         runs=runs_of(study),
         pruned=audit_guidelines(trials, records),
         relaxed=attributes.get(RELAXED, {}),
+        begun_from=OtherStudy.read(kept) if kept.get(KEY) == key else None,
     )
 
 

@@ -36,6 +36,7 @@ from nas_sv2.studies.findings.attributes import (
     KEY_OF,
     OF_STUDY,
     OF_TRIAL,
+    WARM_START,
     check_attributes,
     key_of,
 )
@@ -54,7 +55,7 @@ SCORES = {
 Identity = Mapping[str, Any]
 _OF_ROWS = (AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """The errors of Optuna about a row that it would not have written."""
-UNLESS_USUAL = ("train_on", EVALUATOR, "target_modules")
+UNLESS_USUAL = ("train_on", EVALUATOR, "target_modules", WARM_START)
 """Parts of the identity that are left out for the usual value."""
 MOST_DIFFERENCES = 3  # of a document that are named
 NOT_A_NUMBER = (

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import kendalltau
 
 from nas_sv2.studies.estimates.accuracy_model import AccuracyModel
 
@@ -77,3 +78,25 @@ def test_the_estimates_are_those_of_the_closed_form(model: AccuracyModel) -> Non
         ),
         rel=0.05,
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "gain"), [("related", 0.1), ("unrelated", -0.05), ("contrary", 0)]
+)
+def test_another_study_informs_as_far_as_the_trainings_bear_it_out(kind: str, gain: float) -> None:
+    """Its scores are on another scale."""
+    draw = np.random.default_rng(0)
+    networks = draw.normal(size=(140, 6))
+    score = networks @ np.array([0.5, 1, -1, 0.5, 0.8, 0.0])
+    scores = {"related": score, "unrelated": draw.permutation(score), "contrary": -score}[kind]
+    other = AccuracyModel.fitted(networks[:100], 70 + 5 * scores[:100])
+    agreed = []
+    for informing in (None, other):
+        model = AccuracyModel.fitted(networks[100:110], score[100:110], informing)
+        mean, deviation = model.at(networks[110:])
+        together, covariance = model.together(networks[110:])
+        assert np.allclose(mean, together) and np.allclose(deviation**2, np.diag(covariance))
+        agreed.append(kendalltau(mean, score[110:]).statistic)
+    alone, informed = agreed
+    print(kind, agreed)
+    assert informed > alone + gain

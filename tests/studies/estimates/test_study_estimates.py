@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import pytest
 from doubles import V2, record_of
 
-from nas_sv2.studies.estimates.study_estimates import FEWEST, estimate_study
+from nas_sv2.studies.estimates.other_study import FEWEST
+from nas_sv2.studies.estimates.study_estimates import estimate_study
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 
