@@ -202,9 +202,12 @@ class MeasurePlan:
         Raises:
             ConfigError: A field is unknown or a value is out of range.
         """
-        runtime = document.get("runtime")
-        own = OWN_DEFAULTS.get(runtime, {}) if isinstance(runtime, str) else {}
-        return read_fields(cls, {**own, **document}, "plan")
+        return read_fields(cls, {**own_defaults(document.get("runtime")), **document}, "plan")
+
+
+def own_defaults(runtime: object) -> Mapping[str, str]:
+    """Return the `OWN_DEFAULTS` of a runtime that a user named; none for anything else."""
+    return OWN_DEFAULTS.get(runtime, {}) if isinstance(runtime, str) else {}
 
 
 def _check_reference(name: str) -> None:

@@ -32,7 +32,7 @@ from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, LocalPython
 from nas_sv2.latency.devices.ssh import SshHost
 from nas_sv2.latency.emulated.arm_cores import CORE_NAMES
 from nas_sv2.latency.kernels.kernel import ArmPrecision
-from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.latency.measurements.plan import MeasurePlan, own_defaults
 from nas_sv2.plain_data import MOST_TOML
 
 PROJECT_FILE = Path("nas-sv2.toml")
@@ -300,7 +300,8 @@ def _plan(kind: str, overrides: Any) -> MeasurePlan:
         raise ConfigError("plan", overrides, "must be a table")
     on_gpu = kind == "cuda" or overrides.get("runtime") == "torch"
     base = GPU_PLAN if on_gpu else CPU_PLAN
-    return MeasurePlan.from_json({**base.to_json(), **overrides})
+    own = own_defaults(overrides.get("runtime"))
+    return MeasurePlan.from_json({**base.to_json(), **own, **overrides})
 
 
 def _frozen(value: Any) -> Any:

@@ -91,6 +91,18 @@ def test_every_kind() -> None:
     assert read_devices()["c"].plan is None
 
 
+def test_a_runtime_brings_its_own_precision() -> None:
+    """ncnn is timed as it is shipped, in half precision, unless the file says otherwise."""
+    for name, plan in (("as-shipped", {}), ("exact", {"precision": "fp32"})):
+        settings = {"kind": "ssh", "host": "pi", "plan": {"runtime": "ncnn", **plan}}
+        add_device(name, settings, file=user_file())
+    plans = {name: entry.plan for name, entry in read_devices().items()}
+    assert {name: plan and plan.precision for name, plan in plans.items()} == {
+        "as-shipped": "fp16",
+        "exact": "fp32",
+    }
+
+
 def test_the_projects_device_comes_before_the_users() -> None:
     add_device("pi", {"kind": "ssh", "host": "mine"}, file=user_file())
     add_device("pi", {"kind": "ssh", "host": "ours"}, file=PROJECT_FILE)
