@@ -19,9 +19,16 @@ from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import REFERENCES
 
 
-def agree(network: Network, seed: int) -> None:
+def agree(network: Network, seed: int, gain: float = 1.0) -> None:
+    """Outputs are equal in both forms. A deep network with SE is chaotic unless its norms damp it.
+
+    Then onnxruntime is as far from torch as LiteRT is: by half of the largest output.
+    """
     graph = lower(network)
     weights = weights_with_statistics(graph, seed)
+    for name in weights:
+        if name.endswith(".norm.weight"):
+            weights[name] *= np.float32(gain)
     shape = (1, network.channels, network.resolution, network.resolution)
     images = np.random.default_rng(seed).standard_normal(shape, np.float32)
     expected = run_torch(graph, weights, images)
@@ -50,7 +57,7 @@ def test_a_reference_agrees(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REFERENCES)
 def test_every_reference_agrees(name: str) -> None:
-    agree(REFERENCES[name], 1)
+    agree(REFERENCES[name], 1, gain=0.5)
 
 
 def windows(side: int, kernel: int, stride: int, kind: str) -> tuple[Graph, np.ndarray]:
