@@ -80,6 +80,7 @@ class Study:
         time: bool = True,
         int8: bool = True,
         opset: int = 13,
+        forms: Sequence[str] | None = None,
         force: bool = False,
         supernet: Path | None = None,
         data: str | None = None,
@@ -93,6 +94,8 @@ class Study:
             time: Time the files on the study's targets.
             int8: Write the forms in int8 too.
             opset: Version of ONNX's operators in the models, 13 to 17.
+            forms: Formats of the models: `onnx`, `tflite` or both. If left out, ONNX and those
+                that the runtimes of the study's targets read.
             force: Overwrite an earlier export.
             supernet: The place of the study's supernet, if it was moved.
             data: The place of the study's data, if they were moved.
@@ -113,6 +116,7 @@ class Study:
             latency=time,
             int8=int8,
             opset=opset,
+            formats=forms,
             supernet=supernet,
             data=data,
             notify=notify or ignore,

@@ -292,6 +292,13 @@ def export(
         bool, typer.Option("--time/--no-time", help="Time the files on the study's targets.")
     ] = True,
     int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Write int8 forms too.")] = True,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--form",
+            help="Formats of the models, as onnx,tflite; as the targets need if left out.",
+        ),
+    ] = None,
     opset: Annotated[
         int, typer.Option("--opset", help="Opset of the ONNX files: 13, which most read, to 17.")
     ] = 13,
@@ -319,6 +326,7 @@ def export(
         time=time,
         int8=int8,
         opset=opset,
+        forms=None if form is None else [word.strip() for word in form.split(",")],
         force=force,
         supernet=supernet,
         data=data,

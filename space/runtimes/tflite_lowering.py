@@ -8,6 +8,7 @@ TensorFlow Lite's padding SAME puts the odd row and column of a stride of 2 at t
 equal on all sides, so a map is padded by an operator of its own wherever the two differ.
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ from nas_sv2.space.runtimes.weights import (
 )
 
 INPUT, OUTPUT = "input", "logits"
+METADATA = "nas_sv2"
+"""The name of our facts among the metadata of a file."""
 IDENTIFIER = b"TFL3"
 """The file identifier of the schema."""
 SCHEMA_VERSION = 3
@@ -58,7 +61,9 @@ FUSED: Mapping[str, str] = {"relu": "RELU", "relu6": "RELU6"}
 Endable = Conv | Norm | Add | Linear
 
 
-def build_tflite(graph: Graph, weights: Weights, batch: int = 1) -> bytes:
+def build_tflite(
+    graph: Graph, weights: Weights, batch: int = 1, facts: Mapping[str, str] | None = None
+) -> bytes:
     """The file: `input` (N, H, W, C) float32 to `logits` (N, classes).
 
     `logits` is a map, (N, H', W', C'), if the graph ends in one. N is fixed: XNNPACK,
@@ -68,19 +73,25 @@ def build_tflite(graph: Graph, weights: Weights, batch: int = 1) -> bytes:
         graph: The network.
         weights: Its numbers, named as `weight_shapes` names them.
         batch: N.
+        facts: Texts for the file's metadata: one buffer of JSON, `nas_sv2`. None leaves it out.
 
     Raises:
         ConfigError: The package ai-edge-litert is not installed.
     """
-    writer = _Writer(_schema(), graph, weights, batch)
+    writer = _Writer(require_litert(), graph, weights, batch)
     writer.tensor(INPUT, [batch, graph.input.height, graph.input.width, graph.input.channels])
     writer.places[graph.input.name] = 0
     for op in graph.ops:
         _append(op, writer)
-    return _packed(writer)
+    return _packed(writer, facts)
 
 
-def _schema() -> ModuleType:
+def require_litert() -> ModuleType:
+    """Import the module of TensorFlow Lite's schema, which comes with LiteRT.
+
+    Raises:
+        ConfigError: The package ai-edge-litert is not installed.
+    """
     try:
         from ai_edge_litert import schema_py_generated
     except ImportError as error:
@@ -410,7 +421,7 @@ def _append_shuffle(groups: int, op: Op, writer: _Writer) -> None:
     writer.node("RESHAPE", [swapped, together], [output], "ReshapeOptions")
 
 
-def _packed(writer: _Writer) -> bytes:
+def _packed(writer: _Writer, facts: Mapping[str, str] | None) -> bytes:
     """The bytes of the file."""
     import flatbuffers
 
@@ -423,6 +434,11 @@ def _packed(writer: _Writer) -> bytes:
     model.version, model.description = SCHEMA_VERSION, "nas-sv2"
     model.subgraphs = [part]
     model.operatorCodes = [_code(schema, name) for name in writer.codes]
+    if facts is not None:
+        noted = schema.MetadataT()
+        noted.name, noted.buffer = METADATA, len(writer.buffers)
+        writer.buffers.append(json.dumps(dict(facts)).encode())
+        model.metadata = [noted]
     model.buffers = [_buffer(schema, content) for content in writer.buffers]
 
     class Builder(flatbuffers.Builder):  # type: ignore[misc]

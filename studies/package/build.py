@@ -1,12 +1,13 @@
 """Builds the package of a trial: from its record, and its weights or a repeated training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 
 from nas_sv2.database.database import Database
+from nas_sv2.documents import check_choice
 from nas_sv2.errors import ConfigError, DeviceError, EvaluationError, NasError
 from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.fitting.augment import Normalise
@@ -33,7 +34,7 @@ from nas_sv2.studies.package.card import (
 from nas_sv2.studies.package.file_latency import FileLatency, latencies_of
 from nas_sv2.studies.package.folder import SUMS, check_out, write_folder
 from nas_sv2.studies.package.form_checks import Agreement
-from nas_sv2.studies.package.forms import TORCH, TrainedNetwork
+from nas_sv2.studies.package.forms import FORMATS, TORCH, TrainedNetwork
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines
 from nas_sv2.studies.storage.facts import StudyFacts, read_study
 from nas_sv2.studies.storage.named_networks import record_of
@@ -67,6 +68,7 @@ def export_trial(
     latency: bool = True,
     int8: bool = True,
     opset: int = OPSET,
+    formats: Sequence[str] | None = None,
     supernet: Path | None = None,
     data: str | None = None,
     notify: Callable[[str], None],
@@ -82,6 +84,8 @@ def export_trial(
         latency: Whether to time the files on the study's targets.
         int8: Whether to write forms in int8.
         opset: Version of ONNX's operators in the models, one of `OPSETS`.
+        formats: Formats of the models, of `FORMATS`; if None, ONNX and those that the runtimes of
+            the study's targets read.
         supernet: Path of the study's supernet, if it was moved.
         data: Path of the study's data, if they were moved.
         notify: Is called with a line on each slow step: a training, or a device that is busy.
@@ -97,6 +101,8 @@ def export_trial(
             package cannot be written.
     """
     check_opset(opset)
+    for form in formats or ():
+        check_choice("form", form, tuple(FORMATS))
     if trial != "best" and not trial.isdecimal():
         raise ConfigError("trial", trial, "must be best or a number")
     check_out(out, force)
@@ -106,7 +112,8 @@ def export_trial(
     identity = whole_identity(opened.user_attrs, f"study {study}", ("recipe_digest", *TRAINED))
     evaluator = evaluator_of(opened, supernet)
     winner, sample = _winner(db, opened, record, evaluator, data, notify)
-    files = winner.files(int8, opset)
+    written = formats or _formats_of(TargetBook.of_study(identity), record.latencies)
+    files = winner.files(int8, opset, written)
     notify(f"running every form on {winner.checked_on}")
     checked = winner.checked(files)
     _check_accuracy(record.evaluation, checked.images[TORCH])
@@ -128,6 +135,13 @@ def export_trial(
     card = trial_card(document, [*files, CARD_JSON, SUMS])
     write_folder(out, {**files, CARD_JSON: json_of(document), CARD: card.encode()})
     return Exported(number, checked.images, latencies)
+
+
+def _formats_of(book: TargetBook, targets: Iterable[str]) -> list[str]:
+    """Return ONNX, and the formats that the runtimes of the targets that are known here read."""
+    plans = [book.entries[name].plan for name in targets if name in book.entries]
+    runtimes = {"onnxruntime", *(plan.runtime for plan in plans if plan is not None)}
+    return [form for form, runtime in FORMATS.items() if runtime in runtimes]
 
 
 def _chosen(db: Database, facts: StudyFacts, trial: str) -> tuple[int, Record]:

@@ -29,9 +29,11 @@ from nas_sv2.studies.package.forms import (
     ARCHITECTURE,
     MODEL,
     MODEL_INT8,
+    MODEL_TFLITE,
     SOURCE,
     TIMING,
     TIMING_INT8,
+    TIMING_TFLITE,
     TORCH,
     TRAINED,
     WEIGHTS,
@@ -275,9 +277,12 @@ FILES = {
     MODEL: "the trained network for onnxruntime and others, any batch; it holds the names of the "
     "classes, mean and deviation",
     MODEL_INT8: "the same in int8, for onnxruntime and OpenVINO",
+    MODEL_TFLITE: "the trained network for LiteRT (TensorFlow Lite), one image, height × width × "
+    "channels; its metadata `nas_sv2` holds what `model.onnx` holds",
     TIMING: "the network of `architecture.yaml` with random weights: for timing on other devices; "
     "its outputs mean nothing",
     TIMING_INT8: "the same in int8",
+    TIMING_TFLITE: "the same for LiteRT",
     CARD_JSON: "the figures of this page, the whole recipe, the names of the classes",
     "SHA256SUMS": "what `nas-sv2 network verify`, `nas_sv2.load` and `sha256sum -c` check",
 }

@@ -15,16 +15,21 @@ from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.measurements.measurement import Interval, Latency, Measurement
 from nas_sv2.latency.targets.target import Target
+from nas_sv2.space.networks.lowering import Classifier
 from nas_sv2.studies.package.forms import (
+    FORMATS,
     INT8,
     MODEL,
     MODEL_INT8,
+    MODEL_TFLITE,
     TIMING,
     TIMING_INT8,
+    TIMING_TFLITE,
+    TIMINGS,
     TrainedNetwork,
 )
 
-FILES = (MODEL, MODEL_INT8, TIMING, TIMING_INT8)
+FILES = (MODEL, MODEL_INT8, MODEL_TFLITE, TIMING, TIMING_INT8, TIMING_TFLITE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +67,13 @@ class FileLatency:
 def latencies_of(
     target: Target, winner: TrainedNetwork, files: Mapping[str, bytes]
 ) -> Sequence[FileLatency]:
-    """Time or price each ONNX file among `files` on `target`.
+    """Time or price each model among `files` on `target`.
 
     Raises:
         DeviceError: If the device is missing or unreachable or lacks its runtime.
         MeasurementError: If the device does not answer with latencies.
     """
-    sides = {
-        name: (winner.found if name in (TIMING, TIMING_INT8) else winner.trained).resolution
-        for name in FILES
-        if name in files
-    }
+    sides = {name: _network(winner, name).resolution for name in FILES if name in files}
     if target.device is not None:
         return _measured(target.device, winner, files, sides)
     return _estimated(target, winner, sides)
@@ -85,20 +86,19 @@ def _measured(
     sides: Mapping[str, int],
 ) -> Sequence[FileLatency]:
     plan, name = device.plan, device.name
-    if plan.runtime != "onnxruntime":
-        why = f"{name} runs networks through {plan.runtime}, and no ONNX file"
-        return [FileLatency.none(file, name, side, why) for file, side in sides.items()]
-    timed = [file for file in sides if file not in INT8 or plan.processor == "cpu"]
+    refused = {file: why for file in sides if (why := _not_run(file, device))}
+    timed = [file for file in sides if file not in refused]
     # A plan's precision applies to models built for it, but the files are already built.
     float32 = dataclasses.replace(device, plan=dataclasses.replace(plan, precision="fp32"))
     payloads = [Payload(_digest(winner, file), files[file]) for file in timed]
-    float32.device.start()
-    found = dict(zip(timed, float32.measure_files(payloads), strict=True))
+    found: dict[str, Measurement] = {}
+    if timed:
+        float32.device.start()
+        found = dict(zip(timed, float32.measure_files(payloads), strict=True))
     rows = []
     for file, side in sides.items():
-        if file not in found:
-            why = f"{name}: onnxruntime runs int8 on a CPU only"
-            rows.append(FileLatency.none(file, name, side, why))
+        if file in refused:
+            rows.append(FileLatency.none(file, name, side, refused[file]))
             continue
         against = None
         if file in INT8:
@@ -109,6 +109,18 @@ def _measured(
             latency = dataclasses.replace(latency, device=label)
         rows.append(FileLatency(file, name, side, latency, against=against))
     return rows
+
+
+def _not_run(file: str, device: MeasuredDevice) -> str:
+    """Return the reason why the device does not run a file; empty if it does."""
+    plan, form = device.plan, file.rpartition(".")[2]
+    if FORMATS[form] != plan.runtime:
+        return f"{device.name} runs networks through {plan.runtime}, and no .{form} file"
+    if file in INT8 and plan.processor != "cpu":
+        return f"{device.name}: onnxruntime runs int8 on a CPU only"
+    if form == "tflite" and plan.batch != 1:
+        return f"{device.name} runs batches of {plan.batch}, and the file is for one image"
+    return ""
 
 
 INT8_OF = {MODEL_INT8: MODEL, TIMING_INT8: TIMING}
@@ -128,7 +140,11 @@ def _estimated(
     rows: list[FileLatency] = []
     prices: dict[str, float] = {}
     for file, side in sides.items():
-        network = winner.found if file in (TIMING, TIMING_INT8) else winner.trained
+        network, form = _network(winner, file), file.rpartition(".")[2]
+        if FORMATS[form] != "onnxruntime":
+            why = f"{target.name} prices kernels of onnxruntime, which runs no .{form} file"
+            rows.append(FileLatency.none(file, target.name, side, why))
+            continue
         try:
             priced = target.with_plan(precision="int8" if file in INT8 else "fp32")
             latency = priced.estimate(network)
@@ -148,4 +164,8 @@ def _estimated(
 
 
 def _digest(winner: TrainedNetwork, file: str) -> str:
-    return (winner.found if file in (TIMING, TIMING_INT8) else winner.trained).digest
+    return _network(winner, file).digest
+
+
+def _network(winner: TrainedNetwork, file: str) -> Classifier:
+    return winner.found if file in TIMINGS else winner.trained

@@ -4,7 +4,7 @@ Weights next to 0 are 0 in all of them, so that no processor meets denormal numb
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,14 @@ from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.data.image_data import Part
 from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
+from nas_sv2.latency.measurements.plan import Runtime
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Classifier, lower, network_to_yaml
 from nas_sv2.space.runtimes.onnx_lowering import INPUT, OPSET, build_onnx, with_metadata
 from nas_sv2.space.runtimes.quantization import quantize
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.source_lowering import build_plain, source_of
+from nas_sv2.space.runtimes.tflite_lowering import build_tflite, require_litert
 from nas_sv2.space.runtimes.weights import Array, Weights, flush, random_weights
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.package.form_checks import BATCH, Agreement, Form, Labels, agreements, noise
@@ -32,8 +34,13 @@ if TYPE_CHECKING:
 ARCHITECTURE, TRAINED = "architecture.yaml", "trained.yaml"
 MODEL, MODEL_INT8 = "model.onnx", "model_int8.onnx"
 TIMING, TIMING_INT8 = "timing.onnx", "timing_int8.onnx"
+MODEL_TFLITE, TIMING_TFLITE = "model.tflite", "timing.tflite"
 WEIGHTS, SOURCE = "weights.safetensors", "model.py"
 INT8 = (MODEL_INT8, TIMING_INT8)
+TIMINGS = (TIMING, TIMING_INT8, TIMING_TFLITE)
+"""Files of random weights at the resolution of the latency."""
+FORMATS: Mapping[str, Runtime] = {"onnx": "onnxruntime", "tflite": "litert"}
+"""The formats of models, with the runtime that each is timed in. A file ends in its format."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,34 +109,38 @@ class TrainedNetwork:
         # safetensors writes memory as it lies and does not check that it is contiguous.
         return {name: np.ascontiguousarray(flush(a)) for name, a in self.weights.items()}
 
-    def files(self, int8: bool = True, opset: int = OPSET) -> dict[str, bytes]:
+    def files(
+        self, int8: bool = True, opset: int = OPSET, formats: Collection[str] = ("onnx",)
+    ) -> dict[str, bytes]:
         """Return the content of every form by the name of its file.
 
         Args:
             int8: Whether to make int8 forms.
             opset: Version of ONNX's operators.
+            formats: Formats of the models, of `FORMATS`.
 
         Raises:
-            ConfigError: If the opset is not one that can be written.
+            ConfigError: If the opset is not one that can be written, or a format needs a package
+                that is not installed.
         """
         mean, deviation = self.normalise.mean.tolist(), self.normalise.deviation.tolist()
-        weights = self.shipped
-        model = shuffle_free_onnx(lower(self.trained), weights, opset)
+        weights, graph = self.shipped, lower(self.trained)
         side = self.trained.resolution
         facts = metadata(self.class_names, mean, deviation, side, self.fit, __version__)
-        files = {
-            ARCHITECTURE: network_to_yaml(self.found).encode(),
-            WEIGHTS: save(weights),
-            MODEL: with_metadata(model, facts),
-        }
-        if int8:
-            files[MODEL_INT8] = with_metadata(quantize(model, self.calibration), facts)
+        files = {ARCHITECTURE: network_to_yaml(self.found).encode(), WEIGHTS: save(weights)}
+        if "onnx" in formats:
+            model = shuffle_free_onnx(graph, weights, opset)
+            files[MODEL] = with_metadata(model, facts)
+            if int8:
+                files[MODEL_INT8] = with_metadata(quantize(model, self.calibration), facts)
+        if "tflite" in formats:
+            files[MODEL_TFLITE] = shuffle_free_tflite(graph, weights, facts)
         if isinstance(self.trained, Architecture):
             text = source_of(self.trained, mean, deviation, WEIGHTS, self.class_names, self.fit)
             files[SOURCE] = text.encode()
         if self.trained != self.found:
             files[TRAINED] = network_to_yaml(self.trained).encode()
-            files |= _timing_files(self.found, int8, opset)
+            files |= _timing_files(self.found, int8, opset, formats)
         return files
 
     def checked(self, files: dict[str, bytes]) -> "Checked":
@@ -207,15 +218,28 @@ def shuffle_free_onnx(graph: Graph, weights: Weights, opset: int = OPSET) -> byt
     return build_onnx(*without_shuffles(graph, weights), batch=None, opset=opset)
 
 
-def _timing_files(found: Classifier, int8: bool, opset: int) -> dict[str, bytes]:
+def shuffle_free_tflite(
+    graph: Graph, weights: Weights, facts: Mapping[str, str] | None = None
+) -> bytes:
+    """Return the `.tflite` file with as few shuffles as possible, for one image."""
+    return build_tflite(*without_shuffles(graph, weights), facts=facts)
+
+
+def _timing_files(
+    found: Classifier, int8: bool, opset: int, formats: Collection[str]
+) -> dict[str, bytes]:
     """Return models at the resolution of the latency; random weights take the same time."""
-    graph = lower(found)
-    body = shuffle_free_onnx(graph, random_weights(graph, seed=0), opset)
-    if not int8:
-        return {TIMING: body}
-    shape = (4, found.channels, found.resolution, found.resolution)
-    images = np.random.default_rng(0).standard_normal(shape, np.float32)
-    return {TIMING: body, TIMING_INT8: quantize(body, images)}
+    graph, files = lower(found), {}
+    weights = random_weights(graph, seed=0)
+    if "onnx" in formats:
+        files[TIMING] = shuffle_free_onnx(graph, weights, opset)
+        if int8:
+            shape = (4, found.channels, found.resolution, found.resolution)
+            images = np.random.default_rng(0).standard_normal(shape, np.float32)
+            files[TIMING_INT8] = quantize(files[TIMING], images)
+    if "tflite" in formats:
+        files[TIMING_TFLITE] = shuffle_free_tflite(graph, weights)
+    return files
 
 
 def batches_of(part: Part, normalise: Normalise) -> Iterator[tuple[Array, Labels]]:
@@ -233,6 +257,8 @@ def forms_of(files: dict[str, bytes], weights: Weights) -> dict[str, Form]:
     forms: dict[str, Form] = {}
     if SOURCE in files:
         forms[SOURCE] = source_form(files[SOURCE], weights)
+    if MODEL_TFLITE in files:
+        forms[MODEL_TFLITE] = tflite_form(files[MODEL_TFLITE])
     return forms | {name: onnx_form(files[name]) for name in (MODEL, MODEL_INT8) if name in files}
 
 
@@ -300,6 +326,38 @@ def onnx_form(model: bytes) -> Form:
         except Exception as error:
             raise StoreError(f"onnxruntime cannot run the model: {error}") from error
         return np.asarray(logits)
+
+    return ask
+
+
+def tflite_form(model: bytes) -> Form:
+    """Load the file into LiteRT on this machine's CPU.
+
+    Raises:
+        ConfigError: If LiteRT is not installed.
+        StoreError: If LiteRT refuses the file.
+    """
+    import torch
+
+    require_litert()
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        network = Interpreter(model_content=model, num_threads=torch.get_num_threads())
+        network.allocate_tensors()
+    except Exception as error:  # LiteRT raises several kinds, all about the file
+        raise StoreError(f"LiteRT refuses the file: {error}") from error
+    taken, given = (
+        ends[0]["index"] for ends in (network.get_input_details(), network.get_output_details())
+    )
+
+    def ask(images: Array) -> Array:
+        logits = []
+        for image in np.ascontiguousarray(images.transpose(0, 2, 3, 1)):
+            network.set_tensor(taken, image[None])
+            network.invoke()
+            logits.append(network.get_tensor(given)[0])
+        return np.stack(logits)
 
     return ask
 

@@ -1,8 +1,8 @@
 """Verifies an exported network on any machine: its files, its forms, its accuracy.
 
 Parts that follow from others are made again and compared: the card, and the models for timing.
-Only the models in onnxruntime are run, and `model.py` if its text is exactly the one that this
-nas-sv2 writes for the network.
+Only the models in onnxruntime are run, and `model.py` and the files for LiteRT if they are exactly
+those that this nas-sv2 writes for the network.
 """
 
 import math
@@ -52,15 +52,18 @@ from nas_sv2.studies.package.forms import (
     INT8,
     MODEL,
     MODEL_INT8,
+    MODEL_TFLITE,
     SOURCE,
     TIMING,
     TIMING_INT8,
+    TIMING_TFLITE,
     TORCH,
     WEIGHTS,
     batches_of,
     forms_of,
     metadata,
     shuffle_free_onnx,
+    shuffle_free_tflite,
     torch_form,
 )
 from nas_sv2.studies.package.full_package import full_card
@@ -125,15 +128,7 @@ def metadata_checks(
     document: Mapping[str, Any], files: Mapping[str, bytes]
 ) -> Iterable[tuple[str, Made]]:
     """Compare the facts in each trained model with `card.json`; older versions wrote none."""
-    taken = document["input"]
-    wanted = metadata(
-        document["class_names"],
-        taken["mean"],
-        taken["deviation"],
-        taken["side"],
-        taken.get("fit"),  # older versions did not write it
-        document["made_with"]["nas-sv2"],
-    )
+    wanted = facts_of(document)
     for name in (MODEL, MODEL_INT8):
         if name in files and document.get(PAGE_KEY) == PAGE:
             held = metadata_of(files[name])
@@ -141,6 +136,19 @@ def metadata_checks(
             other = f"its metadata and card.json differ in {', '.join(apart)}"
             same = f"holds {', '.join(sorted(wanted))} as card.json has them"
             yield name, Made(not apart, other if apart else same)
+
+
+def facts_of(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the facts that the trained models carry, by `card.json`."""
+    taken = document["input"]
+    return metadata(
+        document["class_names"],
+        taken["mean"],
+        taken["deviation"],
+        taken["side"],
+        taken.get("fit"),  # older versions did not write it
+        document["made_with"]["nas-sv2"],
+    )
 
 
 def timing_checks(
@@ -159,8 +167,8 @@ def timing_checks(
             yield name, Made(not apart, other if apart else same)
 
 
-def _apart(found: Classifier, trained: Classifier, name: str, model: bytes) -> str:
-    """Return the first difference of a model for timing from `found`; empty if there is none."""
+def _too_small(found: Classifier, trained: Classifier, name: str, model: bytes) -> str:
+    """Return why a model for timing cannot hold `found`; empty if it may."""
     if isinstance(found, Architecture) and isinstance(trained, Architecture):
         depths, others = ([stage.depth for stage in each.stages] for each in (found, trained))
         if depths != others:
@@ -170,10 +178,44 @@ def _apart(found: Classifier, trained: Classifier, name: str, model: bytes) -> s
     # Half of them: a folded batch norm has one number per channel instead of two.
     if len(model) < params / 2 * (1 if name in INT8 else 4):
         return f"too small for {params:,} params"
+    return ""
+
+
+def _apart(found: Classifier, trained: Classifier, name: str, model: bytes) -> str:
+    """Return the first difference of a model for timing from `found`; empty if there is none."""
+    if apart := _too_small(found, trained, name, model):
+        return apart
     if (opset := opset_of(model)) not in OPSETS:
         return f"opset {opset}, not one from {OPSETS[0]} to {OPSETS[-1]}"
+    graph = lower(found)
     ours = shuffle_free_onnx(graph, random_weights(graph, seed=0), opset)
     return difference(ours, model, name in INT8)
+
+
+def tflite_checks(package: Package, document: Mapping[str, Any]) -> Iterable[tuple[str, Made]]:
+    """Compare each file for LiteRT with the bytes that this nas-sv2 writes for the network.
+
+    Another file is not even parsed: LiteRT is not made for files of strangers.
+    """
+    found, trained, files = package.architecture, package.trained, package.files
+    if MODEL_TFLITE in files:
+        ours = shuffle_free_tflite(lower(trained), package.weights, facts_of(document))
+        yield MODEL_TFLITE, _same_bytes(ours, files[MODEL_TFLITE])
+    if TIMING_TFLITE in files:
+        apart = _too_small(found, trained, TIMING_TFLITE, files[TIMING_TFLITE])
+        if apart:
+            yield TIMING_TFLITE, Made(False, f"is not the network of architecture.yaml: {apart}")
+            return
+        graph = lower(found)
+        ours = shuffle_free_tflite(graph, random_weights(graph, seed=0))
+        yield TIMING_TFLITE, _same_bytes(ours, files[TIMING_TFLITE])
+
+
+def _same_bytes(ours: bytes, theirs: bytes) -> Made:
+    if ours == theirs:
+        return Made(True, f"is the file that nas-sv2 {__version__} writes for this network")
+    other = f"is not the file that nas-sv2 {__version__} writes for this network; it was not run"
+    return Made(False, other)
 
 
 T = TypeVar("T")
@@ -221,6 +263,10 @@ def verify(folder: Path, data: str | None = None, run_source: bool = False) -> I
     asked = dict(package.files)
     if SOURCE in asked and not (run_source or _is_ours(package, normalise)):
         del asked[SOURCE]
+    for name, made in _read(package, lambda card: list(tflite_checks(package, card))):
+        yield Check(name, made.holds, made.found)
+        if not made.holds:
+            del asked[name]
     yield from _forms_check(package, asked, normalise, data)
 
 

@@ -43,6 +43,7 @@ MEANINGS = {
     "--family": "widths of the scaled family",
     "--folder": "folder of intermediate results",
     "--force": "overwrite",
+    "--form": "formats of exported models",
     "--format": "form of a report",
     "--fresh": "measure or fit again although a result is stored",
     "--from": "study whose front is asked first",

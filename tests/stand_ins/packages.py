@@ -1,6 +1,7 @@
 """Exported networks without a search: tiny, with random weights, on images of an npz file."""
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,11 @@ def write_winner(
     *,
     int8: bool = True,
     opset: int = OPSET,
+    formats: Collection[str] = ("onnx",),
 ) -> TrainedNetwork:
     """The package of a winner, as an export writes it but for its study."""
     winner = winner or winner_of(data)
-    files = winner.files(int8=int8, opset=opset)
+    files = winner.files(int8=int8, opset=opset, formats=formats)
     document = document_of(
         "tiny", winner, DataSample.of(data), RECIPE, 0, winner.checked(files), []
     )

@@ -19,9 +19,11 @@ from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.target import MeasuredTarget, Target
 from nas_sv2.studies.package.file_latency import FILES, FileLatency, latencies_of
 from nas_sv2.studies.package.forms import (
+    FORMATS,
     INT8,
     MODEL,
     MODEL_INT8,
+    MODEL_TFLITE,
     TIMING,
     TIMING_INT8,
     TrainedNetwork,
@@ -57,7 +59,7 @@ def winner(tmp_path_factory: pytest.TempPathFactory) -> TrainedNetwork:
 
 @pytest.fixture(scope="module")
 def files(winner: TrainedNetwork) -> dict[str, bytes]:
-    return winner.files()
+    return winner.files(formats=FORMATS)
 
 
 def by_file(rows: Sequence[FileLatency]) -> Mapping[str, FileLatency]:
@@ -72,9 +74,14 @@ def test_the_very_files_are_timed_in_one_session(winner: TrainedNetwork) -> None
     plan = dataclasses.replace(CPU_PLAN, precision="int8")  # of the study; files are what they are
     target = MeasuredTarget(MeasuredDevice("board", device, plan))  # type: ignore[arg-type]
     rows = by_file(latencies_of(target, winner, files))
-    sent = [hashlib.sha256(name.encode()).hexdigest() for name in FILES]
+    read = [name for name in FILES if name.endswith(".onnx")]
+    sent = [hashlib.sha256(name.encode()).hexdigest() for name in read]
     assert [payload.digest for payload in device.given] == sent
     for name, row in rows.items():
+        if name not in read:
+            assert row.latency is None
+            assert row.why == "board runs networks through onnxruntime, and no .tflite file"
+            continue
         assert row.latency is not None and row.why == ""
         assert row.latency.ms == pytest.approx(ms[name])
         assert row.latency.ratio == pytest.approx(ms[name] / 4)
@@ -87,18 +94,23 @@ def test_the_very_files_are_timed_in_one_session(winner: TrainedNetwork) -> None
         assert against is not None and against[0] == pytest.approx(ratio)
 
 
-def test_a_real_device_times_them(winner: TrainedNetwork, files: dict[str, bytes]) -> None:
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_real_device_times_what_its_runtime_reads(
+    form: str, winner: TrainedNetwork, files: dict[str, bytes]
+) -> None:
     device = local_device("cpu")
+    plan = dataclasses.replace(CONTRACT_PLAN, reference=None, runtime=FORMATS[form])
     try:
-        target = MeasuredTarget(
-            MeasuredDevice("cpu", device, dataclasses.replace(CONTRACT_PLAN, reference=None))
-        )
-        rows = latencies_of(target, winner, files)
+        rows = latencies_of(MeasuredTarget(MeasuredDevice("cpu", device, plan)), winner, files)
     finally:
         device.close()
-    assert len(by_file(rows)) == 4
+    assert {row.file for row in by_file(rows).values() if row.latency is not None} == {
+        name for name in FILES if name.endswith(form)
+    }
     for row in rows:
-        assert row.latency is not None and row.latency.ms > 0
+        if row.latency is None:
+            continue
+        assert row.latency.ms > 0
         assert row.latency.runs is not None and row.latency.runs >= CONTRACT_PLAN.min_runs
         assert row.to_json()["latency"]["provenance"] == "measured"
 
@@ -130,10 +142,20 @@ def test_a_map_that_the_table_lacks_is_said_and_not_guessed(winner: TrainedNetwo
 def test_what_runs_no_files_says_so(winner: TrainedNetwork) -> None:
     gpu = MeasuredTarget(MeasuredDevice("gpu", FakeDevice(), GPU_PLAN))
     files = dict.fromkeys(FILES, b"")
-    cases: tuple[tuple[Target, str], ...] = ((gpu, "no ONNX file"), (FakeTarget(), "runs no file"))
+    cases: tuple[tuple[Target, str], ...] = (
+        (gpu, "runs networks through torch, and no ."),
+        (FakeTarget(), " no "),
+    )
     for target, said in cases:
         for row in latencies_of(target, winner, files):
             assert row.latency is None and said in row.why
+
+
+def test_a_batch_that_a_file_is_not_for_is_said(winner: TrainedNetwork) -> None:
+    plan = MeasurePlan(runtime="litert", batch=8)
+    target = MeasuredTarget(MeasuredDevice("board", FakeDevice(), plan))
+    (row,) = latencies_of(target, winner, {MODEL_TFLITE: b""})
+    assert row.latency is None and row.why.endswith("batches of 8, and the file is for one image")
 
 
 def test_a_device_that_is_away_is_an_error(winner: TrainedNetwork) -> None:

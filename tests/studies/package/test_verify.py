@@ -32,9 +32,11 @@ from nas_sv2.studies.package.forms import (
     ARCHITECTURE,
     MODEL,
     MODEL_INT8,
+    MODEL_TFLITE,
     SOURCE,
     TIMING,
     TIMING_INT8,
+    TIMING_TFLITE,
     TRAINED,
     WEIGHTS,
     shuffle_free_onnx,
@@ -82,6 +84,36 @@ def changed(package: Path, tmp_path: Path) -> Callable[[str, bytes], Path]:
         return tmp_path / "changed"
 
     return make
+
+
+@pytest.fixture(scope="module")
+def for_litert(tmp_path_factory: pytest.TempPathFactory, spec: str) -> Path:
+    out = tmp_path_factory.mktemp("export") / "winner"
+    write_winner(out, open_data(spec), formats=["tflite"])
+    return out
+
+
+def test_files_for_litert_are_checked_and_run(for_litert: Path, spec: str) -> None:
+    checks = list(verify(for_litert, spec))
+    assert failed(checks) == []
+    named = [check.what for check in checks if ".tflite" in check.what]
+    assert named == [MODEL_TFLITE, TIMING_TFLITE, MODEL_TFLITE, f"{MODEL_TFLITE} accuracy"]
+    assert "is the file that nas-sv2" in checks[4].found
+
+
+@pytest.mark.parametrize("name", [MODEL_TFLITE, TIMING_TFLITE])
+def test_a_file_for_litert_that_is_not_ours_is_not_run(
+    for_litert: Path, tmp_path: Path, name: str
+) -> None:
+    files = load_package(for_litert).files
+    other = files[name][:-1] + bytes([files[name][-1] ^ 1])
+    write_folder(tmp_path / "w", {**files, name: other})
+    checks = list(verify(tmp_path / "w"))
+    assert failed(checks) == [name]
+    assert sum(check.what == name for check in checks) == 1
+    write_folder(tmp_path / "w", {**files, TIMING_TFLITE: b""})
+    (check,) = [each for each in verify(tmp_path / "w") if not each.holds]
+    assert "too small for" in check.found
 
 
 def failed(checks: list[Check]) -> list[str]:
