@@ -14,8 +14,6 @@ from nas_sv2.space.onnx_models.model import OnnxModel
 if TYPE_CHECKING:
     import numpy as np
 
-    from nas_sv2.space.runtimes.ncnn_lowering import NcnnFiles
-
 CALIBRATION_IMAGES = 4
 """Number of random images that give the scales of int8 if no images are given."""
 
@@ -80,7 +78,8 @@ def payload_of(network: Network, plan: MeasurePlan, images: "np.ndarray | None" 
         largest = None
         if images is not None and plan.precision == "int8":
             largest = largest_inputs(graph, weights, images)
-        return Payload(network.digest, ncnn_body(build_ncnn(graph, weights, largest)))
+        files = build_ncnn(graph, weights, largest)
+        return Payload(network.digest, ncnn_body(files.param, files.weights))
     from nas_sv2.space.runtimes.onnx_lowering import build_onnx
 
     body = build_onnx(graph, weights, plan.batch)
@@ -91,9 +90,9 @@ def payload_of(network: Network, plan: MeasurePlan, images: "np.ndarray | None" 
     return Payload(network.digest, body)
 
 
-def ncnn_body(files: "NcnnFiles") -> bytes:
+def ncnn_body(param: bytes, weights: bytes) -> bytes:
     """Join ncnn's two files, so that they travel as one."""
-    return b"%d\n%b%b" % (len(files.param), files.param, files.weights)
+    return b"%d\n%b%b" % (len(param), param, weights)
 
 
 def _random_images(network: Network, seed: int) -> "np.ndarray":

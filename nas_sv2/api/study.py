@@ -94,8 +94,8 @@ class Study:
             time: Time the files on the study's targets.
             int8: Write the forms in int8 too.
             opset: Version of ONNX's operators in the models, 13 to 17.
-            forms: Formats of the models: `onnx`, `tflite` or both. If left out, ONNX and those
-                that the runtimes of the study's targets read.
+            forms: Formats of the models, of `onnx`, `tflite` and `ncnn`. If left out, ONNX and
+                those that the runtimes of the study's targets read.
             force: Overwrite an earlier export.
             supernet: The place of the study's supernet, if it was moved.
             data: The place of the study's data, if they were moved.

@@ -296,7 +296,7 @@ def export(
         str | None,
         typer.Option(
             "--form",
-            help="Formats of the models, as onnx,tflite; as the targets need if left out.",
+            help="Formats of the models, of onnx,tflite,ncnn; as the targets need if left out.",
         ),
     ] = None,
     opset: Annotated[

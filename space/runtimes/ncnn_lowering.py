@@ -12,11 +12,13 @@ for each output channel, and the input of a layer has one.
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from types import ModuleType
 from typing import assert_never
 
 import numpy as np
 
+from nas_sv2.errors import ConfigError
 from nas_sv2.space.graph.operators import (
     Activation,
     Add,
@@ -72,15 +74,26 @@ FUSED: dict[str, dict[int, Parameter]] = {
 
 @dataclass(frozen=True, slots=True)
 class NcnnFiles:
-    """A network for ncnn: the text of its `.param` and the content of its `.bin`."""
+    """A network for ncnn.
+
+    Attributes:
+        param: Text of the `.param`.
+        weights: Content of the `.bin`.
+        scales: Places in `weights` of the four bytes of each scale of an activation in int8. All
+            other bytes follow from the graph and its weights.
+    """
 
     param: bytes
     weights: bytes
+    scales: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """A line of the `.param`, and its numbers in the `.bin`: the kernel before the vectors."""
+    """A line of the `.param`, and its numbers in the `.bin`: the kernel before the vectors.
+
+    In int8 the last `scales` numbers are scales of activations.
+    """
 
     kind: str
     name: str
@@ -89,6 +102,7 @@ class _Layer:
     parameters: Mapping[int, Parameter] = field(default_factory=dict)
     kernel: np.ndarray | None = None
     vectors: tuple[Array, ...] = ()
+    scales: int = 0
 
     @property
     def line(self) -> str:
@@ -105,6 +119,21 @@ class _Layer:
             return vectors
         kernel = self.kernel.tobytes()
         return TAGS[self.kernel.dtype.name] + kernel + bytes(-len(kernel) % 4) + vectors
+
+
+def require_ncnn() -> ModuleType:
+    """Import ncnn, which runs the files; it is not needed to write them.
+
+    Raises:
+        ConfigError: The package ncnn is not installed.
+    """
+    try:
+        import ncnn
+    except ImportError as error:
+        needs = "needs ncnn: pip install 'nas-sv2[ncnn]'"
+        raise ConfigError("runtime", "ncnn", needs) from error
+    found: ModuleType = ncnn
+    return found
 
 
 def build_ncnn(
@@ -128,9 +157,15 @@ def build_ncnn(
     layers = _with_copies([_renamed(layer, names) for layer in layers])
     blobs = sum(len(layer.outputs) for layer in layers)
     lines = [MAGIC, f"{len(layers)} {blobs}", *(layer.line for layer in layers)]
+    ends = accumulate(len(layer.numbers) for layer in layers)
     return NcnnFiles(
         "".join(f"{line}\n" for line in lines).encode(),
         b"".join(layer.numbers for layer in layers),
+        tuple(
+            end - 4 * number
+            for layer, end in zip(layers, ends, strict=True)
+            for number in range(layer.scales, 0, -1)
+        ),
     )
 
 
@@ -351,6 +386,7 @@ def _quantised(layer: _Layer, largest: Mapping[str, float], hands_on: bool) -> _
         parameters={**layer.parameters, 8: term},
         kernel=kernel,
         vectors=(*layer.vectors, scales.astype(np.float32), *moved),
+        scales=len(moved),
     )
 
 

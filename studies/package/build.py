@@ -34,7 +34,7 @@ from nas_sv2.studies.package.card import (
 from nas_sv2.studies.package.file_latency import FileLatency, latencies_of
 from nas_sv2.studies.package.folder import SUMS, check_out, write_folder
 from nas_sv2.studies.package.form_checks import Agreement
-from nas_sv2.studies.package.forms import FORMATS, TORCH, TrainedNetwork
+from nas_sv2.studies.package.forms import FORMATS, TORCH, TrainedNetwork, require_runtime
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines
 from nas_sv2.studies.storage.facts import StudyFacts, read_study
 from nas_sv2.studies.storage.named_networks import record_of
@@ -103,6 +103,7 @@ def export_trial(
     check_opset(opset)
     for form in formats or ():
         check_choice("form", form, tuple(FORMATS))
+        require_runtime(form)
     if trial != "best" and not trial.isdecimal():
         raise ConfigError("trial", trial, "must be best or a number")
     check_out(out, force)

@@ -29,16 +29,21 @@ from nas_sv2.studies.package.forms import (
     ARCHITECTURE,
     MODEL,
     MODEL_INT8,
+    MODEL_NCNN,
+    MODEL_NCNN_INT8,
     MODEL_TFLITE,
     SOURCE,
     TIMING,
     TIMING_INT8,
+    TIMING_NCNN,
+    TIMING_NCNN_INT8,
     TIMING_TFLITE,
     TORCH,
     TRAINED,
     WEIGHTS,
     Checked,
     TrainedNetwork,
+    ncnn_weights_of,
 )
 from nas_sv2.studies.pages.markdown import code, escaped, table
 from nas_sv2.studies.storage.runs import PACKAGES
@@ -176,15 +181,20 @@ def _images_in_words(forms: Mapping[str, Mapping[str, Any]]) -> str:
 def _int8_in_words(document: Mapping[str, Any]) -> str:
     """Say how int8 was made, and what it costs if that is known."""
     forms: Mapping[str, Mapping[str, Any]] = document["forms"]
-    if MODEL_INT8 not in forms:
-        return ""
     how = (
         f"static, weights a channel, ranges from {document['calibration_images']} training images"
     )
-    before, now = (forms[name]["accuracy"] for name in (TORCH, MODEL_INT8))
-    if None in (before, now):
-        return f" int8 is {how}."
-    return f" int8 ({how}) changes the accuracy by {100 * (now - before):+.2f} points."
+    said = ""
+    for name, int8 in ((MODEL_INT8, "int8"), (MODEL_NCNN_INT8, "ncnn's int8")):
+        if name in forms:
+            before, now = (forms[each]["accuracy"] for each in (TORCH, name))
+            if None in (before, now):
+                said += f" {int8} is {how}."
+            else:
+                said += (
+                    f" {int8} ({how}) changes the accuracy by {100 * (now - before):+.2f} points."
+                )
+    return said
 
 
 def classes_section(document: Mapping[str, Any]) -> list[list[str]]:
@@ -279,10 +289,18 @@ FILES = {
     MODEL_INT8: "the same in int8, for onnxruntime and OpenVINO",
     MODEL_TFLITE: "the trained network for LiteRT (TensorFlow Lite), one image, height × width × "
     "channels; its metadata `nas_sv2` holds what `model.onnx` holds",
+    MODEL_NCNN: "the layers of the trained network for ncnn, one image, channels × height × width",
+    ncnn_weights_of(MODEL_NCNN): "their numbers",
+    MODEL_NCNN_INT8: "the same in ncnn's int8",
+    ncnn_weights_of(MODEL_NCNN_INT8): "its numbers",
     TIMING: "the network of `architecture.yaml` with random weights: for timing on other devices; "
     "its outputs mean nothing",
     TIMING_INT8: "the same in int8",
     TIMING_TFLITE: "the same for LiteRT",
+    TIMING_NCNN: "the same for ncnn",
+    ncnn_weights_of(TIMING_NCNN): "its numbers",
+    TIMING_NCNN_INT8: "the same in ncnn's int8",
+    ncnn_weights_of(TIMING_NCNN_INT8): "its numbers",
     CARD_JSON: "the figures of this page, the whole recipe, the names of the classes",
     "SHA256SUMS": "what `nas-sv2 network verify`, `nas_sv2.load` and `sha256sum -c` check",
 }

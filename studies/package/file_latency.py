@@ -12,8 +12,9 @@ from typing import Any, Self
 
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
-from nas_sv2.latency.devices.payload import Payload
+from nas_sv2.latency.devices.payload import Payload, ncnn_body
 from nas_sv2.latency.measurements.measurement import Interval, Latency, Measurement
+from nas_sv2.latency.measurements.plan import OWN_DEFAULTS, MeasurePlan
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.networks.lowering import Classifier
 from nas_sv2.studies.package.forms import (
@@ -21,15 +22,24 @@ from nas_sv2.studies.package.forms import (
     INT8,
     MODEL,
     MODEL_INT8,
+    MODEL_NCNN,
+    MODEL_NCNN_INT8,
     MODEL_TFLITE,
     TIMING,
     TIMING_INT8,
+    TIMING_NCNN,
+    TIMING_NCNN_INT8,
     TIMING_TFLITE,
     TIMINGS,
     TrainedNetwork,
+    format_of,
+    ncnn_weights_of,
 )
 
-FILES = (MODEL, MODEL_INT8, MODEL_TFLITE, TIMING, TIMING_INT8, TIMING_TFLITE)
+FILES = (
+    *(MODEL, MODEL_INT8, MODEL_TFLITE, MODEL_NCNN, MODEL_NCNN_INT8),
+    *(TIMING, TIMING_INT8, TIMING_TFLITE, TIMING_NCNN, TIMING_NCNN_INT8),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +98,8 @@ def _measured(
     plan, name = device.plan, device.name
     refused = {file: why for file in sides if (why := _not_run(file, device))}
     timed = [file for file in sides if file not in refused]
-    # A plan's precision applies to models built for it, but the files are already built.
-    float32 = dataclasses.replace(device, plan=dataclasses.replace(plan, precision="fp32"))
-    payloads = [Payload(_digest(winner, file), files[file]) for file in timed]
+    float32 = dataclasses.replace(device, plan=_for_files(plan))
+    payloads = [Payload(_digest(winner, file), _body(file, files)) for file in timed]
     found: dict[str, Measurement] = {}
     if timed:
         float32.device.start()
@@ -111,11 +120,26 @@ def _measured(
     return rows
 
 
+def _for_files(plan: MeasurePlan) -> MeasurePlan:
+    """Return the plan without int8, which is for models built for it; the files are built."""
+    if plan.precision == "int8":
+        return plan.changed(precision=OWN_DEFAULTS[plan.runtime]["precision"])
+    return plan
+
+
+def _body(file: str, files: Mapping[str, bytes]) -> bytes:
+    """Return the content of a model, for ncnn with that of its weights."""
+    if format_of(file) == "ncnn":
+        return ncnn_body(files[file], files[ncnn_weights_of(file)])
+    return files[file]
+
+
 def _not_run(file: str, device: MeasuredDevice) -> str:
     """Return the reason why the device does not run a file; empty if it does."""
-    plan, form = device.plan, file.rpartition(".")[2]
+    plan, form = device.plan, format_of(file)
     if FORMATS[form] != plan.runtime:
-        return f"{device.name} runs networks through {plan.runtime}, and no .{form} file"
+        suffix = file.rpartition(".")[2]
+        return f"{device.name} runs networks through {plan.runtime}, and no .{suffix} file"
     if file in INT8 and plan.processor != "cpu":
         return f"{device.name}: onnxruntime runs int8 on a CPU only"
     if form == "tflite" and plan.batch != 1:
@@ -123,7 +147,12 @@ def _not_run(file: str, device: MeasuredDevice) -> str:
     return ""
 
 
-INT8_OF = {MODEL_INT8: MODEL, TIMING_INT8: TIMING}
+INT8_OF = {
+    MODEL_INT8: MODEL,
+    TIMING_INT8: TIMING,
+    MODEL_NCNN_INT8: MODEL_NCNN,
+    TIMING_NCNN_INT8: TIMING_NCNN,
+}
 """Float32 file of the same network, by int8 file."""
 
 
@@ -140,9 +169,9 @@ def _estimated(
     rows: list[FileLatency] = []
     prices: dict[str, float] = {}
     for file, side in sides.items():
-        network, form = _network(winner, file), file.rpartition(".")[2]
-        if FORMATS[form] != "onnxruntime":
-            why = f"{target.name} prices kernels of onnxruntime, which runs no .{form} file"
+        network, suffix = _network(winner, file), file.rpartition(".")[2]
+        if FORMATS[format_of(file)] != "onnxruntime":
+            why = f"{target.name} prices kernels of onnxruntime, which runs no .{suffix} file"
             rows.append(FileLatency.none(file, target.name, side, why))
             continue
         try:

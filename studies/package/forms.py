@@ -4,8 +4,10 @@ Weights next to 0 are 0 in all of them, so that no processor meets denormal numb
 """
 
 import json
+import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,11 +17,14 @@ from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.data.image_data import Part
 from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
+from nas_sv2.files import write_whole
+from nas_sv2.latency.agent.ncnn_run import HALF_PRECISION
 from nas_sv2.latency.measurements.plan import Runtime
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Classifier, lower, network_to_yaml
-from nas_sv2.space.runtimes.onnx_lowering import INPUT, OPSET, build_onnx, with_metadata
-from nas_sv2.space.runtimes.quantization import quantize
+from nas_sv2.space.runtimes.ncnn_lowering import NcnnFiles, build_ncnn, require_ncnn
+from nas_sv2.space.runtimes.onnx_lowering import INPUT, OPSET, OUTPUT, build_onnx, with_metadata
+from nas_sv2.space.runtimes.quantization import largest_inputs, quantize
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.source_lowering import build_plain, source_of
 from nas_sv2.space.runtimes.tflite_lowering import build_tflite, require_litert
@@ -35,12 +40,14 @@ ARCHITECTURE, TRAINED = "architecture.yaml", "trained.yaml"
 MODEL, MODEL_INT8 = "model.onnx", "model_int8.onnx"
 TIMING, TIMING_INT8 = "timing.onnx", "timing_int8.onnx"
 MODEL_TFLITE, TIMING_TFLITE = "model.tflite", "timing.tflite"
+MODEL_NCNN, TIMING_NCNN = "model.ncnn.param", "timing.ncnn.param"
+MODEL_NCNN_INT8, TIMING_NCNN_INT8 = "model_int8.ncnn.param", "timing_int8.ncnn.param"
 WEIGHTS, SOURCE = "weights.safetensors", "model.py"
-INT8 = (MODEL_INT8, TIMING_INT8)
-TIMINGS = (TIMING, TIMING_INT8, TIMING_TFLITE)
+INT8 = (MODEL_INT8, TIMING_INT8, MODEL_NCNN_INT8, TIMING_NCNN_INT8)
+TIMINGS = (TIMING, TIMING_INT8, TIMING_TFLITE, TIMING_NCNN, TIMING_NCNN_INT8)
 """Files of random weights at the resolution of the latency."""
-FORMATS: Mapping[str, Runtime] = {"onnx": "onnxruntime", "tflite": "litert"}
-"""The formats of models, with the runtime that each is timed in. A file ends in its format."""
+FORMATS: Mapping[str, Runtime] = {"onnx": "onnxruntime", "tflite": "litert", "ncnn": "ncnn"}
+"""The formats of models, with the runtime that each is timed in."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +142,11 @@ class TrainedNetwork:
                 files[MODEL_INT8] = with_metadata(quantize(model, self.calibration), facts)
         if "tflite" in formats:
             files[MODEL_TFLITE] = shuffle_free_tflite(graph, weights, facts)
+        if "ncnn" in formats:
+            files |= ncnn_files(MODEL_NCNN, shuffle_free_ncnn(graph, weights))
+            if int8:
+                quantised = shuffle_free_ncnn(graph, weights, self.calibration)
+                files |= ncnn_files(MODEL_NCNN_INT8, quantised)
         if isinstance(self.trained, Architecture):
             text = source_of(self.trained, mean, deviation, WEIGHTS, self.class_names, self.fit)
             files[SOURCE] = text.encode()
@@ -225,20 +237,57 @@ def shuffle_free_tflite(
     return build_tflite(*without_shuffles(graph, weights), facts=facts)
 
 
+def shuffle_free_ncnn(graph: Graph, weights: Weights, images: Array | None = None) -> NcnnFiles:
+    """Return the files for ncnn with as few shuffles as possible, in int8 if images are given."""
+    free = without_shuffles(graph, weights)
+    return build_ncnn(*free, None if images is None else largest_inputs(*free, images))
+
+
+def ncnn_files(param: str, model: NcnnFiles) -> dict[str, bytes]:
+    """Return the two files of a network for ncnn by their names, that of the `.param` given."""
+    return {param: model.param, ncnn_weights_of(param): model.weights}
+
+
+def ncnn_weights_of(param: str) -> str:
+    """Return the name of the `.bin` that belongs to a `.param`."""
+    return param.removesuffix("param") + "bin"
+
+
+def format_of(model: str) -> str:
+    """Return the format of a model's file, one of `FORMATS`."""
+    suffix = model.rpartition(".")[2]
+    return "ncnn" if suffix == "param" else suffix
+
+
+def require_runtime(form: str) -> None:
+    """Refuse a format whose runtime is not installed here, so that it cannot be checked.
+
+    Raises:
+        ConfigError: The error names the package.
+    """
+    needs = {"tflite": require_litert, "ncnn": require_ncnn}
+    if form in needs:
+        needs[form]()
+
+
 def _timing_files(
     found: Classifier, int8: bool, opset: int, formats: Collection[str]
 ) -> dict[str, bytes]:
     """Return models at the resolution of the latency; random weights take the same time."""
     graph, files = lower(found), {}
     weights = random_weights(graph, seed=0)
+    shape = (4, found.channels, found.resolution, found.resolution)
+    images = np.random.default_rng(0).standard_normal(shape, np.float32)
     if "onnx" in formats:
         files[TIMING] = shuffle_free_onnx(graph, weights, opset)
         if int8:
-            shape = (4, found.channels, found.resolution, found.resolution)
-            images = np.random.default_rng(0).standard_normal(shape, np.float32)
             files[TIMING_INT8] = quantize(files[TIMING], images)
     if "tflite" in formats:
         files[TIMING_TFLITE] = shuffle_free_tflite(graph, weights)
+    if "ncnn" in formats:
+        files |= ncnn_files(TIMING_NCNN, shuffle_free_ncnn(graph, weights))
+        if int8:
+            files |= ncnn_files(TIMING_NCNN_INT8, shuffle_free_ncnn(graph, weights, images))
     return files
 
 
@@ -259,6 +308,9 @@ def forms_of(files: dict[str, bytes], weights: Weights) -> dict[str, Form]:
         forms[SOURCE] = source_form(files[SOURCE], weights)
     if MODEL_TFLITE in files:
         forms[MODEL_TFLITE] = tflite_form(files[MODEL_TFLITE])
+    for name in (MODEL_NCNN, MODEL_NCNN_INT8):
+        if name in files:
+            forms[name] = ncnn_form(files[name], files[ncnn_weights_of(name)])
     return forms | {name: onnx_form(files[name]) for name in (MODEL, MODEL_INT8) if name in files}
 
 
@@ -357,6 +409,40 @@ def tflite_form(model: bytes) -> Form:
             network.set_tensor(taken, image[None])
             network.invoke()
             logits.append(network.get_tensor(given)[0])
+        return np.stack(logits)
+
+    return ask
+
+
+def ncnn_form(param: bytes, weights: bytes) -> Form:
+    """Load the two files into ncnn on this machine's CPU, without half precision.
+
+    Raises:
+        ConfigError: If ncnn is not installed.
+        StoreError: If ncnn refuses the files.
+    """
+    import torch
+
+    ncnn = require_ncnn()
+    network = ncnn.Net()
+    network.opt.num_threads = torch.get_num_threads()
+    for option in HALF_PRECISION:
+        setattr(network.opt, option, False)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "model.bin")
+        write_whole(file, weights)
+        if network.load_param_mem(param.decode()) or network.load_model(str(file)):
+            raise StoreError("ncnn refuses the files")
+
+    def ask(images: Array) -> Array:
+        logits = []
+        for image in np.ascontiguousarray(images):
+            extractor = network.create_extractor()
+            extractor.input(INPUT, ncnn.Mat(image).clone())
+            failed, found = extractor.extract(OUTPUT)
+            if failed:
+                raise StoreError("ncnn cannot run the network")
+            logits.append(np.array(found))
         return np.stack(logits)
 
     return ask

@@ -1,17 +1,19 @@
 """Verifies an exported network on any machine: its files, its forms, its accuracy.
 
 Parts that follow from others are made again and compared: the card, and the models for timing.
-Only the models in onnxruntime are run, and `model.py` and the files for LiteRT if they are exactly
+The models in onnxruntime are run. `model.py` and the files for LiteRT and ncnn are run if they are
 those that this nas-sv2 writes for the network.
 """
 
 import math
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from nas_sv2.errors import ConfigError, StoreError
@@ -25,7 +27,9 @@ from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.evaluate.recipes.files import recipe_from_document
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import Classifier, lower
+from nas_sv2.space.runtimes.ncnn_lowering import NcnnFiles, build_ncnn
 from nas_sv2.space.runtimes.onnx_lowering import OPSETS, metadata_of, opset_of
+from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.source_lowering import source_of
 from nas_sv2.space.runtimes.weights import random_weights
 from nas_sv2.space.units.architecture import Architecture
@@ -52,16 +56,22 @@ from nas_sv2.studies.package.forms import (
     INT8,
     MODEL,
     MODEL_INT8,
+    MODEL_NCNN,
+    MODEL_NCNN_INT8,
     MODEL_TFLITE,
     SOURCE,
     TIMING,
     TIMING_INT8,
+    TIMING_NCNN,
+    TIMING_NCNN_INT8,
     TIMING_TFLITE,
+    TIMINGS,
     TORCH,
     WEIGHTS,
     batches_of,
     forms_of,
     metadata,
+    ncnn_weights_of,
     shuffle_free_onnx,
     shuffle_free_tflite,
     torch_form,
@@ -211,6 +221,40 @@ def tflite_checks(package: Package, document: Mapping[str, Any]) -> Iterable[tup
         yield TIMING_TFLITE, _same_bytes(ours, files[TIMING_TFLITE])
 
 
+def ncnn_checks(package: Package) -> Iterable[tuple[str, Made]]:
+    """Compare the files for ncnn with those that this nas-sv2 writes for the network.
+
+    The scales of activations in int8 may be any, as the images that gave them are not here. Other
+    files are not even parsed.
+    """
+    found, trained, files = package.architecture, package.trained, package.files
+    for name in (MODEL_NCNN, MODEL_NCNN_INT8, TIMING_NCNN, TIMING_NCNN_INT8):
+        if name not in files:
+            continue
+        weights = files.get(ncnn_weights_of(name), b"")
+        network = found if name in TIMINGS else trained
+        if name in TIMINGS and (apart := _too_small(found, trained, name, weights)):
+            yield name, Made(False, f"is not the network of architecture.yaml: {apart}")
+            continue
+        graph = lower(network)
+        numbers = random_weights(graph, seed=0) if name in TIMINGS else package.weights
+        free, moved = without_shuffles(graph, numbers)
+        any_scale: dict[str, float] = defaultdict(lambda: 1.0)
+        ours = build_ncnn(free, moved, any_scale if name in INT8 else None)
+        theirs = NcnnFiles(files[name], weights, ours.scales)
+        yield name, _same_bytes(_without_scales(ours), _without_scales(theirs))
+
+
+def _without_scales(model: NcnnFiles) -> bytes:
+    """Return both files as one, with 0 for each scale of an activation that can be one."""
+    content = bytearray(model.weights)
+    for place in model.scales:
+        scale = np.frombuffer(content[place : place + 4].ljust(4, b"\0"), "<f4")[0]
+        if np.isfinite(scale) and scale > 0:
+            content[place : place + 4] = bytes(4)
+    return model.param + content
+
+
 def _same_bytes(ours: bytes, theirs: bytes) -> Made:
     if ours == theirs:
         return Made(True, f"is the file that nas-sv2 {__version__} writes for this network")
@@ -263,7 +307,8 @@ def verify(folder: Path, data: str | None = None, run_source: bool = False) -> I
     asked = dict(package.files)
     if SOURCE in asked and not (run_source or _is_ours(package, normalise)):
         del asked[SOURCE]
-    for name, made in _read(package, lambda card: list(tflite_checks(package, card))):
+    made_of_files = _read(package, lambda card: list(tflite_checks(package, card)))
+    for name, made in (*made_of_files, *ncnn_checks(package)):
         yield Check(name, made.holds, made.found)
         if not made.holds:
             del asked[name]

@@ -3,6 +3,8 @@
 import dataclasses
 import itertools
 import json
+import math
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -32,13 +34,18 @@ from nas_sv2.studies.package.forms import (
     ARCHITECTURE,
     MODEL,
     MODEL_INT8,
+    MODEL_NCNN,
+    MODEL_NCNN_INT8,
     MODEL_TFLITE,
     SOURCE,
     TIMING,
     TIMING_INT8,
+    TIMING_NCNN,
+    TIMING_NCNN_INT8,
     TIMING_TFLITE,
     TRAINED,
     WEIGHTS,
+    ncnn_weights_of,
     shuffle_free_onnx,
 )
 from nas_sv2.studies.package.load import load_package
@@ -114,6 +121,51 @@ def test_a_file_for_litert_that_is_not_ours_is_not_run(
     write_folder(tmp_path / "w", {**files, TIMING_TFLITE: b""})
     (check,) = [each for each in verify(tmp_path / "w") if not each.holds]
     assert "too small for" in check.found
+
+
+@pytest.fixture(scope="module")
+def for_ncnn(tmp_path_factory: pytest.TempPathFactory, spec: str) -> Path:
+    out = tmp_path_factory.mktemp("export") / "winner"
+    write_winner(out, open_data(spec), formats=["ncnn"])
+    return out
+
+
+def test_files_for_ncnn_are_checked_and_run(for_ncnn: Path, spec: str) -> None:
+    checks = list(verify(for_ncnn, spec))
+    assert failed(checks) == []
+    named = [check.what for check in checks if ".ncnn" in check.what]
+    models = [MODEL_NCNN, MODEL_NCNN_INT8]
+    accuracies = [f"{name} accuracy" for name in models]
+    assert named == [*models, TIMING_NCNN, TIMING_NCNN_INT8, *models, *accuracies]
+    page = (for_ncnn / "card.md").read_text(encoding="utf-8")
+    assert " ncnn's int8 (static, weights a channel, ranges from " in page
+
+
+@pytest.mark.parametrize("name", [MODEL_NCNN, MODEL_NCNN_INT8, TIMING_NCNN, TIMING_NCNN_INT8])
+@pytest.mark.parametrize("weights", [False, True])
+def test_a_file_for_ncnn_that_is_not_ours_is_not_run(
+    for_ncnn: Path, tmp_path: Path, name: str, weights: bool
+) -> None:
+    files = load_package(for_ncnn).files
+    file = ncnn_weights_of(name) if weights else name
+    other = bytes([files[file][0] ^ 1]) + files[file][1:]
+    write_folder(tmp_path / "w", {**files, file: other})
+    checks = list(verify(tmp_path / "w"))
+    assert failed(checks) == [name]
+    assert sum(check.what == name for check in checks) == 1
+
+
+@pytest.mark.parametrize(("scale", "holds"), [(50.0, True), (0.0, False), (math.nan, False)])
+def test_a_scale_of_int8_follows_from_images_that_are_not_shipped(
+    for_ncnn: Path, tmp_path: Path, scale: float, holds: bool
+) -> None:
+    """It may be any number that is one; the last scale of a network is that of the classifier."""
+    files = load_package(for_ncnn).files
+    name = ncnn_weights_of(TIMING_NCNN_INT8)
+    changed = files[name][:-4] + struct.pack("<f", scale)
+    write_folder(tmp_path / "w", {**files, name: changed})
+    checks = list(verify(tmp_path / "w"))
+    assert failed(checks) == ([] if holds else [TIMING_NCNN_INT8])
 
 
 def failed(checks: list[Check]) -> list[str]:
