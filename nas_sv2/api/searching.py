@@ -38,7 +38,7 @@ def search(
     tolerance: float = 0.05,
     guidelines: str | None = None,
     audit: float = 0.05,
-    stop_rule: bool = False,
+    stop_rule: bool | None = None,
     latency: str = "measured",
     require_measured: bool = False,
     skip_unreadable: bool = False,
@@ -70,7 +70,8 @@ def search(
         tolerance: Share by which a FLOPs budget may be exceeded.
         guidelines: `measured`, `paper` or `off`; measured, if there is a profile, if left out.
         audit: Share of the pruned candidates that is evaluated nevertheless.
-        stop_rule: End a training early that cannot reach the front any more.
+        stop_rule: End a training early that promises little growth of the front; None for on,
+            if trainings have several passes.
         latency: `measured`, or `auto` to predict first and measure the promising candidates.
         require_measured: Refuse targets whose latency is not measured.
         skip_unreadable: Leave out images that cannot be read.

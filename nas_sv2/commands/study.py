@@ -163,12 +163,13 @@ def search(
         _how("--audit", help="Share of the pruned candidates that is evaluated nevertheless."),
     ] = 0.05,
     stop_rule: Annotated[
-        bool,
+        bool | None,
         _how(
             "--stop-rule/--no-stop-rule",
-            help="End a training early once it cannot reach the front any more.",
+            help="End a training early that promises little growth of the front; on if trainings "
+            "have several passes.",
         ),
-    ] = False,
+    ] = None,
     latency: Annotated[
         str,
         _how(

@@ -107,7 +107,7 @@ class SearchPlan:
         storage: The URL of the database.
         guidelines: `measured`, `paper`, `off`, or None for as the study began.
         audit: Which pruned candidates go the whole way.
-        stop_rule: Whether trainings that cannot reach the front are ended.
+        stop_rule: Whether trainings that promise little growth of the front are ended.
         latency: `measured`, `auto` or `predicted`.
         require_measured: Whether targets that do not run networks are refused.
         skip_unreadable: Whether images that cannot be read are left out.
@@ -217,7 +217,7 @@ def plan_search(
     tolerance: float = 0.05,
     guidelines: str | None = None,
     audit: float = SHARE,
-    stop_rule: bool = False,
+    stop_rule: bool | None = None,
     latency: str = "measured",
     require_measured: bool = False,
     skip_unreadable: bool = False,
@@ -243,7 +243,9 @@ def plan_search(
     budget = read_budget(budgets, names, tolerance)
     timeout_s = None if timeout is None else parse_duration("timeout", timeout)
     chosen = choose_evaluator(evaluator, recipe)
-    _check_training(chosen, train_on, ray, stop_rule)
+    _check_training(chosen, train_on, ray, bool(stop_rule))
+    if stop_rule is None:
+        words["stop_rule"] = chosen.trains and chosen.recipe.epochs > 1
     limits = list(budgets) if not isinstance(budgets, Budget) else _words_of(budgets)
     typed = space.name if isinstance(space, SearchSpace) else space
     words |= {"targets": typed_targets, "budgets": limits, "space": typed}

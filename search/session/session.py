@@ -338,7 +338,7 @@ class _Opening:
             targets,
             evaluator,
             enter(self.on_event),
-            early=EarlyStop.of(evaluator, store) if plan.stop_rule else None,
+            early=EarlyStop.of(evaluator, store, plan.trials) if plan.stop_rule else None,
         )
         self._check(walk, store, study)
         seed = self._sampler_seed(store)

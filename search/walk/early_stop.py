@@ -1,27 +1,18 @@
-"""Trains the candidates of a search, and ends trainings that can no longer lead to the front.
+"""Trains candidates, and ends trainings that promise little growth of the front.
 
-The latency of a network is known before its training. A candidate therefore competes only with
-recorded networks that are at least as fast on every target. If its optimistic final score is below
-the best of theirs, it is dominated, and the remaining passes are not needed. Optuna's pruners
-cannot decide this, since they know one objective.
+The latency of a network is known before its training. After each pass, the finished trainings by
+the same recipe foretell its final score, with a deviation. So the growth of the front's
+hypervolume that is expected of it has a closed form (`nas_sv2.studies.estimates.improvement`).
+A training ends if that growth is too small a share of the hypervolume. Optuna's pruners cannot
+decide this, since they know one objective.
 
-The optimistic final score comes from finished trainings by the same recipe. Least squares lead
-from their signals after the same pass to their final scores; the prediction limit lies above this
-line. At a pass it fails about as often as `miss` says, if trainings are alike and residuals
-normal. In a search this holds only roughly. So some trainings that the rule would stop run on as
-an audit (`nas_sv2.search.walk.audit.Audit`).
-
-The prediction limit is that of a normal linear model (Weisberg, "Applied Linear Regression", 2005,
-section 3.6). It lies s t (1 + z' (Z'Z)^-1 z)^1/2 above the line, where
-
-- n and k are the numbers of points and of coefficients,
-- Z (n, k) and z are the figures of the points and of the new point,
-- s is the standard deviation of the residuals,
-- t is the quantile of Student's t with n - k degrees of freedom.
-
-The limit rises by itself if there are few points, or if the new point is unlike them.
+The final score is foretold by a Bayesian linear regression on the training loss and log FLOPs.
+Its prior says how both usually lead to the score, so that three finished trainings suffice. The
+trainings of a search are not alike, so that the deviation holds only roughly. Some trainings that
+the rule would end run on as an audit (`nas_sv2.search.walk.audit.Audit`).
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +21,7 @@ from statistics import fmean
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation
@@ -42,196 +33,103 @@ from nas_sv2.search.walk.stored_evaluator import StoredEvaluator
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
-from nas_sv2.studies.findings.front import find_dominators
+from nas_sv2.studies.estimates.improvement import Estimates, Reference, expected_improvement
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import STOP_RULE
 from nas_sv2.studies.storage.recipe_evidence import whole_trainings
 from nas_sv2.studies.storage.record_store import RecordStore
 
+Signals = tuple[float, float]
+"""The loss after a pass, negated so that higher is better, and log FLOPs."""
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Line:
-    """Least squares through figures and final scores.
+FEWEST = 3
+"""Finished trainings before anything is stopped; baselines count."""
+GIVEN_UP = 0.15
+"""Growth of the front that a search may give up in all, as a share of its hypervolume.
 
-    Attributes:
-        centre: Mean of the figures, (K,).
-        design: A constant and the figures from their mean, (N, K + 1).
-        inverse: Pseudoinverse of the design, (K + 1, N).
-        coefficients: Constant and slopes, (K + 1,).
-        residuals: Final scores less the line, (N,).
-        freedom: Remaining degrees of freedom.
-    """
-
-    centre: NDArray[np.float64]
-    design: NDArray[np.float64]
-    inverse: NDArray[np.float64]
-    coefficients: NDArray[np.float64]
-    residuals: NDArray[np.float64]
-    freedom: int
-
-    @classmethod
-    def fitted(cls, shown: NDArray[np.float64], finals: NDArray[np.float64]) -> "Line":
-        """Fit the line to figures (N, K) and final scores (N,)."""
-        centre = shown.mean(axis=0)
-        design = np.column_stack([np.ones(len(finals)), shown - centre])
-        inverse = np.linalg.pinv(design)
-        coefficients = inverse @ finals
-        freedom = len(finals) - int(np.linalg.matrix_rank(design))
-        return cls(centre, design, inverse, coefficients, finals - design @ coefficients, freedom)
-
-    def read_at(self, signals: Sequence[float]) -> float:
-        """The final score on the line at `signals`."""
-        return float(self._at(signals) @ self.coefficients)
-
-    def upper_at(self, signals: Sequence[float], miss: float) -> float:
-        """The score that a share `miss` of trainings with figures `signals` exceed."""
-        from scipy.special import stdtrit  # takes 0.25 s, which `--help` saves
-
-        at = self._at(signals)
-        reach = at @ self.inverse  # (N,); its square sum is z' (Z'Z)^-1 z
-        # False if the known figures do not vary in this direction, as with one size for all.
-        seen = np.allclose(reach @ self.design, at, rtol=1e-6, atol=1e-9)
-        if self.freedom < 1 or not seen:
-            return math.inf
-        variance = float(self.residuals @ self.residuals) / self.freedom
-        spread = math.sqrt(variance * (1 + float(reach @ reach)))
-        return float(at @ self.coefficients + stdtrit(self.freedom, 1 - miss) * spread)
-
-    def unexplained(self) -> float:
-        """Leave-one-out squared error of the line, as a share of that of the mean; at least 0.
-
-        One fit gives all errors (Cook and Weisberg, "Residuals and Influence in Regression", 1982,
-        equation 2.2.4).
-        """
-        finals = self.residuals + self.design @ self.coefficients
-        free = 1 - np.einsum("nk,kn->n", self.design, self.inverse)
-        if (free < 1e-9).any():
-            return math.inf
-        beside_line = self.residuals / free
-        beside_mean = (finals - finals.mean()) * len(finals) / (len(finals) - 1)
-        all_of_it = float(beside_mean @ beside_mean)
-        return float(beside_line @ beside_line) / all_of_it if all_of_it else math.inf
-
-    def _at(self, signals: Sequence[float]) -> NDArray[np.float64]:
-        return np.concatenate([[1.0], np.asarray(signals, dtype=np.float64) - self.centre])
-
-
-FEWEST = 8
-"""Finished trainings before anything is stopped: five degrees of freedom for two figures a pass.
-Chosen in replays of 24 trainings (`docs/lab/2026-11-25-stop-rule-24-to-56-candidates.md`)."""
-RISK = 0.05
-"""Failures of bounds allowed over all stopped trainings, for each member of the front.
-
-Most stopped trainings are far below their rival: replays lost 1 % of the members on average, 4 %
-at most."""
-MISSES = 0.005, 0.1
-"""Least and largest share of failures allowed to a single bound."""
+Each candidate may give up its part: the share divided by the number of candidates."""
+BEYOND = 0.1
+"""Distance of the hypervolume's corner from the worst network, as a share of the range."""
+SLOPES, SLOPE_DEVIATION = (0.6, 0.3), 0.3
+"""Prior of the slopes for both signals, all in standard deviations."""
+NOISE, NOISE_WEIGHT = 0.5, 4
+"""Prior of the residuals' deviation, and the number of trainings that it counts as much as."""
+SPREAD = {"cross_entropy": 0.6, "accuracy": 0.25, "training_speed": 0.6}
+"""Prior of the deviation of final scores, as a share of that of the losses."""
 
 
 @dataclass(frozen=True, slots=True)
 class LearningCurve:
-    """A training that ran to its end.
+    """A training that ran to its end, or one that was stopped.
 
     Attributes:
-        signals: Figures after each pass, such as training loss and size; equally many each time.
-        final: Final score, higher is better.
+        signals: The signals after each pass.
+        final: Final score, higher is better; None of a training that was stopped.
 
     Raises:
-        ConfigError: If there are fewer than two passes, no figures, or a figure is not finite.
+        ConfigError: If there is no pass, or a figure is not finite.
     """
 
-    signals: tuple[tuple[float, ...], ...]
-    final: float
+    signals: tuple[Signals, ...]
+    final: float | None
 
     def __post_init__(self) -> None:
         """Refuse a curve that is not of use."""
-        widths = {len(each) for each in self.signals}
         finite = all(math.isfinite(one) for each in self.signals for one in each)
-        if len(self.signals) < 2 or len(widths) > 1 or 0 in widths or not finite:
-            allowed = "must cover two passes or more, with as many finite figures after each"
-            raise ConfigError("signals", self.signals, allowed)
-        if not math.isfinite(self.final):
+        if not self.signals or not finite:
+            raise ConfigError("signals", self.signals, "must be finite, for one pass or more")
+        if self.final is not None and not math.isfinite(self.final):
             raise ConfigError("final", self.final, "must be a finite score")
 
 
-@dataclass(frozen=True, eq=False)
-class FinalBound:
-    """The final score that a training may reach, judged by finished trainings.
+@dataclass(frozen=True, slots=True)
+class FinalModel:
+    """Foretells the final score of a training from its signals after a pass.
 
     Attributes:
-        curves: Curves of trainings by the same recipe that ran to their end.
-        miss: Share of failures allowed to the bound at a pass.
-        fewest: Number of curves that it needs.
-
-    Raises:
-        ConfigError: If curves do not go together, or a share or number is out of range.
+        curves: Trainings by the same recipe; those that were stopped only show how signals vary.
+        score: The recipe's score.
     """
 
     curves: tuple[LearningCurve, ...]
-    miss: float = MISSES[1]
-    fewest: int = FEWEST
-    _lines: dict[int, Line] = field(default_factory=dict, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot calibrate the bound."""
-        if not 0 < self.miss < 1:
-            raise ConfigError("miss", self.miss, "must be a share between 0 and 1, as 0.05")
-        if self.fewest < 3:
-            raise ConfigError("fewest", self.fewest, "must be a whole number from 3")
-        shapes = sorted({(len(each.signals), len(each.signals[0])) for each in self.curves})
-        if len(shapes) > 1:
-            allowed = "must be curves of one recipe, with as many passes and figures"
-            raise ConfigError("curves", shapes, allowed)
+    score: Score = "accuracy"
 
     @property
-    def passes(self) -> int:
-        """Passes of a whole training; 0 without a curve."""
-        return len(self.curves[0].signals) if self.curves else 0
+    def finals(self) -> NDArray[np.float64]:
+        """The final scores that are known, (N,)."""
+        return np.array([one.final for one in self.curves if one.final is not None])
 
-    @property
-    def why_not(self) -> str | None:
-        """Reason why there is no bound yet; None if there is one."""
-        known = len(self.curves)
-        if known >= self.fewest:
-            return None
-        return f"{known} finished trainings; {self.fewest} are needed"
+    def at(self, passes: int, signals: Signals) -> tuple[float, float]:
+        """Return the mean and the deviation of the final score of a training.
 
-    def expected_final(self, pass_number: int, signals: Sequence[float]) -> float:
-        """The likeliest final score of a training with `signals` after pass `pass_number`.
+        The posterior of a linear regression with normal priors has a closed form (Bishop, "Pattern
+        Recognition and Machine Learning", 2006, equations 3.50 to 3.59). The deviation of the
+        residuals is fitted in three rounds.
 
-        Raises:
-            ConfigError: If curves are too few, or the pass or the figures do not fit them.
+        Args:
+            passes: Number of passes done.
+            signals: The signals after these passes.
         """
-        return self._line_after(pass_number, signals).read_at(signals)
-
-    def best_final(self, pass_number: int, signals: Sequence[float]) -> float:
-        """The best final score of a training with `signals` after pass `pass_number`.
-
-        It is infinite if finished trainings do not bound it. See `expected_final` for errors.
-        """
-        return self._line_after(pass_number, signals).upper_at(signals, self.miss)
-
-    def unexplained(self, pass_number: int) -> float:
-        """Leave-one-out squared error of the line, as a share of that of the mean; at least 0.
-
-        Raises:
-            ConfigError: If curves are too few, or there is no such pass before the last.
-        """
-        return self._line_after(pass_number).unexplained()
-
-    def _line_after(self, pass_number: int, signals: Sequence[float] | None = None) -> Line:
-        if self.why_not is not None:
-            raise ConfigError("curves", len(self.curves), f"must be at least {self.fewest}")
-        if not 1 <= pass_number < self.passes:
-            raise ConfigError("pass", pass_number, f"must be a number from 1 to {self.passes - 1}")
-        known = len(self.curves[0].signals[0])
-        if signals is not None and len(signals) != known:
-            raise ConfigError("signals", tuple(signals), f"must be {known} figures")
-        if pass_number not in self._lines:
-            shown = np.array([curve.signals[pass_number - 1] for curve in self.curves])
-            finals = np.array([curve.final for curve in self.curves])
-            self._lines[pass_number] = Line.fitted(shown, finals)
-        return self._lines[pass_number]
+        after = [one for one in self.curves if len(one.signals) >= passes]
+        shown = np.array([*(one.signals[passes - 1] for one in after), signals])
+        spread = shown.std(axis=0) + 1e-9
+        points = np.column_stack([np.ones(len(shown)), (shown - shown.mean(axis=0)) / spread])
+        finals = np.array([one.final for one in after if one.final is not None])
+        design = points[[n for n, one in enumerate(after) if one.final is not None]]
+        share = len(finals) / (len(finals) + 3)
+        scale = share * float(finals.std()) + (1 - share) * SPREAD[self.score] * float(spread[0])
+        values = (finals - finals.mean()) / scale
+        prior = np.diag([1e-4, SLOPE_DEVIATION**-2, SLOPE_DEVIATION**-2])
+        centre, variance = np.array([0.0, *SLOPES]), NOISE**2
+        for _ in range(3):
+            inverse = np.linalg.inv(design.T @ design / variance + prior)
+            line = inverse @ (design.T @ values / variance + prior @ centre)
+            rest = values - design @ line
+            freedom = NOISE_WEIGHT + len(finals) - 2
+            variance = (NOISE_WEIGHT * NOISE**2 + float(rest @ rest)) / freedom
+        around = variance + float(points[-1] @ inverse @ points[-1])
+        around *= freedom / (freedom - 2)  # the variance of Student's t
+        return float(finals.mean() + scale * (points[-1] @ line)), scale * math.sqrt(around)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,32 +143,6 @@ class Rival:
 
     score: float
     latencies_ms: tuple[float, ...]
-
-    def at_least_as_fast(self, latencies_ms: Sequence[float]) -> bool:
-        """Whether the network takes no longer on any target.
-
-        Raises:
-            ValueError: If the numbers of targets differ.
-        """
-        pairs = zip(self.latencies_ms, latencies_ms, strict=True)
-        return all(own <= others for own, others in pairs)
-
-
-def miss_beside(rivals: Sequence[Rival], stopped: int, risk: float = RISK) -> float:
-    """The share of failures allowed to the next bound.
-
-    It shrinks as more trainings are stopped for each member of the front. Long searches then lose
-    no more of their front than short ones.
-
-    Args:
-        rivals: Networks whose front counts.
-        stopped: Trainings stopped so far.
-        risk: See `RISK`.
-    """
-    costs = {place: (-one.score, *one.latencies_ms) for place, one in enumerate(rivals)}
-    members = sum(better is None for better in find_dominators(costs).values())
-    low, high = MISSES
-    return min(high, max(low, risk * members / (stopped + 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,39 +160,77 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class StopRule:
-    """Decides whether a training under way can still lead to the front.
+    """Decides whether a training under way promises enough growth of the front.
 
     Attributes:
-        bound: Bound on its final score.
+        model: Foretells its final score.
         rivals: Networks that it is compared with.
+        candidates: Number of candidates that the search asks for.
+        passes: Passes of a whole training.
     """
 
-    bound: FinalBound
+    model: FinalModel
     rivals: tuple[Rival, ...]
+    candidates: int
+    passes: int
 
     def verdict(
-        self, pass_number: int, signals: Sequence[float], latencies_ms: Sequence[float]
+        self, passes: int, signals: Signals, latencies_ms: Sequence[float]
     ) -> Ending | None:
-        """Give the reason to end a training here, or None.
+        """Give the reason to end the training here, or None.
 
         Args:
-            pass_number: Number of passes done, at least 1.
-            signals: Figures after these passes.
+            passes: Number of passes done, at least 1.
+            signals: The signals after these passes.
             latencies_ms: Latencies of the network on the targets.
         """
-        if self.bound.why_not is not None or pass_number >= self.bound.passes:
+        if len(self.model.finals) < FEWEST or not self.rivals or passes >= self.passes:
             return None
-        faster = [r.score for r in self.rivals if r.at_least_as_fast(latencies_ms)]
-        if not faster:
-            return None
-        hoped = self.bound.best_final(pass_number, signals)
-        if hoped >= max(faster):
+        foreseen, deviation = self.model.at(passes, signals)
+        grows, allowed = (
+            self.growth(foreseen, deviation, latencies_ms),
+            GIVEN_UP / self.candidates,
+        )
+        if grows >= allowed:
             return None
         return Ending(
-            f"after pass {pass_number} of {self.bound.passes} it can come to {hoped:.4f} at most, "
-            f"and a network that is as fast has {max(faster):.4f}",
-            self.bound.expected_final(pass_number, signals),
+            f"after pass {passes} of {self.passes} it is expected to let the front grow by "
+            f"{grows:.2%} of its hypervolume; {allowed:.2%} is the least",
+            foreseen,
         )
+
+    def growth(self, score: float, deviation: float, latencies_ms: Sequence[float]) -> float:
+        """Return the expected growth of the front's hypervolume, as a share of it.
+
+        Args:
+            score: The mean of the final score of a network.
+            deviation: Its deviation.
+            latencies_ms: Latencies of the network on the targets.
+        """
+        scores = np.array([rival.score for rival in self.rivals])
+        log_ms = np.log([rival.latencies_ms for rival in self.rivals])
+        front, asked = _exactly(scores, log_ms), _exactly([score], [np.log(latencies_ms)])
+        corner = _corner(
+            np.concatenate([self.model.finals, front.score, asked.score]), front, asked
+        )
+        ideal = _exactly([scores.max()], [log_ms.min(axis=0)])
+        whole = float(np.prod(corner.log_ms - ideal.log_ms)) * (ideal.score[0] - corner.score)
+        present = whole - float(expected_improvement(ideal, front, corner)[0])
+        uncertain = dataclasses.replace(asked, score_deviation=np.array([deviation]))
+        growth = float(expected_improvement(uncertain, front, corner)[0])
+        return growth / present if present > 0 else math.inf
+
+
+def _exactly(scores: ArrayLike, log_ms: ArrayLike) -> Estimates:
+    known = np.asarray(scores, dtype=np.float64), np.asarray(log_ms, dtype=np.float64)
+    return Estimates(known[0], np.zeros_like(known[0]), known[1], np.zeros_like(known[1]))
+
+
+def _corner(scores: NDArray[np.float64], front: Estimates, asked: Estimates) -> Reference:
+    """Return the corner: the worst score and latencies, and `BEYOND` more."""
+    log_ms = np.concatenate([front.log_ms, asked.log_ms])
+    far = log_ms.max(axis=0) + BEYOND * np.ptp(log_ms, axis=0)
+    return Reference(float(scores.min() - BEYOND * np.ptp(scores)), far)
 
 
 SHARE = 0.1
@@ -363,12 +273,14 @@ def log_flops(architecture: Architecture) -> float:
 
 @dataclass(frozen=True)
 class EarlyStop:
-    """Trains candidates, and ends trainings that cannot lead to the front.
+    """Trains candidates, and ends trainings that promise little growth of the front.
 
     Attributes:
         evaluator: Trains the candidates.
         records: Gives the records of the study so far.
         audit: Chooses the trainings that run on though the rule would end them.
+        candidates: Number of candidates that the search asks for.
+        passes: Passes of a whole training.
         size: Gives the size of a network.
         earlier: Trainings by the same recipe, data and seed outside the study, by digest of the
             network. They calibrate the rule, but are not rivals of a candidate.
@@ -378,18 +290,26 @@ class EarlyStop:
     evaluator: StoppableEvaluator
     records: Callable[[], Iterable[Record]]
     audit: Audit
+    candidates: int
+    passes: int
     size: Size = log_flops
     earlier: Mapping[str, LearningCurve] = field(default_factory=dict)
     score: Score = "accuracy"
 
     DESCRIBED: ClassVar[str] = (
-        f"stops     trainings that cannot lead to the front any more, once {FEWEST} are finished, "
-        f"those of earlier studies among them; {SHARE:.0%} of them run on as an audit"
+        f"stops     trainings that promise little growth of the front; {SHARE:.0%} of them run on "
+        "as an audit"
     )
 
     @classmethod
-    def of(cls, evaluator: StoredEvaluator, store: RecordStore) -> "EarlyStop":
-        """Make the rule for the study of `store`, with earlier trainings of its database."""
+    def of(cls, evaluator: StoredEvaluator, store: RecordStore, candidates: int) -> "EarlyStop":
+        """Make the rule for a search, with earlier trainings of its database.
+
+        Args:
+            evaluator: Trains the candidates.
+            store: The records of the study.
+            candidates: Number of candidates that the search asks for.
+        """
         training = evaluator.training
 
         @cache
@@ -405,13 +325,22 @@ class EarlyStop:
             for digest, (architecture, evaluation) in known.items()
         }
         audit = Audit(SHARE, f"stop {store.study}")
-        score = training.recipe.score
-        return cls(evaluator, lambda: store.all().values(), audit, size, earlier, score)
+        recipe = training.recipe
+        return cls(
+            evaluator,
+            lambda: store.all().values(),
+            audit,
+            candidates,
+            recipe.epochs,
+            size,
+            earlier,
+            recipe.score,
+        )
 
     def evaluate(
         self, architecture: Architecture, latencies_ms: Sequence[float]
     ) -> EarlyStopResult:
-        """Train `architecture`, as long as it may lead to the front.
+        """Train `architecture`, as long as it promises enough growth of the front.
 
         Args:
             architecture: The candidate.
@@ -420,7 +349,8 @@ class EarlyStop:
         digest = architecture.digest
         # Its own curve, from a killed search or another study, would predict itself.
         earlier = {of: curve for of, curve in self.earlier.items() if of != digest}
-        rule = rule_of(self.records(), self.size, earlier)
+        model, rivals = known_of(self.records(), self.size, earlier, self.score)
+        rule = StopRule(model, rivals, self.candidates, self.passes)
         stops = Stopping(
             rule,
             self.size(architecture),
@@ -476,41 +406,45 @@ class Stopping:
         return self.rule.verdict(len(history), signals, self.latencies_ms)
 
 
-def signals_of(history: Sequence[Epoch], size: float, score: str) -> tuple[float, ...]:
-    """The signals that predict the final score best after these passes.
+def signals_of(history: Sequence[Epoch], size: float, score: str) -> Signals:
+    """The signals that foretell the final score best after these passes.
 
-    They are the loss of the last pass and the size. If the score is the sum of the losses, the
-    mean loss so far takes the place of the last one. See `docs/explain/stop-rule.md`.
+    They are the loss of the last pass, negated, and the size. If the score is the sum of the
+    losses, the mean loss so far takes the place of the last one.
     """
     losses = [epoch.train_loss for epoch in history]
-    return (fmean(losses) if score == "training_speed" else losses[-1], size)
+    return (-fmean(losses) if score == "training_speed" else -losses[-1], size)
 
 
 def make_curve(evaluation: Evaluation, size: float) -> LearningCurve:
-    """Make the curve of a training that ran to its end, of a network of that size."""
+    """Make the curve of the training of a network of that size."""
     history, by = evaluation.history, evaluation.scored_by
     shown = (signals_of(history[:passed], size, by) for passed in range(1, len(history) + 1))
-    return LearningCurve(tuple(shown), evaluation.score)
+    return LearningCurve(tuple(shown), None if evaluation.stopped else evaluation.score)
 
 
-def rule_of(
+def known_of(
     records: Iterable[Record],
     size: Size = log_flops,
     earlier: Mapping[str, LearningCurve] | None = None,
-) -> StopRule:
-    """Make the rule from the records of a study so far and from earlier trainings."""
+    score: Score = "accuracy",
+) -> tuple[FinalModel, tuple[Rival, ...]]:
+    """Return what a study so far and earlier trainings know: the model, and the rivals."""
     known = list(records)
-    whole = [r for r in known if r.evaluation.stopped is None and len(r.evaluation.history) > 1]
-    own = {record.architecture.digest for record in whole}
+    trained = [
+        one
+        for one in known
+        if (one.evaluation.history if one.evaluation.stopped is None else one.foreseen is not None)
+    ]
+    own = {record.architecture.digest for record in trained}
     curves = [curve for digest, curve in (earlier or {}).items() if digest not in own]
-    curves += [make_curve(record.evaluation, size(record.architecture)) for record in whole]
+    curves += [make_curve(record.evaluation, size(record.architecture)) for record in trained]
     rivals = tuple(
         Rival(one.evaluation.score, tuple(map(_at_worst, one.latencies.values())))
         for one in known
         if one.feasible
     )
-    stopped = sum(record.excesses.get(STOP_RULE, 0.0) > 0 for record in known)
-    return StopRule(FinalBound(tuple(curves), miss_beside(rivals, stopped)), rivals)
+    return FinalModel(tuple(curves), score), rivals
 
 
 def _at_worst(latency: Latency) -> float:
