@@ -246,12 +246,12 @@ def ncnn_checks(package: Package) -> Iterable[tuple[str, Made]]:
 
 
 def _without_scales(model: NcnnFiles) -> bytes:
-    """Return both files as one, with 0 for each scale of an activation that can be one."""
+    """Return both files as one, with 1 for each scale of an activation that can be one."""
     content = bytearray(model.weights)
     for place in model.scales:
         scale = np.frombuffer(content[place : place + 4].ljust(4, b"\0"), "<f4")[0]
         if np.isfinite(scale) and scale > 0:
-            content[place : place + 4] = bytes(4)
+            content[place : place + 4] = np.float32(1).tobytes()
     return model.param + content
 
 
