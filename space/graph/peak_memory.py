@@ -6,8 +6,8 @@ together. A *view* shares the memory of its input. An operator that runs *in pla
 its first input of equal size that nothing reads later. Not counted are the program itself, copies
 into the layout of a runtime, the scratch memory of a kernel and gaps between buffers.
 
-In place are element-wise functions, sums and products, as onnxruntime's planner allows
-(`MayInplace` of its kernels). Splits and concats copy.
+Element-wise functions, sums and products run in place. Splits and concats copy. The figure is the
+least that a run needs: onnxruntime plans 1.0 to 1.9 times as much (`benchmarks/peak_memory.py`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -60,14 +60,20 @@ class Step:
 
 def peak_memory_of(graph: Graph) -> PeakMemory:
     """The most memory that one image through `graph` needs at once, in float32."""
+    steps, sizes = steps_of(graph)
+    activations, at = most_alive(steps, sizes, [graph.input.name], [graph.output.name])
+    return PeakMemory(BYTES_PER_NUMBER * sum(map(_weights, graph.ops)), activations, at)
+
+
+def steps_of(graph: Graph) -> tuple[list[Step], dict[str, int]]:
+    """The operators of a graph as they use memory, and the bytes of each value in float32."""
     sizes = {graph.input.name: BYTES_PER_NUMBER * graph.input.elements}
     steps = []
     for op in graph.ops:
         sizes |= {value.name: BYTES_PER_NUMBER * value.elements for value in op.outputs}
         reads, writes = ([value.name for value in values] for values in (op.inputs, op.outputs))
         steps.append(Step(op.name, reads, writes, in_place=isinstance(op.kind, IN_PLACE)))
-    activations, at = most_alive(steps, sizes, [graph.input.name], [graph.output.name])
-    return PeakMemory(BYTES_PER_NUMBER * sum(map(_weights, graph.ops)), activations, at)
+    return steps, sizes
 
 
 def most_alive(
