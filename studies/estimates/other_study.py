@@ -35,7 +35,7 @@ class StoredStudy(msgspec.Struct):
         key: The key of the study that was begun from it; a later one may have the same name.
         study: Its name.
         front: The trials of its front.
-        networks: The network and the score of a trial; no score if it was not trained to the end.
+        networks: The network and the score of a trial; no score if its training foretold none.
     """
 
     key: str
@@ -51,7 +51,7 @@ class OtherStudy:
     Attributes:
         name: Its name.
         front: The networks of its front, by trial.
-        trainings: Networks that were trained to the end, and their scores.
+        trainings: Networks that were trained, and their scores.
     """
 
     name: str
@@ -126,7 +126,12 @@ class OtherStudy:
 
 
 def trained_score(record: Record) -> float | None:
-    """Return the score of a training; None if it was stopped, or if there was none."""
+    """Return the score of a training, or what its first passes foretold; None if there is none.
+
+    A training that learnt nothing foretells none. With the foretold scores, the model of 24
+    candidates ranks the others with τ 0.28, without them 0.24 (seen half of `benchmarks/table`).
+    """
     evaluation = record.evaluation
-    whole = evaluation.train_images > 0 and evaluation.stopped is None
-    return evaluation.score if whole else None
+    if evaluation.stopped is not None:
+        return record.foreseen
+    return evaluation.score if evaluation.train_images > 0 else None

@@ -78,8 +78,8 @@ def estimate_study(
 ) -> StudyEstimates | None:
     """Estimate the candidates of a study; None for fewer than `FEWEST` trainings by a recipe.
 
-    A training that was stopped says nothing here: its network is estimated from the others. The
-    scores of an evaluator that does not train stand for themselves.
+    A training that the stop rule ended counts by the score that it foretold. The scores of an
+    evaluator that does not train stand for themselves.
 
     Args:
         records: The records of the study, by trial.

@@ -59,7 +59,7 @@ def test_means_lie_in_their_intervals_and_chances_are_shares(
     assert "±" in str(best) and "%" in str(best)
 
 
-def test_a_stopped_training_says_nothing_and_is_not_on_the_front(
+def test_a_stopped_training_says_what_it_foretold_and_is_not_on_the_front(
     records: Mapping[int, Record],
 ) -> None:
     stopped = dataclasses.replace(records[2].evaluation, accuracy=0.01, stopped="slow")
@@ -68,6 +68,9 @@ def test_a_stopped_training_says_nothing_and_is_not_on_the_front(
     assert before is not None and after is not None
     assert after.by_trial[2].on_front == 0.0
     assert after.by_trial[2].mean == pytest.approx(before.by_trial[2].mean, abs=0.05)
+    poor = estimate_study({**records, 2: dataclasses.replace(beyond, foreseen=0.2)}, None)
+    assert poor is not None
+    assert poor.by_trial[2].mean < after.by_trial[2].mean - 0.05
 
 
 def test_the_front_follows_the_estimates(records: Mapping[int, Record]) -> None:
