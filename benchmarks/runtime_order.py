@@ -163,7 +163,7 @@ def agreement(one: Times, other: Times, flops: Times) -> tuple[float, float, flo
     first, second = np.triu_indices(len(flops), 1)
     swapped = np.sign(one[first] - one[second]) != np.sign(other[first] - other[second])
     alike = abs(flops[first] / flops[second] - 1) <= ALIKE
-    return kendall_tau(one, other), float(swapped.mean()), float(swapped[alike].mean())
+    return float(kendall_tau(one, other)), float(swapped.mean()), float(swapped[alike].mean())
 
 
 if __name__ == "__main__":

@@ -309,7 +309,7 @@ def _conformal(errors: Array) -> float:
 def report_on(predicted: Array, measured: Array, seconds: float) -> Report:
     """Report the errors of `predicted`; the interval of Spearman's ρ is Bonett and Wright's."""
     off = np.abs(predicted / measured - 1)
-    correlation = spearman_rho(predicted, measured)
+    correlation = float(spearman_rho(predicted, measured))
     if math.isnan(correlation):  # all predictions are equal, so they order nothing
         correlation = 0.0
     spread_ = 1.96 * math.sqrt((1 + correlation**2 / 2) / (len(off) - 3))

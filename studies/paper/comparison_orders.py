@@ -128,8 +128,8 @@ def agreement(
     spearman = kendall = None
     if len(shared) >= FEWEST_RANKED:
         here, there = np.array([[time, 1 / speed] for _, time, speed in shared]).T
-        spearman = spearman_rho(here, there)
-        kendall = kendall_tau(here, there)
+        spearman = float(spearman_rho(here, there))
+        kendall = float(kendall_tau(here, there))
     settled = _settled(comparison)
     by_pace = sorted(shared, key=lambda entry: entry[1])
     pairs = tuple(

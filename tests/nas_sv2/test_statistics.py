@@ -48,3 +48,11 @@ def test_holm_is_bonferroni_s_or_better_and_stops_at_the_first_tie(chances: list
     ]
     assert max(called, default=0) <= min(ties, default=1)
     assert len({one.level for one in judged if not one.more_than_chance}) <= 1
+
+
+def test_many_samples_at_once_have_the_correlation_of_each() -> None:
+    ours = np.random.default_rng(0).integers(0, 4, (50, 6)).astype(float)
+    theirs = ours[::-1] + np.arange(6.0)
+    for statistic in (kendall_tau, spearman_rho):
+        each = [float(statistic(x, y)) for x, y in zip(ours, theirs, strict=True)]
+        assert statistic(ours, theirs) == pytest.approx(each, nan_ok=True)
