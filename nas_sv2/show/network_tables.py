@@ -39,14 +39,21 @@ def cost_table(found: OnPaper) -> RenderableType:
         "memory access": f"{cost.memory_access_bytes / 1e6:.2f} MB",
         "  element-wise": f"{cost.elementwise_bytes / 1e6:.2f} MB",
         "operators": str(cost.kernel_count),
-        "peak memory": f"{memory.bytes / MIB:.2f} MiB",
-        "  weights": f"{memory.weight_bytes / MIB:.2f} MiB",
-        "  activations": f"{memory.activation_bytes / MIB:.2f} MiB, at {memory.at}",
+        "peak memory": _binary(memory.bytes),
+        "  weights": _binary(memory.weight_bytes),
+        "  activations": f"{_binary(memory.activation_bytes)}, at {memory.at}",
         **{f"{g} beyond its limit": f"{excess:+.1%}" for g, excess in found.excesses.items()},
     }
     for key, value in rows.items():
         table.add_row(key, value)
     return table
+
+
+def _binary(size_bytes: int) -> str:
+    """Format a size of memory, as devices state theirs."""
+    if size_bytes < MIB:
+        return f"{size_bytes / 1024:.1f} KiB"
+    return f"{size_bytes / MIB:.2f} MiB"
 
 
 def _inputs(network: Network) -> dict[str, str]:

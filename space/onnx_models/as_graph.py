@@ -50,6 +50,8 @@ def as_graph(model: OnnxModel) -> Graph:
     for what, ends in (("inputs", found.inputs), ("outputs", found.outputs)):
         if len(ends) != 1:
             raise _refused(model.file, what, ", ".join(one.name for one in ends), "be one")
+    if not found.nodes:
+        raise _refused(model.file, "output", found.outputs[0].name, "depend on the input")
     (image,) = found.inputs
     reader = _Reader(model.file, found)
     value = _value(image)
@@ -156,7 +158,7 @@ class _Reader:
             self.shuffled[target.name] = (value, target.shape[1], False)
         elif node.operator == "Transpose":
             found = self.shuffled.get(source.name)
-            if found is None or found[2] or list(node.attributes["perm"]) != [0, 2, 1, 3, 4]:
+            if found is None or found[2] or node.attributes.get("perm") != [0, 2, 1, 3, 4]:
                 raise self.refuse(node, target.sizes, "be that of a channel shuffle")
             self.shuffled[target.name] = (*found[:2], True)
         elif source.name in self.shuffled:
@@ -276,7 +278,7 @@ def _multiply(reader: _Reader, node: ModelNode) -> Kind:
 
 
 def _concat(reader: _Reader, node: ModelNode) -> Kind:
-    _check_axis(reader, node, node.attributes["axis"])
+    _check_axis(reader, node, node.attributes.get("axis", CHANNELS))
     if node.constants:
         raise reader.refuse(node, "a constant", "join maps that are computed")
     return Concat()

@@ -1,4 +1,4 @@
-"""A folder in which the lines of the documentation run: a tiny study, and its winner exported."""
+"""A folder in which the lines of the documentation run: a study, its winner, an ONNX file."""
 
 import contextlib
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import nas_sv2
 from nas_sv2.cli import main
 
 STUDY = "arm-140M-animals-quick"
@@ -45,6 +46,7 @@ def fill(folder: Path) -> None:
     np.savez(folder / "pets.npz", images=images, labels=labels)
     (folder / "tiny.yaml").write_text(SPACE)
     (folder / "tiny_recipe.yaml").write_text(RECIPE)
+    nas_sv2.onnx("shufflenet_v2_x0_5", folder / "mine.onnx")
     search = (
         f"search -t arm -b 40M -n 2 --space tiny.yaml --data npz:{folder}/pets.npz "
         f"--recipe tiny_recipe.yaml --guidelines off --study {STUDY}"

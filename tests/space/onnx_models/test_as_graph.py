@@ -141,6 +141,7 @@ def node(operator: str, *inputs: str, **attributes: Any) -> Any:
         (node("MaxPool", kernel_shape=[2, 3]), "must have a square kernel to be emulated"),
         (node("MaxPool", kernel_shape=[3, 3]), "must be padded by 1 to be emulated; got '0'"),
         (node("Transpose", perm=[0, 2, 3, 1]), "must be that of a channel shuffle"),
+        (node("Transpose"), "must be that of a channel shuffle"),
         (node("ReduceMean", axes=[1]), "must be over height and width"),
         (node("Clip", "low", "high"), r"Clip of node n must be from 0 to 6 .*\[0.0, 1.0\]"),
         (node("Add", "low"), "must add two maps of one shape"),
@@ -164,6 +165,13 @@ def test_one_image_in_float32_is_emulated(save: Save) -> None:
     both = save([helper.make_node("Add", ["a", "b"], ["y"])], {"a": [4], "b": [4]})
     with pytest.raises(ConfigError, match=r"inputs must be one to be emulated; got 'a, b'"):
         lower(load_model(both))
+
+
+def test_an_output_that_is_constant_is_no_network(save: Save) -> None:
+    shape = helper.make_node("Shape", ["x"], ["s"])
+    path = save([shape, helper.make_node("Cast", ["s"], ["y"], to=1)], X)
+    with pytest.raises(ConfigError, match="output must depend on the input"):
+        lower(load_model(path))
 
 
 def test_a_light_model_is_refused_by_the_node_that_we_lack() -> None:
