@@ -5,14 +5,13 @@
 
 The networks are drawn from the default space, without its guidelines. Each is timed twice, in
 passes over all networks. In a pass the runtimes take turns, a few runs each, on one thread in
-float32. A time is the median CPU time of the thread. The same runtime in the other pass shows the
-noise.
+float32. A time is the least CPU time of the thread: on busy cores it repeated better than the
+median. The same runtime in the other pass shows the noise.
 """
 
 import json
 import lzma
 import random
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -125,7 +124,7 @@ def table(rows: Sequence[Row]) -> str:
     both = [digest for digest in by_pass[0] if all(digest in other for other in by_pass)]
     flops = np.array([by_pass[0][digest]["flops"] for digest in both], float)
     ms = {
-        (kind, n): np.array([statistics.median(by_pass[n][digest]["ms"][kind]) for digest in both])
+        (kind, n): np.array([min(by_pass[n][digest]["ms"][kind]) for digest in both])
         for kind in KINDS
         for n in range(PASSES)
     }
@@ -135,13 +134,15 @@ def table(rows: Sequence[Row]) -> str:
         f"{len(both)} networks of {flops.min() / 1e6:.0f} to {flops.max() / 1e6:.0f} MFLOPs",
         f"one thread of {last['cpu']}; {versions}",
         "",
-        "| orders compared | Kendall τ | pairs in another order | of pairs alike in FLOPs |",
-        "| --- | --- | --- | --- |",
+        "| orders compared | Kendall τ | pairs in another order | of pairs alike in FLOPs "
+        "| of pairs that both repeat |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for name, pairs in compared(flops, ms):
         found = np.array([agreement(one, other, flops) for one, other in pairs]).mean(axis=0)
-        lines.append(f"| {name} | {found[0]:.3f} | {found[1]:.1%} | {found[2]:.1%} |")
-    return "\n".join(lines)
+        cells = [f"{found[0]:.3f}", f"{found[1]:.1%}", f"{found[2]:.1%}", settled(name, ms)]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", *effects(both, ms)])
 
 
 Times = np.ndarray[Any, Any]
@@ -164,6 +165,49 @@ def agreement(one: Times, other: Times, flops: Times) -> tuple[float, float, flo
     swapped = np.sign(one[first] - one[second]) != np.sign(other[first] - other[second])
     alike = abs(flops[first] / flops[second] - 1) <= ALIKE
     return float(kendall_tau(one, other)), float(swapped.mean()), float(swapped[alike].mean())
+
+
+def settled(name: str, ms: dict[tuple[Runtime, int], Times]) -> str:
+    """The share of pairs in another order, of those that two runtimes order alike in each pass."""
+    pair = tuple(kind for kind in KINDS if kind in name.split(", "))
+    if len(pair) < 2:
+        return ""
+    first, second = np.triu_indices(len(ms[KINDS[0], 0]), 1)
+    orders = {key: np.sign(each[first] - each[second]) for key, each in ms.items()}
+    kept = np.all([orders[kind, 0] == orders[kind, 1] for kind in pair], axis=0)
+    swapped = orders[pair[0], 0] != orders[pair[1], 0]
+    return f"{swapped[kept].mean():.1%}"
+
+
+OPTIONS = ("kernel 5", "kernel 7", "se", "residual", "wide field")
+
+
+def effects(digests: Sequence[str], ms: dict[tuple[Runtime, int], Times]) -> list[str]:
+    """What an option in one more stage changes, relative to onnxruntime, by regression."""
+    drawn = {network.digest: network for network in networks()}
+    counts = np.array([options_of(drawn[digest]) for digest in digests])
+    design = np.column_stack([counts, np.ones(len(counts))])
+    logs = {kind: np.mean([np.log(ms[kind, n]) for n in range(PASSES)], axis=0) for kind in KINDS}
+    lines = [
+        "| relative to onnxruntime | all | " + " | ".join(OPTIONS) + " |",
+        "| --- " * (len(OPTIONS) + 2) + "|",
+    ]
+    for kind in KINDS[1:]:
+        ratio = logs[kind] - logs[KINDS[0]]
+        found, *_ = np.linalg.lstsq(design, ratio)
+        cells = [
+            f"{np.exp(ratio.mean()):.2f}",
+            *(f"{np.exp(each) - 1:+.0%}" for each in found[:-1]),
+        ]
+        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def options_of(network: Architecture) -> Times:
+    """The number of stages with each of `OPTIONS`."""
+    stages = network.stages
+    has = [[s.kernel == 5, s.kernel == 7, s.se, s.residual, s.wide_field] for s in stages]
+    return np.array([sum(stage) for stage in zip(*has, strict=True)])
 
 
 if __name__ == "__main__":
