@@ -3,6 +3,7 @@
     python benchmarks/samplers.py models      # on models of trainings
     python benchmarks/samplers.py table       # choosing from the networks of benchmarks/table
     python benchmarks/samplers.py latency     # the model of latency
+    python benchmarks/samplers.py measured    # a target that has to run networks
     python benchmarks/samplers.py from        # informed by another study, related and unrelated
 
 A model stands for the truth: a Gaussian process (`gp`) or extremely randomized trees (`trees`),
@@ -44,9 +45,10 @@ from sklearn.preprocessing import StandardScaler
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
-from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.measurements.measurement import Latency, Provenance
 from nas_sv2.latency.targets.user_target import UserTarget
 from nas_sv2.search.asking.candidates import Candidate, Candidates
+from nas_sv2.search.asking.first_timings import DRAWN
 from nas_sv2.search.asking.judge import features_of
 from nas_sv2.search.asking.latency_model import LatencyModel
 from nas_sv2.search.asking.sampler import EhviSampler, SamplerSetting
@@ -61,6 +63,7 @@ from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import architecture_from_document
 from nas_sv2.space.units.reference import in_form_of
 from nas_sv2.studies.estimates.accuracy_model import AccuracyModel
+from nas_sv2.studies.estimates.improvement import spread
 
 CURVES = Path(__file__).parent / "curves" / "random.jsonl"
 POOL = 1000
@@ -99,7 +102,7 @@ class Known:
     """
 
     name: str = "arm"
-    provenance: str = "emulated"
+    provenance: Provenance = "emulated"
     _arm: EmulatedArm = field(default_factory=EmulatedArm.open)
     _found: dict[str, Latency] = field(default_factory=dict)
 
@@ -369,6 +372,35 @@ def informed(problem: Problem, source: str, seeds: int, count: int) -> None:
         print(f"{name:38s} {line_of(every)}  {needed}{reaches(every, goal)}", flush=True)
 
 
+def timed_before(problem: Problem, seeds: int, count: int) -> None:
+    """Print what measurements before the first training give, if latencies are not foretold.
+
+    A measurement is within 3 %, as a deviation.
+    """
+    arm = problem.setting.walk.targets["arm"]
+    walk = dataclasses.replace(
+        problem.setting.walk, targets={"arm": UserTarget(Known(provenance="measured"))}
+    )
+    for first in (0, 6, 12, 24, 48):
+        rows = []
+        for seed in range(seeds):
+            draw, setting = np.random.default_rng(seed), problem.setting
+            if first:
+                points = zscore(features_of(problem.pool[:DRAWN]), axis=0)
+                chosen = spread(np.nan_to_num(points), first, points[:0])
+                networks = [problem.pool[place] for place in chosen]
+                ms = [arm.estimate(one.architecture).ms for one in networks]
+                near = np.exp(0.03 * draw.normal(size=first))
+                setting = dataclasses.replace(
+                    setting, timed={"arm": list(zip(networks, ms * near, strict=True))}
+                )
+            sampler = EhviSampler(seed, dataclasses.replace(setting, walk=walk))
+            history = problem.searched(sampler, seed, count)
+            rows.append([problem.share(history[: number + 1]) for number in range(count)])
+            print(f"  {first} first, {seed}", file=sys.stderr, flush=True)
+        print(f"{first:2} timed first  {line_of(np.array(rows))}", flush=True)
+
+
 def compare(problem: Problem, methods: Sequence[str], seeds: int, count: int) -> None:
     """Print what each method needs."""
     long = curves(problem, "random", seeds, LONG)
@@ -434,31 +466,38 @@ def table_problem(unseen: bool) -> Problem:
     return Problem(setting, expected, NOISE, pool, nearest)
 
 
-def latency_errors(seeds: int = 6) -> None:
-    """Print the errors of the model of latency after some networks of the table."""
+def latency_errors(seeds: int = 12) -> None:
+    """Print the errors of the model of latency after some networks of the table.
+
+    Some are drawn at random, as the first candidates, and others are the first measurements.
+    """
     candidates = setting_of(open_space(str(truth_table.SPACE))).candidates
     table = [candidates.of(one) for one in truth_table.networks()]
     timed, counted = truth_table.latencies(), np.array([one.counted for one in table])
-    features = np.array([one.features for one in table])
+    features = features_of(table)
+    points = np.nan_to_num(zscore(features, axis=0))
     for target in sorted({name for _, name in timed}):
         ms = np.array([timed[number, target]["ms"] for number in range(len(table))])
-        for known in (12, 25, 50, 100):
+        for drawn, first in ((8, 0), (8, 12), (8, 24), (12, 0), (25, 0), (50, 0), (100, 0)):
             errors, claimed = [], []
             for seed in range(seeds):
                 places = np.random.default_rng(seed).permutation(len(table))
-                first, rest = places[:known], places[known:]
-                model = LatencyModel.fitted(counted[first], features[first], ms[first])
+                those = places[drawn:][:DRAWN]
+                chosen = [those[one] for one in spread(points[those], first, points[:0])[:first]]
+                known = np.array([*places[:drawn], *chosen])
+                rest = np.setdiff1d(places, known)
+                model = LatencyModel.fitted(counted[known], features[known], ms[known])
                 missed = model.log_ms_at(counted[rest], features[rest]) - np.log(ms[rest])
                 errors.append(float(np.sqrt(np.mean(missed**2))))
                 claimed.append(model.deviation)
             shown = f"{statistics.fmean(errors):.1%}, claimed {statistics.fmean(claimed):.1%}"
-            print(f"{target} after {known} networks: {shown}")
+            print(f"{target} after {drawn} networks and {first} measured first: {shown}")
 
 
 def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("what", choices=["models", "table", "latency", "from"])
+    parser.add_argument("what", choices=["models", "table", "latency", "measured", "from"])
     parser.add_argument("--sources", nargs="+", default=["curves", "table"])
     parser.add_argument("--truths", nargs="+", default=["gp", "trees"])
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
@@ -478,7 +517,9 @@ def main() -> None:
         for source, kind in product(asked.sources, asked.truths):
             print(f"{source}, {kind}, {asked.seeds} seeds", flush=True)
             problem = model_problem(source, kind, seen=asked.what == "from")
-            if asked.what == "from":
+            if asked.what == "measured":
+                timed_before(problem, asked.seeds, asked.trainings)
+            elif asked.what == "from":
                 informed(problem, source, asked.seeds, asked.trainings)
             else:
                 compare(problem, asked.methods, asked.seeds, asked.trainings)

@@ -49,10 +49,14 @@ class LatencyModel:
             features: Its features, of shape (N, F).
             ms: Its latency, of shape (N,).
         """
-        from scipy.optimize import nnls
+        from scipy.optimize import lsq_linear
         from sklearn.linear_model import RidgeCV
 
-        prices, _ = nnls(counted / ms[:, None], np.ones(len(ms)))
+        shares = counted / ms[:, None]
+        unit = np.linalg.norm(shares, axis=0)
+        # SciPy's nnls finds no end for some latencies that are sums of prices without any noise.
+        found = lsq_linear(shares / unit, np.ones(len(ms)), bounds=(0, np.inf), method="bvls")
+        prices = found.x / unit
         inputs = np.hstack([features, np.log(counted)])
         centre, scale = inputs.mean(axis=0), inputs.std(axis=0)
         scale = np.where(scale > 0, scale, 1.0)

@@ -15,7 +15,7 @@ Ginsbourger, Le Riche and Carraro ("Kriging is well-suited to parallelize optimi
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -49,6 +49,8 @@ EXACT = 8
 """The best networks, whose latency is then asked of a target that need not run them."""
 TWO_SIDES = 2 * 1.96
 """Deviations in an interval that holds 95 %."""
+Timed = tuple[Candidate, float]
+"""A network and its latency in ms."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class SamplerSetting:
         guidelines: The guidelines as the study began; those of the walk may be relaxed.
         audit: Chooses candidates that may break a guideline.
         informing: The model of accuracy of another study, or None.
+        timed: Networks that were timed before the first candidate, by target.
     """
 
     space: SearchSpace
@@ -68,6 +71,7 @@ class SamplerSetting:
     guidelines: GuidelineLimits
     audit: Audit
     informing: AccuracyModel | None = None
+    timed: Mapping[str, Sequence[Timed]] = field(default_factory=dict)
 
     def admits(self, candidate: Candidate) -> bool:
         """Whether the walk would train a network, as far as is known without its latency."""
@@ -182,6 +186,9 @@ class EhviSampler(BaseSampler):
         models = {}
         for place, name in enumerate(self._search.walk.targets, 1):
             known, ms = list(history.trained), list(history.values[:, place])
+            for one, first_ms in self._search.timed.get(name, ()):
+                known.append(one)
+                ms.append(first_ms)
             for one in self._drawn[:PRICED] if name in self._search.free else ():
                 latency = self._price(name, one)
                 if latency is not None:

@@ -55,15 +55,17 @@ class SamplerChoice:
             candidates are told to them with the worst values seen, and their constraints.
         resumes: Whether a new sampler with the same seed takes up where the last one ended. Others
             would repeat their first candidates.
+        models_latency: Whether it has a model of latency, which begins with a few measurements.
     """
 
     make: Callable[[int, SamplerSetting], BaseSampler]
     learns_from_pruned: bool
     resumes: bool = False
+    models_latency: bool = False
 
 
 SAMPLERS: dict[str, SamplerChoice] = {
-    "ehvi": SamplerChoice(EhviSampler, True, resumes=True),
+    "ehvi": SamplerChoice(EhviSampler, True, resumes=True, models_latency=True),
     "tpe": SamplerChoice(lambda seed, search: TPESampler(seed=seed), True),
     "nsga2": SamplerChoice(lambda seed, search: NSGAIISampler(seed=seed), False),
     "gp": SamplerChoice(lambda seed, search: GPSampler(seed=seed), False),

@@ -32,6 +32,7 @@ from nas_sv2.evaluate.recipes.files import recipe_from_document
 from nas_sv2.latency.guidelines.store import ProfileStore
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.target import Target
+from nas_sv2.search.asking.first_timings import timed_first
 from nas_sv2.search.asking.sampler import SamplerSetting
 from nas_sv2.search.events.events import (
     Event,
@@ -349,7 +350,7 @@ class _Opening:
         walk = screened(walk, plan.latency, plan.space, store, self.on_event)
         audit = dataclasses.replace(plan.audit, salt=store.study)
         search = SamplerSetting(plan.space, walk, guidelines.limits, audit, start.informing)
-        study.sampler = plan.sampling.make(seed, search)
+        study.sampler = plan.sampling.make(seed, self._timed_first(search, study))
         learns, heard = plan.sampling.learns_from_pruned, self.on_event
         return Loop(
             *(study, plan.space, walk, store, weights, learns, heard, audit, limits),
@@ -429,6 +430,15 @@ class _Opening:
         """Report a step of a training, and let another process time a network undisturbed."""
         advance(self.on_event)(done, total)
         TrainingPause.wait_out()
+
+    def _timed_first(self, search: SamplerSetting, study: optuna.Study) -> SamplerSetting:
+        """Add first measurements, if candidates take much more time than these."""
+        plan = self.plan
+        if not (plan.sampling.models_latency and plan.evaluator.trains):
+            return search
+        with self.db.alone_at(f"first measurements of {plan.study}"):
+            timed = timed_first(search, plan.seed, study, self.on_event)
+        return dataclasses.replace(search, timed=timed)
 
     def _check(self, walk: Walk, store: RecordStore, study: optuna.Study) -> None:
         """Refuse other devices than those of the first record, or a budget that nothing keeps."""

@@ -40,6 +40,8 @@ THREADS = "training_threads"
 """The CPU threads of its trainings, whose last digits depend on them."""
 REFERENCE_MS = "reference_ms"
 """The latency of the reference network on each target, by its name, when the study was begun."""
+FIRST_MS = "first_ms"
+"""The latencies of networks that were timed before the first candidate, by target and digest."""
 BEGUN_FROM = "begun_from"
 """The study that it was begun from, as it was then (`estimates/other_study.py`)."""
 RELAXED = "relaxed_guidelines"
@@ -146,6 +148,7 @@ OF_STUDY: Mapping[str, Any] = {
     KEY_OF: int | None,
     CLAIMED: str,
     THREADS: int | None,
+    FIRST_MS: dict[str, dict[str, Annotated[float, Meta(gt=0)]]],
     BEGUN_FROM: dict[str, Any],
     REFERENCE_MS: dict[str, Annotated[float, Meta(gt=0)]],
     RELAXED: Figures,

@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 import pytest
+from worker_program import space
 
 from nas_sv2.search.asking.candidates import Candidate, Candidates
 from nas_sv2.search.asking.latency_model import LatencyModel
@@ -37,3 +38,13 @@ def test_what_the_sum_misses_is_learnt_and_doubted(drawn: list[Candidate]) -> No
     errors = model.log_ms_at(counted[30:], features[30:]) - np.log(ms[30:])
     assert np.std(errors) < 0.12
     assert 0.03 < model.deviation < 0.15
+
+
+def test_latencies_without_noise_are_fitted() -> None:
+    """SciPy's `nnls` raised "Maximum number of iterations reached" for these networks."""
+    drawn = Candidates(space(), Budget(), Guidelines({})).drawn(36, random.Random(0))[16:]
+    counted = np.array([one.counted for one in drawn])
+    features = np.array([one.features for one in drawn])
+    ms = 10 * (counted[:, 0] + counted[:, 1])  # multiply-adds
+    model = LatencyModel.fitted(counted, features, ms)
+    assert model.log_ms_at(counted, features) == pytest.approx(np.log(ms), abs=0.01)

@@ -37,6 +37,15 @@ def test_the_asked_number_is_reached_exactly_by_many_workers(storage: str) -> No
 
 
 @pytest.mark.slow
+def test_two_workers_train_200_networks_once_each(storage: str) -> None:
+    with worker_group(storage, 200, 2, seconds=0.05, sampler="ehvi") as found:
+        assert found.over() == 0
+    check(storage, 200)
+    entered = [fact["entered"] for fact in found.told if "entered" in fact]
+    assert sum(stage.startswith("training") for stage in entered) == 200
+
+
+@pytest.mark.slow
 def test_a_second_search_joins(storage: str) -> None:
     with worker_group(storage, 20, 2) as first, worker_group(storage, 20, 2) as second:
         assert first.over() == 0
