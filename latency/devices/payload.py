@@ -14,6 +14,9 @@ from nas_sv2.space.onnx_models.model import OnnxModel
 if TYPE_CHECKING:
     import numpy as np
 
+    from nas_sv2.space.graph.operators import Graph
+    from nas_sv2.space.runtimes.weights import Weights
+
 CALIBRATION_IMAGES = 4
 """Number of random images that give the scales of int8 if no images are given."""
 
@@ -65,29 +68,37 @@ def payload_of(network: Network, plan: MeasurePlan, images: "np.ndarray | None" 
     weights = random_weights(graph, plan.seed)
     if plan.lowering == "shuffle_free":
         graph, weights = without_shuffles(graph, weights)
-    if plan.runtime == "litert":
-        from nas_sv2.space.runtimes.tflite_lowering import build_tflite
-
-        return Payload(network.digest, build_tflite(graph, weights, plan.batch))
-    if images is None and plan.precision == "int8":
+    if plan.precision != "int8":
+        images = None
+    elif images is None:
         images = _random_images(network, plan.seed)
+    if plan.runtime == "litert":
+        return Payload(network.digest, _tflite_body(graph, weights, plan.batch, images))
     if plan.runtime == "ncnn":
         from nas_sv2.space.runtimes.ncnn_lowering import build_ncnn
         from nas_sv2.space.runtimes.quantization import largest_inputs
 
-        largest = None
-        if images is not None and plan.precision == "int8":
-            largest = largest_inputs(graph, weights, images)
+        largest = None if images is None else largest_inputs(graph, weights, images)
         files = build_ncnn(graph, weights, largest)
         return Payload(network.digest, ncnn_body(files.param, files.weights))
     from nas_sv2.space.runtimes.onnx_lowering import build_onnx
 
     body = build_onnx(graph, weights, plan.batch)
-    if images is not None and plan.precision == "int8":
+    if images is not None:
         from nas_sv2.space.runtimes.quantization import quantize
 
         body = quantize(body, images)
     return Payload(network.digest, body)
+
+
+def _tflite_body(
+    graph: "Graph", weights: "Weights", batch: int, images: "np.ndarray | None"
+) -> bytes:
+    from nas_sv2.space.runtimes.tflite_int8 import quantize_tflite
+    from nas_sv2.space.runtimes.tflite_lowering import build_tflite
+
+    body = build_tflite(graph, weights, batch)
+    return body if images is None else quantize_tflite(body, images)
 
 
 def ncnn_body(param: bytes, weights: bytes) -> bytes:

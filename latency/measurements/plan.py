@@ -34,7 +34,7 @@ Precision = Literal["fp32", "int8", "fp16"]
 PRECISIONS_OF_RUNTIME: Mapping[tuple[Runtime, Processor], tuple[Precision, ...]] = {
     ("onnxruntime", "cpu"): ("fp32", "int8"),
     ("onnxruntime", "cuda"): ("fp32",),
-    ("litert", "cpu"): ("fp32",),
+    ("litert", "cpu"): ("fp32", "int8"),
     ("ncnn", "cpu"): ("fp32", "fp16", "int8"),
     ("torch", "cpu"): ("fp32",),
     ("torch", "cuda"): ("fp32", "fp16"),

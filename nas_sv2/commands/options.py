@@ -116,9 +116,7 @@ Runtime = Annotated[
 ]
 Precision = Annotated[
     str | None,
-    typer.Option(
-        "--precision", help="fp32; int8 with onnxruntime or ncnn, fp16 with ncnn or on a GPU."
-    ),
+    typer.Option("--precision", help="fp32; int8 but with torch, fp16 with ncnn or on a GPU."),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", help="Threads within an operator.")]
 Batch = Annotated[int | None, typer.Option("--batch", help="Images a run.")]

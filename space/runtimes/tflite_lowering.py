@@ -348,10 +348,11 @@ def _append_average_pool(kind: AveragePool, op: Op, writer: _Writer) -> None:
     source, moves = writer.window(op, kind.kernel, kind.stride, kind.padding)
     value, output = op.output, writer.value(op.output)
     padded = source != writer.value(op.source)
-    means = writer.map(f"{op.name}.means", value.channels, value.height, value.width)
+    means = output
+    if padded:
+        means = writer.map(f"{op.name}.means", value.channels, value.height, value.width)
     filters = {"filterHeight": kind.kernel, "filterWidth": kind.kernel}
-    written = [means if padded else output]
-    writer.node("AVERAGE_POOL_2D", [source], written, "Pool2DOptions", **moves, **filters)
+    writer.node("AVERAGE_POOL_2D", [source], [means], "Pool2DOptions", **moves, **filters)
     if padded:
         rows = _counted(op.source.height, value.height, kind)
         columns = _counted(op.source.width, value.width, kind)
@@ -423,8 +424,6 @@ def _append_shuffle(groups: int, op: Op, writer: _Writer) -> None:
 
 def _packed(writer: _Writer, facts: Mapping[str, str] | None) -> bytes:
     """The bytes of the file."""
-    import flatbuffers
-
     schema = writer.schema
     part = schema.SubGraphT()
     part.tensors, part.operators, part.name = writer.tensors, writer.operators, "network"
@@ -441,6 +440,13 @@ def _packed(writer: _Writer, facts: Mapping[str, str] | None) -> bytes:
         model.metadata = [noted]
     model.buffers = [_buffer(schema, content) for content in writer.buffers]
 
+    return packed(schema, model)
+
+
+def packed(schema: ModuleType, model: Any) -> bytes:
+    """The bytes of a model of the schema's object API."""
+    import flatbuffers
+
     class Builder(flatbuffers.Builder):  # type: ignore[misc]
         """Aligns the bytes of constants; the generated code packs them as it meets them."""
 
@@ -449,7 +455,7 @@ def _packed(writer: _Writer, facts: Mapping[str, str] | None) -> bytes:
                 self.Prep(ALIGNMENT, x.size)
             return super().CreateNumpyVector(x)
 
-    builder = Builder(sum(map(len, writer.buffers)) + 2**16)
+    builder = Builder(2**16)
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
 

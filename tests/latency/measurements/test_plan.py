@@ -94,7 +94,7 @@ def test_an_unknown_reference_network_is_named() -> None:
     [
         ("onnxruntime", "cpu", "fp16"),
         ("onnxruntime", "cuda", "int8"),
-        ("litert", "cpu", "int8"),
+        ("litert", "cpu", "fp16"),
         ("torch", "cpu", "fp16"),
         ("litert", "cpu", "fp16"),
         ("torch", "cuda", "int8"),
