@@ -190,15 +190,15 @@ def _table(
     return f'  {json.dumps(precision)}: {start}, "entries": {{\n{lines}\n  }}}}'
 
 
-FEWEST = 3  # with one network the error is always zero, with two nearly always
+FEWEST = 2  # one network cannot say how far the scale is from another
 
 
 @dataclass(frozen=True, slots=True)
 class ScaleError:
-    """The error of a table with a refitted scale against measured latencies, as shares.
+    """The error of a table with a refitted scale against known latencies, as shares.
 
     Attributes:
-        networks: Number of networks measured.
+        networks: Number of networks.
         typical: Mean error.
         worst: Largest error.
         unseen: Mean error on a network that is left out of the fit.
@@ -211,11 +211,11 @@ class ScaleError:
     unseen: float
     in_order: float
 
-    def __str__(self) -> str:
-        """Return one line for the table's file."""
+    def describe(self, figures: str) -> str:
+        """Return one line for the table's file; `figures` says what the scale is fitted to."""
         return (
-            f"scale fitted to {self.networks} networks measured on the device, typical error "
-            f"±{self.typical:.1%}, worst {self.worst:.0%}, {self.unseen:.1%} on a network unseen"
+            f"scale fitted to {self.networks} {figures}, typical error ±{self.typical:.1%}, "
+            f"worst {self.worst:.0%}, {self.unseen:.1%} on a network unseen"
         )
 
 
@@ -226,14 +226,16 @@ def refit_scale(
 
     Args:
         table: Costs of the device's core.
-        pairs: Graphs as they ran (without shuffles if measured without), and measured ms.
+        pairs: Graphs as they ran (without shuffles if measured without), and their ms.
 
     Raises:
-        ConfigError: If there are fewer than three networks or a latency is not above 0.
+        ConfigError: If there are fewer than two networks or a latency is not above 0.
         MeasurementError: If the table lacks a kernel of a network.
     """
     if len(pairs) < FEWEST:
-        raise ConfigError("pairs", len(pairs), f"must be at least {FEWEST} measured networks")
+        raise ConfigError(
+            "pairs", len(pairs), f"must be the latencies of at least {FEWEST} networks"
+        )
     measured = [ms for _, ms in pairs]
     if min(measured) <= 0:
         raise ConfigError("pairs", min(measured), "must be latencies above 0 ms")
@@ -268,24 +270,29 @@ def save_refit(
     precision: ArmPrecision,
     pairs: Sequence[tuple[Graph, float]],
     out: Path,
-) -> ScaleError:
+    figures: str = "networks measured on the device",
+) -> str:
     """Write a table with the scale refitted to a device; its note names the fit and its error.
 
     Args:
         core: The device's core, whose shipped table is used, or a table's file.
         precision: Precision of the measurements; other tables of the file stay as they are.
-        pairs: Graphs as they ran, and measured ms.
+        pairs: Graphs as they ran, and their ms.
         out: JSON file to write, for `EmulatedArm.open(file=...)`.
+        figures: Says what the scale is fitted to, after the number of networks.
+
+    Returns:
+        The note.
 
     Raises:
-        ConfigError: If there are fewer than three networks or a latency is not above 0.
+        ConfigError: If there are fewer than two networks or a latency is not above 0.
         DeviceError: If the table cannot be read.
         MeasurementError: If the table lacks a kernel of a network.
     """
     cycles_per_ms, error = refit_scale(KernelTable.load(core, precision), pairs)
-    text = with_scale(table_text(core), precision, cycles_per_ms, str(error))
-    write_out(out, text)
-    return error
+    note = error.describe(figures)
+    write_out(out, with_scale(table_text(core), precision, cycles_per_ms, note))
+    return note
 
 
 def least_error_scale(guesses: Sequence[float], truths: Sequence[float]) -> float:

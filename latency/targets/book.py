@@ -16,6 +16,7 @@ from nas_sv2.latency.devices.local import (
 from nas_sv2.latency.devices.measured_device import Images
 from nas_sv2.latency.devices.open_device import Notify, silent
 from nas_sv2.latency.devices.reconnecting import MAX_BYTES, ReconnectingDevice
+from nas_sv2.latency.targets.catalogue import catalogue
 from nas_sv2.latency.targets.device_file import DeviceEntry, EmulatedCore, read_devices
 from nas_sv2.latency.targets.entries import (
     DeviceTarget,
@@ -194,12 +195,15 @@ class TargetBook:
         """
         if name in self.words and name not in self.entries:
             self._import(self.words[name])
-        if name not in self.entries:
-            allowed = (
-                f"must be one of {', '.join(self.entries)}; nas-sv2 device add names a new one"
-            )
-            raise ConfigError("target", name, allowed)
-        return self.entries[name]
+        if name in self.entries:
+            return self.entries[name]
+        if name in catalogue():
+            return catalogue()[name]
+        allowed = (
+            f"must be one of {', '.join(self.entries)}, or a name of nas-sv2 device catalogue; "
+            "nas-sv2 device add names a new one"
+        )
+        raise ConfigError("target", name, allowed)
 
     def _name(self, word: str) -> str:
         if not is_plug_in(word):

@@ -182,7 +182,7 @@ class EmulatedTarget:
 
     def device(self, store: "MeasurementStore | None", notify: Notify) -> ReconnectingDevice:
         """Refuse: there is no device."""
-        raise _runs_nothing(self.name, "emulated")
+        raise runs_nothing(self.name, "emulated")
 
     def describe(self) -> TargetInfo:
         """Describe the core."""
@@ -219,7 +219,7 @@ class ObjectTarget:
 
     def device(self, store: "MeasurementStore | None", notify: Notify) -> ReconnectingDevice:
         """Refuse: the object is not a device that runs the agent."""
-        raise _runs_nothing(self.name, "an object of Python")
+        raise runs_nothing(self.name, "an object of Python")
 
     def describe(self) -> TargetInfo:
         """Describe the object by its class."""
@@ -246,5 +246,6 @@ def measured_by(
     return MeasuredTarget(measured)
 
 
-def _runs_nothing(name: str, kind: str) -> ConfigError:
+def runs_nothing(name: str, kind: str) -> ConfigError:
+    """Return the error of a target that has no device to run networks."""
     return ConfigError("name", name, f"must be a device that runs networks; this one is {kind}")

@@ -1,5 +1,8 @@
 """What operators and networks cost on a device: guidelines, predictors, tables, Table 8."""
 
+import csv
+import io
+import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -9,12 +12,13 @@ from nas_sv2.api.arguments import Notify, Progress, database_of, ignore
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, StoreError
-from nas_sv2.files import made_folder
+from nas_sv2.files import made_folder, read_bounded
 from nas_sv2.latency.calibration.grid import RESOLUTIONS
+from nas_sv2.latency.calibration.table_file import FEWEST, save_refit
 from nas_sv2.latency.calibration.table_file import calibrate as make_table
-from nas_sv2.latency.calibration.table_file import save_refit
 from nas_sv2.latency.devices.local import ARM_MACHINES
 from nas_sv2.latency.emulated.arm_cores import PRECISIONS, core_named
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.guidelines.experiment_run import (
     TimedTable,
     run_experiments,
@@ -28,13 +32,15 @@ from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.predictor.predicted_target import PredictedTarget, open_predicted
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.target import device_of
+from nas_sv2.plain_data import decode
 from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.paper.comparison import PaperComparison, run_comparison
 from nas_sv2.studies.paper.comparison_orders import Inversion, inversions
 from nas_sv2.studies.paper.published_figures import levels_of
-from nas_sv2.studies.storage.named_networks import find_network
+from nas_sv2.studies.storage.named_networks import find_network, find_networks
 
+MOST_FIGURES_BYTES = 1 << 20
 REFIT_NETWORKS = (
     "shufflenet_v2_x0_5",
     "shufflenet_v2_x1_0",
@@ -229,9 +235,73 @@ def refit(
             architecture = reference(network)
             pairs.append((target.graph_of(architecture), target.estimate(architecture).ms))
     try:
-        return str(save_refit(table or core, precision, pairs, file))
+        return save_refit(table or core, precision, pairs, file)
     except OSError as error:
         raise StoreError(f"{file} cannot be written: {error}") from error
+
+
+def refit_to_figures(
+    figures: Path,
+    core: str,
+    file: Path,
+    *,
+    precision: str = "fp32",
+    table: Path | None = None,
+    storage: str | Database = DEFAULT_STORAGE,
+) -> str:
+    """Scale the table of an emulated core by latencies that a file gives.
+
+    Args:
+        figures: A CSV file with the columns `network` and `ms`: one thread, batch 1. A network is
+            a name of `nas.reference`, a file, also of ONNX, or `STUDY:NUMBER`.
+        core: The name of the core.
+        file: The table to write.
+        precision: The number format of the figures, `fp32` or `int8`.
+        table: A table that `calibrate` wrote; the shipped one if left out.
+        storage: The URL of the database, or an open handle.
+
+    Returns:
+        The scale and its error, in words.
+
+    Raises:
+        ConfigError: The file has other columns, an unknown network, or fewer than two rows.
+        NasError: The table lacks a kernel of a network, or the new one cannot be written.
+    """
+    core, file = core_named(core).name, _new_file(file)
+    (chosen,) = _precisions([precision])
+    target = EmulatedArm.open(core, chosen, file=table)
+    given = read_figures(figures)
+    if len(given) < FEWEST:
+        allowed = f"must have the latencies of at least {FEWEST} networks"
+        raise ConfigError("from", str(figures), allowed)
+    named = find_networks(list(given), database_of(storage))
+    pairs = [(target.graph_of(one.network), given[one.name]) for one in named]
+    try:
+        return save_refit(table or core, chosen, pairs, file, f"figures of {figures.name}")
+    except OSError as error:
+        raise StoreError(f"{file} cannot be written: {error}") from error
+
+
+def read_figures(file: Path) -> dict[str, float]:
+    """Read a CSV file with the columns `network` and `ms`.
+
+    Raises:
+        ConfigError: It cannot be read, or a row has no network or no latency above 0.
+    """
+    try:
+        text = decode(read_bounded(file, MOST_FIGURES_BYTES))
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise ConfigError("from", str(file), f"must be a CSV file ({error})") from error
+    found: dict[str, float] = {}
+    for number, row in enumerate(rows, 2):
+        network, typed = ((row.get(column) or "").strip() for column in ("network", "ms"))
+        ms = float(typed) if re.fullmatch(r"\d{1,9}(\.\d{1,20})?", typed) else 0.0
+        if not network or network in found or ms <= 0:
+            allowed = "must have the columns network, each once, and ms, a number above 0"
+            raise ConfigError("from", f"{file}, line {number}", allowed)
+        found[network] = ms
+    return found
 
 
 def time_paper_table(

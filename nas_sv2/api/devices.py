@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets import doctor
 from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.latency.targets.catalogue import catalogue
 from nas_sv2.latency.targets.device_file import (
     PROJECT_FILE,
     user_file,
@@ -35,6 +37,54 @@ def describe_targets() -> list[TargetInfo]:
         ConfigError: A device file cannot be read.
     """
     return TargetBook.read().describe()
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueRow:
+    """A device of the catalogue, and how far the emulated core is from its published figures.
+
+    Attributes:
+        name: For `--target`.
+        what: The device in words.
+        runtime: The runtime of the published figures.
+        precision: The number format of the figures.
+        figures: Their number.
+        mean_error: Mean error after the fit of one scale, as a share.
+        worst_error: Largest error.
+        unseen_error: Mean error on a network that is left out of the fit.
+        source: The address of the figures.
+    """
+
+    name: str
+    what: str
+    runtime: str
+    precision: str
+    figures: int
+    mean_error: float
+    worst_error: float
+    unseen_error: float
+    source: str
+
+
+def describe_catalogue() -> list[CatalogueRow]:
+    """Describe the real devices whose published latencies scale an emulated core."""
+    rows = []
+    for device in catalogue().values():
+        _, error = device.fit()
+        rows.append(
+            CatalogueRow(
+                device.name,
+                device.what,
+                device.runtime,
+                device.precision,
+                error.networks,
+                error.typical,
+                error.worst,
+                error.unseen,
+                device.source,
+            )
+        )
+    return rows
 
 
 def target_names(text: str) -> list[str]:

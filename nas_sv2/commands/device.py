@@ -66,6 +66,27 @@ def list_devices(as_json: AsJson = False) -> None:
         output().print(targets_table(infos))
 
 
+@app.command("catalogue")
+def list_catalogue(as_json: AsJson = False) -> None:
+    """List real phones and boards that are emulated by figures that others published."""
+    from nas_sv2.api.devices import describe_catalogue
+    from nas_sv2.show.console import output
+    from nas_sv2.show.measure_tables import catalogue_table
+
+    rows = describe_catalogue()
+    if as_json:
+        say_json([dataclasses.asdict(row) for row in rows])
+        return
+    output().print(catalogue_table(rows))
+    print_notes(
+        [
+            "Emulated, one thread: the kernels of onnxruntime on that core, scaled to published "
+            "figures of the device. --json prints their sources.",
+            "unseen: the error on a network that is left out of the fit.",
+        ]
+    )
+
+
 @app.command()
 def add(
     name: Name,
@@ -347,8 +368,24 @@ def calibrate(
 
 @app.command()
 def refit(
-    name: Annotated[str, typer.Argument(help="A device that is a real ARM core of that kind.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A device that is a real ARM core of that kind; with --from, any name."
+        ),
+    ],
     core: Core,
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Take the latencies of this CSV file, with the columns network and ms; nothing "
+            "is measured.",
+        ),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option("--precision", help="With --from, that of its figures: fp32 or int8.")
+    ] = "fp32",
     table: Annotated[
         Path | None,
         typer.Option("--table", help="A table that calibrate wrote, not the shipped one."),
@@ -356,10 +393,16 @@ def refit(
     out: TableFile = None,
     storage: Storage = STORAGE,
 ) -> None:
-    """Scale the table of an emulated core by eight networks measured on a real one."""
+    """Scale the table of an emulated core by networks measured on a real one, or by figures."""
     from nas_sv2.api.device_costs import refit as refit_table
+    from nas_sv2.api.device_costs import refit_to_figures
 
     file = out or Path(f"{core}.json")
+    if figures is not None:
+        db = open_database(storage)
+        say(refit_to_figures(figures, core, file, precision=precision, table=table, storage=db))
+        say(f"{file} holds the table; use it with: {_use(core, file, name)}")
+        return
     with waiting(f"measuring on {name}") as update:
         error = refit_table(
             name,
@@ -441,5 +484,6 @@ def _say(line: str) -> None:
     say(line, error=True)
 
 
-def _use(core: str, file: Path) -> str:
-    return shlex.join(["nas-sv2", "device", "add", core, "--core", core, "--table", str(file)])
+def _use(core: str, file: Path, name: str | None = None) -> str:
+    words = ["nas-sv2", "device", "add", name or core, "--core", core, "--table", str(file)]
+    return shlex.join(words)

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import RenderableType
 
+from nas_sv2.api.devices import CatalogueRow
 from nas_sv2.api.measuring import Comparison
 from nas_sv2.latency.measurements.exchange import Difference, Figures, OnPaper
 from nas_sv2.latency.measurements.grade import Grade
@@ -213,6 +214,18 @@ def _on_paper(group: OnPaper) -> str:
     more = len(group.architectures) - 3
     names += f" and {more} more" if more > 0 else ""
     return f"not compared, measured under other conditions: {names}: {shown}"
+
+
+def catalogue_table(rows: Sequence[CatalogueRow]) -> RenderableType:
+    """Make the table of the catalogue."""
+    table = plain_table(
+        "target", "device", "figures of", "error: mean", "worst", "unseen", wrapped=(1, 2)
+    )
+    for row in rows:
+        errors = (row.mean_error, row.worst_error, row.unseen_error)
+        figures = f"{row.runtime}, {row.precision}: {row.figures}"
+        table.add_row(row.name, row.what, figures, *(f"{error:.1%}" for error in errors))
+    return table
 
 
 def targets_table(infos: Sequence[TargetInfo]) -> RenderableType:

@@ -17,8 +17,8 @@ GROUPS = {
     "study": ("list", "show", "confirm", "replay", "delete"),
     "network": ("cost", "explain", "profile", "reuse", "train", "verify"),
     "device": (
-        *("list", "add", "remove", "test", "grade", "guidelines", "predictor"),
-        *("calibrate", "refit", "paper-table"),
+        *("list", "catalogue", "add", "remove", "test", "grade", "guidelines"),
+        *("predictor", "calibrate", "refit", "paper-table"),
     ),
     "recipe": ("list", "show", "qualify"),
     "supernet": ("train",),

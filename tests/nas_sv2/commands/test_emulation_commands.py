@@ -102,3 +102,52 @@ def test_a_refit_sets_the_milliseconds_right(
         figure = refitted.estimate(network)
         assert figure.ms == pytest.approx(1.5 * table.estimate(network).ms, rel=1e-3)
         assert "fitted to 8 networks" in figure.note
+
+
+def test_figures_of_a_file_set_the_milliseconds_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = EmulatedArm.open("cortex-a57")
+    rows = [f"{name},{2 * table.estimate(reference(name)).ms}" for name in REFIT_NETWORKS[:2]]
+    Path("mine.csv").write_text("\n".join(["network,ms", *rows]))
+    result = CliRunner().invoke(app, [*REFIT, "--from", "mine.csv"])
+    assert result.exit_code == 0, result.output
+    assert "scale fitted to 2 figures of mine.csv, typical error ±0.0%" in result.output
+    assert "device add board --core cortex-a57 --table cortex-a57.json" in result.output
+    network = reference(REFIT_NETWORKS[2])
+    figure = EmulatedArm.open("cortex-a57", file=Path("cortex-a57.json")).estimate(network)
+    assert figure.ms == pytest.approx(2 * table.estimate(network).ms, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("network,ms\nshufflenet_v2_x1_0,9\n", "from must have the latencies of at least 2"),
+        ("net,ms\na,1\nb,2\n", "line 2"),
+        ("network,ms\nshufflenet_v2_x1_0,9\nshufflenet_v2_x0_5,-1\n", "line 3"),
+        ("network,ms\nshufflenet_v2_x1_0,9\nshufflenet_v2_x1_0,8\n", "line 3"),
+        ("network,ms\nshufflenet_v2_x1_0,nan\n", "line 2"),
+        ("network,ms\nshufflenet_v2_x1_0,9\nnobody,8\n", "nobody"),
+        ('network,ms\n"a', "must be a CSV file"),
+        ("", "at least 2"),
+    ],
+)
+def test_figures_of_no_network_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, error: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.csv").write_text(text)
+    result = CliRunner().invoke(app, [*REFIT, "--from", "mine.csv"])
+    assert isinstance(result.exception, ConfigError)
+    assert error in str(result.exception)
+    assert not Path("cortex-a57.json").exists()
+    missing = CliRunner().invoke(app, [*REFIT, "--from", "none.csv"])
+    assert isinstance(missing.exception, ConfigError)
+
+
+def test_the_catalogue_is_listed() -> None:
+    result = CliRunner().invoke(app, ["device", "catalogue", "--json"])
+    rows = {row["name"]: row for row in json.loads(result.output)}
+    assert rows["galaxy-a03s"]["mean_error"] < 0.01
+    assert rows["pixel-4"]["source"].startswith("https://github.com/")

@@ -1,0 +1,112 @@
+"""The catalogue: real devices as emulated cores, scaled to published figures of the very device.
+
+Nobody here has measured these devices. Others published latencies of networks that we express, on
+one core of the device (`catalogue.yaml` has them, with their sources). The kernels of an emulated
+core are scaled to them; the error of the fit is part of every note. The runtime of the figures is
+not the one that is emulated. A core without a table of its own takes that of the nearest core.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from nas_sv2.latency.devices.open_device import Notify
+from nas_sv2.latency.devices.reconnecting import ReconnectingDevice
+from nas_sv2.latency.emulated.arm_cores import core_named
+from nas_sv2.latency.kernels.kernel import ArmPrecision
+from nas_sv2.latency.targets.entries import Opening, TargetInfo, runs_nothing
+from nas_sv2.plain_data import parse_yaml
+from nas_sv2.space.families.published import published_network
+
+if TYPE_CHECKING:
+    from nas_sv2.latency.calibration.table_file import ScaleError
+    from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+    from nas_sv2.latency.measurements.store import MeasurementStore
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueDevice:
+    """A real device with published latencies: one thread, batch 1, 224×224. It is a `TargetEntry`.
+
+    Attributes:
+        name: For `--target`.
+        title: The device in words.
+        core: The core in words, with its clock.
+        table: The name of the emulated core whose kernels are scaled.
+        runtime: The runtime of the figures.
+        precision: The number format of the figures; fp16 is emulated as fp32.
+        source: The address of the figures.
+        ms: The published latency of each network, in ms.
+    """
+
+    name: str
+    title: str
+    core: str
+    table: str
+    runtime: str
+    precision: Literal["fp32", "fp16", "int8"]
+    source: str
+    ms: dict[str, float]
+
+    @property
+    def emulated(self) -> ArmPrecision:
+        """The number format of the kernels."""
+        return "int8" if self.precision == "int8" else "fp32"
+
+    @property
+    def what(self) -> str:
+        """The device in words, for tables."""
+        by = core_named(self.table).title
+        near = "" if self.core.startswith(by) else f" by the table of the {by}"
+        return f"{self.title}: {self.core}{near}, emulated"
+
+    @property
+    def plan(self) -> None:
+        """Give None: nothing is ever measured under this name."""
+
+    @property
+    def needs_device(self) -> bool:
+        """Whether the target has to run networks: never."""
+        return False
+
+    def open(self, opening: Opening) -> "EmulatedArm":
+        """Read the table of the core, and scale it to the published figures."""
+        from nas_sv2.latency.emulated.emulated_arm import EmulatedArm, KernelTable
+
+        cycles_per_ms, error = self.fit()
+        note = (
+            f"scaled to {error.networks} published figures of {self.runtime}, {self.precision}, "
+            f"on this device, off by {error.typical:.1%} in the mean, {error.worst:.0%} at worst "
+            f"and {error.unseen:.1%} on a network unseen"
+        )
+        table = KernelTable.load(self.table, self.emulated).with_scale(cycles_per_ms, note)
+        return EmulatedArm(table, self.name)
+
+    def device(self, store: "MeasurementStore | None", notify: Notify) -> ReconnectingDevice:
+        """Refuse: there is no device."""
+        raise runs_nothing(self.name, "emulated")
+
+    def describe(self) -> TargetInfo:
+        """Describe the device."""
+        return TargetInfo(self.name, self.what, "emulated", True)
+
+    def fit(self) -> tuple[float, "ScaleError"]:
+        """Return the cycles per ms of the device, and the error of the fit."""
+        from nas_sv2.latency.calibration.table_file import refit_scale
+        from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+
+        target = EmulatedArm.open(self.table, self.emulated)
+        pairs = [(target.graph_of(published_network(name)), ms) for name, ms in self.ms.items()]
+        return refit_scale(target.table, pairs)
+
+
+@cache
+def catalogue() -> Mapping[str, CatalogueDevice]:
+    """Return the devices by name."""
+    text = resources.files("nas_sv2.latency.targets").joinpath("catalogue.yaml").read_text("utf-8")
+    devices = msgspec.convert(parse_yaml(text), list[CatalogueDevice])
+    return {device.name: device for device in devices}

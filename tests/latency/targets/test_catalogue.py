@@ -1,0 +1,55 @@
+"""Real devices as emulated cores: each fits its published figures as well as it says."""
+
+import statistics
+
+import pytest
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.latency.targets.book import TargetBook, built_in_targets
+from nas_sv2.latency.targets.catalogue import CatalogueDevice, catalogue
+from nas_sv2.latency.targets.entries import Opening
+from nas_sv2.space.families.published import published_network
+
+DEVICES = list(catalogue().values())
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.name)
+def test_the_note_says_how_far_the_published_figures_are(device: CatalogueDevice) -> None:
+    target = device.open(Opening())
+    errors = []
+    for name, published_ms in device.ms.items():
+        latency = target.estimate(published_network(name))
+        errors.append(abs(latency.ms / published_ms - 1))
+        assert latency.provenance == "emulated"
+        assert f"{len(device.ms)} published figures of {device.runtime}" in latency.note
+    assert f"off by {statistics.fmean(errors):.1%} in the mean" in latency.note
+    assert f"mean, {max(errors):.0%} at worst" in latency.note
+    assert statistics.fmean(errors) < 0.13  # a device beyond this does not belong here
+
+
+def test_lite_on_small_cores_is_matched_within_four_percent_and_on_large_ones_within_six() -> None:
+    lite = [one for one in DEVICES if "Lite 2.10" in one.runtime and one.precision == "fp32"]
+    small = [one for one in lite if one.table in ("cortex-a53", "cortex-a55")]
+    large = [one for one in lite if one not in small]
+    assert len(small) >= 4 and len(large) >= 3
+    assert statistics.fmean(one.fit()[1].typical for one in small) < 0.04
+    assert statistics.fmean(one.fit()[1].typical for one in large) < 0.06
+
+
+def test_they_are_targets_by_name_and_the_users_own_come_first() -> None:
+    book = TargetBook(dict(built_in_targets()))
+    assert book.names("pixel-4,arm") == ["pixel-4", "arm"]
+    assert book.open("pixel-4").description.startswith("pixel-4: Cortex-A76 model")
+    with pytest.raises(ConfigError, match="emulated"):
+        book.device("pixel-4")
+    book.entries["pixel-4"] = book["arm"]
+    assert book["pixel-4"] is book["arm"]
+    with pytest.raises(ConfigError, match="a name of nas-sv2 device catalogue"):
+        book.names("pixel-99")
+
+
+def test_the_table_of_a_near_core_is_said() -> None:
+    assert catalogue()["raspberry-pi-4"].what == (
+        "Raspberry Pi 4B: Cortex-A72, 1.8 GHz by the table of the Cortex-A57, emulated"
+    )
+    assert catalogue()["pixel-4"].what == "Pixel 4, Snapdragon 855: Cortex-A76, 2.84 GHz, emulated"
