@@ -23,8 +23,8 @@ from nas_sv2.plain_data import parse_yaml
 from nas_sv2.space.families.published import published_network
 
 if TYPE_CHECKING:
-    from nas_sv2.latency.calibration.table_file import ScaleError
     from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+    from nas_sv2.latency.emulated.scale import ScaleError
     from nas_sv2.latency.measurements.store import MeasurementStore
 
 
@@ -96,8 +96,8 @@ class CatalogueDevice:
 
     def fit(self) -> tuple[float, "ScaleError"]:
         """Return the cycles per ms of the device, and the error of the fit."""
-        from nas_sv2.latency.calibration.table_file import refit_scale
         from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+        from nas_sv2.latency.emulated.scale import refit_scale
 
         target = EmulatedArm.open(self.table, self.emulated)
         pairs = [(target.graph_of(published_network(name)), ms) for name, ms in self.ms.items()]

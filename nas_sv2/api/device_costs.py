@@ -14,11 +14,12 @@ from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.files import made_folder, read_bounded
 from nas_sv2.latency.calibration.grid import RESOLUTIONS
-from nas_sv2.latency.calibration.table_file import FEWEST, save_refit
 from nas_sv2.latency.calibration.table_file import calibrate as make_table
+from nas_sv2.latency.calibration.table_file import save_refit
 from nas_sv2.latency.devices.local import ARM_MACHINES
 from nas_sv2.latency.emulated.arm_cores import PRECISIONS, core_named
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.latency.emulated.scale import FEWEST
 from nas_sv2.latency.guidelines.experiment_run import (
     TimedTable,
     run_experiments,

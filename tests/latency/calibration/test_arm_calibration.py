@@ -31,14 +31,10 @@ from nas_sv2.latency.calibration.grid import (
     published_batches,
 )
 from nas_sv2.latency.calibration.space_grid import Point
-from nas_sv2.latency.calibration.table_file import (
-    calibrate,
-    least_error_scale,
-    refit_scale,
-    save_refit,
-)
+from nas_sv2.latency.calibration.table_file import calibrate, save_refit
 from nas_sv2.latency.emulated.arm_cores import CORES, PRECISIONS
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm, KernelTable
+from nas_sv2.latency.emulated.scale import least_error_scale, refit_scale
 from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel
 from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.families.published import STRUCTURES, PaperNetwork
