@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas_sv2.errors import ConfigError
 from nas_sv2.search.asking.candidates import Candidate, Candidates
 from nas_sv2.search.loop.claim import fixed_params
-from nas_sv2.studies.findings.attributes import REJECTED
+from nas_sv2.studies.findings.attributes import REJECTED, RETRY_OF
 
 Array = np.ndarray
 
@@ -51,7 +51,7 @@ class HistoryReader:
         trained: dict[str, tuple[Candidate, FrozenTrial]] = {}
         pending: dict[str, Candidate] = {}
         known: set[str] = set()
-        for trial in study.get_trials(deepcopy=False):
+        for trial in _in_order(study.get_trials(deepcopy=False)):
             found = None if trial.number == asking else self._network(trial)
             if found is None:
                 continue
@@ -83,3 +83,12 @@ class HistoryReader:
         if trial.state.is_finished():
             self._ended[trial.number] = found
         return found
+
+
+def _in_order(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Sort trials as if none had been killed: one that is asked again has its first place."""
+    places: dict[int, int] = {}
+    for trial in trials:
+        before = trial.user_attrs.get(RETRY_OF, trial.number)
+        places[trial.number] = places.get(before, before)
+    return sorted(trials, key=lambda trial: places[trial.number])

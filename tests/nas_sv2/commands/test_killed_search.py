@@ -58,9 +58,14 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def asked(file: str) -> list[str]:
-    """The networks of the study `s`, in the order of their trials."""
+    """The networks of the study `s`; one that was killed comes after those that were queued."""
     study = optuna.load_study(study_name="s", storage=f"sqlite:///{file}")
+    places: dict[int, int] = {}
+    for trial in study.get_trials():
+        before = trial.user_attrs.get("retry_of", trial.number)
+        places[trial.number] = places.get(before, before)
     trials = study.get_trials(states=(TrialState.COMPLETE,))
+    trials.sort(key=lambda trial: places[trial.number])
     return [trial.user_attrs["architecture"] for trial in trials]
 
 

@@ -134,6 +134,23 @@ def test_a_resumed_study_asks_for_the_same_networks() -> None:
     assert digests(first + rest) == digests(through)
 
 
+def test_a_queued_network_that_was_killed_changes_no_answer() -> None:
+    """It is asked again after the others of the queue."""
+    queued = [SPACE.params_of(one) for one in search(study_by(RandomSampler(seed=5)), 10)]
+    found = []
+    for killed in (False, True):
+        study = study_by(EhviSampler(3, setting()))
+        for params in queued:
+            study.enqueue_trial(params)
+        if killed:
+            study.tell(study.ask(), state=TrialState.FAIL)
+            study.enqueue_trial(queued[0], user_attrs={"retry_of": 0})
+        found.append(digests(search(study, 12)))
+    through, resumed = found
+    assert resumed[:10] == [*through[1:10], through[0]]
+    assert resumed[10:] == through[10:]
+
+
 @pytest.mark.parametrize("trained", [0, 10])
 def test_workers_at_the_same_time_ask_for_different_networks(trained: int) -> None:
     study = study_by(EhviSampler(0, setting()))
