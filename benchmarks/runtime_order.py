@@ -2,7 +2,6 @@
 
     python benchmarks/runtime_order.py measure    # goes on where it ended
     python benchmarks/runtime_order.py            # prints the table of the stored times
-    python benchmarks/runtime_order.py named      # times networks of papers, in torch too
 
 The networks are drawn from the default space, without its guidelines. Each is timed twice, in
 passes over all networks. In a pass the runtimes take turns, a few runs each, on one thread in
@@ -30,7 +29,6 @@ from nas_sv2.latency.devices.payload import payload_of
 from nas_sv2.latency.measurements.plan import MeasurePlan, Runtime
 from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.choices.suggesters import RandomSuggester
-from nas_sv2.space.families.published import published_network
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.units.architecture import Architecture
@@ -38,10 +36,6 @@ from nas_sv2.statistics import kendall_tau
 
 FILE = Path(__file__).with_name("runtime_order.jsonl.xz")
 KINDS: tuple[Runtime, ...] = ("onnxruntime", "litert", "ncnn")
-NAMED = (
-    *("shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0"),
-    *("mobilenet_v2_x1_0", "resnet50"),
-)
 NETWORKS, PASSES = 200, 2
 ROUNDS, UNTIMED, TIMED = 5, 1, 3
 """A round of a runtime: runs after the others', and runs that count."""
@@ -53,9 +47,6 @@ Row = dict[str, Any]
 
 def main() -> None:
     """Measure what is missing, or print the table."""
-    if sys.argv[1:] == ["named"]:
-        print(named_table())
-        return
     if sys.argv[1:] == ["measure"]:
         measure()
     print(table(stored()))
@@ -108,26 +99,16 @@ def facts() -> Row:
     return {"cpu": machine_facts()["cpu"], "versions": versions}
 
 
-def named_table() -> str:
-    """The least CPU time of a run of each of `NAMED` in each runtime, as Markdown."""
-    kinds: tuple[Runtime, ...] = (*KINDS, "torch")
-    lines = ["| ms | " + " | ".join(kinds) + " |", "| --- " * (len(kinds) + 1) + "|"]
-    for name in NAMED:
-        least = {kind: min(each) for kind, each in runs_of(published_network(name), kinds).items()}
-        lines.append(f"| {name} | " + " | ".join(f"{ms:.2f}" for ms in least.values()) + " |")
-    return "\n".join(lines)
-
-
-def runs_of(network: Classifier, kinds: Sequence[Runtime] = KINDS) -> dict[str, list[float]]:
+def runs_of(network: Classifier) -> dict[str, list[float]]:
     """The CPU times of runs, in ms, by runtime."""
     runs: dict[str, Callable[[], object]] = {}
-    for kind in kinds:
+    for kind in KINDS:
         plan = plan_of(kind)
         runs[kind] = RUNTIMES[kind].load(payload_of(network, plan).body, plan.to_json()).run
-    taken: dict[str, list[float]] = {kind: [] for kind in kinds}
+    taken: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for turn in range(ROUNDS):
-        for place in range(len(kinds)):
-            kind = kinds[(place + turn) % len(kinds)]
+        for place in range(len(KINDS)):
+            kind = KINDS[(place + turn) % len(KINDS)]
             for number in range(UNTIMED + TIMED):
                 began = time.thread_time_ns()
                 runs[kind]()
