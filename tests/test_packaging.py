@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ["search", "space", "latency", "evaluate", "studies"]
-DATA = {".json", ".c", ".h", ".csv", ".css", ".j2", ".js"}
+DATA = {".json", ".yaml", ".c", ".h", ".csv", ".css", ".j2", ".js"}
 
 
 def packages() -> dict[str, Path]:

@@ -17,6 +17,7 @@ import io
 import math
 import os
 import pickle
+import pickletools
 import zlib
 from collections.abc import Callable
 from importlib import metadata
@@ -267,6 +268,10 @@ def read_array(content: bytes) -> NDArray[Any]:
         EvaluationError: If the pickle is damaged, or contains or calls anything but arrays.
     """
     try:
+        for operation, argument, _ in pickletools.genops(content):
+            # The places of a memo are made at once: 6 bytes that name place 2**31 take 64 GB.
+            if operation.name in ("PUT", "LONG_BINPUT") and int(argument) > len(content):
+                raise ValueError(f"its memo has place {argument}")
         array = ArrayUnpickler(io.BytesIO(content)).load()
     except Exception as error:  # damaged bytes can raise anything
         raise EvaluationError(f"refused to read a pickled array: {error}") from error

@@ -218,7 +218,7 @@ class AgentDevice:
             self._kill()
             raise
         if "error" in answer:
-            kind = ERRORS.get(answer["error"], MeasurementError)
+            kind = ERRORS.get(str(answer["error"]), MeasurementError)
             fault = (
                 "a fault of our agent, please report it: " if answer["error"] == "agent" else ""
             )

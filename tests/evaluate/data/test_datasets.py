@@ -217,6 +217,12 @@ def test_a_pickle_of_anything_but_an_array_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("put", [b"r\xff\xff\xff\x7f", b"p2147483647\n"])
+def test_a_pickle_that_asks_for_memory_is_refused(put: bytes) -> None:
+    with pytest.raises(EvaluationError, match="its memo has place 2147483647"):
+        read_array(b"K\x01" + put + b".")
+
+
 @given(st.binary(max_size=60), st.integers(0, 200))
 def test_a_damaged_pickle_is_refused_and_never_something_else(junk: bytes, cut: int) -> None:
     whole = pickle.dumps(np.arange(20, dtype=np.uint8), protocol=4)

@@ -124,7 +124,7 @@ def test_the_names_of_the_built_in_targets_are_not_the_users_to_give() -> None:
 
 
 def test_an_unknown_target_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"target must be one of cpu, arm, gpu; .*got 'tpu'"):
+    with pytest.raises(ConfigError, match=r"target must be one of cpu, arm, gpu, or .*got 'tpu'"):
         TargetBook.read().open("tpu")
 
 

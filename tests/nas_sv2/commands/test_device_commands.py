@@ -197,4 +197,4 @@ def test_a_target_that_no_file_has_names_those_that_are_known(run: Run) -> None:
     run("device", "add", "pi", "--local")
     code, _, err = run("measure", "shufflenet_v2_x0_5", "--target", "po")
     assert code == 2
-    assert "--target must be one of cpu, arm, gpu, pi; nas-sv2 device add" in err
+    assert "--target must be one of cpu, arm, gpu, pi, or a name of nas-sv2" in err
