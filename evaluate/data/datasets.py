@@ -270,7 +270,7 @@ def read_array(content: bytes) -> NDArray[Any]:
     try:
         for operation, argument, _ in pickletools.genops(content):
             # The places of a memo are made at once: 6 bytes that name place 2**31 take 64 GB.
-            if operation.name in ("PUT", "LONG_BINPUT") and int(argument) > len(content):
+            if operation.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > len(content):
                 raise ValueError(f"its memo has place {argument}")
         array = ArrayUnpickler(io.BytesIO(content)).load()
     except Exception as error:  # damaged bytes can raise anything

@@ -162,20 +162,26 @@ def _json_of(event: Event) -> dict[str, object] | None:
 
 
 def outcome_line(outcome: TrialFinished) -> str:
-    """The verdict on a trial in one line."""
-    head = f"trial {outcome.number:>3}  {outcome.verdict:<9}"
+    """The verdict on a trial in one line.
+
+    A training that the stop rule ended shows its passes: its accuracy there is no result.
+    """
     record = outcome.record
+    ended_early = record is not None and record.foreseen is not None
+    head = f"trial {outcome.number:>3}  {'stopped' if ended_early else outcome.verdict:<9}"
     if outcome.verdict != "finished" or record is None:
         return f"{head}  {outcome.reason}"
     times = (f"{name} {v.ms:.2f} ms ({v.provenance})" for name, v in record.latencies.items())
     left = outcome.remaining_s
+    passes = record.evaluation.epochs
+    result = f"top-1 {record.evaluation.describe_accuracy()}"
     return "  ".join(
         [
             head,
             f"{record.baseline or record.architecture.digest[:8]:<8}",
             f"{record.cost.flops / 1e6:.0f} MFLOPs",
             *times,
-            f"top-1 {record.evaluation.describe_accuracy()}",
+            f"after pass {passes}" if ended_early else result,
             f"{outcome.seconds:.0f} s",
             f"[{outcome.finished}/{outcome.wanted}"
             + ("]" if left is None else f", about {clock(left)} left]"),

@@ -1,5 +1,6 @@
 """The log for programs: what a real loop tells, and what a command line ends with."""
 
+import dataclasses
 import io
 import json
 import subprocess
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 import typer
-from doubles import EventRecorder, FakeEvaluator, FakeTarget, small_space
+from doubles import EventRecorder, FakeEvaluator, FakeTarget, record_of, small_space
 from optuna.samplers import RandomSampler
 
 from nas_sv2.database.database import Database
@@ -31,6 +32,7 @@ from nas_sv2.show.search_events import (
     LogLines,
     call_both,
     logging,
+    outcome_line,
 )
 from nas_sv2.space.graph.guidelines import Guidelines
 from nas_sv2.space.units.reference import reference
@@ -149,3 +151,13 @@ def test_the_command_writes_nothing_but_json_there(tmp_path: Path) -> None:
     (line,) = lines_of(run.stderr)
     assert (line["event"], line["kind"], line["exit_code"]) == ("error", "ConfigError", 2)
     assert "no-such" in line["message"]
+
+
+def test_a_stopped_training_shows_its_passes_and_no_accuracy() -> None:
+    whole = record_of(0.66, 9.0)
+    evaluation = dataclasses.replace(whole.evaluation, epochs=1, stopped="promises little")
+    stopped = dataclasses.replace(whole, evaluation=evaluation, foreseen=0.9)
+    line = outcome_line(TrialFinished(4, "finished", "", stopped, 15.0, 5, 24, 60.0))
+    assert line.startswith("trial   4  stopped ") and "after pass 1  15 s" in line
+    assert "66" not in line
+    assert "top-1 66.00%" in outcome_line(TrialFinished(4, "finished", "", whole, 15.0, 5, 24))
