@@ -331,12 +331,14 @@ class EmulatedArm:
         name: The user's name for the target.
         lowering: The form of the networks; by default the one that is measured and shipped.
         file: The file of the table; None for the shipped table.
+        one_precision: Whether the scale holds in the table's precision alone.
     """
 
     table: KernelTable
     name: str = "arm"
     lowering: Lowering = "shuffle_free"
     file: Path | None = None
+    one_precision: bool = False
 
     @classmethod
     def open(
@@ -467,13 +469,18 @@ class EmulatedArm:
 
         Raises:
             ConfigError: Another field of a plan is changed.
-            DeviceError: The table has no prices in that precision.
+            DeviceError: The table has no prices, or no scale, in that precision.
         """
-        precision = changes.pop("precision", self.table.precision)
+        own = self.table.precision
+        precision = changes.pop("precision", own)
         for field, value in changes.items():
             sentence = f"cannot be set: {self.name} runs no network by a plan"
             raise ConfigError(f"plan.{field}", value, sentence)
-        return self if precision == self.table.precision else self._at(precision)
+        if precision != own and self.one_precision:
+            raise DeviceError(
+                f"{self.name} is scaled to figures in {own}; none are in {precision}"
+            )
+        return self if precision == own else self._at(precision)
 
     def corrected(self, reference_ms: float) -> Self:
         """Return the target itself: costs of a table do not drift."""

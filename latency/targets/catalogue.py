@@ -84,7 +84,7 @@ class CatalogueDevice:
             f"and {error.unseen:.1%} on a network unseen"
         )
         table = KernelTable.load(self.table, self.emulated).with_scale(cycles_per_ms, note)
-        return EmulatedArm(table, self.name)
+        return EmulatedArm(table, self.name, one_precision=True)
 
     def device(self, store: "MeasurementStore | None", notify: Notify) -> ReconnectingDevice:
         """Refuse: there is no device."""

@@ -4,7 +4,7 @@ import statistics
 
 import pytest
 
-from nas_sv2.errors import ConfigError
+from nas_sv2.errors import ConfigError, DeviceError
 from nas_sv2.latency.targets.book import TargetBook, built_in_targets
 from nas_sv2.latency.targets.catalogue import CatalogueDevice, catalogue
 from nas_sv2.latency.targets.entries import Opening
@@ -47,6 +47,16 @@ def test_they_are_targets_by_name_and_the_users_own_come_first() -> None:
     assert book["pixel-4"] is book["arm"]
     with pytest.raises(ConfigError, match="a name of nas-sv2 device catalogue"):
         book.names("pixel-99")
+
+
+def test_figures_in_float32_say_nothing_of_int8() -> None:
+    """Both scales of a Pixel 4 differ by half."""
+    target = catalogue()["pixel-4"].open(Opening())
+    assert target.with_plan(precision="fp32") is target
+    with pytest.raises(
+        DeviceError, match="pixel-4 is scaled to figures in fp32; none are in int8"
+    ):
+        target.with_plan(precision="int8")
 
 
 def test_the_table_of_a_near_core_is_said() -> None:
