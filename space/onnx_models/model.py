@@ -125,6 +125,7 @@ def load_model(path: Path | str, shapes: Shapes | None = None) -> OnnxModel:
 
 def _parsed(file: str, path: Path) -> "ModelProto":
     import onnx
+    from google.protobuf.message import DecodeError
 
     try:
         content = read_bounded(path, MOST_MODEL_BYTES)
@@ -133,7 +134,7 @@ def _parsed(file: str, path: Path) -> "ModelProto":
         raise ConfigError("network", file, f"must be a readable ONNX file ({reason})") from None
     try:
         model = onnx.load_model_from_string(content)
-    except Exception:  # protobuf's own kind: the bytes are no model
+    except DecodeError:
         model = onnx.ModelProto()
     if not model.graph.node:
         raise ConfigError("network", file, "must be an ONNX model with nodes; it is none, or cut")
