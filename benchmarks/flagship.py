@@ -9,7 +9,7 @@ network that is timed is the one that is trained and shipped. The photos are tak
 levels of V2 0.5× and 1×.
 
 Each command searches, then searches at random for as many candidates. It confirms the winner with
-a margin, against V2 at 7 widths and against the winner of the random search. A command that was
+a margin, against V2 at 5 widths and against the winner of the random search. A command that was
 ended goes on. `--smoke` does all of it with a few images, to see that it works.
 """
 
@@ -26,7 +26,7 @@ LEVELS = {
 }
 """The spaces of each flagship, with their budgets."""
 TRIALS = {"cifar10": 64, "photos": 40}
-FAMILY = 7
+FAMILY = 5
 MARGIN = 0.5
 SMOKE_TRIALS = 3
 
