@@ -94,11 +94,11 @@ def payload_of(network: Network, plan: MeasurePlan, images: "np.ndarray | None" 
 def _tflite_body(
     graph: "Graph", weights: "Weights", batch: int, images: "np.ndarray | None"
 ) -> bytes:
-    from nas_sv2.space.runtimes.tflite_int8 import quantize_tflite
+    from nas_sv2.space.runtimes.tflite_int8 import find_scales, quantize_tflite
     from nas_sv2.space.runtimes.tflite_lowering import build_tflite
 
     body = build_tflite(graph, weights, batch)
-    return body if images is None else quantize_tflite(body, images)
+    return body if images is None else quantize_tflite(body, find_scales(body, images))
 
 
 def ncnn_body(param: bytes, weights: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """Recipes, how well one ranks, and trainings outside a search: one network, or a supernet."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +33,7 @@ from nas_sv2.search.qualification import qualify as certify
 from nas_sv2.search.session.guidelines import supernet_guidelines
 from nas_sv2.space.choices.levels import open_space
 from nas_sv2.studies.findings.certificate import Certificate
+from nas_sv2.studies.package.forms import check_formats
 from nas_sv2.studies.package.full_package import check_unfinished, write_full_package
 from nas_sv2.studies.storage.named_networks import find_network
 
@@ -72,11 +74,12 @@ def train(
     folder: Path,
     plan: TrainingPlan,
     *,
+    forms: Sequence[str] = ("onnx",),
     storage: str | Database = DEFAULT_STORAGE,
     notify: Notify = ignore,
     progress: Progress = ignore,
 ) -> dict[str, Any] | None:
-    """Train a network: checkpoints, logs, weights and ONNX in a folder.
+    """Train a network: checkpoints, logs, weights and models in a folder.
 
     The same call resumes a training that was killed.
 
@@ -84,6 +87,7 @@ def train(
         network: A reference name, a file, or `STUDY:NUMBER`.
         folder: Folder to write.
         plan: How to train.
+        forms: Formats of the models, of `onnx`, `tflite` and `ncnn`.
         storage: The URL of the database of studies, or an open handle.
         notify: Is called with a line before each step.
         progress: Is called with the steps done and all steps.
@@ -100,6 +104,7 @@ def train(
     processes = Processes.of(os.environ)
     place = _place(plan.device, processes.local_rank)
     side = find_data_side(chosen, named.network, place)
+    check_formats(forms)
     check_unfinished(folder)
     folder = made_folder(folder)
     with processes.joined(place):
@@ -128,7 +133,7 @@ def train(
         trained = run.train(named.network)
         if not processes.first:
             return None
-        metrics = write_full_package(run, trained, named.name)
+        metrics = write_full_package(run, trained, named.name, forms)
         run.finish()
         return metrics
 

@@ -13,6 +13,7 @@ from nas_sv2.commands.options import (
     Batch,
     Data,
     Fit,
+    Form,
     Fresh,
     Inputs,
     OneTarget,
@@ -27,6 +28,7 @@ from nas_sv2.commands.options import (
     Threads,
     TrainThreads,
     counting_bar,
+    formats,
     input_shapes,
     open_database,
     plan_changes,
@@ -281,12 +283,13 @@ def train(
         typer.Option("--device", help="cpu or cuda; cuda, if there is a GPU, if left out."),
     ] = None,
     train_threads: TrainThreads = 1,
+    form: Form = None,
     fit: Fit = None,
     skip_unreadable: SkipUnreadable = False,
     storage: Storage = STORAGE,
     as_json: AsJson = False,
 ) -> None:
-    """Train a network for real: checkpoints, logs, weights and ONNX in a folder.
+    """Train a network for real: checkpoints, logs, weights and models in a folder.
 
     The same command resumes a training that was killed. With several processes: torchrun
     --nproc-per-node 2 -m nas_sv2 network train ...
@@ -303,6 +306,7 @@ def train(
             arch,
             out,
             plan,
+            forms=formats(form) or ("onnx",),
             storage=open_database(storage),
             notify=bar.console.print,
             progress=lambda done, total: bar.update(

@@ -106,6 +106,14 @@ SkipUnreadable = Annotated[
 ]
 FIT_HELP = "How pictures of a folder become squares: crop, pad or stretch; crop if left out."
 Fit = Annotated[str | None, typer.Option("--fit", help=FIT_HELP)]
+Form = Annotated[
+    str | None,
+    typer.Option(
+        "--form",
+        help="Formats of the models, of onnx,tflite,ncnn; ONNX, and those that the study's "
+        "targets read, if left out.",
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Plain data for programs.")]
 Runtime = Annotated[
@@ -151,6 +159,11 @@ def input_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
             raise ConfigError("input", text, "must name each input once, as NAME=1x3x224x224")
         shapes[name] = tuple(map(int, words))
     return shapes
+
+
+def formats(text: str | None) -> list[str] | None:
+    """Read the formats of models, as onnx,tflite; None if the user leaves the choice."""
+    return None if text is None else [word.strip() for word in text.split(",")]
 
 
 def open_database(storage: str) -> "Database":

@@ -16,6 +16,7 @@ from nas_sv2.commands.options import (
     AsJson,
     DataPlace,
     Force,
+    Form,
     Fresh,
     OneTarget,
     RequireMeasured,
@@ -25,6 +26,7 @@ from nas_sv2.commands.options import (
     Yes,
     ask_first,
     counting_bar,
+    formats,
     next_command,
     open_database,
     print_front,
@@ -293,13 +295,7 @@ def export(
         bool, typer.Option("--time/--no-time", help="Time the files on the study's targets.")
     ] = True,
     int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Write int8 forms too.")] = True,
-    form: Annotated[
-        str | None,
-        typer.Option(
-            "--form",
-            help="Formats of the models, of onnx,tflite,ncnn; as the targets need if left out.",
-        ),
-    ] = None,
+    form: Form = None,
     opset: Annotated[
         int, typer.Option("--opset", help="Opset of the ONNX files: 13, which most read, to 17.")
     ] = 13,
@@ -327,7 +323,7 @@ def export(
         time=time,
         int8=int8,
         opset=opset,
-        forms=None if form is None else [word.strip() for word in form.split(",")],
+        forms=formats(form),
         force=force,
         supernet=supernet,
         data=data,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nas_sv2.errors import ConfigError
 from nas_sv2.space.runtimes.tflite_lowering import packed, require_litert
 from nas_sv2.space.runtimes.weights import Array
 
@@ -31,13 +32,41 @@ VERSIONS = {
 LOGISTIC = (1 / 256, -128)
 """Scale and zero point that the scheme fixes for a sigmoid."""
 
+MOST_SCALE = 1e30
+"""Its square is still a float32, so that biases are numbers."""
+
 Range = tuple[float, float]
 Scale = tuple[float, int]
 """Scale and zero point."""
 
 
-def quantize_tflite(model: bytes, images: Array) -> bytes:
+def quantize_tflite(model: bytes, scales: Sequence[Scale]) -> bytes:
     """The file in int8.
+
+    Args:
+        model: A file of `build_tflite` in float32.
+        scales: Those of its activations, in the order of the file, as `find_scales` gives them.
+
+    Raises:
+        ConfigError: The package ai-edge-litert is not installed, or the scales are not as many as
+            the activations, or one of them is out of range.
+    """
+    schema = require_litert()
+    read = schema.ModelT.InitFromPackedBuf(model, 0)
+    places = _activations(read)
+    if len(scales) != len(places):
+        allowed = f"must be {len(places)}, one for each activation"
+        raise ConfigError("tflite_scales", len(scales), allowed)
+    for scale, zero in scales:
+        if not (0 < scale < MOST_SCALE and zero in range(-128, 128)):
+            allowed = "must be a scale above 0, and a zero point from -128 to 127"
+            raise ConfigError("tflite_scales", [scale, zero], allowed)
+    _Quantizer(schema, read, dict(zip(places, scales, strict=True))).quantize()
+    return packed(schema, read)
+
+
+def find_scales(model: bytes, images: Array) -> list[Scale]:
+    """The scales by which a float32 file holds what it computes of `images`.
 
     Args:
         model: A file of `build_tflite` in float32.
@@ -48,8 +77,23 @@ def quantize_tflite(model: bytes, images: Array) -> bytes:
     """
     schema = require_litert()
     read = schema.ModelT.InitFromPackedBuf(model, 0)
-    _Quantizer(schema, read, _scales(schema, read, _ranges(model, images))).quantize()
-    return packed(schema, read)
+    found = _scales(schema, read, _ranges(model, images))
+    return [found[place] for place in _activations(read)]
+
+
+def scales_in(model: bytes) -> list[Scale]:
+    """The scales that a file of `quantize_tflite` holds; `model` must be ours, it is trusted."""
+    schema = require_litert()
+    read = schema.ModelT.InitFromPackedBuf(model, 0)
+    part = read.subgraphs[0]
+    held = [part.tensors[place].quantization for place in _activations(read)]
+    return [(float(each.scale[0]), int(each.zeroPoint[0])) for each in held if each is not None]
+
+
+def _activations(model: Any) -> list[int]:
+    """The numbers of the tensors that no constant fills."""
+    tensors = model.subgraphs[0].tensors
+    return [p for p, each in enumerate(tensors) if model.buffers[each.buffer].data is None]
 
 
 def _ranges(model: bytes, images: Array) -> dict[int, Range]:
@@ -91,26 +135,21 @@ def _names(schema: ModuleType, model: Any) -> Iterator[tuple[str, Any]]:
 
 def _scales(schema: ModuleType, model: Any, ranges: Mapping[int, Range]) -> dict[int, Scale]:
     """The scale of each activation: one for all that are only moved into each other."""
-    tensors = model.subgraphs[0].tensors
-    held = {
-        place for place, each in enumerate(tensors) if model.buffers[each.buffer].data is not None
-    }
-    group = {place: place for place in range(len(tensors))}
+    activations = set(_activations(model))
+    group = {place: place for place in activations}
     fixed = set()
     for name, operator in _names(schema, model):
         if name == "LOGISTIC":
             fixed.add(int(operator.outputs[0]))
         if name in MOVES:
-            joined = [int(i) for i in (*operator.inputs, *operator.outputs) if i not in held]
+            joined = [int(i) for i in (*operator.inputs, *operator.outputs) if i in activations]
             into = {group[place] for place in joined}
             group = {p: min(into) if g in into else g for p, g in group.items()}
     found = {}
     for place, own in group.items():
-        if place in held:
-            continue
         members = [ranges[other] for other, its in group.items() if its == own and other in ranges]
         low, high = min(low for low, _ in members), max(high for _, high in members)
-        scale = max(high - low, 1e-6) / 255
+        scale = float(np.float32(max(high - low, 1e-6) / 255))  # as the file will hold it
         found[place] = scale, int(np.clip(round(-128 - low / scale), -128, 127))
     return {place: LOGISTIC if place in fixed else scale for place, scale in found.items()}
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import optuna
 
 from nas_sv2.database.database import Database
-from nas_sv2.documents import check_choice
 from nas_sv2.errors import ConfigError, DeviceError, EvaluationError, NasError
 from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.fitting.augment import Normalise
@@ -34,7 +33,7 @@ from nas_sv2.studies.package.card import (
 from nas_sv2.studies.package.file_latency import FileLatency, latencies_of
 from nas_sv2.studies.package.folder import SUMS, check_out, write_folder
 from nas_sv2.studies.package.form_checks import Agreement
-from nas_sv2.studies.package.forms import FORMATS, TORCH, TrainedNetwork, require_runtime
+from nas_sv2.studies.package.forms import FORMATS, TORCH, TrainedNetwork, check_formats
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines
 from nas_sv2.studies.storage.facts import StudyFacts, read_study
 from nas_sv2.studies.storage.named_networks import record_of
@@ -101,9 +100,7 @@ def export_trial(
             package cannot be written.
     """
     check_opset(opset)
-    for form in formats or ():
-        check_choice("form", form, tuple(FORMATS))
-        require_runtime(form)
+    check_formats(formats or ())
     if trial != "best" and not trial.isdecimal():
         raise ConfigError("trial", trial, "must be best or a number")
     check_out(out, force)

@@ -32,12 +32,14 @@ from nas_sv2.studies.package.forms import (
     MODEL_NCNN,
     MODEL_NCNN_INT8,
     MODEL_TFLITE,
+    MODEL_TFLITE_INT8,
     SOURCE,
     TIMING,
     TIMING_INT8,
     TIMING_NCNN,
     TIMING_NCNN_INT8,
     TIMING_TFLITE,
+    TIMING_TFLITE_INT8,
     TORCH,
     TRAINED,
     WEIGHTS,
@@ -116,6 +118,7 @@ def document_of(
         "by_class": checked.images[TORCH].by_class,
         "forms": {name: each.to_json() for name, each in checked.images.items()},
         "forms_on_noise": {name: each.to_json() for name, each in checked.noise.items()},
+        "tflite_scales": dict(checked.tflite_scales),
         "no_int8": no_int8,
         "latency": [row.to_json() for row in latencies],
         "made_with": made_with(),
@@ -178,6 +181,14 @@ def _images_in_words(forms: Mapping[str, Mapping[str, Any]]) -> str:
     return said
 
 
+INT8_NAMES = {
+    MODEL_INT8: "int8",
+    MODEL_TFLITE_INT8: "LiteRT's int8",
+    MODEL_NCNN_INT8: "ncnn's int8",
+}
+"""What a card calls the int8 of each file."""
+
+
 def _int8_in_words(document: Mapping[str, Any]) -> str:
     """Say how int8 was made, and what it costs if that is known."""
     forms: Mapping[str, Mapping[str, Any]] = document["forms"]
@@ -185,7 +196,7 @@ def _int8_in_words(document: Mapping[str, Any]) -> str:
         f"static, weights a channel, ranges from {document['calibration_images']} training images"
     )
     said = ""
-    for name, int8 in ((MODEL_INT8, "int8"), (MODEL_NCNN_INT8, "ncnn's int8")):
+    for name, int8 in INT8_NAMES.items():
         if name in forms:
             before, now = (forms[each]["accuracy"] for each in (TORCH, name))
             if None in (before, now):
@@ -289,6 +300,7 @@ FILES = {
     MODEL_INT8: "the same in int8, for onnxruntime and OpenVINO",
     MODEL_TFLITE: "the trained network for LiteRT (TensorFlow Lite), one image, height × width × "
     "channels; its metadata `nas_sv2` holds what `model.onnx` holds",
+    MODEL_TFLITE_INT8: "the same in LiteRT's int8; input and output stay float32",
     MODEL_NCNN: "the layers of the trained network for ncnn, one image, channels × height × width",
     ncnn_weights_of(MODEL_NCNN): "their numbers",
     MODEL_NCNN_INT8: "the same in ncnn's int8",
@@ -297,6 +309,7 @@ FILES = {
     "its outputs mean nothing",
     TIMING_INT8: "the same in int8",
     TIMING_TFLITE: "the same for LiteRT",
+    TIMING_TFLITE_INT8: "the same in LiteRT's int8",
     TIMING_NCNN: "the same for ncnn",
     ncnn_weights_of(TIMING_NCNN): "its numbers",
     TIMING_NCNN_INT8: "the same in ncnn's int8",

@@ -20,25 +20,12 @@ from nas_sv2.space.networks.lowering import Classifier
 from nas_sv2.studies.package.forms import (
     FORMATS,
     INT8,
-    MODEL,
-    MODEL_INT8,
-    MODEL_NCNN,
-    MODEL_NCNN_INT8,
-    MODEL_TFLITE,
-    TIMING,
-    TIMING_INT8,
-    TIMING_NCNN,
-    TIMING_NCNN_INT8,
-    TIMING_TFLITE,
+    INT8_OF,
+    MODELS,
     TIMINGS,
     TrainedNetwork,
     format_of,
     ncnn_weights_of,
-)
-
-FILES = (
-    *(MODEL, MODEL_INT8, MODEL_TFLITE, MODEL_NCNN, MODEL_NCNN_INT8),
-    *(TIMING, TIMING_INT8, TIMING_TFLITE, TIMING_NCNN, TIMING_NCNN_INT8),
 )
 
 
@@ -83,7 +70,8 @@ def latencies_of(
         DeviceError: If the device is missing or unreachable or lacks its runtime.
         MeasurementError: If the device does not answer with latencies.
     """
-    sides = {name: _network(winner, name).resolution for name in FILES if name in files}
+    there = [name for name in (*MODELS, *TIMINGS) if name in files]
+    sides = {name: _network(winner, name).resolution for name in there}
     if target.device is not None:
         return _measured(target.device, winner, files, sides)
     return _estimated(target, winner, sides)
@@ -145,15 +133,6 @@ def _not_run(file: str, device: MeasuredDevice) -> str:
     if form == "tflite" and plan.batch != 1:
         return f"{device.name} runs batches of {plan.batch}, and the file is for one image"
     return ""
-
-
-INT8_OF = {
-    MODEL_INT8: MODEL,
-    TIMING_INT8: TIMING,
-    MODEL_NCNN_INT8: MODEL_NCNN,
-    TIMING_NCNN_INT8: TIMING_NCNN,
-}
-"""Float32 file of the same network, by int8 file."""
 
 
 def _description(measurement: Measurement) -> str:

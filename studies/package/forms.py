@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save
 
+from nas_sv2.documents import check_choice
 from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.data.image_data import Part
@@ -27,6 +28,7 @@ from nas_sv2.space.runtimes.onnx_lowering import INPUT, OPSET, OUTPUT, build_onn
 from nas_sv2.space.runtimes.quantization import largest_inputs, quantize
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.source_lowering import build_plain, source_of
+from nas_sv2.space.runtimes.tflite_int8 import Scale, find_scales, quantize_tflite, scales_in
 from nas_sv2.space.runtimes.tflite_lowering import build_tflite, require_litert
 from nas_sv2.space.runtimes.weights import Array, Weights, flush, random_weights
 from nas_sv2.space.units.architecture import Architecture
@@ -40,11 +42,27 @@ ARCHITECTURE, TRAINED = "architecture.yaml", "trained.yaml"
 MODEL, MODEL_INT8 = "model.onnx", "model_int8.onnx"
 TIMING, TIMING_INT8 = "timing.onnx", "timing_int8.onnx"
 MODEL_TFLITE, TIMING_TFLITE = "model.tflite", "timing.tflite"
+MODEL_TFLITE_INT8, TIMING_TFLITE_INT8 = "model_int8.tflite", "timing_int8.tflite"
 MODEL_NCNN, TIMING_NCNN = "model.ncnn.param", "timing.ncnn.param"
 MODEL_NCNN_INT8, TIMING_NCNN_INT8 = "model_int8.ncnn.param", "timing_int8.ncnn.param"
 WEIGHTS, SOURCE = "weights.safetensors", "model.py"
-INT8 = (MODEL_INT8, TIMING_INT8, MODEL_NCNN_INT8, TIMING_NCNN_INT8)
-TIMINGS = (TIMING, TIMING_INT8, TIMING_TFLITE, TIMING_NCNN, TIMING_NCNN_INT8)
+INT8_OF = {
+    MODEL_INT8: MODEL,
+    TIMING_INT8: TIMING,
+    MODEL_TFLITE_INT8: MODEL_TFLITE,
+    TIMING_TFLITE_INT8: TIMING_TFLITE,
+    MODEL_NCNN_INT8: MODEL_NCNN,
+    TIMING_NCNN_INT8: TIMING_NCNN,
+}
+"""Float32 file of the same network, by int8 file."""
+INT8 = tuple(INT8_OF)
+TFLITE_INT8 = (MODEL_TFLITE_INT8, TIMING_TFLITE_INT8)
+MODELS = (MODEL, MODEL_INT8, MODEL_TFLITE, MODEL_TFLITE_INT8, MODEL_NCNN, MODEL_NCNN_INT8)
+"""Files of trained weights that a runtime reads."""
+TIMINGS = (
+    *(TIMING, TIMING_INT8, TIMING_TFLITE, TIMING_TFLITE_INT8),
+    *(TIMING_NCNN, TIMING_NCNN_INT8),
+)
 """Files of random weights at the resolution of the latency."""
 FORMATS: Mapping[str, Runtime] = {"onnx": "onnxruntime", "tflite": "litert", "ncnn": "ncnn"}
 """The formats of models, with the runtime that each is timed in."""
@@ -141,7 +159,10 @@ class TrainedNetwork:
             if int8:
                 files[MODEL_INT8] = with_metadata(quantize(model, self.calibration), facts)
         if "tflite" in formats:
-            files[MODEL_TFLITE] = shuffle_free_tflite(graph, weights, facts)
+            files[MODEL_TFLITE] = plain = shuffle_free_tflite(graph, weights, facts)
+            if int8:
+                scales = find_scales(plain, self.calibration)
+                files[MODEL_TFLITE_INT8] = quantize_tflite(plain, scales)
         if "ncnn" in formats:
             files |= ncnn_files(MODEL_NCNN, shuffle_free_ncnn(graph, weights))
             if int8:
@@ -167,7 +188,8 @@ class TrainedNetwork:
         for name, agreement in found.items():
             agreement.check(name, name in INT8)
         images = noise(self.trained.channels, self.trained.resolution)
-        return Checked(found, agreements(network, forms, images))
+        scales = {name: scales_in(files[name]) for name in TFLITE_INT8 if name in files}
+        return Checked(found, agreements(network, forms, images), scales)
 
     @property
     def checked_on(self) -> str:
@@ -191,10 +213,12 @@ class Checked:
     Attributes:
         images: Agreement on the images of `TrainedNetwork.checked_on`; no form was refused.
         noise: Agreement on noise, which any machine can repeat and on which int8 is far off.
+        tflite_scales: Scales and zero points that int8 files for LiteRT hold, by file.
     """
 
     images: dict[str, Agreement]
     noise: dict[str, Agreement]
+    tflite_scales: Mapping[str, Sequence[Scale]]
 
 
 TORCH = "torch"
@@ -259,15 +283,17 @@ def format_of(model: str) -> str:
     return "ncnn" if suffix == "param" else suffix
 
 
-def require_runtime(form: str) -> None:
-    """Refuse a format whose runtime is not installed here, so that it cannot be checked.
+def check_formats(formats: Collection[str]) -> None:
+    """Refuse formats that nas-sv2 does not write, or whose runtime is missing here for the check.
 
     Raises:
-        ConfigError: The error names the package.
+        ConfigError: The error names the format or the package that is missing.
     """
     needs = {"tflite": require_litert, "ncnn": require_ncnn}
-    if form in needs:
-        needs[form]()
+    for form in formats:
+        check_choice("form", form, tuple(FORMATS))
+        if form in needs:
+            needs[form]()
 
 
 def _timing_files(
@@ -283,7 +309,9 @@ def _timing_files(
         if int8:
             files[TIMING_INT8] = quantize(files[TIMING], images)
     if "tflite" in formats:
-        files[TIMING_TFLITE] = shuffle_free_tflite(graph, weights)
+        files[TIMING_TFLITE] = plain = shuffle_free_tflite(graph, weights)
+        if int8:
+            files[TIMING_TFLITE_INT8] = quantize_tflite(plain, find_scales(plain, images))
     if "ncnn" in formats:
         files |= ncnn_files(TIMING_NCNN, shuffle_free_ncnn(graph, weights))
         if int8:
@@ -306,12 +334,20 @@ def forms_of(files: dict[str, bytes], weights: Weights) -> dict[str, Form]:
     forms: dict[str, Form] = {}
     if SOURCE in files:
         forms[SOURCE] = source_form(files[SOURCE], weights)
-    if MODEL_TFLITE in files:
-        forms[MODEL_TFLITE] = tflite_form(files[MODEL_TFLITE])
-    for name in (MODEL_NCNN, MODEL_NCNN_INT8):
+    for name in MODELS:
         if name in files:
-            forms[name] = ncnn_form(files[name], files[ncnn_weights_of(name)])
-    return forms | {name: onnx_form(files[name]) for name in (MODEL, MODEL_INT8) if name in files}
+            forms[name] = _runtime_form(name, files)
+    return forms
+
+
+def _runtime_form(name: str, files: Mapping[str, bytes]) -> Form:
+    match format_of(name):
+        case "tflite":
+            return tflite_form(files[name])
+        case "ncnn":
+            return ncnn_form(files[name], files[ncnn_weights_of(name)])
+        case _:
+            return onnx_form(files[name])
 
 
 def torch_form(network: Classifier, weights: Weights) -> Form:

@@ -1,7 +1,7 @@
 """Writes a fully trained network as a package: its checked forms, and a card on its training."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,16 @@ def check_unfinished(out: Path) -> None:
         raise ConfigError("out", str(out), "must name a folder without a finished training")
 
 
-def write_full_package(run: FullRun, trained: FullyTrained, name: str) -> dict[str, Any]:
+def write_full_package(
+    run: FullRun, trained: FullyTrained, name: str, formats: Collection[str]
+) -> dict[str, Any]:
     """Write the result of a full training into its folder, `SHA256SUMS` last.
 
     Args:
         run: Training.
         trained: Result of the training.
         name: User's name of the network.
+        formats: Formats of the models, of `FORMATS`.
 
     Returns:
         The content of `card.json`.
@@ -65,7 +68,7 @@ def write_full_package(run: FullRun, trained: FullyTrained, name: str) -> dict[s
         sample,
         run.subset.val,
     )
-    files, checked, no_int8 = _forms(winner)
+    files, checked, no_int8 = _forms(winner, formats)
     document = {
         **document_of(name, winner, sample, run.recipe, run.seed, checked, [], no_int8),
         **_training_of(run, trained),
@@ -75,16 +78,18 @@ def write_full_package(run: FullRun, trained: FullyTrained, name: str) -> dict[s
     return document
 
 
-def _forms(winner: TrainedNetwork) -> tuple[dict[str, bytes], Checked, str]:
-    """Return the files, their checks, and the reason for a missing int8 form, else empty.
+def _forms(
+    winner: TrainedNetwork, formats: Collection[str]
+) -> tuple[dict[str, bytes], Checked, str]:
+    """Return the files, their checks, and the reason for missing int8 forms, else empty.
 
-    A failed int8 form is left out, so that days of training are not lost.
+    If an int8 form fails, they are left out, so that days of training are not lost.
     """
-    files = winner.files()
+    files = winner.files(formats=formats)
     try:
         return files, winner.checked(files), ""
     except StoreError as error:
-        files = winner.files(int8=False)
+        files = winner.files(int8=False, formats=formats)
         return files, winner.checked(files), str(error).partition(";")[0]
 
 

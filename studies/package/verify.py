@@ -31,6 +31,7 @@ from nas_sv2.space.runtimes.ncnn_lowering import NcnnFiles, build_ncnn
 from nas_sv2.space.runtimes.onnx_lowering import OPSETS, metadata_of, opset_of
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.source_lowering import source_of
+from nas_sv2.space.runtimes.tflite_int8 import quantize_tflite
 from nas_sv2.space.runtimes.weights import random_weights
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.package.card import (
@@ -59,12 +60,14 @@ from nas_sv2.studies.package.forms import (
     MODEL_NCNN,
     MODEL_NCNN_INT8,
     MODEL_TFLITE,
+    MODEL_TFLITE_INT8,
     SOURCE,
     TIMING,
     TIMING_INT8,
     TIMING_NCNN,
     TIMING_NCNN_INT8,
     TIMING_TFLITE,
+    TIMING_TFLITE_INT8,
     TIMINGS,
     TORCH,
     WEIGHTS,
@@ -205,20 +208,24 @@ def _apart(found: Classifier, trained: Classifier, name: str, model: bytes) -> s
 def tflite_checks(package: Package, document: Mapping[str, Any]) -> Iterable[tuple[str, Made]]:
     """Compare each file for LiteRT with the bytes that this nas-sv2 writes for the network.
 
-    Another file is not even parsed: LiteRT is not made for files of strangers.
+    In int8 these follow from the scales in `card.json`. Another file is not even parsed: LiteRT
+    is not made for files of strangers.
     """
     found, trained, files = package.architecture, package.trained, package.files
-    if MODEL_TFLITE in files:
-        ours = shuffle_free_tflite(lower(trained), package.weights, facts_of(document))
-        yield MODEL_TFLITE, _same_bytes(ours, files[MODEL_TFLITE])
-    if TIMING_TFLITE in files:
-        apart = _too_small(found, trained, TIMING_TFLITE, files[TIMING_TFLITE])
-        if apart:
-            yield TIMING_TFLITE, Made(False, f"is not the network of architecture.yaml: {apart}")
-            return
-        graph = lower(found)
-        ours = shuffle_free_tflite(graph, random_weights(graph, seed=0))
-        yield TIMING_TFLITE, _same_bytes(ours, files[TIMING_TFLITE])
+    for name in (MODEL_TFLITE, MODEL_TFLITE_INT8, TIMING_TFLITE, TIMING_TFLITE_INT8):
+        if name not in files:
+            continue
+        timing = name in TIMINGS
+        if timing and (apart := _too_small(found, trained, name, files[name])):
+            yield name, Made(False, f"is not the network of architecture.yaml: {apart}")
+            continue
+        graph = lower(found if timing else trained)
+        numbers = random_weights(graph, seed=0) if timing else package.weights
+        ours = shuffle_free_tflite(graph, numbers, None if timing else facts_of(document))
+        if name in INT8:
+            held = document["tflite_scales"][name]
+            ours = quantize_tflite(ours, [(float(scale), int(zero)) for scale, zero in held])
+        yield name, _same_bytes(ours, files[name])
 
 
 def ncnn_checks(package: Package) -> Iterable[tuple[str, Made]]:

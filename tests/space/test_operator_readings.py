@@ -57,7 +57,7 @@ from nas_sv2.space.runtimes.onnx_lowering import build_onnx
 from nas_sv2.space.runtimes.quantization import largest_inputs
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.source_lowering import build_plain
-from nas_sv2.space.runtimes.tflite_int8 import quantize_tflite
+from nas_sv2.space.runtimes.tflite_int8 import find_scales, quantize_tflite
 from nas_sv2.space.runtimes.tflite_lowering import build_tflite
 from nas_sv2.space.runtimes.torch_lowering import build_module
 from nas_sv2.space.runtimes.weights import Array, weight_shapes
@@ -206,7 +206,8 @@ def tflite_as_torch(graph: Graph) -> None:
 def tflite_in_int8_near_torch(graph: Graph) -> None:
     weights = weights_with_statistics(graph, 1)
     expected = run_torch(graph, weights, images())
-    model = quantize_tflite(build_tflite(graph, weights, batch=2), images())
+    float32 = build_tflite(graph, weights, batch=2)
+    model = quantize_tflite(float32, find_scales(float32, images()))
     error = np.sqrt(np.mean((run_tflite(model, images()) - expected) ** 2)) / expected.std()
     assert 0 < error < 0.05
 

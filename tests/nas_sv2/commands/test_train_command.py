@@ -89,6 +89,21 @@ def test_a_folder_holds_the_network_its_numbers_and_how_it_came_to_them(
     assert code == 2 and "a folder without a finished training" in err
 
 
+def test_a_training_writes_the_formats_that_are_asked_for(
+    command_line: Run, asked: list[str], tmp_path: Path
+) -> None:
+    code, _, err = command_line(*asked, "--form", "onnx, tflite,ncnn")
+    assert code == 0, err
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    models = [f"model{kind}.{form}" for form in ENDINGS for kind in ("", "_int8")]
+    assert list(card["forms"]) == ["torch", "model.py", *models]
+    code, out, err = command_line("network", "verify", "out", "--data", asked[4])
+    assert code == 0, out + err
+
+
+ENDINGS = ("onnx", "tflite", "ncnn.param")
+
+
 def accuracy_of_onnx(out: Path, spec: str, metrics: dict[str, Any]) -> float:
     """By a user who has the folder and the data, and nothing else of ours."""
     taken = metrics["input"]
@@ -106,6 +121,7 @@ def accuracy_of_onnx(out: Path, spec: str, metrics: dict[str, Any]) -> float:
     ("options", "said"),
     [
         (("--recipe", "paper"), "recipe.resolution .*16.*; got 224"),
+        (("--form", "pb"), "--form .*onnx, tflite.*; got 'pb'"),
         (("--device", "tpu"), "--device .*cpu or cuda.*; got 'tpu'"),
         (("--data", "nothing"), "--data .*; got 'nothing'"),
     ],

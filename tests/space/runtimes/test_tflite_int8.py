@@ -5,12 +5,13 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from run_graphs import run_onnx, run_tflite, run_torch
 
+from nas_sv2.errors import ConfigError
 from nas_sv2.space.families.published import published_network
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.onnx_lowering import build_onnx
 from nas_sv2.space.runtimes.quantization import quantize
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
-from nas_sv2.space.runtimes.tflite_int8 import quantize_tflite
+from nas_sv2.space.runtimes.tflite_int8 import find_scales, quantize_tflite, scales_in
 from nas_sv2.space.runtimes.tflite_lowering import build_tflite
 from nas_sv2.space.runtimes.weights import Array, random_weights
 
@@ -19,6 +20,10 @@ SMALL = "shufflenet_v2_x0_5"
 
 def images_of(count: int) -> Array:
     return np.random.default_rng(0).standard_normal((count, 3, 224, 224), np.float32)
+
+
+def quantised(model: bytes, images: Array) -> bytes:
+    return quantize_tflite(model, find_scales(model, images))
 
 
 def error_of(found: Array, expected: Array) -> float:
@@ -45,7 +50,7 @@ def test_the_error_is_that_of_onnxruntime(name: str) -> None:
     weights, images = random_weights(graph, 0), images_of(4)
     expected = run_torch(graph, weights, images)
     free = without_shuffles(graph, weights)
-    found = run_tflite(quantize_tflite(build_tflite(*free, batch=4), images), images)
+    found = run_tflite(quantised(build_tflite(*free, batch=4), images), images)
     theirs = run_onnx(quantize(build_onnx(*free, batch=None), images), images)
     assert 0 < error_of(found, expected) < 1.5 * error_of(theirs, expected)
 
@@ -54,14 +59,27 @@ def test_few_images_fill_a_batch() -> None:
     graph = lower(published_network(SMALL))
     model = build_tflite(graph, random_weights(graph, 0), batch=3)
     images = images_of(1)
-    found = run_tflite(quantize_tflite(model, images), np.repeat(images, 3, axis=0))
+    found = run_tflite(quantised(model, images), np.repeat(images, 3, axis=0))
     assert found.shape == (3, 1000) and np.array_equal(found[0], found[2])
 
 
 def test_everything_between_the_ends_is_int8() -> None:
     graph = lower(published_network(SMALL))
     model = build_tflite(graph, random_weights(graph, 0))
-    part = schema.ModelT.InitFromPackedBuf(quantize_tflite(model, images_of(1)), 0).subgraphs[0]
+    part = schema.ModelT.InitFromPackedBuf(quantised(model, images_of(1)), 0).subgraphs[0]
     float32 = [t.name for t in part.tensors if t.type == schema.TensorType.FLOAT32]
     assert float32 == [b"input", b"logits"]
     assert [part.tensors[place].name for place in (*part.inputs, *part.outputs)] == float32
+
+
+def test_a_file_follows_from_the_scales_that_it_holds() -> None:
+    graph = lower(published_network(SMALL))
+    model = build_tflite(graph, random_weights(graph, 0), facts={"side": "224"})
+    scales = find_scales(model, images_of(1))
+    int8 = quantize_tflite(model, scales)
+    assert scales_in(int8) == scales and quantize_tflite(model, scales_in(int8)) == int8
+    for odd in (scales[1:], [(0.0, 0), *scales[1:]], [(float("nan"), 0), *scales[1:]]):
+        with pytest.raises(ConfigError, match="scales"):
+            quantize_tflite(model, odd)
+    with pytest.raises(ConfigError, match="zero point"):
+        quantize_tflite(model, [*scales[1:], (1.0, 128)])

@@ -17,19 +17,23 @@ from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.target import MeasuredTarget, Target
-from nas_sv2.studies.package.file_latency import FILES, FileLatency, latencies_of
+from nas_sv2.studies.package.file_latency import FileLatency, latencies_of
 from nas_sv2.studies.package.forms import (
     FORMATS,
     INT8,
     MODEL,
     MODEL_INT8,
     MODEL_TFLITE,
+    MODELS,
     TIMING,
     TIMING_INT8,
+    TIMINGS,
     TrainedNetwork,
     format_of,
 )
 from nas_sv2.testing import CONTRACT_PLAN, FakeDevice
+
+FILES = (*MODELS, *TIMINGS)
 
 
 @dataclass

@@ -37,12 +37,14 @@ from nas_sv2.studies.package.forms import (
     MODEL_NCNN,
     MODEL_NCNN_INT8,
     MODEL_TFLITE,
+    MODEL_TFLITE_INT8,
     SOURCE,
     TIMING,
     TIMING_INT8,
     TIMING_NCNN,
     TIMING_NCNN_INT8,
     TIMING_TFLITE,
+    TIMING_TFLITE_INT8,
     TRAINED,
     WEIGHTS,
     ncnn_weights_of,
@@ -104,11 +106,18 @@ def test_files_for_litert_are_checked_and_run(for_litert: Path, spec: str) -> No
     checks = list(verify(for_litert, spec))
     assert failed(checks) == []
     named = [check.what for check in checks if ".tflite" in check.what]
-    assert named == [MODEL_TFLITE, TIMING_TFLITE, MODEL_TFLITE, f"{MODEL_TFLITE} accuracy"]
+    models = [MODEL_TFLITE, MODEL_TFLITE_INT8]
+    accuracies = [f"{name} accuracy" for name in models]
+    assert named == [*models, TIMING_TFLITE, TIMING_TFLITE_INT8, *models, *accuracies]
     assert "is the file that nas-sv2" in checks[4].found
+    assert failed(list(verify(for_litert))) == []
+    page = (for_litert / "card.md").read_text(encoding="utf-8")
+    assert " LiteRT's int8 (static, weights a channel, ranges from " in page
 
 
-@pytest.mark.parametrize("name", [MODEL_TFLITE, TIMING_TFLITE])
+@pytest.mark.parametrize(
+    "name", [MODEL_TFLITE, MODEL_TFLITE_INT8, TIMING_TFLITE, TIMING_TFLITE_INT8]
+)
 def test_a_file_for_litert_that_is_not_ours_is_not_run(
     for_litert: Path, tmp_path: Path, name: str
 ) -> None:
@@ -121,6 +130,21 @@ def test_a_file_for_litert_that_is_not_ours_is_not_run(
     write_folder(tmp_path / "w", {**files, TIMING_TFLITE: b""})
     (check,) = [each for each in verify(tmp_path / "w") if not each.holds]
     assert "too small for" in check.found
+
+
+@pytest.mark.parametrize(("scale", "found"), [([0.5, 0], ""), ([0.0, 0], "must be a scale above")])
+def test_scales_for_litert_that_are_not_those_of_the_file(
+    for_litert: Path, tmp_path: Path, scale: list[float], found: str
+) -> None:
+    files = load_package(for_litert).files
+    card = json.loads(files[CARD_JSON])
+    card["tflite_scales"][TIMING_TFLITE_INT8][3] = scale
+    write_folder(tmp_path / "w", {**files, CARD_JSON: json.dumps(card).encode()})
+    if found:
+        with pytest.raises(ConfigError, match=found):
+            list(verify(tmp_path / "w"))
+    else:
+        assert failed(list(verify(tmp_path / "w"))) == [TIMING_TFLITE_INT8]
 
 
 @pytest.fixture(scope="module")
