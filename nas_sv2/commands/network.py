@@ -15,6 +15,7 @@ from nas_sv2.commands.options import (
     Fit,
     Form,
     Fresh,
+    ImageSize,
     Inputs,
     OneTarget,
     Precision,
@@ -29,6 +30,7 @@ from nas_sv2.commands.options import (
     TrainThreads,
     counting_bar,
     formats,
+    height_and_width,
     input_shapes,
     open_database,
     plan_changes,
@@ -351,3 +353,43 @@ def verify(
         say_json({"folder": str(folder), "checks": rows})
     if not all(check.holds for check in checks):
         raise typer.Exit(1)
+
+
+@app.command("detect-table")
+def detect_table(
+    target: OneTarget,
+    level: Annotated[str, typer.Option("--level", help="40M, 140M, 300M, 500M or all.")] = "all",
+    image_size: ImageSize = "800x1200",
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Time the backbones alone, not whole detectors.")
+    ] = False,
+    fresh: Fresh = False,
+    storage: Storage = STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Time the paper's detectors on a device: its Table 7, beside the published speeds."""
+    from nas_sv2.api.detection import time_detection_table
+    from nas_sv2.show import detection_tables as tables
+    from nas_sv2.show.console import output
+
+    height, width = height_and_width(image_size)
+    with waiting(f"timing detectors on {target}") as update:
+        found = time_detection_table(
+            target,
+            level=level,
+            height=height,
+            width=width,
+            whole=not alone,
+            fresh=fresh,
+            storage=open_database(storage),
+            notify=update,
+        )
+    if as_json:
+        say_json(tables.detection_data(found))
+        return
+    console = output()
+    for one in found.levels:
+        console.print(tables.detection_table(found, one))
+        say()
+    console.print(tables.agreement_table(found))
+    print_notes(tables.detection_notes(found))

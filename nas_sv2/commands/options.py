@@ -52,6 +52,12 @@ Inputs = Annotated[
         help="Shape of an ONNX file's input, as 1x3x224x224 or x=1x3x224x224; repeatable.",
     ),
 ]
+ImageSize = Annotated[
+    str,
+    typer.Option(
+        "--image-size", metavar="HEIGHTxWIDTH", help="Size of a detector's images in pixels."
+    ),
+]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study.")]
 
 Storage = Annotated[
@@ -141,6 +147,18 @@ def side(text: str) -> int:
 
     check_value("resolution", number := int(text) if text.isdecimal() else text, Side)
     return int(number)
+
+
+def height_and_width(text: str) -> tuple[int, int]:
+    """Read height and width of an image, as 800x1200.
+
+    Raises:
+        ConfigError: It is not two whole numbers above 0.
+    """
+    words = text.split("x")
+    if len(words) != 2 or not all(w.isascii() and w.isdecimal() and int(w) for w in words):
+        raise ConfigError("image_size", text, "must be height and width, as 800x1200")
+    return int(words[0]), int(words[1])
 
 
 def input_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:

@@ -77,13 +77,22 @@ class PaperNetwork:
         Raises:
             ConfigError: The resolution leaves a map without a pixel.
         """
+        return self.graph_at(self.resolution, self.resolution)
+
+    def graph_at(self, height: int, width: int) -> Graph:
+        """Its operators on an image of another size, such as a detector's.
+
+        Raises:
+            ConfigError: The size leaves a map without a pixel.
+        """
         build = GraphBuilder()
-        image = Value("input", self.channels, self.resolution, self.resolution)
+        image = Value("input", self.channels, height, width)
         logits = self.structure.build(build, image, self.classes)
         for op in build.ops:
             if min(op.output.height, op.output.width) < 1:
                 allowed = f"must be larger: {self.name} has no pixel left at {op.name}"
-                raise ConfigError("resolution", self.resolution, allowed)
+                side = height if height == width else f"{height}x{width}"
+                raise ConfigError("resolution", side, allowed)
         return Graph(image, logits, tuple(build.ops))
 
     @cached_property

@@ -18,6 +18,7 @@ from nas_sv2.documents import (
     strip_schema,
     to_yaml,
 )
+from nas_sv2.errors import ConfigError
 from nas_sv2.space.experiments.network import SCHEMA_KEY as EXPERIMENT_KEY
 from nas_sv2.space.experiments.network import (
     ExperimentNetwork,
@@ -53,7 +54,9 @@ def lower(network: Network) -> Graph:
     """
     if isinstance(network, OnnxModel):
         return as_graph(network)
-    return _lowered(network) if isinstance(network, Architecture) else network.graph
+    if isinstance(network, Architecture):
+        return lower_at(network, network.resolution, network.resolution)
+    return network.graph
 
 
 def costs_of(network: Network) -> tuple[Cost, PeakMemory]:
@@ -68,10 +71,22 @@ def costs_of(network: Network) -> tuple[Cost, PeakMemory]:
     return cost_of(graph), peak_memory_of(graph)
 
 
-def _lowered(architecture: Architecture) -> Graph:
-    build = GraphBuilder()
-    side = architecture.resolution
-    value = image = Value("input", architecture.channels, side, side)
+def lower_at(network: Classifier, height: int, width: int) -> Graph:
+    """The operators of `network` on an image of another size, such as a detector's.
+
+    Raises:
+        ConfigError: The size leaves a map without a pixel.
+    """
+    if isinstance(network, PaperNetwork):
+        return network.graph_at(height, width)
+    if min(height, width) < network.total_stride:
+        allowed = f"must have sides of at least the total stride, {network.total_stride}"
+        raise ConfigError("input size", f"{height}x{width}", allowed)
+    return _lowered(network, Value("input", network.channels, height, width))
+
+
+def _lowered(architecture: Architecture, image: Value) -> Graph:
+    build, value = GraphBuilder(), image
     for index, width in enumerate(architecture.stem):
         stride = architecture.stem_stride if index == 0 else 1
         value = build.conv(f"stem.{index}", value, width, 3, stride=stride, activation="relu")

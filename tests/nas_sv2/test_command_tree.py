@@ -15,7 +15,7 @@ PAGE = Path("docs/reference/cli.md")
 DAILY = ("search", "front", "report", "export", "measure", "dashboard")
 GROUPS = {
     "study": ("list", "show", "confirm", "replay", "delete"),
-    "network": ("cost", "explain", "profile", "reuse", "train", "verify"),
+    "network": ("cost", "explain", "profile", "reuse", "train", "verify", "detect-table"),
     "device": (
         *("list", "catalogue", "add", "remove", "test", "grade", "guidelines"),
         *("predictor", "calibrate", "refit", "paper-table"),
@@ -28,6 +28,7 @@ GROUPS = {
 
 MEANINGS = {
     "--affinity": "cores that a latency is measured on",
+    "--alone": "backbones without their detectors",
     "--audit": "share of pruned candidates to evaluate",
     "--batch": "images a run",
     "--budget -b": "upper limit, repeatable",
@@ -49,6 +50,7 @@ MEANINGS = {
     "--from": "study whose front is asked first",
     "--guidelines": "guidelines to prune by",
     "--host": "address to listen on",
+    "--image-size": "height and width of a detector's images",
     "--input": "shape of an ONNX file's input",
     "--int8 --no-int8": "forms in int8",
     "--json": "plain data for programs",

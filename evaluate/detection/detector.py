@@ -1,0 +1,96 @@
+"""A detector as a value, and the torch module that it describes.
+
+A module has the interface of torchvision's detectors. It takes a list of images (3, H, W) with
+levels from 0 to 1. In training it also takes a list of targets, and gives losses. In evaluation it
+gives boxes, labels and scores.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from nas_sv2.documents import Positive, Side, check_choice, check_fields
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.detection.light_head import light_head_rcnn
+from nas_sv2.evaluate.detection.ssdlite import ssdlite
+from nas_sv2.evaluate.fitting.determinism import stream
+from nas_sv2.space.networks.lowering import Classifier
+from nas_sv2.space.networks.trunk import Trunk, trunk_of
+from nas_sv2.space.runtimes.torch_lowering import GraphModule, build_module
+
+Head = Literal["light-head", "ssdlite"]
+HEADS: tuple[Head, ...] = ("light-head", "ssdlite")
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A backbone, a head, and the size of the images.
+
+    Attributes:
+        network: The classifier whose trunk is the backbone.
+        head: `light-head` (Light-Head R-CNN) or `ssdlite`.
+        height: Height of the images, in pixels.
+        width: Width of the images, in pixels.
+        classes: Number of categories, without the background.
+
+    Raises:
+        ConfigError: A value that no detector can have; names the field.
+    """
+
+    network: Classifier
+    head: Head
+    height: Side
+    width: Side
+    classes: Positive
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, naming the field."""
+        check_fields(self)
+        check_choice("head", self.head, HEADS)
+        if self.network.channels != 3:
+            allowed = "must be 3: a detector reads colour images"
+            raise ConfigError("channels", self.network.channels, allowed)
+
+    @cached_property
+    def trunk(self) -> Trunk:
+        """The backbone's operators at the size of the images."""
+        return trunk_of(self.network, self.height, self.width)
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits that name the content."""
+        fields = {**asdict(self), "network": self.network.digest}
+        return hashlib.sha256(repr(sorted(fields.items())).encode()).hexdigest()[:16]
+
+
+class Backbone(nn.Module):
+    """A trunk that gives both of its maps; its state has the names of the classifier's weights."""
+
+    def __init__(self, trunk: Trunk, generator: torch.Generator) -> None:
+        """Build the layers, with numbers from `generator`."""
+        super().__init__()
+        self.body: GraphModule = build_module(trunk.body, generator)
+        self.tail: GraphModule = build_module(trunk.tail, generator)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(N, 3, H, W) to the maps before and after the last stage."""
+        middle = self.body(images)
+        return {"middle": middle, "last": self.tail(middle)}
+
+
+def build_detector(detector: Detector, seed: int = 0) -> nn.Module:
+    """Build the module of `detector`, with numbers that follow from `seed` alone.
+
+    Raises:
+        ConfigError: The images are too small for the backbone.
+    """
+    trunk = detector.trunk
+    backbone = Backbone(trunk, stream(seed, "weights"))
+    make = {"light-head": light_head_rcnn, "ssdlite": ssdlite}[detector.head]
+    with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's own generator
+        torch.manual_seed(stream(seed, "head").initial_seed())
+        return make(backbone, trunk, detector.classes)

@@ -1,0 +1,136 @@
+"""Show the paper's Table 7 on a device."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import RenderableType
+
+from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.show.console import plain_table
+from nas_sv2.studies.paper.detection import Agreement, DetectionRow, DetectionTable
+
+DASH = "–"
+RECONSTRUCTED = "†"
+
+
+def detection_table(found: DetectionTable, level: str) -> RenderableType:
+    """Make the table of a level's backbones, with the paper's columns beside ours."""
+    table = plain_table(
+        f"{level} level",
+        "our name",
+        "MFLOPs\nat 224×224",
+        f"MFLOPs at\n{found.height}×{found.width}",
+        "backbone\nms",
+        "images/s",
+        "detector\nms",
+        "images/s",
+        "paper's GPU\nimages/s",
+        "paper's\nmmAP",
+    )
+    for row in found.rows:
+        if row.level == level:
+            table.add_row(*_cells(row))
+    return table
+
+
+def _cells(row: DetectionRow) -> Iterator[str]:
+    yield row.backbone
+    yield row.network + (f" {RECONSTRUCTED}" if row.reconstructed else "")
+    yield f"{row.classifier_flops / 1e6:.1f}"
+    yield f"{row.flops / 1e6:.0f}"
+    for latency in (row.alone, row.whole):
+        yield DASH if latency is None else _ms(latency)
+        yield DASH if latency is None else f"{1000 / latency.ms:.1f}"
+    yield f"{row.published_images_per_s:g}"
+    yield f"{row.published_mmap:.1f}"
+
+
+def _ms(latency: Latency) -> str:
+    if latency.ci_ms is None:
+        return f"{latency.ms:.2f}"
+    low, high = latency.ci_ms
+    return f"{latency.ms:.2f} ±{(high - low) / 2:.2f}" + "*" * bool(latency.contended)
+
+
+def agreement_table(found: DetectionTable) -> RenderableType:
+    """Make the table of agreement between orders here and that of the paper's GPU."""
+    table = plain_table(
+        "order against the paper's GPU",
+        "Kendall τ, all",
+        *(f"τ, {level}" for level in found.levels),
+        "pairs agreeing",
+        "settled ones",
+    )
+    for one in (*found.agreements, found.flops_agreement):
+        table.add_row(
+            one.what,
+            _tau(one.overall),
+            *(_tau(one.by_level.get(level)) for level in found.levels),
+            f"{one.agreeing} of {one.pairs}",
+            f"{one.settled_agreeing} of {one.settled}" if one.settled else DASH,
+        )
+    return table
+
+
+def _tau(value: float | None) -> str:
+    return DASH if value is None else f"{value:.2f}"
+
+
+def detection_notes(found: DetectionTable) -> list[str]:
+    """Return the notes on the tables, one fact a line."""
+    latencies = [one for row in found.rows for one in (row.alone, row.whole) if one is not None]
+    notes = [f"{latency.device} · {latency.provenance}" for latency in latencies[:1]]
+    if any(one.contended for one in latencies):
+        notes.append("*: contended, other programs held the processor for a part of the runs")
+    for lacks in dict.fromkeys(row.lacks for row in found.rows if row.lacks):
+        names = ", ".join(row.network for row in found.rows if row.lacks == lacks)
+        notes.append(f"no latency of {names}: {lacks}")
+    if found.whole_lacks:
+        notes.append(f"whole detectors: {found.whole_lacks}")
+    else:
+        notes.append(
+            "detector: Light-Head R-CNN with 1000 regions and random weights; with them "
+            "nothing is found, so that the last suppression has no work"
+        )
+    notes += dict.fromkeys(
+        f"{RECONSTRUCTED} reconstructed, {row.backbone}: {row.reconstructed}"
+        for row in found.rows
+        if row.reconstructed
+    )
+    notes.append("here: single images; backbones end with their last stage, as written")
+    notes.append(
+        "paper's: ShuffleNet V2, table 7; whole detectors on a GTX 1080Ti, batches of 4 images of "
+        "800×1200; mmAP of COCO"
+    )
+    return notes
+
+
+def detection_data(found: DetectionTable) -> dict[str, Any]:
+    """Return everything as plain data for programs."""
+    return {
+        "target": found.target,
+        "height": found.height,
+        "width": found.width,
+        "rows": [_row_data(row) for row in found.rows],
+        "agreements": [_agreement_data(one) for one in found.agreements],
+        "flops_agreement": _agreement_data(found.flops_agreement),
+        "whole_lacks": found.whole_lacks,
+    }
+
+
+def _row_data(row: DetectionRow) -> dict[str, Any]:
+    data = asdict(row)
+    for part in ("alone", "whole"):
+        latency: Latency | None = data.pop(part) and getattr(row, part)
+        data[f"{part}_ms"] = None if latency is None else latency.ms
+        data[f"{part}_ci_ms"] = None if latency is None else latency.ci_ms
+        data[f"{part}_contended"] = None if latency is None else latency.contended
+        data[f"{part}_provenance"] = None if latency is None else latency.provenance
+    return data
+
+
+def _agreement_data(one: Agreement) -> dict[str, Any]:
+    data = asdict(one)
+    data["kendall_tau"] = data.pop("overall")
+    return data
