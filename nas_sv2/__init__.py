@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nas_sv2.api.networks import cost, load, module, onnx, reference
     from nas_sv2.api.searching import search
     from nas_sv2.api.study import Study, open_study, studies
+    from nas_sv2.api.training import train
     from nas_sv2.database.database import Database
     from nas_sv2.errors import NasError
     from nas_sv2.evaluate.fitting.evaluation import Evaluation
@@ -48,6 +49,7 @@ __all__ = [
     "reference",
     "search",
     "studies",
+    "train",
 ]
 
 _PLACES = {
@@ -70,6 +72,7 @@ _PLACES = {
     "reference": "nas_sv2.api.networks:reference",
     "search": "nas_sv2.api.searching:search",
     "studies": "nas_sv2.api.study:studies",
+    "train": "nas_sv2.api.training:train",
 }
 """Where each public name is defined."""
 

@@ -86,9 +86,9 @@ class Checkpoint:
         saved, wanted = _named(read["identity"]), _named(self.identity)
         if saved != wanted:
             theirs = (
-                f"{name} {read['identity'].get(name)}, not {ours}"
-                for name, ours in self.identity.items()
-                if saved.get(name) != wanted[name]
+                f"{name} {read['identity'].get(name)}, not {self.identity.get(name)}"
+                for name in wanted | saved
+                if saved.get(name) != wanted.get(name)
             )
             self._pass_over("is of another training: " + "; ".join(theirs))
             return None

@@ -23,12 +23,14 @@ from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
 from nas_sv2.evaluate.fitting.course import Course, Learner, Progress
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
 from nas_sv2.evaluate.fitting.learners import Average, AveragingLearner, NetworkLearner
+from nas_sv2.evaluate.fitting.start import Start
 from nas_sv2.evaluate.fitting.subset import Subset, choose_subset
 from nas_sv2.evaluate.fitting.validation import Validation, refresh_norms
 from nas_sv2.evaluate.full.distributed import Processes, Share
 from nas_sv2.evaluate.full.result import FullyTrained
 from nas_sv2.evaluate.full.training_log import TrainingLog
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.runtimes.torch_lowering import build_module, weights_of
 
@@ -50,7 +52,8 @@ class FullRun:
         threads: CPU threads of a process.
         device: `cpu`, `cuda` or `cuda:1`.
         progress: Called after each step with the steps done and the steps in all.
-        notify: Called with a line if the training is resumed.
+        notify: Called with a line if the training is resumed, and on the weights it starts from.
+        start: The weights to start from, and the parts that learn less; None for fresh weights.
     """
 
     recipe: Recipe
@@ -62,9 +65,10 @@ class FullRun:
     device: str = "cpu"
     progress: Progress | None = None
     notify: Callable[[str], None] = lambda line: None
+    start: Start | None = None
 
     def train(self, network: Classifier) -> FullyTrained:
-        """Train `network` from fresh weights, or resume the training of an earlier process.
+        """Train `network` from its start, or resume the training of an earlier process.
 
         Raises:
             ConfigError: If the recipe is not for this network, data or number of processes.
@@ -76,7 +80,7 @@ class FullRun:
             raise ConfigError("data side", self.data.side, f"must be {side} pixels")
         adapted = self.adapt(network)
         with cpu_threads(self.threads):
-            module = build_module(lower(adapted), stream(self.seed, "weights"))
+            module = self._started(lower(adapted))
             module = module.to(self.device).to(memory_format=torch.channels_last)
             average = self._average(module)
             course = self._begin(module, average, self._checkpoint(adapted))
@@ -183,6 +187,15 @@ class FullRun:
             raise EvaluationError(f"the loss is {found.loss} on images not trained on")
         return found
 
+    def _started(self, graph: Graph) -> nn.Module:
+        """Build the network with the weights that it starts from."""
+        module = build_module(graph, stream(self.seed, "weights"))
+        if self.start is not None:
+            taken = self.start.apply(module, graph)
+            if self.start.source:
+                self.notify(taken.describe(self.start.source))
+        return module
+
     def _checkpoint(self, adapted: Classifier) -> Checkpoint:
         identity = {
             "architecture": adapted.digest,
@@ -192,6 +205,8 @@ class FullRun:
             "device": self.place,
             "torch": str(torch.__version__),
         }
+        if self.start is not None:
+            identity["start"] = self.start.digest
         said: list[str] = []
         instead = "name another folder, or delete the file to train from the start"
         checkpoint = Checkpoint(self.out / CHECKPOINT, identity, said.append, instead)
@@ -211,7 +226,12 @@ class FullRun:
         # A chosen network is trained to the end, even at chance.
         recipe = dataclasses.replace(self.recipe, hopeless_after=0.0)
         supply = self.supply
-        learner: Learner = NetworkLearner.of(self.processes.wrapped(module), supply, recipe)
+        learner: Learner = NetworkLearner.of(
+            self.processes.wrapped(module),
+            supply,
+            recipe,
+            {} if self.start is None else self.start.rates,
+        )
         if average is not None:
             learner = AveragingLearner(learner, module, average)
         course = Course(

@@ -32,18 +32,20 @@ from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice, Setting, Stops
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.files import recipe_from_document, recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
-from nas_sv2.evaluate.supernet.supernet import Supernet
+from nas_sv2.evaluate.supernet.supernet import Supernet, slices_of
 from nas_sv2.evaluate.supernet.training import SupernetTraining, TrainedSupernet
 from nas_sv2.files import read_bounded, write_whole
 from nas_sv2.space.choices.search_space import SearchSpace, space_from_document, space_to_document
+from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.torch_lowering import weights_of
-from nas_sv2.space.runtimes.weights import MOST_WEIGHT_BYTES
+from nas_sv2.space.runtimes.weights import MOST_WEIGHT_BYTES, Array
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.version import __version__
 
 KIND = "supernet"
 FACTS = "supernet.json"
 WEIGHTS = "weights.safetensors"
+FIRST_KERNEL, CLASSIFIER_BIAS = "stem.0.conv.weight", "head.classifier.bias"
 SCHEMA_KEY = "nas_sv2_supernet"
 SCHEMA_VERSION = 1
 
@@ -103,6 +105,28 @@ class SavedSupernet:
         except SafetensorError as error:  # facts that were written for this file
             raise StoreError(f"{self.folder / WEIGHTS} is not a file of weights") from error
         return found
+
+    def weights_for(self, architecture: Architecture) -> dict[str, Array]:
+        """Return the learnt weights of a network, without statistics of its batch norms.
+
+        Raises:
+            ConfigError: If the network is not in the supernet's space.
+            StoreError: If the weights cannot be read, or are not those of the space.
+        """
+        self.space.params_of(architecture)
+        shared = self.weights()
+        channels = shared[FIRST_KERNEL].shape[1] if FIRST_KERNEL in shared else 0
+        adapted = dataclasses.replace(
+            architecture, channels=channels or 1, classes=len(shared.get(CLASSIFIER_BIAS, ())) or 2
+        )
+        try:
+            slices = slices_of(lower(adapted), {name: one.shape for name, one in shared.items()})
+        except (KeyError, AssertionError):
+            raise StoreError(f"the weights in {self.folder} are not those of its space") from None
+        return {
+            name: shared[one.shared][one.index].contiguous().numpy()
+            for name, one in slices.items()
+        }
 
 
 def check_unfinished(out: Path) -> None:

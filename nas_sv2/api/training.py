@@ -1,7 +1,7 @@
 """Recipes, how well one ranks, and trainings outside a search: one network, or a supernet."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,11 +12,12 @@ from msgspec import Meta
 from nas_sv2.api.arguments import Notify, Progress, database_of, ignore
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
-from nas_sv2.documents import Seed, check_value
+from nas_sv2.documents import AboveZero, Seed, check_value
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.fitting.determinism import check_workers
 from nas_sv2.evaluate.fitting.evaluator import check_trainable
+from nas_sv2.evaluate.fitting.start import Start
 from nas_sv2.evaluate.full.distributed import Processes
 from nas_sv2.evaluate.full.training import FullRun, find_data_side
 from nas_sv2.evaluate.recipes.built_in import RECIPES
@@ -32,15 +33,18 @@ from nas_sv2.search.qualification import QualifyRequest as QualifyRequest
 from nas_sv2.search.qualification import qualify as certify
 from nas_sv2.search.session.guidelines import supernet_guidelines
 from nas_sv2.space.choices.levels import open_space
+from nas_sv2.space.networks.lowering import Classifier, lower
+from nas_sv2.space.runtimes.weights import Weights
 from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.package.forms import check_formats
 from nas_sv2.studies.package.full_package import check_unfinished, write_full_package
+from nas_sv2.studies.package.starting_weights import find_starting_weights
 from nas_sv2.studies.storage.named_networks import find_network
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """How a network is trained for real.
+    """How a network or a supernet is trained.
 
     Attributes:
         data: The images.
@@ -71,9 +75,17 @@ def is_first_process() -> bool:
 
 def train(
     network: str,
-    folder: Path,
-    plan: TrainingPlan,
+    folder: Path | str,
     *,
+    data: str,
+    recipe: str = "paper",
+    seed: int = 0,
+    device: str | None = None,
+    train_threads: int = 1,
+    skip_unreadable: bool = False,
+    weights: str | None = None,
+    freeze: Sequence[str] = (),
+    rates: Mapping[str, float] | None = None,
     forms: Sequence[str] = ("onnx",),
     storage: str | Database = DEFAULT_STORAGE,
     notify: Notify = ignore,
@@ -81,12 +93,23 @@ def train(
 ) -> dict[str, Any] | None:
     """Train a network: checkpoints, logs, weights and models in a folder.
 
-    The same call resumes a training that was killed.
+    The same call resumes a training that was killed. A part of a network has a name such as
+    `stem`, `stage2` or `stage3.0`.
 
     Args:
         network: A reference name, a file, or `STUDY:NUMBER`.
         folder: Folder to write.
-        plan: How to train.
+        data: The images.
+        recipe: A built-in recipe or a file.
+        seed: Seed of weights, order and augmentation.
+        device: `cpu` or `cuda`; `cuda`, if there is a GPU, if left out.
+        train_threads: CPU threads of a process.
+        skip_unreadable: Leave out images that cannot be read.
+        weights: Weights to start from: a folder of an exported network or of a supernet,
+            `FILE.safetensors`, a file of torchvision's weights, `torchvision:NAME` or
+            `STUDY:NUMBER`. Those are taken whose name and shape fit.
+        freeze: Parts that do not learn; their batch norms keep their statistics too.
+        rates: Factors of the recipe's learning rate, by part.
         forms: Formats of the models, of `onnx`, `tflite` and `ncnn`.
         storage: The URL of the database of studies, or an open handle.
         notify: Is called with a line before each step.
@@ -100,13 +123,16 @@ def train(
         EvaluationError: The training failed.
         StoreError: A file cannot be read or written.
     """
-    chosen, named = open_recipe(plan.recipe), find_network(network, database_of(storage))
+    plan = TrainingPlan(data, recipe, seed, device, train_threads, skip_unreadable)
+    db = database_of(storage)
+    chosen, named = open_recipe(plan.recipe), find_network(network, db)
+    start = _start_of(weights, tuple(freeze), dict(rates or {}), named.network, db)
     processes = Processes.of(os.environ)
     place = _place(plan.device, processes.local_rank)
     side = find_data_side(chosen, named.network, place)
     check_formats(forms)
-    check_unfinished(folder)
-    folder = made_folder(folder)
+    check_unfinished(Path(folder))
+    folder = made_folder(Path(folder))
     with processes.joined(place):
         if not processes.first:
             processes.wait()  # the first decodes what is not decoded yet, the others read it
@@ -129,6 +155,7 @@ def train(
             place,
             progress,
             notify,
+            start,
         )
         trained = run.train(named.network)
         if not processes.first:
@@ -136,6 +163,23 @@ def train(
         metrics = write_full_package(run, trained, named.name, forms)
         run.finish()
         return metrics
+
+
+def _start_of(
+    words: str | None,
+    freeze: tuple[str, ...],
+    rates: Mapping[str, float],
+    network: Classifier,
+    db: Database,
+) -> Start | None:
+    """Find the weights to start from, and refuse those of another network before data are read."""
+    for part, factor in rates.items():
+        check_value(f"rates {part}", factor, AboveZero)
+    if words is None and not freeze and not rates:
+        return None
+    weights: Weights = {} if words is None else find_starting_weights(words, network, db)
+    Start(weights, words or "").check(lower(network))
+    return Start(weights, words or "", freeze, rates)
 
 
 NetworksAStep = Annotated[int, Meta(ge=0, le=1000)]

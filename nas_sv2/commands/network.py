@@ -29,6 +29,7 @@ from nas_sv2.commands.options import (
     Threads,
     TrainThreads,
     counting_bar,
+    factors,
     formats,
     height_and_width,
     input_shapes,
@@ -284,6 +285,21 @@ def train(
         str | None,
         typer.Option("--device", help="cpu or cuda; cuda, if there is a GPU, if left out."),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            help="Weights to start from: DIR, FILE, torchvision:NAME or STUDY:NUMBER.",
+        ),
+    ] = None,
+    freeze: Annotated[
+        str | None,
+        typer.Option("--freeze", help="Parts that keep these weights, as stem,stage2."),
+    ] = None,
+    rates: Annotated[
+        str | None,
+        typer.Option("--rates", help="Factors of the rate by part, as stage2=0.1,stage3=0.3."),
+    ] = None,
     train_threads: TrainThreads = 1,
     form: Form = None,
     fit: Fit = None,
@@ -297,17 +313,24 @@ def train(
     --nproc-per-node 2 -m nas_sv2 network train ...
     """
     from nas_sv2.api.data_sets import with_fit
-    from nas_sv2.api.training import TrainingPlan, is_first_process
+    from nas_sv2.api.training import is_first_process
     from nas_sv2.api.training import train as train_network
     from nas_sv2.show.network_tables import metrics_lines
 
-    plan = TrainingPlan(with_fit(data, fit), recipe, seed, device, train_threads, skip_unreadable)
     with counting_bar(quiet=not is_first_process()) as bar:
         task = bar.add_task("", total=None, visible=False)
         metrics = train_network(
             arch,
             out,
-            plan,
+            data=with_fit(data, fit),
+            recipe=recipe,
+            seed=seed,
+            device=device,
+            train_threads=train_threads,
+            skip_unreadable=skip_unreadable,
+            weights=weights,
+            freeze=freeze.split(",") if freeze else (),
+            rates=factors(rates),
             forms=formats(form) or ("onnx",),
             storage=open_database(storage),
             notify=bar.console.print,

@@ -184,6 +184,25 @@ def formats(text: str | None) -> list[str] | None:
     return None if text is None else [word.strip() for word in text.split(",")]
 
 
+def factors(text: str | None) -> dict[str, float]:
+    """Read factors by part, as `stage2=0.1,stage3=0.3`.
+
+    Raises:
+        ConfigError: A word lacks its number, or a part stands twice.
+    """
+    found: dict[str, float] = {}
+    for word in text.split(",") if text else ():
+        part, _, number = word.partition("=")
+        try:
+            factor = float(number)
+        except ValueError:
+            factor = 0.0
+        if not part or part in found or not 0 < factor < float("inf"):
+            raise ConfigError("rates", word, "must be a part and a number, as stage2=0.1")
+        found[part] = factor
+    return found
+
+
 def open_database(storage: str) -> "Database":
     """Open a database for the running command; `main` closes it at the end."""
     from nas_sv2.api.arguments import database_of

@@ -11,6 +11,7 @@ from nas_sv2.evaluate.fitting.validation import Validation
 from nas_sv2.evaluate.full.result import FullyTrained
 from nas_sv2.evaluate.full.training import FullRun
 from nas_sv2.evaluate.full.training_log import pass_rows
+from nas_sv2.space.networks.lowering import lower
 from nas_sv2.studies.package.card import (
     CARD,
     CARD_JSON,
@@ -95,7 +96,9 @@ def _forms(
 
 def _training_of(run: FullRun, trained: FullyTrained) -> dict[str, Any]:
     full = run.recipe.full_training
+    began = {} if run.start is None else {"start": run.start.describe(lower(trained.network))}
     return {
+        **began,
         "validation": dataclasses.asdict(trained.validation),
         "test": None if trained.test is None else dataclasses.asdict(trained.test),
         "device": trained.place,
@@ -121,6 +124,7 @@ def full_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
         f"{len(passes)} passes, {passes[-1]['step']:,} steps",
         "data": document["data"],
         "trained on": f"{document['device']}, {document['seconds']:,.0f} s",
+        **_start(document.get("start")),
         "weights": "their moving average" if document["averaged"] else "the last",
         "digest": document["digest"],
         "multiply-adds": f"{document['flops'] / 1e6:.1f} M",
@@ -138,6 +142,21 @@ def full_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
         *latency_section(document, NOT_TIMED),
         *files_section(document, files),
     )
+
+
+def _start(start: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the rows on weights that a training started from; none if they were fresh."""
+    if start is None:
+        return {}
+    rows = {}
+    if start["weights"]:
+        taken = f"{start['taken']} of {start['of']} weights taken"
+        rows["started from"] = f"{escaped(start['weights'])} ({start['digest']}): {taken}"
+    if start["frozen"]:
+        rows["frozen"] = ", ".join(start["frozen"])
+    if start["rates"]:
+        rows["rates"] = ", ".join(f"{part} × {rate:g}" for part, rate in start["rates"].items())
+    return rows
 
 
 def _found(found: Mapping[str, Any] | None) -> str:

@@ -1,5 +1,6 @@
 """`train` as a user meets it, on a folder of images."""
 
+import dataclasses
 import json
 import os
 import re
@@ -124,6 +125,11 @@ def accuracy_of_onnx(out: Path, spec: str, metrics: dict[str, Any]) -> float:
         (("--form", "pb"), "--form .*onnx, tflite.*; got 'pb'"),
         (("--device", "tpu"), "--device .*cpu or cuda.*; got 'tpu'"),
         (("--data", "nothing"), "--data .*; got 'nothing'"),
+        (("--weights", "nothing"), "--weights must be a folder.*; got 'nothing'"),
+        (("--freeze", "stem"), "--freeze .*without weights.*; got 'stem'"),
+        (("--rates", "stage9=0.1"), "--rates .*: stem, stage2, stage3, head; got 'stage9'"),
+        (("--rates", "stage2=0"), "--rates .*, as stage2=0.1; got 'stage2=0'"),
+        (("--rates", "stage2"), "--rates .*, as stage2=0.1; got 'stage2'"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -131,6 +137,37 @@ def test_bad_input_is_one_line_and_exit_code_2(
 ) -> None:
     code, _, err = command_line(*asked, *options)
     assert code == 2 and re.search(said, err) and err.count("\n") == 1
+
+
+def test_trained_on_from_an_exported_network_with_another_classifier(
+    command_line: Run, asked: list[str], folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    assert command_line(*asked)[0] == 0
+    more = folder("more", ("cat", "dog", "fox"))
+    asked[4:] = [f"imagefolder:{more}", "--recipe", "mine.yaml", "--out", "second"]
+    tuned = ("--weights", "out", "--freeze", "stem,stage2", "--rates", "stage3=0.1")
+    code, _, err = command_line(*asked, *tuned)
+    assert code == 0
+    assert "weights of out: 60 of 62 taken by name and shape; fresh: head.classifier" in err
+    first, second = (
+        load_file(tmp_path / name / "weights.safetensors") for name in ("out", "second")
+    )
+    for name, array in second.items():
+        kept = name.startswith(("stem.", "stage2."))
+        assert np.array_equal(array, first[name]) == kept, name
+    card = json.loads((tmp_path / "second" / "card.json").read_text())
+    assert (card["start"]["weights"], card["start"]["taken"]) == ("out", 60)
+    page = (tmp_path / "second" / "card.md").read_text()
+    assert "| frozen | stem, stage2 |" in page and "| rates | stage3 × 0.1 |" in page
+    code, out, err = command_line("network", "verify", "second")
+    assert code == 0, out + err
+
+    (tmp_path / "net.yaml").write_text(
+        architecture_to_yaml(dataclasses.replace(NETWORK, stages=(Stage(1, 24), Stage(1, 64))))
+    )
+    code, _, err = command_line(*asked[:-1], "third", "--weights", "out")
+    assert code == 2 and err.count("\n") == 1
+    assert re.search("--weights must be weights of this network: .*; got 'out'", err)
 
 
 @pytest.mark.slow

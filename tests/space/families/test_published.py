@@ -13,7 +13,6 @@ import pytest
 import torch
 import torchvision
 from run_graphs import assert_close, run_ncnn, run_onnx, run_torch, weights_with_statistics
-from torchvision_weights import from_torchvision
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.families.published import STRUCTURES, PaperNetwork, published_network
@@ -35,6 +34,7 @@ from nas_sv2.space.runtimes.ncnn_lowering import build_ncnn
 from nas_sv2.space.runtimes.onnx_lowering import build_onnx
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.torch_lowering import build_module, load_weights, weights_of
+from nas_sv2.space.runtimes.torchvision_weights import from_torchvision
 from nas_sv2.space.runtimes.weights import Array, check_weights
 from nas_sv2.space.units.reference import REFERENCES
 

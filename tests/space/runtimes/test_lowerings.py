@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from run_graphs import assert_close, run_onnx, run_torch, weights_with_statistics
 from strategies import architectures
-from torchvision_weights import from_torchvision
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.graph.cost import cost_of, kernel_shape
@@ -26,6 +25,7 @@ from nas_sv2.space.runtimes.torch_lowering import (
     load_weights,
     weights_of,
 )
+from nas_sv2.space.runtimes.torchvision_weights import from_torchvision
 from nas_sv2.space.runtimes.weights import Array, check_weights, random_weights, weight_shapes
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference

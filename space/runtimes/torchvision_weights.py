@@ -2,14 +2,22 @@
 
 torchvision numbers the layers of a branch; we name them. The same shapes have the references
 `torchvision_shufflenet_v2_*`, and `mobilenet_v2_*`, `resnet50_v1_5` and `resnext50_32x4d`.
+
+Nothing is downloaded: the files are those that torchvision keeps in torch's folder of downloads.
 """
 
+import hashlib
+import io
+import pickle
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.files import read_bounded
 from nas_sv2.space.families.mobilenets import V2_LAYERS, v2_units
-from nas_sv2.space.runtimes.weights import Array
+from nas_sv2.space.runtimes.weights import MOST_WEIGHT_BYTES, Array
 
 _SHUFFLE_UNIT = {  # numbers in a unit's branches (torchvision/models/shufflenetv2.py)
     "branch1.0": "shortcut.depthwise.conv",
@@ -97,3 +105,64 @@ def _renamed(name: str) -> str:
         return f"stage{int(block[1]) + 1}{block[2]}.{_BOTTLENECK[block[3]]}.{part}"
     allowed = "must be a name of torchvision's shufflenet_v2, mobilenet_v2 or resnet models"
     raise ConfigError("weights", name, allowed)
+
+
+KIND = "torchvision"
+STATE_ENDINGS = (".pth", ".pt")
+
+
+def downloaded_file(name: str) -> Path:
+    """The file in which torchvision keeps published weights on this machine.
+
+    Args:
+        name: A model, as `shufflenet_v2_x1_0`, for its default weights, or weights by their own
+            name, as `ShuffleNet_V2_X1_0_Weights.IMAGENET1K_V1`.
+
+    Raises:
+        ConfigError: There are no such weights, or they were not downloaded.
+    """
+    from torch.hub import get_dir
+    from torchvision.models import get_model_weights, get_weight
+
+    word = f"{KIND}:{name}"
+    try:
+        found = get_weight(name) if "." in name else get_model_weights(name).DEFAULT
+    except (LookupError, ValueError, AttributeError):
+        allowed = "must name a model or weights of torchvision, as torchvision:shufflenet_v2_x1_0"
+        raise ConfigError("weights", word, allowed) from None
+    file = Path(get_dir(), "checkpoints", Path(urlsplit(found.url).path).name)
+    if not file.is_file():
+        allowed = (
+            f"must have been downloaded: {file.name} is not in {file.parent}; see {found.url}"
+        )
+        raise ConfigError("weights", word, allowed)
+    return file
+
+
+def read_state(file: Path) -> dict[str, Array]:
+    """Return the arrays of a file of torchvision's weights, under our names.
+
+    Raises:
+        ConfigError: It cannot be read, is damaged, holds other than tensors, or has a name that
+            torchvision's models do not have.
+    """
+    import torch
+
+    try:
+        content = read_bounded(file, MOST_WEIGHT_BYTES)
+        _check_content(file, content)
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if not isinstance(state, Mapping) or not all(map(torch.is_tensor, state.values())):
+            raise ValueError("it holds other than tensors by name")
+    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:160]
+        allowed = f"must be a readable file of a torch state dict ({reason})"
+        raise ConfigError("weights", str(file), allowed) from None
+    return from_torchvision({name: one.float().numpy() for name, one in state.items()})
+
+
+def _check_content(file: Path, content: bytes) -> None:
+    """Refuse a file whose name ends with another digest than its content, as torch.hub does."""
+    named = re.search(r"-([0-9a-f]{8,64})$", file.stem)
+    if named and not hashlib.sha256(content).hexdigest().startswith(named[1]):
+        raise ValueError("its SHA-256 is not the one in its name")
