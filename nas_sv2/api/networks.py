@@ -38,7 +38,7 @@ def cost(network: Network | str) -> Cost:
 
     Args:
         network: A network, the name of a hand-designed one as `reference` takes it, or
-            `FILE.onnx`; `load` reads a file that leaves sizes open.
+            `FILE.onnx`; `load` reads a file that leaves further sizes open.
 
     Raises:
         ConfigError: There is no such network, or a node of the file cannot be counted.
@@ -101,7 +101,8 @@ def load(folder: Path | str, *, inputs: Shapes | None = None) -> "torch.nn.Modul
     """Load the network that `export` or `network train` wrote to `folder`, in evaluation mode.
 
     With `inputs`, load an ONNX file as a network for `measure` and `cost`. They are the shapes of
-    its inputs by name, of those alone that leave a size open; `{}` if none does.
+    its inputs by name, of those alone that leave a size open. `{}` is for files that leave
+    none open, or only the batch, which is then 1.
 
     Nothing in the folder is run or unpickled; its checksums are verified first. The module of a
     network of the space has `features(images)`, which gives the maps of each stage by name.

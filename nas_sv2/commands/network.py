@@ -76,14 +76,9 @@ def measure(
     """
     from nas_sv2.api.devices import target_names
     from nas_sv2.api.measuring import measure as compare
+    from nas_sv2.show import measure_tables as tables
     from nas_sv2.show.console import output
-    from nas_sv2.show.measure_tables import (
-        latency_notes,
-        latency_rows,
-        latency_table,
-        order_notes,
-        order_table,
-    )
+    from nas_sv2.show.network_tables import batch_notes
 
     shapes = input_shapes(inputs)
     changes = plan_changes(runtime, precision, threads, batch, affinity, sustained)
@@ -102,17 +97,20 @@ def measure(
                     notify=update,
                 )
             )
+    print_notes(batch_notes(one.network for one in found[0].networks), error=True)
     if as_json:
         say_json([row for comparison in found for row in comparison.to_json()])
         return
-    rows = [row for comparison in found for row in latency_rows(comparison)]
-    output().print(latency_table(rows))
-    print_notes(latency_notes(rows))
+    rows = [row for comparison in found for row in tables.latency_rows(comparison)]
+    output().print(tables.latency_table(rows))
+    print_notes(tables.latency_notes(rows))
     for comparison in found:
         if comparison.orders is not None:
             say()
-            output().print(order_table(comparison.target, comparison.names, comparison.orders))
-            print_notes(order_notes(comparison.names, comparison.orders))
+            output().print(
+                tables.order_table(comparison.target, comparison.names, comparison.orders)
+            )
+            print_notes(tables.order_notes(comparison.names, comparison.orders))
 
 
 @app.command()
@@ -125,9 +123,10 @@ def cost(
     """
     from nas_sv2.api.inspection import on_paper
     from nas_sv2.show.console import output
-    from nas_sv2.show.network_tables import cost_data, cost_table
+    from nas_sv2.show.network_tables import batch_notes, cost_data, cost_table
 
     found = on_paper(arch, inputs=input_shapes(inputs), storage=open_database(storage))
+    print_notes(batch_notes([found.named.network]), error=True)
     say_json(cost_data(found)) if as_json else output().print(cost_table(found))
 
 
@@ -194,6 +193,7 @@ def profile(
     with waiting(f"profiling on {target}") as update:
         db, shapes = open_database(storage), input_shapes(inputs)
         found = profile_networks(archs, target, inputs=shapes, storage=db, notify=update)
+    print_notes(tables.batch_notes(one.network for one, _ in found), error=True)
     if out is not None:
         draw_profile(found, out)
     if as_json:

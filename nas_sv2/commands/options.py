@@ -217,10 +217,10 @@ def silence_optuna() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def print_notes(notes: list[str]) -> None:
-    """Print one fact a line."""
+def print_notes(notes: list[str], *, error: bool = False) -> None:
+    """Print one fact a line; on standard error if asked, so that JSON stays alone."""
     for note in notes:
-        say(note)
+        say(note, error=error)
 
 
 def print_front(facts: "StudyFacts", as_json: bool) -> None:

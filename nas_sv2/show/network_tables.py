@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import RenderableType
@@ -65,6 +65,13 @@ def _inputs(network: Network) -> dict[str, str]:
         }
     side = network.resolution
     return {"input": f"{network.channels} × {side} × {side}"}
+
+
+def batch_notes(networks: Iterable[Network]) -> list[str]:
+    """Return a line for each ONNX file whose batch is open, so that 1 was taken."""
+    files = [net.file for net in networks if isinstance(net, OnnxModel) and net.batch_taken]
+    said = "leaves its batch open: taken as 1; --input names another"
+    return [f"{file} {said}" for file in dict.fromkeys(files)]
 
 
 def cost_data(found: OnPaper) -> dict[str, Any]:

@@ -43,11 +43,13 @@ class OnnxModel:
         file: The path, as the user gave it.
         body: The serialised model.
         inputs: Its inputs, in order.
+        batch_taken: Whether the file leaves the batch open, and 1 was taken.
     """
 
     file: str
     body: bytes = field(repr=False)
     inputs: tuple[Tensor, ...]
+    batch_taken: bool = False
 
     @cached_property
     def digest(self) -> str:
@@ -99,7 +101,8 @@ def load_model(path: Path | str, shapes: Shapes | None = None) -> OnnxModel:
 
     Args:
         path: The file.
-        shapes: Shapes of inputs, needed where the file leaves a size open.
+        shapes: Shapes of inputs, needed where the file leaves a size open. If none are given, and
+            only the batch is open, which is axis 0 of an input of several axes, it is 1.
 
     Raises:
         ConfigError: The file does not hold an ONNX model, its external data are not in its folder,
@@ -115,12 +118,23 @@ def load_model(path: Path | str, shapes: Shapes | None = None) -> OnnxModel:
     model = _without_functions(file, model)
     constants = {tensor.name for tensor in model.graph.initializer}
     found = [value for value in model.graph.input if value.name not in constants]
-    inputs = tuple(
-        _fixed(file, value, shape) for value, shape in _asked(file, found, shapes or {})
-    )
+    asked = list(_asked(file, found, shapes or {}))
+    taken = not shapes and _leaves_batch_open(found)
+    if taken:
+        for value in found:
+            value.type.tensor_type.shape.dim[0].dim_value = 1
+    inputs = tuple(_fixed(file, value, shape) for value, shape in asked)
     _name_nodes(model.graph.node)
     body: bytes = model.SerializeToString()
-    return OnnxModel(file, body, inputs)
+    return OnnxModel(file, body, inputs, taken)
+
+
+def _leaves_batch_open(inputs: "Sequence[ValueInfoProto]") -> bool:
+    """Whether every input has several axes, and axis 0, and no other, is open."""
+    shapes = [list(map(_size, value.type.tensor_type.shape.dim)) for value in inputs]
+    return bool(shapes) and all(
+        len(shape) > 1 and not shape[0] and all(shape[1:]) for shape in shapes
+    )
 
 
 def _parsed(file: str, path: Path) -> "ModelProto":

@@ -97,7 +97,7 @@ def test_cost_of_a_file(command_line: Run, own: Path) -> None:
         (("network", "cost", "text.onnx"), "network must be an ONNX model with nodes"),
         (("network", "cost", "folder.onnx"), "network must be a readable ONNX file"),
         (
-            ("network", "cost", "o.onnx"),
+            ("network", "cost", "wide.onnx"),
             "input x leaves axis 0 open; give all sizes as --input",
         ),
         (("network", "cost", "o.onnx", "--input", "1x3"), "must have 4 axes, as Nx3x8x8"),
@@ -109,7 +109,7 @@ def test_cost_of_a_file(command_line: Run, own: Path) -> None:
             "--input must name an input of",
         ),
         (("network", "cost", V2, "--input", "1x3x8x8"), "--input is the shape of an ONNX file's"),
-        (("measure", "o.onnx", "-t", "arm"), "leaves axis 0 open"),
+        (("measure", "wide.onnx", "-t", "arm"), "leaves axis 0 open"),
         (("measure", str(LIGHT / "light_resnet50.onnx"), "-t", "arm"), "got 'Sum'"),
         (
             ("measure", "o.onnx", "--input", "8x3x8x8", "-t", "cpu"),
@@ -145,6 +145,20 @@ def test_what_does_not_fit_is_refused_in_one_line(
     (tmp_path / "folder.onnx").mkdir()
     relu = helper.make_node("Relu", ["x"], ["y"])
     save_model(tmp_path / "o.onnx", [relu], {"x": ["N", 3, 8, 8]})
+    save_model(tmp_path / "wide.onnx", [relu], {"x": ["N", 3, 8, "W"]})
     code, _, err = command_line(*words)
     assert (code, err.count("\n")) == (2, 1)
     assert message in err
+
+
+def test_a_batch_that_is_taken_is_said(
+    command_line: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    relu = helper.make_node("Relu", ["x"], ["y"])
+    save_model(tmp_path / "o.onnx", [relu], {"x": ["N", 3, 8, 8]})
+    code, out, err = command_line("network", "cost", "o.onnx", "--json")
+    assert code == 0 and json.loads(out)["activation_bytes"] == 4 * 3 * 8 * 8
+    assert err == "o.onnx leaves its batch open: taken as 1; --input names another\n"
+    asked = command_line("network", "cost", "o.onnx", "--json", "--input", "1x3x8x8")
+    assert asked == (0, out, "")

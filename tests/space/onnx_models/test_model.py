@@ -43,7 +43,6 @@ def test_inputs_have_their_shapes_in_the_model_too(save: Save) -> None:
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        ({}, r"input x leaves axis 0 open; give all sizes as --input x=Nx3x8x8 in numbers"),
         ({"z": (1, 3, 8, 8)}, r"input must name an input of .*m.onnx: x; got 'z'"),
         ({"x": (1, 3, 8)}, r"must have 4 axes, as Nx3x8x8; got '1x3x8'"),
         ({"x": (1, 3, 8, 9)}, r"must have 8 on axis 3, as the file has; got '1x3x8x9'"),
@@ -58,6 +57,30 @@ def test_a_shape_that_does_not_fit_is_refused(
     path = save(RELU, {"x": ["N", 3, 8, 8]})
     with pytest.raises(ConfigError, match=message):
         load_model(path, shapes)
+
+
+def test_an_open_batch_is_1_if_nothing_else_is_open(save: Save) -> None:
+    path = save(RELU, {"x": ["N", 3, 8, 8]})
+    one = load_model(path)
+    assert one.batch_taken and one.inputs == (Tensor("x", (1, 3, 8, 8)),)
+    asked = load_model(path, {"": (1, 3, 8, 8)})
+    assert not asked.batch_taken and asked.digest == one.digest
+    add = [helper.make_node("Add", ["a", "b"], ["y"])]
+    both = save(add, {"a": ["N", 4], "b": ["N", 4]})
+    assert load_model(both).batch == 1
+    with pytest.raises(ConfigError, match="input b leaves axis 0 open"):
+        load_model(both, {"a": (2, 4)})
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"), [(["N"], 0), ([1, 3, "H", 8], 2), (["N", 3, "H", 8], 0), ([-1, 0], 0)]
+)
+def test_other_open_sizes_are_asked_for_by_name(
+    save: Save, shape: list[str | int], axis: int
+) -> None:
+    path = save(RELU, {"x": shape})
+    with pytest.raises(ConfigError, match=f"input x leaves axis {axis} open; give all sizes as"):
+        load_model(path)
 
 
 def test_one_shape_for_several_inputs_must_be_named(save: Save) -> None:
