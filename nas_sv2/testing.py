@@ -285,6 +285,7 @@ class TargetTests:
         whole = UserTarget(target)  # checks both
         assert whole.name == target.name
         assert whole.provenance in get_args(Provenance)
+        assert whole.batch >= 1
 
     def test_a_latency_is_a_number_of_ms_and_says_its_origin(
         self, whole: Target, network: Network

@@ -392,6 +392,11 @@ class EmulatedArm:
         """The device: None, as no network is run."""
 
     @property
+    def batch(self) -> int:
+        """Images of a run: one."""
+        return 1
+
+    @property
     def description(self) -> str:
         """The core in words, for every table and file."""
         return f"{self.name}: {self.table.device}"

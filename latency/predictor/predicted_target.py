@@ -139,6 +139,11 @@ class PredictedTarget:
     def device(self) -> None:
         """The device: None, as no network is run."""
 
+    @property
+    def batch(self) -> int:
+        """Images of a run, as on the device."""
+        return self.measured.batch
+
     def estimate(self, network: Network) -> Latency:
         """Predict the latency; `ci_ms` covers 95 of 100 measured latencies.
 

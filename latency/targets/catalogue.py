@@ -1,9 +1,11 @@
-"""The catalogue: real devices as emulated cores, scaled to published figures of the very device.
+"""The catalogue: real devices, emulated by published figures of the very device.
 
 Nobody here has measured these devices. Others published latencies of networks that we express, on
 one core of the device (`catalogue.yaml` has them, with their sources). The kernels of an emulated
 core are scaled to them; the error of the fit is part of every note. The runtime of the figures is
 not the one that is emulated. A core without a table of its own takes that of the nearest core.
+
+The paper's GPU has no table of kernels. It is a formula, fitted to the paper's own figures.
 """
 
 from collections.abc import Mapping
@@ -24,6 +26,7 @@ from nas_sv2.space.families.published import published_network
 
 if TYPE_CHECKING:
     from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+    from nas_sv2.latency.emulated.gtx_1080ti import EmulatedGtx1080Ti
     from nas_sv2.latency.emulated.scale import ScaleError
     from nas_sv2.latency.measurements.store import MeasurementStore
 
@@ -77,7 +80,7 @@ class CatalogueDevice:
         """Read the table of the core, and scale it to the published figures."""
         from nas_sv2.latency.emulated.emulated_arm import EmulatedArm, KernelTable
 
-        cycles_per_ms, error = self.fit()
+        cycles_per_ms, error = self._fit()
         note = (
             f"scaled to {error.networks} published figures of {self.runtime}, {self.precision}, "
             f"on this device, off by {error.typical:.1%} in the mean, {error.worst:.0%} at worst "
@@ -94,7 +97,12 @@ class CatalogueDevice:
         """Describe the device."""
         return TargetInfo(self.name, self.what, "emulated", True)
 
-    def fit(self) -> tuple[float, "ScaleError"]:
+    @property
+    def error(self) -> "ScaleError":
+        """The distance of the scaled core to the published figures."""
+        return self._fit()[1]
+
+    def _fit(self) -> tuple[float, "ScaleError"]:
         """Return the cycles per ms of the device, and the error of the fit."""
         from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
         from nas_sv2.latency.emulated.scale import refit_scale
@@ -104,9 +112,59 @@ class CatalogueDevice:
         return refit_scale(target.table, pairs)
 
 
+@dataclass(frozen=True, slots=True)
+class PaperGpu:
+    """The paper's GPU as a formula, for batches of 8. It is a `TargetEntry`, and never `gpu`.
+
+    Attributes:
+        name: For `--target`.
+        what: The GPU in words, for tables.
+        runtime: The library of the figures.
+        precision: The number format of the figures.
+        source: The address of the figures.
+    """
+
+    name: str = "gtx-1080ti"
+    what: str = "GTX 1080Ti of the ShuffleNet V2 paper, batch 8, by a formula, emulated"
+    runtime: str = "cuDNN 7.0"
+    precision: Literal["fp32"] = "fp32"
+    source: str = "https://arxiv.org/abs/1807.11164"
+
+    @property
+    def plan(self) -> None:
+        """Give None: nothing is ever measured under this name."""
+
+    @property
+    def needs_device(self) -> bool:
+        """Whether the target has to run networks: never."""
+        return False
+
+    @property
+    def error(self) -> "ScaleError":
+        """The distance of the formula to the published figures."""
+        from nas_sv2.latency.emulated.gtx_1080ti import ERROR
+
+        return ERROR
+
+    def open(self, opening: Opening) -> "EmulatedGtx1080Ti":
+        """Give the formula."""
+        from nas_sv2.latency.emulated.gtx_1080ti import EmulatedGtx1080Ti
+
+        return EmulatedGtx1080Ti(self.name)
+
+    def device(self, store: "MeasurementStore | None", notify: Notify) -> ReconnectingDevice:
+        """Refuse: there is no device."""
+        raise runs_nothing(self.name, "emulated")
+
+    def describe(self) -> TargetInfo:
+        """Describe the GPU."""
+        return TargetInfo(self.name, self.what, "emulated", True)
+
+
 @cache
-def catalogue() -> Mapping[str, CatalogueDevice]:
+def catalogue() -> Mapping[str, CatalogueDevice | PaperGpu]:
     """Return the devices by name."""
     text = resources.files("nas_sv2.latency.targets").joinpath("catalogue.yaml").read_text("utf-8")
     devices = msgspec.convert(parse_yaml(text), list[CatalogueDevice])
-    return {device.name: device for device in devices}
+    gpu = PaperGpu()
+    return {**{device.name: device for device in devices}, gpu.name: gpu}

@@ -35,6 +35,10 @@ class Target(Protocol):
     def device(self) -> MeasuredDevice | None:
         """The device that runs the networks, with its plan; None if no network is run."""
 
+    @property
+    def batch(self) -> int:
+        """Images of a run."""
+
     def estimate(self, network: Network) -> Latency:
         """Return the latency of `network` at its own resolution.
 
@@ -110,6 +114,11 @@ class MeasuredTarget:
     def provenance(self) -> Provenance:
         """The origin of its latencies: measured."""
         return "measured"
+
+    @property
+    def batch(self) -> int:
+        """Images of a run, by the plan."""
+        return self.device.plan.batch
 
     def estimate(self, network: Network) -> Latency:
         """Return the latency stored for this device and plan, or measure it."""

@@ -58,6 +58,8 @@ class UserTarget:
         if not (isinstance(self.name, str) and NAME.fullmatch(self.name)):
             allowed = "must consist of letters, digits, '-', '_' and '.', at most 64"
             raise ConfigError("target.name", self.name, allowed)
+        if not (type(self.batch) is int and self.batch > 0):
+            raise ConfigError("target.batch", self.batch, "must be a whole number above 0")
         if self.provenance not in get_args(Provenance):
             allowed = "must be one of " + ", ".join(get_args(Provenance))
             raise ConfigError("target.provenance", self.provenance, allowed)
@@ -77,6 +79,13 @@ class UserTarget:
         """The object's device, if it has one."""
         device: MeasuredDevice | None = getattr(self.source, "device", None)
         return device
+
+    @property
+    def batch(self) -> int:
+        """Images of a run: the object's own number, that of its device, or one."""
+        device = self.device
+        batch: int = getattr(self.source, "batch", 1 if device is None else device.plan.batch)
+        return batch
 
     def estimate(self, network: Network) -> Latency:
         """Return the object's latency for the network.

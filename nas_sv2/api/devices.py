@@ -41,7 +41,7 @@ def describe_targets() -> list[TargetInfo]:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueRow:
-    """A device of the catalogue, and how far the emulated core is from its published figures.
+    """A device of the catalogue, and how far its emulation is from its published figures.
 
     Attributes:
         name: For `--target`.
@@ -49,9 +49,10 @@ class CatalogueRow:
         runtime: The runtime of the published figures.
         precision: The number format of the figures.
         figures: Their number.
-        mean_error: Mean error after the fit of one scale, as a share.
+        mean_error: Mean error after the fit to these figures, as a share.
         worst_error: Largest error.
-        unseen_error: Mean error on a network that is left out of the fit.
+        unseen_error: Mean error on a network that is left out of the fit; of the paper's GPU, on
+            a family of Table 8 that is.
         source: The address of the figures.
     """
 
@@ -67,10 +68,10 @@ class CatalogueRow:
 
 
 def describe_catalogue() -> list[CatalogueRow]:
-    """Describe the real devices whose published latencies scale an emulated core."""
+    """Describe the real devices that are emulated by published latencies."""
     rows = []
     for device in catalogue().values():
-        _, error = device.fit()
+        error = device.error
         rows.append(
             CatalogueRow(
                 device.name,

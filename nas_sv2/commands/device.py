@@ -83,6 +83,7 @@ def list_catalogue(as_json: AsJson = False) -> None:
             "Emulated, one thread: the kernels of onnxruntime on that core, scaled to published "
             "figures of the device. --json prints their sources.",
             "unseen: the error on a network that is left out of the fit.",
+            "gtx-1080ti: the paper's GPU as a formula; unseen: a family of its Table 8.",
         ]
     )
 

@@ -345,7 +345,10 @@ def sum_in_words(profile: Profile) -> str:
     whole, kernels = profile.whole, len(profile.kernels)
     total = f"{kernels} kernels sum to {profile.ms:.3f} ms"
     if whole.runs is None:
-        return f"{total}, which is the estimate; nothing ran"
+        rest = whole.ms - profile.ms
+        if rest < 1e-3:
+            return f"{total}, which is the estimate; nothing ran"
+        return f"{total}; the estimate has {rest:.3f} ms more, of no kernel; nothing ran"
     unprofiled = f"without the profiler the network took {whole.ms:.3f} ms"
     if whole.ci_ms is not None:
         unprofiled += f" (95 % interval {interval(whole.ci_ms)})"

@@ -192,7 +192,7 @@ def run_comparison(
         target=target.name,
         device=latency.device,
         provenance=latency.provenance,
-        batch=1 if target.device is None else target.device.plan.batch,
+        batch=target.batch,
         rows=tuple(rows),
         sessions=tuple(sessions),
     )

@@ -54,6 +54,10 @@ class FakeTarget:
     def device(self) -> None:
         return None
 
+    @property
+    def batch(self) -> int:
+        return 1
+
     def graph_of(self, network: Network) -> Graph:
         return lower(network)
 

@@ -10,7 +10,7 @@ from nas_sv2.latency.targets.catalogue import CatalogueDevice, catalogue
 from nas_sv2.latency.targets.entries import Opening
 from nas_sv2.space.families.published import published_network
 
-DEVICES = list(catalogue().values())
+DEVICES = [one for one in catalogue().values() if isinstance(one, CatalogueDevice)]
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.name)
@@ -32,8 +32,8 @@ def test_lite_on_small_cores_is_matched_within_four_percent_and_on_large_ones_wi
     small = [one for one in lite if one.table in ("cortex-a53", "cortex-a55")]
     large = [one for one in lite if one not in small]
     assert len(small) >= 4 and len(large) >= 3
-    assert statistics.fmean(one.fit()[1].typical for one in small) < 0.04
-    assert statistics.fmean(one.fit()[1].typical for one in large) < 0.06
+    assert statistics.fmean(one.error.typical for one in small) < 0.04
+    assert statistics.fmean(one.error.typical for one in large) < 0.06
 
 
 def test_they_are_targets_by_name_and_the_users_own_come_first() -> None:
@@ -64,3 +64,18 @@ def test_the_table_of_a_near_core_is_said() -> None:
         "Raspberry Pi 4B: Cortex-A72, 1.8 GHz by the table of the Cortex-A57, emulated"
     )
     assert catalogue()["pixel-4"].what == "Pixel 4, Snapdragon 855: Cortex-A76, 2.84 GHz, emulated"
+
+
+def test_the_papers_gpu_is_a_target_and_never_the_gpu_of_this_machine() -> None:
+    book = TargetBook(dict(built_in_targets()))
+    assert book.names("arm,gtx-1080ti") == ["arm", "gtx-1080ti"]
+    target = book.open("gtx-1080ti")
+    assert (target.name, target.provenance, target.batch) == ("gtx-1080ti", "emulated", 8)
+    assert book["gpu"].needs_device
+    with pytest.raises(DeviceError, match="measured ones are required"):
+        book.open("gtx-1080ti", require_measured=True)
+    with pytest.raises(ConfigError, match="emulated"):
+        book.device("gtx-1080ti")
+    entry = catalogue()["gtx-1080ti"]
+    assert entry.error.networks == 86
+    assert entry.describe().available

@@ -10,6 +10,7 @@ from csv_target import CsvTable
 
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.latency.emulated.gtx_1080ti import EmulatedGtx1080Ti
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.target import MeasuredTarget, Target
@@ -18,7 +19,7 @@ from nas_sv2.space.units.reference import reference
 from nas_sv2.testing import FakeDevice, TargetTests
 
 ROOT = Path(__file__).parents[3]
-KINDS = r"(\w*Target|EmulatedArm|MeasuredDevice)"
+KINDS = r"(\w*Target|EmulatedArm|EmulatedGtx1080Ti|MeasuredDevice)"
 ASKS = re.compile(rf"isinstance\([^)]*\b{KINDS}\b|\bcase {KINDS}\(|hasattr\(target\b")
 
 
@@ -55,6 +56,12 @@ class TestEmulated(TargetTests):
     @pytest.fixture
     def target(self) -> Target:
         return EmulatedArm.open()
+
+
+class TestPapersGpu(TargetTests):
+    @pytest.fixture
+    def target(self) -> Target:
+        return EmulatedGtx1080Ti()
 
 
 class TestUsersTable(TargetTests):

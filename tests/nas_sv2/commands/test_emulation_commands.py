@@ -151,3 +151,5 @@ def test_the_catalogue_is_listed() -> None:
     rows = {row["name"]: row for row in json.loads(result.output)}
     assert rows["galaxy-a03s"]["mean_error"] < 0.01
     assert rows["pixel-4"]["source"].startswith("https://github.com/")
+    assert rows["gtx-1080ti"]["figures"] == 86
+    assert 0.085 < rows["gtx-1080ti"]["unseen_error"] < 0.11
