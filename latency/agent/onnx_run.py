@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if __name__ != "__main__":  # piped, these names are here already
     from nas_sv2.latency.agent.needed import Refusal, errors_of, needed
-    from nas_sv2.latency.agent.node_times import node_times
+    from nas_sv2.latency.agent.node_times import node_providers, node_times
     from nas_sv2.latency.agent.timed_runs import Network
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
+PROVIDER = "ExecutionProvider"
+"""The end of onnxruntime's names of its execution providers."""
+CPU_PROVIDER = "CPU" + PROVIDER
 LEAST_ONNXRUNTIME = (1, 12)
 """Opset 17, which our networks are written in, came with 1.12."""
 LEAST_FOR_BATCHES = (1, 14)
@@ -29,7 +32,7 @@ FED_KINDS = ("float32", "float16", "float64", "int64", "int32", "int16", "int8",
 
 
 class OnnxRuntime:
-    """onnxruntime, on a CPU or with CUDA."""
+    """onnxruntime, on a CPU, with CUDA or with another execution provider."""
 
     module = "onnxruntime"
 
@@ -37,7 +40,8 @@ class OnnxRuntime:
     def facts(plan: Json) -> Json:
         """Return the part of the fingerprint that onnxruntime knows."""
         onnxruntime = _onnxruntime(plan)
-        facts = {"runtime_version": onnxruntime.__version__, "provider": _provider(plan)}
+        provider = _provider(onnxruntime, plan)
+        facts = {"runtime_version": onnxruntime.__version__, "provider": provider}
         if hasattr(onnxruntime, "get_build_info"):  # since 1.15
             facts["runtime_build"] = onnxruntime.get_build_info()
         return facts
@@ -50,7 +54,8 @@ class OnnxRuntime:
             arrays = session.run(None, feed)
             run = _bound(session, feed) if plan["processor"] == "cuda" else None
         numbers = [float(number) for array in arrays for number in array.ravel()]
-        return Network(run or (lambda: session.run(None, feed)), numbers, lambda kept: {})
+        run = run or (lambda: session.run(None, feed))
+        return Network(run, numbers, lambda kept: {}, _fallen_back(body, plan))
 
     @staticmethod
     def nodes(body: bytes, plan: Json) -> list[list[Any]]:
@@ -58,24 +63,48 @@ class OnnxRuntime:
         if plan["processor"] != "cpu":
             raise Refusal("device", "onnxruntime gives times of nodes on a CPU only; use torch")
 
-        def profiled(prefix: str) -> tuple[Any, Callable[[], object]]:
-            session, feed = onnx_session(body, plan, profile_to=prefix)
-            return session, lambda: session.run(None, feed)
+        times: list[list[Any]] = _profiled(body, plan, node_times)
+        return times
 
-        try:
-            return node_times(profiled)
-        except (OSError, ValueError) as error:
-            reason = error if isinstance(error, OSError) else "it was cut off"  # and is no JSON
-            raise Refusal(
-                "device",
-                f"onnxruntime's profile cannot be written there ({reason}); free some disk, or "
-                "set TMPDIR there to a folder that can be written",
-            ) from error
+
+def _profiled(body: bytes, plan: Json, read: Callable[..., Any]) -> Any:
+    """Return what a function of `node_times.py` reads from onnxruntime's profile."""
+
+    def profiled(prefix: str) -> tuple[Any, Callable[[], object]]:
+        session, feed = onnx_session(body, plan, profile_to=prefix)
+        return session, lambda: session.run(None, feed)
+
+    try:
+        return read(profiled)
+    except (OSError, ValueError) as error:
+        reason = error if isinstance(error, OSError) else "it was cut off"  # and is no JSON
+        raise Refusal(
+            "device",
+            f"onnxruntime's profile cannot be written there ({reason}); free some disk, or "
+            "set TMPDIR there to a folder that can be written",
+        ) from error
+
+
+def _fallen_back(body: bytes, plan: Json) -> tuple[int, int] | None:
+    """Count the nodes that run on the CPU although another provider is asked for, and all.
+
+    onnxruntime gives a node to its CPU provider if the one that is asked for cannot run it, and
+    says nothing.
+    """
+    asked = _provider(_onnxruntime(plan), plan)
+    if asked == CPU_PROVIDER:
+        return None
+    providers = list(_profiled(body, plan, node_providers).values())
+    fallen = sum(provider != asked for provider in providers)
+    if fallen == len(providers):
+        text = f"{asked} runs none of its {len(providers)} nodes, all fall back to the CPU"
+        raise Refusal("runtime", f"{text}; leave provider out")
+    return fallen, len(providers)
 
 
 def _onnxruntime(plan: Json) -> Any:
     """Import onnxruntime; refuse one that cannot run our networks, or runs them wrongly."""
-    onnxruntime, provider = needed("onnxruntime"), _provider(plan)
+    onnxruntime = needed("onnxruntime")
     version = onnxruntime.__version__
     batches = plan["batch"] > 1 and plan["processor"] == "cpu"
     least = LEAST_FOR_BATCHES if batches else LEAST_ONNXRUNTIME
@@ -87,18 +116,26 @@ def _onnxruntime(plan: Json) -> Any:
             f"onnxruntime {version} is too old {use}".strip() + f", {wanted} is the least; "
             f"install it there: {sys.executable} -m pip install 'onnxruntime>={wanted}'",
         )
-    if provider not in onnxruntime.get_available_providers():
-        raise Refusal("device", f"onnxruntime here has no {provider}; install onnxruntime-gpu")
+    _provider(onnxruntime, plan)
     return onnxruntime
 
 
-def _provider(plan: Json) -> str:
-    return "CUDAExecutionProvider" if plan["processor"] == "cuda" else "CPUExecutionProvider"
+def _provider(onnxruntime: Any, plan: Json) -> str:
+    """Return onnxruntime's name of the plan's execution provider; refuse one that it lacks."""
+    asked = plan.get("provider") or ("cuda" if plan["processor"] == "cuda" else "cpu")
+    names: list[str] = onnxruntime.get_available_providers()
+    there = {name[: -len(PROVIDER)].lower(): name for name in names}
+    if asked not in there:
+        has, version = ", ".join(sorted(there)), onnxruntime.__version__
+        text = f"onnxruntime {version} there has no provider {asked}, but {has}"
+        raise Refusal("runtime", text + "; install onnxruntime-gpu" * (asked == "cuda"))
+    return there[asked]
 
 
 def onnx_session(body: bytes, plan: Json, profile_to: str = "") -> tuple[Any, Json]:
     """Open a session with a random input; profile into files of a prefix, if one is given."""
     numpy, onnxruntime = needed("numpy"), _onnxruntime(plan)
+    provider = _provider(onnxruntime, plan)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = plan["threads"]
     options.inter_op_num_threads = 1
@@ -115,7 +152,13 @@ def onnx_session(body: bytes, plan: Json, profile_to: str = "") -> tuple[Any, Js
     if profile_to:
         options.enable_profiling, options.profile_file_prefix = True, profile_to
     with errors_of("onnxruntime"):
-        session = onnxruntime.InferenceSession(body, options, providers=[_provider(plan)])
+        # XNNPACK has threads of its own.
+        own = {"intra_op_num_threads": str(plan["threads"])}
+        asked = (provider, own) if provider == "Xnnpack" + PROVIDER else provider
+        session = onnxruntime.InferenceSession(body, options, providers=[asked])
+        if provider not in session.get_providers():
+            text = f"onnxruntime cannot start {provider} there, and would run on the CPU instead"
+            raise Refusal("runtime", text)
         generator = numpy.random.default_rng(plan["seed"])
         feed = {
             value.name: _random_feed(numpy, generator, value, plan["batch"])

@@ -44,11 +44,14 @@ class Network(NamedTuple):
         outputs: Numbers that the network gives for the plan's input.
         series: Function from run numbers (0 is the first call of `run`) to further times of these
             runs, in ms by name.
+        fallen_back: Nodes that ran on the CPU although the plan names another provider, and all
+            nodes; None if it names none.
     """
 
     run: Callable[[], object]
     outputs: list[float]
     series: Callable[[Sequence[int]], Mapping[str, Sequence[float]]]
+    fallen_back: tuple[int, int] | None = None
 
 
 COUNTS_SWITCHES = hasattr(resource, "RUSAGE_THREAD")  # Linux
@@ -163,6 +166,7 @@ class Recorder:
             "warmup_runs": self.warmup_runs,
             "stationary": self.stationary,
             "series": self.series,
+            "fallen_back": self.network.fallen_back,
         }
 
 

@@ -65,6 +65,7 @@ def _documents(
             "stationary": network.stationary,
             "series": network.series,
             "heating": [] if index else answer.heating,
+            "fallen_back": network.fallen_back,
             **shared,
         }
         for index, (payload, network) in enumerate(zip(payloads, answer.networks, strict=False))

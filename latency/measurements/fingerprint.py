@@ -53,6 +53,7 @@ class Fingerprint:
         parts = [
             " ".join(ARM_PARTS.get(word, word) for word in processor.split()),
             f"{facts['runtime']} {facts['runtime_version']}",
+            f"provider {plan.provider}" if plan.provider else "",
             f"{plan.threads} thread{'s' if plan.threads > 1 else ''}",
             f"on cores {cores}" if cores else "",
             f"CPU quota {facts['cpu_quota']} cores" if "cpu_quota" in facts else "",

@@ -295,6 +295,8 @@ class Measurement:
         series: Further times of each run, in ms by name: `event_ms`, `graph_ms`,
             `graph_event_ms` on a GPU.
         beside: The reference network of the session; None if the plan names none.
+        fallen_back: Nodes that ran on the CPU although the plan names another provider, and all
+            nodes; None if it names none.
     """
 
     architecture: str
@@ -309,6 +311,7 @@ class Measurement:
     heating: tuple[tuple[float, float], ...] = ()
     series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     beside: Beside | None = None
+    fallen_back: tuple[int, int] | None = None
 
     @cached_property
     def _choice(self) -> estimator.Choice:
@@ -462,6 +465,8 @@ class Measurement:
             stored: Whether the measurement was found in the database.
         """
         notes = [f"{name} {statistics.median(times):.3g}" for name, times in self.series.items()]
+        if self.fallen_back is not None and self.fallen_back[0]:
+            notes.append("{} of {} nodes fell back to the CPU".format(*self.fallen_back))
         if self.plan.heat_s:
             notes.append(f"after {self.plan.heat_s / 60:.1f} min of running")
         if self.heating:
@@ -502,6 +507,7 @@ class Measurement:
             "heating": [list(point) for point in self.heating],
             "series": {name: list(times) for name, times in self.series.items()},
             "beside": None if beside is None else [beside.name, _columns(beside.samples)],
+            **({} if self.fallen_back is None else {"fallen_back": list(self.fallen_back)}),
         }
 
     @classmethod
@@ -513,7 +519,7 @@ class Measurement:
         """
         if document.get("schema") != SCHEMA:
             raise ValueError(f"schema {document.get('schema')}; this version reads {SCHEMA}")
-        beside = document["beside"]
+        beside, fallen_back = document["beside"], document.get("fallen_back")
         return cls(
             **{name: document[name] for name in _AS_IS},
             plan=MeasurePlan.from_json(document["plan"]),
@@ -523,6 +529,7 @@ class Measurement:
             heating=tuple((at_s, ms) for at_s, ms in document["heating"]),
             series={name: tuple(times) for name, times in document["series"].items()},
             beside=None if beside is None else Beside(beside[0], _samples(beside[1])),
+            fallen_back=None if fallen_back is None else (fallen_back[0], fallen_back[1]),
         )
 
 

@@ -54,6 +54,7 @@ class AnsweredNetwork(msgspec.Struct, forbid_unknown_fields=True):
     warmup_runs: Count
     stationary: bool
     series: dict[Name, Series]
+    fallen_back: tuple[Count, Count] | None = None
 
 
 class Answer(msgspec.Struct, forbid_unknown_fields=True):
@@ -99,6 +100,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     heating: list[tuple[Milliseconds, Milliseconds]]
     samples: _Samples
     beside: tuple[str, _Samples] | None
+    fallen_back: tuple[Count, Count] | None = None
 
 
 def read_measurement(text: str) -> Measurement:

@@ -7,6 +7,7 @@ part of the key of every stored measurement.
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
@@ -49,6 +50,8 @@ OWN_DEFAULTS: Mapping[str, Mapping[str, str]] = {
 """The fields of a plan that depend on its runtime, if the user leaves them out.
 
 They are as the runtime is shipped: ncnn uses half precision unless its user forbids it."""
+CPU_PROVIDERS = ("xnnpack",)
+"""Execution providers that compute in the calling thread if there is one thread."""
 PACKAGES: Mapping[Runtime, tuple[str, ...]] = {
     "onnxruntime": ("numpy", "onnxruntime"),
     "litert": ("numpy", "ai-edge-litert"),
@@ -70,6 +73,8 @@ class MeasurePlan:
     Attributes:
         runtime: The runtime that executes the network.
         processor: The processor that executes it.
+        provider: The execution provider of onnxruntime, by its name without the ending, such as
+            `xnnpack`, `coreml` or `openvino`; None for its own on that processor.
         precision: The number format. `int8` is static quantisation on a CPU, by onnxruntime (QDQ)
             or ncnn. `fp16` is torch's half precision on a GPU, or ncnn as it comes: it calculates
             in half precision on ARM cores that can, and in float32 elsewhere.
@@ -117,6 +122,7 @@ class MeasurePlan:
 
     runtime: Runtime = "onnxruntime"
     processor: Processor = "cpu"
+    provider: str | None = None
     precision: Precision = "fp32"
     batch: Positive = 1
     threads: Positive = 1
@@ -142,7 +148,12 @@ class MeasurePlan:
 
     def __post_init__(self) -> None:
         """Check the fields, each alone and together."""
+        if isinstance(self.provider, str):  # onnxruntime's own name is allowed too
+            short = self.provider.lower().removesuffix("executionprovider")
+            own = "cuda" if self.processor == "cuda" else "cpu"
+            object.__setattr__(self, "provider", None if short == own else short)
         check_fields(self)
+        self._check_provider()
         if self.runtime == "torch":
             check_choice("lowering", self.lowering, ("plain",))
         if self.runtime == "ncnn" and self.batch != 1:
@@ -161,6 +172,18 @@ class MeasurePlan:
         if self.max_runs < self.min_runs:
             sentence = f"must be at least min_runs, {self.min_runs}"
             raise ConfigError("max_runs", self.max_runs, sentence)
+
+    def _check_provider(self) -> None:
+        if self.provider is None:
+            return
+        if self.runtime != "onnxruntime":
+            raise ConfigError(f"provider with {self.runtime}", self.provider, "must be left out")
+        if not re.fullmatch(r"[0-9a-z]{1,40}", self.provider):
+            allowed = "must be the name of an execution provider, as xnnpack"
+            raise ConfigError("provider", self.provider, allowed)
+        if self.provider == "cuda":
+            allowed = "must be left out: processor=cuda runs onnxruntime with CUDA"
+            raise ConfigError("provider", self.provider, allowed)
 
     def changed(self, **changes: Any) -> Self:
         """Return the plan with other values.
@@ -181,9 +204,11 @@ class MeasurePlan:
     def cpu_time_is_latency(self) -> bool:
         """Whether the CPU time of the calling thread is the time of the network.
 
-        It is if that thread does all the work: without a pool of threads and without a GPU.
+        It is if that thread does all the work: without a pool of threads and without a GPU or
+        another accelerator.
         """
-        return self.threads == 1 and self.processor == "cpu"
+        on_cpu = self.processor == "cpu" and self.provider in (None, *CPU_PROVIDERS)
+        return self.threads == 1 and on_cpu
 
     @property
     def key(self) -> str:
@@ -192,8 +217,11 @@ class MeasurePlan:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
-        """Return all fields by name."""
-        return dataclasses.asdict(self)
+        """Return all fields by name; without a provider as before plans had one."""
+        fields = dataclasses.asdict(self)
+        if self.provider is None:
+            del fields["provider"]
+        return fields
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:

@@ -174,8 +174,8 @@ def can_predict(plan: MeasurePlan) -> bool:
 
     They can be if onnxruntime runs them in float32 on a CPU beside a reference network.
     """
-    kind = (plan.runtime, plan.processor, plan.precision)
-    return kind == ("onnxruntime", "cpu", "fp32") and plan.reference is not None
+    kind = (plan.runtime, plan.processor, plan.provider, plan.precision)
+    return kind == ("onnxruntime", "cpu", None, "fp32") and plan.reference is not None
 
 
 def fit_on_device(

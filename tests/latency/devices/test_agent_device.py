@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from nas_sv2.errors import DeviceError, MeasurementError
+from nas_sv2.errors import DeviceError, MeasurementError, MissingRuntime
 from nas_sv2.latency.agent import agent
 from nas_sv2.latency.agent.needed import Refusal
 from nas_sv2.latency.devices import channel as channel_module
@@ -136,8 +136,17 @@ def test_a_heated_device_shows_its_curve(local: AgentDevice) -> None:
 def test_a_gpu_that_is_not_there_is_a_fault_of_the_device(local: AgentDevice) -> None:
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("has one")
-    with pytest.raises(DeviceError, match="no CUDAExecutionProvider; install onnxruntime-gpu"):
+    with pytest.raises(DeviceError, match=r"no provider cuda, but .*cpu; install onnxruntime-gpu"):
         local.fingerprint(dataclasses.replace(QUICK, processor="cuda"))
+
+
+def test_a_provider_that_runs_no_node_is_refused(local: AgentDevice) -> None:
+    """As the wheel's own AzureExecutionProvider does, which is for remote models."""
+    if "AzureExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("this build has no such provider")
+    with pytest.raises(MissingRuntime, match=r"Azure\w+ runs none of its \d nodes, all fall back"):
+        measure(local, convolution(), dataclasses.replace(QUICK, provider="azure"))
+    assert measure(local, convolution()).fallen_back is None
 
 
 def test_the_fingerprint_names_what_runs(local: AgentDevice) -> None:

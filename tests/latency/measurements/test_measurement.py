@@ -111,10 +111,17 @@ BESIDE = dataclasses.replace(
         with_samples(switches=None),
         BESIDE,
         dataclasses.replace(STEADY, heating=((1.0, 5.0), (2.0, 5.5))),
+        dataclasses.replace(STEADY, fallen_back=(3, 12)),
     ],
 )
 def test_json_round_trip(measurement: Measurement) -> None:
     assert Measurement.from_json(json.loads(json.dumps(measurement.to_json()))) == measurement
+
+
+def test_nodes_that_fell_back_to_the_cpu_are_said() -> None:
+    note = dataclasses.replace(STEADY, fallen_back=(3, 12)).latency("dev").note
+    assert "3 of 12 nodes fell back to the CPU" in note
+    assert "fell back" not in dataclasses.replace(STEADY, fallen_back=(0, 12)).latency("d").note
 
 
 def test_a_quiet_measurement_has_nothing_to_complain_of() -> None:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ def test_every_field_is_in_the_key() -> None:
         for change in (
             {"runtime": "torch", "lowering": "plain"},
             {"processor": "cuda"},
+            {"provider": "xnnpack"},
             {"precision": "int8"},
             {"affinity": (0,)},
             {"reference": None},
@@ -170,3 +172,29 @@ def test_the_same_cores_are_the_same_plan() -> None:
     assert {plan.key for plan in plans} == {plans[0].key}
     assert plans[2].affinity == (0, 1)
     assert MeasurePlan.from_json(plans[1].to_json()) == plans[0]
+
+
+def test_a_plan_without_a_provider_is_what_it_was_before_plans_had_one() -> None:
+    assert "provider" not in CPU_PLAN.to_json()
+    assert MeasurePlan(provider="CPUExecutionProvider") == CPU_PLAN
+    assert MeasurePlan(provider="XnnpackExecutionProvider") == MeasurePlan(provider="xnnpack")
+
+
+def test_cpu_time_is_no_latency_of_an_accelerator() -> None:
+    assert MeasurePlan(provider="xnnpack").cpu_time_is_latency
+    assert not MeasurePlan(provider="xnnpack", threads=2).cpu_time_is_latency
+    assert not MeasurePlan(provider="coreml").cpu_time_is_latency
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"provider": "n o"}, "must be the name of an execution provider"),
+        ({"provider": "cuda"}, "processor=cuda runs onnxruntime with CUDA"),
+        ({"provider": "xnnpack", "runtime": "litert"}, "provider with litert must be left out"),
+        ({"provider": 3}, "provider"),
+    ],
+)
+def test_a_provider_is_a_name_for_onnxruntime(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        MeasurePlan(**changes)
