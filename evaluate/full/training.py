@@ -25,6 +25,7 @@ from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
 from nas_sv2.evaluate.fitting.learners import Average, AveragingLearner, NetworkLearner
 from nas_sv2.evaluate.fitting.start import Start
 from nas_sv2.evaluate.fitting.subset import Subset, choose_subset
+from nas_sv2.evaluate.fitting.teaching import Teaching
 from nas_sv2.evaluate.fitting.validation import Validation, refresh_norms
 from nas_sv2.evaluate.full.distributed import Processes, Share
 from nas_sv2.evaluate.full.result import FullyTrained
@@ -137,6 +138,13 @@ class FullRun:
         return Normalise.of(self.data.train.images)
 
     @cached_property
+    def teaching(self) -> Teaching | None:
+        """The teacher of the recipe, opened; None if it has none."""
+        return Teaching.of(
+            self.recipe, self.data, self.normalise, self.device, self.threads, self.notify
+        )
+
+    @cached_property
     def subset(self) -> Subset:
         """The part of the data that the recipe uses."""
         return choose_subset(self.data, self.recipe)
@@ -231,6 +239,7 @@ class FullRun:
             supply,
             recipe,
             {} if self.start is None else self.start.rates,
+            self.teaching,
         )
         if average is not None:
             learner = AveragingLearner(learner, module, average)

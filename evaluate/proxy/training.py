@@ -30,6 +30,7 @@ from nas_sv2.evaluate.fitting.evaluator import (
 )
 from nas_sv2.evaluate.fitting.learners import NetworkLearner
 from nas_sv2.evaluate.fitting.subset import Subset, choose_subset
+from nas_sv2.evaluate.fitting.teaching import Teaching
 from nas_sv2.evaluate.fitting.validation import Validation, refresh_norms, validate
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.evaluate.recipes.recipe import Recipe, Score
@@ -134,6 +135,17 @@ class ProxyTraining:
         return Normalise.of(self.data.train.images)
 
     @cached_property
+    def teaching(self) -> Teaching | None:
+        """The teacher of the recipe, opened once for all candidates; None if it has none.
+
+        Raises:
+            ConfigError: It is missing, changed, of other classes, or no better than chance.
+        """
+        return Teaching.of(
+            self.recipe, self.data, self.normalise, self.device, self.threads, self.notify
+        )
+
+    @cached_property
     def subset(self) -> Subset:
         """The images that the recipe uses."""
         return choose_subset(self.data, self.recipe)
@@ -175,7 +187,7 @@ class ProxyTraining:
                 self.progress(number * steps + done, self.recipe.seeds * steps)
 
         course = Course(
-            NetworkLearner.of(module, self.batches, self.recipe),
+            NetworkLearner.of(module, self.batches, self.recipe, teaching=self.teaching),
             self.batches,
             self.recipe,
             stream(seed, "order"),
@@ -270,7 +282,7 @@ def choose_recipe(recipe: Recipe) -> EvaluatorChoice:
 
 
 def _open(recipe: Recipe, data: ImageData, setting: Setting) -> ProxyTraining:
-    return ProxyTraining(
+    training = ProxyTraining(
         recipe,
         data,
         setting.seed,
@@ -280,6 +292,8 @@ def _open(recipe: Recipe, data: ImageData, setting: Setting) -> ProxyTraining:
         setting.checkpoints,
         setting.notify,
     )
+    training.teaching  # noqa: B018, refuses a teacher of other classes before the first candidate
+    return training
 
 
 def _score(score: Score, records: Sequence[PassRecord]) -> float:

@@ -16,6 +16,7 @@ from nas_sv2.documents import name_errors, read_document, read_fields, strip_sch
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.recipes.teacher import Teacher, content_digest
 
 SCHEMA_KEY = "nas_sv2_recipe"
 SCHEMA_VERSION = 1
@@ -25,14 +26,18 @@ FILE_ENDINGS = (".yaml", ".yml", ".json")
 def open_recipe(text: str) -> Recipe:
     """Open the recipe that `text` names: a built-in one, or a file.
 
+    The digest of its teacher is found, if the file does not say it.
+
     Raises:
-        ConfigError: If there is no such recipe, or a field of the file is not allowed.
+        ConfigError: If there is no such recipe or teacher, or a field is not allowed.
     """
     path = Path(text)
     if path.suffix not in FILE_ENDINGS:
         return built_in_recipe(text)
     return name_errors(
-        f"{path}: ", lambda data: recipe_from_document(data, path.stem), read_document(path)
+        f"{path}: ",
+        lambda data: with_teacher(recipe_from_document(data, path.stem)),
+        read_document(path),
     )
 
 
@@ -48,6 +53,26 @@ def built_in_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
+def with_teacher(
+    recipe: Recipe, model: str | None = None, temperature: float | None = None
+) -> Recipe:
+    """Return `recipe` with another teacher, or its own one, whose digest is known.
+
+    Raises:
+        ConfigError: There is no such teacher, or a temperature and no teacher.
+    """
+    teacher = recipe.teacher
+    if model is not None:
+        teacher = dataclasses.replace(teacher or Teacher(model), model=model, digest="")
+    if temperature is not None:
+        if teacher is None:
+            raise ConfigError("temperature", temperature, "must be left out without a teacher")
+        teacher = dataclasses.replace(teacher, temperature=temperature)
+    if teacher is not None and not teacher.digest:
+        teacher = dataclasses.replace(teacher, digest=content_digest(teacher.model))
+    return dataclasses.replace(recipe, teacher=teacher)
+
+
 def recipe_from_document(document: object, name: str = "") -> Recipe:
     """Read a recipe from plain data; `name` applies if the data has no name.
 
@@ -59,8 +84,14 @@ def recipe_from_document(document: object, name: str = "") -> Recipe:
 
 
 def recipe_to_document(recipe: Recipe) -> dict[str, Any]:
-    """Every field of the recipe as plain data that `recipe_from_document` reads back."""
-    return {SCHEMA_KEY: SCHEMA_VERSION, **dataclasses.asdict(recipe)}
+    """Every field of the recipe as plain data that `recipe_from_document` reads back.
+
+    Without a teacher the document is that of a program that had none.
+    """
+    document = {SCHEMA_KEY: SCHEMA_VERSION, **dataclasses.asdict(recipe)}
+    if recipe.teacher is None:
+        del document["teacher"]
+    return document
 
 
 def recipe_to_yaml(recipe: Recipe) -> str:

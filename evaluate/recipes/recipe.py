@@ -24,6 +24,7 @@ from nas_sv2.documents import (
     check_fields,
 )
 from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.recipes.teacher import Teacher
 
 Optimiser = Literal["sgd", "adamw"]
 Schedule = Literal["linear", "cosine"]
@@ -114,6 +115,7 @@ class Recipe:
             images; `training_speed`, the sum of the training losses, lower is better.
         seeds: Number of trainings that are averaged, each with a seed of its own.
         full_training: Parts that only a full training has; None for a short training.
+        teacher: A trained network whose answers are learnt too; None for the labels alone.
     """
 
     name: str
@@ -147,6 +149,7 @@ class Recipe:
     score: Score = "accuracy"
     seeds: Positive = 1
     full_training: FullTraining | None = None
+    teacher: Teacher | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be trained, naming the field."""
@@ -158,6 +161,15 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits that name the content, including the name."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """16 hexadecimal digits that name the content, including the name.
+
+        The content of a teacher counts, and not its path. A recipe without one keeps the digest
+        that it had before there were teachers.
+        """
+        fields = dataclasses.asdict(self)
+        if self.teacher is None:
+            del fields["teacher"]
+        else:
+            del fields["teacher"]["model"]
+        text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

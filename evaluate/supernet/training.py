@@ -191,6 +191,9 @@ def check_supernet_recipe(recipe: Recipe) -> None:
     if not recipe.norm_images:
         allowed = "must be above 0: a network of a supernet has no statistics of its own"
         raise ConfigError("recipe.norm_images", recipe.norm_images, allowed)
+    if recipe.teacher is not None:
+        allowed = "must be left out for a supernet, whose largest network teaches the others"
+        raise ConfigError("recipe.teacher", recipe.teacher.model, allowed)
     if recipe.score == "training_speed":
         allowed = "must be accuracy or cross_entropy: a network of a supernet is not trained"
         raise ConfigError("recipe.score", recipe.score, allowed)

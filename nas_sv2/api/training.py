@@ -15,6 +15,7 @@ from nas_sv2.database.database import Database
 from nas_sv2.documents import AboveZero, Seed, check_value
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.datasets import open_data
+from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.determinism import check_workers
 from nas_sv2.evaluate.fitting.evaluator import check_trainable
 from nas_sv2.evaluate.fitting.start import Start
@@ -24,6 +25,7 @@ from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.files import open_recipe as open_recipe
 from nas_sv2.evaluate.recipes.files import recipe_to_document as recipe_to_document
 from nas_sv2.evaluate.recipes.files import recipe_to_yaml as recipe_to_yaml
+from nas_sv2.evaluate.recipes.files import with_teacher
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.supernet.trained import SavedSupernet, save_supernet
 from nas_sv2.evaluate.supernet.trained import check_unfinished as check_unfinished_supernet
@@ -86,6 +88,8 @@ def train(
     weights: str | None = None,
     freeze: Sequence[str] = (),
     rates: Mapping[str, float] | None = None,
+    teacher: str | None = None,
+    temperature: float | None = None,
     forms: Sequence[str] = ("onnx",),
     storage: str | Database = DEFAULT_STORAGE,
     notify: Notify = ignore,
@@ -110,6 +114,9 @@ def train(
             `STUDY:NUMBER`. Those are taken whose name and shape fit.
         freeze: Parts that do not learn; their batch norms keep their statistics too.
         rates: Factors of the recipe's learning rate, by part.
+        teacher: A network whose answers are learnt too: a folder of an exported network,
+            `FILE.onnx`, or the `module:attribute` of a torch module.
+        temperature: Temperature of the teacher's answers; that of the recipe, or 4, if left out.
         forms: Formats of the models, of `onnx`, `tflite` and `ncnn`.
         storage: The URL of the database of studies, or an open handle.
         notify: Is called with a line before each step.
@@ -125,7 +132,8 @@ def train(
     """
     plan = TrainingPlan(data, recipe, seed, device, train_threads, skip_unreadable)
     db = database_of(storage)
-    chosen, named = open_recipe(plan.recipe), find_network(network, db)
+    chosen = with_teacher(open_recipe(plan.recipe), teacher, temperature)
+    named = find_network(network, db)
     start = _start_of(weights, tuple(freeze), dict(rates or {}), named.network, db)
     processes = Processes.of(os.environ)
     place = _place(plan.device, processes.local_rank)
@@ -136,13 +144,7 @@ def train(
     with processes.joined(place):
         if not processes.first:
             processes.wait()  # the first decodes what is not decoded yet, the others read it
-        opened = open_data(
-            plan.data,
-            resolution=side,
-            skip_unreadable=plan.skip_unreadable,
-            notify=notify,
-            progress=progress,
-        )
+        opened = _open_images(plan, side, notify, progress)
         if processes.first:
             processes.wait()
         run = FullRun(
@@ -163,6 +165,18 @@ def train(
         metrics = write_full_package(run, trained, named.name, forms)
         run.finish()
         return metrics
+
+
+def _open_images(
+    plan: TrainingPlan, side: int | None, notify: Notify, progress: Progress = ignore
+) -> ImageData:
+    return open_data(
+        plan.data,
+        resolution=side,
+        skip_unreadable=plan.skip_unreadable,
+        notify=notify,
+        progress=progress,
+    )
 
 
 def _start_of(
@@ -220,12 +234,7 @@ def train_supernet(
     limits = supernet_guidelines(guidelines, named)
     check_unfinished_supernet(folder)
     folder = made_folder(folder)
-    opened = open_data(
-        plan.data,
-        resolution=chosen.resolution,
-        skip_unreadable=plan.skip_unreadable,
-        notify=notify,
-    )
+    opened = _open_images(plan, chosen.resolution, notify)
     training = SupernetTraining(
         named,
         chosen,

@@ -300,6 +300,17 @@ def train(
         str | None,
         typer.Option("--rates", help="Factors of the rate by part, as stage2=0.1,stage3=0.3."),
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher",
+            help="Network whose answers are learnt too: DIR, FILE.onnx or module:attribute.",
+        ),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option("--temperature", help="Temperature of its answers; 4 if left out."),
+    ] = None,
     train_threads: TrainThreads = 1,
     form: Form = None,
     fit: Fit = None,
@@ -331,6 +342,8 @@ def train(
             weights=weights,
             freeze=freeze.split(",") if freeze else (),
             rates=factors(rates),
+            teacher=teacher,
+            temperature=temperature,
             forms=formats(form) or ("onnx",),
             storage=open_database(storage),
             notify=bar.console.print,

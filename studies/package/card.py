@@ -328,6 +328,15 @@ def input_of(taken: Mapping[str, Any]) -> str:
     return f"{taken['channels']} × {side} × {side}{cut}{fit.get(taken.get('fit', ''), '')}"
 
 
+def teacher_rows(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the row on the teacher of a training, by its name; none without a teacher."""
+    teacher: Mapping[str, Any] | None = document["recipe"].get("teacher")
+    if teacher is None:
+        return {}
+    how = f"temperature {teacher['temperature']:g}, share {teacher['share']:g}"
+    return {"teacher": f"{escaped(teacher['model'])} ({teacher['digest']}), {how}"}
+
+
 def classes_of(document: Mapping[str, Any]) -> str:
     """Name the classes in the order of the logits, or the first of them if they are many."""
     names: Sequence[str] | None = document["class_names"]
@@ -430,7 +439,7 @@ def trial_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
         ),
         [f"- {escaped(value.note)}" for value in record.latencies.values() if value.note],
         ["## Accuracy in the study"],
-        table(("", ""), *_accuracy(record), *_expected(found)),
+        table(("", ""), *_accuracy(record), *_taught_and_expected(document)),
         [
             f"The recipe is {escaped(found['recipe_is'])}. "
             "The figure is no estimate of the accuracy after full training."
@@ -449,13 +458,15 @@ def trial_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
     )
 
 
-def _expected(found: Mapping[str, Any]) -> Sequence[tuple[object, ...]]:
-    """Return rows on the fused estimate; none in older cards and where there was none."""
+def _taught_and_expected(document: Mapping[str, Any]) -> Sequence[tuple[object, ...]]:
+    """Return rows on the teacher and on the fused estimate, each if there was one."""
+    found, teacher = document["study"], list(teacher_rows(document).items())
     if not found.get("expected"):
-        return []
+        return teacher
     estimate = FusedEstimate(**found["expected"])
     on_front, beats = estimate.chances
     return [
+        *teacher,
         ("expected", f"{estimate} ({found['expected_is']})"),
         ("chance of being on the front", on_front),
         ("chance of beating a baseline", beats),

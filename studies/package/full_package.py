@@ -25,6 +25,7 @@ from nas_sv2.studies.package.card import (
     json_of,
     latency_section,
     page,
+    teacher_rows,
 )
 from nas_sv2.studies.package.folder import SUMS, write_folder
 from nas_sv2.studies.package.forms import Checked, TrainedNetwork
@@ -124,6 +125,7 @@ def full_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
         f"{len(passes)} passes, {passes[-1]['step']:,} steps",
         "data": document["data"],
         "trained on": f"{document['device']}, {document['seconds']:,.0f} s",
+        **teacher_rows(document),
         **_start(document.get("start")),
         "weights": "their moving average" if document["averaged"] else "the last",
         "digest": document["digest"],

@@ -98,6 +98,8 @@ MEANINGS = {
     "--sustained": "minutes to run before measuring",
     "--table": "table of an emulated core",
     "--target -t": "target or targets",
+    "--teacher": "network whose answers are learnt",
+    "--temperature": "temperature of a teacher's answers",
     "--threads": "threads of a latency measurement",
     "--time --no-time": "time the exported files",
     "--timeout": "time after which no trial begins",

@@ -9,6 +9,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.fitting.course import one_cycle
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.recipe import FullTraining, Recipe, Schedule
+from nas_sv2.evaluate.recipes.teacher import Teacher
 
 CHANGES: dict[str, Any] = {
     "name": "other",
@@ -42,6 +43,7 @@ CHANGES: dict[str, Any] = {
     "score": "cross_entropy",
     "seeds": 7,
     "full_training": FullTraining(7),
+    "teacher": Teacher("a.onnx"),
 }
 
 
@@ -51,6 +53,27 @@ def test_the_digest_names_every_field() -> None:
     assert CHANGES.keys() == {field.name for field in dataclasses.fields(Recipe)}
     assert len({one.digest for one in [plain, *changed]}) == len(changed) + 1
     assert Recipe("plain", epochs=1).digest == plain.digest
+
+
+def test_a_recipe_without_a_teacher_keeps_the_digest_of_before() -> None:
+    assert RECIPES["quick"].digest == "dabbca8732f93395"
+
+
+def test_of_a_teacher_the_digest_names_all_but_its_place() -> None:
+    plain = Recipe("plain", 1, teacher=Teacher("a.onnx", digest="0" * 16))
+    assert plain.teacher is not None
+    changes: dict[str, Any] = {"temperature": 7, "share": 0.7, "input": "unit", "digest": "1" * 16}
+    changed = [
+        dataclasses.replace(plain, teacher=dataclasses.replace(plain.teacher, **{field: value}))
+        for field, value in changes.items()
+    ]
+    fields = {field.name for field in dataclasses.fields(Teacher)}
+    assert {*changes, "model"} == fields
+    assert len({one.digest for one in [plain, *changed]}) == len(changed) + 1
+    moved = dataclasses.replace(
+        plain, teacher=dataclasses.replace(plain.teacher, model="b/a.onnx")
+    )
+    assert moved.digest == plain.digest
 
 
 @pytest.mark.parametrize(

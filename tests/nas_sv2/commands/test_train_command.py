@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 from safetensors.numpy import load_file
 
 import nas_sv2
@@ -129,6 +130,9 @@ def accuracy_of_onnx(out: Path, spec: str, metrics: dict[str, Any]) -> float:
         (("--freeze", "stem"), "--freeze .*without weights.*; got 'stem'"),
         (("--rates", "stage9=0.1"), "--rates .*: stem, stage2, stage3, head; got 'stage9'"),
         (("--rates", "stage2=0"), "--rates .*, as stage2=0.1; got 'stage2=0'"),
+        (("--teacher", "nothing"), "--teacher must be a folder.*; got 'nothing'"),
+        (("--teacher", "no.onnx"), "--teacher must be readable: no.onnx.*; got 'no.onnx'"),
+        (("--temperature", "2"), "--temperature .*without a teacher; got 2"),
         (("--rates", "stage2"), "--rates .*, as stage2=0.1; got 'stage2'"),
     ],
 )
@@ -168,6 +172,34 @@ def test_trained_on_from_an_exported_network_with_another_classifier(
     code, _, err = command_line(*asked[:-1], "third", "--weights", "out")
     assert code == 2 and err.count("\n") == 1
     assert re.search("--weights must be weights of this network: .*; got 'out'", err)
+
+
+def test_a_teacher_stands_on_the_card_and_its_classes_are_those_of_the_data(
+    command_line: Run, asked: list[str], folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    halves = tmp_path / "halves"
+    for number, name in enumerate(("dark", "light")):
+        (halves / name).mkdir(parents=True)
+        for image in range(10):
+            pixels = np.full((20, 20, 3), 60 + 100 * number + image, np.uint8)
+            Image.fromarray(pixels).save(halves / name / f"{image}.png")
+    asked[4] = f"imagefolder:{halves}"
+    (tmp_path / "mine.yaml").write_text("nas_sv2_recipe: 1\nepochs: 12\nbatch: 4\n")
+    assert command_line(*asked)[0] == 0
+    asked[-1] = "taught"
+    code, _, err = command_line(*asked, "--teacher", "out", "--temperature", "3")
+    assert code == 0 and re.search(r"teacher out \(\w{16}\): 100.00% of 4 validation", err), err
+    card = json.loads((tmp_path / "taught" / "card.json").read_text())
+    assert card["recipe"]["teacher"]["temperature"] == 3
+    assert len(card["recipe"]["teacher"]["digest"]) == 16
+    assert "temperature 3, share 0.9 |" in (tmp_path / "taught" / "card.md").read_text()
+    assert command_line("network", "verify", "taught")[0] == 0
+
+    other = folder("others")
+    asked[4:] = [f"imagefolder:{other}", "--recipe", "mine.yaml", "--out", "other"]
+    code, _, err = command_line(*asked, "--teacher", "out")
+    assert code == 2 and err.count("\n") == 1
+    assert "--teacher must have the classes of the data in their order: 'cat', not 'dark'" in err
 
 
 @pytest.mark.slow

@@ -1,0 +1,290 @@
+"""A teacher beside a training: the loss, the answers that are kept, and what is refused."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from packages import data_in, write_winner
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.image_data import ImageData, Part
+from nas_sv2.evaluate.fitting.augment import Normalise
+from nas_sv2.evaluate.fitting.evaluator import Setting
+from nas_sv2.evaluate.fitting.teaching import OpenTeacher, Teaching, open_teacher
+from nas_sv2.evaluate.full import training as full_training
+from nas_sv2.evaluate.full.training import FullRun
+from nas_sv2.evaluate.proxy import training as proxy_training
+from nas_sv2.evaluate.proxy.training import ProxyTraining, choose_recipe
+from nas_sv2.evaluate.recipes.files import with_teacher
+from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.recipes.teacher import Teacher
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.runtimes.torch_lowering import build_module, load_weights
+from nas_sv2.space.units.architecture import Architecture, Stage
+
+NETWORK = Architecture(
+    stem=(8,), stages=(Stage(1, 16), Stage(1, 32)), head=64, resolution=16, channels=1, classes=2,
+    stem_pool=False,
+)  # fmt: skip
+SHORT = Recipe("short", 2, batch=20, images_per_epoch=100, learning_rate=0.05)
+
+
+class Halves(nn.Module):
+    """Knows the classes of `blobs`: the brighter half is above or below."""
+
+    def __init__(self, scale: float = 4.0) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(scale))
+        self.asked = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.asked += len(images)
+        half = images.shape[2] // 2
+        above = images[:, :, :half].mean((1, 2, 3)) - images[:, :, half:].mean((1, 2, 3))
+        return self.scale * torch.stack([above, -above], 1)
+
+
+@pytest.fixture(autouse=True)
+def module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module `mine` of the user's, with networks."""
+    made = ModuleType("mine")
+    made.__dict__.update(
+        wise=Halves,
+        contrary=lambda: Halves(-4.0),
+        random=lambda: nn.Sequential(nn.Flatten(), nn.Linear(256, 2)),
+        number=type("Number", (), {"state_dict": None}),
+    )
+    monkeypatch.setitem(sys.modules, "mine", made)
+
+
+def taught(recipe: Recipe = SHORT, model: str = "mine:wise", **fields: Any) -> Recipe:
+    teacher = Teacher(model, **fields)
+    return with_teacher(dataclasses.replace(recipe, teacher=teacher))
+
+
+def teaching_of(recipe: Recipe, data: ImageData) -> Teaching:
+    found = Teaching.of(recipe, data, Normalise.of(data.train.images), "cpu", 1, lambda line: None)
+    assert found is not None
+    return found
+
+
+def test_the_loss_is_that_of_hinton(blobs: ImageData) -> None:
+    teaching = teaching_of(taught(temperature=3.0, share=0.75), blobs)
+    logits = torch.randn(6, 2, generator=torch.Generator().manual_seed(1))
+    labels = blobs.train.labels[:6]
+    images = teaching.normalise(blobs.train.images[:6])
+    hard = functional.cross_entropy(logits, labels)
+    p, q = (teaching.ask(images) / 3).softmax(1).double(), (logits / 3).softmax(1).double()
+    wanted = 0.25 * hard + 0.75 * 9 * (p * (p / q).log()).sum(1).mean()
+    assert float(teaching.loss(hard, logits, images)) == pytest.approx(float(wanted), rel=1e-5)
+    own = teaching.ask(images)
+    assert float(teaching.loss(torch.tensor(0.0), own, images)) == pytest.approx(0, abs=1e-6)
+
+
+def test_what_is_learnt_is_the_teachers_and_not_the_labels(blobs: ImageData) -> None:
+    wrong = Part(blobs.train.images, torch.zeros_like(blobs.train.labels))
+    data = dataclasses.replace(blobs, train=wrong)
+    recipe = taught(dataclasses.replace(SHORT, epochs=4), share=1.0)
+    assert ProxyTraining(recipe, data, threads=1).train(NETWORK).evaluation.accuracy > 0.9
+    alone = dataclasses.replace(recipe, teacher=None)
+    assert ProxyTraining(alone, data, threads=1).train(NETWORK).evaluation.accuracy == 0.5
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_the_teacher_is_asked_once(flip: bool, blobs: ImageData) -> None:
+    """By the first candidate alone; without augmentation once for each image of all passes."""
+    recipe = taught(dataclasses.replace(SHORT, images_per_epoch=None, shift=0, flip=flip))
+    training = ProxyTraining(recipe, blobs, threads=1)
+    assert training.teaching is not None
+    network = training.teaching.opened.answers
+    assert isinstance(network, Halves)
+    network.asked = 0
+    first = training.train(NETWORK).evaluation
+    asked = network.asked
+    assert asked == len(blobs.train) * (SHORT.epochs if flip else 1)
+    again = training.train(NETWORK).evaluation
+    assert network.asked == asked
+    assert again.history == first.history
+
+
+def test_answers_that_do_not_fit_are_not_kept_and_change_nothing(
+    blobs: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = ProxyTraining(taught(), blobs, threads=1).train(NETWORK)
+    monkeypatch.setattr("nas_sv2.evaluate.fitting.teaching.MOST_KEPT_BYTES", 100)
+    training = ProxyTraining(taught(), blobs, threads=1)
+    found = training.train(NETWORK)
+    assert training.teaching is not None and not training.teaching.kept
+    for name, array in kept.weights.items():
+        assert (found.weights[name] == array).all(), name
+
+
+def interrupted(at: int) -> Callable[[int, int], None]:
+    def progress(done: int, steps: int) -> None:
+        if done == at:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_killed_and_taken_up_comes_to_the_same_bits(
+    flip: bool, blobs: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(full_training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(proxy_training, "CHECKPOINT_SECONDS", 0.0)
+    recipe = taught(dataclasses.replace(SHORT, flip=flip, shift=0))
+    for folder in ("whole", "killed"):
+        (tmp_path / folder).mkdir()
+    whole = FullRun(recipe, blobs, tmp_path / "whole").train(NETWORK)
+    searched = ProxyTraining(recipe, blobs).train(NETWORK)
+    with pytest.raises(KeyboardInterrupt):
+        FullRun(recipe, blobs, tmp_path / "killed", progress=interrupted(7)).train(NETWORK)
+    with pytest.raises(KeyboardInterrupt):
+        ProxyTraining(recipe, blobs, checkpoints=tmp_path / "c", progress=interrupted(7)).train(
+            NETWORK
+        )
+    told: list[str] = []
+    again = FullRun(recipe, blobs, tmp_path / "killed", notify=told.append).train(NETWORK)
+    resumed = ProxyTraining(recipe, blobs, checkpoints=tmp_path / "c", notify=told.append).train(
+        NETWORK
+    )
+    assert sum("step 7 of 10" in line for line in told) == 2, told
+    for name, array in whole.weights.items():
+        assert (again.weights[name] == array).all(), name
+        assert (resumed.weights[name] == searched.weights[name]).all(), name
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported network with random weights, and its data."""
+    folder = tmp_path_factory.mktemp("exported")
+    write_winner(folder / "winner", data_in(folder))
+    return folder
+
+
+def ask(model: Path, data: ImageData, levels: Tensor) -> Tensor:
+    teacher = with_teacher(dataclasses.replace(SHORT, teacher=Teacher(str(model)))).teacher
+    assert teacher is not None
+    student = Normalise(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([7.0, 8.0, 9.0]))
+    return open_teacher(teacher, student, data, "cpu", 1).ask(levels)
+
+
+def test_a_folder_and_its_onnx_file_answer_as_the_network(exported: Path) -> None:
+    """To images of another size and with other channels too, by their own normalisation."""
+    data = data_in(exported)
+    winner = write_winner(exported / "same", data)
+    module = build_module(lower(winner.trained))
+    load_weights(module, lower(winner.trained), winner.weights)
+    images = data.val.images[:5]
+    with torch.no_grad():
+        wanted = module.eval()(winner.normalise(images))
+    for name in ("same", "same/model.onnx"):
+        torch.testing.assert_close(
+            ask(exported / name, data, images), wanted, rtol=1e-3, atol=1e-4
+        )
+        for other in (images[:, :1], torch.rand(5, 3, 20, 20) * 255):
+            assert ask(exported / name, data, other).shape == (5, 3)
+
+
+def test_a_fixed_batch_is_filled_up() -> None:
+    seen: list[int] = []
+
+    def answers(images: Tensor) -> Tensor:
+        seen.append(len(images))
+        return images.mean((2, 3))
+
+    same = Normalise(torch.zeros(2), torch.ones(2))
+    images = torch.arange(7 * 2 * 16.0).reshape(7, 2, 4, 4)
+    found = OpenTeacher(answers, same, batch=3).ask(images)
+    assert seen == [3, 3, 3]
+    assert torch.equal(found, images.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("form", "wanted"), [("levels", 51.0), ("unit", 0.2), ("imagenet", (51 - 123.675) / 58.395)]
+)
+def test_the_form_of_the_images_is_what_the_recipe_says(
+    form: str, wanted: float, blobs: ImageData
+) -> None:
+    teacher = taught(input=form).teacher
+    assert teacher is not None
+    grey = dataclasses.replace(
+        blobs, train=Part(blobs.train.images.repeat(1, 3, 1, 1), blobs.train.labels),
+        val=Part(blobs.val.images.repeat(1, 3, 1, 1), blobs.val.labels),
+    )  # fmt: skip
+    opened = open_teacher(teacher, Normalise.of(grey.train.images), grey, "cpu", 1)
+    seen: list[Tensor] = []
+
+    def answers(images: Tensor) -> Tensor:
+        seen.append(images)
+        return images
+
+    dataclasses.replace(opened, answers=answers).ask(
+        torch.full((1, 3, 4, 4), 51, dtype=torch.uint8)
+    )
+    assert float(seen[0][0, 0, 0, 0]) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "field", "said"),
+    [
+        (lambda: taught(model="mine:contrary"), "teacher", "must be better than chance: 0.00%"),
+        (lambda: taught(model="mine:random"), "teacher", "must have the content that the recipe"),
+        (lambda: taught(model="mine:number"), "teacher", "must be a torch module, .* is a Number"),
+        (lambda: taught(model="mine:nothing"), "teacher", "must be a module:attribute"),
+        (lambda: taught(model="no.onnx"), "teacher", "must be readable: no.onnx"),
+        (lambda: taught(model="no"), "teacher", "must be a folder of an exported network"),
+        (
+            lambda: dataclasses.replace(SHORT, teacher=Teacher("mine:wise")),
+            "teacher",
+            "none: open",
+        ),
+    ],
+)
+def test_a_teacher_that_cannot_teach_is_refused_before_a_candidate(
+    recipe: Callable[[], Recipe], field: str, said: str, blobs: ImageData
+) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        choose_recipe(recipe()).open(blobs, Setting())
+    assert caught.value.field == field
+
+
+def test_a_teacher_of_other_classes_is_refused(exported: Path, blobs: ImageData) -> None:
+    data, winner = data_in(exported), str(exported / "winner")
+    with pytest.raises(ConfigError, match="must have the 2 classes of the data; it gives 3"):
+        teaching_of(taught(model=winner), blobs)
+    renamed = dataclasses.replace(data, class_names=("0", "2", "1"))
+    for model in (winner, f"{winner}/model.onnx"):
+        with pytest.raises(ConfigError, match=r"in their order: '2', not '1'"):
+            teaching_of(taught(model=model), renamed)
+    with pytest.raises(ConfigError, match=r"teacher\.input must be left out"):
+        teaching_of(taught(model=winner, input="unit"), data)
+    with pytest.raises(ConfigError, match=r"recipe\.classes must be left out"):
+        teaching_of(taught(dataclasses.replace(SHORT, classes=2), winner), data)
+
+
+def test_a_teacher_that_changed_since_is_refused(exported: Path, tmp_path: Path) -> None:
+    data = data_in(exported)
+    write_winner(tmp_path / "winner", data)
+    recipe = taught(model=str(tmp_path / "winner"))
+    card = json.loads((tmp_path / "winner" / "card.json").read_text())
+    card["input"]["mean"][0] += 1
+    (tmp_path / "winner" / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ConfigError, match="must have the content that the recipe names"):
+        teaching_of(recipe, data)
+    (tmp_path / "winner" / "card.json").write_text("{}")
+    with pytest.raises(ConfigError, match="must be a folder of an exported network"):
+        teaching_of(taught(model=str(tmp_path / "winner")), data)
+    (tmp_path / "cut.onnx").write_bytes((tmp_path / "winner" / "model.onnx").read_bytes()[:500])
+    with pytest.raises(ConfigError, match="must be an ONNX model with one input") as caught:
+        teaching_of(taught(model=str(tmp_path / "cut.onnx")), data)
+    assert "\n" not in str(caught.value)
