@@ -59,8 +59,8 @@ class ChanceCheck:
         targets = (1 - smoothing) * shares + smoothing / len(shares)
         last = math.ceil(recipe.hopeless_after * steps) - 1
         entropy = float(torch.special.entr(targets).sum())
-        if last + 1 < PATIENCE:
-            last = -1  # never
+        if last + 1 < PATIENCE or recipe.class_weights != "none":
+            last = -1  # never: with weights the commonest class may be named too seldom at first
         return cls(float(shares.max()), entropy, last // 2, last)
 
     def judge(
@@ -119,6 +119,16 @@ def make_optimiser(
     )
 
 
+def balanced_weights(labels: Tensor) -> Tensor:
+    """Return the weight of each class, float32 (classes,): 1 on average over the images.
+
+    It is images / (classes · images of the class), over the classes that have images.
+    """
+    counts = torch.bincount(labels).float()
+    there = counts > 0
+    return torch.where(there, len(labels) / (there.sum() * counts.clamp(min=1)), 0.0)
+
+
 @dataclass(eq=False)
 class NetworkLearner:
     """One network that learns in place; a `Learner`.
@@ -129,6 +139,7 @@ class NetworkLearner:
         chance: Ends a training that has learnt nothing.
         rates: Factors of the learning rate, by part of the network.
         teaching: A teacher whose answers are learnt too; None for none.
+        class_weights: Weights of the classes in the loss, (classes,); None for equal ones.
     """
 
     module: nn.Module
@@ -136,6 +147,7 @@ class NetworkLearner:
     chance: ChanceCheck
     rates: Mapping[str, float] = field(default_factory=dict)
     teaching: Teaching | None = None
+    class_weights: Tensor | None = None
 
     @classmethod
     def of(
@@ -149,7 +161,10 @@ class NetworkLearner:
         """Make the learner of a training of `module` on `batches`."""
         steps = recipe.epochs * len(batches)
         chance = ChanceCheck.of(batches.labels, recipe, steps)
-        return cls(module, recipe, chance, rates, teaching)
+        weights = None
+        if recipe.class_weights == "balanced":
+            weights = balanced_weights(batches.labels).to(batches.device)
+        return cls(module, recipe, chance, rates, teaching, weights)
 
     def __post_init__(self) -> None:
         """Make the optimiser and the scaler."""
@@ -173,7 +188,12 @@ class NetworkLearner:
         )
         with mixed:
             logits = self.module(inputs)
-            loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+            loss = functional.cross_entropy(
+                logits,
+                labels,
+                self._weights_of(logits.shape[1]),
+                label_smoothing=recipe.label_smoothing,
+            )
         against_labels = float(loss.detach())
         if self.teaching is not None:
             loss = self.teaching.loss(loss, logits, inputs)
@@ -184,6 +204,12 @@ class NetworkLearner:
         self._scaler.step(self._optimiser)
         self._scaler.update()
         return value, self.chance.judge(step.number, against_labels, logits, labels)
+
+    def _weights_of(self, classes: int) -> Tensor | None:
+        """Return the weights of all classes; those behind the last with an image have 0."""
+        if self.class_weights is None:
+            return None
+        return functional.pad(self.class_weights, (0, classes - len(self.class_weights)))
 
     def state(self) -> dict[str, Any]:
         """Return weights, optimiser, scaler and the figures of the check for chance."""

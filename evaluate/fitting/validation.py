@@ -1,6 +1,6 @@
 """The accuracy of a network, and its cross-entropy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.fitting.batches import Batches
 from nas_sv2.evaluate.fitting.evaluation import describe_accuracy, is_uneven
+from nas_sv2.evaluate.recipes.recipe import Recipe, Score
 
 BATCH = 250  # larger gains nothing on two cores and needs more memory
 
@@ -35,6 +36,18 @@ class Validation:
     balanced_accuracy: float | None = None
     majority: float | None = None
     classes: int = 0
+
+    def score(self, by: Score) -> float:
+        """Return the score that candidates are compared by, of a single validation.
+
+        It is higher for a better network. `training_speed` needs the whole training.
+        """
+        if by == "accuracy":
+            return self.accuracy
+        if by == "balanced_accuracy" and self.balanced_accuracy is not None:
+            return self.balanced_accuracy
+        assert by == "cross_entropy", f"{by} needs more than a validation"
+        return -self.loss
 
     def describe_accuracy(self) -> str:
         """Return the accuracy as text, with the balanced one if the classes are uneven."""
@@ -106,6 +119,29 @@ def describe_balance(part: Part, data: ImageData) -> list[str]:
     return [
         f"uneven classes: {share:.2%} of the images to validate are of class {name}, so a network "
         "that always names it has that top-1"
+    ]
+
+
+LOPSIDED = 10
+"""Images of the commonest class for one of the rarest, from which weights are worth a thought."""
+
+
+def describe_counts(labels: Tensor, class_names: Sequence[str], recipe: Recipe) -> list[str]:
+    """Say in one line that training classes are 10:1 or more and that the recipe has no weights.
+
+    Args:
+        labels: Labels of the training images, int64 (N,).
+        class_names: Names of the classes.
+        recipe: The recipe.
+    """
+    counts = torch.bincount(labels, minlength=len(class_names))
+    most, least = int(counts.argmax()), int(counts.argmin())
+    if recipe.class_weights != "none" or counts[most] < LOPSIDED * counts[least]:
+        return []
+    return [
+        f"lopsided classes: {counts[most]:,} training images of {class_names[most]}, "
+        f"{counts[least]:,} of {class_names[least]}; class_weights: balanced in a recipe weighs "
+        "the classes alike, score: balanced_accuracy compares by all alike"
     ]
 
 

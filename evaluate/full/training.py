@@ -26,7 +26,7 @@ from nas_sv2.evaluate.fitting.learners import Average, AveragingLearner, Network
 from nas_sv2.evaluate.fitting.start import Start
 from nas_sv2.evaluate.fitting.subset import Subset, choose_subset
 from nas_sv2.evaluate.fitting.teaching import Teaching
-from nas_sv2.evaluate.fitting.validation import Validation, refresh_norms
+from nas_sv2.evaluate.fitting.validation import Validation, describe_counts, refresh_norms
 from nas_sv2.evaluate.full.distributed import Processes, Share
 from nas_sv2.evaluate.full.result import FullyTrained
 from nas_sv2.evaluate.full.training_log import TrainingLog
@@ -80,6 +80,10 @@ class FullRun:
         if side != self.data.side:
             raise ConfigError("data side", self.data.side, f"must be {side} pixels")
         adapted = self.adapt(network)
+        names = self.data.class_names
+        if self.subset.classes == len(names) and self.processes.first:
+            for line in describe_counts(self.batches.labels, names, self.recipe):
+                self.notify(line)
         with cpu_threads(self.threads):
             module = self._started(lower(adapted))
             module = module.to(self.device).to(memory_format=torch.channels_last)

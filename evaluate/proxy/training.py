@@ -302,10 +302,8 @@ def _score(score: Score, records: Sequence[PassRecord]) -> float:
     For `training_speed` it is minus the mean loss over all steps. It orders candidates like minus
     the sum, since all have the same steps, and stays comparable if a training was stopped.
     """
-    if score == "accuracy":
-        return records[-1].validation.accuracy
-    if score == "cross_entropy":
-        return -records[-1].validation.loss
+    if score != "training_speed":
+        return records[-1].validation.score(score)
     passes = [record.trained for record in records]
     return -sum(done.loss * done.images for done in passes) / sum(done.images for done in passes)
 

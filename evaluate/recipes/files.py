@@ -15,7 +15,7 @@ from typing import Any
 from nas_sv2.documents import name_errors, read_document, read_fields, strip_schema, to_yaml
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.recipes.built_in import RECIPES
-from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.recipes.recipe import Recipe, described_fields
 from nas_sv2.evaluate.recipes.teacher import Teacher, content_digest
 
 SCHEMA_KEY = "nas_sv2_recipe"
@@ -86,12 +86,9 @@ def recipe_from_document(document: object, name: str = "") -> Recipe:
 def recipe_to_document(recipe: Recipe) -> dict[str, Any]:
     """Every field of the recipe as plain data that `recipe_from_document` reads back.
 
-    Without a teacher the document is that of a program that had none.
+    Fields of later versions that are not used are left out, so that older programs read it.
     """
-    document = {SCHEMA_KEY: SCHEMA_VERSION, **dataclasses.asdict(recipe)}
-    if recipe.teacher is None:
-        del document["teacher"]
-    return document
+    return {SCHEMA_KEY: SCHEMA_VERSION, **described_fields(recipe)}
 
 
 def recipe_to_yaml(recipe: Recipe) -> str:

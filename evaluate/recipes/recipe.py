@@ -6,8 +6,9 @@ The recipes that come with nas-sv2 are in `built_in`, the YAML form in `files`.
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -29,7 +30,12 @@ from nas_sv2.evaluate.recipes.teacher import Teacher
 Optimiser = Literal["sgd", "adamw"]
 Schedule = Literal["linear", "cosine"]
 Precision = Literal["fp32", "bf16", "fp16"]
-Score = Literal["accuracy", "cross_entropy", "training_speed"]
+Score = Literal["accuracy", "balanced_accuracy", "cross_entropy", "training_speed"]
+SHARES: tuple[Score, ...] = ("accuracy", "balanced_accuracy")
+"""Scores from 0 to 1, shown in per cent; the others are in nats, below 0. All are maximised."""
+ClassWeights = Literal["none", "balanced"]
+ADDED: Mapping[str, object] = {"teacher": None, "class_weights": "none"}
+"""Fields that recipes had not at first, and the values that leave the digest as it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +117,14 @@ class Recipe:
             steps it makes no difference.
         hopeless_after: Share of the steps after which a training ends if the network is not above
             chance on its training images, but not before 50 steps; 0 for never.
-        score: Score that candidates are compared by: `accuracy`; `cross_entropy` on the validation
-            images; `training_speed`, the sum of the training losses, lower is better.
+        score: Score that candidates are compared by: `accuracy`; `balanced_accuracy`, the mean of
+            the classes' accuracies; `cross_entropy` on the validation images; `training_speed`,
+            the sum of the training losses, lower is better.
         seeds: Number of trainings that are averaged, each with a seed of its own.
         full_training: Parts that only a full training has; None for a short training.
         teacher: A trained network whose answers are learnt too; None for the labels alone.
+        class_weights: Weights of the classes in the loss: `none`, or `balanced`, in inverse
+            proportion to their training images.
     """
 
     name: str
@@ -150,6 +159,7 @@ class Recipe:
     seeds: Positive = 1
     full_training: FullTraining | None = None
     teacher: Teacher | None = None
+    class_weights: ClassWeights = "none"
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be trained, naming the field."""
@@ -163,13 +173,17 @@ class Recipe:
     def digest(self) -> str:
         """16 hexadecimal digits that name the content, including the name.
 
-        The content of a teacher counts, and not its path. A recipe without one keeps the digest
-        that it had before there were teachers.
+        The content of a teacher counts, and not its path. A recipe without the fields of later
+        versions keeps the digest that it had before.
         """
-        fields = dataclasses.asdict(self)
-        if self.teacher is None:
-            del fields["teacher"]
-        else:
+        fields = described_fields(self)
+        if self.teacher is not None:
             del fields["teacher"]["model"]
         text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def described_fields(recipe: Recipe) -> dict[str, Any]:
+    """Return the fields as plain data, without those of later versions that are not used."""
+    fields = dataclasses.asdict(recipe)
+    return {name: value for name, value in fields.items() if ADDED.get(name, ...) != value}

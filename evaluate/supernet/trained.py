@@ -293,7 +293,7 @@ class SupernetEvaluator:
             train_images=self.saved.images,
             val_images=found.images,
             scored_by=self.recipe.score,
-            scores=(found.accuracy if self.recipe.score == "accuracy" else -found.loss,),
+            scores=(found.score(self.recipe.score),),
             balanced_accuracy=found.balanced_accuracy,
             majority=found.majority,
             classes=found.classes,

@@ -194,8 +194,11 @@ def check_supernet_recipe(recipe: Recipe) -> None:
     if recipe.teacher is not None:
         allowed = "must be left out for a supernet, whose largest network teaches the others"
         raise ConfigError("recipe.teacher", recipe.teacher.model, allowed)
+    if recipe.class_weights != "none":
+        allowed = "must be none for a supernet"
+        raise ConfigError("recipe.class_weights", recipe.class_weights, allowed)
     if recipe.score == "training_speed":
-        allowed = "must be accuracy or cross_entropy: a network of a supernet is not trained"
+        allowed = "must not be the speed of a training: a network of a supernet is not trained"
         raise ConfigError("recipe.score", recipe.score, allowed)
 
 

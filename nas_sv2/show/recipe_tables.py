@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import RenderableType
 
-from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.recipes.recipe import SHARES, Recipe
 from nas_sv2.show.console import plain_table
 from nas_sv2.studies.estimates.certified import FUSED, with_fused
 from nas_sv2.studies.findings.certificate import (
@@ -243,10 +243,10 @@ def _gap(certificate: Certificate) -> str:
 
 
 def _signed(difference: float, scored_by: str) -> str:
-    if scored_by == "accuracy":
+    if scored_by in SHARES:
         return f"{difference * 100:+.2f} points"
     return f"{difference:+.3f} nats"
 
 
 def _score(value: float, scored_by: str) -> str:
-    return f"{value * 100:.2f}" if scored_by == "accuracy" else f"{value:.4f}"
+    return f"{value * 100:.2f}" if scored_by in SHARES else f"{value:.4f}"

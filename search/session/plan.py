@@ -17,7 +17,7 @@ from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.evaluators import RECIPE, choose_evaluator
 from nas_sv2.evaluate.fitting.determinism import check_workers, has_gpu
 from nas_sv2.evaluate.fitting.evaluator import Evaluator, EvaluatorChoice, Setting
-from nas_sv2.evaluate.fitting.validation import describe_balance
+from nas_sv2.evaluate.fitting.validation import describe_balance, describe_counts
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.latency.targets.book import MODULES, TargetBook
@@ -74,6 +74,7 @@ SAMPLERS: dict[str, SamplerChoice] = {
 
 _SCORING = {
     "accuracy": "",
+    "balanced_accuracy": "; compared by balanced accuracy, not by top-1",
     "cross_entropy": "; compared by cross-entropy, not by accuracy",
     "training_speed": "; compared by the sum of training losses, not by accuracy",
 }
@@ -399,6 +400,11 @@ def describe_search(
         f"data      {data.name}: {len(data.train):,} images to train, {len(data.val):,} to "
         f"validate, {data.classes} classes, {data.side}×{data.side}",
         *(f"          {note}" for note in (*data.notes, *describe_balance(data.val, data))),
+        *(
+            f"          {note}"
+            for note in describe_counts(data.train.labels, data.class_names, recipe)
+            if plan.evaluator.trains
+        ),
         f"recipe    {recipe.name}, {_seeds(plan)}{_SCORING[recipe.score]}; {certified}",
         *(
             [f"workers   {plan.workers}; the seed repeats the candidates with --workers 1 alone"]

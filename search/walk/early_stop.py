@@ -54,7 +54,7 @@ SLOPES, SLOPE_DEVIATION = (0.6, 0.3), 0.3
 """Prior of the slopes for both signals, all in standard deviations."""
 NOISE, NOISE_WEIGHT = 0.5, 4
 """Prior of the residuals' deviation, and the number of trainings that it counts as much as."""
-SPREAD = {"cross_entropy": 0.6, "accuracy": 0.25, "training_speed": 0.6}
+SPREAD = {"cross_entropy": 0.6, "accuracy": 0.25, "balanced_accuracy": 0.25, "training_speed": 0.6}
 """Prior of the deviation of final scores, as a share of that of the losses."""
 
 

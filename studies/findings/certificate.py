@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from nas_sv2.documents import reading_stored
+from nas_sv2.evaluate.recipes.recipe import SHARES
 from nas_sv2.plain_data import parse_json
 from nas_sv2.space.choices.probe_networks import Contrast
 from nas_sv2.space.units.architecture import Architecture
@@ -290,6 +291,6 @@ def _trained(data: dict[str, Any]) -> ScoredNetwork:
 
 
 def _in_words(difference: float, scored_by: str) -> str:
-    if scored_by == "accuracy":
+    if scored_by in SHARES:
         return f"{difference * 100:.2f} points"
     return f"{difference:.3f} nats"

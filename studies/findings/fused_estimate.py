@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from nas_sv2.evaluate.recipes.recipe import SHARES
+
 
 @dataclass(frozen=True, slots=True)
 class FusedEstimate:
@@ -29,7 +31,7 @@ class FusedEstimate:
     def __str__(self) -> str:
         """As `61.6% ±1.2`, or a loss, whose score is below 0, as `1.02 ±0.05`."""
         half = (self.high - self.low) / 2
-        if self.scored_by == "accuracy":
+        if self.scored_by in SHARES:
             return f"{self.mean:.1%} ±{100 * half:.1f}"
         digits = 2 if half >= 0.02 else 3
         return f"{abs(self.mean):.{digits}f} ±{half:.{digits}f}"

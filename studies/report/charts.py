@@ -9,6 +9,7 @@ from html import escape
 from typing import Any, Final
 
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
+from nas_sv2.evaluate.recipes.recipe import SHARES
 from nas_sv2.latency.breakdown.profiled import Profile
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS
 from nas_sv2.latency.measurements.measurement import Provenance
@@ -228,7 +229,7 @@ def score_of(facts: StudyFacts, number: int) -> float:
     score = facts.records[number].evaluation.score
     if facts.estimates is not None:
         score = facts.estimates.by_trial[number].mean
-    return score * (100 if facts.compared_by == "accuracy" else 1)
+    return score * (100 if facts.compared_by in SHARES else 1)
 
 
 def score_bar(facts: StudyFacts, number: int) -> float | None:
@@ -236,7 +237,7 @@ def score_bar(facts: StudyFacts, number: int) -> float | None:
     if facts.estimates is None:
         return score_noise(facts, facts.records[number])
     estimate = facts.estimates.by_trial[number]
-    return (estimate.high - estimate.low) / 2 * (100 if facts.compared_by == "accuracy" else 1)
+    return (estimate.high - estimate.low) / 2 * (100 if facts.compared_by in SHARES else 1)
 
 
 def score_noise(facts: StudyFacts, record: Record) -> float | None:
@@ -245,7 +246,7 @@ def score_noise(facts: StudyFacts, record: Record) -> float | None:
     The certificate's value is for a score as the recipe gives it: the mean, if it has several
     seeds.
     """
-    scale = 100 if record.evaluation.scored_by == "accuracy" else 1
+    scale = 100 if record.evaluation.scored_by in SHARES else 1
     if facts.certificate is not None and facts.certificate.noise is not None:
         return scale * facts.certificate.noise
     spread = record.evaluation.spread
@@ -254,7 +255,7 @@ def score_noise(facts: StudyFacts, record: Record) -> float | None:
 
 def score_title(facts: StudyFacts) -> str:
     """Return the title of the vertical axis."""
-    return f"{facts.scored_by}, %" if facts.compared_by == "accuracy" else facts.scored_by
+    return f"{facts.scored_by}, %" if facts.compared_by in SHARES else facts.scored_by
 
 
 Group = tuple[str, str, str, Mapping[int, Record]]

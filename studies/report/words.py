@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nas_sv2.evaluate.recipes.recipe import SHARES
 from nas_sv2.studies.estimates.study_estimates import SURE
 from nas_sv2.studies.findings.attributes import REPLAY_OF
 from nas_sv2.studies.findings.audit import ALL
@@ -103,8 +104,9 @@ def _believed(facts: StudyFacts, number: int) -> float:
 
 
 def _gain(facts: StudyFacts, gain: float) -> str:
-    if facts.compared_by == "accuracy":
-        return f"{gain * 100:+.1f} points top-1"
+    if facts.compared_by in SHARES:
+        what = "top-1" if facts.compared_by == "accuracy" else "balanced accuracy"
+        return f"{gain * 100:+.1f} points {what}"
     return f"score {gain:+.3f}"
 
 

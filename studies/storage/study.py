@@ -47,6 +47,7 @@ NAMES = ("space", "data", "recipe")
 KEPT = "; its trainings are kept, and another study takes them over"
 SCORES = {
     "accuracy": "top-1 accuracy",
+    "balanced_accuracy": "balanced accuracy",
     "cross_entropy": "minus cross-entropy (nats)",
     "training_speed": "minus mean training loss (nats)",
 }

@@ -15,16 +15,21 @@ from torch import nn
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting.augment import Colour, RandomCrop, augmentation
+from nas_sv2.evaluate.fitting.course import Step
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
-from nas_sv2.evaluate.fitting.learners import make_optimiser
+from nas_sv2.evaluate.fitting.learners import NetworkLearner, balanced_weights, make_optimiser
 from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.runtimes.torch_lowering import build_module
 from nas_sv2.space.units.architecture import Architecture, Stage, scale_width
 from nas_sv2.space.units.reference import reference
 
 SHORT = Recipe("short", epochs=2, batch=20, learning_rate=0.05)
+SMALL = Architecture(
+    stem=(8,), stages=(Stage(1, 16),), head=32, resolution=8, channels=1, stem_pool=False
+)
 one_thread = partial(ProxyTraining, threads=1)
 
 
@@ -74,6 +79,44 @@ def test_classes_are_left_out_whole_and_numbered_anew(many: ImageData) -> None:
     assert {int(image.flatten()[0]) % 8 for image in chosen.val.images} == kept
     everything = choose_subset(many, with_(classes=9))
     assert (everything.classes, everything.among) == (8, None)
+
+
+def test_balanced_weights_make_every_class_count_alike() -> None:
+    labels = torch.tensor([0] * 30 + [2] * 6 + [3] * 4)
+    weights = balanced_weights(labels)
+    sums = weights * torch.bincount(labels)
+    assert weights[1] == 0
+    torch.testing.assert_close(sums[[0, 2, 3]], torch.full((3,), len(labels) / 3))
+    assert float(weights[labels].mean()) == pytest.approx(1)
+
+
+def test_the_loss_of_a_step_weighs_the_classes(many: ImageData) -> None:
+    """Classes 0 to 3 have three times the images of 4 to 7."""
+    rare = many.train.labels >= 4
+    kept = (~rare | (torch.arange(240) % 3 == 0)).nonzero()[:, 0]
+    part = Part(many.train.images[kept], many.train.labels[kept])
+    data, network = dataclasses.replace(many, train=part), dataclasses.replace(SMALL, classes=8)
+    losses = {}
+    for weights in ("none", "balanced"):
+        recipe = with_(class_weights=weights, label_smoothing=0.0)
+        training = one_thread(recipe, data)
+        module = build_module(lower(network), torch.Generator().manual_seed(1))
+        learner = NetworkLearner.of(module, training.batches, recipe)
+        inputs, labels = next(training.batches.one_pass(torch.Generator().manual_seed(2)))
+        with torch.no_grad():
+            each = -module.train()(inputs).log_softmax(1)[torch.arange(len(labels)), labels]
+        losses[weights] = learner.learn(Step(0, 9, 0.0), inputs, labels)[0]
+        weight = 1 + 2.0 * (labels >= 4) if weights == "balanced" else torch.ones(len(labels))
+        assert losses[weights] == pytest.approx(
+            float((weight * each).sum() / weight.sum()), rel=1e-4
+        )
+    assert losses["none"] != losses["balanced"]
+
+
+def test_candidates_are_compared_by_balanced_accuracy(many: ImageData) -> None:
+    found = one_thread(with_(score="balanced_accuracy"), many).train(SMALL).evaluation
+    assert found.scored_by == "balanced_accuracy"
+    assert found.scores == (found.balanced_accuracy,)
 
 
 def test_classes_without_images_are_refused(many: ImageData) -> None:

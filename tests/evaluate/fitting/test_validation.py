@@ -13,10 +13,13 @@ from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.fitting.evaluation import Evaluation, average_evaluations
 from nas_sv2.evaluate.fitting.validation import (
     Answers,
+    Validation,
     count_answers,
     describe_balance,
+    describe_counts,
     validate,
 )
+from nas_sv2.evaluate.recipes.recipe import ClassWeights, Recipe
 
 NORMALISE = Normalise(torch.zeros(3), torch.ones(3))
 
@@ -85,6 +88,34 @@ def test_uneven_classes_are_said_with_their_name(counts: tuple[int, ...], uneven
     assert bool(said) == uneven
     share = f"{max(counts) / sum(counts):.2%} of the images to validate are of class a"
     assert all(share in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("counts", "weights", "lopsided"),
+    [
+        ((20, 2), "none", True),
+        ((20, 2), "balanced", False),
+        ((19, 2), "none", False),
+        ((5, 0, 5), "none", True),
+        ((7, 7), "none", False),
+    ],
+)
+def test_lopsided_classes_are_said_if_no_weights_were_asked_for(
+    counts: tuple[int, ...], weights: ClassWeights, lopsided: bool
+) -> None:
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    recipe = Recipe("r", 1, class_weights=weights)
+    said = describe_counts(labels, "abc"[: len(counts)], recipe)
+    assert bool(said) == lopsided
+    for line in said:
+        assert f"{max(counts)} training images of a, {min(counts)} of b" in line
+
+
+def test_a_validation_gives_the_score_that_a_recipe_asks_for() -> None:
+    found = Validation(0.9, 0.4, 10, balanced_accuracy=0.6)
+    assert [found.score(by) for by in ("accuracy", "balanced_accuracy", "cross_entropy")] == [
+        *(0.9, 0.6, -0.4)
+    ]
 
 
 def test_an_evaluation_says_both_accuracies_of_uneven_classes_alone() -> None:
