@@ -8,7 +8,6 @@ gives boxes, labels and scores.
 import hashlib
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +21,7 @@ from nas_sv2.space.networks.lowering import Classifier
 from nas_sv2.space.networks.trunk import Trunk, trunk_of
 from nas_sv2.space.runtimes.torch_lowering import GraphModule, build_module
 
-Head = Literal["light-head", "ssdlite"]
-HEADS: tuple[Head, ...] = ("light-head", "ssdlite")
+HEADS = ("light-head", "ssdlite")
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Detector:
     """
 
     network: Classifier
-    head: Head
+    head: str
     height: Side
     width: Side
     classes: Positive
@@ -90,7 +88,7 @@ def build_detector(detector: Detector, seed: int = 0) -> nn.Module:
     """
     trunk = detector.trunk
     backbone = Backbone(trunk, stream(seed, "weights"))
-    make = {"light-head": light_head_rcnn, "ssdlite": ssdlite}[detector.head]
+    make = light_head_rcnn if detector.head == "light-head" else ssdlite
     with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's own generator
         torch.manual_seed(stream(seed, "head").initial_seed())
         return make(backbone, trunk, detector.classes)

@@ -136,7 +136,7 @@ def train(
     named = find_network(network, db)
     start = _start_of(weights, tuple(freeze), dict(rates or {}), named.network, db)
     processes = Processes.of(os.environ)
-    place = _place(plan.device, processes.local_rank)
+    place = training_device(plan.device, processes.local_rank)
     side = find_data_side(chosen, named.network, place)
     check_formats(forms)
     check_unfinished(Path(folder))
@@ -252,8 +252,8 @@ def train_supernet(
     return saved
 
 
-def _place(asked: str | None, local_rank: int) -> str:
-    """The torch device of this process.
+def training_device(asked: str | None, local_rank: int = 0) -> str:
+    """The torch device of this process: `cpu`, or `cuda:` and its place among several.
 
     Raises:
         ConfigError: There is none of that kind.

@@ -399,6 +399,10 @@ def detect_table(
     alone: Annotated[
         bool, typer.Option("--alone", help="Time the backbones alone, not whole detectors.")
     ] = False,
+    trained: Annotated[
+        list[Path] | None,
+        typer.Option("--trained", help="Folder of a trained detector, repeatable."),
+    ] = None,
     fresh: Fresh = False,
     storage: Storage = STORAGE,
     as_json: AsJson = False,
@@ -416,6 +420,7 @@ def detect_table(
             height=height,
             width=width,
             whole=not alone,
+            trained=trained or (),
             fresh=fresh,
             storage=open_database(storage),
             notify=update,
@@ -429,3 +434,55 @@ def detect_table(
         say()
     console.print(tables.agreement_table(found))
     print_notes(tables.detection_notes(found))
+
+
+@app.command("train-detector")
+def train_detector(
+    arch: Arch,
+    data: Annotated[str, typer.Option("--data", "-d", help="drawn, the demo data, or coco:PATH.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="Folder to write; a training that was killed there is resumed."
+        ),
+    ],
+    head: Annotated[str, typer.Option("--head", help="light-head or ssdlite.")] = "light-head",
+    image_size: ImageSize = "800x1200",
+    recipe: Annotated[str, typer.Option("--recipe", help="detector, or a file.")] = "detector",
+    seed: Annotated[
+        int, typer.Option("--seed", help="Seed of weights, order and sampled boxes.")
+    ] = 0,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", help="cpu or cuda; cuda, if there is a GPU, if left out."),
+    ] = None,
+    train_threads: TrainThreads = 1,
+    storage: Storage = STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Train a detector on a network: checkpoint, log, weights, ONNX and mmAP in a folder.
+
+    The same command resumes a training that was killed.
+    """
+    from nas_sv2.api.detection import DetectorPlan
+    from nas_sv2.api.detection import train_detector as train_on
+    from nas_sv2.show.detection_tables import metrics_lines
+
+    height, width = height_and_width(image_size)
+    plan = DetectorPlan(data, head, height, width, recipe, seed, device, train_threads)
+    with counting_bar() as bar:
+        task = bar.add_task("", total=None, visible=False)
+        metrics = train_on(
+            arch,
+            out,
+            plan,
+            storage=open_database(storage),
+            notify=bar.console.print,
+            progress=lambda done, total: bar.update(
+                task, completed=done, total=total, visible=True
+            ),
+        )
+    if as_json:
+        say_json(metrics)
+    else:
+        print_notes(metrics_lines(metrics))

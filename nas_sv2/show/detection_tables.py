@@ -1,6 +1,6 @@
 """Show the paper's Table 7 on a device."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -27,6 +27,7 @@ def detection_table(found: DetectionTable, level: str) -> RenderableType:
         "images/s",
         "paper's GPU\nimages/s",
         "paper's\nmmAP",
+        "mmAP\nmeasured",
     )
     for row in found.rows:
         if row.level == level:
@@ -44,6 +45,7 @@ def _cells(row: DetectionRow) -> Iterator[str]:
         yield DASH if latency is None else f"{1000 / latency.ms:.1f}"
     yield f"{row.published_images_per_s:g}"
     yield f"{row.published_mmap:.1f}"
+    yield ", ".join(f"{mmap:.1f}" for _, mmap in row.trained) or DASH
 
 
 def _ms(latency: Latency) -> str:
@@ -98,6 +100,11 @@ def detection_notes(found: DetectionTable) -> list[str]:
         for row in found.rows
         if row.reconstructed
     )
+    notes += dict.fromkeys(
+        f"mmAP measured, {row.network}: {mmap:.1f} % ({words})"
+        for row in found.rows
+        for words, mmap in row.trained
+    )
     notes.append("here: single images; backbones end with their last stage, as written")
     notes.append(
         "paper's: ShuffleNet V2, table 7; whole detectors on a GTX 1080Ti, batches of 4 images of "
@@ -134,3 +141,26 @@ def _agreement_data(one: Agreement) -> dict[str, Any]:
     data = asdict(one)
     data["kendall_tau"] = data.pop("overall")
     return data
+
+
+def metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the result of a detector's training, one fact a line."""
+    parts = {
+        "mmAP": "mmap_percent",
+        "AP50": "ap50_percent",
+        "AP75": "ap75_percent",
+        "small": "small_percent",
+        "medium": "medium_percent",
+        "large": "large_percent",
+    }
+    figures = [
+        f"{name} {DASH if metrics[key] is None else format(metrics[key], '.1f')}"
+        for name, key in parts.items()
+    ]
+    return [
+        f"{metrics['head']} on {metrics['network']}, {metrics['image_size']}: "
+        + ", ".join(figures)
+        + f" % on {metrics['images']:,} validation images",
+        f"{metrics['passes']} passes in {metrics['seconds']:,.0f} s; "
+        f"the ONNX file finds torch's boxes on {metrics['onnx_equals_torch_on']} images",
+    ]

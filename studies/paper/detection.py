@@ -48,7 +48,7 @@ class DetectionRow:
         alone: Latency of the backbone; None if there is none.
         whole: Latency of the whole detector; None if there is none.
         lacks: Reason for a missing latency of the backbone; else empty.
-        trained: mmAP that was measured, in %, by the data's name; empty if none was trained.
+        trained: Trained detectors: head, data, size and seed in words, and the measured mmAP in %.
     """
 
     level: str
@@ -62,7 +62,7 @@ class DetectionRow:
     alone: Latency | None = None
     whole: Latency | None = None
     lacks: str = ""
-    trained: Mapping[str, float] | None = None
+    trained: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,13 @@ class DetectionTable:
         return list(dict.fromkeys(row.level for row in self.rows))
 
 
-def detection_rows(levels: Sequence[str], height: int, width: int) -> list[DetectionRow]:
+Trained = Mapping[str, Sequence[tuple[str, float]]]
+"""Words and mmAP of trained detectors, by the digest of their network."""
+
+
+def detection_rows(
+    levels: Sequence[str], height: int, width: int, trained: Trained | None = None
+) -> list[DetectionRow]:
     """Read the rows of some levels, and count their multiply-adds at an input.
 
     Raises:
@@ -139,6 +145,7 @@ def detection_rows(levels: Sequence[str], height: int, width: int) -> list[Detec
                 float(row["gpu_images_per_s"]),
                 cost_of(lower(network)).flops,
                 cost_of(trunk_of(network, height, width).graph).flops,
+                trained=tuple((trained or {}).get(network.digest, ())),
             )
         )
     return rows
@@ -155,6 +162,7 @@ def time_table_7(
     width: int,
     *,
     whole: bool = True,
+    trained: Trained | None = None,
     begun: Callable[[str], None] = lambda what: None,
 ) -> DetectionTable:
     """Time the backbones of Table 7 on `target`, and the whole detectors where it runs networks.
@@ -166,7 +174,7 @@ def time_table_7(
         MeasurementError: The device does not answer with a latency.
         StoreError: Stored measurements cannot be read or written.
     """
-    rows = detection_rows(levels, height, width)
+    rows = detection_rows(levels, height, width, trained)
     runs = target.device is not None
     orders: dict[str, list[tuple[Sequence[str], Orders]]] = {"backbone alone": []}
     if whole and runs:

@@ -15,7 +15,10 @@ PAGE = Path("docs/reference/cli.md")
 DAILY = ("search", "front", "report", "export", "measure", "dashboard")
 GROUPS = {
     "study": ("list", "show", "confirm", "replay", "delete"),
-    "network": ("cost", "explain", "profile", "reuse", "train", "verify", "detect-table"),
+    "network": (
+        *("cost", "explain", "profile", "reuse", "train", "verify"),
+        *("detect-table", "train-detector"),
+    ),
     "device": (
         *("list", "catalogue", "add", "remove", "test", "grade", "guidelines"),
         *("predictor", "calibrate", "refit", "paper-table"),
@@ -51,6 +54,7 @@ MEANINGS = {
     "--from": "study whose front is asked first",
     "--guidelines": "guidelines to prune by",
     "--host": "address to listen on",
+    "--head": "head of a detector",
     "--image-size": "height and width of a detector's images",
     "--input": "shape of an ONNX file's input",
     "--int8 --no-int8": "forms in int8",
@@ -104,6 +108,7 @@ MEANINGS = {
     "--time --no-time": "time the exported files",
     "--timeout": "time after which no trial begins",
     "--tolerance": "share by which a FLOPs budget may be exceeded",
+    "--trained": "folders of trained detectors",
     "--train-threads": "CPU threads of a training",
     "--trajectories": "series of networks",
     "--trial": "number of a trial, or best",

@@ -8,7 +8,7 @@ import torch
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.detection import light_head
-from nas_sv2.evaluate.detection.detector import HEADS, Detector, Head, build_detector
+from nas_sv2.evaluate.detection.detector import HEADS, Detector, build_detector
 from nas_sv2.space.families.published import published_network
 
 BACKBONES = (
@@ -20,7 +20,7 @@ TARGET = {"boxes": torch.tensor([[8.0, 8.0, 60.0, 70.0]]), "labels": torch.tenso
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("name", BACKBONES)
-def test_every_part_learns(name: str, head: Head) -> None:
+def test_every_part_learns(name: str, head: str) -> None:
     module = build_detector(Detector(published_network(name), head, 96, 128, 4))
     images = [torch.rand(3, 96, 128) for _ in range(2)]
     losses = module.train()(images, [TARGET, TARGET])
@@ -34,7 +34,7 @@ def test_every_part_learns(name: str, head: Head) -> None:
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_the_numbers_follow_from_the_seed_and_leave_torch_s_generator_alone(head: Head) -> None:
+def test_the_numbers_follow_from_the_seed_and_leave_torch_s_generator_alone(head: str) -> None:
     detector = Detector(published_network("shufflenet_v2_x0_5"), head, 64, 96, 4)
     before = torch.get_rng_state()
     one, other, third = (build_detector(detector, seed).state_dict() for seed in (1, 1, 2))
@@ -68,7 +68,7 @@ def test_a_bin_reads_its_own_channels() -> None:
 def test_impossible_detectors_are_refused() -> None:
     v2 = published_network("shufflenet_v2_x0_5")
     with pytest.raises(ConfigError, match=r"head must be one of light-head, ssdlite; got 'yolo'"):
-        Detector(v2, "yolo", 96, 128, 4)  # type: ignore[arg-type]
+        Detector(v2, "yolo", 96, 128, 4)
     with pytest.raises(ConfigError, match=r"channels must be 3"):
         Detector(replace(v2, channels=1), "ssdlite", 96, 128, 4)
     with pytest.raises(ConfigError, match=r"classes must be a whole number.*got 0"):

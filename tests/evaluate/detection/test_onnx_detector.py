@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas_sv2.evaluate.detection.detector import HEADS, Detector, Head, build_detector
+from nas_sv2.evaluate.detection.detector import HEADS, Detector, build_detector
 from nas_sv2.evaluate.detection.onnx_detector import export_detector
 from nas_sv2.space.families.published import published_network
 
@@ -36,7 +36,7 @@ def spread(module: nn.Module, seed: int) -> None:
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("name", ["shufflenet_v2_star_x0_5", "mobilenet_v2_x0_15"])
-def test_the_file_finds_the_boxes_of_torch(name: str, head: Head) -> None:
+def test_the_file_finds_the_boxes_of_torch(name: str, head: str) -> None:
     detector = Detector(published_network(name), head, HEIGHT, WIDTH, 3)
     module = build_detector(detector)
     spread(module, 5)

@@ -1,0 +1,290 @@
+"""The training of a detector, resumed after a kill to the same weights.
+
+The course of steps, its checkpoint and its optimiser are those of full trainings of classifiers
+(`fitting`); losses and sampling are torchvision's. The whole network is trained from the first
+step, with its batch norms. The paper's detectors start from ImageNet and freeze the norms.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas_sv2.documents import name_errors, read_document
+from nas_sv2.errors import ConfigError, EvaluationError, StoreError
+from nas_sv2.evaluate.detection.detector import Detector, build_detector
+from nas_sv2.evaluate.detection.scenes import SceneBatches, SceneData, as_targets
+from nas_sv2.evaluate.detection.score import DetectionScore, score
+from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
+from nas_sv2.evaluate.fitting.course import Course, PassRecord, Progress, Step
+from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
+from nas_sv2.evaluate.fitting.learners import make_optimiser
+from nas_sv2.evaluate.recipes.files import (
+    FILE_ENDINGS,
+    recipe_from_document,
+    recipe_to_document,
+)
+from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.files import write_whole
+
+CHECKPOINT, LOG = "training.checkpoint", "log.csv"
+CHECKPOINT_SECONDS = 60.0  # what a kill may cost
+STEEPEST = 10.0
+"""Norm to which a steeper gradient is cut: from fresh weights the first steps can diverge."""
+DETECTOR_RECIPE = Recipe(
+    "detector",
+    30,
+    stem_stride=None,
+    stem_pool=None,
+    batch=8,
+    learning_rate=0.02,
+    warm_up=0.1,
+    nesterov=False,
+    weight_decay=1e-4,
+    label_smoothing=0.0,
+    shift=0,
+    norm_images=0,
+    hopeless_after=0.0,
+)
+"""SGD with momentum 0.9 and decay 1e-4, as the released code of Light-Head R-CNN; its rate is of
+1.25e-3 for 2 images, and ours 5e-3 for 2, because training begins from fresh weights."""
+CHANGEABLE = frozenset(
+    (
+        *("name", "epochs", "images_per_epoch", "batch", "learning_rate", "warm_up", "schedule"),
+        *("optimiser", "momentum", "nesterov", "weight_decay", "flip"),
+    )
+)
+
+
+def open_detector_recipe(text: str) -> Recipe:
+    """Open the recipe `detector`, or a file with the fields that differ from it.
+
+    Raises:
+        ConfigError: There is no such recipe, or a field has no meaning for a detector.
+    """
+    if text == DETECTOR_RECIPE.name:
+        return DETECTOR_RECIPE
+    path = Path(text)
+    if path.suffix not in FILE_ENDINGS:
+        raise ConfigError("recipe", text, "must be detector, or a file that ends in .yaml")
+    return name_errors(f"{path}: ", lambda data: _over_default(data, path), read_document(path))
+
+
+def _over_default(document: object, path: Path) -> Recipe:
+    fields: Mapping[Any, Any] = document if isinstance(document, Mapping) else {}
+    for name, value in fields.items():
+        default = getattr(DETECTOR_RECIPE, str(name), value)
+        if name not in CHANGEABLE and value != default:
+            raise ConfigError(str(name), value, f"must be {default!r} for a detector")
+    base = {**recipe_to_document(DETECTOR_RECIPE), "name": path.stem}
+    return recipe_from_document({**base, **fields} if fields else document, path.stem)
+
+
+@dataclass(eq=False)
+class DetectorLearner:
+    """A detector that learns in place; a `Learner`.
+
+    Attributes:
+        module: The detector.
+        recipe: The recipe.
+        seed: Seed of the boxes that torchvision samples.
+    """
+
+    module: nn.Module
+    recipe: Recipe
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Make the optimiser."""
+        self._optimiser = make_optimiser(self.module, self.recipe)
+
+    def begin_pass(self) -> None:
+        """Put the detector into training mode."""
+        self.module.train()
+
+    def learn(self, step: Step, inputs: Tensor, labels: Tensor) -> tuple[float, str | None]:
+        """Take one step of the optimiser; see `Learner.learn`."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = step.learning_rate
+        device = [inputs.device] if inputs.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=device):  # torchvision draws from torch's generator
+            torch.manual_seed(stream(self.seed, f"boxes:{step.number}").initial_seed())
+            losses = self.module(list(inputs), as_targets(labels))
+        loss = torch.stack(list(losses.values())).sum()
+        value = float(loss.detach())
+        step.check_finite(value)
+        self._optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.module.parameters(), STEEPEST)
+        self._optimiser.step()
+        return value, None
+
+    def state(self) -> dict[str, Any]:
+        """Return weights and optimiser."""
+        return {"model": self.module.state_dict(), "optimiser": self._optimiser.state_dict()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to the point at which `state` was taken."""
+        self.module.load_state_dict(state["model"])
+        self._optimiser.load_state_dict(state["optimiser"])
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedDetector:
+    """A detector after its training.
+
+    Attributes:
+        module: The detector, on the CPU and in evaluation mode.
+        records: The passes.
+        score: Its score on the validation images.
+        seconds: Wall time of the training, of all its processes.
+        place: The processor; the last digits of results depend on it.
+    """
+
+    module: nn.Module
+    records: tuple[PassRecord, ...]
+    score: DetectionScore
+    seconds: float
+    place: str
+
+
+@dataclass(frozen=True, eq=False)
+class DetectorRun:
+    """One training of a detector, in its folder.
+
+    Attributes:
+        detector: The detector.
+        data: The images.
+        recipe: The recipe.
+        out: The folder of checkpoint and log.
+        seed: Seed of weights, order and sampling.
+        threads: CPU threads.
+        device: `cpu` or `cuda:0`.
+        progress: Called after each step with the steps done and the steps in all.
+        notify: Called with a line if the training is resumed.
+    """
+
+    detector: Detector
+    data: SceneData
+    recipe: Recipe
+    out: Path
+    seed: int = 0
+    threads: int = 1
+    device: str = "cpu"
+    progress: Progress = lambda done, steps: None
+    notify: Callable[[str], None] = lambda line: None
+
+    def train(self) -> TrainedDetector:
+        """Train from fresh weights, or resume the training of an earlier process.
+
+        Raises:
+            ConfigError: There are fewer images than a batch has.
+            EvaluationError: The loss is not finite, or an image cannot be read.
+            StoreError: The folder holds another training, or cannot be read or written.
+        """
+        if not len(self.batches):
+            allowed = f"must be at most {len(self.data.train)}, the number of training images"
+            raise ConfigError("recipe.batch", self.recipe.batch, allowed)
+        detector = self.detector
+        with cpu_threads(self.threads):
+            module = build_detector(detector, self.seed).to(self.device)
+            course = self._course(module)
+            for done in course.passes():
+                course.keep(done)
+                self._write_log(course.records)
+                course.save()
+            found = score(
+                module,
+                self.data.val,
+                len(self.data.categories),
+                detector.height,
+                detector.width,
+                self.device,
+            )
+        if found.mmap_percent is None:
+            raise EvaluationError("the validation images have no box to score")
+        records = tuple(course.records)
+        return TrainedDetector(module.cpu().eval(), records, found, course.seconds, self.place)
+
+    def finish(self) -> None:
+        """Delete the checkpoint, once the result is kept elsewhere."""
+        (self.out / CHECKPOINT).unlink(missing_ok=True)
+
+    @property
+    def place(self) -> str:
+        """The processor; the last digits of results depend on it."""
+        if self.device == "cpu":
+            return f"cpu, {self.threads} threads"
+        return torch.cuda.get_device_name()
+
+    @cached_property
+    def batches(self) -> SceneBatches:
+        """The batches."""
+        detector, recipe = self.detector, self.recipe
+        return SceneBatches(
+            self.data.train,
+            detector.height,
+            detector.width,
+            recipe.batch,
+            recipe.flip,
+            recipe.images_per_epoch,
+            self.device,
+        )
+
+    def _course(self, module: nn.Module) -> Course:
+        course = Course(
+            DetectorLearner(module, self.recipe, self.seed),
+            self.batches,
+            self.recipe,
+            stream(self.seed, "order"),
+            self._checkpoint(),
+            CHECKPOINT_SECONDS,
+            notify=self.notify,
+            progress=self.progress,
+        )
+        course.resume()
+        return course
+
+    def _checkpoint(self) -> Checkpoint:
+        identity = {
+            "detector": self.detector.digest,
+            "recipe": self.recipe.digest,
+            "data": self.data.provenance,
+            "seed": str(self.seed),
+            "device": self.place,
+            "torch": str(torch.__version__),
+        }
+        said: list[str] = []
+        instead = "name another folder, or delete the file to train from the start"
+        checkpoint = Checkpoint(self.out / CHECKPOINT, identity, said.append, instead)
+        if checkpoint.load() is None and said:
+            raise StoreError(f"in {self.out}, {said[0]}")
+        return checkpoint
+
+    def _write_log(self, records: list[PassRecord]) -> None:
+        """Write a row for each pass; the file is written whole, so that no pass is there twice."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["pass", "step", "learning_rate", "train_loss", "images", "train_seconds"])
+        for number, record in enumerate(records, 1):
+            one = record.trained
+            table.writerow(
+                [
+                    number,
+                    record.step,
+                    one.learning_rate,
+                    one.loss,
+                    one.images,
+                    round(one.seconds, 3),
+                ]
+            )
+        try:
+            write_whole(self.out / LOG, text.getvalue().encode())
+        except OSError as error:
+            raise StoreError(f"{self.out / LOG} cannot be written: {error}") from error

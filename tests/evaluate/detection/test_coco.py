@@ -1,0 +1,118 @@
+"""COCO's layout: what is read, and one line for each fault."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nas_sv2.errors import ConfigError, EvaluationError
+from nas_sv2.evaluate.detection.data import open_scenes
+
+Document = dict[str, Any]
+Coco = Callable[..., Path]
+
+
+def test_images_boxes_and_categories_are_read(coco: Coco) -> None:
+    data = open_scenes(f"coco:{coco()}")
+    assert data.categories == ("cat", "dog")  # by their ids, not by their places
+    assert (len(data.train), len(data.val), data.notes) == (4, 2, ())
+    scene = data.train.scenes[1]
+    assert (scene.number, scene.height, scene.width) == (101, 40, 60)
+    assert scene.boxes.tolist() == [[6.0, 4.0, 26.0, 14.0]]
+    assert (scene.classes.tolist(), scene.areas.tolist()) == ([1], [150.0])
+    assert np.all(data.train.read(1) == 50)
+    assert data.key == open_scenes(data.name).key
+
+
+def test_the_images_may_lie_in_images(coco: Coco) -> None:
+    root = coco()
+    (root / "images").mkdir()
+    for part in ("train2017", "val2017"):
+        (root / part).rename(root / "images" / part)
+    assert len(open_scenes(f"coco:{root}").train) == 4
+
+
+def test_what_is_left_out_is_said(coco: Coco) -> None:
+    def change(document: Document) -> None:
+        document["annotations"][0]["bbox"] = [5, 4, 0, 10]
+        document["annotations"][1]["iscrowd"] = 1
+        document["annotations"][2]["bbox"] = [45.5, 4, 15, 10]  # half a pixel outside
+
+    data = open_scenes(f"coco:{coco(change)}")
+    assert len(data.train) == 2
+    assert data.train.scenes[0].boxes[0, 2] == 60
+    assert data.notes == (
+        "1 boxes of instances_train2017.json have no area and are left out",
+        "2 images of instances_train2017.json have no box and are not trained on",
+    )
+
+
+def annotation(**fields: object) -> Callable[[Document], None]:
+    return lambda document: document["annotations"][2].update(fields)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (annotation(bbox=[50, 4, 20, 10]), r"annotations\[2\].bbox must be within image 102"),
+        (annotation(bbox=[-9, 4, 20, 10]), r"annotations\[2\].bbox must be within image 102"),
+        (annotation(bbox=[1, 4, -2, 10]), r"must be annotations as COCO's .*bbox"),
+        (annotation(bbox=[1, 4, 2]), r"must be annotations as COCO's .*bbox"),
+        (annotation(category_id=8), r"category_id must be the id of a category; got 8"),
+        (annotation(image_id=8), r"image_id must be the id of an image; got 8"),
+        (annotation(category_id="dog"), r"must be annotations as COCO's .*category_id"),
+        (lambda document: document.update(annotations=[]), r"annotations must have at least one"),
+        (lambda document: document.update(images=[]), r"images must have at least one entry"),
+        (lambda document: document.pop("categories"), r"must be annotations as COCO's"),
+        (
+            lambda document: document["categories"].append({"id": 3, "name": "cow"}),
+            r"categories: id must be there once; got 3",
+        ),
+        (
+            lambda document: document["categories"].append({"id": 9, "name": "cow"}),
+            r"instances_val2017.json: categories must be as .*train2017",
+        ),
+        (
+            lambda document: document["images"][0].update(file_name="../val2017/0.png"),
+            r"file_name of image 100 must be an image in",
+        ),
+        (
+            lambda document: document["images"][0].update(file_name="none.png"),
+            r"file_name of image 100 must be an image in",
+        ),
+    ],
+)
+def test_a_fault_is_named(coco: Coco, change: Callable[[Document], None], line: str) -> None:
+    with pytest.raises(ConfigError, match=line):
+        open_scenes(f"coco:{coco(change)}")
+
+
+def test_an_empty_or_damaged_file_is_refused(coco: Coco) -> None:
+    root = coco()
+    file = root / "annotations" / "instances_train2017.json"
+    for content, line in (("", "it is empty"), ("{", "must be annotations as COCO's")):
+        file.write_text(content)
+        with pytest.raises(ConfigError, match=line):
+            open_scenes(f"coco:{root}")
+    file.unlink()
+    with pytest.raises(ConfigError, match="there are 0 of train"):
+        open_scenes(f"coco:{root}")
+    with pytest.raises(ConfigError, match="there is no such folder"):
+        open_scenes(f"coco:{root}x")
+    for spec in ("coco:", "coco", "animals", "drawn:x"):
+        with pytest.raises(ConfigError, match="must be drawn"):
+            open_scenes(spec)
+
+
+def test_an_image_that_is_not_as_annotated_is_refused_when_it_is_read(coco: Coco) -> None:
+    root = coco()
+    Image.new("RGB", (61, 40)).save(root / "train2017" / "0.png")
+    (root / "train2017" / "1.png").write_bytes(b"\x89PNG")
+    train = open_scenes(f"coco:{root}").train
+    with pytest.raises(EvaluationError, match="61×40 pixels, and its annotation says 60×40"):
+        train.read(0)
+    with pytest.raises(EvaluationError, match=r"1\.png cannot be used"):
+        train.read(1)
