@@ -40,7 +40,7 @@ def main() -> None:
     for _ in range(rounds):
         for name in NETWORKS:
             idle = device.measure_together([reference(name)])[0]
-            with _every_core_busy():
+            with every_core_busy():
                 busy = device.measure_together([reference(name)])[0]
             pairs[name].append(Pair(idle, busy))
     device.close()
@@ -80,7 +80,8 @@ def _mean_of_100(measurement: Measurement) -> float:
 
 
 @contextmanager
-def _every_core_busy() -> Iterator[None]:
+def every_core_busy() -> Iterator[None]:
+    """Run one endless loop a core meanwhile."""
     command = [sys.executable, "-c", "while True: pass"]
     loops = [subprocess.Popen(command) for _ in os.sched_getaffinity(0)]
     time.sleep(0.3)

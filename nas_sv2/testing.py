@@ -44,7 +44,13 @@ if TYPE_CHECKING:  # it loads torch, which a process that measures does not need
     from nas_sv2.evaluate.fitting.evaluator import Evaluator
 
 CONTRACT_PLAN = MeasurePlan(
-    loads=1, warmup_runs=3, min_runs=10, max_runs=20, time_limit_s=0.1, noisy_time_limit_s=0.1
+    loads=1,
+    warmup_runs=3,
+    min_runs=10,
+    max_runs=20,
+    time_limit_s=0.1,
+    noisy_time_limit_s=0.1,
+    sessions=1,
 )
 """A plan that takes seconds on a slow board; the contract holds for every plan."""
 FLOPS_PER_MS = 1e8

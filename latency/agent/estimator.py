@@ -150,9 +150,9 @@ def median_interval(samples: Samples, choice: Choice) -> Interval | None:
     It spans two intervals from order statistics: of the runs, and of the medians of blocks.
     """
     times = times_of(samples, choice)
-    interval = _order_interval(times)
+    interval = order_interval(times)
     rounds = [samples.rounds[index] for index in choice.runs]
-    between = _order_interval(_block_medians(times, rounds))
+    between = order_interval(_block_medians(times, rounds))
     if interval is None or between is None:
         return interval
     return min(interval[0], between[0]), max(interval[1], between[1])
@@ -181,12 +181,12 @@ def ratio_interval(
     The ratio is the median of the rounds' ratios. In a round the two run within a tenth of a
     second of each other, so longer disturbances (a slower clock, a neighbour) cancel.
     """
-    ratios = round_ratios(one, other, cpu_time_is_latency)
-    return (statistics.median(ratios), _order_interval(ratios)) if ratios else None
+    ratios = list(round_ratios(one, other, cpu_time_is_latency).values())
+    return (statistics.median(ratios), order_interval(ratios)) if ratios else None
 
 
-def round_ratios(one: Samples, other: Samples, cpu_time_is_latency: bool) -> list[float]:
-    """Return the time of `one` relative to `other` in each round with runs of both.
+def round_ratios(one: Samples, other: Samples, cpu_time_is_latency: bool) -> Mapping[int, float]:
+    """Return the time of `one` relative to `other` by round, of rounds with runs of both.
 
     Both use one clock and the same kind of runs. Beside other programs, only a short network may
     have uninterrupted runs; comparing these with all runs of a long one would favour it.
@@ -199,7 +199,7 @@ def round_ratios(one: Samples, other: Samples, cpu_time_is_latency: bool) -> lis
         _round_medians(one, choices[0], clock),
         _round_medians(other, choices[1], clock),
     )
-    return [first[kind] / second[kind] for kind in first if kind in second]
+    return {kind: first[kind] / second[kind] for kind in first if kind in second}
 
 
 def _round_medians(samples: Samples, choice: Choice, clock: str) -> Mapping[int, float]:
@@ -210,7 +210,8 @@ def _round_medians(samples: Samples, choice: Choice, clock: str) -> Mapping[int,
     return {kind: statistics.median(values) for kind, values in by_round.items()}
 
 
-def _order_interval(values: Sequence[float]) -> Interval | None:
+def order_interval(values: Sequence[float]) -> Interval | None:
+    """Return the 95 % interval of the median by ranks; None for fewer than 6 values."""
     rank = _lower_rank(len(values))
     ordered = sorted(values)
     return (ordered[rank - 1], ordered[-rank]) if rank else None

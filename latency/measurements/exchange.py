@@ -16,8 +16,9 @@ from typing import Any
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.files import checked_out, open_regular, write_out
-from nas_sv2.latency.measurements.measurement import SCHEMA, Interval, Measurement
+from nas_sv2.latency.measurements.measurement import READ_SCHEMAS, SCHEMA, Interval, Measurement
 from nas_sv2.latency.measurements.measurement_check import read_measurement
+from nas_sv2.latency.measurements.spread import apart
 from nas_sv2.latency.measurements.store import Key, MeasurementStore
 from nas_sv2.plain_data import parse_json
 
@@ -159,9 +160,10 @@ def _check_header(file: Path, line: bytes) -> None:
         raise ConfigError("file", str(file), allowed) from error
     if not isinstance(header, dict) or FILE not in header:
         raise ConfigError("file", str(file), allowed)
-    for name, reads in ((FILE, FILE_VERSION), ("measurement_schema", SCHEMA)):
-        if header.get(name) != reads:
-            raise ConfigError(f"{file}: {name}", header.get(name), f"must be {reads}, as we read")
+    for name, reads in ((FILE, (FILE_VERSION,)), ("measurement_schema", READ_SCHEMAS)):
+        if header.get(name) not in reads:
+            allowed = f"must be {' or '.join(map(str, reads))}, as we read"
+            raise ConfigError(f"{file}: {name}", header.get(name), allowed)
 
 
 def _damaged(file: Path, number: int, given: str, why: str) -> ConfigError:
@@ -250,7 +252,7 @@ class Compared:
 
     @property
     def ms(self) -> str:
-        """`equal`, `different` if the intervals do not overlap, `unknown` if one is missing."""
+        """`equal`, `different` if neither figure is in the other's interval, else `unknown`."""
         return _verdict(self.one.ms, self.other.ms)
 
     @property
@@ -324,5 +326,4 @@ def _verdict(
 ) -> str:
     if one is None or other is None or one[1] is None or other[1] is None:
         return "unknown"
-    apart = one[1][1] < other[1][0] or other[1][1] < one[1][0]
-    return "different" if apart else "equal"
+    return "different" if apart((one[0], one[1]), (other[0], other[1])) else "equal"

@@ -3,15 +3,16 @@
 The order of two networks is *settled* if chance would rarely separate them so far; otherwise it
 is a *tie*. Networks timed in alternation are compared round by round by a sign test. Under a tie,
 either network is the slower one in a round with a chance of one half, whatever the machine does.
+Rounds of a session share its effects on a network, such as its place in memory. A t-test over the
+sessions and the device's grade must therefore agree (`spread`): the largest of the chances counts.
 For two networks this is equivalent to a 95 % interval of their ratio that excludes 1.
 
 n networks form n(n − 1)/2 pairs. At 95 % each, one in twenty pairs would be settled by chance
 alone. The pairs are therefore judged together (Holm 1979): the chance that a session settles any
 order wrongly is 5 %.
 
-All rounds of a session share its effects on a network: its place in memory, and the programs
-beside it. More rounds do not reveal these effects. A difference below those that we saw between
-copies of one network is therefore a tie as well (`LEAST`).
+All sessions of a command share the programs beside it. A difference below those that we saw
+between copies of one network is therefore a tie as well (`LEAST`).
 """
 
 import dataclasses
@@ -20,8 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.latency.agent.estimator import round_ratios
 from nas_sv2.latency.measurements.measurement import Interval, Latency, Measurement
+from nas_sv2.latency.measurements.spread import Repeated, Spread
 from nas_sv2.statistics import judge_together
 
 WRONG = 0.05
@@ -108,15 +109,13 @@ def orders_of(measurements: Sequence[Measurement]) -> Orders:
         ValueError: The measurements are of several sessions.
     """
     ranking = _ranked([m.median_ms if m.ratio is None else m.ratio[0] for m in measurements])
+    contended = any(measurement.contended for measurement in measurements)
     compared = []
     for faster, slower in _pairs(ranking):
         one, other = measurements[slower], measurements[faster]
-        ratio, interval = one.relative_to(other) or (one.median_ms / other.median_ms, None)
-        chance = chance_of_tie(
-            round_ratios(one.samples, other.samples, one.plan.cpu_time_is_latency)
-        )
-        compared.append((Pair(faster, slower, ratio, interval, settled=False), chance))
-    contended = any(measurement.contended for measurement in measurements)
+        timed = TimedPair.of(one, other, contended)
+        interval = timed.interval(WRONG)
+        compared.append((Pair(faster, slower, timed.ratio, interval, settled=False), timed.chance))
     least = LEAST_CONTENDED if contended else LEAST
     judged = _settle(compared, least)
     together = f" for all {len(judged)} pairs together" if len(judged) > 1 else ""
@@ -178,20 +177,25 @@ def _settle(compared: Sequence[tuple[Pair, float]], least: float) -> tuple[Pair,
 class TimedPair:
     """Two networks of one session, for comparisons that are judged with others.
 
-    Chance and interval come from one test, the sign test over the rounds. At any level, the
-    interval excludes 1 exactly if the chance is at most that level.
+    Chance and interval come from the same tests: the sign test over the rounds, and those of
+    `Repeated` over the sessions and the device's grade. At any level, the interval excludes 1
+    exactly if the chance is at most that level.
 
     Attributes:
         ratios: The time of the first network relative to the second, by round.
         ratio: The median of `ratios`; the ratio of the two medians if no round has runs of both.
         contended: Whether other programs ran beside either network.
-        restless: Whether other programs ran beside any network of the session.
+        restless: Whether other programs ran beside any network of the sessions.
+        sessions: The ratio in each session.
+        spread: The spread of ratios between commands; None if nobody has seen it.
     """
 
     ratios: tuple[float, ...]
     ratio: float
     contended: bool
     restless: bool
+    sessions: tuple[float, ...] = ()
+    spread: Spread | None = None
 
     @classmethod
     def of(cls, one: Measurement, other: Measurement, restless: bool) -> "TimedPair":
@@ -200,9 +204,21 @@ class TimedPair:
         Raises:
             ValueError: The two were not timed in one session.
         """
-        ratio, _ = one.relative_to(other) or (one.median_ms / other.median_ms, None)
-        ratios = round_ratios(one.samples, other.samples, one.plan.cpu_time_is_latency)
-        return cls(tuple(ratios), ratio, one.contended or other.contended, restless)
+        if one.session != other.session:
+            raise ValueError("only networks of one session were timed in alternation")
+        ratios = one.round_ratios(other.samples)
+        repeated = (
+            one.repeated_ratio(ratios)
+            if ratios
+            else Repeated(one.median_ms / other.median_ms, (), None)
+        )
+        contended = one.contended or other.contended
+        found = (repeated.figure, contended, restless, repeated.sessions, repeated.spread)
+        return cls(tuple(ratios.values()), *found)
+
+    @property
+    def _repeated(self) -> Repeated:
+        return Repeated(self.ratio, self.sessions, self.spread)
 
     @property
     def provenance(self) -> str:
@@ -211,8 +227,8 @@ class TimedPair:
 
     @property
     def chance(self) -> float:
-        """The chance of at least so many wins for one network if both are equally fast."""
-        return chance_of_tie(self.ratios)
+        """The chance of such a difference if both are equally fast."""
+        return max(chance_of_tie(self.ratios), self._repeated.chance_of_1)
 
     @property
     def least(self) -> float:
@@ -228,10 +244,13 @@ class TimedPair:
     def rule(self) -> str:
         """The definition of a tie, in words."""
         why = ", because other programs ran" if self.restless else ""
-        return f"timed in alternation, compared round by round; a tie within {self.least:.0%}{why}"
+        return (
+            "timed in alternation, compared by rounds and sessions; a tie within "
+            f"{self.least:.0%}{why}"
+        )
 
     def interval(self, level: float) -> Interval | None:
-        """Return the interval of the median ratio, wrong with a chance of at most `level`.
+        """Return the interval of the ratio, wrong with a chance of at most `level`.
 
         None if there are too few rounds.
         """
@@ -241,7 +260,9 @@ class TimedPair:
             rank += 1
             below += math.comb(count, rank)
         ordered = sorted(self.ratios)
-        return (ordered[rank - 1], ordered[-rank]) if rank else None
+        if not rank:
+            return None
+        return self._repeated.widened((ordered[rank - 1], ordered[-rank]), level)
 
 
 @dataclass(frozen=True, slots=True)

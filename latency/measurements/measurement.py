@@ -9,7 +9,8 @@ temperatures and loads during it.
 import dataclasses
 import reprlib
 import statistics
-from collections.abc import Mapping, Sequence
+from bisect import bisect
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, NoReturn, Self, get_args
@@ -17,82 +18,13 @@ from typing import Any, Literal, NamedTuple, NoReturn, Self, get_args
 from nas_sv2.errors import MeasurementError
 from nas_sv2.latency.agent import estimator
 from nas_sv2.latency.agent.estimator import Samples
+from nas_sv2.latency.measurements.conditions import QUOTA_USED_UP, device_complaints, quota_share
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.latency.measurements.samples import columns_of, joined_samples, samples_from
+from nas_sv2.latency.measurements.spread import NOT_SEEN, Repeatability, Repeated
+from nas_sv2.latency.measurements.spread import Interval as Interval
 from nas_sv2.plain_data import is_number, printable
-
-CLOCK_DROP = 0.9
-"""A clock below this share of the session's highest clock counts as throttled.
-
-Governors at rest move a clock by a few percent; throttling lowers it by a step."""
-STOLEN_SHARE = 0.01
-"""Share of time taken by a hypervisor above which it is reported."""
-QUOTA_USED_UP = 0.01
-"""Share of the periods of a CPU quota that were cut short above which it is reported."""
-GPU_IDLE_OR_USER = 0x1 | 0x2
-"""Bits of NVIDIA's throttle reasons that are harmless: idle, or a clock set by the user."""
-
-
-def device_complaints(conditions: Sequence[Mapping[str, Any]]) -> list[str]:
-    """List the faults of the device during a measurement; empty if none is known."""
-    found = []
-    for name, unit in (("khz", 1e3), ("gpu_mhz", 1.0)):
-        clocks = column(conditions[1:], name)  # the first was read at rest
-        if clocks and min(clocks) < CLOCK_DROP * max(clocks):
-            low, high = min(clocks) / unit, max(clocks) / unit
-            found.append(
-                f"the clock fell from {high:.0f} to {low:.0f} MHz; fix it, or let it cool"
-            )
-    if _throttled(conditions):
-        warmest = max(
-            [*column(conditions, "celsius"), *column(conditions, "gpu_celsius")], default=0
-        )
-        at = f" at {warmest:.0f} °C" if warmest else ""
-        found.append(f"the device throttled{at}; cool it, or time it hot (heat_s)")
-    if any(column(conditions, "under_voltage")):
-        found.append("the supply of the Raspberry Pi is too weak; use a stronger one")
-    share = quota_share(conditions)
-    if share > QUOTA_USED_UP:
-        found.append(
-            f"the CPU quota stopped it in {share:.0%} of the quota's periods: programs there take "
-            "longer than this figure; raise the quota (docker --cpus, limits.cpu of Kubernetes)"
-        )
-    ticks, stolen = column(conditions, "ticks"), column(conditions, "stolen_ticks")
-    if len(ticks) > 1 and len(stolen) > 1 and ticks[-1] > ticks[0]:
-        share = (stolen[-1] - stolen[0]) / (ticks[-1] - ticks[0])
-        if share > STOLEN_SHARE:
-            found.append(f"{share:.0%} of the time went to other machines of this host")
-    return found
-
-
-def column(conditions: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-    """Return the values of one reading in order of time."""
-    return [state[name] for state in conditions if isinstance(state.get(name), int | float)]
-
-
-def quota_share(conditions: Sequence[Mapping[str, Any]]) -> float:
-    """Return the share of the CPU quota's periods in which it was used up; 0 without a quota."""
-    periods = column(conditions, "quota_periods")
-    stopped = column(conditions, "quota_throttled")
-    if len(periods) < 2 or len(stopped) < 2 or periods[-1] <= periods[0]:
-        return 0.0
-    return (stopped[-1] - stopped[0]) / (periods[-1] - periods[0])
-
-
-def _throttled(conditions: Sequence[Mapping[str, Any]]) -> bool:
-    counts = column(conditions, "throttle_count")
-    if len(counts) > 1 and counts[-1] > counts[0]:
-        return True
-    board = [_hexadecimal(state.get("throttled")) & 0xF for state in conditions]
-    gpu = [_hexadecimal(state.get("gpu_throttled")) & ~GPU_IDLE_OR_USER for state in conditions]
-    return any(board) or any(gpu)
-
-
-def _hexadecimal(text: object) -> int:
-    try:
-        return int(str(text), 16)
-    except ValueError:
-        return 0
 
 
 class NodeTime(NamedTuple):
@@ -111,12 +43,12 @@ LONGEST_NOTE = 4 * LONGEST_TEXT
 """The limit of the remarks on a figure, which quote texts of the device."""
 
 Provenance = Literal["measured", "emulated", "predicted", "published"]
-Interval = tuple[float, float]
 
-SCHEMA = 2
-"""The schema of a measurement's JSON.
+SCHEMA = 3
+"""The schema of a measurement's JSON; schema 2 had one session and no `starts`.
 
 Schema 1 had no rounds and no reference network, and was never released."""
+READ_SCHEMAS = (2, SCHEMA)
 UNSTABLE = 1.1
 """p95 / median above which runs are called unstable; at rest we saw 1.02-1.07."""
 DRIFTING = 0.05
@@ -131,11 +63,12 @@ class Latency:
 
     Attributes:
         ms: The median of the runs, or the price of an emulator or predictor.
-        ci_ms: The 95 % interval of the median; None if nothing was run.
+        ci_ms: The 95 % interval, in which the figure of a later command lies; None if nothing was
+            run.
         p95_ms: The 95th percentile of the runs.
         provenance: The origin of the figure.
         device: Device, runtime, threads and batch in words.
-        runs: Number of timed runs.
+        runs: Number of timed runs, of all sessions.
         contended: Whether other programs held the processor meanwhile.
         note: A remark on the figure: the judgement of a measurement, or the error of an emulator;
             empty if there is none.
@@ -145,6 +78,8 @@ class Latency:
         reference_ms: The time of the reference network in the same session, in ms.
         measured_at: The time of the measurement, UTC in ISO 8601; None if nothing was run.
         stored: Whether an earlier command measured it, and this one found it in the database.
+        sessions: Number of sessions; None if nothing was run or it is not known.
+        repeats: How well the device repeats, in words; empty if nothing was run.
     """
 
     ms: float
@@ -161,6 +96,8 @@ class Latency:
     reference_ms: float | None = None
     measured_at: str | None = None
     stored: bool = False
+    sessions: int | None = None
+    repeats: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a figure that no network can have, whichever target it comes from.
@@ -179,11 +116,13 @@ class Latency:
             self._check_interval("ratio_ci", self.ratio_ci, self.ratio)
         if self.provenance not in get_args(Provenance):
             self._refuse("provenance", f"one of {', '.join(get_args(Provenance))}")
-        if self.runs is not None and not (is_number(self.runs, 1) and isinstance(self.runs, int)):
-            self._refuse("runs", "a whole number above 0")
+        for field_name in ("runs", "sessions"):
+            count = getattr(self, field_name)
+            if count is not None and not (is_number(count, 1) and isinstance(count, int)):
+                self._refuse(field_name, "a whole number above 0")
         if not (self.contended is None or isinstance(self.contended, bool)):
             self._refuse("contended", "true, false or nothing")
-        for field_name in ("device", "note", "reference"):
+        for field_name in ("device", "note", "reference", "repeats"):
             text = getattr(self, field_name)
             if not is_text(text, LONGEST_NOTE) and (field_name != "reference" or text is not None):
                 self._refuse(field_name, f"a printable text of at most {LONGEST_NOTE} characters")
@@ -279,6 +218,9 @@ class Beside:
 class Measurement:
     """The timed runs of one network on one device, without warm-up and settling runs.
 
+    They are of one command, which held one or several sessions. A session is one process of the
+    agent.
+
     Attributes:
         architecture: Digest of the architecture.
         plan: The protocol.
@@ -286,7 +228,8 @@ class Measurement:
         samples: Its runs, in ms.
         warmup_runs: Runs before the first round.
         stationary: Whether the last two windows of warm-up agreed.
-        session: Name of the session; its networks were timed in alternation, round by round.
+        session: Name of the first session. Measurements of one name are of the same sessions;
+            their networks were timed in alternation, round by round.
         measured_at: The time of the measurement; UTC, ISO 8601.
         conditions: Clocks, temperature, load and more, before, during and after, as far as the
             system shows them (`host_facts.conditions`).
@@ -294,9 +237,12 @@ class Measurement:
             was not heated or another network heated it.
         series: Further times of each run, in ms by name: `event_ms`, `graph_ms`,
             `graph_event_ms` on a GPU.
-        beside: The reference network of the session; None if the plan names none.
+        beside: The reference network of the sessions; None if the plan names none.
         fallen_back: Nodes that ran on the CPU although the plan names another provider, and all
             nodes; None if it names none.
+        starts: The first round of each session, in ascending order.
+        repeatability: How well the device repeats. It is known to the database and no part of
+            the measurement; it widens the intervals.
     """
 
     architecture: str
@@ -312,6 +258,47 @@ class Measurement:
     series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     beside: Beside | None = None
     fallen_back: tuple[int, int] | None = None
+    starts: tuple[int, ...] = (0,)
+    repeatability: Repeatability = field(default=NOT_SEEN, compare=False, repr=False)
+
+    @classmethod
+    def joined(cls, sessions: Sequence[Self], plan: MeasurePlan) -> Self:
+        """Join the sessions of one command, which timed one network on one device.
+
+        Args:
+            sessions: A measurement of each session, in order.
+            plan: The plan of all sessions together.
+        """
+        if len(sessions) == 1:
+            return dataclasses.replace(sessions[0], plan=plan)
+        lengths = [1 + max(one._all_rounds) for one in sessions]
+        starts = tuple(sum(lengths[:number]) for number in range(len(sessions)))
+        beside = None
+        if (known := sessions[0].beside) is not None:
+            runs = [one.beside.samples for one in sessions if one.beside is not None]
+            beside = Beside(known.name, joined_samples(runs, starts))
+        return dataclasses.replace(
+            sessions[0],
+            plan=plan,
+            samples=joined_samples([one.samples for one in sessions], starts),
+            warmup_runs=sum(one.warmup_runs for one in sessions),
+            stationary=all(one.stationary for one in sessions),
+            measured_at=sessions[-1].measured_at,
+            # The first state of a session was read at rest.
+            conditions=sessions[0].conditions
+            + tuple(state for one in sessions[1:] for state in one.conditions[1:]),
+            series={
+                name: tuple(ms for one in sessions for ms in one.series[name])
+                for name in sessions[0].series
+            },
+            beside=beside,
+            starts=starts,
+        )
+
+    @property
+    def _all_rounds(self) -> list[int]:
+        beside = self.beside.samples.rounds if self.beside else ()
+        return [*self.samples.rounds, *beside]
 
     @cached_property
     def _choice(self) -> estimator.Choice:
@@ -351,27 +338,95 @@ class Measurement:
         return times[-(-95 * len(times) // 100) - 1]
 
     @cached_property
-    def ci_ms(self) -> Interval | None:
-        """The 95 % interval of the median, for any distribution; None for fewer than 6 runs."""
+    def _repeats(self) -> Repeatability:
+        """How well figures repeat that were taken as this one was."""
+        known = self.repeatability
+        return known.beside_others() if self.contended else known
+
+    @cached_property
+    def _runs_interval(self) -> Interval | None:
+        """The 95 % interval that the runs alone leave open; None for fewer than 6 runs."""
         return estimator.median_interval(self.samples, self._choice)
 
     @cached_property
+    def ci_ms(self) -> Interval | None:
+        """The 95 % interval, in which a later command's figure lies; None for fewer than 6 runs.
+
+        It is the widest of those of the runs, of the sessions, and of the device's repeatability.
+        If the reference network's usual time is known, the interval also holds the figure at it.
+        """
+        if self._runs_interval is None:
+            return None
+        rounds = [self.samples.rounds[index] for index in self._choice.runs]
+        sessions = self._by_session(zip(rounds, self._times, strict=True))
+        found = Repeated(self.median_ms, sessions, self._repeats.ms)
+        low, high = found.widened(self._runs_interval, later=True)
+        slower = self.slower or 1.0
+        return min(low, low / slower), min(max(high, high / slower), LONGEST_MS)
+
+    @cached_property
     def ratio(self) -> tuple[float, Interval | None] | None:
-        """The time relative to the reference network, and the 95 % interval."""
-        return None if self.beside is None else self._relative_to(self.beside.samples)
+        """The time relative to the reference network, and the 95 % interval.
+
+        A later command's ratio lies in the interval; see `ci_ms`.
+        """
+        if self.beside is None:
+            return None
+        found = self._relative_to(self.beside.samples)
+        if found is None:
+            return None
+        repeated, interval = found
+        repeated = dataclasses.replace(repeated, spread=self._repeats.ratio)
+        if interval is None:
+            return repeated.figure, None
+        low, high = repeated.widened(interval, later=True)
+        return repeated.figure, (low, min(high, LONGEST_MS))
 
     def relative_to(self, other: "Measurement") -> tuple[float, Interval | None] | None:
-        """Return the time relative to `other`, and the 95 % interval.
+        """Return the time relative to `other`, and the 95 % interval of its true value.
+
+        None if no round has runs of both.
 
         Raises:
             ValueError: The two were not timed in one session, so nothing would cancel.
         """
         if self.session != other.session:
             raise ValueError("only networks of one session were timed in alternation")
-        return self._relative_to(other.samples)
+        found = self._relative_to(other.samples)
+        if found is None:
+            return None
+        repeated, interval = found
+        return repeated.figure, None if interval is None else repeated.widened(interval)
 
-    def _relative_to(self, samples: Samples) -> tuple[float, Interval | None] | None:
-        return estimator.ratio_interval(self.samples, samples, self.plan.cpu_time_is_latency)
+    def round_ratios(self, other: Samples) -> Mapping[int, float]:
+        """Return the time relative to a network of the same sessions, by round."""
+        return estimator.round_ratios(self.samples, other, self.plan.cpu_time_is_latency)
+
+    def repeated_ratio(self, ratios: Mapping[int, float]) -> Repeated:
+        """Return the median of ratios by round, with that of each session."""
+        known = self.repeatability
+        spread = known.ratio if known.saw_ratios else None
+        figure = statistics.median(ratios.values())
+        return Repeated(figure, self._by_session(ratios.items()), spread)
+
+    def _relative_to(self, other: Samples) -> tuple[Repeated, Interval | None] | None:
+        ratios = self.round_ratios(other)
+        if not ratios:
+            return None
+        return self.repeated_ratio(ratios), estimator.order_interval(list(ratios.values()))
+
+    def _by_session(self, values: Iterable[tuple[int, float]]) -> tuple[float, ...]:
+        """Return the median of each session of values with their rounds."""
+        found: dict[int, list[float]] = {}
+        for number, value in values:
+            found.setdefault(bisect(self.starts, number), []).append(value)
+        return tuple(statistics.median(each) for each in found.values())
+
+    @property
+    def slower(self) -> float | None:
+        """The reference network's time relative to its usual one; None if that is not known."""
+        usual_ms, now_ms = self.repeatability.reference_ms, self.reference_ms
+        return None if usual_ms is None or now_ms is None else now_ms / usual_ms
 
     @cached_property
     def reference_ms(self) -> float | None:
@@ -442,6 +497,8 @@ class Measurement:
             how_much = "" if share is None else f": {share:.0%} of runs were interrupted"
             found.append(f"contended{how_much}, {self.estimator} is used; close other programs")
         found += device_complaints(self.conditions)
+        if self.beside and self.slower and (change := self._repeats.change(self.slower)):
+            found.append(f"{self.beside.name} {change}")
         if abs(self.drift) > DRIFTING:
             found.append(f"the device drifted by {self.drift:+.0%} meanwhile; trust the ratio")
         if not self.stationary:
@@ -452,9 +509,6 @@ class Measurement:
             found.append(f"unstable: p95/median {self.noise:.2f}{advice}")
         if self.ci_ms is None:
             found.append(f"no interval from {self.runs} runs; measure longer")
-        elif self.ci_ms[1] - self.ci_ms[0] > self.plan.ci_width * self.median_ms:
-            width = (self.ci_ms[1] - self.ci_ms[0]) / self.median_ms
-            found.append(f"95 % interval {width:.1%} wide, {self.plan.ci_width:.0%} was asked")
         return found
 
     def latency(self, device: str, stored: bool = False) -> Latency:
@@ -492,6 +546,8 @@ class Measurement:
             reference_ms=self.reference_ms,
             measured_at=self.measured_at,
             stored=stored,
+            sessions=len(self.starts),
+            repeats=self._repeats.describe(),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -502,49 +558,37 @@ class Measurement:
             **{name: getattr(self, name) for name in _AS_IS},
             "plan": self.plan.to_json(),
             "fingerprint": dict(self.fingerprint.facts),
-            "samples": _columns(self.samples),
+            "samples": columns_of(self.samples),
             "conditions": [dict(state) for state in self.conditions],
             "heating": [list(point) for point in self.heating],
             "series": {name: list(times) for name, times in self.series.items()},
-            "beside": None if beside is None else [beside.name, _columns(beside.samples)],
+            "beside": None if beside is None else [beside.name, columns_of(beside.samples)],
+            "starts": list(self.starts),
             **({} if self.fallen_back is None else {"fallen_back": list(self.fallen_back)}),
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Read the measurement that `to_json` wrote.
+        """Read the measurement that `to_json` wrote, in this version or an earlier one.
 
         Raises:
             ValueError: The document has another schema.
         """
-        if document.get("schema") != SCHEMA:
+        if document.get("schema") not in READ_SCHEMAS:
             raise ValueError(f"schema {document.get('schema')}; this version reads {SCHEMA}")
         beside, fallen_back = document["beside"], document.get("fallen_back")
         return cls(
             **{name: document[name] for name in _AS_IS},
             plan=MeasurePlan.from_json(document["plan"]),
             fingerprint=Fingerprint(document["fingerprint"]),
-            samples=_samples(document["samples"]),
+            samples=samples_from(document["samples"]),
             conditions=tuple(document["conditions"]),
             heating=tuple((at_s, ms) for at_s, ms in document["heating"]),
             series={name: tuple(times) for name, times in document["series"].items()},
-            beside=None if beside is None else Beside(beside[0], _samples(beside[1])),
+            beside=None if beside is None else Beside(beside[0], samples_from(beside[1])),
+            starts=tuple(document.get("starts", (0,))),
             fallen_back=None if fallen_back is None else (fallen_back[0], fallen_back[1]),
         )
 
 
 _AS_IS = ("architecture", "warmup_runs", "stationary", "session", "measured_at")
-
-
-def _columns(samples: Samples) -> dict[str, Any]:
-    return {name: None if v is None else list(v) for name, v in samples._asdict().items()}
-
-
-def _samples(columns: Mapping[str, Any]) -> Samples:
-    switches = columns["switches"]
-    return Samples(
-        wall=tuple(columns["wall"]),
-        cpu=tuple(columns["cpu"]),
-        switches=None if switches is None else tuple(switches),
-        rounds=tuple(columns["rounds"]),
-    )

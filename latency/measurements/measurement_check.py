@@ -14,6 +14,7 @@ from msgspec import Meta
 from nas_sv2.errors import ConfigError, NasError
 from nas_sv2.latency.measurements.measurement import (
     LONGEST_MS,
+    READ_SCHEMAS,
     SCHEMA,
     SHORTEST_MS,
     Measurement,
@@ -87,7 +88,7 @@ class _Samples(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
-    schema: Literal[2]
+    schema: Literal[2, 3]
     architecture: Name
     session: Name
     measured_at: Annotated[datetime.datetime, Meta(tz=True)]
@@ -101,6 +102,15 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     samples: _Samples
     beside: tuple[str, _Samples] | None
     fallen_back: tuple[Count, Count] | None = None
+    starts: Annotated[list[Count], Meta(min_length=1)] = msgspec.field(default_factory=lambda: [0])
+
+    def __post_init__(self) -> None:
+        """Refuse sessions without a round."""
+        rounds = [*self.samples.rounds, *(self.beside[1].rounds if self.beside else [])]
+        if self.starts[0] != 0 or sorted(set(self.starts)) != self.starts:
+            raise ValueError("starts is not in order from 0")
+        if self.starts[-1] > max(rounds):
+            raise ValueError("starts has a session without a round")
 
 
 def read_measurement(text: str) -> Measurement:
@@ -126,7 +136,7 @@ def checked_measurement(document: object, *, alone: bool = False) -> Measurement
     """
     if not isinstance(document, dict):
         raise ValueError("it is not an object")
-    if document.get("schema") != SCHEMA:
+    if document.get("schema") not in READ_SCHEMAS:
         found = printable(repr(document.get("schema")), 80)
         raise OtherSchema(f"schema {found}; this version reads {SCHEMA}")
     checked = convert(document, _Document)

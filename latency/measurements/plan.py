@@ -1,12 +1,14 @@
 """The measuring protocol as a value: runtime, number of runs, and time limits.
 
 Two measurements may be compared only if their plans are equal. The `key` of a plan is therefore
-part of the key of every stored measurement.
+part of the key of every stored measurement. The number of sessions is not part of it: more
+sessions tell the same latency more exactly.
 """
 
 import dataclasses
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +31,9 @@ from nas_sv2.space.units.reference import reference
 Runtime = Literal["onnxruntime", "litert", "ncnn", "torch"]
 Processor = Literal["cpu", "cuda"]
 DAY_S = 86_400
+MOST_SESSIONS = 100
 Seconds = Annotated[float, Meta(gt=0, le=DAY_S)]
+Sessions = Annotated[int, Meta(ge=1, le=MOST_SESSIONS)]
 Lowering = Literal["shuffle_free", "plain"]
 Precision = Literal["fp32", "int8", "fp16"]
 PRECISIONS_OF_RUNTIME: Mapping[tuple[Runtime, Processor], tuple[Precision, ...]] = {
@@ -115,6 +119,9 @@ class MeasurePlan:
             to 2 s.
         timeout_s: The agent is killed if it has not answered after this time. The largest
             network of the paper, 12.7 GFLOPs, takes about 25 s for `min_runs` on a slow core.
+        sessions: Number of sessions, each in a process of its own, that share loads, runs and
+            time limits; None for as many as a few seconds hold. Plans that differ only in it are
+            equal.
 
     Raises:
         ConfigError: A value is out of range; the error names the field.
@@ -145,6 +152,7 @@ class MeasurePlan:
     noisy_width: AboveZero = 0.05
     noisy_time_limit_s: Seconds = 2.5
     timeout_s: Seconds = 120.0
+    sessions: Sessions | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Check the fields, each alone and together."""
@@ -200,6 +208,29 @@ class MeasurePlan:
         own = {name: value for name, value in after.items() if kept[name]}
         return dataclasses.replace(self, **{**own, **changes})
 
+    def part(self, number: int, count: int, fewest: int | None = None) -> Self:
+        """Return the plan of a session, which has its share of the loads, runs and time limits.
+
+        A noisy session is not prolonged: further sessions tell more. Only the first one heats.
+
+        Args:
+            number: Number of the session, from 0.
+            count: Number of sessions; one alone has the whole plan.
+            fewest: Number of sessions that are certain, which share the runs; `count` if None.
+        """
+        if count == 1:
+            return self
+        time_s, certain = self.time_limit_s / count, fewest or count
+        return dataclasses.replace(
+            self,
+            heat_s=0.0 if number else self.heat_s,
+            loads=math.ceil(self.loads / count),
+            min_runs=math.ceil(self.min_runs / certain),
+            max_runs=math.ceil(self.max_runs / certain),
+            time_limit_s=time_s,
+            noisy_time_limit_s=time_s,
+        )
+
     @property
     def cpu_time_is_latency(self) -> bool:
         """Whether the CPU time of the calling thread is the time of the network.
@@ -217,8 +248,12 @@ class MeasurePlan:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
-        """Return all fields by name; without a provider as before plans had one."""
+        """Return all fields by name that make measurements comparable.
+
+        Without a provider they are as before plans had one.
+        """
         fields = dataclasses.asdict(self)
+        del fields["sessions"]
         if self.provider is None:
             del fields["provider"]
         return fields

@@ -7,10 +7,11 @@ to a device and a protocol.
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from sqlalchemy import Index, Select, String, Text, select
+from sqlalchemy import Index, Select, String, Text, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from nas_sv2.database.database import Database
@@ -151,6 +152,42 @@ class MeasurementStore:
                 session.flush()  # and forget the row: a document has about 100 kB
                 session.expunge(row)
         return count
+
+    def reference_times(
+        self, fingerprint: Fingerprint, plan: MeasurePlan, most: int
+    ) -> list[float]:
+        """Return the reference network's time in the newest commands on a device, in ms.
+
+        Measurements of other versions and damaged ones are left out.
+
+        Args:
+            fingerprint: The device.
+            plan: The protocol.
+            most: The most commands that are looked at.
+
+        Raises:
+            StoreError: The database cannot be read.
+        """
+        newest = func.max(MeasurementRow.id)
+        commands = (
+            select(newest.label("id"))
+            .where(
+                MeasurementRow.fingerprint_key == fingerprint.key,
+                MeasurementRow.plan_key == plan.key,
+            )
+            .group_by(MeasurementRow.measured_at)  # one command measures all its networks at once
+            .order_by(newest.desc())
+            .limit(most)
+            .subquery()
+        )
+        query = select(MeasurementRow.document).join(commands, MeasurementRow.id == commands.c.id)
+        with self.db.session("measurements cannot be read") as session:
+            texts = list(session.scalars(query))
+        found = []
+        for text in texts:
+            with suppress(ValueError):  # OtherSchema among them
+                found.append(read_measurement(text).reference_ms)
+        return [ms for ms in found if ms is not None]
 
     def grade(self, fingerprint: Fingerprint, plan: MeasurePlan) -> Grade | None:
         """Return the newest grade of the device for this plan; None if it has no grade.

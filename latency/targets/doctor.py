@@ -9,20 +9,23 @@ import datetime
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
+from nas_sv2.latency.measurements.conditions import (
+    QUOTA_USED_UP,
+    STOLEN_SHARE,
+    column,
+    device_complaints,
+    quota_share,
+)
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.grade import Finding, Grade, Level
 from nas_sv2.latency.measurements.measurement import (
     DRIFTING,
-    QUOTA_USED_UP,
-    STOLEN_SHARE,
     UNSTABLE,
     Measurement,
-    column,
-    device_complaints,
-    quota_share,
 )
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.units.reference import reference
@@ -97,12 +100,13 @@ def examine(
         allowed = "must be a reference network, for a grade rests on ratios to it"
         raise ConfigError("plan.reference", None, allowed)
     name = next(name for name in NETWORKS if name != device.plan.reference)
+    alone = replace(device, plan=device.plan.changed(sessions=1))
     found: list[Measurement] = []
     for number in range(sessions):
         progress(number, sessions)
         if number > 0:
             time.sleep(pause_s)
-        found += device.measure_together([reference(name)])
+        found += alone.measure_together([reference(name)])
         device.close()  # the next session starts an agent of its own
     grade = grade_of(found, name)
     if device.store is not None:

@@ -60,6 +60,13 @@ def measure(
             help="Run for so many minutes first: the latency of a device that is hot.",
         ),
     ] = None,
+    sessions: Annotated[
+        int | None,
+        typer.Option(
+            "--sessions",
+            help="How many sessions, each in a process of its own; 3 or 4 if left out.",
+        ),
+    ] = None,
     runtime: Runtime = None,
     precision: Precision = None,
     threads: Threads = None,
@@ -81,7 +88,7 @@ def measure(
     from nas_sv2.show.network_tables import batch_notes
 
     shapes = input_shapes(inputs)
-    changes = plan_changes(runtime, precision, threads, batch, affinity, sustained)
+    changes = plan_changes(runtime, precision, threads, batch, affinity, sustained, sessions)
     found, db = [], open_database(storage)
     for name in target_names(target):
         with waiting(f"measuring on {name}") as update:

@@ -300,6 +300,7 @@ def plan_changes(
     batch: int | None,
     affinity: str | None,
     sustained: float | None = None,
+    sessions: int | None = None,
 ) -> dict[str, Any]:
     """The fields of a target's plan that the user set, by name."""
     for field, number in (("threads", threads), ("batch", batch)):
@@ -314,6 +315,7 @@ def plan_changes(
         "batch": batch,
         "affinity": None if affinity is None else _cores(affinity),
         "heat_s": None if sustained is None else _heat_s(sustained),
+        "sessions": sessions,
     }
     return {name: value for name, value in changes.items() if value is not None}
 

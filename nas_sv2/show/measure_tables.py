@@ -32,7 +32,7 @@ def latency_table(rows: Sequence[tuple[str, str, Latency]]) -> RenderableType:
             "–" if latency.p95_ms is None else f"{latency.p95_ms:.3f}",
             "–" if latency.ratio is None else f"{latency.ratio:.3f}",
             interval(latency.ratio_ci),
-            "–" if latency.runs is None else str(latency.runs),
+            _runs(latency),
             latency.provenance + (", contended" if latency.contended else ""),
         )
     return table
@@ -47,6 +47,8 @@ def latency_notes(rows: Sequence[tuple[str, str, Latency]]) -> list[str]:
         if latency.reference_ms is not None:
             took = f"{latency.reference_ms:.3f} ms meanwhile"
             notes.append(f"ratio{on}: to {latency.reference}, which took {took}")
+        if latency.repeats:
+            notes.append(f"intervals{on} hold a later command; {latency.repeats}")
         if latency.stored and latency.measured_at is not None:
             at = latency.measured_at[:16].replace("T", " ")
             notes.append(f"{name}{on}: stored, measured {at} UTC; --fresh measures it again")
@@ -58,6 +60,14 @@ def latency_notes(rows: Sequence[tuple[str, str, Latency]]) -> list[str]:
 def interval(ends: tuple[float, float] | None) -> str:
     """Format both ends of an interval, or a dash."""
     return "–" if ends is None else "{:.3f}–{:.3f}".format(*ends)
+
+
+def _runs(latency: Latency) -> str:
+    """Format the number of runs, with that of the sessions if there are several."""
+    if latency.runs is None:
+        return "–"
+    several = latency.sessions is not None and latency.sessions > 1
+    return f"{latency.runs} in {latency.sessions}" if several else str(latency.runs)
 
 
 def latency_rows(found: Comparison) -> list[tuple[str, str, Latency]]:

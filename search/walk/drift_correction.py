@@ -5,7 +5,6 @@ timed in alternation with a reference network. Its latency is its ratio to the r
 times the time of the reference network when the study began. That time is kept with the study.
 """
 
-import statistics
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -13,10 +12,6 @@ from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.attributes import REFERENCE_MS
-
-SESSIONS = 3
-"""Measurements of the reference network, 6 s in all; their median is kept, so that one slow spell
-does not set it."""
 
 
 class Attributes(Protocol):
@@ -58,8 +53,7 @@ def correct_drift(
 
 
 def _reference_ms(device: MeasuredDevice) -> float:
-    """Measure the reference network, `SESSIONS` times."""
+    """Measure the reference network, in several sessions so that a slow one does not set it."""
     assert device.plan.reference is not None, "`correct_drift` asks for these only"
-    network = reference(device.plan.reference)
-    found = [device.measure_together([network])[0].reference_ms for _ in range(SESSIONS)]
-    return statistics.median(ms for ms in found if ms is not None)
+    (found,) = device.measure_together([reference(device.plan.reference)])
+    return found.median_ms if found.reference_ms is None else found.reference_ms

@@ -8,6 +8,7 @@ from statistics import NormalDist
 from typing import Literal
 
 from nas_sv2.latency.measurements.measurement import Interval, Latency
+from nas_sv2.latency.measurements.spread import apart
 from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
@@ -42,14 +43,15 @@ def compare_latencies(ours: Latency, theirs: Latency) -> Difference:
     if ours.ci_ms is None or theirs.ci_ms is None:
         known = " and ".join(sorted(kinds))
         return Difference(gain, "unknown", f"{known}, without an interval", known)
-    apart = ours.ci_ms[1] < theirs.ci_ms[0] or theirs.ci_ms[1] < ours.ci_ms[0]
+    differ = apart((ours.ms, ours.ci_ms), (theirs.ms, theirs.ci_ms))
     predicted = "predicted; " if "predicted" in kinds else ""
-    if apart and (ours.contended or theirs.contended):
-        why = f"{predicted}the 95 % intervals are apart, but other programs ran meanwhile"
+    if not differ:
+        return Difference(gain, "tie", f"{predicted}one is in the other's 95 % interval", "a tie")
+    outside = f"{predicted}each is outside the other's 95 % interval"
+    if ours.contended or theirs.contended:
+        why = f"{outside}, but other programs ran meanwhile"
         return Difference(gain, "unknown", why, "contended")
-    if apart:
-        return Difference(gain, "sure", f"{predicted}the 95 % intervals are apart", "sure")
-    return Difference(gain, "tie", f"{predicted}the 95 % intervals overlap", "a tie")
+    return Difference(gain, "sure", outside, "sure")
 
 
 def compare_scores(

@@ -15,6 +15,7 @@ from nas_sv2.errors import MeasurementError
 from nas_sv2.latency.breakdown.priced import Breakdown
 from nas_sv2.latency.measurements.head_to_head import EMULATOR_ERROR
 from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.measurements.spread import apart
 from nas_sv2.studies.findings.front import compare_all
 from nas_sv2.studies.findings.rank_agreement import Estimate, kendall, spearman
 from nas_sv2.studies.findings.record import Record
@@ -160,11 +161,11 @@ def compare(
 def tied(one: Latency, other: Latency) -> bool:
     """Whether two latencies of one target cannot be told apart.
 
-    Measured ones where their 95 % intervals overlap; ones without an interval where they are
-    nearer to each other than the error of an emulator.
+    Measured ones where one is in the other's 95 % interval; ones without an interval where they
+    are nearer to each other than the error of an emulator.
     """
     if one.ci_ms is not None and other.ci_ms is not None:
-        return one.ci_ms[0] <= other.ci_ms[1] and other.ci_ms[0] <= one.ci_ms[1]
+        return not apart((one.ms, one.ci_ms), (other.ms, other.ci_ms))
     low, high = sorted((one.ms, other.ms))
     return high <= low * (1 + EMULATOR_ERROR)
 

@@ -140,7 +140,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
     def open_target(
         self: TargetBook, name: str, *, store: MeasurementStore, **_: object
     ) -> MeasuredTarget:
-        return MeasuredTarget(MeasuredDevice(name, device, MeasurePlan(), store))
+        return MeasuredTarget(MeasuredDevice(name, device, MeasurePlan(sessions=1), store))
 
     monkeypatch.setattr(TargetBook, "open", open_target)
     return device

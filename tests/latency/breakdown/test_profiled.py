@@ -94,7 +94,9 @@ def test_an_operator_without_a_price_is_named() -> None:
 
 def test_a_measured_profile_stands_beside_the_network_without_a_profiler() -> None:
     device = ProfiledDevice()
-    profile = profile_of(MeasuredTarget(MeasuredDevice("cpu", device, PLAN)), X05)
+    profile = profile_of(
+        MeasuredTarget(MeasuredDevice("cpu", device, PLAN.changed(sessions=1))), X05
+    )
     graph, _ = without_shuffles(lower(X05), {})
     count = len(kernels_of(graph))
     assert device.calls == ["profile", "measure"]
@@ -110,7 +112,9 @@ def test_a_measured_profile_stands_beside_the_network_without_a_profiler() -> No
 
 def test_several_networks_are_timed_in_one_session() -> None:
     device = ProfiledDevice()
-    first, second = profiles_of(MeasuredTarget(MeasuredDevice("cpu", device, PLAN)), [X05, X05])
+    first, second = profiles_of(
+        MeasuredTarget(MeasuredDevice("cpu", device, PLAN.changed(sessions=1))), [X05, X05]
+    )
     assert device.calls == ["profile", "profile", "measure"]
     assert first == second
 

@@ -153,7 +153,9 @@ def test_variants_are_timed_with_the_network_and_told_apart_from_ties() -> None:
     se, unit = VARIANTS["SE off in stage 4"], VARIANTS["one unit less in stage 2"]
     digests = se.architecture.digest, unit.architecture.digest
     device = TimedDevice(ms=dict(zip(digests, (3.1, 4.8), strict=True)))
-    found = gains_of(MeasuredTarget(MeasuredDevice("cpu", device, PLAN)), NETWORK)
+    found = gains_of(
+        MeasuredTarget(MeasuredDevice("cpu", device, PLAN.changed(sessions=1))), NETWORK
+    )
     assert device.together == [1 + len(VARIANTS)]
     assert (found.original.ms, found.original.provenance) == (4.0, "measured")
     assert {gain.variant.name for gain in found.gains} == VARIANTS.keys()
@@ -180,7 +182,7 @@ def test_of_too_many_variants_those_that_promise_least_are_left_out() -> None:
     variants = variants_of(deep)
     assert len(variants) > MOST_VARIANTS
     device = TimedDevice()
-    found = gains_of(MeasuredTarget(MeasuredDevice("cpu", device, PLAN)), deep)
+    found = gains_of(MeasuredTarget(MeasuredDevice("cpu", device, PLAN.changed(sessions=1))), deep)
     assert device.together == [1 + MOST_VARIANTS]
     assert list(found.left_out) == variants[MOST_VARIANTS:]
     assert len(found.gains) == MOST_VARIANTS

@@ -54,7 +54,9 @@ def table(*widths: int, side: int = 56) -> ExperimentTable:
 def test_a_table_is_one_session_and_times_are_relative_to_the_first_of_the_group() -> None:
     device = FakeDevice()
     asked = table(16, 32)
-    timed = time_table(MeasuredTarget(MeasuredDevice("fake", device, CPU_PLAN)), asked)
+    timed = time_table(
+        MeasuredTarget(MeasuredDevice("fake", device, CPU_PLAN.changed(sessions=1))), asked
+    )
     assert device.measured == [each.network.digest for each in asked.experiments]
     assert [row.experiment for row in timed.rows] == list(asked.experiments)
     assert [row.relative for row in timed.rows] == pytest.approx([1, 4, 1, 4], rel=1e-3)
@@ -69,7 +71,7 @@ def test_a_table_is_one_session_and_times_are_relative_to_the_first_of_the_group
 
 def test_a_stored_session_is_taken_whole_or_not_at_all(store: MeasurementStore) -> None:
     device = FakeDevice()
-    target = MeasuredTarget(MeasuredDevice("fake", device, CPU_PLAN, store))
+    target = MeasuredTarget(MeasuredDevice("fake", device, CPU_PLAN.changed(sessions=1), store))
     first = time_table(target, table(16, 32))
     assert len(device.measured) == 4
     assert time_table(target, table(16, 32)) == first
@@ -85,7 +87,7 @@ def test_a_stored_session_is_taken_whole_or_not_at_all(store: MeasurementStore) 
 
 def test_all_tables_are_timed_with_one_image_and_the_widths_of_the_processor() -> None:
     device = FakeDevice()
-    target = MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN))
+    target = MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN.changed(sessions=1)))
     heard: list[tuple[str, int, int]] = []
     found = run_experiments(with_one_image(target), lambda *told: heard.append(told))
     expected = (*paper_tables("GPU"), *further_tables())
@@ -102,15 +104,23 @@ def test_all_tables_are_timed_with_one_image_and_the_widths_of_the_processor() -
 
 def test_the_widths_are_those_of_the_papers_platform() -> None:
     device = FakeDevice()
-    assert platform_of(MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN))) == "GPU"
-    assert platform_of(MeasuredTarget(MeasuredDevice("cpu", device, CPU_PLAN))) == "ARM"
+    assert (
+        platform_of(MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN.changed(sessions=1))))
+        == "GPU"
+    )
+    assert (
+        platform_of(MeasuredTarget(MeasuredDevice("cpu", device, CPU_PLAN.changed(sessions=1))))
+        == "ARM"
+    )
     assert platform_of(EmulatedArm.open()) == "ARM"
 
 
 def test_what_a_device_cannot_do_ends_the_run() -> None:
     device = FakeDevice(fault=lambda number: DeviceError("unplugged") if number == 2 else None)
     with pytest.raises(DeviceError, match="unplugged"):
-        run_experiments(MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN)))
+        run_experiments(
+            MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN.changed(sessions=1)))
+        )
 
 
 def test_an_emulated_core_refuses_by_name_what_its_table_lacks_and_prices_the_rest() -> None:

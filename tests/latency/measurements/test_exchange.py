@@ -35,7 +35,7 @@ ONE = measurement_of()
 OTHER_NETWORK = measurement_of(architecture="fedcba9876543210")
 LATER = measurement_of(samples_of([3.3] * ROUNDS), session="b")
 MANY = [ONE, OTHER_NETWORK, LATER]
-HEADER = '{"nas_sv2_measurements": 1, "measurement_schema": 2}'
+HEADER = '{"nas_sv2_measurements": 1, "measurement_schema": 3}'
 
 Open = Callable[[str], MeasurementStore]
 
@@ -197,7 +197,7 @@ def without(name: str) -> str:
         ('{"schema": 2}', "required field"),
         (without("session"), "missing required field `session`"),
         (changed(colour="red"), "unknown field `colour`"),
-        (changed(schema=1), "schema 1; this version reads 2"),
+        (changed(schema=1), "schema 1; this version reads 3"),
         (changed(schema="2"), "schema '2'"),
         (changed(architecture="../x"), "architecture"),
         (changed(session=""), "session"),
@@ -275,10 +275,10 @@ def test_bytes_that_are_no_text_and_a_line_without_end(
         (json.dumps(FULL), "a file that `nas-sv2 db export` wrote"),
         ("[" * 100_000, "a file that `nas-sv2 db export` wrote"),
         ('{"nas_sv2_measurements": 2}', "nas_sv2_measurements must be 1, as we read; got 2"),
-        ('{"nas_sv2_measurements": 1}', "measurement_schema must be 2, as we read; got None"),
+        ('{"nas_sv2_measurements": 1}', "measurement_schema must be 2 or 3, as we read; got None"),
         (
-            '{"nas_sv2_measurements": 1, "measurement_schema": 3}',
-            "measurement_schema must be 2, as we read; got 3",
+            '{"nas_sv2_measurements": 1, "measurement_schema": 4}',
+            "measurement_schema must be 2 or 3, as we read; got 4",
         ),
     ],
 )

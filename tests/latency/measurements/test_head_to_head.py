@@ -26,6 +26,7 @@ from nas_sv2.latency.measurements.head_to_head import (
     orders_of,
 )
 from nas_sv2.latency.measurements.measurement import Latency, Measurement
+from nas_sv2.latency.measurements.spread import Repeatability, Spread
 
 factors = st.floats(0.5, 2)
 
@@ -232,3 +233,31 @@ def test_networks_of_two_sessions_are_refused() -> None:
     other = measurement_of(samples_of([1.0] * 6), session="other")
     with pytest.raises(ValueError, match="one session"):
         TimedPair.of(one, other, restless=False)
+
+
+def held(*sessions: tuple[float, float], spread: Spread | None = None) -> list[Measurement]:
+    """Two networks in several sessions, by their times in each."""
+    known = Repeatability(Spread(0, 4), spread or Spread(0, 4), "", None, spread is not None)
+    columns = zip(*sessions, strict=True)
+    joined = [Measurement.joined(session(*([ms] * 30 for ms in of)), PLAN) for of in columns]
+    return [dataclasses.replace(one, repeatability=known) for one in joined]
+
+
+def test_sessions_that_disagree_are_a_tie_though_nearly_every_round_shows_an_order() -> None:
+    agreed = held((3.0, 3.1), (3.0, 3.12), (3.0, 3.11), (3.0, 3.1))
+    (pair,) = orders_of(agreed).pairs
+    assert pair.settled and pair.ratio_ci is not None and pair.ratio_ci[0] > 1
+    apart = held((3.0, 3.1), (3.0, 3.3), (3.0, 3.05), (3.0, 3.01))
+    (pair,) = orders_of(apart).pairs
+    assert not pair.settled and pair.ratio_ci is not None and pair.ratio_ci[0] < 1
+    timed = TimedPair.of(apart[1], apart[0], restless=False)
+    assert 0.05 < timed.chance < 0.5
+    assert (timed.ratio, timed.interval(0.05)) == apart[1].relative_to(apart[0])
+
+
+def test_what_the_grade_saw_of_ratios_makes_ties() -> None:
+    sessions = ((3.0, 3.1), (3.0, 3.1), (3.0, 3.1))
+    (pair,) = orders_of(held(*sessions, spread=Spread(0.005, 4))).pairs
+    assert pair.settled
+    (pair,) = orders_of(held(*sessions, spread=Spread(0.02, 4))).pairs
+    assert not pair.settled

@@ -3,6 +3,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN
@@ -51,8 +53,29 @@ def test_every_field_is_in_the_key() -> None:
             {"timeout_s": 9.0},
         )
     ]
-    assert len(changed) == len(dataclasses.fields(MeasurePlan))
+    others = [field for field in dataclasses.fields(MeasurePlan) if field.name != "sessions"]
+    assert len(changed) == len(others)
     assert len({plan.key for plan in [CPU_PLAN, *changed]}) == len(changed) + 1
+
+
+def test_the_number_of_sessions_makes_no_other_plan() -> None:
+    several = CPU_PLAN.changed(sessions=7)
+    assert (several, several.key) == (CPU_PLAN, CPU_PLAN.key)
+    assert several.sessions == 7
+    assert "sessions" not in several.to_json()
+    assert several.changed(batch=2).sessions == 7
+
+
+@given(st.integers(1, 100))
+def test_sessions_share_the_plan(count: int) -> None:
+    whole = CPU_PLAN.changed(heat_s=60.0)
+    parts = [whole.part(number, count) for number in range(count)]
+    assert [part.heat_s for part in parts] == [60.0] + [0.0] * (count - 1)
+    for name in ("loads", "min_runs", "max_runs"):
+        asked = getattr(whole, name)
+        assert asked <= sum(getattr(part, name) for part in parts) < asked + count
+    assert sum(part.time_limit_s for part in parts) == pytest.approx(whole.time_limit_s)
+    assert (whole.part(0, 1) == whole) and all(part.timeout_s == 120 for part in parts)
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,9 @@ class KnownDevice:
 
 @pytest.fixture(scope="module")
 def fitted() -> PredictedTarget:
-    return open_predicted(MeasuredTarget(MeasuredDevice("cpu", KnownDevice(), CPU_PLAN)), SPACE)
+    return open_predicted(
+        MeasuredTarget(MeasuredDevice("cpu", KnownDevice(), CPU_PLAN.changed(sessions=1))), SPACE
+    )
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +247,7 @@ def store(tmp_path: Path) -> Iterator[MeasurementStore]:
 
 def test_a_device_is_asked_once_for_each_space(store: MeasurementStore) -> None:
     device = KnownDevice()
-    target = MeasuredTarget(MeasuredDevice("cpu", device, CPU_PLAN, store))
+    target = MeasuredTarget(MeasuredDevice("cpu", device, CPU_PLAN.changed(sessions=1), store))
     steps: list[tuple[int, int]] = []
     first = open_predicted(target, SPACE, lambda done, total: steps.append((done, total)))
     assert (device.profiles, device.sessions) == (1, 15)
@@ -300,7 +302,9 @@ def test_other_plans_are_refused_before_anything_runs(plan: MeasurePlan) -> None
 
 
 def test_too_few_networks_are_no_fit() -> None:
-    target = MeasuredTarget(MeasuredDevice("cpu", KnownDevice(networks=8), CPU_PLAN))
+    target = MeasuredTarget(
+        MeasuredDevice("cpu", KnownDevice(networks=8), CPU_PLAN.changed(sessions=1))
+    )
     with pytest.raises(MeasurementError, match="8 networks were measured; a fit takes 30"):
         predictor_fit.fit_on_device(target.device, SPACE, networks=8)
 
@@ -339,7 +343,7 @@ def test_a_real_bag_is_timed_to_the_last_kernel() -> None:
 @pytest.mark.slow
 def test_a_real_device_is_predicted() -> None:
     with local_device("cpu") as device:
-        target = MeasuredTarget(MeasuredDevice("cpu", device, CPU_PLAN))
+        target = MeasuredTarget(MeasuredDevice("cpu", device, CPU_PLAN.changed(sessions=1)))
         found = predictor_fit.fit_on_device(target.device, named_space("40M"), networks=40)
     assert found.report.within_10 > 0.8
     assert found.report.spearman > 0.95

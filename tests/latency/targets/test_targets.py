@@ -27,7 +27,7 @@ from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
 
-QUICK = MeasurePlan(min_runs=10, max_runs=20, warmup_runs=3, timeout_s=20)
+QUICK = MeasurePlan(min_runs=10, max_runs=20, warmup_runs=3, timeout_s=20, sessions=1)
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import dataclasses
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from scripted import PLAN, ROUNDS, ScriptedDevice, measurement_of, samples_of
+from scripted import PLAN, ROUNDS, RUNS, ScriptedDevice, measurement_of, samples_of
 
 from nas_sv2.api.measuring import measure
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
@@ -33,7 +33,7 @@ class TimedDevice(ScriptedDevice):
 
     def measure(
         self,
-        payloads: list[Payload],  # type: ignore[override]
+        payloads: Sequence[Payload],
         plan: MeasurePlan,
         *,
         reference: Payload | None = None,
@@ -59,7 +59,13 @@ def device(monkeypatch: pytest.MonkeyPatch) -> TimedDevice:
             return real(self, name, **options)  # type: ignore[arg-type]
         store, fresh = options.get("store"), bool(options.get("fresh"))
         return MeasuredTarget(
-            MeasuredDevice("cpu", device, PLAN, store, fresh)  # type: ignore[arg-type]
+            MeasuredDevice(
+                "cpu",
+                device,
+                PLAN.changed(sessions=1),
+                store,  # type: ignore[arg-type]
+                fresh,
+            )
         )
 
     monkeypatch.setattr(TargetBook, "open", opened)
@@ -172,6 +178,29 @@ def test_options_change_the_plan(run: Run, device: TimedDevice) -> None:
     assert [plan.affinity for plan in device.plans[1:]] == [(1,)] * 3
 
 
+def test_several_sessions_are_several_agents_and_one_figure(run: Run, device: TimedDevice) -> None:
+    shown = run("measure", NAMES[0], "--target", "cpu", "--sessions", "3", "--json")[1]
+    (row,) = json.loads(shown)
+    assert device.calls == ["measure", "close"] * 3
+    assert [plan.loads for plan in device.plans] == [2, 2, 2]
+    assert (row["sessions"], row["runs"]) == (3, 3 * ROUNDS * RUNS)
+    again = run("measure", NAMES[0], "--target", "cpu")[1]
+    assert f"{3 * ROUNDS * RUNS} in 3" in again
+    assert device.calls.count("measure") == 3
+    run("measure", NAMES[0], "--target", "cpu", "--sessions", "4")
+    assert device.calls.count("measure") == 7, "the stored one has fewer sessions than asked"
+    assert "ms vary by 4.0%, ratios by 2.0% (assumed until nas-sv2 device grade)" in again
+
+
+@pytest.mark.parametrize("sessions", ["0", "101"])
+def test_a_number_of_sessions_has_limits(run: Run, device: TimedDevice, sessions: str) -> None:
+    code, _, said = run("measure", NAMES[0], "--target", "cpu", "--sessions", sessions)
+    assert code == 2
+    assert said.count("\n") == 1
+    assert "sessions" in said and sessions in said and "100" in said
+    assert "measure" not in device.calls
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -218,7 +247,7 @@ def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
     assert len(err.splitlines()) == 1
     assert re.search(named, err), err
     assert sorted(tmp_path.rglob("*")) == before
-    assert device.calls == []
+    assert "measure" not in device.calls
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_networks_that_cover_the_space_are_timed_once_and_kept(tmp_path: Path) -
     store = MeasurementStore(db)
     third = {3: MeasurementError("no time")}
     device = FakeDevice(fault=third.get)
-    kept = MeasuredTarget(MeasuredDevice("kept", device, MeasurePlan(), store))
+    kept = MeasuredTarget(MeasuredDevice("kept", device, MeasurePlan(sessions=1), store))
     own = FakeTarget("own")
     walk = Walk(LIMITS, BUDGET, {"kept": kept, "own": own}, FakeEvaluator())
     search = SamplerSetting(small_space(), walk, LIMITS, Audit(0.0))

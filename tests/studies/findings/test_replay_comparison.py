@@ -120,7 +120,8 @@ def test_ties_are_of_intervals_or_of_the_emulator_s_error() -> None:
     def measured(low: float, high: float) -> Latency:
         return dataclasses.replace(latency_of((low + high) / 2), ci_ms=(low, high))
 
-    assert tied(measured(1, 2), measured(1.9, 3))
+    assert not tied(measured(1, 2), measured(1.9, 3))
+    assert tied(measured(1, 2), measured(1.4, 3))
     assert not tied(measured(1, 2), measured(2.1, 3))
     plain = dataclasses.replace(latency_of(1.0), ci_ms=None)
     assert tied(plain, dataclasses.replace(plain, ms=1.09, p95_ms=1.09))

@@ -76,7 +76,8 @@ def test_the_very_files_are_timed_in_one_session(winner: TrainedNetwork) -> None
     files = {name: name.encode() for name in (*FILES, "weights.safetensors")}
     ms = {MODEL: 2.0, MODEL_INT8: 1.0, TIMING: 8.0, TIMING_INT8: 6.0}
     device = Listening(FakeDevice(ms_of=lambda sent: ms.get(sent.body.decode(errors="ignore"), 4)))
-    plan = dataclasses.replace(CPU_PLAN, precision="int8")  # of the study; files are what they are
+    # The precision is the study's; files are what they are.
+    plan = CPU_PLAN.changed(precision="int8", sessions=1)
     target = MeasuredTarget(MeasuredDevice("board", device, plan))  # type: ignore[arg-type]
     rows = by_file(latencies_of(target, winner, files))
     read = [name for name in FILES if name.endswith(".onnx")]

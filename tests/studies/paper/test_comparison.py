@@ -197,7 +197,7 @@ NETWORKS = len({row.network for row in table8() if row.level == "40M" and row.ne
 def test_a_level_is_measured_in_one_session_and_found_again(
     device: FakeDevice, store: MeasurementStore
 ) -> None:
-    target = MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN, store))
+    target = MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN.changed(sessions=1), store))
     begun: list[str] = []
     found = run_comparison(target, ("40M",), begun=begun.append)
     assert begun == ["40M"]
@@ -230,7 +230,9 @@ def test_a_row_that_we_have_not_built_is_shown_without_a_latency(
     v2, *others = (row for row in table8() if row.level == "40M")
     rows = (v2, replace(others[0], network=""))
     monkeypatch.setattr(comparisons, "table8", lambda: rows)
-    found = run_comparison(MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN)), ("40M",))
+    found = run_comparison(
+        MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN.changed(sessions=1))), ("40M",)
+    )
     assert found.rows[0].latency is not None
     assert (found.rows[1].latency, found.rows[1].lacks) == (None, "not built")
     assert found.rows[1].model == others[0].model
@@ -241,7 +243,9 @@ def test_more_networks_than_a_session_holds_are_linked_by_the_reference(
     device: FakeDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(comparisons, "MOST_NETWORKS", 3)
-    found = run_comparison(MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN)), ("40M",))
+    found = run_comparison(
+        MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN.changed(sessions=1))), ("40M",)
+    )
     assert [len(session.rows) for session in found.sessions][:-1] == [3] * ((NETWORKS - 1) // 3)
     last = found.sessions[-1].rows[-1]
     v2 = found.rows[0]
@@ -251,7 +255,7 @@ def test_more_networks_than_a_session_holds_are_linked_by_the_reference(
 
 
 def test_found_networks_stand_with_the_nearest_level(device: FakeDevice) -> None:
-    target = MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN))
+    target = MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN.changed(sessions=1)))
     network = replace(reference("shufflenet_v2_se_x1_0"), head=512)
     others = [Named("study:3", network), Named("same", reference("shufflenet_v2_x0_5"))]
     found = run_comparison(target, ("40M", "140M"), others)
@@ -293,7 +297,9 @@ def test_a_target_that_covers_nothing_is_an_error() -> None:
 def test_a_device_that_fails_is_no_empty_row(device: FakeDevice) -> None:
     device.fault = lambda number: DeviceError("unplugged")
     with pytest.raises(DeviceError, match="unplugged"):
-        run_comparison(MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN)), ("40M",))
+        run_comparison(
+            MeasuredTarget(MeasuredDevice("gpu", device, GPU_PLAN.changed(sessions=1))), ("40M",)
+        )
 
 
 def test_the_emulated_core_keeps_the_papers_order() -> None:
