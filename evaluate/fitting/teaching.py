@@ -92,6 +92,7 @@ class Teaching:
         opened: The network.
         normalise: Normalisation of the student's images.
         by_image: Whether images come again as they are: no augmentation is random.
+        shared: Whether other trainings see the same batches, so that answers are worth keeping.
         kept: Answers by the digest of the images.
     """
 
@@ -99,6 +100,7 @@ class Teaching:
     opened: OpenTeacher
     normalise: Normalise
     by_image: bool
+    shared: bool
     kept: dict[bytes, Tensor] = field(default_factory=dict)
     _kept_bytes: int = 0
 
@@ -111,6 +113,7 @@ class Teaching:
         device: str,
         threads: int,
         notify: Callable[[str], None],
+        shared: bool = False,
     ) -> "Teaching | None":
         """Open the teacher of a recipe; None if it has none.
 
@@ -121,6 +124,7 @@ class Teaching:
             device: Torch device of the training.
             threads: CPU threads of the training.
             notify: Called with a line on the teacher's accuracy.
+            shared: As the attribute.
 
         Raises:
             ConfigError: It is missing, changed, of other classes, or no better than chance.
@@ -133,7 +137,7 @@ class Teaching:
             raise ConfigError("recipe.classes", recipe.classes, allowed)
         opened = open_teacher(teacher, normalise, data, device, threads)
         notify(_checked(teacher, opened, data, device))
-        return cls(teacher, opened, normalise, not augments(recipe))
+        return cls(teacher, opened, normalise, not augments(recipe), shared)
 
     def loss(self, hard: Tensor, logits: Tensor, images: Tensor) -> Tensor:
         """Return the loss of a step.
@@ -155,18 +159,23 @@ class Teaching:
         return torch.cat([self._ask_once(part) for part in parts])
 
     def _ask_once(self, images: Tensor) -> Tensor:
+        if not self.by_image and not self.shared:
+            return self._asked(images)
         held = images.detach().float().cpu().contiguous().numpy()
         key = hashlib.blake2b(held.tobytes(), digest_size=16).digest()
         if key in self.kept:
             return self.kept[key].to(images.device)
-        mean = self.normalise.mean.to(images.device)[:, None, None]
-        deviation = self.normalise.deviation.to(images.device)[:, None, None]
-        found = self.opened.ask(images.detach() * deviation + mean)
+        found = self._asked(images)
         size = found.nbytes + len(key)
         if self._kept_bytes + size <= MOST_KEPT_BYTES:
             self.kept[key] = found.cpu()
             self._kept_bytes += size
         return found
+
+    def _asked(self, images: Tensor) -> Tensor:
+        mean = self.normalise.mean.to(images.device)[:, None, None]
+        deviation = self.normalise.deviation.to(images.device)[:, None, None]
+        return self.opened.ask(images.detach() * deviation + mean)
 
 
 def augments(recipe: Recipe) -> bool:

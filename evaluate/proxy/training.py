@@ -142,7 +142,13 @@ class ProxyTraining:
             ConfigError: It is missing, changed, of other classes, or no better than chance.
         """
         return Teaching.of(
-            self.recipe, self.data, self.normalise, self.device, self.threads, self.notify
+            self.recipe,
+            self.data,
+            self.normalise,
+            self.device,
+            self.threads,
+            self.notify,
+            shared=True,
         )
 
     @cached_property

@@ -111,15 +111,16 @@ KIND = "torchvision"
 STATE_ENDINGS = (".pth", ".pt")
 
 
-def downloaded_file(name: str) -> Path:
-    """The file in which torchvision keeps published weights on this machine.
+def published_state(name: str) -> dict[str, Array]:
+    """Return torchvision's published weights under our names, if they were downloaded.
 
     Args:
         name: A model, as `shufflenet_v2_x1_0`, for its default weights, or weights by their own
             name, as `ShuffleNet_V2_X1_0_Weights.IMAGENET1K_V1`.
 
     Raises:
-        ConfigError: There are no such weights, or they were not downloaded.
+        ConfigError: There are no such weights, they were not downloaded, or the file is damaged:
+            its name ends with the first digits of its SHA-256, as torch.hub checks them.
     """
     from torch.hub import get_dir
     from torchvision.models import get_model_weights, get_weight
@@ -136,11 +137,16 @@ def downloaded_file(name: str) -> Path:
             f"must have been downloaded: {file.name} is not in {file.parent}; see {found.url}"
         )
         raise ConfigError("weights", word, allowed)
-    return file
+    named = re.search(r"-([0-9a-f]{8,64})$", file.stem)
+    return read_state(file, named[1] if named else "")
 
 
-def read_state(file: Path) -> dict[str, Array]:
+def read_state(file: Path, sha256: str = "") -> dict[str, Array]:
     """Return the arrays of a file of torchvision's weights, under our names.
+
+    Args:
+        file: The file.
+        sha256: The first digits of its SHA-256, as far as they are known.
 
     Raises:
         ConfigError: It cannot be read, is damaged, holds other than tensors, or has a name that
@@ -150,7 +156,8 @@ def read_state(file: Path) -> dict[str, Array]:
 
     try:
         content = read_bounded(file, MOST_WEIGHT_BYTES)
-        _check_content(file, content)
+        if not hashlib.sha256(content).hexdigest().startswith(sha256):
+            raise ValueError("its SHA-256 is not the one in its name")
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if not isinstance(state, Mapping) or not all(map(torch.is_tensor, state.values())):
             raise ValueError("it holds other than tensors by name")
@@ -159,10 +166,3 @@ def read_state(file: Path) -> dict[str, Array]:
         allowed = f"must be a readable file of a torch state dict ({reason})"
         raise ConfigError("weights", str(file), allowed) from None
     return from_torchvision({name: one.float().numpy() for name, one in state.items()})
-
-
-def _check_content(file: Path, content: bytes) -> None:
-    """Refuse a file whose name ends with another digest than its content, as torch.hub does."""
-    named = re.search(r"-([0-9a-f]{8,64})$", file.stem)
-    if named and not hashlib.sha256(content).hexdigest().startswith(named[1]):
-        raise ValueError("its SHA-256 is not the one in its name")

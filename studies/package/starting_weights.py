@@ -9,7 +9,7 @@ from nas_sv2.space.networks.lowering import Classifier
 from nas_sv2.space.runtimes.torchvision_weights import (
     KIND,
     STATE_ENDINGS,
-    downloaded_file,
+    published_state,
     read_state,
 )
 from nas_sv2.space.runtimes.weights import Weights
@@ -37,7 +37,7 @@ def find_starting_weights(text: str, network: Classifier, db: "Database") -> Wei
     """
     kind, _, name = text.partition(":")
     if kind == KIND and name:
-        return read_state(downloaded_file(name))
+        return published_state(name)
     path = Path(text)
     if path.is_dir():
         return _of_folder(path, network)

@@ -127,6 +127,17 @@ def test_answers_that_do_not_fit_are_not_kept_and_change_nothing(
         assert (found.weights[name] == array).all(), name
 
 
+def test_a_full_training_keeps_only_answers_that_it_needs_again(
+    blobs: ImageData, tmp_path: Path
+) -> None:
+    for flip, kept in ((True, 0), (False, len(blobs.train))):
+        (tmp_path / str(flip)).mkdir()
+        recipe = taught(dataclasses.replace(SHORT, images_per_epoch=None, shift=0, flip=flip))
+        run = FullRun(recipe, blobs, tmp_path / str(flip))
+        run.train(NETWORK)
+        assert run.teaching is not None and len(run.teaching.kept) == kept
+
+
 def interrupted(at: int) -> Callable[[int, int], None]:
     def progress(done: int, steps: int) -> None:
         if done == at:

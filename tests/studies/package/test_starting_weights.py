@@ -90,6 +90,11 @@ def test_torchvisions_weights_from_where_it_keeps_them(
     assert lower(reference("shufflenet_v2_x0_5")) == lower(X0_5)  # of this size, so they fit too
 
 
+def test_a_date_in_a_name_of_ones_own_is_no_digest(db: Database, published: Path) -> None:
+    dated = published.rename(published.with_name("mine-20240131.pth"))
+    assert not take(lower(X0_5), find_starting_weights(str(dated), X0_5, db)).fresh
+
+
 def test_a_damaged_download_is_not_used(db: Database, published: Path) -> None:
     published.write_bytes(published.read_bytes()[:-1] + b"x")
     with pytest.raises(ConfigError, match="its SHA-256 is not the one in its name"):
