@@ -203,7 +203,7 @@ class TrialCopy:
         """The limits that do not depend on the target."""
         return [
             *self.study.user_attrs[IDENTITY].get("guidelines", {}),
-            *self.budget.cost_excesses(flops=0, params=0),
+            *self.budget.cost_limits,
         ]
 
     def _is_told(self, record: Record) -> bool:
@@ -367,7 +367,7 @@ def _identity(
         "targets": {target.name: target.provenance},
         **({MODULES: modules} if modules else {}),
         "latency": "measured",
-        "budget": dataclasses.asdict(budget),
+        "budget": budget.to_json(),
         # Guidelines of one device's times do not apply to another device.
         "guidelines": {} if MEASURED in guidelines else guidelines,
         REPLAY_OF: {"study": name, "key": key},
@@ -375,16 +375,16 @@ def _identity(
 
 
 def _budget(first: Mapping[str, Any], asked: Sequence[str] | Budget, target: str) -> Budget:
-    """The study's limits on FLOPs and params, with latency limits on the new target."""
+    """The study's limits on cost, with latency limits on the new target."""
     found = read_budget(asked, [target])
-    if found.flops is not None or found.params is not None:
+    if found.cost_limits:
         given = asked if isinstance(asked, Budget) else ", ".join(asked)
         allowed = (
-            f"must be a latency on {target}, such as 25ms: FLOPs and params stay those of the "
-            "study, whose candidates were trained within them"
+            f"must be a latency on {target}, such as 25ms: FLOPs, params and memory stay those "
+            "of the study, whose candidates were trained within them"
         )
         raise ConfigError("budget", given, allowed)
-    return Budget(first["flops"], first["params"], found.latency_ms, first["tolerance"])
+    return Budget(**{**first, "latency_ms": found.latency_ms})
 
 
 def _notes(

@@ -32,6 +32,7 @@ from nas_sv2.space.reuse.channel_reuse import (
     channel_reuse,
     reused_weights,
 )
+from nas_sv2.space.runtimes.memory_plan import PLANNED, memory_in
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.storage.named_networks import (
     KeptWeights,
@@ -54,6 +55,7 @@ class OnPaper:
         named: The network and its name.
         cost: Its cost; of an ONNX file, that of one run.
         memory: The most memory that it needs at once.
+        planned: The memory that runtimes set aside for it, by runtime; none of an ONNX file.
         excesses: How far it is beyond each guideline of the paper, as a share of the limit; empty
             for an ONNX file, which is of no family.
     """
@@ -61,6 +63,7 @@ class OnPaper:
     named: Named[Network]
     cost: Cost
     memory: PeakMemory
+    planned: Mapping[str, PeakMemory]
     excesses: Mapping[str, float]
 
 
@@ -140,9 +143,10 @@ def on_paper(
     (found,) = find_networks([network], database_of(storage), inputs)
     counted, memory = costs_of(found.network)
     if isinstance(found.network, Architecture | PaperNetwork):
-        limits = paper_limits(found.network, counted.flops)
-        return OnPaper(found, counted, memory, limits.excesses(lower(found.network)))
-    return OnPaper(found, counted, memory, {})
+        limits, graph = paper_limits(found.network, counted.flops), lower(found.network)
+        planned = {runtime: memory_in(graph, runtime) for runtime in PLANNED}
+        return OnPaper(found, counted, memory, planned, limits.excesses(graph))
+    return OnPaper(found, counted, memory, {}, {})
 
 
 def explain(

@@ -52,7 +52,7 @@ def search(
 
     Args:
         targets: Names such as `arm`, `cpu` or a device's, `module:attribute`, or your objects.
-        budget: Upper limits such as `140M` (FLOPs), `25ms`, `arm=25ms`, `2.5Mparams`.
+        budget: Upper limits such as `140M` (FLOPs), `25ms`, `arm=25ms`, `2.5Mparams`, `2MiB`.
         space: The networks to choose from; the level nearest to the budget if left out.
         data: The images to train on.
         trials: Finished candidates to reach, baselines among them.

@@ -68,7 +68,7 @@ def search(
         _what(
             "--budget",
             "-b",
-            help="Upper limit, repeatable: 140M (FLOPs), 25ms, arm=25ms, 2.5Mparams.",
+            help="Upper limit, repeatable: 140M (FLOPs), 25ms, arm=25ms, 2.5Mparams, 2MiB.",
         ),
     ] = None,
     space: Annotated[

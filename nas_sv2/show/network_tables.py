@@ -42,6 +42,7 @@ def cost_table(found: OnPaper) -> RenderableType:
         "peak memory": _binary(memory.bytes),
         "  weights": _binary(memory.weight_bytes),
         "  activations": f"{_binary(memory.activation_bytes)}, at {memory.at}",
+        **{f"  set aside in {name}": _binary(p.bytes) for name, p in found.planned.items()},
         **{f"{g} beyond its limit": f"{excess:+.1%}" for g, excess in found.excesses.items()},
     }
     for key, value in rows.items():
@@ -81,6 +82,7 @@ def cost_data(found: OnPaper) -> dict[str, Any]:
         "peak_memory_bytes": found.memory.bytes,
         "weight_bytes": found.memory.weight_bytes,
         "activation_bytes": found.memory.activation_bytes,
+        "planned_memory_bytes": {name: p.bytes for name, p in found.planned.items()},
         "guidelines": dict(found.excesses),
     }
 

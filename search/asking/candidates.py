@@ -69,7 +69,7 @@ class Candidates:
         if digest not in self._made:
             graph = lower(architecture)
             cost = cost_of(graph)
-            excesses = self.budget.cost_excesses(cost.flops, cost.params)
+            excesses = self.budget.excesses_of(graph)
             if max(excesses.values(), default=0.0) <= 0:  # guidelines take longer
                 excesses |= self.guidelines.excesses(graph)
             self._made[digest] = Candidate(
@@ -119,7 +119,7 @@ class Candidates:
 
     @cached_property
     def _costs(self) -> tuple[str, ...]:
-        return tuple(self.budget.cost_excesses(0, 0))
+        return tuple(self.budget.cost_limits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,7 +280,7 @@ def derive_limits(
     for _ in range(MOST_SAMPLES):
         graph = lower(space.sample(suggester))
         cost = cost_of(graph)
-        excesses = budget.cost_excesses(flops=cost.flops, params=cost.params)
+        excesses = budget.excesses_of(graph)
         if all(excess <= 0 for excess in excesses.values()):
             sampled.append((cost.flops, profile.waste(graph)))
         if len(sampled) == SAMPLED:

@@ -35,6 +35,7 @@ from nas_sv2.search.walk.predict_first import check_mode
 from nas_sv2.space.choices.extremes import smallest
 from nas_sv2.space.choices.levels import nearest_level
 from nas_sv2.space.choices.search_space import SearchSpace, space_to_document
+from nas_sv2.space.runtimes.memory_plan import PLANNED
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.attributes import EVALUATOR, WARM_START
 from nas_sv2.studies.storage.catalog import limits_of
@@ -189,7 +190,7 @@ class SearchPlan:
             "targets": {name: target.provenance for name, target in targets.items()},
             **({MODULES: modules} if modules else {}),
             "latency": self.latency,
-            "budget": dataclasses.asdict(self.budget),
+            "budget": self.budget.to_json(),
             "guidelines": guidelines.identity,
             "data": absolute_data(self.data),
             "data_content": data.provenance,
@@ -243,7 +244,7 @@ def plan_search(
     _check_numbers(workers, trials, seed, storage, ray)
     _check_choices(latency, guidelines, sampler)
     book, names, typed_targets = _read_targets(targets)
-    budget = read_budget(budgets, names, tolerance)
+    budget = _with_runtimes(read_budget(budgets, names, tolerance), book, names)
     timeout_s = None if timeout is None else parse_duration("timeout", timeout)
     chosen = choose_evaluator(evaluator, recipe)
     _check_training(chosen, train_on, ray, bool(stop_rule))
@@ -324,8 +325,29 @@ def _choose_space(
     return evaluator.choose_space(space, nearest_level(budget.flops or DEFAULT_FLOPS))
 
 
+def _with_runtimes(budget: Budget, book: TargetBook, targets: Sequence[str]) -> Budget:
+    """Let a limit on memory be that of the runtimes of the targets.
+
+    Raises:
+        ConfigError: A target runs something else than one image in float32, or in another runtime.
+    """
+    if budget.memory_bytes is None:
+        return budget
+    plans = {name: book.entries[name].plan for name in targets if name in book.entries}
+    runtimes = dict.fromkeys(plan.runtime if plan else "onnxruntime" for plan in plans.values())
+    for name, plan in plans.items():
+        if plan is not None and (
+            plan.runtime not in PLANNED or (plan.precision, plan.batch) != ("fp32", 1)
+        ):
+            runs = f"{plan.runtime}, {plan.precision}, batch {plan.batch}"
+            allowed = f"must be left out with {name} ({runs}): memory is known of one image in "
+            allowed += f"float32, in {' and '.join(PLANNED)}"
+            raise ConfigError("budget", f"{budget.memory_bytes / 2**20:g} MiB", allowed)
+    return dataclasses.replace(budget, runtimes=tuple(runtimes) or budget.runtimes)
+
+
 def _words_of(budget: Budget) -> list[str]:
-    return limits_of(dataclasses.asdict(budget))
+    return limits_of(budget.to_json())
 
 
 def _study_name(

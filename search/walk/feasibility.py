@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nas_sv2.errors import ConfigError, InfeasibleError, MeasurementError
+from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.extremes import smallest
 from nas_sv2.space.choices.search_space import SearchSpace
@@ -89,7 +90,8 @@ def _sample(space: SearchSpace, walk: Walk, seed: int) -> _Sampled:
         architecture = space.sample(suggester)
         cost, excess, worst = _weigh(walk, architecture)
         if excess > 0:
-            found.nearest = min(found.nearest, (excess, _figure(worst, cost)))
+            figure = _figure(worst, cost, excess, walk.budget)
+            found.nearest = min(found.nearest, (excess, figure))
         else:
             found.within.append((cost.flops, architecture))
     return found
@@ -106,8 +108,8 @@ def _weigh(walk: Walk, architecture: Architecture) -> tuple[Cost, float, str]:
         for stage in architecture.stages
     )
     cost, excesses = walk.weigh(dataclasses.replace(architecture, stages=stages))
-    limits = walk.budget.cost_excesses(cost.flops, cost.params)
-    if stages != architecture.stages and max(limits.values(), default=0.0) <= 0:
+    limits = [excesses[name] for name in walk.budget.cost_limits]
+    if stages != architecture.stages and max(limits, default=0.0) <= 0:
         cost, excesses = walk.weigh(architecture)
     worst = max(excesses, key=excesses.__getitem__, default="")
     return cost, excesses.get(worst, 0.0), worst
@@ -145,11 +147,13 @@ def _check_latency(space: SearchSpace, walk: Walk, cheapest: list[Architecture])
     )
 
 
-def _figure(constraint: str, cost: Cost) -> str:
+def _figure(constraint: str, cost: Cost, excess: float, budget: Budget) -> str:
     match constraint:
         case "flops":
             return f"{cost.flops / 1e6:.4g} MFLOPs"
         case "params":
             return f"{cost.params / 1e6:.4g} M params"
+        case "memory":
+            return f"{(budget.memory_bytes or 0) * (1 + excess) / 2**20:.4g} MiB"
         case _:
             return f"{constraint} beyond its limit"

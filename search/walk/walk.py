@@ -63,9 +63,8 @@ class Walk:
     def weigh(self, architecture: Architecture) -> tuple[Cost, dict[str, float]]:
         """The cost of `architecture`, and its excess over each limit, without running it."""
         graph = lower(architecture)
-        cost = cost_of(graph)
-        limits = self.budget.cost_excesses(flops=cost.flops, params=cost.params)
-        return cost, self.guidelines.excesses(graph) | limits
+        limits = self.budget.excesses_of(graph)
+        return cost_of(graph), self.guidelines.excesses(graph) | limits
 
     def assess(
         self, architecture: Architecture, baseline: str | None = None, *, unguided: bool = False
@@ -107,6 +106,7 @@ class Walk:
             trained.evaluation,
             baseline,
             trained.foreseen,
+            self.budget.memory_of(lower(architecture)),
         )
         return self.timed(record) if self._may_reach_the_front(record) else record
 

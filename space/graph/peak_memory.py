@@ -7,7 +7,7 @@ its first input of equal size that nothing reads later. Not counted are the prog
 into the layout of a runtime, the scratch memory of a kernel and gaps between buffers.
 
 Element-wise functions, sums and products run in place. Splits and concats copy. The figure is the
-least that a run needs: onnxruntime plans 1.0 to 1.9 times as much (`benchmarks/peak_memory.py`).
+least that a run needs. Runtimes set more aside (`space/runtimes/memory_plan.py`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -219,12 +219,11 @@ class _Writer:
             padding: Pixels on each side of the map.
             fill: The number that they hold; None if they must not be there.
         """
-        source, output = op.source, op.output
-        places = [(source.height, output.height), (source.width, output.width)]
+        source = op.source
         kinds, moves = self.schema.Padding, {"strideH": stride, "strideW": stride}
         if padding == 0:
             return self.value(source), {"padding": kinds.VALID, **moves}
-        if all(_is_same(here, there, side, stride, padding) for here, there in places):
+        if is_same(op, side, stride, padding):
             return self.value(source), {"padding": kinds.SAME, **moves}
         padded = self.map(
             f"{op.name}.padded",
@@ -242,14 +241,18 @@ class _Writer:
         return padded, {"padding": kinds.VALID, **moves}
 
 
-def _is_same(source: int, output: int, side: int, stride: int, padding: int) -> bool:
-    """Whether SAME pads as we do.
+def is_same(op: Op, side: int, stride: int, padding: int) -> bool:
+    """Whether SAME pads as we do, above and beside the map.
 
     SAME writes ⌈source / stride⌉ pixels, and puts the smaller half of the padding first
     (tensorflow/lite/kernels/padding.h).
     """
-    rounded = -(-source // stride)
-    return rounded == output and max(0, (rounded - 1) * stride + side - source) // 2 == padding
+    ends = [(op.source.height, op.output.height), (op.source.width, op.output.width)]
+    return all(
+        -(-source // stride) == output
+        and max(0, (output - 1) * stride + side - source) // 2 == padding
+        for source, output in ends
+    )
 
 
 def _append(op: Op, writer: _Writer) -> None:

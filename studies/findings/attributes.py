@@ -109,6 +109,8 @@ class _Budget(msgspec.Struct):
     params: float | None = None
     latency_ms: dict[str, Annotated[float, Meta(gt=0)]] = {}
     tolerance: Share = 0.0
+    memory_bytes: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
+    runtimes: tuple[str, ...] | UnsetType = UNSET
 
 
 class _Replayed(msgspec.Struct):

@@ -53,6 +53,7 @@ class Entry:
             "digest": record.architecture.digest,
             "flops": cost.flops,
             "params": cost.params,
+            "peak_memory_bytes": record.memory_bytes,
             "memory_access_bytes": cost.memory_access_bytes,
             "elementwise_bytes": cost.elementwise_bytes,
             "kernel_count": cost.kernel_count,
@@ -222,7 +223,7 @@ class Front:
         """The heads of the columns."""
         times = (f"{name} ms\n({' and '.join(self._kinds(name))})" for name in self.targets)
         top1 = ("top-1", "balanced") if self._uneven else ("top-1",)
-        trained = (*top1, "loss")
+        trained = (*(("MiB",) if self._limits_memory else ()), *top1, "loss")
         if not self.estimates:
             return ("trial", "network", "MFLOPs", "Mparams", *trained, *times, "beaten by")
         chances = ("on\nfront", "beats a\nbaseline")
@@ -267,6 +268,10 @@ class Front:
     def _uneven(self) -> bool:
         return any(record.evaluation.uneven for record in self.records.values())
 
+    @cached_property
+    def _limits_memory(self) -> bool:
+        return any(record.memory_bytes is not None for record in self.records.values())
+
     def _kinds(self, target: str) -> list[str]:
         """The provenances of the latencies on a target, each once."""
         found = (record.latencies[target].provenance for record in self.records.values())
@@ -280,6 +285,7 @@ class Front:
             record.baseline or record.architecture.digest[:8],
             f"{record.cost.flops / 1e6:.1f}",
             *([] if self.estimates else [f"{record.cost.params / 1e6:.2f}"]),
+            *([_mebibytes(record.memory_bytes)] if self._limits_memory else []),
             f"{evaluation.accuracy:.2%}" + ("" if spread is None else f" ±{spread:.2%}"),
             *([_percent(evaluation.balanced_accuracy)] if self._uneven else []),
             evaluation.describe_loss(3),
@@ -291,6 +297,10 @@ class Front:
             *([] if entry.estimate is None else entry.estimate.chances),
             _beaten_by(entry),
         )
+
+
+def _mebibytes(size_bytes: int | None) -> str:
+    return "–" if size_bytes is None else f"{size_bytes / 2**20:.2f}"
 
 
 def _percent(share: float | None) -> str:

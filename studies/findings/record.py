@@ -28,6 +28,7 @@ class Record:
         baseline: The name of the hand-designed network that it is, or None.
         foreseen: Predicted, where the stop rule ended its training: the score that the whole one
             would most likely have given. None where the score is that of a whole training.
+        memory_bytes: Peak memory in the runtimes of the targets; None if no budget limits it.
     """
 
     architecture: Architecture
@@ -37,6 +38,7 @@ class Record:
     evaluation: Evaluation
     baseline: str | None = None
     foreseen: float | None = None
+    memory_bytes: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a figure that is not finite, before it is stored or reported.
@@ -87,6 +89,7 @@ class Record:
                 "evaluation": json.loads(self.evaluation.to_json()),
                 "baseline": self.baseline,
                 "foreseen": self.foreseen,
+                **({} if self.memory_bytes is None else {"memory_bytes": self.memory_bytes}),
             }
         )
 
@@ -108,6 +111,7 @@ class Record:
                 evaluation=Evaluation.from_json(json.dumps(data["evaluation"])),
                 baseline=data["baseline"],
                 foreseen=data.get("foreseen"),  # records were kept before there was one
+                memory_bytes=data.get("memory_bytes"),
             )
 
 

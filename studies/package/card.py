@@ -482,11 +482,19 @@ def _network(document: Mapping[str, Any], record: Record) -> Sequence[tuple[obje
         ("multiply-adds", f"{cost.flops / 1e6:.1f} M"),
         ("params", f"{cost.params:,}"),
         ("memory access", f"{cost.memory_access_bytes / 1e6:.1f} MB (unfused, float32)"),
+        *_memory(record),
         ("trained with input", input_of(taken)),
         ("trained form", f"{document['flops'] / 1e6:.1f} M, {document['params']:,} params"),
         ("grey levels", grey_levels(taken)),
         ("classes", classes_of(document)),
     ]
+
+
+def _memory(record: Record) -> Sequence[tuple[object, ...]]:
+    """Return the row of the peak memory; none if no budget limited it."""
+    if record.memory_bytes is None:
+        return []
+    return [("peak memory", f"{record.memory_bytes / 2**20:.2f} MiB (float32, one image)")]
 
 
 def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:

@@ -190,6 +190,9 @@ def axes_of(facts: StudyFacts) -> list[Axis]:
     if params := budget.get("params"):
         said = f"{params / 1e6:g} M"
         axes.append(_counted("params", "parameters, M", _mparams, params / 1e6, said))
+    if memory := budget.get("memory_bytes"):
+        limit = memory / 2**20
+        axes.append(_counted("memory", "peak memory, MiB", _mebibytes, limit, f"{limit:g} MiB"))
     return axes
 
 
@@ -215,6 +218,10 @@ def _counted(
 
 def _mflops(record: Record) -> float:
     return record.cost.flops / 1e6
+
+
+def _mebibytes(record: Record) -> float:
+    return (record.memory_bytes or 0) / 2**20
 
 
 def _mparams(record: Record) -> float:

@@ -160,6 +160,9 @@ def budget_words(budget: Mapping[str, Any]) -> str:
         parts.append(f"{budget['flops'] / 1e6:g} M multiply-adds + {tolerance:.0%}")
     if budget.get("params"):
         parts.append(f"{budget['params'] / 1e6:g} M params")
+    if budget.get("memory_bytes"):
+        runtimes = " and ".join(budget["runtimes"])
+        parts.append(f"{budget['memory_bytes'] / 2**20:g} MiB of memory in {runtimes}")
     parts += [f"{ms:g} ms on {name}" for name, ms in budget.get("latency_ms", {}).items()]
     return ", ".join(parts) or "none"
 

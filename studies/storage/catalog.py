@@ -114,6 +114,8 @@ def limits_of(budget: Mapping[str, Any]) -> list[str]:
     """Return the limits of a stored budget as users type them."""
     limits = [f"{budget['flops'] / 1e6:.12g}M"] if budget.get("flops") else []
     limits += [f"{budget['params'] / 1e6:.12g}Mparams"] if budget.get("params") else []
+    if memory := budget.get("memory_bytes"):
+        limits.append(f"{memory / 2**20:.9f}".rstrip("0").rstrip(".") + "MiB")
     return limits + [f"{name}={ms:.12g}ms" for name, ms in budget.get("latency_ms", {}).items()]
 
 

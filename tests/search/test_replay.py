@@ -62,7 +62,7 @@ def searched(folder: Path, budget: Budget, trials: int = TRIALS) -> str:
     identity = {
         "targets": {"fake": "measured"},
         "space": space.name,
-        "budget": dataclasses.asdict(budget),
+        "budget": budget.to_json(),
         "guidelines": {},
         "latency": "measured",
         "data": data,
@@ -270,7 +270,7 @@ def test_what_cannot_be_meant_is_named(storage: str, other: Opened) -> None:
         ({"target": "mars"}, "target .*; got 'mars'"),
         ({"study": "nobody"}, "study .*; got 'nobody'"),
         ({"name": "old"}, "study .*; got 'old'"),
-        ({"budgets": ["140M"]}, "budget .*FLOPs and params stay.*; got '140M'"),
+        ({"budgets": ["140M"]}, "budget .*FLOPs, params and memory stay.*; got '140M'"),
         ({"budgets": ["fake=3ms"]}, "budget .*one of arm.*; got 'fake=3ms'"),
     ]
     for changes, named in refused:

@@ -4,6 +4,9 @@ from hypothesis import strategies as st
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.search.walk.budget import Budget, parse_budget, parse_duration
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.runtimes.memory_plan import PLANNED, memory_in
+from nas_sv2.space.units.reference import reference
 
 TARGETS = ["arm", "cpu"]
 
@@ -24,6 +27,9 @@ TARGETS = ["arm", "cpu"]
         (["arm=25ms", "cpu=2.5ms"], Budget(latency_ms={"arm": 25, "cpu": 2.5})),
         (["2.5Mparams"], Budget(params=2.5e6)),
         (["900Kparams", "41M"], Budget(flops=41e6, params=9e5)),
+        (["2MiB"], Budget(memory_bytes=2 * 2**20)),
+        (["512 KiB", "25ms"], Budget(latency_ms={"arm": 25, "cpu": 25}, memory_bytes=2**19)),
+        (["1.5MB"], Budget(memory_bytes=1.5e6)),
     ],
 )
 def test_budgets_are_understood(texts: list[str], budget: Budget) -> None:
@@ -51,6 +57,11 @@ def test_budgets_are_understood(texts: list[str], budget: Budget) -> None:
         ["140M", "150M"],
         ["25ms", "arm=20ms"],
         ["nanM"],
+        ["2mib"],
+        ["2MiBs"],
+        ["arm=2MiB"],
+        ["0KiB"],
+        ["2MiB", "3MB"],
     ],
 )
 def test_other_words_are_refused_in_one_line(texts: list[str]) -> None:
@@ -74,6 +85,18 @@ def test_an_excess_is_positive_exactly_beyond_the_limit(
     assert (excesses["params"] > 0) == (flops > limit)
     assert excesses["flops"] <= excesses["params"]
     assert budget.constraints == list(excesses)
+
+
+def test_memory_is_that_of_the_runtime_that_sets_most_aside() -> None:
+    graph = lower(reference("shufflenet_v2_x1_0"))
+    each = {name: memory_in(graph, name).bytes for name in PLANNED}
+    both = Budget(memory_bytes=6e6, runtimes=PLANNED)
+    assert both.memory_of(graph) == max(each.values()) == each["litert"]
+    one = Budget(memory_bytes=2.0 * each["onnxruntime"])
+    assert one.excesses_of(graph) == {"memory": -0.5}
+    assert both.describe() == "5.72205 MiB of memory in onnxruntime and litert"
+    assert Budget().memory_of(graph) is None
+    assert "memory_bytes" not in Budget().to_json()  # identities of older studies have none
 
 
 def test_the_papers_network_of_a_level_meets_it() -> None:
