@@ -37,7 +37,9 @@ WRITES = {
     ("study", "delete"),
 }
 FOREIGN = {  # options of other programs that pages mention
+    "--minutes",  # benchmarks/gpu_checks.py
     "--num-cpus",  # ray
+    "--on",  # benchmarks/gpu_checks.py
     "--tighten",  # tests/docs/prose.py
 }
 
