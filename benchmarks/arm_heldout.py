@@ -11,14 +11,13 @@ core.
 import random
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from nas_sv2.errors import ConfigError, MeasurementError
+from nas_sv2.errors import MeasurementError
+from nas_sv2.latency.calibration.map_grid import odd_architecture
 from nas_sv2.latency.calibration.space_grid import Point
 from nas_sv2.latency.calibration.table_file import emulate
 from nas_sv2.latency.calibration.workshop import Workshop, prepare
@@ -27,10 +26,11 @@ from nas_sv2.latency.emulated.emulated_arm import KernelTable
 from nas_sv2.latency.kernels.kernel import ArmPrecision
 from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.choices.levels import LEVELS
+from nas_sv2.space.choices.suggesters import RandomSuggester
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
-from nas_sv2.space.units.architecture import KERNELS, Architecture, Stage
+from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
 
 SEED = 2
@@ -49,7 +49,10 @@ def main() -> None:
     shop, everything = prepare(Path(sys.argv[1])), list(networks())
     for precision in PRECISIONS:
         points = [point for point in everything if _covered(point, precision)]
-        errors = {core.title: _errors(shop, core, precision, points) for core in CORES.values()}
+        errors = {
+            core.title: errors_of(shop, core, precision, "heldout", points)
+            for core in CORES.values()
+        }
         print(f"{precision:47s} MFLOPs " + " ".join(f"{title:>10s}" for title in errors))
         for index, point in enumerate(points):
             mflops = cost_of(point.graph).flops / 1e6
@@ -74,11 +77,12 @@ def _priced(point: Point, table: KernelTable) -> float:
     return sum(map(table.cycles, kernels_of(point.graph, table.precision)))
 
 
-def _errors(
-    shop: Workshop, core: Core, precision: ArmPrecision, points: Sequence[Point]
+def errors_of(
+    shop: Workshop, core: Core, precision: ArmPrecision, name: str, points: Sequence[Point]
 ) -> list[float]:
+    """Emulate the points whole, as a batch of that name, and return the table's errors."""
     table = KernelTable.load(core.name, precision)
-    runs = emulate(shop, core, precision, "heldout", points, profile=False)
+    runs = emulate(shop, core, precision, name, points, profile=False)
     per_run = table.metadata["overhead"]["per_run"]
     return [
         _priced(point, table) / (run.cycles - per_run) - 1
@@ -99,9 +103,12 @@ def _architectures() -> Iterator[tuple[str, Architecture]]:
     generator = random.Random(SEED)
     for space in LEVELS.values():
         for index in range(EACH_SPACE):
-            yield f"{space.name}_{index}", _small(space.sample(_Drawn(generator)), generator)
+            yield (
+                f"{space.name}_{index}",
+                _small(space.sample(RandomSuggester(generator)), generator),
+            )
     for index in range(ODD):
-        yield f"odd_{index}", _small(_odd(generator), generator)
+        yield f"odd_{index}", _small(odd_architecture(generator), generator)
     for name in REFERENCES:
         yield name, reference(name)
         yield f"{name}_too", reference(name)
@@ -114,44 +121,6 @@ def _small(architecture: Architecture, generator: random.Random) -> Architecture
         if cost_of(lower(drawn)).flops < MOST_FLOPS:
             return drawn
     return replace(architecture, resolution=SMALLEST)
-
-
-@dataclass(frozen=True, slots=True)
-class _Drawn:
-    """Random answers for a search space."""
-
-    generator: random.Random
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
-        """Any of them."""
-        return self.generator.randrange(low, high + 1, step)
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """Any of them."""
-        return self.generator.choice(choices)
-
-
-def _odd(generator: random.Random) -> Architecture:
-    """Any even widths and stems, drawn anew until the network is valid."""
-    while True:
-        stages = tuple(
-            Stage(
-                depth=generator.randint(1, 6),
-                width=2 * generator.randint(12 * 2**index, 56 * 2**index),
-                split=Fraction(generator.choice((2, 3, 4, 5, 6)), 8),
-                kernel=generator.choice(KERNELS),
-                se=generator.random() < 0.3,
-                residual=generator.random() < 0.3,
-                wide_field=generator.random() < 0.3,
-            )
-            for index in range(3)
-        )
-        stem, head = generator.choice((8, 16, 21, 24, 32)), generator.choice((512, 768, 1024))
-        classes = generator.choice((10, 100, 1000))
-        try:
-            return Architecture((stem,), stages, head, classes=classes)
-        except ConfigError:
-            continue
 
 
 if __name__ == "__main__":

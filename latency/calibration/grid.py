@@ -6,6 +6,7 @@ found by lowering the networks (`space.families.published`) and the controlled e
 gets a few channel counts: those that occur and, if these are few, others around them.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +43,7 @@ from nas_sv2.space.graph.operators import (
     Split,
     Value,
 )
+from nas_sv2.space.graph.resizing import reading
 
 OCCURRING = 6  # channel counts that occur, spread from the least to the most
 # Fewest channel counts, so that a fit can leave one out. A kernel that keeps its channels has two
@@ -184,8 +186,9 @@ def _op(op: Op, into: int, out: int) -> Op:
 def _point(seen: _Seen, pair: Channels, fused: Fused) -> Point:
     """Build the point of one kernel; the other kernels of its graph are not priced."""
     kernel, (into, out) = seen.kernel, pair
-    name = f"{kernel.kind} {kernel.source.height} {into} {out} {' '.join(fused)}"
-    build, source = GraphBuilder(), image(into, kernel.source.height)
+    map_read = kernel.key.rpartition("@")[2]
+    name = f"{kernel.kind} {map_read} {into} {out} {' '.join(fused)}"
+    build, source = GraphBuilder(), replace(kernel.source, name="input", channels=into)
     match seen.op.kind:
         case Concat():
             sizes = tuple(value.channels for value in seen.op.inputs)
@@ -210,10 +213,10 @@ def _alone(op: Op, fused: Fused) -> tuple[GraphBuilder, Value]:
     build, source = GraphBuilder(), op.source
     if "add" in fused:
         sizes = op.source.channels, op.output.channels
-        source = image(sum(sizes), op.source.height)
+        source = replace(op.source, name="input", channels=sum(sizes))
         read, other = build.split("parts", source, sizes)
         build.ops.append(replace(op, inputs=(read,)))
-        if other.height != op.output.height:
+        if (other.height, other.width) != (op.output.height, op.output.width):
             other = build.max_pool("smaller", other, 1)
         build.add("sum", op.output, other)
     else:
@@ -227,6 +230,42 @@ def _alone(op: Op, fused: Fused) -> tuple[GraphBuilder, Value]:
         # network they work in place, so another operator follows.
         build.max_pool("follows", build.ops[-1].output, 1, stride=1)
     return build, source
+
+
+MAPS = ((4, 5), (6, 3), (9, 9), (10, 13), (15, 11), (19, 20), (23, 30), (38, 38), (75, 51))
+"""Maps that no entry has, on which the kernels of published networks are priced, too."""
+MOST_ON_MAP = 60e6  # multiply-adds: half a second of emulation
+
+
+def published_on_maps(kinds: Collection[str]) -> Iterator[Point]:
+    """Yield the published networks' kernels on other maps, with few and with middling channels.
+
+    Args:
+        kinds: Kinds that other points price.
+    """
+    seen: dict[str, list[_Seen]] = defaultdict(list)
+    for graph in _graphs(RESOLUTIONS):
+        ops = {op.name: op for op in graph.ops}
+        for kernel in kernels_of(graph):
+            if kernel.kind not in kinds and kernel.source.area > 1:
+                seen[kernel.kind].append(_Seen(kernel, ops[kernel.ops[0]]))
+    for kind in sorted(seen):
+        found = sorted(seen[kind], key=lambda one: (math.prod(one.channels), one.channels))
+        few, middling = found[0], found[len(found) // 2]
+        for one in (few, middling) if few.channels != middling.channels else (few,):
+            for height, width in MAPS:
+                moved = _moved(one, height, width)
+                if moved and op_cost(moved.op).flops <= MOST_ON_MAP:
+                    yield _point(moved, moved.channels, moved.kernel.fused)
+
+
+def _moved(seen: _Seen, height: int, width: int) -> _Seen | None:
+    """Return the kernel on another map; None if a window does not fit on it."""
+    inputs = tuple(replace(value, height=height, width=width) for value in seen.op.inputs)
+    op = reading(seen.op, inputs)
+    source = replace(seen.kernel.source, height=height, width=width)
+    fits = min(op.output.height, op.output.width) >= 1
+    return _Seen(replace(seen.kernel, source=source), op) if fits else None
 
 
 # Sides of the inputs whose maps are calibrated, the paper's first.

@@ -15,6 +15,7 @@ import datetime
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.files import write_out
 from nas_sv2.latency.calibration.emulator import Counts, Emulator, Run
 from nas_sv2.latency.calibration.fit import Overhead, Sample, fit, samples, write_model
+from nas_sv2.latency.calibration.formulas import fit_formulas
 from nas_sv2.latency.calibration.grid import RESOLUTIONS, batches, output_pairs, overhead_points
+from nas_sv2.latency.calibration.map_grid import map_batches
 from nas_sv2.latency.calibration.space_grid import Point
 from nas_sv2.latency.calibration.workshop import Workshop, prepare
 from nas_sv2.latency.emulated.arm_cores import CORES, EFFICIENCY, PRECISIONS, Core, core_named
@@ -30,6 +33,7 @@ from nas_sv2.latency.emulated.emulated_arm import (
     EXTRAPOLATION,
     MORE_PARTS,
     SCHEMA,
+    KernelCost,
     KernelTable,
     table_text,
 )
@@ -73,7 +77,11 @@ MEANING = (
     "unless it says planes. "
     "channels_in, channels_out: least and most that were calibrated. points: kernels the fit saw; "
     "left_out: others, far above the fit. "
-    "error_mean, error_max: relative error of the fit on a kernel it did not see."
+    "error_mean, error_max: relative error of the fit on a kernel it did not see. "
+    "formulas: the same by kind, for maps without an entry; rows, columns, area, of the map "
+    "written; read, pixels of the map read; inner and deep, columns without 2 and 4 at the edges; "
+    "area>2, 1 where there are more; their error_mean and error_max are on maps left out of the "
+    "fit, as shares of the kernel's cycles or of 10000, whichever is more."
 )
 METHOD = (
     "Each kernel ran in onnxruntime's aarch64 build under qemu-user, whose basic blocks were "
@@ -88,6 +96,7 @@ class Section:
     """The results of a calibration for one precision."""
 
     entries: Mapping[str, Mapping[str, Any]]
+    formulas: Mapping[str, Mapping[str, Any]]
     overhead: Overhead
 
 
@@ -180,12 +189,18 @@ def _table(
         },
         "overhead": dataclasses.asdict(section.overhead),
     }
+    start = json.dumps(about, ensure_ascii=False).removesuffix("}")
+    entries, formulas = _lines(section.entries), _lines(section.formulas)
+    return f'  {json.dumps(precision)}: {start}, "entries": {entries}, "formulas": {formulas}}}'
+
+
+def _lines(entries: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return JSON with a line for each entry."""
     lines = ",\n".join(
         f"   {json.dumps(key)}: {json.dumps(entry, separators=(',', ':'))}"
-        for key, entry in sorted(section.entries.items())
+        for key, entry in sorted(entries.items())
     )
-    start = json.dumps(about, ensure_ascii=False).removesuffix("}")
-    return f'  {json.dumps(precision)}: {start}, "entries": {{\n{lines}\n  }}}}'
+    return f"{{\n{lines}\n  }}"
 
 
 def save_refit(
@@ -323,11 +338,33 @@ def _section(
         list(zip(ends[::2], ends[1::2], strict=True)),
     )
 
-    def found() -> Iterator[Sample]:
-        for name, points in grid.items():
-            for point, run in zip(points, runs[name], strict=True):
-                for sample in samples(point.graph, run, overhead, precision):
-                    if point.priced in ("", sample.kernel.key):
-                        yield sample
+    found = (_samples(grid[name], runs[name], overhead, precision) for name in grid)
+    entries = fit(chain.from_iterable(found), precision)
+    progress(f"{core.name} {precision}: other maps", 1.0)
+    costs = {key: KernelCost.from_json(entry) for key, entry in entries.items()}
+    return Section(entries, formulas_for(shop, core, precision, costs, overhead), overhead)
 
-    return Section(fit(found(), precision), overhead)
+
+def formulas_for(
+    shop: Workshop,
+    core: Core,
+    precision: ArmPrecision,
+    entries: Mapping[str, KernelCost],
+    overhead: Overhead,
+) -> dict[str, dict[str, Any]]:
+    """Emulate kernels on other maps, and fit the formulas that stand beside these entries."""
+    found: list[Sample] = []
+    for name, points in map_batches(precision).items():
+        runs = emulate(shop, core, precision, name, points, profile=True)
+        found += _samples(points, runs, overhead, precision)
+    return fit_formulas(entries, found, precision)
+
+
+def _samples(
+    points: Sequence[Point], runs: Sequence[Run], overhead: Overhead, precision: ArmPrecision
+) -> Iterator[Sample]:
+    """Yield the priced kernels of the points."""
+    for point, run in zip(points, runs, strict=True):
+        for sample in samples(point.graph, run, overhead, precision):
+            if point.priced in ("", sample.kernel.key):
+                yield sample

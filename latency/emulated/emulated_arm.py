@@ -10,18 +10,22 @@ Nothing is emulated here. One scale turns cycles into milliseconds. It was fitte
 published ARM speeds for the Cortex-A57, and is assumed for other cores. Caches and branch misses
 are not modelled. The latencies are `emulated`, never `measured`.
 
-A kernel or map size that the table lacks is an error that names it, never a silent zero.
+On a map that was not calibrated, a cost comes from the formula of the kernel's kind. Its terms
+have the sides of the map as factors, too. It was fitted to the calibrated maps and to kernels of
+networks with other inputs. A kind of kernel that the table lacks is an error that names it, never
+a silent zero.
 """
 
 import dataclasses
 import hashlib
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 from nas_sv2.documents import STORED_FAULTS
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
@@ -51,7 +55,9 @@ MORE_PARTS = 8.0
 # networks it was one part in 88 % of the concats of two parts, and in 57 % of the larger ones.
 COPIED: Mapping[int, float] = {1: 1.0, 2: 0.88}
 COPIED_OF_MORE = 0.57
-LANES = re.compile(r"(in|out)([\^%&?<])(\d+)")
+MOST_SIDE = 1024
+"""The longest side of a map that a formula prices, in pixels."""
+LANES = re.compile(r"(\w+)([\^%&?<>])(\d+)")
 FITTED = ("cortex-a57", "fp32")
 """The core and precision of the analytic model, which does not hold for others."""
 
@@ -76,7 +82,7 @@ AnalyticCounts = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class KernelCost:
-    """The cost of one kind of kernel on one map.
+    """The cost of one kind of kernel, on one map or as a formula of the map.
 
     Attributes:
         cycles: Cycles for each term; see `term`.
@@ -91,6 +97,47 @@ class KernelCost:
     channels_out: tuple[int, int]
     parts: int
     fused: frozenset[str]
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """Read the plain data of a table's file."""
+        return cls(
+            stored["cycles"],
+            tuple(stored["channels_in"]),
+            tuple(stored["channels_out"]),
+            stored["parts"],
+            frozenset(stored["fused"]),
+        )
+
+    def of(self, kernel: Kernel) -> float:
+        """Return the cost of a kernel, in cycles."""
+        return sum(cycles * term(name, kernel) for name, cycles in self.cycles.items())
+
+    def why_not(self, kernel: Kernel) -> str:
+        """Say what of a kernel is not covered; an empty text if all is."""
+        if "+".join(kernel.fused) not in self.fused:
+            return "it is covered " + _spoken(self.fused)
+        for label, channels, (least, most) in (
+            ("input", kernel.channels_in, self.channels_in),
+            ("output", kernel.channels_out, self.channels_out),
+        ):
+            if not least / EXTRAPOLATION <= channels <= most * EXTRAPOLATION:
+                return (
+                    f"{least} to {most} {label} channels are calibrated, "
+                    f"and {EXTRAPOLATION:g} times beyond is allowed"
+                )
+        if kernel.parts > self.parts * MORE_PARTS:
+            more = f"and {MORE_PARTS:g} times more allowed"
+            return f"up to {self.parts} parts are calibrated, {more}"
+        return ""
+
+    def extrapolates(self, kernel: Kernel) -> bool:
+        """Return whether a covered kernel has more or fewer channels than were calibrated."""
+        return not (
+            self.channels_in[0] <= kernel.channels_in <= self.channels_in[1]
+            and self.channels_out[0] <= kernel.channels_out <= self.channels_out[1]
+            and kernel.parts <= self.parts
+        )
 
 
 def term(name: str, kernel: Kernel) -> float:
@@ -107,8 +154,12 @@ def term(name: str, kernel: Kernel) -> float:
     - `out%4`: the remainder of the channels by 4; `out?4`: 1 if there is a remainder, else 0.
     - `out&8`: 1 if this bit of the number of channels is set, else 0.
     - `out<64`: the channels, at most 64.
+    - `area>2`: 1 if there are more than 2 pixels, else 0.
+    - `rows`, `columns`, `area`: height, width and pixels of the map written.
+    - `read`: pixels of the map read.
+    - `inner`, `deep`: the width of the map written without 2, and without 4, columns at its edges.
 
-    The last five exist for `in` as well.
+    The six signs exist for every number of channels or pixels.
     """
     product = 1.0
     for factor in _factors(name):
@@ -116,46 +167,61 @@ def term(name: str, kernel: Kernel) -> float:
     return product
 
 
+Factor = Callable[[Kernel], float]
+
+
 @cache
-def _factors(name: str) -> tuple[Callable[[Kernel], float], ...]:
+def _factors(name: str) -> tuple[Factor, ...]:
     return tuple(map(_factor, name.split("*")))
 
 
-def _factor(name: str) -> Callable[[Kernel], float]:
-    if lanes := LANES.fullmatch(name):
-        return _lanes(lanes[1] == "in", lanes[2], int(lanes[3]))
-    match name:
-        case "1":
-            return lambda kernel: 1
-        case "in":
-            return lambda kernel: kernel.channels_in
-        case "out":
-            return lambda kernel: kernel.channels_out
-        case "parts":
-            return lambda kernel: kernel.parts
-        case "looked":
-            return lambda kernel: 1 - COPIED.get(kernel.parts, COPIED_OF_MORE) / kernel.parts
-        case "relu" | "sigmoid" | "add":
-            return lambda kernel: float(name in kernel.fused)
-        case "lone":
-            return lambda kernel: float(kernel.fused == ("relu",))
-    raise DeviceError(f"unknown term {name!r} in a kernel table; it is of another version")
+COUNTS: Mapping[str, Factor] = {
+    "in": lambda kernel: kernel.channels_in,
+    "out": lambda kernel: kernel.channels_out,
+    "parts": lambda kernel: kernel.parts,
+    "rows": lambda kernel: kernel.written[0],
+    "columns": lambda kernel: kernel.written[1],
+    "area": lambda kernel: math.prod(kernel.written),
+    "read": lambda kernel: kernel.source.area,
+    "inner": lambda kernel: max(kernel.written[1] - 2, 0),
+    "deep": lambda kernel: max(kernel.written[1] - 4, 0),
+}
+FACTORS: Mapping[str, Factor] = {
+    **COUNTS,
+    "1": lambda kernel: 1,
+    "looked": lambda kernel: 1 - COPIED.get(kernel.parts, COPIED_OF_MORE) / kernel.parts,
+    "relu": lambda kernel: float("relu" in kernel.fused),
+    "sigmoid": lambda kernel: float("sigmoid" in kernel.fused),
+    "add": lambda kernel: float("add" in kernel.fused),
+    "lone": lambda kernel: float(kernel.fused == ("relu",)),
+}
 
 
-def _lanes(of_input: bool, sign: str, lanes: int) -> Callable[[Kernel], float]:
+def _factor(name: str) -> Factor:
+    lanes = LANES.fullmatch(name)
+    if lanes and lanes[1] in COUNTS:
+        return _lanes(COUNTS[lanes[1]], lanes[2], int(lanes[3]))
+    if name not in FACTORS:
+        raise DeviceError(f"unknown term {name!r} in a kernel table; it is of another version")
+    return FACTORS[name]
+
+
+def _lanes(count: Factor, sign: str, lanes: int) -> Factor:
     def factor(kernel: Kernel) -> float:
-        channels = kernel.channels_in if of_input else kernel.channels_out
+        number = int(count(kernel))
         match sign:
             case "^":
-                return -(-channels // lanes) * lanes
+                return -(-number // lanes) * lanes
             case "%":
-                return channels % lanes
+                return number % lanes
             case "<":
-                return min(channels, lanes)
+                return min(number, lanes)
+            case ">":
+                return float(number > lanes)
             case "&":
-                return float(bool(channels & lanes))
+                return float(bool(number & lanes))
             case _:
-                return float(bool(channels % lanes))
+                return float(bool(number % lanes))
 
     return factor
 
@@ -165,7 +231,8 @@ class KernelTable:
     """Costs of kernels on one core in one precision, and their origin.
 
     Attributes:
-        entries: The costs, by `Kernel.key`.
+        entries: The costs on calibrated maps, by `Kernel.key`.
+        formulas: The costs on any other map, by `Kernel.kind`.
         cycles_per_ms: The scale from cycles to ms.
         precision: The number format of the kernels.
         device: Core, runtime, threads, batch and precision in words.
@@ -174,6 +241,7 @@ class KernelTable:
     """
 
     entries: Mapping[str, KernelCost]
+    formulas: Mapping[str, KernelCost]
     cycles_per_ms: float
     precision: ArmPrecision
     device: str
@@ -202,28 +270,25 @@ class KernelTable:
                     f"{source} holds {', '.join(sections)} and no {precision}; calibrate it"
                 )
             section = sections[precision]
-            entries = {
-                key: KernelCost(
-                    entry["cycles"],
-                    tuple(entry["channels_in"]),
-                    tuple(entry["channels_out"]),
-                    entry["parts"],
-                    frozenset(entry["fused"]),
-                )
-                for key, entry in section.pop("entries").items()
-            }
+            entries, formulas = (
+                {key: KernelCost.from_json(entry) for key, entry in section.pop(name, {}).items()}
+                for name in ("entries", "formulas")
+            )
             scale = section["scale"]["cycles_per_ms"]
             names = section["device"], section["note"]
-            _check_numbers(scale, entries, *names)
+            _check_numbers(scale, [*entries.values(), *formulas.values()], *names)
+            if not all(map(is_text, (*entries, *formulas))):
+                raise ValueError("texts of a table must be printable")
         except STORED_FAULTS as error:
             reason = printable(repr(error))
             raise DeviceError(f"{source} is no table of kernel costs: {reason}") from error
-        return cls(entries, scale, precision, *names, {**document, **section})
+        return cls(entries, formulas, scale, precision, *names, {**document, **section})
 
     @property
     def digest(self) -> str:
         """16 hexadecimal digits that name the costs and the scale."""
-        costs = sorted((key, sorted(entry.cycles.items())) for key, entry in self.entries.items())
+        priced = {**self.entries, **self.formulas}
+        costs = sorted((key, sorted(entry.cycles.items())) for key, entry in priced.items())
         text = repr((self.device, self.cycles_per_ms, costs))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -237,36 +302,35 @@ class KernelTable:
         Raises:
             MeasurementError: The table does not cover the kernel; the message lists its coverage.
         """
-        entry = self.entries.get(kernel.key)
-        if entry is None:
-            self._refuse(kernel, self._covered_maps(kernel))
-        if "+".join(kernel.fused) not in entry.fused:
-            self._refuse(kernel, "it is covered " + _spoken(entry.fused))
-        for label, channels, (least, most) in (
-            ("input", kernel.channels_in, entry.channels_in),
-            ("output", kernel.channels_out, entry.channels_out),
-        ):
-            if not least / EXTRAPOLATION <= channels <= most * EXTRAPOLATION:
-                self._refuse(
-                    kernel,
-                    f"{least} to {most} {label} channels are calibrated, "
-                    f"and {EXTRAPOLATION:g} times beyond is allowed",
-                )
-        if kernel.parts > entry.parts * MORE_PARTS:
-            self._refuse(
-                kernel,
-                f"up to {entry.parts} parts are calibrated, and {MORE_PARTS:g} times more allowed",
+        entry = self._cost(kernel)
+        if isinstance(entry, str):
+            raise MeasurementError(
+                f"{self.device}: no price for {kernel.ops[0]} ({kernel.shape}): {entry}; "
+                "measure on a real device, or choose another size"
             )
-        return sum(cycles * term(name, kernel) for name, cycles in entry.cycles.items())
+        return entry.of(kernel)
+
+    def _cost(self, kernel: Kernel) -> KernelCost | str:
+        """Return the entry or formula that prices a kernel, or say why none does."""
+        entry, formula = self.entries.get(kernel.key), self.formulas.get(kernel.kind)
+        why = self._covered_maps(kernel) if entry is None else entry.why_not(kernel)
+        if entry is not None and not why:
+            return entry
+        # Some kernels run other code on one pixel, which the formula then leaves out.
+        if formula is None or (entry is not None and kernel.source.area == 1):
+            return why
+        if max(kernel.source.height, kernel.source.width) > MOST_SIDE:
+            return f"maps of up to {MOST_SIDE} pixels a side are covered"
+        return formula.why_not(kernel) or formula
 
     def extrapolates(self, kernel: Kernel) -> bool:
         """Return whether a covered kernel has more or fewer channels than were calibrated."""
-        entry = self.entries[kernel.key]
-        return not (
-            entry.channels_in[0] <= kernel.channels_in <= entry.channels_in[1]
-            and entry.channels_out[0] <= kernel.channels_out <= entry.channels_out[1]
-            and kernel.parts <= entry.parts
-        )
+        entry = self._cost(kernel)
+        return isinstance(entry, str) or entry.extrapolates(kernel)
+
+    def is_by_formula(self, kernel: Kernel) -> bool:
+        """Return whether a covered kernel is priced by a formula of the map."""
+        return self._cost(kernel) is self.formulas.get(kernel.kind)
 
     def _covered_maps(self, kernel: Kernel) -> str:
         maps: dict[str, list[int]] = {}
@@ -277,12 +341,6 @@ class KernelTable:
             sides = ", ".join(map(str, sorted(maps[kernel.kind], reverse=True)))
             return f"{kernel.kind} is covered on square maps of side {sides}"
         return f"the kinds covered are {', '.join(sorted(maps))}"
-
-    def _refuse(self, kernel: Kernel, covered: str) -> NoReturn:
-        raise MeasurementError(
-            f"{self.device}: no price for {kernel.ops[0]} ({kernel.shape}): {covered}; "
-            "measure on a real device, or choose another size"
-        )
 
 
 def table_text(core: str | Path) -> str:
@@ -303,18 +361,16 @@ def table_text(core: str | Path) -> str:
     return text
 
 
-def _check_numbers(
-    cycles_per_ms: object, entries: Mapping[str, KernelCost], *texts: object
-) -> None:
+def _check_numbers(cycles_per_ms: object, entries: Sequence[KernelCost], *texts: object) -> None:
     """Refuse costs that are not positive numbers, and texts that cannot be printed."""
-    numbers = [cycles_per_ms, *(each for entry in entries.values() for each in entry.channels_in)]
-    numbers += [each for entry in entries.values() for each in entry.channels_out]
-    costs = [cost for entry in entries.values() for cost in (*entry.cycles.values(), entry.parts)]
+    numbers = [cycles_per_ms, *(each for entry in entries for each in entry.channels_in)]
+    numbers += [each for entry in entries for each in entry.channels_out]
+    costs = [cost for entry in entries for cost in (*entry.cycles.values(), entry.parts)]
     if not all(is_number(each, 1e-9, 1e18) for each in numbers):
         raise ValueError("numbers of a table must be above 0")
     if not all(is_number(each, -1e18, 1e18) for each in costs):
         raise ValueError("costs of a table must be numbers")
-    if not all(map(is_text, texts)) or not all(map(is_text, entries)):
+    if not all(map(is_text, texts)):
         raise ValueError("texts of a table must be printable")
 
 
@@ -414,6 +470,8 @@ class EmulatedArm:
         beyond = sum(map(self.table.extrapolates, kernels))
         if beyond:
             notes.append(f"{beyond} of {len(kernels)} kernels beyond the calibrated channels")
+        if by_formula := sum(map(self.table.is_by_formula, kernels)):
+            notes.append(f"{by_formula} of {len(kernels)} kernels on maps between the calibrated")
         if (self.table.metadata["core"], self.table.precision) == FITTED:
             notes.append(second_opinion(graph, ms))
         return Latency(
@@ -432,7 +490,7 @@ class EmulatedArm:
 
         A kernel is named by its kind if the table lacks the kind, else by its kind and map.
         """
-        kinds = {key.rpartition(" @")[0] for key in self.table.entries}
+        kinds = {*self.table.formulas, *(key.rpartition(" @")[0] for key in self.table.entries)}
         missing: dict[str, None] = {}
         for kernel in kernels_of(self.graph_of(network), self.table.precision):
             try:

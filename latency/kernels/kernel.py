@@ -1,5 +1,6 @@
 """A kernel: the operators that a runtime launches at once."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
@@ -26,6 +27,10 @@ from nas_sv2.space.graph.operators import (
 
 ArmPrecision = Literal["fp32", "int8"]
 """Precisions whose kernels are known."""
+
+
+WINDOW = re.compile(r"(\d+)x\d+ s(\d)( unpadded)?")
+"""The window in a kind's name: its side, its stride and whether it has no padding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,20 @@ class Kernel:
         """Kind and map read, such as `pointwise @28` or `pointwise @28x14`."""
         height, width = self.source.height, self.source.width
         return f"{self.kind} @{height}" + (f"x{width}" if width != height else "")
+
+    @property
+    def written(self) -> tuple[int, int]:
+        """Height and width of the map that a window of this kind writes; else of the map read.
+
+        A global pool and a classifier, which have no window, count by the map that they read.
+        """
+        window = WINDOW.search(self.kind)
+        if window is None:
+            return self.source.height, self.source.width
+        side, stride = int(window[1]), int(window[2])
+        around = (side - 1) // 2 * 2 if self.kind.startswith("average") else side // 2 * 2
+        less = side if window[3] else side - around
+        return (self.source.height - less) // stride + 1, (self.source.width - less) // stride + 1
 
     @property
     def shape(self) -> str:

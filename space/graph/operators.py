@@ -210,7 +210,7 @@ class GraphBuilder:
             batch_norm=batch_norm,
             padded=padded,
         )
-        output = _windowed(name, source, channels, kernel, stride, kind.padding)
+        output = windowed(name, source, channels, kernel, stride, kind.padding)
         value = self._append(name, kind, (source,), output)
         if activation is None:
             return value
@@ -228,13 +228,13 @@ class GraphBuilder:
 
     def max_pool(self, name: str, source: Value, kernel: int = 3, *, stride: int = 2) -> Value:
         """The largest of each window."""
-        output = _windowed(name, source, source.channels, kernel, stride, kernel // 2)
+        output = windowed(name, source, source.channels, kernel, stride, kernel // 2)
         return self._append(name, MaxPool(kernel, stride), (source,), output)
 
     def average_pool(self, name: str, source: Value, kernel: int, *, stride: int) -> Value:
         """The mean of each window."""
         kind = AveragePool(kernel, stride)
-        output = _windowed(name, source, source.channels, kernel, stride, kind.padding)
+        output = windowed(name, source, source.channels, kernel, stride, kind.padding)
         return self._append(name, kind, (source,), output)
 
     def norm(self, name: str, source: Value) -> Value:
@@ -296,9 +296,10 @@ def _like(name: str, source: Value) -> Value:
     return Value(name, source.channels, source.height, source.width)
 
 
-def _windowed(
+def windowed(
     name: str, source: Value, channels: int, kernel: int, stride: int, padding: int
 ) -> Value:
+    """The output of a window that moves over `source`."""
     height, width = (
         (side + 2 * padding - kernel) // stride + 1 for side in (source.height, source.width)
     )

@@ -87,9 +87,9 @@ def test_without_shuffles_less_is_moved() -> None:
 
 
 def test_an_operator_without_a_price_is_named() -> None:
-    odd = dataclasses.replace(X05, resolution=200)
+    huge = dataclasses.replace(X05, resolution=1100)
     with pytest.raises(MeasurementError, match=r"no price for .*@"):
-        profile_of(EmulatedArm.open(), odd)
+        profile_of(EmulatedArm.open(), huge)
 
 
 def test_a_measured_profile_stands_beside_the_network_without_a_profiler() -> None:

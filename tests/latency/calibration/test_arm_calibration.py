@@ -4,8 +4,10 @@ A table's scale refitted to a real device; the device here is made up.
 """
 
 import json
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +26,18 @@ from nas_sv2.latency.calibration.emulator import (
     schedulable,
 )
 from nas_sv2.latency.calibration.fit import Overhead, Sample, fit, samples
+from nas_sv2.latency.calibration.formulas import fit_formulas
 from nas_sv2.latency.calibration.grid import (
     batches,
     output_pairs,
     overhead_points,
     published_batches,
 )
+from nas_sv2.latency.calibration.map_grid import map_batches
 from nas_sv2.latency.calibration.space_grid import Point
 from nas_sv2.latency.calibration.table_file import calibrate, save_refit
 from nas_sv2.latency.emulated.arm_cores import CORES, PRECISIONS
-from nas_sv2.latency.emulated.emulated_arm import EmulatedArm, KernelTable
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm, KernelCost, KernelTable
 from nas_sv2.latency.emulated.scale import least_error_scale, refit_scale
 from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel
 from nas_sv2.latency.kernels.of_graph import kernels_of
@@ -122,6 +126,17 @@ def test_every_point_of_the_grid_has_a_name_of_its_own(precision: ArmPrecision) 
     names = [point.name for point in points]
     assert len(set(names)) == len(names)
     assert {p.name for p in overhead_points(precision, (224, 192))} <= set(names)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_kernels_on_other_maps_have_names_and_maps_of_their_own(precision: ArmPrecision) -> None:
+    points = [p for batch in map_batches(precision).values() for p in batch]
+    assert len({point.name for point in points}) == len(points)
+    assert {point.graph.input.channels for point in points} >= {1, 2, 3, 4}
+    oblong = sum(point.graph.input.height != point.graph.input.width for point in points)
+    assert oblong > len(points) / 2
+    for point in points:
+        assert not point.priced or point.priced in {k.key for k in kernels_of(point.graph)}
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -271,6 +286,42 @@ def test_a_fit_finds_the_formula_and_leaves_an_outlier_out() -> None:
     assert entry["fused"] == ["relu"]
 
 
+def on_maps(price: Callable[[Kernel], float]) -> list[Sample]:
+    """A pool on maps of 40 shapes, at 3 numbers of channels, at this price."""
+    found = []
+    for height, width in product((3, 4, 6, 9, 14, 15, 23, 40), (3, 5, 8, 11, 30)):
+        for channels in (16, 100, 300):
+            source = Value("input", channels, height, width)
+            kernel = Kernel(("pool",), "max pool 3x3 s1", source, channels, channels)
+            found.append(sample_of(kernel, price(kernel)))
+    return found
+
+
+def test_a_formula_of_the_map_is_found_from_its_kernels() -> None:
+    def price(kernel: Kernel) -> float:
+        rows, columns = kernel.written
+        return 2000 + kernel.channels_out * rows * (30 + 4 * columns + 9 * (columns % 4))
+
+    formula = fit_formulas({}, on_maps(price), "fp32")["max pool 3x3 s1"]
+    assert formula["error_max"] < 0.01
+    assert formula["maps"] == 40
+    unseen = Kernel(("pool",), "max pool 3x3 s1", Value("input", 50, 17, 53), 50, 50)
+    assert KernelCost.from_json(formula).of(unseen) == pytest.approx(price(unseen), rel=0.01)
+
+
+def test_a_kind_that_no_formula_foresees_gets_none() -> None:
+    chance = random.Random(0)
+    assert not fit_formulas({}, on_maps(lambda _: 1e6 * chance.uniform(1, 4)), "fp32")
+
+
+def test_formulas_agree_with_the_entries_that_they_stand_beside() -> None:
+    entries = {key: one for key, one in TABLE.entries.items() if key.startswith("add @")}
+    formula = KernelCost.from_json(fit_formulas(entries, [], "fp32")["add"])
+    source = Value("input", 64, 28, 28)
+    kernel = Kernel(("sum",), "add", source, 64, 64)
+    assert formula.of(kernel) == pytest.approx(entries[kernel.key].of(kernel), rel=0.02)
+
+
 def test_relu_may_cost_less_with_a_sum_than_alone() -> None:
     (kernel,) = kernels_of(conv_graph())
     after, found = {(): 0, ("relu",): 9, ("add", "relu"): 4}, []
@@ -366,6 +417,8 @@ def test_a_few_kernels_end_to_end(
     folder = tmp_path_factory.getbasetemp() / "emulated_arm"
     few = {"few": tuple(p for b in batches("fp32", (32,)).values() for p in b)[::40]}
     monkeypatch.setattr(calibration, "batches", lambda *_: few)
+    other = {"maps": map_batches("fp32")["maps"][:18]}
+    monkeypatch.setattr(calibration, "map_batches", lambda _: other)
     monkeypatch.setattr(calibration, "overhead_points", lambda *_: few["few"])
     monkeypatch.setattr(calibration, "output_pairs", lambda _: list(output_pairs("fp32"))[:2])
     told: list[float] = []
@@ -381,6 +434,7 @@ def test_a_few_kernels_end_to_end(
     assert told[-1] == 1
     table = KernelTable.load(out)
     assert table.entries
+    assert table.formulas
     document = json.loads(out.read_text())
     assert document["core"] == core
     assert table.metadata["overhead"]["per_node"] > 0

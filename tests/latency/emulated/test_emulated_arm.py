@@ -4,16 +4,18 @@ import json
 import subprocess
 from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.emulated.arm_cores import CORE_NAMES, CORES, PRECISIONS
 from nas_sv2.latency.emulated.emulated_arm import (
     EXTRAPOLATION,
+    MOST_SIDE,
     EmulatedArm,
     KernelTable,
     analytic_ms,
@@ -29,7 +31,9 @@ from nas_sv2.space.experiments.paper import paper_tables
 from nas_sv2.space.families.published import STRUCTURES, PaperNetwork
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.operators import Add, Conv, Graph, GraphBuilder, Op, Value
+from nas_sv2.space.graph.resizing import resized
 from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.units.architecture import Architecture, Stage
 from nas_sv2.space.units.reference import REFERENCES, reference
 
@@ -37,6 +41,11 @@ TABLE = KernelTable.load()
 SCALES = ("0_5", "1_0", "1_5", "2_0")
 PUBLISHED_IMAGES_PER_S = (57.0, 24.4, 11.8, 6.7)  # Table 8, ARM column
 WORST = 0.36  # as the note says
+
+
+@cache
+def table_of(core: str, precision: ArmPrecision) -> KernelTable:
+    return KernelTable.load(core, precision)
 
 
 @pytest.fixture(scope="module")
@@ -260,15 +269,24 @@ def test_what_nobody_reads_is_not_run() -> None:
 # Refusals: never a silent zero
 
 
-def refused(graph: Graph) -> str:
+WITHOUT_FORMULAS = replace(TABLE, formulas={})
+
+
+def refused(graph: Graph, table: KernelTable = TABLE) -> str:
     with pytest.raises(MeasurementError) as caught:
-        [TABLE.cycles(kernel) for kernel in kernels_of(graph)]
+        [table.cycles(kernel) for kernel in kernels_of(graph)]
     return str(caught.value)
 
 
-def test_unknown_map_is_refused_with_the_known_ones(target: EmulatedArm) -> None:
+def test_an_unknown_map_is_refused_with_the_known_ones_if_a_table_has_no_formulas() -> None:
+    target = EmulatedArm(WITHOUT_FORMULAS)
     with pytest.raises(MeasurementError, match=r"stem\.0 .*conv 3x3 s2 @231.*side .*224"):
         target.estimate(replace(v2("1_0"), resolution=231))
+
+
+def test_a_map_beyond_the_longest_side_is_refused() -> None:
+    graph = resized(lower(v2("0_5")), Value("input", 3, 64, MOST_SIDE + 1))
+    assert f"maps of up to {MOST_SIDE} pixels a side are covered" in refused(graph)
 
 
 def test_unknown_kind_is_refused_with_the_known_ones() -> None:
@@ -295,10 +313,10 @@ def test_int8_is_refused_where_an_operator_has_no_price(name: str, operator: str
         target.estimate(PaperNetwork(name))
 
 
-def test_oblong_map_is_refused() -> None:
+def test_oblong_map_is_refused_if_a_table_has_no_formulas() -> None:
     source = Value("input", 16, 28, 14)
     add = Op("sum", Add(), (source, source), (Value("sum", 16, 28, 14),))
-    assert "add @28x14" in refused(Graph(source, add.output, (add,)))
+    assert "add @28x14" in refused(Graph(source, add.output, (add,)), WITHOUT_FORMULAS)
 
 
 def test_unknown_fusion_is_refused() -> None:
@@ -310,10 +328,106 @@ def test_unknown_fusion_is_refused() -> None:
 def test_channels_far_beyond_the_calibrated_are_refused() -> None:
     most = TABLE.entries["pointwise @28"].channels_in[1]
     allowed = int(most * EXTRAPOLATION)
-    assert TABLE.extrapolates(pointwise(allowed, 8))
-    assert TABLE.cycles(pointwise(allowed, 8)) > TABLE.cycles(pointwise(most, 8))
+    table = WITHOUT_FORMULAS
+    assert table.extrapolates(pointwise(allowed, 8))
+    assert table.cycles(pointwise(allowed, 8)) > table.cycles(pointwise(most, 8))
     with pytest.raises(MeasurementError, match=f"to {most} input channels are calibrated"):
-        TABLE.cycles(pointwise(allowed + 1, 8))
+        table.cycles(pointwise(allowed + 1, 8))
+    widest = TABLE.formulas["pointwise"].channels_in[1]
+    with pytest.raises(MeasurementError, match=f"to {widest} input channels are calibrated"):
+        TABLE.cycles(pointwise(int(widest * EXTRAPOLATION) + 1, 8))
+
+
+# Maps that no entry has
+
+
+@given(
+    st.sampled_from(CORE_NAMES),
+    st.sampled_from(PRECISIONS),
+    st.integers(16, MOST_SIDE),
+    st.integers(16, MOST_SIDE),
+    st.integers(1, 4),
+    st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_any_input_has_a_price_near_that_of_inputs_around_it(
+    core: str, precision: ArmPrecision, height: int, width: int, channels: int, free: bool
+) -> None:
+    table = table_of(core, precision)
+    graph = lower(v2("0_5"))
+    if free or precision == "int8":  # a shuffle in int8 has no formula
+        graph = without_shuffles(graph, {})[0]
+
+    def price(height: int, width: int) -> float:
+        graph_there = resized(graph, Value("input", channels, height, width))
+        return sum(map(table.cycles, kernels_of(graph_there, precision)))
+
+    here = price(height, width)
+    assert here < 1.02 * price(min(2 * height, MOST_SIDE), min(2 * width, MOST_SIDE))
+    assert here > 0.9 * price(max(height // 2, 16), max(width // 2, 16))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2_x1_0", "shufflenet_v1_g3_x1_0", "igcv2_x1_0"])
+@pytest.mark.parametrize("side", [100, 300])
+def test_a_published_network_has_a_price_at_other_inputs(name: str, side: int) -> None:
+    network = PaperNetwork(name, side)
+    target = EmulatedArm(TABLE, lowering="plain")
+    known = target.estimate(replace(network, resolution=224)).ms
+    assert target.estimate(network).ms / known == pytest.approx((side / 224) ** 2, rel=0.45)
+
+
+def test_a_calibrated_map_is_priced_by_its_entry() -> None:
+    kernel = pointwise(58, 58)
+    assert TABLE.cycles(kernel) == TABLE.entries[kernel.key].of(kernel)
+    assert not TABLE.is_by_formula(kernel)
+    assert TABLE.is_by_formula(pointwise(58, 58, side=29))
+
+
+@pytest.mark.parametrize("core", CORE_NAMES)
+def test_formulas_are_near_the_entries(core: str) -> None:
+    table = table_of(core, "fp32")
+    for side in (10, 14, 28, 56, 112):
+        kernel = pointwise(64, 96, side)
+        formula = table.formulas[kernel.kind].of(kernel)
+        assert formula == pytest.approx(table.cycles(kernel), rel=0.05)
+
+
+def test_kernels_on_other_maps_are_noted(target: EmulatedArm) -> None:
+    assert "between the calibrated" not in target.estimate(v2("1_0")).note
+    note = target.estimate(replace(v2("1_0"), resolution=300)).note
+    assert "kernels on maps between the calibrated" in note
+
+
+@pytest.mark.parametrize(
+    ("name", "factor"),
+    [
+        ("rows", 14),
+        ("columns", 7),
+        ("area", 98),
+        ("read", 27 * 14),
+        ("inner", 5),
+        ("deep", 3),
+        ("rows*inner%4", 14),
+        ("area^16*out", 112 * 16),
+        ("area>2", 1),
+        ("columns<2", 2),
+    ],
+)
+def test_a_term_counts_the_map_that_is_written(name: str, factor: float) -> None:
+    build, source = GraphBuilder(), Value("input", 16, 27, 14)
+    build.conv("conv", source, 16, 3, stride=2, depthwise=True)
+    (kernel,) = kernels_of(graph_of(build, source))
+    assert term(name, kernel) == factor
+
+
+def test_what_a_kernel_writes_is_what_its_graph_says() -> None:
+    for name in STRUCTURES:
+        graph = PaperNetwork(name, 111).graph
+        ops = {op.name: op for op in graph.ops}
+        for kernel in kernels_of(graph):
+            output = ops[kernel.ops[0]].output
+            if kernel.kind not in ("average pool", "linear"):
+                assert kernel.written == (output.height, output.width), kernel.kind
 
 
 def test_extrapolation_is_noted(target: EmulatedArm) -> None:
@@ -353,7 +467,7 @@ def test_metadata_is_complete() -> None:
 
 
 def test_no_entry_is_negative_or_free() -> None:
-    for key, entry in TABLE.entries.items():
+    for key, entry in (*TABLE.entries.items(), *TABLE.formulas.items()):
         assert min(entry.cycles.values()) > 0, key
         assert entry.channels_in[0] <= entry.channels_in[1], key
 

@@ -17,6 +17,7 @@ from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.target import MeasuredTarget, Target
+from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.package.file_latency import FileLatency, latencies_of
 from nas_sv2.studies.package.forms import (
     FORMATS,
@@ -139,9 +140,26 @@ def test_an_emulated_core_prices_both_precisions_and_says_so(winner: TrainedNetw
     assert against == (prices[1].ms / prices[0].ms, None)
 
 
+def at_side(winner: TrainedNetwork, side: int) -> TrainedNetwork:
+    assert isinstance(winner.trained, Architecture)
+    trained = dataclasses.replace(
+        winner.trained, resolution=side, channels=1, stem_stride=1, stem_pool=False
+    )
+    return dataclasses.replace(winner, trained=trained)
+
+
+def test_files_for_small_grey_images_have_a_latency_on_an_emulated_core(
+    winner: TrainedNetwork,
+) -> None:
+    files = dict.fromkeys(FILES, b"")
+    rows = by_file(latencies_of(EmulatedArm.open(), at_side(winner, 28), files))
+    latency = rows[MODEL].latency
+    assert latency is not None and "on maps between the calibrated" in latency.note
+
+
 def test_a_map_that_the_table_lacks_is_said_and_not_guessed(winner: TrainedNetwork) -> None:
-    odd = dataclasses.replace(winner, trained=dataclasses.replace(winner.trained, resolution=37))
-    rows = by_file(latencies_of(EmulatedArm.open(), odd, dict.fromkeys(FILES, b"")))
+    huge = at_side(winner, 1100)
+    rows = by_file(latencies_of(EmulatedArm.open(), huge, dict.fromkeys(FILES, b"")))
     assert rows[MODEL].latency is None and "no price" in rows[MODEL].why
     assert rows[TIMING].latency is not None
 

@@ -274,7 +274,7 @@ def test_found_networks_stand_with_the_nearest_level(device: FakeDevice) -> None
 def test_an_emulated_target_says_what_it_does_not_cover() -> None:
     table = KernelTable.load()
     entries = {key: one for key, one in table.entries.items() if key != "depthwise 3x3 s1 @112"}
-    target = EmulatedArm(replace(table, entries=entries))
+    target = EmulatedArm(replace(table, entries=entries, formulas={}))
     network = PaperNetwork("mobilenet_v1_x0_25")
     missing = target.uncovered(network)
     assert missing == ["depthwise 3x3 s1 @112 with relu"]
