@@ -23,6 +23,7 @@ def search(
     *,
     budget: str | Budget | Sequence[str] = (),
     space: str | SearchSpace | None = None,
+    input: str | None = None,
     data: str = "animals",
     trials: int = 24,
     recipe: str | None = None,
@@ -54,6 +55,7 @@ def search(
         targets: Names such as `arm`, `cpu` or a device's, `module:attribute`, or your objects.
         budget: Upper limits such as `140M` (FLOPs), `25ms`, `arm=25ms`, `2.5Mparams`, `2MiB`.
         space: The networks to choose from; the level nearest to the budget if left out.
+        input: The input that is deployed and timed, as `96x96x3`; the space's own if left out.
         data: The images to train on.
         trials: Finished candidates to reach, baselines among them.
         recipe: How candidates are trained; `quick` if left out.
@@ -90,6 +92,7 @@ def search(
         targets if isinstance(targets, str | Sequence) else [targets],
         [budget] if isinstance(budget, str) else budget,
         space=space,
+        input=input,
         data=data,
         recipe=recipe,
         sampler=sampler,

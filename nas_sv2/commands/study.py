@@ -75,6 +75,15 @@ def search(
         str | None,
         _what("--space", help=f"{SPACE_HELP}; the nearest to the budget if left out."),
     ] = None,
+    input: Annotated[
+        str | None,
+        _what(
+            "--input",
+            help="Input that is deployed and timed, as 96x96x3: height, width and channels; the "
+            "space's own if left out.",
+            metavar="HxWxC",
+        ),
+    ] = None,
     data: Annotated[str, _what("--data", "-d", help=DATA_HELP)] = "animals",
     fit: Annotated[str | None, _what("--fit", help=FIT_HELP)] = None,
     trials: Annotated[
@@ -205,6 +214,7 @@ def search(
             targets,
             budgets or [],
             space=space,
+            input=input,
             data=with_fit(data, fit),
             recipe=recipe,
             sampler=sampler,
@@ -228,8 +238,7 @@ def search(
             start=start or [],
         )
         with showing(output(), as_json) as shown:
-            heard = shown if log is None else call_both(shown, log)
-            found, ended_by = carry_out(plan, db, heard)
+            found, ended_by = carry_out(plan, db, shown if log is None else call_both(shown, log))
         _print_found(found.facts, storage, as_json)
         if ended_by is not None:
             raise ended_by

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import Any
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from nas_sv2.database import DEFAULT_STORAGE
-from nas_sv2.documents import Name, Positive, Seed, check_value
+from nas_sv2.documents import Name, Positive, Seed, Side, check_value
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.evaluators import RECIPE, choose_evaluator
 from nas_sv2.evaluate.fitting.determinism import check_workers, has_gpu
-from nas_sv2.evaluate.fitting.evaluator import Evaluator, EvaluatorChoice, Setting
+from nas_sv2.evaluate.fitting.evaluator import Evaluator, EvaluatorChoice, Setting, trained_form
 from nas_sv2.evaluate.fitting.validation import describe_balance, describe_counts
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
@@ -210,6 +211,7 @@ def plan_search(
     budgets: Sequence[str] | Budget = (),
     *,
     space: str | SearchSpace | None = None,
+    input: str | None = None,
     data: str = "animals",
     recipe: str | None = None,
     sampler: str = "ehvi",
@@ -258,7 +260,7 @@ def plan_search(
     check_value("study", words["study"], Name)
     if warm_start == words["study"]:
         raise ConfigError("warm_start", warm_start, "must be another study than this")
-    chosen_space = _choose_space(space, chosen, budget)
+    chosen_space = _choose_space(space, chosen, budget, input)
     own = read_start(start, chosen_space)
     words["start"] = typed_start(start)
     return SearchPlan(
@@ -316,13 +318,45 @@ def _read_targets(
 
 
 def _choose_space(
-    space: str | SearchSpace | None, evaluator: EvaluatorChoice, budget: Budget
+    space: str | SearchSpace | None,
+    evaluator: EvaluatorChoice,
+    budget: Budget,
+    deployed: str | None,
 ) -> SearchSpace:
+    """Choose the space, at the input that is deployed, if that is said."""
+    side, channels = (None, None) if deployed is None else read_input(deployed)
     if isinstance(space, SearchSpace):
         if evaluator.choose_space(None, space).digest != space.digest:
             raise ConfigError("space", space.name, "must be the evaluator's space, or be left out")
-        return space
-    return evaluator.choose_space(space, nearest_level(budget.flops or DEFAULT_FLOPS))
+        found = space
+    else:
+        flops = budget.flops or DEFAULT_FLOPS
+        if side is not None and budget.flops:  # a level is named after its FLOPs at its own input
+            flops *= (SearchSpace.resolution / side) ** 2
+        found = evaluator.choose_space(space, nearest_level(flops))
+    if side is None or channels is None:
+        return found
+    moved = dataclasses.replace(found, resolution=side, channels=channels)
+    if evaluator.choose_space(None, moved).digest != moved.digest:
+        raise ConfigError("input", deployed, "must be that of the evaluator's space, or left out")
+    return moved
+
+
+INPUT = re.compile(r"(\d{1,5})x(\d{1,5})x(\d{1,5})")
+
+
+def read_input(text: str) -> tuple[int, int]:
+    """Read `96x96x3`, height × width × channels, as the side of the square and the channels.
+
+    Raises:
+        ConfigError: It is written otherwise, or is not square.
+    """
+    found = INPUT.fullmatch(text)
+    if found is None or found[1] != found[2]:
+        raise ConfigError("input", text, "must be SIDExSIDExCHANNELS, as 96x96x3: a square")
+    check_value("input", int(found[1]), Side)
+    check_value("input", int(found[3]), Positive)
+    return int(found[1]), int(found[3])
 
 
 def _with_runtimes(budget: Budget, book: TargetBook, targets: Sequence[str]) -> Budget:
@@ -355,6 +389,7 @@ def _study_name(
 ) -> str:
     """`arm-140M-animals-quick`: so that repeating a command goes on with its study."""
     space = [] if words["space"] is None else [Path(words["space"]).stem]
+    space += [words["input"]] if words["input"] else []
     parts = [*targets, *words["budgets"], *space, _short_name(words["data"]), evaluator.short_name]
     parts += ["unguided"] if words["guidelines"] == "off" else []
     parts += ["measured"] if words["guidelines"] == "measured" else []
@@ -406,6 +441,7 @@ def describe_search(
         f"study     {plan.study} in {masked(plan.storage)}"
         + (f", {done} of {plan.trials} trials done" if done else ""),
         f"space     {space.name}, input {space.resolution}×{space.resolution}",
+        *(forms_of(plan, data) if plan.evaluator.trains else []),
         f"budget    {plan.budget.describe()}",
         f"prune by  {pruning}{audited if guidelines.limits.limits else ''}",
         *(f"          {line}" for line in more),
@@ -436,6 +472,26 @@ def describe_search(
         *plan.evaluator.described,
         *([EarlyStop.DESCRIBED] if plan.stop_rule else []),
     ]
+
+
+def forms_of(plan: SearchPlan, data: ImageData) -> list[str]:
+    """Say what is timed and what is trained, in one line."""
+    timed = smallest(plan.space)
+    trained = trained_form(timed, plan.recipe, data.side, data.channels, timed.classes)
+    if trained == timed:
+        return [f"          timed and trained: {_form(timed)}, the same network"]
+    width = plan.recipe.width_factor
+    scaled = f", widths × {width:g}" if width != 1 else ""
+    return [
+        f"          timed: {_form(timed)}; trained: {_form(trained)}{scaled}, "
+        "a proxy, of which the accuracy is"
+    ]
+
+
+def _form(network: Architecture) -> str:
+    pool = "a pool" if network.stem_pool else "no pool"
+    side = network.resolution
+    return f"{side}×{side}×{network.channels}, stem of stride {network.stem_stride} and {pool}"
 
 
 def _seeds(plan: SearchPlan) -> str:

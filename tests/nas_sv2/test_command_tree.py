@@ -56,7 +56,7 @@ MEANINGS = {
     "--host": "address to listen on",
     "--head": "head of a detector",
     "--image-size": "height and width of a detector's images",
-    "--input": "shape of an ONNX file's input",
+    "--input": "size of the input",
     "--int8 --no-int8": "forms in int8",
     "--json": "plain data for programs",
     "--latency": "how latencies of candidates are had",
@@ -183,7 +183,7 @@ def test_the_help_of_search_has_two_panels() -> None:
     for names, parameter in options(EVERY["search"]):
         panels[parameter.rich_help_panel].append(names.split()[0])
     assert list(panels) == ["What to search", "How to search"]
-    first = ["--target", "--budget", "--space", "--data", "--fit", "--trials"]
+    first = ["--target", "--budget", "--space", "--input", "--data", "--fit", "--trials"]
     assert panels["What to search"] == first
 
 

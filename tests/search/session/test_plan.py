@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting import determinism
 from nas_sv2.evaluate.fitting.determinism import MOST_PER_CORE, core_count, useful_workers
-from nas_sv2.search.session.plan import plan_search
+from nas_sv2.search.session.plan import SearchPlan, forms_of, plan_search
 
 
 @pytest.mark.parametrize("seed", [0, 2**32 - 1])
@@ -59,6 +61,36 @@ def test_no_more_workers_than_the_memory_holds(monkeypatch: pytest.MonkeyPatch) 
     assert useful_workers(None, 1000) == useful_workers(64, 1000) == 7
     monkeypatch.setattr(determinism, "memory_bytes", lambda: 1 << 29)
     assert useful_workers(None, 1000) == 1
+
+
+@pytest.mark.parametrize("text", ["96x96", "96x64x3", "96*96*3", "0x0x3", "96x96x0", "16x16x3"])
+def test_an_input_that_cannot_be_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="must be"):
+        plan_search("arm", input=text)
+
+
+def test_the_input_that_is_deployed_is_the_one_that_is_timed() -> None:
+    plan = plan_search("arm", input="96x96x1")
+    assert (plan.space.resolution, plan.space.channels) == (96, 1)
+    assert plan.study != plan_search("arm").study
+    assert plan.space.digest != plan_search("arm").space.digest
+
+
+def test_a_level_is_chosen_by_flops_at_the_input_that_is_deployed() -> None:
+    assert plan_search("arm", ["40M"]).space.name == "40M"
+    assert plan_search("arm", ["40M"], input="112x112x3").space.name == "140M"
+
+
+def described(plan: SearchPlan, side: int, channels: int) -> str:
+    images = torch.zeros(2, channels, side, side, dtype=torch.uint8)
+    part = Part(images, torch.tensor([0, 1]))
+    (line,) = forms_of(plan, ImageData("made up", "0" * 16, ("a", "b"), part, part))
+    return line
+
+
+def test_what_is_timed_and_what_is_trained_is_said() -> None:
+    line = described(plan_search("arm", input="96x96x3", recipe="quick"), 28, 1)
+    assert "timed: 96×96×3" in line and "trained: 28×28×1" in line and "proxy" in line
 
 
 def test_two_data_sets_have_two_names(tmp_path: Path) -> None:
