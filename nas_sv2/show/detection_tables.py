@@ -31,18 +31,18 @@ def detection_table(found: DetectionTable, level: str) -> RenderableType:
     )
     for row in found.rows:
         if row.level == level:
-            table.add_row(*_cells(row))
+            table.add_row(*_cells(found, row))
     return table
 
 
-def _cells(row: DetectionRow) -> Iterator[str]:
+def _cells(found: DetectionTable, row: DetectionRow) -> Iterator[str]:
     yield row.backbone
     yield row.network + (f" {RECONSTRUCTED}" if row.reconstructed else "")
     yield f"{row.classifier_flops / 1e6:.1f}"
     yield f"{row.flops / 1e6:.0f}"
     for latency in (row.alone, row.whole):
         yield DASH if latency is None else _ms(latency)
-        yield DASH if latency is None else f"{1000 / latency.ms:.1f}"
+        yield DASH if latency is None else f"{found.images_per_s(latency):.1f}"
     yield f"{row.published_images_per_s:g}"
     yield f"{row.published_mmap:.1f}"
     yield ", ".join(f"{mmap:.1f}" for _, mmap in row.trained) or DASH
@@ -105,7 +105,8 @@ def detection_notes(found: DetectionTable) -> list[str]:
         for row in found.rows
         for words, mmap in row.trained
     )
-    notes.append("here: single images; backbones end with their last stage, as written")
+    images = "single images" if found.batch == 1 else f"batches of {found.batch} images"
+    notes.append(f"here: {images}; backbones end with their last stage, as written")
     notes.append(
         "paper's: ShuffleNet V2, table 7; whole detectors on a GTX 1080Ti, batches of 4 images of "
         "800×1200; mmAP of COCO"
@@ -117,20 +118,23 @@ def detection_data(found: DetectionTable) -> dict[str, Any]:
     """Return everything as plain data for programs."""
     return {
         "target": found.target,
+        "batch": found.batch,
         "height": found.height,
         "width": found.width,
-        "rows": [_row_data(row) for row in found.rows],
+        "rows": [_row_data(found, row) for row in found.rows],
         "agreements": [_agreement_data(one) for one in found.agreements],
         "flops_agreement": _agreement_data(found.flops_agreement),
         "whole_lacks": found.whole_lacks,
     }
 
 
-def _row_data(row: DetectionRow) -> dict[str, Any]:
+def _row_data(found: DetectionTable, row: DetectionRow) -> dict[str, Any]:
     data = asdict(row)
     for part in ("alone", "whole"):
         latency: Latency | None = data.pop(part) and getattr(row, part)
         data[f"{part}_ms"] = None if latency is None else latency.ms
+        speed = None if latency is None else found.images_per_s(latency)
+        data[f"{part}_images_per_s"] = speed
         data[f"{part}_ci_ms"] = None if latency is None else latency.ci_ms
         data[f"{part}_contended"] = None if latency is None else latency.contended
         data[f"{part}_provenance"] = None if latency is None else latency.provenance

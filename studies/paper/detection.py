@@ -94,6 +94,7 @@ class DetectionTable:
 
     Attributes:
         target: Name of the target.
+        batch: Images of a run.
         height: Height of the images.
         width: Width of the images.
         rows: The rows, level by level.
@@ -103,12 +104,17 @@ class DetectionTable:
     """
 
     target: str
+    batch: int
     height: int
     width: int
     rows: tuple[DetectionRow, ...]
     agreements: tuple[Agreement, ...]
     flops_agreement: Agreement
     whole_lacks: str = ""
+
+    def images_per_s(self, latency: Latency) -> float:
+        """Return the images per second, one run after the other."""
+        return 1000 * self.batch / latency.ms
 
     @property
     def levels(self) -> list[str]:
@@ -206,6 +212,7 @@ def time_table_7(
     lacking = NOT_EMULATED if whole and not runs else "" if whole else "not asked for"
     return DetectionTable(
         target.name,
+        target.batch,
         height,
         width,
         tuple(rows),

@@ -28,6 +28,18 @@ def test_table_7_on_the_emulated_core(run: Run) -> None:
     assert "shufflenet_v2_star_x0_5" in out and "whole detectors: not priced" in out
 
 
+def test_images_a_second_count_the_batch_of_the_target(command_line: Run) -> None:
+    """The paper's GPU runs batches of 8."""
+    options = ("--target", "gtx-1080ti", "--image-size", "224x224", "--level", "40M")
+    _, out, _ = command_line("network", "detect-table", *options, "--json")
+    data = json.loads(out)
+    assert data["batch"] == 8
+    for row in data["rows"]:
+        assert row["alone_images_per_s"] == pytest.approx(8000 / row["alone_ms"])
+    _, out, _ = command_line("network", "detect-table", *options)
+    assert "here: batches of 8 images" in out
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
