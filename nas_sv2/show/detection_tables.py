@@ -166,5 +166,6 @@ def metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
         + ", ".join(figures)
         + f" % on {metrics['images']:,} validation images",
         f"{metrics['passes']} passes in {metrics['seconds']:,.0f} s; "
-        f"the ONNX file finds torch's boxes on {metrics['onnx_equals_torch_on']} images",
+        f"the ONNX file finds torch's boxes on "
+        f"{metrics['onnx_equals_torch_on']} of {metrics['onnx_compared_on']} images",
     ]
