@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Sequence
-from functools import reduce
 
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.grade import Grade
@@ -11,8 +10,8 @@ from nas_sv2.latency.measurements.spread import (
     NOT_SEEN,
     Repeatability,
     Spread,
+    pooled,
     spread_of,
-    wider,
 )
 from nas_sv2.latency.measurements.store import MeasurementStore
 
@@ -35,7 +34,7 @@ def repeatability_of(
 
 
 def seen_by(grade: Grade | None, earlier_ms: Sequence[float]) -> Repeatability:
-    """Return what a grade and earlier commands say; of milliseconds the wider spread counts.
+    """Return what a grade and earlier commands say; their spreads of milliseconds are pooled.
 
     Args:
         grade: The grade of the device; None if it has none.
@@ -52,7 +51,7 @@ def seen_by(grade: Grade | None, earlier_ms: Sequence[float]) -> Repeatability:
         seen.append(f"seen in {len(earlier)} earlier commands")
         spreads.append(spread_of(earlier))
     return Repeatability(
-        ms=reduce(wider, spreads),
+        ms=pooled(spreads),
         ratio=NOT_SEEN.ratio if grade is None else Spread(grade.ratio_cv, grade.sessions - 1),
         seen=", ".join(seen),
         reference_ms=statistics.median(earlier) if grade is None else grade.reference_ms,

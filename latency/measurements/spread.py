@@ -113,6 +113,13 @@ Beside four to nine busy processes on the two cores, ms of ten separate commands
 5.4 % (V2 0.5×: 11 %) and ratios by 1.7 to 3.7 % (0.5×: 5.7 %)."""
 
 
+def pooled(spreads: Sequence[Spread]) -> Spread:
+    """Return one spread from several estimates, by the pooled variance."""
+    degrees = sum(one.degrees for one in spreads)
+    variance = sum(one.degrees * one.cv**2 for one in spreads) / degrees
+    return Spread(math.sqrt(variance), degrees)
+
+
 def wider(one: Spread, other: Spread) -> Spread:
     """Return the spread that leaves a figure further open."""
     return max(one, other, key=lambda spread: spread.half_width(WRONG))

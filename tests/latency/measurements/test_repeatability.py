@@ -94,10 +94,12 @@ def test_damaged_and_foreign_measurements_tell_nothing(store: MeasurementStore) 
     assert repeatability_of(store, Fingerprint(FACTS), PLAN) == NOT_SEEN
 
 
-def test_of_milliseconds_the_wider_spread_counts() -> None:
+def test_spreads_of_milliseconds_are_pooled() -> None:
     steady, restless = [2.0, 2.0, 2.01, 2.0, 2.0], [2.0, 2.5, 1.8, 2.2, 3.0]
-    assert seen_by(GRADE, steady).ms == Spread(0.02, 4)
-    assert seen_by(GRADE, restless).ms.cv == pytest.approx(0.2, abs=0.03)
+    assert seen_by(GRADE, []).ms == Spread(0.02, 4)
+    assert seen_by(GRADE, steady).ms.cv == pytest.approx(0.02 / 2**0.5, abs=1e-3)
+    assert seen_by(GRADE, steady).ms.degrees == 8
+    assert seen_by(GRADE, restless).ms.cv == pytest.approx(0.19 / 2**0.5, abs=0.02)
     assert seen_by(GRADE, restless).seen == "graded 2026-11-24, seen in 5 earlier commands"
     assert seen_by(GRADE, restless).reference_ms == 2.0
     assert seen_by(None, steady).reference_ms == 2.0
