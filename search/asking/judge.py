@@ -1,7 +1,7 @@
 """Judges networks by a study so far: their scores, their latencies, the growth of the front."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -10,6 +10,7 @@ from nas_sv2.search.asking.candidates import Candidate
 from nas_sv2.search.asking.history import History
 from nas_sv2.search.asking.latency_model import LatencyModel
 from nas_sv2.studies.estimates.accuracy_model import AccuracyModel
+from nas_sv2.studies.estimates.fusion import flops_credit
 from nas_sv2.studies.estimates.improvement import (
     Estimates,
     Reference,
@@ -20,7 +21,13 @@ from nas_sv2.studies.estimates.improvement import (
 Array = np.ndarray
 
 QUANTILE = 0.05
-"""Share of the drawn networks beyond each side of the corner of the hypervolume."""
+"""Share of the drawn networks beyond each side of the hypervolume.
+
+Without an end on the fast side, a search would leave the range of its space: a network that is
+faster by a tenth adds as much as one that is far better. With several targets that are alike, it
+would add their power."""
+NARROWEST = float(np.log(2))
+"""Least distance of the slow side from the fast side, where a limit on latency is narrow."""
 COVERING = 8
 """Finished candidates that cover the space, before models choose."""
 LEARNT = 1.1
@@ -80,6 +87,8 @@ class Judge:
         front: Networks on the front, in trial order, pending ones among them.
         present: Their estimates.
         reference: The corner of the hypervolume.
+        credit: What a unit of log FLOPs adds to a score.
+        least_log_ms: The fast side by target, in logarithms of ms; faster networks count as it.
     """
 
     accuracy: AccuracyModel
@@ -87,6 +96,8 @@ class Judge:
     front: Sequence[Candidate]
     present: Estimates
     reference: Reference
+    credit: float
+    least_log_ms: Array
 
     @classmethod
     def of(
@@ -96,6 +107,7 @@ class Judge:
         history: History,
         drawn: Sequence[Candidate],
         limits_ms: Mapping[str, float],
+        fused: bool = False,
     ) -> Self:
         """Return the judge after the trials of a study.
 
@@ -105,7 +117,12 @@ class Judge:
             history: The trials.
             drawn: Networks of the whole space; the corner lies at the edge of them.
             limits_ms: Limits on latency by target; beyond one, nothing counts.
+            fused: Whether the score of a longer training counts, as in the estimates of a study.
         """
+        credit = 0.0
+        if fused:
+            trained = features_of(history.trained)
+            credit = flops_credit(accuracy.at(trained)[0], trained[:, 0])
         models = list(latencies.values())
         entries = [
             one for one, kept in zip(history.trained, history.feasible, strict=True) if kept
@@ -114,25 +131,38 @@ class Judge:
         if history.pending:
             entries += history.pending
             log_ms = np.vstack([log_ms, _log_ms(models, history.pending)])
-        score = accuracy.at(features_of(entries))[0] if entries else np.zeros(0)
+        least, far = np.quantile(_log_ms(models, drawn), [QUANTILE, 1 - QUANTILE], axis=0)
+        far = np.minimum(far, [np.log(limits_ms.get(name, np.inf)) for name in latencies])
+        least = np.minimum(least, far - NARROWEST)
+        log_ms = np.maximum(log_ms, least)
+        score = _scores(accuracy, entries, credit)[0] if entries else np.zeros(0)
         kept = np.flatnonzero(non_dominated(score, log_ms))
         present = Estimates(score, np.zeros_like(score), log_ms, np.zeros_like(log_ms)).of(kept)
-        far = np.quantile(_log_ms(models, drawn), 1 - QUANTILE, axis=0)
-        limits = [np.log(limits_ms.get(name, np.inf)) for name in latencies]
-        low = float(np.quantile(accuracy.at(features_of(drawn))[0], QUANTILE))
-        reference = Reference(low, np.minimum(far, limits))
-        return cls(accuracy, models, [entries[one] for one in kept], present, reference)
+        low = float(np.quantile(_scores(accuracy, drawn, credit)[0], QUANTILE))
+        reference = Reference(low, far)
+        return cls(
+            accuracy, models, [entries[one] for one in kept], present, reference, credit, least
+        )
 
     def estimates(self, candidates: Sequence[Candidate]) -> Estimates:
         """Estimate networks from their features and counts."""
-        mean, deviation = self.accuracy.at(features_of(candidates))
+        mean, deviation = _scores(self.accuracy, candidates, self.credit)
         log_ms = _log_ms(self.latencies, candidates)
         uncertain = np.tile([one.deviation for one in self.latencies], (len(candidates), 1))
         return Estimates(mean, deviation, log_ms, uncertain)
 
     def growth(self, estimates: Estimates) -> Array:
         """Return by how much each network would make the hypervolume of the front grow."""
+        estimates = replace(estimates, log_ms=np.maximum(estimates.log_ms, self.least_log_ms))
         return expected_improvement(estimates, self.present, self.reference)
+
+
+def _scores(
+    model: AccuracyModel, candidates: Sequence[Candidate], credit: float
+) -> tuple[Array, Array]:
+    features = features_of(candidates)
+    mean, deviation = model.at(features)
+    return mean + credit * features[:, 0], deviation
 
 
 def _log_ms(models: Sequence[LatencyModel], candidates: Sequence[Candidate]) -> Array:

@@ -64,6 +64,7 @@ class SamplerSetting:
         audit: Chooses candidates that may break a guideline.
         informing: The model of accuracy of another study, or None.
         timed: Networks that were timed before the first candidate, by target.
+        fused: Whether candidates are compared by what a longer training is expected to score.
     """
 
     space: SearchSpace
@@ -72,6 +73,7 @@ class SamplerSetting:
     audit: Audit
     informing: AccuracyModel | None = None
     timed: Mapping[str, Sequence[Timed]] = field(default_factory=dict)
+    fused: bool = False
 
     def admits(self, candidate: Candidate) -> bool:
         """Whether the walk would train a network, as far as is known without its latency."""
@@ -143,7 +145,7 @@ class EhviSampler(BaseSampler):
         models = self._latency_models(history)
         limits = self._search.walk.budget.latency_ms
         accuracy = self._learning.model(history)
-        judge = Judge.of(accuracy, models, history, self._drawn, limits)
+        judge = Judge.of(accuracy, models, history, self._drawn, limits, self._search.fused)
         generator = random.Random(f"{self._seed} {len(history.known)}")
         best = _ranked(drawn, judge)
         for number in range(ROUNDS):

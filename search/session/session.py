@@ -349,7 +349,10 @@ class _Opening:
         claim(study, store.study, db)
         walk = screened(walk, plan.latency, plan.space, store, self.on_event)
         audit = dataclasses.replace(plan.audit, salt=store.study)
-        search = SamplerSetting(plan.space, walk, guidelines.limits, audit, start.informing)
+        search = SamplerSetting(
+            *(plan.space, walk, guidelines.limits, audit, start.informing),
+            fused=plan.evaluator.trains,
+        )
         study.sampler = plan.sampling.make(seed, self._timed_first(search, study))
         learns, heard = plan.sampling.learns_from_pruned, self.on_event
         return Loop(

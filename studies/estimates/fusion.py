@@ -69,6 +69,20 @@ def fuse(
     return _by_regression(both, covariance, longer, known)
 
 
+def flops_credit(expected: Array, log_flops: Array) -> float:
+    """Return what a unit of log FLOPs adds to the score of a longer training.
+
+    With it, scores by the recipe and log FLOPs weigh equally, as they do in `fuse` until longer
+    trainings are known.
+
+    Args:
+        expected: The scores of networks, of shape (N,).
+        log_flops: Their log FLOPs, of shape (N,).
+    """
+    _, scale = _standard(np.column_stack([expected, log_flops]), np.ones(len(expected), bool))
+    return float(scale[0] / scale[1])
+
+
 def _by_prior(both: Array, covariance: Array, scores: Array, trained: Array) -> Fused:
     """Weigh equally; the mean and the deviation of the scores are the recipe's."""
     table, scale = _standard(both, trained)

@@ -1,8 +1,9 @@
 """The sampler on Optuna studies: it finds the front early, resumes, and keeps the limits."""
 
 import math
+import statistics
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import optuna
 import pytest
@@ -198,3 +199,20 @@ def test_a_space_without_a_network_within_the_limits_is_drawn_from_at_random(
     monkeypatch.setattr(module, "DRAWN", 2)
     study = study_by(EhviSampler(0, setting(budget=Budget(flops=1.0))))
     assert len(set(digests([SPACE.sample(study.ask()) for _ in range(3)]))) == 3
+
+
+def median_flops(asked: list[Architecture]) -> float:
+    return statistics.median(cost_of(lower(one)).flops for one in asked[8:])
+
+
+def liking_small(architecture: Architecture) -> float:
+    """What a short training is like: a small network learns faster."""
+    return accuracy(architecture) - 0.04 * math.log(cost_of(lower(architecture)).flops)
+
+
+def test_short_trainings_that_like_small_networks_do_not_keep_a_search_from_large_ones() -> None:
+    by_score, by_estimate = (
+        search(study_by(EhviSampler(0, replace(setting(), fused=fused))), 24, score=liking_small)
+        for fused in (False, True)
+    )
+    assert median_flops(by_estimate) > 1.2 * median_flops(by_score)
