@@ -124,7 +124,7 @@ class Known:
 class Trained:
     """A network of a search: its features, latency, longer training and observed score."""
 
-    features: Sequence[float]
+    features: np.ndarray
     log_ms: float
     longer: float
     observed: float
@@ -201,7 +201,7 @@ class Problem:
         """The score of a longer training of a network, standardised."""
         values = zip((self.score(one), one.features[0]), self._scales, strict=True)
         score, flops = ((value - mean) / deviation for value, (mean, deviation) in values)
-        return score + self.credit * flops
+        return float(score + self.credit * flops)
 
     def log_ms(self, one: Candidate) -> float:
         """The logarithm of a network's latency."""

@@ -9,7 +9,8 @@ of them to the end. `pause` judges alike, and takes a stopped training up again 
 more than a new candidate (freeze-thaw; Swersky et al., arXiv 1406.3896). The product has no
 pauses. A training's time is as FLOPs to the power 0.6.
 
-The loss of hypervolume is that of the front of final scores and logarithms of latency. Standard
+The loss of hypervolume is that of the front of scores and logarithms of latency. The scores are
+those expected of longer trainings: final scores, and log FLOPs with their credit. Standard
 errors are over orders, which share their networks, so that they are too small.
 """
 
@@ -41,6 +42,7 @@ from nas_sv2.search.walk.early_stop import (
 )
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import architecture_from_document
+from nas_sv2.studies.estimates.fusion import flops_credit
 
 COST = 0.6
 BEGIN = 0.2
@@ -73,7 +75,7 @@ class Training:
     @property
     def rival(self) -> Rival:
         """Its network, finished."""
-        return Rival(self.curve.final or 0.0, (self.ms,))
+        return Rival(self.curve.final or 0.0, self.curve.signals[0][1], (self.ms,))
 
     def after(self, passes: int) -> LearningCurve:
         """The training, stopped after some passes."""
@@ -137,7 +139,7 @@ def _most_promising(
         others = [order[k].after(done) for k, done in begun.items() if k != n]
         rule = rule_after(finished, others, len(order))
         score, deviation = rule.model.at(passes, one.curve.signals[passes - 1])
-        growth = rule.growth(score, deviation, (one.ms,))
+        growth = rule.growth(score, deviation, one.rival.size, (one.ms,))
         rate = growth / (one.cost * (one.passes - passes))
         if growth > (BEGIN if more else GIVEN_UP) / len(order) and rate > promised:
             best, promised = n, rate
@@ -152,13 +154,18 @@ POLICIES: dict[str, Callable[[Sequence[Training]], tuple[float, list[Training]]]
 
 def hypervolume(trainings: Collection[Training], order: Sequence[Training]) -> float:
     """The area of the front before the slowest and the worst network of a search."""
+    rivals = [one.rival for one in order]
+    credit = flops_credit(
+        np.array([one.score for one in rivals]), np.array([one.size for one in rivals])
+    )
     last = math.log(max(one.ms for one in order))
-    level = floor = min(one.rival.score for one in order)
+    level = floor = min(one.score + credit * one.size for one in rivals)
     volume = 0.0
     for one in sorted(trainings, key=lambda each: each.ms):
-        if one.rival.score > level:
-            volume += (last - math.log(one.ms)) * (one.rival.score - level)
-            level = one.rival.score
+        longer = one.rival.score + credit * one.rival.size
+        if longer > level:
+            volume += (last - math.log(one.ms)) * (longer - level)
+            level = longer
     return volume if level > floor else 0.0
 
 

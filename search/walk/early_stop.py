@@ -33,6 +33,7 @@ from nas_sv2.search.walk.stored_evaluator import StoredEvaluator
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.studies.estimates.fusion import flops_credit
 from nas_sv2.studies.estimates.improvement import Estimates, Reference, expected_improvement
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import STOP_RULE
@@ -99,6 +100,11 @@ class FinalModel:
         """The final scores that are known, (N,)."""
         return np.array([one.final for one in self.curves if one.final is not None])
 
+    @property
+    def sizes(self) -> NDArray[np.float64]:
+        """The log FLOPs of the networks whose final score is known, (N,)."""
+        return np.array([one.signals[0][1] for one in self.curves if one.final is not None])
+
     def at(self, passes: int, signals: Signals) -> tuple[float, float]:
         """Return the mean and the deviation of the final score of a training.
 
@@ -138,10 +144,12 @@ class Rival:
 
     Attributes:
         score: Final score, higher is better.
+        size: Log FLOPs.
         latencies_ms: Latencies on the targets, in the order of the study.
     """
 
     score: float
+    size: float
     latencies_ms: tuple[float, ...]
 
 
@@ -188,7 +196,7 @@ class StopRule:
             return None
         foreseen, deviation = self.model.at(passes, signals)
         grows, allowed = (
-            self.growth(foreseen, deviation, latencies_ms),
+            self.growth(foreseen, deviation, signals[1], latencies_ms),
             GIVEN_UP / self.candidates,
         )
         if grows >= allowed:
@@ -199,20 +207,28 @@ class StopRule:
             foreseen,
         )
 
-    def growth(self, score: float, deviation: float, latencies_ms: Sequence[float]) -> float:
+    def growth(
+        self, score: float, deviation: float, size: float, latencies_ms: Sequence[float]
+    ) -> float:
         """Return the expected growth of the front's hypervolume, as a share of it.
+
+        The front is that of longer trainings, as in the estimates of a study: log FLOPs get their
+        credit.
 
         Args:
             score: The mean of the final score of a network.
             deviation: Its deviation.
+            size: Its log FLOPs.
             latencies_ms: Latencies of the network on the targets.
         """
-        scores = np.array([rival.score for rival in self.rivals])
+        finals, sizes = self.model.finals, self.model.sizes
+        credit = flops_credit(finals, sizes)
+        scores = np.array([rival.score + credit * rival.size for rival in self.rivals])
+        longer = score + credit * size
         log_ms = np.log([rival.latencies_ms for rival in self.rivals])
-        front, asked = _exactly(scores, log_ms), _exactly([score], [np.log(latencies_ms)])
-        corner = _corner(
-            np.concatenate([self.model.finals, front.score, asked.score]), front, asked
-        )
+        front, asked = _exactly(scores, log_ms), _exactly([longer], [np.log(latencies_ms)])
+        known = np.concatenate([finals + credit * sizes, front.score, asked.score])
+        corner = _corner(known, front, asked)
         ideal = _exactly([scores.max()], [log_ms.min(axis=0)])
         whole = float(np.prod(corner.log_ms - ideal.log_ms)) * (ideal.score[0] - corner.score)
         present = whole - float(expected_improvement(ideal, front, corner)[0])
@@ -440,7 +456,11 @@ def known_of(
     curves = [curve for digest, curve in (earlier or {}).items() if digest not in own]
     curves += [make_curve(record.evaluation, size(record.architecture)) for record in trained]
     rivals = tuple(
-        Rival(one.evaluation.score, tuple(map(_at_worst, one.latencies.values())))
+        Rival(
+            one.evaluation.score,
+            size(one.architecture),
+            tuple(map(_at_worst, one.latencies.values())),
+        )
         for one in known
         if one.feasible
     )

@@ -72,7 +72,7 @@ def curve(final: float, size: float = SIZE, noise: float = 0.0) -> LearningCurve
 
 
 COURSES = tuple(curve(0.6 + n / 50, noise=n % 3 / 200) for n in range(10))
-RIVALS = tuple(Rival(0.6 + n / 50, (10.0 + n, 20.0 + n)) for n in range(10))
+RIVALS = tuple(Rival(0.6 + n / 50, SIZE, (10.0 + n, 20.0 + n)) for n in range(10))
 
 
 def test_few_finished_trainings_foretell_by_the_prior_and_many_by_themselves() -> None:
@@ -126,8 +126,8 @@ def rule(
 
 def test_the_growth_is_that_of_many_draws() -> None:
     """By hand: the area in log ms that a normal score adds to the front, with one target."""
-    rivals = [Rival(0.70, (10.0,)), Rival(0.80, (20.0,)), Rival(0.65, (15.0,))]
-    found = rule(COURSES, rivals).growth(0.75, 0.05, (12.0,))
+    rivals = [Rival(0.70, SIZE, (10.0,)), Rival(0.80, SIZE, (20.0,)), Rival(0.65, SIZE, (15.0,))]
+    found = rule(COURSES, rivals).growth(0.75, 0.05, SIZE, (12.0,))
     draws = np.random.default_rng(0).normal(0.75, 0.05, 200_000)
     far = np.log(20.0) + 0.1 * np.log(2.0)
     floor = 0.6 - 0.1 * (0.8 - 0.6)
@@ -156,7 +156,7 @@ def test_a_training_is_ended_for_what_it_adds_to_the_front(
     signals = curve(score).signals[1]
     verdict = rule().verdict(2, signals, latencies_ms)
     foreseen, deviation = rule().model.at(2, signals)
-    grows = rule().growth(foreseen, deviation, latencies_ms)
+    grows = rule().growth(foreseen, deviation, SIZE, latencies_ms)
     assert (grows < GIVEN_UP / 24) == stops == (verdict is not None)
     if verdict is not None:
         assert verdict.foreseen == foreseen
@@ -164,6 +164,27 @@ def test_a_training_is_ended_for_what_it_adds_to_the_front(
             f"after pass 2 of 4 it is expected to let the front grow by {grows:.2%} of its "
             "hypervolume; 0.62% is the least"
         )
+
+
+def test_a_large_network_has_credit_for_its_size() -> None:
+    """A longer training gains most from size, so that its rivals of equal score are small ones."""
+    small = [curve(0.6 + n / 50, SIZE - 0.5 + n / 20, n % 3 / 200) for n in range(10)]
+    rivals = [
+        Rival(one.final or 0.0, one.signals[0][1], (10.0 + n,)) for n, one in enumerate(small)
+    ]
+    credit = float(np.std([n / 50 for n in range(10)])) / 0.3  # their sizes differ by less
+    for size, more in ((SIZE, 0.0), (SIZE + 1, 1.0)):
+        model = rule(small, rivals)
+        score = model.model.finals.max() - 0.01
+        found = model.growth(score, 1e-6, size, (25.0,))
+        assert (found > 0) == (more > 0)
+    longer = [one.score + credit * one.size for one in rivals]
+    far = np.log(25.0) + 0.1 * np.log(2.5)
+    floor = min(longer) - 0.1 * (score + credit * size - min(longer))
+    heights = np.diff([floor, *longer])
+    present = sum((far - np.log(10.0 + n)) * height for n, height in enumerate(heights))
+    gained = (far - np.log(25.0)) * (score + credit * size - max(longer))
+    assert found == pytest.approx(gained / present, rel=1e-6)
 
 
 def test_a_long_search_gives_up_less_by_each() -> None:
@@ -178,9 +199,9 @@ def test_nothing_ends_before_enough_are_finished_or_at_its_end_or_without_a_fron
     assert rule().verdict(4, poor[3], ms) is None
     assert rule(COURSES[: FEWEST - 1]).verdict(2, poor[1], ms) is None
     assert rule(rivals=()).verdict(2, poor[1], ms) is None
-    one_point = rule(COURSES, [Rival(0.6, (10.0, 20.0))])
+    one_point = rule(COURSES, [Rival(0.6, SIZE, (10.0, 20.0))])
     # The worst score of all is the corner, so that the front has no hypervolume to compare with.
-    assert one_point.growth(0.7, 0.01, (10.0, 20.0)) == math.inf
+    assert one_point.growth(0.7, 0.01, SIZE, (10.0, 20.0)) == math.inf
 
 
 @pytest.mark.parametrize(
