@@ -87,7 +87,7 @@ class Judge:
         front: Networks on the front, in trial order, pending ones among them.
         present: Their estimates.
         reference: The corner of the hypervolume.
-        credit: What a unit of log FLOPs adds to a score.
+        credit: Growth of a score by a unit of log FLOPs.
         least_log_ms: The fast side by target, in logarithms of ms; faster networks count as it.
     """
 

@@ -64,7 +64,7 @@ class SamplerSetting:
         audit: Chooses candidates that may break a guideline.
         informing: The model of accuracy of another study, or None.
         timed: Networks that were timed before the first candidate, by target.
-        fused: Whether candidates are compared by what a longer training is expected to score.
+        fused: Whether candidates are compared by the expected score of a longer training.
     """
 
     space: SearchSpace

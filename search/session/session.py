@@ -349,11 +349,8 @@ class _Opening:
         claim(study, store.study, db)
         walk = screened(walk, plan.latency, plan.space, store, self.on_event)
         audit = dataclasses.replace(plan.audit, salt=store.study)
-        search = SamplerSetting(
-            *(plan.space, walk, guidelines.limits, audit, start.informing),
-            fused=plan.evaluator.trains,
-        )
-        study.sampler = plan.sampling.make(seed, self._timed_first(search, study))
+        search = SamplerSetting(plan.space, walk, guidelines.limits, audit, start.informing)
+        study.sampler = plan.sampling.make(seed, self._for_trainings(search, study))
         learns, heard = plan.sampling.learns_from_pruned, self.on_event
         return Loop(
             *(study, plan.space, walk, store, weights, learns, heard, audit, limits),
@@ -434,10 +431,13 @@ class _Opening:
         advance(self.on_event)(done, total)
         TrainingPause.wait_out()
 
-    def _timed_first(self, search: SamplerSetting, study: optuna.Study) -> SamplerSetting:
-        """Add first measurements, if candidates take much more time than these."""
+    def _for_trainings(self, search: SamplerSetting, study: optuna.Study) -> SamplerSetting:
+        """Compare trainings by longer ones, and add first measurements, which take less time."""
         plan = self.plan
-        if not (plan.sampling.models_latency and plan.evaluator.trains):
+        if not plan.evaluator.trains:
+            return search
+        search = dataclasses.replace(search, fused=True)
+        if not plan.sampling.models_latency:
             return search
         with self.db.alone_at(f"first measurements of {plan.study}"):
             timed = timed_first(search, plan.seed, study, self.on_event)

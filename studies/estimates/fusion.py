@@ -70,7 +70,7 @@ def fuse(
 
 
 def flops_credit(expected: Array, log_flops: Array) -> float:
-    """Return what a unit of log FLOPs adds to the score of a longer training.
+    """Return the growth of a longer training's score by a unit of log FLOPs.
 
     With it, scores by the recipe and log FLOPs weigh equally, as they do in `fuse` until longer
     trainings are known.
