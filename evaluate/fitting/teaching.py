@@ -7,7 +7,6 @@ was kept, so a training that is resumed comes to the same bits.
 """
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -267,24 +266,26 @@ def _of_onnx(file: Path, teacher: Teacher, normalise: Normalise, threads: int) -
     shape = [size if isinstance(size, int) else None for size in source.shape]
     if len(shape) != 4 or shape[2] != shape[3]:
         raise ConfigError("teacher", teacher.model, f"must take N×C×H×W; it takes {source.shape}")
-    if facts:
+    names = None
+    if facts is not None:
         _check_input(teacher)
-        normalise = Normalise(torch.tensor(facts["mean"]), torch.tensor(facts["deviation"]))
+        normalise, names = facts
 
     def answers(images: Tensor) -> Tensor:
         fed = {source.name: images.cpu().contiguous().numpy()}
         return torch.from_numpy(session.run(None, fed)[0]).to(images.device)
 
     batch, channels, side, _ = shape
-    return OpenTeacher(answers, normalise, channels, side, batch, facts.get("class_names"))
+    return OpenTeacher(answers, normalise, channels, side, batch, names)
 
 
-def _facts_of(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """The facts in an ONNX file of ours; nothing of another's."""
+def _facts_of(metadata: Mapping[str, str]) -> tuple[Normalise, Any] | None:
+    """The normalisation and the class names of an ONNX file of ours; None of another's."""
     if "nas_sv2" not in metadata:
-        return {}
-    named = ("mean", "deviation", "class_names")
-    return {name: json.loads(metadata[name]) for name in named if name in metadata}
+        return None
+    mean, deviation = (torch.tensor(parse_json(metadata[of])) for of in ("mean", "deviation"))
+    names = metadata.get("class_names")
+    return Normalise(mean, deviation), None if names is None else parse_json(names)
 
 
 def _checked(teacher: Teacher, opened: OpenTeacher, data: ImageData, device: str) -> str:

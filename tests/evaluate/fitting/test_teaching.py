@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import onnx
 import pytest
 import torch
 from packages import data_in, write_winner
@@ -204,6 +205,27 @@ def test_a_folder_and_its_onnx_file_answer_as_the_network(exported: Path) -> Non
         )
         for other in (images[:, :1], torch.rand(5, 3, 20, 20) * 255):
             assert ask(exported / name, data, other).shape == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("mean", None), ("deviation", "[1, "), ("mean", '{"a": 1}'), ("class_names", "[")],
+)
+def test_a_file_of_ours_with_damaged_facts_is_refused(
+    name: str, value: str | None, exported: Path
+) -> None:
+    data = data_in(exported)
+    write_winner(exported / "damaged", data)
+    model = onnx.load(exported / "damaged" / "model.onnx")
+    facts = {prop.key: prop.value for prop in model.metadata_props}
+    facts.pop(name)
+    if value is not None:
+        facts[name] = value
+    onnx.helper.set_model_props(model, facts)
+    file = exported / "damaged.onnx"
+    onnx.save(model, file)
+    with pytest.raises(ConfigError, match="teacher must be an ONNX model"):
+        ask(file, data, data.val.images[:1])
 
 
 def test_a_fixed_batch_is_filled_up() -> None:

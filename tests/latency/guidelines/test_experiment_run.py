@@ -123,16 +123,27 @@ def test_what_a_device_cannot_do_ends_the_run() -> None:
         )
 
 
+def core_without(kind: str) -> EmulatedArm:
+    core = EmulatedArm.open()
+    entries, formulas = (
+        {key: cost for key, cost in costs.items() if not key.startswith(kind)}
+        for costs in (core.table.entries, core.table.formulas)
+    )
+    assert len(entries) < len(core.table.entries)
+    table = dataclasses.replace(core.table, entries=entries, formulas=formulas)
+    return dataclasses.replace(core, table=table)
+
+
 def test_an_emulated_core_refuses_by_name_what_its_table_lacks_and_prices_the_rest() -> None:
     networks = {
         "priced": ExperimentNetwork(Depthwise(32, 3)),
         "priced too": ExperimentNetwork(Depthwise(32, 7)),
-        "other map": ExperimentNetwork(Depthwise(32, 3), resolution=57),
+        "other kernel": ExperimentNetwork(Depthwise(32, 5)),
     }
     asked = ExperimentTable(
-        "maps", "", tuple(Experiment(name, "all", each) for name, each in networks.items())
+        "kernels", "", tuple(Experiment(name, "all", each) for name, each in networks.items())
     )
-    timed = time_table(EmulatedArm.open(), asked)
+    timed = time_table(core_without("depthwise 5x5"), asked)
     priced, too, refused = timed.rows
     assert priced.time is not None
     assert too.time is not None
@@ -140,20 +151,22 @@ def test_an_emulated_core_refuses_by_name_what_its_table_lacks_and_prices_the_re
     assert too.relative == pytest.approx(too.time.latency.ms / priced.time.latency.ms)
     assert (too.relative_ci, priced.relative) == (None, 1)
     assert (refused.time, refused.relative) == (None, None)
-    assert refused.not_covered == ("depthwise 3x3 s1 @57",)
+    assert refused.not_covered == ("depthwise 5x5 s1",)
     assert timed.orders.ranking == (0, 1)
 
 
 def test_without_the_first_of_a_group_nothing_is_relative() -> None:
-    networks = [ExperimentNetwork(Depthwise(32, 3), resolution=side) for side in (57, 56)]
-    rows = tuple(Experiment(str(each.resolution), "all", each) for each in networks)
-    timed = time_table(EmulatedArm.open(), ExperimentTable("maps", "", rows))
+    networks = {kernel: ExperimentNetwork(Depthwise(32, kernel)) for kernel in (5, 3)}
+    rows = tuple(Experiment(str(kernel), "all", each) for kernel, each in networks.items())
+    timed = time_table(core_without("depthwise 5x5"), ExperimentTable("kernels", "", rows))
     assert timed.rows[1].time is not None
     assert timed.rows[1].relative is None
 
 
 def test_a_core_that_covers_nothing_is_an_error() -> None:
     core = EmulatedArm.open()
-    bare = dataclasses.replace(core, table=dataclasses.replace(core.table, entries={}))
+    bare = dataclasses.replace(
+        core, table=dataclasses.replace(core.table, entries={}, formulas={})
+    )
     with pytest.raises(MeasurementError, match="no latency of any"):
         run_experiments(bare)
