@@ -16,6 +16,7 @@ from ssh_server import SshServer
 from nas_sv2.latency.targets.device_file import PROJECT_FILE, add_device
 
 QUICK = {
+    "sessions": 1,
     "loads": 1,
     "min_runs": 10,
     "max_runs": 20,
