@@ -43,17 +43,18 @@ DETECTOR_RECIPE = Recipe(
     stem_stride=None,
     stem_pool=None,
     batch=8,
-    learning_rate=0.02,
+    learning_rate=1e-3,
     warm_up=0.1,
-    nesterov=False,
+    optimiser="adamw",
     weight_decay=1e-4,
     label_smoothing=0.0,
     shift=0,
     norm_images=0,
     hopeless_after=0.0,
 )
-"""SGD with momentum 0.9 and decay 1e-4, as the released code of Light-Head R-CNN; its rate is of
-1.25e-3 for 2 images, and ours 5e-3 for 2, because training begins from fresh weights."""
+"""The decay is that of Light-Head R-CNN's released code, which starts from ImageNet with SGD.
+
+From fresh weights SGD learnt no box of 16 images in 150 steps, and AdamW did."""
 CHANGEABLE = frozenset(
     (
         *("name", "epochs", "images_per_epoch", "batch", "learning_rate", "warm_up", "schedule"),

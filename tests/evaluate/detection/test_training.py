@@ -1,5 +1,6 @@
 """The training of a detector: repeated, killed and resumed."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,19 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     assert [one.trained.loss for one in resumed.records] == losses
     rows = (tmp_path / "killed" / "log.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["pass", "1", "2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["light-head", "ssdlite"])
+def test_a_detector_learns_the_images_that_it_sees(
+    few_drawn: SceneData, head: str, tmp_path: Path
+) -> None:
+    """Without learning the mmAP is below 0.5 %."""
+    recipe = dataclasses.replace(training.DETECTOR_RECIPE, epochs=150, batch=12)
+    data = dataclasses.replace(few_drawn, val=few_drawn.train)
+    detector = Detector(published_network("shufflenet_v2_x0_5"), head, 192, 256, 10)
+    trained = DetectorRun(detector, data, recipe, tmp_path).train()
+    assert trained.score.mmap_percent is not None and trained.score.mmap_percent > 10
 
 
 def test_another_training_in_the_folder_is_not_resumed(
