@@ -318,9 +318,13 @@ def _check_classes(teacher: Teacher, opened: OpenTeacher, logits: Tensor, data: 
         )
         raise ConfigError("teacher", teacher.model, allowed)
     names = opened.class_names
-    if names is not None and list(names) != list(data.class_names):
-        ours, theirs = next(
-            pair for pair in zip(data.class_names, names, strict=True) if pair[0] != pair[1]
-        )
+    if names is None:
+        return
+    if not isinstance(names, list) or len(names) != data.classes:
+        allowed = f"must name its {data.classes} classes in a list; it names {names!r:.80}"
+        raise ConfigError("teacher", teacher.model, allowed)
+    if names != list(data.class_names):
+        pairs = zip(data.class_names, names, strict=True)
+        ours, theirs = next(pair for pair in pairs if pair[0] != pair[1])
         allowed = f"must have the classes of the data in their order: {ours!r}, not {theirs!r}"
         raise ConfigError("teacher", teacher.model, allowed)

@@ -208,11 +208,18 @@ def test_a_folder_and_its_onnx_file_answer_as_the_network(exported: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("mean", None), ("deviation", "[1, "), ("mean", '{"a": 1}'), ("class_names", "[")],
+    ("name", "value", "said"),
+    [
+        ("mean", None, "must be an ONNX model"),
+        ("deviation", "[1, ", "must be an ONNX model"),
+        ("mean", '{"a": 1}', "must be an ONNX model"),
+        ("class_names", "[", "must be an ONNX model"),
+        ("class_names", "7", "must name its 3 classes in a list; it names 7"),
+        ("class_names", '["one", "two"]', "must name its 3 classes in a list; it names .'one'"),
+    ],
 )
 def test_a_file_of_ours_with_damaged_facts_is_refused(
-    name: str, value: str | None, exported: Path
+    name: str, value: str | None, said: str, exported: Path
 ) -> None:
     data = data_in(exported)
     write_winner(exported / "damaged", data)
@@ -224,8 +231,9 @@ def test_a_file_of_ours_with_damaged_facts_is_refused(
     onnx.helper.set_model_props(model, facts)
     file = exported / "damaged.onnx"
     onnx.save(model, file)
-    with pytest.raises(ConfigError, match="teacher must be an ONNX model"):
-        ask(file, data, data.val.images[:1])
+    with pytest.raises(ConfigError, match=f"teacher {said}"):
+        recipe = with_teacher(dataclasses.replace(SHORT, teacher=Teacher(str(file))))
+        Teaching.of(recipe, data, Normalise.of(data.train.images), "cpu", 1, print)
 
 
 def test_a_fixed_batch_is_filled_up() -> None:
