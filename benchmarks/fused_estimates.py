@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import truth_table
 from numpy.typing import NDArray
+from scipy.stats import zscore
 
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.space.graph.cost import cost_of
@@ -196,10 +197,24 @@ def _report_pairs(found: Ranked, near: float) -> None:
         print(f"    fused - {name:12}{interval(partial(lead, name), len(found.truth))}")
 
 
+def weights(data: Trainings) -> tuple[Array, float]:
+    """The weights of the model's score and of log FLOPs in the longer trainings, by least squares.
+
+    All are standardised. The second figure is the correlation of score and log FLOPs.
+    """
+    known = ~np.isnan(data.longer)
+    scores = AccuracyModel.fitted(data.features, data.scores).at(data.features)[0]
+    both = zscore(np.column_stack([scores, data.features[:, 0]])[known], axis=0)
+    found = np.linalg.lstsq(both, zscore(data.longer[known]), rcond=None)[0]
+    return found, float(np.corrcoef(both.T)[0, 1])
+
+
 def report(data: Trainings) -> tuple[int, int]:
     """Print the agreement of one set; the number of its networks that the intervals hold."""
     count = int(data.asked.sum())
     print(f"\n{data.name}: {len(data.scores)} trainings, {count} networks asked for")
+    (score, flops), alike = weights(data)
+    print(f"  weights of score and log FLOPs {score:.2f} and {flops:.2f}, correlated {alike:.2f}")
     if count < 8:
         print("  too few longer trainings yet")
         return 0, 0

@@ -12,7 +12,7 @@ the expected score of every network. A training gives that with noise. The laten
 emulated Cortex-A57, which is exact.
 
 A longer training scores the expected score and `--longer` times log FLOPs, both standardised.
-Longer trainings of the table and of Fashion-MNIST show weights near 1. With 0, the recipe's
+Equal weights are an assumption, with some evidence (`fused_estimates.py`). With 0, the recipe's
 own score is the truth.
 
 A search reports the front by the fused estimates of its trainings. This front is judged by the
