@@ -17,6 +17,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.detection.light_head import light_head_rcnn
 from nas_sv2.evaluate.detection.ssdlite import ssdlite
 from nas_sv2.evaluate.fitting.determinism import stream
+from nas_sv2.evaluate.fitting.start import Start, Taken
 from nas_sv2.space.networks.lowering import Classifier
 from nas_sv2.space.networks.trunk import Trunk, trunk_of
 from nas_sv2.space.runtimes.torch_lowering import GraphModule, build_module
@@ -78,6 +79,19 @@ class Backbone(nn.Module):
         """(N, 3, H, W) to the maps before and after the last stage."""
         middle = self.body(images)
         return {"middle": middle, "last": self.tail(middle)}
+
+    def take(self, start: Start, trunk: Trunk) -> Taken:
+        """Take the weights of a classifier in place of fresh ones.
+
+        Raises:
+            ConfigError: They are of another network.
+        """
+        taken = start.check(trunk.graph)
+        for part in (self.body, self.tail):
+            state = part.state_dict()
+            given = {name: torch.from_numpy(start.weights[name]) for name in taken.names}
+            part.load_state_dict(state | {name: given[name] for name in state.keys() & given})
+        return taken
 
 
 def build_detector(detector: Detector, seed: int = 0) -> nn.Module:

@@ -3,6 +3,7 @@
 The course of steps, its checkpoint and its optimiser are those of full trainings of classifiers
 (`fitting`); losses and sampling are torchvision's. The whole network is trained from the first
 step, with its batch norms. The paper's detectors start from ImageNet and freeze the norms.
+The backbone can start from weights of a classifier; the head is always fresh.
 """
 
 import csv
@@ -25,6 +26,7 @@ from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
 from nas_sv2.evaluate.fitting.course import Course, PassRecord, Progress, Step
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
 from nas_sv2.evaluate.fitting.learners import make_optimiser
+from nas_sv2.evaluate.fitting.start import Start
 from nas_sv2.evaluate.recipes.files import (
     FILE_ENDINGS,
     recipe_from_document,
@@ -168,7 +170,8 @@ class DetectorRun:
         threads: CPU threads.
         device: `cpu` or `cuda:0`.
         progress: Called after each step with the steps done and the steps in all.
-        notify: Called with a line if the training is resumed.
+        notify: Called with a line if the training is resumed, and on the weights it starts from.
+        start: The weights that the backbone starts from; None for fresh ones.
     """
 
     detector: Detector
@@ -180,12 +183,14 @@ class DetectorRun:
     device: str = "cpu"
     progress: Progress = lambda done, steps: None
     notify: Callable[[str], None] = lambda line: None
+    start: Start | None = None
 
     def train(self) -> TrainedDetector:
-        """Train from fresh weights, or resume the training of an earlier process.
+        """Train, or resume the training of an earlier process.
 
         Raises:
-            ConfigError: There are fewer images than a batch has.
+            ConfigError: There are fewer images than a batch has, or the weights to start from are
+                of another network.
             EvaluationError: The loss is not finite, or an image cannot be read.
             StoreError: The folder holds another training, or cannot be read or written.
         """
@@ -194,7 +199,7 @@ class DetectorRun:
             raise ConfigError("recipe.batch", self.recipe.batch, allowed)
         detector = self.detector
         with cpu_threads(self.threads):
-            module = build_detector(detector, self.seed).to(self.device)
+            module = self._started().to(self.device)
             course = self._course(module)
             for done in course.passes():
                 course.keep(done)
@@ -238,6 +243,15 @@ class DetectorRun:
             self.device,
         )
 
+    def _started(self) -> nn.Module:
+        """Build the detector with the weights that its backbone starts from."""
+        module: Any = build_detector(self.detector, self.seed)
+        if self.start is not None:
+            taken = module.backbone.backbone.take(self.start, self.detector.trunk)
+            self.notify(taken.describe(self.start.source))
+        built: nn.Module = module
+        return built
+
     def _course(self, module: nn.Module) -> Course:
         course = Course(
             DetectorLearner(module, self.recipe, self.seed),
@@ -261,6 +275,8 @@ class DetectorRun:
             "device": self.place,
             "torch": str(torch.__version__),
         }
+        if self.start is not None:
+            identity["start"] = self.start.digest
         said: list[str] = []
         instead = "name another folder, or delete the file to train from the start"
         checkpoint = Checkpoint(self.out / CHECKPOINT, identity, said.append, instead)

@@ -19,6 +19,10 @@ from nas_sv2.studies.paper.published_figures import levels_of
 if TYPE_CHECKING:
     from torch import nn
 
+    from nas_sv2.evaluate.fitting.start import Start
+    from nas_sv2.space.graph.operators import Graph
+    from nas_sv2.space.networks.lowering import Classifier
+
 
 @dataclass(frozen=True, slots=True)
 class DetectorPlan:
@@ -33,6 +37,9 @@ class DetectorPlan:
         seed: Seed of weights, order and sampling.
         device: `cpu` or `cuda`; `cuda`, if there is a GPU, if left out.
         train_threads: CPU threads.
+        weights: Weights that the backbone starts from: a folder of an exported network or of a
+            supernet, `FILE.safetensors`, a file of torchvision's weights, `torchvision:NAME` or
+            `STUDY:NUMBER`. Those are taken whose name and shape fit; without them, all are fresh.
     """
 
     data: str
@@ -43,6 +50,7 @@ class DetectorPlan:
     seed: int = 0
     device: str | None = None
     train_threads: int = 1
+    weights: str | None = None
 
 
 def train_detector(
@@ -81,20 +89,19 @@ def train_detector(
     from nas_sv2.evaluate.detection.training import DetectorRun, open_detector_recipe
     from nas_sv2.evaluate.fitting.determinism import check_workers
     from nas_sv2.files import made_folder
-    from nas_sv2.studies.package.detector_package import (
-        check_no_detector,
-        write_detector_package,
-    )
+    from nas_sv2.studies.package import detector_package
     from nas_sv2.studies.storage.named_networks import find_network
 
     check_value("seed", plan.seed, Seed)
     check_workers(plan.train_threads, "train_threads")
-    recipe, named = open_detector_recipe(plan.recipe), find_network(network, database_of(storage))
+    db = database_of(storage)
+    recipe, named = open_detector_recipe(plan.recipe), find_network(network, db)
     place = training_device(plan.device)
     check_scorer()
-    check_no_detector(folder)
+    detector_package.check_no_detector(folder)
     form = Detector(named.network, plan.head, plan.height, plan.width, classes=1)
-    _ = form.trunk  # refuses a size before the data are opened
+    trunk = form.trunk  # refuses a size before the data are opened
+    start = _start_of(plan.weights, named.network, trunk.graph, db)
     data = open_scenes(plan.data)
     for note in data.notes:
         notify(note)
@@ -108,10 +115,25 @@ def train_detector(
         place,
         progress,
         notify,
+        start,
     )
-    metrics = write_detector_package(run, run.train(), named.name)
+    metrics = detector_package.write_detector_package(run, run.train(), named.name)
     run.finish()
     return metrics
+
+
+def _start_of(
+    words: str | None, network: "Classifier", graph: "Graph", db: Database
+) -> "Start | None":
+    """Find the weights to start from, and refuse those of another network before data are read."""
+    from nas_sv2.evaluate.fitting.start import Start
+    from nas_sv2.studies.package.starting_weights import find_starting_weights
+
+    if words is None:
+        return None
+    start = Start(find_starting_weights(words, network, db), words)
+    start.check(graph)
+    return start
 
 
 def load_detector(folder: str | Path) -> "tuple[nn.Module, tuple[str, ...]]":

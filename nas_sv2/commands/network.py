@@ -25,6 +25,7 @@ from nas_sv2.commands.options import (
     Runtime,
     SeveralTargets,
     SkipUnreadable,
+    StartingWeights,
     Storage,
     Threads,
     TrainThreads,
@@ -292,13 +293,7 @@ def train(
         str | None,
         typer.Option("--device", help="cpu or cuda; cuda, if there is a GPU, if left out."),
     ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights",
-            help="Weights to start from: DIR, FILE, torchvision:NAME or STUDY:NUMBER.",
-        ),
-    ] = None,
+    weights: StartingWeights = None,
     freeze: Annotated[
         str | None,
         typer.Option("--freeze", help="Parts that keep these weights, as stem,stage2."),
@@ -463,6 +458,7 @@ def train_detector(
         str | None,
         typer.Option("--device", help="cpu or cuda; cuda, if there is a GPU, if left out."),
     ] = None,
+    weights: StartingWeights = None,
     train_threads: TrainThreads = 1,
     storage: Storage = STORAGE,
     as_json: AsJson = False,
@@ -476,7 +472,7 @@ def train_detector(
     from nas_sv2.show.detection_tables import metrics_lines
 
     height, width = height_and_width(image_size)
-    plan = DetectorPlan(data, head, height, width, recipe, seed, device, train_threads)
+    plan = DetectorPlan(data, head, height, width, recipe, seed, device, train_threads, weights)
     with counting_bar() as bar:
         task = bar.add_task("", total=None, visible=False)
         metrics = train_on(

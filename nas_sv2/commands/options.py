@@ -92,6 +92,13 @@ Workers = Annotated[
         "--workers", "-j", help="Trainings at the same time; one for each core if left out."
     ),
 ]
+StartingWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        help="Weights to start from: DIR, FILE, torchvision:NAME or STUDY:NUMBER.",
+    ),
+]
 TrainThreads = Annotated[
     int,
     typer.Option(

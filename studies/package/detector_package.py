@@ -5,7 +5,7 @@ The ONNX file is compared with torch on validation images before the folder is c
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,22 +84,15 @@ def write_detector_package(
         "recipe": run.recipe.name,
         "recipe_digest": run.recipe.digest,
         "seed": run.seed,
+        **({} if run.start is None else {"start": run.start.describe(detector.trunk.graph)}),
         "passes": len(trained.records),
         "seconds": round(trained.seconds, 1),
         "place": trained.place,
         "onnx_equals_torch_on": equal,
         "onnx_compared_on": compared,
     }
-    document = {
-        SCHEMA_KEY: SCHEMA_VERSION,
-        "network": network_to_document(detector.network),
-        "head": detector.head,
-        "height": detector.height,
-        "width": detector.width,
-        "categories": list(data.categories),
-    }
     contents = {
-        DETECTOR: to_yaml(document).encode(),
+        DETECTOR: to_yaml(_to_document(detector, data.categories)).encode(),
         WEIGHTS: safetensors.numpy.save(weights_of(trained.module)),
         MODEL: model,
         METRICS: (json.dumps(metrics, indent=2) + "\n").encode(),
@@ -188,6 +181,17 @@ def trained_metrics(folder: Path) -> DetectorMetrics:
         raise ConfigError("file", str(path), "must be a mapping")
     kept = {name: value for name, value in found.items() if name in FACTS}
     return name_errors(f"{path}: ", lambda data: read_fields(DetectorMetrics, data), kept)
+
+
+def _to_document(detector: Detector, categories: Sequence[str]) -> dict[str, Any]:
+    return {
+        SCHEMA_KEY: SCHEMA_VERSION,
+        "network": network_to_document(detector.network),
+        "head": detector.head,
+        "height": detector.height,
+        "width": detector.width,
+        "categories": list(categories),
+    }
 
 
 def _read(document: object) -> tuple[Detector, tuple[str, ...]]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import killed_detector_training
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,8 +20,8 @@ SIDES = (60, 40)  # width and height
 @pytest.fixture
 def few_drawn(monkeypatch: pytest.MonkeyPatch) -> SceneData:
     """The demo data with few images."""
-    monkeypatch.setattr(drawn, "TRAIN", 12)
-    monkeypatch.setattr(drawn, "VAL", 3)
+    monkeypatch.setattr(drawn, "TRAIN", killed_detector_training.TRAIN)
+    monkeypatch.setattr(drawn, "VAL", killed_detector_training.VAL)
     return drawn.open_drawn()
 
 

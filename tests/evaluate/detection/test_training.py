@@ -1,14 +1,21 @@
 """The training of a detector: repeated, killed and resumed."""
 
 import dataclasses
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import killed_detector_training as killed
+import numpy as np
 import pytest
 import torch
 
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.detection import training
-from nas_sv2.evaluate.detection.detector import Detector
+from nas_sv2.evaluate.detection.detector import Detector, build_detector
 from nas_sv2.evaluate.detection.scenes import SceneData
 from nas_sv2.evaluate.detection.training import (
     CHECKPOINT,
@@ -16,27 +23,23 @@ from nas_sv2.evaluate.detection.training import (
     TrainedDetector,
     open_detector_recipe,
 )
+from nas_sv2.evaluate.fitting.start import Start
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.space.families.published import published_network
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.runtimes.weights import random_weights, weight_shapes
 
-SHORT = "nas_sv2_recipe: 1\nepochs: 2\nbatch: 4\n"
-
-
-class Killed(Exception):
-    """Stands for the end of the process."""
+Run = Callable[..., DetectorRun]
 
 
 @pytest.fixture
-def recipe(tmp_path: Path) -> Recipe:
-    file = tmp_path / "short.yaml"
-    file.write_text(SHORT)
-    return open_detector_recipe(str(file))
+def run_of(few_drawn: SceneData, tmp_path: Path) -> Run:
+    def made(out: str, head: str = "ssdlite", **changes: Any) -> DetectorRun:
+        folder = tmp_path / out
+        folder.mkdir(exist_ok=True)
+        return DetectorRun(killed.detector(head), few_drawn, killed.SHORT, folder, **changes)
 
-
-def run_of(data: SceneData, recipe: Recipe, out: Path, head: str, seed: int = 0) -> DetectorRun:
-    detector = Detector(published_network("shufflenet_v2_x0_5"), head, 64, 64, 10)
-    out.mkdir(exist_ok=True)
-    return DetectorRun(detector, data, recipe, out, seed)
+    return made
 
 
 def weights(trained: TrainedDetector) -> dict[str, torch.Tensor]:
@@ -44,41 +47,54 @@ def weights(trained: TrainedDetector) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("head", ["light-head", "ssdlite"])
-def test_a_killed_training_goes_on_to_the_same_weights(
-    few_drawn: SceneData,
-    recipe: Recipe,
-    head: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
-    whole = run_of(few_drawn, recipe, tmp_path / "whole", head).train()
+def test_a_killed_training_goes_on_to_the_same_weights(run_of: Run, head: str) -> None:
+    whole = run_of("whole", head).train()
     said: list[str] = []
-
-    def kill(done: int, steps: int) -> None:
-        assert steps == 6
-        if done == 4:
-            raise Killed
-
-    def killed() -> DetectorRun:
-        run = run_of(few_drawn, recipe, tmp_path / "killed", head)
-        object.__setattr__(run, "notify", said.append)
-        return run
-
-    first = killed()
-    object.__setattr__(first, "progress", kill)
-    with pytest.raises(Killed):
-        first.train()
+    resumed = run_of("killed", head, notify=said.append)
+    ended = subprocess.run([sys.executable, killed.__file__, str(resumed.out), head, "4"])
+    assert ended.returncode == -signal.SIGKILL
+    assert "\n2," not in (resumed.out / "log.csv").read_text()  # one pass of two was finished
     torch.rand(7)  # torch's own generator is elsewhere in another process
-    resumed = killed().train()
+    found = resumed.train()
     assert said == ["going on at step 4 of 6 of a training that was interrupted"]
-    ours, theirs = weights(resumed), weights(whole)
+    ours, theirs = weights(found), weights(whole)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert resumed.score == whole.score
+    assert found.score == whole.score
     losses = [one.trained.loss for one in whole.records]
-    assert [one.trained.loss for one in resumed.records] == losses
-    rows = (tmp_path / "killed" / "log.csv").read_text().splitlines()
+    assert [one.trained.loss for one in found.records] == losses
+    rows = (resumed.out / "log.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["pass", "1", "2"]
+
+
+@pytest.mark.parametrize("head", ["light-head", "ssdlite"])
+def test_a_backbone_starts_from_weights_of_a_classifier(head: str) -> None:
+    detector = killed.detector(head)
+    given = random_weights(lower(killed.NETWORK), seed=7)
+    module: Any = build_detector(detector)
+    fresh = {name: value.clone() for name, value in module.state_dict().items()}
+    taken = module.backbone.backbone.take(Start(given, "mine"), detector.trunk)
+    assert taken.share == 1 and taken.count == len(weight_shapes(detector.trunk.graph))
+    inside = "backbone.backbone."
+    for name, value in module.state_dict().items():
+        own = name.removeprefix(inside).partition(".")[2]
+        if name.startswith(inside) and not name.endswith("num_batches_tracked"):
+            assert np.array_equal(value, given[own]), name
+        else:
+            assert torch.equal(value, fresh[name]), name
+
+
+def test_a_start_from_weights_is_said_and_is_another_training(run_of: Run) -> None:
+    given = random_weights(lower(killed.NETWORK), seed=7)
+    said: list[str] = []
+    started = run_of("out", notify=said.append, start=Start(given, "mine"))
+    started.train()
+    count = len(weight_shapes(killed.detector("ssdlite").trunk.graph))
+    assert said == [f"weights of mine: {count} of {count} taken by name and shape"]
+    with pytest.raises(StoreError, match="is of another training: start"):
+        run_of("out").train()
+    short = {name: array for name, array in given.items() if name.startswith("stem")}
+    with pytest.raises(ConfigError, match=r"weights must be weights of this network.*got 'mine'"):
+        run_of("other", start=Start(short, "mine")).train()
 
 
 @pytest.mark.slow
@@ -94,21 +110,19 @@ def test_a_detector_learns_the_images_that_it_sees(
     assert trained.score.mmap_percent is not None and trained.score.mmap_percent > 10
 
 
-def test_another_training_in_the_folder_is_not_resumed(
-    few_drawn: SceneData, recipe: Recipe, tmp_path: Path
-) -> None:
-    run = run_of(few_drawn, recipe, tmp_path / "out", "ssdlite")
+def test_another_training_in_the_folder_is_not_resumed(run_of: Run) -> None:
+    run = run_of("out")
     run._checkpoint().save({})
     with pytest.raises(StoreError, match="is of another training: seed 0, not 1"):
-        run_of(few_drawn, recipe, tmp_path / "out", "ssdlite", seed=1).train()
+        run_of("out", seed=1).train()
     run.finish()
-    assert not (tmp_path / "out" / CHECKPOINT).exists()
+    assert not (run.out / CHECKPOINT).exists()
 
 
-def test_fewer_images_than_a_batch_are_refused(few_drawn: SceneData, tmp_path: Path) -> None:
-    recipe = Recipe("large", 1, batch=13)
+def test_fewer_images_than_a_batch_are_refused(run_of: Run) -> None:
+    large = dataclasses.replace(run_of("out"), recipe=Recipe("large", 1, batch=13))
     with pytest.raises(ConfigError, match=r"recipe.batch must be at most 12.*got 13"):
-        run_of(few_drawn, recipe, tmp_path / "out", "ssdlite").train()
+        large.train()
 
 
 @pytest.mark.parametrize(
@@ -131,7 +145,9 @@ def test_a_recipe_with_a_fault_is_refused(tmp_path: Path, text: str, line: str) 
         open_detector_recipe(str(file))
 
 
-def test_a_recipe_file_changes_the_default(recipe: Recipe) -> None:
+def test_a_recipe_file_changes_the_default(tmp_path: Path) -> None:
+    (tmp_path / "short.yaml").write_text("nas_sv2_recipe: 1\nepochs: 2\nbatch: 4\n")
+    recipe = open_detector_recipe(str(tmp_path / "short.yaml"))
     default = open_detector_recipe("detector")
     assert (recipe.name, recipe.epochs, recipe.batch) == ("short", 2, 4)
     assert recipe.learning_rate == default.learning_rate

@@ -9,10 +9,14 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from nas_sv2.api.detection import load_detector
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.detection import drawn
+from nas_sv2.space.families.published import published_network
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.runtimes.weights import random_weights
 
 Run = Callable[..., tuple[int, str, str]]
 SHORT = "nas_sv2_recipe: 1\nepochs: 1\nbatch: 4\nimages_per_epoch: 8\n"
@@ -59,6 +63,24 @@ def test_a_detector_is_trained_loaded_and_shown(run: Run, command_line: Run, hea
     assert rows["shufflenet_v2_star_x0_5"] == []
 
 
+def test_a_detector_starts_from_weights(run: Run) -> None:
+    graph = lower(published_network("shufflenet_v2_x0_5"))
+    save_file(random_weights(graph, seed=7), "mine.safetensors")
+    options = ("--head", "ssdlite", "--recipe", "short.yaml", "--weights", "mine.safetensors")
+    code, out, err = run("--out", "pet", *options, "--json")
+    start = json.loads(out)["start"]
+    assert code == 0 and "weights of mine.safetensors: " in err, err
+    assert start["taken"] == start["of"] > 100 and start["fresh"] == []
+    code, _, err = run("--out", "other", "--weights", "pet")
+    assert (code, err.count("\n")) == (2, 1) and "must list architecture.yaml" in err
+    larger = lower(published_network("shufflenet_v2_x1_0"))
+    save_file(random_weights(larger, seed=7), "larger.safetensors")
+    code, _, err = run("--out", "other", "--weights", "larger.safetensors")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--weights must be weights of this network" in err
+    assert not Path("other").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
@@ -69,6 +91,7 @@ def test_a_detector_is_trained_loaded_and_shown(run: Run, command_line: Run, hea
         (("--recipe", "quick"), "--recipe must be detector, or a file"),
         (("--recipe", "none.yaml"), "must be a readable file"),
         (("--device", "tpu"), "--device must be cpu or cuda; got 'tpu'"),
+        (("--weights", "none"), "--weights must be a folder that export"),
     ],
 )
 def test_bad_input_is_one_line(run: Run, options: tuple[str, ...], line: str) -> None:
