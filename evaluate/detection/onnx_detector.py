@@ -15,10 +15,10 @@ import onnx
 import torch
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
-from torchvision.models.detection.image_list import ImageList
 
 from nas_sv2.evaluate.detection import light_head as light
 from nas_sv2.evaluate.detection import ssdlite
+from nas_sv2.evaluate.detection.anchors import anchors_of, predicting_maps
 from nas_sv2.evaluate.detection.detector import Detector
 from nas_sv2.space.runtimes.onnx_lowering import INPUT, OUTPUT, build_onnx
 from nas_sv2.space.runtimes.torch_lowering import weights_of
@@ -181,7 +181,7 @@ def _serialised(nodes: Nodes, detector: Detector, metadata: dict[str, str]) -> b
 
 
 def _light_head(nodes: Nodes, detector: Detector, model: Any) -> tuple[str, str, str]:
-    regions = _proposals(nodes, detector, model.rpn.rpn)
+    regions = _proposals(nodes, detector, model)
     separable = model.backbone.thin
     branches = (separable.first, separable.second)
     thin = nodes.add("Add", *(nodes.layers(OUTPUT, branch) for branch in branches))
@@ -199,8 +199,9 @@ def _light_head(nodes: Nodes, detector: Detector, model: Any) -> tuple[str, str,
     return _suppressed(nodes, boxes, scores, most, heads.nms_thresh, heads.score_thresh)
 
 
-def _proposals(nodes: Nodes, detector: Detector, rpn: Any) -> str:
+def _proposals(nodes: Nodes, detector: Detector, model: Any) -> str:
     """Regions (R, 4), as `RegionProposalNetwork` filters them in evaluation."""
+    rpn = model.rpn.rpn
     value = detector.trunk.body.output
     shared = nodes.add("Relu", nodes.layers(value.name, [rpn.head.shared]))
     places = value.area * len(light.ANCHORS) * len(light.RATIOS)
@@ -209,8 +210,8 @@ def _proposals(nodes: Nodes, detector: Detector, rpn: Any) -> str:
     moved = _by_place(nodes, nodes.layers(shared, [rpn.head.boxes]), 4, value.height, value.width)
     count = min(places, light.BEFORE["testing"])
     best, order = nodes.add_many("TopK", 2, objectness, np.array([count], np.int64))
-    (anchors,) = rpn.anchor_generator(_blank(detector), [_map_like(detector.trunk.body.output)])
-    chosen = nodes.add("Gather", nodes.constant(anchors.numpy()), order)
+    anchors = anchors_of(detector, model).numpy()
+    chosen = nodes.add("Gather", nodes.constant(anchors), order)
     boxes = _decoded(nodes, chosen, nodes.add("Gather", moved, order), CODER["proposals"])
     boxes = _clipped(nodes, detector, boxes)
     large = _at_least(nodes, boxes, LEAST_PROPOSAL)
@@ -252,21 +253,18 @@ def _pooled(nodes: Nodes, detector: Detector, thin: str, regions: str) -> str:
 
 
 def _ssdlite(nodes: Nodes, detector: Detector, model: Any) -> tuple[str, str, str]:
-    trunk, maps = detector.trunk, [detector.trunk.body.output.name, OUTPUT]
+    maps = [detector.trunk.body.output.name, OUTPUT]
     for block in model.backbone.extra:
         maps.append(nodes.layers(maps[-1], [block]))
-    with torch.no_grad():
-        shapes = [_map_like(trunk.body.output), _map_like(trunk.tail.output)]
-        for block in model.backbone.extra:
-            shapes.append(block(shapes[-1]))
     moved, logits = [], []
+    shapes = predicting_maps(detector, model)
     for index, (value, like) in enumerate(zip(maps, shapes, strict=True)):
         height, width = like.shape[2:]
         boxes = nodes.layers(value, [model.head.regression_head.module_list[index]])
         moved.append(_by_place(nodes, boxes, 4, height, width))
         scores = nodes.layers(value, [model.head.classification_head.module_list[index]])
         logits.append(_by_place(nodes, scores, detector.classes + 1, height, width))
-    (anchors,) = model.anchor_generator(_blank(detector), shapes)
+    anchors = anchors_of(detector, model)
     together = nodes.add("Concat", *moved, axis=0)
     boxes = _decoded(nodes, nodes.constant(anchors.numpy()), together, CODER["detections"])
     boxes = _clipped(nodes, detector, boxes)
@@ -336,12 +334,3 @@ def _suppressed(
     rows = nodes.add("Gather", kept, order)
     classes, places = (nodes.shaped(nodes.column(rows, start, start + 1), -1) for start in (1, 2))
     return nodes.add("Gather", boxes, places), best, classes
-
-
-def _blank(detector: Detector) -> ImageList:
-    size = (detector.height, detector.width)
-    return ImageList(torch.zeros(1, 3, *size), [size])
-
-
-def _map_like(value: Any) -> torch.Tensor:
-    return torch.zeros(1, value.channels, value.height, value.width)

@@ -42,6 +42,10 @@ class Scene:
     crowds: NDArray[np.bool_]
     areas: NDArray[np.float32]
 
+    def scale_into(self, height: int, width: int) -> float:
+        """Return the factor by which the image fits into `height` × `width` pixels."""
+        return min(height / self.height, width / self.width)
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Scenes:
@@ -62,7 +66,7 @@ class Scenes:
     def fitted(self, index: int, height: int, width: int) -> tuple[Pixels, float]:
         """Return image `index` as (3, height, width), and the factor of its scaling."""
         scene = self.scenes[index]
-        scale = min(height / scene.height, width / scene.width)
+        scale = scene.scale_into(height, width)
         size = (max(1, round(scene.width * scale)), max(1, round(scene.height * scale)))
         image = Image.fromarray(self.read(index)).resize(size, Image.Resampling.BILINEAR)
         ground = np.full((height, width, 3), PADDING, np.uint8)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from nas_sv2.documents import name_errors, read_document
 from nas_sv2.errors import ConfigError, EvaluationError, StoreError
+from nas_sv2.evaluate.detection.anchors import AnchorFit, anchor_fit
 from nas_sv2.evaluate.detection.detector import Detector, build_detector
 from nas_sv2.evaluate.detection.scenes import SceneBatches, SceneData, as_targets
 from nas_sv2.evaluate.detection.score import DetectionScore, score
@@ -148,6 +149,7 @@ class TrainedDetector:
         score: Its score on the validation images.
         seconds: Wall time of the training, of all its processes.
         place: The processor; the last digits of results depend on it.
+        anchors: How the anchors fit the boxes of the training images.
     """
 
     module: nn.Module
@@ -155,6 +157,7 @@ class TrainedDetector:
     score: DetectionScore
     seconds: float
     place: str
+    anchors: AnchorFit
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +173,8 @@ class DetectorRun:
         threads: CPU threads.
         device: `cpu` or `cuda:0`.
         progress: Called after each step with the steps done and the steps in all.
-        notify: Called with a line if the training is resumed, and on the weights it starts from.
+        notify: Called with a line on the weights it starts from, on the anchors, and if the
+            training is resumed.
         start: The weights that the backbone starts from; None for fresh ones.
     """
 
@@ -199,7 +203,10 @@ class DetectorRun:
             raise ConfigError("recipe.batch", self.recipe.batch, allowed)
         detector = self.detector
         with cpu_threads(self.threads):
-            module = self._started().to(self.device)
+            module = self._started()
+            anchors = anchor_fit(detector, module.eval(), self.data.train)
+            self.notify(anchors.describe())
+            module = module.to(self.device)
             course = self._course(module)
             for done in course.passes():
                 course.keep(done)
@@ -215,8 +222,8 @@ class DetectorRun:
             )
         if found.mmap_percent is None:
             raise EvaluationError("the validation images have no box to score")
-        records = tuple(course.records)
-        return TrainedDetector(module.cpu().eval(), records, found, course.seconds, self.place)
+        records, seconds = tuple(course.records), course.seconds
+        return TrainedDetector(module.cpu().eval(), records, found, seconds, self.place, anchors)
 
     def finish(self) -> None:
         """Delete the checkpoint, once the result is kept elsewhere."""

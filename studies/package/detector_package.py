@@ -85,6 +85,7 @@ def write_detector_package(
         "recipe_digest": run.recipe.digest,
         "seed": run.seed,
         **({} if run.start is None else {"start": run.start.describe(detector.trunk.graph)}),
+        "anchors": dataclasses.asdict(trained.anchors),
         "passes": len(trained.records),
         "seconds": round(trained.seconds, 1),
         "place": trained.place,
