@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from nas_sv2.documents import FromZero, Share, Whole, check_fields
 from nas_sv2.errors import ConfigError, EvaluationError
+from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.plain_data import parse_json, printable
 from nas_sv2.space.units.architecture import Architecture
 
@@ -154,6 +155,21 @@ class Evaluation:
     def describe_accuracy(self) -> str:
         """Return the accuracy as text, with the balanced one if the classes are uneven."""
         return describe_accuracy(self.accuracy, self.balanced_accuracy, self.uneven)
+
+    @property
+    def shows_score(self) -> bool:
+        """Whether the score is neither top-1, nor the loss, nor shown beside top-1."""
+        beside = self.scored_by == "balanced_accuracy" and self.uneven
+        return self.scored_by not in ("accuracy", "cross_entropy") and not beside
+
+    def describe(self) -> str:
+        """Name top-1, and the score if it is another, as `top-1 91.20%, macro F1 88.10%`."""
+        told = f"top-1 {self.describe_accuracy()}"
+        return f"{told}, {self.describe_score()}" if self.shows_score else told
+
+    def describe_score(self) -> str:
+        """Name the score and its value."""
+        return facts_of(self.scored_by).describe(self.score)
 
     def describe_majority(self) -> str:
         """Say in one line how uneven the classes are; empty if they are not."""

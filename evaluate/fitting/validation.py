@@ -1,6 +1,7 @@
 """The accuracy of a network, and its cross-entropy."""
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,9 @@ from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.fitting.batches import Batches
 from nas_sv2.evaluate.fitting.evaluation import describe_accuracy, is_uneven
-from nas_sv2.evaluate.recipes.recipe import Recipe, Score
+from nas_sv2.evaluate.fitting.own_metric import apply_metric, open_metric
+from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.recipes.scores import SCORES, facts_of
 
 BATCH = 250  # larger gains nothing on two cores and needs more memory
 
@@ -28,6 +31,9 @@ class Validation:
         balanced_accuracy: Mean of the shares of each class that are right, 0 to 1.
         majority: Share of the images that are of their commonest class, 0 to 1.
         classes: Number of classes.
+        macro_f1: Mean of the classes' F1, 2 · right / (images + named), 0 to 1. Classes without
+            an image that are never named do not count.
+        own: Figure of the user's own metric, higher is better; None if none was asked for.
     """
 
     accuracy: float
@@ -36,18 +42,37 @@ class Validation:
     balanced_accuracy: float | None = None
     majority: float | None = None
     classes: int = 0
+    macro_f1: float | None = None
+    own: float | None = None
 
-    def score(self, by: Score) -> float:
+    def score(self, by: str) -> float:
         """Return the score that candidates are compared by, of a single validation.
 
         It is higher for a better network. `training_speed` needs the whole training.
         """
-        if by == "accuracy":
-            return self.accuracy
-        if by == "balanced_accuracy" and self.balanced_accuracy is not None:
-            return self.balanced_accuracy
-        assert by == "cross_entropy", f"{by} needs more than a validation"
-        return -self.loss
+        known = {
+            "accuracy": self.accuracy,
+            "balanced_accuracy": self.balanced_accuracy,
+            "macro_f1": self.macro_f1,
+            "cross_entropy": -self.loss,
+        }
+        found = known.get(by, self.own)
+        assert found is not None, f"{by} was not computed"
+        return found
+
+    def describe(self, by: str) -> str:
+        """Name the figures, as `top-1 91.20%, macro F1 88.10%, cross-entropy 0.3120`.
+
+        Args:
+            by: The score of the recipe. One that is not known, as in older files, is left out.
+        """
+        return f"top-1 {self.describe_accuracy()}{self.beside(by)}, cross-entropy {self.loss:.4f}"
+
+    def beside(self, by: str) -> str:
+        """Name the score of a recipe behind a comma; nothing for top-1 and cross-entropy."""
+        known = {"macro_f1": self.macro_f1, "balanced_accuracy": self.balanced_accuracy}
+        found = known.get(by) if by in SCORES else self.own
+        return "" if found is None else f", {facts_of(by).describe(found)}"
 
     def describe_accuracy(self) -> str:
         """Return the accuracy as text, with the balanced one if the classes are uneven."""
@@ -62,11 +87,13 @@ class Answers:
     Attributes:
         right: Right answers by class, int64 (classes,).
         images: Images by class, int64 (classes,).
+        named: Images that were named as the class, int64 (classes,).
         loss: Sum of the cross-entropies, nats.
     """
 
     right: Tensor
     images: Tensor
+    named: Tensor
     loss: float
 
     @property
@@ -74,6 +101,8 @@ class Answers:
         """The figures that follow from the counts."""
         count, there = int(self.images.sum()), self.images > 0
         recalls = self.right[there].double() / self.images[there]
+        either = (self.images + self.named).double()
+        f1 = 2 * self.right[either > 0] / either[either > 0]
         return Validation(
             accuracy=int(self.right.sum()) / count,
             loss=self.loss / count,
@@ -81,30 +110,63 @@ class Answers:
             balanced_accuracy=float(recalls.mean()),
             majority=int(self.images.max()) / count,
             classes=len(self.images),
+            macro_f1=float(f1.mean()),
         )
 
 
-def validate(module: nn.Module, part: Part, normalise: Normalise, device: str) -> Validation:
-    """Validate `module` on all of `part`, in evaluation mode and without augmentation."""
-    return count_answers(module, part, normalise, device).validation
+def validate(
+    module: nn.Module, part: Part, normalise: Normalise, device: str, score: str = "accuracy"
+) -> Validation:
+    """Validate `module` on all of `part`, in evaluation mode and without augmentation.
+
+    Args:
+        module: The network.
+        part: The images.
+        normalise: Grey levels to floats.
+        device: Torch device of the network.
+        score: The score of the recipe, which may be a user's own metric.
+
+    Raises:
+        ConfigError: The metric cannot be imported.
+        EvaluationError: The metric gives no finite number.
+    """
+    metric = open_metric(score)
+    if metric is None:
+        return count_answers(module, part, normalise, device).validation
+    logits: list[Tensor] = []
+    counts = count_answers(module, part, normalise, device, logits.append)
+    own = apply_metric(score, metric, torch.cat(logits), part.labels)
+    return dataclasses.replace(counts.validation, own=own)
 
 
 @torch.no_grad()
-def count_answers(module: nn.Module, part: Part, normalise: Normalise, device: str) -> Answers:
-    """Count the answers of `module` to all of `part`, as `validate` does."""
+def count_answers(
+    module: nn.Module,
+    part: Part,
+    normalise: Normalise,
+    device: str,
+    keep: Callable[[Tensor], None] = lambda logits: None,
+) -> Answers:
+    """Count the answers of `module` to all of `part`, as `validate` does.
+
+    `keep` is called with the logits of each batch, (N, classes), on the CPU.
+    """
     module.eval()
     named, classes, loss = [], 0, 0.0
     for start in range(0, len(part), BATCH):
         images = part.images[start : start + BATCH].to(device)
         labels = part.labels[start : start + BATCH].to(device)
         logits = module(normalise(images))
+        keep(logits.cpu())
         named.append(logits.argmax(1).cpu())
         classes = logits.shape[1]
         loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
-    right = part.labels[torch.cat(named) == part.labels]
+    answers = torch.cat(named)
+    right = part.labels[answers == part.labels]
     return Answers(
         torch.bincount(right, minlength=classes),
         torch.bincount(part.labels, minlength=classes),
+        torch.bincount(answers, minlength=classes),
         loss,
     )
 

@@ -26,6 +26,7 @@ from nas_sv2.evaluate.fitting.validation import (
     count_answers,
     validate,
 )
+from nas_sv2.evaluate.recipes.scores import SCORES
 
 PATIENCE = timedelta(hours=12)  # the others wait while the first decodes a folder of images
 
@@ -105,18 +106,22 @@ class Processes:
                 distributed.broadcast(buffer, 0)
 
     def validate(
-        self, module: nn.Module, part: Part, normalise: Normalise, device: str
+        self, module: nn.Module, part: Part, normalise: Normalise, device: str, score: str
     ) -> Validation:
-        """Validate as `validation.validate`, with a share of the images for each process."""
-        if self.count == 1 or len(part) < self.count:
-            return validate(module, part, normalise, device)
+        """Validate as `validation.validate`, with a share of the images for each process.
+
+        A user's own metric needs the answers to all images, so each process asks for all.
+        """
+        if self.count == 1 or len(part) < self.count or score not in SCORES:
+            return validate(module, part, normalise, device, score)
         mine = Part(part.images[self.rank :: self.count], part.labels[self.rank :: self.count])
         found = count_answers(module, mine, normalise, device)
-        sums = torch.cat([found.right, found.images, torch.tensor([found.loss])]).double()
+        counts = [found.right, found.images, found.named]
+        sums = torch.cat([*counts, torch.tensor([found.loss])]).double()
         sums = sums.to(device)
         distributed.all_reduce(sums)
-        right, images = sums[:-1].cpu().round().long().chunk(2)
-        return Answers(right, images, float(sums[-1])).validation
+        right, images, named = sums[:-1].cpu().round().long().chunk(3)
+        return Answers(right, images, named, float(sums[-1])).validation
 
 
 @dataclass(frozen=True, eq=False, slots=True)

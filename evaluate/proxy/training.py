@@ -29,11 +29,12 @@ from nas_sv2.evaluate.fitting.evaluator import (
     trained_form,
 )
 from nas_sv2.evaluate.fitting.learners import NetworkLearner
+from nas_sv2.evaluate.fitting.own_metric import try_metric
 from nas_sv2.evaluate.fitting.subset import Subset, choose_subset
 from nas_sv2.evaluate.fitting.teaching import Teaching
 from nas_sv2.evaluate.fitting.validation import Validation, refresh_norms, validate
 from nas_sv2.evaluate.recipes.files import open_recipe
-from nas_sv2.evaluate.recipes.recipe import Recipe, Score
+from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.torch_lowering import build_module, weights_of
 from nas_sv2.space.units.architecture import Architecture
@@ -212,7 +213,8 @@ class ProxyTraining:
             EvaluationError: If the loss is not finite.
         """
         refresh_norms(module, self.batches, self.recipe.norm_images, stream(seed, "norms"))
-        validation = validate(module, self.subset.val, self.normalise, self.device)
+        part, score = self.subset.val, self.recipe.score
+        validation = validate(module, part, self.normalise, self.device, score)
         if not math.isfinite(validation.loss):
             raise EvaluationError(f"the validation loss is {validation.loss} after the training")
         return validation
@@ -299,10 +301,11 @@ def _open(recipe: Recipe, data: ImageData, setting: Setting) -> ProxyTraining:
         setting.notify,
     )
     training.teaching  # noqa: B018, refuses a teacher of other classes before the first candidate
+    try_metric(recipe.score, training.subset.val.labels, training.subset.classes)
     return training
 
 
-def _score(score: Score, records: Sequence[PassRecord]) -> float:
+def _score(score: str, records: Sequence[PassRecord]) -> float:
     """Return the score of a training; higher is better.
 
     For `training_speed` it is minus the mean loss over all steps. It orders candidates like minus

@@ -25,14 +25,12 @@ from nas_sv2.documents import (
     check_fields,
 )
 from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.recipes.scores import check_score
 from nas_sv2.evaluate.recipes.teacher import Teacher
 
 Optimiser = Literal["sgd", "adamw"]
 Schedule = Literal["linear", "cosine"]
 Precision = Literal["fp32", "bf16", "fp16"]
-Score = Literal["accuracy", "balanced_accuracy", "cross_entropy", "training_speed"]
-SHARES: tuple[Score, ...] = ("accuracy", "balanced_accuracy")
-"""Scores from 0 to 1, shown in per cent; the others are in nats, below 0. All are maximised."""
 ClassWeights = Literal["none", "balanced"]
 ADDED: Mapping[str, object] = {"teacher": None, "class_weights": "none"}
 """Fields that recipes had not at first, and the values that leave the digest as it was."""
@@ -118,8 +116,9 @@ class Recipe:
         hopeless_after: Share of the steps after which a training ends if the network is not above
             chance on its training images, but not before 50 steps; 0 for never.
         score: Score that candidates are compared by: `accuracy`; `balanced_accuracy`, the mean of
-            the classes' accuracies; `cross_entropy` on the validation images; `training_speed`,
-            the sum of the training losses, lower is better.
+            the classes' accuracies; `macro_f1`, the mean of the classes' F1; `cross_entropy` on
+            the validation images; `training_speed`, the sum of the training losses, lower is
+            better; or the `module:attribute` of a user's own metric.
         seeds: Number of trainings that are averaged, each with a seed of its own.
         full_training: Parts that only a full training has; None for a short training.
         teacher: A trained network whose answers are learnt too; None for the labels alone.
@@ -155,7 +154,7 @@ class Recipe:
     precision: Precision = "fp32"
     norm_images: Whole = 512
     hopeless_after: Share = 0.5
-    score: Score = "accuracy"
+    score: str = "accuracy"
     seeds: Positive = 1
     full_training: FullTraining | None = None
     teacher: Teacher | None = None
@@ -168,6 +167,7 @@ class Recipe:
             raise ConfigError("name", self.name, "must be one word or two")
         if self.stem_stride is not None:
             check_choice("stem_stride", self.stem_stride, (1, 2))
+        check_score(self.score)
 
     @property
     def digest(self) -> str:

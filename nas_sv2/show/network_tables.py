@@ -501,8 +501,8 @@ def metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
     from nas_sv2.studies.package.forms import TORCH
 
     lines = [
-        f"{part} top-1 {found['accuracy']:.2%}{_balance(found)}, cross-entropy "
-        f"{found['loss']:.4f} ({found['images']:,} images)"
+        f"{part} top-1 {found['accuracy']:.2%}{_balance(found)}{_beside(found, metrics)}, "
+        f"cross-entropy {found['loss']:.4f} ({found['images']:,} images)"
         for part in ("validation", "test")
         if (found := metrics[part]) is not None
     ]
@@ -512,6 +512,13 @@ def metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
         for name, form in metrics["forms"].items()
         if name != TORCH
     ]
+
+
+def _beside(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """Name the score of the recipe; nothing for top-1 and cross-entropy, which are shown."""
+    from nas_sv2.evaluate.fitting.validation import Validation
+
+    return Validation(**found).beside(metrics["recipe"]["score"])
 
 
 def _balance(found: Mapping[str, Any]) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import RenderableType
 
-from nas_sv2.evaluate.recipes.recipe import SHARES, Recipe
+from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.recipes.scores import SHARES, facts_of
 from nas_sv2.show.console import plain_table
 from nas_sv2.studies.estimates.certified import FUSED, with_fused
 from nas_sv2.studies.findings.certificate import (
@@ -243,9 +244,8 @@ def _gap(certificate: Certificate) -> str:
 
 
 def _signed(difference: float, scored_by: str) -> str:
-    if scored_by in SHARES:
-        return f"{difference * 100:+.2f} points"
-    return f"{difference:+.3f} nats"
+    sign = "+" if difference >= 0 else ""
+    return sign + facts_of(scored_by).difference(difference)
 
 
 def _score(value: float, scored_by: str) -> str:

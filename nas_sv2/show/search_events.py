@@ -174,7 +174,7 @@ def outcome_line(outcome: TrialFinished) -> str:
     times = (f"{name} {v.ms:.2f} ms ({v.provenance})" for name, v in record.latencies.items())
     left = outcome.remaining_s
     passes = record.evaluation.epochs
-    result = f"top-1 {record.evaluation.describe_accuracy()}"
+    result = record.evaluation.describe()
     return "  ".join(
         [
             head,
@@ -347,6 +347,8 @@ def _figures(record: Record | None) -> dict[str, object]:
         "feasible": record.feasible,
         "accuracy": record.evaluation.accuracy,
         "balanced_accuracy": record.evaluation.balanced_accuracy,
+        "scored_by": record.evaluation.scored_by,
+        "score": record.evaluation.score,
         "recipe": record.evaluation.recipe,
         "seed": record.evaluation.seed,
         "latencies": {

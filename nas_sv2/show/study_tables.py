@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 
+from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.show.console import plain_table
 from nas_sv2.show.measure_tables import latency_notes
@@ -66,11 +67,11 @@ def front_notes(front: Front, certificate: Certificate | None) -> list[str]:
     if uneven := evaluation.describe_majority():
         notes.append(uneven)
     if evaluation.scored_by != "accuracy":
-        notes.append(f"compared by {evaluation.scored_by}, not by top-1")
+        notes.append(f"compared by {facts_of(evaluation.scored_by).name}, not by top-1")
     if len(evaluation.scores) > 1:
         notes.append(
             f"top-1 and loss: means of {len(evaluation.scores)} trainings, standard deviation of "
-            f"the {evaluation.scored_by} between them {_spread(records)}"
+            f"the {facts_of(evaluation.scored_by).name} between them {_spread(records)}"
             + ("; ± in the table" if evaluation.scored_by == "accuracy" else "")
         )
     notes.append(
@@ -242,9 +243,7 @@ def _progress(facts: StudyFacts) -> list[tuple[str, str]]:
     if facts.best is not None:
         best = facts.records[facts.best]
         name = best.baseline or best.architecture.digest[:8]
-        rows.append(
-            ("best", f"trial {facts.best}: {name}, top-1 {best.evaluation.describe_accuracy()}")
-        )
+        rows.append(("best", f"trial {facts.best}: {name}, {best.evaluation.describe()}"))
     return rows
 
 
@@ -325,13 +324,14 @@ def _finding(found: Confirmation, finding: Finding, plain: dict[str, Any]) -> di
 def moves_table(comparison: ReplayComparison) -> RenderableType:
     """Make a table of every network on both targets, the fastest on the new one first.
 
-    If the study compares by another score than top-1, that score has a column; higher is better.
+    If the study compares by another score than top-1, that score has a column.
     The factor is the new latency over the old one; "of typical" is the factor over the median
     factor.
     """
     old, new = comparison.old_target, comparison.target
     score = comparison.scored_by
-    compared = () if score == "accuracy" else (score.replace("_", " "),)
+    facts = facts_of(score)
+    compared = () if score == "accuracy" else (facts.name,)
     times = (f"{old} ms", f"{new} ms", "factor", "of typical", "front")
     table = plain_table("trial", "network", "top-1", *compared, *times)
     for move in sorted(comparison.moves, key=comparison.new_ms):
@@ -340,7 +340,7 @@ def moves_table(comparison: ReplayComparison) -> RenderableType:
             str(move.number),
             record.baseline or record.architecture.digest[:8],
             f"{record.evaluation.accuracy:.2%}",
-            *(f"{record.evaluation.score:.4f}" for _ in compared),
+            *(facts.value(record.evaluation.score) for _ in compared),
             _ms(move.before.latencies[old]),
             _ms(record.latencies[new]),
             f"{comparison.factor(move):.3f}",

@@ -21,6 +21,7 @@ from nas_sv2.evaluate.fitting.evaluator import Evaluator, EvaluatorChoice, Setti
 from nas_sv2.evaluate.fitting.validation import describe_balance, describe_counts
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.latency.targets.book import MODULES, TargetBook
 from nas_sv2.latency.targets.doctor import trust_warning
 from nas_sv2.latency.targets.target import Target
@@ -74,12 +75,6 @@ SAMPLERS: dict[str, SamplerChoice] = {
     "random": SamplerChoice(lambda seed, search: RandomSampler(seed=seed), True),
 }
 
-_SCORING = {
-    "accuracy": "",
-    "balanced_accuracy": "; compared by balanced accuracy, not by top-1",
-    "cross_entropy": "; compared by cross-entropy, not by accuracy",
-    "training_speed": "; compared by the sum of training losses, not by accuracy",
-}
 _PREDICTING = {
     "measured": "",
     "predicted": "; latencies are predicted, those of the front measured at last",
@@ -463,7 +458,7 @@ def describe_search(
             for note in describe_counts(data.train.labels, data.class_names, recipe)
             if plan.evaluator.trains
         ),
-        f"recipe    {recipe.name}, {_seeds(plan)}{_SCORING[recipe.score]}; {certified}",
+        f"recipe    {recipe.name}, {_seeds(plan)}{_scoring(recipe)}; {certified}",
         *(
             [f"workers   {plan.workers}; the seed repeats the candidates with --workers 1 alone"]
             if plan.workers != 1
@@ -492,6 +487,12 @@ def _form(network: Architecture) -> str:
     pool = "a pool" if network.stem_pool else "no pool"
     side = network.resolution
     return f"{side}×{side}×{network.channels}, stem of stride {network.stem_stride} and {pool}"
+
+
+def _scoring(recipe: Recipe) -> str:
+    if recipe.score == "accuracy":
+        return ""
+    return f"; compared by {facts_of(recipe.score).name}, not by top-1"
 
 
 def _seeds(plan: SearchPlan) -> str:

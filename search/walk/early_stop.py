@@ -26,7 +26,8 @@ from numpy.typing import ArrayLike, NDArray
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation
 from nas_sv2.evaluate.fitting.evaluator import StoppableEvaluator
-from nas_sv2.evaluate.recipes.recipe import Recipe, Score
+from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.search.walk.audit import Audit
 from nas_sv2.search.walk.stored_evaluator import StoredEvaluator
@@ -55,8 +56,10 @@ SLOPES, SLOPE_DEVIATION = (0.6, 0.3), 0.3
 """Prior of the slopes for both signals, all in standard deviations."""
 NOISE, NOISE_WEIGHT = 0.5, 4
 """Prior of the residuals' deviation, and the number of trainings that it counts as much as."""
-SPREAD = {"cross_entropy": 0.6, "accuracy": 0.25, "balanced_accuracy": 0.25, "training_speed": 0.6}
-"""Prior of the deviation of final scores, as a share of that of the losses."""
+SPREAD = {"share": 0.25, "nats": 0.6}
+"""Prior of the deviation of final scores, as a share of that of the losses, by their unit.
+
+The score of a user's own metric has no prior: its unit is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class FinalModel:
     """
 
     curves: tuple[LearningCurve, ...]
-    score: Score = "accuracy"
+    score: str = "accuracy"
 
     @property
     def finals(self) -> NDArray[np.float64]:
@@ -104,6 +107,14 @@ class FinalModel:
     def sizes(self) -> NDArray[np.float64]:
         """The log FLOPs of the networks whose final score is known, (N,)."""
         return np.array([one.signals[0][1] for one in self.curves if one.final is not None])
+
+    def _scale(self, finals: NDArray[np.float64], loss_deviation: float) -> float:
+        """The deviation of final scores, with a prior that counts as much as three trainings."""
+        prior = SPREAD.get(facts_of(self.score).unit)
+        if prior is None:
+            return float(finals.std()) + 1e-9
+        share = len(finals) / (len(finals) + 3)
+        return share * float(finals.std()) + (1 - share) * prior * loss_deviation
 
     def at(self, passes: int, signals: Signals) -> tuple[float, float]:
         """Return the mean and the deviation of the final score of a training.
@@ -122,8 +133,7 @@ class FinalModel:
         points = np.column_stack([np.ones(len(shown)), (shown - shown.mean(axis=0)) / spread])
         finals = np.array([one.final for one in after if one.final is not None])
         design = points[[n for n, one in enumerate(after) if one.final is not None]]
-        share = len(finals) / (len(finals) + 3)
-        scale = share * float(finals.std()) + (1 - share) * SPREAD[self.score] * float(spread[0])
+        scale = self._scale(finals, float(spread[0]))
         values = (finals - finals.mean()) / scale
         prior = np.diag([1e-4, SLOPE_DEVIATION**-2, SLOPE_DEVIATION**-2])
         centre, variance = np.array([0.0, *SLOPES]), NOISE**2
@@ -310,7 +320,7 @@ class EarlyStop:
     passes: int
     size: Size = log_flops
     earlier: Mapping[str, LearningCurve] = field(default_factory=dict)
-    score: Score = "accuracy"
+    score: str = "accuracy"
 
     DESCRIBED: ClassVar[str] = (
         f"stops     trainings that promise little growth of the front; {SHARE:.0%} of them run on "
@@ -404,7 +414,7 @@ class Stopping:
     size: float
     latencies_ms: tuple[float, ...]
     audited: bool
-    score: Score = "accuracy"
+    score: str = "accuracy"
 
     def __call__(self, history: Sequence[Epoch]) -> str | None:
         """Give a reason to end the training after these passes, or None; see `Stops`."""
@@ -443,7 +453,7 @@ def known_of(
     records: Iterable[Record],
     size: Size = log_flops,
     earlier: Mapping[str, LearningCurve] | None = None,
-    score: Score = "accuracy",
+    score: str = "accuracy",
 ) -> tuple[FinalModel, tuple[Rival, ...]]:
     """Return what a study so far and earlier trainings know: the model, and the rivals."""
     known = list(records)

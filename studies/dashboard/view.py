@@ -135,7 +135,7 @@ def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:
         ("data", evaluation.data),
     ]
     if evaluation.scored_by != "accuracy":
-        rows.insert(0, ("compared by", f"{evaluation.scored_by}: {evaluation.score:.4f}"))
+        rows.insert(0, ("compared by", evaluation.describe_score()))
     if uneven := evaluation.describe_majority():
         rows.append(("classes", uneven))
     if evaluation.spread is not None:

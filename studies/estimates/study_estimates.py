@@ -7,6 +7,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.space.graph.cost import Cost, cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
@@ -68,7 +69,7 @@ class StudyEstimates:
 
     @property
     def _score(self) -> str:
-        return self.scored_by.replace("_", " ")
+        return facts_of(self.scored_by).name
 
 
 def estimate_study(

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from nas_sv2.documents import reading_stored
-from nas_sv2.evaluate.recipes.recipe import SHARES
+from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.plain_data import parse_json
 from nas_sv2.space.choices.probe_networks import Contrast
 from nas_sv2.space.units.architecture import Architecture
@@ -226,11 +226,11 @@ class Certificate:
 
     def in_words(self, difference: float) -> str:
         """A difference of the recipe's scores."""
-        return _in_words(difference, self.scored_by)
+        return facts_of(self.scored_by).difference(difference)
 
     def in_reference_words(self, difference: float) -> str:
         """A difference of the reference's scores."""
-        return _in_words(difference, self.reference_scored_by)
+        return facts_of(self.reference_scored_by).difference(difference)
 
     def to_json(self) -> str:
         """One line that `from_json` reads back to an equal value."""
@@ -288,9 +288,3 @@ def _trained(data: dict[str, Any]) -> ScoredNetwork:
         data["seconds"],
         data["counts"],
     )
-
-
-def _in_words(difference: float, scored_by: str) -> str:
-    if scored_by in SHARES:
-        return f"{difference * 100:.2f} points"
-    return f"{difference:.3f} nats"

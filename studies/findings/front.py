@@ -11,6 +11,7 @@ from operator import le
 from typing import Any, TypeVar
 
 from nas_sv2.errors import StoreError
+from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.studies.findings.fused_estimate import Estimates, FusedEstimate
 from nas_sv2.studies.findings.record import Record
@@ -223,7 +224,7 @@ class Front:
         """The heads of the columns."""
         times = (f"{name} ms\n({' and '.join(self._kinds(name))})" for name in self.targets)
         top1 = ("top-1", "balanced") if self._uneven else ("top-1",)
-        trained = (*(("MiB",) if self._limits_memory else ()), *top1, "loss")
+        trained = (*(("MiB",) if self._limits_memory else ()), *top1, *self._compared, "loss")
         if not self.estimates:
             return ("trial", "network", "MFLOPs", "Mparams", *trained, *times, "beaten by")
         chances = ("on\nfront", "beats a\nbaseline")
@@ -269,6 +270,13 @@ class Front:
         return any(record.evaluation.uneven for record in self.records.values())
 
     @cached_property
+    def _compared(self) -> tuple[str, ...]:
+        """The name of the compared score, if no other column has it."""
+        found = (each.evaluation for each in self.records.values())
+        names = (facts_of(each.scored_by).name for each in found if each.shows_score)
+        return tuple(dict.fromkeys(names))[:1]
+
+    @cached_property
     def _limits_memory(self) -> bool:
         return any(record.memory_bytes is not None for record in self.records.values())
 
@@ -288,6 +296,7 @@ class Front:
             *([_mebibytes(record.memory_bytes)] if self._limits_memory else []),
             f"{evaluation.accuracy:.2%}" + ("" if spread is None else f" ±{spread:.2%}"),
             *([_percent(evaluation.balanced_accuracy)] if self._uneven else []),
+            *(facts_of(evaluation.scored_by).value(evaluation.score) for _ in self._compared),
             evaluation.describe_loss(3),
             *([] if entry.estimate is None else [str(entry.estimate)]),
             *(

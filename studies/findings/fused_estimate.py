@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nas_sv2.evaluate.recipes.recipe import SHARES
+from nas_sv2.evaluate.recipes.scores import SCORES, SHARES
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,16 @@ class FusedEstimate:
     scored_by: str
 
     def __str__(self) -> str:
-        """As `61.6% ±1.2`, or a loss, whose score is below 0, as `1.02 ±0.05`."""
+        """As `61.6% ±1.2`, or a loss, whose score is below 0, as `1.02 ±0.05`.
+
+        The score of a user's own metric keeps its sign.
+        """
         half = (self.high - self.low) / 2
         if self.scored_by in SHARES:
             return f"{self.mean:.1%} ±{100 * half:.1f}"
         digits = 2 if half >= 0.02 else 3
-        return f"{abs(self.mean):.{digits}f} ±{half:.{digits}f}"
+        shown = abs(self.mean) if self.scored_by in SCORES else self.mean
+        return f"{shown:.{digits}f} ±{half:.{digits}f}"
 
     @property
     def chances(self) -> tuple[str, str]:

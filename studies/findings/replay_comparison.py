@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from nas_sv2.errors import MeasurementError
+from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.latency.breakdown.priced import Breakdown
 from nas_sv2.latency.measurements.head_to_head import EMULATOR_ERROR
 from nas_sv2.latency.measurements.measurement import Latency
@@ -198,9 +199,7 @@ class Reasons:
         assert number is not None, "within the limits and off the front: something beats it"
         rival = self.comparison.find(number)
         by = record.evaluation.scored_by
-        no_worse = (
-            "no less accurate" if by == "accuracy" else f"no worse by {by.replace('_', ' ')}"
-        )
+        no_worse = "no less accurate" if by == "accuracy" else f"no worse by {facts_of(by).name}"
         return (
             f"{head}: trial {number}, {no_worse}, {'beat' if entered else 'beats'} it; that "
             f"takes {self._old(rival, move)} of its time on {self.comparison.old_target}, "

@@ -14,6 +14,7 @@ from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.fitting.evaluation import is_uneven
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.operators import Shuffle
@@ -510,12 +511,12 @@ def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:
     if spread is not None:
         between = (
             f"means of {len(evaluation.scores)} trainings; standard deviation of the "
-            f"{evaluation.scored_by} between them {spread:.4f}; the weights are the first's"
+            f"{facts_of(evaluation.scored_by).name} between them {spread:.4f}; the weights are "
+            "the first's"
         )
         rows.append(("seeds", between))
     if evaluation.scored_by != "accuracy":
-        score = f"{evaluation.scored_by}: {evaluation.score:.4f}, higher is better"
-        rows.append(("compared by", score))
+        rows.append(("compared by", evaluation.describe_score()))
     recipe = (
         f"{evaluation.recipe} ({evaluation.recipe_digest}), seed {evaluation.seed}, "
         f"{evaluation.epochs} epochs, {evaluation.train_images:,} image passes{stopped}"

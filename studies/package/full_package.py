@@ -119,8 +119,8 @@ def full_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
     """
     recipe, passes = document["recipe"], document["passes"]
     rows = {
-        "validation": _found(document["validation"]),
-        "test": _found(document["test"]),
+        "validation": _found(document["validation"], recipe["score"]),
+        "test": _found(document["test"], recipe["score"]),
         "recipe": f"{recipe['name']} ({document['recipe_digest']}), seed {document['seed']}, "
         f"{len(passes)} passes, {passes[-1]['step']:,} steps",
         "data": document["data"],
@@ -161,11 +161,8 @@ def _start(start: Mapping[str, Any] | None) -> dict[str, str]:
     return rows
 
 
-def _found(found: Mapping[str, Any] | None) -> str:
+def _found(found: Mapping[str, Any] | None, score: str) -> str:
     if found is None:
         return "–, the data have no such part"
     found_on = Validation(**found)
-    return (
-        f"top-1 {found_on.describe_accuracy()}, cross-entropy {found_on.loss:.4f} "
-        f"({found_on.images:,} images)"
-    )
+    return f"{found_on.describe(score)} ({found_on.images:,} images)"

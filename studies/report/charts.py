@@ -9,7 +9,7 @@ from html import escape
 from typing import Any, Final
 
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
-from nas_sv2.evaluate.recipes.recipe import SHARES
+from nas_sv2.evaluate.recipes.scores import SHARES
 from nas_sv2.latency.breakdown.profiled import Profile
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS
 from nas_sv2.latency.measurements.measurement import Provenance
@@ -378,7 +378,7 @@ def _hover(facts: StudyFacts, number: int, record: Record) -> str:
     evaluation = record.evaluation
     lines = [
         f"trial {number} · {name_of(record)}",
-        f"top-1 {evaluation.describe_accuracy()} · recipe {evaluation.recipe}, "
+        f"{evaluation.describe()} · recipe {evaluation.recipe}, "
         f"seed {evaluation.seed}"
         + (f", stopped after pass {evaluation.epochs}" if evaluation.stopped else ""),
     ]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nas_sv2.evaluate.recipes.recipe import SHARES
+from nas_sv2.evaluate.recipes.scores import SHARES, facts_of
 from nas_sv2.studies.estimates.study_estimates import SURE
 from nas_sv2.studies.findings.attributes import REPLAY_OF
 from nas_sv2.studies.findings.audit import ALL
@@ -94,7 +94,7 @@ def _compared(facts: StudyFacts, number: int, against: int) -> Difference:
 def best_is(record: Record) -> str:
     """Return the description of the best network of a front that is scored as `record` is."""
     by = record.evaluation.scored_by
-    return "the most accurate" if by == "accuracy" else f"the best by {by.replace('_', ' ')}"
+    return "the most accurate" if by == "accuracy" else f"the best by {facts_of(by).name}"
 
 
 def _believed(facts: StudyFacts, number: int) -> float:
@@ -105,9 +105,8 @@ def _believed(facts: StudyFacts, number: int) -> float:
 
 def _gain(facts: StudyFacts, gain: float) -> str:
     if facts.compared_by in SHARES:
-        what = "top-1" if facts.compared_by == "accuracy" else "balanced accuracy"
-        return f"{gain * 100:+.1f} points {what}"
-    return f"score {gain:+.3f}"
+        return f"{gain * 100:+.1f} points {facts_of(facts.compared_by).name}"
+    return f"{facts_of(facts.compared_by).objective} {gain:+.3f}"
 
 
 def speed(gain: float) -> str:
@@ -185,7 +184,7 @@ def accuracy_doubt(facts: StudyFacts, record: Record) -> str:
     certificate = facts.certificate
     if certificate is None or certificate.noise is None:
         return f"noise of the seed not known; {images}"
-    of = "it" if certificate.scored_by == "accuracy" else certificate.scored_by.replace("_", " ")
+    of = "it" if certificate.scored_by == "accuracy" else facts_of(certificate.scored_by).name
     noise = certificate.in_words(certificate.noise)
     return f"standard deviation of {of} between seeds {noise}, {BESIDE}; {images}"
 

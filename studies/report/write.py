@@ -138,8 +138,8 @@ def _lead(facts: StudyFacts) -> list[str]:
             for target, latency in best.latencies.items()
         )
         lines += [
-            f"**{escaped(name_of(best))}** (trial {facts.best}): top-1 "
-            f"{best.evaluation.describe_accuracy()}, {', '.join(times)}, "
+            f"**{escaped(name_of(best))}** (trial {facts.best}): "
+            f"{escaped(best.evaluation.describe())}, {', '.join(times)}, "
             f"{best.cost.flops / 1e6:.1f} M multiply-adds, {best.cost.params / 1e6:.2f} M params. "
             + f"Of the accuracy: {escaped(words.accuracy_doubt(facts, best))}.",
             "",

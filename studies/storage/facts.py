@@ -11,6 +11,7 @@ from typing import Literal
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_sv2.database.database import Database
+from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.studies.estimates.other_study import OtherStudy
 from nas_sv2.studies.estimates.study_estimates import SURE, StudyEstimates, estimate_study
 from nas_sv2.studies.findings.attributes import (
@@ -40,7 +41,6 @@ from nas_sv2.studies.storage.recipe_evidence import CertificateStore
 from nas_sv2.studies.storage.record_store import RecordStore
 from nas_sv2.studies.storage.runs import Run, runs_of
 from nas_sv2.studies.storage.study import (
-    SCORES,
     Identity,
     load_study,
     store_errors,
@@ -189,7 +189,9 @@ class StudyFacts:
     @property
     def scored_by(self) -> str:
         """The same in words."""
-        return ("" if self.estimates is None else "expected ") + SCORES[self.compared_by]
+        return ("" if self.estimates is None else "expected ") + facts_of(
+            self.compared_by
+        ).objective
 
     @cached_property
     def ties(self) -> Sequence[tuple[int, int]]:

@@ -25,6 +25,7 @@ from nas_sv2.database.database import Database
 from nas_sv2.database.engine import one_line
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.fitting.evaluation import data_key
+from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.plain_data import printable
 from nas_sv2.studies.findings.attributes import (
     CLAIMED,
@@ -45,13 +46,6 @@ from nas_sv2.studies.storage.ownership import StudyGone, check_records, own_key
 NAMES = ("space", "data", "recipe")
 """Parts of the identity that only name things; digests and contents identify them."""
 KEPT = "; its trainings are kept, and another study takes them over"
-SCORES = {
-    "accuracy": "top-1 accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "cross_entropy": "minus cross-entropy (nats)",
-    "training_speed": "minus mean training loss (nats)",
-}
-"""The objective that is maximised, in words, by `Recipe.score`."""
 
 Identity = Mapping[str, Any]
 _OF_ROWS = (AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -90,7 +84,7 @@ def create_or_resume(
     """
     backend = optuna_storage(db)
     metrics = [
-        SCORES[identity.get("recipe_document", {}).get("score", "accuracy")],
+        facts_of(identity.get("recipe_document", {}).get("score", "accuracy")).objective,
         *(f"{name} latency (ms, {kind})" for name, kind in identity["targets"].items()),
     ]
     directions = [StudyDirection.MAXIMIZE] + [StudyDirection.MINIMIZE] * (len(metrics) - 1)

@@ -119,6 +119,13 @@ def test_candidates_are_compared_by_balanced_accuracy(many: ImageData) -> None:
     assert found.scores == (found.balanced_accuracy,)
 
 
+def test_candidates_are_compared_by_macro_f1(many: ImageData) -> None:
+    found = one_thread(with_(score="macro_f1"), many).train(SMALL).evaluation
+    assert found.scored_by == "macro_f1" and 0 <= found.score <= 1
+    plain = one_thread(with_(), many).train(SMALL).evaluation
+    assert found.accuracy == plain.accuracy
+
+
 def test_classes_without_images_are_refused(many: ImageData) -> None:
     few = dataclasses.replace(many, val=Part(many.val.images[:1], many.val.labels[:1] * 0 + 7))
     missing = next(

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting.augment import Normalise
@@ -58,6 +58,7 @@ def test_the_figures_are_those_of_scikit_learn(classes: int) -> None:
         wanted = balanced_accuracy_score(labels, named)
     found = validate(Reads(classes), part, NORMALISE, "cpu")
     assert found.balanced_accuracy == pytest.approx(wanted)
+    assert found.macro_f1 == pytest.approx(f1_score(labels, named, average="macro"))
     assert found.accuracy == np.mean(np.equal(labels, named))
     assert found.majority == np.bincount(labels).max() / 300
     halves = [
@@ -65,7 +66,8 @@ def test_the_figures_are_those_of_scikit_learn(classes: int) -> None:
         for i in (0, 1)
     ]
     both = Answers(*(getattr(halves[0], f) + getattr(halves[1], f) for f in Answers.__slots__))
-    assert dataclasses.astuple(both.validation) == pytest.approx(dataclasses.astuple(found))
+    for field in dataclasses.fields(Validation):
+        assert getattr(both.validation, field.name) == pytest.approx(getattr(found, field.name))
 
 
 @pytest.mark.parametrize(
@@ -112,10 +114,26 @@ def test_lopsided_classes_are_said_if_no_weights_were_asked_for(
 
 
 def test_a_validation_gives_the_score_that_a_recipe_asks_for() -> None:
-    found = Validation(0.9, 0.4, 10, balanced_accuracy=0.6)
-    assert [found.score(by) for by in ("accuracy", "balanced_accuracy", "cross_entropy")] == [
-        *(0.9, 0.6, -0.4)
-    ]
+    found = Validation(0.9, 0.4, 10, balanced_accuracy=0.6, macro_f1=0.7, own=12.5)
+    scores = {"accuracy": 0.9, "balanced_accuracy": 0.6, "macro_f1": 0.7, "cross_entropy": -0.4}
+    assert {by: found.score(by) for by in scores} == scores
+    assert found.score("my_lab.metrics:cost") == 12.5
+
+
+@pytest.mark.parametrize(
+    ("by", "told"),
+    [
+        ("accuracy", ""),
+        ("cross_entropy", ""),
+        ("macro_f1", ", macro F1 70.00%"),
+        ("balanced_accuracy", ", balanced accuracy 60.00%"),
+        ("my_lab.metrics:cost", ", my_lab.metrics:cost 12.5000"),
+    ],
+)
+def test_a_validation_names_the_score_of_its_recipe(by: str, told: str) -> None:
+    found = Validation(0.9, 0.4, 10, balanced_accuracy=0.6, macro_f1=0.7, own=12.5)
+    assert found.describe(by) == f"top-1 90.00%{told}, cross-entropy 0.4000"
+    assert Validation(0.9, 0.4, 10).beside(by) == ""
 
 
 def test_an_evaluation_says_both_accuracies_of_uneven_classes_alone() -> None:
@@ -128,6 +146,32 @@ def test_an_evaluation_says_both_accuracies_of_uneven_classes_alone() -> None:
     assert (even.describe_accuracy(), even.describe_majority()) == ("99.01%", "")
     other = dataclasses.replace(known, balanced_accuracy=0.7, scores=(0.9,))
     assert average_evaluations([known, other]).balanced_accuracy == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(
+    ("by", "score", "uneven", "told"),
+    [
+        ("accuracy", 0.9, False, "top-1 90.00%"),
+        ("cross_entropy", -0.4, False, "top-1 90.00%"),
+        ("macro_f1", 0.7, False, "top-1 90.00%, macro F1 70.00%"),
+        ("balanced_accuracy", 0.6, False, "top-1 90.00%, balanced accuracy 60.00%"),
+        ("balanced_accuracy", 0.6, True, "top-1 90.00% (balanced 60.00%)"),
+        ("training_speed", -1.25, False, "top-1 90.00%, mean training loss 1.2500 nats"),
+        ("lab:cost", -2.5, False, "top-1 90.00%, lab:cost -2.5000"),
+    ],
+)
+def test_an_evaluation_names_its_score_once(
+    by: str, score: float, uneven: bool, told: str
+) -> None:
+    found = Evaluation(
+        *(0.9, 0.4),
+        balanced_accuracy=0.6,
+        majority=0.9 if uneven else 0.5,
+        classes=2,
+        scored_by=by,
+        scores=(score,),
+    )
+    assert found.describe() == told
 
 
 def test_an_evaluation_of_an_older_version_has_no_balance() -> None:

@@ -97,10 +97,10 @@ def replayed(count: int, scored_by: str = "accuracy") -> Replayed:
 
 
 def test_a_replay_shows_what_its_study_compares_by() -> None:
-    assert "cross entropy" not in text_of(moves_table(replayed(4).comparison))
+    assert "cross-entropy" not in text_of(moves_table(replayed(4).comparison))
     table = text_of(moves_table(replayed(4, "cross_entropy").comparison))
-    assert "cross entropy" in table.splitlines()[0]
-    assert table.count("-1.2500") == 4
+    assert "cross-entropy" in table.splitlines()[0]
+    assert table.count("1.2500 nats") == 4
     (first, *_) = replay_data(replayed(4, "cross_entropy"))["networks"]
     assert (first["scored_by"], first["score"]) == ("cross_entropy", -1.25)
 

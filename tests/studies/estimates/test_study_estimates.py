@@ -46,7 +46,7 @@ def test_means_lie_in_their_intervals_and_chances_are_shares(
 ) -> None:
     found = estimate_study(records, None)
     assert found is not None and found.longer == 0 and found.by_trial.keys() == records.keys()
-    assert "on the scale of this recipe's accuracy" in found.describe()
+    assert "on the scale of this recipe's top-1" in found.describe()
     for estimate in found.by_trial.values():
         assert estimate.low < estimate.mean < estimate.high
         assert 0 <= estimate.on_front <= 1

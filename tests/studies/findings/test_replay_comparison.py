@@ -77,7 +77,7 @@ def test_scores_in_nats_are_not_called_accuracies() -> None:
     found = compare(in_nats(old), in_nats(new), "t0", "t0")
     (move,) = found.changed
     why = Reasons(found, None, None).why(move)
-    assert "trial 10, no worse by cross entropy, beats it" in why
+    assert "trial 10, no worse by cross-entropy, beats it" in why
 
 
 def test_limits_are_named_before_rivals() -> None:

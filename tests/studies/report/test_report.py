@@ -240,9 +240,9 @@ def test_scores_in_nats_are_not_called_accuracies(report: ReportFacts) -> None:
     study = dataclasses.replace(study, winners=winners)
     page, text = report_page(study), report_markdown(study, "x.png")
     for said in (page, text):
-        assert "most accurate" not in said.casefold() and "by cross entropy" in said
+        assert "most accurate" not in said.casefold() and "by cross-entropy" in said
         noise = known.in_words(known.noise or 0)
-        assert f"standard deviation of cross entropy between seeds {noise}, beside what a" in said
+        assert f"standard deviation of cross-entropy between seeds {noise}, beside what a" in said
         assert f"± {noise}" not in said  # no interval of a single score
     assert "beaten by none in expected minus cross-entropy (nats)" in page
 
