@@ -23,7 +23,7 @@ from nas_sv2.evaluate.evaluators import RECIPE, choose_evaluator
 from nas_sv2.evaluate.fitting.determinism import check_workers, useful_workers
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice, Setting, Trainer, check_trainable
-from nas_sv2.evaluate.proxy.training import ProxyTraining
+from nas_sv2.evaluate.proxy.training import ProxyTraining, choose_recipe
 from nas_sv2.evaluate.proxy.untrained_scores import untrained_scores
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.evaluate.recipes.recipe import Recipe
@@ -98,7 +98,7 @@ def qualify(
     data = open_data(request.data, resolution=recipe.resolution, notify=notify)
     joint, matched = _networks(space, request)
     networks = (*joint.networks, *matched)
-    trainer = choice.open(data, Setting())
+    trainer = _opened_trainer(choice, reference, data)
     for network in networks:
         trainer.adapt(network)  # raises before hours of training
     ours, theirs = _seeds(choice, request), range(request.seeds)
@@ -128,6 +128,14 @@ def qualify(
     )
     CertificateStore(db).save(certificate)
     return certificate
+
+
+def _opened_trainer(choice: EvaluatorChoice, reference: Recipe, data: ImageData) -> Trainer:
+    """Open the evaluator and its reference, which raise before hours of training."""
+    if data.several:
+        raise ConfigError("data", data.name, "must have one class an image to qualify a recipe")
+    choose_recipe(reference).open(data, Setting())
+    return choice.open(data, Setting())
 
 
 def _check_counts(request: QualifyRequest) -> None:

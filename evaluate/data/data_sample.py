@@ -37,6 +37,7 @@ class DataSample:
         mean: Mean a channel over the training images, (C,), grey levels 0 to 255.
         deviation: Standard deviation a channel, (C,), grey levels.
         images: Training images, uint8 (N, C, side, side).
+        several: Whether an image has several labels.
     """
 
     provenance: str
@@ -46,6 +47,7 @@ class DataSample:
     mean: Tensor
     deviation: Tensor
     images: Tensor
+    several: bool = False
 
     @classmethod
     def of(cls, data: ImageData) -> Self:
@@ -54,7 +56,12 @@ class DataSample:
         count = min(IMAGES, len(images))
         spaced = images[torch.arange(count) * len(images) // count]
         statistics = channel_statistics(images)
-        return cls(data.provenance, data.class_names, data.side, data.fit, *statistics, spaced)
+        return cls(
+            *(data.provenance, data.class_names, data.side, data.fit),
+            *statistics,
+            spaced,
+            data.several,
+        )
 
     @property
     def channels(self) -> int:
@@ -67,7 +74,9 @@ class DataSample:
         Raises:
             OSError: The file cannot be written.
         """
-        facts = {name: getattr(self, name) for name in ("provenance", "class_names", "fit")}
+        facts = {
+            name: getattr(self, name) for name in ("provenance", "class_names", "fit", "several")
+        }
         arrays = {name: getattr(self, name).numpy() for name in ("mean", "deviation", "images")}
         text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
         held = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -95,6 +104,7 @@ class DataSample:
             if (images.dtype, mean.dtype, deviation.dtype) != (torch.uint8, *[torch.float32] * 2):
                 raise ValueError("arrays of other types")
             provenance, fit = str(facts["provenance"]), str(facts["fit"])
+            several = bool(facts.get("several", False))  # older versions had none
         except (SafetensorError, LookupError, TypeError) as error:
             raise ValueError(str(error)) from error
-        return cls(provenance, names, side, fit, mean, deviation, images)
+        return cls(provenance, names, side, fit, mean, deviation, images, several)

@@ -271,7 +271,8 @@ class ImageCache:
         keys = [bytes.fromhex(key) for report in reports for key in report.keys]
         labels = np.array([listing.files[row].label for row in rows], np.int64)
         given = np.array([listing.files[row].part for row in rows], np.int8)
-        parts = placed(keys, labels, given, listing.val_share)
+        strata = np.zeros_like(labels) if listing.several else labels
+        parts = placed(keys, strata, given, listing.val_share)
         channels = max((report.channels for report in reports if report.rows), default=1)
         names = PARTS if listing.has_test else PARTS[:2]
         self._append(reports, parts, channels, side, names)

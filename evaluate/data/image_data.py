@@ -19,7 +19,8 @@ class Part:
 
     Attributes:
         images: Images, uint8 (N, C, H, W) with H = W; only indexed, so may be memory-mapped.
-        labels: Labels, int64 (N,).
+        labels: Labels, int64 (N,); of images with several labels each, float32 (N, classes) of 0
+            and 1.
     """
 
     images: Tensor
@@ -29,6 +30,17 @@ class Part:
         """Return the number of images."""
         return len(self.labels)
 
+    def counts(self, classes: int) -> list[int]:
+        """Return the number of images of each class, or with each label."""
+        if has_several(self.labels):
+            return [int(count) for count in self.labels.sum(0)]
+        return [int(count) for count in torch.bincount(self.labels, minlength=classes)]
+
+
+def has_several(labels: Tensor) -> bool:
+    """Whether labels are those of images with several each, (N, classes)."""
+    return labels.dim() == 2
+
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
@@ -37,7 +49,7 @@ class ImageData:
     Attributes:
         name: Spec that opened it.
         key: 16 hexadecimal digits that identify its content and its split.
-        class_names: Names of the classes, in the order of the labels.
+        class_names: Names of the classes, or of the labels of images with several, in order.
         train: Images for training.
         val: Images for comparing networks.
         test: Images for finalists alone; None if the source has no such part.
@@ -64,17 +76,17 @@ class ImageData:
             images, labels = part.images, part.labels
             fits = (
                 images.dtype == torch.uint8
-                and labels.dtype == torch.int64
                 and images.dim() == 4
                 and images.shape[1:] == shape
                 and images.shape[2] == images.shape[3]
                 and len(images) == len(labels) > 0
-                and bool((labels >= 0).all())
-                and bool((labels < self.classes).all())
+                and has_several(labels) == has_several(self.train.labels)
+                and _are_labels(labels, self.classes)
             )
             if not fits:
                 allowed = (
-                    "must have uint8 (N, C, side, side) images of one shape, int64 (N,) labels"
+                    "must have uint8 (N, C, side, side) images of one shape, int64 (N,) labels or "
+                    "float32 (N, classes) labels of 0 and 1"
                 )
                 raise ConfigError("data", f"{self.name} {tuple(images.shape)}", allowed)
         if self.classes < 2:
@@ -91,6 +103,11 @@ class ImageData:
         return len(self.class_names)
 
     @property
+    def several(self) -> bool:
+        """Whether an image has several labels, or none."""
+        return has_several(self.train.labels)
+
+    @property
     def channels(self) -> int:
         """1 for grey, 3 for RGB."""
         return int(self.train.images.shape[1])
@@ -104,6 +121,14 @@ class ImageData:
     def provenance(self) -> str:
         """Text `SPEC@KEY` that evaluations record."""
         return f"{self.name}@{self.key}"
+
+
+def _are_labels(labels: Tensor, classes: int) -> bool:
+    if has_several(labels):
+        known = bool(((labels == 0) | (labels == 1)).all())
+        return known and labels.dtype == torch.float32 and labels.shape[1] == classes
+    whole = labels.dtype == torch.int64 and labels.dim() == 1
+    return whole and bool((labels >= 0).all()) and bool((labels < classes).all())
 
 
 def content_key(*parts: Part | None) -> str:

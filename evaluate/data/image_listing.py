@@ -61,6 +61,8 @@ class Listing:
         val_share: Share of train to split off as val; None if there is a val part.
         has_test: Whether there is a test part.
         notes: Lines on how the source was understood and on the files that were left out.
+        several: Names of the labels of images with several, whose classes are rows of 0 and 1;
+            empty if each image has one class.
     """
 
     spec: str
@@ -73,6 +75,7 @@ class Listing:
     val_share: float | None
     has_test: bool
     notes: tuple[str, ...]
+    several: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of files."""
@@ -183,6 +186,7 @@ def _of_table(spec: str, fit: str, table: LabelTable) -> Listing:
         val_share=None if VAL in parts else VAL_SHARE,
         has_test=TEST in parts,
         notes=(*table.notes, *left_out_lines(table.left_out)),
+        several=table.several,
     )
 
 

@@ -2,6 +2,9 @@
 
 Paths are relative to the folder of the table. The header names the columns. Without one, a row is
 PATH, LABEL and perhaps SPLIT, and its first path must exist.
+
+Without a column for the label, each further column is one of several labels. It has a 1 in the row
+of an image that has the label, else 0.
 """
 
 import csv
@@ -9,7 +12,7 @@ import io
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +49,7 @@ class LabelRow:
     Attributes:
         line: Number of its line in the file, from 1.
         name: Path of the image below the folder of the table, with `/`; or an absolute path.
-        label: Name of its class.
+        label: Name of its class; of an image with several labels, a 0 or 1 for each.
         part: 0 train, 1 val, 2 test; None if the table has no parts.
     """
 
@@ -65,16 +68,21 @@ class LabelTable:
         rows: Its images, each once.
         left_out: Names of images beside those that are named, by reason.
         notes: Lines on how the table was understood.
+        several: Names of the labels of images with several; empty if each has one class.
     """
 
     file: Path
     rows: list[LabelRow]
     left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     notes: list[str] = field(default_factory=list)
+    several: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes: in the order of numbers if all are, else of the alphabet."""
+        """Names of the classes: in the order of numbers if all are, else of the alphabet.
+
+        They are the different rows of 0 and 1 if images have several labels.
+        """
         names = {row.label for row in self.rows}
         number = all(re.fullmatch(r"-?\d{1,18}", name) for name in names)
         return tuple(sorted(names, key=(lambda name: (int(name), name)) if number else None))
@@ -97,6 +105,7 @@ class _Reader:
     spec: str
     file: Path
     notes: list[str] = field(default_factory=list)
+    several: Mapping[str, int] = field(default_factory=dict)  # columns of labels, if there are
 
     def refuse(self, sentence: str) -> ConfigError:
         return ConfigError("data", self.spec, sentence)
@@ -106,10 +115,13 @@ class _Reader:
         first = next(iter(text.splitlines()), "")
         delimiter, columns, has_header = self.understood(first)
         rows = self.once(self.rows(text, delimiter, columns, has_header))
-        table = LabelTable(self.file, rows, notes=self.notes)
-        self.check_labels(table)
+        table = LabelTable(self.file, rows, notes=self.notes, several=tuple(self.several))
+        if self.several:
+            self.check_several(table)
+        else:
+            self.check_labels(table)
         self.note_places(table)
-        table.notes += alike_notes(table.classes)
+        table.notes += alike_notes(table.several or table.classes)
         return table
 
     def text(self) -> str:
@@ -132,6 +144,9 @@ class _Reader:
             if columns := self.columns(self.cells(first, delimiter)):
                 return delimiter, columns, True
         for delimiter in DELIMITERS:
+            if columns := self.label_columns(self.cells(first, delimiter)):
+                return delimiter, columns, True
+        for delimiter in DELIMITERS:
             cells = self.cells(first, delimiter)
             if len(cells) in (2, 3) and self.place(cells[0]).is_file():
                 kinds = KINDS[: len(cells)]
@@ -139,6 +154,7 @@ class _Reader:
                 return delimiter, {kind: at for at, kind in enumerate(kinds)}, False
         raise self.refuse(
             "must be a table with one column path and one column label, named in its first line, "
+            "or a column path and a column of 0 and 1 for each of two labels or more, "
             f"or rows PATH,LABEL whose first path exists; the first line is {first[:80]!r}"
         )
 
@@ -149,22 +165,46 @@ class _Reader:
 
     def columns(self, cells: Sequence[str]) -> dict[str, int] | None:
         """Return the place of each column; None if the cells are not a header."""
-        names = [re.sub(r"[\W\d_]", "", cell).lower() for cell in cells]
-        places = {
-            kind: [at for at, name in enumerate(names) if name in known]
-            for kind, known in COLUMNS.items()
-        }
+        places = self.places(cells)
         if not places[PATH] or not places[LABEL]:
             return None
-        for kind, found in places.items():
-            if len(found) > 1:
-                both = named(cells[at] for at in found)
-                raise self.refuse(f"must have one column for the {kind}; {both} could each be it")
-        columns = {kind: found[0] for kind, found in places.items() if found}
+        columns = self.only(cells, places)
         unused = [cell for at, cell in enumerate(cells) if at not in columns.values()]
         if unused:
             self.notes.append(f"columns that are not read: {named(unused)}")
         return columns
+
+    def label_columns(self, cells: Sequence[str]) -> dict[str, int] | None:
+        """Return the columns of a table without one for the class; the others are labels."""
+        places = self.places(cells)
+        if not places[PATH] or places[LABEL] or len(cells) < 3:
+            return None
+        columns = self.only(cells, places)
+        others = [at for at in range(len(cells)) if at not in columns.values()]
+        if len(others) < 2:
+            return None
+        labels = {same_name(cells[at]): at for at in others}
+        if "" in labels or len(labels) < len(others):
+            raise self.refuse(f"must have another name for each label; it has {named(cells, 9)}")
+        self.several = labels
+        self.notes.append(f"several labels an image: {named(labels, 5)}")
+        return columns
+
+    def places(self, cells: Sequence[str]) -> dict[str, list[int]]:
+        """Return the places of the columns that could be each kind."""
+        names = [re.sub(r"[\W\d_]", "", cell).lower() for cell in cells]
+        return {
+            kind: [at for at, name in enumerate(names) if name in known]
+            for kind, known in COLUMNS.items()
+        }
+
+    def only(self, cells: Sequence[str], places: Mapping[str, list[int]]) -> dict[str, int]:
+        """Return the place of each kind, of which there must be one."""
+        for kind, found in places.items():
+            if len(found) > 1:
+                both = named(cells[at] for at in found)
+                raise self.refuse(f"must have one column for the {kind}; {both} could each be it")
+        return {kind: found[0] for kind, found in places.items() if found}
 
     def rows(
         self, text: str, delimiter: str, columns: dict[str, int], has_header: bool
@@ -181,9 +221,22 @@ class _Reader:
                     raise self.refuse(f"must have rows of equal length; {found}")
                 if not is_header:
                     own = {kind: cells[at].strip() for kind, at in columns.items()}
+                    if self.several:
+                        own[LABEL] = self.bits(reader.line_num, cells)
                     yield self.row(reader.line_num, own)
         except csv.Error as error:
             raise self.refuse(f"must be a table (line {reader.line_num}: {error})") from error
+
+    def bits(self, line: int, cells: Sequence[str]) -> str:
+        """Return a row's labels as a text of 0 and 1."""
+        bits = ""
+        for name, at in self.several.items():
+            if cells[at].strip() not in ("0", "1"):
+                found = f"line {line} has {cells[at].strip()[:80]!r} in {name!r}"
+                allowed = "a column label, or 0 or 1 in each column of several labels"
+                raise self.refuse(f"must have {allowed}; {found}")
+            bits += cells[at].strip()
+        return bits
 
     def row(self, line: int, cells: dict[str, str]) -> LabelRow:
         for kind, cell in cells.items():
@@ -239,6 +292,12 @@ class _Reader:
             if len(several) > 1 and all(times[piece] > 1 for piece in several):
                 found = f"{row.label!r} names {len(several)} that others have (line {row.line})"
                 raise self.refuse(f"must have one class for each image; {found}")
+
+    def check_several(self, table: LabelTable) -> None:
+        """Refuse a table without rows to train on, or none at all."""
+        if not any(row.part in (None, TRAIN) for row in table.rows):
+            why = "none of the split train" if table.rows else "no row"
+            raise self.refuse(f"must have rows to train on; it has {why}")
 
     def note_places(self, table: LabelTable) -> None:
         """Note files outside the folder, and find images that no row names."""

@@ -9,11 +9,14 @@ are the same. Without a part `val`, validation images are split off the training
 content.
 """
 
+import hashlib
+import json
 import os
 import re
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,7 @@ IMAGES, LABELS = ("images", "image", "x", "data"), ("labels", "label", "y", "tar
 # Pixels shrink to a third or so. A file that grows more than a hundredfold is made to fill memory.
 MOST_GROWTH, HARMLESS_BYTES = 100, 100_000_000
 Arrays = dict[int, NDArray[Any]]
+Counts = Mapping[str, list[int]]
 
 
 def open_image_folder(
@@ -68,17 +72,51 @@ def open_image_folder(
     listing, side = list_images(spec), resolution or SIDE
     cache = ImageCache.of(listing, side)
     prepared = cache.prepare(listing, side, notify, progress)
-    _check(spec, prepared, skip_unreadable)
-    train, val, *test = (cache.part(prepared, name) for name in prepared.counts)
+    _check(spec, prepared, listing, skip_unreadable)
+    train, val, *test = (labelled(cache.part(prepared, name), listing) for name in prepared.counts)
     skipped = [f"skipped: {faults_in_words(prepared)}"] if prepared.faults else []
     notes = (*skipped, *notes_of(prepared, listing))
     held_out = test[0] if test else None
-    return ImageData(
-        spec, prepared.key, prepared.class_names, train, val, held_out, notes, listing.fit
-    )
+    names = listing.several or prepared.class_names
+    key = key_of(prepared, listing)
+    return ImageData(spec, key, names, train, val, held_out, notes, listing.fit)
 
 
-def _check(spec: str, prepared: Prepared, skip_unreadable: bool) -> None:
+def labelled(part: Part, listing: Listing) -> Part:
+    """Return a part of a cache with the labels of images that have several."""
+    if not listing.several:
+        return part
+    rows = [[float(bit) for bit in bits] for bits in listing.class_names]
+    return Part(part.images, torch.tensor(rows)[part.labels])
+
+
+def key_of(prepared: Prepared, listing: Listing) -> str:
+    """Return the digits that identify the content; rows of several labels are part of it."""
+    if not listing.several:
+        return prepared.key
+    text = json.dumps([prepared.key, listing.class_names, listing.several])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def label_counts(prepared: Prepared, listing: Listing) -> tuple[tuple[str, ...], Counts]:
+    """Return the names of classes or labels, and the number of images with each, by part."""
+    if not listing.several:
+        return prepared.class_names, prepared.counts
+    counts = {
+        part: [
+            sum(
+                count
+                for bits, count in zip(listing.class_names, own, strict=True)
+                if bits[at] == "1"
+            )
+            for at in range(len(listing.several))
+        ]
+        for part, own in prepared.counts.items()
+    }
+    return listing.several, counts
+
+
+def _check(spec: str, prepared: Prepared, listing: Listing, skip_unreadable: bool) -> None:
     """Refuse images that cannot be trained on.
 
     Raises:
@@ -96,18 +134,21 @@ def _check(spec: str, prepared: Prepared, skip_unreadable: bool) -> None:
             "and only the upper byte can be read"
         )
         raise ConfigError("data", spec, allowed)
-    check_counts(spec, prepared.class_names, prepared.counts, prepared.left_out)
+    images = {part: sum(own) for part, own in prepared.counts.items()}
+    names, counts = label_counts(prepared, listing)
+    check_counts(spec, names, counts, images, prepared.left_out)
 
 
 def check_counts(
-    spec: str, names: Sequence[str], counts: dict[str, list[int]], left_out: int
+    spec: str, names: Sequence[str], counts: Counts, images: Mapping[str, int], left_out: int
 ) -> None:
-    """Refuse a part without images, and a class that training never sees.
+    """Refuse a part without images, and a class or label that training never sees.
 
     Args:
         spec: The user's text.
-        names: Names of the classes.
+        names: Names of the classes or labels.
         counts: Number of images of each class, by part.
+        images: Number of images, by part.
         left_out: Number of images left out because a later part has a copy.
 
     Raises:
@@ -117,8 +158,8 @@ def check_counts(
     copies = (
         f"; {left_out:,} were left out, as a later part has a copy of each" if left_out else ""
     )
-    for part, of_classes in counts.items():
-        if not any(of_classes):
+    for part in counts:
+        if not images[part]:
             why = copies if part != "test" else ""
             raise ConfigError("data", spec, f"must have {part} images; it has none{lone}{why}")
     if empty := [name for name, count in zip(names, counts["train"], strict=True) if not count]:
@@ -131,9 +172,10 @@ def check_counts(
 
 def notes_of(prepared: Prepared, listing: Listing) -> list[str]:
     """Return notes on the split, the images left out and the counts, one fact per line."""
-    notes = list(listing.notes)
+    notes, (names, counts) = list(listing.notes), label_counts(prepared, listing)
     if listing.val_share is not None:
-        notes.append(share_in_words(prepared.counts, listing.val_share, prepared.class_names))
+        share = None if listing.several else listing.val_share
+        notes.append(share_in_words(prepared.counts, share, prepared.class_names))
     if prepared.left_out:
         notes.append(
             f"left out: {prepared.left_out:,} images whose copy (mirrored ones count) is in a "
@@ -141,7 +183,7 @@ def notes_of(prepared: Prepared, listing: Listing) -> list[str]:
         )
     if prepared.contradictions:
         notes.append(f"{prepared.contradictions:,} images have a copy with another label")
-    notes += lacking_in_words(prepared.counts, prepared.class_names)
+    notes += lacking_in_words(counts, names)
     notes += _levels_in_words(prepared.highest)
     if prepared.aspect > WIDE and prepared.fit == "crop":
         notes.append(
@@ -154,14 +196,22 @@ def notes_of(prepared: Prepared, listing: Listing) -> list[str]:
     return [*notes, f"{sizes}, {how} to {prepared.side}×{prepared.side}"]
 
 
-def share_in_words(counts: dict[str, list[int]], asked: float, names: Sequence[str]) -> str:
-    """Return a line on the share of the training images that became validation images."""
+def share_in_words(counts: Counts, asked: float | None, names: Sequence[str]) -> str:
+    """Return a line on the share of the training images that became validation images.
+
+    Args:
+        counts: Number of images of each class, by part.
+        asked: The share of each class; None if it was of all images together.
+        names: Names of the classes.
+    """
     train, val = counts["train"], counts["val"]
     took = sum(val) / max(1, sum(train) + sum(val))
     line = (
         f"validation is {sum(val):,} of {sum(train) + sum(val):,} training images ({took:.1%}), "
         "chosen by content"
     )
+    if asked is None:
+        return line
     shares = {
         name: (kept / (own + kept), kept, own + kept)
         for name, own, kept in zip(names, train, val, strict=True)
@@ -174,7 +224,7 @@ def share_in_words(counts: dict[str, list[int]], asked: float, names: Sequence[s
     return line
 
 
-def lacking_in_words(counts: dict[str, list[int]], names: Sequence[str]) -> list[str]:
+def lacking_in_words(counts: Counts, names: Sequence[str]) -> list[str]:
     """Return a line for each part that lacks classes."""
     lines = []
     for part in PARTS[1:]:
@@ -227,14 +277,14 @@ def open_array_file(spec: str, where: str, resolution: int | None) -> ImageData:
     numbers, names = file.classes(labels)
     share = None if 1 in images else VAL_SHARE
     parts, notes = _split(images, numbers, share)
-    counts = {
-        PARTS[part]: np.bincount(one.labels.numpy(), minlength=len(names)).tolist()
-        for part, one in sorted(parts.items())
-    }
-    left_out = sum(map(len, numbers.values())) - sum(map(len, parts.values()))
-    check_counts(spec, names, counts, left_out)
-    if share is not None:
+    counts = {PARTS[part]: one.counts(len(names)) for part, one in sorted(parts.items())}
+    sizes = {PARTS[part]: len(one) for part, one in parts.items()}
+    check_counts(spec, names, counts, sizes, sum(map(len, numbers.values())) - sum(sizes.values()))
+    if share is not None and parts[0].labels.dim() == 1:
         notes.insert(0, share_in_words(counts, share, names))
+    elif share is not None:
+        by_part = {part: [size] for part, size in sizes.items()}
+        notes.insert(0, share_in_words(by_part, None, ("images",)))
     notes += lacking_in_words(counts, names)
     train, val, test = (
         None if part not in parts else resize(parts[part], resolution) for part in range(3)
@@ -360,8 +410,17 @@ class ArrayFile:
             part: np.rint(own * (255 / white)).astype(np.uint8) for part, own in arrays.items()
         }
 
+    @cached_property
+    def _several(self) -> bool:
+        """Whether an array of labels has a row that is not one 1 among 0, of one class."""
+        arrays = [own for (kind, _), own in self._arrays.items() if kind == "labels"]
+        rows = [own for own in arrays if own.ndim == 2 and own.shape[1] > 1]
+        return any(own.dtype.kind in "buif" and (own.sum(1) != 1).any() for own in rows)
+
     def labels(self) -> Arrays:
         """Return the labels of each part, (N,): whole numbers, or text.
+
+        They are float32 (N, labels) if images have several labels.
 
         Raises:
             ConfigError: If an array is something else.
@@ -374,9 +433,11 @@ class ArrayFile:
         if array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
         if array.ndim == 2 and array.dtype.kind in "buif":
-            if not (((array == 0) | (array == 1)).all() and (array.sum(1) == 1).all()):
-                raise self._refused(f"must have one class for each image in {name}; {had}")
-            array = array.argmax(1)
+            if not ((array == 0) | (array == 1)).all():
+                other = array[(array != 0) & (array != 1)][0]
+                allowed = "must have 0 or 1 for each label of each image"
+                raise self._refused(f"{allowed} in {name}; {had}, with {other}")
+            return array.astype(np.float32) if self._several else array.argmax(1)
         if array.dtype.kind == "S":
             array = np.char.decode(array, "utf-8", "replace")
         if array.dtype.kind == "f" and np.isfinite(array).all() and (array == array.round()).all():
@@ -388,8 +449,10 @@ class ArrayFile:
             raise self._refused(f"must have labels from 0 in {name}; one is {int(array.min())}")
         return array
 
-    def classes(self, labels: Arrays) -> tuple[dict[int, NDArray[np.int64]], tuple[str, ...]]:
+    def classes(self, labels: Arrays) -> tuple[Arrays, tuple[str, ...]]:
         """Number the labels of all parts in the order of those to train on, and name them.
+
+        Labels of images with several stay as they are.
 
         Raises:
             ConfigError: If there are fewer than two, or another part has a label of its own.
@@ -401,6 +464,15 @@ class ArrayFile:
         widths = {self._arrays["labels", part].shape[1:] for part in labels} - {(), (1,)}
         if len(widths) > 1:
             raise self._refused(f"must have as many classes in all parts; it has {sorted(widths)}")
+        if self._several:
+            if any(own.ndim == 1 for own in labels.values()):
+                raise self._refused("must have rows of labels in all parts; some are numbers")
+            odd = sum(int((own.sum(1) != 1).sum()) for own in labels.values())
+            every = sum(map(len, labels.values()))
+            self.notes.append(
+                f"several labels an image: {odd:,} of {every:,} images have more than one, or none"
+            )
+            return labels, tuple(map(str, range(labels[0].shape[1])))
         if widths:  # rows with one 1; all their columns are classes
             known = np.arange(widths.pop()[0])
         if len(known) < 2:
@@ -461,13 +533,17 @@ def _read(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
 
 
 def _split(
-    images: dict[int, NDArray[np.uint8]], labels: dict[int, NDArray[np.int64]], share: float | None
+    images: dict[int, NDArray[np.uint8]], labels: Arrays, share: float | None
 ) -> tuple[dict[int, Part], list[str]]:
     """Return each part, and notes on images whose copy is elsewhere."""
     keys = [key for own in images.values() for key in mirror_keys(own)]
     every = np.concatenate(list(labels.values()))
+    strata = every
+    if every.ndim == 2:  # combinations of labels are too rare to be split alike
+        strata = np.zeros(len(every), np.int64)
+        every = np.unique(every, axis=0, return_inverse=True)[1].ravel()
     given = np.concatenate([np.full(len(own), part, np.int8) for part, own in images.items()])
-    chosen = placed(keys, every, given, share)
+    chosen = placed(keys, strata, given, share)
     parts = {}
     for part in {*images, 1}:
         of_source = 0 if part not in images else part

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nas_sv2.evaluate.data.image_data import Part
+from nas_sv2.evaluate.data.image_data import Part, has_several
 from nas_sv2.evaluate.fitting.augment import Augment, Normalise, augmentation
 from nas_sv2.evaluate.fitting.subset import Subset
 from nas_sv2.evaluate.recipes.recipe import FullTraining, Recipe
@@ -173,11 +173,13 @@ class Mixed:
     def take(
         self, order: Tensor, number: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Batch `number`: images (N, C, H, W), and targets (N, classes) whose rows sum to 1."""
+        """Batch `number`: images (N, C, H, W), and targets (N, classes), shares of the classes."""
         images, labels = self.supply.take(order, number, generator)
         if self.full.random_erase:
             images = erased(images, self.full.random_erase, generator)
-        targets = functional.one_hot(labels, self.classes).to(images.dtype)
+        targets = labels
+        if not has_several(labels):
+            targets = functional.one_hot(labels, self.classes).to(images.dtype)
         ways = [way for way in ("mixup", "cutmix") if getattr(self.full, way)]
         if not ways:
             return images, targets

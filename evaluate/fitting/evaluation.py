@@ -36,11 +36,41 @@ def is_uneven(majority: float | None, classes: int) -> bool:
     return majority is not None and majority * classes >= UNEVEN
 
 
-def describe_accuracy(accuracy: float, balanced: float | None, uneven: bool) -> str:
-    """Return a top-1 accuracy as text, with the balanced one if the classes are uneven."""
-    if not uneven or balanced is None:
-        return f"{accuracy:.2%}"
-    return f"{accuracy:.2%} (balanced {balanced:.2%})"
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """The figure of a network that is shown first.
+
+    Attributes:
+        by: `accuracy`, or `mean_ap` for images with several labels.
+        share: Its value, 0 to 1.
+    """
+
+    by: str
+    share: float
+
+    @classmethod
+    def of(cls, accuracy: float | None, mean_ap: float | None) -> "Figure":
+        """Take the accuracy if there is one, or else the mean average precision."""
+        if accuracy is not None:
+            return cls("accuracy", accuracy)
+        assert mean_ap is not None, "one of the two is known"
+        return cls("mean_ap", mean_ap)
+
+    @property
+    def name(self) -> str:
+        """Its name, `top-1` or `mean AP`."""
+        return facts_of(self.by).name
+
+    @property
+    def title(self) -> str:
+        """Its whole name, `top-1 accuracy` or `mean average precision`."""
+        return facts_of(self.by).objective
+
+    def describe(self, balanced: float | None = None, uneven: bool = False) -> str:
+        """Return it as text, with the balanced accuracy if the classes are uneven."""
+        if not uneven or balanced is None:
+            return f"{self.share:.2%}"
+        return f"{self.share:.2%} (balanced {balanced:.2%})"
 
 
 def describe_majority(majority: float, images: str) -> str:
@@ -67,12 +97,21 @@ class Epoch:
         learning_rate: Rate of the last step.
         accuracy: Top-1 on the validation images, 0 to 1; None without a validation.
         loss: Validation cross-entropy without smoothing, nats; None without a validation.
+        mean_ap: Mean average precision of images with several labels, 0 to 1; else None.
     """
 
     train_loss: float
     learning_rate: float
     accuracy: Share | None = None
     loss: float | None = None
+    mean_ap: Share | None = None
+
+    @property
+    def figure(self) -> Figure | None:
+        """The figure that is shown; None without a validation."""
+        if self.accuracy is None and self.mean_ap is None:
+            return None
+        return Figure.of(self.accuracy, self.mean_ap)
 
     def __post_init__(self) -> None:
         """Refuse a loss that is not finite, and an accuracy outside 0 to 1."""
@@ -86,9 +125,9 @@ class Evaluation:
     A user's own evaluator may leave out all but the accuracy.
 
     Attributes:
-        accuracy: Top-1 on the validation images, 0 to 1.
+        accuracy: Top-1 on the validation images, 0 to 1; None for images with several labels.
         loss: Mean cross-entropy on the same images, nats, without label smoothing; None if it is
-            not known.
+            not known. It is the mean of the binary ones for several labels.
         recipe: Name of the recipe.
         recipe_digest: Digest of its content.
         data: The data's spec and content, `SPEC@KEY`; the figures depend on the content alone.
@@ -109,9 +148,10 @@ class Evaluation:
         majority: Share of the validation images that are of their commonest class, 0 to 1; None
             if it is not known.
         classes: Number of classes; 0 if it is not known.
+        mean_ap: Mean average precision of images with several labels, 0 to 1; else None.
     """
 
-    accuracy: Share
+    accuracy: Share | None
     loss: float | None = None
     recipe: str = ""
     recipe_digest: str = ""
@@ -130,6 +170,7 @@ class Evaluation:
     balanced_accuracy: Share | None = None
     majority: Share | None = None
     classes: Whole = 0
+    mean_ap: Share | None = None
 
     def __post_init__(self) -> None:
         """Refuse figures that no network can have, whichever evaluator they come from.
@@ -138,33 +179,41 @@ class Evaluation:
             EvaluationError: An accuracy is outside 0 to 1, or a figure is not finite; names the
                 recipe and the field.
         """
-        _check(self, f"evaluation by {self.recipe or 'an object'}")
+        whose = f"evaluation by {self.recipe or 'an object'}"
+        _check(self, whose)
+        if (self.accuracy is None) == (self.mean_ap is None):
+            raise EvaluationError(f"{printable(whose, 80)}: must have accuracy or mean_ap")
         if not all(isinstance(epoch, Epoch) for epoch in self.history):
             raise EvaluationError("history of an evaluation must be epochs")
 
     @property
     def score(self) -> float:
         """The score that candidates are compared by, higher is better: the mean over seeds."""
-        return statistics.fmean(self.scores) if self.scores else self.accuracy
+        return statistics.fmean(self.scores) if self.scores else self.figure.share
+
+    @property
+    def figure(self) -> Figure:
+        """Top-1, or the mean average precision of images with several labels."""
+        return Figure.of(self.accuracy, self.mean_ap)
 
     @property
     def uneven(self) -> bool:
         """Whether one class has so many of the validation images that accuracies need it said."""
         return is_uneven(self.majority, self.classes)
 
-    def describe_accuracy(self) -> str:
-        """Return the accuracy as text, with the balanced one if the classes are uneven."""
-        return describe_accuracy(self.accuracy, self.balanced_accuracy, self.uneven)
+    def describe_figure(self) -> str:
+        """Return the figure as text, with the balanced accuracy if the classes are uneven."""
+        return self.figure.describe(self.balanced_accuracy, self.uneven)
 
     @property
     def shows_score(self) -> bool:
-        """Whether the score is neither top-1, nor the loss, nor shown beside top-1."""
+        """Whether the score is neither the figure, nor the loss, nor shown beside the figure."""
         beside = self.scored_by == "balanced_accuracy" and self.uneven
-        return self.scored_by not in ("accuracy", "cross_entropy") and not beside
+        return self.scored_by not in (self.figure.by, "cross_entropy") and not beside
 
     def describe(self) -> str:
-        """Name top-1, and the score if it is another, as `top-1 91.20%, macro F1 88.10%`."""
-        told = f"top-1 {self.describe_accuracy()}"
+        """Name the figure, and the score if it is another, as `top-1 91.20%, macro F1 88.10%`."""
+        told = f"{self.figure.name} {self.describe_figure()}"
         return f"{told}, {self.describe_score()}" if self.shows_score else told
 
     def describe_score(self) -> str:
@@ -235,7 +284,8 @@ def average_evaluations(evaluations: Sequence[Evaluation]) -> Evaluation:
     stopped = (each.stopped for each in evaluations)
     return dataclasses.replace(
         first,
-        accuracy=statistics.fmean(each.accuracy for each in evaluations),
+        accuracy=average(each.accuracy for each in evaluations),
+        mean_ap=average(each.mean_ap for each in evaluations),
         loss=average(each.loss for each in evaluations),
         balanced_accuracy=average(each.balanced_accuracy for each in evaluations),
         seconds=sum(each.seconds for each in evaluations),

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.image_data import has_several
 from nas_sv2.evaluate.fitting.batches import Supply
 from nas_sv2.evaluate.fitting.course import Learner, Step
 from nas_sv2.evaluate.fitting.start import rate_of
@@ -53,7 +55,9 @@ class ChanceCheck:
 
     @classmethod
     def of(cls, labels: torch.Tensor, recipe: Recipe, steps: int) -> "ChanceCheck":
-        """Make the check of a training of `steps` on `labels`."""
+        """Make the check of a training of `steps` on `labels`; none for images with several."""
+        if has_several(labels):
+            return cls(1.0, 0.0, 0, -1)
         shares = torch.bincount(labels).double() / len(labels)
         smoothing = recipe.label_smoothing
         targets = (1 - smoothing) * shares + smoothing / len(shares)
@@ -140,6 +144,7 @@ class NetworkLearner:
         rates: Factors of the learning rate, by part of the network.
         teaching: A teacher whose answers are learnt too; None for none.
         class_weights: Weights of the classes in the loss, (classes,); None for equal ones.
+        several: Whether images have several labels each.
     """
 
     module: nn.Module
@@ -148,6 +153,7 @@ class NetworkLearner:
     rates: Mapping[str, float] = field(default_factory=dict)
     teaching: Teaching | None = None
     class_weights: Tensor | None = None
+    several: bool = False
 
     @classmethod
     def of(
@@ -161,10 +167,13 @@ class NetworkLearner:
         """Make the learner of a training of `module` on `batches`."""
         steps = recipe.epochs * len(batches)
         chance = ChanceCheck.of(batches.labels, recipe, steps)
-        weights = None
+        weights, several = None, has_several(batches.labels)
         if recipe.class_weights == "balanced":
+            if several:
+                allowed = "must be none for images with several labels"
+                raise ConfigError("recipe.class_weights", recipe.class_weights, allowed)
             weights = balanced_weights(batches.labels).to(batches.device)
-        return cls(module, recipe, chance, rates, teaching, weights)
+        return cls(module, recipe, chance, rates, teaching, weights, several)
 
     def __post_init__(self) -> None:
         """Make the optimiser and the scaler."""
@@ -188,12 +197,7 @@ class NetworkLearner:
         )
         with mixed:
             logits = self.module(inputs)
-            loss = functional.cross_entropy(
-                logits,
-                labels,
-                self._weights_of(logits.shape[1]),
-                label_smoothing=recipe.label_smoothing,
-            )
+            loss = self._loss(logits, labels)
         against_labels = float(loss.detach())
         if self.teaching is not None:
             loss = self.teaching.loss(loss, logits, inputs)
@@ -204,6 +208,15 @@ class NetworkLearner:
         self._scaler.step(self._optimiser)
         self._scaler.update()
         return value, self.chance.judge(step.number, against_labels, logits, labels)
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss against the labels; smoothing moves yes and no towards one half."""
+        smoothing = self.recipe.label_smoothing
+        if self.several:
+            targets = labels * (1 - smoothing) + smoothing / 2
+            return functional.binary_cross_entropy_with_logits(logits, targets)
+        weights = self._weights_of(logits.shape[1])
+        return functional.cross_entropy(logits, labels, weights, label_smoothing=smoothing)
 
     def _weights_of(self, classes: int) -> Tensor | None:
         """Return the weights of all classes; those behind the last with an image have 0."""

@@ -1,7 +1,8 @@
 """A metric of the user's own, which a recipe names as `score: module:attribute`.
 
 It is a function of the logits, float32 (N, classes), and the labels, int64 (N,), both numpy
-arrays. It returns one finite number, and greater is better.
+arrays. Labels of images with several are float32 (N, classes) of 0 and 1. It returns one finite
+number, and greater is better.
 """
 
 import math
@@ -12,7 +13,8 @@ import numpy as np
 from torch import Tensor
 
 from nas_sv2.errors import ConfigError, EvaluationError
-from nas_sv2.evaluate.recipes.scores import SCORES
+from nas_sv2.evaluate.data.image_data import has_several
+from nas_sv2.evaluate.recipes.scores import SCORES, check_score_for
 from nas_sv2.plain_data import printable
 from nas_sv2.plug_ins import load_plug_in
 
@@ -43,7 +45,7 @@ def apply_metric(score: str, metric: Metric, logits: Tensor, labels: Tensor) -> 
         score: Its name.
         metric: The metric.
         logits: Answers of a network, (N, classes), on the CPU.
-        labels: Labels (N,), on the CPU.
+        labels: Labels (N,) or (N, classes), on the CPU.
 
     Raises:
         EvaluationError: It raises an error, or returns no finite number; names it.
@@ -58,17 +60,19 @@ def apply_metric(score: str, metric: Metric, logits: Tensor, labels: Tensor) -> 
     return figure
 
 
-def try_metric(score: str, labels: Tensor, classes: int) -> None:
-    """Refuse a metric that fails on random answers to some of the labels to validate.
+def try_score(score: str, labels: Tensor, classes: int) -> None:
+    """Refuse a score that labels do not have, and a metric that fails on random answers to some.
 
     Args:
-        score: A score of ours, for which nothing happens, or a metric.
-        labels: Labels (N,).
+        score: A score of ours, or a metric.
+        labels: Labels to validate on, (N,) or (N, classes).
         classes: Number of classes.
 
     Raises:
-        ConfigError: It cannot be imported, raises an error, or returns no finite number.
+        ConfigError: It is not for such labels, cannot be imported, raises an error, or returns no
+            finite number.
     """
+    check_score_for(score, has_several(labels))
     metric = open_metric(score)
     if metric is None:
         return

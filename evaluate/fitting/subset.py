@@ -35,6 +35,9 @@ def choose_subset(data: ImageData, recipe: Recipe) -> Subset:
         ConfigError: If the classes drawn have no image to train or to validate on.
     """
     train, val, classes, among = data.train, data.val, data.classes, None
+    if data.several and recipe.classes is not None:
+        allowed = "must be left out for images with several labels"
+        raise ConfigError("recipe.classes", recipe.classes, allowed)
     if recipe.classes is not None and recipe.classes < classes:
         draw = stream(recipe.subset_seed, "classes")
         kept = torch.randperm(classes, generator=draw)[: recipe.classes].sort().values

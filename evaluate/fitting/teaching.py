@@ -134,6 +134,9 @@ class Teaching:
         if recipe.classes is not None and recipe.classes < data.classes:
             allowed = "must be left out beside a teacher, which has all classes"
             raise ConfigError("recipe.classes", recipe.classes, allowed)
+        if data.several:
+            allowed = "must be left out for images with several labels"
+            raise ConfigError("teacher", teacher.model, allowed)
         opened = open_teacher(teacher, normalise, data, device, threads)
         notify(_checked(teacher, opened, data, device))
         return cls(teacher, opened, normalise, not augments(recipe), shared)

@@ -1,18 +1,22 @@
 """The accuracy of a network, and its cross-entropy."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
-from nas_sv2.evaluate.data.image_data import ImageData, Part
+from nas_sv2.errors import EvaluationError
+from nas_sv2.evaluate.data.image_data import ImageData, Part, has_several
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.fitting.batches import Batches
-from nas_sv2.evaluate.fitting.evaluation import describe_accuracy, is_uneven
+from nas_sv2.evaluate.fitting.evaluation import Figure, is_uneven
 from nas_sv2.evaluate.fitting.own_metric import apply_metric, open_metric
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.recipes.scores import SCORES, facts_of
@@ -25,8 +29,8 @@ class Validation:
     """How good a network is on images; all but the first three are unknown in older files.
 
     Attributes:
-        accuracy: Top-1, 0 to 1.
-        loss: Mean cross-entropy, nats.
+        accuracy: Top-1, 0 to 1; None for images with several labels.
+        loss: Mean cross-entropy, nats; of several labels, the mean of the binary ones.
         images: Number of images.
         balanced_accuracy: Mean of the shares of each class that are right, 0 to 1.
         majority: Share of the images that are of their commonest class, 0 to 1.
@@ -34,9 +38,10 @@ class Validation:
         macro_f1: Mean of the classes' F1, 2 · right / (images + named), 0 to 1. Classes without
             an image that are never named do not count.
         own: Figure of the user's own metric, higher is better; None if none was asked for.
+        mean_ap: Mean average precision of images with several labels, 0 to 1; else None.
     """
 
-    accuracy: float
+    accuracy: float | None
     loss: float
     images: int
     balanced_accuracy: float | None = None
@@ -44,6 +49,7 @@ class Validation:
     classes: int = 0
     macro_f1: float | None = None
     own: float | None = None
+    mean_ap: float | None = None
 
     def score(self, by: str) -> float:
         """Return the score that candidates are compared by, of a single validation.
@@ -54,6 +60,7 @@ class Validation:
             "accuracy": self.accuracy,
             "balanced_accuracy": self.balanced_accuracy,
             "macro_f1": self.macro_f1,
+            "mean_ap": self.mean_ap,
             "cross_entropy": -self.loss,
         }
         found = known.get(by, self.own)
@@ -66,7 +73,8 @@ class Validation:
         Args:
             by: The score of the recipe. One that is not known, as in older files, is left out.
         """
-        return f"top-1 {self.describe_accuracy()}{self.beside(by)}, cross-entropy {self.loss:.4f}"
+        figures = f"{self.describe_figure()}{self.beside(by)}"
+        return f"{figures}, cross-entropy {self.loss:.4f}"
 
     def beside(self, by: str) -> str:
         """Name the score of a recipe behind a comma; nothing for top-1 and cross-entropy."""
@@ -74,10 +82,15 @@ class Validation:
         found = known.get(by) if by in SCORES else self.own
         return "" if found is None else f", {facts_of(by).describe(found)}"
 
-    def describe_accuracy(self) -> str:
-        """Return the accuracy as text, with the balanced one if the classes are uneven."""
+    @property
+    def figure(self) -> Figure:
+        """Top-1, or the mean average precision of images with several labels."""
+        return Figure.of(self.accuracy, self.mean_ap)
+
+    def describe_figure(self) -> str:
+        """Name top-1, with the balanced one if the classes are uneven, or the mean AP."""
         uneven = is_uneven(self.majority, self.classes)
-        return describe_accuracy(self.accuracy, self.balanced_accuracy, uneven)
+        return f"{self.figure.name} {self.figure.describe(self.balanced_accuracy, uneven)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +144,66 @@ def validate(
         EvaluationError: The metric gives no finite number.
     """
     metric = open_metric(score)
-    if metric is None:
+    if metric is None and not has_several(part.labels):
         return count_answers(module, part, normalise, device).validation
     logits: list[Tensor] = []
-    counts = count_answers(module, part, normalise, device, logits.append)
+    if has_several(part.labels):
+        logits += (answers.cpu() for answers, _ in _asked(module, part, normalise, device))
+        found = validation_of_several(torch.cat(logits), part.labels)
+    else:
+        found = count_answers(module, part, normalise, device, logits.append).validation
+    if metric is None:
+        return found
     own = apply_metric(score, metric, torch.cat(logits), part.labels)
-    return dataclasses.replace(counts.validation, own=own)
+    return dataclasses.replace(found, own=own)
+
+
+def mean_average_precision(scores: NDArray[np.float32], labels: NDArray[np.float32]) -> float:
+    """The mean over the labels of the average precision; NaN if a score is.
+
+    It is scikit-learn's, the sum of precision over recall without interpolation. Labels that no
+    image has do not count.
+
+    Args:
+        scores: Scores (N, labels), higher for images that should have the label.
+        labels: 0 or 1, (N, labels).
+    """
+    from sklearn.metrics import average_precision_score  # takes a second
+
+    there = labels.sum(0) > 0
+    if not there.any() or not np.isfinite(scores).all():
+        return math.nan
+    return float(average_precision_score(labels[:, there], scores[:, there], average="macro"))
+
+
+def validation_of_several(logits: Tensor, labels: Tensor) -> Validation:
+    """The figures of images with several labels, both (N, labels), on the CPU.
+
+    Raises:
+        EvaluationError: A logit is not finite, or no image has a label.
+    """
+    loss = float(functional.binary_cross_entropy_with_logits(logits, labels))
+    mean_ap = mean_average_precision(logits.float().numpy(), labels.numpy())
+    if math.isnan(mean_ap):
+        raise EvaluationError(
+            f"no mean average precision: the loss is {loss}, and {int(labels.sum())} labels are "
+            "set on the images to validate"
+        )
+    shape = len(labels), labels.shape[1]
+    return Validation(None, loss, shape[0], classes=shape[1], mean_ap=mean_ap)
 
 
 @torch.no_grad()
+def _asked(
+    module: nn.Module, part: Part, normalise: Normalise, device: str
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the logits of `module` in evaluation mode and the labels, batch by batch."""
+    module.eval()
+    for start in range(0, len(part), BATCH):
+        images = part.images[start : start + BATCH].to(device)
+        yield module(normalise(images)), part.labels[start : start + BATCH].to(device)
+
+
 def count_answers(
     module: nn.Module,
     part: Part,
@@ -147,16 +211,12 @@ def count_answers(
     device: str,
     keep: Callable[[Tensor], None] = lambda logits: None,
 ) -> Answers:
-    """Count the answers of `module` to all of `part`, as `validate` does.
+    """Count the answers of `module` to all of `part`, of one class each, as `validate` does.
 
     `keep` is called with the logits of each batch, (N, classes), on the CPU.
     """
-    module.eval()
     named, classes, loss = [], 0, 0.0
-    for start in range(0, len(part), BATCH):
-        images = part.images[start : start + BATCH].to(device)
-        labels = part.labels[start : start + BATCH].to(device)
-        logits = module(normalise(images))
+    for logits, labels in _asked(module, part, normalise, device):
         keep(logits.cpu())
         named.append(logits.argmax(1).cpu())
         classes = logits.shape[1]
@@ -172,7 +232,12 @@ def count_answers(
 
 
 def describe_balance(part: Part, data: ImageData) -> list[str]:
-    """Say in one line which class has most of the validation images `part`, if it is uneven."""
+    """Say in one line which class has most of the validation images `part`, if it is uneven.
+
+    Nothing is said of images with several labels.
+    """
+    if has_several(part.labels):
+        return []
     counts = torch.bincount(part.labels, minlength=data.classes)
     share = int(counts.max()) / len(part)
     if not is_uneven(share, data.classes):
@@ -192,10 +257,12 @@ def describe_counts(labels: Tensor, class_names: Sequence[str], recipe: Recipe) 
     """Say in one line that training classes are 10:1 or more and that the recipe has no weights.
 
     Args:
-        labels: Labels of the training images, int64 (N,).
+        labels: Labels of the training images, (N,) or (N, classes).
         class_names: Names of the classes.
         recipe: The recipe.
     """
+    if has_several(labels):
+        return []
     counts = torch.bincount(labels, minlength=len(class_names))
     most, least = int(counts.argmax()), int(counts.argmin())
     if recipe.class_weights != "none" or counts[most] < LOPSIDED * counts[least]:

@@ -23,7 +23,7 @@ from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
 from nas_sv2.evaluate.fitting.course import Course, Learner, Progress
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
 from nas_sv2.evaluate.fitting.learners import Average, AveragingLearner, NetworkLearner
-from nas_sv2.evaluate.fitting.own_metric import try_metric
+from nas_sv2.evaluate.fitting.own_metric import try_score
 from nas_sv2.evaluate.fitting.start import Start
 from nas_sv2.evaluate.fitting.subset import Subset, choose_subset
 from nas_sv2.evaluate.fitting.teaching import Teaching
@@ -81,7 +81,7 @@ class FullRun:
         if side != self.data.side:
             raise ConfigError("data side", self.data.side, f"must be {side} pixels")
         adapted = self.adapt(network)
-        try_metric(self.recipe.score, self.subset.val.labels, self.subset.classes)
+        try_score(self.recipe.score, self.subset.val.labels, self.subset.classes)
         names = self.data.class_names
         if self.subset.classes == len(names) and self.processes.first:
             for line in describe_counts(self.batches.labels, names, self.recipe):

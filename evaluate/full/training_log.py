@@ -77,13 +77,18 @@ class TrainingLog:
             write_whole(self.folder / CSV, text.getvalue().encode())
         except OSError as error:
             raise StoreError(f"{self.folder / CSV} cannot be written: {error}") from error
-        names = ("train_loss", "val_accuracy", "val_loss", "images_per_second")
+        figure = _column(records[-1])
+        names = ("train_loss", figure, "val_loss", "images_per_second")
         self.draw(records[-1].step, {f"pass/{name}": float(rows[-1][name]) for name in names})
 
     def close(self) -> None:
         """Close the curves."""
         if self.curves is not None:
             self.curves.close()
+
+
+def _column(record: PassRecord) -> str:
+    return f"val_{record.validation.figure.by}"
 
 
 def pass_rows(records: Sequence[PassRecord], processes: int) -> list[dict[str, float]]:
@@ -97,7 +102,7 @@ def pass_rows(records: Sequence[PassRecord], processes: int) -> list[dict[str, f
             "step": record.step,
             "learning_rate": record.trained.learning_rate,
             "train_loss": record.trained.loss,
-            "val_accuracy": record.validation.accuracy,
+            _column(record): record.validation.figure.share,
             "val_loss": record.validation.loss,
             "train_seconds": round(record.trained.seconds, 3),
             "images_per_second": round(

@@ -29,7 +29,7 @@ from nas_sv2.evaluate.fitting.evaluator import (
     trained_form,
 )
 from nas_sv2.evaluate.fitting.learners import NetworkLearner
-from nas_sv2.evaluate.fitting.own_metric import try_metric
+from nas_sv2.evaluate.fitting.own_metric import try_score
 from nas_sv2.evaluate.fitting.subset import Subset, choose_subset
 from nas_sv2.evaluate.fitting.teaching import Teaching
 from nas_sv2.evaluate.fitting.validation import Validation, refresh_norms, validate
@@ -243,6 +243,7 @@ class ProxyTraining:
             balanced_accuracy=last.validation.balanced_accuracy,
             majority=last.validation.majority,
             classes=last.validation.classes,
+            mean_ap=last.validation.mean_ap,
         )
 
     def _checkpoint(self, adapted: Architecture, seed: int) -> Checkpoint | None:
@@ -301,7 +302,7 @@ def _open(recipe: Recipe, data: ImageData, setting: Setting) -> ProxyTraining:
         setting.notify,
     )
     training.teaching  # noqa: B018, refuses a teacher of other classes before the first candidate
-    try_metric(recipe.score, training.subset.val.labels, training.subset.classes)
+    try_score(recipe.score, training.subset.val.labels, training.subset.classes)
     return training
 
 
@@ -327,4 +328,5 @@ def _epoch(done: Pass, validation: Validation | None) -> Epoch:
         done.learning_rate,
         None if validation is None else validation.accuracy,
         None if validation is None else validation.loss,
+        None if validation is None else validation.mean_ap,
     )

@@ -116,8 +116,9 @@ class Recipe:
         hopeless_after: Share of the steps after which a training ends if the network is not above
             chance on its training images, but not before 50 steps; 0 for never.
         score: Score that candidates are compared by: `accuracy`; `balanced_accuracy`, the mean of
-            the classes' accuracies; `macro_f1`, the mean of the classes' F1; `cross_entropy` on
-            the validation images; `training_speed`, the sum of the training losses, lower is
+            the classes' accuracies; `macro_f1`, the mean of the classes' F1; `mean_ap`, the mean
+            average precision of images with several labels; `cross_entropy` on the validation
+            images; `training_speed`, the sum of the training losses, lower is
             better; or the `module:attribute` of a user's own metric.
         seeds: Number of trainings that are averaged, each with a seed of its own.
         full_training: Parts that only a full training has; None for a short training.

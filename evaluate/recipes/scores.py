@@ -19,11 +19,13 @@ class ScoreFacts:
         unit: `share` for 0 to 1, written in per cent; `nats` for a loss, whose score is negated;
             empty for the score of a user's own metric.
         objective: The name of the figure that is maximised.
+        of: The data that it is for: images with one class each, with several labels, or both.
     """
 
     name: str
     unit: Unit
     objective: str
+    of: Literal["classes", "labels", "both"] = "both"
 
     def describe(self, score: float) -> str:
         """Return name and value, as `macro F1 61.20%` or `cross-entropy 0.4312 nats`."""
@@ -43,9 +45,10 @@ class ScoreFacts:
 
 
 SCORES: Mapping[str, ScoreFacts] = {
-    "accuracy": ScoreFacts("top-1", "share", "top-1 accuracy"),
-    "balanced_accuracy": ScoreFacts("balanced accuracy", "share", "balanced accuracy"),
-    "macro_f1": ScoreFacts("macro F1", "share", "macro F1"),
+    "accuracy": ScoreFacts("top-1", "share", "top-1 accuracy", "classes"),
+    "balanced_accuracy": ScoreFacts("balanced accuracy", "share", "balanced accuracy", "classes"),
+    "macro_f1": ScoreFacts("macro F1", "share", "macro F1", "classes"),
+    "mean_ap": ScoreFacts("mean AP", "share", "mean average precision", "labels"),
     "cross_entropy": ScoreFacts("cross-entropy", "nats", "minus cross-entropy (nats)"),
     "training_speed": ScoreFacts("mean training loss", "nats", "minus mean training loss (nats)"),
 }
@@ -69,3 +72,21 @@ def check_score(score: str) -> None:
     if score not in SCORES and not OWN.fullmatch(score):
         allowed = f"must be one of {', '.join(SCORES)}, or the module:attribute of a metric"
         raise ConfigError("score", score, allowed)
+
+
+def check_score_for(score: str, several: bool) -> None:
+    """Refuse a score that data do not have.
+
+    Args:
+        score: The score of a recipe.
+        several: Whether an image has several labels.
+
+    Raises:
+        ConfigError: It is of images of the other kind.
+    """
+    kind = "labels" if several else "classes"
+    if facts_of(score).of not in (kind, "both"):
+        fitting = [name for name, facts in SCORES.items() if facts.of in (kind, "both")]
+        images = "images with several labels" if several else "images with one class each"
+        allowed = f"must be one of {', '.join(fitting)} or a module:attribute for {images}"
+        raise ConfigError("recipe.score", score, allowed)

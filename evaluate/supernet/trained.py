@@ -297,6 +297,7 @@ class SupernetEvaluator:
             balanced_accuracy=found.balanced_accuracy,
             majority=found.majority,
             classes=found.classes,
+            mean_ap=found.mean_ap,
         )
         return Trained(evaluation, self.adapt(architecture), weights_of(module))
 

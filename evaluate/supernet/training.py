@@ -25,6 +25,7 @@ from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
 from nas_sv2.evaluate.fitting.course import Course, Progress, Step
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
 from nas_sv2.evaluate.fitting.learners import PRECISIONS, make_optimiser
+from nas_sv2.evaluate.fitting.own_metric import try_score
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.supernet.supernet import Supernet
@@ -71,6 +72,10 @@ class SupernetTraining:
     def __post_init__(self) -> None:
         """Refuse a recipe that shared weights cannot be trained by."""
         check_supernet_recipe(self.recipe)
+        if self.data.several:
+            allowed = "must have one class an image for a supernet"
+            raise ConfigError("data", self.data.name, allowed)
+        try_score(self.recipe.score, self.data.val.labels, self.data.classes)
         if self.random < 0:
             raise ConfigError("networks", self.random, "must be a whole number from 0")
         self.training.adapt(largest(self.space))

@@ -12,7 +12,7 @@ from nas_sv2.evaluate.data.image_cache import in_words as in_words
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.image_listing import LAYOUTS, list_images, read_spec
 from nas_sv2.evaluate.data.image_listing import with_fit as with_fit
-from nas_sv2.evaluate.data.own_images import SIDE, notes_of
+from nas_sv2.evaluate.data.own_images import SIDE, key_of, label_counts, notes_of
 
 
 def prepare_data(
@@ -97,10 +97,8 @@ def _facts(data: ImageData) -> dict[str, Any]:
         "side": data.side,
         "channels": data.channels,
         "classes": list(data.class_names),
-        "images": {
-            name: part.labels.bincount(minlength=data.classes).tolist()
-            for name, part in parts.items()
-        },
+        "several": data.several,
+        "images": {name: part.counts(data.classes) for name, part in parts.items()},
         "notes": [
             *data.notes,
             f"{data.channels} × {data.side} × {data.side}, content {data.key}",
@@ -118,15 +116,18 @@ def _folder_facts(spec: str, resolution: int | None) -> dict[str, Any]:
         text = f"must be prepared at {side}×{side}: nas-sv2 data prepare does it and needs {need}"
         raise ConfigError("data", spec, text)
     size = cache.bytes_on_disk
+    names, counts = label_counts(prepared, listing)
+    key = key_of(prepared, listing)
     modes = ", ".join(f"{mode} {count:,}" for mode, count in prepared.modes.items())
     faults = [f"cannot be read: {name!r} ({reason})" for name, reason in prepared.faults]
     return {
         "spec": spec,
-        "key": prepared.key,
+        "key": key,
         "side": side,
         "channels": prepared.channels,
-        "classes": list(prepared.class_names),
-        "images": prepared.counts,
+        "classes": list(names),
+        "several": bool(listing.several),
+        "images": counts,
         "files": prepared.files,
         "modes": prepared.modes,
         "unreadable": dict(prepared.faults),
@@ -136,7 +137,7 @@ def _folder_facts(spec: str, resolution: int | None) -> dict[str, Any]:
             *notes_of(prepared, listing),
             f"{prepared.files:,} files, of mode {modes}",
             *faults,
-            f"{prepared.channels} × {side} × {side}, content {prepared.key}",
+            f"{prepared.channels} × {side} × {side}, content {key}",
             f"{in_words(size)} in {cache.folder}",
         ],
     }

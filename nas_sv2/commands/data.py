@@ -111,6 +111,7 @@ def _print(facts: dict[str, Any], as_json: bool) -> None:
     table = plain_table("class", *facts["images"])
     for name, *counts in zip(facts["classes"], *facts["images"].values(), strict=True):
         table.add_row(name, *(f"{count:,}" for count in counts))
-    table.add_row("all", *(f"{sum(counts):,}" for counts in facts["images"].values()))
+    if not facts["several"]:
+        table.add_row("all", *(f"{sum(counts):,}" for counts in facts["images"].values()))
     output().print(table)
     print_notes(facts["notes"])

@@ -487,8 +487,9 @@ def exported_lines(exported: "Exported") -> list[str]:
     lines = []
     for name, form in exported.forms.items():
         line = f"{name}: {form.images:,} training images that the study kept"
-        if form.accuracy is not None:
-            line = f"{name}: top-1 {form.accuracy:.2%} of {form.images:,} validation images"
+        if (figure := form.figure) is not None:
+            shown = f"{figure.name} {figure.describe()}"
+            line = f"{name}: {shown} of {form.images:,} validation images"
         if name != TORCH:
             line += f"; logits differ by {form.relative:.1e} of the largest"
             line += f", the same class first for {form.same:.2%}"
@@ -501,17 +502,24 @@ def metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
     from nas_sv2.studies.package.forms import TORCH
 
     lines = [
-        f"{part} top-1 {found['accuracy']:.2%}{_balance(found)}{_beside(found, metrics)}, "
+        f"{part} {_figure(found)}{_balance(found)}{_beside(found, metrics)}, "
         f"cross-entropy {found['loss']:.4f} ({found['images']:,} images)"
         for part in ("validation", "test")
         if (found := metrics[part]) is not None
     ]
     return lines + [
-        f"{name}: top-1 {form['accuracy']:.2%}, "
-        f"logits differ by {form['relative']:.1e} of the largest"
+        f"{name}: {_figure(form)}, logits differ by {form['relative']:.1e} of the largest"
         for name, form in metrics["forms"].items()
         if name != TORCH
     ]
+
+
+def _figure(found: Mapping[str, Any]) -> str:
+    """Name top-1, or the mean average precision of several labels."""
+    from nas_sv2.evaluate.fitting.evaluation import Figure
+
+    figure = Figure.of(found["accuracy"], found.get("mean_ap"))
+    return f"{figure.name} {figure.describe()}"
 
 
 def _beside(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:

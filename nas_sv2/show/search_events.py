@@ -346,6 +346,7 @@ def _figures(record: Record | None) -> dict[str, object]:
         "params": record.cost.params,
         "feasible": record.feasible,
         "accuracy": record.evaluation.accuracy,
+        "mean_ap": record.evaluation.mean_ap,
         "balanced_accuracy": record.evaluation.balanced_accuracy,
         "scored_by": record.evaluation.scored_by,
         "score": record.evaluation.score,

@@ -66,16 +66,17 @@ def front_notes(front: Front, certificate: Certificate | None) -> list[str]:
         notes.append(stops.describe())
     if uneven := evaluation.describe_majority():
         notes.append(uneven)
-    if evaluation.scored_by != "accuracy":
-        notes.append(f"compared by {facts_of(evaluation.scored_by).name}, not by top-1")
+    figure, score = evaluation.figure, facts_of(evaluation.scored_by).name
+    if evaluation.scored_by != figure.by:
+        notes.append(f"compared by {score}, not by {figure.name}")
     if len(evaluation.scores) > 1:
         notes.append(
-            f"top-1 and loss: means of {len(evaluation.scores)} trainings, standard deviation of "
-            f"the {facts_of(evaluation.scored_by).name} between them {_spread(records)}"
-            + ("; ± in the table" if evaluation.scored_by == "accuracy" else "")
+            f"{figure.name} and loss: means of {len(evaluation.scores)} trainings, standard "
+            f"deviation of the {score} between them {_spread(records)}"
+            + ("; ± in the table" if evaluation.scored_by == figure.by else "")
         )
     notes.append(
-        f"top-1: recipe {evaluation.recipe}, seed {evaluation.seed}, {evaluation.data}, "
+        f"{figure.name}: recipe {evaluation.recipe}, seed {evaluation.seed}, {evaluation.data}, "
         f"{evaluation.val_images:,} validation images; "
         + (UNCERTIFIED if certificate is None else certificate.describe())
     )
@@ -142,7 +143,7 @@ def study_notes(facts: StudyFacts) -> list[str]:
 def studies_table(found: Sequence[StudySummary]) -> RenderableType:
     """Make the table of a database's studies, the oldest first."""
     table = plain_table(
-        "study", "targets", "budget", "finished", "best top-1", "began (UTC)", wrapped=(1, 2)
+        "study", "targets", "budget", "finished", "best", "began (UTC)", wrapped=(1, 2)
     )
     for each in found:
         table.add_row(
@@ -150,7 +151,7 @@ def studies_table(found: Sequence[StudySummary]) -> RenderableType:
             ", ".join(each.targets),
             ", ".join(each.budget) or "none",
             str(each.finished),
-            "–" if each.best_accuracy is None else f"{each.best_accuracy:.2%}",
+            "–" if each.best is None else f"{each.best.name} {each.best.describe()}",
             "–" if each.began is None else f"{each.began:%Y-%m-%d %H:%M}",
         )
     return table
@@ -164,7 +165,8 @@ def studies_data(found: Sequence[StudySummary]) -> list[dict[str, Any]]:
             "targets": list(each.targets),
             "budget": list(each.budget),
             "finished": each.finished,
-            "best_accuracy": each.best_accuracy,
+            "best_accuracy": None if each.best is None else each.best.share,
+            "best_is": None if each.best is None else each.best.name,
             "began": None if each.began is None else each.began.isoformat(),
             **({"fault": each.fault} if each.fault else {}),
         }
@@ -324,22 +326,23 @@ def _finding(found: Confirmation, finding: Finding, plain: dict[str, Any]) -> di
 def moves_table(comparison: ReplayComparison) -> RenderableType:
     """Make a table of every network on both targets, the fastest on the new one first.
 
-    If the study compares by another score than top-1, that score has a column.
+    If the study compares by another score than the figure, that score has a column.
     The factor is the new latency over the old one; "of typical" is the factor over the median
     factor.
     """
     old, new = comparison.old_target, comparison.target
     score = comparison.scored_by
     facts = facts_of(score)
-    compared = () if score == "accuracy" else (facts.name,)
+    figure = comparison.moves[0].after.evaluation.figure
+    compared = () if score == figure.by else (facts.name,)
     times = (f"{old} ms", f"{new} ms", "factor", "of typical", "front")
-    table = plain_table("trial", "network", "top-1", *compared, *times)
+    table = plain_table("trial", "network", figure.name, *compared, *times)
     for move in sorted(comparison.moves, key=comparison.new_ms):
         record = move.after
         table.add_row(
             str(move.number),
             record.baseline or record.architecture.digest[:8],
-            f"{record.evaluation.accuracy:.2%}",
+            record.evaluation.figure.describe(),
             *(facts.value(record.evaluation.score) for _ in compared),
             _ms(move.before.latencies[old]),
             _ms(record.latencies[new]),
@@ -402,6 +405,7 @@ def _move(comparison: ReplayComparison, move: Move) -> dict[str, Any]:
         "digest": move.after.architecture.digest,
         "baseline": move.after.baseline,
         "accuracy": move.after.evaluation.accuracy,
+        "mean_ap": move.after.evaluation.mean_ap,
         "scored_by": move.after.evaluation.scored_by,
         "score": move.after.evaluation.score,
         "old_ms": comparison.old_ms(move),

@@ -138,6 +138,9 @@ def confirm(
             identity["skip_unreadable"],
         )
         data = _data(source, study, request.data)
+        if data.several:
+            allowed = "must be of images with one class each: a confirmation compares top-1"
+            raise ConfigError("study", request.study, allowed)
         for one in field.all:
             form_of(recipe, one.architecture, data)  # raises before anything is run
         opened.enter_context(_hold(db, request.study))

@@ -80,11 +80,13 @@ class Job:
         run = FullRun(self.recipe, data, self.out, self.seed, threads=THREADS)
         trained = run.train(form_of(self.recipe, self.architecture, data))
         assert trained.test is not None, "refused before the first training"
+        accuracy, val_accuracy = trained.test.accuracy, trained.validation.accuracy
+        assert accuracy is not None and val_accuracy is not None, "as are several labels"
         return HeldOutScore(
-            accuracy=trained.test.accuracy,
+            accuracy=accuracy,
             loss=trained.test.loss,
             images=trained.test.images,
-            val_accuracy=trained.validation.accuracy,
+            val_accuracy=val_accuracy,
             train_images=sum(each.trained.images for each in trained.passes),
             seconds=trained.seconds,
             balanced_accuracy=trained.test.balanced_accuracy,

@@ -432,6 +432,7 @@ def describe_search(
     shown = ", ".join(f"{name} ({target.provenance})" for name, target in targets.items())
     pruning, *more = guidelines.described
     audited = f"; {plan.audit.share:.0%} of what they prune is audited"
+    kind = "labels" if data.several else "classes"
     return [
         f"study     {plan.study} in {masked(plan.storage)}"
         + (f", {done} of {plan.trials} trials done" if done else ""),
@@ -451,14 +452,14 @@ def describe_search(
             if (line := trust_warning(target)) is not None
         ),
         f"data      {data.name}: {len(data.train):,} images to train, {len(data.val):,} to "
-        f"validate, {data.classes} classes, {data.side}×{data.side}",
+        f"validate, {data.classes} {kind}, {data.side}×{data.side}",
         *(f"          {note}" for note in (*data.notes, *describe_balance(data.val, data))),
         *(
             f"          {note}"
             for note in describe_counts(data.train.labels, data.class_names, recipe)
             if plan.evaluator.trains
         ),
-        f"recipe    {recipe.name}, {_seeds(plan)}{_scoring(recipe)}; {certified}",
+        f"recipe    {recipe.name}, {_seeds(plan)}{_scoring(recipe, data)}; {certified}",
         *(
             [f"workers   {plan.workers}; the seed repeats the candidates with --workers 1 alone"]
             if plan.workers != 1
@@ -489,10 +490,12 @@ def _form(network: Architecture) -> str:
     return f"{side}×{side}×{network.channels}, stem of stride {network.stem_stride} and {pool}"
 
 
-def _scoring(recipe: Recipe) -> str:
+def _scoring(recipe: Recipe, data: ImageData) -> str:
     if recipe.score == "accuracy":
         return ""
-    return f"; compared by {facts_of(recipe.score).name}, not by top-1"
+    figure = facts_of("mean_ap" if data.several else "accuracy").name
+    score = facts_of(recipe.score).name
+    return f"; compared by {score}" + ("" if score == figure else f", not by {figure}")
 
 
 def _seeds(plan: SearchPlan) -> str:

@@ -36,9 +36,9 @@ def curve_png(evaluation: Evaluation) -> bytes:
     figure = new_figure(5.0, 3.6)
     top = figure.add_subplot()
     validated = [
-        (at, each.accuracy * 100)
+        (at, each.figure.share * 100)
         for at, each in zip(passes, evaluation.history, strict=True)
-        if each.accuracy is not None
+        if each.figure is not None
     ]
     losses = [each.train_loss for each in evaluation.history]
     lines = top.plot(
@@ -47,14 +47,14 @@ def curve_png(evaluation: Evaluation) -> bytes:
         "o-",
         color=COLOURS[0],
         markersize=5,
-        label="top-1, validation images (%)",
+        label=f"{evaluation.figure.name}, validation images (%)",
     )
     bottom = top.twinx()
     lines += bottom.plot(
         passes, losses, "s--", color=COLOURS[1], markersize=3, label="training loss (nats)"
     )
     top.set_xlabel("passes over the training images")
-    top.set_ylabel("top-1 (%)", color=COLOURS[0])
+    top.set_ylabel(f"{evaluation.figure.name} (%)", color=COLOURS[0])
     bottom.set_ylabel("loss (nats)", color=COLOURS[1])
     top.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     top.set_xlim(0.5, len(evaluation.history) + 0.5)

@@ -127,14 +127,14 @@ def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:
     evaluation = record.evaluation
     rows: list[tuple[object, ...]] = [
         (
-            "top-1",
-            f"{evaluation.describe_accuracy()} of {evaluation.val_images:,} validation images",
+            evaluation.figure.name,
+            f"{evaluation.describe_figure()} of {evaluation.val_images:,} validation images",
         ),
         ("cross-entropy", f"{evaluation.describe_loss()} nats"),
         ("recipe", f"{evaluation.recipe}, seed {evaluation.seed}, passes {evaluation.epochs}"),
         ("data", evaluation.data),
     ]
-    if evaluation.scored_by != "accuracy":
+    if evaluation.scored_by != evaluation.figure.by:
         rows.insert(0, ("compared by", evaluation.describe_score()))
     if uneven := evaluation.describe_majority():
         rows.append(("classes", uneven))

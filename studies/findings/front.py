@@ -64,6 +64,7 @@ class Entry:
             "feasible": record.feasible,
             "excesses": dict(record.excesses),
             "accuracy": evaluation.accuracy,
+            "mean_ap": evaluation.mean_ap,
             "balanced_accuracy": evaluation.balanced_accuracy,
             "majority": evaluation.majority,
             "loss": evaluation.loss,
@@ -223,7 +224,7 @@ class Front:
     def columns(self) -> tuple[str, ...]:
         """The heads of the columns."""
         times = (f"{name} ms\n({' and '.join(self._kinds(name))})" for name in self.targets)
-        top1 = ("top-1", "balanced") if self._uneven else ("top-1",)
+        top1 = (self._figure, "balanced") if self._uneven else (self._figure,)
         trained = (*(("MiB",) if self._limits_memory else ()), *top1, *self._compared, "loss")
         if not self.estimates:
             return ("trial", "network", "MFLOPs", "Mparams", *trained, *times, "beaten by")
@@ -270,6 +271,12 @@ class Front:
         return any(record.evaluation.uneven for record in self.records.values())
 
     @cached_property
+    def _figure(self) -> str:
+        """The name of the figure that a study shows first."""
+        evaluations = (each.evaluation for each in self.records.values())
+        return next((each.figure.name for each in evaluations), "top-1")
+
+    @cached_property
     def _compared(self) -> tuple[str, ...]:
         """The name of the compared score, if no other column has it."""
         found = (each.evaluation for each in self.records.values())
@@ -287,14 +294,15 @@ class Front:
 
     def _cells(self, entry: Entry) -> tuple[str, ...]:
         record, evaluation = entry.record, entry.record.evaluation
-        spread = evaluation.spread if evaluation.scored_by == "accuracy" else None
+        own = evaluation.scored_by == evaluation.figure.by
+        spread = evaluation.spread if own else None
         return (
             str(entry.number),
             record.baseline or record.architecture.digest[:8],
             f"{record.cost.flops / 1e6:.1f}",
             *([] if self.estimates else [f"{record.cost.params / 1e6:.2f}"]),
             *([_mebibytes(record.memory_bytes)] if self._limits_memory else []),
-            f"{evaluation.accuracy:.2%}" + ("" if spread is None else f" ±{spread:.2%}"),
+            evaluation.figure.describe() + ("" if spread is None else f" ±{spread:.2%}"),
             *([_percent(evaluation.balanced_accuracy)] if self._uneven else []),
             *(facts_of(evaluation.scored_by).value(evaluation.score) for _ in self._compared),
             evaluation.describe_loss(3),

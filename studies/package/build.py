@@ -167,17 +167,16 @@ def _check_accuracy(evaluation: Evaluation, found: Agreement) -> None:
     Raises:
         EvaluationError: If the weights give another accuracy.
     """
-    was = evaluation.accuracy
-    if len(evaluation.scores) > 1:  # a mean over seeds; the weights are the first's
-        last = evaluation.history[-1].accuracy if evaluation.history else None
-        was = was if last is None else last
-    if found.accuracy is None:
+    was, now = evaluation.figure, found.figure
+    if len(evaluation.scores) > 1 and evaluation.history:  # a mean; the weights are the first's
+        was = evaluation.history[-1].figure or was
+    if now is None:
         return
     slack = max(SLACK, 1.5 / found.images)
-    if abs(found.accuracy - was) > slack:
+    if abs(now.share - was.share) > slack:
         raise EvaluationError(
-            f"the weights give {found.accuracy:.2%} on the validation images, but the study's "
-            f"training gave {was:.2%}: they are damaged, or were kept by an older nas-sv2; "
+            f"the weights give {now.describe()} on the validation images, but the study's "
+            f"training gave {was.describe()}: they are damaged, or were kept by an older nas-sv2; "
             "delete the study's .weights folder, and the network is trained again"
         )
 
@@ -279,10 +278,11 @@ def setting_of(study: optuna.Study) -> Setting:
 
 def _same_again(training: Trainer, record: Record) -> Trained:
     trained = training.train(record.architecture)
-    was, now = record.evaluation.accuracy, trained.evaluation.accuracy
+    was, now = record.evaluation.figure, trained.evaluation.figure
     if was != now:
         raise EvaluationError(
-            f"the weights were not kept, and training again gives {now:.2%}, not {was:.2%}: "
+            f"the weights were not kept, and training again gives {now.describe()}, not "
+            f"{was.describe()}: "
             f"was it trained on another machine ({record.evaluation.device})?"
         )
     return trained

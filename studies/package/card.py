@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 from nas_sv2.evaluate.data.data_sample import DataSample
-from nas_sv2.evaluate.fitting.evaluation import is_uneven
+from nas_sv2.evaluate.fitting.evaluation import Figure, is_uneven
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.recipes.scores import facts_of
@@ -54,7 +54,7 @@ from nas_sv2.version import __version__
 
 CARD, CARD_JSON = "card.md", "card.json"
 SCHEMA_KEY, SCHEMA_VERSION = "nas_sv2_card", 1
-PAGE_KEY, PAGE = "page", 3
+PAGE_KEY, PAGE = "page", 4
 """Version of `card.json` and of the text of `card.md`, raised whenever one changes, so that
 `verify` does not compare pages of an older version."""
 BATCHES = "several images at once need onnxruntime 1.14, as 1.12 and 1.13 may compute them wrongly"
@@ -109,6 +109,7 @@ def document_of(
             "deviation": winner.normalise.deviation.tolist(),
         },
         "class_names": None if winner.class_names is None else list(winner.class_names),
+        "several_labels": winner.several,
         "shuffles": count_shuffles(trained),
         "set_to_zero": count_flushed(graph, winner.weights),
         "data": data.provenance,
@@ -143,19 +144,33 @@ def page(*parts: Sequence[str]) -> str:
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
+def figure_in(form: Mapping[str, Any]) -> Figure | None:
+    """Return the figure of a form in a card; None if it was not measured."""
+    accuracy, mean_ap = form["accuracy"], form.get("mean_ap")  # older cards have no second
+    return None if accuracy is None and mean_ap is None else Figure.of(accuracy, mean_ap)
+
+
+def output_of(document: Mapping[str, Any]) -> str:
+    """Say what every form of the network gives."""
+    if document["several_labels"]:
+        return "logits, one a label; the sigmoid of each is the probability of its label"
+    return "logits, one a class; their softmax is the probability of each class"
+
+
 def forms_section(document: Mapping[str, Any]) -> list[list[str]]:
     """Return the section on the agreement and accuracy of the forms."""
     forms: Mapping[str, Mapping[str, Any]] = document["forms"]
     rows = [
         (
             name,
-            "–" if form["accuracy"] is None else f"{form['accuracy']:.2%}",
+            "–" if (figure := figure_in(form)) is None else figure.describe(),
             "" if name == TORCH else f"{form['difference']:.1e} ({form['relative']:.1e})",
             "" if name == TORCH else f"{form['same']:.2%}",
         )
         for name, form in forms.items()
     ]
-    head = ("form", "top-1", "logits differ by (of the largest)", "same class first")
+    shown = "mean AP" if document["several_labels"] else "top-1"
+    head = ("form", shown, "logits differ by (of the largest)", "same class first")
     said = _images_in_words(forms) + _int8_in_words(document)
     if document["set_to_zero"]:
         said += (
@@ -169,7 +184,7 @@ def forms_section(document: Mapping[str, Any]) -> list[list[str]]:
 
 def _images_in_words(forms: Mapping[str, Mapping[str, Any]]) -> str:
     """Say on which images the forms were compared."""
-    images, known = forms[TORCH]["images"], forms[TORCH]["accuracy"] is not None
+    images, known = forms[TORCH]["images"], figure_in(forms[TORCH]) is not None
     said = (
         f"Every form was asked about the same {images:,} {'validation' if known else 'training'} "
         "images and held against the network as torch runs it in nas-sv2."
@@ -177,7 +192,7 @@ def _images_in_words(forms: Mapping[str, Mapping[str, Any]]) -> str:
     if not known:
         said += (
             " The search kept these images: at the export the data had changed or were missing, "
-            "so top-1 was not measured again."
+            "so it was not measured again how good the network is."
         )
     return said
 
@@ -199,13 +214,12 @@ def _int8_in_words(document: Mapping[str, Any]) -> str:
     said = ""
     for name, int8 in INT8_NAMES.items():
         if name in forms:
-            before, now = (forms[each]["accuracy"] for each in (TORCH, name))
-            if None in (before, now):
+            before, now = (figure_in(forms[each]) for each in (TORCH, name))
+            if before is None or now is None:
                 said += f" {int8} is {how}."
             else:
-                said += (
-                    f" {int8} ({how}) changes the accuracy by {100 * (now - before):+.2f} points."
-                )
+                change = f"{100 * (now.share - before.share):+.2f} points"
+                said += f" {int8} ({how}) changes the {now.title} by {change}."
     return said
 
 
@@ -382,6 +396,7 @@ def trial_document(
         "excesses": dict(record.excesses),
         "latencies": {name: value.to_json() for name, value in record.latencies.items()},
         "accuracy": record.evaluation.accuracy,
+        "mean_ap": record.evaluation.mean_ap,
         "balanced_accuracy": record.evaluation.balanced_accuracy,
         "loss": record.evaluation.loss,
         "val_images": record.evaluation.val_images,
@@ -487,7 +502,8 @@ def _network(document: Mapping[str, Any], record: Record) -> Sequence[tuple[obje
         ("trained with input", input_of(taken)),
         ("trained form", f"{document['flops'] / 1e6:.1f} M, {document['params']:,} params"),
         ("grey levels", grey_levels(taken)),
-        ("classes", classes_of(document)),
+        ("output", output_of(document)),
+        ("labels" if document["several_labels"] else "classes", classes_of(document)),
     ]
 
 
@@ -503,8 +519,8 @@ def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:
     stopped = f", stopped: {evaluation.stopped}" if evaluation.stopped else ""
     rows = [
         (
-            "top-1",
-            f"{evaluation.describe_accuracy()} of {evaluation.val_images:,} validation images",
+            evaluation.figure.name,
+            f"{evaluation.describe_figure()} of {evaluation.val_images:,} validation images",
         ),
         ("cross-entropy", f"{evaluation.describe_loss()} nats"),
     ]
@@ -515,7 +531,7 @@ def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:
             "the first's"
         )
         rows.append(("seeds", between))
-    if evaluation.scored_by != "accuracy":
+    if evaluation.scored_by != evaluation.figure.by:
         rows.append(("compared by", evaluation.describe_score()))
     recipe = (
         f"{evaluation.recipe} ({evaluation.recipe_digest}), seed {evaluation.seed}, "

@@ -7,19 +7,22 @@ range of the operator before them.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.evaluate.fitting.evaluation import Figure
+from nas_sv2.evaluate.fitting.validation import mean_average_precision
 from nas_sv2.space.runtimes.weights import Array
 
 Form = Callable[[Array], Array]
 """Function from normalised images (N, C, H, W) to logits (N, classes)."""
 
-Labels = NDArray[np.int64]
+Labels = NDArray[Any]
+"""Classes, int64 (N,), or several labels an image, float32 (N, classes) of 0 and 1."""
 Origin = tuple[object, ...]
 """Origin of a tensor: an input, a stored tensor, or an output of an operator."""
 
@@ -44,10 +47,11 @@ class Agreement:
         difference: Largest absolute difference of their logits.
         relative: Largest difference as a share of the network's largest absolute logit.
         error: Root mean square of the differences, as a share of that of the network's logits
-            about the mean of each image.
+            about the mean of each image; of several labels an image, about that of each label.
         same: Share of images with the same first class.
         accuracy: Top-1 accuracy of the form, 0 to 1; None without labels.
         by_class: Images of each class, and how many of them were named so; None without labels.
+        mean_ap: Mean average precision of images with several labels, 0 to 1; else None.
     """
 
     images: int
@@ -57,6 +61,14 @@ class Agreement:
     same: float
     accuracy: float | None
     by_class: tuple[tuple[int, int], ...] | None = None
+    mean_ap: float | None = None
+
+    @property
+    def figure(self) -> Figure | None:
+        """Top-1, or the mean average precision of several labels; None without labels."""
+        if self.accuracy is None and self.mean_ap is None:
+            return None
+        return Figure.of(self.accuracy, self.mean_ap)
 
     def check(self, name: str, quantised: bool) -> None:
         """Refuse a form that disagrees with the network.
@@ -118,6 +130,7 @@ class _Count:
     squared_signal: float = 0.0
     same: int = 0
     by_class: NDArray[np.int64] | None = None
+    several: list[tuple[Array, Labels]] = field(default_factory=list)
 
     def add(self, expected: Array, logits: Array, labels: Labels | None) -> None:
         apart = np.abs(logits.astype(np.float64) - expected)
@@ -126,11 +139,14 @@ class _Count:
         self.difference = float(np.maximum(self.difference, apart.max()))
         self.largest = max(self.largest, float(abs(expected).max()))
         self.squared_error += float((apart**2).sum())
-        about_mean = expected.astype(np.float64) - expected.mean(1, keepdims=True)
+        each = 0 if labels is not None and labels.ndim == 2 else 1
+        about_mean = expected.astype(np.float64) - expected.mean(each, keepdims=True)
         self.squared_signal += float((about_mean**2).sum())
         named = logits.argmax(1)
         self.same += int((named == expected.argmax(1)).sum())
-        if labels is not None:
+        if labels is not None and labels.ndim == 2:
+            self.several.append((logits, labels))
+        elif labels is not None:
             parts = (labels, labels[named == labels])
             counts = np.stack([np.bincount(part, minlength=logits.shape[1]) for part in parts])
             self.by_class = counts if self.by_class is None else self.by_class + counts
@@ -145,7 +161,14 @@ class _Count:
             same=self.same / self.images,
             accuracy=None if counts is None else int(counts[1].sum()) / self.images,
             by_class=None if counts is None else tuple((int(n), int(k)) for n, k in counts.T),
+            mean_ap=self.mean_ap(),
         )
+
+    def mean_ap(self) -> float | None:
+        if not self.several:
+            return None
+        logits, labels = (np.concatenate(each) for each in zip(*self.several, strict=True))
+        return mean_average_precision(logits, labels)
 
 
 def _share(part: float, whole: float) -> float:

@@ -82,6 +82,7 @@ class TrainedNetwork:
         fit: How a picture of the data became a square.
         validation: Validation images at the side of `trained`; None if the data have changed.
         calibration: Normalised training images at the side of `trained`, (N, C, H, W).
+        several: Whether an image has several labels.
     """
 
     found: Classifier
@@ -92,6 +93,7 @@ class TrainedNetwork:
     fit: str
     validation: Part | None
     calibration: Array
+    several: bool = False
 
     @classmethod
     def of(
@@ -126,6 +128,7 @@ class TrainedNetwork:
             data.fit,
             validation,
             np.ascontiguousarray(calibration.numpy()),
+            data.several,
         )
 
     @property
@@ -151,7 +154,9 @@ class TrainedNetwork:
         mean, deviation = self.normalise.mean.tolist(), self.normalise.deviation.tolist()
         weights, graph = self.shipped, lower(self.trained)
         side = self.trained.resolution
-        facts = metadata(self.class_names, mean, deviation, side, self.fit, __version__)
+        facts = metadata(
+            self.class_names, mean, deviation, side, self.fit, __version__, self.several
+        )
         files = {ARCHITECTURE: network_to_yaml(self.found).encode(), WEIGHTS: save(weights)}
         if "onnx" in formats:
             model = shuffle_free_onnx(graph, weights, opset)
@@ -232,6 +237,7 @@ def metadata(
     side: int,
     fit: str,
     version: str,
+    several: bool = False,
 ) -> dict[str, str]:
     """Return the facts that an ONNX file of a trained network carries; lists are JSON.
 
@@ -242,10 +248,13 @@ def metadata(
         side: Side of the input, in pixels.
         fit: How a picture becomes a square: `crop`, `pad` or `stretch`.
         version: Version of nas-sv2 that wrote the file.
+        several: Whether an image has several labels; said only if it has.
     """
     facts: dict[str, Any] = {"mean": mean, "deviation": deviation, "side": side, "fit": fit}
     if class_names is not None:
         facts["class_names"] = class_names
+    if several:
+        facts["several_labels"] = True
     return {"nas_sv2": version, **{name: json.dumps(fact) for name, fact in facts.items()}}
 
 

@@ -24,6 +24,7 @@ from nas_sv2.studies.package.card import (
     input_of,
     json_of,
     latency_section,
+    output_of,
     page,
     teacher_rows,
 )
@@ -133,7 +134,8 @@ def full_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
         "params": f"{document['params']:,}",
         "input": input_of(document["input"]),
         "grey levels": grey_levels(document["input"]),
-        "classes": classes_of(document),
+        "output": output_of(document),
+        "labels" if document["several_labels"] else "classes": classes_of(document),
     }
     return page(
         [f"# {escaped(document['network'])}"],

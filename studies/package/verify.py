@@ -42,6 +42,7 @@ from nas_sv2.studies.package.card import (
     PAGE,
     PAGE_KEY,
     count_shuffles,
+    figure_in,
     record_in,
     trial_card,
 )
@@ -161,6 +162,7 @@ def facts_of(document: Mapping[str, Any]) -> dict[str, str]:
         taken["side"],
         taken.get("fit"),  # older versions did not write it
         document["made_with"]["nas-sv2"],
+        document.get("several_labels", False),
     )
 
 
@@ -457,23 +459,22 @@ def _int8_check(package: Package, name: str, agreement: Agreement) -> Check:
 
 
 def _accuracy_check(package: Package, name: str, agreement: Agreement, same_images: bool) -> Check:
-    now, what = agreement.accuracy, f"{name} accuracy"
+    now, what = agreement.figure, f"{name} accuracy"
     assert now is not None, "labels were given"
+    if now.by != "accuracy":
+        what = f"{name} {now.name}"
+    shown = now.describe()
     if not same_images:
-        found = f"{now:.2%} of {agreement.images:,} images that are not those of the export"
+        found = f"{shown} of {agreement.images:,} images that are not those of the export"
         return Check(what, True, found)
-    was = _read(package, lambda card: _accuracy(card, name))
+    was = _read(package, lambda card: figure_in(card["forms"][name]))
     if was is None:
-        found = f"{now:.2%} of {agreement.images:,} validation images; not measured at export"
+        found = f"{shown} of {agreement.images:,} validation images; not measured at export"
         return Check(what, True, found)
     slack = max(INT8_SLACK if name in INT8 else SLACK, 1.5 / agreement.images)
-    found = f"{now:.2%} of {agreement.images:,} validation images, {was:.2%} at export"
-    return Check(what, abs(now - was) <= slack, found)
-
-
-def _accuracy(card: Mapping[str, Any], name: str) -> float | None:
-    accuracy = card["forms"][name]["accuracy"]
-    return None if accuracy is None else float(accuracy)
+    found = f"{shown} of {agreement.images:,} validation images, {was.describe()} at export"
+    same = now.by == was.by and abs(now.share - was.share) <= slack
+    return Check(what, same, found)
 
 
 def _validation(package: Package, spec: str) -> tuple[Part, bool]:
@@ -488,6 +489,10 @@ def _validation(package: Package, spec: str) -> tuple[Part, bool]:
     subset, trained = choose_subset(data, recipe), package.trained
     if (data.channels, subset.classes) != (trained.channels, trained.classes):
         allowed = f"must have images of {trained.channels} channels and {trained.classes} classes"
+        raise ConfigError("data", spec, allowed)
+    several = _read(package, lambda card: bool(card.get("several_labels", False)))
+    if data.several != several:
+        allowed = f"must have {'several labels' if several else 'one class'} an image"
         raise ConfigError("data", spec, allowed)
     part = Part(centre_of(subset.val.images, trained.resolution), subset.val.labels)
     key = _read(package, lambda card: data_key(str(card["data"])))

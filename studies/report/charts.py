@@ -88,7 +88,7 @@ CURVE_WIDTH, CURVE_HEIGHT, MARGIN = 300.0, 96.0, 6.0
 
 
 def curves_of(evaluation: Evaluation) -> list[Line]:
-    """Return curves of training loss and top-1 by pass, each on its own scale.
+    """Return curves of training loss and the figure by pass, each on its own scale.
 
     A training of a single pass has no curves.
     """
@@ -96,10 +96,10 @@ def curves_of(evaluation: Evaluation) -> list[Line]:
     if len(history) < 2:
         return []
     losses = [(i, epoch.train_loss) for i, epoch in enumerate(history)]
-    scores = [(i, e.accuracy) for i, e in enumerate(history) if e.accuracy is not None]
+    scores = [(i, e.figure.share) for i, e in enumerate(history) if e.figure is not None]
     found = [_line("training loss", losses, len(history), "{:.3f} nats")]
     if len(scores) > 1:
-        found.append(_line("top-1", scores, len(history), "{:.1%}"))
+        found.append(_line(evaluation.figure.name, scores, len(history), "{:.1%}"))
     return found
 
 

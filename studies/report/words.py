@@ -177,8 +177,10 @@ def _guidelines(guidelines: Mapping[str, Any]) -> str:
 def accuracy_doubt(facts: StudyFacts, record: Record) -> str:
     """Describe the uncertainty of an accuracy."""
     evaluation = record.evaluation
-    low, high = accuracy_interval(evaluation.accuracy, evaluation.val_images)
-    images = f"{evaluation.val_images:,} images alone leave {low:.1%} to {high:.1%}"
+    images = f"{evaluation.val_images:,} images"
+    if evaluation.accuracy is not None:
+        low, high = accuracy_interval(evaluation.accuracy, evaluation.val_images)
+        images += f" alone leave {low:.1%} to {high:.1%}"
     if uneven := evaluation.describe_majority():
         images += f"; {uneven}"
     certificate = facts.certificate

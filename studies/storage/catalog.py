@@ -17,6 +17,7 @@ from nas_sv2.database.database import Database
 from nas_sv2.database.locks import hold_now
 from nas_sv2.database.processes import is_alive
 from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.evaluate.fitting.evaluation import Figure
 from nas_sv2.studies.findings.attributes import IDENTITY, KEY, OF_STUDY, check_attributes, key_of
 from nas_sv2.studies.storage.record_store import RecordRow, RecordStore
 from nas_sv2.studies.storage.study import (
@@ -42,7 +43,8 @@ class StudySummary:
         targets: The names of its targets.
         budget: Its limits as users type them: `140M`, `cpu=25ms`.
         finished: Number of candidates that were measured and evaluated, with baselines.
-        best_accuracy: The highest top-1 accuracy of a candidate within the limits, or None.
+        best: The highest top-1 accuracy of a candidate within the limits, or mean average
+            precision of a study of several labels; None if there is none.
         began: The start of its first trial (UTC), or None before it.
         fault: The reason for which nothing else is known of it; empty if it can be read.
     """
@@ -51,7 +53,7 @@ class StudySummary:
     targets: Sequence[str]
     budget: Sequence[str]
     finished: int
-    best_accuracy: float | None
+    best: Figure | None
     began: datetime | None
     fault: str = ""
 
@@ -99,13 +101,13 @@ def _summary(found: optuna.study.StudySummary, db: Database) -> StudySummary:
         return StudySummary(found.study_name, [], [], 0, None, began, str(error))
     identity: Mapping[str, Any] = found.user_attrs[IDENTITY]
     records = RecordStore(db, checked_key(identity[KEY])).all().values()
-    accuracies = (record.evaluation.accuracy for record in records if record.feasible)
+    figures = (record.evaluation.figure for record in records if record.feasible)
     return StudySummary(
         found.study_name,
         list(identity["targets"]),
         limits_of(identity.get("budget", {})),
         len(records),
-        max(accuracies, default=None),
+        max(figures, key=lambda figure: figure.share, default=None),
         began,
     )
 

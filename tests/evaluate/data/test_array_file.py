@@ -94,7 +94,12 @@ def test_copies_of_what_is_compared_on_are_left_out_of_train(tmp_path: Path) -> 
         ({"val_labels": labels(6) + 1}, "labels of train in all parts; val has '2'"),
         ({"val_labels": words(6)}, "labels of one kind in all parts"),
         ({"train_labels": labels(20) * 0}, "two classes or more; it has 1"),
-        ({"train_labels": np.ones((20, 2), int)}, "one class for each image in train_labels"),
+        ({"train_labels": np.ones((20, 2), int)}, "rows of labels in all parts; some are num"),
+        (
+            {"train_labels": np.full((20, 2), 2)},
+            "0 or 1 for each label of each image in train_lab",
+        ),
+        ({"train_labels": np.full((20, 2), np.nan)}, r"train_labels; it is float64 .*, with nan"),
         ({"train_labels": np.zeros((20, 2), "M8[s]")}, "in train_labels; it is datetime64"),
         ({"train_labels": np.eye(3, dtype=int)[labels(20)]}, "every class; '2' has none"),
         (
@@ -306,3 +311,33 @@ def test_a_damaged_file_is_refused(damage: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data .*; got " + re.escape(repr(spec))) as told:
         open_data(spec)
     assert "\n" not in str(told.value)
+
+
+def several(count: int, width: int = 3) -> np.ndarray:
+    """Rows of labels, of which many have several or none."""
+    return np.random.default_rng(count).integers(0, 2, (count, width))
+
+
+@pytest.mark.parametrize("kind", [int, bool, float, np.uint8])
+def test_rows_of_several_labels_stay_as_they_are(kind: Any, tmp_path: Path) -> None:
+    rows = {f"{part}_labels": several(n).astype(kind) for part, n in (("train", 20), ("val", 6))}
+    pictures = {f"{part}_images": images(n, seed=n) for part, n in (("train", 20), ("val", 6))}
+    data = opened(tmp_path, **rows, **pictures)
+    assert data.several and data.class_names == ("0", "1", "2")
+    assert np.array_equal(data.train.labels.numpy(), several(20).astype(np.float32))
+    assert data.val.counts(3) == several(6).sum(0).tolist()
+    assert any("several labels an image" in note for note in data.notes)
+    other = {**rows, "val_labels": 1 - several(6).astype(int)}
+    assert opened(tmp_path, **other, **pictures).key != data.key
+
+
+def test_several_labels_are_split_by_content_alone(tmp_path: Path) -> None:
+    data = opened(tmp_path, images=images(50), labels=several(50, 8))
+    assert [len(part) for part in data.parts] == [40, 10]
+    assert any("validation is 10 of 50" in note for note in data.notes)
+
+
+def test_a_label_that_training_never_sees_is_refused(tmp_path: Path) -> None:
+    rows = several(50) * [1, 0, 1]
+    with pytest.raises(ConfigError, match="images of every class; '1' has none"):
+        opened(tmp_path, images=images(50), labels=rows)

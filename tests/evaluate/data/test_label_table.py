@@ -87,7 +87,7 @@ def test_classes_that_are_numbers_are_in_their_order(photos: Path) -> None:
     [
         ("", "first line is ''"),
         ("name,age\n1,2\n", "first line is 'name,age'"),
-        ("filename,cat,dog\na.png,1,0\n", "first line is 'filename,cat,dog'"),
+        ("filename,cat,dog\na.png,yes,0\n", "column label, or 0 or 1 .* has 'yes' in 'cat'"),
         ("path,label\n", "two labels or more; it has 0"),
         ("path,label\na.png,cat\n", "two labels or more; it has 1: 'cat'"),
         ("path,image,label\na.png,a.png,cat\n", "one column for the path; 'path', 'image'"),
@@ -146,3 +146,53 @@ def test_a_table_is_opened_and_missing_images_are_faults(folder: Folder) -> None
     (root / "labels.csv").write_text("\n".join(["path,label", *rows, "cat/gone.png,cat"]))
     with pytest.raises(ConfigError, match=r"1 of 21 images cannot be read: 'cat/gone.png'"):
         open_data(f"csv:{root / 'labels.csv'}")
+
+
+LABELS = "path,sun,sea,split\na.png,1,0,train\nb.png,1,1,train\nc.png,0,0,val\nd.png,0,1,val\n"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_columns_of_0_and_1_are_labels_of_images_with_several(
+    photos: Path, delimiter: str
+) -> None:
+    listing = listed(photos, LABELS.replace(",", delimiter))
+    assert listing.several == ("sun", "sea")
+    found = {file.name: listing.class_names[file.label] for file in listing.files}
+    assert found == {"a.png": "10", "b.png": "11", "c.png": "00", "d.png": "01"}
+    assert any("several labels an image: 'sun', 'sea'" in note for note in listing.notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (("1,1,train", "1,2,train"), "0 or 1 in each column of several labels; line 3 has '2' in"),
+        (("1,1,train", "1,,train"), "a column label, or 0 or 1 .*; line 3 has '' in 'sea'"),
+        (("1,1,train", "1,nan,train"), "line 3 has 'nan' in 'sea'"),
+        (("1,1,train", "1,train"), "rows of equal length; line 3 has 3 columns, not 4"),
+        (("sun,sea", "sun,sun"), "another name for each label"),
+        (("sun,sea", "sun,"), "another name for each label"),
+        (("path", "thing"), "one column path and one column label"),
+        ((",sea", ""), "0 or 1|one column label"),
+        (("train", "val"), "must have rows to train on; it has none of the split train"),
+        ((LABELS.partition("\n")[2], ""), "must have rows to train on; it has no row"),
+        (("b.png,1,1", "a.png,1,1"), "each image one label; lines 2 and 3 differ about 'a.png'"),
+    ],
+)
+def test_a_table_of_several_labels_that_does_not_fit_is_refused(
+    photos: Path, changes: tuple[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        listed(photos, LABELS.replace(*changes))
+
+
+def test_images_of_a_table_have_their_several_labels(folder: Folder) -> None:
+    root = folder(classes=("all",), count=20) / "all"
+    rows = [f"{number}.png,{number % 2},{number // 10}" for number in range(20)]
+    (root / "labels.csv").write_text("\n".join(["file,odd,late", *rows]))
+    data = open_data(f"csv:{root / 'labels.csv'}", resolution=8)
+    assert data.several and data.class_names == ("odd", "late")
+    assert [len(part) for part in data.parts] == [16, 4]
+    train, val = (part.counts(2) for part in data.parts)
+    assert [a + b for a, b in zip(train, val, strict=True)] == [10, 10]
+    (root / "labels.csv").write_text("\n".join(["file,odd,early", *rows]))
+    assert open_data(f"csv:{root / 'labels.csv'}", resolution=8).key != data.key

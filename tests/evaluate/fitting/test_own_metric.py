@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.evaluator import Setting
-from nas_sv2.evaluate.fitting.own_metric import apply_metric, open_metric, try_metric
+from nas_sv2.evaluate.fitting.own_metric import apply_metric, open_metric, try_score
 from nas_sv2.evaluate.proxy.training import ProxyTraining, choose_recipe
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.space.units.architecture import Architecture
@@ -81,7 +81,7 @@ def test_a_metric_that_fails_later_fails_the_candidate_alone() -> None:
 
 def test_scores_of_ours_and_objects_are_no_trouble() -> None:
     assert open_metric("macro_f1") is None
-    try_metric("macro_f1", LABELS, 3)
+    try_score("macro_f1", LABELS, 3)
     metric = open_metric("lab:Made")
     assert metric is not None
     assert apply_metric("lab:Made", metric, torch.zeros(4, 3), LABELS) == -3
@@ -94,6 +94,6 @@ def test_candidates_are_compared_by_it_and_nothing_else_changes(
     found = ProxyTraining(own, blobs).evaluate(tiny)
     plain = ProxyTraining(SHORT, blobs).evaluate(tiny)
     assert found.scored_by == "lab:top1"
-    assert found.score == pytest.approx(100 * found.accuracy)
+    assert found.score == pytest.approx(100 * found.figure.share)
     assert (found.accuracy, found.loss) == (plain.accuracy, plain.loss)
     assert own.digest != SHORT.digest

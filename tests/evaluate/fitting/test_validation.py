@@ -6,6 +6,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from nas_sv2.evaluate.data.image_data import ImageData, Part
@@ -17,6 +19,7 @@ from nas_sv2.evaluate.fitting.validation import (
     count_answers,
     describe_balance,
     describe_counts,
+    mean_average_precision,
     validate,
 )
 from nas_sv2.evaluate.recipes.recipe import ClassWeights, Recipe
@@ -45,7 +48,7 @@ def test_always_the_commonest_class_is_no_better_than_chance_when_balanced() -> 
     found = validate(Reads(2), part, NORMALISE, "cpu")
     assert found.accuracy == found.majority == 500 / 502
     assert (found.balanced_accuracy, found.images, found.classes) == (0.5, 502, 2)
-    assert found.describe_accuracy() == "99.60% (balanced 50.00%)"
+    assert found.describe_figure() == "top-1 99.60% (balanced 50.00%)"
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
@@ -68,6 +71,48 @@ def test_the_figures_are_those_of_scikit_learn(classes: int) -> None:
     both = Answers(*(getattr(halves[0], f) + getattr(halves[1], f) for f in Answers.__slots__))
     for field in dataclasses.fields(Validation):
         assert getattr(both.validation, field.name) == pytest.approx(getattr(found, field.name))
+
+
+@given(st.integers(0, 10_000), st.integers(2, 30), st.integers(1, 4))
+def test_mean_ap_is_the_precision_at_each_image_with_the_label(
+    seed: int, count: int, width: int
+) -> None:
+    random = np.random.default_rng(seed)
+    scores = random.permutation(count * width).reshape(count, width).astype(np.float32)
+    labels = random.integers(0, 2, (count, width)).astype(np.float32)
+    labels[0, 0] = 1
+    wanted = []
+    for own, score in zip(labels.T, scores.T, strict=True):
+        ranked = own[np.argsort(-score)]
+        at = np.flatnonzero(ranked)
+        if len(at):
+            wanted.append(np.mean([ranked[: place + 1].mean() for place in at]))
+    assert mean_average_precision(scores, labels) == pytest.approx(np.mean(wanted))
+
+
+def test_no_label_at_all_and_scores_that_are_no_numbers_have_no_mean_ap() -> None:
+    zeros, ones = np.zeros((4, 2), np.float32), np.ones((4, 2), np.float32)
+    assert np.isnan(mean_average_precision(ones, zeros))
+    assert np.isnan(mean_average_precision(ones * np.nan, ones))
+
+
+class Levels(torch.nn.Module):
+    """A network whose logits are the grey levels of the first row."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images[:, 0, 0, :]
+
+
+def test_images_with_several_labels_are_validated_by_mean_ap() -> None:
+    levels = torch.tensor([[9, 1], [5, 2], [1, 9]], dtype=torch.uint8)
+    part = Part(levels[:, None, None].expand(3, 1, 2, 2), torch.tensor([[1.0, 0], [0, 0], [1, 1]]))
+    found = validate(Levels(), part, Normalise(torch.zeros(1), torch.ones(1)), "cpu", "mean_ap")
+    assert found.mean_ap == found.score("mean_ap") == pytest.approx((5 / 6 + 1) / 2)
+    assert (found.accuracy, found.images, found.classes) == (None, 3, 2)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(levels.float(), part.labels)
+    assert found.loss == pytest.approx(float(loss))
+    assert found.describe("mean_ap") == f"mean AP 91.67%, cross-entropy {found.loss:.4f}"
+    assert describe_counts(part.labels, "ab", Recipe("r", 1)) == []
 
 
 @pytest.mark.parametrize(
@@ -138,12 +183,12 @@ def test_a_validation_names_the_score_of_its_recipe(by: str, told: str) -> None:
 
 def test_an_evaluation_says_both_accuracies_of_uneven_classes_alone() -> None:
     plain = Evaluation(0.9901, val_images=502)
-    assert (plain.describe_accuracy(), plain.describe_majority()) == ("99.01%", "")
+    assert (plain.describe_figure(), plain.describe_majority()) == ("99.01%", "")
     known = dataclasses.replace(plain, balanced_accuracy=0.5, majority=0.996, classes=2)
-    assert known.describe_accuracy() == "99.01% (balanced 50.00%)"
+    assert known.describe_figure() == "99.01% (balanced 50.00%)"
     assert "99.60% of the 502 validation images are of one class" in known.describe_majority()
     even = dataclasses.replace(known, majority=0.5)
-    assert (even.describe_accuracy(), even.describe_majority()) == ("99.01%", "")
+    assert (even.describe_figure(), even.describe_majority()) == ("99.01%", "")
     other = dataclasses.replace(known, balanced_accuracy=0.7, scores=(0.9,))
     assert average_evaluations([known, other]).balanced_accuracy == pytest.approx(0.6)
 
@@ -176,6 +221,6 @@ def test_an_evaluation_names_its_score_once(
 
 def test_an_evaluation_of_an_older_version_has_no_balance() -> None:
     fields = json.loads(Evaluation(0.5).to_json())
-    for name in ("balanced_accuracy", "majority", "classes"):
+    for name in ("balanced_accuracy", "majority", "classes", "mean_ap"):
         del fields[name]
     assert Evaluation.from_json(json.dumps(fields)) == Evaluation(0.5)

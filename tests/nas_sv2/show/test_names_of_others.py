@@ -10,6 +10,7 @@ from doubles import evaluation_of, latency_of, record_of
 
 from nas_sv2.commands import data
 from nas_sv2.commands.options import print_notes, print_parts
+from nas_sv2.evaluate.fitting.evaluation import Figure
 from nas_sv2.latency.breakdown.profiled import Profile
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS, RunKernel
 from nas_sv2.latency.targets.entries import TargetInfo
@@ -32,6 +33,8 @@ HOSTILE = [
     "\udce9 of a file",
     "[red]cnn:fire:v2[/red]",
 ]
+
+BEST = Figure("accuracy", 0.5)
 
 
 def profile(name: str) -> Profile:
@@ -58,7 +61,12 @@ def front(name: str) -> Iterable[Any]:
 
 def information(name: str) -> Iterable[Any]:
     """Folders name classes."""
-    facts = {"classes": [name, "b"], "images": {name: [1, 2], "val": [1, 2]}, "notes": [name]}
+    facts = {
+        "classes": [name, "b"],
+        "images": {name: [1, 2], "val": [1, 2]},
+        "notes": [name],
+        "several": False,
+    }
     data._print(facts, False)
     return []
 
@@ -88,7 +96,9 @@ SOURCES: dict[str, Callable[[str], Iterable[Any]]] = {
         *measure_tables.latency_notes([(name, name, latency_of(1.0))]),
     ],
     "studies": lambda name: [
-        study_tables.studies_table([StudySummary(name, [name], [name], 1, 0.5, None, name)])
+        study_tables.studies_table(
+            [StudySummary(name, [name], [name], 1, Figure("accuracy", 0.5), None, name)]
+        )
     ],
     "deleted": lambda name: study_tables.deleted_lines(Deleted(name, 1, 1, [name], name)),
     "left over": lambda name: study_tables.leftovers_lines(

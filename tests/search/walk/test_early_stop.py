@@ -264,7 +264,7 @@ def known(count: int = 8, ms: float = 1.0) -> list[Record]:
     records = []
     for n in range(count):
         record = record_of(0.7 + n / 100, ms)
-        history = tuple(epochs_to(record.evaluation.accuracy, f"{n * 40503 % 0x10000:04x}"))
+        history = tuple(epochs_to(record.evaluation.figure.share, f"{n * 40503 % 0x10000:04x}"))
         evaluation = dataclasses.replace(record.evaluation, history=history, epochs=PASSES)
         records.append(dataclasses.replace(record, evaluation=evaluation))
     return records

@@ -44,6 +44,21 @@ def test_figures_are_those_of_all_batches() -> None:
     assert shifted.error == pytest.approx(math.sqrt(30 * 81 / signal), rel=1e-5)
 
 
+def test_several_labels_agree_by_their_mean_ap() -> None:
+    """The spread is that of each label, as labels of one image do not compete."""
+    labels = np.array([[1, 0], [0, 0], [1, 1]], np.float32)
+    images = np.array([[9, 1], [5, 2], [1, 9]], np.float32)[:, :, None, None]
+
+    def off(images: Array) -> Array:
+        return flat(images) + np.array([0, 3], np.float32)
+
+    found = agreements(flat, {"torch": flat, "off": off}, iter([(images, labels)]))
+    assert found["torch"].mean_ap == found["off"].mean_ap == pytest.approx((5 / 6 + 1) / 2)
+    assert (found["off"].accuracy, found["off"].by_class) == (None, None)
+    spread = ((flat(images) - flat(images).mean(0)) ** 2).sum()
+    assert found["off"].error == pytest.approx(math.sqrt(27 / spread))
+
+
 @pytest.mark.parametrize(
     "form",
     [
