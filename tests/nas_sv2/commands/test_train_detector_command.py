@@ -55,6 +55,8 @@ def test_a_detector_is_trained_loaded_and_shown(run: Run, command_line: Run, hea
     assert np.allclose(scores, found["scores"], atol=1e-3)
     code, _, err = run("--out", "pet", "--head", head)
     assert code == 2 and "--out must name a folder without a finished training" in err
+    code, _, err = command_line("measure", "pet/detector.onnx", "--target", "arm")
+    assert (code, err.count("\n")) == (2, 1) and "got 'NonMaxSuppression'" in err
     table = ("network", "detect-table", "--target", "arm", "--image-size", "224x224")
     code, out, _ = command_line(*table, "--level", "40M", "--trained", "pet", "--json")
     rows = {row["network"]: row["trained"] for row in json.loads(out)["rows"]}
