@@ -150,6 +150,11 @@ def figure_in(form: Mapping[str, Any]) -> Figure | None:
     return None if accuracy is None and mean_ap is None else Figure.of(accuracy, mean_ap)
 
 
+def figure_of(document: Mapping[str, Any]) -> str:
+    """Return the name of the figure of a card."""
+    return facts_of("mean_ap" if document["several_labels"] else "accuracy").name
+
+
 def output_of(document: Mapping[str, Any]) -> str:
     """Say what every form of the network gives."""
     if document["several_labels"]:
@@ -169,9 +174,9 @@ def forms_section(document: Mapping[str, Any]) -> list[list[str]]:
         )
         for name, form in forms.items()
     ]
-    shown = "mean AP" if document["several_labels"] else "top-1"
+    shown = figure_of(document)
     head = ("form", shown, "logits differ by (of the largest)", "same class first")
-    said = _images_in_words(forms) + _int8_in_words(document)
+    said = _images_in_words(document) + _int8_in_words(document)
     if document["set_to_zero"]:
         said += (
             f" {document['set_to_zero']:,} weights that were closer to 0 than {LEAST_WEIGHT:g} "
@@ -182,8 +187,9 @@ def forms_section(document: Mapping[str, Any]) -> list[list[str]]:
     return [["## Forms, checked at export"], table(head, *rows), [said]]
 
 
-def _images_in_words(forms: Mapping[str, Mapping[str, Any]]) -> str:
+def _images_in_words(document: Mapping[str, Any]) -> str:
     """Say on which images the forms were compared."""
+    forms: Mapping[str, Mapping[str, Any]] = document["forms"]
     images, known = forms[TORCH]["images"], figure_in(forms[TORCH]) is not None
     said = (
         f"Every form was asked about the same {images:,} {'validation' if known else 'training'} "
@@ -192,7 +198,7 @@ def _images_in_words(forms: Mapping[str, Mapping[str, Any]]) -> str:
     if not known:
         said += (
             " The search kept these images: at the export the data had changed or were missing, "
-            "so it was not measured again how good the network is."
+            f"so {figure_of(document)} was not measured again."
         )
     return said
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from small_spaces import SMALL
+from torch.nn import functional
 
 from nas_sv2.errors import ConfigError, EvaluationError, InfeasibleError, StoreError
-from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.supernet import training as supernet_training
 from nas_sv2.evaluate.supernet.trained import (
@@ -198,3 +199,13 @@ def test_a_fact_that_is_cut_off_or_odd_is_named(
     ) as refused:
         open_supernet(tmp_path)
     assert "\n" not in str(refused.value)
+
+
+def test_several_labels_an_image_are_refused(blobs: ImageData) -> None:
+    parts = {
+        name: Part(part.images, functional.one_hot(part.labels, 2).float())
+        for name, part in (("train", blobs.train), ("val", blobs.val))
+    }
+    data = dataclasses.replace(blobs, test=None, **parts)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="must have one class an image for a supernet"):
+        training(data)
