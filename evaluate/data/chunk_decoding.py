@@ -42,6 +42,7 @@ class ChunkReport:
         keys: Key of each file that was read, in hexadecimal, equal for copies.
         modes: Number of files by Pillow's name of their mode.
         aspects: Longer side over shorter side of each file that was read.
+        shorter_side: Largest of the shorter sides of these files, pixels; 0 without a file.
         highest: Highest of the levels of more than 8 bits, by their kind.
         white: Level that became 255, by kind.
         faults: Place and reason of each file that was not read.
@@ -52,6 +53,7 @@ class ChunkReport:
     keys: list[str]
     modes: dict[str, int]
     aspects: list[float]
+    shorter_side: int
     highest: dict[str, float]
     white: dict[str, float]
     faults: list[tuple[int, str]]
@@ -212,6 +214,7 @@ def decode_chunk(
         keys=[mirror_keys(each.pixels[None])[0].hex() for each in read],
         modes=dict(Counter(each.mode for each in read)),
         aspects=[round(each.aspect, 2) for each in read],
+        shorter_side=max((each.shorter_side for each in read), default=0),
         highest=highest,
         white=_among(white, highest),
         faults=faults,

@@ -61,6 +61,7 @@ class Decoded:
         pixels: Grey levels, uint8 (C, side, side); C is 1 for grey modes and 3 for all others.
         mode: Pillow's name of the file's mode; `;16` is appended for colour of 16 bits.
         aspect: Longer side over shorter side.
+        shorter_side: Shorter side of the picture in its file, pixels.
         levels: For levels of more than 8 bits, their kind (`integer`, `float` or `colour`) and
             the highest of them; else None.
     """
@@ -68,6 +69,7 @@ class Decoded:
     pixels: NDArray[np.uint8]
     mode: str
     aspect: float
+    shorter_side: int
     levels: tuple[str, float] | None = None
 
 
@@ -141,7 +143,8 @@ def _decoded(image: Image.Image, side: int, fit: str, white: Mapping[str, float]
     elif is_deep_colour:
         mode, levels = f"{mode};16", ("colour", 257.0 * float(np.asarray(image).max()))
     pixels = _fitted(_upright(plain, image), side, fit, grey)
-    return Decoded(pixels, mode, max(width, height) / min(width, height), levels)
+    shorter, longer = sorted((width, height))
+    return Decoded(pixels, mode, longer / shorter, shorter, levels)
 
 
 def _eight_bits(

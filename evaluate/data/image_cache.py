@@ -45,7 +45,7 @@ from nas_sv2.evaluate.data.image_listing import Listing
 from nas_sv2.evaluate.data.split import LEFT_OUT, PARTS, contradictions, placed
 from nas_sv2.files import write_whole
 
-FORMAT = 2  # version of the cache's files and of its split
+FORMAT = 3  # version of the cache's files and of its split
 REPORT_BYTES = 300  # share of an image file in reports and labels
 Notify = Callable[[str], None]
 
@@ -66,6 +66,7 @@ class Prepared:
         files: Number of image files in the folder.
         modes: Number of files by Pillow's name of their mode.
         aspect: Median of longer side over shorter side.
+        picture_side: Largest of the shorter sides of the pictures in their files, in pixels.
         highest: Highest of the levels of more than 8 bits, by their kind.
         faults: Name and reason of each file that cannot be read.
         left_out: Number of images left out because a later part has a copy.
@@ -84,6 +85,7 @@ class Prepared:
     files: int
     modes: dict[str, int]
     aspect: float
+    picture_side: int
     highest: dict[str, float]
     faults: tuple[tuple[str, str], ...]
     left_out: int
@@ -366,6 +368,7 @@ def _seen(listing: Listing, reports: Sequence[ChunkReport]) -> dict[str, Any]:
     return {
         "modes": dict(modes.most_common()),
         "aspect": float(np.median(aspects or [1])),
+        "picture_side": max((report.shorter_side for report in reports), default=0),
         "highest": highest_levels(reports),
         "faults": tuple(faults),
     }

@@ -55,6 +55,8 @@ class ImageData:
         test: Images for finalists alone; None if the source has no such part.
         notes: Lines on images that were left out, skipped or split off, with counts.
         fit: How a picture became a square: one of `decoding.FITS`.
+        picture_side: Largest of the shorter sides of the pictures as they came, pixels; None for
+            a published set.
 
     Raises:
         ConfigError: If the tensors do not fit together.
@@ -68,6 +70,7 @@ class ImageData:
     test: Part | None = None
     notes: tuple[str, ...] = ()
     fit: str = "crop"
+    picture_side: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse tensors that training could not read."""

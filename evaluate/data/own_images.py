@@ -76,10 +76,17 @@ def open_image_folder(
     train, val, *test = (labelled(cache.part(prepared, name), listing) for name in prepared.counts)
     skipped = [f"skipped: {faults_in_words(prepared)}"] if prepared.faults else []
     notes = (*skipped, *notes_of(prepared, listing))
-    held_out = test[0] if test else None
-    names = listing.several or prepared.class_names
-    key = key_of(prepared, listing)
-    return ImageData(spec, key, names, train, val, held_out, notes, listing.fit)
+    return ImageData(
+        spec,
+        key_of(prepared, listing),
+        listing.several or prepared.class_names,
+        train,
+        val,
+        test[0] if test else None,
+        notes,
+        listing.fit,
+        prepared.picture_side,
+    )
 
 
 def labelled(part: Part, listing: Listing) -> Part:
@@ -291,7 +298,10 @@ def open_array_file(spec: str, where: str, resolution: int | None) -> ImageData:
     )
     assert train is not None and val is not None
     key = content_key(train, val, test)
-    return ImageData(spec, key, names, train, val, test, (*file.notes, *notes))
+    own_side = images[0].shape[-1]
+    return ImageData(
+        spec, key, names, train, val, test, (*file.notes, *notes), picture_side=own_side
+    )
 
 
 class ArrayFile:

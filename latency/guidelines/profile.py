@@ -19,8 +19,8 @@ from typing import Any, Self
 import msgspec
 import numpy as np
 
-from nas_sv2.errors import MeasurementError
-from nas_sv2.latency.guidelines.experiment_run import ExperimentTime
+from nas_sv2.errors import ConfigError, MeasurementError
+from nas_sv2.latency.guidelines.experiment_run import ExperimentTime, TimedTable, times_of
 from nas_sv2.latency.guidelines.waste import Waste, waste_by_block, waste_of
 from nas_sv2.latency.kernels.node_costs import (
     NodeCosts,
@@ -44,6 +44,8 @@ SCHEMA = 1
 FOLDS = 10
 FEWEST = 40
 """Fewest networks for a fit; there are more than a hundred experiments."""
+MOST_NAMED = 2
+"""Operators that a refusal names."""
 STEADY = 1e-3
 """Weight that pulls each scaled coefficient to zero, against 1 for a network's relative error. If
 the experiments cannot distinguish two terms, the cost is shared between both."""
@@ -197,6 +199,30 @@ def _held_out(pieces: Sequence[Sequence[Piece]], times_us: Sequence[float]) -> A
                 errors.append(abs(estimate / times_us[index] - 1))
     within = sum(error <= 0.1 for error in errors) / len(errors)
     return Accuracy(len(pieces), statistics.median(errors), within)
+
+
+def check_covered(name: str, tables: Sequence[TimedTable]) -> None:
+    """Refuse a target that has latencies of too few networks for a profile.
+
+    Args:
+        name: Name of the target.
+        tables: Controlled experiments, as they were timed on it.
+
+    Raises:
+        ConfigError: If it is one; names operators that it lacks.
+    """
+    of_experiments, further = len(times_of(tables)), len(SCALES) * len(FORMS)
+    if of_experiments + further >= FEWEST:
+        return
+    lacks = sorted({name for table in tables for row in table.rows for name in row.not_covered})
+    others = f" and {len(lacks) - MOST_NAMED} more" if len(lacks) > MOST_NAMED else ""
+    allowed = (
+        f"must have a price of {FEWEST} networks for a profile; it has one of {of_experiments} of "
+        f"the {sum(len(table.rows) for table in tables)} experiments and of {further} others, but "
+        f"none for {', '.join(lacks[:MOST_NAMED])}{others}; a search needs no profile, and prunes "
+        "by the paper's guidelines"
+    )
+    raise ConfigError("target", name, allowed)
 
 
 def profile_device(

@@ -26,7 +26,7 @@ from nas_sv2.latency.guidelines.experiment_run import (
     times_of,
     with_one_image,
 )
-from nas_sv2.latency.guidelines.profile import GuidelineProfile, profile_device
+from nas_sv2.latency.guidelines.profile import GuidelineProfile, check_covered, profile_device
 from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
 from nas_sv2.latency.kernels.kernel import ArmPrecision
 from nas_sv2.latency.measurements.store import MeasurementStore
@@ -122,10 +122,10 @@ def run_guidelines(
         key = DeviceKey.of(opened)  # refused before anything is timed
         asked = with_one_image(opened)
         tables = run_experiments(asked, progress)
-        times = times_of(tables)
         # The profile answers for the target as a search uses it, so with its own batch.
-        own = times if asked == opened else times_of(run_experiments(opened, progress))
-        profile = profile_device(opened, own, notify)
+        own = tables if asked == opened else run_experiments(opened, progress)
+        check_covered(name, own)
+        profile = profile_device(opened, times_of(own), notify)
         ProfileStore(db).save(key, profile)
     from nas_sv2.studies.paper.guidelines import draw_further, draw_guidelines
 

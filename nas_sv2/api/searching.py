@@ -55,7 +55,8 @@ def search(
         targets: Names such as `arm`, `cpu` or a device's, `module:attribute`, or your objects.
         budget: Upper limits such as `140M` (FLOPs), `25ms`, `arm=25ms`, `2.5Mparams`, `2MiB`.
         space: The networks to choose from; the level nearest to the budget if left out.
-        input: The input that is deployed and timed, as `96x96x3`; the space's own if left out.
+        input: The input that is deployed and timed, as `96x96x3`. If it is left out, that of your
+            own images where neither a space nor FLOPs name a level, else the space's own.
         data: The images to train on.
         trials: Finished candidates to reach, baselines among them.
         recipe: How candidates are trained; `quick` if left out.

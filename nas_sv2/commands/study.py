@@ -79,8 +79,8 @@ def search(
         str | None,
         _what(
             "--input",
-            help="Input that is deployed and timed, as 96x96x3: height, width and channels; the "
-            "space's own if left out.",
+            help="Input that is deployed and timed, as 96x96x3: height, width and channels; if "
+            "left out, that of your images if no level is named, else the space's.",
             metavar="HxWxC",
         ),
     ] = None,

@@ -124,15 +124,23 @@ def front_data(facts: StudyFacts) -> dict[str, Any]:
     """Give the front with its pruned candidates and confirmations as plain data."""
     return {
         "study": facts.study,
+        "timed_and_trained": forms_data(facts),
         "entries": facts.front.to_json(),
         "pruned": pruned_data(facts.pruned),
         "confirmations": [each.to_json() for each in facts.confirmations],
     }
 
 
+def forms_data(facts: StudyFacts) -> dict[str, Any] | None:
+    """Give what is timed and what is trained as plain data; None if it is not known."""
+    found = facts.timed_and_trained
+    return None if found is None else {**found.to_json(), "is_proxy": found.is_proxy}
+
+
 def study_notes(facts: StudyFacts) -> list[str]:
     """Say how the figures of the front came about, one fact a line."""
     return [
+        *([facts.describe_forms()] if facts.records else []),
         *front_notes(facts.front, facts.certificate),
         *_beliefs(facts),
         *(each.describe() for each in facts.pruned),
@@ -245,7 +253,8 @@ def _progress(facts: StudyFacts) -> list[tuple[str, str]]:
     if facts.best is not None:
         best = facts.records[facts.best]
         name = best.baseline or best.architecture.digest[:8]
-        rows.append(("best", f"trial {facts.best}: {name}, {best.evaluation.describe()}"))
+        of = " of a proxy" if facts.is_proxy else ""
+        rows.append(("best", f"trial {facts.best}: {name}, {best.evaluation.describe()}{of}"))
     return rows
 
 

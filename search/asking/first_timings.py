@@ -6,7 +6,6 @@ the model of latency then knows something before the first candidates are traine
 
 import random
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 import numpy as np
 
@@ -60,7 +59,8 @@ def timed_first(
                 Notice(f"{name}: {len(chosen)} networks are timed, so that the search knows it")
             )
             on_event(StageEntered(f"latency on {name}: networks that cover the space"))
-            known[name] = _timed(target, [one.architecture for one in chosen.values()], on_event)
+            networks = [one.architecture for one in chosen.values()]
+            known[name] = _timed(name, target, networks, on_event)
             study.set_user_attr(FIRST_MS, known)
     return {
         name: [(chosen[digest], ms) for digest, ms in known[name].items() if digest in chosen]
@@ -69,12 +69,15 @@ def timed_first(
 
 
 def _timed(
-    target: Target, networks: Sequence[Architecture], on_event: OnEvent
+    name: str, target: Target, networks: Sequence[Architecture], on_event: OnEvent
 ) -> dict[str, float]:
-    """Time networks; one that gives no latency is left out."""
+    """Time networks; one that gives no latency is left out, and named."""
     found = {}
     for number, network in enumerate(networks):
         advance(on_event)(number, len(networks))
-        with suppress(MeasurementError):
+        try:
             found[network.digest] = target.estimate(network).ms
+        except MeasurementError as error:
+            left = f"{name}: {network.digest[:8]} is left out of the first measurements: {error}"
+            on_event(Notice(left))
     return found

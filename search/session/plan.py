@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from nas_sv2.database import DEFAULT_STORAGE
-from nas_sv2.documents import Name, Positive, Seed, Side, check_value
+from nas_sv2.documents import Name, Positive, Seed, check_value
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData
@@ -29,17 +28,19 @@ from nas_sv2.latency.targets.user_target import LatencySource
 from nas_sv2.passwords import masked
 from nas_sv2.search.asking.sampler import EhviSampler, SamplerSetting
 from nas_sv2.search.session.guidelines import Chosen, check_choice
+from nas_sv2.search.session.timed_input import TimedInput, as_typed, read_input
 from nas_sv2.search.session.warm_start import Start, read_start, typed_start
 from nas_sv2.search.walk.audit import SHARE, Audit
 from nas_sv2.search.walk.budget import Budget, parse_duration, read_budget
 from nas_sv2.search.walk.early_stop import EarlyStop, check_stop_rule
 from nas_sv2.search.walk.predict_first import check_mode
 from nas_sv2.space.choices.extremes import smallest
-from nas_sv2.space.choices.levels import nearest_level
+from nas_sv2.space.choices.levels import LEVELS, nearest_level
 from nas_sv2.space.choices.search_space import SearchSpace, space_to_document
 from nas_sv2.space.runtimes.memory_plan import PLANNED
 from nas_sv2.space.units.architecture import Architecture
-from nas_sv2.studies.findings.attributes import EVALUATOR, WARM_START
+from nas_sv2.studies.findings.attributes import EVALUATOR, TIMED_AND_TRAINED, WARM_START
+from nas_sv2.studies.findings.timed_and_trained import Form, TimedAndTrained
 from nas_sv2.studies.storage.catalog import limits_of
 from nas_sv2.studies.storage.places import absolute_data
 
@@ -96,7 +97,8 @@ class SearchPlan:
         book: The targets by name, the user's objects among them.
         targets: The names of those whose latency counts.
         budget: Upper limits.
-        space: What is sampled.
+        space: What is sampled; a level may wait for the data (`at_timed_input`).
+        timed_input: The input of the level; None if the space says it, or it is known.
         evaluator: How good a candidate becomes.
         data: The images, in the user's words.
         sampler: A key of `SAMPLERS`.
@@ -123,6 +125,7 @@ class SearchPlan:
     targets: tuple[str, ...]
     budget: Budget
     space: SearchSpace
+    timed_input: TimedInput | None
     evaluator: EvaluatorChoice
     data: str
     sampler: str
@@ -174,6 +177,19 @@ class SearchPlan:
         trainer.adapt(smallest(self.space))  # all of a space have one total stride
         return data
 
+    def at_timed_input(self, data: ImageData) -> "SearchPlan":
+        """Return the plan with its level at the input that is timed.
+
+        Raises:
+            ConfigError: The level cannot take that input, or a network of the user's own lies
+                outside it.
+        """
+        if self.timed_input is None:
+            return self
+        recipe = self.recipe if self.evaluator.trains else None
+        space = self.timed_input.space(self.space, recipe, data)
+        return dataclasses.replace(self, space=space, start=read_start(self.start, space))
+
     def identity(
         self, targets: Mapping[str, Target], guidelines: Chosen, data: ImageData
     ) -> dict[str, Any]:
@@ -194,6 +210,7 @@ class SearchPlan:
             "recipe": self.recipe.name,
             "recipe_digest": self.recipe.digest,
             "recipe_document": recipe_to_document(self.recipe),
+            TIMED_AND_TRAINED: forms_of(self, data).to_json(),
             **({EVALUATOR: dict(asked)} if (asked := self.evaluator.identity) else {}),
             **({} if self.train_on == "cpu" else {"train_on": self.train_on}),
             **({} if self.warm_start is None else {WARM_START: self.warm_start}),
@@ -255,7 +272,7 @@ def plan_search(
     check_value("study", words["study"], Name)
     if warm_start == words["study"]:
         raise ConfigError("warm_start", warm_start, "must be another study than this")
-    chosen_space = _choose_space(space, chosen, budget, input)
+    chosen_space, timed_input = _choose_space(space, chosen, budget, input)
     own = read_start(start, chosen_space)
     words["start"] = typed_start(start)
     return SearchPlan(
@@ -263,6 +280,7 @@ def plan_search(
         targets=tuple(names),
         budget=budget,
         space=chosen_space,
+        timed_input=timed_input,
         start=own,
         evaluator=chosen,
         timeout_s=timeout_s,
@@ -317,41 +335,33 @@ def _choose_space(
     evaluator: EvaluatorChoice,
     budget: Budget,
     deployed: str | None,
-) -> SearchSpace:
-    """Choose the space, at the input that is deployed, if that is said."""
-    side, channels = (None, None) if deployed is None else read_input(deployed)
+) -> tuple[SearchSpace, TimedInput | None]:
+    """Choose the space, and the input of a level that the data or the user decide."""
+    asked = None if deployed is None else read_input(deployed)
     if isinstance(space, SearchSpace):
         if evaluator.choose_space(None, space).digest != space.digest:
             raise ConfigError("space", space.name, "must be the evaluator's space, or be left out")
-        found = space
-    else:
-        flops = budget.flops or DEFAULT_FLOPS
-        if side is not None and budget.flops:  # a level is named after its FLOPs at its own input
-            flops *= (SearchSpace.resolution / side) ** 2
-        found = evaluator.choose_space(space, nearest_level(flops))
-    if side is None or channels is None:
-        return found
-    moved = dataclasses.replace(found, resolution=side, channels=channels)
+        return _moved(space, evaluator, asked), None
+    found = evaluator.choose_space(space, nearest_level(budget.flops or DEFAULT_FLOPS))
+    if evaluator.space is not None or space not in (None, *LEVELS):
+        return _moved(found, evaluator, asked), None
+    if asked is not None:
+        return found, TimedInput(asked, budget.flops if space is None else None)
+    own = space is None and not budget.flops and evaluator.trains
+    return found, TimedInput(None, None) if own else None
+
+
+def _moved(
+    space: SearchSpace, evaluator: EvaluatorChoice, asked: tuple[int, int] | None
+) -> SearchSpace:
+    """Return a space of the user's at the input that was asked for; its stem stays."""
+    if asked is None:
+        return space
+    moved = dataclasses.replace(space, resolution=asked[0], channels=asked[1])
     if evaluator.choose_space(None, moved).digest != moved.digest:
-        raise ConfigError("input", deployed, "must be that of the evaluator's space, or left out")
+        allowed = "must be that of the evaluator's space, or left out"
+        raise ConfigError("input", as_typed(*asked), allowed)
     return moved
-
-
-INPUT = re.compile(r"(\d{1,5})x(\d{1,5})x(\d{1,5})")
-
-
-def read_input(text: str) -> tuple[int, int]:
-    """Read `96x96x3`, height × width × channels, as the side of the square and the channels.
-
-    Raises:
-        ConfigError: It is written otherwise, or is not square.
-    """
-    found = INPUT.fullmatch(text)
-    if found is None or found[1] != found[2]:
-        raise ConfigError("input", text, "must be SIDExSIDExCHANNELS, as 96x96x3: a square")
-    check_value("input", int(found[1]), Side)
-    check_value("input", int(found[3]), Positive)
-    return int(found[1]), int(found[3])
 
 
 def _with_runtimes(budget: Budget, book: TargetBook, targets: Sequence[str]) -> Budget:
@@ -428,7 +438,7 @@ def describe_search(
         reference_ms: The time of the reference network, by target that is corrected for drift.
         certified: What the certificate of its recipe says.
     """
-    recipe, space = plan.recipe, plan.space
+    recipe = plan.recipe
     shown = ", ".join(f"{name} ({target.provenance})" for name, target in targets.items())
     pruning, *more = guidelines.described
     audited = f"; {plan.audit.share:.0%} of what they prune is audited"
@@ -436,8 +446,7 @@ def describe_search(
     return [
         f"study     {plan.study} in {masked(plan.storage)}"
         + (f", {done} of {plan.trials} trials done" if done else ""),
-        f"space     {space.name}, input {space.resolution}×{space.resolution}",
-        *(forms_of(plan, data) if plan.evaluator.trains else []),
+        *_space_lines(plan, data),
         f"budget    {plan.budget.describe()}",
         f"prune by  {pruning}{audited if guidelines.limits.limits else ''}",
         *(f"          {line}" for line in more),
@@ -470,24 +479,35 @@ def describe_search(
     ]
 
 
-def forms_of(plan: SearchPlan, data: ImageData) -> list[str]:
-    """Say what is timed and what is trained, in one line."""
-    timed = smallest(plan.space)
-    trained = trained_form(timed, plan.recipe, data.side, data.channels, timed.classes)
-    if trained == timed:
-        return [f"          timed and trained: {_form(timed)}, the same network"]
-    width = plan.recipe.width_factor
-    scaled = f", widths × {width:g}" if width != 1 else ""
+def _space_lines(plan: SearchPlan, data: ImageData) -> list[str]:
+    """Describe the space, and what of it is timed and trained."""
+    size = f"{plan.space.resolution}×{plan.space.resolution}×{plan.space.channels}"
     return [
-        f"          timed: {_form(timed)}; trained: {_form(trained)}{scaled}, "
-        "a proxy, of which the accuracy is"
+        f"space     {plan.space.name}, input {size}",
+        f"          {forms_of(plan, data).describe()}",
+        *(f"          {line}" for line in _why_timed(plan, data)),
     ]
 
 
-def _form(network: Architecture) -> str:
-    pool = "a pool" if network.stem_pool else "no pool"
-    side = network.resolution
-    return f"{side}×{side}×{network.channels}, stem of stride {network.stem_stride} and {pool}"
+def _why_timed(plan: SearchPlan, data: ImageData) -> list[str]:
+    """Say why that input is timed, or how to time the network that is trained."""
+    if plan.timed_input is not None and (why := plan.timed_input.describe(plan.space, data)):
+        return why
+    enlarged = data.picture_side is None or data.picture_side <= data.side
+    can_be_same = plan.space in LEVELS.values() and enlarged and plan.recipe.width_factor == 1
+    if not can_be_same or not forms_of(plan, data).is_proxy:
+        return []
+    return [f"--input {as_typed(data.side, data.channels)} times the network that is trained"]
+
+
+def forms_of(plan: SearchPlan, data: ImageData) -> TimedAndTrained:
+    """Return what is timed and what is trained."""
+    timed, recipe = Form.of(plan.space), plan.recipe
+    if plan.evaluator.weights_by is None:
+        return TimedAndTrained(timed, None)
+    some = smallest(plan.space)
+    trained = trained_form(some, recipe, data.side, data.channels, data.classes)
+    return TimedAndTrained(timed, Form.of(trained, recipe.width_factor))
 
 
 def _scoring(recipe: Recipe, data: ImageData) -> str:

@@ -130,7 +130,7 @@ def search(plan: SearchPlan, db: Database, on_event: OnEvent = ignore) -> Search
     with cluster as at, sigterm_interrupts(), store_errors():
         plan = _with_workers(plan, at)
         data = plan.open_data(notify(on_event))  # may be refused, before a database is made
-        plan = _with_recipe_of_study(plan, db)
+        plan = _at_timed_input(_with_recipe_of_study(plan, db), data, db)
         with _opening(plan, db, data, on_event, at) as loop:
             ended_by = _end_of(lambda: _run(plan, db, data, loop, at))
             if isinstance(ended_by, KeyboardInterrupt):
@@ -173,6 +173,20 @@ def _with_workers(plan: SearchPlan, cluster: Cluster | None) -> SearchPlan:
 
 def _measure_front(loop: Loop) -> None:
     measure_front(loop.walk, loop.store, lambda: read_study(loop.store.db, loop.study_name).front)
+
+
+def _at_timed_input(plan: SearchPlan, data: ImageData, db: Database) -> SearchPlan:
+    """Bring a level to the input that is timed.
+
+    A study that was begun at the level's own input, as before the size of images counted, stays
+    there unless another is asked for.
+    """
+    if plan.timed_input is None:
+        return plan
+    began = began_with(db, plan.study).get("space_digest")
+    if plan.timed_input.asked is None and began == plan.space.digest:
+        return dataclasses.replace(plan, timed_input=None)
+    return plan.at_timed_input(data)
 
 
 def _with_recipe_of_study(plan: SearchPlan, db: Database) -> SearchPlan:

@@ -82,6 +82,7 @@ def study_note(facts: StudyFacts) -> str:
         "targets": ", ".join(f"{name} ({provenance})" for name, provenance in targets),
         "data": identity.get("data_content", "not known"),
         "recipe": f"{recipe}, seed {seed}; {_trust(facts)}",
+        "networks": facts.describe_forms(),
         "finished": f"{len(facts.records)} candidates, baselines among them",
     }
     return _joined(

@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 from nas_sv2.documents import Share
 from nas_sv2.errors import StoreError
 from nas_sv2.plain_data import check_bounds, printable
+from nas_sv2.studies.findings.timed_and_trained import TimedAndTrained
 
 # Of a study, written when it is begun (`storage/study.py`)
 IDENTITY = "nas_sv2"
@@ -27,6 +28,8 @@ EVALUATOR, EVALUATOR_FOLDER = "evaluator", "folder"
 within that its folder, which older versions kept."""
 WARM_START = "warm_start"
 """Within the identity: the name of the study that the search was begun from, if there is one."""
+TIMED_AND_TRAINED = "timed_and_trained"
+"""Within the identity: the forms that are timed and trained; they follow from its other parts."""
 REPLAY_OF = "replay_of"
 """Within the identity: name and key of the study that was replayed on another target."""
 KEY_OF = "key_of"
@@ -143,6 +146,7 @@ class _Identity(msgspec.Struct):
     evaluator: dict[str, str] | UnsetType = UNSET
     warm_start: str | UnsetType = UNSET
     replay_of: _Replayed | UnsetType = UNSET
+    timed_and_trained: TimedAndTrained | UnsetType = UNSET
 
 
 OF_STUDY: Mapping[str, Any] = {

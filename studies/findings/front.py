@@ -189,10 +189,12 @@ class Front:
     Attributes:
         records: Every record of the study by its trial.
         estimates: The fused estimates; empty where the study has none.
+        is_proxy: Whether accuracies are of another network than the timed one.
     """
 
     records: Mapping[int, Record]
     estimates: Estimates = field(default_factory=dict)
+    is_proxy: bool = False
 
     @cached_property
     def entries(self) -> list[Entry]:
@@ -224,8 +226,10 @@ class Front:
     def columns(self) -> tuple[str, ...]:
         """The heads of the columns."""
         times = (f"{name} ms\n({' and '.join(self._kinds(name))})" for name in self.targets)
-        top1 = (self._figure, "balanced") if self._uneven else (self._figure,)
-        trained = (*(("MiB",) if self._limits_memory else ()), *top1, *self._compared, "loss")
+        names = (self._figure, "balanced") if self._uneven else (self._figure,)
+        scores = (*names, *self._compared)
+        shown = (f"{name}\n(proxy)" if self.is_proxy else name for name in scores)
+        trained = (*(("MiB",) if self._limits_memory else ()), *shown, "loss")
         if not self.estimates:
             return ("trial", "network", "MFLOPs", "Mparams", *trained, *times, "beaten by")
         chances = ("on\nfront", "beats a\nbaseline")

@@ -19,9 +19,11 @@ from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.onnx_lowering import OPSET, check_opset
 from nas_sv2.space.runtimes.weights import LEAST_WEIGHT, count_flushed
+from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.attributes import IDENTITY, THREADS, TRAINED, whole_identity
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import STOP_RULE
+from nas_sv2.studies.findings.timed_and_trained import Form
 from nas_sv2.studies.package.card import (
     CARD,
     CARD_JSON,
@@ -127,8 +129,10 @@ def export_trial(
         "" if int8 else "it was not asked for",
     )
     confirmed = confirmation_lines(list(facts.confirmations), record.architecture.digest)
+    trained = Form.of(_trained(record, evaluator, sample), evaluator.recipe.width_factor)
     document = trial_document(
-        network, study, number, record, identity, facts.certificate, confirmed, facts.estimates
+        *(network, study, number, record, trained, identity, facts.certificate, confirmed),
+        facts.estimates,
     )
     card = trial_card(document, [*files, CARD_JSON, SUMS])
     write_folder(out, {**files, CARD_JSON: json_of(document), CARD: card.encode()})
@@ -208,10 +212,7 @@ def _winner(
             raise
         notify(_without_data(error))
         sample = kept
-    classes = len(sample.class_names)
-    trained = trained_form(
-        record.architecture, evaluator.recipe, sample.side, sample.channels, classes
-    )
+    trained = _trained(record, evaluator, sample)
     if count := count_flushed(lower(trained), weights):
         notify(f"{count:,} weights closer to 0 than {LEAST_WEIGHT:g} become 0 in every file")
     normalise = Normalise(sample.mean, sample.deviation)
@@ -219,6 +220,14 @@ def _winner(
         record.architecture, trained, weights, normalise, sample, validation
     )
     return winner, sample
+
+
+def _trained(record: Record, evaluator: EvaluatorChoice, sample: DataSample) -> Architecture:
+    """Return the form that was trained."""
+    classes = len(sample.class_names)
+    return trained_form(
+        record.architecture, evaluator.recipe, sample.side, sample.channels, classes
+    )
 
 
 def _needing_data(error: NasError) -> NasError:

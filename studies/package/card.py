@@ -25,6 +25,7 @@ from nas_sv2.studies.estimates.study_estimates import StudyEstimates
 from nas_sv2.studies.findings.certificate import UNCERTIFIED, Certificate
 from nas_sv2.studies.findings.fused_estimate import FusedEstimate
 from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.findings.timed_and_trained import Form, TimedAndTrained
 from nas_sv2.studies.package.file_latency import FileLatency
 from nas_sv2.studies.package.forms import (
     ARCHITECTURE,
@@ -389,6 +390,7 @@ def trial_document(
     study: str,
     number: int,
     record: Record,
+    trained: Form,
     identity: Mapping[str, Any],
     certificate: Certificate | None,
     confirmed: Sequence[str] = (),
@@ -399,6 +401,7 @@ def trial_document(
         "name": study,
         "trial": number,
         "space": str(identity["space"]),
+        "timed_and_trained": TimedAndTrained(Form.of(record.architecture), trained).to_json(),
         "excesses": dict(record.excesses),
         "latencies": {name: value.to_json() for name, value in record.latencies.items()},
         "accuracy": record.evaluation.accuracy,
@@ -440,6 +443,7 @@ def trial_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
     """
     record = record_in(document)
     found, baseline = document["study"], record.baseline
+    forms = TimedAndTrained.read(found["timed_and_trained"])
     return page(
         [f"# {escaped(document['network'])}"],
         [
@@ -447,7 +451,7 @@ def trial_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
             + (f", the hand-designed network {escaped(baseline)}." if baseline else ".")
         ],
         ["## Network"],
-        table(("", ""), *_network(document, record)),
+        table(("", ""), *_network(document, record), ("in the study", forms.describe())),
         *forms_section(document),
         *classes_section(document),
         *latency_section(document, NOT_ASKED),
@@ -461,6 +465,7 @@ def trial_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
         ),
         [f"- {escaped(value.note)}" for value in record.latencies.values() if value.note],
         ["## Accuracy in the study"],
+        [f"**{forms.accuracy_of[0].upper()}{forms.accuracy_of[1:]}.**"] if forms.is_proxy else [],
         table(("", ""), *_accuracy(record), *_taught_and_expected(document)),
         [
             f"The recipe is {escaped(found['recipe_is'])}. "
@@ -469,15 +474,16 @@ def trial_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
         ["## Confirmation"],
         [f"- {escaped(line)}" for line in found["confirmed"]]
         or ["None (`nas-sv2 study confirm`)."],
-        ["## Limits of the study"],
-        table(
-            ("limit", "used beyond it"),
-            ("space", found["space"]),
-            *((name, f"{excess:+.1%}") for name, excess in record.excesses.items()),
-        ),
-        ["Negative is inside a limit."],
+        *_limits_section(record, found["space"]),
         *files_section(document, files),
     )
+
+
+def _limits_section(record: Record, space: str) -> list[list[str]]:
+    """Return the section on the limits of the study."""
+    limits = ((name, f"{excess:+.1%}") for name, excess in record.excesses.items())
+    rows = table(("limit", "used beyond it"), ("space", space), *limits)
+    return [["## Limits of the study"], rows, ["Negative is inside a limit."]]
 
 
 def _taught_and_expected(document: Mapping[str, Any]) -> Sequence[tuple[object, ...]]:

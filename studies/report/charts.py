@@ -262,7 +262,8 @@ def score_noise(facts: StudyFacts, record: Record) -> float | None:
 
 def score_title(facts: StudyFacts) -> str:
     """Return the title of the vertical axis."""
-    return f"{facts.scored_by}, %" if facts.compared_by in SHARES else facts.scored_by
+    of = " of a proxy" if facts.is_proxy else ""
+    return facts.scored_by + of + (", %" if facts.compared_by in SHARES else "")
 
 
 Group = tuple[str, str, str, Mapping[int, Record]]
@@ -378,7 +379,7 @@ def _hover(facts: StudyFacts, number: int, record: Record) -> str:
     evaluation = record.evaluation
     lines = [
         f"trial {number} · {name_of(record)}",
-        f"{evaluation.describe()} · recipe {evaluation.recipe}, "
+        f"{evaluation.describe()}{' of a proxy' * facts.is_proxy} · recipe {evaluation.recipe}, "
         f"seed {evaluation.seed}"
         + (f", stopped after pass {evaluation.epochs}" if evaluation.stopped else ""),
     ]

@@ -122,6 +122,7 @@ def question_of(facts: StudyFacts) -> list[tuple[str, str]]:
         ("targets", targets + _PREDICTED.get(identity.get("latency", ""), "")),
         ("budget", budget_words(identity.get("budget", {}))),
         ("space", str(identity.get("space", "not stored"))),
+        ("networks", facts.describe_forms()),
         *_how_trained(facts),
         ("pruned by", _guidelines(identity.get("guidelines", {}))),
         ("certificate", "none" if facts.certificate is None else facts.certificate.describe()),
@@ -183,6 +184,8 @@ def accuracy_doubt(facts: StudyFacts, record: Record) -> str:
         images += f" alone leave {low:.1%} to {high:.1%}"
     if uneven := evaluation.describe_majority():
         images += f"; {uneven}"
+    if facts.timed_and_trained is not None and (of := facts.timed_and_trained.accuracy_of):
+        images += f"; {of}"
     certificate = facts.certificate
     if certificate is None or certificate.noise is None:
         return f"noise of the seed not known; {images}"

@@ -139,7 +139,8 @@ def _lead(facts: StudyFacts) -> list[str]:
         )
         lines += [
             f"**{escaped(name_of(best))}** (trial {facts.best}): "
-            f"{escaped(best.evaluation.describe())}, {', '.join(times)}, "
+            f"{escaped(best.evaluation.describe())}{' of a proxy' * facts.is_proxy}, "
+            f"{', '.join(times)}, "
             f"{best.cost.flops / 1e6:.1f} M multiply-adds, {best.cost.params / 1e6:.2f} M params. "
             + f"Of the accuracy: {escaped(words.accuracy_doubt(facts, best))}.",
             "",

@@ -27,6 +27,7 @@ from nas_sv2.studies.findings.attributes import (
     REJECTED,
     RELAXED,
     RETRY_OF,
+    TIMED_AND_TRAINED,
     UTC_OFFSET,
 )
 from nas_sv2.studies.findings.audit import Pruned, audit_guidelines
@@ -36,6 +37,7 @@ from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.pairwise import find_ties
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import StopAudit, audit_stops
+from nas_sv2.studies.findings.timed_and_trained import NOT_KNOWN, TimedAndTrained
 from nas_sv2.studies.storage.confirmation_store import confirmations_of
 from nas_sv2.studies.storage.recipe_evidence import CertificateStore
 from nas_sv2.studies.storage.record_store import RecordStore
@@ -160,7 +162,24 @@ class StudyFacts:
     @cached_property
     def front(self) -> Front:
         """The front, followed by the other baselines."""
-        return Front(self.records, {} if self.estimates is None else self.estimates.by_trial)
+        estimates = {} if self.estimates is None else self.estimates.by_trial
+        return Front(self.records, estimates, self.is_proxy)
+
+    @cached_property
+    def timed_and_trained(self) -> TimedAndTrained | None:
+        """What is timed and what is trained; None if an older version began the study."""
+        kept = self.identity.get(TIMED_AND_TRAINED)
+        return None if kept is None else TimedAndTrained.read(kept)
+
+    @property
+    def is_proxy(self) -> bool:
+        """Whether accuracies are known to be of another network than the timed one."""
+        return self.timed_and_trained is not None and self.timed_and_trained.is_proxy
+
+    def describe_forms(self) -> str:
+        """Say in one line what is timed and what is trained, or that it is not known."""
+        found = self.timed_and_trained
+        return f"timed and trained: {NOT_KNOWN}" if found is None else found.describe()
 
     @property
     def best(self) -> int | None:

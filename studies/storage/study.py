@@ -37,14 +37,15 @@ from nas_sv2.studies.findings.attributes import (
     KEY_OF,
     OF_STUDY,
     OF_TRIAL,
+    TIMED_AND_TRAINED,
     WARM_START,
     check_attributes,
     key_of,
 )
 from nas_sv2.studies.storage.ownership import StudyGone, check_records, own_key
 
-NAMES = ("space", "data", "recipe")
-"""Parts of the identity that only name things; digests and contents identify them."""
+NAMES = ("space", "data", "recipe", TIMED_AND_TRAINED)
+"""Parts of the identity that follow from others, the digests and contents."""
 KEPT = "; its trainings are kept, and another study takes them over"
 
 Identity = Mapping[str, Any]
@@ -338,8 +339,21 @@ def _difference(stored: Identity, wanted: Identity) -> str | None:
         if _plain(theirs) != _plain(ours):
             in_words = _IN_WORDS.get(key, key)
             said = stored.get(in_words), wanted.get(in_words)
+            if key == "space_digest" and (inputs := _inputs(*said)):
+                return inputs
             return f"{in_words.removesuffix('_document')} {_in_words(*said)}"
     return None
+
+
+def _inputs(theirs: Any, ours: Any) -> str:
+    """Name the inputs of two spaces, `input 96x96x3, not 64x64x3`; empty if they are equal."""
+    if not isinstance(theirs, Mapping) or not isinstance(ours, Mapping):
+        return ""
+    before, now = (
+        f"{each.get('resolution')}x{each.get('resolution')}x{each.get('channels')}"
+        for each in (theirs, ours)
+    )
+    return "" if before == now else f"input {before}, not {now}"
 
 
 def _in_words(theirs: Any, ours: Any) -> str:

@@ -17,6 +17,7 @@ from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.runtimes.onnx_lowering import OPSET
 from nas_sv2.space.units.architecture import Architecture, Stage
+from nas_sv2.studies.findings.timed_and_trained import Form
 from nas_sv2.studies.package.card import (
     CARD,
     CARD_JSON,
@@ -85,7 +86,11 @@ def write_winner(
         del document[PAGE_KEY]
     else:
         record = record_of(0.5, 1.0, architecture=winner.found)
-        document = trial_document(document, "s", 7, record, {"space": "tiny"}, None)
+        trained = winner.trained
+        assert isinstance(trained, Architecture)
+        document = trial_document(
+            document, "s", 7, record, Form.of(trained), {"space": "tiny"}, None
+        )
         page = trial_card(document, [*files, CARD_JSON, SUMS])
     write_folder(out, {**files, CARD_JSON: json_of(document), CARD: page.encode()})
     return winner

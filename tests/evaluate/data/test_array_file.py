@@ -53,6 +53,7 @@ def test_given_parts_are_kept(tmp_path: Path) -> None:
     assert (data.channels, data.side, data.class_names) == (1, 8, ("0", "1"))
     assert np.array_equal(data.val.images[:, 0].numpy(), WHOLE["val_images"])
     assert open_data(data.name, resolution=4).side == 4
+    assert open_data(data.name, resolution=4).picture_side == 8
 
 
 @pytest.mark.parametrize("prefix", ["", "train_"])

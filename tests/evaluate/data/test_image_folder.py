@@ -45,6 +45,16 @@ def test_a_folder_is_split_by_content(folder: Folder) -> None:
     assert any("validation is 4 of 20 training images (20.0%)" in note for note in data.notes)
 
 
+def test_the_size_of_the_pictures_is_kept(folder: Folder) -> None:
+    """The larger of the shorter sides; the training may reduce the pictures, or enlarge them."""
+    root = folder()
+    Image.new("RGB", (90, 70), "red").save(root / "cat" / "large.png")
+    Image.new("RGB", (300, 20), "red").save(root / "cat" / "long.png")
+    data = opened(root)
+    assert (data.side, data.picture_side) == (32, 70)
+    assert opened(root).picture_side == 70  # from the cache
+
+
 def test_copies_under_other_names_stay_on_one_side(folder: Folder) -> None:
     root = folder()
     for file in list((root / "cat").iterdir()):

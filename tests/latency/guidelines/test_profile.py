@@ -9,12 +9,20 @@ import pytest
 from doubles import FakeTarget, latency_of
 
 from nas_sv2.database.database import Database
-from nas_sv2.errors import DeviceError, MeasurementError
+from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
-from nas_sv2.latency.guidelines.profile import FEWEST, GuidelineProfile, fit_profile
+from nas_sv2.latency.guidelines.experiment_run import ExperimentRow, TimedTable
+from nas_sv2.latency.guidelines.profile import (
+    FEWEST,
+    GuidelineProfile,
+    check_covered,
+    fit_profile,
+)
 from nas_sv2.latency.guidelines.store import DeviceKey, ProfileStore
+from nas_sv2.latency.measurements.head_to_head import emulated_orders
 from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.choices.search_space import SearchSpace
+from nas_sv2.space.experiments.further import further_tables
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.reference import reference
 
@@ -47,6 +55,16 @@ def test_it_tells_the_time_of_networks_that_it_has_not_seen(
     ]
     assert sum(errors) / len(errors) < 0.05
     assert profile.accuracy.typical < 0.05
+
+
+def test_a_target_that_prices_too_few_experiments_says_what_it_lacks() -> None:
+    table, lacks = further_tables()[0], ("conv 9x9", "conv 7x7", "conv 5x5")
+    rows = tuple(ExperimentRow(each, None, not_covered=lacks) for each in table.experiments)
+    with pytest.raises(ConfigError) as caught:
+        check_covered("gpu", [TimedTable(table, rows, emulated_orders([]))])
+    said = str(caught.value)
+    assert "it has one of 0 of the" in said and "and of 20 others" in said
+    assert "none for conv 5x5, conv 7x7 and 1 more; a search needs no profile" in said
 
 
 def sampled(space: SearchSpace, count: int) -> list:  # type: ignore[type-arg]

@@ -2,23 +2,31 @@
 
 import dataclasses
 import io
+from pathlib import Path
 
 from doubles import latency_of, record_of
 from rich.console import Console, RenderableType
+from scripted_study import SPACE, ScriptedStudy
 
+from nas_sv2.database.database import Database
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.search.replay import Replayed
 from nas_sv2.show.study_tables import (
+    front_data,
     front_notes,
     front_table,
     moves_notes,
     moves_table,
     replay_data,
+    study_notes,
+    study_table,
 )
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.replay_comparison import compare
+from nas_sv2.studies.findings.timed_and_trained import Form, TimedAndTrained
+from nas_sv2.studies.storage.facts import read_study
 
 NETWORKS = [reference(f"shufflenet_v2_x{size}") for size in ("0_5", "1_0", "1_5", "2_0")]
 
@@ -112,3 +120,20 @@ def test_few_networks_have_no_interval() -> None:
     assert replay_data(replayed(4))["kendall"] == {"value": 1.0, "low": None, "high": None}
     (said,) = (note for note in moves_notes(replayed(9)) if "Kendall" in note)
     assert "τ 1.00 (no interval, all resamples alike)" in said
+
+
+def test_an_accuracy_of_a_proxy_is_called_one(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    ScriptedStudy(url).all(found=0)
+    old = read_study(Database.open(url), "told")
+    forms = TimedAndTrained(Form.of(SPACE), Form(28, 1, 10, 2, False))
+    kept = {"timed_and_trained": forms.to_json()}
+    proxy = dataclasses.replace(old, identity={**old.identity, **kept})
+    assert front_data(old)["timed_and_trained"] is None
+    assert study_notes(old)[0].startswith("timed and trained: not known")
+    assert "proxy" not in text_of(front_table(old.front)) + text_of(study_table(old))
+    told = front_data(proxy)["timed_and_trained"]
+    assert (told["is_proxy"], told["trained"]["resolution"]) == (True, 28)
+    assert study_notes(proxy)[0] == forms.describe()
+    assert "(proxy)" in text_of(front_table(proxy.front)) and "proxy" in str(proxy.front)
+    assert "% of a proxy" in text_of(study_table(proxy))

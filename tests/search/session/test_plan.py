@@ -1,6 +1,7 @@
 """A search, planned: numbers, and the default name of its study."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting import determinism
 from nas_sv2.evaluate.fitting.determinism import MOST_PER_CORE, core_count, useful_workers
-from nas_sv2.search.session.plan import SearchPlan, forms_of, plan_search
+from nas_sv2.search.session.plan import forms_of, plan_search
+from nas_sv2.space.choices.levels import LEVELS
 
 
 @pytest.mark.parametrize("seed", [0, 2**32 - 1])
@@ -63,33 +65,103 @@ def test_no_more_workers_than_the_memory_holds(monkeypatch: pytest.MonkeyPatch) 
     assert useful_workers(None, 1000) == 1
 
 
-@pytest.mark.parametrize("text", ["96x96", "96x64x3", "96*96*3", "0x0x3", "96x96x0", "16x16x3"])
+@pytest.mark.parametrize("text", ["96x96", "96x64x3", "96*96*3", "0x0x3", "96x96x0"])
 def test_an_input_that_cannot_be_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="must be"):
         plan_search("arm", input=text)
 
 
+def images(side: int, channels: int = 3, picture_side: int | None = None) -> ImageData:
+    pixels = torch.zeros(2, channels, side, side, dtype=torch.uint8)
+    part = Part(pixels, torch.tensor([0, 1]))
+    return ImageData("made up", "0" * 16, ("a", "b"), part, part, picture_side=picture_side)
+
+
+OWN = "npz:photos.npz"
+
+
 def test_the_input_that_is_deployed_is_the_one_that_is_timed() -> None:
     plan = plan_search("arm", input="96x96x1")
-    assert (plan.space.resolution, plan.space.channels) == (96, 1)
+    sized = plan.at_timed_input(images(28, 1))
+    assert (sized.space.resolution, sized.space.channels, sized.space.classes) == (96, 1, 2)
+    assert sized.space.stem_pool
     assert plan.study != plan_search("arm").study
-    assert plan.space.digest != plan_search("arm").space.digest
+    assert sized.space.digest != plan_search("arm").space.digest
 
 
 def test_a_level_is_chosen_by_flops_at_the_input_that_is_deployed() -> None:
-    assert plan_search("arm", ["40M"]).space.name == "40M"
-    assert plan_search("arm", ["40M"], input="112x112x3").space.name == "140M"
+    data = images(32)
+    assert plan_search("arm", ["40M"]).at_timed_input(data).space.name == "40M"
+    there = plan_search("arm", ["40M"], input="112x112x3").at_timed_input(data)
+    assert there.space.name == "140M"
+    named = plan_search("arm", ["40M"], space="40M", input="112x112x3").at_timed_input(data)
+    assert (named.space.name, named.space.resolution) == ("40M", 112)
 
 
-def described(plan: SearchPlan, side: int, channels: int) -> str:
-    images = torch.zeros(2, channels, side, side, dtype=torch.uint8)
-    part = Part(images, torch.tensor([0, 1]))
-    (line,) = forms_of(plan, ImageData("made up", "0" * 16, ("a", "b"), part, part))
-    return line
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [28, 32, 64])
+def test_an_input_of_the_size_of_the_images_is_timed_as_it_is_trained(
+    side: int, channels: int
+) -> None:
+    data, text = images(side, channels), f"{side}x{side}x{channels}"
+    plan = plan_search("arm", space="40M", recipe="quick", input=text).at_timed_input(data)
+    found = forms_of(plan, data)
+    assert found.timed == found.trained and not found.is_proxy
+    assert found.describe().startswith(f"timed and trained: {side}×{side}×{channels}")
+
+
+def test_an_input_that_no_level_takes_says_what_it_may_be() -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan_search("arm", input="28x28x3").at_timed_input(images(32))
+    assert "must be at least 32x32, for the strides of space 140M" in str(caught.value)
+    assert "or be that of the images, 32x32x3" in str(caught.value)
+    assert "got '28x28x3'" in str(caught.value)
+
+
+@pytest.mark.parametrize("picture_side", [12, 32])
+def test_own_images_that_are_not_reduced_are_timed_as_they_are_trained(picture_side: int) -> None:
+    data = images(32, picture_side=picture_side)
+    plan = plan_search("arm", data=OWN, recipe="quick").at_timed_input(data)
+    found = forms_of(plan, data)
+    assert found.timed == found.trained
+    assert plan.timed_input is not None
+    assert "the size of your images" in plan.timed_input.describe(plan.space, data)[0]
+
+
+@pytest.mark.parametrize(("picture_side", "timed"), [(64, 64), (224, 224), (500, 224)])
+def test_larger_images_are_timed_at_their_size_up_to_that_of_the_level(
+    picture_side: int, timed: int
+) -> None:
+    data = images(32, picture_side=picture_side)
+    plan = plan_search("arm", data=OWN, recipe="quick").at_timed_input(data)
+    found = forms_of(plan, data)
+    assert (found.timed.resolution, found.timed.classes) == (timed, 2)
+    assert found.is_proxy
+    assert plan.timed_input is not None
+    (line,) = plan.timed_input.describe(plan.space, data)
+    assert f"up to {picture_side} pixels" in line and f"{timed}×{timed} is timed" in line
+
+
+@pytest.mark.parametrize("named", [{"space": "40M"}, {"budgets": ["40M"]}])
+def test_a_named_level_keeps_its_input(named: dict[str, Any]) -> None:
+    plan = plan_search("arm", data=OWN, **named).at_timed_input(images(32, picture_side=32))
+    assert plan.space == LEVELS["40M"]
+
+
+def test_published_sets_keep_the_input_of_the_level() -> None:
+    assert plan_search("arm").at_timed_input(images(28, 1)).space == LEVELS["140M"]
+
+
+def test_an_own_space_keeps_its_stem() -> None:
+    plan = plan_search("arm", space=LEVELS["40M"], input="64x64x4")
+    assert plan.timed_input is None
+    assert (plan.space.resolution, plan.space.channels, plan.space.stem_pool) == (64, 4, True)
 
 
 def test_what_is_timed_and_what_is_trained_is_said() -> None:
-    line = described(plan_search("arm", input="96x96x3", recipe="quick"), 28, 1)
+    data = images(28, 1)
+    plan = plan_search("arm", input="96x96x3", recipe="quick").at_timed_input(data)
+    line = forms_of(plan, data).describe()
     assert "timed: 96×96×3" in line and "trained: 28×28×1" in line and "proxy" in line
 
 

@@ -350,6 +350,12 @@ def test_figures_of_another_network_are_found(
         assert CARD_JSON in failed(list(verify(changed(CARD_JSON, json.dumps(other).encode()))))
 
 
+def test_a_card_says_that_an_accuracy_is_of_a_proxy(package: Path) -> None:
+    text = (package / CARD).read_text()
+    assert "| in the study | timed: 64×64×3, stem of stride 2 and a pool; trained: 32×32×3" in text
+    assert "**Accuracies are of a proxy (32×32×3, stem of stride 2 and a pool), not of" in text
+
+
 def test_a_card_of_a_version_that_wrote_other_pages_is_not_made_anew(
     changed: Callable[[str, bytes], Path], package: Path
 ) -> None:

@@ -20,6 +20,7 @@ from nas_sv2.errors import ConfigError, DeviceError, NasError
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.findings.timed_and_trained import Form, TimedAndTrained
 from nas_sv2.studies.report import write
 from nas_sv2.studies.report.charts import axes_of, front_chart, score_noise
 from nas_sv2.studies.report.facts import ReportFacts, read_report
@@ -278,6 +279,24 @@ def test_every_latency_says_where_it_comes_from(
     records = {**facts.records, facts.best or 0: dataclasses.replace(best, latencies=busy)}
     text = report_markdown(changed(report, records=records), "x.png")
     assert ", contended)" in text.splitlines()[2]
+
+
+def test_an_accuracy_of_a_proxy_is_called_one_everywhere(report: ReportFacts) -> None:
+    timed, trained = Form.of(SPACE), Form(28, 1, 10, 2, False)
+    kept = {"timed_and_trained": TimedAndTrained(timed, trained).to_json()}
+    proxy = changed(report, identity={**report.study.identity, **kept})
+    page, text = report_page(proxy), report_markdown(proxy, "x.png")
+    for said in (page, text):
+        assert "timed: 224×224×3, stem of stride 2 and a pool; trained: 28×28×1" in said
+        assert "accuracies are of a proxy (28×28×1" in said
+    assert "top-1 accuracy of a proxy</span>" in page
+    assert "<th>top-1\n(proxy)</th>" in page and "top-1 accuracy of a proxy, %" in page
+    assert "% of a proxy, " in text.splitlines()[2]
+
+
+def test_a_study_of_an_older_version_does_not_know_its_forms(page: str) -> None:
+    assert "timed and trained: not known: the study was begun by an older version" in page
+    assert "of a proxy" not in page
 
 
 def test_a_study_without_a_feasible_network_says_so(report: ReportFacts) -> None:

@@ -1,0 +1,132 @@
+"""The input that a search times: as asked, as the user's images have it, or as the space says.
+
+A level is named after its FLOPs at 224×224. At another input its networks have the classes of the
+data. If the images have that input, the networks have the stem of the recipe too. The timed
+network is then the trained one.
+"""
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from nas_sv2.documents import Positive, Side, check_value
+from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.space.choices.levels import nearest_level
+from nas_sv2.space.choices.search_space import SearchSpace
+from nas_sv2.space.graph.cost import cost_of
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.units.reference import in_form_of, reference
+
+INPUT = re.compile(r"(\d{1,5})x(\d{1,5})x(\d{1,5})")
+TYPICAL = "shufflenet_v2_x1_0"
+"""The network whose FLOPs say how much a level costs at another input."""
+
+
+def read_input(text: str) -> tuple[int, int]:
+    """Read `96x96x3`, height × width × channels, as the side of the square and the channels.
+
+    Raises:
+        ConfigError: It is written otherwise, or is not square.
+    """
+    found = INPUT.fullmatch(text)
+    if found is None or found[1] != found[2]:
+        raise ConfigError("input", text, "must be SIDExSIDExCHANNELS, as 96x96x3: a square")
+    check_value("input", int(found[1]), Side)
+    check_value("input", int(found[3]), Positive)
+    return int(found[1]), int(found[3])
+
+
+def as_typed(side: int, channels: int) -> str:
+    """Return an input as `read_input` reads it."""
+    return f"{side}x{side}x{channels}"
+
+
+@dataclass(frozen=True, slots=True)
+class TimedInput:
+    """The input of a level, as far as it is known before the data are.
+
+    Attributes:
+        asked: Side and channels that the user asked for; None for those of the user's images.
+        flops: Budget that chooses the level at that input; None for the level of the plan.
+    """
+
+    asked: tuple[int, int] | None
+    flops: float | None
+
+    def space(self, level: SearchSpace, recipe: Recipe | None, data: ImageData) -> SearchSpace:
+        """Return the level at the input that is timed.
+
+        Args:
+            level: The level at its own input.
+            recipe: The recipe of the trainings; None for an evaluator of the user's.
+            data: The images.
+
+        Raises:
+            ConfigError: Networks of the level cannot take so small an input.
+        """
+        taken = self.asked or _own_input(level, data)
+        if taken is None:
+            return level
+        form = _form(taken, recipe, data)
+        try:
+            if self.flops is not None:
+                level = nearest_level(self.flops / _share_of_cost(level, form))
+            return dataclasses.replace(level, **form)
+        except ConfigError as error:
+            raise ConfigError("input", as_typed(*taken), _too_small(level, data)) from error
+
+    def describe(self, space: SearchSpace, data: ImageData) -> list[str]:
+        """Say why a search times the input that it times, if it was not asked for."""
+        if self.asked is not None or data.picture_side is None:
+            return []
+        if data.picture_side <= data.side:
+            return ["that is the size of your images; --input times another"]
+        size = f"your images have up to {data.picture_side} pixels a side, and are trained at "
+        timed = f"{space.resolution}×{space.resolution}"
+        return [f"{size}{data.side}×{data.side}; {timed} is timed, and --input times another"]
+
+
+def _own_input(level: SearchSpace, data: ImageData) -> tuple[int, int] | None:
+    """Return the size of the user's images, at most that of the level; None for published sets.
+
+    Images that training enlarges are timed as they are trained.
+    """
+    if data.picture_side is None:
+        return None
+    if data.picture_side <= data.side:
+        return data.side, data.channels
+    least = level.baseline(TYPICAL).total_stride
+    return max(least, min(level.resolution, data.picture_side)), data.channels
+
+
+def _form(taken: tuple[int, int], recipe: Recipe | None, data: ImageData) -> dict[str, Any]:
+    """Return the fields of a space whose networks take that input."""
+    side, channels = taken
+    form: dict[str, Any] = {"resolution": side, "channels": channels}
+    if recipe is None:
+        return form
+    form["classes"] = data.classes
+    if taken == (data.side, data.channels):
+        stem = {"stem_stride": recipe.stem_stride, "stem_pool": recipe.stem_pool}
+        form |= {name: value for name, value in stem.items() if value is not None}
+    return form
+
+
+def _share_of_cost(level: SearchSpace, form: dict[str, Any]) -> float:
+    """Return the FLOPs of a typical network in that form, as a share of those at 224×224."""
+    own = in_form_of(level, reference(TYPICAL))
+    formed = dataclasses.replace(own, **form)
+    return cost_of(lower(formed)).flops / cost_of(lower(own)).flops
+
+
+def _too_small(level: SearchSpace, data: ImageData) -> str:
+    """Return what an input that is too small must be."""
+    least = level.baseline(TYPICAL).total_stride
+    return (
+        f"must be at least {least}x{least}, for the strides of space {level.name}, or be that of "
+        f"the images, {as_typed(data.side, data.channels)}, which has the stem of the recipe; a "
+        "space file with stem_pool: false takes less"
+    )

@@ -1,0 +1,111 @@
+"""The form that a study times and the form that it trains, and whether they are one network.
+
+A recipe may train a candidate on smaller images, with another stem, or at a share of its widths.
+Such a training is a proxy, and its accuracy is not that of the timed network.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Self
+
+import msgspec
+
+from nas_sv2.documents import Positive, PositiveShare, Side
+from nas_sv2.space.units.reference import Formed
+
+NOT_KNOWN = "not known: the study was begun by an older version"
+"""What is said of a study that keeps no such facts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The input, the stem and the classes that all candidates of a study have in common.
+
+    Attributes:
+        resolution: Side of the square input, so that it is (N, channels, side, side).
+        channels: Channels of the input.
+        classes: Classes of the output.
+        stem_stride: Stride of the first convolution.
+        stem_pool: Whether a max pool follows the stem.
+        width_factor: Share of a candidate's widths.
+    """
+
+    resolution: Side
+    channels: Positive
+    classes: Positive
+    stem_stride: Positive
+    stem_pool: bool
+    width_factor: PositiveShare = 1.0
+
+    @classmethod
+    def of(cls, formed: Formed, width_factor: float = 1.0) -> Self:
+        """Return the form of a network or a space, at a share of its widths."""
+        return cls(
+            formed.resolution,
+            formed.channels,
+            formed.classes,
+            formed.stem_stride,
+            formed.stem_pool,
+            width_factor,
+        )
+
+    def __str__(self) -> str:
+        """`32×32×3, stem of stride 2 and no pool`."""
+        pool = "a pool" if self.stem_pool else "no pool"
+        size = f"{self.resolution}×{self.resolution}×{self.channels}"
+        scaled = "" if self.width_factor == 1 else f", widths × {self.width_factor:g}"
+        return f"{size}, stem of stride {self.stem_stride} and {pool}{scaled}"
+
+
+@dataclass(frozen=True, slots=True)
+class TimedAndTrained:
+    """The form whose latency counts, and the form whose accuracy counts.
+
+    Attributes:
+        timed: The form that is timed.
+        trained: The form that is trained; None if an evaluator of the user's chooses it.
+    """
+
+    timed: Form
+    trained: Form | None
+
+    @classmethod
+    def read(cls, stored: Any) -> Self:
+        """Read what `to_json` gave.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        return msgspec.convert(stored, cls)
+
+    def to_json(self) -> dict[str, Any]:
+        """The forms as plain data."""
+        return dataclasses.asdict(self)
+
+    @property
+    def is_proxy(self) -> bool:
+        """Whether the trained network is another than the timed one, beyond its classes."""
+        return self.trained is not None and self.trained != dataclasses.replace(
+            self.timed, classes=self.trained.classes
+        )
+
+    def describe(self) -> str:
+        """Say in one line what is timed and what is trained."""
+        timed, trained = self.timed, self.trained
+        if trained is None:
+            return f"timed: {timed}; the evaluator is your own: what it trains is not known"
+        if self.is_proxy:
+            return f"timed: {timed}; trained: {trained}, a proxy, of which the accuracy is"
+        said = f"timed and trained: {timed}, the same network"
+        if timed.classes == trained.classes:
+            return said
+        return f"{said} but for classes, {timed.classes:,} timed and {trained.classes:,} trained"
+
+    @property
+    def accuracy_of(self) -> str:
+        """Say of which network an accuracy is; empty if it is of the timed one."""
+        if self.trained is None:
+            return "the accuracy is the evaluator's; which network it trains is not known"
+        if not self.is_proxy:
+            return ""
+        return f"accuracies are of a proxy ({self.trained}), not of the network that is timed"
