@@ -186,6 +186,13 @@ def _reference(text: str | None, choice: EvaluatorChoice) -> Recipe:
             text,
             f"must be a recipe at the resolution of {recipe.name}: {recipe.resolution}",
         )
+    if reference.score_form != recipe.score_form:
+        raise ConfigError(
+            "reference",
+            text,
+            f"must be a recipe with score_form {recipe.score_form}, as {recipe.name}; it has "
+            f"{reference.score_form}",
+        )
     return reference
 
 

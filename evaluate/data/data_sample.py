@@ -25,6 +25,12 @@ More do not lower the error: docs/lab/2026-11-25-exported-files.md."""
 MOST_BYTES = 1 << 30  # 100 images of 1,800 × 1,800 pixels
 
 
+def spaced_images(images: Tensor) -> Tensor:
+    """Return `IMAGES` of the training images (N, C, H, W), evenly spaced; all of fewer."""
+    count = min(IMAGES, len(images))
+    return images[torch.arange(count) * len(images) // count]
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class DataSample:
     """Facts about a data set, and some of its training images.
@@ -53,9 +59,7 @@ class DataSample:
     def of(cls, data: ImageData) -> Self:
         """Take the facts and `IMAGES` images of `data`."""
         images = data.train.images
-        count = min(IMAGES, len(images))
-        spaced = images[torch.arange(count) * len(images) // count]
-        statistics = channel_statistics(images)
+        statistics, spaced = channel_statistics(images), spaced_images(images)
         return cls(
             *(data.provenance, data.class_names, data.side, data.fit),
             *statistics,

@@ -149,6 +149,8 @@ class Evaluation:
             if it is not known.
         classes: Number of classes; 0 if it is not known.
         mean_ap: Mean average precision of images with several labels, 0 to 1; else None.
+        float_accuracy: The figure of the network as it was trained, top-1 or mean AP, if the
+            others are those of its int8 form; else None. Those of the passes never are.
     """
 
     accuracy: Share | None
@@ -171,6 +173,7 @@ class Evaluation:
     majority: Share | None = None
     classes: Whole = 0
     mean_ap: Share | None = None
+    float_accuracy: Share | None = None
 
     def __post_init__(self) -> None:
         """Refuse figures that no network can have, whichever evaluator they come from.
@@ -202,8 +205,11 @@ class Evaluation:
         return is_uneven(self.majority, self.classes)
 
     def describe_figure(self) -> str:
-        """Return the figure as text, with the balanced accuracy if the classes are uneven."""
-        return self.figure.describe(self.balanced_accuracy, self.uneven)
+        """Return the figure as text, with the balanced and the float32 one if they matter."""
+        shown = self.figure.describe(self.balanced_accuracy, self.uneven)
+        if self.float_accuracy is None:
+            return shown
+        return f"{shown} in int8 (float32 {self.float_accuracy:.2%})"
 
     @property
     def shows_score(self) -> bool:
@@ -225,6 +231,15 @@ class Evaluation:
         if self.majority is None or not self.uneven:
             return ""
         return describe_majority(self.majority, f"{self.val_images:,} validation images")
+
+    def describe_form(self) -> str:
+        """Say in one line that the accuracy is that of int8; empty if it is not."""
+        if self.float_accuracy is None:
+            return ""
+        return (
+            "accuracy and loss are of the int8 form that an export ships (static, ranges from "
+            "training images, run by onnxruntime); float32 is shown beside"
+        )
 
     def describe_loss(self, digits: int = 4) -> str:
         """Return the loss as text, or a dash if it is not known."""
@@ -288,6 +303,7 @@ def average_evaluations(evaluations: Sequence[Evaluation]) -> Evaluation:
         mean_ap=average(each.mean_ap for each in evaluations),
         loss=average(each.loss for each in evaluations),
         balanced_accuracy=average(each.balanced_accuracy for each in evaluations),
+        float_accuracy=average(each.float_accuracy for each in evaluations),
         seconds=sum(each.seconds for each in evaluations),
         images_per_second=statistics.fmean(each.images_per_second for each in evaluations),
         stopped=next(filter(None, stopped), None),

@@ -143,15 +143,22 @@ def validate(
         ConfigError: The metric cannot be imported.
         EvaluationError: The metric gives no finite number.
     """
+    return validate_logits(module.eval(), part, normalise, device, score)
+
+
+def validate_logits(
+    network: Callable[[Tensor], Tensor], part: Part, normalise: Normalise, device: str, score: str
+) -> Validation:
+    """Validate a function from images (N, C, H, W) to logits (N, classes); see `validate`."""
     metric = open_metric(score)
     if metric is None and not has_several(part.labels):
-        return count_answers(module, part, normalise, device).validation
+        return count_logits(network, part, normalise, device).validation
     logits: list[Tensor] = []
     if has_several(part.labels):
-        logits += (answers.cpu() for answers, _ in _asked(module, part, normalise, device))
+        logits += (answers.cpu() for answers, _ in _asked(network, part, normalise, device))
         found = validation_of_several(torch.cat(logits), part.labels)
     else:
-        found = count_answers(module, part, normalise, device, logits.append).validation
+        found = count_logits(network, part, normalise, device, logits.append).validation
     if metric is None:
         return found
     own = apply_metric(score, metric, torch.cat(logits), part.labels)
@@ -195,13 +202,12 @@ def validation_of_several(logits: Tensor, labels: Tensor) -> Validation:
 
 @torch.no_grad()
 def _asked(
-    module: nn.Module, part: Part, normalise: Normalise, device: str
+    network: Callable[[Tensor], Tensor], part: Part, normalise: Normalise, device: str
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the logits of `module` in evaluation mode and the labels, batch by batch."""
-    module.eval()
+    """Yield the logits of `network` and the labels, batch by batch."""
     for start in range(0, len(part), BATCH):
         images = part.images[start : start + BATCH].to(device)
-        yield module(normalise(images)), part.labels[start : start + BATCH].to(device)
+        yield network(normalise(images)), part.labels[start : start + BATCH].to(device)
 
 
 def count_answers(
@@ -215,8 +221,20 @@ def count_answers(
 
     `keep` is called with the logits of each batch, (N, classes), on the CPU.
     """
+    return count_logits(module.eval(), part, normalise, device, keep)
+
+
+@torch.no_grad()
+def count_logits(
+    network: Callable[[Tensor], Tensor],
+    part: Part,
+    normalise: Normalise,
+    device: str,
+    keep: Callable[[Tensor], None] = lambda logits: None,
+) -> Answers:
+    """Count the answers of a function from images (N, C, H, W) to logits (N, classes)."""
     named, classes, loss = [], 0, 0.0
-    for logits, labels in _asked(module, part, normalise, device):
+    for logits, labels in _asked(network, part, normalise, device):
         keep(logits.cpu())
         named.append(logits.argmax(1).cpu())
         classes = logits.shape[1]

@@ -22,6 +22,7 @@ from nas_sv2.evaluate.fitting.batches import Batches, Mixed, Supply
 from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
 from nas_sv2.evaluate.fitting.course import Course, Learner, Progress
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
+from nas_sv2.evaluate.fitting.int8_form import validate_int8
 from nas_sv2.evaluate.fitting.learners import Average, AveragingLearner, NetworkLearner
 from nas_sv2.evaluate.fitting.own_metric import try_score
 from nas_sv2.evaluate.fitting.start import Start
@@ -29,12 +30,18 @@ from nas_sv2.evaluate.fitting.subset import Subset, choose_subset
 from nas_sv2.evaluate.fitting.teaching import Teaching
 from nas_sv2.evaluate.fitting.validation import Validation, describe_counts, refresh_norms
 from nas_sv2.evaluate.full.distributed import Processes, Share
+from nas_sv2.evaluate.full.int8_training import (
+    Int8Training,
+    check_int8_start,
+    check_int8_training,
+)
 from nas_sv2.evaluate.full.result import FullyTrained
 from nas_sv2.evaluate.full.training_log import TrainingLog
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.runtimes.torch_lowering import build_module, weights_of
+from nas_sv2.space.runtimes.weights import Weights
 
 CHECKPOINT = "training.checkpoint"
 CHECKPOINT_SECONDS = 60.0  # what a kill may cost
@@ -56,6 +63,7 @@ class FullRun:
         progress: Called after each step with the steps done and the steps in all.
         notify: Called with a line if the training is resumed, and on the weights it starts from.
         start: The weights to start from, and the parts that learn less; None for fresh weights.
+        qat: Whether it trains with the rounding of int8.
     """
 
     recipe: Recipe
@@ -68,6 +76,7 @@ class FullRun:
     progress: Progress | None = None
     notify: Callable[[str], None] = lambda line: None
     start: Start | None = None
+    qat: bool = False
 
     def train(self, network: Classifier) -> FullyTrained:
         """Train `network` from its start, or resume the training of an earlier process.
@@ -82,27 +91,39 @@ class FullRun:
             raise ConfigError("data side", self.data.side, f"must be {side} pixels")
         adapted = self.adapt(network)
         try_score(self.recipe.score, self.subset.val.labels, self.subset.classes)
-        names = self.data.class_names
-        if self.subset.classes == len(names) and self.processes.first:
-            for line in describe_counts(self.batches.labels, names, self.recipe):
-                self.notify(line)
+        self._tell_counts()
         with cpu_threads(self.threads):
             module = self._started(lower(adapted))
+            int8 = self._in_int8(adapted, module) if self.qat else None
+            module = module if int8 is None else int8.rounded.module
             module = module.to(self.device).to(memory_format=torch.channels_last)
             average = self._average(module)
             course = self._begin(module, average, self._checkpoint(adapted))
             kept = module if average is None else average.module
             self._run(course, kept)
+            weights = weights_of(kept) if int8 is None else int8.rounded.weights
             test = self._test(kept)
+            in_int8_form = None if int8 is None else int8.result()
+            in_int8 = self.recipe.score_form == "int8" and self.processes.first
+            test_int8 = self._test_int8(adapted, weights) if in_int8 else None
         return FullyTrained(
             adapted,
-            weights_of(kept),
+            weights,
             tuple(course.records),
             test,
+            test_int8,
             course.seconds,
             self.normalise,
             self.place,
+            in_int8_form,
         )
+
+    def _tell_counts(self) -> None:
+        """Tell of uneven classes."""
+        names = self.data.class_names
+        if self.subset.classes == len(names) and self.processes.first:
+            for line in describe_counts(self.batches.labels, names, self.recipe):
+                self.notify(line)
 
     def adapt(self, network: Classifier) -> Classifier:
         """The form that is trained: `network` with channels and classes of the data."""
@@ -179,19 +200,31 @@ class FullRun:
         images = recipe.norm_images
         if last and full is not None:
             images = max(images, full.norm_steps * recipe.batch)
-        if self.processes.first:
+        if self.processes.first and not self.qat:  # folded norms keep their statistics
             share = self.processes.share(self.batches)
             local = share.local if isinstance(share, Share) else share
             refresh_norms(module, local, images, stream(self.seed, "norms"))
         self.processes.equalise_buffers(module)
         return self._validation(module, self.subset.val)
 
-    def _test(self, module: nn.Module) -> Validation | None:
+    @cached_property
+    def _test_part(self) -> Part | None:
+        """The test images of the recipe's classes; None if the data have none."""
         if self.data.test is None:
             return None
         everything = dataclasses.replace(self.recipe, validation_images=None)
         held_out = dataclasses.replace(self.data, val=self.data.test)
-        return self._validation(module, choose_subset(held_out, everything).val)
+        return choose_subset(held_out, everything).val
+
+    def _test(self, module: nn.Module) -> Validation | None:
+        return None if self._test_part is None else self._validation(module, self._test_part)
+
+    def _test_int8(self, network: Classifier, weights: Weights) -> Validation | None:
+        part = self._test_part
+        if part is None:
+            return None
+        score = self.recipe.score
+        return validate_int8(network, weights, self.data.train, part, self.normalise, score)
 
     def _validation(self, module: nn.Module, part: Part) -> Validation:
         if self.side is not None:
@@ -211,6 +244,14 @@ class FullRun:
                 self.notify(taken.describe(self.start.source))
         return module
 
+    def _in_int8(self, adapted: Classifier, module: nn.Module) -> Int8Training:
+        """Begin the training of `module` with the rounding of int8."""
+        check_int8_training(self.recipe, self.start, self.processes.count)
+        assert self.start is not None, "refused without weights"
+        check_int8_start(adapted, self.start, self.data.val.labels)
+        parts = (self.data.train, self.subset.val)
+        return Int8Training.of(adapted, weights_of(module), *parts, self.normalise)
+
     def _checkpoint(self, adapted: Classifier) -> Checkpoint:
         identity = {
             "architecture": adapted.digest,
@@ -222,6 +263,8 @@ class FullRun:
         }
         if self.start is not None:
             identity["start"] = self.start.digest
+        if self.qat:
+            identity["qat"] = "int8"
         said: list[str] = []
         instead = "name another folder, or delete the file to train from the start"
         checkpoint = Checkpoint(self.out / CHECKPOINT, identity, said.append, instead)

@@ -28,6 +28,7 @@ from nas_sv2.evaluate.fitting.evaluator import (
     check_trainable,
     trained_form,
 )
+from nas_sv2.evaluate.fitting.int8_form import validate_int8
 from nas_sv2.evaluate.fitting.learners import NetworkLearner
 from nas_sv2.evaluate.fitting.own_metric import try_score
 from nas_sv2.evaluate.fitting.subset import Subset, choose_subset
@@ -182,7 +183,12 @@ class ProxyTraining:
                     course.keep(dataclasses.replace(done, stopped=reason), found)
                     break
                 course.save()
-        return Trained(self._evaluation(course, seed), adapted, weights_of(module))
+            weights = weights_of(module)
+            shown = course.records[-1].validation
+            if self.recipe.score_form == "int8":
+                parts, score = (self.data.train, self.subset.val), self.recipe.score
+                shown = validate_int8(adapted, weights, *parts, self.normalise, score)
+        return Trained(self._evaluation(course, shown), adapted, weights)
 
     def _begin(
         self, module: torch.nn.Module, adapted: Architecture, number: int, seed: int
@@ -219,13 +225,14 @@ class ProxyTraining:
             raise EvaluationError(f"the validation loss is {validation.loss} after the training")
         return validation
 
-    def _evaluation(self, course: Course, seed: int) -> Evaluation:
+    def _evaluation(self, course: Course, shown: Validation) -> Evaluation:
+        """Return the evaluation whose figures are those of `shown`, the form that is compared."""
         last = course.records[-1]
         passes = [record.trained for record in course.records]
         images = sum(done.images for done in passes)
         return Evaluation(
-            accuracy=last.validation.accuracy,
-            loss=last.validation.loss,
+            accuracy=shown.accuracy,
+            loss=shown.loss,
             recipe=self.recipe.name,
             recipe_digest=self.recipe.digest,
             data=self.data.provenance,
@@ -235,15 +242,18 @@ class ProxyTraining:
             images_per_second=images / sum(done.seconds for done in passes),
             epochs=len(passes),
             train_images=images,
-            val_images=last.validation.images,
+            val_images=shown.images,
             stopped=last.trained.stopped,
             history=_history(course.records),
             scored_by=self.recipe.score,
-            scores=(_score(self.recipe.score, course.records),),
-            balanced_accuracy=last.validation.balanced_accuracy,
-            majority=last.validation.majority,
-            classes=last.validation.classes,
-            mean_ap=last.validation.mean_ap,
+            scores=(_score(self.recipe.score, course.records, shown),),
+            balanced_accuracy=shown.balanced_accuracy,
+            majority=shown.majority,
+            classes=shown.classes,
+            mean_ap=shown.mean_ap,
+            float_accuracy=(
+                last.validation.figure.share if self.recipe.score_form == "int8" else None
+            ),
         )
 
     def _checkpoint(self, adapted: Architecture, seed: int) -> Checkpoint | None:
@@ -306,14 +316,14 @@ def _open(recipe: Recipe, data: ImageData, setting: Setting) -> ProxyTraining:
     return training
 
 
-def _score(score: str, records: Sequence[PassRecord]) -> float:
-    """Return the score of a training; higher is better.
+def _score(score: str, records: Sequence[PassRecord], shown: Validation) -> float:
+    """Return the score of a training whose last validation is `shown`; higher is better.
 
     For `training_speed` it is minus the mean loss over all steps. It orders candidates like minus
     the sum, since all have the same steps, and stays comparable if a training was stopped.
     """
     if score != "training_speed":
-        return records[-1].validation.score(score)
+        return shown.score(score)
     passes = [record.trained for record in records]
     return -sum(done.loss * done.images for done in passes) / sum(done.images for done in passes)
 

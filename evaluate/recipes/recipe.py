@@ -32,7 +32,12 @@ Optimiser = Literal["sgd", "adamw"]
 Schedule = Literal["linear", "cosine"]
 Precision = Literal["fp32", "bf16", "fp16"]
 ClassWeights = Literal["none", "balanced"]
-ADDED: Mapping[str, object] = {"teacher": None, "class_weights": "none"}
+ScoreForm = Literal["fp32", "int8"]
+ADDED: Mapping[str, object] = {
+    "teacher": None,
+    "class_weights": "none",
+    "score_form": "fp32",
+}
 """Fields that recipes had not at first, and the values that leave the digest as it was."""
 
 
@@ -125,6 +130,8 @@ class Recipe:
         teacher: A trained network whose answers are learnt too; None for the labels alone.
         class_weights: Weights of the classes in the loss: `none`, or `balanced`, in inverse
             proportion to their training images.
+        score_form: Form of a trained candidate by which it is compared: `fp32`, as trained, or
+            `int8`, as an export quantises it.
     """
 
     name: str
@@ -160,6 +167,7 @@ class Recipe:
     full_training: FullTraining | None = None
     teacher: Teacher | None = None
     class_weights: ClassWeights = "none"
+    score_form: ScoreForm = "fp32"
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be trained, naming the field."""
@@ -169,6 +177,9 @@ class Recipe:
         if self.stem_stride is not None:
             check_choice("stem_stride", self.stem_stride, (1, 2))
         check_score(self.score)
+        if self.score_form == "int8" and self.score == "training_speed":
+            allowed = "must be fp32 with the score training_speed, which no trained form decides"
+            raise ConfigError("score_form", self.score_form, allowed)
 
     @property
     def digest(self) -> str:

@@ -199,9 +199,10 @@ def check_supernet_recipe(recipe: Recipe) -> None:
     if recipe.teacher is not None:
         allowed = "must be left out for a supernet, whose largest network teaches the others"
         raise ConfigError("recipe.teacher", recipe.teacher.model, allowed)
-    if recipe.class_weights != "none":
-        allowed = "must be none for a supernet"
-        raise ConfigError("recipe.class_weights", recipe.class_weights, allowed)
+    for field, usual in (("class_weights", "none"), ("score_form", "fp32")):
+        if getattr(recipe, field) != usual:
+            allowed = f"must be {usual} for a supernet"
+            raise ConfigError(f"recipe.{field}", getattr(recipe, field), allowed)
     if recipe.score == "training_speed":
         allowed = "must not be the speed of a training: a network of a supernet is not trained"
         raise ConfigError("recipe.score", recipe.score, allowed)

@@ -20,6 +20,7 @@ from nas_sv2.evaluate.fitting.determinism import check_workers
 from nas_sv2.evaluate.fitting.evaluator import check_trainable
 from nas_sv2.evaluate.fitting.start import Start
 from nas_sv2.evaluate.full.distributed import Processes
+from nas_sv2.evaluate.full.int8_training import check_int8_training
 from nas_sv2.evaluate.full.training import FullRun, find_data_side
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.files import open_recipe as open_recipe
@@ -90,6 +91,7 @@ def train(
     rates: Mapping[str, float] | None = None,
     teacher: str | None = None,
     temperature: float | None = None,
+    qat: bool = False,
     forms: Sequence[str] = ("onnx",),
     storage: str | Database = DEFAULT_STORAGE,
     notify: Notify = ignore,
@@ -117,6 +119,7 @@ def train(
         teacher: A network whose answers are learnt too: a folder of an exported network,
             `FILE.onnx`, or the `module:attribute` of a torch module.
         temperature: Temperature of the teacher's answers; that of the recipe, or 4, if left out.
+        qat: Train with the rounding of int8, from the weights of this very network.
         forms: Formats of the models, of `onnx`, `tflite` and `ncnn`.
         storage: The URL of the database of studies, or an open handle.
         notify: Is called with a line before each step.
@@ -138,6 +141,8 @@ def train(
     processes = Processes.of(os.environ)
     place = training_device(plan.device, processes.local_rank)
     side = find_data_side(chosen, named.network, place)
+    if qat:
+        check_int8_training(chosen, start, processes.count)
     check_formats(forms)
     check_unfinished(Path(folder))
     folder = made_folder(Path(folder))
@@ -158,6 +163,7 @@ def train(
             progress,
             notify,
             start,
+            qat,
         )
         trained = run.train(named.network)
         if not processes.first:

@@ -313,6 +313,12 @@ def train(
         float | None,
         typer.Option("--temperature", help="Temperature of its answers; 4 if left out."),
     ] = None,
+    qat: Annotated[
+        bool,
+        typer.Option(
+            "--qat", help="Train with the rounding of int8, from --weights of this network."
+        ),
+    ] = False,
     train_threads: TrainThreads = 1,
     form: Form = None,
     fit: Fit = None,
@@ -346,6 +352,7 @@ def train(
             rates=factors(rates),
             teacher=teacher,
             temperature=temperature,
+            qat=qat,
             forms=formats(form) or ("onnx",),
             storage=open_database(storage),
             notify=bar.console.print,

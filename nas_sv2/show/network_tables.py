@@ -500,8 +500,10 @@ def exported_lines(exported: "Exported") -> list[str]:
 def metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
     """How good a trained network is, and how well each form agrees with it, a line each."""
     from nas_sv2.studies.package.forms import TORCH
+    from nas_sv2.studies.package.full_package import int8_lines
 
-    lines = [
+    lines = int8_lines(metrics["int8_training"]) if "int8_training" in metrics else []
+    lines += [
         f"{part} {_figure(found)}{_balance(found)}{_beside(found, metrics)}, "
         f"cross-entropy {found['loss']:.4f} ({found['images']:,} images)"
         for part in ("validation", "test")

@@ -347,6 +347,7 @@ def _figures(record: Record | None) -> dict[str, object]:
         "feasible": record.feasible,
         "accuracy": record.evaluation.accuracy,
         "mean_ap": record.evaluation.mean_ap,
+        "float_accuracy": record.evaluation.float_accuracy,
         "balanced_accuracy": record.evaluation.balanced_accuracy,
         "scored_by": record.evaluation.scored_by,
         "score": record.evaluation.score,

@@ -66,6 +66,8 @@ def front_notes(front: Front, certificate: Certificate | None) -> list[str]:
         notes.append(stops.describe())
     if uneven := evaluation.describe_majority():
         notes.append(uneven)
+    if of_int8 := evaluation.describe_form():
+        notes.append(of_int8)
     figure, score = evaluation.figure, facts_of(evaluation.scored_by).name
     if evaluation.scored_by != figure.by:
         notes.append(f"compared by {score}, not by {figure.name}")
@@ -263,13 +265,16 @@ def confirmation_table(found: Confirmation) -> RenderableType:
     targets = list(found.networks[0].latencies)
     balanced = ("balanced",) if found.uneven else ()
     times = (f"{target} ms" for target in targets)
-    table = plain_table("trial", "network", "test top-1", "by seed", *balanced, *times)
+    floats = ("float32",) if found.in_int8 else ()
+    top = "test top-1, int8" if found.in_int8 else "test top-1"
+    table = plain_table("trial", "network", top, "by seed", *floats, *balanced, *times)
     for network in found.networks:
         table.add_row(
             "–" if network.trial is None else str(network.trial),
             network.name,
             f"{network.accuracy:.2%}",
             " ".join(f"{accuracy * 100:.2f}" for accuracy in network.accuracies),
+            *([_percent(network.float_accuracy)] if found.in_int8 else []),
             *([_percent(network.balanced_accuracy)] if found.uneven else []),
             *(
                 f"{network.latencies[target].ms:.3f}"

@@ -5,6 +5,7 @@ with seeds that the search did not have. Accuracies are those of the test split,
 was chosen. Measurements and scores are kept as they come, so that a confirmation can be resumed.
 """
 
+import dataclasses
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -126,6 +127,8 @@ def confirm(
     study = load_study(db, request.study)
     needed = ("budget", "space_digest", *TRAINED)
     identity = whole_identity(study.user_attrs, f"study {request.study}", needed)
+    searched = recipe_from_document(identity["recipe_document"])
+    recipe = dataclasses.replace(recipe, score_form=searched.score_form)
     with ExitStack() as opened:
         front = read_study(db, request.study).front
         records, finalists = front.records, finalists_of(front, request.trials)
@@ -421,6 +424,7 @@ def _confirmed(one: Contestant, figures: _Figures, place: int) -> Confirmed:
         tuple(score.loss for score in scores),
         {name: on.latencies[place] for name, on in figures.timed.items()},
         average(score.balanced_accuracy for score in scores),
+        average(score.float_accuracy for score in scores),
     )
 
 

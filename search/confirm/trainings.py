@@ -80,18 +80,20 @@ class Job:
         run = FullRun(self.recipe, data, self.out, self.seed, threads=THREADS)
         trained = run.train(form_of(self.recipe, self.architecture, data))
         assert trained.test is not None, "refused before the first training"
-        accuracy, val_accuracy = trained.test.accuracy, trained.validation.accuracy
+        found = trained.test_int8 or trained.test
+        accuracy, val_accuracy = found.accuracy, trained.validation.accuracy
         assert accuracy is not None and val_accuracy is not None, "as are several labels"
         return HeldOutScore(
             accuracy=accuracy,
-            loss=trained.test.loss,
-            images=trained.test.images,
+            loss=found.loss,
+            images=found.images,
             val_accuracy=val_accuracy,
             train_images=sum(each.trained.images for each in trained.passes),
             seconds=trained.seconds,
-            balanced_accuracy=trained.test.balanced_accuracy,
-            majority=trained.test.majority,
-            classes=trained.test.classes,
+            balanced_accuracy=found.balanced_accuracy,
+            majority=found.majority,
+            classes=found.classes,
+            float_accuracy=None if trained.test_int8 is None else trained.test.accuracy,
         )
 
     def finish(self) -> None:

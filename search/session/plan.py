@@ -76,6 +76,7 @@ SAMPLERS: dict[str, SamplerChoice] = {
     "random": SamplerChoice(lambda seed, search: RandomSampler(seed=seed), True),
 }
 
+_IN_FORM = {"fp32": "", "int8": "; accuracies of the int8 form, calibrated on training images"}
 _PREDICTING = {
     "measured": "",
     "predicted": "; latencies are predicted, those of the front measured at last",
@@ -511,11 +512,12 @@ def forms_of(plan: SearchPlan, data: ImageData) -> TimedAndTrained:
 
 
 def _scoring(recipe: Recipe, data: ImageData) -> str:
+    form = _IN_FORM[recipe.score_form]
     if recipe.score == "accuracy":
-        return ""
+        return form
     figure = facts_of("mean_ap" if data.several else "accuracy").name
     score = facts_of(recipe.score).name
-    return f"; compared by {score}" + ("" if score == figure else f", not by {figure}")
+    return f"; compared by {score}" + ("" if score == figure else f", not by {figure}") + form
 
 
 def _seeds(plan: SearchPlan) -> str:

@@ -14,9 +14,11 @@ convolutions, whose groups tie their channels, with norms and selections between
 networks that begin or end with a move.
 """
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +41,7 @@ from nas_sv2.space.graph.operators import (
     Split,
     Value,
 )
-from nas_sv2.space.runtimes.weights import NORM_PARTS, Array, Weights
+from nas_sv2.space.runtimes.weights import NORM_PARTS, Array, Weights, weight_shapes
 
 Channel = tuple[str, int]
 """The name of a computed value, and a channel of it."""
@@ -54,6 +56,26 @@ def without_shuffles(graph: Graph, weights: Weights) -> tuple[Graph, dict[str, A
     for op in graph.ops:
         rewrite.append(op)
     return Graph(graph.input, graph.output, tuple(rewrite.ops)), rewrite.weights
+
+
+def with_shuffles(graph: Graph, weights: Weights) -> dict[str, Array]:
+    """Return weights of the network with shuffles, from those that it has without them.
+
+    Args:
+        graph: The network with shuffles.
+        weights: Weights of the network that `without_shuffles` gives.
+    """
+    shapes = weight_shapes(graph)
+    places: dict[str, Any] = {
+        name: np.arange(math.prod(shape)).reshape(shape) for name, shape in shapes.items()
+    }
+    _, moved = without_shuffles(graph, places)
+    found = {}
+    for name, shape in shapes.items():
+        back = np.empty(math.prod(shape), np.float32)
+        back[np.asarray(moved[name]).ravel()] = weights[name].ravel()
+        found[name] = back.reshape(shape)
+    return found
 
 
 class _Routes:

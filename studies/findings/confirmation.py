@@ -64,6 +64,8 @@ class Confirmed:
         losses: Cross-entropies on it, nats.
         latencies: By target.
         balanced_accuracy: Mean over the classes and over the seeds, 0 to 1; None if not known.
+        float_accuracy: Mean over the seeds of top-1 in float32, if accuracies and losses are those
+            of the int8 form; else None.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Confirmed:
     losses: tuple[float, ...]
     latencies: Mapping[str, Latency]
     balanced_accuracy: float | None = None
+    float_accuracy: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -240,6 +243,11 @@ class Confirmation:
     family: tuple[str, ...] = ()
 
     @property
+    def in_int8(self) -> bool:
+        """Whether accuracies are of the int8 form, as the study's."""
+        return self.networks[0].float_accuracy is not None
+
+    @property
     def uneven(self) -> bool:
         """Whether one class has so many of the test images that accuracies need it said."""
         return is_uneven(self.majority, self.classes)
@@ -304,9 +312,10 @@ class Confirmation:
     @property
     def method(self) -> str:
         """How it was found, in one line."""
+        of = " of the int8 form" if self.in_int8 else ""
         longest = "" if self.longest is None else f" to {self.longest:.3g}"
         return (
-            f"accuracy: recipe {self.recipe} ({self.longer:.3g}{longest} × the search's image "
+            f"accuracy{of}: recipe {self.recipe} ({self.longer:.3g}{longest} × the search's image "
             f"passes), seeds {', '.join(map(str, self.seeds))}, {self.data}, "
             f"{self.test_images:,} test images; paired by seed, t interval with "
             f"{len(self.seeds) - 1} degrees of freedom; {self._judged}"

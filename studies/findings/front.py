@@ -65,6 +65,7 @@ class Entry:
             "excesses": dict(record.excesses),
             "accuracy": evaluation.accuracy,
             "mean_ap": evaluation.mean_ap,
+            "float_accuracy": evaluation.float_accuracy,
             "balanced_accuracy": evaluation.balanced_accuracy,
             "majority": evaluation.majority,
             "loss": evaluation.loss,
@@ -226,7 +227,8 @@ class Front:
     def columns(self) -> tuple[str, ...]:
         """The heads of the columns."""
         times = (f"{name} ms\n({' and '.join(self._kinds(name))})" for name in self.targets)
-        names = (self._figure, "balanced") if self._uneven else (self._figure,)
+        figure = (f"{self._figure} int8", "float32") if self._in_int8 else (self._figure,)
+        names = (*figure, *(("balanced",) if self._uneven else ()))
         scores = (*names, *self._compared)
         shown = (f"{name}\n(proxy)" if self.is_proxy else name for name in scores)
         trained = (*(("MiB",) if self._limits_memory else ()), *shown, "loss")
@@ -288,6 +290,10 @@ class Front:
         return tuple(dict.fromkeys(names))[:1]
 
     @cached_property
+    def _in_int8(self) -> bool:
+        return any(one.evaluation.float_accuracy is not None for one in self.records.values())
+
+    @cached_property
     def _limits_memory(self) -> bool:
         return any(record.memory_bytes is not None for record in self.records.values())
 
@@ -307,6 +313,7 @@ class Front:
             *([] if self.estimates else [f"{record.cost.params / 1e6:.2f}"]),
             *([_mebibytes(record.memory_bytes)] if self._limits_memory else []),
             evaluation.figure.describe() + ("" if spread is None else f" ±{spread:.2%}"),
+            *([_percent(evaluation.float_accuracy)] if self._in_int8 else []),
             *([_percent(evaluation.balanced_accuracy)] if self._uneven else []),
             *(facts_of(evaluation.scored_by).value(evaluation.score) for _ in self._compared),
             evaluation.describe_loss(3),

@@ -1,5 +1,6 @@
 """Builds the package of a trial: from its record, and its weights or a repeated training."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,6 +173,8 @@ def _check_accuracy(evaluation: Evaluation, found: Agreement) -> None:
         EvaluationError: If the weights give another accuracy.
     """
     was, now = evaluation.figure, found.figure
+    if evaluation.float_accuracy is not None:
+        was = dataclasses.replace(was, share=evaluation.float_accuracy)
     if len(evaluation.scores) > 1 and evaluation.history:  # a mean; the weights are the first's
         was = evaluation.history[-1].figure or was
     if now is None:

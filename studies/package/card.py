@@ -215,11 +215,11 @@ INT8_NAMES = {
 def _int8_in_words(document: Mapping[str, Any]) -> str:
     """Say how int8 was made, and what it costs if that is known."""
     forms: Mapping[str, Mapping[str, Any]] = document["forms"]
-    how = (
-        f"static, weights a channel, ranges from {document['calibration_images']} training images"
-    )
+    images = f"ranges from {document['calibration_images']} training images"
     said = ""
     for name, int8 in INT8_NAMES.items():
+        learned = name == MODEL_INT8 and "int8_training" in document
+        how = f"static, weights a channel, {'learned ranges' if learned else images}"
         if name in forms:
             before, now = (figure_in(forms[each]) for each in (TORCH, name))
             if before is None or now is None:
@@ -406,6 +406,7 @@ def trial_document(
         "latencies": {name: value.to_json() for name, value in record.latencies.items()},
         "accuracy": record.evaluation.accuracy,
         "mean_ap": record.evaluation.mean_ap,
+        "float_accuracy": record.evaluation.float_accuracy,
         "balanced_accuracy": record.evaluation.balanced_accuracy,
         "loss": record.evaluation.loss,
         "val_images": record.evaluation.val_images,

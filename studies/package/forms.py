@@ -24,8 +24,9 @@ from nas_sv2.latency.measurements.plan import Runtime
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Classifier, lower, network_to_yaml
 from nas_sv2.space.runtimes.ncnn_lowering import NcnnFiles, build_ncnn, require_ncnn
-from nas_sv2.space.runtimes.onnx_lowering import INPUT, OPSET, OUTPUT, build_onnx, with_metadata
-from nas_sv2.space.runtimes.quantization import largest_inputs, quantize
+from nas_sv2.space.runtimes.onnx_form import onnx_form, shuffle_free_onnx
+from nas_sv2.space.runtimes.onnx_lowering import INPUT, OPSET, OUTPUT, with_metadata
+from nas_sv2.space.runtimes.quantization import Range, largest_inputs, quantize
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.source_lowering import build_plain, source_of
 from nas_sv2.space.runtimes.tflite_int8 import Scale, find_scales, quantize_tflite, scales_in
@@ -83,6 +84,8 @@ class TrainedNetwork:
         validation: Validation images at the side of `trained`; None if the data have changed.
         calibration: Normalised training images at the side of `trained`, (N, C, H, W).
         several: Whether an image has several labels.
+        ranges: Ranges that a training with the rounding of int8 has learned, for ONNX; None if all
+            come from the calibration.
     """
 
     found: Classifier
@@ -94,6 +97,7 @@ class TrainedNetwork:
     validation: Part | None
     calibration: Array
     several: bool = False
+    ranges: Mapping[str, Range] | None = None
 
     @classmethod
     def of(
@@ -162,7 +166,8 @@ class TrainedNetwork:
             model = shuffle_free_onnx(graph, weights, opset)
             files[MODEL] = with_metadata(model, facts)
             if int8:
-                files[MODEL_INT8] = with_metadata(quantize(model, self.calibration), facts)
+                model = quantize(model, self.calibration, self.ranges)
+                files[MODEL_INT8] = with_metadata(model, facts)
         if "tflite" in formats:
             files[MODEL_TFLITE] = plain = shuffle_free_tflite(graph, weights, facts)
             if int8:
@@ -256,11 +261,6 @@ def metadata(
     if several:
         facts["several_labels"] = True
     return {"nas_sv2": version, **{name: json.dumps(fact) for name, fact in facts.items()}}
-
-
-def shuffle_free_onnx(graph: Graph, weights: Weights, opset: int = OPSET) -> bytes:
-    """Return the ONNX model with as few shuffles as possible, for any batch."""
-    return build_onnx(*without_shuffles(graph, weights), batch=None, opset=opset)
 
 
 def shuffle_free_tflite(
@@ -396,35 +396,6 @@ def plain_module(network: Architecture, weights: Weights) -> "torch.nn.Module":
         module = build_plain(network)
     module.load_state_dict(_state(weights), assign=True)
     return module.eval()
-
-
-def onnx_form(model: bytes) -> Form:
-    """Load the model into onnxruntime on this machine's CPU.
-
-    Raises:
-        StoreError: If onnxruntime refuses the model.
-    """
-    import onnxruntime
-    import torch
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    # Else bytes that ONNX reads as a model may be run as another one, in onnxruntime's own format.
-    options.add_session_config_entry("session.load_model_format", "ONNX")
-    try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises many kinds, all about the model
-        raise StoreError(f"onnxruntime refuses the model: {error}") from error
-
-    def ask(images: Array) -> Array:
-        try:
-            (logits,) = session.run(None, {INPUT: images})
-        except Exception as error:
-            raise StoreError(f"onnxruntime cannot run the model: {error}") from error
-        return np.asarray(logits)
-
-    return ask
 
 
 def tflite_form(model: bytes) -> Form:

@@ -8,7 +8,7 @@ from typing import Any
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.fitting.validation import Validation
-from nas_sv2.evaluate.full.result import FullyTrained
+from nas_sv2.evaluate.full.result import FullyTrained, LossFromFloat
 from nas_sv2.evaluate.full.training import FullRun
 from nas_sv2.evaluate.full.training_log import pass_rows
 from nas_sv2.space.networks.lowering import lower
@@ -71,6 +71,8 @@ def write_full_package(
         sample,
         run.subset.val,
     )
+    if trained.int8 is not None:
+        winner = dataclasses.replace(winner, ranges=trained.int8.ranges)
     files, checked, no_int8 = _forms(winner, formats)
     document = {
         **document_of(name, winner, sample, run.recipe, run.seed, checked, [], no_int8),
@@ -101,6 +103,7 @@ def _training_of(run: FullRun, trained: FullyTrained) -> dict[str, Any]:
     began = {} if run.start is None else {"start": run.start.describe(lower(trained.network))}
     return {
         **began,
+        **({} if trained.int8 is None else {"int8_training": dataclasses.asdict(trained.int8)}),
         "validation": dataclasses.asdict(trained.validation),
         "test": None if trained.test is None else dataclasses.asdict(trained.test),
         "device": trained.place,
@@ -128,6 +131,7 @@ def full_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
         "trained on": f"{document['device']}, {document['seconds']:,.0f} s",
         **teacher_rows(document),
         **_start(document.get("start")),
+        **_int8(document.get("int8_training")),
         "weights": "their moving average" if document["averaged"] else "the last",
         "digest": document["digest"],
         "multiply-adds": f"{document['flops'] / 1e6:.1f} M",
@@ -161,6 +165,33 @@ def _start(start: Mapping[str, Any] | None) -> dict[str, str]:
     if start["rates"]:
         rows["rates"] = ", ".join(f"{part} × {rate:g}" for part, rate in start["rates"].items())
     return rows
+
+
+def _int8(found: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the rows on a training with the rounding of int8; none if there was none."""
+    if found is None:
+        return {}
+    return {
+        "trained in": "simulated int8; validation and test are of it, weights are the float32 "
+        "ones behind it; model_int8.onnx has the learned ranges, other formats their own",
+        "int8 beside float32": "; ".join(int8_lines(found)),
+    }
+
+
+def int8_lines(found: Mapping[str, Any]) -> list[str]:
+    """Describe a training with the rounding of int8, beside its start.
+
+    Args:
+        found: `Int8Result` as plain data.
+    """
+    static, trained = (LossFromFloat(**found[name]) for name in ("static", "trained"))
+    images, gain = f"{found['images']:,} validation images", LossFromFloat(**found["gain"])
+    return [
+        f"float32 before: top-1 {found['float32']:.2%} of {images}",
+        f"static int8 before: {static.accuracy:.2%}, {static.describe()} from float32",
+        f"int8 as trained: {trained.accuracy:.2%}, {trained.describe()} from float32, "
+        f"{gain.describe()} from static int8; paired over the images",
+    ]
 
 
 def _found(found: Mapping[str, Any] | None, score: str) -> str:

@@ -28,6 +28,7 @@ from nas_sv2.evaluate.recipes.files import recipe_from_document
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.runtimes.ncnn_lowering import NcnnFiles, build_ncnn
+from nas_sv2.space.runtimes.onnx_form import shuffle_free_onnx
 from nas_sv2.space.runtimes.onnx_lowering import OPSETS, metadata_of, opset_of
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.source_lowering import source_of
@@ -76,7 +77,6 @@ from nas_sv2.studies.package.forms import (
     forms_of,
     metadata,
     ncnn_weights_of,
-    shuffle_free_onnx,
     shuffle_free_tflite,
     torch_form,
 )

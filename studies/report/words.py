@@ -139,6 +139,7 @@ def _how_trained(facts: StudyFacts) -> list[tuple[str, str]]:
     return [
         ("data", f"{evaluation.data}, {evaluation.val_images:,} images to validate"),
         ("recipe", f"{evaluation.recipe}, seed {evaluation.seed}" + _seeds(evaluation.scores)),
+        *([("accuracy", of_int8)] if (of_int8 := evaluation.describe_form()) else []),
     ]
 
 

@@ -112,6 +112,7 @@ class HeldOutScore:
             scores of older versions, as the two below.
         majority: Share of the test images that are of their commonest class, 0 to 1.
         classes: Number of classes.
+        float_accuracy: Top-1 of the network as trained, if the others are of its int8 form.
     """
 
     accuracy: float
@@ -123,6 +124,7 @@ class HeldOutScore:
     balanced_accuracy: float | None = None
     majority: float | None = None
     classes: int = 0
+    float_accuracy: float | None = None
 
     def to_json(self) -> str:
         """Write the score as one line of JSON."""

@@ -73,6 +73,7 @@ MEANINGS = {
     "--pause": "seconds between sessions",
     "--plan": "field of a measuring plan",
     "--port": "port of a server",
+    "--qat": "training with the rounding of int8",
     "--precision": "precision of a network's arithmetic",
     "--project": "write the project's device file",
     "--python": "python3 of a device",

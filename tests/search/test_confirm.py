@@ -129,7 +129,9 @@ class Trainings:
             gain = self.gains.get(job.architecture.digest, 0.0)
             own = int(job.architecture.digest[:8], 16) * job.seed % 7  # differs between seeds
             noise = 0.05 * job.seed + 0.001 * own
-            yield job, HeldOutScore(0.6 + gain + noise, 0.4, 10_000, 0.9, 9600, 1.0)
+            score = HeldOutScore(0.6 + gain + noise, 0.4, 10_000, 0.9, 9600, 1.0)
+            in_int8 = job.recipe.score_form == "int8"
+            yield job, dataclasses.replace(score, float_accuracy=0.7 if in_int8 else None)
 
 
 @pytest.fixture
@@ -241,6 +243,22 @@ def test_what_a_kill_left_is_not_done_again(
     confirmed(storage, fresh=False, seeds=4)
     assert len(third.done) == 2
     assert len(kept(storage)) == 2
+
+
+def test_a_study_in_int8_is_confirmed_in_int8(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    training()
+    recipe = dataclasses.replace(RECIPES["smoke"], score_form="int8")
+    plain = confirmed(made(tmp_path / "plain", RECORDS))
+    document = recipe_to_document(recipe)
+    storage = made(tmp_path / "int8", RECORDS, recipe_document=document)
+    found = confirmed(storage)
+    assert found.in_int8 and not plain.in_int8
+    assert found.recipe_digest != plain.recipe_digest
+    assert found.method.startswith("accuracy of the int8 form: recipe standard ")
+    assert [network.float_accuracy for network in found.networks] == pytest.approx([0.7, 0.7])
+    assert kept(storage) == [found]
 
 
 def test_asking_the_test_images_again_is_told(

@@ -132,3 +132,15 @@ def test_what_cannot_be_meant_is_named_and_nothing_is_written(
             lambda done, total: None,
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_a_reference_of_another_form_is_refused(tmp_path: Path) -> None:
+    recipe = tmp_path / "int8.yaml"
+    recipe.write_text("nas_sv2_recipe: 1\nepochs: 1\nscore_form: int8\n")
+    with pytest.raises(ConfigError, match=r"reference .* score_form int8, .* got 'smoke'"):
+        qualify(
+            request(tmp_path, recipe=str(recipe), reference="smoke"),
+            database(tmp_path),
+            lambda line: None,
+            lambda done, total: None,
+        )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import killed_full_training as killed
+import numpy as np
 import pytest
 import torch
 from killed_training import data as halves
@@ -23,7 +24,9 @@ from nas_sv2.evaluate.fitting.augment import Normalise, augmentation, centre_of
 from nas_sv2.evaluate.fitting.batches import Batches
 from nas_sv2.evaluate.fitting.determinism import stream
 from nas_sv2.evaluate.fitting.learners import Average
+from nas_sv2.evaluate.fitting.start import Start
 from nas_sv2.evaluate.full.distributed import Processes, Share
+from nas_sv2.evaluate.full.int8_training import check_int8_training
 from nas_sv2.evaluate.full.training import CHECKPOINT, FullRun, find_data_side
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.built_in import RECIPES
@@ -181,7 +184,71 @@ def test_the_test_split_is_asked_about_at_the_end(blobs: ImageData, tmp_path: Pa
     data = dataclasses.replace(blobs, test=part)
     trained = FullRun(SHORT, data, tmp_path, threads=1).train(NETWORK)
     assert trained.test is not None and trained.test.images == 31
-    assert trained.test.figure.share > 0.5
+    assert trained.test.figure.share > 0.5 and trained.test_int8 is None
+
+
+def test_a_recipe_that_compares_by_int8_tests_that_form_too(
+    blobs: ImageData, tmp_path: Path
+) -> None:
+    data = dataclasses.replace(blobs, test=blobs.val)
+    recipe = dataclasses.replace(SHORT, score_form="int8")
+    trained = FullRun(recipe, data, tmp_path, threads=1).train(NETWORK)
+    assert trained.test is not None and trained.test_int8 is not None
+    assert trained.test_int8.images == trained.test.images
+    assert trained.test_int8.loss != trained.test.loss
+    assert trained.test_int8.figure.share > 0.5
+
+
+@dataclasses.dataclass
+class Interrupts:
+    """Ends a training at a step, as a kill would."""
+
+    at: int
+
+    def __call__(self, done: int, steps: int) -> None:
+        if done == self.at:
+            raise KeyboardInterrupt
+
+
+def test_a_training_with_the_rounding_of_int8_is_resumed_to_the_same_bits(
+    blobs: ImageData, tmp_path: Path
+) -> None:
+    weights = FullRun(SHORT, blobs, tmp_path / "float", threads=1).train(NETWORK).weights
+    start = Start(weights, "float")
+    run = FullRun(SHORT, blobs, tmp_path / "whole", threads=1, start=start, qat=True)
+    whole = run.train(NETWORK)
+    halves = dataclasses.replace(run, out=tmp_path / "halves", progress=Interrupts(7))
+    with pytest.raises(KeyboardInterrupt):
+        halves.train(NETWORK)
+    again = dataclasses.replace(halves, progress=None).train(NETWORK)
+    assert whole.int8 is not None and again.int8 is not None
+    assert whole.int8 == again.int8
+    assert all(np.array_equal(array, again.weights[name]) for name, array in whole.weights.items())
+    assert whole.int8.trained.accuracy == pytest.approx(whole.validation.figure.share, abs=0.05)
+    assert whole.int8.gain.change == pytest.approx(
+        whole.int8.trained.change - whole.int8.static.change
+    )
+    means = [name for name in weights if name.endswith(("running_mean", "running_var"))]
+    assert all(np.array_equal(weights[name], whole.weights[name]) for name in means)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"start": None}, "qat must have weights"),
+        ({"processes": Processes(2)}, "qat must be trained by one process"),
+        ({"recipe": dataclasses.replace(SHORT, precision="bf16")}, r"recipe\.precision .*fp32"),
+        (
+            {"recipe": dataclasses.replace(CROPPED, full_training=FullTraining(24, ema=True))},
+            r"recipe\.ema must be false",
+        ),
+    ],
+)
+def test_what_cannot_be_rounded_is_refused(changes: dict[str, Any], named: str) -> None:
+    start = Start({}, "weights")
+    asked: dict[str, Any] = {"recipe": SHORT, "start": start, "processes": Processes()} | changes
+    with pytest.raises(ConfigError, match=named):
+        check_int8_training(asked["recipe"], asked["start"], asked["processes"].count)
 
 
 @pytest.mark.parametrize("area", [0.5, 1.0])

@@ -38,6 +38,22 @@ def test_the_same_seed_gives_the_same_figures(blobs: ImageData, tiny: Architectu
     assert other.loss != first.evaluation.loss
 
 
+def test_in_int8_the_same_training_is_compared_by_another_form(
+    blobs: ImageData, tiny: Architecture
+) -> None:
+    short = dataclasses.replace(SHORT, seeds=2, score="cross_entropy")
+    plain = one_thread(short, blobs).train(tiny)
+    int8 = one_thread(dataclasses.replace(short, score_form="int8"), blobs).train(tiny)
+    assert all(np.array_equal(plain.weights[name], int8.weights[name]) for name in plain.weights)
+    assert plain.evaluation.float_accuracy is None
+    assert int8.evaluation.float_accuracy == plain.evaluation.accuracy
+    assert int8.evaluation.loss != plain.evaluation.loss
+    assert int8.evaluation.score == pytest.approx(-(int8.evaluation.loss or 0))
+    assert int8.evaluation.history == plain.evaluation.history
+    assert Evaluation.from_json(int8.evaluation.to_json()) == int8.evaluation
+    assert "in int8 (float32 " in int8.evaluation.describe_figure()
+
+
 def test_global_seed_and_threads_are_left_alone(blobs: ImageData, tiny: Architecture) -> None:
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     two_steps = dataclasses.replace(SHORT, epochs=1, images_per_epoch=40, validation_images=20)

@@ -45,6 +45,7 @@ CHANGES: dict[str, Any] = {
     "full_training": FullTraining(7),
     "teacher": Teacher("a.onnx"),
     "class_weights": "balanced",
+    "score_form": "int8",
 }
 
 
@@ -54,6 +55,11 @@ def test_the_digest_names_every_field() -> None:
     assert CHANGES.keys() == {field.name for field in dataclasses.fields(Recipe)}
     assert len({one.digest for one in [plain, *changed]}) == len(changed) + 1
     assert Recipe("plain", epochs=1).digest == plain.digest
+
+
+def test_the_speed_of_a_training_is_of_no_form() -> None:
+    with pytest.raises(ConfigError, match=r"score_form must be fp32 .* got 'int8'"):
+        Recipe("r", 1, score="training_speed", score_form="int8")
 
 
 def test_a_recipe_without_later_fields_keeps_the_digest_of_before() -> None:

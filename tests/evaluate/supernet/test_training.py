@@ -161,6 +161,7 @@ def test_what_is_no_point_of_the_space_is_refused(
         ({"seeds": 2}, "seeds"),
         ({"norm_images": 0}, "norm_images"),
         ({"score": "training_speed"}, "score"),
+        ({"score_form": "int8"}, "score_form"),
     ],
 )
 def test_a_recipe_that_shared_weights_cannot_follow_is_refused(

@@ -22,6 +22,7 @@ from safetensors.numpy import load_file
 import nas_sv2
 from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.space.networks.lowering import load_network, lower
+from nas_sv2.space.runtimes.quantization import ranges_in
 from nas_sv2.space.runtimes.weights import check_weights
 from nas_sv2.space.units.architecture import Architecture, Stage
 from nas_sv2.space.units.documents import architecture_to_yaml
@@ -133,6 +134,7 @@ def accuracy_of_onnx(out: Path, spec: str, metrics: dict[str, Any]) -> float:
         (("--teacher", "nothing"), "--teacher must be a folder.*; got 'nothing'"),
         (("--teacher", "no.onnx"), "--teacher must be readable: no.onnx.*; got 'no.onnx'"),
         (("--temperature", "2"), "--temperature .*without a teacher; got 2"),
+        (("--qat",), "--qat must have weights: .*; got True"),
         (("--rates", "stage2"), "--rates .*, as stage2=0.1; got 'stage2'"),
     ],
 )
@@ -172,6 +174,39 @@ def test_trained_on_from_an_exported_network_with_another_classifier(
     code, _, err = command_line(*asked[:-1], "third", "--weights", "out")
     assert code == 2 and err.count("\n") == 1
     assert re.search("--weights must be weights of this network: .*; got 'out'", err)
+
+
+def test_a_network_is_fine_tuned_with_the_rounding_of_int8(
+    command_line: Run, asked: list[str], folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    assert command_line(*asked)[0] == 0
+    asked[-1] = "rounded"
+    code, out, err = command_line(*asked, "--weights", "out", "--qat")
+    assert code == 0, err
+    assert re.search(r"static int8 before: \S+, \S+ points, 95 % \S+ to \S+ from float32", out)
+    card = json.loads((tmp_path / "rounded" / "card.json").read_text())
+    first = json.loads((tmp_path / "out" / "card.json").read_text())
+    found = card["int8_training"]
+    assert found["float32"] == first["validation"]["accuracy"]
+    assert found["static"]["accuracy"] == first["forms"]["model_int8.onnx"]["accuracy"]
+    assert found["trained"]["accuracy"] == card["forms"]["model_int8.onnx"]["accuracy"]
+    held = ranges_in((tmp_path / "rounded" / "model_int8.onnx").read_bytes())
+    assert found["ranges"].keys() <= held.keys()
+    assert held["input"] == pytest.approx(found["ranges"]["input"], abs=0.05)
+    page = (tmp_path / "rounded" / "card.md").read_text()
+    assert "int8 (static, weights a channel, learned ranges) changes" in page
+    code, out, err = command_line("network", "verify", "rounded", "--data", asked[4])
+    assert code == 0, out + err
+
+    more = folder("more", ("cat", "dog", "fox"))
+    asked[4:] = [f"imagefolder:{more}", "--recipe", "mine.yaml", "--out", "other"]
+    refused = {
+        ("--freeze", "stem"): "--freeze must be left out with qat.*; got 'stem'",
+        (): "--weights must be of this whole network with qat: head.classifier.* got 'out'",
+    }
+    for options, said in refused.items():
+        code, _, err = command_line(*asked, "--weights", "out", "--qat", *options)
+        assert code == 2 and re.search(said, err.splitlines()[-1]), err
 
 
 def test_a_teacher_stands_on_the_card_and_its_classes_are_those_of_the_data(

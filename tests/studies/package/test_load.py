@@ -17,14 +17,16 @@ from safetensors.numpy import load, save
 import nas_sv2
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.fitting.int8_form import validate_int8
 from nas_sv2.space.families.published import published_network
 from nas_sv2.space.graph.operators import Graph, Shuffle
 from nas_sv2.space.networks.lowering import load_network, lower
+from nas_sv2.space.runtimes import onnx_form as onnx_forms
+from nas_sv2.space.runtimes.onnx_form import onnx_form, shuffle_free_onnx
 from nas_sv2.space.runtimes.onnx_lowering import metadata_of
 from nas_sv2.space.runtimes.quantization import quantize
 from nas_sv2.space.runtimes.torch_lowering import GraphModule
 from nas_sv2.space.runtimes.weights import Weights
-from nas_sv2.studies.package import forms
 from nas_sv2.studies.package.card import CARD, CARD_JSON, classes_section, input_of, page
 from nas_sv2.studies.package.folder import SUMS, write_folder
 from nas_sv2.studies.package.form_checks import EQUAL
@@ -236,14 +238,22 @@ def test_a_model_is_never_read_as_onnxruntimes_own_format(
     with pytest.raises(Exception, match="ORT model"):
         onnxruntime.InferenceSession(marked, providers=["CPUExecutionProvider"])
     images = winner.calibration[:2]
-    expected = forms.onnx_form(model)(images)
-    np.testing.assert_array_equal(forms.onnx_form(marked)(images), expected)
+    expected = onnx_form(model)(images)
+    np.testing.assert_array_equal(onnx_form(marked)(images), expected)
 
 
 def test_what_was_not_adapted_needs_no_timing_files(data: ImageData) -> None:
     same = dataclasses.replace(TINY, resolution=32)
     files = winner_of(data, same).files()
     assert files.keys() == {ARCHITECTURE, MODEL, MODEL_INT8, SOURCE, WEIGHTS}
+
+
+def test_a_search_validates_the_int8_file_that_is_shipped(
+    winner: TrainedNetwork, data: ImageData
+) -> None:
+    shipped = winner.checked(winner.files(formats=["onnx"])).images[MODEL_INT8]
+    found = validate_int8(winner.trained, winner.weights, data.train, data.val, winner.normalise)
+    assert (found.accuracy, found.images) == (shipped.accuracy, shipped.images)
 
 
 def test_int8_may_be_left_out(winner: TrainedNetwork) -> None:
@@ -276,7 +286,7 @@ def test_a_form_that_is_another_network_is_refused_by_name(
 ) -> None:
     text = (package / SOURCE).read_bytes().replace(b"torch.sigmoid(", b"torch.tanh(")
     graph = lower(winner.trained)
-    other = forms.shuffle_free_onnx(graph, weights_with_statistics(graph, 9))
+    other = shuffle_free_onnx(graph, weights_with_statistics(graph, 9))
     bodies = {
         SOURCE: lambda: text,
         MODEL: lambda: other,
@@ -291,8 +301,8 @@ def test_a_wrong_rewrite_is_found(winner: TrainedNetwork, monkeypatch: pytest.Mo
     def wrong(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
         return graph, weights_with_statistics(graph, 5)
 
-    monkeypatch.setattr(forms, "without_shuffles", wrong)
-    model = forms.shuffle_free_onnx(lower(winner.trained), winner.weights)
+    monkeypatch.setattr(onnx_forms, "without_shuffles", wrong)
+    model = shuffle_free_onnx(lower(winner.trained), winner.weights)
     with pytest.raises(StoreError, match="disagree"):
         winner.checked({MODEL: model})
 

@@ -21,6 +21,7 @@ from safetensors.numpy import load, save
 from nas_sv2.errors import ConfigError, NasError
 from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.space.networks.lowering import load_network, lower, network_to_yaml
+from nas_sv2.space.runtimes.onnx_form import shuffle_free_onnx
 from nas_sv2.space.runtimes.onnx_lowering import metadata_of, opset_of, with_metadata
 from nas_sv2.space.runtimes.weights import random_weights
 from nas_sv2.space.units.architecture import Architecture
@@ -48,7 +49,6 @@ from nas_sv2.studies.package.forms import (
     TRAINED,
     WEIGHTS,
     ncnn_weights_of,
-    shuffle_free_onnx,
 )
 from nas_sv2.studies.package.load import load_package
 from nas_sv2.studies.package.verify import Check, timing_checks, verify
