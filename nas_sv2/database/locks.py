@@ -29,6 +29,7 @@ PATIENCE_S = 600.0
 A measurement takes 2 to 10 s, on a slow core 2 min."""
 POLL_S = 0.2
 PAUSED_S = 0.05  # seconds between two looks of a training that is paused
+SAID_AFTER_S = 15.0  # a pause of one network ends sooner
 
 
 class Claim(Protocol):
@@ -186,9 +187,16 @@ class TrainingPause:
             os.close(descriptor)
 
     @classmethod
-    def wait_out(cls, patience_s: float = PATIENCE_S) -> None:
-        """Wait until nothing is timed here, or for `patience_s`; a look takes microseconds."""
-        ends = time.monotonic() + patience_s
+    def wait_out(
+        cls, patience_s: float = PATIENCE_S, notify: Callable[[str], None] = lambda line: None
+    ) -> None:
+        """Wait until nothing is timed here, or for `patience_s`; a look takes microseconds.
+
+        Args:
+            patience_s: The longest wait, in seconds.
+            notify: Called with one line if the wait is a long one.
+        """
+        began, said = time.monotonic(), False
         descriptor = cls._opened()
         try:
             while True:
@@ -196,8 +204,12 @@ class TrainingPause:
                     fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
                     return
                 except BlockingIOError:
-                    if time.monotonic() >= ends:
+                    waited_s = time.monotonic() - began
+                    if waited_s >= patience_s:
                         return
+                    if waited_s >= SAID_AFTER_S and not said:
+                        said = True
+                        notify("trainings wait: another process times networks on this machine")
                 time.sleep(PAUSED_S)
         finally:
             os.close(descriptor)

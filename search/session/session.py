@@ -443,7 +443,7 @@ class _Opening:
     def _advance(self, done: int, total: int) -> None:
         """Report a step of a training, and let another process time a network undisturbed."""
         advance(self.on_event)(done, total)
-        TrainingPause.wait_out()
+        TrainingPause.wait_out(notify=notify(self.on_event))
 
     def _for_trainings(self, search: SamplerSetting, study: optuna.Study) -> SamplerSetting:
         """Compare trainings by longer ones, and add first measurements, which take less time."""

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
+from nas_sv2.database import locks
 from nas_sv2.database.database import Database
 from nas_sv2.database.locks import Claim, Exclusive, FileLock, TrainingPause
 from nas_sv2.database.processes import is_alive, process_name
@@ -322,6 +323,18 @@ def test_trainings_pause_while_a_network_is_timed() -> None:
         assert waiting.is_alive()
     waiting.join(30)
     assert not waiting.is_alive()
+
+
+def test_a_long_pause_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "SAID_AFTER_S", 0.1)
+    said: list[str] = []
+    TrainingPause.wait_out(0.5, said.append)
+    assert said == []
+    with Exclusive("cpu", (TrainingPause(),)).held(60):
+        TrainingPause.wait_out(0.05, said.append)
+        assert said == []
+        TrainingPause.wait_out(0.5, said.append)
+    assert said == ["trainings wait: another process times networks on this machine"]
 
 
 def test_only_a_network_that_is_timed_on_this_machine_makes_trainings_pause() -> None:
