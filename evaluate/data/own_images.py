@@ -422,10 +422,10 @@ class ArrayFile:
 
     @cached_property
     def _several(self) -> bool:
-        """Whether an array of labels has a row that is not one 1 among 0, of one class."""
+        """Whether an array of labels has a row with more than one 1."""
         arrays = [own for (kind, _), own in self._arrays.items() if kind == "labels"]
         rows = [own for own in arrays if own.ndim == 2 and own.shape[1] > 1]
-        return any(own.dtype.kind in "buif" and (own.sum(1) != 1).any() for own in rows)
+        return any(own.dtype.kind in "buif" and (own.sum(1) > 1).any() for own in rows)
 
     def labels(self) -> Arrays:
         """Return the labels of each part, (N,): whole numbers, or text.
@@ -447,7 +447,13 @@ class ArrayFile:
                 other = array[(array != 0) & (array != 1)][0]
                 allowed = "must have 0 or 1 for each label of each image"
                 raise self._refused(f"{allowed} in {name}; {had}, with {other}")
-            return array.astype(np.float32) if self._several else array.argmax(1)
+            if self._several:
+                return array.astype(np.float32)
+            if len(empty := np.flatnonzero(array.sum(1) == 0)):
+                allowed = "must have a 1 in each row where no row has several"
+                raise self._refused(f"{allowed} in {name}; row {empty[0]} has none")
+            chosen: NDArray[np.int64] = array.argmax(1)
+            return chosen
         if array.dtype.kind == "S":
             array = np.char.decode(array, "utf-8", "replace")
         if array.dtype.kind == "f" and np.isfinite(array).all() and (array == array.round()).all():

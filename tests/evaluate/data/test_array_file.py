@@ -332,6 +332,14 @@ def test_rows_of_several_labels_stay_as_they_are(kind: Any, tmp_path: Path) -> N
     assert opened(tmp_path, **other, **pictures).key != data.key
 
 
+def test_a_row_without_a_class_makes_no_image_of_several_labels(tmp_path: Path) -> None:
+    rows = np.eye(3, dtype=np.uint8)[np.arange(50) % 3]
+    assert not opened(tmp_path, images=images(50), labels=rows).several
+    rows[7] = 0
+    with pytest.raises(ConfigError, match=r"must have a 1 in each row .* row 7 has none"):
+        opened(tmp_path, images=images(50), labels=rows)
+
+
 def test_several_labels_are_split_by_content_alone(tmp_path: Path) -> None:
     data = opened(tmp_path, images=images(50), labels=several(50, 8))
     assert [len(part) for part in data.parts] == [40, 10]
