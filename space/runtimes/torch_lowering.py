@@ -5,6 +5,7 @@ numbers are the weights of the ONNX lowering too.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import assert_never
 
 import torch
@@ -163,7 +164,7 @@ class GraphModule(nn.Module):
                 layer = self._registered(
                     op.name, nn.Linear(op.source.channels, op.output.channels)
                 )
-                return lambda value: layer(value.flatten(1))
+                return partial(_classified, layer)  # a copy of it has the copied layer
             case MaxPool() | AveragePool() | GlobalAveragePool():
                 return _pool(op.kind)
             case Shift() | Select() | Split() | Concat() | Shuffle():
@@ -186,6 +187,11 @@ class GraphModule(nn.Module):
             parent = parent.get_submodule(part)
         parent.add_module(leaf, layer)
         return layer
+
+
+def _classified(layer: nn.Module, value: Tensor) -> Tensor:
+    logits: Tensor = layer(value.flatten(1))
+    return logits
 
 
 def _pool(kind: Pool) -> Run:

@@ -1,9 +1,13 @@
 """What the torch lowering does itself, beside naming torch's layers."""
 
+import copy
+
 import pytest
 import torch
 
-from nas_sv2.space.runtimes.torch_lowering import Convolution, shuffled
+from nas_sv2.space.networks.lowering import lower
+from nas_sv2.space.runtimes.torch_lowering import Convolution, build_module, shuffled
+from nas_sv2.space.units.architecture import Architecture, Stage
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
 
@@ -49,3 +53,17 @@ def test_a_convolution_gives_the_same_however_its_input_lies_in_memory(bias: boo
         found.append((out.detach(), value.grad, layer.weight.grad.clone()))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_a_copy_of_a_network_shares_nothing_with_it() -> None:
+    """An average of weights is such a copy, and validated while the network learns."""
+    stages = (Stage(1, 16),)
+    network = Architecture((8,), stages, head=32, resolution=32, stem_pool=False, classes=5)
+    module = build_module(lower(network)).eval()
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    copied = copy.deepcopy(module)
+    before = copied(images)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(1.0)
+    assert torch.equal(copied(images), before)
