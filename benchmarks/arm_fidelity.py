@@ -19,8 +19,8 @@ from scipy.optimize import lsq_linear
 from scipy.stats import kendalltau, spearmanr
 
 from nas_sv2.latency.calibration.workshop import prepare
+from nas_sv2.latency.emulated.analytic import analytic_ms, counts_of
 from nas_sv2.latency.emulated.arm_cores import core_named
-from nas_sv2.latency.emulated.emulated_arm import analytic_ms, counts_of
 from nas_sv2.latency.emulated.scale import least_error_scale
 from nas_sv2.space.graph.cost import cost_of
 

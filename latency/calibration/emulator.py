@@ -24,6 +24,7 @@ from nas_sv2.errors import MeasurementError
 from nas_sv2.files import write_whole
 from nas_sv2.latency.calibration.workshop import Workshop
 from nas_sv2.latency.emulated.arm_cores import Core, Guest
+from nas_sv2.latency.kernels.kernel import ArmRuntime
 
 # Every extension that code for a newer core may use, so that each block can be disassembled.
 FEATURES = "+v8.2a,+fp-armv8,+neon,+crc,+crypto,+lse,+rcpc,+dotprod,+fullfp16,+i8mm,+bf16,+sve"
@@ -43,6 +44,9 @@ REPLACED = (
     ),
     (re.compile(r"^st(?:add|clr|eor|set)[lbh]*\s+(\w+), (\[.*\])$"), r"str \1, \2"),
 )
+# A load that moves its address on, by a number or a register. The new address is there a cycle
+# later (Arm's optimisation guides), but LLVM's models let it wait for the load itself.
+MOVED_ON = re.compile(r"^(ld\w*\s.*\]), (?:#-?\d+|x\d+)$")
 ITERATIONS = 100  # the pipeline fills in about 10 cycles, which then weigh little in any block
 AT_ONCE = 200  # blocks in a call of llvm-mca: fast enough, and its output stays small
 INSTRUCTION_BYTES = 4
@@ -57,12 +61,15 @@ class BlockCycles:
         llvm_mca: Program with the scheduling model.
         core: Name of the core, as in `-mcpu`.
         memory: JSON file from code, in hexadecimal digits, to cycles.
+        early_addresses: Whether an address that a load moves on is there at once. The kernels of
+            onnxruntime are priced without, those of LiteRT with it.
     """
 
     llvm_mc: Path
     llvm_mca: Path
     core: str
     memory: Path
+    early_addresses: bool = False
 
     def of(self, blocks: Iterable[bytes]) -> dict[bytes, float]:
         """Return the cycles of each block."""
@@ -117,7 +124,8 @@ class BlockCycles:
                 f"{self.llvm_mc}: {len(lines)} of {len(words)} instructions were disassembled; "
                 "take a newer LLVM"
             )
-        return [schedulable(line) for line in lines]
+        lines = [schedulable(line) for line in lines]
+        return [MOVED_ON.sub(r"\1", line) for line in lines] if self.early_addresses else lines
 
 
 def schedulable(line: str) -> str:
@@ -327,19 +335,17 @@ class Emulator:
             check=False,
         )
         if done.returncode:
-            raise MeasurementError(f"the emulated onnxruntime failed: {done.stderr[-1000:]}")
+            raise MeasurementError(f"the emulated runtime failed: {done.stderr[-1000:]}")
         counts = _read(work)
-        for run in counts.runs:
-            (work / f"{run.model}.onnx").unlink(missing_ok=True)
-        for file in (*work.glob("run*"), *work.glob("*.json")):
+        for file in {*models, *work.glob("run.*"), *work.glob("runs.*"), *work.glob("*.json")}:
             file.unlink()
         return counts
 
-    def pricer(self, core: Core) -> BlockCycles:
+    def pricer(self, core: Core, runtime: ArmRuntime = "onnxruntime") -> BlockCycles:
         """Return the model that turns counts into cycles on `core`."""
-        tools = self.workshop.tools
-        memory = self.workshop.folder / f"cycles_{core.llvm}.json"
-        return BlockCycles(tools.llvm_mc, tools.llvm_mca, core.llvm, memory)
+        tools, early = self.workshop.tools, runtime != "onnxruntime"
+        memory = self.workshop.folder / f"cycles_{core.llvm}{'_early' if early else ''}.json"
+        return BlockCycles(tools.llvm_mc, tools.llvm_mca, core.llvm, memory, early)
 
 
 Regions = dict[int, list[Segment]]

@@ -20,11 +20,12 @@ from nas_sv2.files import write_whole
 from nas_sv2.latency.calibration.emulator import PricedNode, Run
 from nas_sv2.latency.emulated.emulated_arm import term
 from nas_sv2.latency.kernels.int8 import LAYOUT
-from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel
+from nas_sv2.latency.kernels.kernel import ArmPrecision, ArmRuntime, Kernel
 from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.runtimes.onnx_lowering import OUTPUT, build_onnx
 from nas_sv2.space.runtimes.quantization import quantize
+from nas_sv2.space.runtimes.tflite_lowering import build_tflite
 from nas_sv2.space.runtimes.weights import random_weights
 
 # Suffix that onnxruntime adds to the name of a node derived from another.
@@ -94,9 +95,19 @@ class Sample:
     sizes: tuple[int, ...]
 
 
-def write_model(name: str, graph: Graph, precision: ArmPrecision, folder: Path) -> Path:
-    """Write the ONNX model of a graph; the output's shape stays open, as it may be a map."""
+def write_model(
+    name: str,
+    graph: Graph,
+    precision: ArmPrecision,
+    folder: Path,
+    runtime: ArmRuntime = "onnxruntime",
+) -> Path:
+    """Write the file of a graph; an ONNX output's shape stays open, as it may be a map."""
     folder.mkdir(parents=True, exist_ok=True)
+    if runtime == "litert":
+        path = folder / f"{name}.tflite"
+        write_whole(path, build_tflite(graph, random_weights(graph, seed=0)))
+        return path
     model = onnx.load_model_from_string(build_onnx(graph, random_weights(graph, seed=0)))
     model.graph.output[0].type.tensor_type.ClearField("shape")
     body = model.SerializeToString()

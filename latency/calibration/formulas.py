@@ -127,14 +127,14 @@ def _formula(samples: Sequence[Sample], terms: Terms) -> dict[str, Any]:
     matrix = np.array([[term(name, sample.kernel) for name in names] for sample in samples])
     cycles = np.array([sample.cycles for sample in samples])
     foreseen = matrix @ _robust(matrix, cycles)
-    kept = (cycles < foreseen) | (_errors(foreseen, cycles) < MOVED_RECORDS)
+    kept = (cycles < foreseen) | (errors_of(foreseen, cycles) < MOVED_RECORDS)
     matrix, cycles = matrix[kept], cycles[kept]
     samples = [sample for sample, is_kept in zip(samples, kept, strict=True) if is_kept]
     errors = _left_out(samples, matrix, cycles)
     kernels = [sample.kernel for sample in samples]
     found = {
         name: float(f"{value:.{SIGNIFICANT}g}")
-        for name, value in zip(names, _fit(matrix, cycles), strict=True)
+        for name, value in zip(names, fit_positive(matrix, cycles), strict=True)
         if value
     }
     return {
@@ -151,7 +151,7 @@ def _formula(samples: Sequence[Sample], terms: Terms) -> dict[str, Any]:
     }
 
 
-def _fit(matrix: Numbers, cycles: Numbers, weights: Numbers | None = None) -> Numbers:
+def fit_positive(matrix: Numbers, cycles: Numbers, weights: Numbers | None = None) -> Numbers:
     """Fit least relative squares without negative coefficients."""
     size = np.maximum(cycles, LEAST_CYCLES)
     root = np.sqrt(np.ones(len(cycles)) if weights is None else weights) / size
@@ -164,7 +164,8 @@ def _fit(matrix: Numbers, cycles: Numbers, weights: Numbers | None = None) -> Nu
     return found
 
 
-def _errors(foreseen: Numbers, cycles: Numbers) -> Numbers:
+def errors_of(foreseen: Numbers, cycles: Numbers) -> Numbers:
+    """Return the errors as shares of the cycles, or of `LEAST_CYCLES` if that is more."""
     errors: Numbers = np.abs(foreseen - cycles) / np.maximum(cycles, LEAST_CYCLES)
     return errors
 
@@ -173,8 +174,8 @@ def _robust(matrix: Numbers, cycles: Numbers) -> Numbers:
     """Fit by least absolute errors, with reweighting: a few kernels far off do not bend it."""
     weights = np.ones(len(cycles))
     for _ in range(ROUNDS):
-        found = _fit(matrix, cycles, weights)
-        weights = 1 / np.maximum(_errors(matrix @ found, cycles), ROBUST_FLOOR)
+        found = fit_positive(matrix, cycles, weights)
+        weights = 1 / np.maximum(errors_of(matrix @ found, cycles), ROBUST_FLOOR)
     return found
 
 
@@ -187,6 +188,6 @@ def _left_out(samples: Sequence[Sample], matrix: Numbers, cycles: Numbers) -> Nu
     for number in range(FOLDS):
         out = folds == number
         if out.any():
-            foreseen = matrix[out] @ _fit(matrix[~out], cycles[~out])
-            errors.append(_errors(foreseen, cycles[out]))
+            foreseen = matrix[out] @ fit_positive(matrix[~out], cycles[~out])
+            errors.append(errors_of(foreseen, cycles[out]))
     return np.concatenate(errors)

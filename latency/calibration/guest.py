@@ -1,12 +1,13 @@
 """Runs inside the emulated aarch64 Python: marks one inference of each model for the plugin.
 
-    guest.py OUTPUT profile|whole   < paths of ONNX models, one per line
+    guest.py OUTPUT profile|whole   < paths of models, one per line
 
-`profile` turns onnxruntime's profiler on, whose clock calls cut the region at every kernel.
-`whole` leaves it off, for the cost of an inference as shipped. OUTPUT receives JSON lines with
+A `.onnx` file runs in onnxruntime, a `.tflite` file in LiteRT. `profile` turns onnxruntime's
+profiler on, whose clock calls cut the region at every kernel. `whole` leaves it off, for the cost
+of an inference as shipped; LiteRT's package has no profiler. OUTPUT receives JSON lines with
 model, region number, profile file and the first output, by which the emulation is checked.
 
-The script needs only the standard library, numpy and onnxruntime. No module imports it.
+The script needs only the standard library, numpy and the runtime. No module imports it.
 """
 
 import contextlib
@@ -15,7 +16,6 @@ import os
 import sys
 
 import numpy as np
-import onnxruntime
 
 MARK = 0x5EED0000
 
@@ -28,6 +28,14 @@ def mark(region: int) -> None:
 
 def run(path: str, region: int, profiling: bool) -> dict[str, object]:
     """Warm up once, then run once inside the region."""
+    in_runtime = in_litert if path.endswith(".tflite") else in_onnxruntime
+    return {"model": path, "region": region, **in_runtime(path, region, profiling)}
+
+
+def in_onnxruntime(path: str, region: int, profiling: bool) -> dict[str, object]:
+    """Run an ONNX file."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -45,11 +53,27 @@ def run(path: str, region: int, profiling: bool) -> dict[str, object]:
     outputs = session.run(names, feeds)
     mark(region)
     return {
-        "model": path,
-        "region": region,
         "profile": session.end_profiling() if profiling else None,
         "output": outputs[0].ravel()[:1000].tolist(),
     }
+
+
+def in_litert(path: str, region: int, profiling: bool) -> dict[str, object]:
+    """Run a `.tflite` file with XNNPACK; input and output stay in the runtime's own memory."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    network = Interpreter(model_path=path, num_threads=1)
+    network.allocate_tensors()
+    generator = np.random.default_rng(0)
+    for value in network.get_input_details():
+        images = generator.standard_normal(value["shape"]).astype(np.float32)
+        network.set_tensor(value["index"], images)
+    network.invoke()
+    mark(0)
+    network.invoke()
+    mark(region)
+    output = network.get_tensor(network.get_output_details()[0]["index"])
+    return {"profile": None, "output": output.ravel()[:1000].tolist()}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Makes the table of an emulated core, a JSON file, and sets its scale on a device.
+"""Makes the table of an emulated core in a runtime, a JSON file, and sets its scale on a device.
 
 Tiny graphs run on emulated aarch64, and their blocks are priced for the core (`emulator`). A few
 coefficients are fitted to each kind of kernel (`fit`). Finished batches stay in the folder. An
@@ -25,10 +25,20 @@ from nas_sv2.latency.calibration.emulator import Counts, Emulator, Run
 from nas_sv2.latency.calibration.fit import Overhead, Sample, fit, samples, write_model
 from nas_sv2.latency.calibration.formulas import fit_formulas
 from nas_sv2.latency.calibration.grid import RESOLUTIONS, batches, output_pairs, overhead_points
+from nas_sv2.latency.calibration.litert_fit import fit_litert
+from nas_sv2.latency.calibration.litert_grid import litert_points
 from nas_sv2.latency.calibration.map_grid import map_batches
 from nas_sv2.latency.calibration.space_grid import Point
 from nas_sv2.latency.calibration.workshop import Workshop, prepare
-from nas_sv2.latency.emulated.arm_cores import CORES, EFFICIENCY, PRECISIONS, Core, core_named
+from nas_sv2.latency.emulated.arm_cores import (
+    CORES,
+    EFFICIENCY,
+    LITERT_FITS,
+    PRECISIONS,
+    Core,
+    check_kernels_known,
+    core_named,
+)
 from nas_sv2.latency.emulated.emulated_arm import (
     EXTRAPOLATION,
     MORE_PARTS,
@@ -38,7 +48,7 @@ from nas_sv2.latency.emulated.emulated_arm import (
     table_text,
 )
 from nas_sv2.latency.emulated.scale import refit_scale
-from nas_sv2.latency.kernels.kernel import ArmPrecision
+from nas_sv2.latency.kernels.kernel import ArmPrecision, ArmRuntime
 from nas_sv2.space.graph.operators import Graph
 
 PUBLISHED_CORE = CORES["cortex-a57"]
@@ -90,6 +100,17 @@ METHOD = (
     "(`overhead`, cycles); dispatch of a node is kept, the call of an inference (per_run) is not."
 )
 
+LITERT_METHOD = (
+    "Tiny networks ran in LiteRT's aarch64 build with XNNPACK under qemu-user, as on this core. "
+    "Their basic blocks were counted; llvm-mca's scheduling model of the core gave each block's "
+    "cycles in steady state. Loads hit the first cache, branches are foreseen. A kernel is a "
+    "whole run less the start of a run (per_run) and less the other kernels in it. `memory` is "
+    "added: cycles for each byte of the maps that a kernel reads and writes. ragged, with output "
+    "channels that are no multiple of 8; padded, with zeros around the map by an operator."
+)
+METHODS: Mapping[ArmRuntime, str] = {"onnxruntime": METHOD, "litert": LITERT_METHOD}
+TITLES: Mapping[ArmRuntime, str] = {"onnxruntime": "onnxruntime", "litert": "LiteRT"}
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -98,23 +119,34 @@ class Section:
     entries: Mapping[str, Mapping[str, Any]]
     formulas: Mapping[str, Mapping[str, Any]]
     overhead: Overhead
+    runtime: ArmRuntime = "onnxruntime"
+
+    @property
+    def fitted(self) -> Mapping[str, Mapping[str, Any]]:
+        """The costs whose errors the table states; a table of LiteRT has few entries."""
+        return self.entries if self.runtime == "onnxruntime" else {**self.entries, **self.formulas}
 
 
 def render(
-    core: Core, sections: Mapping[ArmPrecision, Section], versions: Mapping[str, str], day: str
+    core: Core,
+    sections: Mapping[ArmPrecision, Section],
+    versions: Mapping[str, str],
+    day: str,
+    runtime: ArmRuntime = "onnxruntime",
 ) -> str:
     """Return the text of the file."""
     head: dict[str, Any] = {
         "schema": SCHEMA,
         "core": core.name,
+        **({} if runtime == "onnxruntime" else {"runtime": runtime}),
         "model": f"LLVM's scheduling model of {core.llvm}",
         "meaning": MEANING,
-        "method": METHOD,
+        "method": METHODS[runtime],
         "versions": dict(versions),
         "built": day,
         "extrapolation": {"channels": EXTRAPOLATION, "parts": MORE_PARTS},
     }
-    if core == PUBLISHED_CORE and "fp32" in sections:
+    if core == PUBLISHED_CORE and "fp32" in sections and runtime == "onnxruntime":
         head["published"] = PUBLISHED
     tables = ",\n".join(
         _table(core, precision, section, versions) for precision, section in sections.items()
@@ -132,8 +164,13 @@ def with_scale(text: str, precision: ArmPrecision, cycles_per_ms: float, why: st
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def scale_origin(core: Core) -> str:
+def scale_origin(core: Core, runtime: ArmRuntime = "onnxruntime") -> str:
     """Return the origin of the factor between cycles and milliseconds."""
+    if runtime == "litert":
+        return (
+            f"an assumption: {core.efficiency(runtime):.0%} of the {core.clock_ghz:g} GHz of a "
+            f"{core.board}, the mean share of the clock on {LITERT_FITS[core.name].devices}"
+        )
     if core == PUBLISHED_CORE:
         return (
             f"one factor fitted to {SCALE_ROWS} rows of the ShuffleNet V2 paper's Table 8, "
@@ -148,8 +185,15 @@ def scale_origin(core: Core) -> str:
     )
 
 
-def note_of(core: Core, precision: ArmPrecision) -> str:
+def note_of(core: Core, precision: ArmPrecision, runtime: ArmRuntime = "onnxruntime") -> str:
     """Return the note that accompanies every latency from the table."""
+    if runtime == "litert":
+        fit = LITERT_FITS[core.name]
+        return (
+            f"emulated; ratios are off by {fit.typical:.1%} in the mean, {fit.worst:.0%} at "
+            f"worst, against published LiteRT speeds of {fit.devices}; ms assume "
+            f"{fit.efficiency:.0%} of {core.clock_ghz:g} GHz ({core.board})"
+        )
     if core == PUBLISHED_CORE and precision == "fp32":
         return (
             f"emulated, typical error ±{PUBLISHED['typical']:.1%}, worst {PUBLISHED['worst']:.0%} "
@@ -163,12 +207,26 @@ def note_of(core: Core, precision: ArmPrecision) -> str:
     )
 
 
-def device_of(core: Core, precision: ArmPrecision, versions: Mapping[str, str]) -> str:
+def litert_memory(core: Core) -> dict[str, Any]:
+    """Return the cost of memory in a table of LiteRT, and its origin."""
+    fit = LITERT_FITS[core.name]
+    return {
+        "cycles_per_byte": fit.cycles_per_byte,
+        "origin": f"fitted to published LiteRT speeds of {fit.devices}, with a scale for each",
+    }
+
+
+def device_of(
+    core: Core,
+    precision: ArmPrecision,
+    versions: Mapping[str, str],
+    runtime: ArmRuntime = "onnxruntime",
+) -> str:
     """Return the device in words, for every table and file."""
-    minor = ".".join(versions["onnxruntime"].split(".")[:2])
+    minor = ".".join(versions[runtime].split(".")[:2])
     model = "" if core.llvm == core.name else " (LLVM's Neoverse N1)"
     return (
-        f"{core.title} model{model} · onnxruntime {minor} aarch64 kernels"
+        f"{core.title} model{model} · {TITLES[runtime]} {minor} aarch64 kernels"
         f" · 1 thread · batch 1 · {precision}"
     )
 
@@ -176,16 +234,21 @@ def device_of(core: Core, precision: ArmPrecision, versions: Mapping[str, str]) 
 def _table(
     core: Core, precision: ArmPrecision, section: Section, versions: Mapping[str, str]
 ) -> str:
-    errors = [entry["error_mean"] for entry in section.entries.values()]
+    runtime = section.runtime
+    errors = [entry["error_mean"] for entry in section.fitted.values()]
     about = {
-        "device": device_of(core, precision, versions),
-        "note": note_of(core, precision),
-        "scale": {"cycles_per_ms": round(core.cycles_per_ms()), "origin": scale_origin(core)},
-        "guest": core.guest_for(precision).name,
+        "device": device_of(core, precision, versions, runtime),
+        "note": note_of(core, precision, runtime),
+        "scale": {
+            "cycles_per_ms": round(core.cycles_per_ms(runtime=runtime)),
+            "origin": scale_origin(core, runtime),
+        },
+        **({"memory": litert_memory(core)} if runtime == "litert" else {}),
+        "guest": core.guest_for(precision, runtime).name,
         "fit": {
             "entries": len(errors),
             "error_mean": round(sum(errors) / len(errors), 4),
-            "error_max": max(entry["error_max"] for entry in section.entries.values()),
+            "error_max": max(entry["error_max"] for entry in section.fitted.values()),
         },
         "overhead": dataclasses.asdict(section.overhead),
     }
@@ -209,6 +272,7 @@ def save_refit(
     pairs: Sequence[tuple[Graph, float]],
     out: Path,
     figures: str = "networks measured on the device",
+    runtime: ArmRuntime = "onnxruntime",
 ) -> str:
     """Write a table with the scale refitted to a device; its note names the fit and its error.
 
@@ -218,6 +282,7 @@ def save_refit(
         pairs: Graphs as they ran, and their ms.
         out: JSON file to write, for `EmulatedArm.open(file=...)`.
         figures: Says what the scale is fitted to, after the number of networks.
+        runtime: The runtime of the table and of the latencies.
 
     Returns:
         The note.
@@ -227,9 +292,9 @@ def save_refit(
         DeviceError: If the table cannot be read.
         MeasurementError: If the table lacks a kernel of a network.
     """
-    cycles_per_ms, error = refit_scale(KernelTable.load(core, precision), pairs)
+    cycles_per_ms, error = refit_scale(KernelTable.load(core, precision, runtime), pairs)
     note = error.describe(figures)
-    write_out(out, with_scale(table_text(core), precision, cycles_per_ms, note))
+    write_out(out, with_scale(table_text(core, runtime), precision, cycles_per_ms, note))
     return note
 
 
@@ -245,8 +310,12 @@ def calibrate(
     progress: Progress,
     precisions: Sequence[ArmPrecision] = PRECISIONS,
     resolutions: Sequence[int] = RESOLUTIONS,
+    runtime: ArmRuntime = "onnxruntime",
 ) -> Path:
-    """Write the table of `core` for the installed onnxruntime; over an hour for both precisions.
+    """Write the table of `core` for the installed runtime.
+
+    It takes over an hour for both precisions of onnxruntime, and some minutes for LiteRT, whose
+    table is of float32 alone and of any input.
 
     Args:
         core: One of `arm_cores.CORE_NAMES`.
@@ -255,29 +324,38 @@ def calibrate(
         out: JSON file to write.
         progress: Function called with the current step and the finished share.
         precisions: Precisions of the table.
-        resolutions: Sides of the inputs that the table covers, each divisible by 32.
+        resolutions: Sides of the inputs that the table covers, each divisible by 32; LiteRT's
+            table needs none.
+        runtime: The runtime whose kernels are priced.
 
     Raises:
-        ConfigError: If the core is unknown or a side is not divisible by 32.
+        ConfigError: If the core is unknown, a side is not divisible by 32, or LiteRT's kernels
+            are not known on the core or in a precision.
         DeviceError: If a program is missing; the message says how to install all missing ones.
         MeasurementError: If onnxruntime ran other kernels than predicted.
     """
     chosen = core_named(core)
+    for precision in precisions:
+        check_kernels_known(core, runtime, precision)
     for side in resolutions:
         if side < 32 or side % 32:
             raise ConfigError("resolutions", side, "must be divisible by 32")
     progress("preparing", 0.0)
-    shop = prepare(folder)
+    shop = prepare(folder, runtime)
     sections = {}
     for index, precision in enumerate(precisions):
 
         def advance(what: str, share: float, index: int = index) -> None:
             progress(what, (index + share) / len(precisions))
 
-        sections[precision] = _section(shop, chosen, precision, resolutions, advance)
+        sections[precision] = (
+            _litert_section(shop, chosen, advance)
+            if runtime == "litert"
+            else _section(shop, chosen, precision, resolutions, advance)
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     today = datetime.date.today().isoformat()
-    write_out(out, render(chosen, sections, shop.versions, today))
+    write_out(out, render(chosen, sections, shop.versions(runtime), today, runtime))
     progress("done", 1.0)
     return out
 
@@ -290,9 +368,10 @@ def emulate(
     points: Sequence[Point],
     *,
     profile: bool,
+    runtime: ArmRuntime = "onnxruntime",
 ) -> list[Run]:
     """Run one inference of each point that has not run yet, and price all for `core`."""
-    emulator = Emulator(shop, core.guest_for(precision))
+    emulator = Emulator(shop, core.guest_for(precision, runtime))
     work = shop.folder / "work" / f"{precision}_{emulator.guest.name}" / name
     kept = work / "counts.npz"
     counts = Counts.load(kept) if kept.exists() else Counts((), ())
@@ -301,12 +380,14 @@ def emulate(
     for start in range(0, len(missing), AT_ONCE):
         some = missing[start : start + AT_ONCE]
         with shop.alone():
-            models = [write_model(point.name, point.graph, precision, work) for point in some]
+            models = [
+                write_model(point.name, point.graph, precision, work, runtime) for point in some
+            ]
             counts = counts.joined(emulator.run(models, work, profile=profile))
             counts.save(kept)
     runs = {run.model: run for run in counts.runs}
     counts = Counts(counts.blocks, [runs[point.name] for point in points])
-    return counts.priced(emulator.pricer(core))
+    return counts.priced(emulator.pricer(core, runtime))
 
 
 def _section(
@@ -343,6 +424,15 @@ def _section(
     progress(f"{core.name} {precision}: other maps", 1.0)
     costs = {key: KernelCost.from_json(entry) for key, entry in entries.items()}
     return Section(entries, formulas_for(shop, core, precision, costs, overhead), overhead)
+
+
+def _litert_section(shop: Workshop, core: Core, progress: Progress) -> Section:
+    points = list(litert_points())
+    progress(f"{core.name} litert: {len(points)} kernels", 0.0)
+    runs = emulate(shop, core, "fp32", "litert", points, profile=False, runtime="litert")
+    progress(f"{core.name} litert: fitting", 1.0)
+    costs = fit_litert(points, runs)
+    return Section(costs.entries, costs.formulas, Overhead(0, 0, costs.per_run, 0), "litert")
 
 
 def formulas_for(

@@ -1,9 +1,10 @@
-"""The folder of an emulated ARM system: an aarch64 Python with onnxruntime, and our qemu plugin.
+"""The folder of an emulated ARM system: an aarch64 Python with runtimes, and our qemu plugin.
 
 The emulator, LLVM and a compiler come from the distribution. Missing ones are reported first, with
 the command that installs them. The guest's C library and Python are Debian's arm64 packages,
-fetched from apt's sources and unpacked, not installed. Wheels of onnxruntime and its dependencies
-come from pip. The download is about 110 MB; the folder takes 0.5 GB and holds everything.
+fetched from apt's sources and unpacked, not installed. Wheels of onnxruntime or LiteRT and their
+dependencies come from pip. The download is about 110 MB; the folder takes 0.5 GB and holds
+everything.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from nas_sv2.database.locks import FileLock, hold_now
 from nas_sv2.errors import DeviceError
 from nas_sv2.files import write_whole
 from nas_sv2.latency.emulated.arm_cores import Guest
+from nas_sv2.latency.kernels.kernel import ArmRuntime
 
 INSTALL = "sudo apt-get update && sudo apt-get install"
 OLDEST_LLVM = 16  # the first with a model of Neoverse N1, which represents the Cortex-A76
@@ -30,8 +32,15 @@ PREFERRED_LLVM = 19  # of the shipped tables; in Debian 12 or later and Ubuntu 2
 QEMU_VERSIONS = range(5, 9)
 GUEST_PACKAGES = ("python3-minimal", "libpython3-stdlib", "libgomp1", "libstdc++6")
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
+WHEELS: Mapping[ArmRuntime, tuple[str, ...]] = {
+    "onnxruntime": ("onnxruntime", "numpy", "flatbuffers", "packaging", "protobuf"),
+    "litert": ("ai-edge-litert", "numpy"),
+}
+"""The packages of each runtime, by pip's names; the first is the runtime itself."""
+READY: Mapping[ArmRuntime, str] = {"onnxruntime": "ready", "litert": "ready_litert"}
+"""The files that say that a runtime has been fetched."""
 CPU_FOLDER = Path("sys", "devices", "system", "cpu")
-# The files of Linux in which onnxruntime looks up its processor: one core.
+# The files of Linux in which a runtime looks up its processor: one core.
 CPU_FILES = {
     **dict.fromkeys(("possible", "present", "online", "kernel_max"), "0"),
     **dict.fromkeys(
@@ -179,37 +188,55 @@ class Workshop:
         """The guest's Python."""
         return min((self.sysroot / "usr" / "bin").glob("python3.*[0-9]"))
 
-    @property
-    def versions(self) -> dict[str, str]:
-        """The versions that determine the cycles."""
-        (wheel,) = self.packages.glob("onnxruntime-*.dist-info")
-        runtime = wheel.name.removeprefix("onnxruntime-").removesuffix(".dist-info")
-        return {"onnxruntime": runtime, **self.tools.versions}
+    def versions(self, runtime: ArmRuntime = "onnxruntime") -> dict[str, str]:
+        """Return the versions that determine the cycles."""
+        name = WHEELS[runtime][0].replace("-", "_")
+        (wheel,) = self.packages.glob(f"{name}-*.dist-info")
+        version = wheel.name.removeprefix(f"{name}-").removesuffix(".dist-info")
+        return {runtime: version, **self.tools.versions}
 
 
-def prepare(folder: Path) -> Workshop:
-    """Prepare the folder to emulate the installed version of onnxruntime.
+def prepare(folder: Path, runtime: ArmRuntime = "onnxruntime") -> Workshop:
+    """Prepare the folder to emulate the installed version of a runtime.
 
-    A folder that is ready is not fetched again. Another onnxruntime needs another folder.
+    A folder that is ready is not fetched again. Another version needs another folder.
 
     Raises:
-        DeviceError: If a program is missing, a download failed, or the folder has another version
-            of onnxruntime.
+        DeviceError: If a program or the runtime is missing, a download failed, or the folder has
+            another version of the runtime.
     """
     shop = Workshop(folder.resolve(), find_tools())
-    installed = importlib.metadata.version("onnxruntime")
-    if not (shop.folder / "ready").exists():
+    installed = _installed(runtime)
+    ready = shop.folder / READY[runtime]
+    if not ready.exists():
         shop.folder.mkdir(parents=True, exist_ok=True)
-        _fetch_system(shop)
-        _fetch_packages(shop, installed)
-        _build_plugin(shop)
-        (shop.folder / "ready").touch()
-    if shop.versions["onnxruntime"] != installed:
+        if not shop.plugin.exists():  # the last file of the system
+            _fetch_system(shop)
+            _build_plugin(shop)
+        _fetch_packages(shop, runtime, installed)
+        ready.touch()
+    held = shop.versions(runtime)[runtime]
+    if held != installed:
         raise DeviceError(
-            f"{folder} holds onnxruntime {shop.versions['onnxruntime']}, but {installed} is "
-            "installed; give a new folder"
+            f"{folder} holds {runtime} {held}, but {installed} is installed; give a new folder"
         )
     return shop
+
+
+def _installed(runtime: ArmRuntime) -> str:
+    """Return the version of the runtime that is installed here.
+
+    Raises:
+        DeviceError: It is not installed.
+    """
+    package = WHEELS[runtime][0]
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise DeviceError(
+            f"calibration emulates the installed {package}, and none is: "
+            "pip install 'nas-sv2[litert]'"
+        ) from error
 
 
 def _fetch_system(shop: Workshop) -> None:
@@ -241,15 +268,16 @@ def _fetch_system(shop: Workshop) -> None:
         write_whole(path, f"{text}\n".encode())
 
 
-def _fetch_packages(shop: Workshop, version: str) -> None:
-    """Fetch onnxruntime and its dependencies as aarch64 wheels."""
+def _fetch_packages(shop: Workshop, runtime: ArmRuntime, version: str) -> None:
+    """Fetch a runtime and its dependencies as aarch64 wheels."""
+    package, *others = WHEELS[runtime]
     wheels, python = shop.folder / "wheels", shop.guest_python.name.removeprefix("python")
     command: list[str | Path] = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
     command += ["-d", wheels, "--only-binary=:all:", "--python-version", python]
     for platform in PLATFORMS:
         command += ["--platform", platform]
-    command += [f"onnxruntime=={version}", "numpy", "flatbuffers", "packaging", "protobuf"]
-    _output(command, f"onnxruntime {version} for aarch64 and Python {python}")
+    command += [f"{package}=={version}", *others]
+    _output(command, f"{package} {version} for aarch64 and Python {python}")
     for wheel in wheels.glob("*.whl"):
         with zipfile.ZipFile(wheel) as file:
             file.extractall(shop.packages)

@@ -2,16 +2,20 @@
 
 onnxruntime chooses its kernels by the abilities of the processor. We ran ShuffleNet V2 1× on all
 four cores. In float32 all execute the same code. In int8 the newer two, which have a dot product,
-execute other code than the older two. There are therefore two guests. A core is one of them with
-one of LLVM's scheduling models, which gives the cycles of its instructions.
+execute other code than the older two. There are therefore two guests. LiteRT (XNNPACK) has kernels
+for single cores, so each core is a guest of its own there. A core is a guest with one of LLVM's
+scheduling models, which gives the cycles of its instructions.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import get_args
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.latency.kernels.kernel import ArmPrecision
+from nas_sv2.latency.kernels.kernel import ArmPrecision, ArmRuntime
 
 PRECISIONS: tuple[ArmPrecision, ...] = ("fp32", "int8")
+RUNTIMES: tuple[ArmRuntime, ...] = get_args(ArmRuntime)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,40 @@ EFFICIENCY = 1.337 / A57_GHZ
 
 
 @dataclass(frozen=True, slots=True)
+class LitertFit:
+    """The numbers of a core that were fitted to published LiteRT speeds of whole networks.
+
+    Each device has MobileNet V1 0.25× to 1× and V2 1×, one thread, and a scale of its own
+    (`benchmarks/litert_published.py`).
+
+    Attributes:
+        cycles_per_byte: Cycles for each byte of the maps that a kernel reads and writes.
+        efficiency: The mean scale of the devices, as a share of the clock.
+        devices: The devices in words.
+        typical: Mean error, as a share.
+        worst: Largest error.
+    """
+
+    cycles_per_byte: float
+    efficiency: float
+    devices: str
+    typical: float
+    worst: float
+
+
+# The optimum is flat: 0.25 is the best for the Cortex-A76, and 0.6 for the two Cortex-A75.
+_OUT_OF_ORDER = LitertFit(0.4, 0.81, "a Cortex-A76 and two Cortex-A75", 0.023, 0.05)
+LITERT_FITS: Mapping[str, LitertFit] = {
+    "cortex-a55": LitertFit(1.25, 0.66, "three Cortex-A55", 0.018, 0.06),
+    "cortex-a57": _OUT_OF_ORDER,
+    "cortex-a76": _OUT_OF_ORDER,
+}
+"""The cores whose LiteRT kernels are priced. The Cortex-A53 is not among them: XNNPACK schedules
+kernels by hand for it, LLVM's model stalls in them, and the scale of a published device would be
+above its clock."""
+
+
+@dataclass(frozen=True, slots=True)
 class Core:
     """A core whose latencies can be emulated.
 
@@ -71,6 +109,7 @@ class Core:
         title: The name that its maker gives.
         llvm: LLVM's `-mcpu`, whose scheduling model gives the cycles of instructions.
         guest: The emulated processor for int8.
+        part: The part number, as Linux writes it into /proc/cpuinfo.
         clock_ghz: The clock of a typical board, in GHz.
         board: The typical board.
     """
@@ -79,25 +118,42 @@ class Core:
     title: str
     llvm: str
     guest: Guest
+    part: str
     clock_ghz: float
     board: str
 
-    def guest_for(self, precision: ArmPrecision) -> Guest:
-        """Return the guest to emulate; in float32 all cores run the same code and share one."""
+    def guest_for(self, precision: ArmPrecision, runtime: ArmRuntime = "onnxruntime") -> Guest:
+        """Return the guest to emulate; in float32 all cores share one in onnxruntime."""
+        if runtime == "litert":
+            return replace(self.guest, name=f"litert_{self.name}", part=self.part)
         return ARMV8 if precision == "fp32" else self.guest
 
-    def cycles_per_ms(self, clock_ghz: float | None = None) -> float:
+    def efficiency(self, runtime: ArmRuntime) -> float:
+        """Return the scale as a share of the clock."""
+        return EFFICIENCY if runtime == "onnxruntime" else LITERT_FITS[self.name].efficiency
+
+    def cycles_per_ms(
+        self, clock_ghz: float | None = None, runtime: ArmRuntime = "onnxruntime"
+    ) -> float:
         """Return the scale, at the clock of a typical board or at `clock_ghz`."""
-        return (clock_ghz or self.clock_ghz) * EFFICIENCY * 1e6
+        return (clock_ghz or self.clock_ghz) * self.efficiency(runtime) * 1e6
 
 
 CORES: dict[str, Core] = {
     core.name: core
     for core in (
-        Core("cortex-a53", "Cortex-A53", "cortex-a53", ARMV8, 1.4, "Raspberry Pi 3B+"),
-        Core("cortex-a55", "Cortex-A55", "cortex-a55", ARMV8_DOT, 1.8, "RK3588, small cores"),
-        Core("cortex-a57", "Cortex-A57", "cortex-a57", ARMV8, A57_GHZ, "Snapdragon 810"),
-        Core("cortex-a76", "Cortex-A76", "neoverse-n1", ARMV8_DOT, 2.4, "Raspberry Pi 5"),
+        Core("cortex-a53", "Cortex-A53", "cortex-a53", ARMV8, "0xd03", 1.4, "Raspberry Pi 3B+"),
+        Core(
+            "cortex-a55",
+            "Cortex-A55",
+            "cortex-a55",
+            ARMV8_DOT,
+            "0xd05",
+            1.8,
+            "RK3588, small cores",
+        ),
+        Core("cortex-a57", "Cortex-A57", "cortex-a57", ARMV8, "0xd07", A57_GHZ, "Snapdragon 810"),
+        Core("cortex-a76", "Cortex-A76", "neoverse-n1", ARMV8_DOT, "0xd0b", 2.4, "Raspberry Pi 5"),
     )
 }
 CORE_NAMES = tuple(CORES)
@@ -112,3 +168,32 @@ def core_named(name: str) -> Core:
     if name not in CORES:
         raise ConfigError("core", name, "must be one of " + ", ".join(CORES))
     return CORES[name]
+
+
+def runtime_named(name: str) -> ArmRuntime:
+    """Return the runtime of this name.
+
+    Raises:
+        ConfigError: Its kernels are not known.
+    """
+    for runtime in RUNTIMES:
+        if runtime == name:
+            return runtime
+    raise ConfigError("runtime", name, "must be one of " + ", ".join(RUNTIMES))
+
+
+def check_kernels_known(core: str, runtime: ArmRuntime, precision: ArmPrecision) -> None:
+    """Refuse a runtime on a core or in a precision whose kernels have no trustworthy cost.
+
+    Raises:
+        ConfigError: LiteRT is asked for on another core or in int8.
+    """
+    if runtime == "litert" and core not in LITERT_FITS:
+        allowed = (
+            f"must be one of {', '.join(LITERT_FITS)} with litert: its kernels for this core are "
+            "not priced well; those of onnxruntime are"
+        )
+        raise ConfigError("core", core, allowed)
+    if runtime == "litert" and precision != "fp32":
+        allowed = "must be fp32 with litert: its kernels in int8 are not known"
+        raise ConfigError("precision", precision, allowed)

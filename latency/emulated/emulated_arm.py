@@ -1,10 +1,10 @@
 """An emulated ARM core: a table of kernel costs, and the latencies that are sums of them.
 
-The table holds cycles per kernel of onnxruntime's aarch64 build. The kernels ran under an emulator
-that counted basic blocks, and LLVM's scheduling model of the core turned blocks into cycles
-(`calibration` rebuilds the table). A cost is a sum of terms, each a product of channel counts with
-a coefficient that was fitted to kernels run one by one. One file holds a core, with a section for
-each precision.
+The table holds cycles per kernel of a runtime's aarch64 build, onnxruntime's or LiteRT's. The
+kernels ran under an emulator that counted basic blocks, and LLVM's scheduling model of the core
+turned blocks into cycles (`calibration` rebuilds the table). A cost is a sum of terms, each a
+product of channel counts with a coefficient that was fitted to kernels run one by one. One file
+holds a core in a runtime, with a section for each precision.
 
 Nothing is emulated here. One scale turns cycles into milliseconds. It was fitted to the paper's
 published ARM speeds for the Cortex-A57, and is assumed for other cores. Caches and branch misses
@@ -30,17 +30,18 @@ from typing import Any, Self
 from nas_sv2.documents import STORED_FAULTS
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.files import read_bounded
-from nas_sv2.latency.emulated.arm_cores import EFFICIENCY, core_named
-from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel
+from nas_sv2.latency.emulated.analytic import second_opinion
+from nas_sv2.latency.emulated.arm_cores import check_kernels_known, core_named
+from nas_sv2.latency.kernels.kernel import ArmPrecision, ArmRuntime, Kernel
 from nas_sv2.latency.kernels.node_costs import shares_of
 from nas_sv2.latency.kernels.of_graph import graph_in_form, kernels_of
 from nas_sv2.latency.measurements.fingerprint import TargetIdentity
 from nas_sv2.latency.measurements.measurement import Latency, NodeTime, Provenance, is_text
 from nas_sv2.latency.measurements.plan import Lowering
 from nas_sv2.plain_data import decode, is_number, parse_json, printable
-from nas_sv2.space.graph.cost import is_depthwise, op_cost
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Network
+from nas_sv2.space.onnx_models.model import OnnxModel
 
 SCHEMA = 2
 """The schema of the file. Schema 1 had one precision and was never released."""
@@ -57,27 +58,10 @@ COPIED: Mapping[int, float] = {1: 1.0, 2: 0.88}
 COPIED_OF_MORE = 0.57
 MOST_SIDE = 1024
 """The longest side of a map that a formula prices, in pixels."""
+FLOAT_BYTES = 4
 LANES = re.compile(r"(\w+)([\^%&?<>])(\d+)")
-FITTED = ("cortex-a57", "fp32")
-"""The core and precision of the analytic model, which does not hold for others."""
-
-# A second opinion on an emulated latency, from three counts alone.
-#
-#     ms = DENSE · dense multiply-adds + DEPTHWISE · depthwise multiply-adds + ELEMENTWISE · bytes
-#
-# The three were fitted to the same 18 published ARM speeds as the scale of the emulated Cortex-A57
-# (`benchmarks/arm_fidelity.py` refits them). If both disagree, one kernel is unusually fast or
-# slow, or the emulator is wrong, and the network should be measured.
-MS_PER_DENSE_GMAC = 190.1
-MS_PER_DEPTHWISE_GMAC = 2064.4
-MS_PER_ELEMENTWISE_GB = 370.8
-DISAGREEMENT = 1.3
-"""The factor between both estimates beyond which they disagree.
-
-Among 150 random networks of each named space, 95 % stay within 1.28 (40M), 1.23 (140M), 1.19
-(300M), 1.16 (500M) and 1.12 (large). The largest factor was 1.44."""
-
-AnalyticCounts = tuple[float, float, float]
+FITTED = ("cortex-a57", "onnxruntime", "fp32")
+"""The core, runtime and precision of the analytic model, which does not hold for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,35 +219,44 @@ class KernelTable:
         formulas: The costs on any other map, by `Kernel.kind`.
         cycles_per_ms: The scale from cycles to ms.
         precision: The number format of the kernels.
+        runtime: The runtime that the kernels are of.
         device: Core, runtime, threads, batch and precision in words.
         note: A remark on every figure: how far it can be trusted.
         metadata: The origin of the numbers: the JSON file without its entries.
+        cycles_per_byte: The cost of memory: cycles for each byte of the maps read and written.
     """
 
     entries: Mapping[str, KernelCost]
     formulas: Mapping[str, KernelCost]
     cycles_per_ms: float
     precision: ArmPrecision
+    runtime: ArmRuntime
     device: str
     note: str
     metadata: Mapping[str, Any]
+    cycles_per_byte: float = 0.0
 
     @classmethod
     def load(
-        cls, core: str | Path = "cortex-a57", precision: ArmPrecision = "fp32"
+        cls,
+        core: str | Path = "cortex-a57",
+        precision: ArmPrecision = "fp32",
+        runtime: ArmRuntime = "onnxruntime",
     ) -> "KernelTable":
-        """Load the shipped table of a core, or a file that `calibrate` wrote.
+        """Load the shipped table of a core in a runtime, or a file that `calibrate` wrote.
 
         Raises:
-            DeviceError: The file or table does not exist, or has another version.
+            DeviceError: The file or table does not exist, is of another runtime, or has another
+                version.
         """
-        source, text = core, table_text(core)
+        source, text = core, table_text(core, runtime)
         try:
             document = parse_json(text)
             if document["schema"] != SCHEMA:
                 raise DeviceError(
                     f"{source}: schema {document['schema']}; this version reads {SCHEMA}"
                 )
+            held = document.get("runtime", "onnxruntime")
             sections = document.pop("tables")
             if precision not in sections:
                 raise DeviceError(
@@ -276,20 +269,32 @@ class KernelTable:
             )
             scale = section["scale"]["cycles_per_ms"]
             names = section["device"], section["note"]
+            per_byte = section.get("memory", {"cycles_per_byte": 0.0})["cycles_per_byte"]
+            if not is_number(per_byte, 0, 1e6):
+                raise ValueError("cycles_per_byte must be a number from 0")
             _check_numbers(scale, [*entries.values(), *formulas.values()], *names)
             if not all(map(is_text, (*entries, *formulas))):
                 raise ValueError("texts of a table must be printable")
         except STORED_FAULTS as error:
             reason = printable(repr(error))
             raise DeviceError(f"{source} is no table of kernel costs: {reason}") from error
-        return cls(entries, formulas, scale, precision, *names, {**document, **section})
+        if held != runtime:
+            found = printable(str(held), 40)
+            raise DeviceError(f"{source} holds kernels of {found}, not of {runtime}")
+        about = {**document, **section}
+        return cls(entries, formulas, scale, precision, runtime, *names, about, per_byte)
+
+    def kernels(self, graph: Graph) -> tuple[Kernel, ...]:
+        """Return the kernels that the runtime executes for `graph`, in running order."""
+        return kernels_of(graph, self.precision, self.runtime)
 
     @property
     def digest(self) -> str:
         """16 hexadecimal digits that name the costs and the scale."""
         priced = {**self.entries, **self.formulas}
         costs = sorted((key, sorted(entry.cycles.items())) for key, entry in priced.items())
-        text = repr((self.device, self.cycles_per_ms, costs))
+        memory = (self.cycles_per_byte,) if self.cycles_per_byte else ()
+        text = repr((self.device, self.cycles_per_ms, costs, *memory))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def with_scale(self, cycles_per_ms: float, why: str) -> "KernelTable":
@@ -308,7 +313,9 @@ class KernelTable:
                 f"{self.device}: no price for {kernel.ops[0]} ({kernel.shape}): {entry}; "
                 "measure on a real device, or choose another size"
             )
-        return entry.of(kernel)
+        if not self.cycles_per_byte:
+            return entry.of(kernel)
+        return entry.of(kernel) + self.cycles_per_byte * moved_bytes(kernel)
 
     def _cost(self, kernel: Kernel) -> KernelCost | str:
         """Return the entry or formula that prices a kernel, or say why none does."""
@@ -329,8 +336,12 @@ class KernelTable:
         return isinstance(entry, str) or entry.extrapolates(kernel)
 
     def is_by_formula(self, kernel: Kernel) -> bool:
-        """Return whether a covered kernel is priced by a formula of the map."""
-        return self._cost(kernel) is self.formulas.get(kernel.kind)
+        """Return whether a formula of the map prices a covered kernel of a kind that has entries.
+
+        LiteRT's kernels have a formula alone, which is as exact on every map.
+        """
+        by_formula = self._cost(kernel) is self.formulas.get(kernel.kind)
+        return by_formula and self.runtime == "onnxruntime"
 
     def _covered_maps(self, kernel: Kernel) -> str:
         maps: dict[str, list[int]] = {}
@@ -340,18 +351,26 @@ class KernelTable:
         if kernel.kind in maps:
             sides = ", ".join(map(str, sorted(maps[kernel.kind], reverse=True)))
             return f"{kernel.kind} is covered on square maps of side {sides}"
-        return f"the kinds covered are {', '.join(sorted(maps))}"
+        return f"the kinds covered are {', '.join(sorted({*maps, *self.formulas}))}"
 
 
-def table_text(core: str | Path) -> str:
-    """Read the file that holds a core's tables, given by core or by path.
+def moved_bytes(kernel: Kernel) -> int:
+    """Count the bytes of the maps that a kernel in float32 reads and writes, without weights."""
+    reads = kernel.source.area * kernel.channels_in * (2 if kernel.kind == "add" else 1)
+    pixels = 1 if kernel.kind in ("average pool", "linear") else math.prod(kernel.written)
+    return FLOAT_BYTES * (reads + pixels * kernel.channels_out)
+
+
+def table_text(core: str | Path, runtime: ArmRuntime = "onnxruntime") -> str:
+    """Read the file that holds a core's tables in a runtime, given by core or by path.
 
     Raises:
         DeviceError: The file cannot be read.
     """
     file: Any = core
     if isinstance(core, str):
-        file = resources.files("nas_sv2.latency.emulated") / f"{core.replace('-', '_')}.json"
+        name = core.replace("-", "_") + ("" if runtime == "onnxruntime" else f"_{runtime}")
+        file = resources.files("nas_sv2.latency.emulated") / f"{name}.json"
     try:
         if isinstance(file, Path):
             return decode(read_bounded(file, MOST_TABLE_BYTES))
@@ -406,6 +425,7 @@ class EmulatedArm:
         lowering: Lowering = "shuffle_free",
         file: Path | None = None,
         clock_ghz: float | None = None,
+        runtime: ArmRuntime = "onnxruntime",
     ) -> Self:
         """Open the target of a core.
 
@@ -416,25 +436,30 @@ class EmulatedArm:
             lowering: The form of the networks.
             file: A table that `calibrate` wrote, in place of the shipped one.
             clock_ghz: The core's clock in GHz; None for the clock of the typical board.
+            runtime: The runtime of the networks.
 
         Raises:
-            ConfigError: The core is unknown.
-            DeviceError: The file cannot be used, or holds another core.
+            ConfigError: The core is unknown, or the runtime has no kernels in that precision.
+            DeviceError: The file cannot be used, or holds another core or runtime.
         """
         chosen = core_named(core)
-        table = KernelTable.load(file or core, precision)
+        check_kernels_known(core, runtime, precision)
+        table = KernelTable.load(file or core, precision, runtime)
         if table.metadata["core"] != core:
             raise DeviceError(f"{file} holds {table.metadata['core']}, not {core}")
         if clock_ghz is not None:
-            why = f"ms assume {EFFICIENCY:.0%} of {clock_ghz:g} GHz, which is not checked"
-            table = table.with_scale(chosen.cycles_per_ms(clock_ghz), why)
+            share = chosen.efficiency(runtime)
+            why = f"ms assume {share:.0%} of {clock_ghz:g} GHz, which is not checked"
+            table = table.with_scale(chosen.cycles_per_ms(clock_ghz, runtime), why)
         return cls(table, name, lowering, file)
 
     def _at(self, precision: ArmPrecision) -> Self:
         """Return the same core in another precision, with the same clock."""
         own, core = self.table, str(self.table.metadata["core"])
-        table = KernelTable.load(self.file or core, precision)
-        if own.cycles_per_ms != KernelTable.load(self.file or core, own.precision).cycles_per_ms:
+        check_kernels_known(core, own.runtime, precision)
+        table = KernelTable.load(self.file or core, precision, own.runtime)
+        as_written = KernelTable.load(self.file or core, own.precision, own.runtime)
+        if own.cycles_per_ms != as_written.cycles_per_ms:
             table = table.with_scale(own.cycles_per_ms, own.note.removeprefix("emulated; "))
         return dataclasses.replace(self, table=table)
 
@@ -464,7 +489,7 @@ class EmulatedArm:
             MeasurementError: The table lacks a kernel; the message names it.
         """
         graph = self.graph_of(network)
-        kernels = kernels_of(graph, self.table.precision)
+        kernels = self.table.kernels(graph)
         ms = sum(map(self.table.cycles, kernels)) / self.table.cycles_per_ms
         notes = [self.table.note]
         beyond = sum(map(self.table.extrapolates, kernels))
@@ -472,7 +497,7 @@ class EmulatedArm:
             notes.append(f"{beyond} of {len(kernels)} kernels beyond the calibrated channels")
         if by_formula := sum(map(self.table.is_by_formula, kernels)):
             notes.append(f"{by_formula} of {len(kernels)} kernels on maps between the calibrated")
-        if (self.table.metadata["core"], self.table.precision) == FITTED:
+        if self.is_fitted:
             notes.append(second_opinion(graph, ms))
         return Latency(
             ms=ms,
@@ -485,6 +510,12 @@ class EmulatedArm:
             note="; ".join(notes),
         )
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the analytic model holds for this table."""
+        table = self.table
+        return (table.metadata["core"], table.runtime, table.precision) == FITTED
+
     def uncovered(self, network: Network) -> list[str]:
         """Name the kernels that the table lacks, each once; empty if `estimate` gives a latency.
 
@@ -492,7 +523,7 @@ class EmulatedArm:
         """
         kinds = {*self.table.formulas, *(key.rpartition(" @")[0] for key in self.table.entries)}
         missing: dict[str, None] = {}
-        for kernel in kernels_of(self.graph_of(network), self.table.precision):
+        for kernel in self.table.kernels(self.graph_of(network)):
             try:
                 self.table.cycles(kernel)
             except MeasurementError:
@@ -501,7 +532,16 @@ class EmulatedArm:
         return list(missing)
 
     def graph_of(self, network: Network) -> Graph:
-        """Return the operators in the form that the table prices."""
+        """Return the operators in the form that the table prices.
+
+        Raises:
+            ConfigError: The network is an ONNX file, and the runtime reads none.
+        """
+        if isinstance(network, OnnxModel) and self.table.runtime != "onnxruntime":
+            allowed = (
+                f"must be onnxruntime to run {network.file}; choose a target with onnxruntime"
+            )
+            raise ConfigError("runtime", self.table.runtime, allowed)
         return graph_in_form(network, self.lowering)
 
     def kernel_times(self, network: Network) -> list[NodeTime]:
@@ -511,7 +551,7 @@ class EmulatedArm:
             MeasurementError: As `estimate`.
         """
         us = 1e3 / self.table.cycles_per_ms
-        kernels = kernels_of(self.graph_of(network), self.table.precision)
+        kernels = self.table.kernels(self.graph_of(network))
         return [NodeTime(k.ops[0], k.key, us * self.table.cycles(k)) for k in kernels]
 
     def operator_shares(self, network: Network) -> dict[str, float]:
@@ -520,7 +560,7 @@ class EmulatedArm:
         Raises:
             MeasurementError: As `estimate`.
         """
-        kernels = kernels_of(self.graph_of(network), self.table.precision)
+        kernels = self.table.kernels(self.graph_of(network))
         return shares_of((kernel, self.table.cycles(kernel)) for kernel in kernels)
 
     def identity(self) -> TargetIdentity:
@@ -551,35 +591,3 @@ class EmulatedArm:
 
     def close(self) -> None:
         """Do nothing: no device is held."""
-
-
-def counts_of(graph: Graph) -> AnalyticCounts:
-    """Count dense and depthwise multiply-adds and element-wise bytes, each in 10⁹."""
-    dense = depthwise = bytes_ = 0
-    for op in graph.ops:
-        cost = op_cost(op)
-        if is_depthwise(op):
-            depthwise += cost.flops
-        else:
-            dense += cost.flops
-        bytes_ += cost.elementwise_bytes
-    return dense / 1e9, depthwise / 1e9, bytes_ / 1e9
-
-
-def analytic_ms(graph: Graph) -> float:
-    """Estimate the latency on a Cortex-A57 from the three coefficients, in ms."""
-    dense, depthwise, bytes_ = counts_of(graph)
-    return (
-        MS_PER_DENSE_GMAC * dense
-        + MS_PER_DEPTHWISE_GMAC * depthwise
-        + MS_PER_ELEMENTWISE_GB * bytes_
-    )
-
-
-def second_opinion(graph: Graph, emulated_ms: float) -> str:
-    """Describe the analytic latency, and whether it disagrees with the emulated one."""
-    ms = analytic_ms(graph)
-    text = f"analytic {ms:.1f} ms"
-    if max(ms / emulated_ms, emulated_ms / ms) > DISAGREEMENT:
-        text += f", which disagrees by more than a factor of {DISAGREEMENT:g}: measure it"
-    return text

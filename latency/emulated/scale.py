@@ -10,7 +10,6 @@ from itertools import accumulate
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.emulated.emulated_arm import KernelTable
-from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.graph.operators import Graph
 
 FEWEST = 2  # one network cannot say how far the scale is from another
@@ -62,7 +61,7 @@ def refit_scale(
     measured = [ms for _, ms in pairs]
     if min(measured) <= 0:
         raise ConfigError("pairs", min(measured), "must be latencies above 0 ms")
-    cycles = [sum(map(table.cycles, kernels_of(graph, table.precision))) for graph, _ in pairs]
+    cycles = [sum(map(table.cycles, table.kernels(graph))) for graph, _ in pairs]
     ms_per_cycle = least_error_scale(cycles, measured)
     errors = [abs(c * ms_per_cycle / ms - 1) for c, ms in zip(cycles, measured, strict=True)]
     unseen = [

@@ -1,4 +1,4 @@
-"""The kernels of a network in the form that a runtime executes: onnxruntime's on a CPU.
+"""The kernels of a network in the form that a runtime executes on a CPU: onnxruntime's here.
 
 In float32, the aarch64 build keeps plain NCHW (no NCHWc reorders were seen). At load it fuses:
 
@@ -12,7 +12,7 @@ and a classifier as flatten and matrix product; each counts as one kernel here. 
 shuffle does not depend on the number of groups, within 2 %, except for two groups, a separate
 kind. Calibration (`calibration/fit.py`) fails if onnxruntime runs any other kernel.
 
-The module `int8` describes the same graph in int8, which runs differently.
+The module `int8` describes the same graph in int8, which runs differently, and `litert` in LiteRT.
 """
 
 from collections import Counter
@@ -20,7 +20,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from nas_sv2.latency.kernels.int8 import int8_kernels_of
-from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel, live_ops, plain_kernel
+from nas_sv2.latency.kernels.kernel import (
+    ArmPrecision,
+    ArmRuntime,
+    Kernel,
+    live_ops,
+    plain_kernel,
+)
+from nas_sv2.latency.kernels.litert import litert_kernels_of
 from nas_sv2.latency.measurements.plan import Lowering
 from nas_sv2.space.graph.operators import Activation, Add, Conv, Graph, Op
 from nas_sv2.space.networks.lowering import Network, lower
@@ -87,6 +94,10 @@ def in_form(graph: Graph, lowering: Lowering) -> Graph:
     return without_shuffles(graph, {})[0] if lowering == "shuffle_free" else graph
 
 
-def kernels_of(graph: Graph, precision: ArmPrecision = "fp32") -> tuple[Kernel, ...]:
+def kernels_of(
+    graph: Graph, precision: ArmPrecision = "fp32", runtime: ArmRuntime = "onnxruntime"
+) -> tuple[Kernel, ...]:
     """Return the kernels of `graph`, in running order."""
+    if runtime == "litert":
+        return litert_kernels_of(graph)
     return int8_kernels_of(graph) if precision == "int8" else float32_kernels_of(graph)

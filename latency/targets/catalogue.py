@@ -2,8 +2,9 @@
 
 Nobody here has measured these devices. Others published latencies of networks that we express, on
 one core of the device (`catalogue.yaml` has them, with their sources). The kernels of an emulated
-core are scaled to them; the error of the fit is part of every note. The runtime of the figures is
-not the one that is emulated. A core without a table of its own takes that of the nearest core.
+core are scaled to them; the error of the fit is part of every note. Figures of TensorFlow Lite in
+float32 are met by LiteRT's kernels where these are known. Kernels of onnxruntime stand for any
+other runtime. A core without a table of its own takes that of the nearest core.
 
 The paper's GPU has no table of kernels. It is a formula, fitted to the paper's own figures.
 """
@@ -18,8 +19,8 @@ import msgspec
 
 from nas_sv2.latency.devices.open_device import Notify
 from nas_sv2.latency.devices.reconnecting import ReconnectingDevice
-from nas_sv2.latency.emulated.arm_cores import core_named
-from nas_sv2.latency.kernels.kernel import ArmPrecision
+from nas_sv2.latency.emulated.arm_cores import LITERT_FITS, core_named
+from nas_sv2.latency.kernels.kernel import ArmPrecision, ArmRuntime
 from nas_sv2.latency.targets.entries import Opening, TargetInfo, runs_nothing
 from nas_sv2.plain_data import parse_yaml
 from nas_sv2.space.families.published import published_network
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from nas_sv2.latency.emulated.gtx_1080ti import EmulatedGtx1080Ti
     from nas_sv2.latency.emulated.scale import ScaleError
     from nas_sv2.latency.measurements.store import MeasurementStore
+
+TENSORFLOW_LITE = "TensorFlow Lite"
+"""The earlier name of LiteRT, in the published figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,12 @@ class CatalogueDevice:
         return "int8" if self.precision == "int8" else "fp32"
 
     @property
+    def kernels(self) -> ArmRuntime:
+        """The runtime whose kernels are scaled: that of the figures, if they are known."""
+        known = self.runtime.startswith(TENSORFLOW_LITE) and self.table in LITERT_FITS
+        return "litert" if known and self.precision == "fp32" else "onnxruntime"
+
+    @property
     def what(self) -> str:
         """The device in words, for tables."""
         by = core_named(self.table).title
@@ -86,7 +96,8 @@ class CatalogueDevice:
             f"on this device, off by {error.typical:.1%} in the mean, {error.worst:.0%} at worst "
             f"and {error.unseen:.1%} on a network unseen"
         )
-        table = KernelTable.load(self.table, self.emulated).with_scale(cycles_per_ms, note)
+        own = KernelTable.load(self.table, self.emulated, self.kernels)
+        table = own.with_scale(cycles_per_ms, note)
         return EmulatedArm(table, self.name, one_precision=True)
 
     def device(self, store: "MeasurementStore | None", notify: Notify) -> ReconnectingDevice:
@@ -107,7 +118,7 @@ class CatalogueDevice:
         from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
         from nas_sv2.latency.emulated.scale import refit_scale
 
-        target = EmulatedArm.open(self.table, self.emulated)
+        target = EmulatedArm.open(self.table, self.emulated, runtime=self.kernels)
         pairs = [(target.graph_of(published_network(name)), ms) for name, ms in self.ms.items()]
         return refit_scale(target.table, pairs)
 

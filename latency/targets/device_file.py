@@ -30,8 +30,8 @@ from nas_sv2.files import read_bounded, write_whole
 from nas_sv2.latency.devices.command import CommandTemplate
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, LocalPython
 from nas_sv2.latency.devices.ssh import SshHost
-from nas_sv2.latency.emulated.arm_cores import CORE_NAMES
-from nas_sv2.latency.kernels.kernel import ArmPrecision
+from nas_sv2.latency.emulated.arm_cores import CORE_NAMES, RUNTIMES, check_kernels_known
+from nas_sv2.latency.kernels.kernel import ArmPrecision, ArmRuntime
 from nas_sv2.latency.measurements.plan import MeasurePlan, own_defaults
 from nas_sv2.plain_data import MOST_TOML
 
@@ -50,17 +50,21 @@ class EmulatedCore:
         precision: The number format of the networks.
         table: A table of the user's own calibration; None for the table that is shipped.
         clock_ghz: The clock in GHz; None for the clock of a typical board.
+        runtime: The runtime whose kernels are priced; LiteRT in float32 alone.
     """
 
     core: str = "cortex-a57"
     precision: ArmPrecision = "fp32"
     table: str | None = None
     clock_ghz: Annotated[float, Meta(gt=0, le=100)] | None = None
+    runtime: ArmRuntime = "onnxruntime"
 
     def __post_init__(self) -> None:
-        """Check the core and the fields."""
+        """Check the core, the runtime and the fields."""
         check_choice("core", self.core, CORE_NAMES)
+        check_choice("runtime", self.runtime, RUNTIMES)
         check_fields(self)
+        check_kernels_known(self.core, self.runtime, self.precision)
 
 
 Place = LocalPython | SshHost | CommandTemplate | EmulatedCore
@@ -130,8 +134,9 @@ class DeviceEntry:
                 return ", ".join([*parts, *([python] if python != "python3" else [])])
             case CommandTemplate(words=words):
                 return f"command {shlex.join(words)}"
-            case EmulatedCore(core=core, precision=precision):
-                return f"{core} {precision}, emulated from a table"
+            case EmulatedCore(core=core, precision=precision, runtime=runtime):
+                of = "" if runtime == "onnxruntime" else f" of {runtime}"
+                return f"{core} {precision}, emulated from a table{of}"
             case LocalPython(python=python):
                 machine = "this machine's GPU" if self.kind == "cuda" else "this machine"
                 return f"{machine}, {python}"

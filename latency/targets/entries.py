@@ -177,7 +177,12 @@ class EmulatedTarget:
         core = self.core
         file = None if core.table is None else Path(core.table)
         return EmulatedArm.open(
-            core.core, core.precision, name=self.name, file=file, clock_ghz=core.clock_ghz
+            core.core,
+            core.precision,
+            name=self.name,
+            file=file,
+            clock_ghz=core.clock_ghz,
+            runtime=core.runtime,
         )
 
     def device(self, store: "MeasurementStore | None", notify: Notify) -> ReconnectingDevice:

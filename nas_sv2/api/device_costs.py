@@ -17,7 +17,13 @@ from nas_sv2.latency.calibration.grid import RESOLUTIONS
 from nas_sv2.latency.calibration.table_file import calibrate as make_table
 from nas_sv2.latency.calibration.table_file import save_refit
 from nas_sv2.latency.devices.local import ARM_MACHINES
-from nas_sv2.latency.emulated.arm_cores import PRECISIONS, core_named
+from nas_sv2.latency.emulated.arm_cores import (
+    PRECISIONS,
+    RUNTIMES,
+    check_kernels_known,
+    core_named,
+    runtime_named,
+)
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.emulated.scale import FEWEST
 from nas_sv2.latency.guidelines.experiment_run import (
@@ -171,26 +177,32 @@ def calibrate(
     file: Path,
     folder: Path,
     *,
-    precisions: Sequence[str] = ("fp32", "int8"),
+    precisions: Sequence[str] = (),
     resolutions: Sequence[int] = (),
+    runtime: str = "onnxruntime",
     progress: Callable[[str, float], None] = ignore,
 ) -> Path:
-    """Make the table of an emulated core for the onnxruntime that is installed here.
+    """Make the table of an emulated core for the runtime that is installed here.
 
     Args:
         core: The name of the core.
         file: The table to write.
         folder: Folder of the intermediate results, to resume from.
-        precisions: `fp32`, `int8` or both.
-        resolutions: Sides of the inputs; all if empty.
+        precisions: `fp32`, `int8` or both; all that the runtime's kernels are known in if empty.
+        resolutions: Sides of the inputs; all if empty. LiteRT's table is of any input.
+        runtime: `onnxruntime` or `litert`.
         progress: Is called with the step and the share of the work that is done.
 
     Raises:
         ConfigError: A value is not allowed, or the file exists.
         NasError: The emulator failed.
     """
-    wanted = _precisions(precisions)
-    return make_table(core, folder, _new_file(file), progress, wanted, resolutions or RESOLUTIONS)
+    chosen = runtime_named(runtime)
+    if chosen == "litert" and resolutions:
+        raise ConfigError("resolution", resolutions[0], "must be left out: LiteRT needs none")
+    wanted = _precisions(precisions or (PRECISIONS if chosen == "onnxruntime" else ("fp32",)))
+    sides = resolutions or RESOLUTIONS
+    return make_table(core, folder, _new_file(file), progress, wanted, sides, chosen)
 
 
 def refit(
@@ -201,7 +213,7 @@ def refit(
     table: Path | None = None,
     storage: str | Database = DEFAULT_STORAGE,
     notify: Notify = ignore,
-) -> str:
+) -> tuple[str, str]:
     """Scale the table of an emulated core by eight networks measured on a real one.
 
     Args:
@@ -213,7 +225,8 @@ def refit(
         notify: Is called with a line before each measurement.
 
     Returns:
-        The scale and its error, in words.
+        The scale and its error, in words, and the runtime of the device's plan, of which the
+        table is.
 
     Raises:
         ConfigError: The device is not such a core, or the file exists.
@@ -226,17 +239,20 @@ def refit(
         plan, machine = device.plan, device.fingerprint().facts.get("machine")
         if machine not in ARM_MACHINES:
             raise ConfigError("name", name, f"must be a 64-bit ARM; this one is {machine}")
-        if (plan.runtime, plan.threads, plan.batch) != ("onnxruntime", 1, 1):
-            allowed = "must be a device with a plan of onnxruntime, one thread and batch 1"
+        if plan.runtime not in RUNTIMES or (plan.threads, plan.batch) != (1, 1):
+            known = " or ".join(RUNTIMES)
+            allowed = f"must be a device with a plan of {known}, one thread and batch 1"
             raise ConfigError("name", name, allowed)
+        runtime = runtime_named(plan.runtime)
         (precision,) = _precisions([plan.precision])
+        check_kernels_known(core, runtime, precision)
         pairs = []
         for number, network in enumerate(REFIT_NETWORKS, 1):
             notify(f"measuring {network} on {name}, {number} of {len(REFIT_NETWORKS)}")
             architecture = reference(network)
             pairs.append((target.graph_of(architecture), target.estimate(architecture).ms))
     try:
-        return save_refit(table or core, precision, pairs, file)
+        return save_refit(table or core, precision, pairs, file, runtime=runtime), runtime
     except OSError as error:
         raise StoreError(f"{file} cannot be written: {error}") from error
 
@@ -247,6 +263,7 @@ def refit_to_figures(
     file: Path,
     *,
     precision: str = "fp32",
+    runtime: str = "onnxruntime",
     table: Path | None = None,
     storage: str | Database = DEFAULT_STORAGE,
 ) -> str:
@@ -258,6 +275,7 @@ def refit_to_figures(
         core: The name of the core.
         file: The table to write.
         precision: The number format of the figures, `fp32` or `int8`.
+        runtime: The runtime of the figures, `onnxruntime` or `litert`.
         table: A table that `calibrate` wrote; the shipped one if left out.
         storage: The URL of the database, or an open handle.
 
@@ -270,7 +288,8 @@ def refit_to_figures(
     """
     core, file = core_named(core).name, _new_file(file)
     (chosen,) = _precisions([precision])
-    target = EmulatedArm.open(core, chosen, file=table)
+    kernels_of = runtime_named(runtime)
+    target = EmulatedArm.open(core, chosen, file=table, runtime=kernels_of)
     given = read_figures(figures)
     if len(given) < FEWEST:
         allowed = f"must have the latencies of at least {FEWEST} networks"
@@ -278,7 +297,8 @@ def refit_to_figures(
     named = find_networks(list(given), database_of(storage))
     pairs = [(target.graph_of(one.network), given[one.name]) for one in named]
     try:
-        return save_refit(table or core, chosen, pairs, file, f"figures of {figures.name}")
+        why = f"figures of {figures.name}"
+        return save_refit(table or core, chosen, pairs, file, why, kernels_of)
     except OSError as error:
         raise StoreError(f"{file} cannot be written: {error}") from error
 

@@ -114,7 +114,8 @@ def add_device(
         project: Write the file of the project, not that of the user.
         replace: Overwrite a device of that name.
         runtime: The runtime that executes networks there: `onnxruntime`, `litert`, `ncnn` or
-            `torch`. It is the field of that name of the plan.
+            `torch`. It is the field of that name of the plan. An emulated core has the kernels
+            of `onnxruntime` or `litert`.
         **settings: The keys of the device file; those that are None are left out. `command` is
             one text; `ssh_config` and `table` are paths from here.
 
@@ -122,10 +123,9 @@ def add_device(
         ConfigError: A setting is not allowed, or the name is taken.
         StoreError: The user has no home for a file of devices.
     """
-    if runtime is not None:
-        if kind == "emulated":
-            allowed = "must be left out: an emulated core runs no network"
-            raise ConfigError("runtime", runtime, allowed)
+    if kind == "emulated":
+        settings["runtime"] = runtime
+    elif runtime is not None:
         settings["plan"] = {**(settings.get("plan") or {}), "runtime": runtime}
     paths = {key: settings[key] for key in ("ssh_config", "table") if settings.get(key)}
     settings |= {key: str(Path(path).absolute()) for key, path in paths.items()}

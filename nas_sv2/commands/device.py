@@ -50,6 +50,9 @@ Core = Annotated[
 TableFile = Annotated[
     Path | None, typer.Option("--out", "-o", help="Table to write; CORE.json if left out.")
 ]
+TableRuntime = Annotated[
+    str, typer.Option("--runtime", help="The runtime of the kernels: onnxruntime or litert.")
+]
 
 
 @app.command("list")
@@ -340,7 +343,10 @@ def calibrate(
     ] = None,
     precision: Annotated[
         list[str] | None,
-        typer.Option("--precision", help="fp32 or int8, repeatable; both if left out."),
+        typer.Option(
+            "--precision",
+            help="fp32 or int8, repeatable; both if left out. LiteRT has fp32 alone.",
+        ),
     ] = None,
     resolution: Annotated[
         list[int] | None,
@@ -351,8 +357,9 @@ def calibrate(
             help="Side of an input, repeatable; all if left out.",
         ),
     ] = None,
+    runtime: TableRuntime = "onnxruntime",
 ) -> None:
-    """Make the table of an emulated core for the onnxruntime that is installed here."""
+    """Make the table of an emulated core for the runtime that is installed here."""
     from nas_sv2.api.device_costs import calibrate as make_table
 
     with waiting("preparing") as update:
@@ -360,11 +367,12 @@ def calibrate(
             core,
             out or Path(f"{core}.json"),
             folder or Path(typer.get_app_dir("nas-sv2"), "calibration"),
-            precisions=precision or ["fp32", "int8"],
+            precisions=precision or (),
             resolutions=resolution or (),
+            runtime=runtime,
             progress=lambda what, share: update(f"{share:4.0%} {what}"),
         )
-    say(f"{written} holds the table; use it with: {_use(core, written)}")
+    say(f"{written} holds the table; use it with: {_use(core, written, runtime)}")
 
 
 @app.command()
@@ -387,6 +395,10 @@ def refit(
     precision: Annotated[
         str, typer.Option("--precision", help="With --from, that of its figures: fp32 or int8.")
     ] = "fp32",
+    runtime: Annotated[
+        str | None,
+        typer.Option("--runtime", help="With --from, that of its figures: onnxruntime or litert."),
+    ] = None,
     table: Annotated[
         Path | None,
         typer.Option("--table", help="A table that calibrate wrote, not the shipped one."),
@@ -401,11 +413,18 @@ def refit(
     file = out or Path(f"{core}.json")
     if figures is not None:
         db = open_database(storage)
-        say(refit_to_figures(figures, core, file, precision=precision, table=table, storage=db))
-        say(f"{file} holds the table; use it with: {_use(core, file, name)}")
+        of = runtime or "onnxruntime"
+        note = refit_to_figures(
+            figures, core, file, precision=precision, runtime=of, table=table, storage=db
+        )
+        say(note)
+        say(f"{file} holds the table; use it with: {_use(core, file, of, name)}")
         return
+    if runtime is not None:
+        allowed = "must be left out without --from: it is that of the device's plan"
+        raise ConfigError("runtime", runtime, allowed)
     with waiting(f"measuring on {name}") as update:
-        error = refit_table(
+        error, of = refit_table(
             name,
             core,
             file,
@@ -414,7 +433,7 @@ def refit(
             notify=update,
         )
     say(error)
-    say(f"{file} holds the table; use it with: {_use(core, file)}")
+    say(f"{file} holds the table; use it with: {_use(core, file, of)}")
 
 
 @app.command("paper-table")
@@ -485,6 +504,7 @@ def _say(line: str) -> None:
     say(line, error=True)
 
 
-def _use(core: str, file: Path, name: str | None = None) -> str:
+def _use(core: str, file: Path, runtime: str, name: str | None = None) -> str:
     words = ["nas-sv2", "device", "add", name or core, "--core", core, "--table", str(file)]
+    words += [] if runtime == "onnxruntime" else ["--runtime", runtime]
     return shlex.join(words)

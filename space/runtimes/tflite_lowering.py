@@ -129,20 +129,7 @@ class _Writer:
 
     def __post_init__(self) -> None:
         """Find the activations that end the operator before them."""
-        readers = Counter(value.name for op in self.graph.ops for value in op.inputs)
-        makers = {value.name: op for op in self.graph.ops for value in op.outputs}
-        self.makers = makers
-        self.ends: dict[str, Op] = {}
-        for op in self.graph.ops:
-            before = makers.get(op.source.name)
-            if (
-                isinstance(op.kind, Activation)
-                and op.kind.function in FUSED
-                and before is not None
-                and isinstance(before.kind, Endable)
-                and readers[op.source.name] == 1
-            ):
-                self.ends[before.name] = op
+        self.ends = ends_of(self.graph)
 
     def tensor(
         self, name: str, shape: Sequence[int], form: str = "FLOAT32", buffer: int = 0
@@ -241,6 +228,34 @@ class _Writer:
         return padded, {"padding": kinds.VALID, **moves}
 
 
+def _makers(graph: Graph) -> dict[str, Op]:
+    return {value.name: op for op in graph.ops for value in op.outputs}
+
+
+def ends_of(graph: Graph) -> dict[str, Op]:
+    """Return the activations that are part of the operator before them, by its name."""
+    readers = Counter(value.name for op in graph.ops for value in op.inputs)
+    makers = _makers(graph)
+    ends: dict[str, Op] = {}
+    for op in graph.ops:
+        before = makers.get(op.source.name)
+        if (
+            isinstance(op.kind, Activation)
+            and op.kind.function in FUSED
+            and before is not None
+            and isinstance(before.kind, Endable)
+            and readers[op.source.name] == 1
+        ):
+            ends[before.name] = op
+    return ends
+
+
+def is_positive(graph: Graph, value: Value) -> bool:
+    """Whether an activation makes a value: its maximum is then the same beside zeros."""
+    before = _makers(graph).get(value.name)
+    return before is not None and isinstance(before.kind, Activation)
+
+
 def is_same(op: Op, side: int, stride: int, padding: int) -> bool:
     """Whether SAME pads as we do, above and beside the map.
 
@@ -330,9 +345,7 @@ def _append_pool(kind: Pool, op: Op, writer: _Writer) -> None:
     output = writer.value(op.output)
     match kind:
         case MaxPool(kernel=side, stride=stride):
-            before = writer.makers.get(op.source.name)
-            # Zeros beside numbers that are never below 0 are no maximum that counts.
-            positive = before is not None and isinstance(before.kind, Activation)
+            positive = is_positive(writer.graph, op.source)
             fill = 0.0 if positive else float(np.finfo(np.float32).min)
             source, moves = writer.window(op, side, stride, side // 2, fill)
             filters = {"filterHeight": side, "filterWidth": side}

@@ -382,7 +382,7 @@ def test_what_has_run_is_not_run_again(monkeypatch: pytest.MonkeyPatch, tmp_path
         return Counts(counted().blocks, runs)
 
     monkeypatch.setattr(Emulator, "run", run)
-    monkeypatch.setattr(Emulator, "pricer", lambda self, core: Prices())
+    monkeypatch.setattr(Emulator, "pricer", lambda self, core, runtime: Prices())
     monkeypatch.setattr(calibration, "AT_ONCE", 2)
     points = [Point(name, conv_graph(8)) for name in "abcd"]
     for wanted in (points[:1], points, points[1:]):

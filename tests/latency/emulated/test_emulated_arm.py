@@ -12,14 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
+from nas_sv2.latency.emulated.analytic import analytic_ms, second_opinion
 from nas_sv2.latency.emulated.arm_cores import CORE_NAMES, CORES, PRECISIONS
 from nas_sv2.latency.emulated.emulated_arm import (
     EXTRAPOLATION,
     MOST_SIDE,
     EmulatedArm,
     KernelTable,
-    analytic_ms,
-    second_opinion,
     table_text,
     term,
 )

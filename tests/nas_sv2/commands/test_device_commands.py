@@ -106,8 +106,32 @@ def test_a_device_with_a_runtime_is_listed_with_it(run: Run) -> None:
     assert listed["what"].startswith("command adb shell '{remote}', litert, from ")
     code, _, err = run(*add, "tflite", "--force")
     assert code == 2 and "plan.runtime must be one of" in err and "litert" in err
-    code, _, err = run("device", "add", "a55", "--core", "cortex-a55", "--runtime", "litert")
-    assert code == 2 and "--runtime must be left out: an emulated core runs no" in err
+
+
+def test_an_emulated_core_has_the_kernels_of_a_runtime(run: Run) -> None:
+    add = ("device", "add", "--core", "cortex-a76")
+    assert run(*add, "a76")[0] == 0
+    assert run(*add, "a76-litert", "--runtime", "litert")[0] == 0
+    listed = {one["name"]: one for one in json.loads(run("device", "list", "--json")[1])}
+    assert "emulated from a table of litert, from " in listed["a76-litert"]["what"]
+    assert "litert" not in listed["a76"]["what"].partition(", from ")[0]
+    out = run("measure", "shufflenet_v2_x0_5", "--target", "a76-litert", "--json")[1]
+    assert "LiteRT" in json.loads(out)[0]["device"]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("cortex-a53", "--runtime", "litert"), "core must be one of cortex-a55, cortex-a57"),
+        (("cortex-a76", "--runtime", "litert", "--precision", "int8"), "precision must be fp32"),
+        (("cortex-a76", "--runtime", "ncnn"), "runtime must be one of"),
+    ],
+)
+def test_kernels_that_are_not_known_are_refused_in_one_line(
+    run: Run, words: tuple[str, ...], line: str
+) -> None:
+    code, _, err = run("device", "add", "core", "--core", *words)
+    assert code == 2 and line in err and len(err.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("template", ["env A=1 {argv}", "sh -c 'exec {remote}'"])

@@ -1,0 +1,54 @@
+"""A second opinion on an emulated latency of the Cortex-A57, from three counts alone."""
+
+from nas_sv2.space.graph.cost import is_depthwise, op_cost
+from nas_sv2.space.graph.operators import Graph
+
+# A second opinion on an emulated latency, from three counts alone.
+#
+#     ms = DENSE · dense multiply-adds + DEPTHWISE · depthwise multiply-adds + ELEMENTWISE · bytes
+#
+# The three were fitted to the same 18 published ARM speeds as the scale of the emulated Cortex-A57
+# (`benchmarks/arm_fidelity.py` refits them). If both disagree, one kernel is unusually fast or
+# slow, or the emulator is wrong, and the network should be measured.
+MS_PER_DENSE_GMAC = 190.1
+MS_PER_DEPTHWISE_GMAC = 2064.4
+MS_PER_ELEMENTWISE_GB = 370.8
+DISAGREEMENT = 1.3
+"""The factor between both estimates beyond which they disagree.
+
+Among 150 random networks of each named space, 95 % stay within 1.28 (40M), 1.23 (140M), 1.19
+(300M), 1.16 (500M) and 1.12 (large). The largest factor was 1.44."""
+
+AnalyticCounts = tuple[float, float, float]
+
+
+def counts_of(graph: Graph) -> AnalyticCounts:
+    """Count dense and depthwise multiply-adds and element-wise bytes, each in 10⁹."""
+    dense = depthwise = bytes_ = 0
+    for op in graph.ops:
+        cost = op_cost(op)
+        if is_depthwise(op):
+            depthwise += cost.flops
+        else:
+            dense += cost.flops
+        bytes_ += cost.elementwise_bytes
+    return dense / 1e9, depthwise / 1e9, bytes_ / 1e9
+
+
+def analytic_ms(graph: Graph) -> float:
+    """Estimate the latency on a Cortex-A57 from the three coefficients, in ms."""
+    dense, depthwise, bytes_ = counts_of(graph)
+    return (
+        MS_PER_DENSE_GMAC * dense
+        + MS_PER_DEPTHWISE_GMAC * depthwise
+        + MS_PER_ELEMENTWISE_GB * bytes_
+    )
+
+
+def second_opinion(graph: Graph, emulated_ms: float) -> str:
+    """Describe the analytic latency, and whether it disagrees with the emulated one."""
+    ms = analytic_ms(graph)
+    text = f"analytic {ms:.1f} ms"
+    if max(ms / emulated_ms, emulated_ms / ms) > DISAGREEMENT:
+        text += f", which disagrees by more than a factor of {DISAGREEMENT:g}: measure it"
+    return text
