@@ -21,7 +21,7 @@ from nas_sv2.latency.devices.open_device import Notify
 from nas_sv2.latency.devices.reconnecting import ReconnectingDevice
 from nas_sv2.latency.emulated.arm_cores import LITERT_FITS, core_named
 from nas_sv2.latency.kernels.kernel import ArmPrecision, ArmRuntime
-from nas_sv2.latency.targets.entries import Opening, TargetInfo, runs_nothing
+from nas_sv2.latency.targets.entries import Execution, Opening, TargetInfo, runs_nothing
 from nas_sv2.plain_data import parse_yaml
 from nas_sv2.space.families.published import published_network
 
@@ -80,6 +80,11 @@ class CatalogueDevice:
     @property
     def plan(self) -> None:
         """Give None: nothing is ever measured under this name."""
+
+    @property
+    def execution(self) -> Execution:
+        """Give the runtime and precision of the kernels, for one image at a time."""
+        return Execution(self.kernels, self.emulated)
 
     @property
     def needs_device(self) -> bool:
@@ -144,6 +149,10 @@ class PaperGpu:
     @property
     def plan(self) -> None:
         """Give None: nothing is ever measured under this name."""
+
+    @property
+    def execution(self) -> None:
+        """Give None: its runtime is no longer shipped."""
 
     @property
     def needs_device(self) -> bool:

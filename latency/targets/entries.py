@@ -57,6 +57,26 @@ class Opening:
     images: Images | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How a target runs networks, or is priced as if it did.
+
+    Attributes:
+        runtime: The runtime.
+        precision: The number format of the networks.
+        batch: Images of a run.
+    """
+
+    runtime: str
+    precision: str
+    batch: int = 1
+
+    @classmethod
+    def of(cls, plan: MeasurePlan) -> "Execution":
+        """Return that of a plan."""
+        return cls(plan.runtime, plan.precision, plan.batch)
+
+
 class TargetEntry(Protocol):
     """A target that can be opened."""
 
@@ -67,6 +87,10 @@ class TargetEntry(Protocol):
     @property
     def plan(self) -> MeasurePlan | None:
         """The plan by which a device of this name is measured; None if none ever is."""
+
+    @property
+    def execution(self) -> Execution | None:
+        """How it runs networks; None if that is not known."""
 
     @property
     def needs_device(self) -> bool:
@@ -118,6 +142,11 @@ class DeviceTarget:
     warning: str = ""
 
     @property
+    def execution(self) -> Execution:
+        """Give that of its plan."""
+        return Execution.of(self.plan)
+
+    @property
     def needs_device(self) -> bool:
         """Whether the target has to run networks: always."""
         return True
@@ -161,6 +190,11 @@ class EmulatedTarget:
     what: str
     plan: MeasurePlan | None = None
     warning: str = ""
+
+    @property
+    def execution(self) -> Execution:
+        """Give the runtime and precision of the kernels, for one image at a time."""
+        return Execution(self.core.runtime, self.core.precision)
 
     @property
     def needs_device(self) -> bool:
@@ -212,6 +246,10 @@ class ObjectTarget:
     @property
     def plan(self) -> None:
         """Give None: no device stands for it on another machine."""
+
+    @property
+    def execution(self) -> None:
+        """Give None: the object does not tell."""
 
     @property
     def needs_device(self) -> bool:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.latency.targets.book import MODULES, TargetBook
 from nas_sv2.latency.targets.doctor import trust_warning
+from nas_sv2.latency.targets.entries import Execution
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.latency.targets.user_target import LatencySource
 from nas_sv2.passwords import masked
@@ -373,17 +374,19 @@ def _with_runtimes(budget: Budget, book: TargetBook, targets: Sequence[str]) -> 
     """
     if budget.memory_bytes is None:
         return budget
-    plans = {name: book.entries[name].plan for name in targets if name in book.entries}
-    runtimes = dict.fromkeys(plan.runtime if plan else "onnxruntime" for plan in plans.values())
-    for name, plan in plans.items():
-        if plan is not None and (
-            plan.runtime not in PLANNED or (plan.precision, plan.batch) != ("fp32", 1)
-        ):
-            runs = f"{plan.runtime}, {plan.precision}, batch {plan.batch}"
+    known = {name: way for name, way in _executions(book, targets).items() if way is not None}
+    for name, way in known.items():
+        if way.runtime not in PLANNED or (way.precision, way.batch) != ("fp32", 1):
+            runs = f"{way.runtime}, {way.precision}, batch {way.batch}"
             allowed = f"must be left out with {name} ({runs}): memory is known of one image in "
             allowed += f"float32, in {' and '.join(PLANNED)}"
             raise ConfigError("budget", f"{budget.memory_bytes / 2**20:g} MiB", allowed)
-    return dataclasses.replace(budget, runtimes=tuple(runtimes) or budget.runtimes)
+    runtimes = tuple(dict.fromkeys(way.runtime for way in known.values()))
+    return dataclasses.replace(budget, runtimes=runtimes or budget.runtimes)
+
+
+def _executions(book: TargetBook, targets: Iterable[str]) -> dict[str, Execution | None]:
+    return {name: book.entries[name].execution for name in targets if name in book.entries}
 
 
 def _words_of(budget: Budget) -> list[str]:
@@ -470,6 +473,7 @@ def describe_search(
             if plan.evaluator.trains
         ),
         f"recipe    {recipe.name}, {_seeds(plan)}{_scoring(recipe, data)}; {certified}",
+        *describe_precision(plan),
         *(
             [f"workers   {plan.workers}; the seed repeats the candidates with --workers 1 alone"]
             if plan.workers != 1
@@ -518,6 +522,18 @@ def _scoring(recipe: Recipe, data: ImageData) -> str:
     figure = facts_of("mean_ap" if data.several else "accuracy").name
     score = facts_of(recipe.score).name
     return f"; compared by {score}" + ("" if score == figure else f", not by {figure}") + form
+
+
+def describe_precision(plan: SearchPlan) -> list[str]:
+    """Say which targets time networks of another precision than the one that is compared."""
+    compared = plan.recipe.score_form
+    ways = _executions(plan.book, plan.targets)
+    timed = {name: way.precision for name, way in ways.items() if way is not None}
+    return [
+        f"          accuracies are of {compared} networks, the latencies of {name} of {precision}"
+        for name, precision in timed.items()
+        if precision != compared and "int8" in (precision, compared)
+    ]
 
 
 def _seeds(plan: SearchPlan) -> str:

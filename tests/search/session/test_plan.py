@@ -10,7 +10,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting import determinism
 from nas_sv2.evaluate.fitting.determinism import MOST_PER_CORE, core_count, useful_workers
-from nas_sv2.search.session.plan import forms_of, plan_search
+from nas_sv2.search.session.plan import describe_precision, forms_of, plan_search
 from nas_sv2.space.choices.levels import LEVELS
 
 
@@ -192,3 +192,41 @@ def test_the_name_of_a_data_set_is_that_of_its_place(
 def test_an_empty_text_is_not_taken_as_left_out(field: str, text: str) -> None:
     with pytest.raises(ConfigError, match=f"^{field} "):
         plan_search("arm", **{field: text})  # type: ignore[arg-type]
+
+
+OWN_CORES = """
+[devices.phone]
+kind = "emulated"
+core = "cortex-a76"
+runtime = "litert"
+
+[devices.int8]
+kind = "emulated"
+core = "cortex-a57"
+precision = "int8"
+"""
+
+
+@pytest.fixture
+def own_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nas-sv2.toml").write_text(OWN_CORES)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("own_cores")
+def test_memory_is_that_of_the_runtime_whose_kernels_are_priced() -> None:
+    for targets, runtimes in (("phone", ("litert",)), ("arm,phone", ("onnxruntime", "litert"))):
+        assert plan_search(targets, budgets=["8MiB"]).budget.runtimes == runtimes
+    with pytest.raises(ConfigError, match=r"left out with int8 \(onnxruntime, int8, batch 1\)"):
+        plan_search("arm,int8", budgets=["8MiB"])
+
+
+@pytest.mark.usefixtures("own_cores")
+def test_a_latency_of_another_precision_than_is_compared_is_said(tmp_path: Path) -> None:
+    recipe = tmp_path / "q8.yaml"
+    recipe.write_text("nas_sv2_recipe: 1\nepochs: 1\nscore_form: int8\n")
+    (said,) = describe_precision(plan_search("arm,int8", recipe=str(recipe)))
+    assert said.strip() == "accuracies are of int8 networks, the latencies of arm of fp32"
+    (said,) = describe_precision(plan_search("arm,int8"))
+    assert said.strip() == "accuracies are of fp32 networks, the latencies of int8 of int8"
+    assert describe_precision(plan_search("arm,phone")) == []
