@@ -8,9 +8,12 @@
 network that is timed is the one that is trained and shipped. The photos are taken at 96×96, at the
 levels of V2 0.5× and 1×.
 
-Each command searches, then searches at random for as many candidates. It confirms the winner with
-a margin, against V2 at 5 widths and against the winner of the random search. A command that was
-ended goes on. `--smoke` does all of it with a few images, to see that it works.
+Each command searches at random, then by the sampler for as many candidates. It confirms the
+winner with a margin, against V2 at 5 widths and against the winner of the random search. `--trial`
+confirms another candidate. A command that was ended goes on. `--smoke` does all of it with a few
+images, to see that it works. What was searched and trained so far is kept here:
+
+    xz -dkc benchmarks/flagship/cifar10.db.xz > flagship.db
 """
 
 import argparse
@@ -53,6 +56,7 @@ def flag(options: argparse.Namespace, space: str, budget: str) -> None:
         )
     found = studies[space].confirm(
         str(FOLDER / f"{options.which}-{long}.yaml"),
+        trials=options.trial or ["best"],
         seeds=options.seeds,
         workers=options.workers,
         margin=MARGIN,
@@ -91,6 +95,7 @@ def main() -> None:
     parser.add_argument("--storage", default="sqlite:///flagship.db")
     parser.add_argument("--sampler", default="ehvi", help="of the search that is confirmed")
     parser.add_argument("--trials", type=int)
+    parser.add_argument("--trial", action="append", help="to confirm, in place of the best")
     parser.add_argument("--workers", type=int, help="one for each core if left out")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--smoke", action="store_true")
