@@ -83,11 +83,11 @@ def list_catalogue(as_json: AsJson = False) -> None:
     output().print(catalogue_table(rows))
     print_notes(
         [
-            "Emulated, one thread: kernels on that core, scaled to published figures of the device. "
-            "--json prints their sources.",
+            "Emulated, one thread: kernels on that core, scaled to published figures of the "
+            "device. --json prints their sources.",
             "TensorFlow Lite, fp32, not on a Cortex-A53: kernels of LiteRT, else of onnxruntime.",
-            "unseen: the error on a network that is left out of the fit. LiteRT's cost of memory is "
-            "fitted to the same devices; fitted to the others, the mean is 1.7 to 5.1 %.",
+            "unseen: the error on a network that is left out of the fit. LiteRT's cost of memory "
+            "is fitted to the same devices; fitted to the others, the mean is 1.7 to 5.1 %.",
             "gtx-1080ti: the paper's GPU as a formula; unseen: a family of its Table 8.",
         ]
     )

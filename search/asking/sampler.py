@@ -38,6 +38,7 @@ from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.graph.guidelines import GuidelineLimits
 from nas_sv2.studies.estimates.accuracy_model import AccuracyModel
 from nas_sv2.studies.estimates.improvement import spread
+from nas_sv2.studies.estimates.one_thread import on_one_thread
 
 DRAWN = 400
 """Networks drawn from the whole space, once a process."""
@@ -116,6 +117,7 @@ class EhviSampler(BaseSampler):
         self._search.space.sample(questions)
         return questions.asked
 
+    @on_one_thread
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_sv2.studies.estimates.one_thread import on_one_thread
+
 Array = NDArray[np.float64]
 
 SIGNAL, LENGTH, SLOPE, NOISE = 0.7, 1.0, 0.6, 0.5
@@ -114,6 +116,7 @@ class AccuracyModel:
     _pull: Array
 
     @classmethod
+    @on_one_thread
     def fitted(cls, features: Array, scores: Array, informing: Self | None = None) -> Self:
         """Fit the model to the trainings of networks.
 

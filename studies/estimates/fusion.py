@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas_sv2.studies.estimates.accuracy_model import AccuracyModel, Array
+from nas_sv2.studies.estimates.one_thread import on_one_thread
 
 FEWEST_LONGER = 8
 """Longer trainings from which they decide the weights."""
@@ -49,6 +50,7 @@ class Fused:
         return np.sqrt(np.diag(self.covariance))
 
 
+@on_one_thread
 def fuse(
     features: Array, scores: Array, longer: Array, informing: AccuracyModel | None = None
 ) -> Fused:
