@@ -10,8 +10,9 @@ levels of V2 0.5× and 1×.
 
 Each command searches at random, then by the sampler for as many candidates. It confirms the
 winner with a margin, against V2 at 5 widths and against the winner of the random search. `--trial`
-confirms another candidate. A command that was ended goes on. `--smoke` does all of it with a few
-images, to see that it works. What was searched and trained so far is kept here:
+confirms another candidate, `--rival` is another trial of the random search. A command that was
+ended goes on. `--smoke` does all of it with a few images, to see that it works. What was searched
+and trained so far is kept here:
 
     xz -dkc benchmarks/flagship/cifar10.db.xz > flagship.db
 """
@@ -61,7 +62,7 @@ def flag(options: argparse.Namespace, space: str, budget: str) -> None:
         workers=options.workers,
         margin=MARGIN,
         family=FAMILY,
-        vs_study=f"{space}-random",
+        vs_study=f"{space}-random" + (f":{options.rival}" if options.rival else ""),
         notify=print,
         progress=lambda done, total: print(f"{done} of {total} trainings", flush=True),
     )
@@ -96,6 +97,7 @@ def main() -> None:
     parser.add_argument("--sampler", default="ehvi", help="of the search that is confirmed")
     parser.add_argument("--trials", type=int)
     parser.add_argument("--trial", action="append", help="to confirm, in place of the best")
+    parser.add_argument("--rival", help="trial of the random search, in place of its best")
     parser.add_argument("--workers", type=int, help="one for each core if left out")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--smoke", action="store_true")
