@@ -134,12 +134,19 @@ def keep(done: Mapping[Order, Evaluation]) -> None:
         {
             **dataclasses.asdict(order),
             "digest": networks()[order.number].digest,
-            "evaluation": dataclasses.asdict(done[order]),
+            "evaluation": dataclasses.asdict(_without_place(done[order])),
         }
         for order in sorted(done)
     )
     text = "".join(json.dumps(row) + "\n" for row in rows)
     write_whole(TRAININGS, lzma.compress(text.encode()))
+
+
+def _without_place(evaluation: Evaluation) -> Evaluation:
+    """Name the data by the last part of their path; the digits of their content stay."""
+    spec, _, key = evaluation.data.rpartition("@")
+    kind, _, place = spec.partition(":")
+    return dataclasses.replace(evaluation, data=f"{kind}:{Path(place).name}@{key}")
 
 
 def latencies() -> dict[tuple[int, str], dict[str, Any]]:
