@@ -95,7 +95,7 @@ class TimedAndTrained:
         if trained is None:
             return f"timed: {timed}; the evaluator is your own: what it trains is not known"
         if self.is_proxy:
-            return f"timed: {timed}; trained: {trained}, a proxy, of which the accuracy is"
+            return f"timed: {timed}; trained: {trained}, a proxy; accuracies are of it"
         said = f"timed and trained: {timed}, the same network"
         if timed.classes == trained.classes:
             return said
