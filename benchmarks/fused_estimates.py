@@ -6,8 +6,9 @@
 
 The truth is the longer training. Of a network the estimate never knows its own longer training.
 Kendall's τ is given over all pairs of networks and over those within 10 % of FLOPs, for counting
-FLOPs, the training alone, the model of accuracy without the network's own training, and the fused
-estimate. Intervals are of 95 %, by resampling networks.
+FLOPs, latency, the training alone, the model of accuracy without the network's own training, and
+the fused estimate. Intervals are of 95 %, by resampling networks. Latencies are of the emulated
+Cortex-A57.
 
 Three kinds of evidence: the table of truth (`truth_table.py`: 6 passes against 24), the second
 seeds of `curves/wide.jsonl` and `narrow.jsonl` (a training against another of equal length), and
@@ -18,7 +19,7 @@ import argparse
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -30,9 +31,10 @@ from numpy.typing import NDArray
 from scipy.stats import zscore
 
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
-from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.architecture import Architecture, Stage
 from nas_sv2.space.units.documents import architecture_from_document
 from nas_sv2.studies.estimates.accuracy_model import AccuracyModel
 from nas_sv2.studies.estimates.features import features
@@ -52,6 +54,7 @@ class Trainings:
     Attributes:
         name: What they are of.
         features: Of shape (N, F); the first is log FLOPs.
+        log_ms: Logarithms of latencies in ms.
         scores: By the recipe.
         longer: By the longer recipe; not a number where there is none.
         asked: Which networks are judged.
@@ -59,6 +62,7 @@ class Trainings:
 
     name: str
     features: Array
+    log_ms: Array
     scores: Array
     longer: Array
     asked: NDArray[np.bool_]
@@ -67,14 +71,20 @@ class Trainings:
 def of_table(unseen: bool) -> Trainings:
     """The table of truth; every short training is known, and the longer ones of the seen half."""
     table = truth_table.read_table()
-    rows = np.array([_features(entry.architecture) for entry in table])
+    rows, log_ms = _read(entry.architecture for entry in table)
     scores = np.array([entry.short[0].score for entry in table])
     longer = np.array([entry.long[0].score if entry.long else np.nan for entry in table])
     half = np.array([entry.is_unseen == unseen for entry in table])
+    asked = half & ~np.isnan(longer)
     kept = half | np.array([not entry.is_unseen for entry in table])
     name = f"table, {'unseen' if unseen else 'seen'} half"
     return Trainings(
-        name, rows[kept], scores[kept], longer[kept], (half & ~np.isnan(longer))[kept]
+        name,
+        rows[kept],
+        log_ms[kept],
+        scores[kept],
+        longer[kept],
+        asked[kept],
     )
 
 
@@ -86,10 +96,10 @@ def of_seeds(name: str) -> Trainings:
         network = architecture_from_document(row["architecture"])
         evaluation = Evaluation.from_json(json.dumps(row["evaluation"]))
         found.setdefault(network.digest, (network, {}))[1][evaluation.seed] = evaluation
-    rows = np.array([_features(network) for network, _ in found.values()])
+    rows, log_ms = _read(network for network, _ in found.values())
     scores = np.array([by_seed[0].score for _, by_seed in found.values()])
     again = np.array([by[1].score if 1 in by else np.nan for _, by in found.values()])
-    return Trainings(f"seeds, {name}", rows, scores, again, ~np.isnan(again))
+    return Trainings(f"seeds, {name}", rows, log_ms, scores, again, ~np.isnan(again))
 
 
 def of_certificate(path: Path) -> Trainings:
@@ -99,26 +109,35 @@ def of_certificate(path: Path) -> Trainings:
     shown = path.stem.partition("certificate-")[2]
     return Trainings(
         f"certificate, {shown}",
-        np.array([_printed_features(each) for each in cells]),
+        *_read(map(_printed_network, cells)),
         np.array([float(each[8].split()[0]) for each in cells]),
         np.array([np.mean([float(score) for score in each[9].split()]) for each in cells]),
         np.ones(len(cells), bool),
     )
 
 
-def _features(network: Architecture) -> Array:
-    return features(network, cost_of(lower(network)))
+def _read(networks: Iterable[Architecture]) -> tuple[Array, Array]:
+    """The features of networks, and the logarithms of their latencies."""
+    core, every = EmulatedArm.open(), list(networks)
+    rows = np.array([features(network, cost_of(lower(network))) for network in every])
+    return rows, np.log([core.estimate(network).ms for network in every])
 
 
-def _printed_features(cells: Sequence[str]) -> list[float]:
+def _printed_network(cells: Sequence[str]) -> Architecture:
     depths, widths, splits, kernels = (cell.split() for cell in cells[:4])
-    found = [math.log(float(cells[7])), *(math.log(float(each)) for each in cells[6].split(","))]
-    for depth, width, split, kernel, se, residual in zip(
-        depths, widths, splits, kernels, cells[4], cells[5], strict=True
-    ):
-        found += [math.log(int(depth)), math.log(int(width)), float(Fraction(split))]
-        found += [float(kernel), float(se == "x"), float(residual == "x")]
-    return found
+    stem, head = map(int, cells[6].split(","))
+    columns = zip(depths, widths, splits, kernels, cells[4], cells[5], strict=True)
+    stages = tuple(
+        Stage(int(depth), int(width), Fraction(split), int(kernel), se == "x", residual == "x")
+        for depth, width, split, kernel, se, residual in columns
+    )
+    network = Architecture(
+        (stem,), stages, head, resolution=28, channels=1, classes=10, stem_pool=False
+    )
+    flops = cost_of(lower(network)).flops
+    if abs(flops / float(cells[7]) / 1e6 - 1) > 0.01:
+        raise ValueError(f"{cells} is printed with other FLOPs than {flops}")
+    return network
 
 
 @dataclass(frozen=True)
@@ -151,6 +170,7 @@ def rank(data: Trainings) -> Ranked:
         truth = scores.mean() + scores.std() * (truth - known.mean()) / known.std()
     by = {
         "counting": data.features[asked, 0],
+        "latency": data.log_ms[asked],
         "training": data.scores[asked],
         "model": model,
         "fused": mean,
@@ -162,7 +182,8 @@ def _of_one(data: Trainings, index: int) -> tuple[float, float, float, float, in
     others = np.arange(len(data.scores)) != index
     model = AccuracyModel.fitted(data.features[others], data.scores[others])
     alone = float(model.at(data.features[[index]])[0][0])
-    fused = fuse(data.features, data.scores, np.where(others, data.longer, np.nan))
+    longer = np.where(others, data.longer, np.nan)
+    fused = fuse(data.features, data.log_ms, data.scores, longer)
     mean, reach = float(fused.mean[index]), fused.reach * float(fused.deviation[index])
     return alone, mean, mean - reach, mean + reach, fused.longer
 
@@ -193,18 +214,18 @@ def _report_pairs(found: Ranked, near: float) -> None:
 
     for name in found.by:
         print(f"    {name:20}{interval(partial(of, name), len(found.truth))}")
-    for name in ("counting", "training"):
+    for name in ("counting", "latency", "training"):
         print(f"    fused - {name:12}{interval(partial(lead, name), len(found.truth))}")
 
 
 def weights(data: Trainings) -> tuple[Array, float]:
-    """The weights of the model's score and of log FLOPs in the longer trainings, by least squares.
+    """The weights of the model's score and of log ms in the longer trainings, by least squares.
 
-    All are standardised. The second figure is the correlation of score and log FLOPs.
+    All are standardised. The second figure is the correlation of score and log ms.
     """
     known = ~np.isnan(data.longer)
     scores = AccuracyModel.fitted(data.features, data.scores).at(data.features)[0]
-    both = zscore(np.column_stack([scores, data.features[:, 0]])[known], axis=0)
+    both = zscore(np.column_stack([scores, data.log_ms])[known], axis=0)
     found = np.linalg.lstsq(both, zscore(data.longer[known]), rcond=None)[0]
     return found, float(np.corrcoef(both.T)[0, 1])
 
@@ -213,8 +234,8 @@ def report(data: Trainings) -> tuple[int, int]:
     """Print the agreement of one set; the number of its networks that the intervals hold."""
     count = int(data.asked.sum())
     print(f"\n{data.name}: {len(data.scores)} trainings, {count} networks asked for")
-    (score, flops), alike = weights(data)
-    print(f"  weights of score and log FLOPs {score:.2f} and {flops:.2f}, correlated {alike:.2f}")
+    (score, size), alike = weights(data)
+    print(f"  weights of score and log ms {score:.2f} and {size:.2f}, correlated {alike:.2f}")
     if count < 8:
         print("  too few longer trainings yet")
         return 0, 0
@@ -241,7 +262,9 @@ def report_informed(data: Trainings, other: AccuracyModel, unrelated: AccuracyMo
             found = []
             for those in chosen:
                 none = np.full(count, np.nan)
-                fused = fuse(data.features[those], data.scores[those], none, model)
+                fused = fuse(
+                    data.features[those], data.log_ms[those], data.scores[those], none, model
+                )
                 flops, every = data.features[those, 0], np.arange(count)
                 found.append(tau(fused.mean, data.longer[those], flops, every, math.inf))
             print(f"  of {count:2}, {name:22} τ {np.mean(found):.2f}")

@@ -11,7 +11,7 @@ fitted to the trainings of `benchmarks/table` or of `benchmarks/curves/random.js
 the expected score of every network. A training gives that with noise. The latency is that of the
 emulated Cortex-A57, which is exact.
 
-A longer training scores the expected score and `--longer` times log FLOPs, both standardised.
+A longer training scores the expected score and `--longer` times log ms, both standardised.
 Equal weights are an assumption, with some evidence (`fused_estimates.py`). With 0, the recipe's
 own score is the truth.
 
@@ -54,7 +54,6 @@ from nas_sv2.latency.targets.user_target import UserTarget
 from nas_sv2.search.asking.candidates import Candidate, Candidates
 from nas_sv2.search.asking.first_timings import DRAWN
 from nas_sv2.search.asking.judge import features_of
-from nas_sv2.search.asking.latency_model import LatencyModel
 from nas_sv2.search.asking.sampler import EhviSampler, SamplerSetting
 from nas_sv2.search.walk.audit import Audit
 from nas_sv2.search.walk.budget import Budget
@@ -69,6 +68,7 @@ from nas_sv2.space.units.reference import in_form_of
 from nas_sv2.studies.estimates.accuracy_model import AccuracyModel
 from nas_sv2.studies.estimates.fusion import fuse
 from nas_sv2.studies.estimates.improvement import spread
+from nas_sv2.studies.estimates.latency_model import LatencyModel
 from nas_sv2.studies.estimates.other_study import FEWEST
 
 CURVES = Path(__file__).parent / "curves" / "random.jsonl"
@@ -144,7 +144,8 @@ def reported(history: Sequence[Trained]) -> list[tuple[float, float]]:
     observed = np.array([one.observed for one in history])
     if len(history) >= FEWEST:
         rows = np.array([one.features for one in history])
-        observed = fuse(rows, observed, np.full(len(history), np.nan)).mean
+        log_ms = np.array([one.log_ms for one in history])
+        observed = fuse(rows, log_ms, observed, np.full(len(history), np.nan)).mean
     front, best = [], -math.inf
     for place in sorted(range(len(history)), key=lambda n: (history[n].log_ms, -observed[n])):
         if observed[place] > best:
@@ -162,7 +163,7 @@ class Problem:
         expected: The expected scores of networks, in deviations of the trainings' scores.
         noise: The deviation of one training.
         pool: Networks whose hypervolume is the measure.
-        credit: Weight of log FLOPs in a longer training; that of the expected score is 1.
+        credit: Weight of log ms in a longer training; that of the expected score is 1.
         pick: Turns the network that a sampler names into one that can be trained, given those
             that were.
     """
@@ -182,10 +183,10 @@ class Problem:
     def __post_init__(self) -> None:
         """Find the corner and the ideal of the pool."""
         log_ms = [self.log_ms(one) for one in self.pool]
-        scores, flops = self.expected(self.pool), [one.features[0] for one in self.pool]
+        scores = self.expected(self.pool)
         digests = (one.architecture.digest for one in self.pool)
         self._known.update(zip(digests, map(float, scores), strict=True))
-        for values in (scores, flops):
+        for values in (scores, log_ms):
             self._scales.append((float(np.mean(values)), float(np.std(values))))
         longer = [self.longer(one) for one in self.pool]
         fast, slow = np.quantile(log_ms, [0.05, 0.95])
@@ -199,9 +200,9 @@ class Problem:
 
     def longer(self, one: Candidate) -> float:
         """The score of a longer training of a network, standardised."""
-        values = zip((self.score(one), one.features[0]), self._scales, strict=True)
-        score, flops = ((value - mean) / deviation for value, (mean, deviation) in values)
-        return float(score + self.credit * flops)
+        values = zip((self.score(one), self.log_ms(one)), self._scales, strict=True)
+        score, size = ((value - mean) / deviation for value, (mean, deviation) in values)
+        return float(score + self.credit * size)
 
     def log_ms(self, one: Candidate) -> float:
         """The logarithm of a network's latency."""
@@ -542,7 +543,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trainings", type=int, default=100)
-    parser.add_argument("--longer", type=float, default=1.0, help="log FLOPs in a longer training")
+    parser.add_argument("--longer", type=float, default=1.0, help="log ms in a longer training")
     asked = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore")

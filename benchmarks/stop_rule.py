@@ -10,7 +10,7 @@ more than a new candidate (freeze-thaw; Swersky et al., arXiv 1406.3896). The pr
 pauses. A training's time is as FLOPs to the power 0.6.
 
 The loss of hypervolume is that of the front of scores and logarithms of latency. The scores are
-those expected of longer trainings: final scores, and log FLOPs with their credit. Standard
+those expected of longer trainings: final scores, and log ms with its credit. Standard
 errors are over orders, which share their networks, so that they are too small.
 """
 
@@ -42,7 +42,7 @@ from nas_sv2.search.walk.early_stop import (
 )
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import architecture_from_document
-from nas_sv2.studies.estimates.fusion import flops_credit
+from nas_sv2.studies.estimates.fusion import latency_credit
 
 COST = 0.6
 BEGIN = 0.2
@@ -75,7 +75,7 @@ class Training:
     @property
     def rival(self) -> Rival:
         """Its network, finished."""
-        return Rival(self.curve.final or 0.0, self.curve.signals[0][1], (self.ms,))
+        return Rival(self.curve.final or 0.0, (self.ms,))
 
     def after(self, passes: int) -> LearningCurve:
         """The training, stopped after some passes."""
@@ -139,7 +139,7 @@ def _most_promising(
         others = [order[k].after(done) for k, done in begun.items() if k != n]
         rule = rule_after(finished, others, len(order))
         score, deviation = rule.model.at(passes, one.curve.signals[passes - 1])
-        growth = rule.growth(score, deviation, one.rival.size, (one.ms,))
+        growth = rule.growth(score, deviation, (one.ms,))
         rate = growth / (one.cost * (one.passes - passes))
         if growth > (BEGIN if more else GIVEN_UP) / len(order) and rate > promised:
             best, promised = n, rate
@@ -154,15 +154,13 @@ POLICIES: dict[str, Callable[[Sequence[Training]], tuple[float, list[Training]]]
 
 def hypervolume(trainings: Collection[Training], order: Sequence[Training]) -> float:
     """The area of the front before the slowest and the worst network of a search."""
-    rivals = [one.rival for one in order]
-    credit = flops_credit(
-        np.array([one.score for one in rivals]), np.array([one.size for one in rivals])
-    )
-    last = math.log(max(one.ms for one in order))
-    level = floor = min(one.score + credit * one.size for one in rivals)
+    scores, log_ms = np.array([(one.rival.score, math.log(one.ms)) for one in order]).T
+    credit = latency_credit(scores, log_ms)
+    last = float(log_ms.max())
+    level = floor = float((scores + credit * log_ms).min())
     volume = 0.0
     for one in sorted(trainings, key=lambda each: each.ms):
-        longer = one.rival.score + credit * one.rival.size
+        longer = one.rival.score + credit * math.log(one.ms)
         if longer > level:
             volume += (last - math.log(one.ms)) * (longer - level)
             level = longer

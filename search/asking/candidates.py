@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from nas_sv2.search.asking.latency_model import counts
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.space.choices.search_space import Replay, SearchSpace
 from nas_sv2.space.choices.suggesters import RandomSuggester
@@ -21,6 +20,7 @@ from nas_sv2.space.graph.guidelines import GuidelineLimits
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.estimates.features import features
+from nas_sv2.studies.estimates.latency_model import counts
 
 Array = np.ndarray
 

@@ -8,15 +8,15 @@ import numpy as np
 
 from nas_sv2.search.asking.candidates import Candidate
 from nas_sv2.search.asking.history import History
-from nas_sv2.search.asking.latency_model import LatencyModel
 from nas_sv2.studies.estimates.accuracy_model import AccuracyModel
-from nas_sv2.studies.estimates.fusion import flops_credit
+from nas_sv2.studies.estimates.fusion import latency_credit
 from nas_sv2.studies.estimates.improvement import (
     Estimates,
     Reference,
     expected_improvement,
     non_dominated,
 )
+from nas_sv2.studies.estimates.latency_model import LatencyModel
 
 Array = np.ndarray
 
@@ -85,9 +85,9 @@ class Judge:
         accuracy: The model of accuracy.
         latencies: The models of latency, in the order of the targets.
         front: Networks on the front, in trial order, pending ones among them.
-        present: Their estimates.
+        present: Their estimates, with the scores of longer trainings.
         reference: The corner of the hypervolume.
-        credit: Growth of a score by a unit of log FLOPs.
+        credit: Growth of a longer training's score by a unit of the mean log ms.
         least_log_ms: The fast side by target, in logarithms of ms; faster networks count as it.
     """
 
@@ -121,8 +121,8 @@ class Judge:
         """
         credit = 0.0
         if fused:
-            trained = features_of(history.trained)
-            credit = flops_credit(accuracy.at(trained)[0], trained[:, 0])
+            expected = accuracy.at(features_of(history.trained))[0]
+            credit = latency_credit(expected, np.log(history.values[:, 1:]).mean(axis=1))
         models = list(latencies.values())
         entries = [
             one for one, kept in zip(history.trained, history.feasible, strict=True) if kept
@@ -131,38 +131,37 @@ class Judge:
         if history.pending:
             entries += history.pending
             log_ms = np.vstack([log_ms, _log_ms(models, history.pending)])
-        least, far = np.quantile(_log_ms(models, drawn), [QUANTILE, 1 - QUANTILE], axis=0)
+        of_drawn = _log_ms(models, drawn)
+        least, far = np.quantile(of_drawn, [QUANTILE, 1 - QUANTILE], axis=0)
         far = np.minimum(far, [np.log(limits_ms.get(name, np.inf)) for name in latencies])
         least = np.minimum(least, far - NARROWEST)
+        score = np.zeros(0)
+        if entries:
+            score = accuracy.at(features_of(entries))[0] + credit * log_ms.mean(axis=1)
         log_ms = np.maximum(log_ms, least)
-        score = _scores(accuracy, entries, credit)[0] if entries else np.zeros(0)
         kept = np.flatnonzero(non_dominated(score, log_ms))
         present = Estimates(score, np.zeros_like(score), log_ms, np.zeros_like(log_ms)).of(kept)
-        low = float(np.quantile(_scores(accuracy, drawn, credit)[0], QUANTILE))
-        reference = Reference(low, far)
+        longer = accuracy.at(features_of(drawn))[0] + credit * of_drawn.mean(axis=1)
+        reference = Reference(float(np.quantile(longer, QUANTILE)), far)
         return cls(
             accuracy, models, [entries[one] for one in kept], present, reference, credit, least
         )
 
     def estimates(self, candidates: Sequence[Candidate]) -> Estimates:
-        """Estimate networks from their features and counts."""
-        mean, deviation = _scores(self.accuracy, candidates, self.credit)
+        """Estimate networks from their features and counts; the scores are the recipe's."""
+        mean, deviation = self.accuracy.at(features_of(candidates))
         log_ms = _log_ms(self.latencies, candidates)
         uncertain = np.tile([one.deviation for one in self.latencies], (len(candidates), 1))
         return Estimates(mean, deviation, log_ms, uncertain)
 
     def growth(self, estimates: Estimates) -> Array:
         """Return by how much each network would make the hypervolume of the front grow."""
-        estimates = replace(estimates, log_ms=np.maximum(estimates.log_ms, self.least_log_ms))
-        return expected_improvement(estimates, self.present, self.reference)
-
-
-def _scores(
-    model: AccuracyModel, candidates: Sequence[Candidate], credit: float
-) -> tuple[Array, Array]:
-    features = features_of(candidates)
-    mean, deviation = model.at(features)
-    return mean + credit * features[:, 0], deviation
+        longer = replace(
+            estimates,
+            score=estimates.score + self.credit * estimates.log_ms.mean(axis=1),
+            log_ms=np.maximum(estimates.log_ms, self.least_log_ms),
+        )
+        return expected_improvement(longer, self.present, self.reference)
 
 
 def _log_ms(models: Sequence[LatencyModel], candidates: Sequence[Candidate]) -> Array:

@@ -31,13 +31,13 @@ from nas_sv2.latency.targets.target import Target
 from nas_sv2.search.asking.candidates import Candidate, Candidates
 from nas_sv2.search.asking.history import History, HistoryReader
 from nas_sv2.search.asking.judge import COVERING, Judge, Learning, counts_of, features_of
-from nas_sv2.search.asking.latency_model import LatencyModel
 from nas_sv2.search.walk.audit import Audit
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.graph.guidelines import GuidelineLimits
 from nas_sv2.studies.estimates.accuracy_model import AccuracyModel
 from nas_sv2.studies.estimates.improvement import spread
+from nas_sv2.studies.estimates.latency_model import LatencyModel
 from nas_sv2.studies.estimates.one_thread import on_one_thread
 
 DRAWN = 400

@@ -34,7 +34,7 @@ from nas_sv2.search.walk.stored_evaluator import StoredEvaluator
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
-from nas_sv2.studies.estimates.fusion import flops_credit
+from nas_sv2.studies.estimates.fusion import latency_credit
 from nas_sv2.studies.estimates.improvement import Estimates, Reference, expected_improvement
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import STOP_RULE
@@ -103,11 +103,6 @@ class FinalModel:
         """The final scores that are known, (N,)."""
         return np.array([one.final for one in self.curves if one.final is not None])
 
-    @property
-    def sizes(self) -> NDArray[np.float64]:
-        """The log FLOPs of the networks whose final score is known, (N,)."""
-        return np.array([one.signals[0][1] for one in self.curves if one.final is not None])
-
     def _scale(self, finals: NDArray[np.float64], loss_deviation: float) -> float:
         """The deviation of final scores, with a prior that counts as much as three trainings."""
         prior = SPREAD.get(facts_of(self.score).unit)
@@ -154,12 +149,10 @@ class Rival:
 
     Attributes:
         score: Final score, higher is better.
-        size: Log FLOPs.
         latencies_ms: Latencies on the targets, in the order of the study.
     """
 
     score: float
-    size: float
     latencies_ms: tuple[float, ...]
 
 
@@ -206,7 +199,7 @@ class StopRule:
             return None
         foreseen, deviation = self.model.at(passes, signals)
         grows, allowed = (
-            self.growth(foreseen, deviation, signals[1], latencies_ms),
+            self.growth(foreseen, deviation, latencies_ms),
             GIVEN_UP / self.candidates,
         )
         if grows >= allowed:
@@ -217,28 +210,25 @@ class StopRule:
             foreseen,
         )
 
-    def growth(
-        self, score: float, deviation: float, size: float, latencies_ms: Sequence[float]
-    ) -> float:
+    def growth(self, score: float, deviation: float, latencies_ms: Sequence[float]) -> float:
         """Return the expected growth of the front's hypervolume, as a share of it.
 
-        The front is that of longer trainings, as in the estimates of a study: log FLOPs get their
-        credit.
+        The front is that of longer trainings, as in the estimates of a study: slow networks get
+        their credit.
 
         Args:
             score: The mean of the final score of a network.
             deviation: Its deviation.
-            size: Its log FLOPs.
             latencies_ms: Latencies of the network on the targets.
         """
-        finals, sizes = self.model.finals, self.model.sizes
-        credit = flops_credit(finals, sizes)
-        scores = np.array([rival.score + credit * rival.size for rival in self.rivals])
-        longer = score + credit * size
         log_ms = np.log([rival.latencies_ms for rival in self.rivals])
-        front, asked = _exactly(scores, log_ms), _exactly([longer], [np.log(latencies_ms)])
-        known = np.concatenate([finals + credit * sizes, front.score, asked.score])
-        corner = _corner(known, front, asked)
+        own_log_ms = np.log([latencies_ms])
+        scores, size = np.array([rival.score for rival in self.rivals]), log_ms.mean(axis=1)
+        credit = latency_credit(scores, size)
+        scores = scores + credit * size
+        front = _exactly(scores, log_ms)
+        asked = _exactly(score + credit * own_log_ms.mean(axis=1), own_log_ms)
+        corner = _corner(front, asked)
         ideal = _exactly([scores.max()], [log_ms.min(axis=0)])
         whole = float(np.prod(corner.log_ms - ideal.log_ms)) * (ideal.score[0] - corner.score)
         present = whole - float(expected_improvement(ideal, front, corner)[0])
@@ -252,8 +242,9 @@ def _exactly(scores: ArrayLike, log_ms: ArrayLike) -> Estimates:
     return Estimates(known[0], np.zeros_like(known[0]), known[1], np.zeros_like(known[1]))
 
 
-def _corner(scores: NDArray[np.float64], front: Estimates, asked: Estimates) -> Reference:
+def _corner(front: Estimates, asked: Estimates) -> Reference:
     """Return the corner: the worst score and latencies, and `BEYOND` more."""
+    scores = np.concatenate([front.score, asked.score])
     log_ms = np.concatenate([front.log_ms, asked.log_ms])
     far = log_ms.max(axis=0) + BEYOND * np.ptp(log_ms, axis=0)
     return Reference(float(scores.min() - BEYOND * np.ptp(scores)), far)
@@ -468,7 +459,6 @@ def known_of(
     rivals = tuple(
         Rival(
             one.evaluation.score,
-            size(one.architecture),
             tuple(map(_at_worst, one.latencies.values())),
         )
         for one in known

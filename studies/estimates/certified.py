@@ -1,12 +1,15 @@
 """The fused estimate of a certificate's networks, so that it is certified like a recipe.
 
 It is computed from the scores that the certificate keeps, so that older certificates have it too.
+A certificate knows no device. Latencies are those of the emulated Cortex-A57.
 """
 
 import dataclasses
 
 import numpy as np
 
+from nas_sv2.errors import MeasurementError
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.studies.estimates.features import features
@@ -22,7 +25,8 @@ def with_fused(certificate: Certificate) -> Certificate:
     """Return the certificate with the fused estimate among the counts of each network.
 
     The estimate knows one training of each network, as in a search, and the longer trainings of
-    the other networks.
+    the other networks. The certificate is unchanged if it has few networks, or one that the
+    emulated core does not cover.
     """
     networks = certificate.networks
     scores = np.array([one.scores[0] for one in networks])
@@ -31,11 +35,16 @@ def with_fused(certificate: Certificate) -> Certificate:
     rows = np.array(
         [features(one.architecture, cost_of(lower(one.architecture))) for one in networks]
     )
+    core = EmulatedArm.open()
+    try:
+        log_ms = np.log([core.estimate(one.architecture).ms for one in networks])
+    except MeasurementError:
+        return certificate
     longer = np.array([one.truth for one in networks])
     found = []
     for place, one in enumerate(networks):
         others = np.where(np.arange(len(networks)) == place, np.nan, longer)
-        mean = float(fuse(rows, scores, others).mean[place])
+        mean = float(fuse(rows, log_ms, scores, others).mean[place])
         found.append(dataclasses.replace(one, counts={FUSED: mean, **one.counts}))
     joint = len(certificate.joint)
     return dataclasses.replace(

@@ -1,14 +1,15 @@
-"""The fusion of trainings, counting and the model of accuracy into one estimate of each network.
+"""The fusion of trainings, the model of accuracy and latency into one estimate of each network.
 
-The estimate is of a *longer* training. A short one likes small networks too much, and counting
-FLOPs knows nothing else. Their errors differ, so that their sum is better than both. The model's
-score, which knows the network's own training, and log FLOPs are standardised. A regression on the
-longer trainings weighs them. Its prior weighs them equally, and stands alone until `FEWEST_LONGER`
-are known.
+The estimate is of a *longer* training. A short one likes small networks too much, and size knows
+nothing else. Their errors differ, so that their sum is better than both. The model's score, which
+knows the network's own training, and the logarithm of latency are standardised. A regression on
+the longer trainings weighs them. Its prior weighs them equally, and stands alone until
+`FEWEST_LONGER` are known.
 
-The prior was chosen on networks with short and long trainings: 72 of five certificates of
-`docs/lab/`, and 400 of NAAP-440 (Hakim and Bar-Magen 2022). `benchmarks/fused_estimates.py` has
-what it gives.
+Size is latency on purpose. In networks that are drawn at random, FLOPs and parameters say as much.
+A search would exploit them: it finds networks that have many FLOPs for their latency, whose longer
+trainings disappoint. It cannot exploit latency, which is its other objective. `docs/lab` has the
+evidence of 2026-11-29, and `benchmarks/fused_estimates.py` what the estimates give.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ FEWEST_LONGER = 8
 ERROR = 0.5  # deviation of a longer training from the prior's estimate, in deviations of theirs
 WEIGHT = 0.25  # deviation of either weight from the prior's
 WORTH = 4  # of the prior's error, in longer trainings
-LEAST_RANGE = 0.3  # deviation of log FLOPs: networks of equal FLOPs are not ordered by counting
+LEAST_RANGE = 0.2  # deviation of log ms: networks of equal latency are not ordered by it
 NORMAL_90 = 1.645
 
 
@@ -52,12 +53,17 @@ class Fused:
 
 @on_one_thread
 def fuse(
-    features: Array, scores: Array, longer: Array, informing: AccuracyModel | None = None
+    features: Array,
+    log_ms: Array,
+    scores: Array,
+    longer: Array,
+    informing: AccuracyModel | None = None,
 ) -> Fused:
     """Estimate what a longer training of each network would score.
 
     Args:
-        features: The features of the networks, of shape (N, F); the first is log FLOPs.
+        features: The features of the networks, of shape (N, F).
+        log_ms: The logarithms of their latencies in ms, of shape (N,); means over the targets.
         scores: The scores of their trainings; not a number where there is none.
         longer: The scores of their longer trainings, in the same way.
         informing: The model of another study, or None.
@@ -65,23 +71,23 @@ def fuse(
     trained, known = ~np.isnan(scores), ~np.isnan(longer)
     model = AccuracyModel.fitted(features[trained], scores[trained], informing)
     expected, covariance = model.together(features)
-    both = np.column_stack([expected, features[:, 0]])
+    both = np.column_stack([expected, log_ms])
     if known.sum() < FEWEST_LONGER:
         return _by_prior(both, covariance, scores[trained], trained)
     return _by_regression(both, covariance, longer, known)
 
 
-def flops_credit(expected: Array, log_flops: Array) -> float:
-    """Return the growth of a longer training's score by a unit of log FLOPs.
+def latency_credit(expected: Array, log_ms: Array) -> float:
+    """Return the growth of a longer training's score by a unit of the logarithm of latency.
 
-    With it, scores by the recipe and log FLOPs weigh equally, as they do in `fuse` until longer
+    With it, scores by the recipe and latencies weigh equally, as they do in `fuse` until longer
     trainings are known.
 
     Args:
         expected: The scores of networks, of shape (N,).
-        log_flops: Their log FLOPs, of shape (N,).
+        log_ms: The logarithms of their latencies in ms, of shape (N,); means over the targets.
     """
-    _, scale = _standard(np.column_stack([expected, log_flops]), np.ones(len(expected), bool))
+    _, scale = _standard(np.column_stack([expected, log_ms]), np.ones(len(expected), bool))
     return float(scale[0] / scale[1])
 
 

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_sv2.evaluate.recipes.scores import facts_of
-from nas_sv2.space.graph.cost import Cost, cost_of
+from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.estimates.accuracy_model import Array
 from nas_sv2.studies.estimates.features import features
 from nas_sv2.studies.estimates.fusion import Fused, fuse
+from nas_sv2.studies.estimates.latency_model import LatencyModel, counts
 from nas_sv2.studies.estimates.other_study import FEWEST, OtherStudy, trained_score
 from nas_sv2.studies.findings.certificate import Certificate, ScoredNetwork
 from nas_sv2.studies.findings.fused_estimate import Estimates, FusedEstimate
@@ -60,11 +61,11 @@ class StudyEstimates:
         if not self.longer:
             return (
                 f"expected: of a longer training, on the scale of this recipe's {self._score}, "
-                "90 % interval; training and log FLOPs weigh equally" + self.informed
+                "90 % interval; training and log ms weigh equally" + self.informed
             )
         return (
             f"expected: {self._score} of {self.of}, 90 % interval; weights of training and log "
-            f"FLOPs from {self.longer} longer trainings of the certificate" + self.informed
+            f"ms from {self.longer} longer trainings of the certificate" + self.informed
         )
 
     @property
@@ -93,11 +94,16 @@ def estimate_study(
         return None
     first = next(iter(records.values()))
     certified = [] if certificate is None else _comparable(certificate, first.architecture)
-    rows = [features(record.architecture, record.cost) for record in records.values()]
-    rows += [features(one.architecture, _cost(one)) for one in certified]
+    networks = [record.architecture for record in records.values()]
+    networks += [one.architecture for one in certified]
+    graphs = [lower(network) for network in networks]
+    costs = [cost_of(graph) for graph in graphs]
+    rows = np.array([features(*each) for each in zip(networks, costs, strict=True)])
+    counted = np.array([counts(*each) for each in zip(graphs, costs, strict=True)])
     informing = None if other is None else other.model(first.architecture)
     fused = fuse(
-        np.array(rows),
+        rows,
+        _log_ms(records, rows, counted),
         np.append(scores, [one.score for one in certified]),
         np.append(np.full(len(scores), np.nan), [one.truth for one in certified]),
         informing,
@@ -123,8 +129,20 @@ def _comparable(certificate: Certificate, like: Architecture) -> list[ScoredNetw
     return [one for each, one in every if (each.resolution, len(each.stages)) == form]
 
 
-def _cost(one: ScoredNetwork) -> Cost:
-    return cost_of(lower(one.architecture))
+def _log_ms(records: Mapping[int, Record], rows: Array, counted: Array) -> Array:
+    """Return the mean log ms of all networks over the targets; those of the certificate modelled.
+
+    Args:
+        records: The records of the study.
+        rows: The features of their networks, and then of those of the certificate.
+        counted: Their counts, in the same order.
+    """
+    own = len(records)
+    log_ms: Array = np.log([record.objectives[1:] for record in records.values()]).mean(axis=1)
+    if len(rows) == own:
+        return log_ms
+    model = LatencyModel.fitted(counted[:own], rows[:own], np.exp(log_ms))
+    return np.append(log_ms, model.log_ms_at(counted[own:], rows[own:]))
 
 
 def _by_trial(

@@ -9,11 +9,11 @@ import pytest
 from nas_sv2.search.asking.candidates import Candidate, Candidates
 from nas_sv2.search.asking.history import History
 from nas_sv2.search.asking.judge import Judge, counts_of, features_of
-from nas_sv2.search.asking.latency_model import LatencyModel
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.graph.guidelines import Guidelines
 from nas_sv2.studies.estimates.accuracy_model import AccuracyModel
+from nas_sv2.studies.estimates.latency_model import LatencyModel
 
 DRAWN = Candidates(open_space("40M"), Budget(), Guidelines({})).drawn(100, random.Random(0))
 MS = np.exp([one.features[0] for one in DRAWN]) / 1e6
@@ -40,6 +40,7 @@ def growth_at(found: Judge, one: Candidate, ms: float, score: float) -> float:
     estimates.log_ms[:] = np.log(ms)
     estimates.log_ms_deviation[:] = 0.0
     estimates.score[:] = score
+    estimates.score_deviation[:] = 0.5
     return float(found.growth(estimates)[0])
 
 
@@ -62,15 +63,24 @@ def test_a_limit_that_is_narrower_than_the_space_leaves_a_range() -> None:
     assert growths[0] == 0 < growths[1] < growths[2]
 
 
-def test_the_estimate_of_a_longer_training_gives_size_its_credit() -> None:
+def test_the_estimate_of_a_longer_training_gives_slow_networks_credit() -> None:
     trained = list(range(0, 60, 2))
     plain, fused = judge(trained), judge(trained, fused=True)
     expected = plain.accuracy.at(features_of([DRAWN[n] for n in trained]))[0]
-    sizes = features_of([DRAWN[n] for n in trained])[:, 0]
+    log_ms = np.log(MS[trained])
     assert plain.credit == 0
-    assert fused.credit == pytest.approx(expected.std() / max(sizes.std(), 0.3))
+    assert fused.credit == pytest.approx(expected.std() / max(log_ms.std(), 0.2))
+    own = dict(zip(map(id, fused.front), fused.present.score, strict=True))
+    for number, score in zip(trained, expected, strict=True):
+        longer = own.get(id(DRAWN[number]))
+        assert longer is None or longer == pytest.approx(score + fused.credit * np.log(MS[number]))
+
+
+def test_at_equal_latency_neither_flops_nor_anything_else_has_credit() -> None:
+    """Otherwise a search finds networks that have many FLOPs for their latency."""
+    plain, fused = (judge(list(BY_SPEED[20::4]), fused=fused) for fused in (False, True))
     small, large = DRAWN[BY_SPEED[5]], DRAWN[BY_SPEED[-5]]
-    added = fused.estimates([small, large]).score - plain.estimates([small, large]).score
-    assert added[1] - added[0] == pytest.approx(
-        fused.credit * (large.features[0] - small.features[0])
-    )
+    assert large.features[0] > small.features[0] + 0.5
+    score, ms = float(plain.present.score.max()) + 0.1, float(MS[BY_SPEED[40]])
+    assert growth_at(fused, small, ms, score) == growth_at(fused, large, ms, score) > 0
+    assert fused.estimates([small]).score == plain.estimates([small]).score

@@ -72,7 +72,7 @@ def curve(final: float, size: float = SIZE, noise: float = 0.0) -> LearningCurve
 
 
 COURSES = tuple(curve(0.6 + n / 50, noise=n % 3 / 200) for n in range(10))
-RIVALS = tuple(Rival(0.6 + n / 50, SIZE, (10.0 + n, 20.0 + n)) for n in range(10))
+RIVALS = tuple(Rival(0.6 + n / 50, (10.0 + n, 20.0 + n)) for n in range(10))
 
 
 def test_few_finished_trainings_foretell_by_the_prior_and_many_by_themselves() -> None:
@@ -126,15 +126,21 @@ def rule(
 
 def test_the_growth_is_that_of_many_draws() -> None:
     """By hand: the area in log ms that a normal score adds to the front, with one target."""
-    rivals = [Rival(0.70, SIZE, (10.0,)), Rival(0.80, SIZE, (20.0,)), Rival(0.65, SIZE, (15.0,))]
-    found = rule(COURSES, rivals).growth(0.75, 0.05, SIZE, (12.0,))
-    draws = np.random.default_rng(0).normal(0.75, 0.05, 200_000)
-    far = np.log(20.0) + 0.1 * np.log(2.0)
-    floor = 0.6 - 0.1 * (0.8 - 0.6)
-    steps = [(np.log(10.0), 0.70), (np.log(20.0), 0.80)]
-    present = (far - steps[0][0]) * (0.70 - floor) + (far - steps[1][0]) * 0.10
-    gained = (np.log(20.0) - np.log(12.0)) * np.maximum(draws - 0.70, 0)
-    gained += (far - np.log(20.0)) * np.maximum(draws - 0.80, 0)
+    rivals = [Rival(0.70, (10.0,)), Rival(0.80, (20.0,)), Rival(0.65, (15.0,))]
+    found = rule(COURSES, rivals).growth(0.75, 0.05, (12.0,))
+    ten, twelve, fifteen, twenty = np.log([10.0, 12.0, 15.0, 20.0])
+    credit = np.std([0.7, 0.8, 0.65]) / np.std([ten, twenty, fifteen])
+    draws = np.random.default_rng(0).normal(0.75, 0.05, 200_000) + credit * twelve
+    fast, slow, dominated = 0.70 + credit * ten, 0.80 + credit * twenty, 0.65 + credit * fifteen
+    far = twenty + 0.1 * np.log(2.0)
+    known = [fast, slow, dominated, 0.75 + credit * twelve]
+    floor = min(known) - 0.1 * (max(known) - min(known))
+    assert fast < dominated < slow  # slow networks have credit, so that it is on the front
+    present = (far - ten) * (fast - floor) + (far - fifteen) * (dominated - fast)
+    present += (far - twenty) * (slow - dominated)
+    gained = (fifteen - twelve) * np.maximum(draws - fast, 0)
+    gained += (twenty - fifteen) * np.maximum(draws - dominated, 0)
+    gained += (far - twenty) * np.maximum(draws - slow, 0)
     assert found == pytest.approx(float(gained.mean()) / present, rel=0.01)
 
 
@@ -156,7 +162,7 @@ def test_a_training_is_ended_for_what_it_adds_to_the_front(
     signals = curve(score).signals[1]
     verdict = rule().verdict(2, signals, latencies_ms)
     foreseen, deviation = rule().model.at(2, signals)
-    grows = rule().growth(foreseen, deviation, SIZE, latencies_ms)
+    grows = rule().growth(foreseen, deviation, latencies_ms)
     assert (grows < GIVEN_UP / 24) == stops == (verdict is not None)
     if verdict is not None:
         assert verdict.foreseen == foreseen
@@ -166,25 +172,21 @@ def test_a_training_is_ended_for_what_it_adds_to_the_front(
         )
 
 
-def test_a_large_network_has_credit_for_its_size() -> None:
-    """A longer training gains most from size, so that its rivals of equal score are small ones."""
-    small = [curve(0.6 + n / 50, SIZE - 0.5 + n / 20, n % 3 / 200) for n in range(10)]
-    rivals = [
-        Rival(one.final or 0.0, one.signals[0][1], (10.0 + n,)) for n, one in enumerate(small)
-    ]
-    credit = float(np.std([n / 50 for n in range(10)])) / 0.3  # their sizes differ by less
-    for size, more in ((SIZE, 0.0), (SIZE + 1, 1.0)):
-        model = rule(small, rivals)
-        score = model.model.finals.max() - 0.01
-        found = model.growth(score, 1e-6, size, (25.0,))
-        assert (found > 0) == (more > 0)
-    longer = [one.score + credit * one.size for one in rivals]
+def test_a_slow_network_has_credit_for_its_latency() -> None:
+    """A longer training gains most from size: fast rivals of equal score do not beat slow ones."""
+    rivals = [Rival(0.6 + n / 50, (10.0 + n,)) for n in range(10)]
+    log_ms, scores = np.log(10.0 + np.arange(10)), 0.6 + np.arange(10) / 50
+    credit = scores.std() / max(log_ms.std(), 0.2)
+    best = rivals[-1].score
+    found = [rule(COURSES, rivals).growth(best - 0.01, 1e-6, (ms,)) for ms in (19.01, 25.0)]
+    assert found[0] == 0 < found[1]
+    longer = scores + credit * log_ms
+    own = best - 0.01 + credit * np.log(25.0)
     far = np.log(25.0) + 0.1 * np.log(2.5)
-    floor = min(longer) - 0.1 * (score + credit * size - min(longer))
+    floor = longer[0] - 0.1 * (own - longer[0])
     heights = np.diff([floor, *longer])
-    present = sum((far - np.log(10.0 + n)) * height for n, height in enumerate(heights))
-    gained = (far - np.log(25.0)) * (score + credit * size - max(longer))
-    assert found == pytest.approx(gained / present, rel=1e-6)
+    present = sum((far - log_ms) * heights)
+    assert found[1] == pytest.approx((far - np.log(25.0)) * (own - longer[-1]) / present, rel=1e-6)
 
 
 def test_a_long_search_gives_up_less_by_each() -> None:
@@ -199,9 +201,9 @@ def test_nothing_ends_before_enough_are_finished_or_at_its_end_or_without_a_fron
     assert rule().verdict(4, poor[3], ms) is None
     assert rule(COURSES[: FEWEST - 1]).verdict(2, poor[1], ms) is None
     assert rule(rivals=()).verdict(2, poor[1], ms) is None
-    one_point = rule(COURSES, [Rival(0.6, SIZE, (10.0, 20.0))])
+    one_point = rule(COURSES, [Rival(0.6, (10.0, 20.0))])
     # The worst score of all is the corner, so that the front has no hypervolume to compare with.
-    assert one_point.growth(0.7, 0.01, SIZE, (10.0, 20.0)) == math.inf
+    assert one_point.growth(0.7, 0.01, (10.0, 20.0)) == math.inf
 
 
 @pytest.mark.parametrize(
@@ -260,10 +262,10 @@ class Learner:
         )
 
 
-def known(count: int = 8, ms: float = 1.0) -> list[Record]:
+def known(count: int = 8, ms: float = 40.0) -> list[Record]:
     records = []
     for n in range(count):
-        record = record_of(0.7 + n / 100, ms)
+        record = record_of(0.7 + n / 100, ms * (0.72 + n / 25))  # up to `ms`, the best the slowest
         history = tuple(epochs_to(record.evaluation.figure.share, f"{n * 40503 % 0x10000:04x}"))
         evaluation = dataclasses.replace(record.evaluation, history=history, epochs=PASSES)
         records.append(dataclasses.replace(record, evaluation=evaluation))

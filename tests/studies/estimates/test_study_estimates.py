@@ -1,13 +1,20 @@
 """The estimates of a study's records: its front, its baselines, and studies that are too small."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import pytest
 from doubles import V2, record_of
+from scipy.stats import kendalltau
+from scripted_study import certificate
 
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.space.choices.levels import open_space
+from nas_sv2.space.choices.probe_networks import trajectories
 from nas_sv2.studies.estimates.other_study import FEWEST
 from nas_sv2.studies.estimates.study_estimates import estimate_study
+from nas_sv2.studies.findings.certificate import ScoredNetwork
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 
@@ -84,3 +91,26 @@ def test_the_front_follows_the_estimates(records: Mapping[int, Record]) -> None:
     assert front.best.number == 5
     assert len(front.columns) == len(front.rows[0].cells)
     assert front.to_json()[0]["estimate"]["on_front"] == pytest.approx(1.0)
+
+
+def test_longer_trainings_of_a_certificate_decide_by_latencies_that_the_study_knows() -> None:
+    """A certificate knows no device. Its slow networks are slow by what the study measured."""
+    networks = trajectories(open_space("40M"), 3).networks
+    core = EmulatedArm.open()
+    ms = [core.estimate(network).ms for network in networks]
+    own = {n: record_of(0.5, ms[n], architecture=networks[n]) for n in range(16)}
+    for n, record in own.items():
+        evaluation = dataclasses.replace(
+            record.evaluation, accuracy=0.5 + n % 3 / 50, train_images=100
+        )
+        own[n] = dataclasses.replace(record, evaluation=evaluation)
+    told = [
+        ScoredNetwork(networks[n], (0.5 + n % 3 / 50,), (0.3 + math.log(ms[n]) / 10,), 3.0, {})
+        for n in range(16, 24)
+    ]
+    known = dataclasses.replace(certificate(), joint=tuple(told))
+    found = estimate_study(own, known)
+    assert found is not None and found.longer == 8
+    assert "weights of training and log ms from 8 longer trainings" in found.describe()
+    means = [found.by_trial[n].mean for n in own]
+    assert kendalltau(means, ms[:16]).statistic > 0.7

@@ -7,10 +7,10 @@ import pytest
 from worker_program import space
 
 from nas_sv2.search.asking.candidates import Candidate, Candidates
-from nas_sv2.search.asking.latency_model import LatencyModel
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.graph.guidelines import Guidelines
+from nas_sv2.studies.estimates.latency_model import LatencyModel
 
 PRICES = np.array([100.0, 900.0, 50.0, 20.0, 30.0, 2.0])
 
