@@ -5,6 +5,7 @@ changed. `NAS_SV2_FUZZ` sets how many inputs each parser gets; the slow test giv
 """
 
 import ast
+import gc
 import io
 import json
 import os
@@ -478,7 +479,7 @@ def fuzz(name: str, folder: Path, count: int) -> tuple[int, list[str]]:
         document = None  # 60 kB: its bytes are changed
     for _ in range(count):
         content = mutated(good, document, form, choose)
-        before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+        before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.thread_time()
         try:
             if name in FILES:
                 path.write_bytes(content)
@@ -492,7 +493,7 @@ def fuzz(name: str, folder: Path, count: int) -> tuple[int, list[str]]:
                 faults.append(f"a message of {len(str(error))} characters for {content[:200]!r}")
         except Exception as error:
             faults.append(f"{type(error).__name__}: {error!s:.200} for {content[:300]!r}")
-        seconds = time.process_time() - began
+        seconds = time.thread_time() - began
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         if seconds > SECONDS or grown > MEGABYTES:
             faults.append(f"{seconds:.1f} s and {grown:.0f} MB for {content[:200]!r}")
@@ -500,9 +501,12 @@ def fuzz(name: str, folder: Path, count: int) -> tuple[int, list[str]]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    gc.collect()
+    gc.freeze()  # a collection of what other tests left takes a second
+    yield tmp_path
+    gc.unfreeze()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -83,11 +83,11 @@ CASES = [
 
 @pytest.mark.parametrize(("parse", "text"), CASES)
 def test_a_text_that_is_refused_at_once(parse: Callable[[str], object], text: str) -> None:
-    began = time.process_time()
+    began = time.thread_time()
     with pytest.raises(ValueError) as refused:
         parse(text)
     assert "\n" not in str(refused.value)
-    assert time.process_time() - began < 1
+    assert time.thread_time() - began < 1
 
 
 @pytest.mark.parametrize(

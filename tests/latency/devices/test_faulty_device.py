@@ -163,10 +163,10 @@ def test_its_good_answers_are_good(operation: str) -> None:
 def test_nonsense_is_one_line_that_names_the_device(operation: str, change: str) -> None:
     with faulty(operation, change) as device:
         device.start()
-        began = time.process_time()
+        began = time.thread_time()
         with pytest.raises((MeasurementError, DeviceError), match=r"^board: ") as refused:
             ask(device, operation)
-        assert time.process_time() - began < 1
+        assert time.thread_time() - began < 1
     assert "ended with code" not in str(refused.value)  # the answer itself was refused
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 2500

@@ -66,10 +66,10 @@ def test_a_space_in_which_few_networks_fit_is_said_in_seconds(
     high: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feasibility, "LONGEST_S", 0.5)
-    began = time.process_time()
+    began = time.thread_time()
     with pytest.raises(InfeasibleError, match=r"none of \d+ .* the smallest one keeps them"):
         check_feasible(deep(high), walk(Budget(flops=60e6))[0], seed=0)
-    assert time.process_time() - began < 8
+    assert time.thread_time() - began < 8
 
 
 def test_more_units_than_can_be_built_are_refused() -> None:
