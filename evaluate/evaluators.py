@@ -14,7 +14,7 @@ from typing import cast
 
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.image_data import ImageData
-from nas_sv2.evaluate.fitting.evaluation import Evaluation, Trained
+from nas_sv2.evaluate.fitting.evaluation import DETECTOR, Evaluation, Trained
 from nas_sv2.evaluate.fitting.evaluator import Evaluator, EvaluatorChoice, Setting, Stops
 from nas_sv2.evaluate.proxy.training import choose_recipe, choose_training
 from nas_sv2.evaluate.recipes.recipe import Recipe
@@ -42,9 +42,21 @@ class Kind:
     find: Callable[[Recipe, str, Path | None], EvaluatorChoice] | None = None
 
 
+def _find_detector(recipe: Recipe, form: str, place: Path | None) -> EvaluatorChoice:
+    from nas_sv2.evaluate.detection.short_training import find_detector  # imports torchvision
+
+    return find_detector(recipe, form)
+
+
+def _refuse_detector(form: str, recipe: str | None) -> EvaluatorChoice:
+    sentence = "must be recipe; the task detection trains a detector on each candidate"
+    raise ConfigError("evaluator", f"{DETECTOR}:{form}", sentence)
+
+
 KINDS = {
     RECIPE: Kind(choose_training),
     SUPERNET: Kind(choose_supernet, find_supernet),
+    DETECTOR: Kind(_refuse_detector, _find_detector),
 }
 
 

@@ -45,7 +45,7 @@ from nas_sv2.studies.findings.attributes import (
     REJECTED,
     REPLAY_OF,
     REPLAYED,
-    whole_identity,
+    classifiers_identity,
 )
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
@@ -267,7 +267,7 @@ def replay(
         StoreError: If the database cannot be read or written.
     """
     first = load_study(db, request.study)
-    identity = dict(whole_identity(first.user_attrs, f"study {request.study}", ("budget", "data")))
+    identity = dict(classifiers_identity(first.user_attrs, request.study, ("budget", "data")))
     book = TargetBook.of_study(identity)
     name = _name(book, request.target)
     budget = _budget(identity["budget"], request.budgets, name)

@@ -6,8 +6,10 @@ gives boxes, labels and scores.
 """
 
 import hashlib
+import re
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,49 @@ from nas_sv2.space.networks.trunk import Trunk, trunk_of
 from nas_sv2.space.runtimes.torch_lowering import GraphModule, build_module
 
 HEADS = ("light-head", "ssdlite")
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorForm:
+    """The head and the size of the images, which the candidates of a search have in common.
+
+    Attributes:
+        head: `light-head` (Light-Head R-CNN) or `ssdlite`.
+        height: Height of the images, in pixels.
+        width: Width of the images, in pixels.
+
+    Raises:
+        ConfigError: A value that no detector can have; names the field.
+    """
+
+    head: str
+    height: Side
+    width: Side
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, naming the field."""
+        check_fields(self)
+        check_choice("head", self.head, HEADS)
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read what `str` gives.
+
+        Raises:
+            ConfigError: It is something else.
+        """
+        found = re.fullmatch(r"([a-z-]+) (\d{1,5})x(\d{1,5})", text)
+        if found is None:
+            raise ConfigError("detector", text, "must be HEAD HxW, as ssdlite 96x128")
+        return cls(found[1], int(found[2]), int(found[3]))
+
+    def __str__(self) -> str:
+        """`ssdlite 96x128`."""
+        return f"{self.head} {self.height}x{self.width}"
+
+    def on(self, network: Classifier, classes: int) -> "Detector":
+        """Return the detector on a backbone; see `Detector` for the errors."""
+        return Detector(network, self.head, self.height, self.width, classes)
 
 
 @dataclass(frozen=True)

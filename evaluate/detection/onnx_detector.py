@@ -19,7 +19,9 @@ from torch import nn
 from nas_sv2.evaluate.detection import light_head as light
 from nas_sv2.evaluate.detection import ssdlite
 from nas_sv2.evaluate.detection.anchors import anchors_of, predicting_maps
-from nas_sv2.evaluate.detection.detector import Detector
+from nas_sv2.evaluate.detection.detector import Detector, build_detector
+from nas_sv2.space.onnx_models.model import OnnxModel
+from nas_sv2.space.onnx_models.nodes import Tensor
 from nas_sv2.space.runtimes.onnx_lowering import INPUT, OUTPUT, build_onnx
 from nas_sv2.space.runtimes.torch_lowering import weights_of
 from nas_sv2.space.runtimes.weights import flush
@@ -35,6 +37,8 @@ LEAST_PROPOSAL, LEAST_BOX = 1e-3, 1e-2
 """Sides below which torchvision drops a box, in pixels."""
 NEVER = -1.0
 """Score of a box that is dropped."""
+SEED = 0
+"""Of the weights of a model that is timed before it is trained."""
 
 
 @dataclass
@@ -152,6 +156,19 @@ def export_detector(
         nodes.add("Identity", name)
         nodes.nodes[-1].output[0] = output
     return _serialised(nodes, detector, metadata or {})
+
+
+def untrained_model(detector: Detector, name: str) -> OnnxModel:
+    """Return the whole detector with random weights as a network to be timed.
+
+    Its last suppression reads boxes by their scores, so its time depends on the weights a little.
+
+    Args:
+        detector: The detector.
+        name: Its name in errors.
+    """
+    body = export_detector(detector, build_detector(detector, SEED).eval())
+    return OnnxModel(name, body, (Tensor(IMAGES, (1, 3, detector.height, detector.width)),))
 
 
 def _serialised(nodes: Nodes, detector: Detector, metadata: dict[str, str]) -> bytes:

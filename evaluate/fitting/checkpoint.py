@@ -44,7 +44,7 @@ class Checkpoint:
         cls, folder: Path, identity: Mapping[str, str], notify: Callable[[str], None]
     ) -> "Checkpoint":
         """The checkpoint in `folder` of the training that `identity` names."""
-        file = folder / f"{_name(_named(identity))}{ENDING}"
+        file = folder / f"{checkpoint_name(identity)}{ENDING}"
         return cls(file, {**identity, "torch": str(torch.__version__)}, notify)
 
     def save(self, state: Mapping[str, Any]) -> None:
@@ -108,5 +108,7 @@ def _named(identity: Mapping[str, str]) -> dict[str, str]:
     return {name: data_key(value) if name == "data" else value for name, value in identity.items()}
 
 
-def _name(identity: Mapping[str, str]) -> str:
-    return hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()[:32]
+def checkpoint_name(identity: Mapping[str, str]) -> str:
+    """Name the checkpoint of a training by all that its bits depend on."""
+    named = sorted(_named(identity).items())
+    return hashlib.sha256(repr(named).encode()).hexdigest()[:32]

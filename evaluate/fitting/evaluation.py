@@ -26,6 +26,8 @@ def data_key(data: str) -> str:
     return data.rpartition("@")[2]
 
 
+DETECTOR = "detector"
+"""The kind of evaluator in the identity of a study whose candidates are backbones of detectors."""
 UNEVEN = 1.5
 """Share of the commonest class, as a multiple of an even share, from which it is said beside an
 accuracy. Two classes of 3 to 1 are there: a network that always names one is 75 % right."""
@@ -41,7 +43,7 @@ class Figure:
     """The figure of a network that is shown first.
 
     Attributes:
-        by: `accuracy`, or `mean_ap` for images with several labels.
+        by: `accuracy`, `mean_ap` for images with several labels, or `box_ap` of a detector.
         share: Its value, 0 to 1.
     """
 
@@ -49,16 +51,17 @@ class Figure:
     share: float
 
     @classmethod
-    def of(cls, accuracy: float | None, mean_ap: float | None) -> "Figure":
-        """Take the accuracy if there is one, or else the mean average precision."""
-        if accuracy is not None:
-            return cls("accuracy", accuracy)
-        assert mean_ap is not None, "one of the two is known"
-        return cls("mean_ap", mean_ap)
+    def of(
+        cls, accuracy: float | None, mean_ap: float | None, box_ap: float | None = None
+    ) -> "Figure":
+        """Take the one that is known."""
+        figures = {"accuracy": accuracy, "mean_ap": mean_ap, "box_ap": box_ap}
+        known = ((by, share) for by, share in figures.items() if share is not None)
+        return cls(*next(known))
 
     @property
     def name(self) -> str:
-        """Its name, `top-1` or `mean AP`."""
+        """Its name, `top-1`, `mean AP` or `mmAP`."""
         return facts_of(self.by).name
 
     @property
@@ -98,6 +101,7 @@ class Epoch:
         accuracy: Top-1 on the validation images, 0 to 1; None without a validation.
         loss: Validation cross-entropy without smoothing, nats; None without a validation.
         mean_ap: Mean average precision of images with several labels, 0 to 1; else None.
+        box_ap: COCO's mean average precision of a detector's boxes, 0 to 1; else None.
     """
 
     train_loss: float
@@ -105,13 +109,14 @@ class Epoch:
     accuracy: Share | None = None
     loss: float | None = None
     mean_ap: Share | None = None
+    box_ap: Share | None = None
 
     @property
     def figure(self) -> Figure | None:
         """The figure that is shown; None without a validation."""
-        if self.accuracy is None and self.mean_ap is None:
+        if self.accuracy is None and self.mean_ap is None and self.box_ap is None:
             return None
-        return Figure.of(self.accuracy, self.mean_ap)
+        return Figure.of(self.accuracy, self.mean_ap, self.box_ap)
 
     def __post_init__(self) -> None:
         """Refuse a loss that is not finite, and an accuracy outside 0 to 1."""
@@ -125,7 +130,8 @@ class Evaluation:
     A user's own evaluator may leave out all but the accuracy.
 
     Attributes:
-        accuracy: Top-1 on the validation images, 0 to 1; None for images with several labels.
+        accuracy: Top-1 on the validation images, 0 to 1; None for images with several labels and
+            for a detector.
         loss: Mean cross-entropy on the same images, nats, without label smoothing; None if it is
             not known. It is the mean of the binary ones for several labels.
         recipe: Name of the recipe.
@@ -151,6 +157,9 @@ class Evaluation:
         mean_ap: Mean average precision of images with several labels, 0 to 1; else None.
         float_accuracy: The figure of the network as it was trained, top-1 or mean AP, if the
             others are those of its int8 form; else None. Those of the passes never are.
+        box_ap: COCO's mean average precision of a detector's boxes, over overlaps from 0.5 to
+            0.95, 0 to 1; else None.
+        box_ap50: The same at an overlap of 0.5.
     """
 
     accuracy: Share | None
@@ -174,6 +183,8 @@ class Evaluation:
     classes: Whole = 0
     mean_ap: Share | None = None
     float_accuracy: Share | None = None
+    box_ap: Share | None = None
+    box_ap50: Share | None = None
 
     def __post_init__(self) -> None:
         """Refuse figures that no network can have, whichever evaluator they come from.
@@ -184,8 +195,9 @@ class Evaluation:
         """
         whose = f"evaluation by {self.recipe or 'an object'}"
         _check(self, whose)
-        if (self.accuracy is None) == (self.mean_ap is None):
-            raise EvaluationError(f"{printable(whose, 80)}: must have accuracy or mean_ap")
+        if [self.accuracy, self.mean_ap, self.box_ap].count(None) != 2:
+            one = "must have one of accuracy, mean_ap and box_ap"
+            raise EvaluationError(f"{printable(whose, 80)}: {one}")
         if not all(isinstance(epoch, Epoch) for epoch in self.history):
             raise EvaluationError("history of an evaluation must be epochs")
 
@@ -196,8 +208,8 @@ class Evaluation:
 
     @property
     def figure(self) -> Figure:
-        """Top-1, or the mean average precision of images with several labels."""
-        return Figure.of(self.accuracy, self.mean_ap)
+        """Top-1, or the mean average precision of labels or of boxes."""
+        return Figure.of(self.accuracy, self.mean_ap, self.box_ap)
 
     @property
     def uneven(self) -> bool:
@@ -205,8 +217,10 @@ class Evaluation:
         return is_uneven(self.majority, self.classes)
 
     def describe_figure(self) -> str:
-        """Return the figure as text, with the balanced and the float32 one if they matter."""
+        """Return the figure as text, with others beside it that matter."""
         shown = self.figure.describe(self.balanced_accuracy, self.uneven)
+        if self.box_ap50 is not None:
+            return f"{shown} (AP50 {self.box_ap50:.2%})"
         if self.float_accuracy is None:
             return shown
         return f"{shown} in int8 (float32 {self.float_accuracy:.2%})"
@@ -240,6 +254,11 @@ class Evaluation:
             "accuracy and loss are of the int8 form that an export ships (static, ranges from "
             "training images, run by onnxruntime); float32 is shown beside"
         )
+
+    @property
+    def is_detector(self) -> bool:
+        """Whether a detector was trained, on the network as its backbone."""
+        return self.box_ap is not None
 
     def describe_loss(self, digits: int = 4) -> str:
         """Return the loss as text, or a dash if it is not known."""

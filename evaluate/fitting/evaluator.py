@@ -9,10 +9,9 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.course import Progress
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation, Trained
 from nas_sv2.evaluate.recipes.recipe import Recipe
@@ -50,6 +49,30 @@ class StoppableEvaluator(Protocol):
         ...
 
 
+class DataSet(Protocol):
+    """The facts of a data set that a study keeps, whatever its images are labelled with."""
+
+    @property
+    def name(self) -> str:
+        """The spec that opened it."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits that identify its content."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines on images that were left out, with counts."""
+        ...
+
+    @property
+    def provenance(self) -> str:
+        """Text `SPEC@KEY` that evaluations record."""
+        ...
+
+
 class Trainer(Protocol):
     """An evaluator as a search runs it; it says what its evaluations depend on."""
 
@@ -59,7 +82,7 @@ class Trainer(Protocol):
         ...
 
     @property
-    def data(self) -> ImageData:
+    def data(self) -> DataSet:
         """The images."""
         ...
 
@@ -116,7 +139,8 @@ class EvaluatorChoice:
         words: The words that name it, as `--evaluator` takes them.
         short_name: The word for it in the default name of a study.
         recipe: The recipe that evaluations record.
-        open: Makes the trainer for data; raises `ConfigError` if it cannot be used with them.
+        open: Makes the trainer for data, `ImageData` or those of its task; raises `ConfigError`
+            if it cannot be used with them.
         identity: Facts that a study keeps beside the recipe: `{kind: content}`, or nothing.
         place: The folder it lies in now; None if it lies in none.
         described: Description, a fact a line.
@@ -130,7 +154,7 @@ class EvaluatorChoice:
     words: str
     short_name: str
     recipe: Recipe
-    open: Callable[[ImageData, Setting], Trainer]
+    open: Callable[[Any, Setting], Trainer]
     identity: Mapping[str, str] = field(default_factory=dict)
     place: Path | None = None
     described: Sequence[str] = ()

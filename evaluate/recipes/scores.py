@@ -19,13 +19,14 @@ class ScoreFacts:
         unit: `share` for 0 to 1, written in per cent; `nats` for a loss, whose score is negated;
             empty for the score of a user's own metric.
         objective: The name of the figure that is maximised.
-        of: The data that it is for: images with one class each, with several labels, or both.
+        of: The data that it is for: images with one class each, with several labels, or both;
+            or images with boxes.
     """
 
     name: str
     unit: Unit
     objective: str
-    of: Literal["classes", "labels", "both"] = "both"
+    of: Literal["classes", "labels", "both", "boxes"] = "both"
 
     def describe(self, score: float) -> str:
         """Return name and value, as `macro F1 61.20%` or `cross-entropy 0.4312 nats`."""
@@ -49,6 +50,7 @@ SCORES: Mapping[str, ScoreFacts] = {
     "balanced_accuracy": ScoreFacts("balanced accuracy", "share", "balanced accuracy", "classes"),
     "macro_f1": ScoreFacts("macro F1", "share", "macro F1", "classes"),
     "mean_ap": ScoreFacts("mean AP", "share", "mean average precision", "labels"),
+    "box_ap": ScoreFacts("mmAP", "share", "mmAP of boxes", "boxes"),
     "cross_entropy": ScoreFacts("cross-entropy", "nats", "minus cross-entropy (nats)"),
     "training_speed": ScoreFacts("mean training loss", "nats", "minus mean training loss (nats)"),
 }

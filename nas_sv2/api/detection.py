@@ -33,7 +33,7 @@ class DetectorPlan:
         head: `light-head` or `ssdlite`.
         height: Height of its images in pixels.
         width: Width of its images in pixels.
-        recipe: `detector` or a file.
+        recipe: `detector`, `detector-quick` or a file.
         seed: Seed of weights, order and sampling.
         device: `cpu` or `cuda`; `cuda`, if there is a GPU, if left out.
         train_threads: CPU threads.
@@ -117,6 +117,7 @@ def train_detector(
         notify,
         start,
     )
+    notify(run.anchors.describe())
     metrics = detector_package.write_detector_package(run, run.train(), named.name)
     run.finish()
     return metrics

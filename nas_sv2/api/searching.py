@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 
 from nas_sv2.api.arguments import database_of
+from nas_sv2.api.data_sets import with_fit
 from nas_sv2.api.study import Study
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
-from nas_sv2.errors import NasError
+from nas_sv2.errors import ConfigError, NasError
 from nas_sv2.evaluate.fitting.evaluator import Evaluator
 from nas_sv2.latency.targets.user_target import LatencySource
 from nas_sv2.search.events.events import OnEvent, ignore
+from nas_sv2.search.session.detection import DETECTION
 from nas_sv2.search.session.plan import SearchPlan
 from nas_sv2.search.session.plan import plan_search as plan_search
 from nas_sv2.search.session.session import search as run
@@ -24,7 +26,9 @@ def search(
     budget: str | Budget | Sequence[str] = (),
     space: str | SearchSpace | None = None,
     input: str | None = None,
-    data: str = "animals",
+    data: str | None = None,
+    task: str = "classification",
+    head: str | None = None,
     trials: int = 24,
     recipe: str | None = None,
     evaluator: str | Evaluator = "recipe",
@@ -56,8 +60,11 @@ def search(
         budget: Upper limits such as `140M` (FLOPs), `25ms`, `arm=25ms`, `2.5Mparams`, `2MiB`.
         space: The networks to choose from; the level nearest to the budget if left out.
         input: The input that is deployed and timed, as `96x96x3`. If it is left out, that of your
-            own images where neither a space nor FLOPs name a level, else the space's own.
-        data: The images to train on.
+            own images where neither a space nor FLOPs name a level, else the space's own. With
+            detection, the size of all images, which need not be square; it cannot be left out.
+        data: The images to train on; `animals`, or `drawn` for detection, if left out.
+        task: `classification`, or `detection`: candidates are backbones of detectors.
+        head: The detector's, `ssdlite` or `light-head`; `ssdlite` if left out.
         trials: Finished candidates to reach, baselines among them.
         recipe: How candidates are trained; `quick` if left out.
         evaluator: `recipe`, `supernet:DIR`, `module:attribute`, or your object.
@@ -95,6 +102,8 @@ def search(
         space=space,
         input=input,
         data=data,
+        task=task,
+        head=head,
         recipe=recipe,
         sampler=sampler,
         trials=trials,
@@ -120,6 +129,20 @@ def search(
     if ended_by is not None:
         raise ended_by
     return found
+
+
+def fitted_data(data: str | None, fit: str | None, task: str) -> str | None:
+    """Return the data with the fit of their pictures; None for the demo data of the task.
+
+    Raises:
+        ConfigError: The pictures have no such fit, or the task has none.
+    """
+    if fit is None:
+        return data
+    if task == DETECTION:
+        allowed = "must be left out for detection, whose images keep the ratio of their sides"
+        raise ConfigError("fit", fit, allowed)
+    return with_fit("animals" if data is None else data, fit)
 
 
 def carry_out(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nas_sv2.studies.dashboard.server import Served
     from nas_sv2.studies.findings.confirmation import Confirmation
     from nas_sv2.studies.package.build import Exported
+    from nas_sv2.studies.package.detector_export import ExportedDetector
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,10 @@ class Study:
         supernet: Path | None = None,
         data: str | None = None,
         notify: Notify | None = None,
-    ) -> "Exported":
+    ) -> "Exported | ExportedDetector":
         """Write a network to ship: weights, ONNX in float32 and int8, plain torch, a card.
+
+        A study of detectors gives the whole detector, as ONNX in float32.
 
         Args:
             network: A record of the study, the number of a trial, or "best".
@@ -105,6 +108,20 @@ class Study:
             ConfigError: No such trial, or the folder, the data or the supernet do not fit.
             NasError: A target, a training or a form failed.
         """
+        if self.facts.detector is not None:
+            _check_of_detector(opset, forms, supernet)
+            from nas_sv2.studies.package.detector_export import export_detector_trial
+
+            return export_detector_trial(
+                self.db,
+                self.name,
+                self._trial(network),
+                Path(folder),
+                force=force,
+                time=time,
+                data=data,
+                notify=notify or ignore,
+            )
         from nas_sv2.studies.package.build import export_trial
 
         return export_trial(
@@ -244,6 +261,17 @@ class Study:
             if record.architecture.digest == digest:
                 return str(number)
         raise ConfigError("network", digest, f"must be a network of study {self.name}")
+
+
+def _check_of_detector(opset: int, forms: Sequence[str] | None, supernet: Path | None) -> None:
+    """Refuse choices that the export of a detector does not have."""
+    only = "must be left out for a detector, which is written as ONNX in float32"
+    if opset != 13:
+        raise ConfigError("opset", opset, only)
+    if forms is not None:
+        raise ConfigError("forms", ", ".join(forms), only)
+    if supernet is not None:
+        raise ConfigError("supernet", str(supernet), only)
 
 
 def open_study(name: str, *, storage: str | Database = DEFAULT_STORAGE) -> Study:

@@ -457,7 +457,9 @@ def train_detector(
     ],
     head: Annotated[str, typer.Option("--head", help="light-head or ssdlite.")] = "light-head",
     image_size: ImageSize = "800x1200",
-    recipe: Annotated[str, typer.Option("--recipe", help="detector, or a file.")] = "detector",
+    recipe: Annotated[
+        str, typer.Option("--recipe", help="detector, detector-quick, or a file.")
+    ] = "detector",
     seed: Annotated[
         int, typer.Option("--seed", help="Seed of weights, order and sampled boxes.")
     ] = 0,

@@ -80,11 +80,29 @@ def search(
         _what(
             "--input",
             help="Input that is deployed and timed, as 96x96x3: height, width and channels; if "
-            "left out, that of your images if no level is named, else the space's.",
+            "left out, that of your images if no level is named, else the space's. Needed for "
+            "detection.",
             metavar="HxWxC",
         ),
     ] = None,
-    data: Annotated[str, _what("--data", "-d", help=DATA_HELP)] = "animals",
+    data: Annotated[
+        str | None,
+        _what(
+            "--data",
+            "-d",
+            help=f"{DATA_HELP} For detection: drawn or coco:PATH. animals or drawn if left out.",
+        ),
+    ] = None,
+    task: Annotated[
+        str,
+        _what(
+            "--task", help="classification, or detection: candidates are backbones of detectors."
+        ),
+    ] = "classification",
+    head: Annotated[
+        str | None,
+        _what("--head", help="Head of the detector: ssdlite or light-head; ssdlite if left out."),
+    ] = None,
     fit: Annotated[str | None, _what("--fit", help=FIT_HELP)] = None,
     trials: Annotated[
         int, _what("--trials", "-n", help="Finished candidates to reach, baselines among them.")
@@ -111,7 +129,7 @@ def search(
         _how(
             "--recipe",
             help="How candidates are trained: smoke, quick, standard, long or a file; quick if "
-            "left out.",
+            "left out. For detection: detector-quick, detector or a file.",
         ),
     ] = None,
     evaluator: Annotated[
@@ -202,8 +220,7 @@ def search(
     as_json: Annotated[bool, _how("--json", help="Plain data for programs.")] = False,
 ) -> None:
     """Search networks that are accurate and fast on the target, within the budget."""
-    from nas_sv2.api.data_sets import with_fit
-    from nas_sv2.api.searching import carry_out, plan_search
+    from nas_sv2.api.searching import carry_out, fitted_data, plan_search
     from nas_sv2.show.console import output
     from nas_sv2.show.search_events import call_both, logging, showing
 
@@ -215,7 +232,9 @@ def search(
             budgets or [],
             space=space,
             input=input,
-            data=with_fit(data, fit),
+            data=fitted_data(data, fit, task),
+            task=task,
+            head=head,
             recipe=recipe,
             sampler=sampler,
             trials=trials,
@@ -239,16 +258,18 @@ def search(
         )
         with showing(output(), as_json) as shown:
             found, ended_by = carry_out(plan, db, shown if log is None else call_both(shown, log))
-        _print_found(found.facts, storage, as_json)
-        if ended_by is not None:
-            raise ended_by
+        _print_found(found.facts, ended_by, storage, as_json)
 
 
-def _print_found(facts: "StudyFacts", storage: str, as_json: bool) -> None:
-    """Print the front, and how its best network is exported if there is one."""
+def _print_found(
+    facts: "StudyFacts", ended_by: BaseException | None, storage: str, as_json: bool
+) -> None:
+    """Print the front, and how its best network is exported; raise what ended the search."""
     print_front(facts, as_json)
     if facts.best is not None and not as_json:
         say(next_command(storage, "export", facts.study, "--trial", "best", "--out", "winner"))
+    if ended_by is not None:
+        raise ended_by
 
 
 def front(study: StudyName, storage: Storage = STORAGE, as_json: AsJson = False) -> None:
@@ -318,7 +339,8 @@ def export(
 ) -> None:
     """Write a found network to ship: weights, ONNX in float32 and int8, plain torch, a card.
 
-    Every form is checked on the validation images against the network as it was trained.
+    Every form is checked on the validation images against the network as it was trained. A
+    study of detectors gives the whole detector, as ONNX in float32.
     """
     from nas_sv2.api.study import open_study
     from nas_sv2.show.network_tables import exported_lines

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.show.console import plain_table
 from nas_sv2.studies.paper.detection import Agreement, DetectionRow, DetectionTable
+
+if TYPE_CHECKING:  # it loads torch
+    from nas_sv2.studies.package.detector_export import ExportedDetector
 
 DASH = "–"
 RECONSTRUCTED = "†"
@@ -145,6 +148,18 @@ def _agreement_data(one: Agreement) -> dict[str, Any]:
     data = asdict(one)
     data["kendall_tau"] = data.pop("overall")
     return data
+
+
+def exported_detector_lines(exported: "ExportedDetector") -> list[str]:
+    """Return the score of an exported detector, and its latency before and after training."""
+    return [
+        *metrics_lines(exported.metrics),
+        *(
+            f"{one.target}: {one.exported.ms:.3f} ms {one.exported.provenance}, trained; with "
+            f"random weights, as searched, {one.searched.ms:.3f} ms"
+            for one in exported.times
+        ),
+    ]
 
 
 def metrics_lines(metrics: Mapping[str, Any]) -> list[str]:

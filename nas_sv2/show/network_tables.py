@@ -24,6 +24,7 @@ MIB = 1 << 20
 
 if TYPE_CHECKING:  # they load torch
     from nas_sv2.studies.package.build import Exported
+    from nas_sv2.studies.package.detector_export import ExportedDetector
     from nas_sv2.studies.package.file_latency import FileLatency
 
 
@@ -480,8 +481,13 @@ def _mean(pairs: PerPair, places: Places) -> str:
     return f"{statistics.fmean(known):.4f}" if known else "–"
 
 
-def exported_lines(exported: "Exported") -> list[str]:
+def exported_lines(exported: "Exported | ExportedDetector") -> list[str]:
     """Return a line for each form's accuracy and each file's latency."""
+    from nas_sv2.show.detection_tables import exported_detector_lines
+    from nas_sv2.studies.package.build import Exported
+
+    if not isinstance(exported, Exported):
+        return exported_detector_lines(exported)
     from nas_sv2.studies.package.forms import TORCH
 
     lines = []

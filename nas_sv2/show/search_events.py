@@ -347,6 +347,8 @@ def _figures(record: Record | None) -> dict[str, object]:
         "feasible": record.feasible,
         "accuracy": record.evaluation.accuracy,
         "mean_ap": record.evaluation.mean_ap,
+        "box_ap": record.evaluation.box_ap,
+        "box_ap50": record.evaluation.box_ap50,
         "float_accuracy": record.evaluation.float_accuracy,
         "balanced_accuracy": record.evaluation.balanced_accuracy,
         "scored_by": record.evaluation.scored_by,

@@ -127,6 +127,7 @@ def front_data(facts: StudyFacts) -> dict[str, Any]:
     return {
         "study": facts.study,
         "timed_and_trained": forms_data(facts),
+        "detector": facts.detector,
         "entries": facts.front.to_json(),
         "pruned": pruned_data(facts.pruned),
         "confirmations": [each.to_json() for each in facts.confirmations],

@@ -4,7 +4,7 @@ Making one takes milliseconds, most of it for its operators, so each is made onc
 """
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -17,6 +17,7 @@ from nas_sv2.space.choices.search_space import Replay, SearchSpace
 from nas_sv2.space.choices.suggesters import RandomSuggester
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.guidelines import GuidelineLimits
+from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.estimates.features import features
@@ -56,18 +57,20 @@ class Candidates:
         space: The space.
         budget: Limits on cost.
         guidelines: The guidelines as the study began.
+        counted: Gives the operators whose cost counts.
     """
 
     space: SearchSpace
     budget: Budget
     guidelines: GuidelineLimits
+    counted: Callable[[Architecture], Graph] = lower
     _made: dict[str, Candidate] = field(default_factory=dict)
 
     def of(self, architecture: Architecture) -> Candidate:
         """Return the candidate of a network."""
         digest = architecture.digest
         if digest not in self._made:
-            graph = lower(architecture)
+            graph = self.counted(architecture)
             cost = cost_of(graph)
             excesses = self.budget.excesses_of(graph)
             if max(excesses.values(), default=0.0) <= 0:  # guidelines take longer

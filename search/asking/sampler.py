@@ -85,7 +85,7 @@ class SamplerSetting:
     @cached_property
     def candidates(self) -> Candidates:
         """The networks that may be asked."""
-        return Candidates(self.space, self.walk.budget, self.guidelines)
+        return Candidates(self.space, self.walk.budget, self.guidelines, self.walk.counted)
 
     @cached_property
     def free(self) -> Mapping[str, Target]:

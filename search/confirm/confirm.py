@@ -46,7 +46,11 @@ from nas_sv2.search.confirm.contestants import (
 )
 from nas_sv2.search.confirm.trainings import Job, Source, form_of, side_of, trained
 from nas_sv2.space.choices.scaled_family import FEWEST
-from nas_sv2.studies.findings.attributes import IDENTITY, TRAINED, whole_identity
+from nas_sv2.studies.findings.attributes import (
+    IDENTITY,
+    TRAINED,
+    classifiers_identity,
+)
 from nas_sv2.studies.findings.confirmation import (
     FEWEST_SEEDS,
     Confirmation,
@@ -126,7 +130,7 @@ def confirm(
     recipe = open_recipe(request.recipe)
     study = load_study(db, request.study)
     needed = ("budget", "space_digest", *TRAINED)
-    identity = whole_identity(study.user_attrs, f"study {request.study}", needed)
+    identity = classifiers_identity(study.user_attrs, request.study, needed)
     searched = recipe_from_document(identity["recipe_document"])
     recipe = dataclasses.replace(recipe, score_form=searched.score_form)
     with ExitStack() as opened:

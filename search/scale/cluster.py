@@ -28,7 +28,7 @@ from nas_sv2.errors import ConfigError, DeviceError, EvaluationError, Measuremen
 from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.evaluation import Trained
-from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice, Setting, Stops, Trainer
+from nas_sv2.evaluate.fitting.evaluator import DataSet, EvaluatorChoice, Setting, Stops, Trainer
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.devices.reconnecting import ReconnectingDevice, check_same
@@ -412,7 +412,7 @@ class ClusterTraining:
         return self.local.recipe
 
     @property
-    def data(self) -> ImageData:
+    def data(self) -> DataSet:
         """The images."""
         return self.local.data
 

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
@@ -14,9 +14,15 @@ from nas_sv2.documents import Name, Positive, Seed, check_value
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData
-from nas_sv2.evaluate.evaluators import RECIPE, choose_evaluator
+from nas_sv2.evaluate.evaluators import RECIPE
 from nas_sv2.evaluate.fitting.determinism import check_workers, has_gpu
-from nas_sv2.evaluate.fitting.evaluator import Evaluator, EvaluatorChoice, Setting, trained_form
+from nas_sv2.evaluate.fitting.evaluator import (
+    DataSet,
+    Evaluator,
+    EvaluatorChoice,
+    Setting,
+    trained_form,
+)
 from nas_sv2.evaluate.fitting.validation import describe_balance, describe_counts
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
@@ -28,6 +34,16 @@ from nas_sv2.latency.targets.target import Target
 from nas_sv2.latency.targets.user_target import LatencySource
 from nas_sv2.passwords import masked
 from nas_sv2.search.asking.sampler import EhviSampler, SamplerSetting
+from nas_sv2.search.session.detection import (
+    CLASSIFICATION,
+    DATA,
+    choose_trainer,
+    describe_boxes,
+    describe_detector,
+    detector_space,
+    open_boxes,
+    read_detector,
+)
 from nas_sv2.search.session.guidelines import Chosen, check_choice
 from nas_sv2.search.session.timed_input import TimedInput, as_typed, read_input
 from nas_sv2.search.session.warm_start import Start, read_start, typed_start
@@ -44,6 +60,9 @@ from nas_sv2.studies.findings.attributes import EVALUATOR, TIMED_AND_TRAINED, WA
 from nas_sv2.studies.findings.timed_and_trained import Form, TimedAndTrained
 from nas_sv2.studies.storage.catalog import limits_of
 from nas_sv2.studies.storage.places import absolute_data
+
+if TYPE_CHECKING:  # imports torchvision
+    from nas_sv2.evaluate.detection.detector import DetectorForm
 
 MOST_POSTGRESQL = 2**31 - 1  # its whole numbers have 32 bits with a sign
 DEFAULT_FLOPS = 140e6  # the level of the paper's 1× network, if no FLOPs are budgeted
@@ -121,6 +140,7 @@ class SearchPlan:
         warm_start: Another study, whose front is asked first and whose trainings inform; or None.
         start: Networks of the user's own that are asked before these, points of the space.
         words: The plan as it is typed: the options of `nas-sv2 search`, defaults too.
+        detector: The detector whose backbone is searched; None for a search of classifiers.
     """
 
     book: TargetBook
@@ -148,6 +168,7 @@ class SearchPlan:
     warm_start: str | None
     start: tuple[Architecture, ...]
     words: Mapping[str, Any] = field(repr=False)
+    detector: "DetectorForm | None" = None
 
     @property
     def recipe(self) -> Recipe:
@@ -159,8 +180,8 @@ class SearchPlan:
         """How the sampler is made and fed."""
         return SAMPLERS[self.sampler]
 
-    def open_data(self, notify: Callable[[str], None]) -> ImageData:
-        """Open the images, as the evaluator takes them.
+    def open_data(self, notify: Callable[[str], None]) -> DataSet:
+        """Open the images, as the evaluator takes them: `ImageData`, or `SceneData` of a detector.
 
         Args:
             notify: Is called with what takes long.
@@ -169,17 +190,22 @@ class SearchPlan:
             ConfigError: There are no such data, or the evaluator cannot use them.
             EvaluationError: They cannot be read.
         """
-        data = open_data(
+        data = self._opened(notify)
+        trainer = self.evaluator.open(data, Setting(device=self.train_on))
+        trainer.adapt(smallest(self.space))  # all of a space have one total stride
+        return data
+
+    def _opened(self, notify: Callable[[str], None]) -> DataSet:
+        if self.detector is not None:
+            return open_boxes(self.data)
+        return open_data(
             self.data,
             resolution=self.recipe.resolution,
             skip_unreadable=self.skip_unreadable,
             notify=notify,
         )
-        trainer = self.evaluator.open(data, Setting(device=self.train_on))
-        trainer.adapt(smallest(self.space))  # all of a space have one total stride
-        return data
 
-    def at_timed_input(self, data: ImageData) -> "SearchPlan":
+    def at_timed_input(self, data: DataSet) -> "SearchPlan":
         """Return the plan with its level at the input that is timed.
 
         Raises:
@@ -188,12 +214,13 @@ class SearchPlan:
         """
         if self.timed_input is None:
             return self
+        assert isinstance(data, ImageData), "a detector says its own input"
         recipe = self.recipe if self.evaluator.trains else None
         space = self.timed_input.space(self.space, recipe, data)
         return dataclasses.replace(self, space=space, start=read_start(self.start, space))
 
     def identity(
-        self, targets: Mapping[str, Target], guidelines: Chosen, data: ImageData
+        self, targets: Mapping[str, Target], guidelines: Chosen, data: DataSet
     ) -> dict[str, Any]:
         """What all trials of the study depend on."""
         modules = self.book.modules(targets)
@@ -212,7 +239,7 @@ class SearchPlan:
             "recipe": self.recipe.name,
             "recipe_digest": self.recipe.digest,
             "recipe_document": recipe_to_document(self.recipe),
-            TIMED_AND_TRAINED: forms_of(self, data).to_json(),
+            **_forms_in(self, data),
             **({EVALUATOR: dict(asked)} if (asked := self.evaluator.identity) else {}),
             **({} if self.train_on == "cpu" else {"train_on": self.train_on}),
             **({} if self.warm_start is None else {WARM_START: self.warm_start}),
@@ -226,7 +253,9 @@ def plan_search(
     *,
     space: str | SearchSpace | None = None,
     input: str | None = None,
-    data: str = "animals",
+    data: str | None = None,
+    task: str = CLASSIFICATION,
+    head: str | None = None,
     recipe: str | None = None,
     sampler: str = "ehvi",
     trials: int = 24,
@@ -262,10 +291,13 @@ def plan_search(
     book, names, typed_targets = _read_targets(targets)
     budget = _with_runtimes(read_budget(budgets, names, tolerance), book, names)
     timeout_s = None if timeout is None else parse_duration("timeout", timeout)
-    chosen = choose_evaluator(evaluator, recipe)
+    detector = read_detector(words)
+    words |= {"data": DATA[task] if data is None else data}
+    words |= {"head": None if detector is None else detector.head}
+    chosen = choose_trainer(evaluator, recipe, detector)
     _check_training(chosen, train_on, ray, bool(stop_rule))
     if stop_rule is None:
-        words["stop_rule"] = chosen.trains and chosen.recipe.epochs > 1
+        words["stop_rule"] = chosen.trains and chosen.recipe.epochs > 1 and detector is None
     limits = list(budgets) if not isinstance(budgets, Budget) else _words_of(budgets)
     typed = space.name if isinstance(space, SearchSpace) else space
     words |= {"targets": typed_targets, "budgets": limits, "space": typed}
@@ -274,7 +306,7 @@ def plan_search(
     check_value("study", words["study"], Name)
     if warm_start == words["study"]:
         raise ConfigError("warm_start", warm_start, "must be another study than this")
-    chosen_space, timed_input = _choose_space(space, chosen, budget, input)
+    chosen_space, timed_input = _choose_space(space, chosen, budget, input, detector)
     own = read_start(start, chosen_space)
     words["start"] = typed_start(start)
     return SearchPlan(
@@ -288,6 +320,7 @@ def plan_search(
         timeout_s=timeout_s,
         audit=Audit(audit),
         words=words,
+        detector=detector,
         **{field: words[field] for field in AS_TYPED},
     )
 
@@ -337,8 +370,11 @@ def _choose_space(
     evaluator: EvaluatorChoice,
     budget: Budget,
     deployed: str | None,
+    detector: "DetectorForm | None",
 ) -> tuple[SearchSpace, TimedInput | None]:
     """Choose the space, and the input of a level that the data or the user decide."""
+    if detector is not None:
+        return detector_space(space, detector, budget, DEFAULT_FLOPS), None
     asked = None if deployed is None else read_input(deployed)
     if isinstance(space, SearchSpace):
         if evaluator.choose_space(None, space).digest != space.digest:
@@ -424,7 +460,7 @@ def _short_name(data: str) -> str:
 
 def describe_search(
     plan: SearchPlan,
-    data: ImageData,
+    data: DataSet,
     targets: Mapping[str, Target],
     guidelines: Chosen,
     done: int,
@@ -446,7 +482,6 @@ def describe_search(
     shown = ", ".join(f"{name} ({target.provenance})" for name, target in targets.items())
     pruning, *more = guidelines.described
     audited = f"; {plan.audit.share:.0%} of what they prune is audited"
-    kind = "labels" if data.several else "classes"
     return [
         f"study     {plan.study} in {masked(plan.storage)}"
         + (f", {done} of {plan.trials} trials done" if done else ""),
@@ -464,14 +499,7 @@ def describe_search(
             for target in targets.values()
             if (line := trust_warning(target)) is not None
         ),
-        f"data      {data.name}: {len(data.train):,} images to train, {len(data.val):,} to "
-        f"validate, {data.classes} {kind}, {data.side}×{data.side}",
-        *(f"          {note}" for note in (*data.notes, *describe_balance(data.val, data))),
-        *(
-            f"          {note}"
-            for note in describe_counts(data.train.labels, data.class_names, recipe)
-            if plan.evaluator.trains
-        ),
+        *_data_lines(plan, data),
         f"recipe    {recipe.name}, {_seeds(plan)}{_scoring(recipe, data)}; {certified}",
         *describe_precision(plan),
         *(
@@ -484,8 +512,28 @@ def describe_search(
     ]
 
 
-def _space_lines(plan: SearchPlan, data: ImageData) -> list[str]:
+def _data_lines(plan: SearchPlan, data: DataSet) -> list[str]:
+    """Describe the images."""
+    if not isinstance(data, ImageData):
+        return describe_boxes(data)
+    kind = "labels" if data.several else "classes"
+    return [
+        f"data      {data.name}: {len(data.train):,} images to train, {len(data.val):,} to "
+        f"validate, {data.classes} {kind}, {data.side}×{data.side}",
+        *(f"          {note}" for note in (*data.notes, *describe_balance(data.val, data))),
+        *(
+            f"          {note}"
+            for note in describe_counts(data.train.labels, data.class_names, plan.recipe)
+            if plan.evaluator.trains
+        ),
+    ]
+
+
+def _space_lines(plan: SearchPlan, data: DataSet) -> list[str]:
     """Describe the space, and what of it is timed and trained."""
+    if plan.detector is not None:
+        return [f"space     {plan.space.name}", *describe_detector(plan.detector)]
+    assert isinstance(data, ImageData), "the images of classifiers"
     size = f"{plan.space.resolution}×{plan.space.resolution}×{plan.space.channels}"
     return [
         f"space     {plan.space.name}, input {size}",
@@ -515,10 +563,19 @@ def forms_of(plan: SearchPlan, data: ImageData) -> TimedAndTrained:
     return TimedAndTrained(timed, Form.of(trained, recipe.width_factor))
 
 
-def _scoring(recipe: Recipe, data: ImageData) -> str:
+def _forms_in(plan: SearchPlan, data: DataSet) -> dict[str, Any]:
+    """Return the forms for an identity; a detector's is that of its evaluator."""
+    if not isinstance(data, ImageData):
+        return {}
+    return {TIMED_AND_TRAINED: forms_of(plan, data).to_json()}
+
+
+def _scoring(recipe: Recipe, data: DataSet) -> str:
     form = _IN_FORM[recipe.score_form]
     if recipe.score == "accuracy":
         return form
+    if not isinstance(data, ImageData):
+        return f"; compared by {facts_of(recipe.score).name}"
     figure = facts_of("mean_ap" if data.several else "accuracy").name
     score = facts_of(recipe.score).name
     return f"; compared by {score}" + ("" if score == figure else f", not by {figure}") + form

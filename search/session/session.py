@@ -26,7 +26,7 @@ from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.evaluators import find_evaluator
 from nas_sv2.evaluate.fitting.determinism import former_threads, useful_workers
-from nas_sv2.evaluate.fitting.evaluator import Setting, Trainer
+from nas_sv2.evaluate.fitting.evaluator import DataSet, Setting, Trainer
 from nas_sv2.evaluate.fitting.int8_images import calibration_images
 from nas_sv2.evaluate.recipes.files import recipe_from_document
 from nas_sv2.latency.guidelines.store import ProfileStore
@@ -57,6 +57,7 @@ from nas_sv2.search.scale.cluster import (
     versions,
 )
 from nas_sv2.search.scale.processes import run_workers
+from nas_sv2.search.session.detection import backbone, timed_whole
 from nas_sv2.search.session.guidelines import Chosen, choose
 from nas_sv2.search.session.plan import SearchPlan, describe_search
 from nas_sv2.search.session.warm_start import WarmStart, begun_from
@@ -67,6 +68,8 @@ from nas_sv2.search.walk.feasibility import check_feasible
 from nas_sv2.search.walk.predict_first import check_predictable, measure_front, screened
 from nas_sv2.search.walk.stored_evaluator import StoredEvaluator
 from nas_sv2.search.walk.walk import Walk
+from nas_sv2.space.graph.guidelines import Guidelines
+from nas_sv2.space.networks.lowering import lower
 from nas_sv2.studies.findings.attributes import THREADS
 from nas_sv2.studies.findings.audit import Pruned, audit_guidelines
 from nas_sv2.studies.findings.certificate import UNCERTIFIED
@@ -175,7 +178,7 @@ def _measure_front(loop: Loop) -> None:
     measure_front(loop.walk, loop.store, lambda: read_study(loop.store.db, loop.study_name).front)
 
 
-def _at_timed_input(plan: SearchPlan, data: ImageData, db: Database) -> SearchPlan:
+def _at_timed_input(plan: SearchPlan, data: DataSet, db: Database) -> SearchPlan:
     """Bring a level to the input that is timed.
 
     A study that was begun at the level's own input, as before the size of images counted, stays
@@ -207,7 +210,7 @@ def _with_recipe_of_study(plan: SearchPlan, db: Database) -> SearchPlan:
 
 
 def _run(
-    plan: SearchPlan, db: Database, data: ImageData, loop: Loop, cluster: Cluster | None
+    plan: SearchPlan, db: Database, data: DataSet, loop: Loop, cluster: Cluster | None
 ) -> None:
     """Search in this process, or in as many as planned; in threads if a cluster works."""
     left, asked = max(1, plan.trials - loop.store.known), plan.workers or 1
@@ -240,7 +243,7 @@ def _work(plan: SearchPlan, number: int, on_event: OnEvent) -> None:
 def _walk(
     plan: SearchPlan,
     db: Database,
-    data: ImageData,
+    data: DataSet,
     cluster: Cluster | None,
     number: int,
     on_event: OnEvent,
@@ -255,7 +258,7 @@ def _walk(
 def _opening(
     plan: SearchPlan,
     db: Database,
-    data: ImageData,
+    data: DataSet,
     on_event: OnEvent,
     cluster: Cluster | None,
     *,
@@ -314,7 +317,7 @@ class _Opening:
 
     plan: SearchPlan
     db: Database
-    data: ImageData
+    data: DataSet
     on_event: OnEvent
     cluster: Cluster | None
     described: bool
@@ -346,6 +349,7 @@ class _Opening:
         store = RecordStore(db, study_key(study))
         weights = WeightsFolder.of_study(db, store.study)
         evaluator = StoredEvaluator(self._trainer(threads, weights), store, weights)
+        counted = lower if plan.detector is None else partial(backbone, plan.detector)
         limits = RelaxedLimits(guidelines.limits, study) if guidelines.limits.limits else None
         walk = Walk(
             limits or guidelines.limits,
@@ -354,6 +358,7 @@ class _Opening:
             evaluator,
             enter(self.on_event),
             early=EarlyStop.of(evaluator, store, plan.trials) if plan.stop_rule else None,
+            counted=counted,
         )
         self._check(walk, store, study)
         seed = self._sampler_seed(store)
@@ -374,13 +379,14 @@ class _Opening:
 
     @cached_property
     def _sample(self) -> DataSample:
+        assert isinstance(self.data, ImageData), "detectors are timed in float32 alone"
         return DataSample.of(self.data)
 
     def _open_targets(self, things: ExitStack) -> dict[str, Target]:
         elsewhere = None if self.cluster is None else partial(ClusterDevice.offered, self.cluster)
         targets: dict[str, Target] = {}
         for name in self.plan.targets:
-            targets[name] = self.plan.book.open(
+            opened = self.plan.book.open(
                 name,
                 store=MeasurementStore(self.db),
                 require_measured=self.plan.require_measured,
@@ -388,12 +394,22 @@ class _Opening:
                 images=lambda network: calibration_images(self._sample, network),
                 elsewhere=elsewhere,
             )
-            things.callback(targets[name].close)
+            things.callback(opened.close)
+            targets[name] = self._timed(opened)
         check_predictable(self.plan.latency, targets)
         return targets
 
+    def _timed(self, target: Target) -> Target:
+        """Let a target time the whole detector in a search for one."""
+        plan = self.plan
+        if plan.detector is None:
+            return target
+        return timed_whole(target, plan.detector, self.data, plan.space)
+
     def _choose_guidelines(self, targets: Mapping[str, Target]) -> Chosen:
         plan = self.plan
+        if plan.detector is not None:
+            return Chosen(Guidelines({}), {}, ("off",))
         began = began_with(self.db, plan.study).get("guidelines")
         profiles = ProfileStore(self.db)
         return choose(plan.guidelines, began, targets, profiles, plan.space, plan.budget)
@@ -446,11 +462,14 @@ class _Opening:
         TrainingPause.wait_out(notify=notify(self.on_event))
 
     def _for_trainings(self, search: SamplerSetting, study: optuna.Study) -> SamplerSetting:
-        """Compare trainings by longer ones, and add first measurements, which take less time."""
+        """Compare trainings by longer ones, and add first measurements, which take less time.
+
+        The scores of detectors stand for themselves: credit was measured on classifiers.
+        """
         plan = self.plan
         if not plan.evaluator.trains:
             return search
-        search = dataclasses.replace(search, fused=True)
+        search = dataclasses.replace(search, fused=plan.detector is None)
         if not plan.sampling.models_latency:
             return search
         with self.db.alone_at(f"first measurements of {plan.study}"):
@@ -490,7 +509,7 @@ class _Opening:
         certified = UNCERTIFIED if certificate is None else certificate.describe()
         note_data(study, plan.data)
         note_evaluator(study, plan.evaluator.place)
-        if plan.evaluator.weights_by is not None:
+        if plan.evaluator.weights_by is not None and isinstance(self.data, ImageData):
             keep_sample(WeightsFolder.of_study(self.db, store.study), self.data)
         note_run(study, plan.words)
         lines = describe_search(

@@ -21,7 +21,7 @@ from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import in_form_of
 from nas_sv2.studies.estimates.accuracy_model import AccuracyModel
 from nas_sv2.studies.estimates.other_study import OtherStudy
-from nas_sv2.studies.findings.attributes import BEGUN_FROM, KEY
+from nas_sv2.studies.findings.attributes import BEGUN_FROM, KEY, check_classifiers
 from nas_sv2.studies.storage.facts import read_study
 from nas_sv2.studies.storage.study import study_key
 
@@ -89,6 +89,7 @@ def begun_from(name: str, study: optuna.Study, db: Database) -> OtherStudy:
     key = study_key(study)
     if study.user_attrs.get(BEGUN_FROM, {}).get(KEY) != key:
         facts = read_study(db, name)
+        check_classifiers(facts.identity, "warm_start", name)
         front = [member.number for member in facts.front.members]
         kept = OtherStudy.kept(key, name, front, facts.records)
         study.set_user_attr(BEGUN_FROM, msgspec.to_builtins(kept))

@@ -12,6 +12,7 @@ from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.early_stop import EarlyStop, EarlyStopResult
 from nas_sv2.space.graph.cost import Cost, cost_of
 from nas_sv2.space.graph.guidelines import GuidelineLimits, admit
+from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.record import Record
@@ -45,6 +46,7 @@ class Walk:
         entering: Called with the name of each slow stage.
         screen: Predictions that come before a measurement; none by default.
         early: Ends trainings that cannot lead to the front; None if all run to their end.
+        counted: Gives the operators whose cost counts; those of the network by default.
     """
 
     guidelines: GuidelineLimits
@@ -54,6 +56,7 @@ class Walk:
     entering: Callable[[str], None] = lambda stage: None
     screen: Screen = field(default_factory=Screen)
     early: EarlyStop | None = None
+    counted: Callable[[Architecture], Graph] = lower
 
     @property
     def constraints(self) -> list[str]:
@@ -62,7 +65,7 @@ class Walk:
 
     def weigh(self, architecture: Architecture) -> tuple[Cost, dict[str, float]]:
         """The cost of `architecture`, and its excess over each limit, without running it."""
-        graph = lower(architecture)
+        graph = self.counted(architecture)
         limits = self.budget.excesses_of(graph)
         return cost_of(graph), self.guidelines.excesses(graph) | limits
 
@@ -106,7 +109,7 @@ class Walk:
             trained.evaluation,
             baseline,
             trained.foreseen,
-            self.budget.memory_of(lower(architecture)),
+            self.budget.memory_of(self.counted(architecture)),
         )
         return self.timed(record) if self._may_reach_the_front(record) else record
 

@@ -87,7 +87,10 @@ class Artifact:
 
 
 def artifacts_of(record: Record) -> Sequence[Artifact]:
-    """Return the files of a candidate; the curve only if the record has the training's history."""
+    """Return the files of a candidate; the curve only if the record has the training's history.
+
+    The file that is timed is left out of a detector, which is exported whole.
+    """
     architecture = record.architecture
 
     def network() -> bytes:
@@ -98,9 +101,10 @@ def artifacts_of(record: Record) -> Sequence[Artifact]:
         return curve_png(record.evaluation)
 
     files = [
-        Artifact(ARCHITECTURE, "text/yaml", lambda: architecture_to_yaml(architecture).encode()),
-        Artifact(TIMING, "application/octet-stream", network),
+        Artifact(ARCHITECTURE, "text/yaml", lambda: architecture_to_yaml(architecture).encode())
     ]
+    if not record.evaluation.is_detector:
+        files.append(Artifact(TIMING, "application/octet-stream", network))
     return [*files, Artifact(CURVE, "image/png", curve)] if record.evaluation.history else files
 
 

@@ -108,13 +108,16 @@ def _standing(entry: Entry) -> str:
 
 def _network(record: Record) -> Sequence[tuple[object, ...]]:
     cost, architecture = record.cost, record.architecture
-    side = architecture.resolution
+    side, of = architecture.resolution, ""
+    taken = [("input", f"{architecture.channels} × {side} × {side}")]
+    if record.evaluation.is_detector:  # whose input the note of the study says
+        taken, of = [], " of the backbone"
     return [
         ("digest", architecture.digest),
-        ("input", f"{architecture.channels} × {side} × {side}"),
-        ("multiply-adds", f"{cost.flops / 1e6:.1f} M"),
-        ("params", f"{cost.params / 1e6:.2f} M"),
-        ("memory access", f"{cost.memory_access_bytes / 1e6:.1f} MB (unfused, float32)"),
+        *taken,
+        (f"multiply-adds{of}", f"{cost.flops / 1e6:.1f} M"),
+        (f"params{of}", f"{cost.params / 1e6:.2f} M"),
+        (f"memory access{of}", f"{cost.memory_access_bytes / 1e6:.1f} MB (unfused, float32)"),
     ]
 
 
@@ -131,7 +134,11 @@ def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:
             evaluation.figure.name,
             f"{evaluation.describe_figure()} of {evaluation.val_images:,} validation images",
         ),
-        ("cross-entropy", f"{evaluation.describe_loss()} nats"),
+        *(
+            []
+            if evaluation.is_detector
+            else [("cross-entropy", f"{evaluation.describe_loss()} nats")]
+        ),
         ("recipe", f"{evaluation.recipe}, seed {evaluation.seed}, passes {evaluation.epochs}"),
         ("data", evaluation.data),
     ]

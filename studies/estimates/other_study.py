@@ -130,8 +130,11 @@ def trained_score(record: Record) -> float | None:
 
     A training that learnt nothing foretells none. With the foretold scores, the model of 24
     candidates ranks the others with τ 0.28, without them 0.24 (seen half of `benchmarks/table`).
+    The weights of the estimates are those of classifiers, so a detector's score has no part.
     """
     evaluation = record.evaluation
+    if evaluation.is_detector:
+        return None
     if evaluation.stopped is not None:
         return record.foreseen
     return evaluation.score if evaluation.train_images > 0 else None

@@ -12,7 +12,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from nas_sv2.documents import Share
-from nas_sv2.errors import StoreError
+from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.evaluate.fitting.evaluation import DETECTOR
 from nas_sv2.plain_data import check_bounds, printable
 from nas_sv2.studies.findings.timed_and_trained import TimedAndTrained
 
@@ -182,6 +183,22 @@ OF_TRIAL: Mapping[str, Any] = {
 }
 
 
+def detector_in(identity: Mapping[str, Any]) -> str | None:
+    """Return the detector of a study, as `ssdlite 96x128`; None if it searched classifiers."""
+    found: str | None = identity.get(EVALUATOR, {}).get(DETECTOR)
+    return found
+
+
+def check_classifiers(identity: Mapping[str, Any], field: str, study: str) -> None:
+    """Refuse a study of detectors, where only classifiers make sense.
+
+    Raises:
+        ConfigError: It is one; names `field`.
+    """
+    if (detector := detector_in(identity)) is not None:
+        raise ConfigError(field, study, f"must be a study of classifiers, not of {detector}")
+
+
 def key_of(attributes: Mapping[str, Any]) -> Any:
     """Return the stored key of a study of ours, which may be of any type; None of another."""
     identity = attributes.get(IDENTITY)
@@ -220,3 +237,16 @@ def whole_identity(
     if missing := sorted(set(needed) - identity.keys()):
         raise StoreError(f"{what}: stored {IDENTITY} lacks {', '.join(missing)}")
     return identity
+
+
+def classifiers_identity(
+    attributes: Mapping[str, Any], study: str, needed: Iterable[str]
+) -> Mapping[str, Any]:
+    """Return the whole identity of a study of classifiers; see `whole_identity`.
+
+    Raises:
+        ConfigError: It is a study of detectors.
+        StoreError: A part is missing.
+    """
+    check_classifiers(attributes[IDENTITY], "study", study)
+    return whole_identity(attributes, f"study {study}", needed)

@@ -65,6 +65,8 @@ class Entry:
             "excesses": dict(record.excesses),
             "accuracy": evaluation.accuracy,
             "mean_ap": evaluation.mean_ap,
+            "box_ap": evaluation.box_ap,
+            "box_ap50": evaluation.box_ap50,
             "float_accuracy": evaluation.float_accuracy,
             "balanced_accuracy": evaluation.balanced_accuracy,
             "majority": evaluation.majority,
@@ -191,11 +193,13 @@ class Front:
         records: Every record of the study by its trial.
         estimates: The fused estimates; empty where the study has none.
         is_proxy: Whether accuracies are of another network than the timed one.
+        of_boxes: Whether the networks are backbones of detectors.
     """
 
     records: Mapping[int, Record]
     estimates: Estimates = field(default_factory=dict)
     is_proxy: bool = False
+    of_boxes: bool = False
 
     @cached_property
     def entries(self) -> list[Entry]:
@@ -231,9 +235,10 @@ class Front:
         names = (*figure, *(("balanced",) if self._uneven else ()))
         scores = (*names, *self._compared)
         shown = (f"{name}\n(proxy)" if self.is_proxy else name for name in scores)
-        trained = (*(("MiB",) if self._limits_memory else ()), *shown, "loss")
+        last = "AP50" if self.of_boxes else "loss"
+        trained = (*(("MiB",) if self._limits_memory else ()), *shown, last)
         if not self.estimates:
-            return ("trial", "network", "MFLOPs", "Mparams", *trained, *times, "beaten by")
+            return ("trial", "network", *self._costs, *trained, *times, "beaten by")
         chances = ("on\nfront", "beats a\nbaseline")
         return (
             *("trial", "network", "MFLOPs"),
@@ -272,6 +277,12 @@ class Front:
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
+    @property
+    def _costs(self) -> tuple[str, ...]:
+        """The heads of the columns of cost, which is that of the backbone of a detector."""
+        heads = ("MFLOPs", "Mparams")
+        return tuple(f"backbone\n{head}" for head in heads) if self.of_boxes else heads
+
     @cached_property
     def _uneven(self) -> bool:
         return any(record.evaluation.uneven for record in self.records.values())
@@ -280,7 +291,8 @@ class Front:
     def _figure(self) -> str:
         """The name of the figure that a study shows first."""
         evaluations = (each.evaluation for each in self.records.values())
-        return next((each.figure.name for each in evaluations), "top-1")
+        otherwise = facts_of("box_ap" if self.of_boxes else "accuracy").name
+        return next((each.figure.name for each in evaluations), otherwise)
 
     @cached_property
     def _compared(self) -> tuple[str, ...]:
@@ -313,10 +325,11 @@ class Front:
             *([] if self.estimates else [f"{record.cost.params / 1e6:.2f}"]),
             *([_mebibytes(record.memory_bytes)] if self._limits_memory else []),
             evaluation.figure.describe() + ("" if spread is None else f" ±{spread:.2%}"),
+            *([_percent(evaluation.box_ap50)] if self.of_boxes else []),
             *([_percent(evaluation.float_accuracy)] if self._in_int8 else []),
             *([_percent(evaluation.balanced_accuracy)] if self._uneven else []),
             *(facts_of(evaluation.scored_by).value(evaluation.score) for _ in self._compared),
-            evaluation.describe_loss(3),
+            *([] if self.of_boxes else [evaluation.describe_loss(3)]),
             *([] if entry.estimate is None else [str(entry.estimate)]),
             *(
                 _shown_ms(record.latencies[name], several=len(self._kinds(name)) > 1)

@@ -13,6 +13,19 @@ import msgspec
 from nas_sv2.documents import Positive, PositiveShare, Side
 from nas_sv2.space.units.reference import Formed
 
+
+def describe_detector(form: str) -> str:
+    """Say in one line what of a detector is timed, trained and counted.
+
+    Args:
+        form: Its head and size of images, as `ssdlite 96x128`.
+    """
+    return (
+        f"{form}: timed whole, with decoding and suppression of boxes and with random weights; "
+        "trained whole, from fresh weights; FLOPs and parameters are the backbone's"
+    )
+
+
 NOT_KNOWN = "not known: the study was begun by an older version"
 """What is said of a study that keeps no such facts."""
 

@@ -12,7 +12,7 @@ from nas_sv2.errors import ConfigError, DeviceError, EvaluationError, NasError
 from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.fitting.determinism import former_threads
-from nas_sv2.evaluate.fitting.evaluation import Evaluation, Trained
+from nas_sv2.evaluate.fitting.evaluation import Evaluation, Figure, Trained
 from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice, Setting, Trainer, trained_form
 from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.latency.measurements.store import MeasurementStore
@@ -109,7 +109,7 @@ def export_trial(
     check_out(out, force)
     opened = load_study(db, study)
     facts = read_study(db, study)
-    number, record = _chosen(db, facts, trial)
+    number, record = chosen_trial(db, facts, trial)
     identity = whole_identity(opened.user_attrs, f"study {study}", ("recipe_digest", *TRAINED))
     evaluator = evaluator_of(opened, supernet)
     winner, sample = _winner(db, opened, record, evaluator, data, notify)
@@ -147,7 +147,7 @@ def _formats_of(book: TargetBook, targets: Iterable[str]) -> list[str]:
     return [form for form, runtime in FORMATS.items() if runtime in runtimes]
 
 
-def _chosen(db: Database, facts: StudyFacts, trial: str) -> tuple[int, Record]:
+def chosen_trial(db: Database, facts: StudyFacts, trial: str) -> tuple[int, Record]:
     """Return the number and the record of the trial to export.
 
     Raises:
@@ -179,7 +179,16 @@ def _check_accuracy(evaluation: Evaluation, found: Agreement) -> None:
         was = evaluation.history[-1].figure or was
     if now is None:
         return
-    slack = max(SLACK, 1.5 / found.images)
+    check_same_figure(was, now, found.images)
+
+
+def check_same_figure(was: Figure, now: Figure, images: int) -> None:
+    """Refuse weights whose figure on `images` validation images is not that of the study.
+
+    Raises:
+        EvaluationError: It is another by more than rounding explains.
+    """
+    slack = max(SLACK, 1.5 / images)
     if abs(now.share - was.share) > slack:
         raise EvaluationError(
             f"the weights give {now.describe()} on the validation images, but the study's "
@@ -206,7 +215,7 @@ def _winner(
         if weights is None:
             why = "the file of its weights is damaged" if folder.is_damaged(digest) else ""
             notify(f"{why or 'its weights were not kept'}; {evaluator.weights_by}")
-            weights = _same_again(evaluator.open(images, setting_of(study)), record).weights
+            weights = same_again(evaluator.open(images, setting_of(study)), record).weights
     except (ConfigError, EvaluationError) as error:
         kept = find_sample(folder)
         if weights is None:
@@ -288,7 +297,12 @@ def setting_of(study: optuna.Study) -> Setting:
     return Setting(identity["seed"], study.user_attrs.get(THREADS) or former_threads(), device)
 
 
-def _same_again(training: Trainer, record: Record) -> Trained:
+def same_again(training: Trainer, record: Record) -> Trained:
+    """Train a network of a study again.
+
+    Raises:
+        EvaluationError: The figure is not that of the study.
+    """
     trained = training.train(record.architecture)
     was, now = record.evaluation.figure, trained.evaluation.figure
     if was != now:

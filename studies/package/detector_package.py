@@ -86,7 +86,7 @@ def write_detector_package(
         "seed": run.seed,
         **({} if run.start is None else {"start": run.start.describe(detector.trunk.graph)}),
         "anchors": dataclasses.asdict(trained.anchors),
-        "passes": len(trained.records),
+        "passes": run.recipe.epochs,
         "seconds": round(trained.seconds, 1),
         "place": trained.place,
         "onnx_equals_torch_on": equal,

@@ -233,13 +233,11 @@ def backbone_model(name: str, height: int, width: int) -> OnnxModel:
 
 def whole_model(name: str, height: int, width: int) -> OnnxModel:
     """Light-Head R-CNN on the backbone as an ONNX model, for the 80 categories of COCO."""
-    from nas_sv2.evaluate.detection.detector import Detector, build_detector
-    from nas_sv2.evaluate.detection.onnx_detector import IMAGES, export_detector
+    from nas_sv2.evaluate.detection.detector import Detector
+    from nas_sv2.evaluate.detection.onnx_detector import untrained_model
 
     detector = Detector(published_network(name), "light-head", height, width, CATEGORIES)
-    body = export_detector(detector, build_detector(detector, SEED).eval())
-    shape = (1, 3, height, width)
-    return OnnxModel(f"Light-Head R-CNN on {name}", body, (Tensor(IMAGES, shape),))
+    return untrained_model(detector, f"Light-Head R-CNN on {name}")
 
 
 def _timed(

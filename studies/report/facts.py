@@ -160,7 +160,7 @@ def _winners(
                 scores_of(record, None if record is baseline else baseline, limits),
                 wasted_by(record, own),
                 profiles.get(number, {}),
-                None if kept is None else reuse_png(record, kept, factor),
+                reuse_png(record, kept, factor) if kept and study.detector is None else None,
                 f"weights of the {trained.recipe} training, seed {trained.seed}",
             )
         )

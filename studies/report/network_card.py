@@ -20,6 +20,7 @@ from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.reuse.channel_reuse import as_trained, channel_reuse, reused_weights
 from nas_sv2.space.runtimes.weights import Weights
 from nas_sv2.space.units.architecture import FIRST_STAGE, Architecture
+from nas_sv2.studies.findings.attributes import detector_in
 from nas_sv2.studies.findings.record import Record
 
 
@@ -195,6 +196,8 @@ class OperatorProfiles:
     ) -> tuple[dict[int, dict[str, Profile]], list[str]]:
         """Return profiles by trial and target, and the reason for each missing target."""
         found: dict[int, dict[str, Profile]] = {number: {} for number in records}
+        if detector_in(identity) is not None:
+            return found, ["a detector is timed whole; its operators are not timed"]
         notes = []
         book = TargetBook.of_study(identity)
         for name in next(iter(records.values())).latencies if records else ():

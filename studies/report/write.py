@@ -141,7 +141,8 @@ def _lead(facts: StudyFacts) -> list[str]:
             f"**{escaped(name_of(best))}** (trial {facts.best}): "
             f"{escaped(best.evaluation.describe())}{' of a proxy' * facts.is_proxy}, "
             f"{', '.join(times)}, "
-            f"{best.cost.flops / 1e6:.1f} M multiply-adds, {best.cost.params / 1e6:.2f} M params. "
+            f"{best.cost.flops / 1e6:.1f} M multiply-adds, {best.cost.params / 1e6:.2f} M params"
+            f"{' of the backbone' if facts.detector else ''}. "
             + f"Of the accuracy: {escaped(words.accuracy_doubt(facts, best))}.",
             "",
         ]

@@ -29,6 +29,7 @@ from nas_sv2.studies.findings.attributes import (
     RETRY_OF,
     TIMED_AND_TRAINED,
     UTC_OFFSET,
+    detector_in,
 )
 from nas_sv2.studies.findings.audit import Pruned, audit_guidelines
 from nas_sv2.studies.findings.certificate import Certificate
@@ -37,7 +38,11 @@ from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.pairwise import find_ties
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.stop_audit import StopAudit, audit_stops
-from nas_sv2.studies.findings.timed_and_trained import NOT_KNOWN, TimedAndTrained
+from nas_sv2.studies.findings.timed_and_trained import (
+    NOT_KNOWN,
+    TimedAndTrained,
+    describe_detector,
+)
 from nas_sv2.studies.storage.confirmation_store import confirmations_of
 from nas_sv2.studies.storage.recipe_evidence import CertificateStore
 from nas_sv2.studies.storage.record_store import RecordStore
@@ -163,7 +168,7 @@ class StudyFacts:
     def front(self) -> Front:
         """The front, followed by the other baselines."""
         estimates = {} if self.estimates is None else self.estimates.by_trial
-        return Front(self.records, estimates, self.is_proxy)
+        return Front(self.records, estimates, self.is_proxy, self.detector is not None)
 
     @cached_property
     def timed_and_trained(self) -> TimedAndTrained | None:
@@ -176,8 +181,15 @@ class StudyFacts:
         """Whether accuracies are known to be of another network than the timed one."""
         return self.timed_and_trained is not None and self.timed_and_trained.is_proxy
 
+    @property
+    def detector(self) -> str | None:
+        """Head and size of images of the detectors, as `ssdlite 96x128`; None of classifiers."""
+        return detector_in(self.identity)
+
     def describe_forms(self) -> str:
         """Say in one line what is timed and what is trained, or that it is not known."""
+        if self.detector is not None:
+            return describe_detector(self.detector)
         found = self.timed_and_trained
         return f"timed and trained: {NOT_KNOWN}" if found is None else found.describe()
 

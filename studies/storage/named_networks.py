@@ -191,6 +191,8 @@ def weights_named(text: str, db: "Database") -> KeptWeights:
 def weights_of_trial(study: str, number: int, db: "Database") -> KeptWeights | None:
     """Load the weights of a trial, or return None if they were not kept.
 
+    Those of a detector are of other parts than the network's, and are not taken for them.
+
     Raises:
         ConfigError: The trial does not exist.
         StoreError: The database or the weights cannot be read.
@@ -201,7 +203,7 @@ def weights_of_trial(study: str, number: int, db: "Database") -> KeptWeights | N
     record = record_of(db, study, number)
     opened = load_study(db, study)
     weights = WeightsFolder.of_study(db, study_key(opened)).find(record.architecture.digest)
-    if weights is None:
+    if weights is None or record.evaluation.is_detector:
         return None
     trained = record.evaluation
     factor = width_factor_of(opened.user_attrs[IDENTITY])

@@ -15,7 +15,7 @@ from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.image_listing import adopt_fit, read_spec
 from nas_sv2.evaluate.evaluators import find_evaluator
 from nas_sv2.evaluate.fitting.evaluation import data_key
-from nas_sv2.evaluate.fitting.evaluator import EvaluatorChoice
+from nas_sv2.evaluate.fitting.evaluator import DataSet, EvaluatorChoice
 from nas_sv2.evaluate.recipes.files import recipe_from_document
 from nas_sv2.studies.findings.attributes import (
     CONTENT,
@@ -26,6 +26,8 @@ from nas_sv2.studies.findings.attributes import (
     IDENTITY,
 )
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
+
+MOVED = "; if they were moved, give their new place as data"
 
 
 class ChangedData(ConfigError):
@@ -66,8 +68,7 @@ def data_of(study: optuna.Study, data: str | None = None) -> ImageData:
     identity, where = study.user_attrs[IDENTITY], data_place(study)
     if data is not None:
         where = adopt_fit(data, read_spec(where)[1])
-    field, wanted = "data of the study" if data is None else "data", identity[CONTENT]
-    moved = "" if data is not None else "; if they were moved, give their new place as data"
+    field, moved = ("data of the study", MOVED) if data is None else ("data", "")
     try:
         found = open_data(
             where,
@@ -76,10 +77,26 @@ def data_of(study: optuna.Study, data: str | None = None) -> ImageData:
         )
     except ConfigError as error:
         raise ConfigError(field, where, error.sentence + moved) from None
-    if found.key != data_key(wanted):  # only the content counts; the name may be relative
+    check_content(study, found, data)
+    return found
+
+
+def check_content(study: optuna.Study, found: DataSet, data: str | None) -> None:
+    """Refuse data of another content than the study's; the place does not count.
+
+    Args:
+        study: The study.
+        found: The data.
+        data: The spec that was asked for; None for the last place of the study's data.
+
+    Raises:
+        ChangedData: They differ.
+    """
+    wanted = study.user_attrs[IDENTITY][CONTENT]
+    if found.key != data_key(wanted):
+        field, moved = ("data of the study", MOVED) if data is None else ("data", "")
         sentence = f"must be {wanted}, the data of the study; these differ or have changed"
         raise ChangedData(field, found.provenance, sentence + moved)
-    return found
 
 
 def keep_sample(folder: WeightsFolder, data: ImageData) -> None:

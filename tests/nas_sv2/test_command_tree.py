@@ -102,6 +102,7 @@ MEANINGS = {
     "--supernet": "where the study's supernet lies now",
     "--sustained": "minutes to run before measuring",
     "--table": "table of an emulated core",
+    "--task": "kind of networks",
     "--target -t": "target or targets",
     "--teacher": "network whose answers are learnt",
     "--temperature": "temperature of a teacher's answers",
@@ -184,7 +185,8 @@ def test_the_help_of_search_has_two_panels() -> None:
     for names, parameter in options(EVERY["search"]):
         panels[parameter.rich_help_panel].append(names.split()[0])
     assert list(panels) == ["What to search", "How to search"]
-    first = ["--target", "--budget", "--space", "--input", "--data", "--fit", "--trials"]
+    first = ["--target", "--budget", "--space", "--input", "--data", "--task", "--head", "--fit"]
+    first.append("--trials")
     assert panels["What to search"] == first
 
 

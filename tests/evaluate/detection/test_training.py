@@ -56,8 +56,8 @@ def test_a_killed_training_goes_on_to_the_same_weights(run_of: Run, head: str) -
     assert "\n2," not in (resumed.out / "log.csv").read_text()  # one pass of two was finished
     torch.rand(7)  # torch's own generator is elsewhere in another process
     found = resumed.train()
-    assert said[1:] == ["going on at step 4 of 6 of a training that was interrupted"]
-    assert found.anchors == whole.anchors and said[:1] == [whole.anchors.describe()]
+    assert said == ["going on at step 4 of 6 of a training that was interrupted"]
+    assert found.anchors == whole.anchors
     ours, theirs = weights(found), weights(whole)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert found.score == whole.score

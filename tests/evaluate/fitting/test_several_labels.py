@@ -128,5 +128,5 @@ def test_a_kept_sample_knows_several_labels(corners: ImageData, tmp_path: Path) 
 
 @pytest.mark.parametrize(("accuracy", "mean_ap"), [(None, None), (0.5, 0.5)])
 def test_an_evaluation_has_one_figure(accuracy: float | None, mean_ap: float | None) -> None:
-    with pytest.raises(EvaluationError, match="must have accuracy or mean_ap"):
+    with pytest.raises(EvaluationError, match="must have one of accuracy, mean_ap and box_ap"):
         Evaluation(accuracy, mean_ap=mean_ap)

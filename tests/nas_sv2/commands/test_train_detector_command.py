@@ -90,7 +90,7 @@ def test_a_detector_starts_from_weights(run: Run) -> None:
         (("--data", "coco:none"), "there is no such folder; got 'coco:none'"),
         (("--head", "yolo"), "--head must be one of light-head, ssdlite; got 'yolo'"),
         (("--image-size", "16x16"), "total stride, 32; got '16x16'"),
-        (("--recipe", "quick"), "--recipe must be detector, or a file"),
+        (("--recipe", "quick"), "--recipe must be detector, detector-quick, or a file"),
         (("--recipe", "none.yaml"), "must be a readable file"),
         (("--device", "tpu"), "--device must be cpu or cuda; got 'tpu'"),
         (("--weights", "none"), "--weights must be a folder that export"),
