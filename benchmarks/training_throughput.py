@@ -104,13 +104,13 @@ def usual_loop(
     rate = images / (time.perf_counter() - started)
     refresh_norms(module, training.batches, how.norm_images, stream(training.seed, "norms"))
     part = choose_images(data.val, how.validation_images)
-    return rate, validate(module, part, training.normalise, "cpu").figure.share
+    return rate, validate(module, part, training.normalise, "cpu").figure.value
 
 
 def our_loop(training: ProxyTraining, architecture: Architecture) -> tuple[float, float]:
     """`ProxyTraining`, as a search runs it."""
     evaluation = training.evaluate(architecture)
-    return evaluation.images_per_second, evaluation.figure.share
+    return evaluation.images_per_second, evaluation.figure.value
 
 
 def first(data: ImageData, images: int) -> ImageData:

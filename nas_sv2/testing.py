@@ -386,7 +386,7 @@ class EvaluatorTests:
         """An accuracy is a share, and all figures are finite."""
         found = evaluator.evaluate(architecture)
         assert isinstance(found, Evaluation)
-        assert 0 <= found.figure.share <= 1
+        assert 0 <= found.figure.value <= (math.inf if found.figure.facts.is_error else 1)
         assert found.loss is None or math.isfinite(found.loss)
         assert all(map(math.isfinite, found.scores))
         assert found.seconds >= 0

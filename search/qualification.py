@@ -93,6 +93,7 @@ def qualify(
     choice = choose_evaluator(request.evaluator, request.recipe)
     choice.check_device("cpu")  # before minutes of decoding
     recipe, reference = choice.recipe, _reference(request.reference, choice)
+    _check_scores(recipe, reference)
     _check_counts(request)
     space = choice.choose_space(request.space, named_space(DEFAULT_SPACE))
     data = open_data(request.data, resolution=recipe.resolution, notify=notify)
@@ -132,10 +133,17 @@ def qualify(
 
 def _opened_trainer(choice: EvaluatorChoice, reference: Recipe, data: ImageData) -> Trainer:
     """Open the evaluator and its reference, which raise before hours of training."""
-    if data.several:
+    if data.kind != "classes":
         raise ConfigError("data", data.name, "must have one class an image to qualify a recipe")
     choose_recipe(reference).open(data, Setting())
     return choice.open(data, Setting())
+
+
+def _check_scores(*recipes: Recipe) -> None:
+    for each in recipes:
+        if each.numbers:
+            allowed = "must have a score of classes: numbers are not qualified"
+            raise ConfigError("recipe", each.name, allowed)
 
 
 def _check_counts(request: QualifyRequest) -> None:

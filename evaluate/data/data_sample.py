@@ -6,7 +6,7 @@ The images themselves may change after a search, or go.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, get_args
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from safetensors.numpy import load, save
 from torch import Tensor
 
 from nas_sv2.evaluate.data.image_data import ImageData, channel_statistics
+from nas_sv2.evaluate.recipes.scores import LabelKind
 from nas_sv2.files import read_bounded, write_whole
 from nas_sv2.plain_data import parse_json
 
@@ -43,7 +44,7 @@ class DataSample:
         mean: Mean a channel over the training images, (C,), grey levels 0 to 255.
         deviation: Standard deviation a channel, (C,), grey levels.
         images: Training images, uint8 (N, C, side, side).
-        several: Whether an image has several labels.
+        kind: The kind of the labels.
     """
 
     provenance: str
@@ -53,7 +54,7 @@ class DataSample:
     mean: Tensor
     deviation: Tensor
     images: Tensor
-    several: bool = False
+    kind: LabelKind = "classes"
 
     @classmethod
     def of(cls, data: ImageData) -> Self:
@@ -64,7 +65,7 @@ class DataSample:
             *(data.provenance, data.class_names, data.side, data.fit),
             *statistics,
             spaced,
-            data.several,
+            data.kind,
         )
 
     @property
@@ -79,7 +80,7 @@ class DataSample:
             OSError: The file cannot be written.
         """
         facts = {
-            name: getattr(self, name) for name in ("provenance", "class_names", "fit", "several")
+            name: getattr(self, name) for name in ("provenance", "class_names", "fit", "kind")
         }
         arrays = {name: getattr(self, name).numpy() for name in ("mean", "deviation", "images")}
         text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
@@ -108,7 +109,10 @@ class DataSample:
             if (images.dtype, mean.dtype, deviation.dtype) != (torch.uint8, *[torch.float32] * 2):
                 raise ValueError("arrays of other types")
             provenance, fit = str(facts["provenance"]), str(facts["fit"])
-            several = bool(facts.get("several", False))  # older versions had none
+            # Older versions had no kind, and before that nothing but classes.
+            kind = facts.get("kind", "labels" if facts.get("several", False) else "classes")
+            if kind not in get_args(LabelKind):
+                raise ValueError(f"labels of kind {kind}")
         except (SafetensorError, LookupError, TypeError) as error:
             raise ValueError(str(error)) from error
-        return cls(provenance, names, side, fit, mean, deviation, images, several)
+        return cls(provenance, names, side, fit, mean, deviation, images, kind)

@@ -33,7 +33,7 @@ from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.chunk_decoding import Progress
 from nas_sv2.evaluate.data.image_cache import Notify, user_cache
 from nas_sv2.evaluate.data.image_data import ImageData, Part, content_key, resize
-from nas_sv2.evaluate.data.image_listing import LAYOUTS, read_spec
+from nas_sv2.evaluate.data.image_listing import LAYOUTS, check_layout, read_spec
 from nas_sv2.evaluate.data.own_images import open_array_file, open_image_folder
 from nas_sv2.evaluate.data.split import carve, distinct, mirror_keys
 
@@ -83,6 +83,7 @@ def open_data(
     skip_unreadable: bool = False,
     notify: Notify | None = None,
     progress: Progress | None = None,
+    numbers: bool = False,
 ) -> ImageData:
     """Open the data set that `spec` names.
 
@@ -93,6 +94,7 @@ def open_data(
         skip_unreadable: Whether to leave out images of a folder that cannot be read.
         notify: Function called with a line on size and place before a folder of images is decoded.
         progress: Function called with the number of decoded files and of all files.
+        numbers: Whether labels are read as numbers: of `csv:FILE` and `npz:FILE` alone.
 
     Raises:
         ConfigError: If the spec is unknown or its folder lacks the data.
@@ -101,10 +103,11 @@ def open_data(
     name, _, where = spec.partition(":")
     if resolution is not None:
         check_value("resolution", resolution, Side)
+    check_layout(spec, numbers)
     if read_spec(spec)[0] in LAYOUTS:
-        return open_image_folder(spec, resolution, skip_unreadable, notify, progress)
+        return open_image_folder(spec, resolution, skip_unreadable, notify, progress, numbers)
     if name == "npz":
-        return open_array_file(spec, where, resolution)
+        return open_array_file(spec, where, resolution, numbers)
     if name in PUBLISHED:
         return open_published(spec, name, where, resolution)
     if spec == "animals":

@@ -18,7 +18,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -273,7 +273,7 @@ class ImageCache:
         keys = [bytes.fromhex(key) for report in reports for key in report.keys]
         labels = np.array([listing.files[row].label for row in rows], np.int64)
         given = np.array([listing.files[row].part for row in rows], np.int8)
-        strata = np.zeros_like(labels) if listing.several else labels
+        strata = labels if listing.kind == "classes" else np.zeros_like(labels)
         parts = placed(keys, strata, given, listing.val_share)
         channels = max((report.channels for report in reports if report.rows), default=1)
         names = PARTS if listing.has_test else PARTS[:2]
@@ -396,3 +396,47 @@ def in_words(size: float) -> str:
             return f"{size:.0f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
+
+
+Counts = Mapping[str, list[int]]
+
+
+def labelled(part: Part, listing: Listing) -> Part:
+    """Return a part of a cache with the numbers, or the labels of images that have several."""
+    if listing.kind == "classes":
+        return part
+    if listing.kind == "numbers":
+        return Part(part.images, torch.tensor([*map(float, listing.class_names)])[part.labels])
+    rows = [[float(bit) for bit in bits] for bits in listing.class_names]
+    return Part(part.images, torch.tensor(rows)[part.labels])
+
+
+def key_of(prepared: Prepared, listing: Listing) -> str:
+    """Return the digits that identify the content; numbers and rows of labels are part of it."""
+    if listing.kind == "classes":
+        return prepared.key
+    text = json.dumps([prepared.key, listing.class_names, listing.several or listing.number])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def label_counts(prepared: Prepared, listing: Listing) -> tuple[tuple[str, ...], Counts]:
+    """Return the names of classes or labels, and the number of images with each, by part.
+
+    A number has one name, and all images have it.
+    """
+    if listing.kind == "classes":
+        return prepared.class_names, prepared.counts
+    if listing.kind == "numbers":
+        return (listing.number,), {part: [sum(own)] for part, own in prepared.counts.items()}
+    counts = {
+        part: [
+            sum(
+                count
+                for bits, count in zip(listing.class_names, own, strict=True)
+                if bits[at] == "1"
+            )
+            for at in range(len(listing.several))
+        ]
+        for part, own in prepared.counts.items()
+    }
+    return listing.several, counts

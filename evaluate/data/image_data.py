@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.main_memory import memory_bytes
+from nas_sv2.evaluate.recipes.scores import LabelKind
 
 STATISTICS_IMAGES = 10_000  # evenly spaced; their mean is exact to 1 % of a standard deviation
 
@@ -20,7 +21,7 @@ class Part:
     Attributes:
         images: Images, uint8 (N, C, H, W) with H = W; only indexed, so may be memory-mapped.
         labels: Labels, int64 (N,); of images with several labels each, float32 (N, classes) of 0
-            and 1.
+            and 1; of images with a number each, float32 (N,).
     """
 
     images: Tensor
@@ -31,15 +32,20 @@ class Part:
         return len(self.labels)
 
     def counts(self, classes: int) -> list[int]:
-        """Return the number of images of each class, or with each label."""
-        if has_several(self.labels):
+        """Return the number of images of each class, with each label, or with a number."""
+        kind = kind_of(self.labels)
+        if kind == "numbers":
+            return [len(self)]
+        if kind == "labels":
             return [int(count) for count in self.labels.sum(0)]
         return [int(count) for count in torch.bincount(self.labels, minlength=classes)]
 
 
-def has_several(labels: Tensor) -> bool:
-    """Whether labels are those of images with several each, (N, classes)."""
-    return labels.dim() == 2
+def kind_of(labels: Tensor) -> LabelKind:
+    """Return the kind of labels: numbers are floats (N,), several labels are (N, classes)."""
+    if labels.dim() == 2:
+        return "labels"
+    return "numbers" if labels.is_floating_point() else "classes"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +55,8 @@ class ImageData:
     Attributes:
         name: Spec that opened it.
         key: 16 hexadecimal digits that identify its content and its split.
-        class_names: Names of the classes, or of the labels of images with several, in order.
+        class_names: Names of the classes, or of the labels of images with several, in order; of
+            images with a number each, the name of the number.
         train: Images for training.
         val: Images for comparing networks.
         test: Images for finalists alone; None if the source has no such part.
@@ -83,16 +90,16 @@ class ImageData:
                 and images.shape[1:] == shape
                 and images.shape[2] == images.shape[3]
                 and len(images) == len(labels) > 0
-                and has_several(labels) == has_several(self.train.labels)
+                and kind_of(labels) == self.kind
                 and _are_labels(labels, self.classes)
             )
             if not fits:
                 allowed = (
-                    "must have uint8 (N, C, side, side) images of one shape, int64 (N,) labels or "
-                    "float32 (N, classes) labels of 0 and 1"
+                    "must have uint8 (N, C, side, side) images of one shape, int64 (N,) labels, "
+                    "float32 (N, classes) labels of 0 and 1 or finite float32 (N,) numbers"
                 )
                 raise ConfigError("data", f"{self.name} {tuple(images.shape)}", allowed)
-        if self.classes < 2:
+        if self.classes < 2 and self.kind != "numbers":
             raise ConfigError("data", self.name, "must be at least two classes")
 
     @property
@@ -102,13 +109,19 @@ class ImageData:
 
     @property
     def classes(self) -> int:
-        """Number of classes."""
+        """Number of classes, or of labels; 1 for numbers."""
         return len(self.class_names)
 
     @property
-    def several(self) -> bool:
-        """Whether an image has several labels, or none."""
-        return has_several(self.train.labels)
+    def kind(self) -> LabelKind:
+        """The kind of the labels."""
+        return kind_of(self.train.labels)
+
+    def describe_labels(self) -> str:
+        """Say what the images are labelled with, as `10 classes` or `a number each (age)`."""
+        if self.kind == "numbers":
+            return f"a number each ({self.class_names[0]})"
+        return f"{self.classes} {self.kind}"
 
     @property
     def channels(self) -> int:
@@ -127,7 +140,11 @@ class ImageData:
 
 
 def _are_labels(labels: Tensor, classes: int) -> bool:
-    if has_several(labels):
+    kind = kind_of(labels)
+    if kind == "numbers":
+        finite = bool(torch.isfinite(labels).all())
+        return finite and labels.dtype == torch.float32 and labels.dim() == classes == 1
+    if kind == "labels":
         known = bool(((labels == 0) | (labels == 1)).all())
         return known and labels.dtype == torch.float32 and labels.shape[1] == classes
     whole = labels.dtype == torch.int64 and labels.dim() == 1

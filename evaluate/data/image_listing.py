@@ -21,6 +21,7 @@ from nas_sv2.evaluate.data.decoding import FITS
 from nas_sv2.evaluate.data.folder_tree import SAME_FILE, Folder, Found, Tree, walk
 from nas_sv2.evaluate.data.label_table import LabelTable, read_table
 from nas_sv2.evaluate.data.layouts import TEST, TRAIN, VAL, Layout, named, understand
+from nas_sv2.evaluate.recipes.scores import LabelKind
 
 LAYOUTS = ("imagefolder", "imagenet", "csv")
 VAL_SHARE = 0.2
@@ -63,6 +64,8 @@ class Listing:
         notes: Lines on how the source was understood and on the files that were left out.
         several: Names of the labels of images with several, whose classes are rows of 0 and 1;
             empty if each image has one class.
+        number: Name of the number that each image has, whose classes are the numbers as text;
+            empty if labels are not numbers.
     """
 
     spec: str
@@ -76,6 +79,12 @@ class Listing:
     has_test: bool
     notes: tuple[str, ...]
     several: tuple[str, ...] = ()
+    number: str = ""
+
+    @property
+    def kind(self) -> LabelKind:
+        """The kind of the labels."""
+        return "labels" if self.several else "numbers" if self.number else "classes"
 
     def __len__(self) -> int:
         """Return the number of files."""
@@ -129,8 +138,23 @@ def adopt_fit(spec: str, fit: str) -> str:
     return with_fit(spec, fit)
 
 
-def list_images(spec: str) -> Listing:
+def check_layout(spec: str, numbers: bool) -> None:
+    """Refuse a data set whose labels cannot be read as numbers, where they are to be.
+
+    Raises:
+        ConfigError: It is neither a table nor a file of arrays.
+    """
+    if numbers and read_spec(spec)[0] not in ("csv", "npz"):
+        allowed = "must be csv:FILE or npz:FILE with the score mae, whose labels are numbers"
+        raise ConfigError("data", spec, allowed)
+
+
+def list_images(spec: str, numbers: bool = False) -> Listing:
     """List the files that `imagefolder:PATH`, `imagenet:PATH` or `csv:FILE` names.
+
+    Args:
+        spec: The user's text.
+        numbers: Whether the labels of a table are numbers.
 
     Raises:
         ConfigError: If the folder or file is missing or cannot be read, or is not understood.
@@ -138,7 +162,7 @@ def list_images(spec: str) -> Listing:
     layout, fit, where = read_spec(spec)
     root = Path(os.path.expanduser(where))
     if layout == "csv":
-        return _of_table(spec, fit, read_table(spec, root.resolve()))
+        return _of_table(spec, fit, read_table(spec, root.resolve(), numbers))
     if not where or not root.is_dir():
         raise ConfigError("data", spec, f"must be {layout}:PATH of a folder that exists")
     tree = walk(spec, root.resolve())
@@ -187,6 +211,7 @@ def _of_table(spec: str, fit: str, table: LabelTable) -> Listing:
         has_test=TEST in parts,
         notes=(*table.notes, *left_out_lines(table.left_out)),
         several=table.several,
+        number=table.number,
     )
 
 

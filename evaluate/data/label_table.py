@@ -5,10 +5,14 @@ PATH, LABEL and perhaps SPLIT, and its first path must exist.
 
 Without a column for the label, each further column is one of several labels. It has a 1 in the row
 of an image that has the label, else 0.
+
+If numbers are asked for, the label is one. The only column beside path and split is then the
+label, whatever its name.
 """
 
 import csv
 import io
+import math
 import os
 import re
 from collections import Counter, defaultdict
@@ -39,6 +43,8 @@ DELIMITERS = (",", ";", "\t", "|", " ")
 MOST_BYTES = 500_000_000  # of a table: five million rows; a device without end stops there
 UNNAMED = "an image that no row names"
 SEVERAL = re.compile(r"\s*[;,|]\s*")  # between the labels of one image
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
+LARGEST = 3.4e38  # of float32, in which labels are kept
 FRACTION = re.compile(r"[-+]?\d*\.\d*[1-9]\d*(e[-+]?\d+)?", re.IGNORECASE)
 
 
@@ -49,7 +55,8 @@ class LabelRow:
     Attributes:
         line: Number of its line in the file, from 1.
         name: Path of the image below the folder of the table, with `/`; or an absolute path.
-        label: Name of its class; of an image with several labels, a 0 or 1 for each.
+        label: Name of its class; of an image with several labels, a 0 or 1 for each; or its
+            number, written in one way.
         part: 0 train, 1 val, 2 test; None if the table has no parts.
     """
 
@@ -69,6 +76,7 @@ class LabelTable:
         left_out: Names of images beside those that are named, by reason.
         notes: Lines on how the table was understood.
         several: Names of the labels of images with several; empty if each has one class.
+        number: Name of the number that each image has; empty if labels are not numbers.
     """
 
     file: Path
@@ -76,26 +84,32 @@ class LabelTable:
     left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     notes: list[str] = field(default_factory=list)
     several: tuple[str, ...] = ()
+    number: str = ""
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes: in the order of numbers if all are, else of the alphabet.
 
-        They are the different rows of 0 and 1 if images have several labels.
+        They are the different rows of 0 and 1 if images have several labels, or the numbers.
         """
         names = {row.label for row in self.rows}
         number = all(re.fullmatch(r"-?\d{1,18}", name) for name in names)
         return tuple(sorted(names, key=(lambda name: (int(name), name)) if number else None))
 
 
-def read_table(spec: str, file: Path) -> LabelTable:
+def read_table(spec: str, file: Path, numbers: bool = False) -> LabelTable:
     """Read the rows of a table.
+
+    Args:
+        spec: The user's text.
+        file: The table.
+        numbers: Whether labels are numbers.
 
     Raises:
         ConfigError: If the file is missing, or is not a table of images and labels, or rows
             contradict each other.
     """
-    return _Reader(spec, file).table()
+    return _Reader(spec, file, numbers).table()
 
 
 @dataclass(eq=False)
@@ -104,6 +118,8 @@ class _Reader:
 
     spec: str
     file: Path
+    numbers: bool = False
+    number: str = LABEL  # the name of the column of numbers
     notes: list[str] = field(default_factory=list)
     several: Mapping[str, int] = field(default_factory=dict)  # columns of labels, if there are
 
@@ -116,12 +132,17 @@ class _Reader:
         delimiter, columns, has_header = self.understood(first)
         rows = self.once(self.rows(text, delimiter, columns, has_header))
         table = LabelTable(self.file, rows, notes=self.notes, several=tuple(self.several))
-        if self.several:
-            self.check_several(table)
+        if self.numbers:
+            table.number = self.number
+            self.check_rows(table)
+            self.note_numbers(table)
+        elif self.several:
+            self.check_rows(table)
         else:
             self.check_labels(table)
         self.note_places(table)
-        table.notes += alike_notes(table.several or table.classes)
+        if not self.numbers:
+            table.notes += alike_notes(table.several or table.classes)
         return table
 
     def text(self) -> str:
@@ -144,7 +165,9 @@ class _Reader:
             if columns := self.columns(self.cells(first, delimiter)):
                 return delimiter, columns, True
         for delimiter in DELIMITERS:
-            if columns := self.label_columns(self.cells(first, delimiter)):
+            cells = self.cells(first, delimiter)
+            of_labels = self.number_column if self.numbers else self.label_columns
+            if columns := of_labels(cells):
                 return delimiter, columns, True
         for delimiter in DELIMITERS:
             cells = self.cells(first, delimiter)
@@ -152,9 +175,13 @@ class _Reader:
                 kinds = KINDS[: len(cells)]
                 self.notes.append(f"the table has no header; its columns are {', '.join(kinds)}")
                 return delimiter, {kind: at for at, kind in enumerate(kinds)}, False
+        several = (
+            "or a column path and a column of 0 and 1 for each of two labels or more (a column of "
+            "numbers needs score: mae in a recipe), "
+        )
         raise self.refuse(
             "must be a table with one column path and one column label, named in its first line, "
-            "or a column path and a column of 0 and 1 for each of two labels or more, "
+            f"{'' if self.numbers else several}"
             f"or rows PATH,LABEL whose first path exists; the first line is {first[:80]!r}"
         )
 
@@ -169,6 +196,7 @@ class _Reader:
         if not places[PATH] or not places[LABEL]:
             return None
         columns = self.only(cells, places)
+        self.number = same_name(cells[columns[LABEL]])
         unused = [cell for at, cell in enumerate(cells) if at not in columns.values()]
         if unused:
             self.notes.append(f"columns that are not read: {named(unused)}")
@@ -189,6 +217,19 @@ class _Reader:
         self.several = labels
         self.notes.append(f"several labels an image: {named(labels, 5)}")
         return columns
+
+    def number_column(self, cells: Sequence[str]) -> dict[str, int] | None:
+        """Return the columns of a table without one named as the label, but with one number."""
+        places = self.places(cells)
+        if not places[PATH] or len(cells) < 2:
+            return None
+        columns = self.only(cells, places)
+        others = [at for at in range(len(cells)) if at not in columns.values()]
+        if len(others) != 1 or not cells[others[0]]:
+            found = named([cells[at] for at in others], 9)
+            raise self.refuse(f"must have one column label beside path and split; it has {found}")
+        self.number = same_name(cells[others[0]])
+        return {**columns, LABEL: others[0]}
 
     def places(self, cells: Sequence[str]) -> dict[str, list[int]]:
         """Return the places of the columns that could be each kind."""
@@ -250,10 +291,21 @@ class _Reader:
             raise self.refuse(f"must have train, val or test as the split of each row; {found}")
         if "\\" in name and not self.place(name).exists():
             name = name.replace("\\", "/")  # of Windows
-        if FRACTION.fullmatch(cells[LABEL]):
-            found = f"line {line} has {cells[LABEL]}"
-            raise self.refuse(f"must have classes as labels, not numbers with fractions; {found}")
-        return LabelRow(line, os.path.normpath(name), same_name(cells[LABEL]), part)
+        return LabelRow(line, os.path.normpath(name), self.label(line, cells[LABEL]), part)
+
+    def label(self, line: int, cell: str) -> str:
+        """Return the name of a class, or a number in one way of writing."""
+        if not self.numbers and FRACTION.fullmatch(cell):
+            allowed = "must have classes as labels, not numbers with fractions"
+            hint = "score: mae in a recipe reads numbers"
+            raise self.refuse(f"{allowed}; line {line} has {cell} ({hint})")
+        if not self.numbers:
+            return same_name(cell)
+        number = float(cell) if NUMBER.fullmatch(cell) else math.nan
+        if not abs(number) <= LARGEST:
+            found = f"line {line} has {cell[:80]!r} in {self.number!r}"
+            raise self.refuse(f"must have a finite number in each row, as 23.5; {found}")
+        return repr(number)
 
     def place(self, name: str) -> Path:
         return self.file.parent / name
@@ -293,7 +345,13 @@ class _Reader:
                 found = f"{row.label!r} names {len(several)} that others have (line {row.line})"
                 raise self.refuse(f"must have one class for each image; {found}")
 
-    def check_several(self, table: LabelTable) -> None:
+    def note_numbers(self, table: LabelTable) -> None:
+        """Note the range of the numbers."""
+        numbers = [float(row.label) for row in table.rows]
+        ends = f"{min(numbers):.6g} to {max(numbers):.6g}"
+        table.notes.append(f"the labels are numbers, {table.number}: from {ends}")
+
+    def check_rows(self, table: LabelTable) -> None:
         """Refuse a table without rows to train on, or none at all."""
         if not any(row.part in (None, TRAIN) for row in table.rows):
             why = "none of the split train" if table.rows else "no row"

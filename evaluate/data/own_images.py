@@ -9,8 +9,6 @@ are the same. Without a part `val`, validation images are split off the training
 content.
 """
 
-import hashlib
-import json
 import os
 import re
 import warnings
@@ -27,8 +25,16 @@ from numpy.typing import NDArray
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.chunk_decoding import Progress
 from nas_sv2.evaluate.data.decoding import full_level
-from nas_sv2.evaluate.data.image_cache import ImageCache, Notify, Prepared
-from nas_sv2.evaluate.data.image_data import ImageData, Part, content_key, resize
+from nas_sv2.evaluate.data.image_cache import (
+    Counts,
+    ImageCache,
+    Notify,
+    Prepared,
+    key_of,
+    label_counts,
+    labelled,
+)
+from nas_sv2.evaluate.data.image_data import ImageData, Part, content_key, kind_of, resize
 from nas_sv2.evaluate.data.image_listing import Listing, list_images
 from nas_sv2.evaluate.data.layouts import named, part_of
 from nas_sv2.evaluate.data.main_memory import memory_bytes
@@ -45,7 +51,6 @@ IMAGES, LABELS = ("images", "image", "x", "data"), ("labels", "label", "y", "tar
 # Pixels shrink to a third or so. A file that grows more than a hundredfold is made to fill memory.
 MOST_GROWTH, HARMLESS_BYTES = 100, 100_000_000
 Arrays = dict[int, NDArray[Any]]
-Counts = Mapping[str, list[int]]
 
 
 def open_image_folder(
@@ -54,6 +59,7 @@ def open_image_folder(
     skip_unreadable: bool,
     notify: Notify | None = None,
     progress: Progress | None = None,
+    numbers: bool = False,
 ) -> ImageData:
     """Open the images of a folder or table, which are grey if all files are, else RGB.
 
@@ -63,13 +69,14 @@ def open_image_folder(
         skip_unreadable: Whether to leave out unreadable images and list them in the notes.
         notify: Function called with a line on size and place before minutes of decoding.
         progress: Function called with the number of decoded files and of all files.
+        numbers: Whether the labels of a table are numbers.
 
     Raises:
         ConfigError: If the images are missing, or their layout is not understood, or a part or
             class has none, or one is unreadable.
         EvaluationError: If the decoded images cannot be stored.
     """
-    listing, side = list_images(spec), resolution or SIDE
+    listing, side = list_images(spec, numbers), resolution or SIDE
     cache = ImageCache.of(listing, side)
     prepared = cache.prepare(listing, side, notify, progress)
     _check(spec, prepared, listing, skip_unreadable)
@@ -79,7 +86,7 @@ def open_image_folder(
     return ImageData(
         spec,
         key_of(prepared, listing),
-        listing.several or prepared.class_names,
+        label_counts(prepared, listing)[0],
         train,
         val,
         test[0] if test else None,
@@ -87,40 +94,6 @@ def open_image_folder(
         listing.fit,
         prepared.picture_side,
     )
-
-
-def labelled(part: Part, listing: Listing) -> Part:
-    """Return a part of a cache with the labels of images that have several."""
-    if not listing.several:
-        return part
-    rows = [[float(bit) for bit in bits] for bits in listing.class_names]
-    return Part(part.images, torch.tensor(rows)[part.labels])
-
-
-def key_of(prepared: Prepared, listing: Listing) -> str:
-    """Return the digits that identify the content; rows of several labels are part of it."""
-    if not listing.several:
-        return prepared.key
-    text = json.dumps([prepared.key, listing.class_names, listing.several])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def label_counts(prepared: Prepared, listing: Listing) -> tuple[tuple[str, ...], Counts]:
-    """Return the names of classes or labels, and the number of images with each, by part."""
-    if not listing.several:
-        return prepared.class_names, prepared.counts
-    counts = {
-        part: [
-            sum(
-                count
-                for bits, count in zip(listing.class_names, own, strict=True)
-                if bits[at] == "1"
-            )
-            for at in range(len(listing.several))
-        ]
-        for part, own in prepared.counts.items()
-    }
-    return listing.several, counts
 
 
 def _check(spec: str, prepared: Prepared, listing: Listing, skip_unreadable: bool) -> None:
@@ -161,7 +134,7 @@ def check_counts(
     Raises:
         ConfigError: If there is one.
     """
-    lone = "; each class has one image only" if counts["train"] == [1] * len(names) else ""
+    lone = "; each class has one image only" if counts["train"] == [1] * len(names) > [1] else ""
     copies = (
         f"; {left_out:,} were left out, as a later part has a copy of each" if left_out else ""
     )
@@ -181,7 +154,7 @@ def notes_of(prepared: Prepared, listing: Listing) -> list[str]:
     """Return notes on the split, the images left out and the counts, one fact per line."""
     notes, (names, counts) = list(listing.notes), label_counts(prepared, listing)
     if listing.val_share is not None:
-        share = None if listing.several else listing.val_share
+        share = listing.val_share if listing.kind == "classes" else None
         notes.append(share_in_words(prepared.counts, share, prepared.class_names))
     if prepared.left_out:
         notes.append(
@@ -262,32 +235,35 @@ def faults_in_words(prepared: Prepared) -> str:
     return f"{len(faults)} of {prepared.files} images cannot be read: {first}{more}"
 
 
-def open_array_file(spec: str, where: str, resolution: int | None) -> ImageData:
+def open_array_file(
+    spec: str, where: str, resolution: int | None, numbers: bool = False
+) -> ImageData:
     """Open the images in the file `where`.
 
     Args:
         spec: The user's text.
         where: Path of the file.
         resolution: Side of the resized images, in pixels; None for their own.
+        numbers: Whether labels are numbers.
 
     Raises:
         ConfigError: If the file or an array in it is missing, or an array has a wrong type or
             shape.
     """
     file = ArrayFile(spec, Path(os.path.expanduser(where)) if where else None)
-    images, labels = file.images(), file.labels()
+    images, labels = file.images(), file.numbers() if numbers else file.labels()
     for part, own in labels.items():
         if len(own) != len(images[part]):
             name = file.name(LABELS, part)
             had = f"it has {len(own):,} for {len(images[part]):,} images"
             raise ConfigError("data", spec, f"must have a label in {name} for each image; {had}")
-    numbers, names = file.classes(labels)
+    labels, names = (labels, ("label",)) if numbers else file.classes(labels)
     share = None if 1 in images else VAL_SHARE
-    parts, notes = _split(images, numbers, share)
+    parts, notes = _split(images, labels, share)
     counts = {PARTS[part]: one.counts(len(names)) for part, one in sorted(parts.items())}
     sizes = {PARTS[part]: len(one) for part, one in parts.items()}
-    check_counts(spec, names, counts, sizes, sum(map(len, numbers.values())) - sum(sizes.values()))
-    if share is not None and parts[0].labels.dim() == 1:
+    check_counts(spec, names, counts, sizes, sum(map(len, labels.values())) - sum(sizes.values()))
+    if share is not None and kind_of(parts[0].labels) == "classes":
         notes.insert(0, share_in_words(counts, share, names))
     elif share is not None:
         by_part = {part: [size] for part, size in sizes.items()}
@@ -437,6 +413,33 @@ class ArrayFile:
         """
         return {part: self._label_array(part) for kind, part in self._names if kind == "labels"}
 
+    def numbers(self) -> Arrays:
+        """Return the labels of each part as numbers, float32 (N,).
+
+        Raises:
+            ConfigError: If an array has others than finite numbers, one for each image.
+        """
+        found = {part: self._number_array(part) for kind, part in self._names if kind == "labels"}
+        every = np.concatenate(list(found.values()))
+        if every.size:
+            ends = f"from {every.min():.6g} to {every.max():.6g}"
+            self.notes.append(f"the labels are numbers: {ends}")
+        return found
+
+    def _number_array(self, part: int) -> NDArray[np.float32]:
+        array, name = self._arrays["labels", part], self.name(LABELS, part)
+        had = f"it is {array.dtype} {tuple(array.shape)}"
+        if array.ndim == 2 and array.shape[1] == 1:
+            array = array[:, 0]
+        if array.ndim != 1 or array.dtype.kind not in "uif":
+            raise self._refused(f"must have a number for each image in {name}; {had}")
+        with np.errstate(over="ignore"):
+            numbers = array.astype(np.float32)
+        if len(odd := np.flatnonzero(~np.isfinite(numbers))):
+            found = f"row {odd[0]} has {array[odd[0]]}"
+            raise self._refused(f"must have finite numbers in {name}; {found}")
+        return numbers
+
     def _label_array(self, part: int) -> NDArray[Any]:
         array, name = self._arrays["labels", part], self.name(LABELS, part)
         had = f"it is {array.dtype} {tuple(array.shape)}"
@@ -555,8 +558,9 @@ def _split(
     keys = [key for own in images.values() for key in mirror_keys(own)]
     every = np.concatenate(list(labels.values()))
     strata = every
-    if every.ndim == 2:  # combinations of labels are too rare to be split alike
+    if every.dtype == np.float32:  # numbers, and combinations of labels, are too rare
         strata = np.zeros(len(every), np.int64)
+    if every.ndim == 2:
         every = np.unique(every, axis=0, return_inverse=True)[1].ravel()
     given = np.concatenate([np.full(len(own), part, np.int8) for part, own in images.items()])
     chosen = placed(keys, strata, given, share)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nas_sv2.evaluate.data.image_data import Part, has_several
+from nas_sv2.evaluate.data.image_data import Part, kind_of
 from nas_sv2.evaluate.fitting.augment import Augment, Normalise, augmentation
 from nas_sv2.evaluate.fitting.subset import Subset
 from nas_sv2.evaluate.recipes.recipe import FullTraining, Recipe
@@ -136,6 +136,8 @@ class Batches:
 class Mixed:
     """Batches of `supply`, mixed for a full training; a `Supply` whose targets are shares.
 
+    Numbers stay as they are: a recipe for them neither mixes nor pastes images.
+
     Random Erasing: Zhong et al., AAAI 2020. Mixup: Zhang et al., ICLR 2018. CutMix: Yun et al.,
     ICCV 2019. Repeated augmentation: Hoffer et al., CVPR 2020. Ranges and the even choice between
     mixup and CutMix are those of torchvision's training (pytorch/vision#5906).
@@ -173,12 +175,15 @@ class Mixed:
     def take(
         self, order: Tensor, number: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Batch `number`: images (N, C, H, W), and targets (N, classes), shares of the classes."""
+        """Batch `number`: images (N, C, H, W), and targets (N, classes), shares of the classes.
+
+        Targets that are numbers are of shape (N,).
+        """
         images, labels = self.supply.take(order, number, generator)
         if self.full.random_erase:
             images = erased(images, self.full.random_erase, generator)
         targets = labels
-        if not has_several(labels):
+        if kind_of(labels) == "classes":
             targets = functional.one_hot(labels, self.classes).to(images.dtype)
         ways = [way for way in ("mixup", "cutmix") if getattr(self.full, way)]
         if not ways:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nas_sv2.documents import FromZero, Share, Whole, check_fields
 from nas_sv2.errors import ConfigError, EvaluationError
-from nas_sv2.evaluate.recipes.scores import facts_of
+from nas_sv2.evaluate.recipes.scores import LabelKind, ScoreFacts, facts_of, in_unit_of_labels
 from nas_sv2.plain_data import parse_json, printable
 from nas_sv2.space.units.architecture import Architecture
 
@@ -38,42 +38,83 @@ def is_uneven(majority: float | None, classes: int) -> bool:
     return majority is not None and majority * classes >= UNEVEN
 
 
+FIGURES: Mapping[LabelKind, str] = {"classes": "accuracy", "labels": "mean_ap", "numbers": "mae"}
+"""The score that is shown first, by the kind of the labels."""
+SHOWN = (*FIGURES.values(), "box_ap")
+"""All scores that may be shown first; the last is a detector's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """The figure of a network that is shown first.
 
     Attributes:
-        by: `accuracy`, `mean_ap` for images with several labels, or `box_ap` of a detector.
-        share: Its value, 0 to 1.
+        by: `accuracy`; `mean_ap` for images with several labels; `mae` for a number each;
+            `box_ap` of a detector.
+        value: Its value: 0 to 1, or the mean absolute error in the unit of the labels.
     """
 
     by: str
-    share: float
+    value: float
 
     @classmethod
     def of(
-        cls, accuracy: float | None, mean_ap: float | None, box_ap: float | None = None
+        cls,
+        accuracy: float | None,
+        mean_ap: float | None,
+        mae: float | None = None,
+        box_ap: float | None = None,
     ) -> "Figure":
         """Take the one that is known."""
-        figures = {"accuracy": accuracy, "mean_ap": mean_ap, "box_ap": box_ap}
-        known = ((by, share) for by, share in figures.items() if share is not None)
-        return cls(*next(known))
+        known = {"accuracy": accuracy, "mean_ap": mean_ap, "mae": mae, "box_ap": box_ap}
+        found = cls.find(known)
+        assert found is not None, "one of them is known"
+        return found
+
+    @classmethod
+    def find(cls, fields: Mapping[str, Any]) -> "Figure | None":
+        """Find the figure among fields by name; None if none is known, or there."""
+        for by in SHOWN:
+            if fields.get(by) is not None:
+                return cls(by, fields[by])
+        return None
+
+    @property
+    def facts(self) -> ScoreFacts:
+        """Its name and unit."""
+        return facts_of(self.by)
 
     @property
     def name(self) -> str:
-        """Its name, `top-1`, `mean AP` or `mmAP`."""
-        return facts_of(self.by).name
+        """Its name, `top-1`, `mean AP` or `MAE`."""
+        return self.facts.name
 
     @property
     def title(self) -> str:
-        """Its whole name, `top-1 accuracy` or `mean average precision`."""
-        return facts_of(self.by).objective
+        """Its whole name, as `top-1 accuracy` or `mean absolute error`."""
+        return self.facts.title
+
+    @property
+    def score(self) -> float:
+        """The same, higher is better: an error is negated."""
+        return -self.value if self.facts.is_error else self.value
 
     def describe(self, balanced: float | None = None, uneven: bool = False) -> str:
         """Return it as text, with the balanced accuracy if the classes are uneven."""
-        if not uneven or balanced is None:
-            return f"{self.share:.2%}"
-        return f"{self.share:.2%} (balanced {balanced:.2%})"
+        shown = self.facts.value(self.score)
+        return shown if not uneven or balanced is None else f"{shown} (balanced {balanced:.2%})"
+
+    def is_near(self, other: "Figure", slack: float) -> bool:
+        """Whether another is equal, up to a share of all images or of an error."""
+        whole = max(self.value, other.value) if self.facts.is_error else 1.0
+        return self.by == other.by and abs(self.value - other.value) <= slack * whole
+
+    def change_from(self, other: "Figure") -> str:
+        """Return the change from another, as `-1.20 points`, or `+0.3` in the labels' unit."""
+        change = self.value - other.value
+        if self.facts.is_error:
+            return ("+" if change >= 0 else "") + in_unit_of_labels(change)
+        return f"{100 * change:+.2f} points"
 
 
 def describe_majority(majority: float, images: str) -> str:
@@ -96,12 +137,15 @@ class Epoch:
     """One pass of a training.
 
     Attributes:
-        train_loss: Mean of the minimised loss (label smoothing included), nats.
+        train_loss: Mean of the minimised loss (label smoothing included), nats; of numbers, their
+            mean absolute error in standard deviations.
         learning_rate: Rate of the last step.
         accuracy: Top-1 on the validation images, 0 to 1; None without a validation.
-        loss: Validation cross-entropy without smoothing, nats; None without a validation.
+        loss: Validation cross-entropy without smoothing, nats; None without a validation, and for
+            numbers.
         mean_ap: Mean average precision of images with several labels, 0 to 1; else None.
         box_ap: COCO's mean average precision of a detector's boxes, 0 to 1; else None.
+        mae: Mean absolute error of images with a number each, in its unit; else None.
     """
 
     train_loss: float
@@ -110,13 +154,12 @@ class Epoch:
     loss: float | None = None
     mean_ap: Share | None = None
     box_ap: Share | None = None
+    mae: FromZero | None = None
 
     @property
     def figure(self) -> Figure | None:
         """The figure that is shown; None without a validation."""
-        if self.accuracy is None and self.mean_ap is None and self.box_ap is None:
-            return None
-        return Figure.of(self.accuracy, self.mean_ap, self.box_ap)
+        return Figure.find({by: getattr(self, by) for by in SHOWN})
 
     def __post_init__(self) -> None:
         """Refuse a loss that is not finite, and an accuracy outside 0 to 1."""
@@ -130,10 +173,10 @@ class Evaluation:
     A user's own evaluator may leave out all but the accuracy.
 
     Attributes:
-        accuracy: Top-1 on the validation images, 0 to 1; None for images with several labels and
-            for a detector.
+        accuracy: Top-1 on the validation images, 0 to 1; None for images with several labels or a
+            number each, and for a detector.
         loss: Mean cross-entropy on the same images, nats, without label smoothing; None if it is
-            not known. It is the mean of the binary ones for several labels.
+            not known, and for numbers. It is the mean of the binary ones for several labels.
         recipe: Name of the recipe.
         recipe_digest: Digest of its content.
         data: The data's spec and content, `SPEC@KEY`; the figures depend on the content alone.
@@ -155,6 +198,7 @@ class Evaluation:
             if it is not known.
         classes: Number of classes; 0 if it is not known.
         mean_ap: Mean average precision of images with several labels, 0 to 1; else None.
+        mae: Mean absolute error of images with a number each, in its unit; else None.
         float_accuracy: The figure of the network as it was trained, top-1 or mean AP, if the
             others are those of its int8 form; else None. Those of the passes never are.
         box_ap: COCO's mean average precision of a detector's boxes, over overlaps from 0.5 to
@@ -185,6 +229,7 @@ class Evaluation:
     float_accuracy: Share | None = None
     box_ap: Share | None = None
     box_ap50: Share | None = None
+    mae: FromZero | None = None
 
     def __post_init__(self) -> None:
         """Refuse figures that no network can have, whichever evaluator they come from.
@@ -195,8 +240,8 @@ class Evaluation:
         """
         whose = f"evaluation by {self.recipe or 'an object'}"
         _check(self, whose)
-        if [self.accuracy, self.mean_ap, self.box_ap].count(None) != 2:
-            one = "must have one of accuracy, mean_ap and box_ap"
+        if sum(getattr(self, by) is not None for by in SHOWN) != 1:
+            one = f"must have one of {', '.join(SHOWN)}"
             raise EvaluationError(f"{printable(whose, 80)}: {one}")
         if not all(isinstance(epoch, Epoch) for epoch in self.history):
             raise EvaluationError("history of an evaluation must be epochs")
@@ -204,12 +249,17 @@ class Evaluation:
     @property
     def score(self) -> float:
         """The score that candidates are compared by, higher is better: the mean over seeds."""
-        return statistics.fmean(self.scores) if self.scores else self.figure.share
+        return statistics.fmean(self.scores) if self.scores else self.figure.score
 
     @property
     def figure(self) -> Figure:
-        """Top-1, or the mean average precision of labels or of boxes."""
-        return Figure.of(self.accuracy, self.mean_ap, self.box_ap)
+        """Top-1, the mean average precision of labels or boxes, or the error of numbers."""
+        return Figure.of(self.accuracy, self.mean_ap, self.mae, self.box_ap)
+
+    @property
+    def train_loss_unit(self) -> str:
+        """The unit of the losses in the history."""
+        return "standard deviations" if self.mae is not None else "nats"
 
     @property
     def uneven(self) -> bool:
@@ -263,6 +313,13 @@ class Evaluation:
     def describe_loss(self, digits: int = 4) -> str:
         """Return the loss as text, or a dash if it is not known."""
         return "–" if self.loss is None else f"{self.loss:.{digits}f}"
+
+    def describe_spread(self) -> str:
+        """Return ± the standard deviation of the score between seeds; empty for a single seed."""
+        if self.spread is None:
+            return ""
+        facts = facts_of(self.scored_by)
+        return f"±{in_unit_of_labels(self.spread) if facts.is_error else f'{self.spread:.2%}'}"
 
     @property
     def spread(self) -> float | None:
@@ -320,6 +377,7 @@ def average_evaluations(evaluations: Sequence[Evaluation]) -> Evaluation:
         first,
         accuracy=average(each.accuracy for each in evaluations),
         mean_ap=average(each.mean_ap for each in evaluations),
+        mae=average(each.mae for each in evaluations),
         loss=average(each.loss for each in evaluations),
         balanced_accuracy=average(each.balanced_accuracy for each in evaluations),
         float_accuracy=average(each.float_accuracy for each in evaluations),

@@ -12,12 +12,14 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.evaluate.data.image_data import has_several
+from nas_sv2.evaluate.data.image_data import kind_of
 from nas_sv2.evaluate.fitting.batches import Supply
 from nas_sv2.evaluate.fitting.course import Learner, Step
+from nas_sv2.evaluate.fitting.label_scale import LabelScale
 from nas_sv2.evaluate.fitting.start import rate_of
 from nas_sv2.evaluate.fitting.teaching import Teaching
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.recipes.scores import LabelKind
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LOOK_BACK = 50_000 / 1_281_167  # share of the steps
@@ -55,8 +57,8 @@ class ChanceCheck:
 
     @classmethod
     def of(cls, labels: torch.Tensor, recipe: Recipe, steps: int) -> "ChanceCheck":
-        """Make the check of a training of `steps` on `labels`; none for images with several."""
-        if has_several(labels):
+        """Make the check of a training of `steps` on `labels`; it is for classes alone."""
+        if kind_of(labels) != "classes":
             return cls(1.0, 0.0, 0, -1)
         shares = torch.bincount(labels).double() / len(labels)
         smoothing = recipe.label_smoothing
@@ -144,7 +146,8 @@ class NetworkLearner:
         rates: Factors of the learning rate, by part of the network.
         teaching: A teacher whose answers are learnt too; None for none.
         class_weights: Weights of the classes in the loss, (classes,); None for equal ones.
-        several: Whether images have several labels each.
+        kind: The kind of the labels.
+        scale: The scale of labels that are numbers; else None.
     """
 
     module: nn.Module
@@ -153,7 +156,8 @@ class NetworkLearner:
     rates: Mapping[str, float] = field(default_factory=dict)
     teaching: Teaching | None = None
     class_weights: Tensor | None = None
-    several: bool = False
+    kind: LabelKind = "classes"
+    scale: LabelScale | None = None
 
     @classmethod
     def of(
@@ -167,13 +171,14 @@ class NetworkLearner:
         """Make the learner of a training of `module` on `batches`."""
         steps = recipe.epochs * len(batches)
         chance = ChanceCheck.of(batches.labels, recipe, steps)
-        weights, several = None, has_several(batches.labels)
+        weights, kind = None, kind_of(batches.labels)
         if recipe.class_weights == "balanced":
-            if several:
+            if kind != "classes":
                 allowed = "must be none for images with several labels"
                 raise ConfigError("recipe.class_weights", recipe.class_weights, allowed)
             weights = balanced_weights(batches.labels).to(batches.device)
-        return cls(module, recipe, chance, rates, teaching, weights, several)
+        scale = LabelScale.of(batches.labels)
+        return cls(module, recipe, chance, rates, teaching, weights, kind, scale)
 
     def __post_init__(self) -> None:
         """Make the optimiser and the scaler."""
@@ -210,9 +215,14 @@ class NetworkLearner:
         return value, self.chance.judge(step.number, against_labels, logits, labels)
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss against the labels; smoothing moves yes and no towards one half."""
+        """Return the loss against the labels; smoothing moves yes and no towards one half.
+
+        That of numbers is their mean absolute error, in standard deviations.
+        """
+        if self.scale is not None:
+            return functional.l1_loss(logits[:, 0], labels) / self.scale.deviation
         smoothing = self.recipe.label_smoothing
-        if self.several:
+        if self.kind == "labels":
             targets = labels * (1 - smoothing) + smoothing / 2
             return functional.binary_cross_entropy_with_logits(logits, targets)
         weights = self._weights_of(logits.shape[1])

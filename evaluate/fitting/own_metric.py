@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from nas_sv2.errors import ConfigError, EvaluationError
-from nas_sv2.evaluate.data.image_data import has_several
+from nas_sv2.evaluate.data.image_data import kind_of
 from nas_sv2.evaluate.recipes.scores import SCORES, check_score_for
 from nas_sv2.plain_data import printable
 from nas_sv2.plug_ins import load_plug_in
@@ -65,14 +65,14 @@ def try_score(score: str, labels: Tensor, classes: int) -> None:
 
     Args:
         score: A score of ours, or a metric.
-        labels: Labels to validate on, (N,) or (N, classes).
+        labels: Labels to validate on, (N,) or (N, classes), or numbers (N,).
         classes: Number of classes.
 
     Raises:
         ConfigError: It is not for such labels, cannot be imported, raises an error, or returns no
             finite number.
     """
-    check_score_for(score, has_several(labels))
+    check_score_for(score, kind_of(labels))
     metric = open_metric(score)
     if metric is None:
         return

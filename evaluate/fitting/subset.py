@@ -9,6 +9,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting.determinism import stream
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.recipes.scores import IMAGES
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -35,8 +36,8 @@ def choose_subset(data: ImageData, recipe: Recipe) -> Subset:
         ConfigError: If the classes drawn have no image to train or to validate on.
     """
     train, val, classes, among = data.train, data.val, data.classes, None
-    if data.several and recipe.classes is not None:
-        allowed = "must be left out for images with several labels"
+    if data.kind != "classes" and recipe.classes is not None:
+        allowed = f"must be left out for {IMAGES[data.kind]}"
         raise ConfigError("recipe.classes", recipe.classes, allowed)
     if recipe.classes is not None and recipe.classes < classes:
         draw = stream(recipe.subset_seed, "classes")

@@ -22,6 +22,7 @@ from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.fitting.subset import choose_images
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.recipes.scores import IMAGES
 from nas_sv2.evaluate.recipes.teacher import (
     ENDING,
     FOLDER_FILES,
@@ -134,8 +135,8 @@ class Teaching:
         if recipe.classes is not None and recipe.classes < data.classes:
             allowed = "must be left out beside a teacher, which has all classes"
             raise ConfigError("recipe.classes", recipe.classes, allowed)
-        if data.several:
-            allowed = "must be left out for images with several labels"
+        if data.kind != "classes":
+            allowed = f"must be left out for {IMAGES[data.kind]}"
             raise ConfigError("teacher", teacher.model, allowed)
         opened = open_teacher(teacher, normalise, data, device, threads)
         notify(_checked(teacher, opened, data, device))

@@ -1,4 +1,4 @@
-"""The accuracy of a network, and its cross-entropy."""
+"""The accuracy of a network, and its cross-entropy; or its error, if labels are numbers."""
 
 import dataclasses
 import math
@@ -13,10 +13,11 @@ from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
 from nas_sv2.errors import EvaluationError
-from nas_sv2.evaluate.data.image_data import ImageData, Part, has_several
+from nas_sv2.evaluate.data.image_data import ImageData, Part, kind_of
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.fitting.batches import Batches
 from nas_sv2.evaluate.fitting.evaluation import Figure, is_uneven
+from nas_sv2.evaluate.fitting.label_scale import LabelScale
 from nas_sv2.evaluate.fitting.own_metric import apply_metric, open_metric
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.recipes.scores import SCORES, facts_of
@@ -29,8 +30,9 @@ class Validation:
     """How good a network is on images; all but the first three are unknown in older files.
 
     Attributes:
-        accuracy: Top-1, 0 to 1; None for images with several labels.
-        loss: Mean cross-entropy, nats; of several labels, the mean of the binary ones.
+        accuracy: Top-1, 0 to 1; None for images with several labels, or a number each.
+        loss: Mean cross-entropy, nats; of several labels, the mean of the binary ones; of numbers,
+            their mean absolute error.
         images: Number of images.
         balanced_accuracy: Mean of the shares of each class that are right, 0 to 1.
         majority: Share of the images that are of their commonest class, 0 to 1.
@@ -39,6 +41,7 @@ class Validation:
             an image that are never named do not count.
         own: Figure of the user's own metric, higher is better; None if none was asked for.
         mean_ap: Mean average precision of images with several labels, 0 to 1; else None.
+        mae: Mean absolute error of images with a number each, in its unit; else None.
     """
 
     accuracy: float | None
@@ -50,6 +53,7 @@ class Validation:
     macro_f1: float | None = None
     own: float | None = None
     mean_ap: float | None = None
+    mae: float | None = None
 
     def score(self, by: str) -> float:
         """Return the score that candidates are compared by, of a single validation.
@@ -61,6 +65,7 @@ class Validation:
             "balanced_accuracy": self.balanced_accuracy,
             "macro_f1": self.macro_f1,
             "mean_ap": self.mean_ap,
+            "mae": None if self.mae is None else -self.mae,
             "cross_entropy": -self.loss,
         }
         found = known.get(by, self.own)
@@ -74,7 +79,7 @@ class Validation:
             by: The score of the recipe. One that is not known, as in older files, is left out.
         """
         figures = f"{self.describe_figure()}{self.beside(by)}"
-        return f"{figures}, cross-entropy {self.loss:.4f}"
+        return figures if self.mae is not None else f"{figures}, cross-entropy {self.loss:.4f}"
 
     def beside(self, by: str) -> str:
         """Name the score of a recipe behind a comma; nothing for top-1 and cross-entropy."""
@@ -84,11 +89,11 @@ class Validation:
 
     @property
     def figure(self) -> Figure:
-        """Top-1, or the mean average precision of images with several labels."""
-        return Figure.of(self.accuracy, self.mean_ap)
+        """Top-1, the mean average precision of several labels, or the error of numbers."""
+        return Figure.of(self.accuracy, self.mean_ap, self.mae)
 
     def describe_figure(self) -> str:
-        """Name top-1, with the balanced one if the classes are uneven, or the mean AP."""
+        """Name the figure, top-1 with the balanced one if the classes are uneven."""
         uneven = is_uneven(self.majority, self.classes)
         return f"{self.figure.name} {self.figure.describe(self.balanced_accuracy, uneven)}"
 
@@ -150,11 +155,15 @@ def validate_logits(
     network: Callable[[Tensor], Tensor], part: Part, normalise: Normalise, device: str, score: str
 ) -> Validation:
     """Validate a function from images (N, C, H, W) to logits (N, classes); see `validate`."""
+    kind = kind_of(part.labels)
+    if kind == "numbers":
+        answers = [each.cpu() for each, _ in _asked(network, part, normalise, device)]
+        return validation_of_numbers(torch.cat(answers), part.labels)
     metric = open_metric(score)
-    if metric is None and not has_several(part.labels):
+    if metric is None and kind == "classes":
         return count_logits(network, part, normalise, device).validation
     logits: list[Tensor] = []
-    if has_several(part.labels):
+    if kind == "labels":
         logits += (answers.cpu() for answers, _ in _asked(network, part, normalise, device))
         found = validation_of_several(torch.cat(logits), part.labels)
     else:
@@ -198,6 +207,12 @@ def validation_of_several(logits: Tensor, labels: Tensor) -> Validation:
         )
     shape = len(labels), labels.shape[1]
     return Validation(None, loss, shape[0], classes=shape[1], mean_ap=mean_ap)
+
+
+def validation_of_numbers(answers: Tensor, labels: Tensor) -> Validation:
+    """The error of answers (N, 1) to images with a number each, (N,), on the CPU."""
+    error = float((answers[:, 0].double() - labels.double()).abs().mean())
+    return Validation(None, error, len(labels), classes=1, mae=error)
 
 
 @torch.no_grad()
@@ -252,9 +267,11 @@ def count_logits(
 def describe_balance(part: Part, data: ImageData) -> list[str]:
     """Say in one line which class has most of the validation images `part`, if it is uneven.
 
-    Nothing is said of images with several labels.
+    If labels are numbers, it says which error is to be beaten. Several labels get no line.
     """
-    if has_several(part.labels):
+    if (scale := LabelScale.of(data.train.labels)) is not None:
+        return [scale.describe(data.class_names[0])]
+    if kind_of(part.labels) == "labels":
         return []
     counts = torch.bincount(part.labels, minlength=data.classes)
     share = int(counts.max()) / len(part)
@@ -275,11 +292,11 @@ def describe_counts(labels: Tensor, class_names: Sequence[str], recipe: Recipe) 
     """Say in one line that training classes are 10:1 or more and that the recipe has no weights.
 
     Args:
-        labels: Labels of the training images, (N,) or (N, classes).
+        labels: Labels of the training images, (N,) or (N, classes), or numbers (N,).
         class_names: Names of the classes.
         recipe: The recipe.
     """
-    if has_several(labels):
+    if kind_of(labels) != "classes":
         return []
     counts = torch.bincount(labels, minlength=len(class_names))
     most, least = int(counts.argmax()), int(counts.argmin())

@@ -16,7 +16,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.evaluate.data.image_data import Part, has_several
+from nas_sv2.evaluate.data.image_data import Part, kind_of
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.fitting.batches import Batches
 from nas_sv2.evaluate.fitting.determinism import stream
@@ -110,10 +110,10 @@ class Processes:
     ) -> Validation:
         """Validate as `validation.validate`, with a share of the images for each process.
 
-        A user's own metric and several labels need the answers to all images, so each process
-        asks for all.
+        A user's own metric, several labels and numbers need the answers to all images, so each
+        process asks for all.
         """
-        whole = score not in SCORES or has_several(part.labels)
+        whole = score not in SCORES or kind_of(part.labels) != "classes"
         if self.count == 1 or len(part) < self.count or whole:
             return validate(module, part, normalise, device, score)
         mine = Part(part.images[self.rank :: self.count], part.labels[self.rank :: self.count])

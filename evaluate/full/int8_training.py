@@ -10,13 +10,14 @@ from torch import Tensor
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.data_sample import spaced_images
-from nas_sv2.evaluate.data.image_data import Part, has_several
+from nas_sv2.evaluate.data.image_data import Part, kind_of
 from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
 from nas_sv2.evaluate.fitting.int8_form import int8_network
 from nas_sv2.evaluate.fitting.start import Start, take
 from nas_sv2.evaluate.fitting.validation import BATCH
 from nas_sv2.evaluate.full.result import Int8Result, LossFromFloat
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.recipes.scores import IMAGES
 from nas_sv2.space.graph.operators import Norm
 from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.runtimes.fake_quantisation import FakeQuantised
@@ -32,6 +33,8 @@ def check_int8_training(recipe: Recipe, start: Start | None, processes: int) -> 
         ConfigError: If it starts from no weights, or cannot be combined with the rounding.
     """
     full = recipe.full_training
+    if recipe.numbers:
+        raise ConfigError("qat", True, f"must be left out for {IMAGES['numbers']}")
     if start is None or not start.source:
         raise ConfigError("qat", True, "must have weights: it fine-tunes a trained network")
     if start.frozen:
@@ -50,10 +53,10 @@ def check_int8_start(network: Classifier, start: Start, labels: Tensor) -> None:
 
     Raises:
         ConfigError: If one would start fresh, the network has a batch norm of its own, or images
-            have several labels.
+            have other labels than one class each.
     """
-    if has_several(labels):
-        sentence = "must be left out with images of several labels"
+    if (kind := kind_of(labels)) != "classes":
+        sentence = f"must be left out for {IMAGES[kind]}"
         raise ConfigError("qat", True, sentence)
     graph = lower(network)
     fresh = take(graph, start.weights).fresh

@@ -23,12 +23,18 @@ from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
 from nas_sv2.evaluate.fitting.course import Course, Learner, Progress
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
 from nas_sv2.evaluate.fitting.int8_form import validate_int8
+from nas_sv2.evaluate.fitting.label_scale import LabelScale
 from nas_sv2.evaluate.fitting.learners import Average, AveragingLearner, NetworkLearner
 from nas_sv2.evaluate.fitting.own_metric import try_score
 from nas_sv2.evaluate.fitting.start import Start
 from nas_sv2.evaluate.fitting.subset import Subset, choose_subset
 from nas_sv2.evaluate.fitting.teaching import Teaching
-from nas_sv2.evaluate.fitting.validation import Validation, describe_counts, refresh_norms
+from nas_sv2.evaluate.fitting.validation import (
+    Validation,
+    describe_balance,
+    describe_counts,
+    refresh_norms,
+)
 from nas_sv2.evaluate.full.distributed import Processes, Share
 from nas_sv2.evaluate.full.int8_training import (
     Int8Training,
@@ -93,7 +99,8 @@ class FullRun:
         try_score(self.recipe.score, self.subset.val.labels, self.subset.classes)
         self._tell_counts()
         with cpu_threads(self.threads):
-            module = self._started(lower(adapted))
+            scale = LabelScale.of(self.batches.labels)
+            module = self._started(lower(adapted), scale)
             int8 = self._in_int8(adapted, module) if self.qat else None
             module = module if int8 is None else int8.rounded.module
             module = module.to(self.device).to(memory_format=torch.channels_last)
@@ -102,6 +109,7 @@ class FullRun:
             kept = module if average is None else average.module
             self._run(course, kept)
             weights = weights_of(kept) if int8 is None else int8.rounded.weights
+            weights = weights if scale is None else scale.folded(weights, lower(adapted))
             test = self._test(kept)
             in_int8_form = None if int8 is None else int8.result()
             in_int8 = self.recipe.score_form == "int8" and self.processes.first
@@ -119,7 +127,10 @@ class FullRun:
         )
 
     def _tell_counts(self) -> None:
-        """Tell of uneven classes."""
+        """Tell of uneven classes, or of the error of numbers that is to be beaten."""
+        if self.data.kind == "numbers" and self.processes.first:
+            for line in describe_balance(self.subset.val, self.data):
+                self.notify(line)
         names = self.data.class_names
         if self.subset.classes == len(names) and self.processes.first:
             for line in describe_counts(self.batches.labels, names, self.recipe):
@@ -235,13 +246,17 @@ class FullRun:
             raise EvaluationError(f"the loss is {found.loss} on images not trained on")
         return found
 
-    def _started(self, graph: Graph) -> nn.Module:
-        """Build the network with the weights that it starts from."""
+    def _started(self, graph: Graph, scale: LabelScale | None) -> nn.Module:
+        """Build the network with the weights that it starts from, at the scale of its labels."""
         module = build_module(graph, stream(self.seed, "weights"))
         if self.start is not None:
             taken = self.start.apply(module, graph)
             if self.start.source:
                 self.notify(taken.describe(self.start.source))
+            if scale is not None and scale.reaches(taken.names, graph):
+                scale.unfold(module, graph)
+        if scale is not None:
+            scale.apply(module, graph)
         return module
 
     def _in_int8(self, adapted: Classifier, module: nn.Module) -> Int8Training:

@@ -102,7 +102,7 @@ def pass_rows(records: Sequence[PassRecord], processes: int) -> list[dict[str, f
             "step": record.step,
             "learning_rate": record.trained.learning_rate,
             "train_loss": record.trained.loss,
-            _column(record): record.validation.figure.share,
+            _column(record): record.validation.figure.value,
             "val_loss": record.validation.loss,
             "train_seconds": round(record.trained.seconds, 3),
             "images_per_second": round(

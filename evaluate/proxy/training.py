@@ -29,6 +29,7 @@ from nas_sv2.evaluate.fitting.evaluator import (
     trained_form,
 )
 from nas_sv2.evaluate.fitting.int8_form import validate_int8
+from nas_sv2.evaluate.fitting.label_scale import LabelScale
 from nas_sv2.evaluate.fitting.learners import NetworkLearner
 from nas_sv2.evaluate.fitting.own_metric import try_score
 from nas_sv2.evaluate.fitting.subset import Subset, choose_subset
@@ -159,6 +160,15 @@ class ProxyTraining:
         return choose_subset(self.data, self.recipe)
 
     @cached_property
+    def scale(self) -> LabelScale | None:
+        """The scale of labels that are numbers; else None.
+
+        Raises:
+            ConfigError: They are all equal, or differ too little for float32.
+        """
+        return LabelScale.of(self.batches.labels)
+
+    @cached_property
     def batches(self) -> Batches:
         """The batches of training images."""
         return Batches.of(self.recipe, self.subset, self.normalise, self.device)
@@ -167,8 +177,11 @@ class ProxyTraining:
         self, adapted: Architecture, number: int, seed: int, stops: Stops | None
     ) -> Trained:
         """Train with one seed, the `number`th."""
+        graph, scale = lower(adapted), self.scale
         with cpu_threads(self.threads):
-            module = build_module(lower(adapted), stream(seed, "weights"))
+            module = build_module(graph, stream(seed, "weights"))
+            if scale is not None:
+                scale.apply(module, graph)
             module = module.to(self.device).to(memory_format=torch.channels_last)
             course = self._begin(module, adapted, number, seed)
             for done in course.passes():
@@ -184,6 +197,7 @@ class ProxyTraining:
                     break
                 course.save()
             weights = weights_of(module)
+            weights = weights if scale is None else scale.folded(weights, graph)
             shown = course.records[-1].validation
             if self.recipe.score_form == "int8":
                 parts, score = (self.data.train, self.subset.val), self.recipe.score
@@ -232,7 +246,7 @@ class ProxyTraining:
         images = sum(done.images for done in passes)
         return Evaluation(
             accuracy=shown.accuracy,
-            loss=shown.loss,
+            loss=None if shown.mae is not None else shown.loss,
             recipe=self.recipe.name,
             recipe_digest=self.recipe.digest,
             data=self.data.provenance,
@@ -252,8 +266,9 @@ class ProxyTraining:
             classes=shown.classes,
             mean_ap=shown.mean_ap,
             float_accuracy=(
-                last.validation.figure.share if self.recipe.score_form == "int8" else None
+                last.validation.figure.value if self.recipe.score_form == "int8" else None
             ),
+            mae=shown.mae,
         )
 
     def _checkpoint(self, adapted: Architecture, seed: int) -> Checkpoint | None:
@@ -312,6 +327,7 @@ def _open(recipe: Recipe, data: ImageData, setting: Setting) -> ProxyTraining:
         setting.notify,
     )
     training.teaching  # noqa: B018, refuses a teacher of other classes before the first candidate
+    training.scale  # noqa: B018, refuses equal numbers in the same way
     try_score(recipe.score, training.subset.val.labels, training.subset.classes)
     return training
 
@@ -333,10 +349,13 @@ def _history(records: Sequence[PassRecord]) -> tuple[Epoch, ...]:
 
 
 def _epoch(done: Pass, validation: Validation | None) -> Epoch:
+    if validation is None:
+        return Epoch(done.loss, done.learning_rate)
     return Epoch(
         done.loss,
         done.learning_rate,
-        None if validation is None else validation.accuracy,
-        None if validation is None else validation.loss,
-        None if validation is None else validation.mean_ap,
+        validation.accuracy,
+        None if validation.mae is not None else validation.loss,
+        validation.mean_ap,
+        validation.mae,
     )

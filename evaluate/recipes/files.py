@@ -16,6 +16,7 @@ from nas_sv2.documents import name_errors, read_document, read_fields, strip_sch
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.recipe import Recipe, described_fields
+from nas_sv2.evaluate.recipes.scores import reads_numbers
 from nas_sv2.evaluate.recipes.teacher import Teacher, content_digest
 
 SCHEMA_KEY = "nas_sv2_recipe"
@@ -80,6 +81,8 @@ def recipe_from_document(document: object, name: str = "") -> Recipe:
         ConfigError: If a field is not allowed.
     """
     data = {"name": name, **strip_schema(document, SCHEMA_KEY, SCHEMA_VERSION)}
+    if isinstance(score := data.get("score"), str) and reads_numbers(score):
+        data.setdefault("label_smoothing", 0.0)  # the default of classes means nothing there
     return read_fields(Recipe, data)
 
 

@@ -25,7 +25,7 @@ from nas_sv2.documents import (
     check_fields,
 )
 from nas_sv2.errors import ConfigError
-from nas_sv2.evaluate.recipes.scores import check_score
+from nas_sv2.evaluate.recipes.scores import check_score, reads_numbers
 from nas_sv2.evaluate.recipes.teacher import Teacher
 
 Optimiser = Literal["sgd", "adamw"]
@@ -33,6 +33,14 @@ Schedule = Literal["linear", "cosine"]
 Precision = Literal["fp32", "bf16", "fp16"]
 ClassWeights = Literal["none", "balanced"]
 ScoreForm = Literal["fp32", "int8"]
+WITH_NUMBERS: Mapping[str, object] = {
+    "label_smoothing": 0,
+    "class_weights": "none",
+    "classes": None,
+    "teacher": None,
+    "score_form": "fp32",
+}
+"""The values that fields must have if labels are numbers."""
 ADDED: Mapping[str, object] = {
     "teacher": None,
     "class_weights": "none",
@@ -122,7 +130,8 @@ class Recipe:
             chance on its training images, but not before 50 steps; 0 for never.
         score: Score that candidates are compared by: `accuracy`; `balanced_accuracy`, the mean of
             the classes' accuracies; `macro_f1`, the mean of the classes' F1; `mean_ap`, the mean
-            average precision of images with several labels; `cross_entropy` on the validation
+            average precision of images with several labels; `mae`, the mean absolute error of
+            images with a number each, lower is better; `cross_entropy` on the validation
             images; `training_speed`, the sum of the training losses, lower is
             better; or the `module:attribute` of a user's own metric.
         seeds: Number of trainings that are averaged, each with a seed of its own.
@@ -180,6 +189,26 @@ class Recipe:
         if self.score_form == "int8" and self.score == "training_speed":
             allowed = "must be fp32 with the score training_speed, which no trained form decides"
             raise ConfigError("score_form", self.score_form, allowed)
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        """Refuse fields that mean nothing for numbers."""
+        if not self.numbers:
+            return
+        why = f"with the score {self.score}, which is of numbers"
+        for name, needed in WITH_NUMBERS.items():
+            if (value := getattr(self, name)) != needed:
+                shown = "left out" if needed is None else needed
+                given = value.model if isinstance(value, Teacher) else value
+                raise ConfigError(name, given, f"must be {shown} {why}")
+        for name in ("mixup", "cutmix"):
+            if value := getattr(self.full_training, name, 0):
+                raise ConfigError(name, value, f"must be 0 {why}")
+
+    @property
+    def numbers(self) -> bool:
+        """Whether labels are read as numbers, because the score is of nothing else."""
+        return reads_numbers(self.score)
 
     @property
     def digest(self) -> str:

@@ -7,7 +7,14 @@ from typing import Literal
 
 from nas_sv2.errors import ConfigError
 
-Unit = Literal["share", "nats", ""]
+Unit = Literal["share", "nats", "label", ""]
+LabelKind = Literal["classes", "labels", "numbers"]
+"""Kinds of labels: one class an image, several labels an image, or a number an image."""
+IMAGES: Mapping[LabelKind, str] = {
+    "classes": "images with one class each",
+    "labels": "images with several labels",
+    "numbers": "images with a number each",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,43 +23,64 @@ class ScoreFacts:
 
     Attributes:
         name: Its name, as `macro F1`.
-        unit: `share` for 0 to 1, written in per cent; `nats` for a loss, whose score is negated;
-            empty for the score of a user's own metric.
-        objective: The name of the figure that is maximised.
-        of: The data that it is for: images with one class each, with several labels, or both;
-            or images with boxes.
+        unit: `share` for 0 to 1, written in per cent; `nats` for a loss and `label` for an error
+            in the unit of the labels, whose scores are negated; empty for the score of a user's
+            own metric.
+        title: Its whole name, as `mean absolute error`.
+        of: The kinds of labels that it is for, or boxes.
     """
 
     name: str
     unit: Unit
-    objective: str
-    of: Literal["classes", "labels", "both", "boxes"] = "both"
+    title: str
+    of: tuple[LabelKind | Literal["boxes"], ...] = ("classes", "labels")
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the figure itself is an error: lower is better, and its score is negated."""
+        return self.unit in ("nats", "label")
+
+    @property
+    def objective(self) -> str:
+        """The name of the score, which is maximised, as `minus mean absolute error`."""
+        return f"minus {self.title}" if self.is_error else self.title
+
+    def drawn(self, score: float) -> float:
+        """Return the figure of a score: in per cent, or without the sign of an error."""
+        return 100 * score if self.unit == "share" else -score if self.is_error else score
 
     def describe(self, score: float) -> str:
         """Return name and value, as `macro F1 61.20%` or `cross-entropy 0.4312 nats`."""
         return f"{self.name} {self.value(score)}"
 
     def value(self, score: float) -> str:
-        """Return the value alone; a loss without the sign of its score."""
+        """Return the value alone; an error without the sign of its score."""
         if self.unit == "share":
             return f"{score:.2%}"
+        if self.unit == "label":
+            return in_unit_of_labels(-score)
         return f"{-score:.4f} nats" if self.unit == "nats" else f"{score:.4f}"
 
     def difference(self, difference: float) -> str:
         """Return a difference of two scores, as `1.20 points` or `0.031 nats`."""
         if self.unit == "share":
             return f"{difference * 100:.2f} points"
+        if self.unit == "label":
+            return f"{in_unit_of_labels(difference)} of {self.name}"
         return f"{difference:.3f} {self.unit or 'of ' + self.name}"
 
 
 SCORES: Mapping[str, ScoreFacts] = {
-    "accuracy": ScoreFacts("top-1", "share", "top-1 accuracy", "classes"),
-    "balanced_accuracy": ScoreFacts("balanced accuracy", "share", "balanced accuracy", "classes"),
-    "macro_f1": ScoreFacts("macro F1", "share", "macro F1", "classes"),
-    "mean_ap": ScoreFacts("mean AP", "share", "mean average precision", "labels"),
-    "box_ap": ScoreFacts("mmAP", "share", "mmAP of boxes", "boxes"),
-    "cross_entropy": ScoreFacts("cross-entropy", "nats", "minus cross-entropy (nats)"),
-    "training_speed": ScoreFacts("mean training loss", "nats", "minus mean training loss (nats)"),
+    "accuracy": ScoreFacts("top-1", "share", "top-1 accuracy", ("classes",)),
+    "balanced_accuracy": ScoreFacts(
+        "balanced accuracy", "share", "balanced accuracy", ("classes",)
+    ),
+    "macro_f1": ScoreFacts("macro F1", "share", "macro F1", ("classes",)),
+    "mean_ap": ScoreFacts("mean AP", "share", "mean average precision", ("labels",)),
+    "mae": ScoreFacts("MAE", "label", "mean absolute error", ("numbers",)),
+    "box_ap": ScoreFacts("mmAP", "share", "mmAP of boxes", ("boxes",)),
+    "cross_entropy": ScoreFacts("cross-entropy", "nats", "cross-entropy (nats)"),
+    "training_speed": ScoreFacts("mean training loss", "nats", "mean training loss (nats)"),
 }
 OWN = re.compile(r"[\w.]+:[\w.]+")
 """The form of a user's own metric, `module:attribute`."""
@@ -76,19 +104,28 @@ def check_score(score: str) -> None:
         raise ConfigError("score", score, allowed)
 
 
-def check_score_for(score: str, several: bool) -> None:
+def reads_numbers(score: str) -> bool:
+    """Whether labels are read as numbers, because the score is of nothing else."""
+    return facts_of(score).of == ("numbers",)
+
+
+def check_score_for(score: str, kind: LabelKind) -> None:
     """Refuse a score that data do not have.
 
     Args:
         score: The score of a recipe.
-        several: Whether an image has several labels.
+        kind: The labels of the data.
 
     Raises:
-        ConfigError: It is of images of the other kind.
+        ConfigError: It is of images with other labels.
     """
-    kind = "labels" if several else "classes"
-    if facts_of(score).of not in (kind, "both"):
-        fitting = [name for name, facts in SCORES.items() if facts.of in (kind, "both")]
-        images = "images with several labels" if several else "images with one class each"
-        allowed = f"must be one of {', '.join(fitting)} or a module:attribute for {images}"
+    if kind not in facts_of(score).of:
+        fitting = [name for name, facts in SCORES.items() if kind in facts.of]
+        own = "" if kind == "numbers" else " or a module:attribute"
+        allowed = f"must be one of {', '.join(fitting)}{own} for {IMAGES[kind]}"
         raise ConfigError("recipe.score", score, allowed)
+
+
+def in_unit_of_labels(figure: float) -> str:
+    """Return a figure in the unit of the labels, which may be of any size, as text."""
+    return f"{figure:,.0f}" if abs(figure) >= 1e4 else f"{figure:.4g}"

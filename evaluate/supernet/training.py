@@ -72,7 +72,7 @@ class SupernetTraining:
     def __post_init__(self) -> None:
         """Refuse a recipe that shared weights cannot be trained by."""
         check_supernet_recipe(self.recipe)
-        if self.data.several:
+        if self.data.kind != "classes":
             allowed = "must have one class an image for a supernet"
             raise ConfigError("data", self.data.name, allowed)
         try_score(self.recipe.score, self.data.val.labels, self.data.classes)
@@ -203,6 +203,9 @@ def check_supernet_recipe(recipe: Recipe) -> None:
         if getattr(recipe, field) != usual:
             allowed = f"must be {usual} for a supernet"
             raise ConfigError(f"recipe.{field}", getattr(recipe, field), allowed)
+    if recipe.numbers:
+        allowed = "must be of classes for a supernet, which is not trained on numbers"
+        raise ConfigError("recipe.score", recipe.score, allowed)
     if recipe.score == "training_speed":
         allowed = "must not be the speed of a training: a network of a supernet is not trained"
         raise ConfigError("recipe.score", recipe.score, allowed)

@@ -7,12 +7,18 @@ from typing import Any
 from nas_sv2.api.arguments import Notify, Progress, ignore
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.datasets import open_data
-from nas_sv2.evaluate.data.image_cache import ImageCache, all_caches, bytes_needed
+from nas_sv2.evaluate.data.image_cache import (
+    ImageCache,
+    all_caches,
+    bytes_needed,
+    key_of,
+    label_counts,
+)
 from nas_sv2.evaluate.data.image_cache import in_words as in_words
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.image_listing import LAYOUTS, list_images, read_spec
 from nas_sv2.evaluate.data.image_listing import with_fit as with_fit
-from nas_sv2.evaluate.data.own_images import SIDE, key_of, label_counts, notes_of
+from nas_sv2.evaluate.data.own_images import SIDE, notes_of
 
 
 def prepare_data(
@@ -97,7 +103,7 @@ def _facts(data: ImageData) -> dict[str, Any]:
         "side": data.side,
         "channels": data.channels,
         "classes": list(data.class_names),
-        "several": data.several,
+        "several": data.kind == "labels",
         "images": {name: part.counts(data.classes) for name, part in parts.items()},
         "notes": [
             *data.notes,

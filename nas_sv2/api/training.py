@@ -149,7 +149,7 @@ def train(
     with processes.joined(place):
         if not processes.first:
             processes.wait()  # the first decodes what is not decoded yet, the others read it
-        opened = _open_images(plan, side, notify, progress)
+        opened = _open_images(plan, side, notify, progress, chosen.numbers)
         if processes.first:
             processes.wait()
         run = FullRun(
@@ -174,7 +174,11 @@ def train(
 
 
 def _open_images(
-    plan: TrainingPlan, side: int | None, notify: Notify, progress: Progress = ignore
+    plan: TrainingPlan,
+    side: int | None,
+    notify: Notify,
+    progress: Progress = ignore,
+    numbers: bool = False,
 ) -> ImageData:
     return open_data(
         plan.data,
@@ -182,6 +186,7 @@ def _open_images(
         skip_unreadable=plan.skip_unreadable,
         notify=notify,
         progress=progress,
+        numbers=numbers,
     )
 
 

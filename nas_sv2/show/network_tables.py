@@ -497,37 +497,43 @@ def exported_lines(exported: "Exported | ExportedDetector") -> list[str]:
             shown = f"{figure.name} {figure.describe()}"
             line = f"{name}: {shown} of {form.images:,} validation images"
         if name != TORCH:
-            line += f"; logits differ by {form.relative:.1e} of the largest"
-            line += f", the same class first for {form.same:.2%}"
+            line += f"; {form.differs()}"
+            line += "" if form.same is None else f", the same class first for {form.same:.2%}"
         lines.append(line)
     return lines + [_timed(row) for row in exported.latencies]
 
 
 def metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
     """How good a trained network is, and how well each form agrees with it, a line each."""
+    from nas_sv2.studies.package.form_checks import Agreement
     from nas_sv2.studies.package.forms import TORCH
     from nas_sv2.studies.package.full_package import int8_lines
 
     lines = int8_lines(metrics["int8_training"]) if "int8_training" in metrics else []
     lines += [
-        f"{part} {_figure(found)}{_balance(found)}{_beside(found, metrics)}, "
-        f"cross-entropy {found['loss']:.4f} ({found['images']:,} images)"
+        f"{part} {_figure(found)}{_balance(found)}{_beside(found, metrics)}"
+        f"{_cross_entropy(found)} ({found['images']:,} images)"
         for part in ("validation", "test")
         if (found := metrics[part]) is not None
     ]
     return lines + [
-        f"{name}: {_figure(form)}, logits differ by {form['relative']:.1e} of the largest"
+        f"{name}: {_figure(form)}, {Agreement(**form).differs()}"
         for name, form in metrics["forms"].items()
         if name != TORCH
     ]
 
 
 def _figure(found: Mapping[str, Any]) -> str:
-    """Name top-1, or the mean average precision of several labels."""
+    """Name top-1, the mean average precision of several labels, or the error of numbers."""
     from nas_sv2.evaluate.fitting.evaluation import Figure
 
-    figure = Figure.of(found["accuracy"], found.get("mean_ap"))
+    figure = Figure.find(found)
+    assert figure is not None, "the labels were known"
     return f"{figure.name} {figure.describe()}"
+
+
+def _cross_entropy(found: Mapping[str, Any]) -> str:
+    return "" if found.get("mae") is not None else f", cross-entropy {found['loss']:.4f}"
 
 
 def _beside(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:

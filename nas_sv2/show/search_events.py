@@ -349,6 +349,7 @@ def _figures(record: Record | None) -> dict[str, object]:
         "mean_ap": record.evaluation.mean_ap,
         "box_ap": record.evaluation.box_ap,
         "box_ap50": record.evaluation.box_ap50,
+        "mae": record.evaluation.mae,
         "float_accuracy": record.evaluation.float_accuracy,
         "balanced_accuracy": record.evaluation.balanced_accuracy,
         "scored_by": record.evaluation.scored_by,

@@ -71,18 +71,26 @@ def front_notes(front: Front, certificate: Certificate | None) -> list[str]:
     figure, score = evaluation.figure, facts_of(evaluation.scored_by).name
     if evaluation.scored_by != figure.by:
         notes.append(f"compared by {score}, not by {figure.name}")
-    if len(evaluation.scores) > 1:
-        notes.append(
-            f"{figure.name} and loss: means of {len(evaluation.scores)} trainings, standard "
-            f"deviation of the {score} between them {_spread(records)}"
-            + ("; ± in the table" if evaluation.scored_by == figure.by else "")
-        )
+    notes += _seeds_note(records)
     notes.append(
         f"{figure.name}: recipe {evaluation.recipe}, seed {evaluation.seed}, {evaluation.data}, "
         f"{evaluation.val_images:,} validation images; "
         + (UNCERTIFIED if certificate is None else certificate.describe())
     )
     return notes
+
+
+def _seeds_note(records: Mapping[int, Record]) -> list[str]:
+    """Say that figures are means over seeds, if they are."""
+    evaluation = next(iter(records.values())).evaluation
+    figure, score = evaluation.figure, facts_of(evaluation.scored_by).name
+    if len(evaluation.scores) < 2:
+        return []
+    return [
+        f"{figure.name}{' and loss' * (evaluation.mae is None)}: means of "
+        f"{len(evaluation.scores)} trainings, standard deviation of the {score} between them "
+        f"{_spread(records)}" + ("; ± in the table" if evaluation.scored_by == figure.by else "")
+    ]
 
 
 def _latency_notes(target: str, latencies: Iterable[Latency]) -> list[str]:
@@ -176,13 +184,20 @@ def studies_data(found: Sequence[StudySummary]) -> list[dict[str, Any]]:
             "targets": list(each.targets),
             "budget": list(each.budget),
             "finished": each.finished,
-            "best_accuracy": None if each.best is None else each.best.share,
+            "best_accuracy": _best_share(each),
+            "best": None if each.best is None else each.best.value,
             "best_is": None if each.best is None else each.best.name,
             "began": None if each.began is None else each.began.isoformat(),
             **({"fault": each.fault} if each.fault else {}),
         }
         for each in found
     ]
+
+
+def _best_share(study: StudySummary) -> float | None:
+    """Return the best accuracy of a study; None if there is none, or it has an error instead."""
+    best = study.best
+    return None if best is None or best.facts.is_error else best.value
 
 
 def study_table(facts: StudyFacts) -> RenderableType:
@@ -421,6 +436,7 @@ def _move(comparison: ReplayComparison, move: Move) -> dict[str, Any]:
         "baseline": move.after.baseline,
         "accuracy": move.after.evaluation.accuracy,
         "mean_ap": move.after.evaluation.mean_ap,
+        "mae": move.after.evaluation.mae,
         "scored_by": move.after.evaluation.scored_by,
         "score": move.after.evaluation.score,
         "old_ms": comparison.old_ms(move),

@@ -131,8 +131,7 @@ def confirm(
     study = load_study(db, request.study)
     needed = ("budget", "space_digest", *TRAINED)
     identity = classifiers_identity(study.user_attrs, request.study, needed)
-    searched = recipe_from_document(identity["recipe_document"])
-    recipe = dataclasses.replace(recipe, score_form=searched.score_form)
+    recipe = _as_searched(recipe, recipe_from_document(identity["recipe_document"]), request)
     with ExitStack() as opened:
         front = read_study(db, request.study).front
         records, finalists = front.records, finalists_of(front, request.trials)
@@ -145,7 +144,7 @@ def confirm(
             identity["skip_unreadable"],
         )
         data = _data(source, study, request.data)
-        if data.several:
+        if data.kind != "classes":
             allowed = "must be of images with one class each: a confirmation compares top-1"
             raise ConfigError("study", request.study, allowed)
         for one in field.all:
@@ -166,6 +165,18 @@ def confirm(
         found = _found(_Figures(field, timed, scores), request, recipe, data, records, place)
         keep(study, found)
         return found
+
+
+def _as_searched(recipe: Recipe, searched: Recipe, request: ConfirmRequest) -> Recipe:
+    """Return the recipe with the form that the study compares.
+
+    Raises:
+        ConfigError: Labels are numbers.
+    """
+    if searched.numbers or recipe.numbers:
+        allowed = "must be of images with one class each: a confirmation compares top-1"
+        raise ConfigError("study", request.study, allowed)
+    return dataclasses.replace(recipe, score_form=searched.score_form)
 
 
 def _check_counts(request: ConfirmRequest) -> None:

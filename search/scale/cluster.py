@@ -366,7 +366,8 @@ class TrainingOrder:
             ConfigError: If the node has other data.
             NasError: If `Trainer.train` raises it.
         """
-        data = _opened(self.data, self.choice.recipe.resolution, self.skip_unreadable)
+        recipe = self.choice.recipe
+        data = _opened(self.data, recipe.resolution, self.skip_unreadable, recipe.numbers)
         if data.key != self.content:
             allowed = f"must have the content that the driver has, {self.content}"
             raise ConfigError("data", f"{self.data}@{data.key}", allowed)
@@ -465,12 +466,13 @@ def _trained(order: TrainingOrder, architecture: Architecture, stops: Stops | No
 
 
 @lru_cache(maxsize=1)
-def _opened(spec: str, resolution: int | None, skip_unreadable: bool) -> ImageData:
+def _opened(spec: str, resolution: int | None, skip_unreadable: bool, numbers: bool) -> ImageData:
     """The data, opened once in this process."""
     return open_data(
         spec,
         resolution=resolution,
         skip_unreadable=skip_unreadable,
+        numbers=numbers,
         # To Ray's log of this node; no terminal shows it (`log_to_driver`).
         notify=lambda line: print(f"{socket.gethostname()}: {printable(line)}"),
     )

@@ -16,6 +16,7 @@ from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.evaluators import RECIPE
 from nas_sv2.evaluate.fitting.determinism import check_workers, has_gpu
+from nas_sv2.evaluate.fitting.evaluation import FIGURES
 from nas_sv2.evaluate.fitting.evaluator import (
     DataSet,
     Evaluator,
@@ -203,6 +204,7 @@ class SearchPlan:
             resolution=self.recipe.resolution,
             skip_unreadable=self.skip_unreadable,
             notify=notify,
+            numbers=self.recipe.numbers,
         )
 
     def at_timed_input(self, data: DataSet) -> "SearchPlan":
@@ -516,10 +518,9 @@ def _data_lines(plan: SearchPlan, data: DataSet) -> list[str]:
     """Describe the images."""
     if not isinstance(data, ImageData):
         return describe_boxes(data)
-    kind = "labels" if data.several else "classes"
     return [
         f"data      {data.name}: {len(data.train):,} images to train, {len(data.val):,} to "
-        f"validate, {data.classes} {kind}, {data.side}×{data.side}",
+        f"validate, {data.describe_labels()}, {data.side}×{data.side}",
         *(f"          {note}" for note in (*data.notes, *describe_balance(data.val, data))),
         *(
             f"          {note}"
@@ -576,8 +577,7 @@ def _scoring(recipe: Recipe, data: DataSet) -> str:
         return form
     if not isinstance(data, ImageData):
         return f"; compared by {facts_of(recipe.score).name}"
-    figure = facts_of("mean_ap" if data.several else "accuracy").name
-    score = facts_of(recipe.score).name
+    figure, score = (facts_of(each).name for each in (FIGURES[data.kind], recipe.score))
     return f"; compared by {score}" + ("" if score == figure else f", not by {figure}") + form
 
 

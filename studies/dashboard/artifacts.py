@@ -36,26 +36,30 @@ def curve_png(evaluation: Evaluation) -> bytes:
     figure = new_figure(5.0, 3.6)
     top = figure.add_subplot()
     validated = [
-        (at, each.figure.share * 100)
+        (at, each.figure.facts.drawn(each.figure.score))
         for at, each in zip(passes, evaluation.history, strict=True)
         if each.figure is not None
     ]
+    shown = evaluation.figure.name + (" (%)" if evaluation.figure.facts.unit == "share" else "")
     losses = [each.train_loss for each in evaluation.history]
     lines = top.plot(
         [at for at, _ in validated],
-        [percent for _, percent in validated],
+        [drawn for _, drawn in validated],
         "o-",
         color=COLOURS[0],
         markersize=5,
-        label=f"{evaluation.figure.name}, validation images (%)",
+        label=f"{shown}, validation images",
     )
     bottom = top.twinx()
     lines += bottom.plot(
-        passes, losses, "s--", color=COLOURS[1], markersize=3, label="training loss (nats)"
+        *(passes, losses, "s--"),
+        color=COLOURS[1],
+        markersize=3,
+        label=f"training loss ({evaluation.train_loss_unit})",
     )
     top.set_xlabel("passes over the training images")
-    top.set_ylabel(f"{evaluation.figure.name} (%)", color=COLOURS[0])
-    bottom.set_ylabel("loss (nats)", color=COLOURS[1])
+    top.set_ylabel(shown, color=COLOURS[0])
+    bottom.set_ylabel(f"loss ({evaluation.train_loss_unit})", color=COLOURS[1])
     top.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     top.set_xlim(0.5, len(evaluation.history) + 0.5)
     top.grid(alpha=0.3)

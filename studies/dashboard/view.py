@@ -136,7 +136,7 @@ def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:
         ),
         *(
             []
-            if evaluation.is_detector
+            if evaluation.is_detector or evaluation.mae is not None
             else [("cross-entropy", f"{evaluation.describe_loss()} nats")]
         ),
         ("recipe", f"{evaluation.recipe}, seed {evaluation.seed}, passes {evaluation.epochs}"),
@@ -147,7 +147,7 @@ def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:
     if uneven := evaluation.describe_majority():
         rows.append(("classes", uneven))
     if evaluation.spread is not None:
-        rows.append(("seeds", f"{len(evaluation.scores)}, deviation {evaluation.spread:.4f}"))
+        rows.append(("seeds", f"{len(evaluation.scores)}, deviation {evaluation.spread:.4g}"))
     if evaluation.stopped:
         rows.append(("stopped", evaluation.stopped))
     return rows

@@ -67,6 +67,7 @@ class Entry:
             "mean_ap": evaluation.mean_ap,
             "box_ap": evaluation.box_ap,
             "box_ap50": evaluation.box_ap50,
+            "mae": evaluation.mae,
             "float_accuracy": evaluation.float_accuracy,
             "balanced_accuracy": evaluation.balanced_accuracy,
             "majority": evaluation.majority,
@@ -235,8 +236,8 @@ class Front:
         names = (*figure, *(("balanced",) if self._uneven else ()))
         scores = (*names, *self._compared)
         shown = (f"{name}\n(proxy)" if self.is_proxy else name for name in scores)
-        last = "AP50" if self.of_boxes else "loss"
-        trained = (*(("MiB",) if self._limits_memory else ()), *shown, last)
+        last = ("AP50",) if self.of_boxes else ("loss",) if self._has_loss else ()
+        trained = (*(("MiB",) if self._limits_memory else ()), *shown, *last)
         if not self.estimates:
             return ("trial", "network", *self._costs, *trained, *times, "beaten by")
         chances = ("on\nfront", "beats a\nbaseline")
@@ -306,6 +307,11 @@ class Front:
         return any(one.evaluation.float_accuracy is not None for one in self.records.values())
 
     @cached_property
+    def _has_loss(self) -> bool:
+        """Whether a loss stands beside the figure; that of numbers is the figure."""
+        return all(record.evaluation.mae is None for record in self.records.values())
+
+    @cached_property
     def _limits_memory(self) -> bool:
         return any(record.memory_bytes is not None for record in self.records.values())
 
@@ -317,19 +323,19 @@ class Front:
     def _cells(self, entry: Entry) -> tuple[str, ...]:
         record, evaluation = entry.record, entry.record.evaluation
         own = evaluation.scored_by == evaluation.figure.by
-        spread = evaluation.spread if own else None
+        spread = evaluation.describe_spread() if own else ""
         return (
             str(entry.number),
             record.baseline or record.architecture.digest[:8],
             f"{record.cost.flops / 1e6:.1f}",
             *([] if self.estimates else [f"{record.cost.params / 1e6:.2f}"]),
             *([_mebibytes(record.memory_bytes)] if self._limits_memory else []),
-            evaluation.figure.describe() + ("" if spread is None else f" ±{spread:.2%}"),
+            f"{evaluation.figure.describe()} {spread}".rstrip(),
             *([_percent(evaluation.box_ap50)] if self.of_boxes else []),
             *([_percent(evaluation.float_accuracy)] if self._in_int8 else []),
             *([_percent(evaluation.balanced_accuracy)] if self._uneven else []),
             *(facts_of(evaluation.scored_by).value(evaluation.score) for _ in self._compared),
-            *([] if self.of_boxes else [evaluation.describe_loss(3)]),
+            *([evaluation.describe_loss(3)] if self._has_loss and not self.of_boxes else []),
             *([] if entry.estimate is None else [str(entry.estimate)]),
             *(
                 _shown_ms(record.latencies[name], several=len(self._kinds(name)) > 1)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nas_sv2.evaluate.recipes.scores import SCORES, SHARES
+from nas_sv2.evaluate.recipes.scores import SCORES, SHARES, facts_of, in_unit_of_labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class FusedEstimate:
         half = (self.high - self.low) / 2
         if self.scored_by in SHARES:
             return f"{self.mean:.1%} ±{100 * half:.1f}"
+        if facts_of(self.scored_by).unit == "label":
+            return f"{in_unit_of_labels(-self.mean)} ±{in_unit_of_labels(half)}"
         digits = 2 if half >= 0.02 else 3
         shown = abs(self.mean) if self.scored_by in SCORES else self.mean
         return f"{shown:.{digits}f} ±{half:.{digits}f}"

@@ -113,6 +113,8 @@ def export_trial(
     identity = whole_identity(opened.user_attrs, f"study {study}", ("recipe_digest", *TRAINED))
     evaluator = evaluator_of(opened, supernet)
     winner, sample = _winner(db, opened, record, evaluator, data, notify)
+    if int8 and winner.no_int8:
+        notify(f"no trained form in int8: {winner.no_int8}")
     written = formats or _formats_of(TargetBook.of_study(identity), record.latencies)
     files = winner.files(int8, opset, written)
     notify(f"running every form on {winner.checked_on}")
@@ -127,7 +129,7 @@ def export_trial(
         record.evaluation.seed,
         checked,
         latencies,
-        "" if int8 else "it was not asked for",
+        winner.no_int8 if int8 else "it was not asked for",
     )
     confirmed = confirmation_lines(list(facts.confirmations), record.architecture.digest)
     trained = Form.of(_trained(record, evaluator, sample), evaluator.recipe.width_factor)
@@ -162,8 +164,8 @@ def chosen_trial(db: Database, facts: StudyFacts, trial: str) -> tuple[int, Reco
 
 
 SLACK = 0.01
-"""Largest accepted difference from the study's accuracy. Another machine sums in another order,
-which changes the class of about one image in a thousand."""
+"""Largest accepted difference from the study's accuracy, or as a share of its error. Another
+machine sums in another order, which changes the class of about one image in a thousand."""
 
 
 def _check_accuracy(evaluation: Evaluation, found: Agreement) -> None:
@@ -174,7 +176,7 @@ def _check_accuracy(evaluation: Evaluation, found: Agreement) -> None:
     """
     was, now = evaluation.figure, found.figure
     if evaluation.float_accuracy is not None:
-        was = dataclasses.replace(was, share=evaluation.float_accuracy)
+        was = dataclasses.replace(was, value=evaluation.float_accuracy)
     if len(evaluation.scores) > 1 and evaluation.history:  # a mean; the weights are the first's
         was = evaluation.history[-1].figure or was
     if now is None:
@@ -189,7 +191,7 @@ def check_same_figure(was: Figure, now: Figure, images: int) -> None:
         EvaluationError: It is another by more than rounding explains.
     """
     slack = max(SLACK, 1.5 / images)
-    if abs(now.share - was.share) > slack:
+    if not now.is_near(was, slack):
         raise EvaluationError(
             f"the weights give {now.describe()} on the validation images, but the study's "
             f"training gave {was.describe()}: they are damaged, or were kept by an older nas-sv2; "

@@ -11,10 +11,10 @@ from importlib.metadata import version
 from typing import Any
 
 from nas_sv2.evaluate.data.data_sample import DataSample
-from nas_sv2.evaluate.fitting.evaluation import Figure, is_uneven
+from nas_sv2.evaluate.fitting.evaluation import FIGURES, Figure, is_uneven
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
-from nas_sv2.evaluate.recipes.scores import facts_of
+from nas_sv2.evaluate.recipes.scores import LabelKind, facts_of
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.operators import Shuffle
@@ -110,7 +110,8 @@ def document_of(
             "deviation": winner.normalise.deviation.tolist(),
         },
         "class_names": None if winner.class_names is None else list(winner.class_names),
-        "several_labels": winner.several,
+        "several_labels": winner.kind == "labels",
+        "number": winner.kind == "numbers",
         "shuffles": count_shuffles(trained),
         "set_to_zero": count_flushed(graph, winner.weights),
         "data": data.provenance,
@@ -147,18 +148,27 @@ def page(*parts: Sequence[str]) -> str:
 
 def figure_in(form: Mapping[str, Any]) -> Figure | None:
     """Return the figure of a form in a card; None if it was not measured."""
-    accuracy, mean_ap = form["accuracy"], form.get("mean_ap")  # older cards have no second
-    return None if accuracy is None and mean_ap is None else Figure.of(accuracy, mean_ap)
+    return Figure.find(form)
+
+
+def kind_in(document: Mapping[str, Any]) -> LabelKind:
+    """Return what images were labelled with, by a card; older ones know of classes alone."""
+    if document.get("number", False):
+        return "numbers"
+    return "labels" if document.get("several_labels", False) else "classes"
 
 
 def figure_of(document: Mapping[str, Any]) -> str:
     """Return the name of the figure of a card."""
-    return facts_of("mean_ap" if document["several_labels"] else "accuracy").name
+    return facts_of(FIGURES[kind_in(document)]).name
 
 
 def output_of(document: Mapping[str, Any]) -> str:
     """Say what every form of the network gives."""
-    if document["several_labels"]:
+    kind = kind_in(document)
+    if kind == "numbers":
+        return "one number, in the unit of the labels"
+    if kind == "labels":
         return "logits, one a label; the sigmoid of each is the probability of its label"
     return "logits, one a class; their softmax is the probability of each class"
 
@@ -166,17 +176,20 @@ def output_of(document: Mapping[str, Any]) -> str:
 def forms_section(document: Mapping[str, Any]) -> list[list[str]]:
     """Return the section on the agreement and accuracy of the forms."""
     forms: Mapping[str, Mapping[str, Any]] = document["forms"]
+    number = kind_in(document) == "numbers"
     rows = [
         (
             name,
             "–" if (figure := figure_in(form)) is None else figure.describe(),
             "" if name == TORCH else f"{form['difference']:.1e} ({form['relative']:.1e})",
-            "" if name == TORCH else f"{form['same']:.2%}",
+            *([] if number else ["" if name == TORCH else f"{form['same']:.2%}"]),
         )
         for name, form in forms.items()
     ]
-    shown = figure_of(document)
-    head = ("form", shown, "logits differ by (of the largest)", "same class first")
+    head: tuple[str, ...] = ("logits differ by (of the largest)", "same class first")
+    if number:
+        head = ("answers differ by (of their range)",)
+    head = ("form", figure_of(document), *head)
     said = _images_in_words(document) + _int8_in_words(document)
     if document["set_to_zero"]:
         said += (
@@ -225,8 +238,7 @@ def _int8_in_words(document: Mapping[str, Any]) -> str:
             if before is None or now is None:
                 said += f" {int8} is {how}."
             else:
-                change = f"{100 * (now.share - before.share):+.2f} points"
-                said += f" {int8} ({how}) changes the {now.title} by {change}."
+                said += f" {int8} ({how}) changes the {now.title} by {now.change_from(before)}."
     return said
 
 
@@ -359,6 +371,12 @@ def teacher_rows(document: Mapping[str, Any]) -> dict[str, str]:
     return {"teacher": f"{escaped(teacher['model'])} ({teacher['digest']}), {how}"}
 
 
+def labels_row(document: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the row that names the classes, the labels or the number."""
+    heads = {"classes": "classes", "labels": "labels", "numbers": "number"}
+    return heads[kind_in(document)], classes_of(document)
+
+
 def classes_of(document: Mapping[str, Any]) -> str:
     """Name the classes in the order of the logits, or the first of them if they are many."""
     names: Sequence[str] | None = document["class_names"]
@@ -406,6 +424,7 @@ def trial_document(
         "latencies": {name: value.to_json() for name, value in record.latencies.items()},
         "accuracy": record.evaluation.accuracy,
         "mean_ap": record.evaluation.mean_ap,
+        "mae": record.evaluation.mae,
         "float_accuracy": record.evaluation.float_accuracy,
         "balanced_accuracy": record.evaluation.balanced_accuracy,
         "loss": record.evaluation.loss,
@@ -474,7 +493,7 @@ def trial_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
         ],
         ["## Confirmation"],
         [f"- {escaped(line)}" for line in found["confirmed"]]
-        or ["None (`nas-sv2 study confirm`)."],
+        or ["None." if kind_in(document) == "numbers" else "None (`nas-sv2 study confirm`)."],
         *_limits_section(record, found["space"]),
         *files_section(document, files),
     )
@@ -516,7 +535,7 @@ def _network(document: Mapping[str, Any], record: Record) -> Sequence[tuple[obje
         ("trained form", f"{document['flops'] / 1e6:.1f} M, {document['params']:,} params"),
         ("grey levels", grey_levels(taken)),
         ("output", output_of(document)),
-        ("labels" if document["several_labels"] else "classes", classes_of(document)),
+        labels_row(document),
     ]
 
 
@@ -535,12 +554,13 @@ def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:
             evaluation.figure.name,
             f"{evaluation.describe_figure()} of {evaluation.val_images:,} validation images",
         ),
-        ("cross-entropy", f"{evaluation.describe_loss()} nats"),
     ]
+    if evaluation.mae is None:
+        rows.append(("cross-entropy", f"{evaluation.describe_loss()} nats"))
     if spread is not None:
         between = (
             f"means of {len(evaluation.scores)} trainings; standard deviation of the "
-            f"{facts_of(evaluation.scored_by).name} between them {spread:.4f}; the weights are "
+            f"{facts_of(evaluation.scored_by).name} between them {spread:.4g}; the weights are "
             "the first's"
         )
         rows.append(("seeds", between))

@@ -22,16 +22,21 @@ Form = Callable[[Array], Array]
 """Function from normalised images (N, C, H, W) to logits (N, classes)."""
 
 Labels = NDArray[Any]
-"""Classes, int64 (N,), or several labels an image, float32 (N, classes) of 0 and 1."""
+"""Classes, int64 (N,); several labels, float32 (N, classes) of 0 and 1; numbers, float32 (N,)."""
 Origin = tuple[object, ...]
 """Origin of a tensor: an input, a stored tensor, or an output of an operator."""
 
 EQUAL = 1e-3
 """Largest accepted difference of logits, as a share of the largest logit. float32 sums in another
-order differ by about 1e-6 of it, a wrong weight by about the whole."""
+order differ by about 1e-6 of it, a wrong weight by about the whole. Of answers that are one
+number, it is a share of their range, as a year is never near 0; see `LEAST_RANGE`."""
+LEAST_RANGE = 0.01
+"""Least range of the answers that are one number, as a share of the largest: a network that always
+answers the same has no range to compare with."""
 LOST = 1.0
 """Error of int8 logits from which the form is refused: the root mean square of the error, as a
-share of that of the network's logits about the mean of each image."""
+share of that of the network's logits about the mean of each image, or of one number about the
+mean of all images."""
 BETWEEN = ("QuantizeLinear", "DequantizeLinear")
 FOLDED = ("Relu", "Clip")
 NOISE_IMAGES = 16
@@ -45,30 +50,39 @@ class Agreement:
     Attributes:
         images: Number of images that both classified.
         difference: Largest absolute difference of their logits.
-        relative: Largest difference as a share of the network's largest absolute logit.
+        relative: Largest difference as a share of the network's largest absolute logit, or of the
+            range of answers that are one number.
         error: Root mean square of the differences, as a share of that of the network's logits
-            about the mean of each image; of several labels an image, about that of each label.
-        same: Share of images with the same first class.
+            about the mean of each image; of several labels an image, or a number, about that of
+            each label.
+        same: Share of images with the same first class; None if the answer is one number.
         accuracy: Top-1 accuracy of the form, 0 to 1; None without labels.
         by_class: Images of each class, and how many of them were named so; None without labels.
         mean_ap: Mean average precision of images with several labels, 0 to 1; else None.
+        mae: Mean absolute error of images with a number each, in its unit; else None.
     """
 
     images: int
     difference: float
     relative: float
     error: float
-    same: float
+    same: float | None
     accuracy: float | None
     by_class: tuple[tuple[int, int], ...] | None = None
     mean_ap: float | None = None
+    mae: float | None = None
 
     @property
     def figure(self) -> Figure | None:
-        """Top-1, or the mean average precision of several labels; None without labels."""
-        if self.accuracy is None and self.mean_ap is None:
-            return None
-        return Figure.of(self.accuracy, self.mean_ap)
+        """Top-1, the mean AP of several labels or the MAE of numbers; None without labels."""
+        return Figure.find(self.to_json())
+
+    def differs(self) -> str:
+        """Say by how much the answers differ, as a card and the terminal do."""
+        what, whole = (
+            ("answers", "their range") if self.same is None else ("logits", "the largest")
+        )
+        return f"{what} differ by {self.relative:.1e} of {whole}"
 
     def check(self, name: str, quantised: bool) -> None:
         """Refuse a form that disagrees with the network.
@@ -79,13 +93,16 @@ class Agreement:
         if quantised and not self.error < LOST:
             raise StoreError(
                 f"{name} and torch disagree: the error of the int8 logits is {self.error:.0%} of "
-                f"their spread, and the same class comes first for {self.same:.0%} of images; "
-                "export it without int8"
+                "their spread"
+                + (
+                    ""
+                    if self.same is None
+                    else f", and the same class comes first for {self.same:.0%} of images"
+                )
+                + "; export it without int8"
             )
         if not quantised and not self.relative <= EQUAL:
-            raise StoreError(
-                f"{name} and torch disagree: logits differ by {self.relative:.1e} of the largest"
-            )
+            raise StoreError(f"{name} and torch disagree: {self.differs()}")
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name, except `by_class`, which a card has once."""
@@ -125,6 +142,10 @@ class _Count:
     images: int = 0
     numbers: int = 0
     largest: float = 0.0
+    ends: tuple[float, float] = (np.inf, -np.inf)
+    single: bool = False
+    errors: float = 0.0
+    numbered: int = 0
     difference: float = 0.0
     squared_error: float = 0.0
     squared_signal: float = 0.0
@@ -139,9 +160,15 @@ class _Count:
         self.difference = float(np.maximum(self.difference, apart.max()))
         self.largest = max(self.largest, float(abs(expected).max()))
         self.squared_error += float((apart**2).sum())
-        each = 0 if labels is not None and labels.ndim == 2 else 1
+        self.single = expected.shape[1] == 1
+        low, high = self.ends
+        self.ends = min(low, float(expected.min())), max(high, float(expected.max()))
+        each = 0 if self.single or (labels is not None and labels.ndim == 2) else 1
         about_mean = expected.astype(np.float64) - expected.mean(each, keepdims=True)
         self.squared_signal += float((about_mean**2).sum())
+        if self.single:
+            self._add_numbers(logits, labels)
+            return
         named = logits.argmax(1)
         self.same += int((named == expected.argmax(1)).sum())
         if labels is not None and labels.ndim == 2:
@@ -151,17 +178,25 @@ class _Count:
             counts = np.stack([np.bincount(part, minlength=logits.shape[1]) for part in parts])
             self.by_class = counts if self.by_class is None else self.by_class + counts
 
+    def _add_numbers(self, answers: Array, labels: Labels | None) -> None:
+        if labels is not None:
+            self.errors += float(np.abs(answers[:, 0].astype(np.float64) - labels).sum())
+            self.numbered += len(labels)
+
     def agreement(self) -> Agreement:
-        counts = self.by_class
+        counts, whole = self.by_class, self.largest
+        if self.single:
+            whole = max(self.ends[1] - self.ends[0], LEAST_RANGE * self.largest)
         return Agreement(
             images=self.images,
             difference=self.difference,
-            relative=_share(self.difference, self.largest),
+            relative=_share(self.difference, whole),
             error=_share(self.squared_error, self.squared_signal) ** 0.5,
-            same=self.same / self.images,
+            same=None if self.single else self.same / self.images,
             accuracy=None if counts is None else int(counts[1].sum()) / self.images,
             by_class=None if counts is None else tuple((int(n), int(k)) for n, k in counts.T),
             mean_ap=self.mean_ap(),
+            mae=self.errors / self.numbered if self.numbered else None,
         )
 
     def mean_ap(self) -> float | None:

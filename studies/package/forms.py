@@ -18,6 +18,7 @@ from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.data.image_data import Part
 from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
+from nas_sv2.evaluate.recipes.scores import LabelKind
 from nas_sv2.files import write_whole
 from nas_sv2.latency.agent.ncnn_run import HALF_PRECISION
 from nas_sv2.latency.measurements.plan import Runtime
@@ -83,7 +84,7 @@ class TrainedNetwork:
         fit: How a picture of the data became a square.
         validation: Validation images at the side of `trained`; None if the data have changed.
         calibration: Normalised training images at the side of `trained`, (N, C, H, W).
-        several: Whether an image has several labels.
+        kind: The kind of the labels.
         ranges: Ranges that a training with the rounding of int8 has learned, for ONNX; None if all
             come from the calibration.
     """
@@ -96,7 +97,7 @@ class TrainedNetwork:
     fit: str
     validation: Part | None
     calibration: Array
-    several: bool = False
+    kind: LabelKind = "classes"
     ranges: Mapping[str, Range] | None = None
 
     @classmethod
@@ -132,8 +133,15 @@ class TrainedNetwork:
             data.fit,
             validation,
             np.ascontiguousarray(calibration.numpy()),
-            data.several,
+            data.kind,
         )
+
+    @property
+    def no_int8(self) -> str:
+        """The reason for which trained forms in int8 are not made; empty if they are."""
+        if self.kind != "numbers":
+            return ""
+        return "an answer in int8 has 256 steps from 0 on, which is too coarse for a number"
 
     @property
     def shipped(self) -> dict[str, Array]:
@@ -147,7 +155,7 @@ class TrainedNetwork:
         """Return the content of every form by the name of its file.
 
         Args:
-            int8: Whether to make int8 forms.
+            int8: Whether to make int8 forms; trained ones are left out if `no_int8` has a reason.
             opset: Version of ONNX's operators.
             formats: Formats of the models, of `FORMATS`.
 
@@ -158,24 +166,23 @@ class TrainedNetwork:
         mean, deviation = self.normalise.mean.tolist(), self.normalise.deviation.tolist()
         weights, graph = self.shipped, lower(self.trained)
         side = self.trained.resolution
-        facts = metadata(
-            self.class_names, mean, deviation, side, self.fit, __version__, self.several
-        )
+        facts = metadata(self.class_names, mean, deviation, side, self.fit, __version__, self.kind)
+        trained_int8 = int8 and not self.no_int8
         files = {ARCHITECTURE: network_to_yaml(self.found).encode(), WEIGHTS: save(weights)}
         if "onnx" in formats:
             model = shuffle_free_onnx(graph, weights, opset)
             files[MODEL] = with_metadata(model, facts)
-            if int8:
+            if trained_int8:
                 model = quantize(model, self.calibration, self.ranges)
                 files[MODEL_INT8] = with_metadata(model, facts)
         if "tflite" in formats:
             files[MODEL_TFLITE] = plain = shuffle_free_tflite(graph, weights, facts)
-            if int8:
+            if trained_int8:
                 scales = find_scales(plain, self.calibration)
                 files[MODEL_TFLITE_INT8] = quantize_tflite(plain, scales)
         if "ncnn" in formats:
             files |= ncnn_files(MODEL_NCNN, shuffle_free_ncnn(graph, weights))
-            if int8:
+            if trained_int8:
                 quantised = shuffle_free_ncnn(graph, weights, self.calibration)
                 files |= ncnn_files(MODEL_NCNN_INT8, quantised)
         if isinstance(self.trained, Architecture):
@@ -242,7 +249,7 @@ def metadata(
     side: int,
     fit: str,
     version: str,
-    several: bool = False,
+    kind: LabelKind = "classes",
 ) -> dict[str, str]:
     """Return the facts that an ONNX file of a trained network carries; lists are JSON.
 
@@ -253,13 +260,15 @@ def metadata(
         side: Side of the input, in pixels.
         fit: How a picture becomes a square: `crop`, `pad` or `stretch`.
         version: Version of nas-sv2 that wrote the file.
-        several: Whether an image has several labels; said only if it has.
+        kind: The kind of the labels; said only if it is not one class each.
     """
     facts: dict[str, Any] = {"mean": mean, "deviation": deviation, "side": side, "fit": fit}
     if class_names is not None:
         facts["class_names"] = class_names
-    if several:
+    if kind == "labels":
         facts["several_labels"] = True
+    if kind == "numbers":
+        facts["number"] = True
     return {"nas_sv2": version, **{name: json.dumps(fact) for name, fact in facts.items()}}
 
 

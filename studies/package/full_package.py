@@ -15,7 +15,6 @@ from nas_sv2.space.networks.lowering import lower
 from nas_sv2.studies.package.card import (
     CARD,
     CARD_JSON,
-    classes_of,
     classes_section,
     document_of,
     files_section,
@@ -23,6 +22,7 @@ from nas_sv2.studies.package.card import (
     grey_levels,
     input_of,
     json_of,
+    labels_row,
     latency_section,
     output_of,
     page,
@@ -92,7 +92,7 @@ def _forms(
     """
     files = winner.files(formats=formats)
     try:
-        return files, winner.checked(files), ""
+        return files, winner.checked(files), winner.no_int8
     except StoreError as error:
         files = winner.files(int8=False, formats=formats)
         return files, winner.checked(files), str(error).partition(";")[0]
@@ -139,7 +139,7 @@ def full_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
         "input": input_of(document["input"]),
         "grey levels": grey_levels(document["input"]),
         "output": output_of(document),
-        "labels" if document["several_labels"] else "classes": classes_of(document),
+        **dict([labels_row(document)]),
     }
     return page(
         [f"# {escaped(document['network'])}"],

@@ -44,6 +44,7 @@ from nas_sv2.studies.package.card import (
     PAGE_KEY,
     count_shuffles,
     figure_in,
+    kind_in,
     record_in,
     trial_card,
 )
@@ -162,7 +163,7 @@ def facts_of(document: Mapping[str, Any]) -> dict[str, str]:
         taken["side"],
         taken.get("fit"),  # older versions did not write it
         document["made_with"]["nas-sv2"],
-        document.get("several_labels", False),
+        kind_in(document),
     )
 
 
@@ -274,8 +275,9 @@ def _same_bytes(ours: bytes, theirs: bytes) -> Made:
 T = TypeVar("T")
 
 SLACK, INT8_SLACK = 0.001, 0.01
-"""Largest accepted difference from the accuracy at the export. Sums in another order change the
-class of one image in ten thousand, other int8 kernels that of some in a hundred."""
+"""Largest accepted difference from the accuracy at the export, or as a share of its error. Sums in
+another order change the class of one image in ten thousand, other int8 kernels that of some in a
+hundred."""
 INT8_ERROR_SLACK = 0.1
 """Largest accepted increase of the error of int8 on noise since the export. int8 sums are exact,
 but kernels differ in rounding and, on x86 without VNNI, in saturation."""
@@ -437,12 +439,18 @@ def _form_check(package: Package, name: str, agreement: Agreement, on_noise: boo
         agreement.check(name, name in INT8)
     except StoreError as error:
         return Check(name, False, str(error))
-    same = round(agreement.same * agreement.images)
-    found = (
-        f"logits differ from torch by {agreement.difference:.1e} at most "
-        f"({agreement.relative:.1e} of the largest), the same class first for {same:,} of "
-        f"{agreement.images:,} images"
-    )
+    if agreement.same is None:
+        found = (
+            f"answers differ from torch by {agreement.difference:.1e} at most "
+            f"({agreement.relative:.1e} of their range) on {agreement.images:,} images"
+        )
+    else:
+        same = round(agreement.same * agreement.images)
+        found = (
+            f"logits differ from torch by {agreement.difference:.1e} at most "
+            f"({agreement.relative:.1e} of the largest), the same class first for {same:,} of "
+            f"{agreement.images:,} images"
+        )
     if name == MODEL:
         found += f"; {BATCHES}"
     return Check(name, True, found)
@@ -473,8 +481,7 @@ def _accuracy_check(package: Package, name: str, agreement: Agreement, same_imag
         return Check(what, True, found)
     slack = max(INT8_SLACK if name in INT8 else SLACK, 1.5 / agreement.images)
     found = f"{shown} of {agreement.images:,} validation images, {was.describe()} at export"
-    same = now.by == was.by and abs(now.share - was.share) <= slack
-    return Check(what, same, found)
+    return Check(what, now.is_near(was, slack), found)
 
 
 def _validation(package: Package, spec: str) -> tuple[Part, bool]:
@@ -484,15 +491,15 @@ def _validation(package: Package, spec: str) -> tuple[Part, bool]:
         allowed = f"must be from 1 to {MOST_SIDE} pixels"
         raise ConfigError(f"centre_of in {package.folder / CARD_JSON}", taken, allowed)
     fit = _read(package, lambda card: str(card["input"].get("fit", FITS[0])))
-    data = open_data(adopt_fit(spec, fit), resolution=taken)
     recipe = recipe_from_document(_read(package, lambda card: card["recipe"]))
+    data = open_data(adopt_fit(spec, fit), resolution=taken, numbers=recipe.numbers)
     subset, trained = choose_subset(data, recipe), package.trained
     if (data.channels, subset.classes) != (trained.channels, trained.classes):
         allowed = f"must have images of {trained.channels} channels and {trained.classes} classes"
         raise ConfigError("data", spec, allowed)
-    several = _read(package, lambda card: bool(card.get("several_labels", False)))
-    if data.several != several:
-        allowed = f"must have {'several labels' if several else 'one class'} an image"
+    kind = _read(package, kind_in)
+    if data.kind != kind:
+        allowed = f"must have {'several labels' if kind == 'labels' else 'one class'} an image"
         raise ConfigError("data", spec, allowed)
     part = Part(centre_of(subset.val.images, trained.resolution), subset.val.labels)
     key = _read(package, lambda card: data_key(str(card["data"])))

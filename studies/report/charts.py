@@ -9,7 +9,7 @@ from html import escape
 from typing import Any, Final
 
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
-from nas_sv2.evaluate.recipes.scores import SHARES
+from nas_sv2.evaluate.recipes.scores import SHARES, facts_of
 from nas_sv2.latency.breakdown.profiled import Profile
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS
 from nas_sv2.latency.measurements.measurement import Provenance
@@ -96,10 +96,12 @@ def curves_of(evaluation: Evaluation) -> list[Line]:
     if len(history) < 2:
         return []
     losses = [(i, epoch.train_loss) for i, epoch in enumerate(history)]
-    scores = [(i, e.figure.share) for i, e in enumerate(history) if e.figure is not None]
-    found = [_line("training loss", losses, len(history), "{:.3f} nats")]
+    scores = [(i, e.figure.value) for i, e in enumerate(history) if e.figure is not None]
+    unit, figure = evaluation.train_loss_unit, evaluation.figure
+    found = [_line("training loss", losses, len(history), f"{{:.3f}} {unit}")]
     if len(scores) > 1:
-        found.append(_line(evaluation.figure.name, scores, len(history), "{:.1%}"))
+        form = "{:.1%}" if figure.facts.unit == "share" else "{:.4g}"
+        found.append(_line(figure.name, scores, len(history), form))
     return found
 
 
@@ -229,14 +231,14 @@ def _mparams(record: Record) -> float:
 
 
 def score_of(facts: StudyFacts, number: int) -> float:
-    """Return the score as it is drawn, in percent if it is an accuracy.
+    """Return the score as it is drawn: in percent if it is an accuracy, an error as it is.
 
     It is the mean of the fused estimate, or else the training's.
     """
     score = facts.records[number].evaluation.score
     if facts.estimates is not None:
         score = facts.estimates.by_trial[number].mean
-    return score * (100 if facts.compared_by in SHARES else 1)
+    return facts_of(facts.compared_by).drawn(score)
 
 
 def score_bar(facts: StudyFacts, number: int) -> float | None:
@@ -298,14 +300,19 @@ def front_chart(facts: StudyFacts, axis: Axis) -> Figure:
         "data": data,
         "layout": {
             "xaxis": {"title": {"text": escape(axis.title)}},
-            "yaxis": {"title": {"text": escape(score_title(facts))}},
+            "yaxis": {"title": {"text": escape(score_title(facts))}, **_upwards(facts)},
             **_limit(axis),
         },
     }
 
 
+def _upwards(facts: StudyFacts) -> Figure:
+    """Draw better candidates above worse ones: errors grow downwards."""
+    return {"autorange": "reversed"} if facts_of(facts.compared_by).is_error else {}
+
+
 def _stairs(facts: StudyFacts, axis: Axis) -> Figure:
-    """Draw the highest score at each latency as steps."""
+    """Draw the best score at each latency as steps."""
     ordered = sorted(facts.front.members, key=lambda entry: axis.value(entry.record))
     return {
         "type": "scatter",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nas_sv2.evaluate.recipes.scores import SHARES, facts_of
+from nas_sv2.evaluate.recipes.scores import SHARES, facts_of, in_unit_of_labels
 from nas_sv2.studies.estimates.study_estimates import SURE
 from nas_sv2.studies.findings.attributes import REPLAY_OF
 from nas_sv2.studies.findings.audit import ALL
@@ -106,7 +106,12 @@ def _believed(facts: StudyFacts, number: int) -> float:
 def _gain(facts: StudyFacts, gain: float) -> str:
     if facts.compared_by in SHARES:
         return f"{gain * 100:+.1f} points {facts_of(facts.compared_by).name}"
-    return f"{facts_of(facts.compared_by).objective} {gain:+.3f}"
+    compared = facts_of(facts.compared_by)
+    if compared.unit == "label":
+        return (
+            f"{compared.name} {in_unit_of_labels(abs(gain))} {'lower' if gain >= 0 else 'higher'}"
+        )
+    return f"{compared.objective} {gain:+.3f}"
 
 
 def speed(gain: float) -> str:
@@ -218,12 +223,15 @@ def certificate_lines(facts: StudyFacts) -> list[str]:
     certificate = facts.certificate
     if certificate is None:
         evaluation = next(iter(facts.records.values())).evaluation
+        how = (
+            f"To make a certificate: nas-sv2 recipe qualify --recipe {evaluation.recipe} --data "
+            f"{facts.identity.get('data', 'DATA')}"
+        )
         return [
             f"Not certified: nobody has tried how well recipe {evaluation.recipe} ranks networks "
             f"on {evaluation.data}. Any two accuracies of this report may differ by the seed "
             "alone, and every one of them is of a short training.",
-            f"To make a certificate: nas-sv2 recipe qualify --recipe {evaluation.recipe} --data "
-            f"{facts.identity.get('data', 'DATA')}",
+            *([how] if evaluation.mae is None else []),  # numbers are not qualified
         ]
     lines = [
         f"Recipe {certificate.recipe} is {certificate.describe()}.",
@@ -260,7 +268,8 @@ def bars_are(facts: StudyFacts) -> str:
     if all(v.ci_ms is None for r in facts.records.values() for v in r.latencies.values()):
         sideways = "No interval sideways: an emulated latency has none. "
     if facts.estimates is not None:
-        return f"{sideways}Upright: the 90 % interval. {facts.estimates.describe().capitalize()}."
+        said = facts.estimates.describe()
+        return f"{sideways}Upright: the 90 % interval. {said[0].upper()}{said[1:]}."
     noise = facts.certificate.noise if facts.certificate is not None else None
     if noise is not None:
         said = f"Upright: one standard deviation between seeds, {BESIDE}; of the certificate."

@@ -17,6 +17,7 @@ from jinja2 import Environment, StrictUndefined
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
+from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.files import checked_out, write_out
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.studies.pages.markdown import code, escaped, table
@@ -75,6 +76,8 @@ def draw_front(report: ReportFacts, path: Path) -> None:
         if axis.limit is not None:
             panel.axvline(axis.limit, color=BASELINE, linestyle="--", linewidth=1)
             panel.set_title(_plain(f"dashed: budget {axis.limit_is}"), fontsize=9)
+        if facts_of(facts.compared_by).is_error:
+            panel.yaxis.set_inverted(True)
     panels[0].set_ylabel(_plain(score_title(facts)))
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)

@@ -43,8 +43,8 @@ class StudySummary:
         targets: The names of its targets.
         budget: Its limits as users type them: `140M`, `cpu=25ms`.
         finished: Number of candidates that were measured and evaluated, with baselines.
-        best: The highest top-1 accuracy of a candidate within the limits, or mean average
-            precision of a study of several labels; None if there is none.
+        best: The highest top-1 accuracy of a candidate within the limits, the highest mean average
+            precision of several labels, or the lowest mean absolute error; None if there is none.
         began: The start of its first trial (UTC), or None before it.
         fault: The reason for which nothing else is known of it; empty if it can be read.
     """
@@ -107,7 +107,7 @@ def _summary(found: optuna.study.StudySummary, db: Database) -> StudySummary:
         list(identity["targets"]),
         limits_of(identity.get("budget", {})),
         len(records),
-        max(figures, key=lambda figure: figure.share, default=None),
+        max(figures, key=lambda figure: figure.score, default=None),
         began,
     )
 

@@ -219,10 +219,9 @@ class StudyFacts:
 
     @property
     def scored_by(self) -> str:
-        """The same in words."""
-        return ("" if self.estimates is None else "expected ") + facts_of(
-            self.compared_by
-        ).objective
+        """The same in words; of an error, the error itself."""
+        said = facts_of(self.compared_by).title
+        return said if self.estimates is None else f"expected {said}"
 
     @cached_property
     def ties(self) -> Sequence[tuple[int, int]]:

@@ -69,11 +69,13 @@ def data_of(study: optuna.Study, data: str | None = None) -> ImageData:
     if data is not None:
         where = adopt_fit(data, read_spec(where)[1])
     field, moved = ("data of the study", MOVED) if data is None else ("data", "")
+    recipe = recipe_from_document(identity["recipe_document"])
     try:
         found = open_data(
             where,
-            resolution=recipe_from_document(identity["recipe_document"]).resolution,
+            resolution=recipe.resolution,
             skip_unreadable=identity["skip_unreadable"],
+            numbers=recipe.numbers,
         )
     except ConfigError as error:
         raise ConfigError(field, where, error.sentence + moved) from None

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -324,7 +325,7 @@ def test_rows_of_several_labels_stay_as_they_are(kind: Any, tmp_path: Path) -> N
     rows = {f"{part}_labels": several(n).astype(kind) for part, n in (("train", 20), ("val", 6))}
     pictures = {f"{part}_images": images(n, seed=n) for part, n in (("train", 20), ("val", 6))}
     data = opened(tmp_path, **rows, **pictures)
-    assert data.several and data.class_names == ("0", "1", "2")
+    assert data.kind == "labels" and data.class_names == ("0", "1", "2")
     assert np.array_equal(data.train.labels.numpy(), several(20).astype(np.float32))
     assert data.val.counts(3) == several(6).sum(0).tolist()
     assert any("several labels an image" in note for note in data.notes)
@@ -334,7 +335,7 @@ def test_rows_of_several_labels_stay_as_they_are(kind: Any, tmp_path: Path) -> N
 
 def test_a_row_without_a_class_makes_no_image_of_several_labels(tmp_path: Path) -> None:
     rows = np.eye(3, dtype=np.uint8)[np.arange(50) % 3]
-    assert not opened(tmp_path, images=images(50), labels=rows).several
+    assert opened(tmp_path, images=images(50), labels=rows).kind == "classes"
     rows[7] = 0
     with pytest.raises(ConfigError, match=r"must have a 1 in each row .* row 7 has none"):
         opened(tmp_path, images=images(50), labels=rows)
@@ -350,3 +351,36 @@ def test_a_label_that_training_never_sees_is_refused(tmp_path: Path) -> None:
     rows = several(50) * [1, 0, 1]
     with pytest.raises(ConfigError, match="images of every class; '1' has none"):
         opened(tmp_path, images=images(50), labels=rows)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float16, np.int32, np.uint8])
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_numbers_are_read_where_they_are_asked_for(
+    kind: Any, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    numbers = np.arange(50).astype(kind).reshape(shape)
+    np.savez(tmp_path / "data.npz", images=images(50), labels=numbers)
+    data = open_data(f"npz:{tmp_path / 'data.npz'}", numbers=True)
+    assert (data.kind, data.class_names, [len(part) for part in data.parts]) == (
+        *("numbers", ("label",)),
+        [40, 10],
+    )
+    assert sorted(torch.cat([part.labels for part in data.parts]).tolist()) == list(range(50))
+    assert "the labels are numbers: from 0 to 49" in data.notes
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.array([1.0, np.nan] * 10), "finite numbers in labels; row 1 has nan"),
+        (np.array([1.0, 1e300] * 10), r"finite numbers in labels; row 1 has 1e\+300"),
+        (words(20), "a number for each image in labels; it is <U3"),
+        (labels(20).astype(bool), "a number for each image in labels; it is bool"),
+        (np.ones((20, 2)), r"a number for each image in labels; it is float64 \(20, 2\)"),
+        (np.ones(19), "a label in labels for each image; it has 19 for 20"),
+    ],
+)
+def test_labels_that_are_no_numbers_are_refused(wrong: Any, message: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", images=images(20), labels=wrong)
+    with pytest.raises(ConfigError, match=message):
+        open_data(f"npz:{tmp_path / 'data.npz'}", numbers=True)

@@ -190,9 +190,97 @@ def test_images_of_a_table_have_their_several_labels(folder: Folder) -> None:
     rows = [f"{number}.png,{number % 2},{number // 10}" for number in range(20)]
     (root / "labels.csv").write_text("\n".join(["file,odd,late", *rows]))
     data = open_data(f"csv:{root / 'labels.csv'}", resolution=8)
-    assert data.several and data.class_names == ("odd", "late")
+    assert data.kind == "labels" and data.class_names == ("odd", "late")
     assert [len(part) for part in data.parts] == [16, 4]
     train, val = (part.counts(2) for part in data.parts)
     assert [a + b for a, b in zip(train, val, strict=True)] == [10, 10]
     (root / "labels.csv").write_text("\n".join(["file,odd,early", *rows]))
     assert open_data(f"csv:{root / 'labels.csv'}", resolution=8).key != data.key
+
+
+AGES = "path,age,split\na.png,3,train\nb.png,4.5,train\nc.png,-1e1,val\nd.png,.5,val\n"
+
+
+def as_numbers(root: Path, text: str) -> Listing:
+    (root / "labels.csv").write_text(text)
+    return list_images(f"csv:{root / 'labels.csv'}", numbers=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (AGES, "age"),
+        (AGES.replace("age", "label"), "label"),
+        (AGES.replace(",", ";"), "age"),
+        (AGES.replace("age", "y").replace("path,", "id,path,").replace("\n", "\n7,", 4), "y"),
+        (AGES.partition("\n")[2], "label"),
+    ],
+)
+def test_numbers_are_read_where_they_are_asked_for(photos: Path, text: str, name: str) -> None:
+    listing = as_numbers(photos, text)
+    assert (listing.kind, listing.number, listing.several) == ("numbers", name, ())
+    found = {file.name: float(listing.class_names[file.label]) for file in listing.files}
+    assert found == {"a.png": 3, "b.png": 4.5, "c.png": -10, "d.png": 0.5}
+    assert f"the labels are numbers, {name}: from -10 to 4.5" in listing.notes
+
+
+@pytest.mark.parametrize("wrong", ["old", "nan", "inf", "1e39", "4,5", "1_0", "٣", "0x3", ""])
+def test_a_label_that_is_no_number_is_refused_with_its_line(photos: Path, wrong: str) -> None:
+    message = rf"as 23\.5; line 3 has '{wrong}' in 'age'" if wrong else "label in each row; line 3"
+    with pytest.raises(ConfigError, match=message):
+        as_numbers(photos, AGES.replace("4.5", f'"{wrong}"'))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (("age", "path2"), "one column for the path; 'path', 'path2'"),
+        (
+            ("path,age", "path,age,size"),
+            "one column label beside path and split; it has 'age', 'siz",
+        ),
+        ((",age", ""), "one column label beside path and split; it has"),
+        (("path", "thing"), "one column path and one column label"),
+        (("train", "val"), "must have rows to train on; it has none of the split train"),
+        (("b.png,4.5", "a.png,4.5"), "each image one label; lines 2 and 3 differ about 'a.png'"),
+    ],
+)
+def test_a_table_of_numbers_that_does_not_fit_is_refused(
+    photos: Path, changes: tuple[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        as_numbers(photos, AGES.replace(*changes))
+
+
+def test_numbers_are_never_guessed(photos: Path) -> None:
+    with pytest.raises(ConfigError, match="a column of numbers needs score: mae in a recipe"):
+        listed(photos, AGES)
+    with pytest.raises(
+        ConfigError, match=r"line 3 has 4\.5 .score: mae in a recipe reads numbers"
+    ):
+        listed(photos, AGES.replace("age", "label"))
+    whole = (
+        AGES.replace("age", "label").replace("4.5", "4").replace("-1e1", "3").replace(".5", "4")
+    )
+    assert listed(photos, whole).kind == "classes"
+    assert as_numbers(photos, whole).kind == "numbers"
+
+
+def test_a_folder_has_no_numbers(folder: Folder) -> None:
+    for spec in (f"imagefolder:{folder()}", "animals", "cifar10"):
+        with pytest.raises(ConfigError, match="must be csv:FILE or npz:FILE with the score mae"):
+            open_data(spec, numbers=True)
+
+
+def test_images_of_a_table_have_their_number(folder: Folder) -> None:
+    root = folder(classes=("all",), count=20) / "all"
+    file = root / "labels.csv"
+    rows = [f"{number}.png,{number / 8}" for number in range(20)]
+    file.write_text("\n".join(["file,size", *rows]))
+    data = open_data(f"csv:{file}", resolution=8, numbers=True)
+    assert (data.kind, data.class_names, data.classes) == ("numbers", ("size",), 1)
+    assert [len(part) for part in data.parts] == [16, 4]
+    every = sorted(label for part in data.parts for label in part.labels.tolist())
+    assert every == [number / 8 for number in range(20)]
+    file.write_text("\n".join(["file,size", *rows[:-1], "19.png,7"]))
+    assert open_data(f"csv:{file}", resolution=8, numbers=True).key != data.key

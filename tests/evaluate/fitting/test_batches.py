@@ -128,6 +128,6 @@ def test_a_training_with_all_of_it_learns_and_repeats(blobs: ImageData, tmp_path
         out.mkdir()
         found.append(FullRun(recipe, blobs, out, threads=1).train(NETWORK))
     assert found[0].validation == found[1].validation
-    assert found[0].validation.figure.share > 0.8
+    assert found[0].validation.figure.value > 0.8
     for name, array in found[0].weights.items():
         assert (array == found[1].weights[name]).all(), name

@@ -94,6 +94,6 @@ def test_candidates_are_compared_by_it_and_nothing_else_changes(
     found = ProxyTraining(own, blobs).evaluate(tiny)
     plain = ProxyTraining(SHORT, blobs).evaluate(tiny)
     assert found.scored_by == "lab:top1"
-    assert found.score == pytest.approx(100 * found.figure.share)
+    assert found.score == pytest.approx(100 * found.figure.value)
     assert (found.accuracy, found.loss) == (plain.accuracy, plain.loss)
     assert own.digest != SHORT.digest

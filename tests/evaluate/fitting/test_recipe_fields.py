@@ -200,7 +200,7 @@ def test_each_way_trains_and_is_another_training(
 ) -> None:
     plain = one_thread(SHORT, blobs).evaluate(tiny)
     other = one_thread(with_(**fields), blobs).evaluate(tiny)
-    assert other.figure.share > 0.8
+    assert other.figure.value > 0.8
     assert other.loss != plain.loss
 
 

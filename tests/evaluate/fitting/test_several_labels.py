@@ -123,10 +123,10 @@ def test_data_hold_0_and_1_alone(corners: ImageData) -> None:
 
 def test_a_kept_sample_knows_several_labels(corners: ImageData, tmp_path: Path) -> None:
     DataSample.of(corners).write(tmp_path / "sample")
-    assert DataSample.read(tmp_path / "sample").several
+    assert DataSample.read(tmp_path / "sample").kind == "labels"
 
 
 @pytest.mark.parametrize(("accuracy", "mean_ap"), [(None, None), (0.5, 0.5)])
 def test_an_evaluation_has_one_figure(accuracy: float | None, mean_ap: float | None) -> None:
-    with pytest.raises(EvaluationError, match="must have one of accuracy, mean_ap and box_ap"):
+    with pytest.raises(EvaluationError, match="must have one of accuracy, mean_ap, mae, box_ap"):
         Evaluation(accuracy, mean_ap=mean_ap)

@@ -76,7 +76,7 @@ def test_a_candidate_recipe_trains_as_it_does_in_a_search(
     searched = ProxyTraining(SHORT, blobs, seed=3, threads=1).train(NETWORK)
     full = FullRun(SHORT, blobs, tmp_path, seed=3, threads=1).train(NETWORK)
     assert searched.architecture == full.network
-    assert full.validation.figure.share == searched.evaluation.figure.share > 0.5
+    assert full.validation.figure.value == searched.evaluation.figure.value > 0.5
     assert full.validation.loss == searched.evaluation.loss
     for name, array in searched.weights.items():
         assert (full.weights[name] == array).all(), name
@@ -184,7 +184,7 @@ def test_the_test_split_is_asked_about_at_the_end(blobs: ImageData, tmp_path: Pa
     data = dataclasses.replace(blobs, test=part)
     trained = FullRun(SHORT, data, tmp_path, threads=1).train(NETWORK)
     assert trained.test is not None and trained.test.images == 31
-    assert trained.test.figure.share > 0.5 and trained.test_int8 is None
+    assert trained.test.figure.value > 0.5 and trained.test_int8 is None
 
 
 def test_a_recipe_that_compares_by_int8_tests_that_form_too(
@@ -196,7 +196,7 @@ def test_a_recipe_that_compares_by_int8_tests_that_form_too(
     assert trained.test is not None and trained.test_int8 is not None
     assert trained.test_int8.images == trained.test.images
     assert trained.test_int8.loss != trained.test.loss
-    assert trained.test_int8.figure.share > 0.5
+    assert trained.test_int8.figure.value > 0.5
 
 
 @dataclasses.dataclass
@@ -224,7 +224,7 @@ def test_a_training_with_the_rounding_of_int8_is_resumed_to_the_same_bits(
     assert whole.int8 is not None and again.int8 is not None
     assert whole.int8 == again.int8
     assert all(np.array_equal(array, again.weights[name]) for name, array in whole.weights.items())
-    assert whole.int8.trained.accuracy == pytest.approx(whole.validation.figure.share, abs=0.05)
+    assert whole.int8.trained.accuracy == pytest.approx(whole.validation.figure.value, abs=0.05)
     assert whole.int8.gain.change == pytest.approx(
         whole.int8.trained.change - whole.int8.static.change
     )

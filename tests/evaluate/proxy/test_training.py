@@ -66,7 +66,7 @@ def test_smoke_beats_chance_on_animals(animals: ImageData) -> None:
     evaluator: Evaluator = one_thread(recipe("smoke"), animals)
     evaluation = evaluator.evaluate(reference("shufflenet_v2_x0_5"))
     assert evaluation.stopped is None
-    assert evaluation.figure.share > 0.2
+    assert evaluation.figure.value > 0.2
     assert evaluation.val_images == recipe("smoke").validation_images
     assert evaluation.data == f"animals@{animals.key}"
     assert evaluation.recipe_digest == recipe("smoke").digest
@@ -79,7 +79,7 @@ def test_the_trained_form_is_that_of_data_and_recipe(blobs: ImageData, tiny: Arc
     assert (form.stem_stride, form.stem_pool) == (2, False)
     assert (form.stages, form.head) == (tiny.stages, tiny.head)
     check_weights(lower(form), trained.weights)
-    assert trained.evaluation.figure.share > 0.9
+    assert trained.evaluation.figure.value > 0.9
 
 
 def test_a_recipe_may_keep_the_stem_of_the_network(blobs: ImageData, tiny: Architecture) -> None:

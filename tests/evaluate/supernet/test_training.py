@@ -140,7 +140,7 @@ def test_a_trained_supernet_tells_two_easy_classes_apart(blobs: ImageData, tmp_p
     how = training(blobs, recipe=recipe, random=0)
     asked = SupernetEvaluator(save_supernet(tmp_path, how, how.train()), blobs, threads=1)
     for one in (largest(SMALL), smallest(SMALL)):
-        assert asked.evaluate(one).figure.share > 0.8
+        assert asked.evaluate(one).figure.value > 0.8
 
 
 def test_what_is_no_point_of_the_space_is_refused(

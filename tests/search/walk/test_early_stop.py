@@ -266,7 +266,7 @@ def known(count: int = 8, ms: float = 40.0) -> list[Record]:
     records = []
     for n in range(count):
         record = record_of(0.7 + n / 100, ms * (0.72 + n / 25))  # up to `ms`, the best the slowest
-        history = tuple(epochs_to(record.evaluation.figure.share, f"{n * 40503 % 0x10000:04x}"))
+        history = tuple(epochs_to(record.evaluation.figure.value, f"{n * 40503 % 0x10000:04x}"))
         evaluation = dataclasses.replace(record.evaluation, history=history, epochs=PASSES)
         records.append(dataclasses.replace(record, evaluation=evaluation))
     return records

@@ -60,7 +60,7 @@ def test_the_front_is_what_nothing_feasible_dominates(
     assert front <= feasible
     if feasible:
         best = Front(records).best.record.evaluation.accuracy
-        assert best == max(records[n].evaluation.figure.share for n in feasible)
+        assert best == max(records[n].evaluation.figure.value for n in feasible)
 
 
 def test_baselines_stand_behind_the_front_with_what_beats_them() -> None:

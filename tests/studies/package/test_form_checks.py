@@ -91,3 +91,23 @@ def test_noise_is_the_same_every_time() -> None:
     assert first.shape == (16, 3, 8, 8) and first.dtype == np.float32
     # Where numpy drew other numbers, int8 could not be compared with what it was elsewhere.
     assert first[0, 0, 0, [0, 2]].tolist() == pytest.approx([1.11762, -0.42657], abs=1e-4)
+
+
+def test_answers_that_are_one_number_agree_by_their_range_and_error() -> None:
+    """A year is never near 0, so that a share of the largest would hide a wrong weight."""
+    years = np.array([2000, 2010, 2040], np.float32)
+    images = years[:, None, None, None]
+
+    def off(images: Array) -> Array:
+        return flat(images) + np.float32(1)
+
+    found = agreements(flat, {"torch": flat, "off": off}, iter([(images, years + 3)]))
+    assert (found["torch"].mae, found["off"].mae) == (3.0, 2.0)
+    assert (found["off"].same, found["off"].accuracy) == (None, None)
+    assert found["off"].relative == pytest.approx(1 / 40)
+    assert found["off"].differs() == "answers differ by 2.5e-02 of their range"
+    with pytest.raises(StoreError, match=r"off and torch disagree: answers differ by 2\.5e-02"):
+        found["off"].check("off", quantised=False)
+    constant = agreements(flat, {"near": lambda x: flat(x) + 1e-3}, iter([(images[:1], None)]))
+    constant["near"].check("near", quantised=False)
+    assert constant["near"].mae is None

@@ -245,7 +245,7 @@ def test_scores_in_nats_are_not_called_accuracies(report: ReportFacts) -> None:
         noise = known.in_words(known.noise or 0)
         assert f"standard deviation of cross-entropy between seeds {noise}, beside what a" in said
         assert f"± {noise}" not in said  # no interval of a single score
-    assert "beaten by none in expected minus cross-entropy (nats)" in page
+    assert "beaten by none in expected cross-entropy (nats)" in page
 
 
 def test_the_certificate_of_the_space_goes_before_a_later_one(tmp_path: Path) -> None:
