@@ -10,9 +10,9 @@ levels of V2 0.5× and 1×.
 
 Each command searches at random, then by the sampler for as many candidates. It confirms the
 winner with a margin, against V2 at 5 widths and against the winner of the random search. `--trial`
-confirms another candidate, `--rival` is another trial of the random search. A command that was
-ended goes on. `--smoke` does all of it with a few images, to see that it works. What was searched
-and trained so far is kept here:
+confirms another candidate, `--rival` is another trial of the random search, `none` leaves it out,
+and `--family 0` the widths. A command that was ended goes on. `--smoke` does all of it with a few
+images, to see that it works. What was searched and trained so far is kept here:
 
     xz -dkc benchmarks/flagship/cifar10.db.xz > flagship.db
 """
@@ -61,8 +61,8 @@ def flag(options: argparse.Namespace, space: str, budget: str) -> None:
         seeds=options.seeds,
         workers=options.workers,
         margin=MARGIN,
-        family=FAMILY,
-        vs_study=f"{space}-random" + (f":{options.rival}" if options.rival else ""),
+        family=options.family,
+        vs_study=_rival(space, options.rival),
         notify=print,
         progress=lambda done, total: print(f"{done} of {total} trainings", flush=True),
     )
@@ -71,6 +71,12 @@ def flag(options: argparse.Namespace, space: str, budget: str) -> None:
         print(found.describe(finding))
         print(*found.describe_family(finding), sep="\n")
     print(found.method)
+
+
+def _rival(space: str, rival: str | None) -> str | None:
+    if rival == "none":
+        return None
+    return f"{space}-random" + (f":{rival}" if rival else "")
 
 
 def tell(event: Event) -> None:
@@ -97,7 +103,8 @@ def main() -> None:
     parser.add_argument("--sampler", default="ehvi", help="of the search that is confirmed")
     parser.add_argument("--trials", type=int)
     parser.add_argument("--trial", action="append", help="to confirm, in place of the best")
-    parser.add_argument("--rival", help="trial of the random search, in place of its best")
+    parser.add_argument("--rival", help="trial of the random search, or none")
+    parser.add_argument("--family", type=int, default=FAMILY, help="widths of V2")
     parser.add_argument("--workers", type=int, help="one for each core if left out")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--smoke", action="store_true")

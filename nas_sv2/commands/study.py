@@ -493,7 +493,8 @@ def confirm(
 
     with counting_bar() as bar:
         task = bar.add_task("", total=None)
-        found = open_study(study, storage=open_database(storage)).confirm(
+        opened = open_study(study, storage=open_database(storage))
+        found = opened.confirm(
             recipe,
             trials=trials or ["best"],
             seeds=seeds,
@@ -507,10 +508,12 @@ def confirm(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if as_json:
-        say_json(confirmation_data(study, found))
+        say_json(confirmation_data(opened.facts, found))
         return
     output().print(confirmation_table(found))
     print_notes(confirmation_notes(found))
+    if opened.facts.is_proxy:
+        print_notes([opened.facts.describe_forms()])
 
 
 @app.command()

@@ -170,10 +170,16 @@ def studies_table(found: Sequence[StudySummary]) -> RenderableType:
             ", ".join(each.targets),
             ", ".join(each.budget) or "none",
             str(each.finished),
-            "–" if each.best is None else f"{each.best.name} {each.best.describe()}",
+            _best(each),
             "–" if each.began is None else f"{each.began:%Y-%m-%d %H:%M}",
         )
     return table
+
+
+def _best(study: StudySummary) -> str:
+    if study.best is None:
+        return "–"
+    return f"{study.best.name} {study.best.describe()}" + " (proxy)" * study.is_proxy
 
 
 def studies_data(found: Sequence[StudySummary]) -> list[dict[str, Any]]:
@@ -187,6 +193,7 @@ def studies_data(found: Sequence[StudySummary]) -> list[dict[str, Any]]:
             "best_accuracy": _best_share(each),
             "best": None if each.best is None else each.best.value,
             "best_is": None if each.best is None else each.best.name,
+            "best_is_of_a_proxy": each.is_proxy,
             "began": None if each.began is None else each.began.isoformat(),
             **({"fault": each.fault} if each.fault else {}),
         }
@@ -328,10 +335,11 @@ def confirmation_notes(found: Confirmation) -> list[str]:
     ]
 
 
-def confirmation_data(study: str, found: Confirmation) -> dict[str, Any]:
+def confirmation_data(facts: StudyFacts, found: Confirmation) -> dict[str, Any]:
     """Return the confirmation as plain data."""
     return {
-        "study": study,
+        "study": facts.study,
+        "timed_and_trained": forms_data(facts),
         **found.to_json(),
         "findings": [
             _finding(found, finding, plain)

@@ -18,7 +18,15 @@ from nas_sv2.database.locks import hold_now
 from nas_sv2.database.processes import is_alive
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.fitting.evaluation import Figure
-from nas_sv2.studies.findings.attributes import IDENTITY, KEY, OF_STUDY, check_attributes, key_of
+from nas_sv2.studies.findings.attributes import (
+    IDENTITY,
+    KEY,
+    OF_STUDY,
+    TIMED_AND_TRAINED,
+    check_attributes,
+    key_of,
+)
+from nas_sv2.studies.findings.timed_and_trained import TimedAndTrained
 from nas_sv2.studies.storage.record_store import RecordRow, RecordStore
 from nas_sv2.studies.storage.study import (
     checked_key,
@@ -47,6 +55,7 @@ class StudySummary:
             precision of several labels, or the lowest mean absolute error; None if there is none.
         began: The start of its first trial (UTC), or None before it.
         fault: The reason for which nothing else is known of it; empty if it can be read.
+        is_proxy: Whether accuracies are known to be of another network than the timed one.
     """
 
     name: str
@@ -56,6 +65,7 @@ class StudySummary:
     best: Figure | None
     began: datetime | None
     fault: str = ""
+    is_proxy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +111,7 @@ def _summary(found: optuna.study.StudySummary, db: Database) -> StudySummary:
         return StudySummary(found.study_name, [], [], 0, None, began, str(error))
     identity: Mapping[str, Any] = found.user_attrs[IDENTITY]
     records = RecordStore(db, checked_key(identity[KEY])).all().values()
+    forms = identity.get(TIMED_AND_TRAINED)
     figures = (record.evaluation.figure for record in records if record.feasible)
     return StudySummary(
         found.study_name,
@@ -109,6 +120,7 @@ def _summary(found: optuna.study.StudySummary, db: Database) -> StudySummary:
         len(records),
         max(figures, key=lambda figure: figure.score, default=None),
         began,
+        is_proxy=forms is not None and TimedAndTrained.read(forms).is_proxy,
     )
 
 

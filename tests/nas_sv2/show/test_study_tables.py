@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 from doubles import latency_of, record_of
+from optuna import load_study
 from rich.console import Console, RenderableType
 from scripted_study import SPACE, ScriptedStudy
 
@@ -18,15 +19,20 @@ from nas_sv2.show.study_tables import (
     moves_notes,
     moves_table,
     replay_data,
+    studies_data,
+    studies_table,
     study_notes,
     study_table,
 )
 from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.findings.attributes import IDENTITY, TIMED_AND_TRAINED
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.replay_comparison import compare
 from nas_sv2.studies.findings.timed_and_trained import Form, TimedAndTrained
+from nas_sv2.studies.storage.catalog import list_studies
 from nas_sv2.studies.storage.facts import read_study
+from nas_sv2.studies.storage.study import optuna_storage
 
 NETWORKS = [reference(f"shufflenet_v2_x{size}") for size in ("0_5", "1_0", "1_5", "2_0")]
 
@@ -137,3 +143,18 @@ def test_an_accuracy_of_a_proxy_is_called_one(tmp_path: Path) -> None:
     assert study_notes(proxy)[0] == forms.describe()
     assert "(proxy)" in text_of(front_table(proxy.front)) and "proxy" in str(proxy.front)
     assert "% of a proxy" in text_of(study_table(proxy))
+
+
+def test_the_list_of_studies_marks_an_accuracy_of_a_proxy(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    ScriptedStudy(url).all(found=2)
+    (old,) = list_studies(Database.open(url))
+    assert old.best is not None and not old.is_proxy
+    forms = TimedAndTrained(Form.of(SPACE), Form(28, 1, 10, 2, False))
+    stored = load_study(study_name="told", storage=optuna_storage(Database.open(url)))
+    kept = {TIMED_AND_TRAINED: forms.to_json()}
+    stored.set_user_attr(IDENTITY, {**stored.user_attrs[IDENTITY], **kept})
+    (proxy,) = list_studies(Database.open(url))
+    assert "(proxy)" in text_of(studies_table([proxy])).replace("\n", " ")
+    assert "proxy" not in text_of(studies_table([old]))
+    assert [each["best_is_of_a_proxy"] for each in studies_data([old, proxy])] == [False, True]
