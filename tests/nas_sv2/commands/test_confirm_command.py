@@ -100,7 +100,8 @@ def test_a_study_is_replayed_searched_on_and_confirmed(tmp_path: Path) -> None:
     again = nas_sv2(tmp_path, *confirming)
     assert "6 trainings by longer, 6 of them known" in again.stderr
     assert found["findings"][0]["text"] in again.stdout
-    assert "a proxy" not in again.stdout and not found["timed_and_trained"]["is_proxy"]
+    assert ", a proxy; accuracies are of it" in again.stdout
+    assert found["timed_and_trained"]["is_proxy"]
     assert found["findings"][0]["text"] in nas_sv2(tmp_path, "front", "s").stdout
     into = ("--trial", number, "--out", "confirmed", "--no-time")
     assert nas_sv2(tmp_path, "export", "s", *into).returncode == 0
