@@ -354,8 +354,8 @@ def _epoch(done: Pass, validation: Validation | None) -> Epoch:
     return Epoch(
         done.loss,
         done.learning_rate,
-        validation.accuracy,
-        None if validation.mae is not None else validation.loss,
-        validation.mean_ap,
-        validation.mae,
+        accuracy=validation.accuracy,
+        loss=None if validation.mae is not None else validation.loss,
+        mean_ap=validation.mean_ap,
+        mae=validation.mae,
     )
