@@ -152,5 +152,7 @@ def test_a_recipe_file_changes_the_default(tmp_path: Path) -> None:
     default = open_detector_recipe("detector")
     assert (recipe.name, recipe.epochs, recipe.batch) == ("short", 2, 4)
     assert recipe.learning_rate == default.learning_rate
-    with pytest.raises(ConfigError, match="recipe must be detector, or a file"):
+    quick = open_detector_recipe("detector-quick")
+    assert (quick.score, default.score) == ("box_ap", "box_ap") and quick.epochs < default.epochs
+    with pytest.raises(ConfigError, match="recipe must be detector, detector-quick, or a file"):
         open_detector_recipe("quick")
