@@ -231,7 +231,7 @@ def certificate_lines(facts: StudyFacts) -> list[str]:
             f"Not certified: nobody has tried how well recipe {evaluation.recipe} ranks networks "
             f"on {evaluation.data}. Any two accuracies of this report may differ by the seed "
             "alone, and every one of them is of a short training.",
-            *([how] if evaluation.mae is None else []),  # numbers are not qualified
+            *([] if evaluation.mae is not None or evaluation.is_detector else [how]),  # refused
         ]
     lines = [
         f"Recipe {certificate.recipe} is {certificate.describe()}.",

@@ -25,7 +25,7 @@ from nas_sv2.studies.report import write
 from nas_sv2.studies.report.charts import axes_of, front_chart, score_noise
 from nas_sv2.studies.report.facts import ReportFacts, read_report
 from nas_sv2.studies.report.network_card import OperatorProfiles
-from nas_sv2.studies.report.words import commands_of, repeat_lines
+from nas_sv2.studies.report.words import certificate_lines, commands_of, repeat_lines
 from nas_sv2.studies.report.write import draw_front, report_markdown, report_page, write_report
 from nas_sv2.studies.storage.facts import StudyFacts
 from nas_sv2.studies.storage.recipe_evidence import CertificateStore
@@ -292,6 +292,21 @@ def test_an_accuracy_of_a_proxy_is_called_one_everywhere(report: ReportFacts) ->
     assert "top-1 accuracy of a proxy</span>" in page
     assert "<th>top-1\n(proxy)</th>" in page and "top-1 accuracy of a proxy, %" in page
     assert "% of a proxy, " in text.splitlines()[2]
+
+
+@pytest.mark.parametrize("figure", ["accuracy", "mae", "box_ap"])
+def test_a_certificate_is_suggested_for_classes_alone(report: ReportFacts, figure: str) -> None:
+    """Recipes for numbers and for detectors are not qualified: the command would refuse them."""
+    none = {"accuracy": None, "mae": None, "box_ap": None}
+    records = {
+        number: dataclasses.replace(
+            record, evaluation=dataclasses.replace(record.evaluation, **{**none, figure: 0.5})
+        )
+        for number, record in report.study.records.items()
+    }
+    lines = certificate_lines(changed(report, records=records, certificate=None).study)
+    assert lines[0].startswith("Not certified")
+    assert any("recipe qualify" in line for line in lines) == (figure == "accuracy")
 
 
 def test_a_study_of_an_older_version_does_not_know_its_forms(page: str) -> None:
