@@ -242,7 +242,8 @@ class Study:
     def delete(self) -> Deleted:
         """Delete the study: records, leases, weights, attached files, Optuna's trials.
 
-        Measurements and trainings stay, because other studies use them.
+        Measurements and the candidates' trainings stay, because other studies use them. The
+        study's confirmations go, with their longer trainings.
 
         Raises:
             ConfigError: A worker is at the study.

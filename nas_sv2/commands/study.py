@@ -584,14 +584,14 @@ def delete_study(
 ) -> None:
     """Delete a study with its records, weights and files; measurements stay.
 
-    A study that a worker is at is not deleted.
+    Its confirmations go too. A study that a worker is at is not deleted.
     """
     from nas_sv2.api.study import open_study
     from nas_sv2.show.study_tables import deleted_lines
 
     opened = open_study(study, storage=open_database(storage))
     if not yes:
-        ask_first(f"Delete study {study} with {len(opened.records)} finished trials?")
+        ask_first(f"Delete study {study}, {len(opened.records)} finished trials, confirmations?")
     deleted = opened.delete()
     if as_json:
         say_json(dataclasses.asdict(deleted))

@@ -239,7 +239,7 @@ def deleted_lines(found: Deleted) -> list[str]:
         f"{found.name}: {found.trials} trials and {found.records} records removed",
         *([f"{found.weights} removed"] if found.weights else []),
         *([f"{len(found.artifacts)} attached files removed"] if found.artifacts else []),
-        "its measurements and trainings stay: other studies use them",
+        "its measurements and its candidates' trainings stay: other studies use them",
     ]
 
 

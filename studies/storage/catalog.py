@@ -170,8 +170,9 @@ def check_unused(db: Database, name: str, key: str) -> None:
 def delete_study(db: Database, name: str) -> Deleted:
     """Delete a study: records, leases, weights and Optuna's study with its trials.
 
-    Measurements and trainings stay, because other studies use them. The result names the attached
-    files; their folder belongs to the caller.
+    Measurements and the candidates' trainings stay, because other studies use them. The study's
+    confirmations go, with their longer trainings. The result names the attached files; their
+    folder belongs to the caller.
 
     Raises:
         ConfigError: The study does not exist, or a search, confirmation or replay is at it.
