@@ -1,6 +1,6 @@
 """The fused estimates of a study's candidates, and their chances against each other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -94,16 +94,16 @@ def estimate_study(
         return None
     first = next(iter(records.values()))
     certified = [] if certificate is None else _comparable(certificate, first.architecture)
-    networks = [record.architecture for record in records.values()]
-    networks += [one.architecture for one in certified]
-    graphs = [lower(network) for network in networks]
-    costs = [cost_of(graph) for graph in graphs]
-    rows = np.array([features(*each) for each in zip(networks, costs, strict=True)])
-    counted = np.array([counts(*each) for each in zip(graphs, costs, strict=True)])
+    rows = np.array([features(record.architecture, record.cost) for record in records.values()])
+    log_ms: Array = np.log([record.objectives[1:] for record in records.values()]).mean(axis=1)
+    if certified:
+        networks = [one.architecture for one in certified]
+        more, more_log_ms = _at_latencies_of(networks, records, rows, log_ms)
+        rows, log_ms = np.vstack([rows, more]), np.append(log_ms, more_log_ms)
     informing = None if other is None else other.model(first.architecture)
     fused = fuse(
         rows,
-        _log_ms(records, rows, counted),
+        log_ms,
         np.append(scores, [one.score for one in certified]),
         np.append(np.full(len(scores), np.nan), [one.truth for one in certified]),
         informing,
@@ -129,20 +129,24 @@ def _comparable(certificate: Certificate, like: Architecture) -> list[ScoredNetw
     return [one for each, one in every if (each.resolution, len(each.stages)) == form]
 
 
-def _log_ms(records: Mapping[int, Record], rows: Array, counted: Array) -> Array:
-    """Return the mean log ms of all networks over the targets; those of the certificate modelled.
+def _at_latencies_of(
+    networks: Sequence[Architecture], records: Mapping[int, Record], rows: Array, log_ms: Array
+) -> tuple[Array, Array]:
+    """Return the features of other networks, and their mean log ms by a model of the study's.
 
     Args:
+        networks: The networks, which nothing has timed.
         records: The records of the study.
-        rows: The features of their networks, and then of those of the certificate.
-        counted: Their counts, in the same order.
+        rows: The features of its networks.
+        log_ms: Their mean log ms.
     """
+    graphs = [lower(each) for each in (*(one.architecture for one in records.values()), *networks)]
+    costs = [cost_of(graph) for graph in graphs]
+    counted = np.array([counts(*each) for each in zip(graphs, costs, strict=True)])
     own = len(records)
-    log_ms: Array = np.log([record.objectives[1:] for record in records.values()]).mean(axis=1)
-    if len(rows) == own:
-        return log_ms
-    model = LatencyModel.fitted(counted[:own], rows[:own], np.exp(log_ms))
-    return np.append(log_ms, model.log_ms_at(counted[own:], rows[own:]))
+    model = LatencyModel.fitted(counted[:own], rows, np.exp(log_ms))
+    more = np.array([features(*each) for each in zip(networks, costs[own:], strict=True)])
+    return more, model.log_ms_at(counted[own:], more)
 
 
 def _by_trial(
