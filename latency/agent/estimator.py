@@ -33,6 +33,8 @@ less than 0.05 s are undisturbed only without any. A switch leaves cold caches, 
 FEWEST = 20
 """Fewest runs that are preferred to all runs. The interval of their median then lies between
 ranks 6 and 15, clear of odd runs at either end."""
+FEWEST_ROUNDS = 6
+"""Fewest rounds of a ratio: fewer have no 95 % interval by ranks."""
 SETTLED_AFTER = (2, 1)
 """A run is settled if neither it nor this many runs before it saw a switch. The first number that
 leaves enough runs is taken.
@@ -189,23 +191,29 @@ def round_ratios(one: Samples, other: Samples, cpu_time_is_latency: bool) -> Map
     """Return the time of `one` relative to `other` by round, of rounds with runs of both.
 
     Both use one clock and the same kind of runs. Beside other programs, only a short network may
-    have uninterrupted runs; comparing these with all runs of a long one would favour it.
+    have uninterrupted runs; comparing these with all runs of a long one would favour it. If fewer
+    than `FEWEST_ROUNDS` have runs of both that count, all runs of both are taken.
     """
     choices = [chosen(samples, cpu_time_is_latency) for samples in (one, other)]
     clock = "cpu" if any(choice.clock == "cpu" for choice in choices) else "wall"
-    if clock == "wall" and choices[0].estimator != choices[1].estimator:
-        choices = [Choice("wall time", "wall", range(len(s.wall))) for s in (one, other)]
-    first, second = (
-        _round_medians(one, choices[0], clock),
-        _round_medians(other, choices[1], clock),
-    )
+    if clock == "cpu" or choices[0].estimator == choices[1].estimator:
+        ratios = _common_rounds(one, other, [choice.runs for choice in choices], clock)
+        if len(ratios) >= FEWEST_ROUNDS:
+            return ratios
+    return _common_rounds(one, other, [range(len(s.wall)) for s in (one, other)], clock)
+
+
+def _common_rounds(
+    one: Samples, other: Samples, runs: Sequence[Sequence[int]], clock: str
+) -> Mapping[int, float]:
+    first, second = _round_medians(one, runs[0], clock), _round_medians(other, runs[1], clock)
     return {kind: first[kind] / second[kind] for kind in first if kind in second}
 
 
-def _round_medians(samples: Samples, choice: Choice, clock: str) -> Mapping[int, float]:
+def _round_medians(samples: Samples, runs: Sequence[int], clock: str) -> Mapping[int, float]:
     times = samples.clock(clock)
     by_round: dict[int, list[float]] = {}
-    for index in choice.runs:
+    for index in runs:
         by_round.setdefault(samples.rounds[index], []).append(times[index])
     return {kind: statistics.median(values) for kind, values in by_round.items()}
 

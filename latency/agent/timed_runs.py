@@ -19,6 +19,7 @@ except ImportError:  # not on Windows
 
 if __name__ != "__main__":  # piped, these names are here already
     from nas_sv2.latency.agent.estimator import (
+        FEWEST_ROUNDS,
         Samples,
         chosen,
         median_interval,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 CONDITIONS_EVERY_S = 0.5
 HEATING_WINDOWS = 60  # most points of the heating curve
+RUNS_OF_A_ROUND = 8  # most of `min_runs` that one round stands for: a ratio needs rounds
 
 
 class Network(NamedTuple):
@@ -194,7 +196,9 @@ def timed(loads: list[Callable[[], Network]], plan: Json) -> Json:
             if part > 0:
                 for recorder in _turned(recorders, part):  # the last one loaded runs fastest
                     recorder.reload()
-            while not _enough(recorders, seconds, (part + 1) / plan["loads"], plan):
+            share = (part + 1) / plan["loads"]
+            rounds = share * min(FEWEST_ROUNDS, plan["min_runs"] / RUNS_OF_A_ROUND)
+            while number < rounds or not _enough(recorders, seconds, share, plan):
                 _note_conditions(states, began, gpu)
                 round_began = time.perf_counter()
                 for recorder in _turned(recorders, number):

@@ -107,7 +107,8 @@ class MeasurePlan:
             once.
         warmup_limit_s: Time limit of the warm-up, in seconds. A measurement that reaches it is
             marked as not stationary.
-        min_runs: The fewest timed runs, however long they take.
+        min_runs: The fewest timed runs, however long they take. There are at least 6 rounds, or
+            one for each 8 of these runs if those are fewer.
         max_runs: Timed runs of each network after which measuring ends, with the round.
         ci_width: Measuring ends when no 95 % interval of a median or a ratio is wider than this
             share of it.

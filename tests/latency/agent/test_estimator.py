@@ -182,6 +182,16 @@ def test_networks_without_a_common_round_have_no_ratio() -> None:
     assert ratio_interval(one, one, True) == (1.0, None)
 
 
+def test_a_ratio_of_runs_that_share_few_rounds_takes_all_runs() -> None:
+    """Beside other programs, the settled runs of two networks may lie in different rounds."""
+    first, later = [0] * 30 + [1] * 30, [1] * 20 + [0] * 40  # they share rounds 4 and 5
+    one = samples_of([9.0] * 60, [2.0] * 20 + [3.0] * 40, first, a_round=5)
+    other = samples_of([9.0] * 60, [1.0] * 60, later, a_round=5)
+    assert list(chosen(one, True).runs) == list(range(30))
+    assert list(chosen(other, True).runs) == list(range(20, 60))
+    assert ratio_interval(one, other, True) == (3.0, (2.0, 3.0))  # of all 12 rounds
+
+
 def test_a_run_is_settled_whatever_happened_in_the_round_before() -> None:
     """Runs that open a round follow others that were not kept and saw no switch."""
     switches = [0, 0, 0, 1] * 25

@@ -96,6 +96,16 @@ def test_when_it_ends(change: dict[str, Any], runs: range) -> None:
     assert len(answer["networks"][0]["wall_ns"]) in runs
 
 
+@pytest.mark.parametrize(("min_runs", "rounds"), [(64, 6), (48, 6), (24, 3), (17, 3), (8, 1)])
+def test_few_runs_are_spread_over_enough_rounds(min_runs: int, rounds: int) -> None:
+    """A ratio has an interval from 6 rounds on; three sessions of 17 runs have 9 together."""
+    no_time = {"time_limit_s": 1e-4, "noisy_time_limit_s": 1e-4}
+    plan = {**PLAN, **no_time, "loads": 1, "min_runs": min_runs, "min_block_runs": 64}
+    shop = Workshop()
+    answer = timed([shop.load("a"), shop.load("b")], plan)
+    assert [len(set(network["rounds"])) for network in answer["networks"]] == [rounds, rounds]
+
+
 def test_heating_runs_the_first_network_alone() -> None:
     shop = Workshop()
     answer = timed([shop.load("a"), shop.load("b")], {**PLAN, "loads": 1, "heat_s": 0.05})
