@@ -121,8 +121,10 @@ def contestants(
         _check_input(like, rival)
     of_trial = {record.baseline: n for n, record in records.items() if record.baseline}
     flops = [record.cost.flops for record in ours]
-    scaled = scaled_family(like, min(flops), max(flops), family) if family else []
-    against, *others = dict.fromkeys([_against(ours[0], identity, of_trial), *of_trial, *scaled])
+    plain = list(dict.fromkeys([_against(ours[0], identity, of_trial), *of_trial]))
+    widths = [name for name in plain if width_named(name) is not None]
+    scaled = scaled_family(like, min(flops), max(flops), family, widths) if family else []
+    against, *others = dict.fromkeys([*plain, *scaled])
     known = {record.architecture.digest for record in ours}
 
     def named(name: str) -> Contestant:

@@ -30,6 +30,18 @@ def test_a_family_surrounds_the_finalists_in_even_steps() -> None:
     assert steps == pytest.approx([(REACH**2 * 8 / 5) ** 0.25] * 4, rel=0.1)
 
 
+def test_widths_that_take_part_anyway_take_the_place_of_near_ones() -> None:
+    def family(*present: str) -> list[str]:
+        names = scaled_family(SMALL, 5e6, 8e6, 5, [f"shufflenet_v2_x{width}" for width in present])
+        return [name.removeprefix("shufflenet_v2_x") for name in names]
+
+    assert family() == ["0_42", "0_57", "0_75", "1_0", "1_37"]
+    assert family("0_7", "2_0") == ["0_42", "0_57", "0_7", "1_0", "1_37"]  # 2× is beyond all
+    assert family("0_7", "0_85") == ["0_42", "0_57", "0_7", "1_0", "1_37"]  # 0.7× is nearer
+    assert family("0_66") == ["0_42", "0_57", "0_66", "1_0", "1_37"]
+    assert family("0_65") == ["0_42", "0_65", "0_75", "1_0", "1_37"]
+
+
 def test_the_nearest_width_of_a_network_is_its_own() -> None:
     assert nearest_scaled(V2, flops_of(V2)) == "shufflenet_v2_x1_0"
     assert nearest_scaled(V2, flops_of(reference("shufflenet_v2_x0_73"))) == "shufflenet_v2_x0_73"
