@@ -7,8 +7,9 @@ all operators, unfused, at 4 bytes a number.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
+from operator import attrgetter
 from typing import assert_never
 
 from nas_sv2.space.graph.operators import (
@@ -63,10 +64,14 @@ class Cost:
         )
 
 
+_ELEMENTWISE = (Activation, Add, Multiply, Norm)
+_counts_of = attrgetter(*(each.name for each in fields(Cost)))
+
+
 @lru_cache(maxsize=1)  # the walk and two guidelines ask it of each candidate
 def cost_of(graph: Graph) -> Cost:
     """The cost of one image through all of `graph`."""
-    return sum(map(op_cost, graph.ops), Cost())
+    return Cost(*map(sum, zip(*map(_counts_of, map(op_cost, graph.ops)), strict=True)))
 
 
 def op_cost(op: Op) -> Cost:
@@ -89,7 +94,7 @@ def is_depthwise(op: Op) -> bool:
 
 def is_elementwise(op: Op) -> bool:
     """Element-wise in the paper's sense, which takes in depthwise convolutions (section 2, G4)."""
-    return isinstance(op.kind, Activation | Add | Multiply | Norm) or is_depthwise(op)
+    return isinstance(op.kind, _ELEMENTWISE) or is_depthwise(op)
 
 
 def kernel_shape(op: Op) -> tuple[int, ...]:
@@ -119,7 +124,7 @@ def kernel_shape(op: Op) -> tuple[int, ...]:
 
 
 def _elements(op: Op) -> int:
-    return sum(value.elements for value in op.inputs + op.outputs)
+    return sum([value.elements for value in op.inputs + op.outputs])
 
 
 def _params(op: Op, kernel: int) -> int:

@@ -28,7 +28,7 @@ class Value:
     @property
     def elements(self) -> int:
         """Numbers held for one image."""
-        return self.channels * self.area
+        return self.channels * self.height * self.width
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +300,7 @@ def windowed(
     name: str, source: Value, channels: int, kernel: int, stride: int, padding: int
 ) -> Value:
     """The output of a window that moves over `source`."""
-    height, width = (
-        (side + 2 * padding - kernel) // stride + 1 for side in (source.height, source.width)
-    )
+    removed = kernel - 2 * padding
+    height = (source.height - removed) // stride + 1
+    width = (source.width - removed) // stride + 1
     return Value(name, channels, height, width)

@@ -81,7 +81,7 @@ class Stage:
     @property
     def convolved(self) -> int:
         """c′, the channels of a unit that are convolved."""
-        return int(self.width * self.split)
+        return self.width * self.split.numerator // self.split.denominator
 
     @property
     def additions(self) -> tuple[str, ...]:
