@@ -51,9 +51,9 @@ from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.latency.measurements.measurement import Latency, Provenance
 from nas_sv2.latency.targets.user_target import UserTarget
 from nas_sv2.search.asking.sampler import SamplerSetting
+from nas_sv2.search.asking.samplers import SAMPLERS
 from nas_sv2.search.events.events import Event, Notice, OnEvent, TrialAsked, TrialFinished
 from nas_sv2.search.loop.loop import Loop
-from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.audit import Audit
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk

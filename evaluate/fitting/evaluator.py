@@ -9,15 +9,17 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.evaluate.fitting.course import Progress
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation, Trained
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.units.architecture import Architecture, scale_width
+
+if TYPE_CHECKING:  # imports torch
+    from nas_sv2.evaluate.fitting.course import Progress
 
 Stops = Callable[[Sequence[Epoch]], str | None]
 """Called after each pass but the last, with the passes so far; gives a reason to end, or None."""
@@ -126,7 +128,7 @@ class Setting:
     seed: int = 0
     threads: int = 1
     device: str = "cpu"
-    progress: Progress | None = None
+    progress: "Progress | None" = None
     checkpoints: Path | None = None
     notify: Callable[[str], None] = lambda line: None
 

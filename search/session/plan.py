@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
-
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.documents import Name, Positive, Seed, check_value
 from nas_sv2.errors import ConfigError
@@ -34,7 +32,7 @@ from nas_sv2.latency.targets.entries import Execution
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.latency.targets.user_target import LatencySource
 from nas_sv2.passwords import masked
-from nas_sv2.search.asking.sampler import EhviSampler, SamplerSetting
+from nas_sv2.search.asking.samplers import SAMPLERS, SamplerChoice
 from nas_sv2.search.session.detection import (
     CLASSIFICATION,
     DATA,
@@ -67,36 +65,6 @@ if TYPE_CHECKING:  # imports torchvision
 
 MOST_POSTGRESQL = 2**31 - 1  # its whole numbers have 32 bits with a sign
 DEFAULT_FLOPS = 140e6  # the level of the paper's 1× network, if no FLOPs are budgeted
-
-
-@dataclass(frozen=True, slots=True)
-class SamplerChoice:
-    """How a sampler is made and fed.
-
-    Attributes:
-        make: The sampler for a seed and a search.
-        learns_from_pruned: Whether it takes the constraints of a PRUNED trial into account.
-            NSGA-II and the Gaussian process look at COMPLETE trials alone, so that rejected
-            candidates are told to them with the worst values seen, and their constraints.
-        resumes: Whether a new sampler with the same seed takes up where the last one ended. Others
-            would repeat their first candidates.
-        models_latency: Whether it has a model of latency, which begins with a few measurements.
-    """
-
-    make: Callable[[int, SamplerSetting], BaseSampler]
-    learns_from_pruned: bool
-    resumes: bool = False
-    models_latency: bool = False
-
-
-SAMPLERS: dict[str, SamplerChoice] = {
-    "ehvi": SamplerChoice(EhviSampler, True, resumes=True, models_latency=True),
-    "tpe": SamplerChoice(lambda seed, search: TPESampler(seed=seed), True),
-    "nsga2": SamplerChoice(lambda seed, search: NSGAIISampler(seed=seed), False),
-    "gp": SamplerChoice(lambda seed, search: GPSampler(seed=seed), False),
-    "random": SamplerChoice(lambda seed, search: RandomSampler(seed=seed), True),
-}
-
 _IN_FORM = {"fp32": "", "int8": "; accuracies of the int8 form, calibrated on training images"}
 _PREDICTING = {
     "measured": "",

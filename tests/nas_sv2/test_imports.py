@@ -23,3 +23,14 @@ def test_the_costs_of_a_device_are_measured_without_torch() -> None:
     code = "import sys, nas_sv2.api.device_costs; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert not {"torch", "optuna"} & set(run.stdout.split())
+
+
+def test_candidates_are_asked_and_told_without_torch() -> None:
+    code = "import sys, nas_sv2.search.asking.samplers, nas_sv2.search.loop.loop; "
+    run = subprocess.run(
+        [sys.executable, "-c", f"{code}print(*sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "torch" not in run.stdout.split()

@@ -25,9 +25,9 @@ from nas_sv2.latency.measurements.measurement import Measurement
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.search.asking.samplers import SAMPLERS
 from nas_sv2.search.events.events import Event, TrialFinished
 from nas_sv2.search.loop.loop import Loop
-from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.graph.guidelines import Guidelines

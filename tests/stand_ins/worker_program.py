@@ -31,6 +31,7 @@ from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.search.asking.sampler import SamplerSetting
+from nas_sv2.search.asking.samplers import SAMPLERS
 from nas_sv2.search.events.events import (
     Event,
     Notice,
@@ -43,7 +44,6 @@ from nas_sv2.search.events.events import (
 from nas_sv2.search.events.interrupts import sigterm_interrupts
 from nas_sv2.search.loop.loop import Loop
 from nas_sv2.search.scale.processes import run_workers
-from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.audit import Audit
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk

@@ -75,7 +75,7 @@ def test_a_search_whose_database_is_deleted_ends_in_a_line(
 
     evaluator.fault = fault
     monkeypatch.setattr(session, "StoredEvaluator", lambda *_: evaluator)
-    done = command_line(*WRITES[2][:-1], "6")
+    done = command_line(*WRITES[2][:-1], "6", "--workers", "1")
     assert f"{file} was deleted or moved while it was in use" in failed(done, 2)
     assert len(evaluator.asked) == 2
     assert not file.exists()

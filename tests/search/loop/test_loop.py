@@ -37,11 +37,11 @@ from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.targets.user_target import UserTarget
 from nas_sv2.search.asking.sampler import SamplerSetting
+from nas_sv2.search.asking.samplers import SAMPLERS
 from nas_sv2.search.events.events import Event, TrialAsked
 from nas_sv2.search.loop import loop
 from nas_sv2.search.loop.claim import TrialClaim
 from nas_sv2.search.loop.loop import Loop
-from nas_sv2.search.session.plan import SAMPLERS
 from nas_sv2.search.walk.audit import MATURE, Audit, RelaxedLimits
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk

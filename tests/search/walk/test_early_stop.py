@@ -25,8 +25,9 @@ from nas_sv2.evaluate.fitting.evaluator import Stops
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.search.asking.sampler import SamplerSetting
+from nas_sv2.search.asking.samplers import SAMPLERS
 from nas_sv2.search.loop.loop import Loop
-from nas_sv2.search.session.plan import SAMPLERS, plan_search
+from nas_sv2.search.session.plan import plan_search
 from nas_sv2.search.walk.audit import Audit
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.early_stop import (
