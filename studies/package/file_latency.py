@@ -13,6 +13,7 @@ from typing import Any, Self
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload, ncnn_body
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.measurement import Interval, Latency, Measurement
 from nas_sv2.latency.measurements.plan import OWN_DEFAULTS, MeasurePlan
 from nas_sv2.latency.targets.target import Target
@@ -148,17 +149,16 @@ def _estimated(
     rows: list[FileLatency] = []
     prices: dict[str, float] = {}
     for file, side in sides.items():
-        network, suffix = _network(winner, file), file.rpartition(".")[2]
-        if FORMATS[format_of(file)] != "onnxruntime":
-            why = f"{target.name} prices kernels of onnxruntime, which runs no .{suffix} file"
+        if why := _not_priced(file, target):
             rows.append(FileLatency.none(file, target.name, side, why))
             continue
         try:
             priced = target.with_plan(precision="int8" if file in INT8 else "fp32")
-            latency = priced.estimate(network)
-        except ConfigError:
-            why = f"{target.name} prices networks and runs no file"
-            rows.append(FileLatency.none(file, target.name, side, why))
+            latency = priced.estimate(_network(winner, file))
+        except ConfigError as error:
+            emulated = isinstance(target, EmulatedArm)
+            why = str(error) if emulated else "prices networks and runs no file"
+            rows.append(FileLatency.none(file, target.name, side, f"{target.name}: {why}"))
             continue
         except (DeviceError, MeasurementError) as error:  # a kernel or precision not covered
             rows.append(FileLatency.none(file, target.name, side, str(error)))
@@ -169,6 +169,16 @@ def _estimated(
         why = "priced by the operators that the file holds; it was not run"
         rows.append(FileLatency(file, target.name, side, latency, why, against))
     return rows
+
+
+def _not_priced(file: str, target: Target) -> str:
+    """Return the reason why a target that runs nothing prices no such file; empty if it may."""
+    runtime, suffix = FORMATS[format_of(file)], file.rpartition(".")[2]
+    if isinstance(target, EmulatedArm) and runtime != target.table.runtime:
+        return f"{target.name} prices kernels of {target.table.runtime}, and no .{suffix} file"
+    if not isinstance(target, EmulatedArm) and runtime != "onnxruntime":
+        return f"{target.name} prices networks, and no .{suffix} file"
+    return ""
 
 
 def _digest(winner: TrainedNetwork, file: str) -> str:

@@ -25,9 +25,11 @@ from nas_sv2.studies.package.forms import (
     MODEL,
     MODEL_INT8,
     MODEL_TFLITE,
+    MODEL_TFLITE_INT8,
     MODELS,
     TIMING,
     TIMING_INT8,
+    TIMING_TFLITE,
     TIMINGS,
     TrainedNetwork,
     format_of,
@@ -138,6 +140,18 @@ def test_an_emulated_core_prices_both_precisions_and_says_so(winner: TrainedNetw
     against, prices = rows[TIMING_INT8].against, [rows[n].latency for n in (TIMING, TIMING_INT8)]
     assert against is not None and prices[0] is not None and prices[1] is not None
     assert against == (prices[1].ms / prices[0].ms, None)
+
+
+def test_a_core_with_kernels_of_litert_prices_the_files_of_litert(winner: TrainedNetwork) -> None:
+    target = EmulatedArm.open("cortex-a76", name="phone", runtime="litert")
+    rows = by_file(latencies_of(target, winner, dict.fromkeys(FILES, b"")))
+    assert rows[TIMING_TFLITE].latency == target.estimate(TINY)
+    assert {file for file, row in rows.items() if row.latency is not None} == {
+        MODEL_TFLITE,
+        TIMING_TFLITE,
+    }
+    assert rows[TIMING].why == "phone prices kernels of litert, and no .onnx file"
+    assert "int8" in rows[MODEL_TFLITE_INT8].why
 
 
 def at_side(winner: TrainedNetwork, side: int) -> TrainedNetwork:
