@@ -1,8 +1,8 @@
 """The full training of a chosen network, by one process or by several.
 
-It is the loop of the search (`fitting`) on the network itself. Resolution, stem and widths stay;
-channels and classes are those of the data. A run is one folder, from which a later process resumes
-a killed training, to the same weights bit by bit.
+It is the loop of the search (`fitting`) on the network itself. Resolution, stem and widths stay,
+unless another input is asked for (`at_input`). Channels and classes are those of the data. A run
+is one folder, from which a later process resumes a killed training, to the same weights.
 """
 
 import dataclasses
@@ -22,6 +22,7 @@ from nas_sv2.evaluate.fitting.batches import Batches, Mixed, Supply
 from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
 from nas_sv2.evaluate.fitting.course import Course, Learner, Progress
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
+from nas_sv2.evaluate.fitting.evaluator import trained_form
 from nas_sv2.evaluate.fitting.int8_form import validate_int8
 from nas_sv2.evaluate.fitting.label_scale import LabelScale
 from nas_sv2.evaluate.fitting.learners import Average, AveragingLearner, NetworkLearner
@@ -48,6 +49,7 @@ from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.runtimes.torch_lowering import build_module, weights_of
 from nas_sv2.space.runtimes.weights import Weights
+from nas_sv2.space.units.architecture import Architecture
 
 CHECKPOINT = "training.checkpoint"
 CHECKPOINT_SECONDS = 60.0  # what a kill may cost
@@ -347,6 +349,24 @@ class FullRun:
                 log.close()
 
 
+def at_input(network: Classifier, recipe: Recipe, side: int) -> Classifier:
+    """Return `network` for images of another side, in the form that a search trains.
+
+    A network of the unit gets the stem of the recipe. One of another family keeps its own.
+
+    Args:
+        network: The network.
+        recipe: The recipe of its training.
+        side: Side of the images, pixels.
+
+    Raises:
+        ConfigError: If the network cannot take so small an input.
+    """
+    if isinstance(network, Architecture):
+        return trained_form(network, recipe, side, network.channels, network.classes)
+    return dataclasses.replace(network, resolution=side)
+
+
 def find_data_side(recipe: Recipe, network: Classifier, device: str = "cpu") -> int:
     """Return the side at which to open the data, pixels; crops are cut out of these images.
 
@@ -355,7 +375,11 @@ def find_data_side(recipe: Recipe, network: Classifier, device: str = "cpu") -> 
     """
     side, full = network.resolution, recipe.full_training
     if recipe.resolution not in (None, side):
-        allowed = f"must be {side}, the side that the network takes"
+        other = recipe.resolution
+        allowed = (
+            f"must be {side}, the side that the network takes; or give the input of the images, "
+            f"as {other}x{other}x3"
+        )
         raise ConfigError("recipe.resolution", recipe.resolution, allowed)
     for name in ("width_factor", "seeds"):
         if getattr(recipe, name) != 1:

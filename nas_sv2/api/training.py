@@ -21,7 +21,7 @@ from nas_sv2.evaluate.fitting.evaluator import check_trainable
 from nas_sv2.evaluate.fitting.start import Start
 from nas_sv2.evaluate.full.distributed import Processes
 from nas_sv2.evaluate.full.int8_training import check_int8_training
-from nas_sv2.evaluate.full.training import FullRun, find_data_side
+from nas_sv2.evaluate.full.training import FullRun, at_input, find_data_side
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.files import open_recipe as open_recipe
 from nas_sv2.evaluate.recipes.files import recipe_to_document as recipe_to_document
@@ -35,6 +35,7 @@ from nas_sv2.files import made_folder
 from nas_sv2.search.qualification import QualifyRequest as QualifyRequest
 from nas_sv2.search.qualification import qualify as certify
 from nas_sv2.search.session.guidelines import supernet_guidelines
+from nas_sv2.search.session.timed_input import read_input
 from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.runtimes.weights import Weights
@@ -82,6 +83,7 @@ def train(
     *,
     data: str,
     recipe: str = "paper",
+    input: str | None = None,
     seed: int = 0,
     device: str | None = None,
     train_threads: int = 1,
@@ -107,6 +109,8 @@ def train(
         folder: Folder to write.
         data: The images.
         recipe: A built-in recipe or a file.
+        input: Input to bring the network to, as `64x64x3`: it gets the stem of the recipe, as in
+            a search. Its own input and stem if left out.
         seed: Seed of weights, order and augmentation.
         device: `cpu` or `cuda`; `cuda`, if there is a GPU, if left out.
         train_threads: CPU threads of a process.
@@ -137,10 +141,11 @@ def train(
     db = database_of(storage)
     chosen = with_teacher(open_recipe(plan.recipe), teacher, temperature)
     named = find_network(network, db)
-    start = _start_of(weights, tuple(freeze), dict(rates or {}), named.network, db)
+    taken = named.network if input is None else _at_input(named.network, chosen, input)
+    start = _start_of(weights, tuple(freeze), dict(rates or {}), taken, db)
     processes = Processes.of(os.environ)
     place = training_device(plan.device, processes.local_rank)
-    side = find_data_side(chosen, named.network, place)
+    side = find_data_side(chosen, taken, place)
     if qat:
         check_int8_training(chosen, start, processes.count)
     check_formats(forms)
@@ -150,6 +155,7 @@ def train(
         if not processes.first:
             processes.wait()  # the first decodes what is not decoded yet, the others read it
         opened = _open_images(plan, side, notify, progress, chosen.numbers)
+        _check_channels(input, opened)
         if processes.first:
             processes.wait()
         run = FullRun(
@@ -165,12 +171,28 @@ def train(
             start,
             qat,
         )
-        trained = run.train(named.network)
+        trained = run.train(taken)
         if not processes.first:
             return None
         metrics = write_full_package(run, trained, named.name, forms)
         run.finish()
         return metrics
+
+
+def _at_input(network: Classifier, recipe: Recipe, text: str) -> Classifier:
+    side, _ = read_input(text)
+    try:
+        return at_input(network, recipe, side)
+    except ConfigError as error:
+        allowed = f"must be large enough for the network: {error}"
+        raise ConfigError("input", text, allowed) from None
+
+
+def _check_channels(text: str | None, data: ImageData) -> None:
+    """Refuse an input of other channels than the images have."""
+    if text is not None and read_input(text)[1] != data.channels:
+        allowed = f"must have the channels of the images, which are {data.channels}"
+        raise ConfigError("input", text, allowed)
 
 
 def _open_images(

@@ -286,6 +286,15 @@ def train(
         str,
         typer.Option("--recipe", help="paper, megvii, torchvision-new, quick, ..., or a file."),
     ] = "paper",
+    input: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            help="Input to bring the network to, as 64x64x3, with the stem of the recipe; its own "
+            "if left out.",
+            metavar="HxWxC",
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option("--seed", help="Seed of weights, order and augmentation.")
     ] = 0,
@@ -343,6 +352,7 @@ def train(
             out,
             data=with_fit(data, fit),
             recipe=recipe,
+            input=input,
             seed=seed,
             device=device,
             train_threads=train_threads,

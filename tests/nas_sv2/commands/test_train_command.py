@@ -136,6 +136,10 @@ def accuracy_of_onnx(out: Path, spec: str, metrics: dict[str, Any]) -> float:
         (("--temperature", "2"), "--temperature .*without a teacher; got 2"),
         (("--qat",), "--qat must have weights: .*; got True"),
         (("--rates", "stage2"), "--rates .*, as stage2=0.1; got 'stage2'"),
+        (("--input", "16x16"), "--input must be SIDExSIDExCHANNELS.*; got '16x16'"),
+        (("--input", "2x2x3"), "--input must be large enough .*; got '2x2x3'"),
+        (("--input", "16x16x1"), "--input .* channels of the images.* 3; got '16x16x1'"),
+        (("--input", "32x32x3"), "recipe.resolution must be 32, .*; got 16"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -143,6 +147,29 @@ def test_bad_input_is_one_line_and_exit_code_2(
 ) -> None:
     code, _, err = command_line(*asked, *options)
     assert code == 2 and re.search(said, err) and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("network", "stem"), [("shufflenet_v2_x0_33", (1, False)), ("mobilenet_v1_x0_25", None)]
+)
+def test_a_network_is_brought_to_the_input_of_the_images(
+    network: str,
+    stem: tuple[int, bool] | None,
+    command_line: Run,
+    asked: list[str],
+    tmp_path: Path,
+) -> None:
+    recipe = "nas_sv2_recipe: 1\nepochs: 1\nbatch: 5\nresolution: 32\nstem_stride: 1\n"
+    (tmp_path / "mine.yaml").write_text(recipe)
+    asked[2] = network
+    code, _, err = command_line(*asked)
+    assert code == 2 and "recipe.resolution must be 224" in err and "as 32x32x3; got 32" in err
+    code, _, err = command_line(*asked, "--input", "32x32x3")
+    assert code == 0, err
+    trained = load_network(tmp_path / "out" / "architecture.yaml")
+    assert (trained.resolution, trained.channels, trained.classes) == (32, 3, 2)
+    if isinstance(trained, Architecture):
+        assert (trained.stem_stride, trained.stem_pool) == stem
 
 
 def test_trained_on_from_an_exported_network_with_another_classifier(
