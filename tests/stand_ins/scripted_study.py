@@ -5,7 +5,7 @@ latencies follow from the costs.
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,6 +80,9 @@ class ScriptedStudy:
         self.study = create_or_resume(
             Database.open(self.storage), self.name, identity, RandomSampler(seed=0)
         )
+        # Each parameter that is asked is a transaction, so that trials are told in memory.
+        directions = self.study.directions
+        self.told = optuna.create_study(directions=directions, sampler=RandomSampler(seed=0))
         self.measurements = MeasurementStore(Database.open(self.storage))
         self.measurements.save(MEASURED)
         self.measurements.db.migrate()
@@ -89,7 +92,7 @@ class ScriptedStudy:
     def all(self, found: int = 12) -> optuna.Study:
         """Baselines, `found` networks, and one of everything that is turned away."""
         for name in SPACE.baselines:
-            self.study.enqueue_trial(SPACE.params_of(reference(name)))
+            self.told.enqueue_trial(SPACE.params_of(reference(name)))
             self.finish(baseline=name)
         for number in range(found):
             self.finish(stopped=number == 3, audited=number in (4, 7))
@@ -129,7 +132,7 @@ class ScriptedStudy:
         if baseline:  # of others they are not kept, so that a map need not be drawn for each
             weights = random_weights(lower(architecture), trial.number)
             self.weights.save(architecture.digest, weights)
-        self.study.tell(trial, record.objectives)
+        self._tell(trial, record.objectives)
 
     def reject(self, why: str, guideline: str | None = None) -> None:
         trial, architecture = self._asked()
@@ -137,22 +140,30 @@ class ScriptedStudy:
         if guideline:
             trial.set_user_attr("architecture", architecture.digest)
             trial.set_user_attr("pruned_by", guideline)
-        self.study.tell(trial, state=TrialState.PRUNED)
+        self._tell(trial, state=TrialState.PRUNED)
 
     def duplicate_of(self, number: int) -> None:
         trial, _ = self._asked()
         trial.set_user_attr("duplicate_of", number)
-        self.study.tell(trial, self.records.all()[number].objectives)
+        self._tell(trial, self.records.all()[number].objectives)
 
     def fail(self, why: str) -> None:
         trial, _ = self._asked()
         trial.set_user_attr("error", why)
-        self.study.tell(trial, state=TrialState.FAIL)
+        self._tell(trial, state=TrialState.FAIL)
 
     def _asked(self) -> tuple[Trial, Architecture]:
         """The next network of the space near the budget, or the one that waits."""
-        trial = self.study.ask()
+        trial = self.told.ask()
         return trial, SPACE.sample(trial)
+
+    def _tell(
+        self,
+        trial: Trial,
+        values: Sequence[float] | None = None,
+        state: TrialState | None = None,
+    ) -> None:
+        self.study.add_trial(self.told.tell(trial, values, state))
 
     def _latency(self, name: str, architecture: Architecture, mflops: float) -> Latency:
         if name == "arm":

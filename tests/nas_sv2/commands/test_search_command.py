@@ -1,7 +1,7 @@
 """A whole search through the command line: real trainings, real prices, a real study.
 
-The first search and the interrupted one are processes of their own; the other commands run in this
-one, where torch is loaded.
+The first search is a process of its own, which is interrupted; this one, where torch is loaded,
+goes on with it and runs the other commands.
 """
 
 import json
@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from running import running
 from nas_sv2.studies.package.load import load_package
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
-# The smallest space, and trainings of ten steps; `.ci/run` searches 140M with a built-in recipe.
+# The smallest space, and trainings of ten steps; `.ci/run` takes a built-in recipe.
 RECIPE = """nas_sv2_recipe: 1
 epochs: 1
 images_per_epoch: 160
@@ -35,30 +36,41 @@ STUDY = "arm-40M-animals-brief"
 Run = Callable[..., SimpleNamespace]
 
 
+@dataclass(frozen=True)
+class Interrupted:
+    """A search that was interrupted once a candidate had finished, and the folder it ran in."""
+
+    folder: Path
+    returncode: int
+    after: str
+    errors: str
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which three candidates were searched."""
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
     folder = tmp_path_factory.mktemp("search")
     (folder / "brief.yaml").write_text(RECIPE)
-    command = [sys.executable, "-m", "nas_sv2", *SEARCH, "--trials", "3"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("  finished  ") == 3
-    assert "[3/3" in done.stdout
-    assert "arm ms" in done.stdout
-    assert "emulated" in done.stdout
-    assert "shufflenet_v2_x0_5" in done.stdout
-    return folder
+    command = [sys.executable, "-u", "-m", "nas_sv2", *SEARCH, "--trials", "50"]
+    with running(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as search:
+        assert search.stdout is not None
+        before = ""
+        while "finished" not in before:
+            before = search.stdout.readline()
+        search.send_signal(signal.SIGINT)
+        after, errors = search.communicate(timeout=600)
+    return Interrupted(folder, search.returncode, after, errors)
 
 
 @pytest.fixture
 def nas_sv2(
-    folder: Path,
+    interrupted: Interrupted,
     command_line: Callable[..., tuple[int, str, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Run:
     """Runs the command line in the folder of the search."""
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(interrupted.folder)
 
     def run(*arguments: str) -> SimpleNamespace:
         code, out, err = command_line(*arguments)
@@ -67,6 +79,38 @@ def nas_sv2(
     return run
 
 
+@pytest.fixture
+def folder(interrupted: Interrupted, nas_sv2: Run) -> Path:
+    """The folder of the search, with three candidates once the first test has gone on with it."""
+    found = interrupted.folder / "found.txt"
+    if not found.exists():
+        done = nas_sv2(*SEARCH, "--trials", "3")
+        assert done.returncode == 0, done.stderr
+        found.write_text(done.stdout)
+    return interrupted.folder
+
+
+def test_an_interrupt_ends_with_the_front_so_far(interrupted: Interrupted) -> None:
+    assert interrupted.returncode == 130
+    assert "Traceback" not in interrupted.errors
+    assert "shufflenet_v2_x0_5" in interrupted.after
+    assert "nas-sv2 export" in interrupted.after
+
+
+def test_an_interrupted_search_goes_on_to_the_asked_number(
+    interrupted: Interrupted, folder: Path
+) -> None:
+    out = (folder / "found.txt").read_text()
+    done = 1 + interrupted.after.count("  finished  ")
+    assert f"{done} of 3 trials done" in out
+    assert out.count("  finished  ") == 3 - done
+    assert "[3/3" in out
+    assert "arm ms" in out
+    assert "emulated" in out
+    assert "shufflenet_v2_x0_5" in out
+
+
+@pytest.mark.usefixtures("folder")
 def test_repeating_it_tells_the_front_again_and_more_trials_go_on(nas_sv2: Run) -> None:
     again = nas_sv2(*SEARCH, "--trials", "3", "--json")
     events = [json.loads(line) for line in again.stdout.splitlines()]
@@ -81,6 +125,7 @@ def test_repeating_it_tells_the_front_again_and_more_trials_go_on(nas_sv2: Run) 
     assert all(event["reason"] for event in ended if event["verdict"] == "rejected")
 
 
+@pytest.mark.usefixtures("folder")
 def test_the_front_has_the_baselines_and_stable_keys(nas_sv2: Run) -> None:
     data = json.loads(nas_sv2("front", STUDY, "--json").stdout)
     baselines = {entry["baseline"] for entry in data["entries"]}
@@ -132,26 +177,9 @@ def test_a_network_without_kept_weights_is_trained_to_the_same_again(
     assert not [path for path in folder.iterdir() if "damaged" in path.name]
 
 
+@pytest.mark.usefixtures("folder")
 def test_another_question_under_the_same_name_is_refused(nas_sv2: Run) -> None:
     other = nas_sv2(*SEARCH, "--study", STUDY, "--seed", "1")
     assert other.returncode == 2
     assert "begun with seed 0, not 1" in other.stderr
     assert len(other.stderr.splitlines()) == 1
-
-
-def test_an_interrupt_ends_with_the_front_so_far(tmp_path: Path) -> None:
-    (tmp_path / "brief.yaml").write_text(RECIPE)
-    command = [sys.executable, "-u", "-m", "nas_sv2", *SEARCH, "--trials", "50"]
-    with running(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as search:
-        assert search.stdout is not None
-        before = ""
-        while "finished" not in before:
-            before = search.stdout.readline()
-        search.send_signal(signal.SIGINT)
-        after, errors = search.communicate(timeout=60)
-    assert search.returncode == 130
-    assert "Traceback" not in errors
-    assert "shufflenet_v2_x0_5" in after
-    assert "nas-sv2 export" in after

@@ -73,7 +73,9 @@ IDENTITY = {"targets": {"fake": "measured"}}
 class Bench:
     """A loop with stand-ins, on a database of its own."""
 
-    def __init__(self, folder: Path, sampler: str = "tpe", budget: Budget | None = None) -> None:
+    def __init__(
+        self, folder: Path, sampler: str = "random", budget: Budget | None = None
+    ) -> None:
         self.storage = f"sqlite:///{folder / 'studies.db'}"
         self.db = Database.open(self.storage)
         self.db.migrate()

@@ -1,6 +1,7 @@
 """A trial with a value that is not a number makes no study unreadable for good."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,13 +21,31 @@ from nas_sv2.studies.storage.study import load_study
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def db(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    """Return a database with a study of three finished trials, and another."""
-    monkeypatch.chdir(tmp_path)  # where the weights lie beside a server
+def tell_studies(storage: str) -> None:
+    """Tell a study of three finished trials, and another."""
     for name in ("good", "poisoned"):
         ScriptedStudy(storage, name=name).all(found=1)
+
+
+@pytest.fixture(scope="module")
+def in_a_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the database of the two studies and their weights."""
+    folder = tmp_path_factory.mktemp("told")
+    tell_studies(f"sqlite:///{folder / 'studies.db'}")
+    return folder
+
+
+@pytest.fixture
+def db(
+    storage: str, in_a_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Database]:
+    """Return a database of the two studies, of the test's own."""
+    monkeypatch.chdir(tmp_path)  # where the weights lie beside a server
     with Database.open(storage) as db:
+        if db.is_sqlite:
+            shutil.copytree(in_a_file, tmp_path, dirs_exist_ok=True)
+        else:
+            tell_studies(storage)
         yield db
 
 
@@ -68,7 +87,7 @@ def test_the_trials_are_failed_and_all_else_is_as_it_was(db: Database) -> None:
     }
 
 
-def test_a_database_without_studies_needs_no_repair(db: Database, tmp_path: Path) -> None:
+def test_a_database_without_studies_needs_no_repair(tmp_path: Path) -> None:
     with Database.open(str(tmp_path / "empty.db")) as empty:
         with pytest.raises(ConfigError, match="no such file"):
             find_damage(empty)
