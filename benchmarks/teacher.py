@@ -55,7 +55,7 @@ def row(data: str, out: Path, seeds: int, temperature: float | None) -> str:
     folder.mkdir(exist_ok=True)
     for name in (STUDENT, TEACHER):
         small = dataclasses.replace(
-            reference(name), resolution=opened.side, stem_stride=1, stem_pool=False
+            reference(name), resolution=opened.resolution, stem_stride=1, stem_pool=False
         )
         (folder / f"{name}.yaml").write_text(architecture_to_yaml(small))
     big = trained(folder, TEACHER, "teacher", data, seed=1000)

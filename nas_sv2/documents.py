@@ -224,6 +224,8 @@ def _read(hint: Any, value: object, field: str) -> object:
             return tuple(_read(item, one, f"{field}[{i}]") for i, one in enumerate(value))
         if kind is Fraction:
             return _fraction(value, field)
+        if isinstance(value, list) and get_origin(kind) is Annotated:
+            return tuple(value)  # what may be a number or a pair
         if _base(kind) is float and isinstance(value, str):
             return _number(value)
     return value

@@ -27,6 +27,7 @@ from nas_sv2.evaluate.proxy.training import ProxyTraining, choose_recipe
 from nas_sv2.evaluate.proxy.untrained_scores import untrained_scores
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.resolution import Resolution
 from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.choices.probe_networks import Trajectories, flops_matched, trajectories
 from nas_sv2.space.choices.search_space import SearchSpace
@@ -286,7 +287,7 @@ _opened: list[ImageData] = []
 """The data of a worker process."""
 
 
-def _open(spec: str, resolution: int | None) -> None:
+def _open(spec: str, resolution: Resolution | None) -> None:
     _opened[:] = [open_data(spec, resolution=resolution)]
 
 

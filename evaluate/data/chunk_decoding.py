@@ -26,6 +26,7 @@ from nas_sv2.errors import EvaluationError
 from nas_sv2.evaluate.data.decoding import Unreadable, decode, full_level
 from nas_sv2.evaluate.data.split import mirror_keys
 from nas_sv2.files import write_whole
+from nas_sv2.resolution import Resolution, height_and_width
 
 CHUNK = 256  # files; a kill loses about a second of work in each process
 Progress = Callable[[int, int], None]
@@ -65,13 +66,13 @@ class Decoding:
 
     Attributes:
         files: Files in order.
-        side: Side of the decoded images, in pixels.
-        fit: How a picture becomes a square: one of `decoding.FITS`.
+        resolution: Resolution of the decoded images, in pixels.
+        fit: How a picture takes the shape of the images: one of `decoding.FITS`.
         folder: Folder of the chunks.
     """
 
     files: Sequence[Path]
-    side: int
+    resolution: Resolution
     fit: str
     folder: Path
 
@@ -118,13 +119,15 @@ class Decoding:
         """Decode chunks, and yield the number of each as it is finished."""
         if processes <= 1:  # starting a process for one chunk would take longer than the work
             for number in numbers:
-                decode_chunk(self.folder, number, self.chunk(number), self.side, self.fit, white)
+                decode_chunk(
+                    self.folder, number, self.chunk(number), self.resolution, self.fit, white
+                )
                 yield number
             return
         # Spawned, because a fork of a process with threads of torch may deadlock.
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin)
-        how = self.side, self.fit, white
+        how = self.resolution, self.fit, white
         try:
             work = {
                 pool.submit(decode_chunk, self.folder, number, self.chunk(number), *how): number
@@ -177,7 +180,7 @@ def decode_chunk(
     folder: Path,
     number: int,
     files: Sequence[Path],
-    side: int,
+    resolution: Resolution,
     fit: str,
     white: Mapping[str, float],
 ) -> None:
@@ -187,7 +190,7 @@ def decode_chunk(
         folder: Folder of the chunks.
         number: Number of the chunk.
         files: Its files.
-        side: Side of the decoded images, in pixels.
+        resolution: Resolution of the decoded images, in pixels.
         fit: One of `decoding.FITS`.
         white: Level that becomes 255, by kind of levels.
 
@@ -197,7 +200,7 @@ def decode_chunk(
     decoded, faults = {}, []
     for row, file in enumerate(files):
         try:
-            decoded[row] = decode(file, side, fit, white)
+            decoded[row] = decode(file, resolution, fit, white)
         except Unreadable as fault:
             faults.append((row, str(fault)))
     read = list(decoded.values())
@@ -205,7 +208,7 @@ def decode_chunk(
     for kind, level in filter(None, (each.levels for each in read)):
         highest[kind] = max(level, highest.get(kind, 0.0))
     channels = max((len(each.pixels) for each in read), default=1)
-    stacked = np.empty((len(read), channels, side, side), np.uint8)
+    stacked = np.empty((len(read), channels, *height_and_width(resolution)), np.uint8)
     for slot, each in zip(stacked, read, strict=True):
         slot[:] = each.pixels  # a grey image fills all channels
     report = ChunkReport(
@@ -225,7 +228,7 @@ def decode_chunk(
 
 
 def pixel_file(folder: Path, number: int) -> Path:
-    """Return the path of a chunk's pixels, uint8 (N, C, side, side)."""
+    """Return the path of a chunk's pixels, uint8 (N, C, H, W)."""
     return folder / f"{number:06}.npy"
 
 

@@ -18,6 +18,7 @@ from nas_sv2.evaluate.data.image_data import ImageData, channel_statistics
 from nas_sv2.evaluate.recipes.scores import LabelKind
 from nas_sv2.files import read_bounded, write_whole
 from nas_sv2.plain_data import parse_json
+from nas_sv2.resolution import Resolution, resolution_of
 
 IMAGES = 100
 """Training images, evenly spaced, that set the ranges of int8.
@@ -39,17 +40,17 @@ class DataSample:
     Attributes:
         provenance: Text `SPEC@KEY` that evaluations record.
         class_names: Names of the classes, in the order of the labels.
-        side: Height and width of the images, pixels.
-        fit: How a picture became a square: one of `decoding.FITS`.
+        resolution: Side of the images, or their height and width, pixels.
+        fit: How a picture took the shape of the images: one of `decoding.FITS`.
         mean: Mean a channel over the training images, (C,), grey levels 0 to 255.
         deviation: Standard deviation a channel, (C,), grey levels.
-        images: Training images, uint8 (N, C, side, side).
+        images: Training images, uint8 (N, C, H, W).
         kind: The kind of the labels.
     """
 
     provenance: str
     class_names: tuple[str, ...]
-    side: int
+    resolution: Resolution
     fit: str
     mean: Tensor
     deviation: Tensor
@@ -62,7 +63,7 @@ class DataSample:
         images = data.train.images
         statistics, spaced = channel_statistics(images), spaced_images(images)
         return cls(
-            *(data.provenance, data.class_names, data.side, data.fit),
+            *(data.provenance, data.class_names, data.resolution, data.fit),
             *statistics,
             spaced,
             data.kind,
@@ -102,9 +103,9 @@ class DataSample:
             mean, deviation, images = (
                 torch.from_numpy(arrays[name].copy()) for name in ("mean", "deviation", "images")
             )
-            count, channels, side, width = images.shape
+            count, channels, height, width = images.shape
             shapes = [tuple(each.shape) for each in (mean, deviation)]
-            if side != width or not count or shapes != [(channels,)] * 2:
+            if not count or shapes != [(channels,)] * 2:
                 raise ValueError(f"images {tuple(images.shape)}, mean and deviation {shapes}")
             if (images.dtype, mean.dtype, deviation.dtype) != (torch.uint8, *[torch.float32] * 2):
                 raise ValueError("arrays of other types")
@@ -115,4 +116,6 @@ class DataSample:
                 raise ValueError(f"labels of kind {kind}")
         except (SafetensorError, LookupError, TypeError) as error:
             raise ValueError(str(error)) from error
-        return cls(provenance, names, side, fit, mean, deviation, images, kind)
+        return cls(
+            provenance, names, resolution_of(height, width), fit, mean, deviation, images, kind
+        )

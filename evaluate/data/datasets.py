@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nas_sv2.documents import Side, check_value
+from nas_sv2.documents import check_value
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.chunk_decoding import Progress
 from nas_sv2.evaluate.data.image_cache import Notify, user_cache
@@ -36,6 +36,7 @@ from nas_sv2.evaluate.data.image_data import ImageData, Part, content_key, resiz
 from nas_sv2.evaluate.data.image_listing import LAYOUTS, check_layout, read_spec
 from nas_sv2.evaluate.data.own_images import open_array_file, open_image_folder
 from nas_sv2.evaluate.data.split import carve, distinct, mirror_keys
+from nas_sv2.resolution import Resolution
 
 SPECS = (
     "must be one of animals, fashion-mnist, cifar10, cifar100 (a folder that holds it may follow: "
@@ -79,7 +80,7 @@ _REMEDY = f"pip install --force-reinstall {DISTRIBUTION}==0.39, or give other da
 def open_data(
     spec: str,
     *,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     skip_unreadable: bool = False,
     notify: Notify | None = None,
     progress: Progress | None = None,
@@ -89,8 +90,8 @@ def open_data(
 
     Args:
         spec: `animals`, or a name followed by a colon and a folder or file.
-        resolution: Side of the resized images, in pixels; None for the data's own, or 32 for a
-            folder of images.
+        resolution: Side of the resized images, or their height and width, in pixels; None for the
+            data's own, or 32 for a folder of images.
         skip_unreadable: Whether to leave out images of a folder that cannot be read.
         notify: Function called with a line on size and place before a folder of images is decoded.
         progress: Function called with the number of decoded files and of all files.
@@ -102,7 +103,7 @@ def open_data(
     """
     name, _, where = spec.partition(":")
     if resolution is not None:
-        check_value("resolution", resolution, Side)
+        check_value("resolution", resolution, Resolution)
     check_layout(spec, numbers)
     if read_spec(spec)[0] in LAYOUTS:
         return open_image_folder(spec, resolution, skip_unreadable, notify, progress, numbers)
@@ -115,8 +116,8 @@ def open_data(
     raise ConfigError("data", spec, SPECS)
 
 
-def _at(data: ImageData, resolution: int | None) -> ImageData:
-    if resolution is None or resolution == data.side:
+def _at(data: ImageData, resolution: Resolution | None) -> ImageData:
+    if resolution is None or resolution == data.resolution:
         return data
     train, val = resize(data.train, resolution), resize(data.val, resolution)
     test = None if data.test is None else resize(data.test, resolution)
@@ -124,14 +125,15 @@ def _at(data: ImageData, resolution: int | None) -> ImageData:
     return dataclasses.replace(data, key=key, train=train, val=val, test=test)
 
 
-def open_published(spec: str, name: str, where: str, resolution: int | None) -> ImageData:
+def open_published(spec: str, name: str, where: str, resolution: Resolution | None) -> ImageData:
     """Open a published set from the folder `where`, the usual places, or the internet.
 
     Args:
         spec: The user's text.
         name: One of `PUBLISHED`.
         where: Folder of the set's files; empty for the usual places and the internet.
-        resolution: Side of the resized images, in pixels; None for the set's own.
+        resolution: Side of the resized images, or their height and width, in pixels; None for the
+            set's own.
 
     Raises:
         ConfigError: If the folder lacks the set.

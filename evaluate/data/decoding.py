@@ -17,6 +17,7 @@ from PIL import (
 )
 
 from nas_sv2.evaluate.data.file_kinds import IMAGE, kind_of
+from nas_sv2.resolution import Resolution, height_and_width
 
 with suppress(ImportError):  # since Pillow 11.3
     from PIL import AvifImagePlugin  # noqa: F401, its format
@@ -58,7 +59,7 @@ class Decoded:
     """The pixels of a file, and facts that matter for the whole data set.
 
     Attributes:
-        pixels: Grey levels, uint8 (C, side, side); C is 1 for grey modes and 3 for all others.
+        pixels: Grey levels, uint8 (C, H, W); C is 1 for grey modes and 3 for all others.
         mode: Pillow's name of the file's mode; `;16` is appended for colour of 16 bits.
         aspect: Longer side over shorter side.
         shorter_side: Shorter side of the picture in its file, pixels.
@@ -85,18 +86,22 @@ def full_level(kind: str, highest: float) -> float:
 
 
 def decode(
-    file: Path, side: int, fit: str = "crop", white: Mapping[str, float] | None = None
+    file: Path,
+    resolution: Resolution,
+    fit: str = "crop",
+    white: Mapping[str, float] | None = None,
 ) -> Decoded:
     """Decode a file to pixels.
 
-    The picture is turned upright as its EXIF orientation says. `crop` brings the shorter side to
-    `side` (antialiased bilinear) and crops the centre, as is usual for ImageNet. `pad` brings the
-    longer side to `side` and fills the rest with grey, `stretch` brings both. Transparent pixels
-    become white, and an animation gives its first picture.
+    The picture is turned upright as its EXIF orientation says. `crop` takes the largest centre of
+    the resolution's shape and resizes it (antialiased bilinear), as is usual for ImageNet. `pad`
+    resizes the whole picture into the resolution and fills the rest with grey, and `stretch`
+    brings both sides to it. Transparent pixels become white, and an animation gives its first
+    picture.
 
     Args:
         file: The file.
-        side: Side of the pixels.
+        resolution: Side of the pixels, or their height and width.
         fit: One of `FITS`.
         white: Level that becomes 255, by kind of levels; the end of the file's own range if it is
             left out.
@@ -113,7 +118,7 @@ def decode(
                 width, height = image.size
                 if width * height > PIXEL_LIMIT:
                     raise ValueError(f"{width}×{height}, {_OVER}")
-                return _decoded(image, side, fit, white or {})
+                return _decoded(image, height_and_width(resolution), fit, white or {})
     except Image.DecompressionBombError as error:  # Pillow's own limit, far above ours
         raise Unreadable(_OVER) from error
     except Exception as error:  # on damaged bytes a decoder can raise anything
@@ -130,19 +135,21 @@ def _reason(file: Path, error: Exception) -> str:
     return reason.replace(str(file), "the file")
 
 
-def _decoded(image: Image.Image, side: int, fit: str, white: Mapping[str, float]) -> Decoded:
+def _decoded(
+    image: Image.Image, size: tuple[int, int], fit: str, white: Mapping[str, float]
+) -> Decoded:
     mode, width, height = image.mode, *image.size
     # Levels of 16 bits in colour: Pillow reads the upper byte alone.
     is_deep_colour = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     is_deep_colour &= not mode.startswith("I")
-    # A JPEG is decoded at a half, quarter or eighth of its size if that is still twice `side`.
-    image.draft(image.mode, (2 * side, 2 * side))
+    # A JPEG is decoded at a half, quarter or eighth of its size if that is still twice `size`.
+    image.draft(image.mode, (2 * max(size), 2 * max(size)))
     grey, plain, levels = mode in GREY_MODES, image, None
     if mode.startswith(("I", "F")):
         plain, levels = _eight_bits(image, white)
     elif is_deep_colour:
         mode, levels = f"{mode};16", ("colour", 257.0 * float(np.asarray(image).max()))
-    pixels = _fitted(_upright(plain, image), side, fit, grey)
+    pixels = _fitted(_upright(plain, image), size, fit, grey)
     shorter, longer = sorted((width, height))
     return Decoded(pixels, mode, longer / shorter, shorter, levels)
 
@@ -170,32 +177,36 @@ def _upright(plain: Image.Image, image: Image.Image) -> Image.Image:
     return plain.transpose(UPRIGHT[way]) if way in UPRIGHT else plain
 
 
-def _fitted(image: Image.Image, side: int, fit: str, grey: bool) -> NDArray[np.uint8]:
-    """Return the pixels (C, side, side) of a picture that is upright."""
+def _fitted(image: Image.Image, size: tuple[int, int], fit: str, grey: bool) -> NDArray[np.uint8]:
+    """Return the pixels (C, H, W) of a picture that is upright."""
     if image.mode != "F":
         transparent = image.has_transparency_data
         image = image.convert("RGBA" if transparent else "L" if grey else "RGB")
-    square = _square(image, side, fit)
-    if square.mode == "RGBA":  # after the resize, which weights pixels by alpha
-        ground = Image.new("RGBA", square.size, "white")
-        ground.alpha_composite(square)
-        square = ground.convert("L" if grey else "RGB")
-    pixels = np.asarray(square)
-    if square.mode == "F":
+    shaped = _shaped(image, *size, fit)
+    if shaped.mode == "RGBA":  # after the resize, which weights pixels by alpha
+        ground = Image.new("RGBA", shaped.size, "white")
+        ground.alpha_composite(shaped)
+        shaped = ground.convert("L" if grey else "RGB")
+    pixels = np.asarray(shaped)
+    if shaped.mode == "F":
         pixels = pixels.round().clip(0, 255).astype(np.uint8)
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _square(image: Image.Image, side: int, fit: str) -> Image.Image:
-    way, longest, shortest = Image.Resampling.BILINEAR, max(image.size), min(image.size)
+def _shaped(image: Image.Image, height: int, width: int, fit: str) -> Image.Image:
+    way, (across, down) = Image.Resampling.BILINEAR, image.size
+    is_wider = across * height > down * width  # than the shape that is wanted
     if fit == "crop":
-        left, top = ((length - shortest) / 2 for length in image.size)
-        box = (left, top, left + shortest, top + shortest)
-        return image.resize((side, side), way, box=box)
-    if fit == "stretch" or longest == shortest:
-        return image.resize((side, side), way)
-    width, height = (max(1, round(length * side / longest)) for length in image.size)
+        inner = (down * width / height, down) if is_wider else (across, across * height / width)
+        left, top = (across - inner[0]) / 2, (down - inner[1]) / 2
+        return image.resize((width, height), way, box=(left, top, left + inner[0], top + inner[1]))
+    if fit == "stretch" or across * height == down * width:
+        return image.resize((width, height), way)
+    if is_wider:
+        inside = width, max(1, round(down * width / across))
+    else:
+        inside = max(1, round(across * height / down)), height
     levels = (PADDING, PADDING, PADDING, 255)[: len(image.getbands())]
-    ground = Image.new(image.mode, (side, side), levels if levels[1:] else PADDING)
-    ground.paste(image.resize((width, height), way), ((side - width) // 2, (side - height) // 2))
+    ground = Image.new(image.mode, (width, height), levels if levels[1:] else PADDING)
+    ground.paste(image.resize(inside, way), ((width - inside[0]) // 2, (height - inside[1]) // 2))
     return ground

@@ -14,6 +14,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -44,6 +45,7 @@ from nas_sv2.evaluate.data.image_data import Part, content_key
 from nas_sv2.evaluate.data.image_listing import Listing
 from nas_sv2.evaluate.data.split import LEFT_OUT, PARTS, contradictions, placed
 from nas_sv2.files import write_whole
+from nas_sv2.resolution import Resolution, height_and_width, in_pixels, read_resolution
 
 FORMAT = 3  # version of the cache's files and of its split
 REPORT_BYTES = 300  # share of an image file in reports and labels
@@ -57,8 +59,8 @@ class Prepared:
     Attributes:
         layout: `imagefolder`, `imagenet` or `csv`.
         root: Folder of images, or table.
-        side: Side of the decoded images, in pixels.
-        fit: How a picture became a square: one of `decoding.FITS`.
+        resolution: Resolution of the decoded images, in pixels.
+        fit: How a picture took the shape of the images: one of `decoding.FITS`.
         channels: 1 if all images are grey, else 3.
         class_names: Names of the classes, in the order of the labels.
         counts: Number of images of each class, by part.
@@ -76,7 +78,7 @@ class Prepared:
 
     layout: str
     root: str
-    side: int
+    resolution: Resolution
     fit: str
     channels: int
     class_names: tuple[str, ...]
@@ -128,10 +130,10 @@ class ImageCache:
     folder: Path
 
     @classmethod
-    def of(cls, listing: Listing, side: int) -> "ImageCache":
+    def of(cls, listing: Listing, resolution: Resolution) -> "ImageCache":
         """Return the cache of these files at this resolution."""
         made = hashlib.sha256()
-        how = [FORMAT, DECODING, PIL.__version__, CHUNK, side, listing.fit]
+        how = [FORMAT, DECODING, PIL.__version__, CHUNK, resolution, listing.fit]
         how += [listing.layout, str(listing.root)]
         made.update(json.dumps([*how, listing.class_names]).encode())
         for file in listing.files:
@@ -161,8 +163,11 @@ class ImageCache:
         try:
             fields = json.loads((self.folder / "data.json").read_text())
             names, faults = fields.pop("class_names"), fields.pop("faults")
+            # Older versions had a side, because images were squares.
+            size = fields.pop("side" if "side" in fields else "resolution")
             return Prepared(
                 **fields,
+                resolution=read_resolution("resolution", size),
                 class_names=tuple(names),
                 faults=tuple((name, reason) for name, reason in faults),
             )
@@ -182,7 +187,7 @@ class ImageCache:
             EvaluationError: If a file is missing or has a wrong length.
         """
         count = sum(prepared.counts[name])
-        shape = (count, prepared.channels, prepared.side, prepared.side)
+        shape = (count, prepared.channels, *height_and_width(prepared.resolution))
         size = int(np.prod(shape))
         pixels, labels = self.folder / f"{name}.pixels", self.folder / f"{name}.labels"
         try:
@@ -198,7 +203,11 @@ class ImageCache:
         return Part(images.view(shape), of_each)
 
     def prepare(
-        self, listing: Listing, side: int, notify: Notify | None, progress: Progress | None
+        self,
+        listing: Listing,
+        resolution: Resolution,
+        notify: Notify | None,
+        progress: Progress | None,
     ) -> Prepared:
         """Return the cache's content, and decode it first if it is missing.
 
@@ -206,7 +215,7 @@ class ImageCache:
 
         Args:
             listing: Files to decode.
-            side: Side of the decoded images, in pixels.
+            resolution: Resolution of the decoded images, in pixels.
             notify: Function called with a line on size and place before decoding starts.
             progress: Function called with the number of decoded files and of all files.
 
@@ -220,7 +229,7 @@ class ImageCache:
             with self._hold(notify):
                 if found := self.read():
                     return found
-                return self._decoded(listing, side, notify, progress)
+                return self._decoded(listing, resolution, notify, progress)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             what = "is full" if full else f"cannot be written ({error})"
@@ -238,34 +247,41 @@ class ImageCache:
         return size
 
     def _decoded(
-        self, listing: Listing, side: int, notify: Notify | None, progress: Progress | None
+        self,
+        listing: Listing,
+        resolution: Resolution,
+        notify: Notify | None,
+        progress: Progress | None,
     ) -> Prepared:
         chunks = self.folder / "chunks"
         chunks.mkdir(exist_ok=True)
         for begun in chunks.glob("*.part"):  # left by a process that was killed
             begun.unlink()
         write_whole(self.folder / "root", os.fsencode(listing.root))
-        needed = bytes_needed(len(listing), side)
+        needed = bytes_needed(len(listing), resolution)
         free = shutil.disk_usage(self.folder).free + self.bytes_on_disk
         if needed > free:
             raise EvaluationError(
-                f"{len(listing):,} images at {side}×{side} need up to {in_words(needed)} in "
-                f"{self.folder}, where {in_words(free)} are free; {_ELSEWHERE}"
+                f"{len(listing):,} images at {in_pixels(resolution)} need up to "
+                f"{in_words(needed)} in {self.folder}, where {in_words(free)} are free; "
+                f"{_ELSEWHERE}"
             )
         if notify and len(listing) > CHUNK:
             notify(
-                f"decoding {len(listing):,} images to {side}×{side}, once: "
+                f"decoding {len(listing):,} images to {in_pixels(resolution)}, once: "
                 f"up to {in_words(needed)} in {self.folder}"
             )
         paths = [listing.folder / file.name for file in listing.files]
-        reports = Decoding(paths, side, listing.fit, chunks).reports(progress)
-        prepared = self._joined(listing, side, reports)
+        reports = Decoding(paths, resolution, listing.fit, chunks).reports(progress)
+        prepared = self._joined(listing, resolution, reports)
         text = json.dumps(dataclasses.asdict(prepared)).encode()
         write_whole(self.folder / "data.json", text, sync=True)
         shutil.rmtree(chunks)
         return prepared
 
-    def _joined(self, listing: Listing, side: int, reports: Sequence[ChunkReport]) -> Prepared:
+    def _joined(
+        self, listing: Listing, resolution: Resolution, reports: Sequence[ChunkReport]
+    ) -> Prepared:
         """Append the chunks to one file per part, and return the cache's content."""
         rows = [
             number * CHUNK + row for number, report in enumerate(reports) for row in report.rows
@@ -277,7 +293,7 @@ class ImageCache:
         parts = placed(keys, strata, given, listing.val_share)
         channels = max((report.channels for report in reports if report.rows), default=1)
         names = PARTS if listing.has_test else PARTS[:2]
-        self._append(reports, parts, channels, side, names)
+        self._append(reports, parts, channels, resolution, names)
         counts = {}
         for part, name in enumerate(names):
             own = labels[parts == part]
@@ -286,7 +302,7 @@ class ImageCache:
         prepared = Prepared(
             layout=listing.layout,
             root=str(listing.root),
-            side=side,
+            resolution=resolution,
             fit=listing.fit,
             channels=channels,
             class_names=listing.class_names,
@@ -307,7 +323,7 @@ class ImageCache:
         reports: Sequence[ChunkReport],
         parts: NDArray[np.int8],
         channels: int,
-        side: int,
+        resolution: Resolution,
         names: Sequence[str],
     ) -> None:
         """Append each remaining chunk to the files of the parts, and remove it.
@@ -315,7 +331,8 @@ class ImageCache:
         Chunks are appended in order, so those before the first remaining one are in the files
         already. Rows that a killed process appended of that one are cut off first.
         """
-        image_bytes = channels * side * side
+        image_shape = channels, *height_and_width(resolution)
+        image_bytes = math.prod(image_shape)
         start = 0
         for name in names:
             (self.folder / f"{name}.pixels").touch()
@@ -329,7 +346,7 @@ class ImageCache:
                         file.truncate(int((parts[:start] == part).sum()) * image_bytes)
                         file.seek(0, os.SEEK_END)
                         own = pixels[parts[start:end] == part]
-                        shape = (len(own), channels, side, side)
+                        shape = (len(own), *image_shape)
                         file.write(np.ascontiguousarray(np.broadcast_to(own, shape)).data)
                         file.flush()
                         os.fsync(file.fileno())
@@ -384,9 +401,11 @@ def all_caches() -> list[ImageCache]:
     return [ImageCache(each) for each in sorted(root.iterdir())] if root.is_dir() else []
 
 
-def bytes_needed(files: int, side: int) -> int:
+def bytes_needed(files: int, resolution: Resolution) -> int:
     """Return the most bytes for a cache of this many colour images, with one chunk on disk."""
-    return (files + min(files, CHUNK)) * 3 * side * side + files * REPORT_BYTES
+    return (files + min(files, CHUNK)) * 3 * math.prod(
+        height_and_width(resolution)
+    ) + files * REPORT_BYTES
 
 
 def in_words(size: float) -> str:

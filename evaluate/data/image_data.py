@@ -10,6 +10,7 @@ from torch.nn import functional
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.main_memory import memory_bytes
 from nas_sv2.evaluate.recipes.scores import LabelKind
+from nas_sv2.resolution import Resolution, height_and_width, resolution_of
 
 STATISTICS_IMAGES = 10_000  # evenly spaced; their mean is exact to 1 % of a standard deviation
 
@@ -19,7 +20,7 @@ class Part:
     """Images and their labels.
 
     Attributes:
-        images: Images, uint8 (N, C, H, W) with H = W; only indexed, so may be memory-mapped.
+        images: Images, uint8 (N, C, H, W); only indexed, so may be memory-mapped.
         labels: Labels, int64 (N,); of images with several labels each, float32 (N, classes) of 0
             and 1; of images with a number each, float32 (N,).
     """
@@ -61,7 +62,7 @@ class ImageData:
         val: Images for comparing networks.
         test: Images for finalists alone; None if the source has no such part.
         notes: Lines on images that were left out, skipped or split off, with counts.
-        fit: How a picture became a square: one of `decoding.FITS`.
+        fit: How a picture took the shape of the images: one of `decoding.FITS`.
         picture_side: Largest of the shorter sides of the pictures as they came, pixels; None for
             a published set.
 
@@ -88,14 +89,13 @@ class ImageData:
                 images.dtype == torch.uint8
                 and images.dim() == 4
                 and images.shape[1:] == shape
-                and images.shape[2] == images.shape[3]
                 and len(images) == len(labels) > 0
                 and kind_of(labels) == self.kind
                 and _are_labels(labels, self.classes)
             )
             if not fits:
                 allowed = (
-                    "must have uint8 (N, C, side, side) images of one shape, int64 (N,) labels, "
+                    "must have uint8 (N, C, H, W) images of one shape, int64 (N,) labels, "
                     "float32 (N, classes) labels of 0 and 1 or finite float32 (N,) numbers"
                 )
                 raise ConfigError("data", f"{self.name} {tuple(images.shape)}", allowed)
@@ -129,9 +129,14 @@ class ImageData:
         return int(self.train.images.shape[1])
 
     @property
-    def side(self) -> int:
-        """Height and width, pixels."""
-        return int(self.train.images.shape[2])
+    def resolution(self) -> Resolution:
+        """Side, or height and width, pixels."""
+        return resolution_of(*self.train.images.shape[2:])
+
+    @property
+    def shorter_side(self) -> int:
+        """Shorter side of the images, pixels."""
+        return min(height_and_width(self.resolution))
 
     @property
     def provenance(self) -> str:
@@ -184,28 +189,30 @@ AT_ONCE = 256  # images, so that intermediate numbers stay small: 154 MB at 224 
 RESIZED_AT_ONCE = 1024  # images, so that the intermediate floats stay small
 
 
-def resize(part: Part, side: int | None) -> Part:
-    """Resize the images to `side` pixels, antialiased bilinear; None keeps them as they are.
+def resize(part: Part, resolution: Resolution | None) -> Part:
+    """Resize the images, antialiased bilinear; None keeps them as they are.
 
     Raises:
         ConfigError: The memory does not hold them.
     """
-    if side is None or part.images.shape[2] == side:
+    own = resolution_of(*part.images.shape[2:])
+    if resolution in (None, own):
         return part
-    whole = len(part) * part.images.shape[1] * side * side
+    height, width = height_and_width(resolution or own)
+    whole = len(part) * part.images.shape[1] * height * width
     if whole > (room := memory_bytes()):
-        takes = f"{len(part):,} images of that side take {whole / 1e9:,.0f} GB"
+        takes = f"{len(part):,} images of that size take {whole / 1e9:,.0f} GB"
         sentence = f"must be smaller: {takes}, and a memory of {room / 1e9:.0f} GB is here"
-        raise ConfigError("resolution", side, sentence)
+        raise ConfigError("resolution", resolution, sentence)
     chunks = [
-        _resize_chunk(part.images[start : start + RESIZED_AT_ONCE], side)
+        _resize_chunk(part.images[start : start + RESIZED_AT_ONCE], height, width)
         for start in range(0, len(part), RESIZED_AT_ONCE)
     ]
     return Part(torch.cat(chunks), part.labels)
 
 
-def _resize_chunk(images: Tensor, side: int) -> Tensor:
+def _resize_chunk(images: Tensor, height: int, width: int) -> Tensor:
     floats = functional.interpolate(
-        images.float(), (side, side), mode="bilinear", antialias=True, align_corners=False
+        images.float(), (height, width), mode="bilinear", antialias=True, align_corners=False
     )
     return floats.round_().clamp_(0, 255).to(torch.uint8)

@@ -54,7 +54,7 @@ class Listing:
     Attributes:
         spec: The user's text.
         layout: One of `LAYOUTS`.
-        fit: How a picture becomes a square: one of `decoding.FITS`.
+        fit: How a picture takes the shape of the images: one of `decoding.FITS`.
         root: Absolute path of the folder, or of the table.
         folder: Absolute path of the folder below which the names lie.
         class_names: Names of the classes, in the order of the labels.
@@ -107,7 +107,7 @@ def read_spec(spec: str) -> tuple[str, str, str]:
 
 
 def with_fit(spec: str, fit: str | None) -> str:
-    """Return a spec that says how its pictures become squares; None leaves it as it is.
+    """Return a spec that says how its pictures are fitted; None leaves it as it is.
 
     Raises:
         ConfigError: If there is no such fit, the spec says another, or its images are squares.

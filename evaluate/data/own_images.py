@@ -39,6 +39,7 @@ from nas_sv2.evaluate.data.image_listing import Listing, list_images
 from nas_sv2.evaluate.data.layouts import named, part_of
 from nas_sv2.evaluate.data.main_memory import memory_bytes
 from nas_sv2.evaluate.data.split import LEFT_OUT, PARTS, contradictions, mirror_keys, placed
+from nas_sv2.resolution import Resolution, in_pixels
 
 # Side of CIFAR and ImageNet-32, at which photographs are recognisable and a search takes minutes.
 SIDE = 32
@@ -46,7 +47,7 @@ NAMED = 5  # most unreadable files that a message names
 WIDE = 1.5  # median of longer over shorter side; from there on the crop drops a third or more
 LOST = 64.0 * 257  # levels of 16-bit colour below which the upper byte has too few steps
 VAL_SHARE = 0.2
-SHAPES = "(N, side, side), (N, side, side, C) or (N, C, side, side) with C of 1 or 3"
+SHAPES = "(N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3"
 IMAGES, LABELS = ("images", "image", "x", "data"), ("labels", "label", "y", "targets", "target")
 # Pixels shrink to a third or so. A file that grows more than a hundredfold is made to fill memory.
 MOST_GROWTH, HARMLESS_BYTES = 100, 100_000_000
@@ -55,7 +56,7 @@ Arrays = dict[int, NDArray[Any]]
 
 def open_image_folder(
     spec: str,
-    resolution: int | None,
+    resolution: Resolution | None,
     skip_unreadable: bool,
     notify: Notify | None = None,
     progress: Progress | None = None,
@@ -65,7 +66,7 @@ def open_image_folder(
 
     Args:
         spec: `imagefolder:PATH`, `imagenet:PATH` or `csv:FILE`.
-        resolution: Side of the images, in pixels; None for `SIDE`.
+        resolution: Side of the images, or their height and width, in pixels; None for `SIDE`.
         skip_unreadable: Whether to leave out unreadable images and list them in the notes.
         notify: Function called with a line on size and place before minutes of decoding.
         progress: Function called with the number of decoded files and of all files.
@@ -76,9 +77,9 @@ def open_image_folder(
             class has none, or one is unreadable.
         EvaluationError: If the decoded images cannot be stored.
     """
-    listing, side = list_images(spec, numbers), resolution or SIDE
-    cache = ImageCache.of(listing, side)
-    prepared = cache.prepare(listing, side, notify, progress)
+    listing, size = list_images(spec, numbers), resolution or SIDE
+    cache = ImageCache.of(listing, size)
+    prepared = cache.prepare(listing, size, notify, progress)
     _check(spec, prepared, listing, skip_unreadable)
     train, val, *test = (labelled(cache.part(prepared, name), listing) for name in prepared.counts)
     skipped = [f"skipped: {faults_in_words(prepared)}"] if prepared.faults else []
@@ -165,7 +166,8 @@ def notes_of(prepared: Prepared, listing: Listing) -> list[str]:
         notes.append(f"{prepared.contradictions:,} images have a copy with another label")
     notes += lacking_in_words(counts, names)
     notes += _levels_in_words(prepared.highest)
-    if prepared.aspect > WIDE and prepared.fit == "crop":
+    is_square = isinstance(prepared.resolution, int)
+    if prepared.aspect > WIDE and prepared.fit == "crop" and is_square:
         notes.append(
             f"half of the pictures are {prepared.aspect:.1f} times as long as wide, or more, of "
             f"which the centre crop drops {1 - 1 / prepared.aspect:.0%}; fit pad or stretch "
@@ -173,7 +175,7 @@ def notes_of(prepared: Prepared, listing: Listing) -> list[str]:
         )
     sizes = ", ".join(f"{sum(of_each):,} {part}" for part, of_each in prepared.counts.items())
     how = {"crop": "cropped", "pad": "padded", "stretch": "stretched"}[prepared.fit]
-    return [*notes, f"{sizes}, {how} to {prepared.side}×{prepared.side}"]
+    return [*notes, f"{sizes}, {how} to {in_pixels(prepared.resolution)}"]
 
 
 def share_in_words(counts: Counts, asked: float | None, names: Sequence[str]) -> str:
@@ -236,14 +238,15 @@ def faults_in_words(prepared: Prepared) -> str:
 
 
 def open_array_file(
-    spec: str, where: str, resolution: int | None, numbers: bool = False
+    spec: str, where: str, resolution: Resolution | None, numbers: bool = False
 ) -> ImageData:
     """Open the images in the file `where`.
 
     Args:
         spec: The user's text.
         where: Path of the file.
-        resolution: Side of the resized images, in pixels; None for their own.
+        resolution: Side of the resized images, or their height and width, in pixels; None for
+            their own.
         numbers: Whether labels are numbers.
 
     Raises:
@@ -274,9 +277,9 @@ def open_array_file(
     )
     assert train is not None and val is not None
     key = content_key(train, val, test)
-    own_side = images[0].shape[-1]
+    shorter_side = min(images[0].shape[-2:])
     return ImageData(
-        spec, key, names, train, val, test, (*file.notes, *notes), picture_side=own_side
+        spec, key, names, train, val, test, (*file.notes, *notes), picture_side=shorter_side
     )
 
 
@@ -349,7 +352,7 @@ class ArrayFile:
         return ConfigError("data", self.spec, sentence)
 
     def images(self) -> dict[int, NDArray[np.uint8]]:
-        """Return the images of each part, (N, C, side, side).
+        """Return the images of each part, (N, C, H, W).
 
         Raises:
             ConfigError: If they have another shape, or levels of an unknown range.
@@ -368,14 +371,14 @@ class ArrayFile:
     def _shaped(self, part: int) -> NDArray[Any]:
         array, name = self._arrays["images", part], self.name(IMAGES, part)
         had = f"it is {array.dtype} {tuple(array.shape)}"
+        if array.ndim in (3, 4) and array.shape[-1] in (1, 3) and array.shape[1] in (1, 3):
+            raise self._refused(f"must have {name} with sides other than 1 and 3; {had}")
         if array.ndim == 3:
             array = array[:, None]
         elif array.ndim == 4 and array.shape[1] not in (1, 3):
             array = array.transpose(0, 3, 1, 2)
-        elif array.ndim == 4 and array.shape[1:] == (3, 3, 3):
-            raise self._refused(f"must have {name} with sides other than 3; {had}, in any order")
-        square = array.ndim == 4 and array.shape[2] == array.shape[3] > 0
-        if not square or array.shape[1] not in (1, 3) or array.dtype.kind not in "buif":
+        is_image = array.ndim == 4 and min(array.shape[2:]) > 0
+        if not is_image or array.shape[1] not in (1, 3) or array.dtype.kind not in "buif":
             raise self._refused(f"must have {name} as numbers {SHAPES}; {had}")
         return np.ascontiguousarray(array)
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from nas_sv2.evaluate.data.image_data import channel_statistics
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.resolution import Resolution, height_and_width
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """Maps images (N, C, H, W), grey levels 0 to 255, to such images; the generator is on the CPU."""
@@ -75,14 +76,14 @@ class RandomCrop:
 
     Attributes:
         area: Smallest share of the image.
-        side: Side of the result, pixels; None for that of the image.
+        resolution: Resolution of the result; None for that of the image.
     """
 
     area: float
-    side: int | None = None
+    resolution: Resolution | None = None
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Turn images (N, C, H, W) into float32 (N, C, side, side); draw four numbers an image."""
+        """Turn images (N, C, H, W) into float32 of the resolution; draw four numbers an image."""
         area, ratio, down, right = torch.rand(4, len(images), generator=generator)
         area = self.area + (1 - self.area) * area
         ratio = torch.exp((2 * ratio - 1) * math.log(4 / 3))
@@ -94,8 +95,8 @@ class RandomCrop:
         along = torch.stack([zero, high, (2 * down - 1) * (1 - high)], dim=1)
         theta = torch.stack([across, along], dim=1).to(images.device)
         shape = list(images.shape)
-        if self.side is not None:
-            shape[2:] = self.side, self.side
+        if self.resolution is not None:
+            shape[2:] = height_and_width(self.resolution)
         grid = functional.affine_grid(theta, shape, align_corners=False)
         cropped: Tensor = functional.grid_sample(
             images.float(), grid, padding_mode="border", align_corners=False
@@ -121,10 +122,11 @@ class Colour:
         return coloured.clamp_(0, 255)
 
 
-def centre_of(images: Tensor, side: int) -> Tensor:
-    """The middle (N, C, side, side) of larger images (N, C, H, W), as a view."""
-    top, left = ((length - side) // 2 for length in images.shape[2:])
-    return images[:, :, top : top + side, left : left + side]
+def centre_of(images: Tensor, resolution: Resolution) -> Tensor:
+    """The middle, of that resolution, of larger images (N, C, H, W), as a view."""
+    height, width = height_and_width(resolution)
+    top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2
+    return images[:, :, top : top + height, left : left + width]
 
 
 def trivial_augment() -> Augment:
@@ -150,19 +152,19 @@ def trivial_augment() -> Augment:
     return augment
 
 
-def augmentation(recipe: Recipe, side: int | None = None) -> Augment:
+def augmentation(recipe: Recipe, resolution: Resolution | None = None) -> Augment:
     """Make the augmentation of `recipe`; parts that it lacks draw no random numbers.
 
     Args:
         recipe: The recipe.
-        side: Side that the network takes, pixels, if the images are larger. Crops are resized to
-            it; without crops the centre is cut out.
+        resolution: Resolution that the network takes if the images are larger. Crops are resized
+            to it; without crops the centre is cut out.
     """
     steps: list[Augment] = [FlipShift(recipe.flip, recipe.shift)]
     if recipe.crop_area < 1:
-        steps.insert(0, RandomCrop(recipe.crop_area, side))
-    elif side is not None:
-        steps.insert(0, lambda images, generator: centre_of(images, side))
+        steps.insert(0, RandomCrop(recipe.crop_area, resolution))
+    elif resolution is not None:
+        steps.insert(0, lambda images, generator: centre_of(images, resolution))
     if recipe.full_training is not None and recipe.full_training.trivial_augment:
         steps.append(trivial_augment())
     if recipe.colour:

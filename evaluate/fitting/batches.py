@@ -14,6 +14,7 @@ from nas_sv2.evaluate.data.image_data import Part, kind_of
 from nas_sv2.evaluate.fitting.augment import Augment, Normalise, augmentation
 from nas_sv2.evaluate.fitting.subset import Subset
 from nas_sv2.evaluate.recipes.recipe import FullTraining, Recipe
+from nas_sv2.resolution import Resolution
 
 ERASED_AREA = (0.02, 0.33)
 ERASED_RATIO = 3.3  # largest ratio of height to width; the least is its inverse
@@ -76,7 +77,7 @@ class Batches:
         subset: Subset,
         normalise: Normalise,
         device: str,
-        side: int | None = None,
+        resolution: Resolution | None = None,
     ) -> "Batches":
         """Make the training batches of a recipe.
 
@@ -85,11 +86,11 @@ class Batches:
             subset: The images of the recipe.
             normalise: As the attribute.
             device: As the attribute.
-            side: As in `augmentation`.
+            resolution: As in `augmentation`.
         """
         return cls(
             subset.train,
-            augmentation(recipe, side),
+            augmentation(recipe, resolution),
             normalise,
             recipe.batch,
             recipe.images_per_epoch,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation, Trained
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.resolution import Resolution
 from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.units.architecture import Architecture, scale_width
@@ -210,14 +211,18 @@ class EvaluatorChoice:
 
 
 def trained_form(
-    architecture: Architecture, recipe: Recipe, side: int, channels: int, classes: int
+    architecture: Architecture,
+    recipe: Recipe,
+    resolution: Resolution,
+    channels: int,
+    classes: int,
 ) -> Architecture:
     """The form that a recipe trains: input and classes of the data, stem and widths of its own.
 
     Args:
         architecture: The network.
         recipe: The recipe.
-        side: Side of the images, pixels.
+        resolution: Resolution of the images.
         channels: Channels of the images.
         classes: Classes of the data; the recipe may draw fewer.
 
@@ -227,7 +232,7 @@ def trained_form(
     stride, pool = recipe.stem_stride, recipe.stem_pool
     return dataclasses.replace(
         scale_width(architecture, recipe.width_factor),
-        resolution=side,
+        resolution=resolution,
         channels=channels,
         classes=min(recipe.classes or classes, classes),
         stem_stride=architecture.stem_stride if stride is None else stride,

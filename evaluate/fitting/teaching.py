@@ -32,6 +32,7 @@ from nas_sv2.evaluate.recipes.teacher import (
 )
 from nas_sv2.files import read_bounded
 from nas_sv2.plain_data import parse_json
+from nas_sv2.resolution import Resolution, height_and_width, resolution_of
 from nas_sv2.space.networks.lowering import lower, network_in
 from nas_sv2.space.runtimes.torch_lowering import build_module, load_weights
 from nas_sv2.space.runtimes.weights import MOST_WEIGHT_BYTES, parse_weights
@@ -52,7 +53,7 @@ class OpenTeacher:
         answers: The network.
         normalise: Grey levels to the images that it takes.
         channels: Channels of its images; None for any.
-        side: Side of its images, pixels; None for any.
+        resolution: Resolution of its images; None for any.
         batch: Images that it takes at once; None for any.
         class_names: Names of its classes; None if they are not known.
     """
@@ -60,7 +61,7 @@ class OpenTeacher:
     answers: Answers
     normalise: Normalise
     channels: int | None = None
-    side: int | None = None
+    resolution: Resolution | None = None
     batch: int | None = None
     class_names: Sequence[str] | None = None
 
@@ -68,10 +69,9 @@ class OpenTeacher:
     def ask(self, levels: Tensor) -> Tensor:
         """Logits (N, classes), float32, for grey levels (N, C, H, W), 0 to 255."""
         images = levels.float()
-        if self.side is not None and images.shape[2] != self.side:
-            images = functional.interpolate(
-                images, (self.side, self.side), mode="bilinear", antialias=True
-            )
+        if self.resolution not in (None, resolution_of(*images.shape[2:])):
+            size = height_and_width(self.resolution)
+            images = functional.interpolate(images, size, mode="bilinear", antialias=True)
         if self.channels is not None and images.shape[1] != self.channels:
             images = images.mean(1, keepdim=True).repeat(1, self.channels, 1, 1)
         images = self.normalise(images.clone())
@@ -268,7 +268,7 @@ def _of_onnx(file: Path, teacher: Teacher, normalise: Normalise, threads: int) -
         allowed = f"must be an ONNX model with one input that onnxruntime loads ({reason})"
         raise ConfigError("teacher", teacher.model, allowed) from None
     shape = [size if isinstance(size, int) else None for size in source.shape]
-    if len(shape) != 4 or shape[2] != shape[3]:
+    if len(shape) != 4 or (shape[2] is None) != (shape[3] is None):
         raise ConfigError("teacher", teacher.model, f"must take N×C×H×W; it takes {source.shape}")
     names = None
     if facts is not None:
@@ -279,8 +279,9 @@ def _of_onnx(file: Path, teacher: Teacher, normalise: Normalise, threads: int) -
         fed = {source.name: images.cpu().contiguous().numpy()}
         return torch.from_numpy(session.run(None, fed)[0]).to(images.device)
 
-    batch, channels, side, _ = shape
-    return OpenTeacher(answers, normalise, channels, side, batch, names)
+    batch, channels, height, width = shape
+    size = None if height is None or width is None else resolution_of(height, width)
+    return OpenTeacher(answers, normalise, channels, size, batch, names)
 
 
 def _facts_of(metadata: Mapping[str, str]) -> tuple[Normalise, Any] | None:

@@ -93,9 +93,9 @@ class Int8Training:
         cls, network: Classifier, before: Weights, train: Part, val: Part, normalise: Normalise
     ) -> "Int8Training":
         """Begin from weights in float32; some of the training images set the first ranges."""
-        side = network.resolution
-        images = normalise(centre_of(spaced_images(train.images), side)).contiguous().numpy()
-        val = Part(centre_of(val.images, side), val.labels)
+        size = network.resolution
+        images = normalise(centre_of(spaced_images(train.images), size)).contiguous().numpy()
+        val = Part(centre_of(val.images, size), val.labels)
         rounded = FakeQuantised.of(lower(network), before, images)
         return cls(network, before, rounded, train, val, normalise)
 

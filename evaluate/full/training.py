@@ -44,7 +44,8 @@ from nas_sv2.evaluate.full.int8_training import (
 )
 from nas_sv2.evaluate.full.result import FullyTrained
 from nas_sv2.evaluate.full.training_log import TrainingLog
-from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.recipes.recipe import FullTraining, Recipe
+from nas_sv2.resolution import Resolution, in_pixels
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.runtimes.torch_lowering import build_module, weights_of
@@ -62,7 +63,7 @@ class FullRun:
 
     Attributes:
         recipe: The recipe.
-        data: The images, opened at the side that `find_data_side` gives.
+        data: The images, opened at the resolution that `find_data_resolution` gives.
         out: The folder of checkpoint and logs.
         seed: Seed of weights, order and augmentation.
         processes: This process among those that train together.
@@ -94,9 +95,9 @@ class FullRun:
             EvaluationError: If the loss is not finite; names step and learning rate.
             StoreError: If the folder holds another training, or cannot be read or written.
         """
-        side = find_data_side(self.recipe, network, self.device)
-        if side != self.data.side:
-            raise ConfigError("data side", self.data.side, f"must be {side} pixels")
+        size = find_data_resolution(self.recipe, network, self.device)
+        if size != self.data.resolution:
+            raise ConfigError("data resolution", self.data.resolution, f"must be {size} pixels")
         adapted = self.adapt(network)
         try_score(self.recipe.score, self.subset.val.labels, self.subset.classes)
         self._tell_counts()
@@ -156,18 +157,18 @@ class FullRun:
         return where if self.processes.count == 1 else f"{self.processes.count} × {where}"
 
     @property
-    def side(self) -> int | None:
-        """Side of the centre cut out of validation images, pixels; None for the whole image."""
+    def centre(self) -> Resolution | None:
+        """Resolution of the centre cut out of validation images; None for the whole image."""
         resolution = self.recipe.resolution
-        return None if resolution == self.data.side else resolution
+        return None if resolution == self.data.resolution else resolution
 
     @property
-    def train_side(self) -> int | None:
-        """Side to which training images are brought, pixels; None for their own."""
+    def train_resolution(self) -> Resolution | None:
+        """Resolution to which training images are brought; None for their own."""
         full = self.recipe.full_training
         if full is None or full.train_resolution is None:
-            return self.side
-        return None if full.train_resolution == self.data.side else full.train_resolution
+            return self.centre
+        return None if full.train_resolution == self.data.resolution else full.train_resolution
 
     @cached_property
     def normalise(self) -> Normalise:
@@ -192,7 +193,9 @@ class FullRun:
     @cached_property
     def batches(self) -> Batches:
         """The batches of all processes together."""
-        return Batches.of(self.recipe, self.subset, self.normalise, self.device, self.train_side)
+        return Batches.of(
+            self.recipe, self.subset, self.normalise, self.device, self.train_resolution
+        )
 
     @property
     def supply(self) -> Supply:
@@ -240,8 +243,8 @@ class FullRun:
         return validate_int8(network, weights, self.data.train, part, self.normalise, score)
 
     def _validation(self, module: nn.Module, part: Part) -> Validation:
-        if self.side is not None:
-            part = Part(centre_of(part.images, self.side), part.labels)
+        if self.centre is not None:
+            part = Part(centre_of(part.images, self.centre), part.labels)
         score = self.recipe.score
         found = self.processes.validate(module, part, self.normalise, self.device, score)
         if not math.isfinite(found.loss):
@@ -349,36 +352,40 @@ class FullRun:
                 log.close()
 
 
-def at_input(network: Classifier, recipe: Recipe, side: int) -> Classifier:
-    """Return `network` for images of another side, in the form that a search trains.
+def at_input(network: Classifier, recipe: Recipe, resolution: Resolution) -> Classifier:
+    """Return `network` for images of another resolution, in the form that a search trains.
 
     A network of the unit gets the stem of the recipe. One of another family keeps its own.
 
     Args:
         network: The network.
         recipe: The recipe of its training.
-        side: Side of the images, pixels.
+        resolution: Resolution of the images.
 
     Raises:
         ConfigError: If the network cannot take so small an input.
     """
     if isinstance(network, Architecture):
-        return trained_form(network, recipe, side, network.channels, network.classes)
-    return dataclasses.replace(network, resolution=side)
+        return trained_form(network, recipe, resolution, network.channels, network.classes)
+    return dataclasses.replace(network, resolution=resolution)
 
 
-def find_data_side(recipe: Recipe, network: Classifier, device: str = "cpu") -> int:
-    """Return the side at which to open the data, pixels; crops are cut out of these images.
+def find_data_resolution(recipe: Recipe, network: Classifier, device: str = "cpu") -> Resolution:
+    """Return the resolution at which to open the data; crops are cut out of these images.
 
     Raises:
         ConfigError: If `network` cannot be trained by `recipe` on `device`; names the field.
     """
-    side, full = network.resolution, recipe.full_training
-    if recipe.resolution not in (None, side):
-        other = recipe.resolution
+    size, full = network.resolution, recipe.full_training
+    if full is not None and not isinstance(size, int):
+        allowed = f"must have no full_training, whose images are squares: {in_pixels(size)} enter"
+        raise ConfigError("recipe", recipe.name, allowed)
+    if recipe.resolution not in (None, size):
+        taken = size if isinstance(size, int) else in_pixels(size)
+        other = in_pixels(recipe.resolution or size, "x")
         allowed = (
-            f"must be {side}, the side that the network takes; or give the input of the images, "
-            f"as {other}x{other}x3"
+            f"must be {taken}, which the network takes; or give the input of the images, "
+            f"as {other}x3"
         )
         raise ConfigError("recipe.resolution", recipe.resolution, allowed)
     for name in ("width_factor", "seeds"):
@@ -387,13 +394,19 @@ def find_data_side(recipe: Recipe, network: Classifier, device: str = "cpu") -> 
             raise ConfigError(f"recipe.{name}", getattr(recipe, name), allowed)
     if recipe.precision == "fp16" and not device.startswith("cuda"):
         raise ConfigError("recipe.precision", "fp16", "must be fp32 or bf16 where there is no GPU")
-    if full is None:
-        return side
+    if full is None or not isinstance(size, int):  # the latter was refused above
+        return size
     if recipe.resolution is None:
-        allowed = f"must be {side} with full_training, whose validation_resize belongs to it"
+        allowed = f"must be {size} with full_training, whose validation_resize belongs to it"
         raise ConfigError("recipe.resolution", None, allowed)
-    if full.validation_resize < side:
-        allowed = f"must be {side} or more, the side of the centre that is cut out"
+    _check_crops(full, size, network)
+    return full.validation_resize
+
+
+def _check_crops(full: FullTraining, size: int, network: Classifier) -> None:
+    """Refuse crops that are larger than the images that they are cut from."""
+    if full.validation_resize < size:
+        allowed = f"must be {size} or more, the side of the centre that is cut out"
         raise ConfigError("recipe.validation_resize", full.validation_resize, allowed)
     if full.train_resolution is not None:
         if full.train_resolution > full.validation_resize:
@@ -403,4 +416,3 @@ def find_data_side(recipe: Recipe, network: Classifier, device: str = "cpu") -> 
             )
             raise ConfigError("recipe.train_resolution", full.train_resolution, allowed)
         dataclasses.replace(network, resolution=full.train_resolution)  # raises if it is too small
-    return full.validation_resize

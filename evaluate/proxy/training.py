@@ -86,7 +86,9 @@ class ProxyTraining:
             ConfigError: If the total stride exceeds the side of the images.
         """
         data = self.data
-        return trained_form(architecture, self.recipe, data.side, data.channels, data.classes)
+        return trained_form(
+            architecture, self.recipe, data.resolution, data.channels, data.classes
+        )
 
     def train(self, architecture: Architecture, stops: Stops | None = None) -> Trained:
         """Train `architecture` from fresh weights and validate it, once for each seed.

@@ -27,6 +27,7 @@ from nas_sv2.documents import (
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.recipes.scores import check_score, reads_numbers
 from nas_sv2.evaluate.recipes.teacher import Teacher
+from nas_sv2.resolution import Resolution, read_resolution
 
 Optimiser = Literal["sgd", "adamw"]
 Schedule = Literal["linear", "cosine"]
@@ -103,7 +104,7 @@ class Recipe:
         stem_pool: Whether a max pool follows the stem; None for as in the network.
         width_factor: Share of its widths at which a candidate is trained, rounded to what can be
             built; its latency and cost stay those of the whole.
-        resolution: Side that images are brought to; None for the data's own.
+        resolution: Side, or height and width, that images are brought to; None for the data's own.
         batch: Images a step.
         learning_rate: Peak of the learning rate.
         warm_up: Share of the steps in which the rate climbs linearly to the peak; after that it
@@ -154,7 +155,7 @@ class Recipe:
     width_factor: PositiveShare = 1.0
     stem_stride: int | None = 2
     stem_pool: bool | None = False
-    resolution: Side | None = None
+    resolution: Resolution | None = None
     batch: Positive = 64
     learning_rate: AboveZero = 0.1
     warm_up: Share = 0.2
@@ -181,6 +182,8 @@ class Recipe:
     def __post_init__(self) -> None:
         """Refuse values that cannot be trained, naming the field."""
         check_fields(self)
+        if self.resolution is not None:
+            object.__setattr__(self, "resolution", read_resolution("resolution", self.resolution))
         if not self.name.strip():
             raise ConfigError("name", self.name, "must be one word or two")
         if self.stem_stride is not None:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from nas_sv2.latency.agent.node_times import COLD_RUNS, PROFILED_RUNS, undisturbed
+from nas_sv2.resolution import height_and_width
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import lower, network_from_document
 from nas_sv2.space.runtimes.torch_lowering import GraphModule, build_module
@@ -131,8 +132,7 @@ def _built(body: bytes, plan: Mapping[str, Any]) -> tuple[GraphModule, Graph, to
     kind = torch.float16 if plan["precision"] == "fp16" else torch.float32
     graph = lower(network)
     module = build_module(graph).eval().to(device, kind)
-    side = network.resolution
-    shape = (plan["batch"], network.channels, side, side)
+    shape = (plan["batch"], network.channels, *height_and_width(network.resolution))
     return module, graph, torch.randn(shape, device=device, dtype=kind)
 
 

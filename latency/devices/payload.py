@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.resolution import height_and_width
 from nas_sv2.space.families.published import published_network
 from nas_sv2.space.networks.lowering import Network, lower
 from nas_sv2.space.onnx_models.model import OnnxModel
@@ -109,7 +110,7 @@ def ncnn_body(param: bytes, weights: bytes) -> bytes:
 def _random_images(network: Network, seed: int) -> "np.ndarray":
     import numpy as np
 
-    shape = (CALIBRATION_IMAGES, network.channels, network.resolution, network.resolution)
+    shape = (CALIBRATION_IMAGES, network.channels, *height_and_width(network.resolution))
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 

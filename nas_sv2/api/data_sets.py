@@ -19,12 +19,13 @@ from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.image_listing import LAYOUTS, list_images, read_spec
 from nas_sv2.evaluate.data.image_listing import with_fit as with_fit
 from nas_sv2.evaluate.data.own_images import SIDE, notes_of
+from nas_sv2.resolution import Resolution, in_pixels
 
 
 def prepare_data(
     data: str,
     *,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     skip_unreadable: bool = False,
     notify: Notify = ignore,
     progress: Progress = ignore,
@@ -54,7 +55,7 @@ def prepare_data(
     return _folder_facts(data, resolution) if _is_folder(data) else _facts(opened)
 
 
-def describe_data(data: str, *, resolution: int | None = None) -> dict[str, Any]:
+def describe_data(data: str, *, resolution: Resolution | None = None) -> dict[str, Any]:
     """Give the facts of a data set; a folder of images has to be prepared before.
 
     Raises:
@@ -100,28 +101,29 @@ def _facts(data: ImageData) -> dict[str, Any]:
     return {
         "spec": data.name,
         "key": data.key,
-        "side": data.side,
+        "side": data.resolution,
         "channels": data.channels,
         "classes": list(data.class_names),
         "several": data.kind == "labels",
         "images": {name: part.counts(data.classes) for name, part in parts.items()},
         "notes": [
             *data.notes,
-            f"{data.channels} × {data.side} × {data.side}, content {data.key}",
+            f"{data.channels} × {in_pixels(data.resolution, ' × ')}, content {data.key}",
             "read as it is: nothing is kept for it",
         ],
     }
 
 
-def _folder_facts(spec: str, resolution: int | None) -> dict[str, Any]:
-    listing, side = list_images(spec), resolution or SIDE
-    cache = ImageCache.of(listing, side)
+def _folder_facts(spec: str, resolution: Resolution | None) -> dict[str, Any]:
+    listing, size = list_images(spec), resolution or SIDE
+    cache = ImageCache.of(listing, size)
     prepared = cache.read()
     if prepared is None:
-        need = f"up to {in_words(bytes_needed(len(listing), side))}"
-        text = f"must be prepared at {side}×{side}: nas-sv2 data prepare does it and needs {need}"
+        need = f"up to {in_words(bytes_needed(len(listing), size))}"
+        at = in_pixels(size)
+        text = f"must be prepared at {at}: nas-sv2 data prepare does it and needs {need}"
         raise ConfigError("data", spec, text)
-    size = cache.bytes_on_disk
+    cached_bytes = cache.bytes_on_disk
     names, counts = label_counts(prepared, listing)
     key = key_of(prepared, listing)
     modes = ", ".join(f"{mode} {count:,}" for mode, count in prepared.modes.items())
@@ -129,7 +131,7 @@ def _folder_facts(spec: str, resolution: int | None) -> dict[str, Any]:
     return {
         "spec": spec,
         "key": key,
-        "side": side,
+        "side": size,
         "channels": prepared.channels,
         "classes": list(names),
         "several": bool(listing.several),
@@ -138,12 +140,12 @@ def _folder_facts(spec: str, resolution: int | None) -> dict[str, Any]:
         "modes": prepared.modes,
         "unreadable": dict(prepared.faults),
         "copies_left_out": prepared.left_out,
-        "cache": {"folder": str(cache.folder), "bytes": size},
+        "cache": {"folder": str(cache.folder), "bytes": cached_bytes},
         "notes": [
             *notes_of(prepared, listing),
             f"{prepared.files:,} files, of mode {modes}",
             *faults,
-            f"{prepared.channels} × {side} × {side}, content {key}",
-            f"{in_words(size)} in {cache.folder}",
+            f"{prepared.channels} × {in_pixels(size, ' × ')}, content {key}",
+            f"{in_words(cached_bytes)} in {cache.folder}",
         ],
     }

@@ -134,7 +134,7 @@ def on_paper(
 
     Args:
         network: A reference name, a file, or `STUDY:NUMBER`.
-        inputs: Shapes of an ONNX file's inputs, as `measure` takes them.
+        inputs: The shape of the input, or those of an ONNX file's, as `measure` takes them.
         storage: The URL of the database of studies, or an open handle.
 
     Raises:
@@ -206,7 +206,7 @@ def profile(
     Args:
         networks: Reference names, files, or `STUDY:NUMBER`.
         target: The name of one target.
-        inputs: Shapes of ONNX files' inputs, as `measure` takes them.
+        inputs: The shape of the input, or those of ONNX files, as `measure` takes them.
         storage: The URL of the database, or an open handle.
         notify: Is called with a line for each wait.
 

@@ -166,8 +166,8 @@ def measure(
         fresh: Measure although a result is stored.
         require_measured: Refuse a target whose latency is not measured.
         plan: Fields of the measuring plan that are changed, such as `threads`.
-        inputs: Shapes of the ONNX files' inputs that leave a size open, by name; the name `""`
-            stands for the only input.
+        inputs: Shapes of the ONNX files' inputs that leave a size open, by name. The name `""`
+            stands for the only input, and gives other networks that input too.
         notify: Is called with a line for each wait.
 
     Raises:

@@ -21,7 +21,7 @@ from nas_sv2.evaluate.fitting.evaluator import check_trainable
 from nas_sv2.evaluate.fitting.start import Start
 from nas_sv2.evaluate.full.distributed import Processes
 from nas_sv2.evaluate.full.int8_training import check_int8_training
-from nas_sv2.evaluate.full.training import FullRun, at_input, find_data_side
+from nas_sv2.evaluate.full.training import FullRun, at_input, find_data_resolution
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.files import open_recipe as open_recipe
 from nas_sv2.evaluate.recipes.files import recipe_to_document as recipe_to_document
@@ -32,6 +32,7 @@ from nas_sv2.evaluate.supernet.trained import SavedSupernet, save_supernet
 from nas_sv2.evaluate.supernet.trained import check_unfinished as check_unfinished_supernet
 from nas_sv2.evaluate.supernet.training import SupernetTraining, check_supernet_recipe
 from nas_sv2.files import made_folder
+from nas_sv2.resolution import Resolution
 from nas_sv2.search.qualification import QualifyRequest as QualifyRequest
 from nas_sv2.search.qualification import qualify as certify
 from nas_sv2.search.session.guidelines import supernet_guidelines
@@ -145,7 +146,7 @@ def train(
     start = _start_of(weights, tuple(freeze), dict(rates or {}), taken, db)
     processes = Processes.of(os.environ)
     place = training_device(plan.device, processes.local_rank)
-    side = find_data_side(chosen, taken, place)
+    size = find_data_resolution(chosen, taken, place)
     if qat:
         check_int8_training(chosen, start, processes.count)
     check_formats(forms)
@@ -154,7 +155,7 @@ def train(
     with processes.joined(place):
         if not processes.first:
             processes.wait()  # the first decodes what is not decoded yet, the others read it
-        opened = _open_images(plan, side, notify, progress, chosen.numbers)
+        opened = _open_images(plan, size, notify, progress, chosen.numbers)
         _check_channels(input, opened)
         if processes.first:
             processes.wait()
@@ -180,9 +181,9 @@ def train(
 
 
 def _at_input(network: Classifier, recipe: Recipe, text: str) -> Classifier:
-    side, _ = read_input(text)
+    size, _ = read_input(text)
     try:
-        return at_input(network, recipe, side)
+        return at_input(network, recipe, size)
     except ConfigError as error:
         allowed = f"must be large enough for the network: {error}"
         raise ConfigError("input", text, allowed) from None
@@ -197,14 +198,14 @@ def _check_channels(text: str | None, data: ImageData) -> None:
 
 def _open_images(
     plan: TrainingPlan,
-    side: int | None,
+    resolution: Resolution | None,
     notify: Notify,
     progress: Progress = ignore,
     numbers: bool = False,
 ) -> ImageData:
     return open_data(
         plan.data,
-        resolution=side,
+        resolution=resolution,
         skip_unreadable=plan.skip_unreadable,
         notify=notify,
         progress=progress,

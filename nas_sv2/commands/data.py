@@ -13,7 +13,7 @@ from nas_sv2.commands.options import (
     ask_first,
     counting_bar,
     print_notes,
-    side,
+    resolution,
 )
 from nas_sv2.show.terminal import say, say_json
 
@@ -23,13 +23,14 @@ app = typer.Typer(
 )
 
 DataName = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
-Resolution = Annotated[
-    int | None,
+Size = Annotated[
+    Any,
     typer.Option(
         "--resolution",
-        parser=side,
+        parser=resolution,
         metavar="SIDE",
-        help="Side of the images in pixels; the data's own, or 32 for folders, if left out.",
+        help="Side of the images in pixels, or height and width as 96x128; the data's own, or 32 "
+        "for folders, if left out.",
     ),
 ]
 
@@ -37,7 +38,7 @@ Resolution = Annotated[
 @app.command()
 def prepare(
     data: DataName,
-    resolution: Resolution = None,
+    size: Size = None,
     fit: Fit = None,
     skip_unreadable: SkipUnreadable = False,
     as_json: AsJson = False,
@@ -53,7 +54,7 @@ def prepare(
         task = bar.add_task("", total=None, visible=False)
         facts = prepare_data(
             with_fit(data, fit),
-            resolution=resolution,
+            resolution=size,
             skip_unreadable=skip_unreadable,
             notify=bar.console.print,
             progress=lambda done, total: bar.update(
@@ -64,16 +65,14 @@ def prepare(
 
 
 @app.command()
-def info(
-    data: DataName, resolution: Resolution = None, fit: Fit = None, as_json: AsJson = False
-) -> None:
+def info(data: DataName, size: Size = None, fit: Fit = None, as_json: AsJson = False) -> None:
     """Print classes, images per class and part, what was skipped, and the room it takes.
 
     A folder of images has to be prepared before; what cannot be read is listed, not refused.
     """
     from nas_sv2.api.data_sets import describe_data, with_fit
 
-    _print(describe_data(with_fit(data, fit), resolution=resolution), as_json)
+    _print(describe_data(with_fit(data, fit), resolution=size), as_json)
 
 
 @app.command()

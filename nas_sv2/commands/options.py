@@ -49,7 +49,8 @@ Inputs = Annotated[
     typer.Option(
         "--input",
         metavar="[NAME=]SHAPE",
-        help="Shape of an ONNX file's input, as 1x3x224x224 or x=1x3x224x224; repeatable.",
+        help="Shape of the input, as 1x3x96x128; x=1x3x96x128 names one of an ONNX file's; "
+        "repeatable.",
     ),
 ]
 ImageSize = Annotated[
@@ -117,7 +118,9 @@ RequireMeasured = Annotated[
 SkipUnreadable = Annotated[
     bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")
 ]
-FIT_HELP = "How pictures of a folder become squares: crop, pad or stretch; crop if left out."
+FIT_HELP = (
+    "How pictures of a folder take the shape of the input: crop, pad or stretch; crop if left out."
+)
 Fit = Annotated[str | None, typer.Option("--fit", help=FIT_HELP)]
 Form = Annotated[
     str | None,
@@ -148,12 +151,25 @@ def side(text: str) -> int:
     """Read the side of a square image.
 
     Raises:
-        ConfigError: It is not a whole number above 0; only squares can be used.
+        ConfigError: It is not a whole number above 0.
     """
     from nas_sv2.documents import Side, check_value
 
     check_value("resolution", number := int(text) if text.isdecimal() else text, Side)
     return int(number)
+
+
+def resolution(text: str) -> "int | tuple[int, ...]":
+    """Read the side of a square image, or height and width, as 96x128.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    from nas_sv2.resolution import read_resolution
+
+    words = text.split("x")
+    sides = [int(word) if word.isascii() and word.isdecimal() else word for word in words]
+    return read_resolution("resolution", sides if len(sides) > 1 else sides[0])
 
 
 def height_and_width(text: str) -> tuple[int, int]:

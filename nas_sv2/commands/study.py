@@ -79,7 +79,7 @@ def search(
         str | None,
         _what(
             "--input",
-            help="Input that is deployed and timed, as 96x96x3: height, width and channels; if "
+            help="Input that is deployed and timed, as 96x128x3: height, width and channels; if "
             "left out, that of your images if no level is named, else the space's. Needed for "
             "detection.",
             metavar="HxWxC",

@@ -13,6 +13,7 @@ from nas_sv2.latency.breakdown.profiled import Profile
 from nas_sv2.latency.breakdown.what_if import Gain, Gains
 from nas_sv2.latency.guidelines.waste import Waste
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS, RunKernel, RunKind
+from nas_sv2.resolution import height_and_width, in_pixels
 from nas_sv2.show.console import plain_table
 from nas_sv2.show.measure_tables import interval
 from nas_sv2.space.graph.cost import Cost
@@ -65,8 +66,8 @@ def _inputs(network: Network) -> dict[str, str]:
             f"input {one.name}": f"{' × '.join(map(str, one.shape))}, {one.kind}"
             for one in network.inputs
         }
-    side = network.resolution
-    return {"input": f"{network.channels} × {side} × {side}"}
+    height, width = height_and_width(network.resolution)
+    return {"input": f"{network.channels} × {height} × {width}"}
 
 
 def batch_notes(networks: Iterable[Network]) -> list[str]:
@@ -554,7 +555,7 @@ def _balance(found: Mapping[str, Any]) -> str:
 
 
 def _timed(row: "FileLatency") -> str:
-    where = f"{row.file}, {row.side} × {row.side}, on {row.target}"
+    where = f"{row.file}, {in_pixels(row.side, ' × ')}, on {row.target}"
     if row.latency is None:
         return f"{where}: no latency: {row.why}"
     against = ""

@@ -44,7 +44,7 @@ from nas_sv2.search.confirm.contestants import (
     finalists_of,
     rival_named,
 )
-from nas_sv2.search.confirm.trainings import Job, Source, form_of, side_of, trained
+from nas_sv2.search.confirm.trainings import Job, Source, data_resolution_of, form_of, trained
 from nas_sv2.space.choices.scaled_family import FEWEST
 from nas_sv2.studies.findings.attributes import (
     IDENTITY,
@@ -140,7 +140,7 @@ def confirm(
         check_number(len(field.all))
         source = Source(
             data_place(study) if request.data is None else request.data,
-            side_of(recipe, field.finalists[0].architecture),
+            data_resolution_of(recipe, field.finalists[0].architecture),
             identity["skip_unreadable"],
         )
         data = _data(source, study, request.data)
@@ -230,8 +230,8 @@ def _data(source: Source, study: optuna.Study, moved: str | None) -> ImageData:
         ConfigError: If there is no test split, or the images are not those of the study.
     """
     same = data_of(study, moved)
-    side = recipe_from_document(study.user_attrs[IDENTITY]["recipe_document"]).resolution
-    data = same if side == source.side else source.open()
+    own = recipe_from_document(study.user_attrs[IDENTITY]["recipe_document"]).resolution
+    data = same if own == source.resolution else source.open()
     if data.test is None:
         allowed = (
             "must be a study whose data have a test split: these have none, and "

@@ -6,6 +6,7 @@ from typing import Any
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
+from nas_sv2.resolution import Resolution, in_pixels
 from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.space.choices.scaled_family import nearest_scaled, scaled_family
 from nas_sv2.space.units.architecture import Architecture
@@ -161,13 +162,14 @@ def rival_named(text: str, db: Database) -> Contestant:
 
 
 def _check_input(like: Architecture, rival: Contestant) -> None:
-    def input_of(network: Architecture) -> tuple[int, int, int]:
+    def input_of(network: Architecture) -> tuple[int, Resolution, int]:
         return network.channels, network.resolution, network.classes
 
     if input_of(rival.architecture) != input_of(like):
-        channels, side, classes = input_of(like)
+        channels, size, classes = input_of(like)
+        taken = f"{channels} × {in_pixels(size, ' × ')}"
         allowed = (
-            f"must be a study whose networks take {channels} × {side} × {side} pixels and tell "
+            f"must be a study whose networks take {taken} pixels and tell "
             f"{classes} classes apart, as the finalists do"
         )
         raise ConfigError("vs_study", rival.name, allowed)

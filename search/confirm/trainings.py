@@ -18,9 +18,10 @@ from pathlib import Path
 from nas_sv2.errors import EvaluationError
 from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData
-from nas_sv2.evaluate.full.training import FullRun, find_data_side
+from nas_sv2.evaluate.full.training import FullRun, find_data_resolution
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.resolution import Resolution
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.storage.confirmation_store import HeldOutScore, Training
 
@@ -34,17 +35,19 @@ class Source:
 
     Attributes:
         spec: The data's spec in the study.
-        side: Side at which they are opened, pixels; None for the data's own.
+        resolution: Resolution at which they are opened; None for the data's own.
         skip_unreadable: Whether images that cannot be read are left out.
     """
 
     spec: str
-    side: int | None
+    resolution: Resolution | None
     skip_unreadable: bool
 
     def open(self) -> ImageData:
         """Open the data; see `open_data` for the errors."""
-        return open_data(self.spec, resolution=self.side, skip_unreadable=self.skip_unreadable)
+        return open_data(
+            self.spec, resolution=self.resolution, skip_unreadable=self.skip_unreadable
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +104,15 @@ class Job:
         shutil.rmtree(self.out, ignore_errors=True)
 
 
-def side_of(recipe: Recipe, architecture: Architecture) -> int | None:
-    """The side at which the data are opened, pixels; None for their own.
+def data_resolution_of(recipe: Recipe, architecture: Architecture) -> Resolution | None:
+    """The resolution at which the data are opened; None for their own.
 
     Raises:
         ConfigError: If a recipe for full training cannot be followed with this network.
     """
-    return (
-        recipe.resolution if recipe.full_training is None else find_data_side(recipe, architecture)
-    )
+    if recipe.full_training is None:
+        return recipe.resolution
+    return find_data_resolution(recipe, architecture)
 
 
 def form_of(recipe: Recipe, architecture: Architecture, data: ImageData) -> Architecture:
@@ -121,7 +124,7 @@ def form_of(recipe: Recipe, architecture: Architecture, data: ImageData) -> Arch
     if recipe.full_training is not None:
         return architecture
     form = ProxyTraining(recipe, data, threads=THREADS).adapt(architecture)
-    find_data_side(recipe, form)  # refuses a recipe that only a search can follow
+    find_data_resolution(recipe, form)  # refuses a recipe that only a search can follow
     return form
 
 

@@ -37,6 +37,7 @@ from nas_sv2.latency.measurements.measurement import Measurement, NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.plain_data import printable
+from nas_sv2.resolution import Resolution
 from nas_sv2.search.events.events import OnEvent, TrialAsked
 from nas_sv2.search.events.interrupts import sigint_ignored
 from nas_sv2.search.scale.processes import Work
@@ -466,7 +467,9 @@ def _trained(order: TrainingOrder, architecture: Architecture, stops: Stops | No
 
 
 @lru_cache(maxsize=1)
-def _opened(spec: str, resolution: int | None, skip_unreadable: bool, numbers: bool) -> ImageData:
+def _opened(
+    spec: str, resolution: Resolution | None, skip_unreadable: bool, numbers: bool
+) -> ImageData:
     """The data, opened once in this process."""
     return open_data(
         spec,

@@ -32,6 +32,7 @@ from nas_sv2.latency.targets.entries import Execution
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.latency.targets.user_target import LatencySource
 from nas_sv2.passwords import masked
+from nas_sv2.resolution import Resolution, in_pixels
 from nas_sv2.search.asking.samplers import SAMPLERS, SamplerChoice
 from nas_sv2.search.session.detection import (
     CLASSIFICATION,
@@ -360,7 +361,7 @@ def _choose_space(
 
 
 def _moved(
-    space: SearchSpace, evaluator: EvaluatorChoice, asked: tuple[int, int] | None
+    space: SearchSpace, evaluator: EvaluatorChoice, asked: tuple[Resolution, int] | None
 ) -> SearchSpace:
     """Return a space of the user's at the input that was asked for; its stem stays."""
     if asked is None:
@@ -488,7 +489,7 @@ def _data_lines(plan: SearchPlan, data: DataSet) -> list[str]:
         return describe_boxes(data)
     return [
         f"data      {data.name}: {len(data.train):,} images to train, {len(data.val):,} to "
-        f"validate, {data.describe_labels()}, {data.side}×{data.side}",
+        f"validate, {data.describe_labels()}, {in_pixels(data.resolution)}",
         *(f"          {note}" for note in (*data.notes, *describe_balance(data.val, data))),
         *(
             f"          {note}"
@@ -503,7 +504,7 @@ def _space_lines(plan: SearchPlan, data: DataSet) -> list[str]:
     if plan.detector is not None:
         return [f"space     {plan.space.name}", *describe_detector(plan.detector)]
     assert isinstance(data, ImageData), "the images of classifiers"
-    size = f"{plan.space.resolution}×{plan.space.resolution}×{plan.space.channels}"
+    size = f"{in_pixels(plan.space.resolution)}×{plan.space.channels}"
     return [
         f"space     {plan.space.name}, input {size}",
         f"          {forms_of(plan, data).describe()}",
@@ -515,11 +516,13 @@ def _why_timed(plan: SearchPlan, data: ImageData) -> list[str]:
     """Say why that input is timed, or how to time the network that is trained."""
     if plan.timed_input is not None and (why := plan.timed_input.describe(plan.space, data)):
         return why
-    enlarged = data.picture_side is None or data.picture_side <= data.side
+    enlarged = data.picture_side is None or data.picture_side <= data.shorter_side
     can_be_same = plan.space in LEVELS.values() and enlarged and plan.recipe.width_factor == 1
     if not can_be_same or not forms_of(plan, data).is_proxy:
         return []
-    return [f"--input {as_typed(data.side, data.channels)} times the network that is trained"]
+    return [
+        f"--input {as_typed(data.resolution, data.channels)} times the network that is trained"
+    ]
 
 
 def forms_of(plan: SearchPlan, data: ImageData) -> TimedAndTrained:
@@ -528,7 +531,7 @@ def forms_of(plan: SearchPlan, data: ImageData) -> TimedAndTrained:
     if plan.evaluator.weights_by is None:
         return TimedAndTrained(timed, None)
     some = smallest(plan.space)
-    trained = trained_form(some, recipe, data.side, data.channels, data.classes)
+    trained = trained_form(some, recipe, data.resolution, data.channels, data.classes)
     return TimedAndTrained(timed, Form.of(trained, recipe.width_factor))
 
 

@@ -10,10 +10,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from nas_sv2.documents import Positive, Side, check_value
+from nas_sv2.documents import Positive, check_value
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.resolution import Resolution, height_and_width, in_pixels, resolution_of
 from nas_sv2.space.choices.levels import nearest_level
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.graph.cost import cost_of
@@ -25,23 +26,24 @@ TYPICAL = "shufflenet_v2_x1_0"
 """The network whose FLOPs say how much a level costs at another input."""
 
 
-def read_input(text: str) -> tuple[int, int]:
-    """Read `96x96x3`, height × width × channels, as the side of the square and the channels.
+def read_input(text: str) -> tuple[Resolution, int]:
+    """Read `96x128x3`, height × width × channels, as the resolution and the channels.
 
     Raises:
-        ConfigError: It is written otherwise, or is not square.
+        ConfigError: It is written otherwise, or a number is out of range.
     """
     found = INPUT.fullmatch(text)
-    if found is None or found[1] != found[2]:
-        raise ConfigError("input", text, "must be SIDExSIDExCHANNELS, as 96x96x3: a square")
-    check_value("input", int(found[1]), Side)
-    check_value("input", int(found[3]), Positive)
-    return int(found[1]), int(found[3])
+    if found is None:
+        raise ConfigError("input", text, "must be HEIGHTxWIDTHxCHANNELS, as 96x128x3")
+    height, width, channels = map(int, found.groups())
+    check_value("input", resolution := resolution_of(height, width), Resolution)
+    check_value("input", channels, Positive)
+    return resolution, channels
 
 
-def as_typed(side: int, channels: int) -> str:
+def as_typed(resolution: Resolution, channels: int) -> str:
     """Return an input as `read_input` reads it."""
-    return f"{side}x{side}x{channels}"
+    return f"{in_pixels(resolution)}×{channels}".replace("×", "x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,11 @@ class TimedInput:
     """The input of a level, as far as it is known before the data are.
 
     Attributes:
-        asked: Side and channels that the user asked for; None for those of the user's images.
+        asked: Resolution and channels that the user asked for; None for those of their images.
         flops: Budget that chooses the level at that input; None for the level of the plan.
     """
 
-    asked: tuple[int, int] | None
+    asked: tuple[Resolution, int] | None
     flops: float | None
 
     def space(self, level: SearchSpace, recipe: Recipe | None, data: ImageData) -> SearchSpace:
@@ -82,34 +84,38 @@ class TimedInput:
         """Say why a search times the input that it times, if it was not asked for."""
         if self.asked is not None or data.picture_side is None:
             return []
-        if data.picture_side <= data.side:
+        trained = in_pixels(data.resolution)
+        if not isinstance(data.resolution, int):
+            return [f"your images are trained at {trained}; --input times another size"]
+        if data.picture_side <= data.resolution:
             return ["that is the size of your images; --input times another"]
         size = f"your images have up to {data.picture_side} pixels a side, and are trained at "
-        timed = f"{space.resolution}×{space.resolution}"
-        return [f"{size}{data.side}×{data.side}; {timed} is timed, and --input times another"]
+        timed = in_pixels(space.resolution)
+        return [f"{size}{trained}; {timed} is timed, and --input times another"]
 
 
-def _own_input(level: SearchSpace, data: ImageData) -> tuple[int, int] | None:
+def _own_input(level: SearchSpace, data: ImageData) -> tuple[Resolution, int] | None:
     """Return the size of the user's images, at most that of the level; None for published sets.
 
-    Images that training enlarges are timed as they are trained.
+    Images that training enlarges, or brings to another shape, are timed as they are trained.
     """
     if data.picture_side is None:
         return None
-    if data.picture_side <= data.side:
-        return data.side, data.channels
+    if not isinstance(data.resolution, int) or data.picture_side <= data.resolution:
+        return data.resolution, data.channels
     least = level.baseline(TYPICAL).total_stride
-    return max(least, min(level.resolution, data.picture_side)), data.channels
+    most = min(height_and_width(level.resolution))
+    return max(least, min(most, data.picture_side)), data.channels
 
 
-def _form(taken: tuple[int, int], recipe: Recipe | None, data: ImageData) -> dict[str, Any]:
+def _form(taken: tuple[Resolution, int], recipe: Recipe | None, data: ImageData) -> dict[str, Any]:
     """Return the fields of a space whose networks take that input."""
-    side, channels = taken
-    form: dict[str, Any] = {"resolution": side, "channels": channels}
+    resolution, channels = taken
+    form: dict[str, Any] = {"resolution": resolution, "channels": channels}
     if recipe is None:
         return form
     form["classes"] = data.classes
-    if taken == (data.side, data.channels):
+    if taken == (data.resolution, data.channels):
         stem = {"stem_stride": recipe.stem_stride, "stem_pool": recipe.stem_pool}
         form |= {name: value for name, value in stem.items() if value is not None}
     return form
@@ -127,6 +133,6 @@ def _too_small(level: SearchSpace, data: ImageData) -> str:
     least = level.baseline(TYPICAL).total_stride
     return (
         f"must be at least {least}x{least}, for the strides of space {level.name}, or be that of "
-        f"the images, {as_typed(data.side, data.channels)}, which has the stem of the recipe; a "
-        "space file with stem_pool: false takes less"
+        f"the images, {as_typed(data.resolution, data.channels)}, which has the stem of the "
+        "recipe; a space file with stem_pool: false takes less"
     )

@@ -38,7 +38,6 @@ from typing import Any, Protocol
 
 from nas_sv2.documents import (
     Positive,
-    Side,
     check_choice,
     check_fields,
     name_errors,
@@ -47,6 +46,7 @@ from nas_sv2.documents import (
     strip_schema,
 )
 from nas_sv2.errors import ConfigError
+from nas_sv2.resolution import Resolution, read_resolution
 from nas_sv2.space.choices.suggesters import EndSuggester
 from nas_sv2.space.units.architecture import FIRST_STAGE, OPTIONS, Architecture, Stage
 from nas_sv2.space.units.reference import in_form_of, reference
@@ -140,7 +140,7 @@ class SearchSpace:
         head: Widths of the 1×1 convolution before the pool.
         baselines: Names of the hand-designed networks that a search starts with. They have the
             input and the strides of the space, and are points of it.
-        resolution: Side of the input whose latency counts.
+        resolution: Side of the input whose latency counts, or its height and width.
         channels: Input channels.
         classes: Output classes.
         stem_stride: Stride of the first stem convolution.
@@ -152,7 +152,7 @@ class SearchSpace:
     stages: tuple[StageChoices, ...]
     head: Range
     baselines: tuple[str, ...] = ()
-    resolution: Side = 224
+    resolution: Resolution = 224
     channels: Positive = 3
     classes: Positive = 1000
     stem_stride: int = 2
@@ -161,6 +161,7 @@ class SearchSpace:
     def __post_init__(self) -> None:
         """Refuse a space without a choice, or with a point that cannot be built."""
         check_fields(self)
+        object.__setattr__(self, "resolution", read_resolution("resolution", self.resolution))
         check_choice("stem_stride", self.stem_stride, (1, 2))
         if not self.stem or not self.stages:
             raise ConfigError(

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from nas_sv2.documents import Positive, Side, check_fields
+from nas_sv2.documents import Positive, check_fields
 from nas_sv2.errors import ConfigError
+from nas_sv2.resolution import Resolution, height_and_width, read_resolution, resolution_of
 from nas_sv2.space.families.mobilenets import IGCV2, IGCV3, MOBILENET_V1, MOBILENET_V2
 from nas_sv2.space.families.searched_cells import NASNET, PNASNET
 from nas_sv2.space.families.skip_connections import (
@@ -46,7 +47,8 @@ class PaperNetwork:
 
     Attributes:
         name: Its key there.
-        resolution: Side of the square input, so that the input is (N, channels, side, side).
+        resolution: Side of the square input, or its height and width, so that the input is
+            (N, channels, height, width).
         channels: Input channels.
         classes: Output classes.
 
@@ -55,13 +57,14 @@ class PaperNetwork:
     """
 
     name: str
-    resolution: Side = 224
+    resolution: Resolution = 224
     channels: Positive = 3
     classes: Positive = 1000
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
         check_fields(self)
+        object.__setattr__(self, "resolution", read_resolution("resolution", self.resolution))
         if self.name not in STRUCTURES:
             raise _unknown(self.name)
 
@@ -77,7 +80,7 @@ class PaperNetwork:
         Raises:
             ConfigError: The resolution leaves a map without a pixel.
         """
-        return self.graph_at(self.resolution, self.resolution)
+        return self.graph_at(*height_and_width(self.resolution))
 
     def graph_at(self, height: int, width: int) -> Graph:
         """Its operators on an image of another size, such as a detector's.
@@ -91,8 +94,7 @@ class PaperNetwork:
         for op in build.ops:
             if min(op.output.height, op.output.width) < 1:
                 allowed = f"must be larger: {self.name} has no pixel left at {op.name}"
-                side = height if height == width else f"{height}x{width}"
-                raise ConfigError("resolution", side, allowed)
+                raise ConfigError("resolution", resolution_of(height, width), allowed)
         return Graph(image, logits, tuple(build.ops))
 
     @cached_property

@@ -19,6 +19,7 @@ from nas_sv2.documents import (
     to_yaml,
 )
 from nas_sv2.errors import ConfigError
+from nas_sv2.resolution import height_and_width
 from nas_sv2.space.experiments.network import SCHEMA_KEY as EXPERIMENT_KEY
 from nas_sv2.space.experiments.network import (
     ExperimentNetwork,
@@ -55,7 +56,7 @@ def lower(network: Network) -> Graph:
     if isinstance(network, OnnxModel):
         return as_graph(network)
     if isinstance(network, Architecture):
-        return lower_at(network, network.resolution, network.resolution)
+        return lower_at(network, *height_and_width(network.resolution))
     return network.graph
 
 

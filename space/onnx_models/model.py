@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nas_sv2.errors import ConfigError
 from nas_sv2.files import open_regular, read_bounded
 from nas_sv2.plain_data import printable
+from nas_sv2.resolution import Resolution, resolution_of
 from nas_sv2.space.onnx_models.nodes import MOST_NAME, ModelGraph, Tensor, graph_of, kind_of
 
 if TYPE_CHECKING:
@@ -67,23 +68,21 @@ class OnnxModel:
         return self._image[1]
 
     @property
-    def resolution(self) -> int:
-        """Side of the square image that enters."""
-        return self._image[2]
+    def resolution(self) -> Resolution:
+        """Side of the image that enters, or its height and width."""
+        return resolution_of(*self._image[2:])
 
     @property
     def _image(self) -> tuple[int, ...]:
-        """The shape of the only input, a square image, which networks of ours have.
+        """The shape of the only input, an image, which networks of ours have.
 
         Raises:
             ConfigError: The model has other inputs.
         """
         shape = self.inputs[0].shape if len(self.inputs) == 1 else ()
-        if len(shape) != 4 or shape[2] != shape[3]:
+        if len(shape) != 4:
             got = ", ".join(one.sizes for one in self.inputs)
-            raise ConfigError(
-                f"{self.file}: input", got, "must be one square image, N×C×H×W, here"
-            )
+            raise ConfigError(f"{self.file}: input", got, "must be one image, N×C×H×W, here")
         return shape
 
     @cached_property

@@ -7,13 +7,14 @@ on its arguments alone, so that a file can be told from one that was changed by 
 from collections.abc import Iterable, Sequence
 from importlib import resources
 
+from nas_sv2.resolution import height_and_width
 from nas_sv2.space.runtimes.standalone_network import ShuffleNet, Stage
 from nas_sv2.space.units.architecture import OPTIONS, Architecture
 
 MARK = "# --- model.py from here on ---\n\n\n"
 
 _HEAD = '''\
-"""A ShuffleNet V2 trained by nas-sv2: {classes} classes, images of {channels} × {side} × {side}.
+"""A ShuffleNet V2 trained by nas-sv2: {classes} classes, images of {size}.
 
     network = load()  # in evaluation mode
     logits = network(prepared(images))  # grey levels 0 to 255
@@ -68,7 +69,7 @@ def load(weights: Path = WEIGHTS) -> ShuffleNet:
 
 
 def prepared(images: Tensor) -> Tensor:
-    """Grey levels 0 to 255, (N, {channels}, {side}, {side}), as the network takes them."""
+    """Grey levels 0 to 255, (N, {channels}, {height}, {width}), as the network takes them."""
     mean = torch.tensor(MEAN, device=images.device)[:, None, None]
     deviation = torch.tensor(DEVIATION, device=images.device)[:, None, None]
     return (images.float() - mean) / deviation
@@ -85,7 +86,7 @@ CLASS_NAMES = (
 _FIT = '''
 
 FIT = {fit!r}
-"""How a picture became a square: `crop` cuts the centre out, `pad` adds grey of level 128, and
+"""How a picture became {shape}: `crop` cuts the centre out, `pad` adds grey of level 128, and
 `stretch` resizes both sides."""
 '''
 
@@ -119,14 +120,17 @@ def source_of(
         deviation: The same.
         weights: Name of the safetensors file beside it.
         class_names: Names of the classes, in the order of the logits; the text has none if None.
-        fit: How pictures became squares; the text does not say it if None.
+        fit: How pictures took the shape of the images; the text does not say it if None.
     """
     source = resources.files("nas_sv2.space.runtimes") / "standalone_network.py"
     text = source.read_text("utf-8")
     classes = text.partition(MARK)[2]
+    height, width = height_and_width(architecture.resolution)
     facts = {
         "channels": architecture.channels,
-        "side": architecture.resolution,
+        "size": f"{architecture.channels} × {height} × {width}",
+        "height": height,
+        "width": width,
         "digest": architecture.digest,
         "mean": _floats(mean),
         "deviation": _floats(deviation),
@@ -138,9 +142,10 @@ def source_of(
         "classes": architecture.classes,
         "weights": weights,
     }
-    squares = "" if fit is None else _FIT.format(fit=fit)
+    shape = "a square" if height == width else "that shape"
+    shapes = "" if fit is None else _FIT.format(fit=fit, shape=shape)
     names = "" if class_names is None else _NAMES.format(names=_lines(map(repr, class_names)))
-    return _HEAD.format(**facts) + classes + _TAIL.format(**facts) + names + squares
+    return _HEAD.format(**facts) + classes + _TAIL.format(**facts) + names + shapes
 
 
 def _stages(architecture: Architecture) -> tuple[Stage, ...]:

@@ -14,8 +14,9 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, Literal
 
-from nas_sv2.documents import Positive, Side, check_choice, check_fields
+from nas_sv2.documents import Positive, check_choice, check_fields
 from nas_sv2.errors import ConfigError
+from nas_sv2.resolution import Resolution, height_and_width, read_resolution
 
 Downsample = Literal["paper", "torchvision"]
 KERNELS = (3, 5, 7)
@@ -97,7 +98,8 @@ class Architecture:
         stem: Widths of the 3×3 stem convolutions; the first has stride `stem_stride`.
         stages: The stages, in order; the first is the paper's stage 2.
         head: Width of the 1×1 convolution before the pool, the paper's conv5.
-        resolution: Side of the square input, so that the input is (N, channels, side, side).
+        resolution: Side of the square input, or its height and width, so that the input is
+            (N, channels, height, width).
         channels: Input channels.
         classes: Output classes.
         downsample: How a unit that changes the width shares it between its branches. `paper` is
@@ -113,7 +115,7 @@ class Architecture:
     stem: tuple[Positive, ...]
     stages: tuple[Stage, ...]
     head: Positive
-    resolution: Side = 224
+    resolution: Resolution = 224
     channels: Positive = 3
     classes: Positive = 1000
     downsample: Downsample = "paper"
@@ -132,7 +134,8 @@ class Architecture:
         for index, stage in enumerate(self.stages):
             _check_stage(f"stages[{index}]", stage, width_in, self.downsample)
             width_in = stage.width
-        if self.resolution < self.total_stride:
+        object.__setattr__(self, "resolution", read_resolution("resolution", self.resolution))
+        if min(height_and_width(self.resolution)) < self.total_stride:
             raise ConfigError(
                 "resolution",
                 self.resolution,

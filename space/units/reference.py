@@ -16,6 +16,7 @@ from fractions import Fraction
 from typing import Protocol
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.resolution import Resolution
 from nas_sv2.space.units.architecture import Architecture, Downsample, Stage, scale_width
 
 _WIDTHS = {  # paper, table 5: stages 2 to 4, then conv5
@@ -145,8 +146,8 @@ class Formed(Protocol):
     """A space or a network, of which others take the form."""
 
     @property
-    def resolution(self) -> int:
-        """Side of the input."""
+    def resolution(self) -> Resolution:
+        """Side of the input, or its height and width."""
 
     @property
     def channels(self) -> int:

@@ -20,6 +20,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.resolution import height_and_width
 from nas_sv2.studies.dashboard.artifacts import artifact_id, artifacts_of
 from nas_sv2.studies.findings.attributes import DUPLICATE, ERROR, REJECTED
 from nas_sv2.studies.findings.certificate import UNCERTIFIED
@@ -108,8 +109,8 @@ def _standing(entry: Entry) -> str:
 
 def _network(record: Record) -> Sequence[tuple[object, ...]]:
     cost, architecture = record.cost, record.architecture
-    side, of = architecture.resolution, ""
-    taken = [("input", f"{architecture.channels} × {side} × {side}")]
+    (height, width), of = height_and_width(architecture.resolution), ""
+    taken = [("input", f"{architecture.channels} × {height} × {width}")]
     if record.evaluation.is_detector:  # whose input the note of the study says
         taken, of = [], " of the backbone"
     return [

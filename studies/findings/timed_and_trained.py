@@ -10,7 +10,8 @@ from typing import Any, Self
 
 import msgspec
 
-from nas_sv2.documents import Positive, PositiveShare, Side
+from nas_sv2.documents import Positive, PositiveShare
+from nas_sv2.resolution import Resolution, in_pixels
 from nas_sv2.space.units.reference import Formed
 
 
@@ -35,7 +36,8 @@ class Form:
     """The input, the stem and the classes that all candidates of a study have in common.
 
     Attributes:
-        resolution: Side of the square input, so that it is (N, channels, side, side).
+        resolution: Side of the square input, or its height and width, so that it is
+            (N, channels, height, width).
         channels: Channels of the input.
         classes: Classes of the output.
         stem_stride: Stride of the first convolution.
@@ -43,7 +45,7 @@ class Form:
         width_factor: Share of a candidate's widths.
     """
 
-    resolution: Side
+    resolution: Resolution
     channels: Positive
     classes: Positive
     stem_stride: Positive
@@ -65,7 +67,7 @@ class Form:
     def __str__(self) -> str:
         """`32×32×3, stem of stride 2 and no pool`."""
         pool = "a pool" if self.stem_pool else "no pool"
-        size = f"{self.resolution}×{self.resolution}×{self.channels}"
+        size = f"{in_pixels(self.resolution)}×{self.channels}"
         scaled = "" if self.width_factor == 1 else f", widths × {self.width_factor:g}"
         return f"{size}, stem of stride {self.stem_stride} and {pool}{scaled}"
 

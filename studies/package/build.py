@@ -240,7 +240,7 @@ def _trained(record: Record, evaluator: EvaluatorChoice, sample: DataSample) -> 
     """Return the form that was trained."""
     classes = len(sample.class_names)
     return trained_form(
-        record.architecture, evaluator.recipe, sample.side, sample.channels, classes
+        record.architecture, evaluator.recipe, sample.resolution, sample.channels, classes
     )
 
 

@@ -16,6 +16,7 @@ from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.recipes.scores import LabelKind, facts_of
 from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.resolution import height_and_width, in_pixels
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.operators import Shuffle
 from nas_sv2.space.networks.lowering import Classifier, lower
@@ -104,7 +105,7 @@ def document_of(
         "input": {
             "channels": trained.channels,
             "side": trained.resolution,
-            "centre_of": data.side,
+            "centre_of": data.resolution,
             "fit": data.fit,
             "mean": winner.normalise.mean.tolist(),
             "deviation": winner.normalise.deviation.tolist(),
@@ -277,7 +278,7 @@ def latency_section(document: Mapping[str, Any], why_none: str) -> list[list[str
         return [["## Latency of the files"], [why_none]]
     cells, notes = [], []
     for row in rows:
-        side = f"{row['side']} × {row['side']}"
+        side = in_pixels(row["side"], " × ")
         if row["latency"] is None:
             cells.append((row["file"], side, row["target"], "–", "–", "–", "–", "none", "–"))
         else:
@@ -354,12 +355,18 @@ FILES = {
 """Description of each file that a package may have, except `card.md`."""
 
 
+FITTED = {"pad": "padded", "stretch": "stretched"}
+
+
 def input_of(taken: Mapping[str, Any]) -> str:
     """Describe the input of the trained form."""
-    side, whole = taken["side"], taken["centre_of"]
-    cut = "" if whole == side else f", the centre of {whole} pixels"
-    fit = {"pad": ", pictures padded to squares", "stretch": ", pictures stretched to squares"}
-    return f"{taken['channels']} × {side} × {side}{cut}{fit.get(taken.get('fit', ''), '')}"
+    size, whole = taken["side"], taken["centre_of"]
+    of = whole if isinstance(whole, int) else in_pixels(whole)
+    cut = "" if whole == size else f", the centre of {of} pixels"
+    shape = "squares" if isinstance(whole, int) else "that shape"
+    fit = {name: f", pictures {done} to {shape}" for name, done in FITTED.items()}
+    sides = in_pixels(size, " × ")
+    return f"{taken['channels']} × {sides}{cut}{fit.get(taken.get('fit', ''), '')}"
 
 
 def teacher_rows(document: Mapping[str, Any]) -> dict[str, str]:
@@ -522,11 +529,11 @@ def _taught_and_expected(document: Mapping[str, Any]) -> Sequence[tuple[object, 
 
 
 def _network(document: Mapping[str, Any], record: Record) -> Sequence[tuple[object, ...]]:
-    cost, side = record.cost, record.architecture.resolution
-    taken = document["input"]
+    cost, taken = record.cost, document["input"]
+    height, width = height_and_width(record.architecture.resolution)
     return [
         ("digest", record.architecture.digest),
-        ("input", f"{record.architecture.channels} × {side} × {side}"),
+        ("input", f"{record.architecture.channels} × {height} × {width}"),
         ("multiply-adds", f"{cost.flops / 1e6:.1f} M"),
         ("params", f"{cost.params:,}"),
         ("memory access", f"{cost.memory_access_bytes / 1e6:.1f} MB (unfused, float32)"),

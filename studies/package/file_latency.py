@@ -17,6 +17,7 @@ from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.measurement import Interval, Latency, Measurement
 from nas_sv2.latency.measurements.plan import OWN_DEFAULTS, MeasurePlan
 from nas_sv2.latency.targets.target import Target
+from nas_sv2.resolution import Resolution
 from nas_sv2.space.networks.lowering import Classifier
 from nas_sv2.studies.package.forms import (
     FORMATS,
@@ -37,7 +38,7 @@ class FileLatency:
     Attributes:
         file: Name of the file.
         target: Name of the target.
-        side: Side of the file's input image, in pixels.
+        side: Side of the file's input image, or its height and width, in pixels.
         latency: Latency; None if there is none.
         why: Reason for a missing latency, or a note that the file itself was not run; else empty.
         against: Time of an int8 file relative to the same network in float32, and its 95 %
@@ -46,7 +47,7 @@ class FileLatency:
 
     file: str
     target: str
-    side: int
+    side: Resolution
     latency: Latency | None
     why: str = ""
     against: tuple[float, Interval | None] | None = None
@@ -57,7 +58,7 @@ class FileLatency:
         return {**{name: getattr(self, name) for name in self.__slots__}, "latency": latency}
 
     @classmethod
-    def none(cls, file: str, target: str, side: int, why: str) -> Self:
+    def none(cls, file: str, target: str, side: Resolution, why: str) -> Self:
         """Return a row without a latency, and the reason."""
         return cls(file, target, side, None, why)
 
@@ -82,7 +83,7 @@ def _measured(
     device: MeasuredDevice,
     winner: TrainedNetwork,
     files: Mapping[str, bytes],
-    sides: Mapping[str, int],
+    sides: Mapping[str, Resolution],
 ) -> Sequence[FileLatency]:
     plan, name = device.plan, device.name
     refused = {file: why for file in sides if (why := _not_run(file, device))}
@@ -144,7 +145,7 @@ def _description(measurement: Measurement) -> str:
 
 
 def _estimated(
-    target: Target, winner: TrainedNetwork, sides: Mapping[str, int]
+    target: Target, winner: TrainedNetwork, sides: Mapping[str, Resolution]
 ) -> Sequence[FileLatency]:
     rows: list[FileLatency] = []
     prices: dict[str, float] = {}

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.fitting.evaluation import Figure
 from nas_sv2.evaluate.fitting.validation import mean_average_precision
+from nas_sv2.resolution import Resolution, height_and_width
 from nas_sv2.space.runtimes.weights import Array
 
 Form = Callable[[Array], Array]
@@ -129,9 +130,9 @@ def agreements(
     return {name: count.agreement() for name, count in counts.items()}
 
 
-def noise(channels: int, side: int) -> Iterator[tuple[Array, None]]:
-    """Yield a batch (N, channels, side, side) of mean 0 and deviation 1, equal on all machines."""
-    shape = (NOISE_IMAGES, channels, side, side)
+def noise(channels: int, resolution: Resolution) -> Iterator[tuple[Array, None]]:
+    """Yield a batch (N, C, H, W) of mean 0 and deviation 1, equal on all machines."""
+    shape = (NOISE_IMAGES, channels, *height_and_width(resolution))
     yield np.random.default_rng(0).standard_normal(shape, np.float32), None
 
 

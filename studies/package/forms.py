@@ -22,6 +22,7 @@ from nas_sv2.evaluate.recipes.scores import LabelKind
 from nas_sv2.files import write_whole
 from nas_sv2.latency.agent.ncnn_run import HALF_PRECISION
 from nas_sv2.latency.measurements.plan import Runtime
+from nas_sv2.resolution import Resolution, height_and_width
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Classifier, lower, network_to_yaml
 from nas_sv2.space.runtimes.ncnn_lowering import NcnnFiles, build_ncnn, require_ncnn
@@ -81,9 +82,9 @@ class TrainedNetwork:
         normalise: Function from grey levels to the network's input.
         class_names: Names of the classes, in the order of the logits; None if the recipe drew
             some of the data's classes.
-        fit: How a picture of the data became a square.
-        validation: Validation images at the side of `trained`; None if the data have changed.
-        calibration: Normalised training images at the side of `trained`, (N, C, H, W).
+        fit: How a picture of the data took the shape of the images.
+        validation: Validation images at the resolution of `trained`; None if the data changed.
+        calibration: Normalised training images at the resolution of `trained`, (N, C, H, W).
         kind: The kind of the labels.
         ranges: Ranges that a training with the rounding of int8 has learned, for ONNX; None if all
             come from the calibration.
@@ -120,10 +121,10 @@ class TrainedNetwork:
             data: Part of the data of the training.
             validation: Validation images of the training; None if they are not known any more.
         """
-        side = trained.resolution
-        calibration = normalise(centre_of(data.images, side))
+        size = trained.resolution
+        calibration = normalise(centre_of(data.images, size))
         if validation is not None:
-            validation = Part(centre_of(validation.images, side), validation.labels)
+            validation = Part(centre_of(validation.images, size), validation.labels)
         return cls(
             found,
             trained,
@@ -165,8 +166,8 @@ class TrainedNetwork:
         """
         mean, deviation = self.normalise.mean.tolist(), self.normalise.deviation.tolist()
         weights, graph = self.shipped, lower(self.trained)
-        side = self.trained.resolution
-        facts = metadata(self.class_names, mean, deviation, side, self.fit, __version__, self.kind)
+        size = self.trained.resolution
+        facts = metadata(self.class_names, mean, deviation, size, self.fit, __version__, self.kind)
         trained_int8 = int8 and not self.no_int8
         files = {ARCHITECTURE: network_to_yaml(self.found).encode(), WEIGHTS: save(weights)}
         if "onnx" in formats:
@@ -246,7 +247,7 @@ def metadata(
     class_names: Sequence[str] | None,
     mean: Sequence[float],
     deviation: Sequence[float],
-    side: int,
+    resolution: Resolution,
     fit: str,
     version: str,
     kind: LabelKind = "classes",
@@ -257,12 +258,13 @@ def metadata(
         class_names: Names of the classes, in the order of the logits; left out if None.
         mean: Mean of the training images for each channel, grey levels 0 to 255.
         deviation: Their standard deviation.
-        side: Side of the input, in pixels.
-        fit: How a picture becomes a square: `crop`, `pad` or `stretch`.
+        resolution: Side of the input, or its height and width, in pixels.
+        fit: How a picture takes the input's shape: `crop`, `pad` or `stretch`.
         version: Version of nas-sv2 that wrote the file.
         kind: The kind of the labels; said only if it is not one class each.
     """
-    facts: dict[str, Any] = {"mean": mean, "deviation": deviation, "side": side, "fit": fit}
+    facts: dict[str, Any] = {"mean": mean, "deviation": deviation, "side": resolution}
+    facts["fit"] = fit
     if class_names is not None:
         facts["class_names"] = class_names
     if kind == "labels":
@@ -320,7 +322,7 @@ def _timing_files(
     """Return models at the resolution of the latency; random weights take the same time."""
     graph, files = lower(found), {}
     weights = random_weights(graph, seed=0)
-    shape = (4, found.channels, found.resolution, found.resolution)
+    shape = (4, found.channels, *height_and_width(found.resolution))
     images = np.random.default_rng(0).standard_normal(shape, np.float32)
     if "onnx" in formats:
         files[TIMING] = shuffle_free_onnx(graph, weights, opset)

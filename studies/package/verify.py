@@ -25,6 +25,7 @@ from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
 from nas_sv2.evaluate.fitting.evaluation import data_key
 from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.evaluate.recipes.files import recipe_from_document
+from nas_sv2.resolution import height_and_width, read_resolution
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.runtimes.ncnn_lowering import NcnnFiles, build_ncnn
@@ -359,7 +360,7 @@ def _check_side(package: Package) -> None:
         ConfigError: If the images would be too large.
     """
     for network in (package.trained, package.architecture):
-        if network.resolution > MOST_SIDE:
+        if max(height_and_width(network.resolution)) > MOST_SIDE:
             allowed = f"must be at most {MOST_SIDE} pixels, so that the images fit into memory"
             raise ConfigError(f"resolution in {package.folder}", network.resolution, allowed)
 
@@ -486,10 +487,10 @@ def _accuracy_check(package: Package, name: str, agreement: Agreement, same_imag
 
 def _validation(package: Package, spec: str) -> tuple[Part, bool]:
     """Open the validation images, and say whether they are exactly those of the export."""
-    taken = _read(package, lambda card: int(card["input"]["centre_of"]))
-    if not 1 <= taken <= MOST_SIDE:
-        allowed = f"must be from 1 to {MOST_SIDE} pixels"
-        raise ConfigError(f"centre_of in {package.folder / CARD_JSON}", taken, allowed)
+    field = f"centre_of in {package.folder / CARD_JSON}"
+    taken = read_resolution(field, _read(package, lambda card: card["input"]["centre_of"]))
+    if max(height_and_width(taken)) > MOST_SIDE:
+        raise ConfigError(field, taken, f"must be from 1 to {MOST_SIDE} pixels")
     fit = _read(package, lambda card: str(card["input"].get("fit", FITS[0])))
     recipe = recipe_from_document(_read(package, lambda card: card["recipe"]))
     data = open_data(adopt_fit(spec, fit), resolution=taken, numbers=recipe.numbers)

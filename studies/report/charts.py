@@ -63,10 +63,17 @@ def diagram_of(parts: Sequence[Part]) -> list[Row]:
             units = [Unit(LEFT, 3 * UNIT + 2 * GAP, 0.0)]
         else:
             units = [Unit(LEFT + i * (width + gap), width, part.convolved) for i in range(count)]
-        size = f"{part.channels} × {part.side}²" if part.side > 1 else f"{part.channels}"
+        size = " × ".join(filter(None, [str(part.channels), _map(*part.map_size)]))
         size = " · ".join(filter(None, [size, part.block]))
         rows.append(Row(part, index * ROW, units, size))
     return rows
+
+
+def _map(height: int, width: int) -> str:
+    """Name the size of a map, `7²` or `6 × 8`; nothing if it is one pixel."""
+    if height == width:
+        return f"{height}²" if height > 1 else ""
+    return f"{height} × {width}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,9 @@ from nas_sv2.latency.guidelines.profile import GuidelineProfile
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets.book import TargetBook
 from nas_sv2.latency.targets.target import Target
+from nas_sv2.resolution import height_and_width
 from nas_sv2.space.graph.guidelines import SCORES, blocks_of
+from nas_sv2.space.graph.operators import Value
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.reuse.channel_reuse import as_trained, channel_reuse, reused_weights
 from nas_sv2.space.runtimes.weights import Weights
@@ -33,7 +35,7 @@ class Part:
         units: Number of building blocks; 0 for a part that is not a stage.
         convolved: Share of the channels that its units convolve.
         channels: Number of output channels.
-        side: Side of the output map.
+        map_size: Height and width of the output map.
         block: Kernel and split of its blocks, in words.
         options: Additions, in words.
     """
@@ -42,7 +44,7 @@ class Part:
     units: int
     convolved: float
     channels: int
-    side: int
+    map_size: tuple[int, int]
     block: str = ""
     options: tuple[str, ...] = ()
 
@@ -107,21 +109,25 @@ def parts_of(architecture: Architecture) -> list[Part]:
     left = {block: graph.output for block, graph in blocks_of(lower(architecture)).items()}
     pool = ("max pool",) if architecture.stem_pool else ()
     parts = [
-        Part("input", 0, 0.0, architecture.channels, architecture.resolution),
-        Part("stem", 0, 0.0, left["stem"].channels, left["stem"].height, "3×3", pool),
+        Part("input", 0, 0.0, architecture.channels, height_and_width(architecture.resolution)),
+        Part("stem", 0, 0.0, left["stem"].channels, _size(left["stem"]), "3×3", pool),
     ]
     for number, stage in enumerate(architecture.stages, FIRST_STAGE):
         out = left[f"stage{number}.{stage.depth - 1}"]
         block = f"{stage.kernel}×{stage.kernel}, {stage.split}"
         name, share = f"stage {number}", float(stage.split)
         parts.append(
-            Part(name, stage.depth, share, out.channels, out.height, block, stage.additions)
+            Part(name, stage.depth, share, out.channels, _size(out), block, stage.additions)
         )
     return [
         *parts,
-        Part("head", 0, 0.0, architecture.head, parts[-1].side, "1×1"),
-        Part("classes", 0, 0.0, architecture.classes, 1, "pool, linear"),
+        Part("head", 0, 0.0, architecture.head, parts[-1].map_size, "1×1"),
+        Part("classes", 0, 0.0, architecture.classes, (1, 1), "pool, linear"),
     ]
+
+
+def _size(value: Value) -> tuple[int, int]:
+    return value.height, value.width
 
 
 _MEANS = {

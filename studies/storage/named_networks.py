@@ -2,11 +2,12 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.resolution import resolution_of
 from nas_sv2.space.families.published import published_network
 from nas_sv2.space.networks.lowering import Classifier, Network, load_network
 from nas_sv2.space.onnx_models.model import ENDING, Shapes, load_model
@@ -48,19 +49,44 @@ def find_networks(
     Args:
         texts: Reference names, files, or `STUDY:NUMBER`.
         db: The database of the studies.
-        shapes: Shapes of the inputs of the ONNX files.
+        shapes: Shapes of the inputs of the ONNX files. The only one, without a name, is also that
+            of the other networks.
 
     Raises:
-        ConfigError: A text names no network, or there are shapes and no ONNX file.
+        ConfigError: A text names no network, or a network cannot have the shape.
     """
     files = [text for text in texts if text.lower().endswith(ENDING)]
     for name, shape in ({} if files else shapes or {}).items():
-        got = f"{name}=" * bool(name) + "x".join(map(str, shape))
-        raise ConfigError("input", got, "is the shape of an ONNX file's input, and none is given")
+        if name:
+            allowed = "names an input of an ONNX file, and none is given"
+            raise ConfigError("input", f"{name}={_typed(shape)}", allowed)
     return [
-        Named(text, load_model(text, shapes)) if text in files else find_network(text, db)
+        Named(text, load_model(text, shapes))
+        if text in files
+        else _with_input(find_network(text, db), (shapes or {}).get(""), bool(files))
         for text in texts
     ]
+
+
+def _with_input(
+    named: Named[Classifier], shape: "Sequence[int] | None", any_batch: bool
+) -> Named[Classifier]:
+    """Return a network with another input, which its name tells.
+
+    The batch of a file is held against the target's, and counts for all networks beside it.
+    """
+    if shape is None:
+        return named
+    if len(shape) != 4 or (shape[0] != 1 and not any_batch):
+        allowed = f"must be 1xCHANNELSxHEIGHTxWIDTH for {named.name}, as 1x3x96x128"
+        raise ConfigError("input", _typed(shape), allowed)
+    _, channels, *size = shape
+    formed = replace(named.network, channels=channels, resolution=resolution_of(*size))
+    return Named(f"{named.name} at {_typed(shape[1:])}", formed)
+
+
+def _typed(shape: "Sequence[int]") -> str:
+    return "x".join(map(str, shape))
 
 
 def find_network(text: str, db: "Database") -> Named[Classifier]:

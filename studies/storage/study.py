@@ -350,10 +350,15 @@ def _inputs(theirs: Any, ours: Any) -> str:
     if not isinstance(theirs, Mapping) or not isinstance(ours, Mapping):
         return ""
     before, now = (
-        f"{each.get('resolution')}x{each.get('resolution')}x{each.get('channels')}"
-        for each in (theirs, ours)
+        f"{_as_typed(each.get('resolution'))}x{each.get('channels')}" for each in (theirs, ours)
     )
     return "" if before == now else f"input {before}, not {now}"
+
+
+def _as_typed(resolution: Any) -> str:
+    """Write the resolution of a stored space, as `96x128`."""
+    sides = resolution if isinstance(resolution, list | tuple) else (resolution, resolution)
+    return "x".join(map(str, sides))
 
 
 def _in_words(theirs: Any, ours: Any) -> str:

@@ -40,12 +40,15 @@ TINY = Architecture(
 RECIPE = open_recipe("smoke")
 
 
-def images_file(folder: Path, channels: int = 3, side: int = 32, seed: int = 0) -> str:
+def images_file(
+    folder: Path, channels: int = 3, side: int = 32, seed: int = 0, width: int | None = None
+) -> str:
     """The spec of a file with 120 smooth images of three classes to train, and 60 to validate."""
     generator = np.random.default_rng(seed)
     arrays: dict[str, Any] = {}
     for part, count in (("train", 120), ("val", 60)):
-        coarse = generator.integers(0, 256, (count, channels, side // 4, side // 4))
+        size = side // 4, (width or side) // 4
+        coarse = generator.integers(0, 256, (count, channels, *size))
         images = coarse.repeat(4, axis=2).repeat(4, axis=3).astype(np.uint8)
         arrays |= {f"{part}_images": images, f"{part}_labels": np.arange(count) % 3}
     np.savez(folder / f"images{seed}.npz", **arrays)
@@ -60,7 +63,7 @@ def winner_of(
     data: ImageData, found: Classifier = TINY, seed: int = 0, trained: Classifier | None = None
 ) -> TrainedNetwork:
     if trained is None:
-        trained = dataclasses.replace(found, channels=data.channels, resolution=data.side)
+        trained = dataclasses.replace(found, channels=data.channels, resolution=data.resolution)
     weights = weights_with_statistics(lower(trained), seed)
     normalise = Normalise(*channel_statistics(data.train.images))
     return TrainedNetwork.of(found, trained, weights, normalise, DataSample.of(data), data.val)

@@ -51,10 +51,18 @@ WHOLE = {
 def test_given_parts_are_kept(tmp_path: Path) -> None:
     data = opened(tmp_path, **WHOLE)
     assert [len(part) for part in data.parts] == [20, 6, 4]
-    assert (data.channels, data.side, data.class_names) == (1, 8, ("0", "1"))
+    assert (data.channels, data.resolution, data.class_names) == (1, 8, ("0", "1"))
     assert np.array_equal(data.val.images[:, 0].numpy(), WHOLE["val_images"])
-    assert open_data(data.name, resolution=4).side == 4
+    assert open_data(data.name, resolution=4).resolution == 4
     assert open_data(data.name, resolution=4).picture_side == 8
+
+
+@pytest.mark.parametrize("shape", [(20, 6, 8), (20, 6, 8, 3), (20, 3, 6, 8)])
+def test_images_need_not_be_squares(shape: tuple[int, ...], tmp_path: Path) -> None:
+    data = opened(tmp_path, images=images(*shape), labels=labels(20))
+    assert (data.resolution, data.picture_side) == ((6, 8), 6)
+    assert data.channels == (1 if len(shape) == 3 else 3)
+    assert open_data(data.name, resolution=(4, 5)).train.images.shape[2:] == (4, 5)
 
 
 @pytest.mark.parametrize("prefix", ["", "train_"])
@@ -85,8 +93,10 @@ def test_copies_of_what_is_compared_on_are_left_out_of_train(tmp_path: Path) -> 
         ({"train_images": images(20) + 1j}, "train_images as numbers .* it is complex128"),
         ({"train_images": images(20, 64)}, r"train_images as numbers .* it is uint8 \(20, 64\)"),
         ({"train_images": images(20, 8, 8, 4)}, r"C of 1 or 3; it is uint8 \(20, 8, 8, 4\)"),
-        ({"train_images": images(20, 3, 3, 3)}, r"\(20, 3, 3, 3\), in any order"),
-        ({"val_images": images(6, 8, 9)}, r"val_images as .* it is uint8 \(6, 8, 9\)"),
+        ({"train_images": images(20, 3, 3, 3)}, r"other than 1 and 3; it is .* \(20, 3, 3, 3\)"),
+        ({"train_images": images(20, 3, 8, 1)}, r"other than 1 and 3; it is .* \(20, 3, 8, 1\)"),
+        ({"train_images": images(20, 8, 0)}, r"train_images as numbers .* uint8 \(20, 8, 0\)"),
+        ({"val_images": images(6, 8, 9)}, r"one shape; val_images has \(1, 8, 9\)"),
         ({"val_images": images(6, 9, 9)}, r"one shape; val_images has \(1, 9, 9\)"),
         ({"x_train": images(20)}, "one array for train images; it has 'train_images', 'x_train'"),
         ({"val_images": None}, "must have images for val_labels"),

@@ -43,7 +43,7 @@ def test_fashion_mnist_is_read_from_a_folder(fashion: Path) -> None:
     data = open_data(f"fashion-mnist:{fashion}")
     assert data.test is not None
     assert [len(part) for part in data.parts] == [180, 20, 30]
-    assert (data.classes, data.channels, data.side) == (10, 1, 28)
+    assert (data.classes, data.channels, data.resolution) == (10, 1, 28)
     assert data.val.labels.bincount().tolist() == [2] * 10
     expected = np.random.default_rng(30).integers(0, 256, (30, 28, 28))
     assert torch.equal(data.test.images[:, 0], torch.from_numpy(expected.astype(np.uint8)))
@@ -52,7 +52,7 @@ def test_fashion_mnist_is_read_from_a_folder(fashion: Path) -> None:
 def test_another_resolution_is_another_content(fashion: Path) -> None:
     data = open_data(f"fashion-mnist:{fashion}")
     smaller = open_data(f"fashion-mnist:{fashion}", resolution=14)
-    assert smaller.side == 14
+    assert smaller.resolution == 14
     assert smaller.key != data.key
     means = (one.train.images.double().mean() for one in (data, smaller))
     assert abs(next(means) - next(means)) < 1
@@ -128,7 +128,7 @@ def test_cifar_is_read_through_torchvision(
     data = open_data(f"{name}:{tmp_path}")
     assert data.test is not None
     assert [len(part) for part in data.parts] == [36, 4, 10]
-    assert (data.channels, data.side, data.class_names) == (3, 32, ("a", "b"))
+    assert (data.channels, data.resolution, data.class_names) == (3, 32, ("a", "b"))
     expected = np.random.default_rng(10).integers(0, 256, (10, 32, 32, 3)).transpose(0, 3, 1, 2)
     assert np.array_equal(data.test.images.numpy(), expected)
 
@@ -141,7 +141,7 @@ def test_an_unknown_spec_is_refused_with_those_there_are(spec: str) -> None:
 
 def test_animals_at_another_resolution() -> None:
     data = open_data("animals", resolution=16)
-    assert data.side == 16
+    assert data.resolution == 16
     assert data.key != open_data("animals").key
 
 
@@ -173,7 +173,7 @@ def test_the_counts_are_those_that_are_told(animals: ImageData) -> None:
     assert "9,716 of 10,000" in animals.notes[0]
     assert f"{len(animals.train):,} train, {len(animals.val):,} val" in animals.notes[1]
     assert len(animals.val) == 2000
-    assert (animals.classes, animals.channels, animals.side) == (10, 1, 28)
+    assert (animals.classes, animals.channels, animals.resolution) == (10, 1, 28)
     for part in animals.parts:
         counts = part.labels.bincount()
         assert counts.min() > 0.8 * counts.max()

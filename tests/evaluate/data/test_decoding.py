@@ -162,6 +162,26 @@ def test_a_wide_picture_becomes_a_square(
     assert (np.abs(pixels.astype(int) - np.array(expected)) <= 1).all()
 
 
+@pytest.mark.parametrize(
+    ("resolution", "fit", "expected"),
+    [
+        ((2, 4), "crop", [[0, 200, 200, 0]] * 2),
+        ((2, 4), "pad", [[0, 200, 200, 0]] * 2),
+        ((4, 2), "crop", [[200, 200]] * 4),
+        ((4, 2), "pad", [[128, 128], [114, 114], [128, 128], [128, 128]]),
+        ((4, 2), "stretch", [[114, 114]] * 4),
+        ((2, 8), "pad", [[128, 128, 0, 200, 200, 0, 128, 128]] * 2),
+    ],
+)
+def test_a_picture_becomes_what_is_no_square(
+    resolution: tuple[int, int], fit: str, expected: list[list[int]], tmp_path: Path
+) -> None:
+    """The picture is 2 high and 4 wide."""
+    wide = np.array([[0, 200, 200, 0]] * 2, np.uint8)
+    Image.fromarray(wide).save(tmp_path / "a.png")
+    assert decode(tmp_path / "a.png", resolution, fit).pixels.tolist() == [expected]
+
+
 def test_a_thin_picture_keeps_a_row(tmp_path: Path) -> None:
     Image.new("RGB", (3000, 3), "white").save(tmp_path / "a.png")
     assert (decode(tmp_path / "a.png", 8, "pad").pixels == 255).sum() == 3 * 8

@@ -1,5 +1,6 @@
 """Images decoded once: kept, resumed, shared, and refused where there is no room."""
 
+import json
 import os
 import shutil
 import signal
@@ -64,6 +65,21 @@ def test_images_are_decoded_once(folder: Folder, monkeypatch: pytest.MonkeyPatch
         *("data.json", "root", "lock"),
         *("train.pixels", "train.labels", "val.pixels", "val.labels"),
     }
+
+
+def test_a_cache_of_an_older_version_is_read(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names a side, because all images were squares."""
+    root = folder()
+    first = open_data(f"imagefolder:{root}")
+    facts = cache_of(root).folder / "data.json"
+    held = json.loads(facts.read_text())
+    held["side"] = held.pop("resolution")
+    facts.write_text(json.dumps(held))
+    numbers = decoded(monkeypatch)
+    again = open_data(f"imagefolder:{root}")
+    assert (again.key, again.resolution, numbers) == (first.key, 32, [])
 
 
 @pytest.mark.parametrize("change", ["another", "one less", "touched", "renamed"])

@@ -16,6 +16,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.decoding import Unreadable, decode
 from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.data.image_listing import with_fit
 
 Folder = Callable[..., Path]
 MODES = [(mode, "png") for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")]
@@ -40,7 +41,7 @@ def test_a_folder_is_split_by_content(folder: Folder) -> None:
     data = opened(folder())
     assert data.class_names == ("cat", "dog")
     assert (len(data.train), len(data.val), data.test) == (16, 4, None)
-    assert (data.channels, data.side) == (3, 32)
+    assert (data.channels, data.resolution) == (3, 32)
     assert data.key == opened(folder("copy")).key
     assert any("validation is 4 of 20 training images (20.0%)" in note for note in data.notes)
 
@@ -51,7 +52,7 @@ def test_the_size_of_the_pictures_is_kept(folder: Folder) -> None:
     Image.new("RGB", (90, 70), "red").save(root / "cat" / "large.png")
     Image.new("RGB", (300, 20), "red").save(root / "cat" / "long.png")
     data = opened(root)
-    assert (data.side, data.picture_side) == (32, 70)
+    assert (data.resolution, data.picture_side) == (32, 70)
     assert opened(root).picture_side == 70  # from the cache
 
 
@@ -109,7 +110,20 @@ def test_validation_is_carved_where_only_train_is_given(folder: Folder) -> None:
 
 
 def test_resolution_is_asked_for(folder: Folder) -> None:
-    assert open_data(f"imagefolder:{folder()}", resolution=20).side == 20
+    assert open_data(f"imagefolder:{folder()}", resolution=20).resolution == 20
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_images_are_brought_to_height_and_width(fit: str, folder: Folder) -> None:
+    spec = with_fit(f"imagefolder:{folder()}", fit)
+    data = open_data(spec, resolution=(12, 20))
+    assert data.resolution == (12, 20)
+    assert data.val.images.shape[1:] == (3, 12, 20)
+    done = {"crop": "cropped", "pad": "padded", "stretch": "stretched"}[fit]
+    assert data.notes[-1].endswith(f"{done} to 12×20")
+    assert data.key != open_data(spec, resolution=(20, 12)).key
+    again = open_data(spec, resolution=(12, 20))  # from the cache
+    assert (again.key, again.resolution) == (data.key, (12, 20))
 
 
 @pytest.mark.parametrize(("mode", "suffix"), MODES)

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nas_sv2.evaluate.data.image_data import AT_ONCE, channel_statistics
-from nas_sv2.evaluate.fitting.augment import FlipShift, Normalise
+from nas_sv2.evaluate.fitting.augment import FlipShift, Normalise, RandomCrop, centre_of
 
 
 def random_images(count: int, channels: int, height: int, width: int) -> Tensor:
@@ -37,6 +37,31 @@ def test_every_image_is_a_mirrored_shift_of_itself(
             for right in reach
             for mirrored in {False, flip}
         )
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 3), st.integers(0, 3))
+def test_the_centre_is_as_far_from_all_borders(
+    height: int, width: int, above: int, before: int
+) -> None:
+    images = random_images(2, 3, height + 2 * above, width + 2 * before)
+    centre = centre_of(images, (height, width))
+    assert torch.equal(
+        centre, images[:, :, above : above + height, before : before + width].contiguous()
+    )
+
+
+def test_a_crop_is_brought_to_height_and_width() -> None:
+    """Levels grow downwards and to the right, by the same step a pixel: crops show a part."""
+    down, right = torch.arange(24.0)[:, None], torch.arange(36.0)
+    images = torch.stack([down.expand(24, 36), right.expand(24, 36)]).expand(50, 2, 24, 36)
+    crops = RandomCrop(0.25, (6, 9))(images, torch.Generator().manual_seed(4))
+    assert crops.shape == (50, 2, 6, 9)
+    heights = crops[:, 0, -1, 0] - crops[:, 0, 0, 0]
+    widths = crops[:, 1, 0, -1] - crops[:, 1, 0, 0]
+    shares = heights * 6 / 5 / 24 * widths * 9 / 8 / 36
+    assert 0.2 < shares.min() < 0.5 < shares.max() < 1.1
+    assert crops[:, 0].diff(dim=2).abs().max() < 1e-4  # rows stay rows
+    assert crops[:, 1].diff(dim=1).abs().max() < 1e-4
 
 
 def test_all_moves_happen_equally_often() -> None:

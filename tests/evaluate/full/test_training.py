@@ -27,7 +27,7 @@ from nas_sv2.evaluate.fitting.learners import Average
 from nas_sv2.evaluate.fitting.start import Start
 from nas_sv2.evaluate.full.distributed import Processes, Share
 from nas_sv2.evaluate.full.int8_training import check_int8_training
-from nas_sv2.evaluate.full.training import CHECKPOINT, FullRun, find_data_side
+from nas_sv2.evaluate.full.training import CHECKPOINT, FullRun, find_data_resolution
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.built_in import RECIPES
 from nas_sv2.evaluate.recipes.recipe import FullTraining, Recipe
@@ -275,7 +275,7 @@ REFERENCE = reference("shufflenet_v2_x0_5")
     ids=lambda each: getattr(each, "name", ""),
 )
 def test_images_are_opened_as_large_as_the_recipe_needs(recipe: Recipe, side: int) -> None:
-    assert find_data_side(recipe, REFERENCE) == side
+    assert find_data_resolution(recipe, REFERENCE) == side
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,20 @@ def test_images_are_opened_as_large_as_the_recipe_needs(recipe: Recipe, side: in
 )
 def test_what_cannot_be_followed_is_refused_by_name(recipe: Recipe, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        find_data_side(recipe, REFERENCE)
+        find_data_resolution(recipe, REFERENCE)
+
+
+def test_a_network_whose_images_are_no_squares_is_trained_in_short_alone() -> None:
+    wide = dataclasses.replace(REFERENCE, resolution=(96, 128))
+    assert find_data_resolution(SHORT, wide) == (96, 128)
+    assert find_data_resolution(dataclasses.replace(SHORT, resolution=(96, 128)), wide) == (
+        96,
+        128,
+    )
+    with pytest.raises(ConfigError, match=r"recipe.resolution must be 96×128.*; got 96"):
+        find_data_resolution(dataclasses.replace(SHORT, resolution=96), wide)
+    with pytest.raises(ConfigError, match="no full_training, whose images are squares: 96×128"):
+        find_data_resolution(RECIPES["megvii"], wide)
 
 
 def test_the_average_looks_back_as_far_as_torchvisions() -> None:

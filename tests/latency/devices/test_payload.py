@@ -12,6 +12,7 @@ from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import payload_of, reference_payload
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.target import MeasuredTarget
+from nas_sv2.resolution import height_and_width
 from nas_sv2.space.networks.lowering import Network
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
@@ -32,8 +33,7 @@ def small() -> Architecture:
 
 def images_of(count: int, scale: float = 1.0) -> Callable[[Network], np.ndarray]:
     def images(network: Network) -> np.ndarray:
-        side = network.resolution
-        shape = (count, network.channels, side, side)
+        shape = (count, network.channels, *height_and_width(network.resolution))
         array = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
         return scale * array
 

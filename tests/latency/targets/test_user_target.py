@@ -24,6 +24,7 @@ from nas_sv2.latency.targets.book import MODULES, TargetBook
 from nas_sv2.latency.targets.doctor import trust_warning
 from nas_sv2.latency.targets.target import device_of
 from nas_sv2.latency.targets.user_target import UserTarget
+from nas_sv2.resolution import height_and_width
 from nas_sv2.space.networks.lowering import Network
 from nas_sv2.space.units.reference import reference
 
@@ -42,7 +43,9 @@ class Board:
     def estimate(self, network: Network) -> Latency:
         if self.answer is not None:
             return self.answer  # type: ignore[no-any-return]
-        return Latency.of(1.0 + network.resolution / 100, "emulated", "a board of mine")
+        return Latency.of(
+            1.0 + max(height_and_width(network.resolution)) / 100, "emulated", "a board of mine"
+        )
 
 
 @pytest.mark.usefixtures("latency_table")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ import nas_sv2 as nas
 from nas_sv2.latency.devices.local import local_device
 from nas_sv2.latency.devices.payload import payload_of
 from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.space.graph.cost import cost_of
+from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.onnx_models.model import load_model
+from nas_sv2.space.units.reference import reference
 
 Run = Callable[..., tuple[int, str, str]]
 QUICK = {
@@ -55,6 +59,19 @@ def test_a_file_is_measured_beside_our_own(own: Path, tmp_path: Path) -> None:
     assert one.networks[0].network.digest == model.digest
     own.write_bytes(nas.onnx(V2, tmp_path / "other.onnx", seed=1).read_bytes())
     assert load_model(own).digest != model.digest  # so that nothing stored is taken for it
+
+
+def test_our_networks_take_another_input_which_their_name_tells(
+    command_line: Run, own: Path
+) -> None:
+    code, out, _ = command_line("network", "cost", V2, "--input", "1x1x64x96", "--json")
+    wanted = cost_of(lower(replace(reference(V2), channels=1, resolution=(64, 96))))
+    found = json.loads(out)
+    assert (code, found["name"]) == (0, f"{V2} at 1x64x96")
+    assert (found["flops"], found["params"]) == (wanted.flops, wanted.params)
+    both = ("measure", str(own), V2, "--target", "arm", "--input", "1x3x224x224", "--json")
+    code, out, _ = command_line(*both)
+    assert [row["name"] for row in json.loads(out)] == [str(own), f"{V2} at 3x224x224"]
 
 
 def test_several_inputs_of_several_kinds_run(tmp_path: Path) -> None:
@@ -108,7 +125,19 @@ def test_cost_of_a_file(command_line: Run, own: Path) -> None:
             ("network", "cost", "o.onnx", "--input", "z=1x3x8x8"),
             "--input must name an input of",
         ),
-        (("network", "cost", V2, "--input", "1x3x8x8"), "--input is the shape of an ONNX file's"),
+        (
+            ("network", "cost", V2, "--input", "x=1x3x8x8"),
+            "names an input of an ONNX file",
+        ),
+        (
+            ("network", "cost", V2, "--input", "3x96x128"),
+            "must be 1xCHANNELSxHEIGHTxWIDTH",
+        ),
+        (
+            ("network", "cost", V2, "--input", "2x3x96x96"),
+            "must be 1xCHANNELSxHEIGHTxWIDTH",
+        ),
+        (("network", "cost", V2, "--input", "1x3x8x128"), "resolution must be at least the total"),
         (("measure", "wide.onnx", "-t", "arm"), "leaves axis 0 open"),
         (("measure", str(LIGHT / "light_resnet50.onnx"), "-t", "arm"), "got 'Sum'"),
         (

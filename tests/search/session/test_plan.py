@@ -65,14 +65,16 @@ def test_no_more_workers_than_the_memory_holds(monkeypatch: pytest.MonkeyPatch) 
     assert useful_workers(None, 1000) == 1
 
 
-@pytest.mark.parametrize("text", ["96x96", "96x64x3", "96*96*3", "0x0x3", "96x96x0"])
+@pytest.mark.parametrize("text", ["96x96", "96x0x3", "96*96*3", "0x0x3", "96x96x0", "96x99999x3"])
 def test_an_input_that_cannot_be_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="must be"):
         plan_search("arm", input=text)
 
 
-def images(side: int, channels: int = 3, picture_side: int | None = None) -> ImageData:
-    pixels = torch.zeros(2, channels, side, side, dtype=torch.uint8)
+def images(
+    side: int, channels: int = 3, picture_side: int | None = None, width: int | None = None
+) -> ImageData:
+    pixels = torch.zeros(2, channels, side, width or side, dtype=torch.uint8)
     part = Part(pixels, torch.tensor([0, 1]))
     return ImageData("made up", "0" * 16, ("a", "b"), part, part, picture_side=picture_side)
 
@@ -87,6 +89,24 @@ def test_the_input_that_is_deployed_is_the_one_that_is_timed() -> None:
     assert sized.space.stem_pool
     assert plan.study != plan_search("arm").study
     assert sized.space.digest != plan_search("arm").space.digest
+
+
+def test_an_input_that_is_no_square_is_timed_and_trained() -> None:
+    plan = plan_search("arm", recipe="quick", input="48x64x3")
+    proxy = plan.at_timed_input(images(28))
+    assert forms_of(proxy, images(28)).describe().startswith("timed: 48×64×3, ")
+    same = plan.at_timed_input(images(48, width=64))
+    found = forms_of(same, images(48, width=64))
+    assert found.describe().startswith("timed and trained: 48×64×3, ")
+    assert same.space.resolution == (48, 64)
+    own = plan_search("arm", data=OWN, recipe="quick")
+    data = images(48, picture_side=300, width=64)
+    sized = own.at_timed_input(data)
+    assert sized.space.resolution == (48, 64)
+    assert sized.timed_input is not None
+    assert sized.timed_input.describe(sized.space, data) == [
+        "your images are trained at 48×64; --input times another size"
+    ]
 
 
 def test_a_level_is_chosen_by_flops_at_the_input_that_is_deployed() -> None:

@@ -31,7 +31,8 @@ def test_the_same_input_resumes_and_another_is_refused_by_name(tmp_path: Path) -
     assert {r.architecture.resolution for r in first.records.values()} == {64}
     more = asked(tmp_path, 3, space="40M", input="64x64x1")
     assert len(more.records) == 3
-    for other, named in ({"input": "96x96x1"}, "96x96x1"), ({}, "224x224x3"):
+    inputs = ({"input": "96x96x1"}, "96x96x1"), ({"input": "64x96x1"}, "64x96x1")
+    for other, named in (*inputs, ({}, "224x224x3")):
         with pytest.raises(ConfigError) as caught:
             asked(tmp_path, 4, space="40M", **other)
         said = str(caught.value)

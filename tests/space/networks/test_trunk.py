@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.resolution import height_and_width
 from nas_sv2.space.families.published import published_network
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower, lower_at
@@ -34,9 +35,9 @@ def test_the_maps_have_strides_16_and_32_at_any_size(name: str, height: int, wid
 def test_a_trunk_and_a_head_are_the_classifier(name: str) -> None:
     network = published_network(name)
     graph = lower(network)
-    side = network.resolution
-    assert lower_at(network, side, side) == graph
-    trunk = trunk_of(network, side, side)
+    size = height_and_width(network.resolution)
+    assert lower_at(network, *size) == graph
+    trunk = trunk_of(network, *size)
     assert graph.ops[: len(trunk.graph.ops)] == trunk.graph.ops
     head = graph.ops[len(trunk.graph.ops) :]
     assert head and all(op.block == "head" for op in head)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from run_graphs import weights_with_statistics
 from strategies import architectures
 
+from nas_sv2.resolution import height_and_width
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.fake_quantisation import RANGES, FakeQuantised, rounded_weight
@@ -38,7 +39,7 @@ KINDS = {
 
 
 def images_of(network: Architecture, count: int = 12) -> Array:
-    shape = (count, network.channels, network.resolution, network.resolution)
+    shape = (count, network.channels, *height_and_width(network.resolution))
     return np.random.default_rng(1).standard_normal(shape, np.float32)
 
 

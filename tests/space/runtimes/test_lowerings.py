@@ -14,6 +14,7 @@ from run_graphs import assert_close, run_onnx, run_torch, weights_with_statistic
 from strategies import architectures
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.resolution import height_and_width
 from nas_sv2.space.graph.cost import cost_of, kernel_shape
 from nas_sv2.space.graph.operators import Shuffle
 from nas_sv2.space.networks.lowering import lower
@@ -32,8 +33,7 @@ from nas_sv2.space.units.reference import reference
 
 
 def images_for(architecture: Architecture, batch: int = 1) -> Array:
-    side = architecture.resolution
-    shape = (batch, architecture.channels, side, side)
+    shape = (batch, architecture.channels, *height_and_width(architecture.resolution))
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 

@@ -9,6 +9,7 @@ from onnx import numpy_helper
 from run_graphs import run_onnx, weights_with_statistics
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.resolution import height_and_width
 from nas_sv2.space.families.published import PaperNetwork
 from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.runtimes.onnx_lowering import OPSET, OPSETS, build_onnx, opset_of
@@ -36,7 +37,7 @@ NETWORKS = [
 def test_every_opset_gives_the_same_numbers(network: Classifier) -> None:
     graph = lower(network)
     graph, weights = without_shuffles(graph, weights_with_statistics(graph, 0))
-    shape = (2, 3, network.resolution, network.resolution)
+    shape = (2, 3, *height_and_width(network.resolution))
     images = np.random.default_rng(0).standard_normal(shape, np.float32)
     expected = None
     for opset in (OPSETS[0], 15, OPSETS[-1]):
@@ -88,7 +89,7 @@ def test_weights_next_to_0_are_written_as_0(network: Classifier, scale: float) -
     model = build_onnx(graph, weights)
     assert numbers_next_to_0(model) == 0
     assert count_flushed(graph, weights) > 100
-    images = np.ones((1, 3, network.resolution, network.resolution), np.float32)
+    images = np.ones((1, 3, *height_and_width(network.resolution)), np.float32)
     np.testing.assert_array_equal(
         run_onnx(model, images), run_onnx(build_onnx(graph, zeros), images)
     )

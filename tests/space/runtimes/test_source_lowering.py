@@ -14,6 +14,7 @@ from run_graphs import run_torch, weights_with_statistics
 from safetensors.numpy import save_file
 from strategies import architectures
 
+from nas_sv2.resolution import height_and_width
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.source_lowering import build_plain, source_of
 from nas_sv2.space.runtimes.weights import Array
@@ -24,8 +25,7 @@ WEIGHTS = "weights.safetensors"
 
 
 def images_for(architecture: Architecture, batch: int = 2) -> Array:
-    side = architecture.resolution
-    shape = (batch, architecture.channels, side, side)
+    shape = (batch, architecture.channels, *height_and_width(architecture.resolution))
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
@@ -59,8 +59,8 @@ def test_the_generated_code_gives_what_the_torch_lowering_gives(
         assert len(maps) == 1 + len(architecture.stages)
         assert list(network.strides.values())[-1] == architecture.total_stride
         for name, found in maps.items():
-            side = -(-architecture.resolution // network.strides[name])
-            assert found.shape == (2, network.widths[name], side, side)
+            stride, size = network.strides[name], height_and_width(architecture.resolution)
+            assert found.shape == (2, network.widths[name], *(-(-side // stride) for side in size))
 
 
 def test_the_file_runs_where_nas_sv2_cannot_be_imported(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from run_graphs import assert_close, run_tflite, run_torch, weights_with_statist
 from strategies import architectures
 
 from nas_sv2.errors import ConfigError
+from nas_sv2.resolution import height_and_width
 from nas_sv2.space.families.published import published_network
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
 from nas_sv2.space.networks.lowering import Network, lower
@@ -29,7 +30,7 @@ def agree(network: Network, seed: int, gain: float = 1.0) -> None:
     for name in weights:
         if name.endswith(".norm.weight"):
             weights[name] *= np.float32(gain)
-    shape = (1, network.channels, network.resolution, network.resolution)
+    shape = (1, network.channels, *height_and_width(network.resolution))
     images = np.random.default_rng(seed).standard_normal(shape, np.float32)
     expected = run_torch(graph, weights, images)
     assert_close(expected, run_tflite(build_tflite(graph, weights), images))

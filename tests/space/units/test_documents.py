@@ -91,17 +91,38 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         load_network(tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize("shape", [[192, 256], (192, 256), "192x256", {"height": 192}, 0, 96.0])
-def test_a_shape_that_is_no_square_is_refused_by_saying_so(shape: Any) -> None:
-    """At every place of a resolution: a network, a published one, a space and a recipe."""
+def places_of(shape: Any) -> list[Callable[[], Any]]:
+    """Every place of a resolution: a network, a published one, a space and a recipe."""
     space, published = named_space("40M"), {"nas_sv2_network": 1, "name": "mobilenet_v2_x1_0"}
-    places: list[Callable[[], object]] = [
+    return [
         lambda: architecture_from_document(changed(resolution=shape)),
         lambda: network_from_document({**published, "resolution": shape}),
         lambda: PaperNetwork("mobilenet_v2_x1_0", shape),
         lambda: dataclasses.replace(space, resolution=shape),
         lambda: dataclasses.replace(open_recipe("smoke"), resolution=shape),
     ]
-    for place in places:
-        with pytest.raises(ConfigError, match="resolution must be the side of a square image"):
+
+
+@pytest.mark.parametrize(
+    ("shape", "resolution"),
+    [
+        (160, 160),
+        ([192, 256], (192, 256)),
+        ((256, 192), (256, 192)),
+        ([192, 192], 192),
+        ((192, 192), 192),
+    ],
+)
+def test_a_resolution_is_a_side_or_height_and_width(shape: Any, resolution: Any) -> None:
+    for place in places_of(shape):
+        assert place().resolution == resolution
+
+
+@pytest.mark.parametrize(
+    "shape", ["192x256", {"height": 192}, 0, 96.0, [192], [1, 2, 3], [192, 0], [192, True]]
+)
+def test_another_shape_is_refused_by_saying_so(shape: Any) -> None:
+    match = r"resolution must be the side of a square image or its \[height, width\], each from 1"
+    for place in places_of(shape):
+        with pytest.raises(ConfigError, match=match):
             place()

@@ -69,7 +69,7 @@ def test_kept_weights_are_exported_whatever_became_of_the_data(
     tmp_path: Path, db: Database
 ) -> None:
     data = data_in(tmp_path)
-    adapted = trained_form(TINY, RECIPE, data.side, data.channels, data.classes)
+    adapted = trained_form(TINY, RECIPE, data.resolution, data.channels, data.classes)
     winner = winner_of(data, TINY, trained=adapted)
     folder = study_on(data, db, winner)
 
@@ -124,7 +124,9 @@ def test_a_sample_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert found is not None
     for name in ("images", "mean", "deviation"):
         assert getattr(found, name).equal(getattr(wanted, name))
-    facts = [(each.provenance, each.class_names, each.side, each.fit) for each in (found, wanted)]
+    facts = [
+        (each.provenance, each.class_names, each.resolution, each.fit) for each in (found, wanted)
+    ]
     assert facts[0] == facts[1] and found.channels == 1
     folder.data.write_bytes(folder.data.read_bytes()[:-1])
     assert find_sample(folder) is None

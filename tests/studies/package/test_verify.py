@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from packages import images_file, write_winner
+from packages import TINY, images_file, winner_of, write_winner
 from safetensors.numpy import load, save
 
 from nas_sv2.errors import ConfigError, NasError
@@ -207,6 +207,22 @@ def test_a_package_passes_on_noise_and_on_its_own_images(package: Path, spec: st
     for check in checks[-4:]:
         form = check.what.removesuffix(" accuracy")
         assert check.found.startswith(f"{card['forms'][form]['accuracy']:.2%} of 60 validation")
+
+
+def test_a_network_whose_images_are_no_squares_passes_in_every_form(tmp_path: Path) -> None:
+    spec = images_file(tmp_path, side=32, width=48)
+    data, found = open_data(spec), dataclasses.replace(TINY, resolution=(64, 40))
+    winner = winner_of(data, found)
+    assert winner.trained.resolution == (32, 48)
+    write_winner(tmp_path / "winner", data, winner, formats=["onnx", "tflite", "ncnn"])
+    assert failed(list(verify(tmp_path / "winner"))) == []
+    checks = list(verify(tmp_path / "winner", spec))
+    assert failed(checks) == [] and checks[-1].what.endswith("accuracy")
+    card = json.loads((tmp_path / "winner" / CARD_JSON).read_text())
+    assert card["input"]["side"] == card["input"]["centre_of"] == [32, 48]
+    page = (tmp_path / "winner" / CARD).read_text()
+    assert "| input | 3 × 64 × 40 |" in page and "| trained with input | 3 × 32 × 48 |" in page
+    assert "(N, 3, 32, 48)" in (tmp_path / "winner" / SOURCE).read_text()
 
 
 def test_the_command_prints_a_line_a_check_and_fails_with_the_line(
