@@ -4,12 +4,15 @@ python benchmarks/reference_pages.py            # prints which pages differ from
 python benchmarks/reference_pages.py --write    # writes them
 """
 
+import functools
 import inspect
+import operator
 import re
 import sys
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
 
@@ -154,9 +157,21 @@ def paragraphs(text: str | None) -> list[str]:
 
 def text_of(annotation: object) -> str:
     """Return an annotation as the code spells it, without the modules of its names."""
-    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    text = re.sub(r"(?:\w+\.)*Annotated\[(\w+), [\w.]+\([^)]*\)\]", r"\1", text)
+    bare = without_limits(annotation)
+    text = bare if isinstance(bare, str) else inspect.formatannotation(bare)
     return re.sub(r"(?<![\w.])(?!torch\.)[a-z_]\w*(?:\.[a-z_]\w*)*\.(?=[A-Z])", "", text)
+
+
+def without_limits(annotation: Any) -> Any:
+    """Return an annotation without what its numbers are held to."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return without_limits(inner[0])
+    if origin in (Union, types.UnionType):
+        return functools.reduce(operator.or_, map(without_limits, inner))
+    if origin is tuple:
+        return tuple[tuple(map(without_limits, inner))]  # type: ignore[misc]
+    return annotation
 
 
 def spelled_out(parameter: inspect.Parameter) -> str:

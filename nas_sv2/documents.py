@@ -36,8 +36,7 @@ MOST_TRAININGS = 10_000
 Trainings = Annotated[int, Meta(ge=1, le=MOST_TRAININGS)]
 """A number of networks or seeds to train; a larger one is a slip of the pen."""
 MOST_SIDE = 16_384
-SQUARE = f"the side of a square image (other shapes cannot be used), from 1 to {MOST_SIDE}"
-Side = Annotated[int, Meta(ge=1, le=MOST_SIDE, description=SQUARE)]
+Side = Annotated[int, Meta(ge=1, le=MOST_SIDE, description=f"pixels, from 1 to {MOST_SIDE}")]
 AboveZero = Annotated[float, Meta(gt=0)]
 FromZero = Annotated[float, Meta(ge=0)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]

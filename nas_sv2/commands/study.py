@@ -493,6 +493,12 @@ def confirm(
 
     with counting_bar() as bar:
         task = bar.add_task("", total=None)
+
+        def told(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+            if bar.disable:  # not a terminal: a log
+                bar.console.print(f"{done} of {total} trainings")
+
         opened = open_study(study, storage=open_database(storage))
         found = opened.confirm(
             recipe,
@@ -505,7 +511,7 @@ def confirm(
             family=family,
             vs_study=vs_study,
             notify=bar.console.print,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=told,
         )
     if as_json:
         say_json(confirmation_data(opened.facts, found))

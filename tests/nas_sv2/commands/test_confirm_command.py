@@ -93,6 +93,7 @@ def test_a_study_is_replayed_searched_on_and_confirmed(tmp_path: Path) -> None:
     _until(lambda: not any(map(_runs, workers)) or None)  # no orphan trains on
     confirmed = nas_sv2(tmp_path, *confirming, "--json")
     assert confirmed.returncode == 0, confirmed.stderr
+    assert "6 of 6 trainings" in confirmed.stderr  # a log has no bar
     found = json.loads(confirmed.stdout)
     assert [len(network["accuracies"]) for network in found["networks"]] == [3, 3]
     assert (found["test_images"], found["seeds"], found["longer"]) == (200, [1, 2, 3], 12)
