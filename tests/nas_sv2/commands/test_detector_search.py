@@ -154,7 +154,6 @@ def test_a_winner_is_exported_whole(run: Run, command_line: Run) -> None:
         (("--skip-unreadable",), "--skip-unreadable must be left out with task detection"),
         (("--evaluator", "supernet:x"), "--evaluator must be recipe with task detection"),
         (("--budget", "2MiB"), "--budget must be no memory with task detection"),
-        (("--task", "classification"), "--input must be SIDExSIDExCHANNELS"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

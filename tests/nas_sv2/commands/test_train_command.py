@@ -21,6 +21,7 @@ from safetensors.numpy import load_file
 
 import nas_sv2
 from nas_sv2.evaluate.data.datasets import open_data
+from nas_sv2.resolution import height_and_width
 from nas_sv2.space.networks.lowering import load_network, lower
 from nas_sv2.space.runtimes.quantization import ranges_in
 from nas_sv2.space.runtimes.weights import check_weights
@@ -136,7 +137,7 @@ def accuracy_of_onnx(out: Path, spec: str, metrics: dict[str, Any]) -> float:
         (("--temperature", "2"), "--temperature .*without a teacher; got 2"),
         (("--qat",), "--qat must have weights: .*; got True"),
         (("--rates", "stage2"), "--rates .*, as stage2=0.1; got 'stage2'"),
-        (("--input", "16x16"), "--input must be SIDExSIDExCHANNELS.*; got '16x16'"),
+        (("--input", "16x16"), "--input must be HEIGHTxWIDTHxCHANNELS.*; got '16x16'"),
         (("--input", "2x2x3"), "--input must be large enough .*; got '2x2x3'"),
         (("--input", "16x16x1"), "--input .* channels of the images.* 3; got '16x16x1'"),
         (("--input", "32x32x3"), "recipe.resolution must be 32, .*; got 16"),
@@ -150,10 +151,16 @@ def test_bad_input_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize(
-    ("network", "stem"), [("shufflenet_v2_x0_33", (1, False)), ("mobilenet_v1_x0_25", None)]
+    ("network", "size", "stem"),
+    [
+        ("shufflenet_v2_x0_33", (32, 32), (1, False)),
+        ("shufflenet_v2_x0_33", (16, 32), (1, False)),
+        ("mobilenet_v1_x0_25", (32, 32), None),
+    ],
 )
 def test_a_network_is_brought_to_the_input_of_the_images(
     network: str,
+    size: tuple[int, int],
     stem: tuple[int, bool] | None,
     command_line: Run,
     asked: list[str],
@@ -164,10 +171,12 @@ def test_a_network_is_brought_to_the_input_of_the_images(
     asked[2] = network
     code, _, err = command_line(*asked)
     assert code == 2 and "recipe.resolution must be 224" in err and "as 32x32x3; got 32" in err
-    code, _, err = command_line(*asked, "--input", "32x32x3")
+    (tmp_path / "mine.yaml").write_text(recipe.replace(": 32", f": {list(size)}"))
+    code, _, err = command_line(*asked, "--input", "x".join(map(str, (*size, 3))))
     assert code == 0, err
     trained = load_network(tmp_path / "out" / "architecture.yaml")
-    assert (trained.resolution, trained.channels, trained.classes) == (32, 3, 2)
+    assert height_and_width(trained.resolution) == size
+    assert (trained.channels, trained.classes) == (3, 2)
     if isinstance(trained, Architecture):
         assert (trained.stem_stride, trained.stem_pool) == stem
 
