@@ -305,6 +305,18 @@ def counting_bar(*, quiet: bool = False) -> "Progress":
     )
 
 
+def count_trainings(bar: "Progress") -> "Callable[[int, int], None]":
+    """Return a function that shows how many trainings are done: a bar, or lines of a log."""
+    task = bar.add_task("", total=None)
+
+    def told(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total)
+        if bar.disable:
+            bar.console.print(f"{done} of {total} trainings")
+
+    return told
+
+
 @contextmanager
 def waiting(text: str) -> "Iterator[Callable[[str], None]]":
     """Show a note on standard error while something runs; call what it gives to change it."""

@@ -25,6 +25,7 @@ from nas_sv2.commands.options import (
     Workers,
     Yes,
     ask_first,
+    count_trainings,
     counting_bar,
     formats,
     next_command,
@@ -492,13 +493,6 @@ def confirm(
     )
 
     with counting_bar() as bar:
-        task = bar.add_task("", total=None)
-
-        def told(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-            if bar.disable:  # not a terminal: a log
-                bar.console.print(f"{done} of {total} trainings")
-
         opened = open_study(study, storage=open_database(storage))
         found = opened.confirm(
             recipe,
@@ -511,7 +505,7 @@ def confirm(
             family=family,
             vs_study=vs_study,
             notify=bar.console.print,
-            progress=told,
+            progress=count_trainings(bar),
         )
     if as_json:
         say_json(confirmation_data(opened.facts, found))
