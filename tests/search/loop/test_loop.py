@@ -546,6 +546,7 @@ def test_what_another_worker_relaxes_meanwhile_is_not_counted_twice(bench: Bench
 
 
 def test_what_is_beaten_relaxes_nothing(bench: Bench) -> None:
+    bench.sampler = "tpe"  # it asks again for what is beaten
     bench.run(12)  # unguided: a front
     bench.guidelines, bench.audit = Guidelines({"G4": 0.3}), Audit(share=1.0)
     study = bench.run(20)
