@@ -113,7 +113,16 @@ def open_data(
         return open_published(spec, name, where, resolution)
     if spec == "animals":
         return _at(open_animals(), resolution)
-    raise ConfigError("data", spec, SPECS)
+    raise ConfigError("data", spec, SPECS + _kind_of_path(spec))
+
+
+def _kind_of_path(text: str) -> str:
+    """Name the spec of a folder or file that was given without its kind; empty for other text."""
+    where = os.path.expanduser(text)
+    if os.path.isdir(where):
+        return f"; for this folder imagefolder:{text}"
+    kind = {".csv": "csv", ".tsv": "csv", ".npz": "npz"}.get(Path(where).suffix.lower())
+    return f"; for this file {kind}:{text}" if kind and os.path.isfile(where) else ""
 
 
 def _at(data: ImageData, resolution: Resolution | None) -> ImageData:

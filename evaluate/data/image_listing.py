@@ -170,6 +170,9 @@ def list_images(spec: str, numbers: bool = False) -> Listing:
     if layout == "imagenet":
         found = _as_published(spec, found)
     files = tuple(_files(tree, found))
+    if not files:
+        allowed = f"must have images; the folders of classes, {named(found.classes)}, have none"
+        raise ConfigError("data", spec, allowed)
     share = IMAGENET_VAL_SHARE if layout == "imagenet" else VAL_SHARE
     return Listing(
         spec=spec,

@@ -105,8 +105,8 @@ def _check(spec: str, prepared: Prepared, listing: Listing, skip_unreadable: boo
     """
     if prepared.faults and not skip_unreadable:
         allowed = (
-            "must have readable images only (skip_unreadable leaves the others "
-            f"out); {faults_in_words(prepared)}"
+            "must have readable images only (--skip-unreadable, or skip_unreadable in "
+            f"Python, leaves the others out); {faults_in_words(prepared)}"
         )
         raise ConfigError("data", spec, allowed)
     if (level := prepared.highest.get("colour", LOST)) < LOST:
@@ -192,7 +192,7 @@ def share_in_words(counts: Counts, asked: float | None, names: Sequence[str]) ->
         f"validation is {sum(val):,} of {sum(train) + sum(val):,} training images ({took:.1%}), "
         "chosen by content"
     )
-    if asked is None:
+    if asked is None or not sum(train) + sum(val):
         return line
     shares = {
         name: (kept / (own + kept), kept, own + kept)

@@ -14,6 +14,7 @@ from nas_sv2.errors import ConfigError, InfeasibleError, MeasurementError
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.extremes import smallest
+from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.choices.suggesters import RandomSuggester
 from nas_sv2.space.graph.cost import Cost
@@ -50,7 +51,7 @@ def check_feasible(
         raise InfeasibleError(
             f"none of {sampled.count} sampled networks of space {space.name} keeps "
             f"{walk.budget.describe()} and the guidelines: the nearest has {sampled.nearest[1]}"
-            + ("; the smallest one keeps them: narrow the space" if least else "")
+            + ("; the smallest one keeps them: narrow the space, by --space FILE" if least else "")
         )
     share = len(sampled.within) / sampled.count
     if share < FEW:
@@ -141,10 +142,19 @@ def _check_latency(space: SearchSpace, walk: Walk, cheapest: list[Architecture])
         target = worst.removesuffix("_ms")
         figure = f"{times[target]:.3g} ms on {target} ({latencies[target].provenance})"
         nearest = min(nearest, (excesses[worst], figure))
+    side = f"{space.resolution}×{space.resolution}"
     raise InfeasibleError(
-        f"none of the {len(cheapest)} cheapest sampled networks of space {space.name} keeps "
-        f"{walk.budget.describe()}: the nearest takes {nearest[1]}"
+        f"none of the {len(cheapest)} cheapest sampled networks of space {space.name} at {side} "
+        f"keeps {walk.budget.describe()}: the nearest takes {nearest[1]}; {_faster(space)}"
     )
+
+
+def _faster(space: SearchSpace) -> str:
+    """Return the ways to faster networks than those of a space."""
+    levels = list(LEVELS)
+    smaller = levels[: levels.index(space.name)] if space.name in levels else []
+    level = f"--space {smaller[-1]} has smaller networks, and " if smaller else ""
+    return f"{level}a smaller --input is faster"
 
 
 def _figure(constraint: str, cost: Cost, excess: float, budget: Budget) -> str:

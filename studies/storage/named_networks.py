@@ -25,7 +25,7 @@ WEIGHTS_ENDING = ".safetensors"
 FILE_ENDINGS = (".yaml", ".yml", ".json")
 MODEL_ENDINGS = (
     ".bin", ".engine", ".h5", ".keras", ".mnn", ".onnx", ".ort", ".pb", ".pt", ".pt2", ".pth",
-    ".py", ".safetensors", ".tflite", ".toml", ".xml",
+    ".param", ".py", ".safetensors", ".tflite", ".toml", ".xml",
 )  # fmt: skip
 """Endings by which a model is known that is not there."""
 
@@ -123,6 +123,8 @@ def _no_description(path: Path) -> ConfigError:
     described = (path if path.is_dir() else path.parent) / "architecture.yaml"
     if described.is_file():
         sentence += f", but {described} is one"
+        if runtime := {".tflite": "litert", ".param": "ncnn"}.get(path.suffix.lower()):
+            sentence += f", which measure --runtime {runtime} times"
     return ConfigError("architecture", str(path), sentence)
 
 

@@ -270,7 +270,7 @@ def test_other_files_are_no_images(folder: Folder) -> None:
         ("nameless", "a folder or a file after the colon"),
         ("empty", "no class folders"),
         ("one class", "two classes or more; it has 1"),
-        ("no images", "must have train images; it has none"),
+        ("no images", "must have images; the folders of classes, 'cat', 'dog', have none"),
         ("strange class", "only classes of train in val; 'fish' is not one"),
         ("no validation", "must have val images; it has none"),
     ],

@@ -28,6 +28,7 @@ def test_a_folder_is_prepared_looked_at_and_removed(run: Run, folder: Folder) ->
     spec = f"imagefolder:{root}"
     code, out, err = run("prepare", spec)
     assert (code, out) == (2, "")
+    assert "--skip-unreadable, or skip_unreadable in Python, leaves" in err
     assert "1 of 22 images cannot be read: 'dog/torn.png'" in err
     code, out, _ = run("prepare", spec, "--skip-unreadable", "--json")
     facts = json.loads(out)
@@ -48,6 +49,33 @@ def test_a_folder_is_prepared_looked_at_and_removed(run: Run, folder: Folder) ->
     assert removed == {"removed": 1, "bytes": facts["cache"]["bytes"]}
     assert not Path(facts["cache"]["folder"]).exists()
     assert root.exists()
+
+
+def test_a_folder_without_a_readable_image_is_described(run: Run, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+    for command in ("info", "prepare"):
+        code, _, err = run(command, "imagefolder:pets")
+        assert code == 2 and "must have images" in err and err.count("\n") == 1
+    (tmp_path / "pets" / "cat" / "torn.png").write_bytes(b"\x89PNG")
+    assert run("prepare", "imagefolder:pets", "--skip-unreadable")[0] == 2
+    code, out, err = run("info", "imagefolder:pets")
+    assert code == 0 and "cannot be read: 'cat/torn.png'" in out, err
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("pets", "imagefolder"), ("a.csv", "csv"), ("a.npz", "npz")]
+)
+def test_a_path_without_its_kind_is_told_its_kind(
+    name: str, kind: str, run: Run, tmp_path: Path
+) -> None:
+    place = tmp_path / name
+    if place.suffix:
+        place.touch()
+    else:
+        place.mkdir()
+    code, _, err = run("info", name)
+    assert code == 2 and f"{kind}:{name}; got '{name}'" in err
 
 
 def test_another_resolution_is_another_cache_and_all_are_cleared(run: Run, folder: Folder) -> None:

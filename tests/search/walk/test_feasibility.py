@@ -53,6 +53,14 @@ def test_what_cannot_be_met_is_said_with_the_nearest_figure(
     assert len(target.asked) <= feasibility.TIMED
 
 
+def test_a_limit_of_time_that_no_network_keeps_names_ways_to_faster_ones() -> None:
+    candidate, _ = walk(Budget(latency_ms={"fake": 0.05}))
+    for level, said in (("140M", "--space 40M has smaller networks, and a"), ("40M", "a")):
+        space = dataclasses.replace(LEVELS[level], resolution=96)
+        with pytest.raises(InfeasibleError, match=f"{level} at 96×96 .*; {said} smaller --input"):
+            check_feasible(space, candidate, seed=0)
+
+
 def deep(high: int) -> SearchSpace:
     """A space of networks of which only the shallowest keep a small budget."""
     stages = tuple(
