@@ -93,6 +93,7 @@ class Teaching:
         normalise: Normalisation of the student's images.
         by_image: Whether images come again as they are: no augmentation is random.
         shared: Whether other trainings see the same batches, so that answers are worth keeping.
+        right: The teacher's accuracy on validation images.
         kept: Answers by the digest of the images.
     """
 
@@ -101,6 +102,7 @@ class Teaching:
     normalise: Normalise
     by_image: bool
     shared: bool
+    right: float
     kept: dict[bytes, Tensor] = field(default_factory=dict)
     _kept_bytes: int = 0
 
@@ -139,8 +141,18 @@ class Teaching:
             allowed = f"must be left out for {IMAGES[data.kind]}"
             raise ConfigError("teacher", teacher.model, allowed)
         opened = open_teacher(teacher, normalise, data, device, threads)
-        notify(_checked(teacher, opened, data, device))
-        return cls(teacher, opened, normalise, not augments(recipe), shared)
+        right, said = _checked(teacher, opened, data, device)
+        notify(said)
+        return cls(teacher, opened, normalise, not augments(recipe), shared, right)
+
+    def describe_limit(self, accuracy: float) -> str:
+        """Say that a student of this accuracy has outgrown the teacher; empty if it has not."""
+        if accuracy <= self.right:
+            return ""
+        return (
+            f"the network is right for {accuracy:.2%} of the validation images, its teacher for "
+            f"{self.right:.2%}: train it without a teacher, or with a better one, and compare"
+        )
 
     def loss(self, hard: Tensor, logits: Tensor, images: Tensor) -> Tensor:
         """Return the loss of a step.
@@ -293,8 +305,10 @@ def _facts_of(metadata: Mapping[str, str]) -> tuple[Normalise, Any] | None:
     return Normalise(mean, deviation), None if names is None else parse_json(names)
 
 
-def _checked(teacher: Teacher, opened: OpenTeacher, data: ImageData, device: str) -> str:
-    """Refuse a teacher of other classes or one that knows nothing; say how good it is.
+def _checked(
+    teacher: Teacher, opened: OpenTeacher, data: ImageData, device: str
+) -> tuple[float, str]:
+    """Refuse a teacher of other classes or one that knows nothing; give its accuracy, and say it.
 
     A wrong normalisation or another order of the classes shows here.
     """
@@ -312,7 +326,7 @@ def _checked(teacher: Teacher, opened: OpenTeacher, data: ImageData, device: str
     if not right > chance + math.sqrt(chance * (1 - chance) / len(part)):
         allowed = f"must be better than chance: {said}; does teacher.input say what it takes?"
         raise ConfigError("teacher", teacher.model, allowed)
-    return f"teacher {teacher.model} ({teacher.digest}): {said}"
+    return right, f"teacher {teacher.model} ({teacher.digest}): {said}"
 
 
 def _check_classes(teacher: Teacher, opened: OpenTeacher, logits: Tensor, data: ImageData) -> None:

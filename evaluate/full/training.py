@@ -111,6 +111,7 @@ class FullRun:
             course = self._begin(module, average, self._checkpoint(adapted))
             kept = module if average is None else average.module
             self._run(course, kept)
+            self._tell_limit(course.records[-1].validation)
             weights = weights_of(kept) if int8 is None else int8.rounded.weights
             weights = weights if scale is None else scale.folded(weights, lower(adapted))
             test = self._test(kept)
@@ -138,6 +139,14 @@ class FullRun:
         if self.subset.classes == len(names) and self.processes.first:
             for line in describe_counts(self.batches.labels, names, self.recipe):
                 self.notify(line)
+
+    def _tell_limit(self, found: Validation) -> None:
+        """Tell of a teacher that its student has outgrown."""
+        if self.teaching is None or not self.processes.first:
+            return
+        assert found.accuracy is not None, "a teacher has classes"
+        if line := self.teaching.describe_limit(found.accuracy):
+            self.notify(line)
 
     def adapt(self, network: Classifier) -> Classifier:
         """The form that is trained: `network` with channels and classes of the data."""

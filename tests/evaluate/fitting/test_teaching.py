@@ -53,12 +53,21 @@ class Halves(nn.Module):
         return self.scale * torch.stack([above, -above], 1)
 
 
+class Weak(Halves):
+    """Is wrong for a fifth of the images: the level of their first pixel is divided by 5."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        is_wrong = images[:, 0, 0, 0].round() % 5 == 0
+        return super().forward(images) * torch.where(is_wrong, -1, 1)[:, None]
+
+
 @pytest.fixture(autouse=True)
 def module(monkeypatch: pytest.MonkeyPatch) -> None:
     """A module `mine` of the user's, with networks."""
     made = ModuleType("mine")
     made.__dict__.update(
         wise=Halves,
+        weak=Weak,
         contrary=lambda: Halves(-4.0),
         random=lambda: nn.Sequential(nn.Flatten(), nn.Linear(256, 2)),
         number=type("Number", (), {"state_dict": None}),
@@ -137,6 +146,20 @@ def test_a_full_training_keeps_only_answers_that_it_needs_again(
         run = FullRun(recipe, blobs, tmp_path / str(flip))
         run.train(NETWORK)
         assert run.teaching is not None and len(run.teaching.kept) == kept
+
+
+@pytest.mark.parametrize(("model", "outgrown"), [("mine:wise", False), ("mine:weak", True)])
+def test_a_teacher_that_its_student_outgrows_is_told(
+    model: str, outgrown: bool, blobs: ImageData, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    recipe = taught(SHORT, model, share=0.1, input="levels")
+    run = FullRun(recipe, blobs, tmp_path, notify=told.append)
+    accuracy = run.train(NETWORK).passes[-1].validation.accuracy
+    assert run.teaching is not None and accuracy is not None
+    assert (accuracy > run.teaching.right) == outgrown
+    line = f"the network is right for {accuracy:.2%} of the validation images, its teacher for "
+    assert any(each.startswith(line) for each in told) == outgrown
 
 
 def interrupted(at: int) -> Callable[[int, int], None]:
