@@ -331,10 +331,7 @@ class TargetTests:
         """Input and output stay; only operators between them may differ."""
         graph = whole.graph_of(network)
         assert graph.ops
-        assert (graph.input.channels, graph.input.height) == (
-            network.channels,
-            network.resolution,
-        )
+        assert graph.input == lower(network).input
 
     def test_times_of_kernels_are_times_or_are_refused(
         self, whole: Target, network: Network

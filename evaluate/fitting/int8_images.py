@@ -9,13 +9,13 @@ import torch
 from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.data.image_data import Part, resize
 from nas_sv2.evaluate.fitting.augment import Normalise
-from nas_sv2.space.networks.lowering import Network
+from nas_sv2.space.networks.lowering import Described
 
 IMAGES = 8
 """Number of images, evenly spaced over the training images; quantisation runs each of them."""
 
 
-def calibration_images(data: DataSample, network: Network) -> np.ndarray:
+def calibration_images(data: DataSample, network: Described) -> np.ndarray:
     """Normalised training images of the network's own size, float32 `(N, C, H, W)`.
 
     Grey images are repeated for a network that takes colour; colour is averaged for one that takes

@@ -15,7 +15,8 @@ from nas_sv2.latency.measurements.measurement import Measurement, NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.repeatability import repeatability_of
 from nas_sv2.latency.measurements.spread import NOT_SEEN, Repeatability
-from nas_sv2.space.networks.lowering import Network
+from nas_sv2.space.model_files.model_file import ModelFile
+from nas_sv2.space.networks.lowering import Described, Network
 from nas_sv2.space.onnx_models.model import OnnxModel
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from nas_sv2.latency.measurements.store import MeasurementStore
 
-Images = Callable[[Network], "np.ndarray"]
+Images = Callable[[Described], "np.ndarray"]
 """A function that gives float32 images `(N, C, H, W)` of a network's input size."""
 SESSIONS, FEWEST_SESSIONS = 4, 3
 """Sessions of a command; the fewest if more would take too long.
@@ -174,8 +175,9 @@ class MeasuredDevice:
         self.device.close()
 
     def _payload(self, network: Network) -> Payload:
-        wanted = self.plan.precision == "int8" and not isinstance(network, OnnxModel)
-        if self.images is None or not wanted:
+        if self.images is None or self.plan.precision != "int8":
+            return payload_of(network, self.plan)
+        if isinstance(network, OnnxModel | ModelFile):
             return payload_of(network, self.plan)
         return payload_of(network, self.plan, self.images(network))
 

@@ -9,7 +9,8 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.resolution import height_and_width
 from nas_sv2.space.families.published import published_network
-from nas_sv2.space.networks.lowering import Network, lower
+from nas_sv2.space.model_files.model_file import ModelFile, join_ncnn
+from nas_sv2.space.networks.lowering import Described, Network, lower
 from nas_sv2.space.onnx_models.model import OnnxModel
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Payload:
 
     Attributes:
         architecture: Digest of the network, under which measurements are stored.
-        body: An ONNX model, a `.tflite` file for LiteRT, the files of ncnn as `ncnn_body` joins
+        body: An ONNX model, a `.tflite` file for LiteRT, the files of ncnn as `join_ncnn` joins
             them, or for torch the network as JSON.
     """
 
@@ -48,14 +49,14 @@ def payload_of(network: Network, plan: MeasurePlan, images: "np.ndarray | None" 
     before it is measured.
 
     Args:
-        network: The network to send. An ONNX file is sent as it is.
+        network: The network to send. A file is sent as it is.
         plan: The plan by which it will be measured.
         images: Float images `(N, C, H, W)` that give the scales of int8; random ones if None.
 
     Raises:
-        ConfigError: The plan asks for another form of an ONNX file.
+        ConfigError: The plan asks for another form of a file.
     """
-    if isinstance(network, OnnxModel):
+    if isinstance(network, OnnxModel | ModelFile):
         return _as_it_is(network, plan)
     if plan.runtime == "torch":
         from nas_sv2.space.networks.lowering import network_to_json
@@ -81,7 +82,7 @@ def payload_of(network: Network, plan: MeasurePlan, images: "np.ndarray | None" 
 
         largest = None if images is None else largest_inputs(graph, weights, images)
         files = build_ncnn(graph, weights, largest)
-        return Payload(network.digest, ncnn_body(files.param, files.weights))
+        return Payload(network.digest, join_ncnn(files.param, files.weights))
     from nas_sv2.space.runtimes.onnx_lowering import build_onnx
 
     body = build_onnx(graph, weights, plan.batch)
@@ -102,27 +103,24 @@ def _tflite_body(
     return body if images is None else quantize_tflite(body, find_scales(body, images))
 
 
-def ncnn_body(param: bytes, weights: bytes) -> bytes:
-    """Join ncnn's two files, so that they travel as one."""
-    return b"%d\n%b%b" % (len(param), param, weights)
-
-
-def _random_images(network: Network, seed: int) -> "np.ndarray":
+def _random_images(network: Described, seed: int) -> "np.ndarray":
     import numpy as np
 
     shape = (CALIBRATION_IMAGES, network.channels, *height_and_width(network.resolution))
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def _as_it_is(model: OnnxModel, plan: MeasurePlan) -> Payload:
+def _as_it_is(model: OnnxModel | ModelFile, plan: MeasurePlan) -> Payload:
     """Return a file's payload; refuse a plan by which something else would be measured."""
-    if plan.runtime != "onnxruntime":
-        sentence = f"must be onnxruntime to run {model.file}; choose a target with onnxruntime"
+    runtime = "onnxruntime" if isinstance(model, OnnxModel) else model.runtime
+    if plan.runtime != runtime:
+        sentence = f"must be {runtime} to run {model.file}; choose a target with {runtime}"
         raise ConfigError("runtime", plan.runtime, sentence)
-    if plan.precision != "fp32":
+    # fp16 is how ncnn computes with the numbers of a file, and its default.
+    if plan.precision not in ("fp32", *(("fp16",) if runtime == "ncnn" else ())):
         sentence = f"must be left out: {model.file} is run as it is; quantise the file instead"
         raise ConfigError("precision", plan.precision, sentence)
-    if plan.batch != model.batch:
+    if isinstance(model, OnnxModel) and plan.batch != model.batch:
         sentence = f"must be {model.batch}, the first size of the inputs of {model.file}"
         raise ConfigError("batch", plan.batch, sentence)
     return Payload(model.digest, model.body)

@@ -159,8 +159,8 @@ def measure(
     programs. Several are measured together, in alternation.
 
     Args:
-        networks: Networks, names of hand-designed ones, files (`FILE.onnx` too), or
-            `STUDY:NUMBER`.
+        networks: Networks, names of hand-designed ones, files (those of ONNX, LiteRT and ncnn
+            too), or `STUDY:NUMBER`.
         target: A name, `module:attribute`, or an object of yours.
         storage: The URL of the database of measurements, or an open handle.
         fresh: Measure although a result is stored.

@@ -17,6 +17,7 @@ from nas_sv2.resolution import height_and_width, in_pixels
 from nas_sv2.show.console import plain_table
 from nas_sv2.show.measure_tables import interval
 from nas_sv2.space.graph.cost import Cost
+from nas_sv2.space.model_files.model_file import ModelFile
 from nas_sv2.space.networks.lowering import Network
 from nas_sv2.space.onnx_models.model import OnnxModel
 from nas_sv2.space.reuse.channel_reuse import Matrix, PerPair, Reuse, ReusedWeights
@@ -66,6 +67,8 @@ def _inputs(network: Network) -> dict[str, str]:
             f"input {one.name}": f"{' × '.join(map(str, one.shape))}, {one.kind}"
             for one in network.inputs
         }
+    if isinstance(network, ModelFile):
+        return {}
     height, width = height_and_width(network.resolution)
     return {"input": f"{network.channels} × {height} × {width}"}
 

@@ -19,6 +19,7 @@ from nas_sv2.latency.measurements.measurement import Latency, NodeTime, Provenan
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.experiments.network import ExperimentNetwork
 from nas_sv2.space.graph.operators import Graph
+from nas_sv2.space.model_files.model_file import ModelFile
 from nas_sv2.space.networks.lowering import Network
 from nas_sv2.space.onnx_models.model import OnnxModel
 
@@ -41,7 +42,7 @@ class DetectorTarget:
         """Return the whole detector on a network; an ONNX file stays as it is."""
         if isinstance(network, OnnxModel):
             return network
-        assert not isinstance(network, ExperimentNetwork), "it has no trunk"
+        assert not isinstance(network, ExperimentNetwork | ModelFile), "it has no trunk"
         detector = self.form.on(network, self.classes)
         return untrained_model(detector, f"{self.form} on {network.digest[:8]}")
 

@@ -30,6 +30,7 @@ from nas_sv2.space.families.published import PaperNetwork
 from nas_sv2.space.graph.cost import Cost, cost_of
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
 from nas_sv2.space.graph.peak_memory import PeakMemory, peak_memory_of
+from nas_sv2.space.model_files.model_file import ModelFile
 from nas_sv2.space.onnx_models.as_graph import as_graph
 from nas_sv2.space.onnx_models.model import OnnxModel
 from nas_sv2.space.onnx_models.model_cost import model_cost, model_memory
@@ -43,16 +44,19 @@ Classifier = Architecture | PaperNetwork
 Described = Classifier | ExperimentNetwork
 """These, and the networks of controlled experiments, which end in a map."""
 
-Network = Described | OnnxModel
-"""These, and ONNX files of the user's."""
+Network = Described | OnnxModel | ModelFile
+"""These, and files of the user's: for ONNX, LiteRT or ncnn."""
 
 
 def lower(network: Network) -> Graph:
     """The operators of `network` at its own resolution, in running order.
 
     Raises:
-        ConfigError: A node of an ONNX file differs from our operators; names it.
+        ConfigError: A node of an ONNX file differs from our operators; names it. Or the operators
+            of a file are not known.
     """
+    if isinstance(network, ModelFile):
+        raise network.refuse()
     if isinstance(network, OnnxModel):
         return as_graph(network)
     if isinstance(network, Architecture):

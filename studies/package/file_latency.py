@@ -12,12 +12,13 @@ from typing import Any, Self
 
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
-from nas_sv2.latency.devices.payload import Payload, ncnn_body
+from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.measurement import Interval, Latency, Measurement
 from nas_sv2.latency.measurements.plan import OWN_DEFAULTS, MeasurePlan
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.resolution import Resolution
+from nas_sv2.space.model_files.model_file import join_ncnn
 from nas_sv2.space.networks.lowering import Classifier
 from nas_sv2.studies.package.forms import (
     FORMATS,
@@ -120,7 +121,7 @@ def _for_files(plan: MeasurePlan) -> MeasurePlan:
 def _body(file: str, files: Mapping[str, bytes]) -> bytes:
     """Return the content of a model, for ncnn with that of its weights."""
     if format_of(file) == "ncnn":
-        return ncnn_body(files[file], files[ncnn_weights_of(file)])
+        return join_ncnn(files[file], files[ncnn_weights_of(file)])
     return files[file]
 
 

@@ -18,7 +18,7 @@ from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.choices.levels import FLOPS_OF_LEVEL
 from nas_sv2.space.families.published import STRUCTURES, published_network
 from nas_sv2.space.graph.cost import Cost, cost_of
-from nas_sv2.space.networks.lowering import Network, lower
+from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.studies.paper.published_figures import PublishedRow, table8
 from nas_sv2.studies.storage.named_networks import Named
 
@@ -49,7 +49,7 @@ class Row:
     family: str
     name: str
     published: PublishedRow | None
-    network: Network | None
+    network: Classifier | None
     cost: Cost | None
     reconstructed: str = ""
     latency: Latency | None = None
@@ -154,7 +154,7 @@ SHOWN_KERNELS = 3
 def run_comparison(
     target: Target,
     levels: Sequence[str],
-    others: Sequence[Named[Network]] = (),
+    others: Sequence[Named[Classifier]] = (),
     begun: Callable[[str], None] = lambda what: None,
 ) -> PaperComparison:
     """Compare the networks of table 8 at some levels, and the user's, on `target`.
@@ -215,7 +215,7 @@ def _published(row: PublishedRow) -> Row:
     )
 
 
-def _found(named: Named[Network], levels: Sequence[str]) -> Row:
+def _found(named: Named[Classifier], levels: Sequence[str]) -> Row:
     cost = cost_of(lower(named.network))
     ratios = {level: FLOPS_OF_LEVEL[level] / cost.flops for level in levels}
     nearest = min(ratios, key=lambda level: max(ratios[level], 1 / ratios[level]))

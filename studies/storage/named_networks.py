@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from nas_sv2.errors import ConfigError
 from nas_sv2.resolution import resolution_of
 from nas_sv2.space.families.published import published_network
+from nas_sv2.space.model_files.model_file import RUNTIMES, load_model_file
 from nas_sv2.space.networks.lowering import Classifier, Network, load_network
 from nas_sv2.space.onnx_models.model import ENDING, Shapes, load_model
 from nas_sv2.studies.findings.attributes import IDENTITY
@@ -56,16 +57,23 @@ def find_networks(
         ConfigError: A text names no network, or a network cannot have the shape.
     """
     files = [text for text in texts if text.lower().endswith(ENDING)]
+    others = [text for text in texts if text.lower().endswith(tuple(RUNTIMES))]
     for name, shape in ({} if files else shapes or {}).items():
         if name:
             allowed = "names an input of an ONNX file, and none is given"
             raise ConfigError("input", f"{name}={_typed(shape)}", allowed)
-    return [
-        Named(text, load_model(text, shapes))
-        if text in files
-        else _with_input(find_network(text, db), (shapes or {}).get(""), bool(files))
-        for text in texts
-    ]
+    if others and shapes:
+        allowed = f"must be left out beside {others[0]}, which holds its sizes"
+        raise ConfigError("input", _typed(next(iter(shapes.values()))), allowed)
+
+    def found(text: str) -> Named[Network]:
+        if text in files:
+            return Named(text, load_model(text, shapes))
+        if text in others:
+            return Named(text, load_model_file(text))
+        return _with_input(find_network(text, db), (shapes or {}).get(""), bool(files))
+
+    return [found(text) for text in texts]
 
 
 def _with_input(
@@ -118,13 +126,11 @@ def _no_description(path: Path) -> ConfigError:
     sentence = (
         "must be a reference name, STUDY:NUMBER, or a description of a network that ends with "
         f"{', '.join(FILE_ENDINGS)}; ONNX files are for measure, network cost and network "
-        "profile; other models and folders are not taken"
+        "profile, .tflite and .param files for measure; other models and folders are not taken"
     )
     described = (path if path.is_dir() else path.parent) / "architecture.yaml"
     if described.is_file():
         sentence += f", but {described} is one"
-        if runtime := {".tflite": "litert", ".param": "ncnn"}.get(path.suffix.lower()):
-            sentence += f", which measure --runtime {runtime} times"
     return ConfigError("architecture", str(path), sentence)
 
 

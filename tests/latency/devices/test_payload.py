@@ -13,7 +13,7 @@ from nas_sv2.latency.devices.payload import payload_of, reference_payload
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.targets.target import MeasuredTarget
 from nas_sv2.resolution import height_and_width
-from nas_sv2.space.networks.lowering import Network
+from nas_sv2.space.networks.lowering import Described
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
 
@@ -31,8 +31,8 @@ def small() -> Architecture:
     return dataclasses.replace(whole, stages=stages, resolution=64, classes=10)
 
 
-def images_of(count: int, scale: float = 1.0) -> Callable[[Network], np.ndarray]:
-    def images(network: Network) -> np.ndarray:
+def images_of(count: int, scale: float = 1.0) -> Callable[[Described], np.ndarray]:
+    def images(network: Described) -> np.ndarray:
         shape = (count, network.channels, *height_and_width(network.resolution))
         array = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
         return scale * array

@@ -26,6 +26,7 @@ from nas_sv2.latency.targets.target import device_of
 from nas_sv2.latency.targets.user_target import UserTarget
 from nas_sv2.resolution import height_and_width
 from nas_sv2.space.networks.lowering import Network
+from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
 
 WORD = "csv_target:CsvTable"
@@ -43,6 +44,7 @@ class Board:
     def estimate(self, network: Network) -> Latency:
         if self.answer is not None:
             return self.answer  # type: ignore[no-any-return]
+        assert isinstance(network, Architecture)
         return Latency.of(
             1.0 + max(height_and_width(network.resolution)) / 100, "emulated", "a board of mine"
         )

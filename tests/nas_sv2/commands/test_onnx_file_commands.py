@@ -180,19 +180,6 @@ def test_what_does_not_fit_is_refused_in_one_line(
     assert message in err
 
 
-@pytest.mark.parametrize(
-    ("file", "runtime"), [("model.tflite", "litert"), ("model.ncnn.param", "ncnn")]
-)
-def test_a_file_of_another_runtime_is_told_how_its_network_is_timed(
-    file: str, runtime: str, command_line: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "architecture.yaml").touch()
-    code, _, err = command_line("measure", file, "-t", "cpu")
-    assert code == 2 and err.count("\n") == 1
-    assert f"architecture.yaml is one, which measure --runtime {runtime} times" in err
-
-
 def test_a_batch_that_is_taken_is_said(
     command_line: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

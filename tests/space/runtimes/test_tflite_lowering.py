@@ -13,14 +13,14 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.resolution import height_and_width
 from nas_sv2.space.families.published import published_network
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
-from nas_sv2.space.networks.lowering import Network, lower
+from nas_sv2.space.networks.lowering import Described, lower
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.tflite_lowering import build_tflite
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import REFERENCES
 
 
-def agree(network: Network, seed: int, gain: float = 1.0) -> None:
+def agree(network: Described, seed: int, gain: float = 1.0) -> None:
     """Outputs are equal in both forms. A deep network with SE is chaotic unless its norms damp it.
 
     Then onnxruntime is as far from torch as LiteRT is: by half of the largest output.
