@@ -478,6 +478,11 @@ class EmulatedArm:
         return 1
 
     @property
+    def priced_runtime(self) -> str:
+        """The runtime of the table."""
+        return self.table.runtime
+
+    @property
     def description(self) -> str:
         """The core in words, for every table and file."""
         return f"{self.name}: {self.table.device}"

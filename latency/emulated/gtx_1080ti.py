@@ -167,6 +167,11 @@ class EmulatedGtx1080Ti:
         return BATCH
 
     @property
+    def priced_runtime(self) -> None:
+        """None: its formula is of no runtime that is shipped."""
+        return None
+
+    @property
     def description(self) -> str:
         """The GPU in words, for every table and file."""
         return f"{self.name}: formula of the paper's GTX 1080Ti · cuDNN 7.0 · batch {BATCH}"

@@ -144,6 +144,11 @@ class PredictedTarget:
         """Images of a run, as on the device."""
         return self.measured.batch
 
+    @property
+    def priced_runtime(self) -> None:
+        """None: whole networks are predicted."""
+        return None
+
     def estimate(self, network: Network) -> Latency:
         """Predict the latency; `ci_ms` covers 95 of 100 measured latencies.
 

@@ -39,6 +39,10 @@ class Target(Protocol):
     def batch(self) -> int:
         """Images of a run."""
 
+    @property
+    def priced_runtime(self) -> str | None:
+        """The runtime whose kernels it prices; None if it has no prices of kernels."""
+
     def estimate(self, network: Network) -> Latency:
         """Return the latency of `network` at its own resolution.
 
@@ -119,6 +123,11 @@ class MeasuredTarget:
     def batch(self) -> int:
         """Images of a run, by the plan."""
         return self.device.plan.batch
+
+    @property
+    def priced_runtime(self) -> None:
+        """None: networks are run."""
+        return None
 
     def estimate(self, network: Network) -> Latency:
         """Return the latency stored for this device and plan, or measure it."""

@@ -87,6 +87,12 @@ class UserTarget:
         batch: int = getattr(self.source, "batch", 1 if device is None else device.plan.batch)
         return batch
 
+    @property
+    def priced_runtime(self) -> str | None:
+        """The runtime whose kernels the object prices, if it says so."""
+        runtime: str | None = getattr(self.source, "priced_runtime", None)
+        return runtime
+
     def estimate(self, network: Network) -> Latency:
         """Return the object's latency for the network.
 

@@ -84,6 +84,11 @@ class DetectorTarget:
         """Images of a run."""
         return self.target.batch
 
+    @property
+    def priced_runtime(self) -> str | None:
+        """The runtime whose kernels it prices."""
+        return self.target.priced_runtime
+
     def estimate(self, network: Network) -> Latency:
         """Return the latency of the whole detector."""
         return self.target.estimate(self.whole(network))

@@ -13,7 +13,6 @@ from typing import Any, Self
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.devices.payload import Payload
-from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.measurements.measurement import Interval, Latency, Measurement
 from nas_sv2.latency.measurements.plan import OWN_DEFAULTS, MeasurePlan
 from nas_sv2.latency.targets.target import Target
@@ -158,8 +157,7 @@ def _estimated(
             priced = target.with_plan(precision="int8" if file in INT8 else "fp32")
             latency = priced.estimate(_network(winner, file))
         except ConfigError as error:
-            emulated = isinstance(target, EmulatedArm)
-            why = str(error) if emulated else "prices networks and runs no file"
+            why = str(error) if target.priced_runtime else "prices networks and runs no file"
             rows.append(FileLatency.none(file, target.name, side, f"{target.name}: {why}"))
             continue
         except (DeviceError, MeasurementError) as error:  # a kernel or precision not covered
@@ -176,11 +174,10 @@ def _estimated(
 def _not_priced(file: str, target: Target) -> str:
     """Return the reason why a target that runs nothing prices no such file; empty if it may."""
     runtime, suffix = FORMATS[format_of(file)], file.rpartition(".")[2]
-    if isinstance(target, EmulatedArm) and runtime != target.table.runtime:
-        return f"{target.name} prices kernels of {target.table.runtime}, and no .{suffix} file"
-    if not isinstance(target, EmulatedArm) and runtime != "onnxruntime":
-        return f"{target.name} prices networks, and no .{suffix} file"
-    return ""
+    if runtime == (target.priced_runtime or "onnxruntime"):
+        return ""
+    of = f"kernels of {target.priced_runtime}" if target.priced_runtime else "networks"
+    return f"{target.name} prices {of}, and no .{suffix} file"
 
 
 def _digest(winner: TrainedNetwork, file: str) -> str:

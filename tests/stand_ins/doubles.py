@@ -58,6 +58,10 @@ class FakeTarget:
     def batch(self) -> int:
         return 1
 
+    @property
+    def priced_runtime(self) -> None:
+        return None
+
     def graph_of(self, network: Network) -> Graph:
         return lower(network)
 
