@@ -43,7 +43,7 @@ class ModelFile:
         return hashlib.sha256(self.body).hexdigest()[:16]
 
     def refuse(self) -> ConfigError:
-        """Return the error of what needs the operators."""
+        """Return the error that a question about operators gets."""
         allowed = (
             "must be a network whose operators are known here; this file can only be measured, "
             f"on a device that runs {self.runtime}"
