@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nas_sv2.errors import ConfigError, InfeasibleError, MeasurementError
+from nas_sv2.resolution import in_pixels
 from nas_sv2.search.walk.budget import Budget
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.extremes import smallest
@@ -142,10 +143,10 @@ def _check_latency(space: SearchSpace, walk: Walk, cheapest: list[Architecture])
         target = worst.removesuffix("_ms")
         figure = f"{times[target]:.3g} ms on {target} ({latencies[target].provenance})"
         nearest = min(nearest, (excesses[worst], figure))
-    side = f"{space.resolution}×{space.resolution}"
     raise InfeasibleError(
-        f"none of the {len(cheapest)} cheapest sampled networks of space {space.name} at {side} "
-        f"keeps {walk.budget.describe()}: the nearest takes {nearest[1]}; {_faster(space)}"
+        f"none of the {len(cheapest)} cheapest sampled networks of space {space.name} at "
+        f"{in_pixels(space.resolution)} keeps {walk.budget.describe()}: "
+        f"the nearest takes {nearest[1]}; {_faster(space)}"
     )
 
 

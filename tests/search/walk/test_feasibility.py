@@ -55,9 +55,13 @@ def test_what_cannot_be_met_is_said_with_the_nearest_figure(
 
 def test_a_limit_of_time_that_no_network_keeps_names_ways_to_faster_ones() -> None:
     candidate, _ = walk(Budget(latency_ms={"fake": 0.05}))
-    for level, said in (("140M", "--space 40M has smaller networks, and a"), ("40M", "a")):
-        space = dataclasses.replace(LEVELS[level], resolution=96)
-        with pytest.raises(InfeasibleError, match=f"{level} at 96×96 .*; {said} smaller --input"):
+    for level, size, said in (
+        ("140M", (96, 96), "--space 40M has smaller networks, and a"),
+        ("40M", (96, 128), "a"),
+    ):
+        space = dataclasses.replace(LEVELS[level], resolution=size)
+        shown = f"{level} at {size[0]}×{size[1]} "
+        with pytest.raises(InfeasibleError, match=f"{shown}.*; {said} smaller --input"):
             check_feasible(space, candidate, seed=0)
 
 
