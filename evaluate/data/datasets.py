@@ -28,7 +28,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nas_sv2.documents import check_value
 from nas_sv2.errors import ConfigError, EvaluationError
 from nas_sv2.evaluate.data.chunk_decoding import Progress
 from nas_sv2.evaluate.data.image_cache import Notify, user_cache
@@ -36,7 +35,7 @@ from nas_sv2.evaluate.data.image_data import ImageData, Part, content_key, resiz
 from nas_sv2.evaluate.data.image_listing import LAYOUTS, check_layout, read_spec
 from nas_sv2.evaluate.data.own_images import open_array_file, open_image_folder
 from nas_sv2.evaluate.data.split import carve, distinct, mirror_keys
-from nas_sv2.resolution import Resolution
+from nas_sv2.resolution import Resolution, check_image_size
 
 SPECS = (
     "must be one of animals, fashion-mnist, cifar10, cifar100 (a folder that holds it may follow: "
@@ -103,7 +102,7 @@ def open_data(
     """
     name, _, where = spec.partition(":")
     if resolution is not None:
-        check_value("resolution", resolution, Resolution)
+        check_image_size("resolution", resolution)
     check_layout(spec, numbers)
     if read_spec(spec)[0] in LAYOUTS:
         return open_image_folder(spec, resolution, skip_unreadable, notify, progress, numbers)

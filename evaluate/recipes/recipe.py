@@ -27,7 +27,7 @@ from nas_sv2.documents import (
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.recipes.scores import check_score, reads_numbers
 from nas_sv2.evaluate.recipes.teacher import Teacher
-from nas_sv2.resolution import Resolution, read_resolution
+from nas_sv2.resolution import Resolution, check_image_size, read_resolution
 
 Optimiser = Literal["sgd", "adamw"]
 Schedule = Literal["linear", "cosine"]
@@ -82,6 +82,9 @@ class FullTraining:
     def __post_init__(self) -> None:
         """Refuse impossible values, naming the field."""
         check_fields(self)
+        check_image_size("validation_resize", self.validation_resize)
+        if self.train_resolution is not None:
+            check_image_size("train_resolution", self.train_resolution)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +187,7 @@ class Recipe:
         check_fields(self)
         if self.resolution is not None:
             object.__setattr__(self, "resolution", read_resolution("resolution", self.resolution))
+            check_image_size("resolution", self.resolution)
         if not self.name.strip():
             raise ConfigError("name", self.name, "must be one word or two")
         if self.stem_stride is not None:

@@ -19,7 +19,7 @@ from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.image_listing import LAYOUTS, list_images, read_spec
 from nas_sv2.evaluate.data.image_listing import with_fit as with_fit
 from nas_sv2.evaluate.data.own_images import SIDE, notes_of
-from nas_sv2.resolution import Resolution, in_pixels
+from nas_sv2.resolution import Resolution, check_image_size, in_pixels
 
 
 def prepare_data(
@@ -63,6 +63,8 @@ def describe_data(data: str, *, resolution: Resolution | None = None) -> dict[st
         EvaluationError: The data cannot be read.
     """
     if _is_folder(data):
+        if resolution is not None:
+            check_image_size("resolution", resolution)
         return _folder_facts(data, resolution)
     return _facts(open_data(data, resolution=resolution))
 

@@ -45,7 +45,12 @@ from nas_sv2.search.session.detection import (
     read_detector,
 )
 from nas_sv2.search.session.guidelines import Chosen, check_choice
-from nas_sv2.search.session.timed_input import TimedInput, as_typed, read_input
+from nas_sv2.search.session.timed_input import (
+    TimedInput,
+    as_typed,
+    describe_level,
+    read_input,
+)
 from nas_sv2.search.session.warm_start import Start, read_start, typed_start
 from nas_sv2.search.walk.audit import SHARE, Audit
 from nas_sv2.search.walk.budget import Budget, parse_duration, read_budget
@@ -457,6 +462,11 @@ def describe_search(
         f"study     {plan.study} in {masked(plan.storage)}"
         + (f", {done} of {plan.trials} trials done" if done else ""),
         *_space_lines(plan, data),
+        *(
+            f"          {line}"
+            for line in describe_level(plan.space, plan.budget, targets)
+            if plan.words["space"] is None and plan.evaluator.space is None
+        ),
         f"budget    {plan.budget.describe()}",
         f"prune by  {pruning}{audited if guidelines.limits.limits else ''}",
         *(f"          {line}" for line in more),

@@ -7,15 +7,19 @@ network is then the trained one.
 
 import dataclasses
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from nas_sv2.documents import Positive, check_value
-from nas_sv2.errors import ConfigError
+from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.latency.targets.target import Target
 from nas_sv2.resolution import Resolution, height_and_width, in_pixels, resolution_of
-from nas_sv2.space.choices.levels import nearest_level
+from nas_sv2.search.walk.budget import Budget
+from nas_sv2.space.choices.levels import LEVELS, nearest_level
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
@@ -92,6 +96,35 @@ class TimedInput:
         size = f"your images have up to {data.picture_side} pixels a side, and are trained at "
         timed = in_pixels(space.resolution)
         return [f"{size}{trained}; {timed} is timed, and --input times another"]
+
+
+def describe_level(level: SearchSpace, budget: Budget, targets: Mapping[str, Target]) -> list[str]:
+    """Say which level stands in for a budget of FLOPs, and what others take where it is limited.
+
+    Args:
+        level: The level, at the input that is timed; nobody named it.
+        budget: The limits.
+        targets: The targets. A device is not asked, since each answer takes seconds there.
+    """
+    if budget.flops is not None or not budget.constraints:
+        return []
+    lines = [f"no FLOPs are budgeted, so that the level is {level.name}; --space names others"]
+    for name in budget.latency_ms:
+        if targets[name].provenance != "measured":
+            on = f"on {name} ({targets[name].provenance})"
+            times = ", ".join(_times_of_levels(level, targets[name]))
+            lines.append(f"the paper's network of each level {on}: {times}")
+    return lines
+
+
+def _times_of_levels(like: SearchSpace, target: Target) -> list[str]:
+    """Return `40M 4.1 ms` for each level that the target can price at the input of a space."""
+    found = []
+    for level in LEVELS.values():
+        with suppress(MeasurementError):
+            network = in_form_of(like, reference(level.baselines[0]))
+            found.append(f"{level.name} {target.estimate(network).ms:.3g} ms")
+    return found
 
 
 def _own_input(level: SearchSpace, data: ImageData) -> tuple[Resolution, int] | None:

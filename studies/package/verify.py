@@ -25,7 +25,7 @@ from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
 from nas_sv2.evaluate.fitting.evaluation import data_key
 from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.evaluate.recipes.files import recipe_from_document
-from nas_sv2.resolution import height_and_width, read_resolution
+from nas_sv2.resolution import check_image_size, read_resolution
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.runtimes.ncnn_lowering import NcnnFiles, build_ncnn
@@ -327,9 +327,6 @@ def verify(folder: Path, data: str | None = None, run_source: bool = False) -> I
     yield from _forms_check(package, asked, normalise, data)
 
 
-MOST_SIDE = 1024
-"""Largest side of images, in pixels. Forms run on 16 images at once, whose first maps then take a
-gigabyte."""
 _NAMES = (*(name for name in FILES if name != SUMS), CARD)
 """Names that a user would take for parts of the package."""
 
@@ -360,9 +357,7 @@ def _check_side(package: Package) -> None:
         ConfigError: If the images would be too large.
     """
     for network in (package.trained, package.architecture):
-        if max(height_and_width(network.resolution)) > MOST_SIDE:
-            allowed = f"must be at most {MOST_SIDE} pixels, so that the images fit into memory"
-            raise ConfigError(f"resolution in {package.folder}", network.resolution, allowed)
+        check_image_size(f"resolution in {package.folder}", network.resolution)
 
 
 def _parts_check(package: Package) -> Iterator[Check]:
@@ -489,8 +484,7 @@ def _validation(package: Package, spec: str) -> tuple[Part, bool]:
     """Open the validation images, and say whether they are exactly those of the export."""
     field = f"centre_of in {package.folder / CARD_JSON}"
     taken = read_resolution(field, _read(package, lambda card: card["input"]["centre_of"]))
-    if max(height_and_width(taken)) > MOST_SIDE:
-        raise ConfigError(field, taken, f"must be from 1 to {MOST_SIDE} pixels")
+    check_image_size(field, taken)
     fit = _read(package, lambda card: str(card["input"].get("fit", FITS[0])))
     recipe = recipe_from_document(_read(package, lambda card: card["recipe"]))
     data = open_data(adopt_fit(spec, fit), resolution=taken, numbers=recipe.numbers)

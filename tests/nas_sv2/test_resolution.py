@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from nas_sv2.documents import MOST_SIDE
 from nas_sv2.errors import ConfigError
-from nas_sv2.resolution import height_and_width, in_pixels, read_resolution, resolution_of
+from nas_sv2.resolution import (
+    MOST_IMAGE_SIDE,
+    check_image_size,
+    height_and_width,
+    in_pixels,
+    read_resolution,
+    resolution_of,
+)
 
 SIDES = st.integers(1, MOST_SIDE)
 
@@ -30,3 +37,11 @@ def test_height_and_width_come_back(height: int, width: int) -> None:
 def test_what_is_no_resolution_is_refused(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"input must be the side .* \[height, width\]"):
         read_resolution("input", value)
+
+
+@pytest.mark.parametrize("size", [1025, 5000, (16, 1025), (1025, 16)])
+def test_images_of_too_many_pixels_are_refused(size: Any) -> None:
+    check_image_size("resolution", MOST_IMAGE_SIDE)
+    check_image_size("resolution", (1, MOST_IMAGE_SIDE))
+    with pytest.raises(ConfigError, match="resolution must be at most 1024 pixels a side"):
+        check_image_size("resolution", size)

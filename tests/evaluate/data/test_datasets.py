@@ -147,9 +147,9 @@ def test_animals_at_another_resolution() -> None:
 
 @pytest.mark.parametrize(
     ("side", "said"),
-    [(0, "from 1 to 16384"), (10**9, "from 1 to 16384"), (16384, r"6,501 images .* 1,745 GB")],
+    [(0, "from 1 to 16384"), (10**9, "from 1 to 16384"), (16384, "at most 1024 pixels")],
 )
-def test_a_side_that_no_memory_holds_is_refused(side: int, said: str) -> None:
+def test_a_side_that_no_image_has_is_refused(side: int, said: str) -> None:
     with pytest.raises(ConfigError, match=rf"resolution must be .*{said}.*; got {side}"):
         open_data("animals", resolution=side)
 

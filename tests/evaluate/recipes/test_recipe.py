@@ -97,6 +97,7 @@ def test_of_a_teacher_the_digest_names_all_but_its_place() -> None:
         ("train_images", 0),
         ("classes", 1),
         ("resolution", -1),
+        ("resolution", 5000),
         ("shift", -1),
         ("shift", 0.5),
         ("weight_decay", float("nan")),

@@ -10,7 +10,11 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting import determinism
 from nas_sv2.evaluate.fitting.determinism import MOST_PER_CORE, core_count, useful_workers
-from nas_sv2.search.session.plan import describe_precision, forms_of, plan_search
+from nas_sv2.search.session.plan import (
+    describe_precision,
+    forms_of,
+    plan_search,
+)
 from nas_sv2.space.choices.levels import LEVELS
 
 

@@ -1,5 +1,6 @@
 """A study belongs to the input that it times: resumed with the same, refused with another."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,13 @@ from nas_sv2.api.searching import search
 from nas_sv2.api.study import Study
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.search.events.events import Event, SearchDescribed
+from nas_sv2.search.session.timed_input import describe_level
+from nas_sv2.search.walk.budget import Budget
+from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.space.units.reference import reference
 
 
 class Wide:
@@ -47,3 +54,38 @@ def test_an_emulated_core_prices_one_to_four_channels(channels: int, tmp_path: P
     (record,) = found.records.values()
     assert record.architecture.channels == channels
     assert record.latencies["arm"].ms > 0
+
+
+ARM = EmulatedArm.open()
+
+
+def test_a_limit_on_latency_alone_says_the_level_and_what_the_others_take() -> None:
+    level = replace(LEVELS["140M"], resolution=96, classes=10)
+    which, times = describe_level(level, Budget(latency_ms={"arm": 8}), {"arm": ARM})
+    assert which == "no FLOPs are budgeted, so that the level is 140M; --space names others"
+    assert times.startswith("the paper's network of each level on arm (emulated): 40M ")
+    for name, typical in (("40M", "shufflenet_v2_x0_5"), ("140M", "shufflenet_v2_x1_0")):
+        network = replace(reference(typical), resolution=96, classes=10)
+        assert f"{name} {ARM.estimate(network).ms:.3g} ms" in times
+
+
+def test_a_limit_on_memory_alone_says_the_level() -> None:
+    (which,) = describe_level(LEVELS["140M"], Budget(memory_bytes=2**20), {"arm": ARM})
+    assert "the level is 140M" in which
+    for budget in (Budget(), Budget(flops=40e6, latency_ms={"arm": 8})):
+        assert describe_level(LEVELS["140M"], budget, {"arm": ARM}) == []
+
+
+@pytest.mark.parametrize(("space", "said"), [(None, 1), ("140M", 0)])
+def test_a_level_that_was_named_is_not_explained(
+    space: str | None, said: int, tmp_path: Path
+) -> None:
+    heard: list[SearchDescribed] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, SearchDescribed):
+            heard.append(event)
+
+    asked(tmp_path, 1, budget="40ms", space=space, on_event=listen)
+    lines = [line for line in heard[0].lines if "--space names others" in line]
+    assert len(lines) == said
