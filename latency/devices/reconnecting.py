@@ -14,6 +14,7 @@ from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.measurement import Measurement, NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
+from nas_sv2.space.graph.peak_memory import memory_in_words
 
 Answer = TypeVar("Answer")
 
@@ -95,9 +96,9 @@ class ReconnectingDevice:
         sent = [*payloads, *([] if reference is None else [reference])]
         for payload in sent:
             if len(payload.body) > self.max_bytes:
-                size, limit = (number / 2**20 for number in (len(payload.body), self.max_bytes))
+                size, limit = map(memory_in_words, (len(payload.body), self.max_bytes))
                 raise MeasurementError(
-                    f"{self.name}: the network has {size:.1f} MiB; the limit is {limit:.1f} MiB"
+                    f"{self.name}: the network has {size}; the limit is {limit}"
                 )
         measurements = self._steadily(
             lambda: self.inner.measure(payloads, plan, reference=reference),

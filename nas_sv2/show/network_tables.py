@@ -17,12 +17,11 @@ from nas_sv2.resolution import height_and_width, in_pixels
 from nas_sv2.show.console import plain_table
 from nas_sv2.show.measure_tables import interval
 from nas_sv2.space.graph.cost import Cost
+from nas_sv2.space.graph.peak_memory import memory_in_words
 from nas_sv2.space.model_files.model_file import ModelFile
 from nas_sv2.space.networks.lowering import Network
 from nas_sv2.space.onnx_models.model import OnnxModel
 from nas_sv2.space.reuse.channel_reuse import Matrix, PerPair, Reuse, ReusedWeights
-
-MIB = 1 << 20
 
 if TYPE_CHECKING:  # they load torch
     from nas_sv2.studies.package.build import Exported
@@ -42,22 +41,17 @@ def cost_table(found: OnPaper) -> RenderableType:
         "memory access": f"{cost.memory_access_bytes / 1e6:.2f} MB",
         "  element-wise": f"{cost.elementwise_bytes / 1e6:.2f} MB",
         "operators": str(cost.kernel_count),
-        "peak memory": _binary(memory.bytes),
-        "  weights": _binary(memory.weight_bytes),
-        "  activations": f"{_binary(memory.activation_bytes)}, at {memory.at}",
-        **{f"  set aside in {name}": _binary(p.bytes) for name, p in found.planned.items()},
+        "peak memory": memory_in_words(memory.bytes),
+        "  weights": memory_in_words(memory.weight_bytes),
+        "  activations": f"{memory_in_words(memory.activation_bytes)}, at {memory.at}",
+        **{
+            f"  set aside in {name}": memory_in_words(p.bytes) for name, p in found.planned.items()
+        },
         **{f"{g} beyond its limit": f"{excess:+.1%}" for g, excess in found.excesses.items()},
     }
     for key, value in rows.items():
         table.add_row(key, value)
     return table
-
-
-def _binary(size_bytes: int) -> str:
-    """Format a size of memory, as devices state theirs."""
-    if size_bytes < MIB:
-        return f"{size_bytes / 1024:.1f} KiB"
-    return f"{size_bytes / MIB:.2f} MiB"
 
 
 def _inputs(network: Network) -> dict[str, str]:

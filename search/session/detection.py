@@ -19,6 +19,7 @@ from nas_sv2.space.choices.levels import nearest_level, open_space
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.operators import Graph
+from nas_sv2.space.graph.peak_memory import memory_in_words
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.networks.trunk import trunk_of
 from nas_sv2.space.units.architecture import Architecture
@@ -123,7 +124,7 @@ def detector_space(
         ConfigError: There is no such space, or a limit on memory, which is not known of detectors.
     """
     if budget.memory_bytes is not None:
-        got = f"{budget.memory_bytes / 2**20:g} MiB"
+        got = memory_in_words(budget.memory_bytes)
         allowed = "must be no memory with task detection: that of a whole detector is not known"
         raise ConfigError("budget", got, allowed)
     if isinstance(space, SearchSpace):

@@ -59,6 +59,7 @@ from nas_sv2.search.walk.predict_first import check_mode
 from nas_sv2.space.choices.extremes import smallest
 from nas_sv2.space.choices.levels import LEVELS, nearest_level
 from nas_sv2.space.choices.search_space import SearchSpace, space_to_document
+from nas_sv2.space.graph.peak_memory import memory_in_words
 from nas_sv2.space.runtimes.memory_plan import PLANNED
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.attributes import EVALUATOR, TIMED_AND_TRAINED, WARM_START
@@ -392,7 +393,7 @@ def _with_runtimes(budget: Budget, book: TargetBook, targets: Sequence[str]) -> 
             runs = f"{way.runtime}, {way.precision}, batch {way.batch}"
             allowed = f"must be left out with {name} ({runs}): memory is known of one image in "
             allowed += f"float32, in {' and '.join(PLANNED)}"
-            raise ConfigError("budget", f"{budget.memory_bytes / 2**20:g} MiB", allowed)
+            raise ConfigError("budget", memory_in_words(budget.memory_bytes), allowed)
     runtimes = tuple(dict.fromkeys(way.runtime for way in known.values()))
     return dataclasses.replace(budget, runtimes=runtimes or budget.runtimes)
 

@@ -10,6 +10,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.plain_data import is_number
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.operators import Graph
+from nas_sv2.space.graph.peak_memory import memory_in_words
 from nas_sv2.space.runtimes.memory_plan import memory_in
 
 ALLOWED = (
@@ -118,7 +119,7 @@ class Budget:
             parts.append(f"{self.params / 1e6:g} M params")
         if self.memory_bytes is not None:
             parts.append(
-                f"{self.memory_bytes / 2**20:g} MiB of memory in {' and '.join(self.runtimes)}"
+                f"{memory_in_words(self.memory_bytes)} of memory in {' and '.join(self.runtimes)}"
             )
         parts += [f"{ms:g} ms on {name}" for name, ms in self.latency_ms.items()]
         return ", ".join(parts) or "none"

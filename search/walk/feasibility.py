@@ -19,6 +19,7 @@ from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.space.choices.search_space import SearchSpace
 from nas_sv2.space.choices.suggesters import RandomSuggester
 from nas_sv2.space.graph.cost import Cost
+from nas_sv2.space.graph.peak_memory import memory_in_words
 from nas_sv2.space.units.architecture import Architecture
 
 SAMPLES = 2000  # fewer if networks that fit come earlier, or the time is up
@@ -165,6 +166,6 @@ def _figure(constraint: str, cost: Cost, excess: float, budget: Budget) -> str:
         case "params":
             return f"{cost.params / 1e6:.4g} M params"
         case "memory":
-            return f"{(budget.memory_bytes or 0) * (1 + excess) / 2**20:.4g} MiB"
+            return memory_in_words((budget.memory_bytes or 0) * (1 + excess))
         case _:
             return f"{constraint} beyond its limit"

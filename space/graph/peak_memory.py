@@ -17,6 +17,20 @@ from nas_sv2.space.graph.cost import BYTES_PER_NUMBER, kernel_shape
 from nas_sv2.space.graph.operators import Activation, Add, Conv, Graph, Linear, Multiply, Norm, Op
 
 IN_PLACE = (Activation, Add, Multiply)
+UNITS = ("B", "KiB", "MiB", "GiB")
+
+
+def memory_in_words(size_bytes: float) -> str:
+    """Format a size of memory in powers of 1,024: `512 B`, `1 KiB`, `2.531 MiB`."""
+    unit, unit_bytes = unit_of(size_bytes)
+    return f"{size_bytes / unit_bytes:,.3f}".rstrip("0").rstrip(".") + f" {unit}"
+
+
+def unit_of(size_bytes: float) -> tuple[str, int]:
+    """Return the name and the bytes of the largest unit that a size of memory reaches."""
+    fitting = [power for power in range(len(UNITS)) if size_bytes >= 1024**power]
+    power = max(fitting, default=0)
+    return UNITS[power], 1024**power
 
 
 @dataclass(frozen=True, slots=True)

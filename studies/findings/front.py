@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.space.graph.peak_memory import memory_in_words
 from nas_sv2.studies.findings.fused_estimate import Estimates, FusedEstimate
 from nas_sv2.studies.findings.record import Record
 
@@ -237,7 +238,7 @@ class Front:
         scores = (*names, *self._compared)
         shown = (f"{name}\n(proxy)" if self.is_proxy else name for name in scores)
         last = ("AP50",) if self.of_boxes else ("loss",) if self._has_loss else ()
-        trained = (*(("MiB",) if self._limits_memory else ()), *shown, *last)
+        trained = (*(("memory",) if self._limits_memory else ()), *shown, *last)
         if not self.estimates:
             return ("trial", "network", *self._costs, *trained, *times, "beaten by")
         chances = ("on\nfront", "beats a\nbaseline")
@@ -329,7 +330,7 @@ class Front:
             record.baseline or record.architecture.digest[:8],
             f"{record.cost.flops / 1e6:.1f}",
             *([] if self.estimates else [f"{record.cost.params / 1e6:.2f}"]),
-            *([_mebibytes(record.memory_bytes)] if self._limits_memory else []),
+            *([_memory(record.memory_bytes)] if self._limits_memory else []),
             f"{evaluation.figure.describe()} {spread}".rstrip(),
             *([_percent(evaluation.box_ap50)] if self.of_boxes else []),
             *([_percent(evaluation.float_accuracy)] if self._in_int8 else []),
@@ -346,8 +347,8 @@ class Front:
         )
 
 
-def _mebibytes(size_bytes: int | None) -> str:
-    return "–" if size_bytes is None else f"{size_bytes / 2**20:.2f}"
+def _memory(size_bytes: int | None) -> str:
+    return "–" if size_bytes is None else memory_in_words(size_bytes)
 
 
 def _percent(share: float | None) -> str:

@@ -19,6 +19,7 @@ from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.resolution import height_and_width, in_pixels
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.operators import Shuffle
+from nas_sv2.space.graph.peak_memory import memory_in_words
 from nas_sv2.space.networks.lowering import Classifier, lower
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
 from nas_sv2.space.runtimes.weights import LEAST_WEIGHT, count_flushed, random_weights
@@ -550,7 +551,7 @@ def _memory(record: Record) -> Sequence[tuple[object, ...]]:
     """Return the row of the peak memory; none if no budget limited it."""
     if record.memory_bytes is None:
         return []
-    return [("peak memory", f"{record.memory_bytes / 2**20:.2f} MiB (float32, one image)")]
+    return [("peak memory", f"{memory_in_words(record.memory_bytes)} (float32, one image)")]
 
 
 def _accuracy(record: Record) -> Sequence[tuple[object, ...]]:

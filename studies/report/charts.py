@@ -13,6 +13,7 @@ from nas_sv2.evaluate.recipes.scores import SHARES, facts_of
 from nas_sv2.latency.breakdown.profiled import Profile
 from nas_sv2.latency.kernels.run_kernels import RUN_KINDS
 from nas_sv2.latency.measurements.measurement import Provenance
+from nas_sv2.space.graph.peak_memory import memory_in_words, unit_of
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.pages.picture_style import COLOURS, GREY
 from nas_sv2.studies.report.network_card import Part, name_of
@@ -200,8 +201,17 @@ def axes_of(facts: StudyFacts) -> list[Axis]:
         said = f"{params / 1e6:g} M"
         axes.append(_counted("params", "parameters, M", _mparams, params / 1e6, said))
     if memory := budget.get("memory_bytes"):
-        limit = memory / 2**20
-        axes.append(_counted("memory", "peak memory, MiB", _mebibytes, limit, f"{limit:g} MiB"))
+        unit, unit_bytes = unit_of(memory)
+        title, said = f"peak memory, {unit}", memory_in_words(memory)
+        axes.append(
+            _counted(
+                "memory",
+                title,
+                lambda record: (record.memory_bytes or 0) / unit_bytes,
+                memory / unit_bytes,
+                said,
+            )
+        )
     return axes
 
 
@@ -227,10 +237,6 @@ def _counted(
 
 def _mflops(record: Record) -> float:
     return record.cost.flops / 1e6
-
-
-def _mebibytes(record: Record) -> float:
-    return (record.memory_bytes or 0) / 2**20
 
 
 def _mparams(record: Record) -> float:

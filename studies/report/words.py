@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas_sv2.evaluate.recipes.scores import SHARES, facts_of, in_unit_of_labels
+from nas_sv2.space.graph.peak_memory import memory_in_words
 from nas_sv2.studies.estimates.study_estimates import SURE
 from nas_sv2.studies.findings.attributes import REPLAY_OF
 from nas_sv2.studies.findings.audit import ALL
@@ -168,7 +169,7 @@ def budget_words(budget: Mapping[str, Any]) -> str:
         parts.append(f"{budget['params'] / 1e6:g} M params")
     if budget.get("memory_bytes"):
         runtimes = " and ".join(budget["runtimes"])
-        parts.append(f"{budget['memory_bytes'] / 2**20:g} MiB of memory in {runtimes}")
+        parts.append(f"{memory_in_words(budget['memory_bytes'])} of memory in {runtimes}")
     parts += [f"{ms:g} ms on {name}" for name, ms in budget.get("latency_ms", {}).items()]
     return ", ".join(parts) or "none"
 

@@ -18,6 +18,7 @@ from nas_sv2.database.locks import hold_now
 from nas_sv2.database.processes import is_alive
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.fitting.evaluation import Figure
+from nas_sv2.space.graph.peak_memory import unit_of
 from nas_sv2.studies.findings.attributes import (
     IDENTITY,
     KEY,
@@ -129,7 +130,8 @@ def limits_of(budget: Mapping[str, Any]) -> list[str]:
     limits = [f"{budget['flops'] / 1e6:.12g}M"] if budget.get("flops") else []
     limits += [f"{budget['params'] / 1e6:.12g}Mparams"] if budget.get("params") else []
     if memory := budget.get("memory_bytes"):
-        limits.append(f"{memory / 2**20:.9f}".rstrip("0").rstrip(".") + "MiB")
+        unit, unit_bytes = unit_of(min(max(memory, 1024), 2**20))  # as limits are written
+        limits.append(f"{memory / unit_bytes:.9f}".rstrip("0").rstrip(".") + unit)
     return limits + [f"{name}={ms:.12g}ms" for name, ms in budget.get("latency_ms", {}).items()]
 
 

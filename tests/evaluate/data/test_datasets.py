@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_sv2.errors import ConfigError, EvaluationError
-from nas_sv2.evaluate.data import datasets
+from nas_sv2.evaluate.data import datasets, image_data
 from nas_sv2.evaluate.data.datasets import open_animals, open_data, read_array, read_idx
 from nas_sv2.evaluate.data.image_data import ImageData
 
@@ -152,6 +152,12 @@ def test_animals_at_another_resolution() -> None:
 def test_a_side_that_no_image_has_is_refused(side: int, said: str) -> None:
     with pytest.raises(ConfigError, match=rf"resolution must be .*{said}.*; got {side}"):
         open_data("animals", resolution=side)
+
+
+def test_images_that_no_memory_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_data, "memory_bytes", lambda: 10**9)
+    with pytest.raises(ConfigError, match=r"6,501 images of that size take 7 GB.*; got 1024"):
+        open_data("animals", resolution=1024)
 
 
 def test_no_image_nor_its_mirror_is_on_two_sides(animals: ImageData) -> None:

@@ -7,6 +7,7 @@ from nas_sv2.search.walk.budget import Budget, parse_budget, parse_duration
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.memory_plan import PLANNED, memory_in
 from nas_sv2.space.units.reference import reference
+from nas_sv2.studies.storage.catalog import limits_of
 
 TARGETS = ["arm", "cpu"]
 
@@ -94,9 +95,14 @@ def test_memory_is_that_of_the_runtime_that_sets_most_aside() -> None:
     assert both.memory_of(graph) == max(each.values()) == each["litert"]
     one = Budget(memory_bytes=2.0 * each["onnxruntime"])
     assert one.excesses_of(graph) == {"memory": -0.5}
-    assert both.describe() == "5.72205 MiB of memory in onnxruntime and litert"
+    assert both.describe() == "5.722 MiB of memory in onnxruntime and litert"
     assert Budget().memory_of(graph) is None
     assert "memory_bytes" not in Budget().to_json()  # identities of older studies have none
+
+
+@pytest.mark.parametrize("typed", ["1KiB", "0.5KiB", "512KiB", "2MiB", "3.25MiB", "3072MiB"])
+def test_a_limit_on_memory_is_stored_as_it_is_typed(typed: str) -> None:
+    assert limits_of(parse_budget([typed], ["arm"]).to_json()) == [typed]
 
 
 def test_the_papers_network_of_a_level_meets_it() -> None:

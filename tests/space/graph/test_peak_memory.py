@@ -1,5 +1,15 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
-from nas_sv2.space.graph.peak_memory import PeakMemory, Step, most_alive, peak_memory_of
+from nas_sv2.space.graph.peak_memory import (
+    PeakMemory,
+    Step,
+    memory_in_words,
+    most_alive,
+    peak_memory_of,
+)
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.reference import reference
 
@@ -47,3 +57,28 @@ def test_v2_needs_most_in_its_stem() -> None:
     found = peak_memory_of(lower(reference("shufflenet_v2_x1_0")))
     stem = 4 * (3 * 224 * 224 + 24 * 112 * 112)
     assert (found.activation_bytes, found.at) == (stem, "stem.0")
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "said"),
+    [
+        (0, "0 B"),
+        (1023, "1,023 B"),
+        (2**10, "1 KiB"),
+        (1.5 * 2**10, "1.5 KiB"),
+        (2**20, "1 MiB"),
+        (5_324_800, "5.078 MiB"),
+        (3 * 2**40, "3,072 GiB"),
+    ],
+)
+def test_memory_is_said_in_the_unit_that_fits(size_bytes: float, said: str) -> None:
+    assert memory_in_words(size_bytes) == said
+
+
+@given(st.integers(1, 2**40))
+def test_no_memory_is_shown_as_nothing(size_bytes: int) -> None:
+    number, unit = memory_in_words(size_bytes).split()
+    shown = (
+        float(number.replace(",", "")) * {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}[unit]
+    )
+    assert shown == pytest.approx(size_bytes, rel=5e-4)
