@@ -7,7 +7,8 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -175,6 +176,25 @@ def made_folder(path: Path) -> Path:
         raise _unwritable(path, error) from None
     check_writable("out", path, path)
     return path
+
+
+@contextmanager
+def making_folder(path: Path) -> Iterator[Path]:
+    """Make a folder to write to; one that a failure leaves empty is not left behind.
+
+    Raises:
+        ConfigError: It cannot be made.
+        StoreError: The disk is full or broken.
+    """
+    path = expanded("out", path)
+    new = [each for each in (path, *path.parents) if not each.exists()]
+    try:
+        yield made_folder(path)
+    except BaseException:
+        with suppress(OSError):  # others have files there
+            for each in new:
+                each.rmdir()
+        raise
 
 
 def _is_stream(path: Path) -> bool:

@@ -224,10 +224,11 @@ class DetectorRun:
         with cpu_threads(self.threads):
             module = self._started().to(self.device)
             course = self._course(module)
-            for done in course.passes():
-                course.keep(done)
-                self._write_log(course.records)
-                course.save()
+            with course.telling_of_interrupts():
+                for done in course.passes():
+                    course.keep(done)
+                    self._write_log(course.records)
+                    course.save()
             found = score(
                 module,
                 self.data.val,

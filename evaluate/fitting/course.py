@@ -8,6 +8,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -182,6 +183,7 @@ class Course:
     records: list[PassRecord] = field(default_factory=list)
     _at: Place = field(default_factory=Place)
     _earlier_s: float = 0.0
+    _kept_step: int = 0
     _started: float = field(default_factory=time.perf_counter)
     _saved: float = field(default_factory=time.perf_counter)
 
@@ -223,9 +225,23 @@ class Course:
         self.generator.set_state(state["generator"])
         self._at = Place(**state["place"])
         self.records = [_read_record(each) for each in state["records"]]
-        self._earlier_s = state["seconds"]
+        self._earlier_s, self._kept_step = state["seconds"], self.step
         line = f"going on at step {self.step} of {self.steps}"
         self.notify(f"{line} of a training that was interrupted")
+
+    @contextmanager
+    def telling_of_interrupts(self) -> Iterator[None]:
+        """Tell, if the user interrupts, how far the training is and what goes on with it."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            done = f"interrupted after pass {len(self.records)} of {self.recipe.epochs}"
+            if self.saves:
+                at = f"goes on at step {self._kept_step} of {self.steps}"
+                self.notify(
+                    f"{done}; the same command {at if self._kept_step else 'begins again'}"
+                )
+            raise
 
     def passes(self) -> Iterator[Pass]:
         """Train; each item that is taken is one more pass, to be kept by `keep`.
@@ -260,6 +276,7 @@ class Course:
             "seconds": self.seconds,
         }
         self.checkpoint.save(state)
+        self._kept_step = self.step
 
     def _train_pass(self) -> Pass:
         self.learner.begin_pass()

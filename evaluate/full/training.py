@@ -110,7 +110,8 @@ class FullRun:
             average = self._average(module)
             course = self._begin(module, average, self._checkpoint(adapted))
             kept = module if average is None else average.module
-            self._run(course, kept)
+            with course.telling_of_interrupts():
+                self._run(course, kept)
             self._tell_limit(course.records[-1].validation)
             weights = weights_of(kept) if int8 is None else int8.rounded.weights
             weights = weights if scale is None else scale.folded(weights, lower(adapted))

@@ -108,7 +108,7 @@ class SupernetTraining:
             notify=self.notify,
             progress=self.progress,
         )
-        with cpu_threads(self.threads):
+        with cpu_threads(self.threads), course.telling_of_interrupts():
             course.resume()
             for done in course.passes():
                 course.keep(done)

@@ -88,7 +88,7 @@ def train_detector(
     from nas_sv2.evaluate.detection.score import check_scorer
     from nas_sv2.evaluate.detection.training import DetectorRun, open_detector_recipe
     from nas_sv2.evaluate.fitting.determinism import check_workers
-    from nas_sv2.files import made_folder
+    from nas_sv2.files import making_folder
     from nas_sv2.studies.package import detector_package
     from nas_sv2.studies.storage.named_networks import find_network
 
@@ -105,21 +105,14 @@ def train_detector(
     data = open_scenes(plan.data)
     for note in data.notes:
         notify(note)
-    run = DetectorRun(
-        replace(form, classes=len(data.categories)),
-        data,
-        recipe,
-        made_folder(folder),
-        plan.seed,
-        plan.train_threads,
-        place,
-        progress,
-        notify,
-        start,
-    )
-    notify(run.anchors.describe())
-    metrics = detector_package.write_detector_package(run, run.train(), named.name)
-    run.finish()
+    with making_folder(folder) as out:
+        run = DetectorRun(
+            *(replace(form, classes=len(data.categories)), data, recipe, out, plan.seed),
+            *(plan.train_threads, place, progress, notify, start),
+        )
+        notify(run.anchors.describe())
+        metrics = detector_package.write_detector_package(run, run.train(), named.name)
+        run.finish()
     return metrics
 
 

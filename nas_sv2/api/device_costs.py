@@ -12,7 +12,7 @@ from nas_sv2.api.arguments import Notify, Progress, database_of, ignore
 from nas_sv2.database import DEFAULT_STORAGE
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, StoreError
-from nas_sv2.files import made_folder, read_bounded
+from nas_sv2.files import making_folder, read_bounded
 from nas_sv2.latency.calibration.grid import RESOLUTIONS
 from nas_sv2.latency.calibration.table_file import calibrate as make_table
 from nas_sv2.latency.calibration.table_file import save_refit
@@ -118,13 +118,12 @@ def run_guidelines(
     """
     book, db = TargetBook.read(), database_of(storage)
     name = book.one(target)
-    folder = made_folder(folder)
 
     def progress(what: str, done: int, total: int) -> None:
         notify(f"{name}: table {done + 1} of {total}: {what}")
 
     opened = book.open(name, store=MeasurementStore(db), fresh=fresh, notify=notify)
-    with closing(opened):
+    with closing(opened), making_folder(folder) as folder:
         key = DeviceKey.of(opened)  # refused before anything is timed
         asked = with_one_image(opened)
         tables = run_experiments(asked, progress)
@@ -353,9 +352,8 @@ def time_paper_table(
     book, db = TargetBook.read(), database_of(storage)
     name, levels = book.one(target), levels_of(level)
     named = [find_network(text, db) for text in others]
-    folder = made_folder(folder)
     opened = book.open(name, store=MeasurementStore(db), fresh=fresh, notify=notify)
-    with closing(opened):
+    with closing(opened), making_folder(folder) as folder:
         found = run_comparison(
             opened, levels, named, lambda each: notify(f"{name}: the networks of level {each}")
         )

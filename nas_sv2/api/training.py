@@ -31,7 +31,7 @@ from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.supernet.trained import SavedSupernet, save_supernet
 from nas_sv2.evaluate.supernet.trained import check_unfinished as check_unfinished_supernet
 from nas_sv2.evaluate.supernet.training import SupernetTraining, check_supernet_recipe
-from nas_sv2.files import made_folder
+from nas_sv2.files import making_folder
 from nas_sv2.resolution import Resolution
 from nas_sv2.search.qualification import QualifyRequest as QualifyRequest
 from nas_sv2.search.qualification import qualify as certify
@@ -151,8 +151,7 @@ def train(
         check_int8_training(chosen, start, processes.count)
     check_formats(forms)
     check_unfinished(Path(folder))
-    folder = made_folder(Path(folder))
-    with processes.joined(place):
+    with making_folder(Path(folder)) as out, processes.joined(place):
         if not processes.first:
             processes.wait()  # the first decodes what is not decoded yet, the others read it
         opened = _open_images(plan, size, notify, progress, chosen.numbers)
@@ -162,7 +161,7 @@ def train(
         run = FullRun(
             chosen,
             opened,
-            folder,
+            out,
             plan.seed,
             processes,
             plan.train_threads,
@@ -267,22 +266,14 @@ def train_supernet(
     check_supernet_recipe(chosen)
     limits = supernet_guidelines(guidelines, named)
     check_unfinished_supernet(folder)
-    folder = made_folder(folder)
     opened = _open_images(plan, chosen.resolution, notify)
-    training = SupernetTraining(
-        named,
-        chosen,
-        opened,
-        limits,
-        networks,
-        plan.seed,
-        plan.train_threads,
-        progress,
-        folder,
-        notify,
-    )
-    saved = save_supernet(folder, training, training.train())
-    training.finish()
+    with making_folder(folder) as out:
+        training = SupernetTraining(
+            *(named, chosen, opened, limits, networks),
+            *(plan.seed, plan.train_threads, progress, out, notify),
+        )
+        saved = save_supernet(out, training, training.train())
+        training.finish()
     return saved
 
 

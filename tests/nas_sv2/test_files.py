@@ -9,7 +9,7 @@ from typing import IO
 import pytest
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.files import checked_out, made_folder, read_bounded, write_whole
+from nas_sv2.files import checked_out, made_folder, making_folder, read_bounded, write_whole
 
 
 @pytest.mark.parametrize("sync", [False, True])
@@ -95,3 +95,19 @@ def test_a_folder_that_takes_no_file_is_refused_whatever_its_rights(tmp_path: Pa
     assert checked_out(tmp_path / "a.png") == tmp_path / "a.png"
     assert made_folder(tmp_path / "a" / "b").is_dir()
     assert [path.name for path in tmp_path.rglob("*")] == ["a", "b"]
+
+
+def test_a_failure_leaves_no_empty_folder(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    with pytest.raises(KeyboardInterrupt), making_folder(kept / "a" / "b") as folder:
+        assert folder.is_dir()
+        raise KeyboardInterrupt
+    assert list(tmp_path.rglob("*")) == [kept]
+    with pytest.raises(ConfigError), making_folder(kept / "a" / "b") as folder:
+        (folder / "checkpoint").touch()
+        raise ConfigError("data", "x", "must be there")
+    assert (kept / "a" / "b" / "checkpoint").exists()
+    with pytest.raises(ConfigError), making_folder(kept):
+        raise ConfigError("data", "x", "must be there")
+    assert kept.is_dir()

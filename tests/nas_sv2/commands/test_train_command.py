@@ -21,6 +21,8 @@ from safetensors.numpy import load_file
 
 import nas_sv2
 from nas_sv2.evaluate.data.datasets import open_data
+from nas_sv2.evaluate.fitting.validation import Validation
+from nas_sv2.evaluate.full.training import FullRun
 from nas_sv2.resolution import height_and_width
 from nas_sv2.space.networks.lowering import load_network, lower
 from nas_sv2.space.runtimes.quantization import ranges_in
@@ -271,6 +273,28 @@ def test_a_teacher_stands_on_the_card_and_its_classes_are_those_of_the_data(
     code, _, err = command_line(*asked, "--teacher", "out")
     assert code == 2 and err.count("\n") == 1
     assert "--teacher must have the classes of the data in their order: 'cat', not 'dark'" in err
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_interrupt_says_how_far_the_training_is_and_the_same_command_goes_on(
+    command_line: Run, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validate, validated = FullRun.validate, []
+
+    def interrupted(self: FullRun, module: torch.nn.Module, last: bool) -> Validation:
+        validated.append(last)
+        if len(validated) == 2:
+            raise KeyboardInterrupt
+        return validate(self, module, last)
+
+    monkeypatch.setattr(FullRun, "validate", interrupted)
+    code, out, err = command_line(*asked)
+    assert (code, out) == (130, "")
+    steps = re.search(r"step (\d+) of (\d+)$", err.splitlines()[-1])
+    assert steps is not None and int(steps[1]) * 2 == int(steps[2])
+    assert err.splitlines()[-1].startswith("interrupted after pass 1 of 2; the same command goes")
+    code, _, err = command_line(*asked)
+    assert code == 0 and f"going on at {steps[0]}" in err
 
 
 @pytest.mark.slow
