@@ -231,7 +231,7 @@ class Course:
 
     @contextmanager
     def telling_of_interrupts(self) -> Iterator[None]:
-        """Tell, if the user interrupts, how far the training is and what goes on with it."""
+        """Tell how far the training is, and how it is resumed, if the user interrupts."""
         try:
             yield
         except KeyboardInterrupt:

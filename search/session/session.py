@@ -68,7 +68,7 @@ from nas_sv2.search.walk.feasibility import check_feasible
 from nas_sv2.search.walk.predict_first import check_predictable, measure_front, screened
 from nas_sv2.search.walk.stored_evaluator import StoredEvaluator
 from nas_sv2.search.walk.walk import Walk
-from nas_sv2.space.graph.guidelines import Guidelines
+from nas_sv2.space.graph.guidelines import GuidelineLimits, Guidelines
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.studies.findings.attributes import THREADS
 from nas_sv2.studies.findings.audit import Pruned, audit_guidelines
@@ -84,6 +84,7 @@ from nas_sv2.studies.storage.study import (
     began_with,
     claim,
     create_or_resume,
+    discarding_unclaimed,
     optuna_storage,
     store_errors,
     study_key,
@@ -342,30 +343,22 @@ class _Opening:
         guidelines = self._choose_guidelines(targets)
         identity = plan.identity(targets, guidelines, self.data)
         study = create_or_resume(db, plan.study, identity, RandomSampler(plan.seed))
-        with db.alone_at(f"beginning of {plan.study}"):
-            targets, reference_ms = correct_drift(targets, study)
-            threads = self._training_threads(study)
-            other = begun_from(plan.warm_start, study, db) if plan.warm_start else None
-        store = RecordStore(db, study_key(study))
-        weights = WeightsFolder.of_study(db, store.study)
-        evaluator = StoredEvaluator(self._trainer(threads, weights), store, weights)
-        counted = lower if plan.detector is None else partial(backbone, plan.detector)
-        limits = RelaxedLimits(guidelines.limits, study) if guidelines.limits.limits else None
-        walk = Walk(
-            limits or guidelines.limits,
-            plan.budget,
-            targets,
-            evaluator,
-            enter(self.on_event),
-            early=EarlyStop.of(evaluator, store, plan.trials) if plan.stop_rule else None,
-            counted=counted,
-        )
-        self._check(walk, store, study)
-        seed = self._sampler_seed(store)
-        start = WarmStart.of(plan.start, other, plan.space)
-        if not self.described:
-            self._describe(study, store, targets, guidelines, reference_ms, start)
-        claim(study, store.study, db)
+        with discarding_unclaimed(study, db):
+            with db.alone_at(f"beginning of {plan.study}"):
+                targets, reference_ms = correct_drift(targets, study)
+                threads = self._training_threads(study)
+                other = begun_from(plan.warm_start, study, db) if plan.warm_start else None
+            store = RecordStore(db, study_key(study))
+            weights = WeightsFolder.of_study(db, store.study)
+            evaluator = StoredEvaluator(self._trainer(threads, weights), store, weights)
+            limits = RelaxedLimits(guidelines.limits, study) if guidelines.limits.limits else None
+            walk = self._walk(limits or guidelines.limits, targets, evaluator, store)
+            self._check(walk, store, study)
+            seed = self._sampler_seed(store)
+            start = WarmStart.of(plan.start, other, plan.space)
+            if not self.described:
+                self._describe(study, store, targets, guidelines, reference_ms, start)
+            claim(study, store.study, db)
         walk = screened(walk, plan.latency, plan.space, store, self.on_event)
         audit = dataclasses.replace(plan.audit, salt=store.study)
         search = SamplerSetting(plan.space, walk, guidelines.limits, audit, start.informing)
@@ -375,6 +368,25 @@ class _Opening:
             *(study, plan.space, walk, store, weights, learns, heard, audit, limits),
             gone=self.gone,
             starts=start.params,
+        )
+
+    def _walk(
+        self,
+        limits: GuidelineLimits,
+        targets: Mapping[str, Target],
+        evaluator: StoredEvaluator,
+        store: RecordStore,
+    ) -> Walk:
+        """Return the questions to a candidate."""
+        plan = self.plan
+        return Walk(
+            limits,
+            plan.budget,
+            targets,
+            evaluator,
+            enter(self.on_event),
+            early=EarlyStop.of(evaluator, store, plan.trials) if plan.stop_rule else None,
+            counted=lower if plan.detector is None else partial(backbone, plan.detector),
         )
 
     @cached_property

@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from nas_sv2.database.database import Database
 from nas_sv2.database.engine import one_line
-from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.errors import ConfigError, InfeasibleError, StoreError
 from nas_sv2.evaluate.fitting.evaluation import data_key
 from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.plain_data import printable
@@ -160,6 +160,21 @@ def claim(study: optuna.Study, key: str, db: Database) -> None:
             raise ConfigError("study", name, allowed)
         if not _is_claimed(study):
             study.set_user_attr(CLAIMED, key)
+
+
+@contextmanager
+def discarding_unclaimed(study: optuna.Study, db: Database) -> Iterator[None]:
+    """Delete the study if what is done here is refused before a search has claimed it."""
+    key = study_key(study)
+    try:
+        yield
+    except (ConfigError, InfeasibleError):
+        name, backend = study.study_name, optuna_storage(db)
+        with store_errors(), db.alone_at(f"study {name}"):
+            begun = _is_begun(backend, name) or _is_claimed(study)
+            if study_key(study) == key and not begun:
+                optuna.delete_study(study_name=name, storage=backend)
+        raise
 
 
 def _is_claimed(study: optuna.Study) -> bool:

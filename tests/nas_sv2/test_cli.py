@@ -166,6 +166,8 @@ def test_an_infeasible_budget_exits_3_with_the_nearest_figure(
     assert code == 3
     assert nearest in err
     assert len(err.splitlines()) == 1
+    code, out, _ = run("study", "list", "--json")
+    assert (code, json.loads(out)) == (0, [])
 
 
 def test_a_target_that_is_not_measured_is_refused_where_measured_is_required(run: Run) -> None:
