@@ -7,6 +7,7 @@ python benchmarks/reference_pages.py --write    # writes them
 import functools
 import inspect
 import operator
+import pkgutil
 import re
 import sys
 import types
@@ -48,6 +49,28 @@ PYTHON_INTRO = """\
 
 These are the public names of `nas_sv2`. Every other path may change without notice. Importing
 `nas_sv2` loads neither torch nor onnxruntime.
+"""
+
+ANSWERS = [
+    "nas_sv2.api.measuring:Comparison",
+    "nas_sv2.space.graph.cost:Cost",
+    "nas_sv2.studies.storage.catalog:Deleted",
+    "nas_sv2.studies.findings.front:Entry",
+    "nas_sv2.studies.package.build:Exported",
+    "nas_sv2.studies.package.detector_export:ExportedDetector",
+    "nas_sv2.studies.findings.front:Front",
+    "nas_sv2.studies.findings.fused_estimate:FusedEstimate",
+    "nas_sv2.studies.findings.record:Record",
+    "nas_sv2.search.replay:Replayed",
+    "nas_sv2.studies.storage.facts:StudyFacts",
+    "nas_sv2.studies.storage.catalog:StudySummary",
+]
+"""The classes of what public functions and members give, beside the public names."""
+
+ANSWERS_INTRO = """\
+# Answers
+
+Values of these classes come from the functions above. A script reads them, and makes none.
 """
 
 SECTIONS = {"Args", "Returns", "Raises", "Yields", "Attributes"}
@@ -229,8 +252,9 @@ def members(kind: type) -> Iterator[tuple[str, str, str | None]]:
     for name, member in vars(kind).items():
         if name.startswith("_"):
             continue
-        if isinstance(member, property):
-            result = inspect.signature(member.fget).return_annotation  # type: ignore[arg-type]
+        if isinstance(member, property | functools.cached_property):
+            get = member.fget if isinstance(member, property) else member.func
+            result = inspect.signature(get).return_annotation  # type: ignore[arg-type]
             yield name, f"{name}: {text_of(result)}", member.__doc__
         elif isinstance(member, classmethod | staticmethod):
             yield name, signature(name, getattr(kind, name)), member.__func__.__doc__
@@ -255,11 +279,23 @@ def described(name: str, thing: Any) -> Iterator[str]:
         yield from rendered(doc)
 
 
+def answered(kind: type) -> Iterator[str]:
+    """Yield the lines about a class of answers: what it is, and a line for each member."""
+    yield f"## {kind.__name__}\n"
+    yield from rendered(kind.__doc__)
+    lines = [f"- `{heading}`: {paragraphs(doc)[0]}" for _, heading, doc in members(kind)]
+    if lines:
+        yield from ["**Members**", "", *lines, ""]
+
+
 def python_page() -> str:
     """Return the page of the Python API."""
     lines = [PYTHON_INTRO]
     for name in nas_sv2.__all__:
         lines += described(name, getattr(nas_sv2, name))
+    lines.append(ANSWERS_INTRO)
+    for place in ANSWERS:
+        lines += answered(pkgutil.resolve_name(place))
     return "\n".join(lines).rstrip() + "\n"
 
 

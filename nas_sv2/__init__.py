@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from nas_sv2.api.searching import search
     from nas_sv2.api.study import Study, open_study, studies
     from nas_sv2.api.training import train
-    from nas_sv2.database.database import Database
     from nas_sv2.errors import NasError
     from nas_sv2.evaluate.fitting.evaluation import Evaluation
     from nas_sv2.evaluate.fitting.evaluator import Evaluator
@@ -26,17 +25,17 @@ if TYPE_CHECKING:
     from nas_sv2.latency.targets.user_target import LatencySource as Target
     from nas_sv2.search.walk.budget import Budget
     from nas_sv2.space.choices.search_space import SearchSpace
-    from nas_sv2.space.units.architecture import Architecture
+    from nas_sv2.space.units.architecture import Architecture, Stage
 
 __all__ = [
     "Architecture",
     "Budget",
-    "Database",
     "Evaluation",
     "Evaluator",
     "Latency",
     "NasError",
     "SearchSpace",
+    "Stage",
     "Study",
     "Target",
     "__version__",
@@ -55,12 +54,12 @@ __all__ = [
 _PLACES = {
     "Architecture": "nas_sv2.space.units.architecture:Architecture",
     "Budget": "nas_sv2.search.walk.budget:Budget",
-    "Database": "nas_sv2.database.database:Database",
     "Evaluation": "nas_sv2.evaluate.fitting.evaluation:Evaluation",
     "Evaluator": "nas_sv2.evaluate.fitting.evaluator:Evaluator",
     "Latency": "nas_sv2.latency.measurements.measurement:Latency",
     "NasError": "nas_sv2.errors:NasError",
     "SearchSpace": "nas_sv2.space.choices.search_space:SearchSpace",
+    "Stage": "nas_sv2.space.units.architecture:Stage",
     "Study": "nas_sv2.api.study:Study",
     "Target": "nas_sv2.latency.targets.user_target:LatencySource",
     "cost": "nas_sv2.api.networks:cost",
@@ -87,7 +86,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """The public names."""
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)
 
 
 class _FunctionAndFolder:

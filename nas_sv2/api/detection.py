@@ -70,7 +70,7 @@ def train_detector(
         network: A reference name, a file, or `STUDY:NUMBER`: the backbone.
         folder: Folder to write.
         plan: How to train.
-        storage: The URL of the database of studies, or an open handle.
+        storage: The URL of the database of studies, or the `db` of a study.
         notify: Is called with a line before each step.
         progress: Is called with the steps done and all steps.
 
@@ -168,7 +168,7 @@ def time_detection_table(
         whole: Whether to time the whole detectors too.
         trained: Folders of trained detectors, whose mmAP stands in the rows of their networks.
         fresh: Measure although a result is stored.
-        storage: The URL of the database, or an open handle.
+        storage: The URL of the database, or the `db` of a study.
         notify: Is called with a line before each part.
 
     Raises:

@@ -109,7 +109,7 @@ def run_guidelines(
         target: The name of one target.
         folder: Folder of the pictures; made if it does not exist.
         fresh: Measure although a result is stored.
-        storage: The URL of the database, or an open handle.
+        storage: The URL of the database, or the `db` of a study.
         notify: Is called with a line before each step.
 
     Raises:
@@ -154,7 +154,7 @@ def fit_predictor(
         target: The name of one target.
         space: A built-in space or a file.
         fresh: Fit although a predictor is stored.
-        storage: The URL of the database, or an open handle.
+        storage: The URL of the database, or the `db` of a study.
         progress: Is called with the networks timed and all networks.
 
     Returns:
@@ -220,7 +220,7 @@ def refit(
         core: The name of the core.
         file: The table to write.
         table: A table that `calibrate` wrote; the shipped one if left out.
-        storage: The URL of the database, or an open handle.
+        storage: The URL of the database, or the `db` of a study.
         notify: Is called with a line before each measurement.
 
     Returns:
@@ -276,7 +276,7 @@ def refit_to_figures(
         precision: The number format of the figures, `fp32` or `int8`.
         runtime: The runtime of the figures, `onnxruntime` or `litert`.
         table: A table that `calibrate` wrote; the shipped one if left out.
-        storage: The URL of the database, or an open handle.
+        storage: The URL of the database, or the `db` of a study.
 
     Returns:
         The scale and its error, in words.
@@ -342,7 +342,7 @@ def time_paper_table(
         level: `40M`, `140M`, `300M`, `500M` or `all`.
         others: Networks of yours among them.
         fresh: Measure although a result is stored.
-        storage: The URL of the database, or an open handle.
+        storage: The URL of the database, or the `db` of a study.
         notify: Is called with a line before each level.
 
     Raises:

@@ -187,7 +187,7 @@ def grade(
         sessions: How many sessions; the usual number if left out.
         pause_s: Seconds between sessions; the usual pause if left out.
         plan: Fields of the measuring plan that are changed.
-        storage: The URL of the database, or an open handle.
+        storage: The URL of the database, or the `db` of a study.
         notify: Is called with a line for each wait.
         progress: Is called with the sessions done and all sessions.
 

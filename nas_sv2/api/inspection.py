@@ -135,7 +135,7 @@ def on_paper(
     Args:
         network: A reference name, a file, or `STUDY:NUMBER`.
         inputs: The shape of the input, or those of an ONNX file's, as `measure` takes them.
-        storage: The URL of the database of studies, or an open handle.
+        storage: The URL of the database of studies, or the `db` of a study.
 
     Raises:
         ConfigError: There is no such network, or a node of the file cannot be counted.
@@ -161,7 +161,7 @@ def explain(
     Args:
         network: A reference name, a file, or `STUDY:NUMBER`.
         target: The name of one target.
-        storage: The URL of the database, or an open handle.
+        storage: The URL of the database, or the `db` of a study.
         notify: Is called with a line before each step.
 
     Raises:
@@ -207,7 +207,7 @@ def profile(
         networks: Reference names, files, or `STUDY:NUMBER`.
         target: The name of one target.
         inputs: The shape of the input, or those of ONNX files, as `measure` takes them.
-        storage: The URL of the database, or an open handle.
+        storage: The URL of the database, or the `db` of a study.
         notify: Is called with a line for each wait.
 
     Raises:
@@ -242,7 +242,7 @@ def reuse(
     Args:
         network: A reference name, a file, or `STUDY:NUMBER`.
         weights: `FILE.safetensors` or `STUDY:NUMBER`; those of the trial if left out.
-        storage: The URL of the database, or an open handle.
+        storage: The URL of the database, or the `db` of a study.
         notify: Is called with a line if the weights of the trial were not kept.
 
     Raises:

@@ -162,7 +162,7 @@ def measure(
         networks: Networks, names of hand-designed ones, files (those of ONNX, LiteRT and ncnn
             too), or `STUDY:NUMBER`.
         target: A name, `module:attribute`, or an object of yours.
-        storage: The URL of the database of measurements, or an open handle.
+        storage: The URL of the database of measurements, or the `db` of a study.
         fresh: Measure although a result is stored.
         require_measured: Refuse a target whose latency is not measured.
         plan: Fields of the measuring plan that are changed, such as `threads`.
@@ -219,7 +219,7 @@ def measurement_lines(counts: Counts, storage: str | Database = DEFAULT_STORAGE)
 
     Args:
         counts: Counts what was taken and what was skipped.
-        storage: The URL of the database, or an open handle.
+        storage: The URL of the database, or the `db` of a study.
 
     Raises:
         ConfigError: There is no such database.

@@ -1,16 +1,19 @@
 """One network: by its name, priced on paper, as a torch module, as ONNX, as a package."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+from nas_sv2.api.arguments import database_of
+from nas_sv2.database import DEFAULT_STORAGE
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.files import checked_out, write_out
-from nas_sv2.space.families.published import published_network
+from nas_sv2.space.families.published import full_name, published_network
 from nas_sv2.space.graph.cost import Cost
 from nas_sv2.space.networks.lowering import Classifier, Network, costs_of, lower
 from nas_sv2.space.onnx_models.model import ENDING, OnnxModel, Shapes, load_model
+from nas_sv2.studies.storage.named_networks import find_networks, named
 
 if TYPE_CHECKING:
     import torch
@@ -28,32 +31,34 @@ def reference(name: str) -> Classifier:
     Raises:
         ConfigError: There is no such network; the message names the closest.
     """
-    if match := re.fullmatch(r"(\d)(?:\.(\d{1,4}))?x", name):
-        name = f"shufflenet_v2_x{match[1]}_{match[2] or 0}"
-    return published_network(name)
+    return published_network(full_name(name))
 
 
-def cost(network: Network | str) -> Cost:
+def cost(network: Network | str, *, storage: str | Database = DEFAULT_STORAGE) -> Cost:
     """Count the cost of a network on paper: FLOPs, parameters, memory access.
 
     Args:
-        network: A network, the name of a hand-designed one as `reference` takes it, or
-            `FILE.onnx`; `load` reads a file that leaves further sizes open.
+        network: A network, the name of a hand-designed one, a file (one of ONNX too), or
+            `STUDY:NUMBER`. `load` reads an ONNX file that leaves further sizes open.
+        storage: The URL of the database of studies, or the `db` of a study.
 
     Raises:
         ConfigError: There is no such network, or a node of the file cannot be counted.
     """
     if isinstance(network, str):
-        network = load_model(network) if network.endswith(ENDING) else reference(network)
+        network = find_networks([network], database_of(storage))[0].network
     return costs_of(network)[0]
 
 
-def module(network: Classifier | str, *, seed: int = 0) -> "torch.nn.Module":
+def module(
+    network: Classifier | str, *, seed: int = 0, storage: str | Database = DEFAULT_STORAGE
+) -> "torch.nn.Module":
     """Build a network as a torch module with fresh weights, ready to be trained.
 
     Args:
-        network: A network, or the name of a hand-designed one.
+        network: A network, the name of a hand-designed one, a file, or `STUDY:NUMBER`.
         seed: Seed of the weights.
+        storage: The URL of the database of studies, or the `db` of a study.
 
     Raises:
         ConfigError: There is no such network, or no such seed.
@@ -64,17 +69,24 @@ def module(network: Classifier | str, *, seed: int = 0) -> "torch.nn.Module":
     from nas_sv2.space.runtimes.torch_lowering import build_module
 
     check_value("seed", seed, Seed)
+    graph = lower(named(network, database_of(storage)).network)
+    return build_module(graph, torch.Generator().manual_seed(seed))
 
-    return build_module(lower(_network(network)), torch.Generator().manual_seed(seed))
 
-
-def onnx(network: Classifier | str, path: Path | str, *, seed: int = 0) -> Path:
+def onnx(
+    network: Classifier | str,
+    path: Path | str,
+    *,
+    seed: int = 0,
+    storage: str | Database = DEFAULT_STORAGE,
+) -> Path:
     """Write a network as an ONNX file with random weights, to be timed.
 
     Args:
-        network: A network, or the name of a hand-designed one.
+        network: A network, the name of a hand-designed one, a file, or `STUDY:NUMBER`.
         path: The file to write.
         seed: Seed of the weights.
+        storage: The URL of the database of studies, or the `db` of a study.
 
     Raises:
         ConfigError: There is no such network, or the file cannot be written.
@@ -84,7 +96,8 @@ def onnx(network: Classifier | str, path: Path | str, *, seed: int = 0) -> Path:
     from nas_sv2.space.runtimes.weights import random_weights
 
     check_value("seed", seed, Seed)
-    graph, file = lower(_network(network)), checked_out(Path(path), "path")
+    graph = lower(named(network, database_of(storage)).network)
+    file = checked_out(Path(path), "path")
     write_out(file, build_onnx(graph, random_weights(graph, seed)), "path")
     return file
 
@@ -139,7 +152,3 @@ def verify(
     from nas_sv2.studies.package import verify as package
 
     return package.verify(Path(folder), data, run_model_py)
-
-
-def _network(network: Classifier | str) -> Classifier:
-    return reference(network) if isinstance(network, str) else network

@@ -76,7 +76,7 @@ def search(
         sampler: `ehvi`, `tpe`, `nsga2`, `gp` or `random`.
         seed: Seed of the sampler and the trainings.
         study: The name of the study to begin or resume; it follows from the question if left out.
-        storage: The URL of the database, or an open handle.
+        storage: The URL of the database, or the `db` of a study.
         tolerance: Share by which a FLOPs budget may be exceeded.
         guidelines: `measured`, `paper` or `off`; measured, if there is a profile, if left out.
         audit: Share of the pruned candidates that is evaluated nevertheless.
@@ -152,7 +152,7 @@ def carry_out(
 
     Args:
         plan: What is asked.
-        storage: The URL of the plan's database, or an open handle.
+        storage: The URL of the plan's database, or the `db` of a study.
         on_event: Is called with every event, a frozen value.
 
     Raises:

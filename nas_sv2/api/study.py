@@ -280,7 +280,7 @@ def open_study(name: str, *, storage: str | Database = DEFAULT_STORAGE) -> Study
 
     Args:
         name: Its name.
-        storage: The URL of its database, or an open handle.
+        storage: The URL of its database, or the `db` of a study.
 
     Raises:
         ConfigError: There is no such database or study.
@@ -318,7 +318,7 @@ def open_dashboard(
         host: Address to listen on.
         names: Host names that others may use besides its addresses and `host`.
         write: Whether studies can be renamed, annotated and deleted; never by other machines.
-        storage: The URL of the database, or an open handle.
+        storage: The URL of the database, or the `db` of a study.
 
     Raises:
         ConfigError: There is no such database, or the address or port cannot be used.

@@ -44,7 +44,7 @@ from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.package.forms import check_formats
 from nas_sv2.studies.package.full_package import check_unfinished, write_full_package
 from nas_sv2.studies.package.starting_weights import find_starting_weights
-from nas_sv2.studies.storage.named_networks import find_network
+from nas_sv2.studies.storage.named_networks import named
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def is_first_process() -> bool:
 
 
 def train(
-    network: str,
+    network: Classifier | str,
     folder: Path | str,
     *,
     data: str,
@@ -106,7 +106,7 @@ def train(
     `stem`, `stage2` or `stage3.0`.
 
     Args:
-        network: A reference name, a file, or `STUDY:NUMBER`.
+        network: A network, the name of a hand-designed one, a file, or `STUDY:NUMBER`.
         folder: Folder to write.
         data: The images.
         recipe: A built-in recipe or a file.
@@ -126,7 +126,7 @@ def train(
         temperature: Temperature of the teacher's answers; that of the recipe, or 4, if left out.
         qat: Train with the rounding of int8, from the weights of this very network.
         forms: Formats of the models, of `onnx`, `tflite` and `ncnn`.
-        storage: The URL of the database of studies, or an open handle.
+        storage: The URL of the database of studies, or the `db` of a study.
         notify: Is called with a line before each step.
         progress: Is called with the steps done and all steps.
 
@@ -141,8 +141,8 @@ def train(
     plan = TrainingPlan(data, recipe, seed, device, train_threads, skip_unreadable)
     db = database_of(storage)
     chosen = with_teacher(open_recipe(plan.recipe), teacher, temperature)
-    named = find_network(network, db)
-    taken = named.network if input is None else _at_input(named.network, chosen, input)
+    asked = named(network, db)
+    taken = asked.network if input is None else _at_input(asked.network, chosen, input)
     start = _start_of(weights, tuple(freeze), dict(rates or {}), taken, db)
     processes = Processes.of(os.environ)
     place = training_device(plan.device, processes.local_rank)
@@ -174,7 +174,7 @@ def train(
         trained = run.train(taken)
         if not processes.first:
             return None
-        metrics = write_full_package(run, trained, named.name, forms)
+        metrics = write_full_package(run, trained, asked.name, forms)
         run.finish()
         return metrics
 
@@ -312,7 +312,7 @@ def qualify(
 
     Args:
         request: What is certified, and by which trainings.
-        storage: The URL of the database that keeps the certificate, or an open handle.
+        storage: The URL of the database that keeps the certificate, or the `db` of a study.
         notify: Is called with a line before each step.
         progress: Is called with the trainings done and all trainings.
 

@@ -5,6 +5,7 @@ Families of one lineage share a file, which gives their structures.
 
 import difflib
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -114,6 +115,12 @@ def published_network(name: str) -> Architecture | PaperNetwork:
     if name in REFERENCES or width_named(name) is not None:
         return reference(name)
     raise _unknown(name)
+
+
+def full_name(name: str) -> str:
+    """Return the name of ShuffleNet V2 at a width such as `1x` or `0.35x`; others as they are."""
+    width = re.fullmatch(r"(\d)(?:\.(\d{1,4}))?x", name)
+    return name if width is None else f"shufflenet_v2_x{width[1]}_{width[2] or 0}"
 
 
 def _unknown(name: str) -> ConfigError:

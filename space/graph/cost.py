@@ -44,7 +44,7 @@ class Cost:
         memory_access_bytes: Inputs read, outputs written and kernels read by every operator.
         elementwise_bytes: The share of that which G4 counts: activations, sums, scalings, norms
             that cannot be folded and depthwise convolutions.
-        kernel_count: Operators launched one by one, an activation fused with what it follows.
+        kernel_count: Operators launched one by one, each with the activation after it.
     """
 
     flops: int = 0

@@ -86,7 +86,7 @@ class Stage:
 
     @property
     def additions(self) -> tuple[str, ...]:
-        """The titles of what the plain unit has not: `SE`, `residual`."""
+        """The titles of its additions to the plain unit: `SE`, `residual`."""
         return tuple(one.title for one in OPTIONS if getattr(self, one.name) is True)
 
 

@@ -26,7 +26,7 @@ class Entry:
 
     Attributes:
         number: The trial.
-        record: What was found.
+        record: Its cost, latencies and evaluation.
         beaten_by: The trial of the front that dominates it, or None where it is on the front.
         estimate: Its fused estimate; None if the study has no estimates.
     """

@@ -52,8 +52,8 @@ class StudySummary:
         targets: The names of its targets.
         budget: Its limits as users type them: `140M`, `cpu=25ms`.
         finished: Number of candidates that were measured and evaluated, with baselines.
-        best: The highest top-1 accuracy of a candidate within the limits, the highest mean average
-            precision of several labels, or the lowest mean absolute error; None if there is none.
+        best: The best score of a candidate within the limits: top-1 accuracy, mean average
+            precision of several labels, or mean absolute error. None if there is none.
         began: The start of its first trial (UTC), or None before it.
         fault: The reason for which nothing else is known of it; empty if it can be read.
         is_proxy: Whether accuracies are known to be of another network than the timed one.

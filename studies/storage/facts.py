@@ -161,7 +161,7 @@ class StudyFacts:
 
     @cached_property
     def estimates(self) -> StudyEstimates | None:
-        """What is believed of the candidates; None for too few trainings."""
+        """The expected scores of the candidates; None for too few trainings."""
         return estimate_study(self.records, self.certificate, self.begun_from)
 
     @cached_property
@@ -172,7 +172,7 @@ class StudyFacts:
 
     @cached_property
     def timed_and_trained(self) -> TimedAndTrained | None:
-        """What is timed and what is trained; None if an older version began the study."""
+        """The timed and the trained networks; None if an older version began the study."""
         kept = self.identity.get(TIMED_AND_TRAINED)
         return None if kept is None else TimedAndTrained.read(kept)
 

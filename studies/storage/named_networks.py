@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.resolution import resolution_of
-from nas_sv2.space.families.published import published_network
+from nas_sv2.space.families.published import full_name, published_network
 from nas_sv2.space.model_files.model_file import RUNTIMES, load_model_file
 from nas_sv2.space.networks.lowering import Classifier, Network, load_network
 from nas_sv2.space.onnx_models.model import ENDING, Shapes, load_model
@@ -97,11 +97,23 @@ def _typed(shape: "Sequence[int]") -> str:
     return "x".join(map(str, shape))
 
 
+def named(network: Classifier | str, db: "Database") -> Named[Classifier]:
+    """Return a network by the beginning of its digest, or the one that a text names.
+
+    Raises:
+        ConfigError: As `find_network`.
+    """
+    if isinstance(network, str):
+        return find_network(network, db)
+    return Named(network.digest[:8], network)
+
+
 def find_network(text: str, db: "Database") -> Named[Classifier]:
     """Return the network that `text` names, one that can be trained.
 
     Args:
-        text: A reference name, a YAML or JSON file, or `STUDY:NUMBER`.
+        text: A reference name, a width of ShuffleNet V2 such as `0.5x`, a YAML or JSON file, or
+            `STUDY:NUMBER`.
         db: The database of the studies.
 
     Raises:
@@ -113,7 +125,7 @@ def find_network(text: str, db: "Database") -> Named[Classifier]:
     if trial is not None:
         return Named(text, record_of(db, *trial).architecture)
     try:
-        return Named(text, published_network(text))
+        return Named(full_name(text), published_network(full_name(text)))
     except ConfigError:
         path = Path(text)
         if path.suffix.lower() in MODEL_ENDINGS or os.sep in text or os.path.lexists(path):

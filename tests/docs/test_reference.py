@@ -1,5 +1,6 @@
 """The generated pages of the reference are those that the code gives now."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,6 +47,23 @@ def test_every_public_name_has_a_docstring_and_a_place() -> None:
         thing = getattr(nas_sv2, name)
         assert f"\n## {name}\n" in page
         assert not callable(thing) or (thing.__doc__ or "").strip(), name
+
+
+FOREIGN = {
+    "AbstractContextManager", "Any", "Figure", "Iterator", "Literal", "Mapping", "Module", "None",
+    "Path", "Self", "Sequence",
+}  # fmt: skip
+HANDED_ON = {"Confirmation", "OnnxModel", "PaperNetwork"}
+"""A script hands these on, or prints them."""
+
+
+def test_what_public_functions_give_is_described() -> None:
+    page, _, answers = reference_pages.python_page().partition("\n# Answers\n")
+    given = re.findall(r"^\w+: (.+)$|-> (.+)$", page, re.M)
+    classes = {name for pair in given for name in re.findall(r"\b[A-Z]\w+", "".join(pair))}
+    described = set(re.findall(r"^## (\w+)$", page + answers, re.M))
+    assert {"Comparison", "Front", "Record"} <= classes
+    assert classes - FOREIGN - HANDED_ON <= described
 
 
 def test_a_docstring_becomes_markdown() -> None:

@@ -15,6 +15,7 @@ import torch
 from doubles import FakeEvaluator, small_space
 
 import nas_sv2 as nas
+from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
 from nas_sv2.latency.measurements.measurement import Provenance
 from nas_sv2.space.graph.cost import cost_of
@@ -80,6 +81,35 @@ def test_a_network_as_a_module_and_as_a_file(tmp_path: Path) -> None:
     assert logits.shape == (1, 1000)
     with pytest.raises(ConfigError, match="path must name a file in a folder that exists"):
         nas.onnx(network, tmp_path / "none" / "a.onnx")
+
+
+def test_a_text_names_a_network_as_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(architecture_to_yaml(reference(V2[0])))
+    nas.onnx("mine.yaml", "mine.onnx")
+    small = small_space()
+    storage = f"sqlite:///{tmp_path / 'own.db'}"
+    study = nas.search(
+        Board(), space=small, evaluator=FakeEvaluator(), guidelines="off", trials=1, study="own",
+        budget="1M", storage=storage,
+    )  # fmt: skip
+    (number,) = study.records
+    for text in ("0.5x", "shufflenet_v2_x0_5", "mine.yaml", "mine.onnx"):
+        assert nas.cost(text).flops == nas.cost("0.5x").flops
+    assert nas.cost(f"own:{number}", storage=storage) == study.records[number].cost
+    module = nas.module(f"own:{number}", storage=storage)
+    assert sum(each.numel() for each in module.parameters()) == study.records[number].cost.params
+    with pytest.raises(ConfigError, match="architecture must be a reference network"):
+        nas.cost("resnet")
+
+
+def test_a_network_is_written_by_hand() -> None:
+    stages = (nas.Stage(depth=2, width=48), nas.Stage(depth=1, width=96, kernel=5, se=True))
+    mine = nas.Architecture(stem=(16,), stages=stages, head=64, resolution=96, classes=10)
+    assert nas.module(mine)(torch.zeros(1, 3, 96, 96)).shape == (1, 10)
+    assert nas.cost(mine).flops == cost_of(lower(mine)).flops
 
 
 class Board:
@@ -175,7 +205,7 @@ def test_the_notebook_of_the_first_search(
 
 def test_objects_are_taken_wherever_a_word_is(tmp_path: Path) -> None:
     events: list[object] = []
-    with nas.Database.open(f"sqlite:///{tmp_path / 'own.db'}") as db:
+    with Database.open(f"sqlite:///{tmp_path / 'own.db'}") as db:
         study = nas.search(
             ["arm", Board()],
             budget=nas.Budget(flops=0.2e6, latency_ms={"board": 0.3}),
