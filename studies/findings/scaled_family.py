@@ -68,17 +68,23 @@ class FamilyGain:
         sure = f"{100 * (1 - self.level):.4g} %"
         verdict = {"better": "better", "worse": "worse", "tie": "a tie"}[self.verdict]
         return (
-            f"{self._speed(sure)} as fast at equal accuracy; {self.mean * 100:+.2f} points at "
+            f"{self._speed} ({sure} {self._speeds}); {self.mean * 100:+.2f} points at "
             f"equal latency ({sure} {self.low * 100:+.2f} to {self.high * 100:+.2f}): {verdict}"
         )
 
-    def _speed(self, sure: str) -> str:
-        low = "less" if self.speed_up_low is None else f"{self.speed_up_low:.2f}"
-        high = "more" if self.speed_up_high is None else f"{self.speed_up_high:.2f}"
+    @property
+    def _speed(self) -> str:
         if self.speed_up is not None:
-            return f"{self.speed_up:.2f} times ({sure} {low} to {high})"
-        beyond = "more accurate" if self.mean > 0 else "less accurate"
-        return f"{beyond} than every width ({sure} {low} to {high} times)"
+            return f"{self.speed_up:.2f} times as fast at equal accuracy"
+        side = "below" if self.mean > 0 else "above"
+        return f"the curve of the widths stays {side} its accuracy"
+
+    @property
+    def _speeds(self) -> str:
+        low, high = self.speed_up_low, self.speed_up_high
+        if low is None:
+            return "not bounded by them" if high is None else f"at most {high:.2f} times"
+        return f"at least {low:.2f} times" if high is None else f"{low:.2f} to {high:.2f} times"
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ def test_slower_is_worse() -> None:
     gain = found(beside(3.0, curve(1.5)))
     assert gain.verdict == "worse"
     assert gain.speed_up == pytest.approx(0.5, rel=1e-3)
-    assert "0.50 times" in gain.describe() and gain.describe().endswith(": worse")
+    assert "0.50 times as fast at equal accuracy (95 % " in gain.describe()
+    assert gain.describe().endswith(": worse")
 
 
 def test_what_is_not_more_than_chance_or_than_the_latencies_errors_is_a_tie() -> None:
@@ -75,11 +76,14 @@ def test_beyond_the_curve_is_said_and_not_read() -> None:
     above = found(beside(2.0, 0.8))
     assert (above.speed_up, above.speed_up_high, above.verdict) == (None, None, "better")
     assert above.speed_up_low == pytest.approx(2.0, rel=1e-3)  # the slowest takes twice as long
-    assert above.describe().startswith("more accurate than every width (95 % 2.00 to more times)")
+    beyond = "the curve of the widths stays {} its accuracy (95 % {} times); "
+    assert above.describe().startswith(beyond.format("below", "at least 2.00"))
     below = found(beside(2.0, 0.6))
     assert (below.speed_up, below.speed_up_low, below.verdict) == (None, None, "worse")
     assert below.speed_up_high == pytest.approx(0.5, rel=1e-3)
-    assert below.describe().startswith("less accurate than every width (95 % less to 0.50 times)")
+    assert below.describe().startswith(beyond.format("above", "at most 0.50"))
+    noisy = found(beside(2.0, curve(2.2), (-0.3, 0.0, 0.3)))
+    assert "times as fast at equal accuracy (95 % not bounded by them); " in noisy.describe()
     assert beside(2.0, 0.7).covers
     assert not beside(0.9, 0.7).covers and not beside(4.1, 0.7).covers
 
