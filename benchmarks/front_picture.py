@@ -48,30 +48,41 @@ def draw_search(axes: Axes, facts: StudyFacts, target: str) -> None:
 
 def draw_confirmation(axes: Axes, found: Confirmation, target: str) -> None:
     """Draw the networks of a confirmation, each with its seeds and their mean."""
+    widths = sorted(
+        (network.latencies[target].ms, 100 * network.accuracy)
+        for network in found.networks
+        if network.name in {found.against, *found.family}
+    )
+    axes.plot(*zip(*widths, strict=True), color="tab:red", linewidth=0.8, alpha=0.6)
+    finalists = {finding.digest for finding in found.findings}
+    fastest = min(one.latencies[target].ms for one in found.networks if one.digest in finalists)
     for network in found.networks:
-        ours = network.trial is not None and network.name in network.digest
-        colour = "tab:blue" if ours else "tab:red"
+        ours = network.digest in finalists
+        rival = ":" in network.name
+        colour = "tab:blue" if ours else "0.45" if rival else "tab:red"
         ms = network.latencies[target].ms
         seeds = [100 * each for each in network.accuracies]
         axes.plot([ms] * len(seeds), seeds, "o", color=colour, alpha=0.4, markersize=4)
-        axes.plot(ms, 100 * network.accuracy, "o" if ours else "D", color=colour)
+        axes.plot(ms, 100 * network.accuracy, "o" if ours or rival else "D", color=colour)
         said = f"trial {network.trial}" if ours else _short(network.name)
         axes.annotate(
             f"{said}\n{ms:.2f} ms, {network.accuracy:.1%}",
-            (ms, max(seeds)),
-            (0, 7),
+            (ms, 100 * network.accuracy),
+            (-10, 16 if ms > fastest else -10) if ours else (10, 2) if rival else (6, -26),
             textcoords="offset points",
-            ha="center",
+            ha="right" if ours else "left",
             fontsize=8,
             color=colour,
         )
-    axes.margins(0.2, 0.2)
+    axes.margins(0.36, 0.2)
     axes.set_ylabel("top-1 of test images, %")
     seeds_in_words = f"{len(found.seeds)} seeds, {found.longer:.0f} times as many images"
     axes.set_title(f"confirmation: {seeds_in_words}", fontsize=10)
 
 
 def _short(name: str) -> str:
+    if ":" in name:
+        return f"random search, trial {name.rpartition(':')[2]}"
     return name.replace("shufflenet_v2_x", "V2 ").replace("_", ".") + "×"
 
 

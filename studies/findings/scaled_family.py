@@ -83,7 +83,7 @@ class FamilyGain:
     def _speeds(self) -> str:
         low, high = self.speed_up_low, self.speed_up_high
         if low is None:
-            return "not bounded by them" if high is None else f"at most {high:.2f} times"
+            return "unbounded by these widths" if high is None else f"at most {high:.2f} times"
         return f"at least {low:.2f} times" if high is None else f"{low:.2f} to {high:.2f} times"
 
 

@@ -83,7 +83,7 @@ def test_beyond_the_curve_is_said_and_not_read() -> None:
     assert below.speed_up_high == pytest.approx(0.5, rel=1e-3)
     assert below.describe().startswith(beyond.format("above", "at most 0.50"))
     noisy = found(beside(2.0, curve(2.2), (-0.3, 0.0, 0.3)))
-    assert "times as fast at equal accuracy (95 % not bounded by them); " in noisy.describe()
+    assert "times as fast at equal accuracy (95 % unbounded by these widths); " in noisy.describe()
     assert beside(2.0, 0.7).covers
     assert not beside(0.9, 0.7).covers and not beside(4.1, 0.7).covers
 
