@@ -112,13 +112,13 @@ class FullRun:
             kept = module if average is None else average.module
             with course.telling_of_interrupts():
                 self._run(course, kept)
-            self._tell_limit(course.records[-1].validation)
-            weights = weights_of(kept) if int8 is None else int8.rounded.weights
-            weights = weights if scale is None else scale.folded(weights, lower(adapted))
-            test = self._test(kept)
-            in_int8_form = None if int8 is None else int8.result()
-            in_int8 = self.recipe.score_form == "int8" and self.processes.first
-            test_int8 = self._test_int8(adapted, weights) if in_int8 else None
+                self._tell_limit(course.records[-1].validation)
+                weights = weights_of(kept) if int8 is None else int8.rounded.weights
+                weights = weights if scale is None else scale.folded(weights, lower(adapted))
+                test = self._test(kept)
+                in_int8_form = None if int8 is None else int8.result()
+                in_int8 = self.recipe.score_form == "int8" and self.processes.first
+                test_int8 = self._test_int8(adapted, weights) if in_int8 else None
         return FullyTrained(
             adapted,
             weights,

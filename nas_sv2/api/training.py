@@ -1,7 +1,8 @@
 """Recipes, how well one ranks, and trainings outside a search: one network, or a supernet."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -174,9 +175,19 @@ def train(
         trained = run.train(taken)
         if not processes.first:
             return None
-        metrics = write_full_package(run, trained, asked.name, forms)
+        with _telling_of_interrupts(notify):
+            metrics = write_full_package(run, trained, asked.name, forms)
         run.finish()
         return metrics
+
+
+@contextmanager
+def _telling_of_interrupts(notify: Notify) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        notify("interrupted after the last pass; the same command writes the files")
+        raise
 
 
 def _at_input(network: Classifier, recipe: Recipe, text: str) -> Classifier:

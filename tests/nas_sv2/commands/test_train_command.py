@@ -297,6 +297,20 @@ def test_an_interrupt_says_how_far_the_training_is_and_the_same_command_goes_on(
     assert code == 0 and f"going on at {steps[0]}" in err
 
 
+def test_an_interrupt_while_files_are_written_is_told_too(
+    command_line: Run, asked: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(*_: object) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nas_sv2.api.training.write_full_package", interrupted)
+        code, _, err = command_line(*asked)
+    said = "interrupted after the last pass; the same command writes the files"
+    assert (code, err.splitlines()[-1]) == (130, said)
+    assert command_line(*asked)[0] == 0 and (tmp_path / "out" / "card.json").exists()
+
+
 @pytest.mark.slow
 def test_torchrun_on_the_imagenet_layout_killed_and_taken_up(
     asked: list[str], folder: Callable[..., Path], tmp_path: Path
