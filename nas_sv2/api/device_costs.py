@@ -122,8 +122,10 @@ def run_guidelines(
     def progress(what: str, done: int, total: int) -> None:
         notify(f"{name}: table {done + 1} of {total}: {what}")
 
-    opened = book.open(name, store=MeasurementStore(db), fresh=fresh, notify=notify)
-    with closing(opened), making_folder(folder) as folder:
+    with (
+        making_folder(folder) as folder,  # refused before the database is made
+        closing(book.open(name, store=MeasurementStore(db), fresh=fresh, notify=notify)) as opened,
+    ):
         key = DeviceKey.of(opened)  # refused before anything is timed
         asked = with_one_image(opened)
         tables = run_experiments(asked, progress)
@@ -352,8 +354,10 @@ def time_paper_table(
     book, db = TargetBook.read(), database_of(storage)
     name, levels = book.one(target), levels_of(level)
     named = [find_network(text, db) for text in others]
-    opened = book.open(name, store=MeasurementStore(db), fresh=fresh, notify=notify)
-    with closing(opened), making_folder(folder) as folder:
+    with (
+        making_folder(folder) as folder,  # refused before the database is made
+        closing(book.open(name, store=MeasurementStore(db), fresh=fresh, notify=notify)) as opened,
+    ):
         found = run_comparison(
             opened, levels, named, lambda each: notify(f"{name}: the networks of level {each}")
         )
