@@ -3,7 +3,7 @@
     python benchmarks/front_picture.py sqlite:///flagship.db cifar10 docs/front.png
 
 Left is every finished candidate, by the expected score against the latency. Right is every
-network of the newest confirmation, by its test accuracy after a longer training. A dot is a seed.
+network of the newest confirmation, by its test score after a longer training. A dot is a seed.
 """
 
 import sys
@@ -49,7 +49,7 @@ def draw_search(axes: Axes, facts: StudyFacts, target: str) -> None:
 def draw_confirmation(axes: Axes, found: Confirmation, target: str) -> None:
     """Draw the networks of a confirmation, each with its seeds and their mean."""
     widths = sorted(
-        (network.latencies[target].ms, 100 * network.accuracy)
+        (network.latencies[target].ms, found.facts.drawn(network.score))
         for network in found.networks
         if network.name in {found.against, *found.family}
     )
@@ -61,13 +61,16 @@ def draw_confirmation(axes: Axes, found: Confirmation, target: str) -> None:
         rival = ":" in network.name
         colour = "tab:blue" if ours else "0.45" if rival else "tab:red"
         ms = network.latencies[target].ms
-        seeds = [100 * each for each in network.accuracies]
+        seeds = [found.facts.drawn(each) for each in network.scores]
         axes.plot([ms] * len(seeds), seeds, "o", color=colour, alpha=0.4, markersize=4)
-        axes.plot(ms, 100 * network.accuracy, "o" if ours or rival else "D", color=colour)
+        shown = found.facts.drawn(network.score)
+        axes.plot(ms, shown, "o" if ours or rival else "D", color=colour)
         said = f"trial {network.trial}" if ours else _short(network.name)
+        share = found.facts.unit == "share"
+        value = f"{shown:.1f}%" if share else found.facts.value(network.score)
         axes.annotate(
-            f"{said}\n{ms:.2f} ms, {network.accuracy:.1%}",
-            (ms, 100 * network.accuracy),
+            f"{said}\n{ms:.2f} ms, {value}",
+            (ms, shown),
             (-10, 16 if ms > fastest else -10) if ours else (10, 2) if rival else (6, -26),
             textcoords="offset points",
             ha="right" if ours else "left",
@@ -75,7 +78,8 @@ def draw_confirmation(axes: Axes, found: Confirmation, target: str) -> None:
             color=colour,
         )
     axes.margins(0.36, 0.2)
-    axes.set_ylabel("top-1 of test images, %")
+    unit = ", %" if found.facts.unit == "share" else ""
+    axes.set_ylabel(f"{found.facts.name} of test images{unit}")
     seeds_in_words = f"{len(found.seeds)} seeds, {found.longer:.0f} times as many images"
     axes.set_title(f"confirmation: {seeds_in_words}", fontsize=10)
 

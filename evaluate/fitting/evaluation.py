@@ -44,6 +44,14 @@ SHOWN = (*FIGURES.values(), "box_ap")
 """All scores that may be shown first; the last is a detector's."""
 
 
+def confirmed_by(score: str, kind: LabelKind) -> str:
+    """Return the score by which a trained network is compared on the test images.
+
+    It is the score of a study. If that is a loss, it is the figure that is shown first.
+    """
+    return FIGURES[kind] if facts_of(score).unit == "nats" else score
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """The figure of a network that is shown first.
@@ -111,10 +119,7 @@ class Figure:
 
     def change_from(self, other: "Figure") -> str:
         """Return the change from another, as `-1.20 points`, or `+0.3` in the labels' unit."""
-        change = self.value - other.value
-        if self.facts.is_error:
-            return ("+" if change >= 0 else "") + in_unit_of_labels(change)
-        return f"{100 * change:+.2f} points"
+        return self.facts.change(self.score - other.score)
 
 
 def describe_majority(majority: float, images: str) -> str:

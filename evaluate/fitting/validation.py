@@ -60,17 +60,27 @@ class Validation:
 
         It is higher for a better network. `training_speed` needs the whole training.
         """
+        if by == "cross_entropy":
+            return -self.loss
+        found = self.figures(by).get(by)
+        assert found is not None, f"{by} was not computed"
+        return Figure(by, found).score
+
+    def figures(self, by: str) -> dict[str, float]:
+        """Return all figures that are known but the loss, by the names of their scores.
+
+        Args:
+            by: The score of the recipe, which names the user's own metric.
+        """
         known = {
             "accuracy": self.accuracy,
             "balanced_accuracy": self.balanced_accuracy,
             "macro_f1": self.macro_f1,
             "mean_ap": self.mean_ap,
-            "mae": None if self.mae is None else -self.mae,
-            "cross_entropy": -self.loss,
+            "mae": self.mae,
+            **({} if by in SCORES else {by: self.own}),
         }
-        found = known.get(by, self.own)
-        assert found is not None, f"{by} was not computed"
-        return found
+        return {name: figure for name, figure in known.items() if figure is not None}
 
     def describe(self, by: str) -> str:
         """Name the figures, as `top-1 91.20%, macro F1 88.10%, cross-entropy 0.3120`.

@@ -234,7 +234,7 @@ class FullRun:
         return self._validation(module, self.subset.val)
 
     @cached_property
-    def _test_part(self) -> Part | None:
+    def test_part(self) -> Part | None:
         """The test images of the recipe's classes; None if the data have none."""
         if self.data.test is None:
             return None
@@ -243,10 +243,10 @@ class FullRun:
         return choose_subset(held_out, everything).val
 
     def _test(self, module: nn.Module) -> Validation | None:
-        return None if self._test_part is None else self._validation(module, self._test_part)
+        return None if self.test_part is None else self._validation(module, self.test_part)
 
     def _test_int8(self, network: Classifier, weights: Weights) -> Validation | None:
-        part = self._test_part
+        part = self.test_part
         if part is None:
             return None
         score = self.recipe.score

@@ -45,6 +45,22 @@ class ScoreFacts:
         """The name of the score, which is maximised, as `minus mean absolute error`."""
         return f"minus {self.title}" if self.is_error else self.title
 
+    @property
+    def noun(self) -> str:
+        """Its name within a claim: `accuracy` for top-1, otherwise its name."""
+        return "accuracy" if self.title == TOP_1 else self.name
+
+    def compare(self, better: bool) -> str:
+        """Return how a network is beside another one: `more accurate`, or `better`."""
+        if self.title == TOP_1:
+            return "more accurate" if better else "less accurate"
+        return "better" if better else "worse"
+
+    @property
+    def by(self) -> str:
+        """The words behind `compare` that name the score; none for top-1."""
+        return "" if self.title == TOP_1 else f" by {self.name}"
+
     def drawn(self, score: float) -> float:
         """Return the figure of a score: in per cent, or without the sign of an error."""
         return 100 * score if self.unit == "share" else -score if self.is_error else score
@@ -69,9 +85,29 @@ class ScoreFacts:
             return f"{in_unit_of_labels(difference)} of {self.name}"
         return f"{difference:.3f} {self.unit or 'of ' + self.name}"
 
+    def signed(self, difference: float) -> str:
+        """Return a difference of two scores as the signed change of the figure, without unit."""
+        if self.unit == "share":
+            return f"{100 * difference:+.2f}"
+        if not self.is_error:
+            return f"{difference:+.4f}"
+        change = 0.0 - difference
+        return ("+" if change >= 0 else "") + in_unit_of_labels(change)
+
+    def change(self, difference: float) -> str:
+        """Return the same with its unit, as `-1.20 points`, or `+0.3` in the labels' unit."""
+        return self.signed(difference) + " points" * (self.unit == "share")
+
+    def interval(self, low: float, high: float) -> str:
+        """Return the ends of an interval of differences as those of the figure's change."""
+        ends = (high, low) if self.is_error else (low, high)
+        return " to ".join(map(self.signed, ends))
+
+
+TOP_1 = "top-1 accuracy"
 
 SCORES: Mapping[str, ScoreFacts] = {
-    "accuracy": ScoreFacts("top-1", "share", "top-1 accuracy", ("classes",)),
+    "accuracy": ScoreFacts("top-1", "share", TOP_1, ("classes",)),
     "balanced_accuracy": ScoreFacts(
         "balanced accuracy", "share", "balanced accuracy", ("classes",)
     ),

@@ -180,6 +180,8 @@ class Study:
     ) -> "Confirmation":
         """Retrain finalists and baselines for longer and test whether the finalists are better.
 
+        They are compared by the score of the study, on the test images.
+
         Args:
             recipe: How to train, longer than in the search.
             trials: Numbers of trials, or `best` alone.
@@ -187,7 +189,8 @@ class Study:
             workers: Trainings at the same time; one for each core if left out.
             fresh: Measure again although a session is stored.
             data: The place of the study's data, if they were moved.
-            margin: Points of accuracy whose loss counts as none, for "faster at equal accuracy".
+            margin: Loss that counts as none, for "faster at equal score". It is in points of a
+                share such as accuracy, otherwise in the unit of the study's score.
             family: Widths of ShuffleNet V2 to compare with as a curve, at least 5; 0 for none.
             vs_study: Another study, whose best network is compared with too, or `STUDY:NUMBER`.
             notify: Is called with a line before each step.

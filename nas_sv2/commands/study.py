@@ -455,8 +455,8 @@ def confirm(
         float | None,
         typer.Option(
             "--margin",
-            help="Points of accuracy whose loss counts as none, for the claim faster at equal "
-            "accuracy.",
+            help="Loss that counts as none, for the claim faster at equal score: in points if the "
+            "score is a share such as accuracy, otherwise in its unit.",
         ),
     ] = None,
     family: Annotated[
@@ -481,7 +481,8 @@ def confirm(
 ) -> None:
     """Retrain finalists and baselines for longer and test whether the finalists are better.
 
-    Accuracies are of the test split, latencies of one session. The confirmation is stored with
+    Networks are compared by the score of the study's recipe, as accuracy or MAE, on the test
+    split. Latencies are of one session. The confirmation is stored with
     the study; front and card state it. The same command resumes one that was interrupted.
     """
     from nas_sv2.api.study import open_study

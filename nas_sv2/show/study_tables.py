@@ -284,21 +284,31 @@ def _progress(facts: StudyFacts) -> list[tuple[str, str]]:
 
 
 def confirmation_table(found: Confirmation) -> RenderableType:
-    """Make a table of test accuracies by seed and of latencies in the common session."""
-    targets = list(found.networks[0].latencies)
-    balanced = ("balanced",) if found.uneven else ()
+    """Make a table of test scores by seed and of latencies in the common session.
+
+    Top-1 has a column too if the networks have one and are not compared by it.
+    """
+    targets, facts = list(found.networks[0].latencies), found.facts
+    uneven = found.uneven and found.scored_by != "balanced_accuracy"
+    balanced = ("balanced",) if uneven else ()
+    beside = found.scored_by != "accuracy" and found.networks[0].accuracy is not None
+    plain = ("top-1",) if beside else ()
     times = (f"{target} ms" for target in targets)
-    floats = ("float32",) if found.in_int8 else ()
-    top = "test top-1, int8" if found.in_int8 else "test top-1"
-    table = plain_table("trial", "network", top, "by seed", *floats, *balanced, *times)
+    exact = ("float32",) if found.in_int8 else ()
+    top = f"test {facts.name}" + (", int8" if found.in_int8 else "")
+    table = plain_table("trial", "network", top, "by seed", *exact, *plain, *balanced, *times)
     for network in found.networks:
         table.add_row(
             "–" if network.trial is None else str(network.trial),
             network.name,
-            f"{network.accuracy:.2%}",
-            " ".join(f"{accuracy * 100:.2f}" for accuracy in network.accuracies),
-            *([_percent(network.float_accuracy)] if found.in_int8 else []),
-            *([_percent(network.balanced_accuracy)] if found.uneven else []),
+            facts.value(network.score),
+            " ".join(facts.value(score).removesuffix("%") for score in network.scores),
+            *(
+                "–" if network.float_score is None else facts.value(network.float_score)
+                for _ in exact
+            ),
+            *([_percent(network.accuracy)] if beside else []),
+            *([_percent(network.balanced_accuracy)] if uneven else []),
             *(
                 f"{network.latencies[target].ms:.3f}"
                 + ("*" if network.latencies[target].contended else "")
@@ -350,7 +360,7 @@ def confirmation_data(facts: StudyFacts, found: Confirmation) -> dict[str, Any]:
 
 
 def _finding(found: Confirmation, finding: Finding, plain: dict[str, Any]) -> dict[str, Any]:
-    plain["accuracy"]["mean"] = finding.accuracy.mean
+    plain["score"]["mean"] = finding.score.mean
     for target, gain in finding.family.items():
         plain["family"][target]["mean"] = gain.mean
     return {

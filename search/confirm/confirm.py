@@ -1,12 +1,14 @@
 """Compares finalists of a study with the hand-designed networks of its level, on fresh figures.
 
 All networks are measured again, in one session and in alternation. They are trained for longer,
-with seeds that the search did not have. Accuracies are those of the test split, by which nothing
-was chosen. Measurements and scores are kept as they come, so that a confirmation can be resumed.
+with seeds that the search did not have. They are compared by the score of the study, on the test
+split, by which nothing was chosen. Measurements and scores are kept as they come, so that a
+confirmation can be resumed.
 """
 
 import dataclasses
 import datetime
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -20,9 +22,12 @@ from nas_sv2.database.locks import hold_now
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.determinism import check_workers, useful_workers
-from nas_sv2.evaluate.fitting.evaluation import average, data_key
+from nas_sv2.evaluate.fitting.evaluation import average, confirmed_by, data_key
+from nas_sv2.evaluate.fitting.own_metric import try_score
+from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.evaluate.recipes.files import open_recipe, recipe_from_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.latency.measurements.head_to_head import (
     EMULATOR_ERROR,
     LEAST,
@@ -58,7 +63,7 @@ from nas_sv2.studies.findings.confirmation import (
     Finalist,
     judge_finalists,
 )
-from nas_sv2.studies.findings.paired import Paired
+from nas_sv2.studies.findings.paired import Paired, step_of
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.scaled_family import FamilyCurve
 from nas_sv2.studies.storage.confirmation_store import (
@@ -73,7 +78,7 @@ from nas_sv2.studies.storage.study import load_study, study_key
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 MOST_MARGIN = 10.0
-"""Points of accuracy; a larger loss is none that anybody calls equal."""
+"""Points of a share, such as accuracy; a larger loss is none that anybody calls equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,8 @@ class ConfirmRequest:
         workers: Trainings at the same time; None for one for each core.
         fresh: Whether to measure again although a session is stored.
         data: The place of the study's data, if they were moved.
-        margin: Points of accuracy whose loss counts as none; None to leave that open.
+        margin: Loss of score that counts as none, in points of a share such as accuracy, otherwise
+            in the unit of the score; None to leave that open.
         family: Widths of the scaled family; 0 for none.
         vs_study: Another study, whose best network is compared with too, or `STUDY:NUMBER`.
     """
@@ -131,52 +137,83 @@ def confirm(
     study = load_study(db, request.study)
     needed = ("budget", "space_digest", *TRAINED)
     identity = classifiers_identity(study.user_attrs, request.study, needed)
-    recipe = _as_searched(recipe, recipe_from_document(identity["recipe_document"]), request)
+    searched = recipe_from_document(identity["recipe_document"])
+    _check_numbers(recipe, searched)
     with ExitStack() as opened:
         front = read_study(db, request.study).front
         records, finalists = front.records, finalists_of(front, request.trials)
         rival = None if request.vs_study is None else rival_named(request.vs_study, db)
         field = contestants(records, finalists, identity, request.family, rival)
         check_number(len(field.all))
-        source = Source(
-            data_place(study) if request.data is None else request.data,
-            data_resolution_of(recipe, field.finalists[0].architecture),
-            identity["skip_unreadable"],
-        )
+        source = _source(study, request.data, recipe, field)
         data = _data(source, study, request.data)
-        if data.kind != "classes":
-            allowed = "must be of images with one class each: a confirmation compares top-1"
-            raise ConfigError("study", request.study, allowed)
+        by = confirmed_by(searched.score, data.kind)
+        recipe, margin = _as_searched(recipe, searched, by, data), _margin(request.margin, by)
         for one in field.all:
             form_of(recipe, one.architecture, data)  # raises before anything is run
         opened.enter_context(_hold(db, request.study))
         measurements = MeasurementStore(db)
         folder = WeightsFolder.of_study(db, study_key(study)).path / "confirm"
         jobs = _jobs(field.all, recipe, _seeds(identity, request.seeds), folder)
-        for line in _looked_at(confirmations_of(study), jobs, data, request.margin):
+        for line in _looked_at(confirmations_of(study), jobs, data, margin, by):
             notify(line)
         book = TargetBook.of_study(identity)
         timed = {
             name: _timed(book, name, field, measurements, request.fresh, notify)
             for name in identity["targets"]
         }
-        scores = _scores(jobs, source, data, HeldOutScores(study), request, notify, progress)
-        place = jobs[0].key(data).device
-        found = _found(_Figures(field, timed, scores), request, recipe, data, records, place)
+        store = HeldOutScores(study)
+        scores = _scores(jobs, by, source, data, store, request, notify, progress)
+        figures = _Figures(field, timed, scores, by, jobs[0].count_tested(data))
+        found = _found(figures, margin, jobs[0], data, records)
         keep(study, found)
         return found
 
 
-def _as_searched(recipe: Recipe, searched: Recipe, request: ConfirmRequest) -> Recipe:
-    """Return the recipe with the form that the study compares.
+def _check_numbers(recipe: Recipe, searched: Recipe) -> None:
+    """Refuse a recipe that reads labels otherwise than the study.
 
     Raises:
-        ConfigError: Labels are numbers.
+        ConfigError: One reads them as numbers, and the other does not.
     """
-    if searched.numbers or recipe.numbers:
-        allowed = "must be of images with one class each: a confirmation compares top-1"
-        raise ConfigError("study", request.study, allowed)
-    return dataclasses.replace(recipe, score_form=searched.score_form)
+    if recipe.numbers == searched.numbers:
+        return
+    needed = f"must be {searched.score}" if searched.numbers else "must be of classes or labels"
+    allowed = f"{needed}, because the study compares by {facts_of(searched.score).name}"
+    raise ConfigError("recipe.score", recipe.score, allowed)
+
+
+def _as_searched(recipe: Recipe, searched: Recipe, by: str, data: ImageData) -> Recipe:
+    """Return the recipe with the form and the score that the study compares.
+
+    Every test on classes gives top-1, balanced accuracy and macro F1. For these the score of the
+    recipe stays, and with it the digest by which scores are known.
+
+    Raises:
+        ConfigError: The data have no such score, or the user's own metric fails.
+    """
+    score = recipe.score if facts_of(by).of == ("classes",) else by
+    found = dataclasses.replace(recipe, score_form=searched.score_form, score=score)
+    part = choose_subset(data, found)
+    try_score(score, part.val.labels, part.classes)
+    return found
+
+
+def _margin(margin: float | None, by: str) -> float | None:
+    """Return the margin in the unit of the score, 0 to 1 of a share.
+
+    Raises:
+        ConfigError: It is not above 0, or too large.
+    """
+    facts = facts_of(by)
+    if margin is None:
+        return None
+    share = facts.unit == "share"
+    if not 0 < margin <= (MOST_MARGIN if share else sys.float_info.max):
+        points = f"points of {facts.noun} above 0, at most {MOST_MARGIN:g}"
+        allowed = points if share else f"above 0, in the unit of {facts.noun}"
+        raise ConfigError("margin", margin, f"must be {allowed}")
+    return margin / 100 if share else margin
 
 
 def _check_counts(request: ConfirmRequest) -> None:
@@ -184,9 +221,6 @@ def _check_counts(request: ConfirmRequest) -> None:
         allowed = f"must be at least {FEWEST_SEEDS}: fewer give no useful interval"
         raise ConfigError("seeds", request.seeds, allowed)
     check_workers(request.workers)
-    if request.margin is not None and not 0 < request.margin <= MOST_MARGIN:
-        allowed = f"must be points of accuracy above 0, at most {MOST_MARGIN:g}"
-        raise ConfigError("margin", request.margin, allowed)
     if request.family and not FEWEST <= request.family <= MOST_NETWORKS:
         allowed = f"must be {FEWEST} to {MOST_NETWORKS} widths, or 0 for no scaled family"
         raise ConfigError("family", request.family, allowed)
@@ -223,6 +257,16 @@ class _Timed:
     least: float
 
 
+def _source(study: optuna.Study, moved: str | None, recipe: Recipe, field: Field) -> Source:
+    """Return the images of the study as the trainings by `recipe` open them."""
+    return Source(
+        data_place(study) if moved is None else moved,
+        data_resolution_of(recipe, field.finalists[0].architecture),
+        study.user_attrs[IDENTITY]["skip_unreadable"],
+        recipe.numbers,
+    )
+
+
 def _data(source: Source, study: optuna.Study, moved: str | None) -> ImageData:
     """The images of the study, with a test split.
 
@@ -250,13 +294,16 @@ def _seeds(identity: Mapping[str, Any], count: int) -> range:
 
 
 def _looked_at(
-    earlier: Sequence[Confirmation], jobs: Sequence[Job], data: ImageData, margin: float | None
+    earlier: Sequence[Confirmation],
+    jobs: Sequence[Job],
+    data: ImageData,
+    margin: float | None,
+    by: str,
 ) -> list[str]:
     """Describe earlier uses of the test images."""
     digests = tuple(sorted({job.architecture.digest for job in jobs}))
     seeds = tuple(sorted({job.seed for job in jobs}))
-    share = None if margin is None else margin / 100
-    question = (jobs[0].recipe.digest, data_key(data.provenance), seeds, digests, share)
+    question = (jobs[0].recipe.digest, data_key(data.provenance), seeds, digests, margin, by)
     asked = sum(each.question != question for each in earlier)
     if not asked:
         return []
@@ -299,6 +346,7 @@ Scores = Mapping[tuple[str, int], HeldOutScore]
 
 def _scores(
     jobs: Sequence[Job],
+    by: str,
     source: Source,
     data: ImageData,
     store: HeldOutScores,
@@ -310,7 +358,7 @@ def _scores(
     found = {
         (job.architecture.digest, job.seed): known
         for job in jobs
-        if (known := store.find(job.key(data))) is not None
+        if (known := store.find(job.key(data))) is not None and by in known.figures
     }
     missing = [job for job in jobs if (job.architecture.digest, job.seed) not in found]
     count = useful_workers(request.workers, len(missing))
@@ -329,11 +377,21 @@ def _scores(
 
 @dataclass(frozen=True)
 class _Figures:
-    """All that was measured and trained, by the places of the networks."""
+    """All that was measured and trained, by the places of the networks.
+
+    Attributes:
+        field: The networks.
+        timed: Measurements by target.
+        scores: The scores of the trainings.
+        scored_by: The score that is compared by.
+        counts: Test images by class or label; none for numbers.
+    """
 
     field: Field
     timed: Mapping[str, _Timed]
     scores: Scores
+    scored_by: str
+    counts: Sequence[int]
 
     @property
     def seeds(self) -> list[int]:
@@ -344,8 +402,15 @@ class _Figures:
         digest = self.field.all[place].architecture.digest
         return [self.scores[digest, seed] for seed in self.seeds]
 
-    def accuracies(self, place: int) -> list[float]:
-        return [score.accuracy for score in self.of(place)]
+    def compared(self, place: int) -> list[float]:
+        """The scores that a network is compared by, by seed; higher is better."""
+        return [score.score(self.scored_by) for score in self.of(place)]
+
+    @property
+    def step(self) -> float:
+        """How much one test image counts."""
+        every = [score.score(self.scored_by) for score in self.scores.values()]
+        return step_of(self.scored_by, self.images, self.counts, every)
 
     @property
     def images(self) -> int:
@@ -364,7 +429,7 @@ class _Figures:
         one, other = self.field.all[place], self.field.all[rival]
         assert one.trial is not None, "finalists are trials"
         is_first = rival == len(self.field.finalists)
-        paired = Paired.of(self.accuracies(place), self.accuracies(rival), self.images)
+        paired = Paired.of(self.compared(place), self.compared(rival), self.step)
         return Finalist(
             one.trial,
             one.architecture.digest,
@@ -380,10 +445,10 @@ class _Figures:
         curves = {
             name: FamilyCurve(
                 [on.latencies[n].ms for n in family],
-                [self.accuracies(n) for n in family],
+                [self.compared(n) for n in family],
                 on.latencies[place].ms,
-                self.accuracies(place),
-                1 / self.images,
+                self.compared(place),
+                self.step,
                 on.least,
             )
             for name, on in (self.timed.items() if family else ())
@@ -393,15 +458,13 @@ class _Figures:
 
 def _found(
     figures: _Figures,
-    request: ConfirmRequest,
-    recipe: Recipe,
+    margin: float | None,
+    job: Job,
     data: ImageData,
     records: Mapping[int, Record],
-    trained_on: str,
 ) -> Confirmation:
-    field, finalists = figures.field, figures.finalists()
+    field, finalists, recipe = figures.field, figures.finalists(), job.recipe
     networks = tuple(_confirmed(one, figures, place) for place, one in enumerate(field.all))
-    margin = None if request.margin is None else request.margin / 100
     longer = [
         figures.of(place)[0].train_images / records[one.trial].evaluation.train_images
         for place, one in enumerate(field.finalists)
@@ -419,27 +482,31 @@ def _found(
         networks=networks,
         findings=judge_finalists(finalists, margin),
         at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        place=trained_on,
+        place=job.key(data).device,
         longest=max(longer) if max(longer) > min(longer) else None,
         majority=score.majority,
         classes=score.classes,
         together=sum(len(one.chances) for one in finalists),
         margin=margin,
         family=tuple(field.all[n].name for n in field.family),
+        scored_by=figures.scored_by,
     )
 
 
 def _confirmed(one: Contestant, figures: _Figures, place: int) -> Confirmed:
     scores = figures.of(place)
+    losses = tuple(score.loss for score in scores if score.loss is not None)
+    top_1 = tuple(score.figures["accuracy"] for score in scores if "accuracy" in score.figures)
     return Confirmed(
         one.name,
         one.architecture.digest,
         one.trial,
-        tuple(score.accuracy for score in scores),
-        tuple(score.loss for score in scores),
+        tuple(figures.compared(place)),
+        losses or None,
         {name: on.latencies[place] for name, on in figures.timed.items()},
-        average(score.balanced_accuracy for score in scores),
-        average(score.float_accuracy for score in scores),
+        top_1 or None,
+        average(score.figures.get("balanced_accuracy") for score in scores),
+        average(score.float_score(figures.scored_by) for score in scores),
     )
 
 

@@ -37,16 +37,21 @@ class Source:
         spec: The data's spec in the study.
         resolution: Resolution at which they are opened; None for the data's own.
         skip_unreadable: Whether images that cannot be read are left out.
+        numbers: Whether labels are read as numbers.
     """
 
     spec: str
     resolution: Resolution | None
     skip_unreadable: bool
+    numbers: bool = False
 
     def open(self) -> ImageData:
         """Open the data; see `open_data` for the errors."""
         return open_data(
-            self.spec, resolution=self.resolution, skip_unreadable=self.skip_unreadable
+            self.spec,
+            resolution=self.resolution,
+            skip_unreadable=self.skip_unreadable,
+            numbers=self.numbers,
         )
 
 
@@ -83,21 +88,27 @@ class Job:
         run = FullRun(self.recipe, data, self.out, self.seed, threads=THREADS)
         trained = run.train(form_of(self.recipe, self.architecture, data))
         assert trained.test is not None, "refused before the first training"
-        found = trained.test_int8 or trained.test
-        accuracy, val_accuracy = found.accuracy, trained.validation.accuracy
-        assert accuracy is not None and val_accuracy is not None, "as are several labels"
+        found, by = trained.test_int8 or trained.test, self.recipe.score
         return HeldOutScore(
-            accuracy=accuracy,
-            loss=found.loss,
+            figures=found.figures(by),
+            loss=None if data.kind == "numbers" else found.loss,
             images=found.images,
-            val_accuracy=val_accuracy,
             train_images=sum(each.trained.images for each in trained.passes),
             seconds=trained.seconds,
-            balanced_accuracy=found.balanced_accuracy,
             majority=found.majority,
             classes=found.classes,
-            float_accuracy=None if trained.test_int8 is None else trained.test.accuracy,
+            float_figures=None if trained.test_int8 is None else trained.test.figures(by),
         )
+
+    def count_tested(self, data: ImageData) -> list[int]:
+        """Return the number of test images of each class or label; none for numbers."""
+        part = FullRun(self.recipe, data, self.out, threads=THREADS).test_part
+        assert part is not None, "refused before the first training"
+        if data.kind == "numbers":
+            return []
+        labels = part.labels
+        counts = labels.sum(0) if data.kind == "labels" else labels.bincount()
+        return [int(count) for count in counts]
 
     def finish(self) -> None:
         """Delete the folder: the score is kept elsewhere."""

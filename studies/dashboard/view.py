@@ -28,6 +28,7 @@ from nas_sv2.studies.findings.front import Entry, compare_all
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.pages.markdown import code, escaped, table
 from nas_sv2.studies.report.charts import axes_of, front_chart
+from nas_sv2.studies.storage.confirmation_store import confirmation_lines
 from nas_sv2.studies.storage.facts import StudyFacts
 
 
@@ -35,6 +36,7 @@ def trial_note(facts: StudyFacts, entry: Entry) -> str:
     """Return the note on a candidate that was trained and timed."""
     record = entry.record
     name = record.baseline or record.architecture.digest
+    confirmed = confirmation_lines(list(facts.confirmations), record.architecture.digest)
     notes = [f"{target}: {value.note}" for target, value in record.latencies.items() if value.note]
     return _joined(
         [f"**{escaped(name)}**: {escaped(_standing(entry))}"],
@@ -50,6 +52,9 @@ def trial_note(facts: StudyFacts, entry: Entry) -> str:
         table(("", ""), *_accuracy(record), *_belief(entry)),
         [] if facts.estimates is None else [f"- {escaped(facts.estimates.describe())}"],
         [f"The recipe is {escaped(_trust(facts))}. Full training gives other accuracies."],
+        ["### Confirmation", "", *(f"- {escaped(line)}" for line in confirmed)]
+        if confirmed
+        else [],
         _limits(record.excesses),
         ["### Take it"],
         [code(f"nas-sv2 export {_named(facts)} --trial {entry.number} --out winner")],

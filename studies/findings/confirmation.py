@@ -4,27 +4,27 @@ Both networks are trained with the same seeds, so that what a seed does to both,
 the images and the draws of the augmentation, cancels: the difference is taken seed by seed. Both
 ran in one session, in alternation.
 
-A confirmation compares every finalist with the baseline in accuracy and, on every target that was
-measured, in time. Each comparison is a chance to be lucky: at 5 % each, two of equals alone come
-out as different in one confirmation of ten. All are therefore one family (Holm 1979, which asks
-nothing of how they depend on each other): the chance that any verdict of a confirmation is wrong
-is 5 %.
+A confirmation compares every finalist with the baseline by the score of the study (`scored_by`)
+and, on every target that was measured, in time. Each comparison is a chance to be lucky: at 5 %
+each, two of equals alone come out as different in one confirmation of ten. All are therefore one
+family (Holm 1979, which asks nothing of how they depend on each other): the chance that any
+verdict of a confirmation is wrong is 5 %.
 
 A claim needs no correction beyond that. One that needs several verdicts ("faster and more
 accurate", "faster on every target") is wrong only if one of them is: an intersection-union test
 (Berger 1982).
 
-Accuracy. Student's t of the differences by seed, n − 1 degrees of freedom. It speaks of another
+Score. Student's t of the differences by seed, n − 1 degrees of freedom. It speaks of another
 training, not of other test images. Time. The sign test over the rounds of a session
 (`latency.pair`); a latency that was priced and not run is no test, and takes no part.
 
 The interval that goes with a verdict is that of its test, at the level at which it was judged, so
 that it leaves "no difference" out exactly where the difference is more than chance.
 
-Equal accuracy. A tie may hide points, so it does not prove equality. With a margin, a finalist is
+Equal score. A tie may hide a loss, so it does not prove equality. With a margin, a finalist is
 *not worse* if it is shown to lose less than the margin: a test of non-inferiority, one-sided
 (Blackwelder 1982). These tests of all finalists are a family of their own at 5 %. The claim
-"faster at equal accuracy" is again wrong only if one of its two verdicts is.
+"faster at equal score" is again wrong only if one of its two verdicts is.
 
 The scaled family (`scaled_family`) adds one test a finalist and target to the first family.
 """
@@ -40,6 +40,7 @@ import msgspec
 
 from nas_sv2.documents import reading_stored
 from nas_sv2.evaluate.fitting.evaluation import data_key, describe_majority, is_uneven
+from nas_sv2.evaluate.recipes.scores import ScoreFacts, facts_of
 from nas_sv2.latency.measurements.head_to_head import ComparedPair, PricedPair, TimedPair
 from nas_sv2.latency.measurements.measurement import Interval, Latency
 from nas_sv2.plain_data import parse_json
@@ -49,7 +50,7 @@ from nas_sv2.studies.findings.scaled_family import FamilyCurve, FamilyGain
 
 FEWEST_SEEDS = 3
 
-Claim = Literal["both", "faster at equal accuracy", "faster", "more accurate", "no claim"]
+Claim = Literal["both", "faster at equal score", "faster", "better score", "no claim"]
 
 
 @dataclass(frozen=True)
@@ -60,32 +61,40 @@ class Confirmed:
         name: Of a hand-designed network, else the beginning of the digest.
         digest: Of the network.
         trial: Of the study; None for a baseline that the study does not have.
-        accuracies: Top-1 on the test split by seed, 0 to 1.
-        losses: Cross-entropies on it, nats.
+        scores: The score that is compared by on the test split, by seed; higher is better, so
+            that an error is negated.
+        losses: Cross-entropies on it, nats; None for numbers.
         latencies: By target.
+        accuracies: Top-1 on it by seed, 0 to 1; None for several labels or numbers.
         balanced_accuracy: Mean over the classes and over the seeds, 0 to 1; None if not known.
-        float_accuracy: Mean over the seeds of top-1 in float32, if accuracies and losses are those
-            of the int8 form; else None.
+        float_score: Mean over the seeds of the score in float32, if the others are those of the
+            int8 form; else None.
     """
 
     name: str
     digest: str
     trial: int | None
-    accuracies: tuple[float, ...]
-    losses: tuple[float, ...]
+    scores: tuple[float, ...]
+    losses: tuple[float, ...] | None
     latencies: Mapping[str, Latency]
+    accuracies: tuple[float, ...] | None = None
     balanced_accuracy: float | None = None
-    float_accuracy: float | None = None
+    float_score: float | None = None
 
     @property
-    def accuracy(self) -> float:
+    def score(self) -> float:
         """Mean over the seeds."""
-        return statistics.fmean(self.accuracies)
+        return statistics.fmean(self.scores)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Mean of top-1 over the seeds."""
+        return None if self.accuracies is None else statistics.fmean(self.accuracies)
 
 
 @dataclass(frozen=True, slots=True)
-class AccuracyGain:
-    """A finalist's accuracy minus the baseline's, paired by seed.
+class ScoreGain:
+    """A finalist's score minus the baseline's, paired by seed; higher is better.
 
     Attributes:
         differences: By seed.
@@ -123,7 +132,7 @@ class LatencyGain:
         verdict: Whether the order is settled.
         rule: What is a tie there.
         chance: Two-sided, of rounds as clear where both are as fast; None where nothing was run.
-        level: As in `AccuracyGain`; None where nothing was run too.
+        level: As in `ScoreGain`; None where nothing was run too.
     """
 
     ratio: float
@@ -160,7 +169,7 @@ class Finding:
     Attributes:
         trial: Of the study.
         digest: Of the network.
-        accuracy: Against the other.
+        score: Against the other.
         latency: Against the other, by target.
         against: Name of the other; None for the baseline of the confirmation.
         not_worse: By the confirmation's margin; None without one.
@@ -170,7 +179,7 @@ class Finding:
 
     trial: int
     digest: str
-    accuracy: AccuracyGain
+    score: ScoreGain
     latency: Mapping[str, LatencyGain]
     against: str | None = None
     not_worse: NotWorse | None = None
@@ -180,18 +189,18 @@ class Finding:
     def claim(self) -> Claim:
         """Better in one and worse in none, of all targets; else no claim.
 
-        An accuracy that is settled as lower, by less than the margin, is an equal one.
+        A score that is settled as lower, by less than the margin, is an equal one.
         """
         verdicts = [gain.verdict for gain in self.latency.values()]
         faster = all(verdict == "better" for verdict in verdicts)
-        better, equal = self.accuracy.verdict == "better", self._is_equal
-        if "worse" in verdicts or (self.accuracy.verdict == "worse" and not (equal and faster)):
+        better, equal = self.score.verdict == "better", self._is_equal
+        if "worse" in verdicts or (self.score.verdict == "worse" and not (equal and faster)):
             return "no claim"
         if better:
-            return "both" if faster else "more accurate"
+            return "both" if faster else "better score"
         if not faster:
             return "no claim"
-        return "faster at equal accuracy" if equal else "faster"
+        return "faster at equal score" if equal else "faster"
 
     @property
     def _is_equal(self) -> bool:
@@ -207,7 +216,7 @@ class Confirmation:
         recipe: Name of the recipe.
         recipe_digest: Of the recipe.
         data: As evaluations record it.
-        test_images: How many images the accuracies are of.
+        test_images: How many images the scores are of.
         seeds: Of the trainings; the search had none of them.
         longer: How many times as many image passes as in the search, of the finalist of which that
             is least.
@@ -217,11 +226,13 @@ class Confirmation:
         place: Where was trained.
         longest: As `longer`, of the finalist of which it is most; None for the same.
         together: How many comparisons were judged together; 0 in confirmations of before
-            accuracies and times were.
+            scores and times were.
         majority: Share of the test images that are of their commonest class; None if not known.
         classes: Number of classes; 0 if not known.
-        margin: The loss of accuracy that counts as none, 0 to 1; None if it was not asked.
+        margin: The loss of score that counts as none: 0 to 1 of a share, otherwise in the unit of
+            the score; None if it was not asked.
         family: Names of the networks of the scaled family; none if it was not asked.
+        scored_by: The score that is compared by, as in a recipe; `accuracy` is top-1.
     """
 
     against: str
@@ -241,11 +252,17 @@ class Confirmation:
     classes: int = 0
     margin: float | None = None
     family: tuple[str, ...] = ()
+    scored_by: str = "accuracy"
+
+    @property
+    def facts(self) -> ScoreFacts:
+        """Name and unit of the score that is compared by."""
+        return facts_of(self.scored_by)
 
     @property
     def in_int8(self) -> bool:
-        """Whether accuracies are of the int8 form, as the study's."""
-        return self.networks[0].float_accuracy is not None
+        """Whether scores are of the int8 form, as the study's."""
+        return self.networks[0].float_score is not None
 
     @property
     def uneven(self) -> bool:
@@ -262,37 +279,46 @@ class Confirmation:
     def question(self) -> tuple[object, ...]:
         """What was asked; another answer to the same takes the place of the first."""
         digests = tuple(sorted(network.digest for network in self.networks))
-        return (self.recipe_digest, data_key(self.data), self.seeds, digests, self.margin)
+        asked = (self.recipe_digest, data_key(self.data), self.seeds, digests)
+        return (*asked, self.margin, self.scored_by)
 
     def describe(self, finding: Finding) -> str:
         """The claim, or that it is withdrawn, with its confidence, in one line."""
-        against = finding.against or self.against
-        words = {
-            "both": f"beats {against}: faster and more accurate",
-            "faster at equal accuracy": f"faster than {against} at equal accuracy",
-            "faster": f"faster than {against}, accuracies not told apart",
-            "more accurate": f"more accurate than {against}, not shown to be faster",
-            "no claim": f"not shown to beat {against}",
-        }[finding.claim]
+        facts = self.facts
         times = [
             f"{name} × {gain.ratio:.3f}{_interval(gain)}, {gain.provenance}"
             f"{', contended' if gain.contended else ''}{_is(gain.verdict, 'faster', 'slower')}"
             for name, gain in finding.latency.items()
         ]
-        gain = finding.accuracy
+        gain = finding.score
         return (
-            f"trial {finding.trial} {words} ({'; '.join(times)}; accuracy after {self.recipe} "
-            f"{gain.mean * 100:+.2f} points, {_sure(gain.level)} {gain.low * 100:+.2f} to "
-            f"{gain.high * 100:+.2f}{_is(gain.verdict, 'more accurate', 'less accurate')}"
+            f"trial {finding.trial} {self._claim(finding)} ({'; '.join(times)}; "
+            f"{facts.noun} after {self.recipe} {facts.change(gain.mean)}, {_sure(gain.level)} "
+            f"{facts.interval(gain.low, gain.high)}"
+            f"{_is(gain.verdict, facts.compare(True), facts.compare(False))}"
             f"{self._within(finding.not_worse)})"
         )
+
+    def _claim(self, finding: Finding) -> str:
+        against, facts = finding.against or self.against, self.facts
+        better = f"{facts.compare(True)}{facts.by}"
+        apart = f"not told apart{facts.by}" if facts.by else "accuracies not told apart"
+        return {
+            "both": f"beats {against}: faster and {better}",
+            "faster at equal score": f"faster than {against} at equal {facts.noun}",
+            "faster": f"faster than {against}, {apart}",
+            "better score": f"{better} than {against}, not shown to be faster",
+            "no claim": f"not shown to beat {against}",
+        }[finding.claim]
 
     def _within(self, found: NotWorse | None) -> str:
         if found is None or self.margin is None:
             return ""
-        shown = "" if found.holds else "not shown to be "
-        sure = f"one-sided {_sure(found.level)} from {found.low * 100:+.2f}"
-        return f"; {shown}not worse by {self.margin * 100:g} points, {sure}"
+        shown, facts = "" if found.holds else "not shown to be ", self.facts
+        end = "up to" if facts.is_error else "from"
+        sure = f"one-sided {_sure(found.level)} {end} {facts.signed(found.low)}"
+        margin = f"{self.margin * 100:g} points" if facts.unit == "share" else f"{self.margin:g}"
+        return f"; {shown}not worse by {margin}, {sure}"
 
     def describe_family(self, finding: Finding) -> list[str]:
         """How a finalist stands beside the scaled family, one target a line."""
@@ -302,7 +328,7 @@ class Confirmation:
         return [
             f"{beside} on {target}: "
             + (
-                finding.family[target].describe()
+                finding.family[target].describe(self.facts)
                 if target in finding.family
                 else "its latency is not among theirs"
             )
@@ -312,11 +338,13 @@ class Confirmation:
     @property
     def method(self) -> str:
         """How it was found, in one line."""
-        of = " of the int8 form" if self.in_int8 else ""
+        of = " (lower is better)" if self.facts.is_error else ""
+        of += " of the int8 form" if self.in_int8 else ""
         longest = "" if self.longest is None else f" to {self.longest:.3g}"
         return (
-            f"accuracy{of}: recipe {self.recipe} ({self.longer:.3g}{longest} × the search's image "
-            f"passes), seeds {', '.join(map(str, self.seeds))}, {self.data}, "
+            f"{self.facts.noun}{of}: recipe {self.recipe} "
+            f"({self.longer:.3g}{longest} × the search's image passes), "
+            f"seeds {', '.join(map(str, self.seeds))}, {self.data}, "
             f"{self.test_images:,} test images; paired by seed, t interval with "
             f"{len(self.seeds) - 1} degrees of freedom; {self._judged}"
         )
@@ -348,9 +376,21 @@ class Confirmation:
         with reading_stored("a stored confirmation"):
             if unknown := data.keys() - {field.name for field in dataclasses.fields(cls)}:
                 raise ValueError(f"it has {', '.join(sorted(unknown))}, of another version")
-            found = msgspec.convert(parse_json(json.dumps(data)), cls)
+            found = msgspec.convert(_of_today(parse_json(json.dumps(data))), cls)
             _check(found)
             return found
+
+
+def _of_today(data: dict[str, Any]) -> dict[str, Any]:
+    """Name the scores of a confirmation from before `scored_by`, all of which are top-1."""
+    if "scored_by" in data:
+        return data
+    for network in data["networks"]:
+        network["scores"] = network["accuracies"]
+        network["float_score"] = network.pop("float_accuracy", None)
+    for finding in data["findings"]:
+        finding["score"] = finding.pop("accuracy")
+    return data
 
 
 def _check(found: Confirmation) -> None:
@@ -360,9 +400,10 @@ def _check(found: Confirmation) -> None:
         ValueError: A network or a finding has no figures, or not one for each seed.
     """
     seeds = len(found.seeds)
-    columns = [column for one in found.networks for column in (one.accuracies, one.losses)]
-    columns += [finding.accuracy.differences for finding in found.findings]
-    if not seeds or any(len(column) != seeds for column in columns):
+    columns: list[Sequence[float] | None] = [f.score.differences for f in found.findings]
+    columns += [each for one in found.networks for each in (one.scores, one.losses)]
+    columns += [one.accuracies for one in found.networks]
+    if not seeds or any(len(column) != seeds for column in columns if column is not None):
         raise ValueError("it must have a figure for each seed")
     targets = [network.latencies.keys() for network in found.networks]
     targets += [finding.latency.keys() for finding in found.findings]
@@ -397,7 +438,7 @@ class Finalist:
     Attributes:
         trial: Of the study.
         digest: Of the network.
-        accuracy: Its accuracies beside the other's.
+        score: Its scores beside the other's.
         times: Its times beside the other's, by target.
         against: As in `Finding`.
         curves: The scaled family by target, of those that cover it.
@@ -405,17 +446,17 @@ class Finalist:
 
     trial: int
     digest: str
-    accuracy: Paired
+    score: Paired
     times: Mapping[str, ComparedPair]
     against: str | None = None
     curves: Mapping[str, FamilyCurve] = field(default_factory=dict)
 
     @property
     def chances(self) -> list[float]:
-        """The chances of its tests: accuracy, the measured targets, the scaled family."""
+        """The chances of its tests: score, the measured targets, the scaled family."""
         measured = [times for times in self.times.values() if isinstance(times, TimedPair)]
         of_family = (curve.here.chance for curve in self.curves.values())
-        return [self.accuracy.chance, *(pair.chance for pair in measured), *of_family]
+        return [self.score.chance, *(pair.chance for pair in measured), *of_family]
 
 
 def judge_finalists(
@@ -425,7 +466,7 @@ def judge_finalists(
 
     Args:
         finalists: The finalists, each beside one other network.
-        margin: The loss of accuracy that counts as none, 0 to 1; None to leave that open.
+        margin: The loss of score that counts as none; None to leave that open.
     """
     chances = [chance for one in finalists for chance in one.chances]
     judged = iter(judge_together(chances, WRONG))
@@ -437,34 +478,34 @@ def judge_finalists(
 
 def _finding(one: Finalist, judged: Iterator[Judgement], not_worse: NotWorse | None) -> Finding:
     """Judge one finalist, in the order of its chances."""
-    accuracy = _accuracy(one.accuracy, next(judged))
+    score = _scored(one.score, next(judged))
     latency = {
         name: _estimated(times) if isinstance(times, PricedPair) else _timed(times, next(judged))
         for name, times in one.times.items()
     }
     family = {name: curve.judged(next(judged)) for name, curve in one.curves.items()}
-    return Finding(one.trial, one.digest, accuracy, latency, one.against, not_worse, family)
+    return Finding(one.trial, one.digest, score, latency, one.against, not_worse, family)
 
 
 def _not_worse(finalists: Sequence[Finalist], margin: float | None) -> list[NotWorse | None]:
     """Test non-inferiority of all, judged together and apart from the other tests."""
     if margin is None:
         return [None] * len(finalists)
-    chances = [one.accuracy.chance_if_worse(margin) for one in finalists]
+    chances = [one.score.chance_if_worse(margin) for one in finalists]
     return [
-        NotWorse(one.accuracy.least(each.level), chance, each.more_than_chance, each.level)
+        NotWorse(one.score.least(each.level), chance, each.more_than_chance, each.level)
         for one, chance, each in zip(
             finalists, chances, judge_together(chances, WRONG), strict=True
         )
     ]
 
 
-def _accuracy(paired: Paired, judged: Judgement) -> AccuracyGain:
+def _scored(paired: Paired, judged: Judgement) -> ScoreGain:
     verdict: Verdict = "tie"
     if judged.more_than_chance:
         verdict = "better" if paired.mean > 0 else "worse"
     low, high = paired.interval(judged.level)
-    return AccuracyGain(paired.differences, low, high, paired.chance, verdict, judged.level)
+    return ScoreGain(paired.differences, low, high, paired.chance, verdict, judged.level)
 
 
 def _timed(pair: TimedPair, judged: Judgement) -> LatencyGain:

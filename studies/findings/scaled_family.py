@@ -1,13 +1,13 @@
 """A finalist beside the scaled family: the curve of ShuffleNet V2 at several widths.
 
-The curve is accuracy over the logarithm of latency, a parabola by least squares for each seed. It
+The curve is the score over the logarithm of latency, a parabola by least squares for each seed. It
 is read at the finalist's latency. All networks share their seeds, so the difference is taken seed
 by seed. Its interval carries the noise of all trainings, the finalist's and the family's.
 
-Speed at equal accuracy is the same test the other way round. A latency of the family is excluded
-if its accuracy there differs from the finalist's by more than chance. The latencies that are left
+Speed at an equal score is the same test the other way round. A latency of the family is excluded
+if its score there differs from the finalist's by more than chance. The latencies that are left
 are the interval (inversion of a test: Fieller 1954). So the interval of the speed-up and that of
-the accuracy exclude "no difference" together.
+the score exclude "no difference" together.
 
 Latencies count as exact. A speed-up within the error of a session or an emulator (`least`) is a
 tie. Nothing is read beyond the ends of the curve.
@@ -20,11 +20,12 @@ from functools import cached_property
 
 import numpy as np
 
+from nas_sv2.evaluate.recipes.scores import ScoreFacts
 from nas_sv2.statistics import Floats, Judgement
 from nas_sv2.studies.findings.paired import Paired, Verdict
 
 DEGREE = 2
-"""Of the curve; accuracy grows with latency, ever more slowly."""
+"""Of the curve; the score grows with latency, ever more slowly."""
 POINTS = 400
 """Latencies at which the inverted test is asked, evenly on the logarithmic axis."""
 
@@ -34,17 +35,17 @@ class FamilyGain:
     """A finalist relative to the scaled family on one target.
 
     Attributes:
-        differences: Its accuracy minus the curve's at its latency, by seed.
+        differences: Its score minus the curve's at its latency, by seed.
         low: Lower end of the interval of their mean, at `level`.
         high: Upper end of the same.
         chance: Two-sided, of so large a mean if the finalist is on the curve.
         verdict: Whether it is off the curve by more than chance.
         level: The chance at which it was judged.
-        speed_up: Latency of the family at the finalist's accuracy relative to the finalist's. None
-            if the curve does not reach this accuracy.
+        speed_up: Latency of the family at the finalist's score relative to the finalist's. None
+            if the curve does not reach this score.
         speed_up_low: Lower end of its interval; None if it is below the curve's fastest.
         speed_up_high: Upper end of its interval; None if it is beyond the curve's slowest.
-        misfit: Root mean square of the family's mean accuracies minus the curve.
+        misfit: Root mean square of the family's mean scores minus the curve.
     """
 
     differences: tuple[float, ...]
@@ -60,24 +61,23 @@ class FamilyGain:
 
     @property
     def mean(self) -> float:
-        """The difference in accuracy at equal latency."""
+        """The difference in score at equal latency."""
         return math.fsum(self.differences) / len(self.differences)
 
-    def describe(self) -> str:
-        """State both figures and the verdict in one line."""
+    def describe(self, facts: ScoreFacts) -> str:
+        """State both figures and the verdict in one line, about this score."""
         sure = f"{100 * (1 - self.level):.4g} %"
         verdict = {"better": "better", "worse": "worse", "tie": "a tie"}[self.verdict]
         return (
-            f"{self._speed} ({sure} {self._speeds}); {self.mean * 100:+.2f} points at "
-            f"equal latency ({sure} {self.low * 100:+.2f} to {self.high * 100:+.2f}): {verdict}"
+            f"{self._speed(facts)} ({sure} {self._speeds}); {facts.change(self.mean)} at "
+            f"equal latency ({sure} {facts.interval(self.low, self.high)}): {verdict}"
         )
 
-    @property
-    def _speed(self) -> str:
+    def _speed(self, facts: ScoreFacts) -> str:
         if self.speed_up is not None:
-            return f"{self.speed_up:.2f} times as fast at equal accuracy"
-        side = "below" if self.mean > 0 else "above"
-        return f"the curve of the widths stays {side} its accuracy"
+            return f"{self.speed_up:.2f} times as fast at equal {facts.noun}"
+        side = "above" if facts.is_error == (self.mean > 0) else "below"
+        return f"the curve of the widths stays {side} its {facts.noun}"
 
     @property
     def _speeds(self) -> str:
@@ -93,15 +93,15 @@ class FamilyCurve:
 
     Attributes:
         latencies_ms: The latencies of the family's networks.
-        accuracies: The accuracies of each of these, by seed.
+        scores: The scores of each of these, by seed.
         ours_ms: Latency of the finalist.
-        ours: Accuracies of the finalist, by seed.
-        step: The share that one test image counts.
+        ours: Scores of the finalist, by seed.
+        step: How much one test image counts.
         least: The share by which latencies may differ without a cause.
     """
 
     latencies_ms: Sequence[float]
-    accuracies: Sequence[Sequence[float]]
+    scores: Sequence[Sequence[float]]
     ours_ms: float
     ours: Sequence[float]
     step: float
@@ -139,7 +139,7 @@ class FamilyCurve:
 
     @property
     def _speed_up(self) -> float | None:
-        """The speed-up at which the mean curve first reaches the accuracy; None if nowhere."""
+        """The speed-up at which the mean curve first reaches the score; None if nowhere."""
         above = [self._beside(ms).mean for ms in self._grid]
         reached = next((place for place, each in enumerate(above) if each <= 0), None)
         if reached is None or (reached == 0 and above[0] < 0):
@@ -174,7 +174,7 @@ class FamilyCurve:
 
     def _beside(self, ms: float) -> Paired:
         curve = self._weights(ms) @ self._table
-        return Paired.of(self.ours, curve.tolist(), round(1 / self.step))
+        return Paired.of(self.ours, curve.tolist(), self.step)
 
     @property
     def _misfit(self) -> float:
@@ -184,16 +184,16 @@ class FamilyCurve:
 
     @cached_property
     def _table(self) -> Floats:
-        return np.array(self.accuracies, dtype=np.float64)
+        return np.array(self.scores, dtype=np.float64)
 
     @cached_property
     def _inverse(self) -> Floats:
-        """The matrix that makes coefficients of the parabola from accuracies, by least squares."""
+        """The matrix that makes coefficients of the parabola from scores, by least squares."""
         powers = self._powers(np.array(self.latencies_ms))
         return np.linalg.pinv(powers).astype(np.float64)
 
     def _weights(self, ms: float) -> Floats:
-        """How much the curve at a latency takes of each network's accuracy."""
+        """How much the curve at a latency takes of each network's score."""
         weights: Floats = self._powers(np.array([ms]))[0] @ self._inverse
         return weights
 

@@ -501,7 +501,7 @@ def trial_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
         ],
         ["## Confirmation"],
         [f"- {escaped(line)}" for line in found["confirmed"]]
-        or ["None." if kind_in(document) == "numbers" else "None (`nas-sv2 study confirm`)."],
+        or ["None (`nas-sv2 study confirm`)."],
         *_limits_section(record, found["space"]),
         *files_section(document, files),
     )

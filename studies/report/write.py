@@ -43,6 +43,7 @@ from nas_sv2.studies.report.charts import (
 from nas_sv2.studies.report.facts import ReportFacts, read_report
 from nas_sv2.studies.report.network_card import NetworkCard, OperatorProfiles, name_of
 from nas_sv2.studies.report.words import bars_are, three, trust_of
+from nas_sv2.studies.storage.confirmation_store import confirmation_lines
 from nas_sv2.studies.storage.facts import StudyFacts
 from nas_sv2.version import __version__
 
@@ -116,11 +117,13 @@ def _plain(text: str) -> str:
 def report_markdown(report: ReportFacts, picture: str) -> str:
     """Return the whole text; `picture` is the name of the front's picture beside it."""
     facts = report.study
+    confirmed = confirmation_lines(list(facts.confirmations))
     sections = [
         [f"# {escaped(facts.study)}", "", *_lead(facts)],
         [f"![Front]({quote(picture)})"],
         ["## Front", "", *_front(facts)],
         ["## How sure the accuracies are", "", *_lines(words.certificate_lines(facts))],
+        *([["## Confirmation", "", *_lines(confirmed)]] if confirmed else []),
         ["## What was turned away", "", *_turned_away(facts)],
         ["## What mattered", "", *_importances(report)],
         ["## Time", "", *_time(facts)],
@@ -234,6 +237,7 @@ def report_page(report: ReportFacts) -> str:
             facts=facts,
             report=report,
             words=words,
+            confirmed=confirmation_lines(list(facts.confirmations)),
             best=next((one for one in report.winners if one.number == facts.best), None),
             axes=axes,
             figures={a.key: front_chart(facts, a) for a in axes} | {"time": time_chart(facts)},

@@ -9,11 +9,12 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 
 from nas_sv2.documents import check_fields, reading_stored
-from nas_sv2.evaluate.fitting.evaluation import data_key
+from nas_sv2.evaluate.fitting.evaluation import Figure, data_key
 from nas_sv2.plain_data import parse_json
 from nas_sv2.studies.findings.attributes import CONFIRMATIONS, TEST_ACCURACY
 from nas_sv2.studies.findings.confirmation import Confirmation, Finding
@@ -102,29 +103,35 @@ class HeldOutScore:
     """The score of a trained network on the test images.
 
     Attributes:
-        accuracy: Top-1 on the test images, 0 to 1.
-        loss: Mean cross-entropy on the test images, in nats.
+        figures: Figures on the test images by the names of their scores, as `accuracy` for top-1
+            or `mae`; an error is not negated.
+        loss: Mean cross-entropy on the test images, in nats; None for numbers.
         images: Number of test images.
-        val_accuracy: Top-1 on the validation images at the end, 0 to 1.
         train_images: Number of images trained on, counting repetitions.
         seconds: Wall time of the training, in seconds.
-        balanced_accuracy: Mean of the shares of each class that are right, 0 to 1; None in
-            scores of older versions, as the two below.
-        majority: Share of the test images that are of their commonest class, 0 to 1.
-        classes: Number of classes.
-        float_accuracy: Top-1 of the network as trained, if the others are of its int8 form.
+        majority: Share of the test images that are of their commonest class, 0 to 1; None if it
+            is not known.
+        classes: Number of classes; 0 if it is not known.
+        float_figures: Figures of the network as trained, if the others are of its int8 form.
     """
 
-    accuracy: float
-    loss: float
+    figures: Mapping[str, float]
+    loss: float | None
     images: int
-    val_accuracy: float
     train_images: int
     seconds: float
-    balanced_accuracy: float | None = None
     majority: float | None = None
     classes: int = 0
-    float_accuracy: float | None = None
+    float_figures: Mapping[str, float] | None = None
+
+    def score(self, by: str) -> float:
+        """Return a score that `figures` has; higher is better."""
+        return Figure(by, self.figures[by]).score
+
+    def float_score(self, by: str) -> float | None:
+        """Return the score of the network as trained, if it was compared in int8."""
+        figures = self.float_figures
+        return None if figures is None or by not in figures else Figure(by, figures[by]).score
 
     def to_json(self) -> str:
         """Write the score as one line of JSON."""
@@ -138,9 +145,21 @@ class HeldOutScore:
             StoreError: The text is not a score.
         """
         with reading_stored("a stored test score"):
-            score = cls(**parse_json(text))
+            score = cls(**_of_today(parse_json(text)))
             check_fields(score)
             return score
+
+
+def _of_today(fields: dict[str, Any]) -> dict[str, Any]:
+    """Gather the figures of a score from before they had names."""
+    if "figures" in fields:
+        return fields
+    fields.pop("val_accuracy", None)
+    top_1, balanced = fields.pop("accuracy"), fields.pop("balanced_accuracy", None)
+    known = {} if balanced is None else {"balanced_accuracy": balanced}
+    in_float = fields.pop("float_accuracy", None)
+    floats = None if in_float is None else {"accuracy": in_float}
+    return {**fields, "figures": {"accuracy": top_1, **known}, "float_figures": floats}
 
 
 @dataclass(frozen=True)

@@ -70,11 +70,11 @@ from nas_sv2.studies.findings.attributes import (
 )
 from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.findings.confirmation import (
-    AccuracyGain,
     Confirmation,
     Confirmed,
     Finding,
     LatencyGain,
+    ScoreGain,
 )
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.package.folder import SUMS, read_folder
@@ -173,10 +173,11 @@ def stored_grade(text: str) -> object:
 
 def confirmation() -> str:
     gain = LatencyGain(0.9, (0.88, 0.92), "measured", True, "better", "in turn", 0.001, 0.025)
-    found = AccuracyGain((0.01, 0.02), 0.005, 0.015, 0.01, "better", 0.05)
+    found = ScoreGain((0.01, 0.02), 0.005, 0.015, 0.01, "better", 0.05)
     latencies = {"cpu": latency_of(2)}
     networks = tuple(
-        Confirmed(name, name, 3, (0.9, 0.91), (0.3, 0.3), latencies, 0.9) for name in ("aa", "bb")
+        Confirmed(name, name, 3, (0.9, 0.91), (0.3, 0.3), latencies, None, 0.9)
+        for name in ("aa", "bb")
     )
     findings = (Finding(3, "aa", found, {"cpu": gain}),)
     whole = ("bb", "long", "d" * 16, "animals@0", 1000, (1, 2), 4.0, networks, findings)
@@ -333,7 +334,7 @@ TEXTS: dict[str, tuple[Callable[[], str], Callable[[str], object]]] = {
         Certificate.from_json,
     ),
     "a stored test score": (
-        lambda: HeldOutScore(0.5, 1.0, 10, 0.5, 10, 1.0).to_json(),
+        lambda: HeldOutScore({"accuracy": 0.5}, 1.0, 10, 10, 1.0).to_json(),
         HeldOutScore.from_json,
     ),
     "a stored grade": (
@@ -569,4 +570,4 @@ def test_every_parser_takes_its_good_input(folder: Path) -> None:
         assert read(folder / file) is not None
     for name, (text, read_text) in TEXTS.items():
         assert read_text(text()) is not None, name
-    assert asdict(HeldOutScore(0.5, 1.0, 10, 0.5, 10, 1.0))
+    assert asdict(HeldOutScore({"accuracy": 0.5}, 1.0, 10, 10, 1.0))

@@ -1,6 +1,7 @@
 """A confirmation: what is measured, trained and claimed, and what is refused before either."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture, Stage
 from nas_sv2.space.units.reference import in_form_of, reference
-from nas_sv2.studies.findings.attributes import IDENTITY, KEY_OF
+from nas_sv2.studies.findings.attributes import IDENTITY, KEY_OF, TEST_ACCURACY
 from nas_sv2.studies.findings.confirmation import Confirmation
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.fused_estimate import FusedEstimate
@@ -84,7 +85,7 @@ def made(folder: Path, records: dict[int, Record], **identity: Any) -> str:
             "space_digest": LEVELS["40M"].digest,
             "budget": {"flops": 40e6, "params": None, "latency_ms": {}, "tolerance": 0.05},
             "data": spec,
-            "data_content": open_data(spec).provenance,
+            "data_content": identity.get("data_content") or open_data(spec).provenance,
             "skip_unreadable": False,
             "recipe_document": recipe_to_document(smoke),
             "recipe": smoke.name,
@@ -116,6 +117,7 @@ class Trainings:
     """Answers at once: so much above the baseline by network, with some noise of the seed."""
 
     gains: dict[str, float]
+    figures: Callable[[Job], dict[str, float]] = lambda job: {}
     ends_after: int | None = None
     done: list[tuple[str, int]] = dataclasses.field(default_factory=list)
 
@@ -129,9 +131,9 @@ class Trainings:
             gain = self.gains.get(job.architecture.digest, 0.0)
             own = int(job.architecture.digest[:8], 16) * job.seed % 7  # differs between seeds
             noise = 0.05 * job.seed + 0.001 * own
-            score = HeldOutScore(0.6 + gain + noise, 0.4, 10_000, 0.9, 9600, 1.0)
-            in_int8 = job.recipe.score_form == "int8"
-            yield job, dataclasses.replace(score, float_accuracy=0.7 if in_int8 else None)
+            figures = {"accuracy": 0.6 + gain + noise, **self.figures(job)}
+            floats = {"accuracy": 0.7} if job.recipe.score_form == "int8" else None
+            yield job, HeldOutScore(figures, 0.4, 10_000, 9600, 1.0, float_figures=floats)
 
 
 @pytest.fixture
@@ -183,8 +185,8 @@ def test_the_best_candidate_is_confirmed_against_the_level_s_baseline(
     assert found.against == "shufflenet_v2_x0_5"
     assert set(trainings.done) == {(one.digest, seed) for one in (SLOW, V2) for seed in (1, 2, 3)}
     (finding,) = found.findings
-    assert finding.accuracy.mean == pytest.approx(0.05, abs=0.005)
-    assert finding.accuracy.verdict == "better"
+    assert finding.score.mean == pytest.approx(0.05, abs=0.005)
+    assert finding.score.verdict == "better"
     ratio = ms_ratio(SLOW)
     assert finding.latency["fake"].ratio == pytest.approx(ratio, rel=1e-4)
     assert ratio > 1.01
@@ -204,7 +206,7 @@ def test_both_neither_and_one_of_two_are_told_apart(
     assert ms_ratio(FAST) < 0.99
     assert first.latency["fake"].ratio_ci is not None
     assert first.latency["fake"].ratio_ci[1] < 1
-    assert second.accuracy.verdict == "tie"
+    assert second.score.verdict == "tie"
     # One session held all three, and the interval of one is that of the pair.
     assert device.measured == [FAST.digest, OTHER.digest, V2.digest]
 
@@ -257,8 +259,159 @@ def test_a_study_in_int8_is_confirmed_in_int8(
     assert found.in_int8 and not plain.in_int8
     assert found.recipe_digest != plain.recipe_digest
     assert found.method.startswith("accuracy of the int8 form: recipe standard ")
-    assert [network.float_accuracy for network in found.networks] == pytest.approx([0.7, 0.7])
+    assert [network.float_score for network in found.networks] == pytest.approx([0.7, 0.7])
     assert kept(storage) == [found]
+
+
+def scored_by(score: str) -> dict[str, Any]:
+    """The identity of a study that compares by a score."""
+    recipe = dataclasses.replace(RECIPES["smoke"], score=score)
+    return {"recipe_document": recipe_to_document(recipe), "recipe_digest": recipe.digest}
+
+
+def test_a_study_by_balanced_accuracy_is_confirmed_by_it_though_top_1_says_the_opposite(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    def figures(job: Job) -> dict[str, float]:
+        gain = -0.05 if job.architecture.digest == FAST.digest else 0.0
+        return {"balanced_accuracy": 0.5 + gain + 0.01 * job.seed, "macro_f1": 0.3}
+
+    training({FAST: 0.05}, figures=figures)
+    plain = confirmed(made(tmp_path / "plain", RECORDS), trials=["7"])
+    storage = made(tmp_path / "balanced", RECORDS, **scored_by("balanced_accuracy"))
+    found = confirmed(storage, trials=["7"])
+    assert (plain.scored_by, plain.findings[0].claim) == ("accuracy", "both")
+    assert (found.scored_by, found.findings[0].claim) == ("balanced_accuracy", "no claim")
+    assert found.findings[0].score.mean == pytest.approx(-0.05)
+    assert found.networks[0].scores == pytest.approx((0.46, 0.47, 0.48))
+    assert found.networks[0].accuracies == plain.networks[0].accuracies
+    said = found.describe(found.findings[0]), found.method
+    assert "; balanced accuracy after standard -5.00 points" in said[0]
+    assert said[0].endswith(": worse)") and said[1].startswith("balanced accuracy: recipe")
+    assert not any(word in " ".join(said).replace("balanced accuracy", "") for word in TOP_1)
+    assert kept(storage) == [found]
+    # Every test on classes has it, so that scores are known by the same digest.
+    assert found.recipe_digest == plain.recipe_digest
+
+
+TOP_1 = ("accura", "top-1")
+
+
+def test_scores_of_before_they_had_names_are_not_trained_again(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    """One of them has no balanced accuracy, and only this one is trained."""
+    balanced = {"balanced_accuracy": 0.5}
+    training(figures=lambda job: balanced)
+    storage = made(tmp_path, RECORDS, **scored_by("balanced_accuracy"))
+    confirmed(storage, trials=["7"])
+    study = load_study(Database.open(storage), "s")
+    names = [name for name in study.user_attrs if name.startswith(TEST_ACCURACY)]
+    for name in names:
+        old: dict[str, Any] = {"accuracy": 0.6, "loss": 0.4, "images": 10_000, "val_accuracy": 0.9}
+        old |= {"train_images": 9600, "seconds": 1.0, "majority": None, "classes": 0}
+        old |= {"balanced_accuracy": None if name == names[0] else 0.5, "float_accuracy": None}
+        study.set_user_attr(name, json.dumps(old))
+    again = training(figures=lambda job: balanced)
+    found = confirmed(storage, trials=["7"])
+    assert len(names) == 6 and len(again.done) == 1
+    assert found.networks[0].scores == pytest.approx((0.5, 0.5, 0.5))
+
+
+def numbers(folder: Path) -> str:
+    """Images whose number is an age."""
+    folder.mkdir(exist_ok=True)
+    generator = np.random.default_rng(5)
+    images = generator.integers(0, 255, (60, 16, 16), np.uint8)
+    ages = generator.uniform(1, 90, 60).astype(np.float32)
+    parts = {"train": slice(0, 30), "val": slice(30, 45), "test": slice(45, 60)}
+    arrays = {f"{part}_images": images[where] for part, where in parts.items()}
+    arrays |= {f"{part}_labels": ages[where] for part, where in parts.items()}
+    np.savez(folder / "ages.npz", **arrays)  # type: ignore[arg-type]
+    return f"npz:{folder / 'ages.npz'}"
+
+
+AGES = "nas_sv2_recipe: 1\nepochs: 2\nscore: mae\n"
+
+
+def test_numbers_are_confirmed_by_their_error_which_is_better_if_lower(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    def figures(job: Job) -> dict[str, float]:
+        own = 0.01 * (int(job.architecture.digest[:8], 16) * job.seed % 7)
+        gain = {FAST.digest: -1.0, OTHER.digest: 0.2}.get(job.architecture.digest, 0.0)
+        return {"mae": 5.0 + gain + own + 0.1 * job.seed}
+
+    training(figures=figures)
+    (tmp_path / "ages.yaml").write_text(AGES)
+    recipe = str(tmp_path / "ages.yaml")
+    spec = numbers(tmp_path)
+    content = open_data(spec, numbers=True).provenance
+    document = {"nas_sv2_recipe": 1, "name": "brief", "epochs": 1, "score": "mae"}
+    identity = {"data": spec, "data_content": content, "recipe_document": document}
+    storage = made(tmp_path, RECORDS, **identity)
+    found = confirmed(storage, trials=["7", "9"], margin=0.5, recipe=recipe)
+    lower, higher = found.findings
+    assert (found.scored_by, found.margin) == ("mae", 0.5)
+    assert (lower.score.verdict, lower.claim) == ("better", "both")
+    assert lower.score.mean == pytest.approx(1.0, abs=0.07)
+    assert higher.score.mean == pytest.approx(-0.2, abs=0.07)
+    assert higher.score.verdict == "worse"
+    assert higher.not_worse is not None and higher.not_worse.holds
+    assert found.networks[0].scores[0] == -figures(Job(FAST, RECIPES["smoke"], 1, tmp_path))["mae"]
+    text = found.describe(lower)
+    assert text.startswith(f"trial 7 beats {V2_NAME}: faster and better by MAE (")
+    assert f"; MAE after ages {-lower.score.mean:.4g}, " in text and ": better; not worse" in text
+    end = f"; not worse by 0.5, one-sided 95 % up to +{-higher.not_worse.low:.4g})"
+    assert found.describe(higher).endswith(end)
+    assert found.method.startswith("MAE (lower is better): recipe ages ")
+    assert not any(word in text + found.method for word in (*TOP_1, "points"))
+    assert kept(storage) == [found]
+    for margin in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ConfigError, match="margin must be above 0, in the unit of MAE"):
+            confirmed(storage, margin=margin, recipe=recipe)
+    with pytest.raises(ConfigError, match="must be mae, because the study compares by MAE"):
+        confirmed(storage)
+    with pytest.raises(ConfigError, match="must be of classes or labels, because"):
+        confirmed(made(tmp_path / "classes", RECORDS), recipe=recipe)
+
+
+@pytest.mark.parametrize("score", ["mean_ap", "cross_entropy"])
+def test_several_labels_are_confirmed_by_mean_ap(
+    tmp_path: Path, device: FakeDevice, training: Trained, score: str
+) -> None:
+    def figures(job: Job) -> dict[str, float]:
+        gain = 0.05 if job.architecture.digest == FAST.digest else 0.0
+        return {"mean_ap": 0.5 + gain + 0.01 * job.seed}
+
+    training(figures=figures)
+    generator = np.random.default_rng(5)
+    arrays: dict[str, Any] = {}
+    for part, count in (("train", 200), ("val", 200), ("test", 400)):
+        arrays[f"{part}_images"] = generator.integers(0, 255, (count, 16, 16), np.uint8)
+        arrays[f"{part}_labels"] = generator.integers(0, 2, (count, 3), np.uint8)
+    np.savez(tmp_path / "several.npz", **arrays)
+    spec = f"npz:{tmp_path / 'several.npz'}"
+    identity = {"data": spec, "data_content": open_data(spec).provenance, **scored_by(score)}
+    found = confirmed(made(tmp_path, RECORDS, **identity), trials=["7"], margin=1.0)
+    assert (found.scored_by, found.margin) == ("mean_ap", 0.01)
+    (finding,) = found.findings
+    assert finding.score.mean == pytest.approx(0.05)
+    text = found.describe(finding)
+    assert "faster and better by mean AP (" in text
+    assert "; mean AP after standard +5.00 points, " in text
+    assert not any(word in text + found.method for word in TOP_1)
+
+
+def test_a_score_that_the_data_lack_is_refused_before_anything_is_run(
+    tmp_path: Path, device: FakeDevice, training: Trained
+) -> None:
+    trainings = training()
+    (tmp_path / "several.yaml").write_text("nas_sv2_recipe: 1\nepochs: 2\nscore: mean_ap\n")
+    storage = made(tmp_path, RECORDS)
+    with pytest.raises(ConfigError, match=r"recipe.score must be one of accuracy"):
+        confirmed(storage, recipe=str(tmp_path / "several.yaml"))
+    assert not trainings.done and not device.measured
 
 
 def test_asking_the_test_images_again_is_told(

@@ -97,7 +97,7 @@ def test_a_study_is_replayed_searched_on_and_confirmed(tmp_path: Path) -> None:
     found = json.loads(confirmed.stdout)
     assert [len(network["accuracies"]) for network in found["networks"]] == [3, 3]
     assert (found["test_images"], found["seeds"], found["longer"]) == (200, [1, 2, 3], 12)
-    assert found["findings"][0]["claim"] in ("both", "faster", "more accurate", "no claim")
+    assert found["findings"][0]["claim"] in ("both", "faster", "better score", "no claim")
     again = nas_sv2(tmp_path, *confirming)
     assert "6 trainings by longer, 6 of them known" in again.stderr
     assert found["findings"][0]["text"] in again.stdout

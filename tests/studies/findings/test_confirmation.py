@@ -22,22 +22,22 @@ from nas_sv2.show.study_tables import confirmation_notes, confirmation_table
 from nas_sv2.statistics import judge_together
 from nas_sv2.studies.findings.confirmation import (
     WRONG,
-    AccuracyGain,
     Confirmation,
     Confirmed,
     Finalist,
     Finding,
     LatencyGain,
+    ScoreGain,
     judge_finalists,
 )
-from nas_sv2.studies.findings.paired import Paired, Verdict
+from nas_sv2.studies.findings.paired import Paired, Verdict, step_of
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines, newest_findings
 
 IMAGES = 10_000
 
 
-def accuracy(verdict: Verdict) -> AccuracyGain:
-    return AccuracyGain((0.01, 0.012, 0.008), 0.005, 0.015, 0.01, verdict, 0.05)
+def accuracy(verdict: Verdict) -> ScoreGain:
+    return ScoreGain((0.01, 0.012, 0.008), 0.005, 0.015, 0.01, verdict, 0.05)
 
 
 def latency(verdict: Verdict) -> LatencyGain:
@@ -76,7 +76,7 @@ def test_a_claim_is_better_in_one_and_worse_in_none(good: Verdict, fast: Verdict
     finding = Finding(3, "aa", accuracy(good), {"cpu": latency(fast)})
     expected = {
         ("better", "better"): "both",
-        ("better", "tie"): "more accurate",
+        ("better", "tie"): "better score",
         ("tie", "better"): "faster",
     }
     assert finding.claim == expected.get((good, fast), "no claim")
@@ -87,7 +87,7 @@ def test_a_claim_is_better_in_one_and_worse_in_none(good: Verdict, fast: Verdict
         finding.claim == "faster"
     )
     assert ("more accurate than shufflenet_v2_x1_0, not shown to be faster" in text) == (
-        finding.claim == "more accurate"
+        finding.claim == "better score"
     )
     assert ("not shown to beat shufflenet_v2_x1_0" in text) == (finding.claim == "no claim")
     assert "× 0.900 (97.5 % 0.880 to 0.920), measured, contended" in text
@@ -108,11 +108,22 @@ def test_what_was_written_is_read_again_and_what_is_none_is_refused() -> None:
             Confirmation.from_json(broken)
 
 
+def as_before_scores_had_names(data: dict[str, Any]) -> None:
+    """Name everything accuracy, as when top-1 was all that was compared by."""
+    del data["scored_by"]
+    for network in data["networks"]:
+        network["accuracies"] = network.pop("scores")
+        network["float_accuracy"] = network.pop("float_score")
+    for finding in data["findings"]:
+        finding["accuracy"] = finding.pop("score")
+
+
 def test_one_of_before_all_was_judged_together_is_read_and_says_so() -> None:
     finding = Finding(3, "aa", accuracy("better"), {"cpu": latency("tie")})
     data = confirmation_of(finding).to_json()
     for name in ("longest", "together"):
         del data[name]
+    as_before_scores_had_names(data)
     del data["findings"][0]["accuracy"]["level"]
     for name in ("chance", "level"):
         del data["findings"][0]["latency"]["cpu"][name]
@@ -173,15 +184,15 @@ def finalist(
     images: int = IMAGES,
     times: Mapping[str, ComparedPair] | None = None,
 ) -> Finalist:
-    return Finalist(3, "aa", Paired.of(accuracies, baseline, images), times or {})
+    return Finalist(3, "aa", Paired.of(accuracies, baseline, 1 / images), times or {})
 
 
 def gain(
     accuracies: Sequence[float], baseline: Sequence[float], images: int = IMAGES
-) -> AccuracyGain:
+) -> ScoreGain:
     """Judged with nothing else."""
     (finding,) = judge_finalists([finalist(accuracies, baseline, images)])
-    return finding.accuracy
+    return finding.score
 
 
 def test_the_interval_is_student_s_of_the_paired_differences() -> None:
@@ -222,13 +233,13 @@ def test_accuracies_and_times_of_all_finalists_are_judged_together() -> None:
     assert 0.025 < alone.chance < 0.05
     assert alone.verdict == "better"
     (beside,) = judge_finalists([finalist(ours, baseline, times={"cpu": EQUAL})])
-    assert (beside.accuracy.verdict, beside.claim) == ("tie", "no claim")
-    assert beside.accuracy.level == 0.025
+    assert (beside.score.verdict, beside.claim) == ("tie", "no claim")
+    assert beside.score.level == 0.025
     two = judge_finalists([finalist(ours, baseline), finalist(ours, baseline)])
-    assert [finding.accuracy.verdict for finding in two] == ["tie", "tie"]
+    assert [finding.score.verdict for finding in two] == ["tie", "tie"]
     # What is settled takes no room from what is left.
     (clear,) = judge_finalists([finalist(ours, baseline, times={"cpu": FASTER})])
-    assert (clear.claim, clear.accuracy.level, clear.latency["cpu"].level) == ("both", 0.05, 0.025)
+    assert (clear.claim, clear.score.level, clear.latency["cpu"].level) == ("both", 0.05, 0.025)
 
 
 def test_what_was_priced_is_no_test_and_takes_no_room() -> None:
@@ -238,7 +249,7 @@ def test_what_was_priced_is_no_test_and_takes_no_room() -> None:
         "other": PricedPair(0.95, "emulated"),
     }
     (finding,) = judge_finalists([finalist(ours, baseline, times=priced)])
-    assert finding.accuracy.level == 0.05
+    assert finding.score.level == 0.05
     assert {name: one.verdict for name, one in finding.latency.items()} == {
         "arm": "better",
         "other": "tie",
@@ -252,6 +263,55 @@ def test_a_difference_that_sessions_make_is_a_tie_though_every_round_shows_it() 
     (finding,) = judge_finalists([finalist(ours, baseline, times={"cpu": small})])
     assert finding.latency["cpu"].verdict == "tie"
     assert "a tie within 5%, because other programs ran" in finding.latency["cpu"].rule
+
+
+def test_what_one_image_counts_depends_on_the_score() -> None:
+    assert step_of("accuracy", 1000, (900, 100), (0.9,)) == 1 / 1000
+    # One image of the rare class counts 1 / (2 · 100), of the other 1 / (2 · 900).
+    for by in ("balanced_accuracy", "macro_f1", "mean_ap"):
+        expected = math.hypot(1 / 200, 1 / 1800)
+        assert step_of(by, 1000, (900, 100, 0), (0.9,)) == pytest.approx(expected)
+    assert step_of("mae", 100, (), (-4.0, -6.0)) == pytest.approx(0.05)
+    assert step_of("lab:cost", 100, (50, 50), (0.4, 0.6)) == pytest.approx(0.005)
+
+
+def test_three_equal_differences_by_one_image_of_a_rare_class_are_no_proof() -> None:
+    """A class of 10 images: one of them is 5 points of balanced accuracy, and 0.1 of top-1."""
+    step = step_of("balanced_accuracy", 1000, (990, 10), ())
+    equal = Finalist(3, "aa", Paired.of((0.75,) * 3, (0.70,) * 3, step), {})
+    assert judge_finalists([equal])[0].score.verdict == "tie"
+    assert gain((0.75,) * 3, (0.70,) * 3, 1000).verdict == "better"
+
+
+def test_scores_of_zero_alone_show_nothing() -> None:
+    step = step_of("lab:cost", 100, (), (0.0,) * 6)
+    one = Finalist(3, "aa", Paired.of((0.0,) * 3, (0.0,) * 3, step), {"cpu": FASTER})
+    (finding,) = judge_finalists([one], 0.1)
+    assert finding.not_worse is not None and not finding.not_worse.holds
+    assert (finding.score.verdict, finding.claim) == ("tie", "faster")
+
+
+@pytest.mark.parametrize(
+    ("by", "words"),
+    [
+        ("accuracy", "faster and more accurate ("),
+        ("macro_f1", "faster and better by macro F1 ("),
+        ("lab:cost", "faster and better by lab:cost ("),
+        ("mae", "faster and better by MAE ("),
+    ],
+)
+def test_a_claim_names_the_score_in_its_unit(by: str, words: str) -> None:
+    finding = Finding(3, "aa", accuracy("better"), {"cpu": latency("better")})
+    found = confirmation_of(finding, scored_by=by)
+    text = found.describe(finding)
+    assert words in text
+    share = "+1.00 points, 95 % +0.50 to +1.50"
+    shown = {"mae": "-0.01, 95 % -0.015 to -0.005", "lab:cost": "+0.0100, 95 % +0.0050 to +0.0150"}
+    assert f"{found.facts.noun} after long {shown.get(by, share)}: " in text
+    file = io.StringIO()
+    Console(file=file, width=200).print(confirmation_table(found))
+    assert f"test {found.facts.name}" in file.getvalue()
+    assert Confirmation.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
 counts = st.lists(st.integers(0, 1000), min_size=3, max_size=3)
@@ -274,7 +334,7 @@ def test_an_interval_leaves_no_difference_out_where_its_verdict_is_more_than_cha
         for ours, theirs, rounds in found
     ]
     for one, finding in zip(finalists, judge_finalists(finalists), strict=True):
-        accuracy, time = finding.accuracy, finding.latency["cpu"]
+        accuracy, time = finding.score, finding.latency["cpu"]
         assert (accuracy.low > 0) == (accuracy.verdict == "better")
         assert (accuracy.high < 0) == (accuracy.verdict == "worse")
         pair = one.times["cpu"]
@@ -297,7 +357,7 @@ def test_not_worse_by_a_margin_is_a_one_sided_test_of_its_own() -> None:
     assert found.low == pytest.approx(-0.001 - 2.91999 * 0.001 / math.sqrt(3), rel=1e-4)
     # t = 0.4 √3 / 0.1 = 6.9282: with 2 degrees of freedom, p = (1 - t / √(t² + 2)) / 2.
     assert found.chance == pytest.approx((1 - 6.9282 / math.sqrt(50)) / 2, rel=1e-3)
-    assert (finding.accuracy.verdict, finding.claim) == ("tie", "faster at equal accuracy")
+    assert (finding.score.verdict, finding.claim) == ("tie", "faster at equal score")
     # It ends at -0.2686 points, which a margin of 0.25 does not reach.
     (strict,) = judge_finalists([one], 0.0025)
     assert strict.not_worse is not None and not strict.not_worse.holds
@@ -311,9 +371,9 @@ def test_not_worse_by_a_margin_is_a_one_sided_test_of_its_own() -> None:
 def test_less_accurate_within_the_margin_is_equal_only_if_it_is_faster() -> None:
     """Each seed loses 0.2 points: settled as less accurate, and not worse by half a point."""
     lower = [each - 0.002 for each in BASELINE]
-    for times, claim in ((FASTER, "faster at equal accuracy"), (EQUAL, "no claim")):
+    for times, claim in ((FASTER, "faster at equal score"), (EQUAL, "no claim")):
         (finding,) = judge_finalists([finalist(lower, BASELINE, times={"cpu": times})], 0.005)
-        assert (finding.accuracy.verdict, finding.claim) == ("worse", claim)
+        assert (finding.score.verdict, finding.claim) == ("worse", claim)
     found = confirmation_of(finding, margin=0.005)
     text = found.describe(finding)
     assert "; not worse by 0.5 points, one-sided 95 % from -0.21" in text
@@ -362,11 +422,11 @@ def test_of_equals_one_confirmation_in_twenty_says_something_wrong(
         verdicts = [
             verdict
             for one in findings
-            for verdict in (one.accuracy.verdict, *(each.verdict for each in one.latency.values()))
+            for verdict in (one.score.verdict, *(each.verdict for each in one.latency.values()))
         ]
         wrong += set(verdicts) != {"tie"}
         claimed += any(one.claim != "no claim" for one in findings)
-        accuracies = [one.accuracy.chance for one in findings]
+        accuracies = [one.score.chance for one in findings]
         times = [each.chance or 0.0 for one in findings for each in one.latency.values()]
         apart += any(
             judged.more_than_chance

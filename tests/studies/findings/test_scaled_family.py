@@ -6,9 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.statistics import Judgement
 from nas_sv2.studies.findings.scaled_family import FamilyCurve, FamilyGain
 
+TOP_1 = facts_of("accuracy")
 LATENCIES = (1.0, 1.5, 2.0, 3.0, 4.0)
 SEEDS = (-0.004, 0.0, 0.004)  # what each seed does to every network
 OWN = (0.001, -0.002, 0.001)  # what it does to the finalist alone
@@ -61,8 +63,8 @@ def test_slower_is_worse() -> None:
     gain = found(beside(3.0, curve(1.5)))
     assert gain.verdict == "worse"
     assert gain.speed_up == pytest.approx(0.5, rel=1e-3)
-    assert "0.50 times as fast at equal accuracy (95 % " in gain.describe()
-    assert gain.describe().endswith(": worse")
+    assert "0.50 times as fast at equal accuracy (95 % " in gain.describe(TOP_1)
+    assert gain.describe(TOP_1).endswith(": worse")
 
 
 def test_what_is_not_more_than_chance_or_than_the_latencies_errors_is_a_tie() -> None:
@@ -77,13 +79,18 @@ def test_beyond_the_curve_is_said_and_not_read() -> None:
     assert (above.speed_up, above.speed_up_high, above.verdict) == (None, None, "better")
     assert above.speed_up_low == pytest.approx(2.0, rel=1e-3)  # the slowest takes twice as long
     beyond = "the curve of the widths stays {} its accuracy (95 % {} times); "
-    assert above.describe().startswith(beyond.format("below", "at least 2.00"))
+    assert above.describe(TOP_1).startswith(beyond.format("below", "at least 2.00"))
     below = found(beside(2.0, 0.6))
     assert (below.speed_up, below.speed_up_low, below.verdict) == (None, None, "worse")
     assert below.speed_up_high == pytest.approx(0.5, rel=1e-3)
-    assert below.describe().startswith(beyond.format("above", "at most 0.50"))
+    assert below.describe(TOP_1).startswith(beyond.format("above", "at most 0.50"))
+    # A score of an error is negated: the curve of its figures is on the other side.
+    mae = facts_of("mae")
+    assert above.describe(mae).startswith("the curve of the widths stays above its MAE (")
+    assert below.describe(mae).startswith("the curve of the widths stays below its MAE (")
     noisy = found(beside(2.0, curve(2.2), (-0.3, 0.0, 0.3)))
-    assert "times as fast at equal accuracy (95 % unbounded by these widths); " in noisy.describe()
+    said = noisy.describe(TOP_1)
+    assert "times as fast at equal accuracy (95 % unbounded by these widths); " in said
     assert beside(2.0, 0.7).covers
     assert not beside(0.9, 0.7).covers and not beside(4.1, 0.7).covers
 

@@ -19,6 +19,8 @@ from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError, DeviceError, NasError
 from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
 from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.studies.dashboard.view import trial_note
+from nas_sv2.studies.findings.confirmation import Confirmation, Confirmed, Finding, ScoreGain
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.findings.timed_and_trained import Form, TimedAndTrained
 from nas_sv2.studies.report import write
@@ -477,3 +479,24 @@ def test_a_report_shows_the_balanced_accuracy_of_uneven_classes(report: ReportFa
         assert "balanced 50.00%" in said and "99.60% of the" in said
     assert "<th>balanced</th>" in report_page(study)
     assert "balanced" not in report_page(report) + report_markdown(report, "x.png")
+
+
+def test_confirmations_are_stated_with_the_score_that_they_compare(report: ReportFacts) -> None:
+    entry = report.study.front.members[0]
+    digest = entry.record.architecture.digest
+    gain = ScoreGain((0.5, 0.6, 0.4), 0.25, 0.75, 0.01, "better", 0.05)
+    networks = tuple(
+        Confirmed(name, name, None, scores, None, {})
+        for name, scores in ((digest, (-4.5, -4.4, -4.6)), ("bb", (-5.0, -5.0, -5.0)))
+    )
+    finding = Finding(entry.number, digest, gain, {})
+    whole = ("bb", "ages", "d" * 16, "csv:a@0", 60, (1, 2, 3), 4.0, networks, (finding,))
+    found = Confirmation(*whole, "2026-01-02T00:00:00+00:00", "cpu", together=1, scored_by="mae")
+    study = dataclasses.replace(report.study, confirmations=[found])
+    told = dataclasses.replace(report, study=study)
+    for text in (report_markdown(told, "f.png"), report_page(told), trial_note(study, entry)):
+        assert "MAE after ages -0.5, 95 % -0.75 to -0.25: better" in text
+    for text in (report_markdown(report, "f.png"), trial_note(report.study, entry)):
+        assert "# Confirmation" not in text
+    assert "<h2>Confirmation</h2>" in report_page(told)
+    assert "<h2>Confirmation</h2>" not in report_page(report)

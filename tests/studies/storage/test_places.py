@@ -19,7 +19,7 @@ from nas_sv2.studies.storage.places import data_of, data_place, note_data
 from nas_sv2.studies.storage.study import create_or_resume, load_study
 
 Folder = Callable[..., Path]
-SCORE = HeldOutScore(0.5, 1.0, 60, 0.5, 120, 1.0)
+SCORE = HeldOutScore({"accuracy": 0.5}, 1.0, 60, 120, 1.0)
 
 
 def begun(folder: Path, data: str) -> optuna.Study:
