@@ -53,11 +53,14 @@ These are the public names of `nas_sv2`. Every other path may change without not
 
 ANSWERS = [
     "nas_sv2.api.measuring:Comparison",
+    "nas_sv2.studies.findings.confirmation:Confirmation",
+    "nas_sv2.studies.findings.confirmation:Confirmed",
     "nas_sv2.space.graph.cost:Cost",
     "nas_sv2.studies.storage.catalog:Deleted",
     "nas_sv2.studies.findings.front:Entry",
     "nas_sv2.studies.package.build:Exported",
     "nas_sv2.studies.package.detector_export:ExportedDetector",
+    "nas_sv2.studies.findings.confirmation:Finding",
     "nas_sv2.studies.findings.front:Front",
     "nas_sv2.studies.findings.fused_estimate:FusedEstimate",
     "nas_sv2.studies.findings.record:Record",

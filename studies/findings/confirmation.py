@@ -58,13 +58,13 @@ class Confirmed:
     """One network, trained for longer and measured again.
 
     Attributes:
-        name: Of a hand-designed network, else the beginning of the digest.
-        digest: Of the network.
-        trial: Of the study; None for a baseline that the study does not have.
+        name: The name of a hand-designed network, else the beginning of the digest.
+        digest: The digest of the network.
+        trial: Its trial; None for a baseline that the study does not have.
         scores: The score that is compared by on the test split, by seed; higher is better, so
             that an error is negated.
         losses: Cross-entropies on it, nats; None for numbers.
-        latencies: By target.
+        latencies: Its latency on each target.
         accuracies: Top-1 on it by seed, 0 to 1; None for several labels or numbers.
         balanced_accuracy: Mean over the classes and over the seeds, 0 to 1; None if not known.
         float_score: Mean over the seeds of the score in float32, if the others are those of the
@@ -167,10 +167,10 @@ class Finding:
     """The claim about one finalist beside one other network.
 
     Attributes:
-        trial: Of the study.
-        digest: Of the network.
-        score: Against the other.
-        latency: Against the other, by target.
+        trial: The trial of the finalist.
+        digest: The digest of its network.
+        score: Its score against the other.
+        latency: Its latency against the other, by target.
         against: Name of the other; None for the baseline of the confirmation.
         not_worse: By the confirmation's margin; None without one.
         family: Beside the scaled family, by target; without targets whose curve does not cover
@@ -209,28 +209,28 @@ class Finding:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What a confirmation found.
+    """The findings of a confirmation.
 
     Attributes:
         against: Name of the baseline that the claims are about.
         recipe: Name of the recipe.
-        recipe_digest: Of the recipe.
+        recipe_digest: The digest of the recipe.
         data: As evaluations record it.
         test_images: How many images the scores are of.
-        seeds: Of the trainings; the search had none of them.
+        seeds: The seeds of the trainings; the search had none of them.
         longer: How many times as many image passes as in the search, of the finalist of which that
             is least.
         networks: The finalists, then the baselines.
         findings: One for each finalist.
         at: When, ISO 8601, UTC.
-        place: Where was trained.
+        place: The processor of the trainings.
         longest: As `longer`, of the finalist of which it is most; None for the same.
         together: How many comparisons were judged together; 0 in confirmations of before
             scores and times were.
         majority: Share of the test images that are of their commonest class; None if not known.
         classes: Number of classes; 0 if not known.
-        margin: The loss of score that counts as none: 0 to 1 of a share, otherwise in the unit of
-            the score; None if it was not asked.
+        margin: The loss of score that counts as none, 0 to 1 of a share or in the score's unit;
+            None if it was not asked.
         family: Names of the networks of the scaled family; none if it was not asked.
         scored_by: The score that is compared by, as in a recipe; `accuracy` is top-1.
     """
@@ -277,7 +277,7 @@ class Confirmation:
 
     @property
     def question(self) -> tuple[object, ...]:
-        """What was asked; another answer to the same takes the place of the first."""
+        """The question; a new answer to the same takes the place of the first."""
         digests = tuple(sorted(network.digest for network in self.networks))
         asked = (self.recipe_digest, data_key(self.data), self.seeds, digests)
         return (*asked, self.margin, self.scored_by)
