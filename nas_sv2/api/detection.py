@@ -107,8 +107,16 @@ def train_detector(
         notify(note)
     with making_folder(folder) as out:
         run = DetectorRun(
-            *(replace(form, classes=len(data.categories)), data, recipe, out, plan.seed),
-            *(plan.train_threads, place, progress, notify, start),
+            replace(form, classes=len(data.categories)),
+            data,
+            recipe,
+            out,
+            plan.seed,
+            plan.train_threads,
+            place,
+            progress,
+            notify,
+            start,
         )
         notify(run.anchors.describe())
         metrics = detector_package.write_detector_package(run, run.train(), named.name)

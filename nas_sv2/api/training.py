@@ -280,8 +280,16 @@ def train_supernet(
     opened = _open_images(plan, chosen.resolution, notify)
     with making_folder(folder) as out:
         training = SupernetTraining(
-            *(named, chosen, opened, limits, networks),
-            *(plan.seed, plan.train_threads, progress, out, notify),
+            named,
+            chosen,
+            opened,
+            limits,
+            networks,
+            plan.seed,
+            plan.train_threads,
+            progress,
+            out,
+            notify,
         )
         saved = save_supernet(out, training, training.train())
         training.finish()
