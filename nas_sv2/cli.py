@@ -61,7 +61,7 @@ def _run(words: Sequence[str]) -> int:
             return INTERRUPTED
         return _fail(_as_typed(error, words), error.exit_code, words)
     except usage_error as error:
-        return _fail(error.format_message(), ConfigError.exit_code, words)
+        return _fail(_usage(error), ConfigError.exit_code, words)
     except UnicodeEncodeError as error:
         lacking = error.object[error.start : error.end]
         if error.encoding != sys.getfilesystemencoding() and not _UNDECODED.search(lacking):
@@ -110,9 +110,26 @@ def _as_typed(error: NasError, words: Sequence[str]) -> str:
         for parameter in _command_in(words).params:
             long = [name for name in parameter.opts if name.startswith("--")]
             if error.field in (parameter.name, *(name[2:].replace("-", "_") for name in long)):
-                argument = parameter.metavar or parameter.name.upper()
-                return error.named(long[0] if long else argument)
+                return error.named(long[0] if long else _argument(parameter))
     return str(error)
+
+
+def _usage(error: Any) -> str:
+    """The message of the parser, and what is allowed where it only says what is wrong."""
+    message: str = error.format_message()
+    parameter = getattr(error, "param", None)
+    if message.startswith("Missing ") and parameter is not None:
+        name = parameter.opts[0] if hasattr(parameter, "is_flag") else _argument(parameter)
+        return f"{name} is missing: {parameter.help.removesuffix('.')}"
+    if message.startswith("No such command"):
+        known = ", ".join(error.ctx.command.commands)
+        return f"{message.removesuffix('.')}; {error.ctx.command_path} has {known}"
+    return message
+
+
+def _argument(parameter: Any) -> str:
+    """The name of an argument, as the usage line has it."""
+    return str(parameter.metavar or parameter.name.upper())
 
 
 def _command_in(words: Sequence[str]) -> Any:

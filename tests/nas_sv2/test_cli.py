@@ -92,7 +92,7 @@ SEARCH = ("search", "--target", "arm", "--recipe", "smoke", "--trials", "2")
     [
         (("search", "--target", "toaster", "--budget", "140M"), "--target .*; got 'toaster'"),
         (("search", "--target", "arm,arm"), "--target .*; got 'arm,arm'"),
-        (("search", "--budget", "140M"), "--target"),
+        (("search", "--budget", "140M"), "--target is missing: .*arm, cpu, gpu or a device"),
         ((*SEARCH, "--budget", "140"), "--budget .*; got '140'"),
         ((*SEARCH, "--budget=-140M"), "--budget .*; got '-140M'"),
         ((*SEARCH, "--budget", "cpu=5ms"), "--budget .*; got 'cpu=5ms'"),
@@ -120,12 +120,14 @@ SEARCH = ("search", "--target", "arm", "--recipe", "smoke", "--trials", "2")
         (("network", "cost", "study:3"), "--storage"),
         (("network", "cost", "shufflenet_v2_x1_0", "--storage"), "--storage"),
         (("measure", "shufflenet_v2_x1_0", "--target", "toaster"), "--target .*; got 'toaster'"),
-        (("measure", "--target", "cpu"), "ARCH"),
+        (("measure", "--target", "cpu"), r"ARCH\.\.\. is missing: A reference name, "),
+        (("device", "add"), "NAME is missing: Your name of the device"),
         (("front", "study"), "--storage"),
         (("export", "study", "--out", "x"), "--storage"),
         (("dashboard",), "--storage"),
         (("dashboard", "--port", "0"), "--port"),
-        (("dance",), "dance"),
+        (("dance",), "'dance'; nas-sv2 has search, front, "),
+        (("study", "dance"), "'dance'; nas-sv2 study has .*confirm, "),
     ],
 )
 def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
