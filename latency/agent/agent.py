@@ -232,6 +232,8 @@ def main() -> None:
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     serve(sys.stdin.buffer, answers)
+    sys.stderr.flush()
+    os._exit(0)  # nothing needs cleaning up, and freeing the runtime would take 0.1 s
 
 
 if __name__ == "__main__":
