@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.latency.measurements.head_to_head import EMULATOR_ERROR, MOST_NETWORKS, orders_of
+from nas_sv2.latency.measurements.head_to_head import EMULATED_TIE, MOST_NETWORKS, orders_of
 from nas_sv2.latency.measurements.measurement import Interval, Latency, Measurement
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.space.graph.cost import Cost, cost_of
@@ -178,8 +178,8 @@ def _priced(target: Target, architecture: Architecture, variants: Sequence[Varia
         for variant in variants
     ]
     rule = (
-        f"{original.provenance}, not measured: differences of two latencies, each with an error "
-        f"of about {EMULATOR_ERROR:.0%}; it is unknown how much of it they share"
+        f"{original.provenance}, not measured: orders of networks within {EMULATED_TIE:.0%} are "
+        "often wrong; variants of one network share a part of the error, which part is unknown"
     )
     return Gains(original, _sorted(gains), (), rule)
 

@@ -37,11 +37,11 @@ settled 2 orders wrongly; with this limit it was 1.
 """
 MOST_NETWORKS = 16
 """The most networks of one session. All are loaded at once; V2 1× takes 26 MB and 2× 70 MB."""
-EMULATOR_ERROR = 0.1
+EMULATED_TIE = 0.2
 """Networks whose emulated times differ by less than this share are ties.
 
-The typical error of the tables is 10.1 %, against published speeds of networks whose structure
-is published."""
+Of pairs with published speeds, 1,226 of 1,235 that differ by more are in the published order, and
+143 of 210 that differ by less (`benchmarks/emulated_ties.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +129,11 @@ def emulated_orders(latencies: Sequence[Latency]) -> Orders:
     times = [latency.ms for latency in latencies]
     ranking = _ranked(times)
     pairs = [
-        Pair(faster, slower, ratio, None, settled=ratio > 1 + EMULATOR_ERROR)
+        Pair(faster, slower, ratio, None, settled=ratio > 1 + EMULATED_TIE)
         for faster, slower in _pairs(ranking)
         for ratio in [times[slower] / times[faster]]
     ]
-    rule = f"not measured; a tie within {EMULATOR_ERROR:.0%}, the error of such figures"
+    rule = f"not measured; a tie within {EMULATED_TIE:.0%}, as such orders are often wrong"
     return Orders(ranking, tuple(pairs), rule)
 
 
@@ -284,15 +284,14 @@ class PricedPair:
 
     @property
     def counts(self) -> bool:
-        """Whether the difference exceeds the typical error of such figures."""
-        return max(self.ratio, 1 / self.ratio) > 1 + EMULATOR_ERROR
+        """Whether the difference is larger than those whose order is often wrong."""
+        return max(self.ratio, 1 / self.ratio) > 1 + EMULATED_TIE
 
     @property
     def rule(self) -> str:
         """The definition of a tie, in words."""
-        return (
-            f"not measured, no test; a tie within {EMULATOR_ERROR:.0%}, the error of such figures"
-        )
+        tie = f"a tie within {EMULATED_TIE:.0%}, as such orders are often wrong"
+        return f"not measured, no test; {tie}"
 
 
 ComparedPair = TimedPair | PricedPair

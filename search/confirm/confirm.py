@@ -29,7 +29,7 @@ from nas_sv2.evaluate.recipes.files import open_recipe, recipe_from_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.latency.measurements.head_to_head import (
-    EMULATOR_ERROR,
+    EMULATED_TIE,
     LEAST,
     LEAST_CONTENDED,
     MOST_NETWORKS,
@@ -331,7 +331,7 @@ def _timed(
         if target.device is None:
             prices = [target.estimate(network) for network in networks]
             priced = {(n, k): PricedPair.of(prices[n], prices[k]) for n, k in places}
-            return _Timed(prices, priced, EMULATOR_ERROR)
+            return _Timed(prices, priced, EMULATED_TIE)
         session = target.device.session(networks)
         restless = any(one.contended for one in session)
         pairs = {(n, k): TimedPair.of(session[n], session[k], restless) for n, k in places}

@@ -14,7 +14,7 @@ from functools import cached_property
 from nas_sv2.errors import MeasurementError
 from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.latency.breakdown.priced import Breakdown
-from nas_sv2.latency.measurements.head_to_head import EMULATOR_ERROR
+from nas_sv2.latency.measurements.head_to_head import EMULATED_TIE
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.latency.measurements.spread import apart
 from nas_sv2.studies.findings.front import compare_all
@@ -163,12 +163,12 @@ def tied(one: Latency, other: Latency) -> bool:
     """Whether two latencies of one target cannot be told apart.
 
     Measured ones where one is in the other's 95 % interval; ones without an interval where they
-    are nearer to each other than the error of an emulator.
+    are nearer to each other than emulators can tell.
     """
     if one.ci_ms is not None and other.ci_ms is not None:
         return not apart((one.ms, one.ci_ms), (other.ms, other.ci_ms))
     low, high = sorted((one.ms, other.ms))
-    return high <= low * (1 + EMULATOR_ERROR)
+    return high <= low * (1 + EMULATED_TIE)
 
 
 TELLING = 0.03

@@ -134,7 +134,7 @@ def shown(pair: RankedPair) -> tuple[str, str, bool, bool, bool]:
 
 
 def test_a_tie_here_is_no_settled_pair() -> None:
-    """An emulated order within 10 % is a tie."""
+    """An emulated order within 20 % is a tie."""
     comparison = comparison_of(row_of("a", 140, 10.0, arm=30), row_of("b", 140, 10.9, arm=50))
     found = agreement(comparison, arm_speed)
     assert [shown(pair) for pair in found.pairs] == [("b", "a", False, True, False)]
