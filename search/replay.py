@@ -48,9 +48,8 @@ from nas_sv2.studies.findings.attributes import (
     classifiers_identity,
 )
 from nas_sv2.studies.findings.front import Front
-from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.findings.record import STOP_RULE, Record
 from nas_sv2.studies.findings.replay_comparison import Reasons, ReplayComparison, compare
-from nas_sv2.studies.findings.stop_audit import STOP_RULE
 from nas_sv2.studies.storage.places import (
     data_of,
     data_place,

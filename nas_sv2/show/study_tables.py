@@ -62,6 +62,8 @@ def front_notes(front: Front, certificate: Certificate | None) -> list[str]:
     contended = [n for n, r in records.items() if any(v.contended for v in r.latencies.values())]
     if contended:
         notes.append(f"contended while measured: trials {', '.join(map(str, contended))}")
+    if beyond := front.describe_beyond():
+        notes.append(beyond)
     if stops := audit_stops(records):
         notes.append(stops.describe())
     if uneven := evaluation.describe_majority():

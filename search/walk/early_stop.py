@@ -36,8 +36,7 @@ from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.estimates.fusion import latency_credit
 from nas_sv2.studies.estimates.improvement import Estimates, Reference, expected_improvement
-from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.findings.stop_audit import STOP_RULE
+from nas_sv2.studies.findings.record import STOP_RULE, Record
 from nas_sv2.studies.storage.recipe_evidence import whole_trainings
 from nas_sv2.studies.storage.record_store import RecordStore
 

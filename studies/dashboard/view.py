@@ -83,13 +83,15 @@ def study_note(facts: StudyFacts) -> str:
     identity = facts.identity
     targets = identity["targets"].items()
     recipe, seed = identity.get("recipe", "not known"), identity.get("seed", "not known")
+    beyond = facts.front.describe_beyond()
     rows = {
         "space": identity.get("space", "not known"),
         "targets": ", ".join(f"{name} ({provenance})" for name, provenance in targets),
         "data": identity.get("data_content", "not known"),
         "recipe": f"{recipe}, seed {seed}; {_trust(facts)}",
         "networks": facts.describe_forms(),
-        "finished": f"{len(facts.records)} candidates, baselines among them",
+        "finished": f"{len(facts.records)} candidates, baselines among them"
+        + (f"; {beyond}" if beyond else ""),
     }
     return _joined(
         ["Best trials keep every limit, and no trial dominates them. Each trial has a note."],

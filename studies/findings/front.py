@@ -253,6 +253,14 @@ class Front:
         """The rows in the order of `entries`; "beaten by" names a trial or the broken limit."""
         return [Row(self._cells(entry), entry.on_front) for entry in self.entries]
 
+    def describe_beyond(self) -> str:
+        """Name the trials that finished beyond the budget, with the limits; empty without any."""
+        broken = {number: record.beyond_budget for number, record in self.records.items()}
+        trials = [f"{number} ({', '.join(names)})" for number, names in broken.items() if names]
+        if not trials:
+            return ""
+        return f"beyond the budget, finished but never on the front: trials {', '.join(trials)}"
+
     def to_json(self) -> list[dict[str, Any]]:
         """The entries as plain data."""
         return [entry.to_json() for entry in self.entries]

@@ -14,6 +14,12 @@ from nas_sv2.space.graph.cost import Cost
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.documents import architecture_from_document, architecture_to_document
 
+STOP_RULE = "stop_rule"
+"""The name of the stop rule among a record's excesses.
+
+Its excess is above 0 if the rule ended the training, and 0 if the audit let it run on. Without a
+verdict of the rule it is missing."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -57,6 +63,11 @@ class Record:
     def feasible(self) -> bool:
         """Whether it keeps every limit of the study."""
         return all(excess <= 0 for excess in self.excesses.values())
+
+    @property
+    def beyond_budget(self) -> list[str]:
+        """The names of the limits of the budget that it breaks."""
+        return [name for name, excess in self.excesses.items() if excess > 0 and name != STOP_RULE]
 
     @property
     def objectives(self) -> tuple[float, ...]:

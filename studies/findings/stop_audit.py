@@ -10,11 +10,7 @@ from dataclasses import dataclass
 
 from nas_sv2.studies.findings.audit import Pruned
 from nas_sv2.studies.findings.front import Front
-from nas_sv2.studies.findings.record import Record
-
-STOP_RULE = "stop_rule"
-"""The name of the rule among a record's excesses: above 0 where it ended the training, 0 where the
-audit let it run on; not there where the rule never spoke."""
+from nas_sv2.studies.findings.record import STOP_RULE, Record
 
 
 @dataclass(frozen=True, slots=True)

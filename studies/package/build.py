@@ -22,8 +22,7 @@ from nas_sv2.space.runtimes.onnx_lowering import OPSET, check_opset
 from nas_sv2.space.runtimes.weights import LEAST_WEIGHT, count_flushed
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.attributes import IDENTITY, THREADS, TRAINED, whole_identity
-from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.findings.stop_audit import STOP_RULE
+from nas_sv2.studies.findings.record import STOP_RULE, Record
 from nas_sv2.studies.findings.timed_and_trained import Form
 from nas_sv2.studies.package.card import (
     CARD,

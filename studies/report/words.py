@@ -428,13 +428,16 @@ def identity_of(facts: StudyFacts) -> list[tuple[str, str]]:
 
 
 def front_lines(facts: StudyFacts) -> list[str]:
-    """Explain the marks in the table of the front, and the error bars of its picture."""
+    """Explain the table of the front, its marks, and the error bars of its picture."""
     cells = "".join(cell for row in facts.front.rows for cell in row.cells)
     marks = {
         "?": "predicted, not measured",
         "*": "other programs held the processor while it was measured",
     }
-    return [f"{mark} {said}." for mark, said in marks.items() if mark in cells] + [bars_are(facts)]
+    lines = [f"{mark} {said}." for mark, said in marks.items() if mark in cells]
+    if beyond := facts.front.describe_beyond():
+        lines.append(f"{beyond[0].upper()}{beyond[1:]}.")
+    return [*lines, bars_are(facts)]
 
 
 def three(ms: float) -> str:

@@ -27,7 +27,7 @@ from nas_sv2.show.study_tables import (
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.attributes import IDENTITY, TIMED_AND_TRAINED
 from nas_sv2.studies.findings.front import Front
-from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.findings.record import STOP_RULE, Record
 from nas_sv2.studies.findings.replay_comparison import compare
 from nas_sv2.studies.findings.timed_and_trained import Form, TimedAndTrained
 from nas_sv2.studies.storage.catalog import list_studies
@@ -73,6 +73,21 @@ def test_of_one_provenance_the_head_says_it_all() -> None:
     records = {0: record_of(0.5, 1.0), 1: record_of(0.6, 2.0, architecture=NETWORKS[1])}
     table = text_of(front_table(Front(records)))
     assert table.count("measured") == 1
+
+
+def test_finished_trials_beyond_the_budget_are_named_with_their_limits() -> None:
+    records = {
+        0: record_of(0.9, 1.0, excess=0.2, baseline="V2 1x"),
+        1: record_of(0.5, 1.0, architecture=NETWORKS[1]),
+        2: dataclasses.replace(record_of(0.4, 1.0), excesses={"flops": 0.1, "t0_ms": 0.3}),
+        3: dataclasses.replace(record_of(0.4, 1.0), excesses={"flops": 0.0, STOP_RULE: 1.0}),
+    }
+    assert (
+        "beyond the budget, finished but never on the front: trials 0 (flops), 2 (flops, t0_ms)"
+        in front_notes(Front(records), None)
+    )
+    within = {number: records[number] for number in (1, 3)}
+    assert "beyond" not in str(front_notes(Front(within), None))
 
 
 def test_uneven_classes_have_a_column_and_a_note_and_even_ones_none() -> None:

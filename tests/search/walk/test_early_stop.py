@@ -54,8 +54,8 @@ from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.attributes import FORESEEN
-from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.findings.stop_audit import STOP_RULE, audit_stops
+from nas_sv2.studies.findings.record import STOP_RULE, Record
+from nas_sv2.studies.findings.stop_audit import audit_stops
 from nas_sv2.studies.package.build import export_trial
 from nas_sv2.studies.storage.recipe_evidence import whole_trainings
 from nas_sv2.studies.storage.record_store import RecordStore

@@ -234,6 +234,7 @@ def test_notes_say_what_was_found_or_why_nothing_was(served: str) -> None:
     assert "+40.0%" in notes[PRUNED]
     assert notes[RUNNING] == ""
     assert "4 candidates" in shown["note"]["body"]
+    assert "beyond the budget" in shown["note"]["body"] and "1 (flops)" in shown["note"]["body"]
 
 
 def test_a_note_of_the_user_stands_in_place_of_ours(served: str) -> None:

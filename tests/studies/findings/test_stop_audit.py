@@ -6,8 +6,8 @@ import pytest
 from doubles import record_of
 
 from nas_sv2.studies.findings.front import Front
-from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.findings.stop_audit import STOP_RULE, StopAudit, audit_stops
+from nas_sv2.studies.findings.record import STOP_RULE, Record
+from nas_sv2.studies.findings.stop_audit import StopAudit, audit_stops
 
 
 def trained(

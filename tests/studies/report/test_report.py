@@ -175,6 +175,7 @@ def test_the_page_loads_nothing(page: str) -> None:
         "guideline G3",
         "budget flops",
         "1 training stopped early",
+        "Beyond the budget, finished but never on the front: trials",
         "nothing can be said about which parameters mattered",
         "stage 2",
         "Where the time goes on arm (emulated)",
@@ -335,6 +336,7 @@ def test_markdown_says_the_same_and_no_name_becomes_markup(
     assert "![Front](report.png)" in text
     best = facts.records[facts.best or 0]
     assert f"{best.evaluation.accuracy:.2%}" in text
+    assert "Beyond the budget, finished but never on the front: trials" in text
     assert "guideline G3" in text and "not certified" in text.casefold()
     columns = [line for line in text.splitlines() if line.startswith("| ")]
     counts = {len(re.findall(r"(?<!\\)\|", line)) for line in columns}
