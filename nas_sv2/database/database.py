@@ -20,7 +20,7 @@ from nas_sv2.database.address import address_of
 from nas_sv2.database.engine import engine_options, one_line
 from nas_sv2.database.locks import FileLock, alone_at
 from nas_sv2.database.restarts import Patience
-from nas_sv2.database.schema import check_schema, migrate
+from nas_sv2.database.schema import VERSION_TABLES, check_schema, migrate
 from nas_sv2.database.sqlite_file import DURABLE, SQLiteFile
 from nas_sv2.database.turns import SQLITE, writing_alone
 from nas_sv2.errors import ConfigError, NasError, StoreError
@@ -132,6 +132,25 @@ class Database:
             raise ConfigError(
                 "storage", self.url, "must be the database of a search; no such file"
             )
+
+    @contextmanager
+    def discarding_new(self) -> Iterator[None]:
+        """Remove an SQLite file that is made here if a failure leaves its tables without rows."""
+        is_new = self.file is not None and not self.file.exists()
+        try:
+            yield
+        except BaseException:
+            if is_new and self._sqlite is not None:
+                self._start_over()
+                self._sqlite.remove_if_empty(VERSION_TABLES)
+            raise
+
+    def _start_over(self) -> None:
+        """Close the connections, and forget what was made with them."""
+        with self._lock:
+            self.close()
+            self._engine, self._is_migrated = None, False
+            self._made.clear()
 
     def require_writable(self) -> None:
         """Refuse an SQLite file that this user may only read, before any work.

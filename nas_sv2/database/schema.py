@@ -17,6 +17,8 @@ from nas_sv2.errors import StoreError
 VERSIONS = ("0001", "0002")
 """The schemas that this program knows, its own last: the revisions in `migrations/`."""
 VERSION_TABLE = "nas_schema_version"
+VERSION_TABLES = (VERSION_TABLE, "version_info", "alembic_version")
+"""The tables that say of which version others are: ours, and Optuna's."""
 
 
 class Base(DeclarativeBase):

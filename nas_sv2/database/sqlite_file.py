@@ -7,6 +7,8 @@ loses all its locks on that file, those of SQLite among them.
 import os
 import sqlite3
 import time
+from collections.abc import Collection
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -59,6 +61,19 @@ class SQLiteFile:
     def forget(self) -> None:
         """Take the file that is found at the next connection, whichever it is."""
         self._first = None
+
+    def remove_if_empty(self, aside: Collection[str]) -> None:
+        """Remove the file if nobody has it open and no table has a row, except those `aside`."""
+        with suppress(sqlite3.OperationalError, OSError):
+            uri = f"{self.path.as_uri()}?mode=rw"
+            alone = sqlite3.connect(uri, timeout=0, isolation_level=None, uri=True)
+            with closing(alone):
+                alone.execute("PRAGMA journal_mode = DELETE")  # refused beside other connections
+                alone.execute("BEGIN EXCLUSIVE")
+                names = alone.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+                tables = [name for (name,) in names if name not in aside]
+                if not any(alone.execute(f'SELECT 1 FROM "{name}"').fetchone() for name in tables):
+                    Path(os.path.realpath(self.path)).unlink()
 
     def check(self) -> None:
         """Check that the path still leads to the file of the first connection.

@@ -131,7 +131,7 @@ def search(plan: SearchPlan, db: Database, on_event: OnEvent = ignore) -> Search
     db.wait_again()
     db.require_writable()
     cluster = nullcontext(None) if plan.ray is None else connected(plan.ray)
-    with cluster as at, sigterm_interrupts(), store_errors():
+    with cluster as at, sigterm_interrupts(), store_errors(), db.discarding_new():
         plan = _with_workers(plan, at)
         data = plan.open_data(notify(on_event))  # may be refused, before a database is made
         plan = _at_timed_input(_with_recipe_of_study(plan, db), data, db)

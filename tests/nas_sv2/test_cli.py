@@ -112,6 +112,7 @@ SEARCH = ("search", "--target", "arm", "--recipe", "smoke", "--trials", "2")
         ((*SEARCH, "--data", "imagefolder:broken"), "torn.png"),
         ((*SEARCH, "--storage", "no url"), "--storage .*; got 'no url'"),
         ((*SEARCH, "--colour", "red"), "--colour"),
+        ((*SEARCH, "--from", "nothing"), "--study .*; got 'nothing'"),
         (("network", "cost", "shufflenet"), "architecture .*; got 'shufflenet'"),
         (("network", "cost", "future.yaml"), "future.yaml: nas_sv2_architecture .*; got 9"),
         (("network", "cost", "unknown.yaml"), "unknown.yaml: colour .*; got 'red'"),
@@ -161,15 +162,24 @@ def test_bad_input_is_one_line_that_names_it_and_writes_nothing(
     [("1M", "MFLOPs"), ("0.1Mparams", "M params"), ("arm=0.5ms", "emulated")],
 )
 def test_an_infeasible_budget_exits_3_with_the_nearest_figure(
-    run: Run, monkeypatch: pytest.MonkeyPatch, budget: str, nearest: str
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: str, nearest: str
 ) -> None:
     monkeypatch.setattr(feasibility, "SAMPLES", 60)
     code, _, err = run(*SEARCH, "--budget", budget)
     assert code == 3
     assert nearest in err
     assert len(err.splitlines()) == 1
+    assert not list(tmp_path.glob("*.db*"))
+
+
+def test_a_refused_search_leaves_no_study_in_a_database_that_was_there(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(*SEARCH, "--study", "first")[0] == 0
+    monkeypatch.setattr(feasibility, "SAMPLES", 60)
+    assert run(*SEARCH, "--budget", "1M")[0] == 3
     code, out, _ = run("study", "list", "--json")
-    assert (code, json.loads(out)) == (0, [])
+    assert (code, [each["study"] for each in json.loads(out)]) == (0, ["first"])
 
 
 def test_a_target_that_is_not_measured_is_refused_where_measured_is_required(run: Run) -> None:

@@ -50,6 +50,47 @@ def replace(file: Path) -> None:
     other.replace(file)
 
 
+# It is made for nothing
+
+
+def refused(db: Database) -> None:
+    with pytest.raises(ConfigError), db.discarding_new():
+        with db.begin() as connection:
+            connection.execute(text("CREATE TABLE IF NOT EXISTS stuff (x INTEGER)"))
+        db.migrate()
+        raise ConfigError("budget", 1, "must be more")
+
+
+def test_a_file_that_is_made_and_stays_empty_is_removed(tmp_path: Path) -> None:
+    with Database.open(f"{tmp_path / 'new.db'}") as db:
+        refused(db)
+        assert list(tmp_path.iterdir()) == []
+        db.migrate()  # the handle makes it again
+        add(db, 1)
+        assert numbers(db) == [1]
+
+
+def test_a_file_that_was_there_or_has_a_row_stays(tmp_path: Path, db: Database) -> None:
+    refused(db)
+    assert numbers(db) == [1]
+    with Database.open(f"{tmp_path / 'new.db'}") as new:
+        with pytest.raises(KeyboardInterrupt), new.discarding_new():
+            add(new, 2)
+            raise KeyboardInterrupt
+        assert numbers(new) == [2]
+
+
+def test_a_file_that_another_process_has_opened_stays(tmp_path: Path) -> None:
+    file = tmp_path / "new.db"
+    with Database.open(f"{file}") as db, Database.open(f"{file}") as other:
+        with pytest.raises(ConfigError), db.discarding_new():
+            db.migrate()
+            assert other.has_table("nas_records")
+            raise ConfigError("budget", 1, "must be more")
+        add(other, 3)
+        assert numbers(other) == [3]
+
+
 # It goes away
 
 
