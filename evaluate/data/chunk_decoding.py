@@ -42,7 +42,7 @@ class ChunkReport:
         rows: Places in the chunk of the files that were read, in the order of the pixels.
         keys: Key of each file that was read, in hexadecimal, equal for copies.
         modes: Number of files by Pillow's name of their mode.
-        aspects: Longer side over shorter side of each file that was read.
+        aspects: `decoding.Decoded.aspect` of each file that was read.
         shorter_side: Largest of the shorter sides of these files, pixels; 0 without a file.
         highest: Highest of the levels of more than 8 bits, by their kind.
         white: Level that became 255, by kind.

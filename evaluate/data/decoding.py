@@ -61,7 +61,8 @@ class Decoded:
     Attributes:
         pixels: Grey levels, uint8 (C, H, W); C is 1 for grey modes and 3 for all others.
         mode: Pillow's name of the file's mode; `;16` is appended for colour of 16 bits.
-        aspect: Longer side over shorter side.
+        aspect: How many times as long or as wide it is as the shape of the pixels; of a square,
+            longer side over shorter side.
         shorter_side: Shorter side of the picture in its file, pixels.
         levels: For levels of more than 8 bits, their kind (`integer`, `float` or `colour`) and
             the highest of them; else None.
@@ -149,9 +150,12 @@ def _decoded(
         plain, levels = _eight_bits(image, white)
     elif is_deep_colour:
         mode, levels = f"{mode};16", ("colour", 257.0 * float(np.asarray(image).max()))
-    pixels = _fitted(_upright(plain, image), size, fit, grey)
+    upright = _upright(plain, image)
     shorter, longer = sorted((width, height))
-    return Decoded(pixels, mode, longer / shorter, shorter, levels)
+    sides = (shorter, longer) if upright.height > upright.width else (longer, shorter)
+    across, down = sides[0] * size[0], sides[1] * size[1]
+    aspect = max(across, down) / min(across, down)
+    return Decoded(_fitted(upright, size, fit, grey), mode, aspect, shorter, levels)
 
 
 def _eight_bits(

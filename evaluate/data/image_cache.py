@@ -67,7 +67,7 @@ class Prepared:
         key: Digits that identify pixels, labels and split.
         files: Number of image files in the folder.
         modes: Number of files by Pillow's name of their mode.
-        aspect: Median of longer side over shorter side.
+        aspect: Median of the pictures' `decoding.Decoded.aspect`.
         picture_side: Largest of the shorter sides of the pictures in their files, in pixels.
         highest: Highest of the levels of more than 8 bits, by their kind.
         faults: Name and reason of each file that cannot be read.
@@ -135,6 +135,8 @@ class ImageCache:
         made = hashlib.sha256()
         how = [FORMAT, DECODING, PIL.__version__, CHUNK, resolution, listing.fit]
         how += [listing.layout, str(listing.root)]
+        if not isinstance(resolution, int):  # whose `aspect` was once that of a square
+            how.append("aspect of the shape")
         made.update(json.dumps([*how, listing.class_names]).encode())
         for file in listing.files:
             facts = [file.name, file.label, file.part, file.size, file.changed_ns]

@@ -44,7 +44,7 @@ from nas_sv2.resolution import Resolution, in_pixels
 # Side of CIFAR and ImageNet-32, at which photographs are recognisable and a search takes minutes.
 SIDE = 32
 NAMED = 5  # most unreadable files that a message names
-WIDE = 1.5  # median of longer over shorter side; from there on the crop drops a third or more
+WIDE = 1.5  # median of `Prepared.aspect`; from there on the crop drops a third or more
 LOST = 64.0 * 257  # levels of 16-bit colour below which the upper byte has too few steps
 VAL_SHARE = 0.2
 SHAPES = "(N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3"
@@ -166,13 +166,9 @@ def notes_of(prepared: Prepared, listing: Listing) -> list[str]:
         notes.append(f"{prepared.contradictions:,} images have a copy with another label")
     notes += lacking_in_words(counts, names)
     notes += _levels_in_words(prepared.highest)
-    is_square = isinstance(prepared.resolution, int)
-    if prepared.aspect > WIDE and prepared.fit == "crop" and is_square:
-        notes.append(
-            f"half of the pictures are {prepared.aspect:.1f} times as long as wide, or more, of "
-            f"which the centre crop drops {1 - 1 / prepared.aspect:.0%}; fit pad or stretch "
-            "keeps all"
-        )
+    if prepared.aspect > WIDE and prepared.fit == "crop":
+        dropped = f"{1 - 1 / prepared.aspect:.0%} or more; fit pad or stretch keeps all"
+        notes.append(f"of half of the pictures the centre crop drops {dropped}")
     sizes = ", ".join(f"{sum(of_each):,} {part}" for part, of_each in prepared.counts.items())
     how = {"crop": "cropped", "pad": "padded", "stretch": "stretched"}[prepared.fit]
     return [*notes, f"{sizes}, {how} to {in_pixels(prepared.resolution)}"]

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.decoding import Unreadable, decode
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.data.image_listing import with_fit
+from nas_sv2.resolution import Resolution
 
 Folder = Callable[..., Path]
 MODES = [(mode, "png") for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")]
@@ -124,6 +125,44 @@ def test_images_are_brought_to_height_and_width(fit: str, folder: Folder) -> Non
     assert data.key != open_data(spec, resolution=(20, 12)).key
     again = open_data(spec, resolution=(12, 20))  # from the cache
     assert (again.key, again.resolution) == (data.key, (12, 20))
+
+
+@pytest.mark.parametrize(
+    ("size", "orientation", "resolution", "dropped"),
+    [
+        ((60, 30), 1, 12, "50%"),
+        ((60, 30), 1, (12, 24), None),  # of the same shape
+        ((60, 30), 1, (24, 12), "75%"),
+        ((60, 30), 6, (24, 12), None),  # turned upright, it is 30×60
+        ((60, 30), 6, (12, 24), "75%"),
+        ((30, 30), 1, (12, 24), "50%"),
+        ((36, 30), 1, (10, 20), "40%"),
+        ((30, 30), 1, (12, 16), None),  # a quarter only
+    ],
+)
+def test_a_note_says_how_much_the_crop_drops(
+    size: tuple[int, int],
+    orientation: int,
+    resolution: Resolution,
+    dropped: str | None,
+    tmp_path: Path,
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        for number in range(6):
+            level = 20 * number + 10 * (label == "cat")
+            Image.new("L", size, level).save(tmp_path / label / f"{number}.png", exif=exif)
+    spec = f"imagefolder:{tmp_path}"
+    notes = open_data(spec, resolution=resolution).notes
+    said = (
+        f"half of the pictures the centre crop drops {dropped} or more; fit pad or stretch keeps"
+    )
+    assert any(said in note for note in notes) == (dropped is not None)
+    assert any("crop drops" in note for note in notes) == (dropped is not None)
+    padded = open_data(with_fit(spec, "pad"), resolution=resolution)
+    assert "crop drops" not in str(padded.notes)
 
 
 @pytest.mark.parametrize(("mode", "suffix"), MODES)

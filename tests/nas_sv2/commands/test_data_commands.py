@@ -149,8 +149,8 @@ def test_wide_pictures_are_said(run: Run, tmp_path: Path) -> None:
                 tmp_path / "wide" / name / f"{number}.png"
             )
     spec = f"imagefolder:{tmp_path / 'wide'}"
-    assert "half of the pictures are 3.5 times as long as wide" in run("prepare", spec)[1]
-    assert "times as long" not in run("prepare", spec, "--fit", "stretch")[1]
+    assert "of half of the pictures the centre crop drops 71% or more" in run("prepare", spec)[1]
+    assert "crop drops" not in run("prepare", spec, "--fit", "stretch")[1]
 
 
 def test_without_a_home_one_line_says_what_to_do(
