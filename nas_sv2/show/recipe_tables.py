@@ -51,10 +51,11 @@ def recipes_table(recipes: Sequence[Recipe]) -> RenderableType:
 
 def certificate_markdown(certificate: Certificate) -> str:
     """Return the certificate as Markdown: facts, agreement, dimensions, networks."""
-    certificate = with_fused(certificate)
+    certificate, lacks = with_fused(certificate)
+    missing = [f"- no row `{FUSED}`: {lacks}"] if lacks else []
     sections = [
         [f"# How well `{certificate.recipe}` ranks", "", *_facts(certificate)],
-        ["## Agreement", "", *_agreement(certificate), "", *_reading(certificate)],
+        ["## Agreement", "", *_agreement(certificate), "", *_reading(certificate), *missing],
         ["## By dimension", "", *_dimensions(certificate)],
         ["## Networks", "", *_networks(certificate)],
     ]
@@ -66,7 +67,7 @@ def certificate_data(certificate: Certificate) -> dict[str, object]:
     import dataclasses
     import json
 
-    fused = with_fused(certificate)
+    fused, lacks = with_fused(certificate)
     sets = {"joint": fused.joint, "matched": fused.matched}
     return {
         "certificate": json.loads(certificate.to_json()),
@@ -78,6 +79,7 @@ def certificate_data(certificate: Certificate) -> dict[str, object]:
             for name, networks in sets.items()
             if networks
         },
+        "not_fused": lacks or None,
         "noise": certificate.noise,
         "reference_noise": certificate.reference_noise,
         "smallest_difference": certificate.smallest_difference,
