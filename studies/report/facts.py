@@ -10,7 +10,7 @@ import optuna
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from nas_sv2.database.database import Database
 from nas_sv2.errors import ConfigError
@@ -194,7 +194,7 @@ def _device(db: Database, record: Record, target: str, latency: Latency) -> Devi
     plain = DeviceFacts(target, latency.provenance, latency.device)
     if latency.provenance != "measured":
         return plain
-    for text in _documents(db, record.architecture.digest):
+    for text in _documents(db, record.architecture.digest, latency):
         try:
             measurement = read_measurement(text)
         except ValueError:  # damaged, or of another version
@@ -211,10 +211,19 @@ def _device(db: Database, record: Record, target: str, latency: Latency) -> Devi
     return plain
 
 
-def _documents(db: Database, digest: str) -> list[str]:
+def _documents(db: Database, digest: str, latency: Latency) -> list[str]:
+    """Return the measurements of a network, and those of the time of its latency.
+
+    A detector is measured as a file, whose digest no record has.
+    """
     query = (
         select(MeasurementRow.document)
-        .where(MeasurementRow.architecture == digest)
+        .where(
+            or_(
+                MeasurementRow.architecture == digest,
+                MeasurementRow.measured_at == latency.measured_at,
+            )
+        )
         .order_by(MeasurementRow.id.desc())
     )
     with db.session("measurements cannot be read") as session:

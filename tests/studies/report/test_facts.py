@@ -1,13 +1,18 @@
+import dataclasses
 import random
+from pathlib import Path
 
 import optuna
 import pytest
 from doubles import record_of
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial
+from scripted import measurement_of
 
+from nas_sv2.database.database import Database
+from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.report.facts import FEWEST, LEAST_FORETOLD, importances_of
+from nas_sv2.studies.report.facts import FEWEST, LEAST_FORETOLD, devices_of, importances_of
 
 DISTRIBUTIONS = {
     "deep": IntDistribution(1, 8),
@@ -49,3 +54,16 @@ def test_nothing_is_said_from_few_trials_or_from_what_found_nothing() -> None:
     assert importances_of(trials[1:], records, OBJECTIVES) == []
     del records[3]  # a rejected trial has no record
     assert importances_of(trials, records, OBJECTIVES) == []
+
+
+@pytest.mark.parametrize("day", [1, 2])
+def test_a_detector_is_known_by_the_time_of_its_measurement(day: int, tmp_path: Path) -> None:
+    """What was measured is a file, whose digest no record has."""
+    whole = measurement_of(architecture="f" * 16)
+    at = f"2026-01-0{day}T00:00:00+00:00"
+    latency = dataclasses.replace(whole, measured_at=at).latency("cpu")
+    record = dataclasses.replace(record_of(0.5), latencies={"cpu": latency})
+    with Database.open(f"{tmp_path / 's.db'}") as db:
+        MeasurementStore(db).save(whole)
+        (device,) = devices_of(db, [record])
+    assert device.key == (whole.fingerprint.key if at == whole.measured_at else None)
