@@ -18,6 +18,7 @@ from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.data.image_data import Part
 from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
+from nas_sv2.evaluate.fitting.determinism import cpu_threads
 from nas_sv2.evaluate.recipes.scores import LabelKind
 from nas_sv2.files import write_whole
 from nas_sv2.latency.agent.ncnn_run import HALF_PRECISION
@@ -200,14 +201,16 @@ class TrainedNetwork:
         Raises:
             StoreError: If a form disagrees on the images; the message names it.
         """
-        network = torch_form(self.trained, self.weights)
-        forms = {TORCH: network, **forms_of(files, self.shipped)}
-        found = agreements(network, forms, self._batches())
-        for name, agreement in found.items():
-            agreement.check(name, name in INT8)
-        images = noise(self.trained.channels, self.trained.resolution)
+        with cpu_threads(1):  # on two, beside other programs, 25 times as long
+            network = torch_form(self.trained, self.weights)
+            forms = {TORCH: network, **forms_of(files, self.shipped)}
+            found = agreements(network, forms, self._batches())
+            for name, agreement in found.items():
+                agreement.check(name, name in INT8)
+            images = noise(self.trained.channels, self.trained.resolution)
+            of_noise = agreements(network, forms, images)
         scales = {name: scales_in(files[name]) for name in TFLITE_INT8 if name in files}
-        return Checked(found, agreements(network, forms, images), scales)
+        return Checked(found, of_noise, scales)
 
     @property
     def checked_on(self) -> str:

@@ -22,6 +22,7 @@ from nas_sv2.evaluate.data.decoding import FITS
 from nas_sv2.evaluate.data.image_data import Part
 from nas_sv2.evaluate.data.image_listing import adopt_fit
 from nas_sv2.evaluate.fitting.augment import Normalise, centre_of
+from nas_sv2.evaluate.fitting.determinism import cpu_threads
 from nas_sv2.evaluate.fitting.evaluation import data_key
 from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.evaluate.recipes.files import recipe_from_document
@@ -380,13 +381,14 @@ def _forms_check(
     """Run the forms in `files`: on the validation images of `data`, or on noise."""
     network = torch_form(package.trained, package.weights)
     try:
-        forms = {TORCH: network, **forms_of(files, package.weights)}
-        if data is None:
-            trained = package.trained
-            found = agreements(network, forms, noise(trained.channels, trained.resolution))
-        else:
-            part, same_images = _validation(package, data)
-            found = agreements(network, forms, batches_of(part, normalise))
+        with cpu_threads(1):
+            forms = {TORCH: network, **forms_of(files, package.weights)}
+            if data is None:
+                trained = package.trained
+                found = agreements(network, forms, noise(trained.channels, trained.resolution))
+            else:
+                part, same_images = _validation(package, data)
+                found = agreements(network, forms, batches_of(part, normalise))
     except StoreError as error:
         yield Check("forms", False, str(error))
         return

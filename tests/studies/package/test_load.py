@@ -17,6 +17,7 @@ from safetensors.numpy import load, save
 import nas_sv2
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.data.image_data import ImageData
+from nas_sv2.evaluate.fitting.determinism import cpu_threads
 from nas_sv2.evaluate.fitting.int8_form import validate_int8
 from nas_sv2.space.families.published import published_network
 from nas_sv2.space.graph.operators import Graph, Shuffle
@@ -26,10 +27,12 @@ from nas_sv2.space.runtimes.onnx_form import onnx_form, shuffle_free_onnx
 from nas_sv2.space.runtimes.onnx_lowering import metadata_of
 from nas_sv2.space.runtimes.quantization import quantize
 from nas_sv2.space.runtimes.torch_lowering import GraphModule
-from nas_sv2.space.runtimes.weights import Weights
+from nas_sv2.space.runtimes.weights import Array, Weights
+from nas_sv2.studies.package import forms
+from nas_sv2.studies.package import verify as verifying
 from nas_sv2.studies.package.card import CARD, CARD_JSON, classes_section, input_of, page
 from nas_sv2.studies.package.folder import SUMS, write_folder
-from nas_sv2.studies.package.form_checks import EQUAL
+from nas_sv2.studies.package.form_checks import EQUAL, Form
 from nas_sv2.studies.package.forms import (
     ARCHITECTURE,
     MODEL,
@@ -41,8 +44,11 @@ from nas_sv2.studies.package.forms import (
     TRAINED,
     WEIGHTS,
     TrainedNetwork,
+    forms_of,
+    torch_form,
 )
 from nas_sv2.studies.package.load import load_package
+from nas_sv2.studies.package.verify import verify
 
 FILES = {
     ARCHITECTURE, TRAINED, MODEL, MODEL_INT8, SOURCE, TIMING, TIMING_INT8, WEIGHTS, CARD_JSON,
@@ -295,6 +301,31 @@ def test_a_form_that_is_another_network_is_refused_by_name(
     files = {**load_package(package).files, name: bodies[name]()}
     with pytest.raises(StoreError, match=f"{name} and torch disagree"):
         winner.checked(files)
+
+
+def test_forms_run_on_one_thread(
+    winner: TrainedNetwork, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads wait for each other, and collapse beside other programs."""
+    threads: list[int] = []
+
+    in_torch = torch_form(winner.trained, winner.weights)
+
+    def asked(images: Array) -> Array:
+        threads.append(torch.get_num_threads())
+        return in_torch(images)
+
+    def recorded(files: dict[str, bytes], weights: Weights) -> dict[str, Form]:
+        threads.append(torch.get_num_threads())  # each runtime takes as many
+        return {**forms_of(files, weights), SOURCE: asked}
+
+    for module in (forms, verifying):
+        monkeypatch.setattr(module, "forms_of", recorded)
+    with cpu_threads(2):
+        winner.checked({MODEL: (package / MODEL).read_bytes()})
+        assert all(check.holds for check in verify(package))
+        assert torch.get_num_threads() == 2
+    assert set(threads) == {1}
 
 
 def test_a_wrong_rewrite_is_found(winner: TrainedNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
