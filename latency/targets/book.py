@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Self
 
 from nas_sv2.errors import ConfigError, DeviceError
@@ -21,6 +22,7 @@ from nas_sv2.latency.targets.device_file import DeviceEntry, EmulatedCore, read_
 from nas_sv2.latency.targets.entries import (
     DeviceTarget,
     EmulatedTarget,
+    Execution,
     ObjectTarget,
     Opening,
     TargetEntry,
@@ -122,6 +124,11 @@ class TargetBook:
             raise ConfigError("target", text, "must be one target")
         return name
 
+    def executions(self, names: Iterable[str]) -> dict[str, Execution | None]:
+        """Return how targets run networks, without those that are known after an import alone."""
+        known = {**catalogue(), **self.entries}
+        return {name: known[name].execution for name in names if name in known}
+
     def modules(self, names: Iterable[str]) -> dict[str, str]:
         """Return the `module:attribute` of each name that is a plug-in, for a study to keep."""
         return {name: self.words[name] for name in names if name in self.words}
@@ -199,9 +206,11 @@ class TargetBook:
             return self.entries[name]
         if name in catalogue():
             return catalogue()[name]
+        close = get_close_matches(name.casefold(), [*self.entries, *catalogue()], 3, 0.75)
         allowed = (
-            f"must be one of {', '.join(self.entries)}, or a name of nas-sv2 device catalogue; "
-            "nas-sv2 device add names a new one"
+            f"must be one of {', '.join(self.entries)}, or a name of nas-sv2 device catalogue"
+            + (f", such as {', '.join(close)}" if close else "")
+            + "; nas-sv2 device add names a new one"
         )
         raise ConfigError("target", name, allowed)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,6 @@ from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.latency.targets.book import MODULES, TargetBook
 from nas_sv2.latency.targets.doctor import trust_warning
-from nas_sv2.latency.targets.entries import Execution
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.latency.targets.user_target import LatencySource
 from nas_sv2.passwords import masked
@@ -64,8 +63,8 @@ from nas_sv2.space.runtimes.memory_plan import PLANNED
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.attributes import EVALUATOR, TIMED_AND_TRAINED, WARM_START
 from nas_sv2.studies.findings.timed_and_trained import Form, TimedAndTrained
-from nas_sv2.studies.storage.catalog import limits_of
 from nas_sv2.studies.storage.places import absolute_data
+from nas_sv2.studies.storage.study import limits_of
 
 if TYPE_CHECKING:  # imports torchvision
     from nas_sv2.evaluate.detection.detector import DetectorForm
@@ -387,7 +386,7 @@ def _with_runtimes(budget: Budget, book: TargetBook, targets: Sequence[str]) -> 
     """
     if budget.memory_bytes is None:
         return budget
-    known = {name: way for name, way in _executions(book, targets).items() if way is not None}
+    known = {name: way for name, way in book.executions(targets).items() if way is not None}
     for name, way in known.items():
         if way.runtime not in PLANNED or (way.precision, way.batch) != ("fp32", 1):
             runs = f"{way.runtime}, {way.precision}, batch {way.batch}"
@@ -396,10 +395,6 @@ def _with_runtimes(budget: Budget, book: TargetBook, targets: Sequence[str]) -> 
             raise ConfigError("budget", memory_in_words(budget.memory_bytes), allowed)
     runtimes = tuple(dict.fromkeys(way.runtime for way in known.values()))
     return dataclasses.replace(budget, runtimes=runtimes or budget.runtimes)
-
-
-def _executions(book: TargetBook, targets: Iterable[str]) -> dict[str, Execution | None]:
-    return {name: book.entries[name].execution for name in targets if name in book.entries}
 
 
 def _words_of(budget: Budget) -> list[str]:
@@ -566,7 +561,7 @@ def _scoring(recipe: Recipe, data: DataSet) -> str:
 def describe_precision(plan: SearchPlan) -> list[str]:
     """Say which targets time networks of another precision than the one that is compared."""
     compared = plan.recipe.score_form
-    ways = _executions(plan.book, plan.targets)
+    ways = plan.book.executions(plan.targets)
     timed = {name: way.precision for name, way in ways.items() if way is not None}
     return [
         f"          accuracies are of {compared} networks, the latencies of {name} of {precision}"

@@ -23,7 +23,7 @@ from nas_sv2.studies.estimates.accuracy_model import AccuracyModel
 from nas_sv2.studies.estimates.other_study import OtherStudy
 from nas_sv2.studies.findings.attributes import BEGUN_FROM, KEY, check_classifiers
 from nas_sv2.studies.storage.facts import read_study
-from nas_sv2.studies.storage.study import study_key
+from nas_sv2.studies.storage.study import find_study, study_key
 
 PACKAGED = "architecture.yaml"
 """The description of its network in an exported package."""
@@ -88,6 +88,7 @@ def begun_from(name: str, study: optuna.Study, db: Database) -> OtherStudy:
     """
     key = study_key(study)
     if study.user_attrs.get(BEGUN_FROM, {}).get(KEY) != key:
+        find_study(db, name, "warm_start")
         facts = read_study(db, name)
         check_classifiers(facts.identity, "warm_start", name)
         front = [member.number for member in facts.front.members]

@@ -143,7 +143,7 @@ def export_trial(
 
 def _formats_of(book: TargetBook, targets: Iterable[str]) -> list[str]:
     """Return ONNX, and the formats that the runtimes of the targets that are known here read."""
-    ways = [book.entries[name].execution for name in targets if name in book.entries]
+    ways = book.executions(targets).values()
     runtimes = {"onnxruntime", *(way.runtime for way in ways if way is not None)}
     return [form for form, runtime in FORMATS.items() if runtime in runtimes]
 

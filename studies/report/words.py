@@ -21,9 +21,9 @@ from nas_sv2.studies.findings.rank_agreement import BESIDE
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.report.facts import FEWEST
 from nas_sv2.studies.report.network_card import name_of
-from nas_sv2.studies.storage.catalog import limits_of
 from nas_sv2.studies.storage.facts import StudyFacts
 from nas_sv2.studies.storage.runs import command_of
+from nas_sv2.studies.storage.study import limits_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from nas_sv2.database.locks import hold_now
 from nas_sv2.database.processes import is_alive
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.fitting.evaluation import Figure
-from nas_sv2.space.graph.peak_memory import unit_of
 from nas_sv2.studies.findings.attributes import (
     IDENTITY,
     KEY,
@@ -32,6 +31,7 @@ from nas_sv2.studies.storage.record_store import RecordRow, RecordStore
 from nas_sv2.studies.storage.study import (
     checked_key,
     find_study,
+    limits_of,
     optuna_storage,
     store_errors,
     study_key,
@@ -52,8 +52,9 @@ class StudySummary:
         targets: The names of its targets.
         budget: Its limits as users type them: `140M`, `cpu=25ms`.
         finished: Number of candidates that were measured and evaluated, with baselines.
-        best: The best score of a candidate within the limits: top-1 accuracy, mean average
-            precision of several labels, or mean absolute error. None if there is none.
+        best: The best score of a training within the limits: top-1 accuracy, mean average
+            precision of several labels, or mean absolute error. None if there is none. The front
+            and `export` go by the expected score, which can be highest for another candidate.
         began: The start of its first trial (UTC), or None before it.
         fault: The reason for which nothing else is known of it; empty if it can be read.
         is_proxy: Whether accuracies are known to be of another network than the timed one.
@@ -123,16 +124,6 @@ def _summary(found: optuna.study.StudySummary, db: Database) -> StudySummary:
         began,
         is_proxy=forms is not None and TimedAndTrained.read(forms).is_proxy,
     )
-
-
-def limits_of(budget: Mapping[str, Any]) -> list[str]:
-    """Return the limits of a stored budget as users type them."""
-    limits = [f"{budget['flops'] / 1e6:.12g}M"] if budget.get("flops") else []
-    limits += [f"{budget['params'] / 1e6:.12g}Mparams"] if budget.get("params") else []
-    if memory := budget.get("memory_bytes"):
-        unit, unit_bytes = unit_of(min(max(memory, 1024), 2**20))  # as limits are written
-        limits.append(f"{memory / unit_bytes:.9f}".rstrip("0").rstrip(".") + unit)
-    return limits + [f"{name}={ms:.12g}ms" for name, ms in budget.get("latency_ms", {}).items()]
 
 
 def workers_at(leases: TrialLeases) -> list[TrialLease]:

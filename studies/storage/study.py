@@ -7,6 +7,7 @@ import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 import optuna
@@ -27,6 +28,7 @@ from nas_sv2.errors import ConfigError, InfeasibleError, StoreError
 from nas_sv2.evaluate.fitting.evaluation import data_key
 from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.plain_data import printable
+from nas_sv2.space.graph.peak_memory import unit_of
 from nas_sv2.studies.findings.attributes import (
     CLAIMED,
     CONTENT,
@@ -54,6 +56,7 @@ _OF_ROWS = (AssertionError, AttributeError, LookupError, RecursionError, TypeErr
 UNLESS_USUAL = ("train_on", EVALUATOR, "target_modules", WARM_START)
 """Parts of the identity that are left out for the usual value."""
 MOST_DIFFERENCES = 3  # of a document that are named
+MOST_NAMES = 8  # of studies in one line
 NOT_A_NUMBER = (
     "the studies cannot be read: a row of Optuna's tables is damaged, such as a value that is "
     "not a number; `nas-sv2 db repair` finds such trials and fails them"
@@ -241,8 +244,13 @@ def trials_of(study: optuna.Study) -> list[FrozenTrial]:
     return trials
 
 
-def find_study(db: Database, name: str) -> optuna.Study:
+def find_study(db: Database, name: str, field: str = "study") -> optuna.Study:
     """Load an existing study of ours, also one with damaged attributes.
+
+    Args:
+        db: The database.
+        name: The name of the study.
+        field: The parameter that names it, for the error if there is none.
 
     Raises:
         ConfigError: The database does not exist, or has no such study.
@@ -253,15 +261,23 @@ def find_study(db: Database, name: str) -> optuna.Study:
     with store_errors():
         names = [str(summary.study_name) for summary in optuna.get_all_study_summaries(backend)]
         if name not in names:
-            known = ", ".join(sorted(names)) or "there is none yet"
-            raise ConfigError("study", name, f"must be a study in {db.shown}: {known}")
+            known = ", ".join(_nearest(name, names)) or "there is none yet"
+            raise ConfigError(field, name, f"must be a study in {db.shown}: {known}")
         study = optuna.load_study(study_name=name, storage=backend)
         if (key := key_of(study.user_attrs)) is None:
-            raise ConfigError("study", name, "must be a study that `nas-sv2 search` made")
+            raise ConfigError(field, name, "must be a study that `nas-sv2 search` made")
         checked_key(key)
         own_key(db, backend, study)
         check_records(db, study)
         return study
+
+
+def _nearest(name: str, names: list[str]) -> list[str]:
+    """Return all names if they are few, else those most like `name`, and how many there are."""
+    if len(names) <= MOST_NAMES:
+        return sorted(names)
+    close = get_close_matches(name, names, MOST_NAMES, cutoff=0.3)
+    return [*close, f"{len(names):,} in all, see nas-sv2 study list"]
 
 
 def optuna_storage(db: Database) -> RDBStorage:
@@ -343,8 +359,11 @@ def _check_identity(name: str, stored: Identity | None, wanted: Identity) -> Non
 def _difference(stored: Identity, wanted: Identity) -> str | None:
     """Describe the first part in which two identities differ; None if they are equal."""
     keys = [*wanted, *(name for name in UNLESS_USUAL if name not in wanted)]
-    # The content comes last, as it depends on the side of the recipe.
-    for key in sorted(keys, key=lambda key: key == CONTENT):
+    # The recipe sets the side of the images, so that their content follows from it. Other images
+    # can change the space as well, which follows from them if it was not named.
+    moved = stored.get("data") != wanted.get("data")
+    rank = {"recipe_digest": 0, CONTENT: 1} if moved else {CONTENT: 3}
+    for key in sorted(keys, key=lambda key: rank.get(key, 2)):
         if key in NAMES or key in _IN_WORDS.values():
             continue
         both = stored.get(key), wanted.get(key)
@@ -356,8 +375,22 @@ def _difference(stored: Identity, wanted: Identity) -> str | None:
             said = stored.get(in_words), wanted.get(in_words)
             if key == "space_digest" and (inputs := _inputs(*said)):
                 return inputs
+            if key == "budget":
+                before, now = (", ".join(limits_of(each or {})) or "none" for each in said)
+                if before != now:
+                    return f"budget {before}, not {now}"
             return f"{in_words.removesuffix('_document')} {_in_words(*said)}"
     return None
+
+
+def limits_of(budget: Mapping[str, Any]) -> list[str]:
+    """Return the limits of a stored budget as users type them."""
+    limits = [f"{budget['flops'] / 1e6:.12g}M"] if budget.get("flops") else []
+    limits += [f"{budget['params'] / 1e6:.12g}Mparams"] if budget.get("params") else []
+    if memory := budget.get("memory_bytes"):
+        unit, unit_bytes = unit_of(min(max(memory, 1024), 2**20))  # as limits are written
+        limits.append(f"{memory / unit_bytes:.9f}".rstrip("0").rstrip(".") + unit)
+    return limits + [f"{name}={ms:.12g}ms" for name, ms in budget.get("latency_ms", {}).items()]
 
 
 def _inputs(theirs: Any, ours: Any) -> str:

@@ -79,9 +79,9 @@ from nas_sv2.studies.findings.confirmation import (
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.package.folder import SUMS, read_folder
 from nas_sv2.studies.package.load import parse_card
-from nas_sv2.studies.storage.catalog import limits_of
 from nas_sv2.studies.storage.confirmation_store import HeldOutScore, confirmation_lines
 from nas_sv2.studies.storage.runs import Run, runs_of
+from nas_sv2.studies.storage.study import limits_of
 from nas_sv2.studies.storage.weights_folder import WeightsFolder
 
 INPUTS = int(os.environ.get("NAS_SV2_FUZZ", "60"))

@@ -20,6 +20,7 @@ from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.targets import book
 from nas_sv2.latency.targets.book import TargetBook
+from nas_sv2.latency.targets.catalogue import catalogue
 from nas_sv2.latency.targets.device_file import BUILT_IN
 from nas_sv2.latency.targets.entries import DeviceTarget
 from nas_sv2.latency.targets.target import MeasuredTarget, Target
@@ -126,6 +127,18 @@ def test_the_names_of_the_built_in_targets_are_not_the_users_to_give() -> None:
 def test_an_unknown_target_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"target must be one of cpu, arm, gpu, or .*got 'tpu'"):
         TargetBook.read().open("tpu")
+
+
+@pytest.mark.parametrize("typed", ["pixel4", "Pixel-4", "pixel-4 "])
+def test_a_name_beside_one_of_the_catalogue_is_told_the_one_that_is_meant(typed: str) -> None:
+    with pytest.raises(ConfigError, match=r"catalogue, such as pixel-4.*; nas-sv2 device add"):
+        _ = TargetBook.read()[typed]
+
+
+def test_how_a_target_runs_networks_is_known_of_the_catalogue_too() -> None:
+    read = TargetBook.read()
+    names = [*read.entries, *catalogue(), "a board that is gone"]
+    assert read.executions(names) == {name: read[name].execution for name in names[:-1]}
 
 
 @pytest.mark.parametrize("machine", ["aarch64", "arm64"])

@@ -245,6 +245,13 @@ def test_memory_is_that_of_the_runtime_whose_kernels_are_priced() -> None:
         plan_search("arm,int8", budgets=["8MiB"])
 
 
+def test_memory_is_that_of_the_kernels_of_a_phone_of_the_catalogue() -> None:
+    for targets, runtimes in (("pixel-4", ("litert",)), ("rock-5b", ("onnxruntime",))):
+        assert plan_search(targets, budgets=["8MiB"]).budget.runtimes == runtimes
+    with pytest.raises(ConfigError, match=r"left out with pixel-4-int8 \(\w+, int8, batch 1\)"):
+        plan_search("arm,pixel-4-int8", budgets=["8MiB"])
+
+
 @pytest.mark.usefixtures("own_cores")
 def test_a_latency_of_another_precision_than_is_compared_is_said(tmp_path: Path) -> None:
     recipe = tmp_path / "q8.yaml"

@@ -80,7 +80,7 @@ def test_the_front_of_a_study_is_asked_and_what_is_outside_is_told(db: Database)
     (left,) = found.described[2:]
     assert "left out, no point of space small: first:4: head must be from 16 to 32" in left
     assert found.informing is None
-    with pytest.raises(ConfigError, match=r"study .*; got 'nobody'"):
+    with pytest.raises(ConfigError, match=r"^warm_start must be a study .*; got 'nobody'"):
         begun_from("nobody", load_study(db, "first"), db)
 
 

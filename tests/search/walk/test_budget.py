@@ -7,7 +7,7 @@ from nas_sv2.search.walk.budget import Budget, parse_budget, parse_duration
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.memory_plan import PLANNED, memory_in
 from nas_sv2.space.units.reference import reference
-from nas_sv2.studies.storage.catalog import limits_of
+from nas_sv2.studies.storage.study import limits_of
 
 TARGETS = ["arm", "cpu"]
 

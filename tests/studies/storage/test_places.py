@@ -22,14 +22,18 @@ Folder = Callable[..., Path]
 SCORE = HeldOutScore({"accuracy": 0.5}, 1.0, 60, 120, 1.0)
 
 
-def begun(folder: Path, data: str) -> optuna.Study:
+def begun(folder: Path, data: str, **changed: object) -> optuna.Study:
     """A study on `data`, with a trial: its question stands."""
     identity = {
         "targets": {"arm": "emulated"},
+        "budget": {"flops": 40e6, "latency_ms": {}},
+        "space_digest": "1",
+        "recipe_digest": "1",
         "data": data,
         "data_content": open_data(data).provenance,
         "skip_unreadable": False,
         "recipe_document": recipe_to_document(RECIPE),
+        **changed,
     }
     study = create_or_resume(
         Database.open(f"sqlite:///{folder / 's.db'}"), "s", identity, RandomSampler(seed=0)
@@ -72,6 +76,23 @@ def test_moved_pictures_are_fitted_as_the_study_began(folder: Folder, tmp_path: 
         ConfigError, match=r"^data must be imagefolder\+pad, as the pictures were trained on; got"
     ):
         data_of(study, f"imagefolder+stretch:{there}")
+
+
+def test_of_several_differences_the_one_that_the_others_follow_from_is_named(
+    tmp_path: Path,
+) -> None:
+    """Other images can bring another space, a recipe another size of the images."""
+    here, other = images_file(tmp_path), images_file(tmp_path, seed=1)
+    begun(tmp_path, here)
+    space = {"space_digest": "2", "space_document": {"stages": [1]}}
+    with pytest.raises(ConfigError, match=r"begun with data .*images0.npz.*, not .*images1.npz"):
+        begun(tmp_path, other, **space)
+    recipe = recipe_to_document(dataclasses.replace(RECIPE, resolution=48))
+    changed = {"recipe_digest": "2", "recipe_document": recipe, **space}
+    with pytest.raises(ConfigError, match=r"begun with recipe resolution .*, not 48;"):
+        begun(tmp_path, other, **changed)
+    with pytest.raises(ConfigError, match="begun with budget 40M, not 41M, arm=5ms;"):
+        begun(tmp_path, here, budget={"flops": 41e6, "latency_ms": {"arm": 5.0}})
 
 
 def test_another_content_is_refused_wherever_it_lies(tmp_path: Path) -> None:

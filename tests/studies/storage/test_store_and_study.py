@@ -135,6 +135,16 @@ def test_a_study_that_asks_another_question_is_refused(
         create_or_resume(Database.open(storage), "s", {**IDENTITY, key: value}, RandomSampler())
 
 
+def test_of_many_studies_the_nearest_names_are_told(storage: str) -> None:
+    for number in range(8):
+        optuna.create_study(storage=storage, study_name=f"phones-{number}")
+    with pytest.raises(ConfigError, match=r"studies.db: phones-0, phones-1, .*, phones-7; got"):
+        load_study(Database.open(storage), "phone-3")
+    optuna.create_study(storage=storage, study_name="boards")
+    with pytest.raises(ConfigError, match=r"studies.db: phones-3, .*, 9 in all, see .*list; got"):
+        load_study(Database.open(storage), "phone-3")
+
+
 def test_a_study_whose_process_died_before_its_first_trial_is_begun_again(storage: str) -> None:
     optuna.create_study(storage=storage, study_name="s", directions=["maximize", "minimize"])
     first = study_key(create_or_resume(Database.open(storage), "s", IDENTITY, RandomSampler()))
