@@ -118,8 +118,12 @@ def name_errors(prefix: str, read: Callable[[Any], Described], document: object)
         raise ConfigError(f"{prefix}{error.field}", error.value, error.sentence) from None
 
 
-def read_document(path: Path) -> object:
+def read_document(path: Path, field: str = "file") -> object:
     """Read the plain data of a YAML, JSON or TOML file.
+
+    Args:
+        path: The file.
+        field: The parameter that names the file, for the error if it cannot be read.
 
     Raises:
         ConfigError: The file cannot be read, is too large, or holds anything but plain data.
@@ -128,7 +132,7 @@ def read_document(path: Path) -> object:
         content = read_bounded(path, MOST_BYTES)
     except OSError as error:
         raise ConfigError(
-            "file", str(path), f"must be a readable file ({error.strerror})"
+            field, str(path), f"must be a readable file ({error.strerror})"
         ) from None
     return parse_document(path, content)
 

@@ -82,7 +82,8 @@ def open_detector_recipe(text: str) -> Recipe:
     if path.suffix not in FILE_ENDINGS:
         allowed = f"must be {', '.join(RECIPES)}, or a file that ends in .yaml, for a detector"
         raise ConfigError("recipe", text, allowed)
-    return name_errors(f"{path}: ", lambda data: _over_default(data, path), read_document(path))
+    document = read_document(path, "recipe")
+    return name_errors(f"{path}: ", lambda data: _over_default(data, path), document)
 
 
 def _over_default(document: object, path: Path) -> Recipe:

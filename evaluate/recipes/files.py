@@ -38,7 +38,7 @@ def open_recipe(text: str) -> Recipe:
     return name_errors(
         f"{path}: ",
         lambda data: with_teacher(recipe_from_document(data, path.stem)),
-        read_document(path),
+        read_document(path, "recipe"),
     )
 
 

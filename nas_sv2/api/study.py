@@ -63,7 +63,7 @@ class Study:
 
     @property
     def best(self) -> Record:
-        """The candidate of the front with the highest score.
+        """The candidate of the front with the highest expected score.
 
         Raises:
             StoreError: No candidate keeps every limit yet.

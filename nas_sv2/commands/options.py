@@ -4,6 +4,7 @@ A word means one thing in every command, and one thing has one word: an option t
 have stands here once.
 """
 
+import re
 import shlex
 import sys
 from contextlib import ExitStack, contextmanager
@@ -167,8 +168,10 @@ def resolution(text: str) -> "int | tuple[int, ...]":
     """
     from nas_sv2.resolution import read_resolution
 
-    words = text.split("x")
-    sides = [int(word) if word.isascii() and word.isdecimal() else word for word in words]
+    if not re.fullmatch("[0-9]{1,9}(x[0-9]{1,9})?", text):
+        allowed = "must be the side of a square image, or height and width as 96x128"
+        raise ConfigError("resolution", text, allowed)
+    sides = [int(word) for word in text.split("x")]
     return read_resolution("resolution", sides if len(sides) > 1 else sides[0])
 
 

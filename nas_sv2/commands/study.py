@@ -320,7 +320,7 @@ def export(
     study: StudyName,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
     trial: Annotated[
-        str, typer.Option("--trial", help="Number of a trial, or best: the highest score.")
+        str, typer.Option("--trial", help="Number of a trial; best: the highest expected score.")
     ] = "best",
     time: Annotated[
         bool, typer.Option("--time/--no-time", help="Time the files on the study's targets.")
@@ -403,7 +403,7 @@ def dashboard(
 
 @app.command("list")
 def list_studies(storage: Storage = STORAGE, as_json: AsJson = False) -> None:
-    """List the studies of a database: targets, budget, trials, best accuracy, date."""
+    """List the studies of a database: targets, budget, trials, highest score, date."""
     from nas_sv2.api.study import studies
     from nas_sv2.show.console import output
     from nas_sv2.show.study_tables import studies_data, studies_table
@@ -444,8 +444,8 @@ def confirm(
         list[str] | None,
         typer.Option(
             "--trial",
-            help="Number of a trial, repeatable; best: the highest score of the front among "
-            "those found. best if left out.",
+            help="Number of a trial, repeatable; best: the highest expected score of the "
+            "front among those found. best if left out.",
         ),
     ] = None,
     seeds: Annotated[

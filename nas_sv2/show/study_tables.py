@@ -164,7 +164,7 @@ def study_notes(facts: StudyFacts) -> list[str]:
 def studies_table(found: Sequence[StudySummary]) -> RenderableType:
     """Make the table of a database's studies, the oldest first."""
     table = plain_table(
-        "study", "targets", "budget", "finished", "best", "began (UTC)", wrapped=(1, 2)
+        "study", "targets", "budget", "finished", "highest score", "began (UTC)", wrapped=(1, 2)
     )
     for each in found:
         table.add_row(

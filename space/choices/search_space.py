@@ -180,7 +180,9 @@ class SearchSpace:
         """
         path = Path(path)
         return name_errors(
-            f"{path}: ", lambda data: space_from_document(data, path.stem), read_document(path)
+            f"{path}: ",
+            lambda data: space_from_document(data, path.stem),
+            read_document(path, "space"),
         )
 
     @property

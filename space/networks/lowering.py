@@ -159,7 +159,7 @@ def load_network(path: Path) -> Classifier:
     Raises:
         ConfigError: The file cannot be read, or describes no network.
     """
-    return name_errors(f"{path}: ", classifier_from_document, read_document(path))
+    return name_errors(f"{path}: ", classifier_from_document, read_document(path, "network"))
 
 
 def network_in(path: Path, content: bytes) -> Classifier:

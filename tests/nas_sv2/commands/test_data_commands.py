@@ -105,6 +105,13 @@ def test_data_that_needs_no_preparing_is_described(run: Run, tmp_path: Path) -> 
         (("prepare", "imagefolder:pets", "--resolution", "5000"), "--resolution .* 1024 pixels"),
         (("prepare", "animals", "--resolution", "64x5000"), "--resolution .* 1024 pixels"),
         (("info", "imagefolder:pets", "--resolution", "5000"), "--resolution .* 1024 pixels"),
+        *(
+            (
+                ("prepare", "animals", "--resolution", size),
+                f"--resolution .* as 96x128; got '{size}'",
+            )
+            for size in ("33x", "x", "1x2x3", "-5", "1.5", "9" * 10, "wide")
+        ),
         (("info", "imagefolder:pets"), "nas-sv2 data prepare"),
         (("clear", "animals"), "DATA .*; got 'animals'"),
         (("clear", "imagefolder:"), "DATA .*; got 'imagefolder:'"),
