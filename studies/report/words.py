@@ -116,8 +116,8 @@ def _gain(facts: StudyFacts, gain: float) -> str:
 
 
 def speed(gain: float) -> str:
-    """Describe a gain of speed."""
-    return f"{abs(gain):.1%} {'faster' if gain >= 0 else 'slower'}"
+    """Describe the share of time that a network saves as its speed."""
+    return f"{1 / (1 - gain):.2f} times as fast"
 
 
 def question_of(facts: StudyFacts) -> list[tuple[str, str]]:
@@ -206,7 +206,7 @@ def trust_of(facts: StudyFacts) -> str:
     if facts.certificate is None:
         return (
             "The recipe is not certified: how well it ranks networks is not known. Take these "
-            "networks for candidates, and confirm them by a longer training."
+            f"networks for candidates{_confirmed(facts)}."
         )
     ties = len(facts.ties)
     pairs = "no two neighbours" if not ties else f"{ties} pair{'s' * (ties > 1)} of neighbours"
@@ -217,6 +217,15 @@ def trust_of(facts: StudyFacts) -> str:
     if facts.estimates is not None:
         shown = ""
     return f"The recipe is certified: {shown}{pairs} on the front are tied."
+
+
+def _confirmed(facts: StudyFacts) -> str:
+    """Return the candidates with longer trainings, or the advice to train some longer."""
+    trials = sorted({each.trial for one in facts.confirmations for each in one.findings})
+    if not trials:
+        return ", and confirm them by a longer training"
+    named = f"trial{'s' * (len(trials) > 1)} {', '.join(map(str, trials))}"
+    return f"; see Confirmation for longer trainings of {named}"
 
 
 def certificate_lines(facts: StudyFacts) -> list[str]:

@@ -27,7 +27,7 @@ from nas_sv2.studies.report import write
 from nas_sv2.studies.report.charts import axes_of, front_chart, score_noise
 from nas_sv2.studies.report.facts import ReportFacts, read_report
 from nas_sv2.studies.report.network_card import OperatorProfiles
-from nas_sv2.studies.report.words import certificate_lines, commands_of, repeat_lines
+from nas_sv2.studies.report.words import certificate_lines, commands_of, repeat_lines, speed
 from nas_sv2.studies.report.write import draw_front, report_markdown, report_page, write_report
 from nas_sv2.studies.storage.facts import StudyFacts
 from nas_sv2.studies.storage.recipe_evidence import CertificateStore
@@ -467,6 +467,14 @@ def test_a_report_is_written_whole_or_stays_as_it_was(
     assert written[0] == path and all(each.exists() for each in written)
 
 
+@pytest.mark.parametrize(
+    ("saved", "said"),
+    [(0.5, "2.00 times as fast"), (0.0, "1.00 times as fast"), (-1.0, "0.50 times as fast")],
+)
+def test_half_the_time_is_twice_as_fast(saved: float, said: str) -> None:
+    assert speed(saved) == said
+
+
 def test_a_report_shows_the_balanced_accuracy_of_uneven_classes(report: ReportFacts) -> None:
     def uneven(record: Record) -> Record:
         balance: Any = {"balanced_accuracy": 0.5, "majority": 0.996, "classes": 2}
@@ -500,5 +508,6 @@ def test_confirmations_are_stated_with_the_score_that_they_compare(report: Repor
         assert "MAE after ages -0.5, 95 % -0.75 to -0.25: better" in text
     for text in (report_markdown(report, "f.png"), trial_note(report.study, entry)):
         assert "# Confirmation" not in text
+    assert f"see Confirmation for longer trainings of trial {entry.number}." in report_page(told)
     assert "<h2>Confirmation</h2>" in report_page(told)
     assert "<h2>Confirmation</h2>" not in report_page(report)
