@@ -151,4 +151,6 @@ def _conv_kind(op: Op, conv: Conv) -> str:
     grouped = "depthwise" if is_depthwise(op) else f"conv g{groups}"
     name = "conv" if groups == 1 else grouped
     unpadded = "" if conv.padding == side // 2 else " unpadded"
-    return f"{name} {side}x{side} s{conv.stride}{unpadded}"
+    # A depthwise kernel that multiplies channels runs other code, which no table has.
+    multiplied = " multiplied" if is_depthwise(op) and op.output.channels != op.source.channels else ""
+    return f"{name} {side}x{side} s{conv.stride}{unpadded}{multiplied}"

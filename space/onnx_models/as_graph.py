@@ -55,7 +55,7 @@ def as_graph(model: OnnxModel) -> Graph:
     (image,) = found.inputs
     reader = _Reader(model.file, found)
     value = _value(image)
-    if value is None or image.shape[0] != 1 or image.kind != "float32":
+    if value is None or image.kind != "float32":
         text = f"{image.sizes} of {image.kind}"
         raise _refused(model.file, image.name, text, "be one image in float32, as 1x3x224x224")
     reader.values[image.name] = value
@@ -70,11 +70,11 @@ def _refused(file: str, name: str, got: str, allowed: str) -> ConfigError:
     return ConfigError(where, printable(got, MOST_NAME), f"must {allowed} to be emulated")
 
 
-def _value(tensor: Tensor, name: str = "") -> Value | None:
-    """A tensor (N, C, H, W) or (N, C) as a value; None if it is neither."""
-    if len(tensor.shape) not in (2, 4):
+def _value(tensor: Tensor) -> Value | None:
+    """A tensor (1, C, H, W) or (1, C) as a value; None if it is neither."""
+    if len(tensor.shape) not in (2, 4) or tensor.shape[0] != 1:
         return None
-    return Value(name or tensor.name, *(*tensor.shape[1:], 1, 1)[:3])
+    return Value(tensor.name, *(*tensor.shape[1:], 1, 1)[:3])
 
 
 @dataclass
@@ -108,6 +108,8 @@ class _Reader:
             covered = ", ".join(sorted({*KINDS, "Reshape", "Transpose"}))
             what = f"node {node.name}"
             raise _refused(self.file, what, node.operator, f"be one of {covered}")
+        if len(node.outputs) > 1 and not isinstance(kind, Split):
+            raise self.refuse(node, f"{len(node.outputs)} outputs", "have one output")
         outputs = tuple(self._new_value(tensor, node) for tensor in node.outputs)
         inputs = tuple(self.value_of(tensor, node) for tensor in node.reads)
         self.ops.append(Op(node.name, kind, inputs, outputs))
@@ -120,7 +122,7 @@ class _Reader:
     def value_of(self, tensor: Tensor, node: ModelNode) -> Value:
         """The value that a node reads."""
         if tensor.name not in self.values:
-            raise self.refuse(node, tensor.sizes, "read maps N×C×H×W or numbers N×C")
+            raise self.refuse(node, tensor.sizes, "read maps 1×C×H×W or numbers 1×C")
         return self.values[tensor.name]
 
     def constant(self, node: ModelNode, place: int, attribute: str = "") -> list[Any]:
@@ -134,7 +136,7 @@ class _Reader:
     def _new_value(self, tensor: Tensor, node: ModelNode) -> Value:
         value = _value(tensor)
         if value is None:
-            raise self.refuse(node, tensor.sizes, "write maps N×C×H×W or numbers N×C")
+            raise self.refuse(node, tensor.sizes, "write maps 1×C×H×W or numbers 1×C")
         self.values[tensor.name] = value
         return value
 
@@ -212,6 +214,8 @@ def _square(reader: _Reader, node: ModelNode, sides: tuple[int, ...]) -> int:
 
 
 def _conv(reader: _Reader, node: ModelNode) -> Kind:
+    if len(node.reads) > 1:
+        raise reader.refuse(node, "a computed kernel", "have a constant kernel")
     side = _square(reader, node, node.input(1).shape[2:])
     stride, padding = _window(reader, node, side)
     if padding not in (0, side // 2):
@@ -259,7 +263,7 @@ def _clip(reader: _Reader, node: ModelNode) -> Kind:
 def _linear(reader: _Reader, node: ModelNode) -> Kind:
     given = node.attributes
     plain = not given.get("transA") and (given.get("alpha", 1), given.get("beta", 1)) == (1, 1)
-    if len(node.reads) != 1 or len(node.input(0).shape) != 2 or not plain:
+    if node.reads != [node.input(0)] or len(node.input(0).shape) != 2 or not plain:
         raise reader.refuse(node, node.input(0).sizes, "be of N×C numbers and a constant matrix")
     return Linear()
 

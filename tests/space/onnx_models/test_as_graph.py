@@ -147,6 +147,8 @@ def node(operator: str, *inputs: str, **attributes: Any) -> Any:
         (node("Add", "low"), "must add two maps of one shape"),
         (node("Concat", "x", axis=2), "must be along the channels to be emulated; got 'axis 2'"),
         (node("Mul", "x"), "must multiply N×C×H×W by N×C×1×1"),
+        (node("Flatten", axis=2), "must keep the channels or flatten the map .*; got '4x64'"),
+        (node("Conv", "x"), "must have a constant kernel to be emulated"),
     ],
 )
 def test_a_node_that_works_otherwise_is_refused(save: Save, made: Any, message: str) -> None:
@@ -154,6 +156,34 @@ def test_a_node_that_works_otherwise_is_refused(save: Save, made: Any, message: 
     path = save([made], X, held, opset=14)
     with pytest.raises(ConfigError, match=message):
         lower(load_model(path))
+
+
+def test_images_are_not_made_of_pixels(save: Save) -> None:
+    """A product on each of 64 pixels would else be priced as one on one vector."""
+    pixels = helper.make_node("Reshape", ["x", "shape"], ["rows"], "rows")
+    product = helper.make_node("MatMul", ["rows", "w"], ["y"], "product")
+    held = {"shape": np.array([64, 4]), "w": np.ones((4, 5), "f")}
+    with pytest.raises(ConfigError, match="Reshape of node rows .*; got '64x4'"):
+        lower(load_model(save([pixels, product], X, held)))
+
+
+def test_a_pool_that_also_gives_places_is_refused(save: Save) -> None:
+    pool = helper.make_node("MaxPool", ["x"], ["y", "places"], "n", kernel_shape=[1, 1])
+    with pytest.raises(ConfigError, match="MaxPool of node n must have one output"):
+        lower(load_model(save([pool], X)))
+
+
+def test_a_product_with_the_constant_on_the_left_is_refused(save: Save) -> None:
+    product = helper.make_node("MatMul", ["w", "x"], ["y"], "n")
+    with pytest.raises(ConfigError, match="must be of N×C numbers and a constant matrix"):
+        lower(load_model(save([product], {"x": [1, 5]}, {"w": np.ones((1, 1), "f")})))
+
+
+def test_a_depthwise_convolution_that_multiplies_channels_has_no_price(save: Save) -> None:
+    conv = node("Conv", "w", group=4, pads=[1] * 4)
+    path = save([conv], X, {"w": np.ones((8, 1, 3, 3), "f")})
+    (kernel,) = kernels_of(lower(load_model(path)))
+    assert kernel.kind == "depthwise 3x3 s1 multiplied" and kernel.written == (8, 8)
 
 
 def test_one_image_in_float32_is_emulated(save: Save) -> None:
