@@ -1,17 +1,17 @@
-"""A second opinion on an emulated latency of the Cortex-A57, from three counts alone."""
+"""A second opinion on an emulated latency of the Cortex-A57, from three counts alone.
+
+    ms = DENSE · dense GFLOPs + DEPTHWISE · depthwise GFLOPs + ELEMENTWISE · GB
+
+The three were fitted to the same 18 published ARM speeds as the scale of the emulated Cortex-A57
+(`benchmarks/arm_fidelity.py` refits them). If both disagree, one kernel is unusually fast or slow,
+or the emulator is wrong, and the network should be measured.
+"""
 
 from nas_sv2.space.graph.cost import is_depthwise, op_cost
 from nas_sv2.space.graph.operators import Graph
 
-# A second opinion on an emulated latency, from three counts alone.
-#
-#     ms = DENSE · dense multiply-adds + DEPTHWISE · depthwise multiply-adds + ELEMENTWISE · bytes
-#
-# The three were fitted to the same 18 published ARM speeds as the scale of the emulated Cortex-A57
-# (`benchmarks/arm_fidelity.py` refits them). If both disagree, one kernel is unusually fast or
-# slow, or the emulator is wrong, and the network should be measured.
-MS_PER_DENSE_GMAC = 190.1
-MS_PER_DEPTHWISE_GMAC = 2064.4
+MS_PER_DENSE_GFLOP = 190.1
+MS_PER_DEPTHWISE_GFLOP = 2064.4
 MS_PER_ELEMENTWISE_GB = 370.8
 DISAGREEMENT = 1.3
 """The factor between both estimates beyond which they disagree.
@@ -39,16 +39,19 @@ def analytic_ms(graph: Graph) -> float:
     """Estimate the latency on a Cortex-A57 from the three coefficients, in ms."""
     dense, depthwise, bytes_ = counts_of(graph)
     return (
-        MS_PER_DENSE_GMAC * dense
-        + MS_PER_DEPTHWISE_GMAC * depthwise
+        MS_PER_DENSE_GFLOP * dense
+        + MS_PER_DEPTHWISE_GFLOP * depthwise
         + MS_PER_ELEMENTWISE_GB * bytes_
     )
 
 
 def second_opinion(graph: Graph, emulated_ms: float) -> str:
-    """Describe the analytic latency, and whether it disagrees with the emulated one."""
+    """Describe the analytic latency, and whether it disagrees with the emulated one.
+
+    It is 0 for a network of pools and moves alone, which none of the three counts.
+    """
     ms = analytic_ms(graph)
-    text = f"analytic {ms:.1f} ms"
-    if max(ms / emulated_ms, emulated_ms / ms) > DISAGREEMENT:
+    text = f"analytic {ms:.3g} ms"
+    if max(ms, emulated_ms) > DISAGREEMENT * min(ms, emulated_ms):
         text += f", which disagrees by more than a factor of {DISAGREEMENT:g}: measure it"
     return text

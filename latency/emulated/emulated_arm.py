@@ -27,11 +27,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
-from nas_sv2.documents import STORED_FAULTS
+from nas_sv2.documents import STORED_FAULTS, check_choice
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.files import read_bounded
 from nas_sv2.latency.emulated.analytic import second_opinion
-from nas_sv2.latency.emulated.arm_cores import check_kernels_known, core_named
+from nas_sv2.latency.emulated.arm_cores import PRECISIONS, check_kernels_known, core_named
 from nas_sv2.latency.kernels.kernel import ArmPrecision, ArmRuntime, Kernel
 from nas_sv2.latency.kernels.node_costs import shares_of
 from nas_sv2.latency.kernels.of_graph import graph_in_form, kernels_of
@@ -275,6 +275,8 @@ class KernelTable:
             _check_numbers(scale, [*entries.values(), *formulas.values()], *names)
             if not all(map(is_text, (*entries, *formulas))):
                 raise ValueError("texts of a table must be printable")
+        except DeviceError:
+            raise
         except STORED_FAULTS as error:
             reason = printable(repr(error))
             raise DeviceError(f"{source} is no table of kernel costs: {reason}") from error
@@ -456,6 +458,7 @@ class EmulatedArm:
     def _at(self, precision: ArmPrecision) -> Self:
         """Return the same core in another precision, with the same clock."""
         own, core = self.table, str(self.table.metadata["core"])
+        check_choice("precision", precision, PRECISIONS)
         check_kernels_known(core, own.runtime, precision)
         table = KernelTable.load(self.file or core, precision, own.runtime)
         as_written = KernelTable.load(self.file or core, own.precision, own.runtime)

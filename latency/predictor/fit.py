@@ -260,6 +260,8 @@ def fit(
     trials = []
     for power in SLOWNESS_POWERS:
         ratios = [at_usual_pace(n.ratio, n.reference_ms, usual_ms, power) for n in priced]
+        if min(ratios) <= 0:  # a slow spell that added more than a network takes is in proportion
+            continue
         logs = np.log(ratios)
         trials.append((power, logs, _held_out(inputs, logs - sums) - (logs - sums)))
     power, logs, errors = min(trials, key=lambda trial: float(np.std(trial[2])))

@@ -521,8 +521,10 @@ def test_an_unknown_core_or_precision_is_refused(tmp_path: Path) -> None:
     document["tables"] = {"fp32": document["tables"]["fp32"]}
     file.write_text(json.dumps(document))
     assert EmulatedArm.open(file=file).estimate(v2("0_5")).ms > 0
-    with pytest.raises(DeviceError, match="no int8"):
+    with pytest.raises(DeviceError, match=r"^\S+ holds fp32 and no int8; calibrate it$"):
         EmulatedArm.open(precision="int8", file=file)
+    with pytest.raises(ConfigError, match="precision must be one of fp32, int8; got 'fp16'"):
+        EmulatedArm.open().with_plan(precision="fp16")
     with pytest.raises(DeviceError, match="holds cortex-a57, not cortex-a53"):
         EmulatedArm.open("cortex-a53", file=file)
 
@@ -560,6 +562,15 @@ def test_disagreement_is_flagged() -> None:
     assert "disagrees" not in second_opinion(graph, ms * 1.29)
     assert "disagrees" in second_opinion(graph, ms * 1.31)
     assert "disagrees" in second_opinion(graph, ms / 1.31)
+
+
+def test_a_network_of_pools_and_moves_alone_has_a_price() -> None:
+    """None of the three counts of the analytic model sees it, and an empty graph has no kernel."""
+    build, image = GraphBuilder(), Value("input", 24, 56, 56)
+    pooled = build.max_pool("pool", image)
+    graph = Graph(image, pooled, tuple(build.ops))
+    assert second_opinion(graph, 0.5).startswith("analytic 0 ms, which disagrees")
+    assert second_opinion(Graph(image, image, ()), 0.0) == "analytic 0 ms"
 
 
 @pytest.mark.parametrize(

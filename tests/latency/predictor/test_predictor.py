@@ -24,7 +24,7 @@ from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.latency.measurements.store import MeasurementStore
 from nas_sv2.latency.predictor import fit as predictor_fit
 from nas_sv2.latency.predictor import predictor
-from nas_sv2.latency.predictor.fit import Bag, can_predict, report_on
+from nas_sv2.latency.predictor.fit import Bag, Timed, can_predict, fit, report_on
 from nas_sv2.latency.predictor.predicted_target import (
     PredictedTarget,
     PredictorStore,
@@ -307,6 +307,18 @@ def test_too_few_networks_are_no_fit() -> None:
     )
     with pytest.raises(MeasurementError, match="8 networks were measured; a fit takes 30"):
         predictor_fit.fit_on_device(target.device, SPACE, networks=8)
+
+
+def test_a_session_in_a_slow_spell_is_no_fault() -> None:
+    """The reference network lost more time than a small network takes at all."""
+    bag = Bag.of_space(SPACE, CPU_PLAN, 0)
+    networks = latin_hypercube(SPACE, predictor_fit.FEWEST, 0)
+    timed = [
+        Timed(pieces_of(each, CPU_PLAN.lowering), network_us(each) / 1e5, 5.0 if place else 50.0)
+        for place, each in enumerate(networks)
+    ]
+    found = fit(CPU_PLAN, bag.pieces, list(map(node_us, bag.pieces)), timed, 0.0)
+    assert found.slowness_power == 1.0 and found.report.within_10 > 0.5
 
 
 def test_inserted_nodes_belong_to_the_kernel_they_serve() -> None:
