@@ -8,7 +8,6 @@ import re
 import shlex
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
@@ -95,9 +94,6 @@ class SshHost:
             )
             raise ConfigError("host", self.host, allowed)
         check_python(self.python)
-        config = self.ssh_config
-        if config is not None and not Path(config).is_file():
-            raise ConfigError("ssh_config", config, "must name a file of ssh's configuration")
 
     @property
     def key(self) -> str:

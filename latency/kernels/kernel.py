@@ -152,5 +152,7 @@ def _conv_kind(op: Op, conv: Conv) -> str:
     name = "conv" if groups == 1 else grouped
     unpadded = "" if conv.padding == side // 2 else " unpadded"
     # A depthwise kernel that multiplies channels runs other code, which no table has.
-    multiplied = " multiplied" if is_depthwise(op) and op.output.channels != op.source.channels else ""
+    multiplied = (
+        " multiplied" if is_depthwise(op) and op.output.channels != op.source.channels else ""
+    )
     return f"{name} {side}x{side} s{conv.stride}{unpadded}{multiplied}"

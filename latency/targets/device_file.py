@@ -80,6 +80,9 @@ KINDS = tuple(PLACES)
 Mebibytes = Annotated[float, Meta(gt=0, le=2**20)]
 """A size up to a tebibyte."""
 RENAMED = {"words": "command"}
+FILES = {"ssh_config", "table"}
+"""Keys that name files. They are looked for when a device is added, and when it is used: a device
+whose file is gone hinders no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +174,8 @@ def read_devices() -> dict[str, DeviceEntry]:
     Raises:
         ConfigError: A file cannot be read as devices; the error names the file and the field.
     """
-    projects, users = (*map(_read, _files()), {})[:2]
+    projects, *own = map(_read, _files())
+    users = own[0] if own else {}
     shadowing = {
         name: dataclasses.replace(entry, shadows=users[name].file) if name in users else entry
         for name, entry in projects.items()
@@ -206,7 +210,10 @@ def add_device(
             raise ConfigError(
                 "name", name, f"must be a name that {file} does not have (force overwrites it)"
             )
-        entry = _entry(name, table, file)
+        entry = _device(name, table, file)
+        for key in FILES & table.keys():
+            if not Path(table[key]).is_file():
+                raise ConfigError(key, table[key], "must name a file that is there")
         devices[name] = table
         _write(file, tomlkit.dumps(document))
     return entry
@@ -287,9 +294,11 @@ def _device(name: str, table: Mapping[str, Any], file: Path) -> DeviceEntry:
     place = PLACES[kind]
     # The field `words` is the key `command` in a table, and errors name the key.
     keys = {RENAMED.get(field.name, field.name): field for field in dataclasses.fields(place)}
-    allowed = ["kind", *keys, *([] if kind == "emulated" else ["plan", "max_mib"])]
-    for key in table:
-        check_choice("key", key, tuple(allowed))
+    allowed = [*keys, *([] if kind == "emulated" else ["plan", "max_mib"])]
+    for key, value in table.items():
+        if key not in ("kind", *allowed):
+            sentence = f"must be left out: the kind {kind} has {', '.join(allowed)}"
+            raise ConfigError(key, value, sentence)
     for key, field in keys.items():
         if field.default is dataclasses.MISSING and key not in table:
             raise ConfigError(key, None, f"must be given: the kind {kind} needs it")

@@ -209,7 +209,10 @@ def test(
 
     latency = price_device(name)
     if latency is not None:
-        say(price_line(latency))
+        if as_json:
+            say_json(latency.to_json())
+        else:
+            say(price_line(latency))
         return
     db = None if storage is None else open_database(storage)
     passed = True

@@ -105,7 +105,7 @@ def test_a_hostile_python_is_a_word_there(server: SshServer, tmp_path: Path) -> 
         ("python", "~/venv/bin/python"),
         ("python", "python3\nreboot"),
         ("python", ""),
-        ("ssh_config", "/no/such/file"),
+        ("ssh_config", 7),
     ],
 )
 def test_what_could_be_taken_for_something_else_is_refused(field: str, value: object) -> None:

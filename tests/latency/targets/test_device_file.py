@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_sv2.errors import ConfigError, StoreError
+from nas_sv2.errors import ConfigError, DeviceError, StoreError
 from nas_sv2.latency.devices.command import CommandTemplate, command_words
 from nas_sv2.latency.devices.local import CPU_PLAN, GPU_PLAN, LocalPython
 from nas_sv2.latency.devices.ssh import SshHost
@@ -139,7 +139,7 @@ def test_hostile_names_are_refused_and_write_nothing(name: str) -> None:
         ("[devices.pi]\nkind = 'telnet'", "devices.pi.kind .*; got 'telnet'"),
         ("[devices.pi]\nkind = ['ssh']", "devices.pi.kind must be one of"),
         ("[devices.pi]\nkind = 'ssh'", "devices.pi.host must be given: the kind ssh"),
-        ("[devices.pi]\nkind = 'ssh'\nhost = 'pi'\npassword = 'x'", "pi.key .*host.*'password'"),
+        ("[devices.pi]\nkind = 'ssh'\nhost = 'pi'\npassword = 'x'", "pi.password .*ssh has host"),
         ("[devices.pi]\nkind = 'ssh'\nhost = '-oX'", "devices.pi.host .*; got '-oX'"),
         ("[devices.pi]\nkind = 'ssh'\nhost = 'pi'\nport = '22'", "devices.pi.port .*; got '22'"),
         ("[devices.pi]\nkind = 'command'\ncommand = 'adb shell'", "pi.command must be a list"),
@@ -150,7 +150,7 @@ def test_hostile_names_are_refused_and_write_nothing(name: str) -> None:
         ("[devices.pi]\nkind = 'emulated'\nprecision = 'int4'", "pi.precision .*got 'int4'"),
         ("[devices.pi]\nkind = 'emulated'\nclock_ghz = -1", "devices.pi.clock_ghz .*; got -1"),
         ("[devices.pi]\nkind = 'emulated'\ncore = ['z80']", "devices.pi.core must be one of"),
-        ("[devices.pi]\nkind = 'emulated'\n[devices.pi.plan]\nbatch = 2", "pi.key .*got 'plan'"),
+        ("[devices.pi]\nkind = 'emulated'\n[devices.pi.plan]\nbatch = 2", "pi.plan must be left"),
         ("[devices.pi]\nkind = 'local'\n[devices.pi.plan]\naffinity = 3", "devices.pi.plan"),
         ("[devices.pi]\nkind = 'local'\n[devices.pi.plan]\nreference = ['x']", "devices.pi."),
         ("[devices.pi]\nkind = 'local'\n[devices.pi.plan]\nthread = 4", "plan.thread must be one"),
@@ -171,6 +171,21 @@ def test_what_cannot_be_meant_is_refused_by_file_and_field(text: str, message: s
     with pytest.raises(ConfigError, match=message):
         add_device("other", {"kind": "local"}, file=PROJECT_FILE)
     assert PROJECT_FILE.read_text() == text
+
+
+def test_a_device_whose_file_is_gone_hinders_no_other() -> None:
+    config = Path("e.cfg")
+    settings = {"kind": "ssh", "host": "pi", "ssh_config": str(config.absolute())}
+    with pytest.raises(ConfigError, match="ssh_config must name a file that is there"):
+        add_device("pi", settings, file=user_file())
+    config.touch()
+    add_device("pi", settings, file=user_file())
+    config.unlink()
+    add_device("other", {"kind": "local"}, file=user_file())
+    with pytest.raises(DeviceError, match=r"^pi: .*e\.cfg"):
+        TargetBook.read().device("pi")
+    remove_device("pi")
+    assert read_devices().keys() == {"other"}
 
 
 def test_removing_what_is_not_there_names_what_is() -> None:

@@ -171,6 +171,8 @@ def test_an_emulated_core_is_priced(run: Run) -> None:
     code, out, _ = run("device", "test", "little")
     assert code == 0
     assert "emulated" in out
+    _, out, _ = run("device", "test", "little", "--json")
+    assert json.loads(out)["provenance"] == "emulated"
     _, out, _ = run("measure", "shufflenet_v2_x0_5", "--target", "little", "--json")
     assert json.loads(out)[0]["provenance"] == "emulated"
 
@@ -184,18 +186,19 @@ def test_an_emulated_core_is_priced(run: Run) -> None:
         (("add", "cpu", "--local"), "NAME .*; got 'cpu'"),
         (
             ("add", "pi", "--ssh=-oProxyCommand=reboot"),
-            "devices.pi.host .*; got '-oProxyCommand=reboot'",
+            "host .*; got '-oProxyCommand=reboot'",
         ),
-        (("add", "pi", "--ssh", "pi", "--port", "99999"), "devices.pi.port .*; got 99999"),
-        (("add", "pi", "--ssh", "pi", "--ssh-config", "nowhere"), "devices.pi.ssh_config must"),
-        (("add", "pi", "--local", "--port", "22"), "devices.pi.key .*; got 'port'"),
-        (("add", "pi", "--command", "adb shell"), "devices.pi.command .*; got 'adb shell'"),
+        (("add", "pi", "--ssh", "pi", "--port", "99999"), "--port .*; got 99999"),
+        (("add", "pi", "--ssh", "pi", "--ssh-config", "nowhere"), "--ssh-config must"),
+        (("add", "pi", "--local", "--port", "22"), "--port must be left out: the kind local"),
+        (("add", "pi", "--core", "cortex-a57", "--table", "nowhere"), "--table must name a file"),
+        (("add", "pi", "--command", "adb shell"), "--command .*; got 'adb shell'"),
         (("add", "pi", "--command", "adb '"), "--command must"),
-        (("add", "pi", "--core", "z80"), "devices.pi.core .*; got 'z80'"),
+        (("add", "pi", "--core", "z80"), "--core .*; got 'z80'"),
         (("add", "pi", "--local", "--plan", "threads"), "--plan .*; got 'threads'"),
         (
             ("add", "pi", "--local", "--plan", "threads=two"),
-            "devices.pi.plan.threads .*; got 'two'",
+            "plan.threads .*; got 'two'",
         ),
         (
             ("add", "pi", "--local", "--plan", "speed=1"),

@@ -163,7 +163,7 @@ def test_images_are_not_made_of_pixels(save: Save) -> None:
     pixels = helper.make_node("Reshape", ["x", "shape"], ["rows"], "rows")
     product = helper.make_node("MatMul", ["rows", "w"], ["y"], "product")
     held = {"shape": np.array([64, 4]), "w": np.ones((4, 5), "f")}
-    with pytest.raises(ConfigError, match="Reshape of node rows .*; got '64x4'"):
+    with pytest.raises(ConfigError, match=r"Reshape of node rows .*; got '64x4'"):
         lower(load_model(save([pixels, product], X, held)))
 
 
