@@ -234,9 +234,9 @@ def _heat_up(
     curve = []
     ends = time.perf_counter() + heat_s
     while time.perf_counter() < ends:
-        times = []
+        times: list[float] = []
         window_ends = min(ends, time.perf_counter() + max(1.0, heat_s / HEATING_WINDOWS))
-        while time.perf_counter() < window_ends:
+        while not times or time.perf_counter() < window_ends:
             run_began = time.perf_counter()
             recorders[0].run()
             times.append(time.perf_counter() - run_began)
