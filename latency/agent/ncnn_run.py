@@ -50,9 +50,7 @@ class Ncnn:
             (output,) = network.output_names()
             generator = numpy.random.default_rng(plan["seed"])
             numbers = generator.standard_normal(shape).astype("float32")
-            image = ncnn.Mat(
-                numbers
-            ).clone()  # else it stands on the array, which it does not keep
+            image = ncnn.Mat(numbers).clone()  # a Mat does not keep the array that it stands on
 
             def run() -> Any:
                 extractor = network.create_extractor()

@@ -78,8 +78,6 @@ def device_at(
     """
     claims: list[Claim] = [FileLock.of(launcher.key)]
     if store is not None and not store.db.is_read_only:  # its file is on this machine
-        from nas_sv2.latency.devices.open_device import Lease
-
         claims.append(Lease(store.db, launcher.key[:255]))
     if isinstance(launcher, LocalPython):
         claims.append(TrainingPause())

@@ -10,7 +10,7 @@ from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.resolution import height_and_width
 from nas_sv2.space.families.published import published_network
 from nas_sv2.space.model_files.model_file import ModelFile, join_ncnn
-from nas_sv2.space.networks.lowering import Described, Network, lower
+from nas_sv2.space.networks.lowering import Described, Network, lower, network_to_json
 from nas_sv2.space.onnx_models.model import OnnxModel
 
 if TYPE_CHECKING:
@@ -59,8 +59,6 @@ def payload_of(network: Network, plan: MeasurePlan, images: "np.ndarray | None" 
     if isinstance(network, OnnxModel | ModelFile):
         return _as_it_is(network, plan)
     if plan.runtime == "torch":
-        from nas_sv2.space.networks.lowering import network_to_json
-
         return Payload(network.digest, network_to_json(network).encode())
     # Imported here: onnx takes a quarter of a second, and a stored measurement does not need it.
     from nas_sv2.space.runtimes.shuffle_free import without_shuffles

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from nas_sv2.search.walk.budget import Budget
-from nas_sv2.space.choices.search_space import Replay, SearchSpace
-from nas_sv2.space.choices.suggesters import RandomSuggester
+from nas_sv2.space.choices.search_space import SearchSpace
+from nas_sv2.space.choices.suggesters import RandomSuggester, Replay
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.graph.guidelines import GuidelineLimits
 from nas_sv2.space.graph.operators import Graph

@@ -56,8 +56,8 @@ from nas_sv2.search.loop.outages import DATABASE, Outages
 from nas_sv2.search.loop.telling import Teller
 from nas_sv2.search.walk.audit import MATURE, Audit, RelaxedLimits
 from nas_sv2.search.walk.walk import Walk
-from nas_sv2.space.choices.search_space import Replay, SearchSpace
-from nas_sv2.space.choices.suggesters import Checked
+from nas_sv2.space.choices.search_space import SearchSpace
+from nas_sv2.space.choices.suggesters import Checked, Replay
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.attributes import (
     ARCHITECTURE,

@@ -68,10 +68,9 @@ def _met(choices: StageChoices, paths: dict[int, _Path]) -> dict[_Met, _Path]:
     met: dict[_Met, _Path] = {}
     most: dict[str, Any] = {option.name: max(getattr(choices, option.name)) for option in OPTIONS}
     del most["residual"]  # both forms are wanted (`_with_residuals`)
-    widths = range(choices.width.low, choices.width.high + 1, choices.width.step)
     for width_in, (stem, before) in paths.items():
         for split in choices.split:
-            for wanted in widths:
+            for wanted in choices.width.numbers:
                 stage = Stage(
                     choices.depth.high,
                     splittable(wanted, split, more_than=width_in),

@@ -9,7 +9,7 @@ fit predictors to.
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nas_sv2.errors import ConfigError
@@ -143,10 +143,7 @@ def latin_hypercube(space: SearchSpace, count: int, seed: int) -> list[Architect
     Widths, depths and splits are spread to both ends, and multiply-adds and latency with them.
     """
     answers = _HypercubeAnswers(count, random.Random(seed))
-    found = []
-    for answers.network in range(count):
-        found.append(space.sample(answers))
-    return found
+    return [space.sample(answers.of(network)) for network in range(count)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +181,7 @@ class _Answers:
         return self.by_dimension.get(option, self.by_dimension["ends"])
 
 
-@dataclass
+@dataclass(frozen=True)
 class _HypercubeAnswers:
     """Answers for network `network`: each network takes another place in every parameter."""
 
@@ -192,6 +189,10 @@ class _HypercubeAnswers:
     generator: random.Random
     network: int = 0
     places: dict[str, list[int]] = field(default_factory=dict)
+
+    def of(self, network: int) -> "_HypercubeAnswers":
+        """The answers for another network, which share the places."""
+        return replace(self, network=network)
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
         """From low for the first place to high for the last."""

@@ -34,7 +34,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from nas_sv2.documents import (
     Positive,
@@ -47,7 +47,7 @@ from nas_sv2.documents import (
 )
 from nas_sv2.errors import ConfigError
 from nas_sv2.resolution import Resolution, read_resolution
-from nas_sv2.space.choices.suggesters import EndSuggester
+from nas_sv2.space.choices.suggesters import EndSuggester, Replay, Suggester
 from nas_sv2.space.units.architecture import FIRST_STAGE, OPTIONS, Architecture, Stage
 from nas_sv2.space.units.reference import in_form_of, reference
 
@@ -56,17 +56,6 @@ SCHEMA_VERSION = 1
 
 MOST_UNITS = 1000
 """Units of a stage; three stages of so many take three seconds to build."""
-Params = Mapping[str, Any]
-
-
-class Suggester(Protocol):
-    """The part of a trial that sampling needs; `optuna.Trial` and `FixedTrial` have it."""
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
-        """One of low, low + step, ..., high."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of `choices`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +82,10 @@ class Range:
                 "must have a high that low reaches by steps",
             )
 
-    def __contains__(self, number: int) -> bool:
-        """Whether the range reaches `number`."""
-        return self.low <= number <= self.high and (number - self.low) % self.step == 0
+    @property
+    def numbers(self) -> range:
+        """The numbers that it reaches."""
+        return range(self.low, self.high + 1, self.step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,34 +241,6 @@ class SearchSpace:
         return params
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """Answers from stored parameters, each of which must be allowed."""
-
-    params: Params
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
-        """The stored number."""
-        number = self._stored(name)
-        if number not in Range(low, high, step):
-            raise ConfigError(name, number, f"must be from {low} to {high} in steps of {step}")
-        return int(number)
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """The stored choice."""
-        value = self._stored(name)
-        if value not in choices:
-            raise ConfigError(name, value, "must be one of " + ", ".join(map(str, choices)))
-        return value
-
-    def _stored(self, name: str) -> Any:
-        if name not in self.params:
-            raise ConfigError(
-                name, None, "must have a value: every parameter of the space needs one"
-            )
-        return self.params[name]
-
-
 def _sample_stage(trial: Suggester, name: str, choices: StageChoices, width_in: int) -> Stage:
     def among(option: str) -> Any:
         return trial.suggest_categorical(f"{name}.{option}", list(getattr(choices, option)))
@@ -300,10 +262,9 @@ def _sample_stage(trial: Suggester, name: str, choices: StageChoices, width_in: 
 
 def _answer(stage: Stage, widths: Range, width_in: int) -> int:
     """A width of the range that is made that of `stage`; its own where none is, or it is one."""
-    if stage.width in widths:
+    if stage.width in widths.numbers:
         return stage.width
-    every = range(widths.low, widths.high + 1, widths.step)
-    made = (one for one in every if splittable(one, stage.split, width_in) == stage.width)
+    made = (one for one in widths.numbers if splittable(one, stage.split, width_in) == stage.width)
     return next(made, stage.width)
 
 

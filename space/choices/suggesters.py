@@ -1,4 +1,4 @@
-"""Answers to a space's questions: checked ones of a trial, drawn at random, or the ends."""
+"""Answers to a space's questions: of a trial, stored, drawn at random, or the ends."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from nas_sv2.errors import ConfigError
 
 
-class Trial(Protocol):
-    """The part of an Optuna trial that answers."""
+class Suggester(Protocol):
+    """The part of a trial that sampling needs; `optuna.Trial` and `FixedTrial` have it."""
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
         """One of low, low + step, ..., high."""
@@ -27,7 +27,7 @@ class Checked:
     its range, and cannot read a study any more once it has stored an infinite one.
     """
 
-    trial: Trial
+    trial: Suggester
     queued: Mapping[str, Any] = field(default_factory=dict)
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
@@ -36,9 +36,7 @@ class Checked:
         Raises:
             ConfigError: The queued value is another.
         """
-        if self.queued.get(name, low) not in range(low, high + 1, step):
-            allowed = f"must be from {low} to {high} in steps of {step}"
-            raise ConfigError(name, self.queued[name], allowed)
+        _check_number(name, self.queued.get(name, low), range(low, high + 1, step))
         return self.trial.suggest_int(name, low, high, step=step)
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
@@ -47,11 +45,47 @@ class Checked:
         Raises:
             ConfigError: The queued value is another.
         """
-        if self.queued.get(name, choices[0]) not in choices:
-            allowed = "must be one of " + ", ".join(map(str, choices))
-            raise ConfigError(name, self.queued[name], allowed)
+        _check_choice(name, self.queued.get(name, choices[0]), choices)
         # A queued 3.0 is the choice 3, which Optuna takes and gives back as it was queued.
         return choices[choices.index(self.trial.suggest_categorical(name, choices))]
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Answers from stored parameters, each of which must be there and allowed."""
+
+    params: Mapping[str, Any]
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        """The stored number.
+
+        Raises:
+            ConfigError: It is missing or not allowed.
+        """
+        number = self.params.get(name)
+        _check_number(name, number, range(low, high + 1, step))
+        return int(number)  # type: ignore[arg-type]  # it is in the range
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """The stored choice.
+
+        Raises:
+            ConfigError: It is missing or not allowed.
+        """
+        value = self.params.get(name)
+        _check_choice(name, value, choices)
+        return value
+
+
+def _check_number(name: str, number: object, allowed: range) -> None:
+    if number not in allowed:
+        low, high = allowed[0], allowed[-1]
+        raise ConfigError(name, number, f"must be from {low} to {high} in steps of {allowed.step}")
+
+
+def _check_choice(name: str, value: object, choices: Sequence[Any]) -> None:
+    if value not in choices:
+        raise ConfigError(name, value, "must be one of " + ", ".join(map(str, choices)))
 
 
 @dataclass(frozen=True, slots=True)

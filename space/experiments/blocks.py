@@ -33,11 +33,6 @@ class PointwisePair:
         """Refuse what cannot be built, naming the field."""
         check_fields(self)
 
-    @property
-    def channels(self) -> tuple[int, int]:
-        """Channels that enter and leave."""
-        return self.width, self.width
-
     def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
         """Its operators."""
         value = build.conv(f"{name}.out", source, self.inner, activation="relu")
@@ -59,11 +54,6 @@ class GroupedPointwise:
                 "width", self.width, f"must be a multiple of the {self.groups} groups"
             )
 
-    @property
-    def channels(self) -> tuple[int, int]:
-        """Channels that enter and leave."""
-        return self.width, self.width
-
     def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
         """Its operators."""
         return build.conv(
@@ -82,11 +72,6 @@ class Fragments:
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
         check_fields(self)
-
-    @property
-    def channels(self) -> tuple[int, int]:
-        """Channels that enter and leave."""
-        return self.width, self.width
 
     def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
         """Its operators; a fragment alone is the same in both arrangements."""
@@ -115,11 +100,6 @@ class Bottleneck:
         """Refuse what cannot be built, naming the field."""
         check_fields(self)
 
-    @property
-    def channels(self) -> tuple[int, int]:
-        """Channels that enter and leave."""
-        return self.width, self.width
-
     def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
         """Its operators."""
         relu: Literal["relu"] | None = "relu" if self.relu else None
@@ -146,11 +126,6 @@ class Depthwise:
         check_fields(self)
         check_choice("kernel", self.kernel, KERNELS)
 
-    @property
-    def channels(self) -> tuple[int, int]:
-        """Channels that enter and leave."""
-        return self.width, self.width
-
     def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
         """Its operators."""
         return build.conv(f"{name}.depthwise", source, self.width, self.kernel, depthwise=True)
@@ -172,11 +147,6 @@ class ShrinkingDepthwise:
         """Refuse what cannot be built, naming the field."""
         check_fields(self)
         check_choice("kernel", self.kernel, KERNELS)
-
-    @property
-    def channels(self) -> tuple[int, int]:
-        """Channels that enter and leave."""
-        return self.width, self.width
 
     def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
         """Its operators."""
@@ -207,11 +177,6 @@ class MovedPointwise:
         """Refuse what cannot be built, naming the field."""
         check_fields(self)
         _check_even("width", self.width)
-
-    @property
-    def channels(self) -> tuple[int, int]:
-        """Channels that enter and leave."""
-        return self.width, self.width
 
     def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
         """Its operators."""
@@ -246,11 +211,6 @@ class Unit:
                 "convolved", self.convolved, f"must be less than the width, {self.width}"
             )
 
-    @property
-    def channels(self) -> tuple[int, int]:
-        """Channels that enter and leave."""
-        return self.width, self.width
-
     def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
         """Its operators."""
         split = Fraction(self.convolved, self.width)
@@ -274,11 +234,6 @@ class ShrinkingUnit:
         if self.wider <= self.width:
             raise ConfigError("wider", self.wider, f"must be more than the width, {self.width}")
 
-    @property
-    def channels(self) -> tuple[int, int]:
-        """Channels that enter and leave."""
-        return self.width, self.wider
-
     def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
         """Its operators."""
         stage = Stage(1, self.wider, kernel=self.kernel)
@@ -297,11 +252,6 @@ class Stem:
         """Refuse what cannot be built, naming the field."""
         check_fields(self)
 
-    @property
-    def channels(self) -> tuple[int, int]:
-        """Channels that enter and leave."""
-        return self.image_channels, self.width
-
     def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
         """Its operators."""
         value = build.conv(f"{name}.conv", source, self.width, 3, stride=2, activation="relu")
@@ -319,11 +269,6 @@ class Head:
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
         check_fields(self)
-
-    @property
-    def channels(self) -> tuple[int, int]:
-        """Channels that enter and leave."""
-        return self.width, self.classes
 
     def append(self, build: GraphBuilder, name: str, source: Value) -> Value:
         """Its operators."""
@@ -345,6 +290,19 @@ Block = (
     | Stem
     | Head
 )
+
+
+def channels_of(block: Block) -> tuple[int, int]:
+    """The channels that enter a block and that leave it."""
+    match block:
+        case ShrinkingUnit():
+            return block.width, block.wider
+        case Stem():
+            return block.image_channels, block.width
+        case Head():
+            return block.width, block.classes
+        case _:
+            return block.width, block.width
 
 
 def _check_even(name: str, channels: int) -> None:

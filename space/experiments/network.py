@@ -19,6 +19,7 @@ from nas_sv2.space.experiments.blocks import (
     MovedPointwise,
     ShrinkingUnit,
     Unit,
+    channels_of,
 )
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
 
@@ -49,7 +50,7 @@ class ExperimentNetwork:
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
         check_fields(self)
-        enter, leave = self.block.channels
+        enter, leave = channels_of(self.block)
         if self.repeats > 1 and enter != leave:
             allowed = f"must be 1, because {enter} channels enter the block and {leave} leave it"
             raise ConfigError("repeats", self.repeats, allowed)
@@ -57,7 +58,7 @@ class ExperimentNetwork:
     @property
     def channels(self) -> int:
         """Channels of the input."""
-        return self.block.channels[0]
+        return channels_of(self.block)[0]
 
     @cached_property
     def graph(self) -> Graph:

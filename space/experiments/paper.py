@@ -2,7 +2,7 @@
 
 Networks of one table are compared with each other, so all of them fit into one session. Those of a
 *group* differ in one respect only, and the first of a group is what its others are held against.
-What the paper could not ask stands in `further_experiments`.
+What the paper could not ask is in the module `further`.
 """
 
 import math

@@ -33,7 +33,7 @@ from nas_sv2.space.graph.operators import (
 )
 from nas_sv2.space.graph.peak_memory import PeakMemory, peak_memory_of
 from nas_sv2.space.runtimes.shuffle_free import without_shuffles
-from nas_sv2.space.runtimes.tflite_lowering import FUSED, Endable, is_same
+from nas_sv2.space.runtimes.tflite_lowering import ends_of, is_same
 
 ALIGNMENT = 64
 """Bytes that both runtimes align a value to."""
@@ -139,20 +139,11 @@ def _gap(taken: Iterable[tuple[int, int]], size: int, end: int | None) -> int:
 
 def _litert_nodes(graph: Graph) -> Iterator[_Node]:
     """The operators of `build_tflite`, and the values that each holds within."""
-    readers = Counter(value.name for op in graph.ops for value in op.inputs)
-    makers = {value.name: op for op in graph.ops for value in op.outputs}
-    ended = {
-        op.source.name: op
-        for op in graph.ops
-        if isinstance(op.kind, Activation)
-        and op.kind.function in FUSED
-        and readers[op.source.name] == 1
-        and op.source.name in makers
-        and isinstance(makers[op.source.name].kind, Endable)
-    }
+    ends = ends_of(graph)
+    inside = {op.name for op in ends.values()}
     for op in graph.ops:
-        if ended.get(op.source.name) is not op:
-            last = ended.get(op.output.name, op)
+        if op.name not in inside:
+            last = ends.get(op.name, op)
             yield from _litert_op(op, {value.name: _bytes(value) for value in last.outputs})
 
 

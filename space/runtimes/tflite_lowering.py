@@ -455,7 +455,6 @@ def _packed(writer: _Writer, facts: Mapping[str, str] | None) -> bytes:
         writer.buffers.append(json.dumps(dict(facts)).encode())
         model.metadata = [noted]
     model.buffers = [_buffer(schema, content) for content in writer.buffers]
-
     return packed(schema, model)
 
 

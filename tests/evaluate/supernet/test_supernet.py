@@ -10,8 +10,7 @@ from small_spaces import SMALL, Drawn, spaces
 
 from nas_sv2.evaluate.supernet.supernet import Supernet, shared_shapes, slices_of
 from nas_sv2.space.choices.extremes import largest, smallest, widest_networks
-from nas_sv2.space.choices.search_space import Replay
-from nas_sv2.space.choices.suggesters import RandomSuggester
+from nas_sv2.space.choices.suggesters import RandomSuggester, Replay
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.weights import weight_shapes
 from nas_sv2.space.units.architecture import Architecture

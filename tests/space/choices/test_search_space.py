@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import random
 from collections.abc import Sequence
@@ -18,12 +19,12 @@ from nas_sv2.space.choices.levels import (
 )
 from nas_sv2.space.choices.search_space import (
     Range,
-    Replay,
     SearchSpace,
     StageChoices,
     space_from_document,
     space_to_document,
 )
+from nas_sv2.space.choices.suggesters import Replay
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.reference import REFERENCES, reference
@@ -74,6 +75,17 @@ def test_a_share_of_a_level_meets_its_budget(name: str) -> None:
     costs = [cost_of(lower(LEVELS[name].sample(Recorder(seed)))).flops for seed in range(200)]
     meets = sum(flops <= 1.05 * FLOPS_OF_LEVEL[name] for flops in costs) / len(costs)
     assert 0.2 < meets < 0.8
+
+
+@given(
+    st.sampled_from(["head", "stem", "stage2.width", "stage3.kernel", "stage4.split"]),
+    st.none() | st.text() | st.floats() | st.integers() | st.lists(st.integers(), max_size=1),
+)
+def test_a_stored_answer_of_any_kind_is_allowed_or_refused(name: str, value: object) -> None:
+    space = named_space("140M")
+    params = space.params_of(space.baseline("shufflenet_v2_x1_0"))
+    with contextlib.suppress(ConfigError):
+        space.sample(Replay({**params, name: value}))
 
 
 def test_a_network_outside_is_refused() -> None:

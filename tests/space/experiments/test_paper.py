@@ -23,6 +23,7 @@ from nas_sv2.space.experiments.blocks import (
     ShrinkingUnit,
     Stem,
     Unit,
+    channels_of,
 )
 from nas_sv2.space.experiments.further import further_tables
 from nas_sv2.space.experiments.network import ExperimentNetwork
@@ -65,7 +66,7 @@ def tables() -> list[ExperimentTable]:
 
 
 def small(block: Block) -> ExperimentNetwork:
-    enter, leave = block.channels
+    enter, leave = channels_of(block)
     return ExperimentNetwork(block, resolution=9, repeats=2 if enter == leave else 1)
 
 
