@@ -47,7 +47,7 @@ class Ncnn:
             param, weights = files[: int(length)].decode(), files[int(length) :]
             network = _opened(ncnn, param, weights, plan)
             source, shape = _input_of(param)
-            (output,) = network.output_names()
+            output = _only("output", network.output_names())
             generator = numpy.random.default_rng(plan["seed"])
             numbers = generator.standard_normal(shape).astype("float32")
             image = ncnn.Mat(numbers).clone()  # a Mat does not keep the array that it stands on
@@ -89,10 +89,19 @@ def _opened(ncnn: Any, param: str, weights: bytes, plan: Json) -> Any:
 
 def _input_of(param: str) -> tuple[str, list[int]]:
     """Return name and (C, H, W) of the input, which the text gives as 0=W 1=H 2=C."""
-    for line in param.splitlines():
-        kind, _, rest = line.partition(" ")
-        if kind == "Input":
-            words = rest.split()
-            sizes = dict(word.split("=", 1) for word in words[4:])
-            return words[3], [int(sizes[key]) for key in "210"]
-    raise Refusal("model", "ncnn: the file names no input")
+    layers = [line.split() for line in param.splitlines()]
+    found = {words[4]: words[5:] for words in layers if words[:1] == ["Input"]}
+    name = _only("input", list(found))
+    sizes = dict(word.split("=", 1) for word in found[name])
+    if not all(sizes.get(key, "").isdigit() for key in "210"):
+        line = f"Input {name} 0 1 {name} 0=WIDTH 1=HEIGHT 2=CHANNELS"
+        raise Refusal("model", f"ncnn: the .param has no size of its input; write there: {line}")
+    return name, [int(sizes[key]) for key in "210"]
+
+
+def _only(what: str, names: list[str]) -> str:
+    """Return the only name; a run has one image and gives one result."""
+    if len(names) != 1:
+        found = ", ".join(names) or "none"
+        raise Refusal("model", f"ncnn: the file must have one {what}, and has {found}")
+    return names[0]

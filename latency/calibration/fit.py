@@ -6,7 +6,7 @@ the cost of profiling.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -276,19 +276,36 @@ def _entry(samples: Sequence[Sample], terms: Terms) -> dict[str, Any]:
     kept |= widest == widest.max()  # records weigh little here, and these bound the valid range
     matrix, cycles = matrix[kept], cycles[kept]
     kernels = [kernel for kernel, is_kept in zip(kernels, kept, strict=True) if is_kept]
-    errors = _leave_one_out(matrix, cycles)
+    errors = np.abs(leave_one_out(matrix, cycles, _positive_fit) / cycles - 1)
+    left_out = len(samples) - len(kernels)
+    return stated(terms, _positive_fit(matrix, cycles), kernels, errors, left_out)
+
+
+def stated(
+    terms: Terms,
+    coefficients: Numbers,
+    kernels: Sequence[Kernel],
+    errors: Numbers,
+    left_out: int,
+    **more: int,
+) -> dict[str, Any]:
+    """Return the entry of a table: cycles by term, the kernels that the fit saw, its errors."""
+    ranges = {
+        name: [one(getattr(kernel, name) for kernel in kernels) for one in (min, max)]
+        for name in ("channels_in", "channels_out")
+    }
     return {
         "cycles": {
             name: float(f"{value:.{SIGNIFICANT}g}")
-            for name, value in zip(terms, _positive_fit(matrix, cycles), strict=True)
+            for name, value in zip(terms, coefficients, strict=True)
             if value
         },
-        "channels_in": _range(kernel.channels_in for kernel in kernels),
-        "channels_out": _range(kernel.channels_out for kernel in kernels),
+        **ranges,
         "parts": max(kernel.parts for kernel in kernels),
         "fused": sorted({"+".join(kernel.fused) for kernel in kernels}),
         "points": len(kernels),
-        "left_out": len(samples) - len(kernels),
+        **more,
+        "left_out": left_out,
         "error_mean": round(float(errors.mean()), 4),
         "error_max": round(float(errors.max()), 4),
     }
@@ -324,11 +341,6 @@ def _settle_copies(
     matrix[:, column] = min(found, key=lambda pair: pair[0])[1]
 
 
-def _range(values: Iterable[int]) -> list[int]:
-    found = list(values)
-    return [min(found), max(found)]
-
-
 def _positive_fit(matrix: Numbers, cycles: Numbers, weights: Numbers | None = None) -> Numbers:
     """Fit least relative squares without negative coefficients: more channels never cost less.
 
@@ -355,11 +367,12 @@ def _robust_fit(matrix: Numbers, cycles: Numbers) -> Numbers:
     return found
 
 
-def _leave_one_out(matrix: Numbers, cycles: Numbers) -> Numbers:
-    """Return the relative error on each sample of a fit to the other samples."""
-    errors = np.empty(len(cycles))
+def leave_one_out(
+    matrix: Numbers, cycles: Numbers, fitted: Callable[[Numbers, Numbers], Numbers]
+) -> Numbers:
+    """Foresee each sample by a fit to the others."""
+    foreseen = np.empty(len(cycles))
     for index in range(len(cycles)):
         others = np.arange(len(cycles)) != index
-        foreseen = matrix[index] @ _positive_fit(matrix[others], cycles[others])
-        errors[index] = abs(foreseen / cycles[index] - 1)
-    return errors
+        foreseen[index] = matrix[index] @ fitted(matrix[others], cycles[others])
+    return foreseen

@@ -22,11 +22,11 @@ from nas_sv2.latency.calibration.fit import (
     MOVED_RECORDS,
     PLANE,
     ROBUST_FLOOR,
-    SIGNIFICANT,
     TERMS,
     Numbers,
     Sample,
     Terms,
+    stated,
 )
 from nas_sv2.latency.emulated.emulated_arm import KernelCost, term
 from nas_sv2.latency.kernels.int8 import DEPTHWISE_LANES
@@ -132,23 +132,9 @@ def _formula(samples: Sequence[Sample], terms: Terms) -> dict[str, Any]:
     samples = [sample for sample, is_kept in zip(samples, kept, strict=True) if is_kept]
     errors = _left_out(samples, matrix, cycles)
     kernels = [sample.kernel for sample in samples]
-    found = {
-        name: float(f"{value:.{SIGNIFICANT}g}")
-        for name, value in zip(names, fit_positive(matrix, cycles), strict=True)
-        if value
-    }
-    return {
-        "cycles": found,
-        "channels_in": [one(k.channels_in for k in kernels) for one in (min, max)],
-        "channels_out": [one(k.channels_out for k in kernels) for one in (min, max)],
-        "parts": max(kernel.parts for kernel in kernels),
-        "fused": sorted({"+".join(kernel.fused) for kernel in kernels}),
-        "points": len(kernels),
-        "maps": len({_map(sample) for sample in samples}),
-        "left_out": int((~kept).sum()),
-        "error_mean": round(float(errors.mean()), 4),
-        "error_max": round(float(errors.max()), 4),
-    }
+    maps = len({_map(sample) for sample in samples})
+    coefficients = fit_positive(matrix, cycles)
+    return stated(tuple(names), coefficients, kernels, errors, int((~kept).sum()), maps=maps)
 
 
 def fit_positive(matrix: Numbers, cycles: Numbers, weights: Numbers | None = None) -> Numbers:

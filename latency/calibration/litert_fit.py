@@ -8,7 +8,7 @@ that the counts do not need is zero.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 
 from nas_sv2.errors import MeasurementError
 from nas_sv2.latency.calibration.emulator import Run
-from nas_sv2.latency.calibration.fit import SIGNIFICANT, Numbers, Sample, Terms
+from nas_sv2.latency.calibration.fit import Sample, Terms, leave_one_out, stated
 from nas_sv2.latency.calibration.formulas import errors_of, fit_positive
 from nas_sv2.latency.calibration.litert_grid import is_chain, is_priced, prices_kernels
 from nas_sv2.latency.calibration.space_grid import Point
@@ -124,34 +124,5 @@ def _fitted(name: str, samples: Sequence[Sample]) -> dict[str, Any]:
     kernels = [sample.kernel for sample in samples]
     matrix = np.array([[term(each, kernel) for each in terms] for kernel in kernels])
     cycles = np.array([sample.cycles for sample in samples])
-    errors = _left_out(matrix, cycles)
-    return {
-        "cycles": {
-            each: float(f"{value:.{SIGNIFICANT}g}")
-            for each, value in zip(terms, fit_positive(matrix, cycles), strict=True)
-            if value
-        },
-        "channels_in": _range(kernel.channels_in for kernel in kernels),
-        "channels_out": _range(kernel.channels_out for kernel in kernels),
-        "parts": max(kernel.parts for kernel in kernels),
-        "fused": sorted({"+".join(kernel.fused) for kernel in kernels}),
-        "points": len(kernels),
-        "left_out": 0,
-        "error_mean": round(float(errors.mean()), 4),
-        "error_max": round(float(errors.max()), 4),
-    }
-
-
-def _range(values: Iterable[int]) -> list[int]:
-    found = list(values)
-    return [min(found), max(found)]
-
-
-def _left_out(matrix: Numbers, cycles: Numbers) -> Numbers:
-    """Return the relative error on each kernel of a fit to the others."""
-    errors = np.empty(len(cycles))
-    for index in range(len(cycles)):
-        others = np.arange(len(cycles)) != index
-        foreseen = matrix[[index]] @ fit_positive(matrix[others], cycles[others])
-        errors[index] = errors_of(foreseen, cycles[[index]])[0]
-    return errors
+    errors = errors_of(leave_one_out(matrix, cycles, fit_positive), cycles)
+    return stated(terms, fit_positive(matrix, cycles), kernels, errors, 0)

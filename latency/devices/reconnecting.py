@@ -11,7 +11,7 @@ from nas_sv2.latency.devices.channel import sending_s
 from nas_sv2.latency.devices.device import START_TIMEOUT_S, AgentDevice
 from nas_sv2.latency.devices.launcher import Launcher
 from nas_sv2.latency.devices.payload import Payload
-from nas_sv2.latency.measurements.fingerprint import Fingerprint
+from nas_sv2.latency.measurements.fingerprint import Fingerprint, differing
 from nas_sv2.latency.measurements.measurement import Measurement, NodeTime
 from nas_sv2.latency.measurements.plan import MeasurePlan
 from nas_sv2.space.graph.peak_memory import memory_in_words
@@ -174,10 +174,8 @@ def check_same(name: str, known: Fingerprint, found: Fingerprint) -> None:
     """
     if known.key == found.key:
         return
-    names = {**known.facts, **found.facts}
     changes = [
-        f"{fact} was {known.facts.get(fact)!r} and is {found.facts.get(fact)!r}"
-        for fact in names
-        if known.facts.get(fact) != found.facts.get(fact)
+        f"{fact} was {was!r} and is {now!r}"
+        for fact, (was, now) in differing(known.facts, found.facts).items()
     ]
     raise DeviceError(f"{name}: not the device it was: {'; '.join(changes)}")

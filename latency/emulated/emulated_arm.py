@@ -37,7 +37,7 @@ from nas_sv2.latency.kernels.node_costs import shares_of
 from nas_sv2.latency.kernels.of_graph import graph_in_form, kernels_of
 from nas_sv2.latency.measurements.fingerprint import TargetIdentity
 from nas_sv2.latency.measurements.measurement import Latency, NodeTime, Provenance, is_text
-from nas_sv2.latency.measurements.plan import Lowering
+from nas_sv2.latency.measurements.plan import Lowering, no_plan
 from nas_sv2.plain_data import decode, is_number, parse_json, printable
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Network
@@ -585,8 +585,7 @@ class EmulatedArm:
         own = self.table.precision
         precision = changes.pop("precision", own)
         for field, value in changes.items():
-            sentence = f"cannot be set: {self.name} runs no network by a plan"
-            raise ConfigError(f"plan.{field}", value, sentence)
+            raise no_plan(self.name, field, value)
         if precision != own and self.one_precision:
             raise DeviceError(
                 f"{self.name} is scaled to figures in {own}; none are in {precision}"

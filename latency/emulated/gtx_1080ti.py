@@ -29,7 +29,7 @@ from nas_sv2.latency.kernels.node_costs import Piece, shares_of
 from nas_sv2.latency.kernels.of_graph import graph_in_form
 from nas_sv2.latency.measurements.fingerprint import TargetIdentity
 from nas_sv2.latency.measurements.measurement import Latency, NodeTime, Provenance
-from nas_sv2.latency.measurements.plan import Lowering
+from nas_sv2.latency.measurements.plan import Lowering, no_plan
 from nas_sv2.space.graph.cost import BYTES_PER_NUMBER, cost_of, is_depthwise, kernel_shape, op_cost
 from nas_sv2.space.graph.operators import Activation, Add, Conv, Graph, Linear, Norm, Op, Split
 from nas_sv2.space.networks.lowering import Network
@@ -263,8 +263,7 @@ class EmulatedGtx1080Ti:
         held = {"batch": BATCH, "precision": "fp32"}
         for field, value in changes.items():
             if field not in held:
-                sentence = f"cannot be set: {self.name} runs no network by a plan"
-                raise ConfigError(f"plan.{field}", value, sentence)
+                raise no_plan(self.name, field, value)
             if value != held[field]:
                 allowed = f"must be {held[field]}, as in the published speeds of {self.name}"
                 raise ConfigError(f"plan.{field}", value, allowed)

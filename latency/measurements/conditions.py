@@ -17,6 +17,21 @@ GPU_IDLE_OR_USER = 0x1 | 0x2
 
 def device_complaints(conditions: Sequence[Mapping[str, Any]]) -> list[str]:
     """List the faults of the device during a measurement; empty if none is known."""
+    found = clock_complaints(conditions)
+    share = quota_share(conditions)
+    if share > QUOTA_USED_UP:
+        found.append(
+            f"the CPU quota stopped it in {share:.0%} of the quota's periods: programs there take "
+            "longer than this figure; raise the quota (docker --cpus, limits.cpu of Kubernetes)"
+        )
+    stolen = stolen_share(conditions)
+    if stolen is not None and stolen > STOLEN_SHARE:
+        found.append(f"{stolen:.0%} of the time went to other machines of this host")
+    return found
+
+
+def clock_complaints(conditions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """List the faults of clocks, heat and supply; empty if none is known."""
     found = []
     for name, unit in (("khz", 1e3), ("gpu_mhz", 1.0)):
         clocks = column(conditions[1:], name)  # the first was read at rest
@@ -33,17 +48,6 @@ def device_complaints(conditions: Sequence[Mapping[str, Any]]) -> list[str]:
         found.append(f"the device throttled{at}; cool it, or time it hot (heat_s)")
     if any(column(conditions, "under_voltage")):
         found.append("the supply of the Raspberry Pi is too weak; use a stronger one")
-    share = quota_share(conditions)
-    if share > QUOTA_USED_UP:
-        found.append(
-            f"the CPU quota stopped it in {share:.0%} of the quota's periods: programs there take "
-            "longer than this figure; raise the quota (docker --cpus, limits.cpu of Kubernetes)"
-        )
-    ticks, stolen = column(conditions, "ticks"), column(conditions, "stolen_ticks")
-    if len(ticks) > 1 and len(stolen) > 1 and ticks[-1] > ticks[0]:
-        share = (stolen[-1] - stolen[0]) / (ticks[-1] - ticks[0])
-        if share > STOLEN_SHARE:
-            found.append(f"{share:.0%} of the time went to other machines of this host")
     return found
 
 
@@ -54,11 +58,20 @@ def column(conditions: Sequence[Mapping[str, Any]], name: str) -> list[float]:
 
 def quota_share(conditions: Sequence[Mapping[str, Any]]) -> float:
     """Return the share of the CPU quota's periods in which it was used up; 0 without a quota."""
-    periods = column(conditions, "quota_periods")
-    stopped = column(conditions, "quota_throttled")
-    if len(periods) < 2 or len(stopped) < 2 or periods[-1] <= periods[0]:
-        return 0.0
-    return (stopped[-1] - stopped[0]) / (periods[-1] - periods[0])
+    return _share(conditions, "quota_throttled", "quota_periods") or 0.0
+
+
+def stolen_share(conditions: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the share of the time that a hypervisor took; None if the system does not tell."""
+    return _share(conditions, "stolen_ticks", "ticks")
+
+
+def _share(conditions: Sequence[Mapping[str, Any]], part: str, whole: str) -> float | None:
+    """Return by how much a count grew relative to another; None if that did not grow."""
+    parts, wholes = column(conditions, part), column(conditions, whole)
+    if len(parts) < 2 or len(wholes) < 2 or wholes[-1] <= wholes[0]:
+        return None
+    return (parts[-1] - parts[0]) / (wholes[-1] - wholes[0])
 
 
 def _throttled(conditions: Sequence[Mapping[str, Any]]) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.files import checked_out, open_regular, write_out
+from nas_sv2.latency.measurements.fingerprint import differing
 from nas_sv2.latency.measurements.measurement import READ_SCHEMAS, SCHEMA, Interval, Measurement
 from nas_sv2.latency.measurements.measurement_check import read_measurement
 from nas_sv2.latency.measurements.spread import apart
@@ -312,13 +313,6 @@ def difference(one: Mapping[Key, Figures], other: Mapping[Key, Figures]) -> Diff
         on_paper.append(OnPaper(digests, facts, plan))
     ours, yours = ({key.architecture for key in side} for side in (one, other))
     return Difference(compared, tuple(on_paper), len(ours - yours), len(yours - ours))
-
-
-def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return the values that differ between two mappings, by name; None for a missing value."""
-    names = dict.fromkeys([*one, *other])
-    pairs = {name: (one.get(name), other.get(name)) for name in names}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _verdict(

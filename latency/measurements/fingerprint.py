@@ -64,6 +64,13 @@ class Fingerprint:
         return " · ".join(filter(None, parts))
 
 
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the values that differ between two mappings, by name; None for a missing value."""
+    names = dict.fromkeys([*one, *other])
+    pairs = {name: (one.get(name), other.get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
 @dataclass(frozen=True, slots=True)
 class TargetIdentity:
     """The device behind a target and the way in which networks are timed on it.

@@ -274,6 +274,12 @@ def own_defaults(runtime: object) -> Mapping[str, str]:
     return OWN_DEFAULTS.get(runtime, {}) if isinstance(runtime, str) else {}
 
 
+def no_plan(name: str, field: str, value: object) -> ConfigError:
+    """Return the error for a change of a plan that the target `name` does not have."""
+    sentence = f"cannot be set: {name} runs no network by a plan"
+    return ConfigError(f"plan.{field}", value, sentence)
+
+
 def _check_reference(name: str) -> None:
     try:
         reference(name)

@@ -13,14 +13,14 @@ from dataclasses import replace
 
 from nas_sv2.errors import ConfigError, MeasurementError
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
+from nas_sv2.latency.devices.reconnecting import check_same
 from nas_sv2.latency.measurements.conditions import (
     QUOTA_USED_UP,
     STOLEN_SHARE,
-    column,
-    device_complaints,
+    clock_complaints,
     quota_share,
+    stolen_share,
 )
-from nas_sv2.latency.measurements.fingerprint import Fingerprint
 from nas_sv2.latency.measurements.grade import Finding, Grade, Level
 from nas_sv2.latency.measurements.measurement import (
     DRIFTING,
@@ -92,8 +92,9 @@ def examine(
 
     Raises:
         ConfigError: The plan has no reference network.
-        DeviceError: The device is missing, unreachable or lacks its runtime.
-        MeasurementError: The device answered without a latency, or changed between sessions.
+        DeviceError: The device is missing, unreachable or lacks its runtime, or it changed between
+            sessions.
+        MeasurementError: The device answered without a latency.
         StoreError: The grade cannot be kept.
     """
     if device.plan.reference is None:
@@ -118,16 +119,19 @@ def grade_of(sessions: Sequence[Measurement], network: str) -> Grade:
     """Grade a device from measurements of `network`, one from each session.
 
     Raises:
-        MeasurementError: The measurements are not of one device.
+        DeviceError: The measurements are not of one device.
+        MeasurementError: A session did not time the reference network.
     """
-    _check_same([session.fingerprint for session in sessions])
+    for session in sessions:
+        check_same("the device", sessions[0].fingerprint, session.fingerprint)
     times = [session.reference_ms for session in sessions if session.reference_ms is not None]
     ratios = [session.ratio[0] for session in sessions if session.ratio is not None]
     if len(times) < len(sessions) or len(ratios) < len(sessions):
         raise MeasurementError("a session had no round in common with the reference network")
     beside = sessions[-1].beside
     assert beside is not None, "it has a ratio"
-    stolen = [share for share in map(_stolen_share, sessions) if share is not None]
+    shares = (stolen_share(session.conditions) for session in sessions)
+    stolen = [share for share in shares if share is not None]
     found = sorted(_findings(sessions, times, ratios, stolen), key=lambda f: _RANK[f.level])
     return Grade(
         grade=found[0].level if found else "good",
@@ -220,7 +224,8 @@ def _clock_findings(sessions: Sequence[Measurement]) -> Iterator[Finding]:
         f"the device drifted by {drift:+.0%} within a session",
         "let it cool or rest first, or heat it first: heat_s=300",
     )
-    hot = [complaints for complaints in map(_clock_complaints, sessions) if complaints]
+    complaints = [clock_complaints(session.conditions) for session in sessions]
+    hot = ["; ".join(one.split(";")[0] for one in found) for found in complaints if found]
     yield from _finding(
         len(hot) / len(sessions),
         THROTTLED,
@@ -301,29 +306,3 @@ def _variation(values: Sequence[float]) -> float:
 
 def _share(truths: Iterable[bool]) -> float:
     return statistics.mean(map(float, truths))
-
-
-def _clock_complaints(session: Measurement) -> str:
-    """Return the complaints about clocks, heat and supply; others have findings of their own."""
-    others = ("ticks", "stolen_ticks", "quota_periods", "quota_throttled")
-    states = [{k: v for k, v in state.items() if k not in others} for state in session.conditions]
-    return "; ".join(complaint.split(";")[0] for complaint in device_complaints(states))
-
-
-def _stolen_share(session: Measurement) -> float | None:
-    ticks = column(session.conditions, "ticks")
-    stolen = column(session.conditions, "stolen_ticks")
-    if len(ticks) < 2 or len(stolen) < 2 or ticks[-1] <= ticks[0]:
-        return None
-    return (stolen[-1] - stolen[0]) / (ticks[-1] - ticks[0])
-
-
-def _check_same(fingerprints: Sequence[Fingerprint]) -> None:
-    first = fingerprints[0].facts
-    for other in (fingerprint.facts for fingerprint in fingerprints[1:]):
-        changed = [name for name in {**first, **other} if first.get(name) != other.get(name)]
-        if changed:
-            what = ", ".join(f"{n} from {first.get(n)} to {other.get(n)}" for n in changed)
-            raise MeasurementError(
-                f"the device changed between sessions: {what}; examine it again"
-            )

@@ -13,6 +13,7 @@ from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.kernels.of_graph import graph_in_form
 from nas_sv2.latency.measurements.fingerprint import TargetIdentity
 from nas_sv2.latency.measurements.measurement import Latency, NodeTime, Provenance
+from nas_sv2.latency.measurements.plan import no_plan
 from nas_sv2.space.graph.operators import Graph
 from nas_sv2.space.networks.lowering import Network
 
@@ -209,6 +210,5 @@ def fixed_plan(target: Target, changes: Mapping[str, Any]) -> "Target":
         ConfigError: `changes` is not empty.
     """
     for field, value in changes.items():
-        sentence = f"cannot be set: {target.name} runs no network by a plan"
-        raise ConfigError(f"plan.{field}", value, sentence)
+        raise no_plan(target.name, field, value)
     return target

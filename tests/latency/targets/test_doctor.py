@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scripted import FACTS, PLAN, ROUNDS, ScriptedDevice, measurement_of, samples_of
 
 from nas_sv2.database.database import Database
-from nas_sv2.errors import ConfigError, MeasurementError
+from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.devices.measured_device import MeasuredDevice
 from nas_sv2.latency.measurements.grade import Grade
 from nas_sv2.latency.measurements.measurement import Measurement
@@ -252,7 +252,7 @@ def test_a_grade_is_the_worst_of_its_findings_whatever_was_measured(
 
 def test_a_device_that_became_another_is_not_graded() -> None:
     changed = [level(), level(), level(facts={**FACTS, "governor": "performance"})]
-    with pytest.raises(MeasurementError, match="governor from None to performance"):
+    with pytest.raises(DeviceError, match="governor was None and is 'performance'"):
         grade_of(changed, NETWORK)
 
 
