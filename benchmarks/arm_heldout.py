@@ -22,7 +22,7 @@ from nas_sv2.latency.calibration.space_grid import Point
 from nas_sv2.latency.calibration.table_file import emulate
 from nas_sv2.latency.calibration.workshop import Workshop, prepare
 from nas_sv2.latency.emulated.arm_cores import CORES, PRECISIONS, Core
-from nas_sv2.latency.emulated.emulated_arm import KernelTable
+from nas_sv2.latency.emulated.kernel_table import KernelTable
 from nas_sv2.latency.kernels.kernel import ArmPrecision
 from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.choices.levels import LEVELS

@@ -11,7 +11,7 @@ from nas_sv2.latency.calibration.space_grid import Point
 from nas_sv2.latency.calibration.table_file import emulate
 from nas_sv2.latency.calibration.workshop import Workshop
 from nas_sv2.latency.emulated.arm_cores import Core
-from nas_sv2.latency.emulated.emulated_arm import KernelTable
+from nas_sv2.latency.emulated.kernel_table import KernelTable
 from nas_sv2.space.experiments.paper import paper_tables
 from nas_sv2.space.families.published import STRUCTURES, published_network
 from nas_sv2.space.networks.lowering import lower

@@ -20,7 +20,7 @@ from nas_sv2.latency.calibration.map_grid import at_some_input, network_points
 from nas_sv2.latency.calibration.space_grid import Point
 from nas_sv2.latency.calibration.workshop import prepare
 from nas_sv2.latency.emulated.arm_cores import CORES
-from nas_sv2.latency.emulated.emulated_arm import KernelTable
+from nas_sv2.latency.emulated.kernel_table import KernelTable
 from nas_sv2.latency.kernels.kernel import ArmPrecision
 from nas_sv2.latency.kernels.of_graph import kernels_of
 from nas_sv2.space.families.published import STRUCTURES, PaperNetwork

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas_sv2.latency.emulated.emulated_arm import EmulatedArm, KernelTable
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.latency.emulated.kernel_table import KernelTable
 from nas_sv2.latency.emulated.scale import least_error_scale
 from nas_sv2.latency.targets.catalogue import CatalogueDevice, catalogue
 from nas_sv2.space.families.published import published_network

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nas_sv2.errors import MeasurementError
 from nas_sv2.files import write_whole
 from nas_sv2.latency.calibration.emulator import PricedNode, Run
-from nas_sv2.latency.emulated.emulated_arm import term
+from nas_sv2.latency.emulated.kernel_table import term
 from nas_sv2.latency.kernels.int8 import LAYOUT
 from nas_sv2.latency.kernels.kernel import ArmPrecision, ArmRuntime, Kernel
 from nas_sv2.latency.kernels.of_graph import kernels_of

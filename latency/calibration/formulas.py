@@ -28,7 +28,7 @@ from nas_sv2.latency.calibration.fit import (
     Terms,
     stated,
 )
-from nas_sv2.latency.emulated.emulated_arm import KernelCost, term
+from nas_sv2.latency.emulated.kernel_table import KernelCost, term
 from nas_sv2.latency.kernels.int8 import DEPTHWISE_LANES
 from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel
 from nas_sv2.space.graph.operators import Value

@@ -21,7 +21,7 @@ from nas_sv2.latency.calibration.fit import Sample, Terms, leave_one_out, stated
 from nas_sv2.latency.calibration.formulas import errors_of, fit_positive
 from nas_sv2.latency.calibration.litert_grid import is_chain, is_priced, prices_kernels
 from nas_sv2.latency.calibration.space_grid import Point
-from nas_sv2.latency.emulated.emulated_arm import KernelCost, term
+from nas_sv2.latency.emulated.kernel_table import KernelCost, term
 from nas_sv2.latency.kernels.kernel import Kernel
 from nas_sv2.latency.kernels.litert import litert_kernels_of
 

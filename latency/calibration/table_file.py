@@ -39,7 +39,7 @@ from nas_sv2.latency.emulated.arm_cores import (
     check_kernels_known,
     core_named,
 )
-from nas_sv2.latency.emulated.emulated_arm import (
+from nas_sv2.latency.emulated.kernel_table import (
     EXTRAPOLATION,
     MORE_PARTS,
     SCHEMA,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from nas_sv2.errors import ConfigError
-from nas_sv2.latency.emulated.emulated_arm import KernelTable
+from nas_sv2.latency.emulated.kernel_table import KernelTable
 from nas_sv2.space.graph.operators import Graph
 
 FEWEST = 2  # one network cannot say how far the scale is from another

@@ -93,7 +93,8 @@ class CatalogueDevice:
 
     def open(self, opening: Opening) -> "EmulatedArm":
         """Read the table of the core, and scale it to the published figures."""
-        from nas_sv2.latency.emulated.emulated_arm import EmulatedArm, KernelTable
+        from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+        from nas_sv2.latency.emulated.kernel_table import KernelTable
 
         cycles_per_ms, error = self._fit()
         note = (

@@ -36,7 +36,7 @@ from nas_sv2.evaluate.recipes.files import open_recipe, recipe_to_document
 from nas_sv2.evaluate.supernet.trained import open_supernet
 from nas_sv2.latency.devices.payload import Payload
 from nas_sv2.latency.devices.reply import measurements_of
-from nas_sv2.latency.emulated.emulated_arm import KernelTable, table_text
+from nas_sv2.latency.emulated.kernel_table import KernelTable, table_text
 from nas_sv2.latency.guidelines.profile import Accuracy, GuidelineProfile
 from nas_sv2.latency.kernels.coverage import Coverage
 from nas_sv2.latency.kernels.node_costs import NodeCosts, class_of, pieces_of_graph

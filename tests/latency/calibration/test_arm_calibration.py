@@ -37,7 +37,8 @@ from nas_sv2.latency.calibration.map_grid import map_batches
 from nas_sv2.latency.calibration.space_grid import Point
 from nas_sv2.latency.calibration.table_file import calibrate, save_refit
 from nas_sv2.latency.emulated.arm_cores import CORES, PRECISIONS
-from nas_sv2.latency.emulated.emulated_arm import EmulatedArm, KernelCost, KernelTable
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.latency.emulated.kernel_table import KernelCost, KernelTable
 from nas_sv2.latency.emulated.scale import least_error_scale, refit_scale
 from nas_sv2.latency.kernels.kernel import ArmPrecision, Kernel
 from nas_sv2.latency.kernels.of_graph import kernels_of

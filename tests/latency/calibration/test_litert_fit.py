@@ -7,7 +7,7 @@ from nas_sv2.latency.calibration.emulator import MOVED_ON, Run
 from nas_sv2.latency.calibration.litert_fit import fit_litert
 from nas_sv2.latency.calibration.litert_grid import litert_points
 from nas_sv2.latency.calibration.space_grid import Point
-from nas_sv2.latency.emulated.emulated_arm import KernelCost, KernelTable
+from nas_sv2.latency.emulated.kernel_table import KernelCost, KernelTable
 from nas_sv2.latency.kernels.kernel import Kernel
 from nas_sv2.latency.kernels.litert import litert_kernels_of
 

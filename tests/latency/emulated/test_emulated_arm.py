@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.emulated.analytic import analytic_ms, second_opinion
 from nas_sv2.latency.emulated.arm_cores import CORE_NAMES, CORES, PRECISIONS
-from nas_sv2.latency.emulated.emulated_arm import (
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.latency.emulated.kernel_table import (
     EXTRAPOLATION,
     MOST_SIDE,
-    EmulatedArm,
     KernelTable,
     table_text,
     term,

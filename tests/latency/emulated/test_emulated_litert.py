@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from nas_sv2.errors import ConfigError, DeviceError, MeasurementError
 from nas_sv2.latency.emulated.arm_cores import CORES, LITERT_FITS
-from nas_sv2.latency.emulated.emulated_arm import EmulatedArm, KernelTable, moved_bytes, table_text
+from nas_sv2.latency.emulated.emulated_arm import EmulatedArm
+from nas_sv2.latency.emulated.kernel_table import KernelTable, moved_bytes, table_text
 from nas_sv2.latency.emulated.scale import refit_scale
 from nas_sv2.latency.kernels.kernel import plain_kernel
 from nas_sv2.latency.measurements.plan import Lowering
