@@ -1,8 +1,8 @@
 """Networks of a space that have, between them, every operator at its widest.
 
-No single network has: the main branch of a unit that changes the width emits c − c_in channels
-(the authors' form), the most where what enters is narrow. So all that can meet in a stage, of
-what enters, width and share, is worked out, stage after stage, as sampling would come to it.
+No single network has them all. The main branch of a unit that changes the width emits c − c_in
+channels (the authors' form), the most of them behind a narrow stage. So the combinations of input
+width, width and share that sampling can reach are worked out, stage after stage.
 """
 
 from collections.abc import Callable
@@ -39,8 +39,8 @@ def smallest(space: SearchSpace) -> Architecture:
 def widest_networks(space: SearchSpace) -> list[Architecture]:
     """Networks of which one has the most channels of each operator, and one the largest kernel.
 
-    Some end after a stage, with the head behind it, and are no points of the space. Each is there
-    with and without residuals, where the space offers both.
+    Some end after a stage, with the head behind it, and do not belong to the space. Each is there
+    with and without residuals if the space offers both.
     """
     found = [largest(replace(space, stem=(stem,))) for stem in space.stem]
     paths: dict[int, _Path] = {stem[-1]: (stem, ()) for stem in space.stem}
@@ -55,7 +55,7 @@ def widest_networks(space: SearchSpace) -> list[Architecture]:
 
 
 def _with_residuals(network: Architecture, space: SearchSpace, wanted: bool) -> Architecture:
-    """`network` with or without residuals, in every stage that may be so."""
+    """Return `network` with or without residuals, in every stage that allows it."""
     stages = (
         replace(stage, residual=wanted if wanted in choices.residual else not wanted)
         for stage, choices in zip(network.stages, space.stages, strict=False)

@@ -1,8 +1,8 @@
 """The named spaces: one around the paper's network of each complexity level.
 
-Widths reach from about half to one and a half times those of the paper's network, in steps of 8
-where its width lies on that grid and of 4 where it does not (116, 244, 340); each space holds the
-network as a point, and the forms with squeeze-and-excitation, residuals and the wide field.
+Widths reach from about half to one and a half times those of the paper's network. Their steps are
+4 if its width is not a multiple of 8 (116, 244, 340), and else 8. Each space holds the network as
+a point, and its forms with squeeze-and-excitation, residuals and the wide field.
 """
 
 from dataclasses import replace

@@ -1,10 +1,10 @@
 """Networks of a space that are chosen so that few of them show most of it.
 
-Trajectories of elementary effects (Morris, "Factorial sampling plans for preliminary computational
-experiments", Technometrics 1991) vary jointly, and yet each network differs from the one before it
-in a single dimension: they show whether a training ranks networks. Others are of equal FLOPs,
-where counting tells nothing. A Latin hypercube takes every part of every choice equally often, to
-fit predictors to.
+Trajectories of elementary effects show whether a training ranks networks (Morris, "Factorial
+sampling plans for preliminary computational experiments", Technometrics 1991). All dimensions vary
+along one, and yet each network differs from the one before it in a single dimension. Other
+networks have equal FLOPs, so that counting tells nothing. A Latin hypercube takes every part of
+every choice equally often, to fit predictors to.
 """
 
 import random
@@ -148,7 +148,7 @@ def latin_hypercube(space: SearchSpace, count: int, seed: int) -> list[Architect
 
 @dataclass(frozen=True, slots=True)
 class _Halves:
-    """Draws from the upper or the lower half of what is offered, always the same.
+    """Draws from the upper or the lower half of the choices, always the same.
 
     A middle belongs to neither, so that a step leaves no stage as it was.
     """
@@ -164,16 +164,16 @@ class _Halves:
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """A `Suggester` that answers for each dimension as it was told."""
+    """Answers from the half that was chosen for each dimension, as a `Suggester`."""
 
     by_dimension: Mapping[str, _Halves]
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
-        """From the half of its dimension."""
+        """Draw from the half of its dimension."""
         return int(self._of(name).among(range(low, high + 1, step), name))
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """From the half of its dimension, in the order of the choices."""
+        """Draw from the half of its dimension, in the order of the choices."""
         return self._of(name).among(choices, name)
 
     def _of(self, name: str) -> _Halves:
@@ -195,7 +195,7 @@ class _HypercubeAnswers:
         return replace(self, network=network)
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
-        """From low for the first place to high for the last."""
+        """Go from low for the first place to high for the last."""
         share = self._place(name) / max(1, self.count - 1)
         return low + step * round(share * ((high - low) // step))
 

@@ -1,10 +1,10 @@
-"""What may be built: the choices that a search makes, as a value.
+"""A search space: the choices that a search makes, as a value.
 
-Sampling is define-by-run: `SearchSpace.sample` asks a `Suggester` for one number after the
-other, so that replaying stored parameters is the same code as sampling new ones. Every answer
-gives a network that can be built: a width is moved to the nearest one that makes c′ an integer,
-and a stage is made at least one step wider than what enters it. Different answers may thus give
-the same network; identity is `Architecture.digest`.
+Sampling is define-by-run: `SearchSpace.sample` asks a `Suggester` for one number after the other.
+Replaying stored parameters is therefore the same code as sampling new ones. Every answer gives a
+network that can be built. A width moves to the nearest one that makes c′ an integer, and a stage
+is at least one step wider than its input. Different answers may thus give the same network;
+identity is `Architecture.digest`.
 
 A user's own space is a small YAML, JSON or TOML file:
 
@@ -90,7 +90,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class StageChoices:
-    """What a stage may be; `stride` is not searched."""
+    """The choices of a stage; `stride` is not searched."""
 
     depth: Range
     width: Range
@@ -261,7 +261,7 @@ def _sample_stage(trial: Suggester, name: str, choices: StageChoices, width_in: 
 
 
 def _answer(stage: Stage, widths: Range, width_in: int) -> int:
-    """A width of the range that is made that of `stage`; its own where none is, or it is one."""
+    """Return a width of the range that becomes that of `stage`, or its own if none does."""
     if stage.width in widths.numbers:
         return stage.width
     made = (one for one in widths.numbers if splittable(one, stage.split, width_in) == stage.width)

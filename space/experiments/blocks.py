@@ -1,9 +1,9 @@
-"""What the networks of the controlled experiments repeat: one small block each.
+"""The small blocks that the networks of the controlled experiments repeat.
 
-The first four are the paper's (section 2 and appendix, figure 1). Where the paper leaves open what
-follows a convolution we took what its own units have: batch norm, which is folded, and ReLU; and
-parallel fragments are joined by a sum with one ReLU behind it. The others ask what the paper could
-not: of each operator of our units alone, or of the units with and without it.
+The first four are the paper's (section 2 and appendix, figure 1). The paper does not say which
+operators follow a convolution. Here they are those of its own units: batch norm, which is folded,
+and ReLU. Parallel fragments are joined by a sum with one ReLU behind it. The other blocks ask
+further questions: about each operator of our units alone, and about units with and without it.
 
 A block is a value: its numbers, how many channels enter and leave, and how it lowers.
 """
@@ -135,8 +135,8 @@ class Depthwise:
 class ShrinkingDepthwise:
     """`branches` depthwise convolutions of stride 2 on one map, summed.
 
-    Side by side because one after the other each would see another map; many because one alone
-    would take less than what surrounds it.
+    They are side by side, because in a row each would see another map. They are many, because the
+    operators around a single one would take longer than it does.
     """
 
     width: Positive

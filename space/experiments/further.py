@@ -1,8 +1,8 @@
-"""What the paper could not ask: each operator of our units on the maps where units use it.
+"""Further experiments than the paper's: each operator of our units on the maps of these units.
 
 Widths are those of the ShuffleNet V2 spaces around 1×: a unit of stage 2, 3 and 4 convolves about
-58, 116 and 232 channels on maps of 28, 14 and 7. How often a block is repeated is chosen so that a
-network takes about a millisecond on a desktop core, much longer than it takes to call it.
+58, 116 and 232 channels on maps of 28, 14 and 7. A block is repeated so often that a network takes
+about a millisecond on a desktop core, much longer than the call itself.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -111,7 +111,7 @@ def _row(variant: str, group: str, block: Block, side: int, repeats: int = 10) -
 
 
 def _whole_blocks() -> Iterable[Experiment]:
-    """In steps of 4, because √2, by which the paper's widths grow, leaves no multiples."""
+    """Widths grow in steps of 4: by √2, as the paper's, they would be no multiples of 16."""
     first, side = 128, 28
     for root in (1, 2, 4):
         pair = PointwisePair(first // root, first * root)

@@ -34,7 +34,7 @@ class ExperimentNetwork:
     """`repeats` blocks one after the other; equal descriptions have equal `digest`s.
 
     Attributes:
-        block: What is repeated.
+        block: The block that is repeated.
         resolution: Side of the square map that enters, so that the input is (N, channels, side,
             side).
         repeats: How often.
@@ -64,10 +64,10 @@ class ExperimentNetwork:
     def graph(self) -> Graph:
         """Its operators.
 
-        What a shortcut adds and what a unit moves is written by a convolution before the first
-        block, and read by one behind the last, as in a whole network. Else the runtime would keep
-        every block in the layout of the network's input, and moves could not be folded away where
-        the device's plan says so (`shuffle_free`).
+        A convolution before the first block writes the map that a shortcut adds or a unit moves.
+        Another one behind the last block reads it, as in a whole network. Otherwise the runtime
+        would keep every block in the layout of the input. Moves could not be folded away
+        (`shuffle_free`).
         """
         build = GraphBuilder()
         source = Value("input", self.channels, self.resolution, self.resolution)

@@ -2,7 +2,7 @@
 
 Networks of one table are compared with each other, so all of them fit into one session. Those of a
 *group* differ in one respect only, and the first of a group is what its others are held against.
-What the paper could not ask is in the module `further`.
+Further experiments are in the module `further`.
 """
 
 import math
@@ -47,9 +47,9 @@ class Experiment:
     """A network of a table.
 
     Attributes:
-        variant: What is asked about, as `1:2`.
-        group: What is held equal, as `x2`.
-        network: What is timed.
+        variant: The setting that is asked about, as `1:2`.
+        group: The setting that is held equal, as `x2`.
+        network: The network that is timed.
     """
 
     variant: str

@@ -3,14 +3,14 @@
 MobileNet V2 (Sandler et al. 2018, table 2): inverted residuals with linear bottlenecks.
 
 Widths are rounded as torchvision and the authors' later code round them. The paper's smaller rows
-and 1.4 follow no rounding rule that we tried (eight rules, with the stem and the last convolution
-scaled or not), so those are marked.
+and 1.4 follow none of the eight rounding rules that we tried, with the stem and the last
+convolution scaled or not. They are marked.
 
 IGCV2 (Xie et al. 2018, section 3): MobileNet V1 with chains of grouped 1×1 convolutions.
 
-The ImageNet widths, groups and lengths of the chains were not found. Three convolutions of four
-groups (the paper says 4 or 8), at widths close to MobileNet's, come within 1 % of its FLOPs at all
-three scales; with eight groups the smallest cannot be reached.
+The ImageNet widths, groups and lengths of the chains were not found. Here a chain has three
+convolutions of four groups (the paper says 4 or 8), at widths close to MobileNet's. They come
+within 1 % of its FLOPs at all three scales. With eight groups the smallest cannot be reached.
 
 IGCV3-D (Sun et al. 2018): inverted residuals whose 1×1 convolutions have two groups.
 
@@ -114,7 +114,7 @@ def mobilenet_v2(build: GraphBuilder, image: Value, classes: int, *, width: floa
 def _v2_unit(
     build: GraphBuilder, name: str, source: Value, width: int, expansion: int, stride: int
 ) -> Value:
-    """Expand, convolve depthwise, project; a sum with what entered where the shapes are equal."""
+    """Expand, convolve depthwise, project; and add the input if the shapes are equal."""
     middle = source.channels * expansion
     value = source
     if expansion > 1:

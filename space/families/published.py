@@ -71,7 +71,7 @@ class PaperNetwork:
 
     @property
     def structure(self) -> Structure:
-        """What it is made of."""
+        """Its structure."""
         return STRUCTURES[self.name]
 
     @cached_property

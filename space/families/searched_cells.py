@@ -1,6 +1,6 @@
 """Networks of cells, as NASNet and PNASNet are (Zoph et al. 2018, section 3.1; TF-Slim's nasnet).
 
-A cell reads the outputs of the two cells before it, brought to its width and map, and makes five
+A cell reads the outputs of the two cells before it, brought to its width and map. It makes five
 maps, each the sum of two operations on earlier maps. The first 3×3 convolution has no padding, and
 two narrow reduction cells follow it before the first stage.
 
@@ -20,9 +20,9 @@ The cells are figure 4 of Zoph et al. 2018; which map each operation reads, TF-S
 PNASNet-5, the mobile one (Liu et al. 2018): nine cells of one kind.
 
 The cell is figure 1 of that paper; which map each operation reads, TF-Slim's `PNasNetNormalCell`.
-Where a stage starts, the same cell has stride 2: it takes the place of one, none comes on top.
-Of its 54 channels the two cells of the stem have 13 and 27; the odd channel of a halving goes to
-the second path, as in later versions of that code.
+At the start of a stage the same cell has stride 2. It takes the place of one; none comes on top.
+The width is 54 channels, and 13 and 27 in the two cells of the stem. The odd channel of a halving
+goes to the second path, as in later versions of that code.
 """
 
 from collections.abc import Callable
@@ -42,9 +42,9 @@ class Branch:
     """An operation on a map of the cell.
 
     Attributes:
-        operation: What is done; `separable` is twice ReLU, depthwise and 1×1 convolution.
-        state: On which map: 0 the output of the cell before, 1 of the one before that, both
-            brought to the cell's width; 2 and on the sums made so far.
+        operation: The operation; `separable` is twice ReLU, depthwise and 1×1 convolution.
+        state: The map that it reads: 0 the output of the cell before, 1 of the one before that,
+            both brought to the cell's width; 2 and on the sums made so far.
         kernel: Side of the window; `identity` has none.
     """
 
@@ -55,7 +55,7 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What a search found: pairs of branches to be summed, and the maps that are its output."""
+    """A cell that a search found: pairs of branches to be summed, and the maps of its output."""
 
     sums: tuple[tuple[Branch, Branch], ...]
     joined: tuple[int, ...]

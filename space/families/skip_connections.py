@@ -7,17 +7,17 @@ ResNet-50 (He et al. 2016, table 1), ResNeXt-50 (Xie et al. 2017, table 1) and S
 One bottleneck serves all three: 1×1, 3×3 with groups, 1×1, squeeze-and-excitation, sum.
 
 The paper's light Xception: residual blocks of three separable convolutions.
-The paper gives no structure. This one, the block of `xception39` (TorchSeg) in the skeleton of the
-paper's table 5, was found by matching FLOPs and counts to the paper's at all four levels.
+The paper gives no structure. This one is the block of `xception39` (TorchSeg) in the skeleton of
+the paper's table 5. It was found by matching FLOPs and counts to the paper's at all four levels.
 
 The paper's light DenseNet: dense layers in the skeleton of table 5.
 The paper says only that stages 2 to 4 consist of DenseNet blocks whose channels were adjusted. The
-layer is DenseNet-BC's (Huang et al. 2017, section 3: norm, ReLU, 1×1 to 4k, norm, ReLU, 3×3 to k);
-the growth k is the one that comes nearest to the paper's FLOPs.
+layer is DenseNet-BC's (Huang et al. 2017, section 3): norm, ReLU, 1×1 to 4k, norm, ReLU, 3×3 to k.
+The growth k is the one that comes nearest to the paper's FLOPs.
 
 CondenseNet-74 (Huang et al. 2018, table 1) as it runs: converted, no learned groups left.
 Training a CondenseNet prunes the inputs of every 1×1 convolution, group by group, down to one in
-C; what is left is a choice of channels and an ordinary group convolution. This is that network, of
+C. A choice of channels and an ordinary group convolution are left. This is that network, of
 the authors' `models/condensenet_converted.py`, with G groups and C = G. Every layer reads all
 before it, those of wider maps pooled. The authors' 529M and 274M also count batch norms and ReLUs;
 convolutions and the classifier alone are 517M and 262M.
@@ -77,9 +77,9 @@ def _shuffle_unit(
     groups: tuple[int, int],
     stride: int,
 ) -> Value:
-    """A sum with what entered, or, where the map shrinks, a concatenation with its pool.
+    """Add the input, or join its pool if the map shrinks.
 
-    Where only the width changes (ShuffleNet v1-50, conv2_x), neither is possible.
+    Neither is possible if only the width changes (ShuffleNet v1-50, conv2_x).
     """
     value = build.conv(f"{name}.reduce", source, middle, groups=groups[0], activation="relu")
     value = build.shuffle(f"{name}.shuffle", value, groups[1])
@@ -139,7 +139,7 @@ RESNET_WIDTHS = (256, 512, 1024, 2048)
 
 @dataclass(frozen=True, slots=True)
 class Bottleneck:
-    """What the blocks of a network have in common.
+    """The settings that the blocks of a network share.
 
     Attributes:
         reduced: Channels of the first 1×1, over the block's.
@@ -199,7 +199,7 @@ def _bottleneck(
     shortcut: int | None,
     block: Bottleneck,
 ) -> Value:
-    """Where `shortcut` is a kernel, a convolution of that side changes what is added."""
+    """A shortcut with a convolution of side `shortcut`, or without one if it is None."""
     strides = (stride, 1) if block.strided == 0 else (1, stride)
     value = build.conv(
         f"{name}.reduce", source, int(width * block.reduced), stride=strides[0], activation="relu"
@@ -401,7 +401,7 @@ def _condensed_layer(
 
 
 def _condensed_channels(count: int, groups: int) -> tuple[int, ...]:
-    """What the groups read, one group after another: of C = G, each a C-th of all channels."""
+    """The channels that the groups read, one group after another: each a C-th of all, C = G."""
     return tuple(channel for group in range(groups) for channel in range(group, count, groups))
 
 

@@ -1,4 +1,4 @@
-"""What a published network's file gives: how it is built, and how sure that is."""
+"""The structure of a published network: how it is built, and how sure that is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +16,10 @@ class Structure:
     Attributes:
         family: As the paper's tables name it.
         build: Its operators.
-        source: Where the structure stands.
-        paper_mflops: What the paper's tables say it costs, in 10⁶ multiply-adds; None where it has
-            no row.
-        reconstructed: What the sources leave open and how it was decided; empty where they leave
-            nothing open.
+        source: The place of the structure.
+        paper_mflops: Its cost in the paper's tables, in 10⁶ multiply-adds; None without a row.
+        reconstructed: The facts that the sources leave open, and how they were decided; empty if
+            there are none.
         resolution: Side of its input.
     """
 

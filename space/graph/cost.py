@@ -1,9 +1,9 @@
-"""What a network costs on paper: the indirect metrics, in the paper's own definitions (section 2).
+"""The cost of a network on paper: the indirect metrics, in the paper's definitions (section 2).
 
 `flops` counts multiply-adds of convolutions and fully connected layers, as the paper does; batch
 norm (folded), pooling, activations and scaling are not counted. `memory_access_bytes` is the
-paper's memory access cost (section 2, G1: hw(c1 + c2) + c1·c2 for a 1×1 convolution) summed over
-all operators, unfused, at 4 bytes a number.
+paper's memory access cost, which is hw(c1 + c2) + c1·c2 for a 1×1 convolution (section 2, G1). It
+is summed over all operators, unfused, at 4 bytes a number.
 """
 
 import math

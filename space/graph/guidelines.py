@@ -1,11 +1,10 @@
 """G1–G4 of the paper (section 2) as functions of the graph that say how far a network is.
 
 Each scores a network (0 is the ideal, for G1 and G2) and is held against a limit. `excess` is
-score / limit − 1: at most 0 inside, and how far outside as a share of the limit. The limits of a
-level come from the paper's own networks of that level (the ShuffleNet V2 unit plain, with SE, with
-residual, V2*): the largest score among them with a stated
-margin (`MARGINS`). They prune before anything is
-measured or trained.
+score / limit − 1: at most 0 inside, and how far outside as a share of the limit. The limit of a
+level is the largest score among the paper's own networks of that level, with a margin (`MARGINS`).
+These are the ShuffleNet V2 unit plain, with SE, with residual and V2*. Limits prune before
+anything is measured or trained.
 """
 
 import math
@@ -38,8 +37,8 @@ def g1_unequal_channels(graph: Graph) -> float:
 def g2_grouping(graph: Graph) -> float:
     """Memory access of group convolutions over that of dense ones of equal FLOPs, minus 1.
 
-    A 1×1 convolution with g groups costs hw(c1 + c2) + c1·c2/g (equation 3); the dense one of the
-    same FLOPs and channel ratio has channels c/√g. Depthwise convolutions are G4's.
+    A 1×1 convolution with g groups costs hw(c1 + c2) + c1·c2/g (equation 3). The dense one of the
+    same FLOPs and channel ratio has channels c/√g. Depthwise convolutions belong to G4.
     """
     access = dense = 0.0
     for op, conv in _convolutions(graph):
@@ -84,11 +83,11 @@ MARGINS: dict[str, Callable[[float], float]] = {
 
 
 class GuidelineLimits(Protocol):
-    """What a candidate is held against before anything is run."""
+    """The limits that a candidate is held against before anything is run."""
 
     @property
     def limits(self) -> Mapping[str, float]:
-        """The limit of each guideline that is checked, for people."""
+        """The limit of each guideline that is checked."""
 
     def excesses(self, graph: Graph) -> dict[str, float]:
         """How far `graph` is beyond each limit, as a share of it; at most 0 inside."""
@@ -133,7 +132,7 @@ class Relaxed:
 
 
 def admit(excesses: Mapping[str, float]) -> None:
-    """Pass in silence where no limit is exceeded.
+    """Refuse a candidate beyond a limit.
 
     Raises:
         Rejected: Names the limit that is exceeded furthest, and carries all that is known.

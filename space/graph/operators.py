@@ -1,8 +1,8 @@
 """The flat list of primitive operators that an architecture lowers to.
 
-Everything else reads this list: cost, guidelines, the torch and ONNX lowerings, the latency
-table. An `Op` says what it does (`kind`), which values it reads and which it writes; a `Value`
-carries its shape, so that no reader has to infer one. Batch is left out: a `Value` is one image's.
+Everything else reads this list: cost, guidelines, the torch and ONNX lowerings, the latency table.
+An `Op` has its work (`kind`), and the values that it reads and writes. A `Value` carries its
+shape, so that no reader has to infer one. Batch is left out: a `Value` is one image's.
 """
 
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ class Value:
 class Conv:
     """A square convolution; folds its batch norm where it has one.
 
-    Padded by kernel // 2, or not at all where not `padded`.
+    It is padded by kernel // 2 on each side, or not at all unless `padded`.
     """
 
     kernel: int
@@ -70,7 +70,7 @@ class MaxPool:
 class AveragePool:
     """A square average pool; padded so that an odd kernel keeps the map, and not averaging that.
 
-    Of kernel 1 it takes every `stride`-th pixel.
+    With a kernel of 1 it takes every `stride`-th pixel.
     """
 
     kernel: int

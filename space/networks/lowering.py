@@ -127,7 +127,7 @@ def network_to_json(network: Described) -> str:
 
 
 def network_to_yaml(network: Described) -> str:
-    """The document for people."""
+    """The document as YAML."""
     return to_yaml(network_to_document(network))
 
 

@@ -1,19 +1,19 @@
 """Which channels a block hands on untouched, and to whom: the paper's Figure 4 (b), for any graph.
 
-A channel is followed from the operator that computes it for as long as it is only moved (split,
-concatenated, shuffled, selected) or changed on its own (activation, norm, pool): a convolution, a
-classifier, a sum or a gate makes new channels. Nothing is assumed about units or ratios; what
-connects two blocks is what the operators say.
+A channel is followed from the operator that computes it. It stays the same while it is only moved
+(split, concatenated, shuffled, selected) or changed on its own (activation, norm, pool). A
+convolution, a classifier, a sum or a gate makes new channels. Nothing is assumed about units or
+ratios: the operators alone say how two blocks are connected.
 
 Section 3.2 puts r^j·c channels between block i and block i + j, with r = (c − c′)/c (the paper's
-"(1 − c′)/c" is a slip). That is so only where the shuffle spreads what a block passes evenly over
-what the next one passes and convolves. `even_*` is that formula from the graph's own r of each
-block, so that it holds for stages of any splits, and beside it stands what is really so.
+"(1 − c′)/c" is a slip). That holds only if the shuffle spreads the channels of a block evenly over
+those that the next one passes and convolves. `even_*` is that formula from the graph's own r of
+each block, for stages of any splits. `passed` and `read` are the true shares.
 
 How strongly a trained network weighs these channels is the paper's Figure 4 (a), which follows
 Figure 5 of DenseNet (Huang et al. 2017). For a block that convolves channels of several others, it
 is the mean absolute weight over the channels of each. It is the raw weight of the convolution,
-before the norm behind it; the channels that it meets come from a norm and a ReLU of their own.
+before the norm behind it. Its channels come from a norm and a ReLU of their own.
 """
 
 from collections import defaultdict
@@ -90,7 +90,7 @@ class Reuse:
 
     @cached_property
     def own(self) -> tuple[frozenset[int], ...]:
-        """For each block the channels that it computes and puts out."""
+        """The channels that each block computes and puts out."""
         return tuple(
             frozenset(channel for channel in channels if self.maker[channel] == block)
             for block, channels in enumerate(self.put_out)
@@ -115,7 +115,7 @@ class Reuse:
     def even_read(self) -> Matrix:
         """`read` if every shuffle mixed evenly: r^(j − i − 1) of them come to block j.
 
-        Of these it convolves as large a share as of all that the block before it puts out.
+        It convolves as large a share of these as of all that the block before it puts out.
         """
 
         def share(i: int, j: int) -> float:
@@ -131,7 +131,7 @@ class Reuse:
 
     @cached_property
     def _hops(self) -> list[float]:
-        """For each block but the last, the share of what it puts out that the next one passes."""
+        """The share of each block's channels that the next block passes; none for the last."""
         pairs = zip(self.put_out, self.put_out[1:], strict=False)
         return [_share(before, after) for before, after in pairs]
 
@@ -160,7 +160,7 @@ def channel_reuse(graph: Graph) -> Reuse:
 
 
 def follow_channels(graph: Graph) -> Channels:
-    """Where every channel of `graph` is, until it is convolved or summed."""
+    """Follow every channel of `graph` until it is convolved or summed."""
     blocks = tuple(dict.fromkeys(op.block for op in graph.ops))
     maker = [IMAGE] * graph.input.channels
     held = {graph.input.name: list(range(graph.input.channels))}
@@ -174,7 +174,7 @@ def follow_channels(graph: Graph) -> Channels:
 
 
 def moved(op: Op, inputs: Sequence[list[int]]) -> list[list[int]] | None:
-    """What the outputs of `op` hold if its inputs hold these; None where it makes new channels."""
+    """The channels in the outputs of `op` if its inputs hold these; None if it makes new ones."""
     match op.kind:
         case Split(sizes=sizes):
             starts = [sum(sizes[:index]) for index in range(len(sizes))]
@@ -213,7 +213,7 @@ class ReusedWeights:
     """Mean absolute weights between blocks, which are in the order of `follow_channels`.
 
     Attributes:
-        mean: Of what block j (column) gives the channels that block i (row) computed.
+        mean: The mean of the weights that block j (column) gives the channels of block i (row).
         overall: For each block the mean over all channels of other blocks; None where it mixes
             none.
     """
@@ -236,10 +236,9 @@ class ReusedWeights:
 def reused_weights(graph: Graph, weights: Weights) -> ReusedWeights:
     """How block j weighs the channels of block i.
 
-    Of block j counts every convolution (or classifier) that mixes channels, as far as it reads
-    what other blocks computed: in a unit the first 1×1 of each branch. A depthwise convolution
-    before it, as on the shortcut of a unit that shrinks the map, keeps channels apart and is
-    looked through.
+    Every convolution (or classifier) of block j counts that mixes channels of other blocks: in a
+    unit the first 1×1 of each branch. A depthwise convolution before it, as on the shortcut of a
+    unit that shrinks the map, keeps channels apart and is looked through.
     """
     channels = follow_channels(graph)
     writer = {value.name: op.block for op in graph.ops for value in op.outputs}

@@ -1,4 +1,4 @@
-"""From operators to ONNX, written directly: no torch, no tracing.
+"""Operators are written as ONNX directly: no torch, no tracing.
 
 Batch norms are folded. Opset 13 with IR version 7 is the lowest that has each of our operators in
 this form, int8 weights with a scale for each channel included. Newer opsets change nothing that we
@@ -52,10 +52,10 @@ INPUT, OUTPUT = "input", "logits"
 def build_onnx(graph: Graph, weights: Weights, batch: int | None = 1, opset: int = OPSET) -> bytes:
     """The serialised model: `input` (N, C, H, W) float32 to `logits` (N, classes).
 
-    Of a graph that ends in a map, `logits` is that map, (N, C', H', W').
+    If the graph ends in a map, `logits` is that map, (N, C', H', W').
 
     Args:
-        graph: What to build.
+        graph: The network.
         weights: Its numbers, named as `weight_shapes` names them.
         batch: N, or None for a model that takes any batch.
         opset: Version of ONNX's operators, one of `OPSETS`.

@@ -1,9 +1,9 @@
 """Networks in int8, as onnxruntime quantises them statically: what is measured and emulated.
 
 Activations are unsigned and weights signed, with a scale for each output channel. Signed
-activations are onnxruntime's default, but where an x86 processor has no int8 dot product it then
-leaves every operator whose input is read twice in float32; and on emulated ARM cores they were
-never faster: ShuffleNet V2 1× takes the same cycles on a Cortex-A57, and 17 % more on an A55.
+activations are onnxruntime's default. With them, on an x86 processor without an int8 dot product,
+every operator whose input is read twice stays in float32. On emulated ARM cores they were never
+faster: ShuffleNet V2 1× takes the same cycles on a Cortex-A57, and 17 % more on an A55.
 """
 
 import tempfile

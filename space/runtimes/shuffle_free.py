@@ -2,16 +2,16 @@
 
 Concatenate–shuffle–split moves all c channels of a unit through memory three times. But a shuffle
 only renames channels, and which unit will convolve a channel next is known beforehand. So nothing
-is moved until it is convolved: every branch emits its channels sorted by the unit that will read
-them (the sorting folds into the last 1×1 convolution), is cut once into one piece a reader, and a
-unit's input is the concatenation of its pieces (their order folds into the first 1×1 convolution).
+is moved until it is convolved. Every branch emits its channels sorted by the unit that will read
+them; the sorting folds into the last 1×1 convolution. It is cut once into one piece a reader. A
+unit's input is the concatenation of its pieces; their order folds into the first 1×1 convolution.
 Only c′ channels are cut and c′ joined in each unit, and the channels that pass are not touched.
 
-A residual sum ties the order of what a unit emits to the order of what it read, so that a unit's
-input would be joined from a hundred pieces, which costs more than the shuffle. Stages with
-residuals therefore keep their shuffles. So do graphs that this cannot prove: with group
-convolutions, whose groups tie their channels, with norms and selections between, and parts of
-networks that begin or end with a move.
+A residual sum ties the order of a unit's output to that of its input. A unit's input would then be
+joined from a hundred pieces, which costs more than the shuffle. Stages with residuals therefore
+keep their shuffles. So do graphs that this cannot prove: those with group convolutions, whose
+groups tie channels, with norms or with selections. Parts of networks that begin or end with a move
+do too.
 """
 
 import math
@@ -79,7 +79,7 @@ def with_shuffles(graph: Graph, weights: Weights) -> dict[str, Array]:
 
 
 class _Routes:
-    """Where every channel goes: found by following names, before anything is rewritten."""
+    """The routes of all channels, found by following names before anything is rewritten."""
 
     def __init__(self, graph: Graph) -> None:
         self.origin: dict[str, list[Channel]] = {}  # of every value that is only moved
@@ -135,7 +135,7 @@ class _Routes:
         return op
 
     def _sorted_outputs(self) -> dict[str, list[int]]:
-        """For every dense convolution whose order is free, its channels by their readers."""
+        """The channels of every dense convolution whose order is free, by their readers."""
         sizes: dict[str, int] = defaultdict(int)
         for name, _ in self.readers:
             sizes[name] += 1

@@ -1,4 +1,4 @@
-"""From operators to a torch module, to be trained.
+"""Operators become a torch module, to be trained.
 
 The module's state is named after the operators (`stage2.0.main.expand.conv.weight`), so that its
 numbers are the weights of the ONNX lowering too.
@@ -220,11 +220,11 @@ def _rearrangement(kind: Rearrangement) -> Run:
 
 
 def build_module(graph: Graph, generator: torch.Generator | None = None) -> GraphModule:
-    """The network of `graph`, initialised from `generator` (seed 0 where none is given).
+    """The network of `graph`, initialised from `generator` (seed 0 if there is none).
 
-    Convolutions are He-normal (fan-out), the classifier is N(0, 0.01), and the batch norm before
-    every sum with what its branch read starts at zero, so that a deep residual network starts as a
-    shallow one (Goyal et al. 2017, section 5.1).
+    Convolutions are He-normal (fan-out), and the classifier is N(0, 0.01). The batch norm before a
+    residual sum starts at zero: a deep network starts as a shallow one (Goyal et al. 2017, section
+    5.1).
     """
     with torch.device("meta"):  # draws nothing from torch's global generator
         module = GraphModule(graph)

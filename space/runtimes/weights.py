@@ -1,8 +1,8 @@
 """The numbers of a network: their names, shapes, random values, and batch norm folded into them.
 
-A weight is named by its operator, as torch names the lowered module's state: `NAME.conv.weight`,
-`NAME.conv.bias`, `NAME.norm.weight|bias|running_mean|running_var`; a norm of its own has the
-latter four, the classifier `NAME.weight|bias`.
+A weight is named by its operator, as torch names the lowered module's state. A convolution has
+`NAME.conv.weight`, `NAME.conv.bias` and `NAME.norm.weight|bias|running_mean|running_var`. A norm
+of its own has the latter four, and the classifier `NAME.weight|bias`.
 """
 
 import errno

@@ -1,8 +1,8 @@
 """One network of the space, as a value: the description that every other reading starts from.
 
-The vocabulary is the paper's (ShuffleNet V2, section 3.2 and table 5): a stem, stages of units
-that split their channels, a 1×1 head ("conv5"), a global pool and a classifier. Stages are
-numbered from 2, as the paper does.
+The vocabulary is the paper's (ShuffleNet V2, section 3.2 and table 5). A network has a stem,
+stages of units that split their channels, a 1×1 head ("conv5"), a global pool and a classifier.
+Stages are numbered from 2, as the paper does.
 """
 
 import dataclasses
@@ -32,8 +32,8 @@ class Option:
 
     Attributes:
         name: The field of `Stage`, the key in files, and the parameter's name in a study.
-        values: What it may be, the plain unit's first.
-        title: What a person reads.
+        values: Its values, the plain unit's first.
+        title: Its name in texts.
     """
 
     name: str
@@ -145,7 +145,7 @@ class Architecture:
 
     @property
     def total_stride(self) -> int:
-        """By how much the input side is divided before the head."""
+        """The factor by which the map before the head is smaller than the input."""
         stride = self.stem_stride * (2 if self.stem_pool else 1)
         for stage in self.stages:
             stride *= stage.stride

@@ -21,7 +21,7 @@ def architecture_to_document(architecture: Architecture) -> dict[str, Any]:
 
 
 def architecture_to_yaml(architecture: Architecture) -> str:
-    """The canonical form for people, one stage a line."""
+    """The canonical form as YAML, one stage a line."""
     return to_yaml(architecture_to_document(architecture))
 
 

@@ -24,7 +24,7 @@ def downsample_unit(
     """The unit that changes the width: both branches convolve all channels, then concatenate.
 
     The authors' code keeps c_in channels on the shortcut and emits c − c_in from the main branch
-    (ShuffleNet-Series, ShuffleNetV2/blocks.py); torchvision emits c − c′ and c′.
+    (ShuffleNet-Series, ShuffleNetV2/blocks.py). That of torchvision emits c − c′ and c′.
     """
     shortcut_width = source.channels if downsample == "paper" else stage.width - stage.convolved
     shortcut = build.conv(
