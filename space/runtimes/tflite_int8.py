@@ -34,6 +34,10 @@ LOGISTIC = (1 / 256, -128)
 
 MOST_SCALE = 1e30
 """Its square is still a float32, so that biases are numbers."""
+MOST_BIAS = 2**30
+"""Largest bias in int32. The weights of a channel that its bias exceeds get a larger scale."""
+LEAST_RANGE = 1e-6
+"""A smaller range, of a map that is 0, is taken for 1: XNNPACK needs scales that are not apart."""
 
 Range = tuple[float, float]
 Scale = tuple[float, int]
@@ -58,7 +62,7 @@ def quantize_tflite(model: bytes, scales: Sequence[Scale]) -> bytes:
         allowed = f"must be {len(places)}, one for each activation"
         raise ConfigError("tflite_scales", len(scales), allowed)
     for scale, zero in scales:
-        if not (0 < scale < MOST_SCALE and zero in range(-128, 128)):
+        if not (1 / MOST_SCALE < scale < MOST_SCALE and zero in range(-128, 128)):
             allowed = "must be a scale above 0, and a zero point from -128 to 127"
             raise ConfigError("tflite_scales", [scale, zero], allowed)
     _Quantizer(schema, read, dict(zip(places, scales, strict=True))).quantize()
@@ -149,7 +153,8 @@ def _scales(schema: ModuleType, model: Any, ranges: Mapping[int, Range]) -> dict
     for place, own in group.items():
         members = [ranges[other] for other, its in group.items() if its == own and other in ranges]
         low, high = min(low for low, _ in members), max(high for _, high in members)
-        scale = float(np.float32(max(high - low, 1e-6) / 255))  # as the file will hold it
+        span = high - low if high - low > LEAST_RANGE else 1.0
+        scale = float(np.float32(span / 255))  # as the file will hold it
         found[place] = scale, int(np.clip(round(-128 - low / scale), -128, 127))
     return {place: LOGISTIC if place in fixed else scale for place, scale in found.items()}
 
@@ -192,17 +197,17 @@ class _Quantizer:
     def _layer(self, operator: Any, channels: int) -> None:
         """Quantise the weights and the bias of an operator."""
         source, weight, bias = map(int, operator.inputs)
-        kernel = self._numbers(weight)
+        kernel, biases = self._numbers(weight), self._numbers(bias)
         others = tuple(axis for axis in range(kernel.ndim) if axis != channels)
         scale = np.maximum(np.abs(kernel).max(others, keepdims=True), 1e-8) / 127
+        least = np.abs(biases) / (self.scales[source][0] * MOST_BIAS)
+        scale = np.maximum(scale, least.reshape(scale.shape))
         self._hold(weight, np.clip(np.round(kernel / scale), -127, 127).astype(np.int8))
         tensors = self.model.subgraphs[0].tensors
         each = scale.ravel()
         self._typed(tensors[weight], each.tolist(), [0] * len(each), channels)
         sums = each * self.scales[source][0]
-        limits = np.iinfo(np.int32)
-        whole = np.clip(np.round(self._numbers(bias) / sums), limits.min, limits.max)
-        self._hold(bias, whole.astype(np.int32))
+        self._hold(bias, np.round(biases / sums).astype(np.int32))
         self._typed(tensors[bias], sums.tolist(), [0] * len(each), 0, "INT32")
 
     def _constants(self, operator: Any, name: str) -> None:

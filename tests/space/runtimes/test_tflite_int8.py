@@ -7,6 +7,7 @@ from run_graphs import run_onnx, run_tflite, run_torch
 
 from nas_sv2.errors import ConfigError
 from nas_sv2.space.families.published import published_network
+from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.onnx_lowering import build_onnx
 from nas_sv2.space.runtimes.quantization import quantize
@@ -83,3 +84,28 @@ def test_a_file_follows_from_the_scales_that_it_holds() -> None:
             quantize_tflite(model, odd)
     with pytest.raises(ConfigError, match="zero point"):
         quantize_tflite(model, [*scales[1:], (1.0, 128)])
+
+
+def biased(first: Array, bias: Array) -> tuple[bytes, Array, Array]:
+    """Two 1×1 convolutions, the first with these numbers: their file, images, torch's outputs."""
+    build, image = GraphBuilder(), Value("input", 2, 4, 4)
+    value = build.activation("relu", build.gate("first", image, len(bias)), "relu")
+    graph = Graph(image, build.gate("second", value, 2), tuple(build.ops))
+    weights = {**random_weights(graph, 0), "first.conv.weight": first, "first.conv.bias": bias}
+    images = np.random.default_rng(0).standard_normal((4, 2, 4, 4), np.float32)
+    return build_tflite(graph, weights, batch=4), images, run_torch(graph, weights, images)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-9, 1e-6])
+def test_a_channel_of_tiny_weights_keeps_its_bias(weight: float) -> None:
+    """In steps of its weights the bias would not fit into an int32."""
+    kernel = np.full((2, 2, 1, 1), weight, np.float32)
+    model, images, expected = biased(kernel, np.array([0.5, 3], np.float32))
+    assert run_tflite(quantised(model, images), images) == pytest.approx(expected, abs=0.05)
+
+
+def test_a_map_that_is_zero_can_be_opened() -> None:
+    """Its scale follows from nothing, and XNNPACK opens no file whose scales are far apart."""
+    kernel = np.ones((2, 2, 1, 1), np.float32)
+    model, images, expected = biased(kernel, np.array([-100, -100], np.float32))
+    assert run_tflite(quantised(model, images), images) == pytest.approx(expected, abs=0.01)
