@@ -1,5 +1,6 @@
 """How far two orders of the same networks agree, and how sure that is."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -28,12 +29,12 @@ class Estimate:
     """A figure with its 95 % interval, by resampling the networks.
 
     Attributes:
-        value: Of all networks.
-        low: Of the interval; None of fewer than `FEWEST` networks.
-        high: The same.
+        value: The figure of all networks; None if one side ranks all of them alike.
+        low: Lower end of the interval; None of fewer than `FEWEST` networks, or without a figure.
+        high: Upper end, in the same way.
     """
 
-    value: float
+    value: float | None
     low: float | None
     high: float | None
 
@@ -43,7 +44,9 @@ class Estimate:
         return None if self.low is None else self.low > 0
 
     def __str__(self) -> str:
-        """As `0.75 (0.52 to 0.88)`, or why there is no interval."""
+        """As `0.75 (0.52 to 0.88)`, or why there is no interval or no figure."""
+        if self.value is None:
+            return "none (all ranked alike)"
         if self.low is None or self.high is None:
             return f"{self.value:.2f} (no interval, under {FEWEST} networks)"
         if self.low == self.high:  # as of equal orders, however many: no sign of being sure
@@ -82,9 +85,14 @@ def spearman(ours: Runs, theirs: Scores) -> Estimate:
 
 
 def chance_of(ours: Runs, theirs: Scores) -> float:
-    """How often an order drawn at random has at least the τ of `ours` (permutation test)."""
+    """How often an order drawn at random has at least the τ of `ours` (permutation test).
+
+    Always, if one side ranks all networks alike.
+    """
     generator = np.random.default_rng(0)
     found = _mean(kendall_tau, ours, theirs, np.arange(len(theirs)))
+    if np.isnan(found):
+        return 1.0
     order = np.asarray(theirs, float)
     drawn = np.array([generator.permutation(order) for _ in range(RESAMPLES)])
     own = (np.broadcast_to(np.asarray(run, float), drawn.shape) for run in ours)
@@ -155,6 +163,8 @@ def _mean(
 def _interval(statistic: Callable[[Index], Floats], count: int) -> Estimate:
     """Give the statistic of `count` networks; it takes the places of many resamples at once."""
     whole = float(statistic(np.arange(count)))
+    if math.isnan(whole):
+        return Estimate(None, None, None)
     if count < FEWEST:
         return Estimate(whole, None, None)
     places = np.random.default_rng(0).integers(0, count, (RESAMPLES, count))

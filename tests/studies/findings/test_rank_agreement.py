@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
 from nas_sv2.studies.findings.rank_agreement import (
@@ -15,8 +14,6 @@ from nas_sv2.studies.findings.rank_agreement import (
     smallest_difference,
     spearman,
 )
-
-SCORES = st.lists(st.integers(0, 8).map(float), min_size=5, max_size=12)
 
 
 def test_the_interval_holds_what_a_larger_sample_shows() -> None:
@@ -49,6 +46,17 @@ def test_chance_is_small_for_agreement_and_large_for_none() -> None:
     truth = list(map(float, range(16)))
     assert chance_of([truth], truth) < 0.001
     assert chance_of([truth[::-1]], truth) > 0.99
+
+
+def test_an_order_without_any_difference_agrees_with_none() -> None:
+    """A network that learnt nothing scores the same as every other."""
+    truth = list(map(float, range(12)))
+    alike = [0.5] * 12
+    assert chance_of([alike], truth) == chance_of([truth], alike) == 1
+    assert chance_of([truth, alike], truth) == 1
+    for found in (kendall([alike], truth), spearman([truth], alike), lead([alike], [truth], truth)):
+        assert (found.value, found.low, found.above_zero) == (None, None, None)
+        assert str(found) == "none (all ranked alike)"
 
 
 def test_the_lead_over_itself_is_nothing() -> None:
