@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
@@ -24,10 +23,8 @@ from nas_sv2.errors import DatabaseGone, StoreError
 from nas_sv2.search.loop.telling import Teller
 from nas_sv2.studies.findings.attributes import (
     DEATHS,
-    ENDED_OFFSET,
     ERROR,
     RETRY_OF,
-    UTC_OFFSET,
     WHY,
     WORKER,
 )
@@ -247,9 +244,6 @@ class Orphans:
         trial = self.study.get_trials(deepcopy=False)[number]
         if trial.state.is_finished():
             return
-        if trial.user_attrs.get(UTC_OFFSET, utc_offset_s()) != utc_offset_s():
-            with suppress(UpdateFinishedTrialError):  # its worker has just ended it
-                self.teller.note(number, {ENDED_OFFSET: utc_offset_s()})
         deaths = trial.user_attrs.get(DEATHS, 0) + died
         if deaths == FATAL:
             fatal = f"{deaths} workers died or stood still at it; not asked again"
@@ -313,11 +307,6 @@ class Orphans:
             alive is None
             and self.watch.stands_still(trial.number, "running", self.claim.answers.elapsed_s)
         )
-
-
-def utc_offset_s() -> float:
-    """Seconds by which local time is ahead of UTC."""
-    return time.localtime().tm_gmtoff
 
 
 def fixed_params(trial: FrozenTrial) -> dict[str, object]:

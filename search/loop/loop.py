@@ -50,7 +50,6 @@ from nas_sv2.search.loop.claim import (
     TrialClaim,
     Watch,
     fixed_params,
-    utc_offset_s,
 )
 from nas_sv2.search.loop.outages import DATABASE, Outages
 from nas_sv2.search.loop.telling import Teller
@@ -65,7 +64,6 @@ from nas_sv2.studies.findings.attributes import (
     DUPLICATE,
     PRUNED,
     REJECTED,
-    UTC_OFFSET,
     WORKER,
 )
 from nas_sv2.studies.findings.front import GrowingFront
@@ -307,7 +305,6 @@ class Loop:
         self._trial_at = trial.number
         try:
             trial.set_user_attr(WORKER, process_name())
-            trial.set_user_attr(UTC_OFFSET, utc_offset_s())
             verdict, error, record = self._settle(trial)
         except (UpdateFinishedTrialError, ValueError) as late:  # the trial has ended already
             if was_interrupted(late):

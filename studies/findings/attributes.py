@@ -92,9 +92,6 @@ WHY = "why"
 """The reason for which it is asked again, in words."""
 DEATHS = "deaths"
 """The number of workers that died or stood still at this candidate."""
-UTC_OFFSET, ENDED_OFFSET = "utc_offset_s", "ended_utc_offset_s"
-"""Seconds that the wall clock was ahead of UTC where the trial began, and where it ended if that
-was another machine: Optuna keeps local times."""
 
 # Of a trial, written by a replay
 REPLAYED, NOT_REPLAYED = "replayed", "not_replayed"
@@ -102,8 +99,6 @@ REPLAYED, NOT_REPLAYED = "replayed", "not_replayed"
 
 Figures = dict[str, float]
 Count = Annotated[int, Meta(ge=0)]
-OffsetS = Annotated[float, Meta(ge=-100_000, le=100_000)]
-"""Seconds between UTC and a wall clock; a day has 86,400."""
 
 
 class _Budget(msgspec.Struct):
@@ -176,8 +171,6 @@ OF_TRIAL: Mapping[str, Any] = {
     RETRY_OF: Count,
     WHY: str,
     DEATHS: Count,
-    UTC_OFFSET: OffsetS,
-    ENDED_OFFSET: OffsetS,
     REPLAYED: str,
     NOT_REPLAYED: str,
 }

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import pairwise
 from typing import Literal
@@ -18,7 +18,6 @@ from nas_sv2.studies.findings.attributes import (
     AUDITED,
     BEGUN_FROM,
     DUPLICATE,
-    ENDED_OFFSET,
     ERROR,
     GIVEN_UP,
     IDENTITY,
@@ -28,7 +27,6 @@ from nas_sv2.studies.findings.attributes import (
     RELAXED,
     RETRY_OF,
     TIMED_AND_TRAINED,
-    UTC_OFFSET,
     detector_in,
 )
 from nas_sv2.studies.findings.audit import Pruned, audit_guidelines
@@ -66,7 +64,7 @@ class TimedTrial:
         number: The number of the trial.
         verdict: How it ended.
         why: The reason for that; empty if it finished.
-        began: UTC; of a trial from before offsets were kept, as if this machine had run it.
+        began: The start, UTC.
         at_s: Seconds of work of the study before it began: pauses are left out.
         seconds: How long it took.
         training_s: Seconds of it in training and validating; the rest is latency, and what lies
@@ -328,18 +326,14 @@ def times_of(trials: Iterable[FrozenTrial], records: Mapping[int, Record]) -> Tr
 
 
 def _span(trial: FrozenTrial) -> tuple[datetime, datetime]:
-    """Return when a trial began and ended, UTC."""
+    """Return when a trial began and ended, UTC; no earlier, though a clock was set back.
+
+    Optuna stores UTC, and gives the local time of the machine that reads.
+    """
     start, end = trial.datetime_start, trial.datetime_complete
     assert start is not None and end is not None, "chosen so"
-    offset_s = trial.user_attrs.get(UTC_OFFSET)
-    return _utc(start, offset_s), _utc(end, trial.user_attrs.get(ENDED_OFFSET, offset_s))
-
-
-def _utc(shown: datetime, offset_s: float | None) -> datetime:
-    """Convert the time of a clock `offset_s` ahead of UTC; None for the zone of this machine."""
-    if offset_s is None:
-        return shown.astimezone(UTC)
-    return (shown - timedelta(seconds=offset_s)).replace(tzinfo=UTC)
+    began = start.astimezone(UTC)
+    return began, max(began, end.astimezone(UTC))
 
 
 def _step(

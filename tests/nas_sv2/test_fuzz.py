@@ -213,7 +213,7 @@ def identity() -> dict[str, Any]:
 
 OF_A_STUDY = {"key_of": 1, "training_threads": 2, "reference_ms": {"cpu": 5.0}}
 OF_A_TRIAL = {"architecture": "a", "audited": {"G1": 1.1}, "duplicate_of": 0, "rejected_by": "x"}
-OF_A_TRIAL |= {"deaths": 1, "retry_of": 1, "utc_offset_s": 0.0, "worker": None}
+OF_A_TRIAL |= {"deaths": 1, "retry_of": 1, "worker": None}
 
 
 def checked_study(text: str) -> object:

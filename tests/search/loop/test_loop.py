@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import optuna
@@ -62,6 +63,7 @@ from nas_sv2.studies.findings.attributes import (
 from nas_sv2.studies.findings.audit import audit_guidelines
 from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.storage.facts import times_of
 from nas_sv2.studies.storage.record_store import May, RecordStore
 from nas_sv2.studies.storage.study import create_or_resume
 from nas_sv2.studies.storage.trial_lease import TrialLeases
@@ -598,3 +600,23 @@ def test_a_queued_value_outside_the_space_fails_its_trial_once(
     for trial in failed:
         assert name in trial.user_attrs[ERROR] and said in trial.user_attrs[ERROR]
     assert len(bench.store.all()) == 2
+
+
+def test_times_are_utc_in_whatever_zone_a_study_was_made_and_is_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = datetime.now(UTC)
+    try:
+        for zone in ("Asia/Tokyo", "America/New_York"):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            bench.run(len(bench.store.all()) + 1)
+        monkeypatch.setenv("TZ", "Asia/Kolkata")
+        time.tzset()
+        read = optuna.load_study(study_name="s", storage=bench.storage)
+        times = times_of(read.get_trials(), bench.store.all())
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert began <= times.steps[0].began <= times.steps[1].began <= datetime.now(UTC)
+    assert 0 < times.work_s <= times.wall_s <= (datetime.now(UTC) - began).total_seconds()

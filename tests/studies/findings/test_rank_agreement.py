@@ -54,7 +54,11 @@ def test_an_order_without_any_difference_agrees_with_none() -> None:
     alike = [0.5] * 12
     assert chance_of([alike], truth) == chance_of([truth], alike) == 1
     assert chance_of([truth, alike], truth) == 1
-    for found in (kendall([alike], truth), spearman([truth], alike), lead([alike], [truth], truth)):
+    for found in (
+        kendall([alike], truth),
+        spearman([truth], alike),
+        lead([alike], [truth], truth),
+    ):
         assert (found.value, found.low, found.above_zero) == (None, None, None)
         assert str(found) == "none (all ranked alike)"
 

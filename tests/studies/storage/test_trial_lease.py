@@ -18,7 +18,6 @@ from sqlalchemy import event, text
 from nas_sv2.database.database import Database
 from nas_sv2.database.processes import process_name
 from nas_sv2.errors import StoreError
-from nas_sv2.search.loop import claim
 from nas_sv2.search.loop import claim as seat_module
 from nas_sv2.search.loop.claim import FATAL, Answers, Orphans, TrialClaim, Watch
 from nas_sv2.search.loop.telling import Teller
@@ -429,16 +428,3 @@ def test_a_candidate_that_kills_its_workers_is_given_up(
     assert {trial.state for trial in ended} == {TrialState.FAIL}
     assert "3 workers died" in ended[-1].user_attrs[ERROR]
     assert leases.all() == []
-
-
-def test_who_ends_a_trial_in_another_zone_says_so(
-    study: optuna.Study, leases: TrialLeases, dead: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for began_in in (9 * 3600.0, 0.0):
-        number, _ = begun(study, leases, dead)
-        trial = study.get_trials()[number]
-        optuna.Trial(study, trial._trial_id).set_user_attr("utc_offset_s", began_in)
-    monkeypatch.setattr(claim, "utc_offset_s", lambda: 0.0)
-    unfinished(study, leases).recover()
-    ended = [trial.user_attrs.get("ended_utc_offset_s") for trial in study.get_trials()[:2]]
-    assert ended == [0.0, None]
