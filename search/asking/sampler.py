@@ -26,7 +26,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
 from nas_sv2.errors import MeasurementError
-from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.latency.measurements.measurement import SHORTEST_MS, Latency
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.search.asking.candidates import Candidate, Candidates
 from nas_sv2.search.asking.history import History, HistoryReader
@@ -147,7 +147,8 @@ class EhviSampler(BaseSampler):
         models = self._latency_models(history)
         limits = self._search.walk.budget.latency_ms
         accuracy = self._learning.model(history)
-        judge = Judge.of(accuracy, models, history, self._drawn, limits, self._search.fused)
+        known = self._drawn or history.trained  # hardly any network keeps the limits on cost
+        judge = Judge.of(accuracy, models, history, known, limits, self._search.fused)
         generator = random.Random(f"{self._seed} {len(history.known)}")
         best = _ranked(drawn, judge)
         for number in range(ROUNDS):
@@ -244,7 +245,7 @@ def _logarithm(latency: Latency) -> tuple[float, float]:
     """The logarithm of a latency, and its deviation if it is predicted."""
     if latency.ci_ms is None:
         return math.log(latency.ms), 0.0
-    low, high = map(math.log, latency.ci_ms)
+    low, high = (math.log(max(end, SHORTEST_MS)) for end in latency.ci_ms)
     return math.log(latency.ms), (high - low) / TWO_SIDES
 
 

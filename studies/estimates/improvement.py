@@ -136,7 +136,8 @@ def _thinned(scores: Array, log_ms: Array) -> tuple[Array, Array]:
     if len(scores) <= most or log_ms.shape[1] == 1:
         return scores, log_ms
     points = np.column_stack([scores, log_ms])
-    chosen = spread(points / np.ptp(points, axis=0), most, points[:0])
+    ranges = np.ptp(points, axis=0)
+    chosen = spread(points / np.where(ranges > 0, ranges, 1.0), most, points[:0])
     return scores[chosen], log_ms[chosen]
 
 

@@ -201,6 +201,30 @@ def test_a_space_without_a_network_within_the_limits_is_drawn_from_at_random(
     assert len(set(digests([SPACE.sample(study.ask()) for _ in range(3)]))) == 3
 
 
+@pytest.mark.parametrize("flops", [1.0, 0.5e6])
+def test_a_search_goes_on_though_no_network_of_the_space_was_drawn_within_the_limits(
+    flops: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DRAWN", 2 if flops == 1.0 else 0)
+    study = study_by(EhviSampler(0, setting(budget=Budget(flops=flops))))
+    assert len(set(digests(search(study, 12)))) == 12
+
+
+@dataclass(frozen=True)
+class Vague(Counted):
+    """Tells no least latency."""
+
+    def estimate(self, network: Network) -> Latency:
+        known = Counted.estimate(self, network)
+        return replace(known, ci_ms=(0.0, 2 * known.ms))
+
+
+def test_an_interval_of_the_users_target_may_begin_at_nothing() -> None:
+    target = Vague()
+    study = study_by(EhviSampler(0, setting(target)))
+    assert len(set(digests(search(study, 10, (target,))))) == 10
+
+
 def median_flops(asked: list[Architecture]) -> float:
     return statistics.median(cost_of(lower(one)).flops for one in asked[8:])
 

@@ -1,5 +1,7 @@
 """Expected hypervolume improvement against Monte Carlo, and points that are spread."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,14 @@ def test_a_large_front_of_three_latencies_is_thinned() -> None:
     asked, front = some(4, 3, 0), some(400, 3, 1)
     assert non_dominated(front.score, front.log_ms).sum() > MOST_BOXES ** (1 / 3)
     assert np.all(expected_improvement(asked, front, Reference(0.3, np.full(3, 0.8))) >= 0)
+
+
+def test_a_large_front_of_equal_scores_is_thinned_by_its_latencies() -> None:
+    asked, front = some(4, 3, 0), some(400, 3, 1)
+    front = replace(front, score=np.full(400, 0.5))
+    assert non_dominated(front.score, front.log_ms).sum() > MOST_BOXES ** (1 / 3)
+    growth = expected_improvement(asked, front, Reference(0.3, np.full(3, 0.8)))
+    assert np.all(np.isfinite(growth)) and np.all(growth >= 0)
 
 
 def test_points_are_spread_from_those_that_are_known() -> None:
