@@ -47,7 +47,6 @@ from nas_sv2.studies.findings.attributes import (
     REPLAYED,
     classifiers_identity,
 )
-from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import STOP_RULE, Record
 from nas_sv2.studies.findings.replay_comparison import Reasons, ReplayComparison, compare
 from nas_sv2.studies.storage.places import (
@@ -490,6 +489,6 @@ def _images(db: Database, study: optuna.Study, moved: str | None) -> Images:
 def _copy_weights(
     db: Database, first: optuna.Study, study: optuna.Study, records: Mapping[int, Record]
 ) -> None:
-    """Copy the weights of the new front and of the baselines, if they were kept."""
+    """Copy the weights that were kept: those of the first study's front and of its baselines."""
     old, new = (WeightsFolder.of_study(db, study_key(each)) for each in (first, study))
-    new.copy_from(old, (entry.record.architecture.digest for entry in Front(records).entries))
+    new.copy_from(old, (record.architecture.digest for record in records.values()))

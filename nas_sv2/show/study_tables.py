@@ -64,7 +64,7 @@ def front_notes(front: Front, certificate: Certificate | None) -> list[str]:
         notes.append(f"contended while measured: trials {', '.join(map(str, contended))}")
     if beyond := front.describe_beyond():
         notes.append(beyond)
-    if stops := audit_stops(records):
+    if stops := audit_stops(front):
         notes.append(stops.describe())
     if uneven := evaluation.describe_majority():
         notes.append(uneven)

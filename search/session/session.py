@@ -3,7 +3,7 @@
 import dataclasses
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -71,7 +71,6 @@ from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.graph.guidelines import GuidelineLimits, Guidelines
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.studies.findings.attributes import THREADS
-from nas_sv2.studies.findings.audit import Pruned, audit_guidelines
 from nas_sv2.studies.findings.certificate import UNCERTIFIED
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.facts import read_study
@@ -104,13 +103,11 @@ class SearchResult:
         study: The name of its study.
         records: Every record by its trial.
         ended_by: What ended it before its time: an error, or the user's KeyboardInterrupt.
-        pruned: What the guidelines turned away.
     """
 
     study: str
     records: Mapping[int, Record]
     ended_by: NasError | KeyboardInterrupt | None = None
-    pruned: Sequence[Pruned] = ()
 
 
 def search(plan: SearchPlan, db: Database, on_event: OnEvent = ignore) -> SearchResult:
@@ -154,9 +151,7 @@ def _found(loop: Loop, ended_by: NasError | KeyboardInterrupt | None) -> SearchR
         loop.follow()
         if ended_by is None or isinstance(ended_by, InfeasibleError):
             ended_by = _end_of(lambda: _measure_front(loop)) or ended_by
-        records = loop.store.all()
-        trials = loop.study.get_trials(deepcopy=False)
-        return SearchResult(loop.study_name, records, ended_by, audit_guidelines(trials, records))
+        return SearchResult(loop.study_name, loop.store.all(), ended_by)
 
 
 def _with_workers(plan: SearchPlan, cluster: Cluster | None) -> SearchPlan:

@@ -5,13 +5,12 @@ of these are on the front bounds how many of the others would be (Clopper and Pe
 distribution is assumed).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nas_sv2.studies.findings.attributes import ARCHITECTURE, AUDITED, PRUNED
 from nas_sv2.studies.findings.front import Front
-from nas_sv2.studies.findings.record import Record
 
 DECIDED = ("COMPLETE", "PRUNED")
 """The states of a trial that came to a verdict; one that failed or was interrupted did not."""
@@ -73,13 +72,13 @@ class Pruned:
         )
 
 
-def audit_guidelines(trials: Iterable[Trial], records: Mapping[int, Record]) -> list[Pruned]:
+def audit_guidelines(trials: Iterable[Trial], front: Front) -> list[Pruned]:
     """What each guideline pruned, the busiest first, and all of them together.
 
     A candidate that was asked again, after an interruption say, counts once. An audit counts once
     it has come to a verdict.
     """
-    on_front = {entry.number for entry in Front(records).members}
+    on_front = {entry.number for entry in front.members}
     by_network: dict[str, list[Trial]] = {}
     for trial in trials:
         if {PRUNED, ARCHITECTURE} <= trial.user_attrs.keys():

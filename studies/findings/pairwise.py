@@ -1,7 +1,6 @@
 """How two networks of a study stand to each other, and how sure that is."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import NormalDist
@@ -73,28 +72,23 @@ def compare_scores(
         return Difference(gain, "unknown", why, "not certified")
     least *= NormalDist().inv_cdf(1 - 0.025 / among) / NormalDist().inv_cdf(0.975)
     shown = certificate.in_words(least)
-    if abs(gain) < least:
+    if abs(gain) <= least:
         return Difference(gain, "tie", f"gaps under {shown} are noise of the seed", "a tie")
     chosen = f" for the best of {among}" if among > 1 else ""
     why = f"more than the seed's noise, which stays under {shown}{chosen}"
     return Difference(gain, "sure", why, "sure")
 
 
-def find_ties(
-    records: Mapping[int, Record], certificate: Certificate | None
-) -> list[tuple[int, int]]:
+def find_ties(front: Front, certificate: Certificate | None) -> list[tuple[int, int]]:
     """Neighbours on the front, worse and better, that the recipe cannot tell apart."""
     least = None if certificate is None else certificate.smallest_difference
     if least is None:
         return []
-    front = sorted(
-        Front(records).members,
-        key=lambda entry: entry.record.evaluation.score,
-    )
+    ranked = sorted(front.members, key=lambda entry: entry.record.evaluation.score)
     return [
         (worse.number, better.number)
-        for worse, better in pairwise(front)
-        if better.record.evaluation.score - worse.record.evaluation.score < least
+        for worse, better in pairwise(ranked)
+        if better.record.evaluation.score - worse.record.evaluation.score <= least
     ]
 
 

@@ -5,12 +5,11 @@ the rule keeps it off the front. One that the rule would have stopped and the au
 counts by what came out.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nas_sv2.studies.findings.audit import Pruned
 from nas_sv2.studies.findings.front import Front
-from nas_sv2.studies.findings.record import STOP_RULE, Record
+from nas_sv2.studies.findings.record import STOP_RULE
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +52,20 @@ class StopAudit:
         )
 
 
-def audit_stops(records: Mapping[int, Record]) -> StopAudit | None:
-    """What the rule did; None where it never spoke."""
+def audit_stops(front: Front) -> StopAudit | None:
+    """What the rule did in the study of a front; None where it never spoke."""
+    records = front.records
     said = {n: r.excesses[STOP_RULE] for n, r in records.items() if STOP_RULE in r.excesses}
     if not said:
         return None
-    on_front = {entry.number for entry in Front(records).members}
+    on_front = {entry.number for entry in front.members}
     audited = {number for number, excess in said.items() if excess <= 0}
-    whole = max(_passes(record) for record in records.values())
+    whole = max(record.evaluation.epochs for record in records.values())
     seeds = max(len(record.evaluation.scores) for record in records.values())
     saved_s = 0.0
     for number in said.keys() - audited:
-        done = _passes(records[number])
-        saved_s += records[number].evaluation.seconds * (whole * max(1, seeds) / done - 1)
+        ended = records[number].evaluation
+        saved_s += ended.seconds * (whole * max(1, seeds) / ended.epochs - 1)
     return StopAudit(
         stopped=len(said) - len(audited),
         audited=len(audited),
@@ -73,7 +73,3 @@ def audit_stops(records: Mapping[int, Record]) -> StopAudit | None:
         spent_s=sum(record.evaluation.seconds for record in records.values()),
         saved_s=saved_s,
     )
-
-
-def _passes(record: Record) -> int:
-    return record.evaluation.epochs

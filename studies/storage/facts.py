@@ -137,7 +137,6 @@ class StudyFacts:
         certificate: The certificate of the recipe on the data, or None.
         confirmations: The confirmations, the newest last.
         runs: The starts of the search, the oldest first.
-        pruned: The pruning by guidelines and its audit.
         relaxed: The factor by which the audit widened each guideline's limit.
         begun_from: The study that it was begun from, or None.
     """
@@ -153,7 +152,6 @@ class StudyFacts:
     certificate: Certificate | None
     confirmations: Sequence[Confirmation]
     runs: Sequence[Run]
-    pruned: Sequence[Pruned]
     relaxed: Mapping[str, float]
     begun_from: OtherStudy | None
 
@@ -225,7 +223,7 @@ class StudyFacts:
     def ties(self) -> Sequence[tuple[int, int]]:
         """Neighbours on the front, worse and better, whose order is not sure."""
         if self.estimates is None:
-            return find_ties(self.records, self.certificate)
+            return find_ties(self.front, self.certificate)
         front = sorted(self.front.members, key=lambda entry: entry.believed)
         return [
             (worse.number, better.number)
@@ -233,10 +231,15 @@ class StudyFacts:
             if self.estimates.chance_better(better.number, worse.number) < SURE
         ]
 
+    @cached_property
+    def pruned(self) -> Sequence[Pruned]:
+        """The pruning by guidelines and its audit."""
+        return audit_guidelines(self.trials, self.front)
+
     @property
     def stops(self) -> StopAudit | None:
         """The effects of the stop rule, or None."""
-        return audit_stops(self.records)
+        return audit_stops(self.front)
 
     @cached_property
     def times(self) -> TrialTimes:
@@ -300,7 +303,6 @@ def read_study(db: Database, name: str) -> StudyFacts:
         certificate=CertificateStore(db).find_for(attributes[IDENTITY], records),
         confirmations=confirmations_of(study),
         runs=runs_of(study),
-        pruned=audit_guidelines(trials, records),
         relaxed=attributes.get(RELAXED, {}),
         begun_from=OtherStudy.read(kept) if kept.get(KEY) == key else None,
     )

@@ -509,7 +509,7 @@ def test_a_guideline_that_prunes_the_front_is_found_out_and_relaxed(bench: Bench
     front = [entry.number for entry in Front(records).members]
     scores = [g4_elementwise(lower(records[number].architecture)) for number in front]
     assert study.user_attrs[RELAXED]["G4"] >= max(scores) / 0.05 * (1 - 1e-9)
-    (found,) = audit_guidelines(study.get_trials(), records)
+    (found,) = audit_guidelines(study.get_trials(), Front(records))
     assert found.audited == found.pruned == len(pruned_in(study))
     assert found.entered == len({t.number for t in pruned_in(study)} & set(front)) > 0
 
@@ -558,7 +558,10 @@ def test_what_is_beaten_relaxes_nothing(bench: Bench) -> None:
     assert beaten
     wanted = [t.user_attrs[AUDITED]["G4"] for t in pruned_in(study) if t.number in front]
     assert study.user_attrs.get(RELAXED, {}).get("G4", 1.0) >= max(wanted, default=1.0)
-    assert len(beaten) + len(wanted) == audit_guidelines(study.get_trials(), records)[0].audited
+    assert (
+        len(beaten) + len(wanted)
+        == audit_guidelines(study.get_trials(), Front(records))[0].audited
+    )
 
 
 def test_without_an_audit_nothing_pruned_is_assessed(tmp_path: Path) -> None:

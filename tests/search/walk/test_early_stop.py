@@ -54,6 +54,7 @@ from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.space.units.reference import reference
 from nas_sv2.studies.findings.attributes import FORESEEN
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.record import STOP_RULE, Record
 from nas_sv2.studies.findings.stop_audit import audit_stops
 from nas_sv2.studies.package.build import export_trial
@@ -405,7 +406,7 @@ def test_a_search_saves_time_and_keeps_its_front(tmp_path: Path, sampler: str) -
     records = bench.records()
     bench.db.close()
     assert len(records) == 24  # a stopped training is a finished trial
-    found = audit_stops(records)
+    found = audit_stops(Front(records))
     assert found is not None and found.stopped > 0 and found.saved > 0
     assert found.entered == 0
     full = Learner()
@@ -469,7 +470,7 @@ def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) 
     assert list(records.values())[: second + 1] == expected[: second + 1]
     assert expected[second].foreseen is not None  # asked again, and stopped for the same reason
     assert len(records) == 18 and len(study.trials) >= 19
-    found = audit_stops(records)
+    found = audit_stops(Front(records))
     assert found is not None and found.stopped >= 2
 
 

@@ -11,6 +11,8 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.search.walk.audit import Audit
 from nas_sv2.studies.findings.attributes import ARCHITECTURE, AUDITED, PRUNED
 from nas_sv2.studies.findings.audit import ALL, Pruned, audit_guidelines
+from nas_sv2.studies.findings.front import Front
+from nas_sv2.studies.findings.fused_estimate import FusedEstimate
 
 
 def trial(
@@ -39,23 +41,36 @@ def test_candidates_are_counted_once_and_by_guideline() -> None:
         SimpleNamespace(number=6, state=TrialState.RUNNING, user_attrs={}),
     ]
     records = {0: record_of(0.8, 5.0), 1: record_of(0.7, 6.0), 3: record_of(0.9, 7.0)}
-    assert audit_guidelines(trials, records) == [
+    assert audit_guidelines(trials, Front(records)) == [
         Pruned(ALL, 4, 2, 1),
         Pruned("G4", 3, 2, 1),
         Pruned("G1", 1, 0, 0),
     ]
-    assert audit_guidelines(trials[:2], records) == [Pruned("G4", 1, 1, 0)]
-    assert audit_guidelines([], records) == []
+    assert audit_guidelines(trials[:2], Front(records)) == [Pruned("G4", 1, 1, 0)]
+    assert audit_guidelines([], Front(records)) == []
 
 
 def test_an_audit_that_was_interrupted_counts_when_it_was_asked_again() -> None:
     cut = trial(0, "a", "G4", audited=True, state=TrialState.FAIL)
     records = {1: record_of(0.9, 5.0)}
-    assert audit_guidelines([cut], {}) == [Pruned("G4", 1, 0, 0)]
+    assert audit_guidelines([cut], Front({})) == [Pruned("G4", 1, 0, 0)]
     again = trial(1, "a", "G4", audited=True)
-    assert audit_guidelines([cut, again], records) == [Pruned("G4", 1, 1, 1)]
+    assert audit_guidelines([cut, again], Front(records)) == [Pruned("G4", 1, 1, 1)]
     too_slow = trial(1, "a", "G4", audited=True, state=TrialState.PRUNED)
-    assert audit_guidelines([cut, too_slow], {}) == [Pruned("G4", 1, 1, 0)]
+    assert audit_guidelines([cut, too_slow], Front({})) == [Pruned("G4", 1, 1, 0)]
+
+
+def test_the_front_is_the_one_that_is_shown() -> None:
+    """That of the estimates, where a study has some."""
+    records = {0: record_of(0.8, 5.0), 1: record_of(0.7, 6.0)}
+    assert audit_guidelines([trial(1, "b", "G4", audited=True)], Front(records))[0].entered == 0
+    believed = {
+        number: FusedEstimate(mean, mean, mean, 1.0, None, "accuracy")
+        for number, mean in ((0, 0.7), (1, 0.75))
+    }
+    front = Front(records, believed)
+    assert [entry.number for entry in front.members] == [0, 1]
+    assert audit_guidelines([trial(1, "b", "G4", audited=True)], front)[0].entered == 1
 
 
 @pytest.mark.parametrize(

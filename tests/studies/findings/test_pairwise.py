@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scripted_study import certificate
 
 from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.studies.findings.front import Front
 from nas_sv2.studies.findings.pairwise import (
     accuracy_interval,
     compare_latencies,
@@ -56,12 +57,13 @@ def test_an_accuracy_is_surely_better_by_the_certificate_alone() -> None:
     assert compare_scores(ours, far, known).sure == "sure"
     assert compare_scores(ours, far, known, among=10**12).sure == "tie"
     assert "for the best of 2" in compare_scores(ours, far, known, among=2).why
+    assert compare_scores(ours, ours, certificate(noise=0.0)).sure == "tie"
 
 
 def test_neighbours_on_the_front_are_ties_by_the_certificate() -> None:
     records = {0: record_of(0.5, 1.0), 1: record_of(0.51, 2.0), 2: record_of(0.9, 3.0)}
-    assert find_ties(records, certificate(noise=0.01)) == [(0, 1)]
-    assert find_ties(records, None) == []
+    assert find_ties(Front(records), certificate(noise=0.01)) == [(0, 1)]
+    assert find_ties(Front(records), None) == []
 
 
 @given(st.floats(0, 1), st.integers(1, 10**6))

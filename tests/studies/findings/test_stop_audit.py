@@ -27,8 +27,8 @@ def trained(
 
 
 def test_a_rule_that_never_spoke_says_nothing() -> None:
-    assert audit_stops({}) is None
-    assert audit_stops({0: trained(0.9, 5.0, 4)}) is None
+    assert audit_stops(Front({})) is None
+    assert audit_stops(Front({0: trained(0.9, 5.0, 4)})) is None
 
 
 def test_stops_and_audits_are_counted() -> None:
@@ -39,7 +39,7 @@ def test_stops_and_audits_are_counted() -> None:
         3: trained(0.95, 8.0, 4, said=0.0),
         4: trained(0.8, 9.0, 4, said=0.0),
     }
-    found = audit_stops(records)
+    found = audit_stops(Front(records))
     assert found == StopAudit(stopped=2, audited=2, entered=1, spent_s=160.0, saved_s=40.0)
     assert found.saved == pytest.approx(0.2)
     text = found.describe()
@@ -49,7 +49,7 @@ def test_stops_and_audits_are_counted() -> None:
 
 def test_the_other_seeds_of_a_stopped_training_are_saved_too() -> None:
     records = {0: trained(0.9, 5.0, 4, seeds=2), 1: trained(0.5, 6.0, 1, said=1.0)}
-    found = audit_stops(records)
+    found = audit_stops(Front(records))
     assert found is not None
     assert (found.spent_s, found.saved_s) == (90.0, 70.0)
     text = "1 training stopped early, 44% of the time saved (1.2 min); none audited"
