@@ -5,21 +5,25 @@ from qualifications, whose certificates name the networks. The machine of a trai
 matter, as it changes only the last digits of a score.
 """
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import String, Text, inspect, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from nas_sv2.database.database import Database
 from nas_sv2.database.schema import Base
+from nas_sv2.errors import StoreError
 from nas_sv2.evaluate.fitting.evaluation import Evaluation, data_key
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.findings.certificate import Certificate
 from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.storage.record_store import EvaluationRow, RecordRow, is_of_same_data
 
+LOG = logging.getLogger(__name__)
+Kind = TypeVar("Kind")
 TrainedArchitecture = tuple[Architecture, Evaluation]
 
 
@@ -99,7 +103,8 @@ def whole_trainings(
 ) -> dict[str, TrainedArchitecture]:
     """Return networks and their trainings by the networks' digests, the first stored first.
 
-    Data are compared by content, not by place.
+    Data are compared by content, not by place. A damaged row, which may be of another study, is
+    left out, and a line says so.
 
     Raises:
         StoreError: The database cannot be read.
@@ -119,8 +124,7 @@ def whole_trainings(
 def _of_studies(session: Session, recipe_digest: str) -> Iterable[TrainedArchitecture]:
     """Yield the trainings of every study that has used the recipe."""
     query = select(RecordRow.document).where(RecordRow.document.contains(recipe_digest))
-    for text in session.scalars(query.order_by(RecordRow.id)):
-        record = Record.from_json(text)
+    for record in _readable(Record.from_json, session.scalars(query.order_by(RecordRow.id))):
         yield record.architecture, record.evaluation
 
 
@@ -133,8 +137,10 @@ def _of_qualifications(session: Session, recipe_digest: str) -> Iterable[Trained
         return
     networks = {
         one.architecture.digest: one.architecture
-        for text in session.scalars(select(CertificateRow.document))
-        for one in Certificate.from_json(text).networks
+        for certificate in _readable(
+            Certificate.from_json, session.scalars(select(CertificateRow.document))
+        )
+        for one in certificate.networks
     }
     query = select(EvaluationRow.architecture, EvaluationRow.document).where(
         EvaluationRow.recipe == recipe_digest
@@ -142,3 +148,14 @@ def _of_qualifications(session: Session, recipe_digest: str) -> Iterable[Trained
     for digest, text in session.execute(query.order_by(EvaluationRow.id)):
         if digest in networks:
             yield networks[digest], Evaluation.from_json(text)
+
+
+def _readable(read: Callable[[str], Kind], texts: Iterable[str]) -> Iterator[Kind]:
+    """Yield what can be read of stored texts; a line to the log names the others."""
+    for text in texts:
+        try:
+            found = read(text)
+        except StoreError as error:
+            LOG.warning("%s; it is left out of the earlier trainings", error)
+            continue
+        yield found
