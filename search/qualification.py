@@ -6,17 +6,14 @@ it is done, so that a killed qualification can be resumed.
 """
 
 import dataclasses
-import multiprocessing
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from nas_sv2.database.database import Database
 from nas_sv2.documents import MOST_TRAININGS, Seed, Trainings, check_value
-from nas_sv2.errors import ConfigError, EvaluationError
+from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.evaluators import RECIPE, choose_evaluator
@@ -27,6 +24,7 @@ from nas_sv2.evaluate.proxy.training import ProxyTraining, choose_recipe
 from nas_sv2.evaluate.proxy.untrained_scores import untrained_scores
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.process_pool import in_processes
 from nas_sv2.resolution import Resolution
 from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.choices.probe_networks import Trajectories, flops_matched, trajectories
@@ -265,22 +263,11 @@ def _run(
     trainings: Sequence[_Training], data: str, jobs: int
 ) -> Iterator[tuple[_Training, Evaluation]]:
     if not trainings:
-        return
+        return iter(())
     # The longest first, so that no worker is left with a long one at the end.
     by_cost = sorted(trainings, key=lambda one: -one.recipe.epochs)
-    with ProcessPoolExecutor(
-        jobs, multiprocessing.get_context("spawn"), _open, (data, by_cost[0].recipe.resolution)
-    ) as pool:
-        running = {pool.submit(_train, one): one for one in by_cost}
-        try:
-            for done in as_completed(running):
-                yield running[done], done.result()
-        except BrokenProcessPool as error:
-            raise EvaluationError("a training process was killed; run it again to continue") from (
-                error
-            )
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    opened = partial(_open, data, by_cost[0].recipe.resolution)
+    return in_processes(_train, by_cost, jobs, "trains networks", opened)
 
 
 _opened: list[ImageData] = []

@@ -9,23 +9,18 @@ files were read. Chunks with such levels are decoded again if the range is not `
 """
 
 import json
-import multiprocessing
-import os
-import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from nas_sv2.errors import EvaluationError
 from nas_sv2.evaluate.data.decoding import Unreadable, decode, full_level
 from nas_sv2.evaluate.data.split import mirror_keys
 from nas_sv2.files import write_whole
+from nas_sv2.process_pool import in_processes
 from nas_sv2.resolution import Resolution, height_and_width
 
 CHUNK = 256  # files; a kill loses about a second of work in each process
@@ -105,44 +100,20 @@ class Decoding:
     def _decode(
         self, numbers: Sequence[int], white: Mapping[str, float], progress: Progress | None
     ) -> None:
+        from joblib import cpu_count  # of the quota too; takes long to load for a process of ours
+
         tell = progress or (lambda done, total: None)
         done = len(self.files) - sum(len(self.chunk(number)) for number in numbers)
         tell(done, len(self.files))
-        processes = min(len(os.sched_getaffinity(0)), len(numbers))
-        for number in self._each(processes, numbers, white):
-            done += len(self.chunk(number))
+        chunks = [(number, self.chunk(number)) for number in numbers]
+        work = partial(_decode, self.folder, self.resolution, self.fit, white)
+        processes = min(cpu_count(), len(numbers))
+        together = in_processes(work, chunks, processes, "decodes images")
+        # Starting a process for one chunk would take longer than the work.
+        decoded = map(work, chunks) if processes <= 1 else (count for _, count in together)
+        for count in decoded:
+            done += count
             tell(done, len(self.files))
-
-    def _each(
-        self, processes: int, numbers: Sequence[int], white: Mapping[str, float]
-    ) -> Iterable[int]:
-        """Decode chunks, and yield the number of each as it is finished."""
-        if processes <= 1:  # starting a process for one chunk would take longer than the work
-            for number in numbers:
-                decode_chunk(
-                    self.folder, number, self.chunk(number), self.resolution, self.fit, white
-                )
-                yield number
-            return
-        # Spawned, because a fork of a process with threads of torch may deadlock.
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin)
-        how = self.resolution, self.fit, white
-        try:
-            work = {
-                pool.submit(decode_chunk, self.folder, number, self.chunk(number), *how): number
-                for number in numbers
-            }
-            for future in as_completed(work):
-                future.result()
-                yield work.pop(future)
-        except BrokenProcessPool as error:
-            raise EvaluationError(
-                "a process that decodes images was killed (for lack of memory?); "
-                "run it again to continue"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def highest_levels(reports: Iterable[ChunkReport]) -> dict[str, float]:
@@ -163,17 +134,17 @@ def _among(white: Mapping[str, float], kinds: Iterable[str]) -> dict[str, float]
     return {kind: white[kind] for kind in kinds}
 
 
-def _begin() -> None:
-    """Leave Ctrl-C to the parent process, and end when the parent ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+def _decode(
+    folder: Path,
+    resolution: Resolution,
+    fit: str,
+    white: Mapping[str, float],
+    chunk: tuple[int, Sequence[Path]],
+) -> int:
+    """Decode the files of a numbered chunk, and return their number."""
+    number, files = chunk
+    decode_chunk(folder, number, files, resolution, fit, white)
+    return len(files)
 
 
 def decode_chunk(

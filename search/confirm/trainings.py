@@ -4,23 +4,18 @@ A training is a full one (`evaluate/full`) of the form that the search trained. 
 training trains the network itself. Each training has a folder with its checkpoint.
 """
 
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from nas_sv2.errors import EvaluationError
 from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.full.training import FullRun, find_data_resolution
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.process_pool import in_processes
 from nas_sv2.resolution import Resolution
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.storage.confirmation_store import HeldOutScore, Training
@@ -146,43 +141,14 @@ def trained(jobs: Sequence[Job], source: Source, count: int) -> Iterator[tuple[J
         EvaluationError: If a training gives no accuracy, or its process is killed.
         StoreError: If a checkpoint cannot be read or written.
     """
-    if not jobs:
-        return
-    others = multiprocessing.active_children()
-    spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, spawning, _begin, (source,)) as pool:
-        running = {pool.submit(_train, job): job for job in jobs}
-        try:
-            for done in as_completed(running):
-                yield running[done], done.result()
-        except BrokenProcessPool as error:
-            raise EvaluationError(
-                "a training process was killed; run it again to continue"
-            ) from error
-        except BaseException:  # interrupts too: end the trainings at once
-            for process in multiprocessing.active_children():
-                if process not in others:
-                    process.terminate()
-            raise
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    return in_processes(_train, jobs, count, "trains networks", partial(_open, source))
 
 
 _opened: list[ImageData] = []
 """The data of a worker process."""
 
 
-def _begin(source: Source) -> None:
-    """Open the data, and end this process when its parent ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "run by a pool"
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+def _open(source: Source) -> None:
     _opened[:] = [source.open()]
 
 

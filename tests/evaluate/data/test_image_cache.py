@@ -11,6 +11,7 @@ from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -32,7 +33,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(chunk_decoding, "CHUNK", 4)
     monkeypatch.setattr(image_cache, "CHUNK", 4)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
 
 
 def cache_of(root: Path) -> ImageCache:
@@ -205,7 +206,7 @@ def test_several_processes_decode_the_same(
     root = folder()
     alone = open_data(f"imagefolder:{root}")
     cache_of(root).clear()
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
     told: list[tuple[int, int]] = []
     together = open_data(
         f"imagefolder:{root}", progress=lambda done, total: told.append((done, total))

@@ -1,0 +1,25 @@
+"""Pieces of work for processes of tests; functions that a new process can import."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+
+def squared(number: int) -> int:
+    """Say it, unless the piece is below 0, which kills its process."""
+    if number < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number**2
+
+
+def waits(folder: str) -> None:
+    """Note the process in a folder, and never end."""
+    (Path(folder) / str(os.getpid())).touch()
+    while True:
+        time.sleep(0.1)
+
+
+def process_of(folder: str) -> int:
+    """Return the process."""
+    return os.getpid()
