@@ -38,6 +38,7 @@ from nas_sv2.studies.findings.attributes import (
     BASELINE,
     DUPLICATE,
     ERROR,
+    FORESEEN,
     IDENTITY,
     KEY,
     NOT_REPLAYED,
@@ -72,7 +73,7 @@ if TYPE_CHECKING:
     from nas_sv2.evaluate.data.data_sample import DataSample
 
 
-COPIED = (ARCHITECTURE, PRUNED, AUDITED, DUPLICATE, REJECTED, ERROR, BASELINE)
+COPIED = (ARCHITECTURE, PRUNED, AUDITED, DUPLICATE, REJECTED, ERROR, BASELINE, FORESEEN)
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class TrialCopy:
             self.store.save(self._count(), here)
         self.study.add_trial(
             create_trial(
-                values=list(here.objectives),
+                values=list(here.sampler_objectives),
                 params=trial.params,
                 distributions=trial.distributions,
                 user_attrs=attributes,

@@ -29,7 +29,7 @@ from nas_sv2.space.graph.guidelines import Guidelines
 from nas_sv2.space.networks.lowering import Network, lower
 from nas_sv2.studies.findings.attributes import ERROR, NOT_REPLAYED, REPLAYED
 from nas_sv2.studies.findings.front import Front
-from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.findings.record import STOP_RULE, Record
 from nas_sv2.studies.storage.named_networks import record_of, records_of
 from nas_sv2.studies.storage.places import data_place
 from nas_sv2.studies.storage.record_store import RecordStore
@@ -340,3 +340,22 @@ def test_a_study_that_a_search_is_at_is_left_alone(storage: str, other: Opened) 
     study.ask()
     with pytest.raises(ConfigError, match="a study without a running search: trials"):
         replayed(storage)
+
+
+def test_a_stopped_training_is_told_by_the_score_that_was_foreseen(
+    storage: str, other: Opened
+) -> None:
+    """A search may continue the replay, and would take the score at the end for a whole one's."""
+    other()
+    db = Database.open(storage)
+    store = RecordStore(db, study_key(load_study(db, "old")))
+    number, whole = next((n, r) for n, r in store.all().items() if r.baseline is None)
+    ended = dataclasses.replace(whole.evaluation, stopped="it promises no growth of the front")
+    excesses = {**whole.excesses, STOP_RULE: 1.0}
+    stopped = dataclasses.replace(whole, evaluation=ended, excesses=excesses, foreseen=0.77)
+    store.save(number, stopped)
+    found = replayed(storage)
+    trial = load_study(db, found.study).get_trials()[number]
+    assert trial.values[0] == 0.77
+    assert found.records[number].evaluation.score == whole.evaluation.score
+    assert not found.records[number].feasible
