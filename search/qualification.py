@@ -25,7 +25,6 @@ from nas_sv2.evaluate.proxy.untrained_scores import untrained_scores
 from nas_sv2.evaluate.recipes.files import open_recipe
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.process_pool import in_processes
-from nas_sv2.resolution import Resolution
 from nas_sv2.space.choices.levels import named_space
 from nas_sv2.space.choices.probe_networks import Trajectories, flops_matched, trajectories
 from nas_sv2.space.choices.search_space import SearchSpace
@@ -92,10 +91,9 @@ def qualify(
     choice = choose_evaluator(request.evaluator, request.recipe)
     choice.check_device("cpu")  # before minutes of decoding
     recipe, reference = choice.recipe, _reference(request.reference, choice)
-    _check_scores(recipe, reference)
     _check_counts(request)
     space = choice.choose_space(request.space, named_space(DEFAULT_SPACE))
-    data = open_data(request.data, resolution=recipe.resolution, notify=notify)
+    data = _open_data(request.data, recipe, notify)
     joint, matched = _networks(space, request)
     networks = (*joint.networks, *matched)
     trainer = _opened_trainer(choice, reference, data)
@@ -132,17 +130,13 @@ def qualify(
 
 def _opened_trainer(choice: EvaluatorChoice, reference: Recipe, data: ImageData) -> Trainer:
     """Open the evaluator and its reference, which raise before hours of training."""
-    if data.kind != "classes":
-        raise ConfigError("data", data.name, "must have one class an image to qualify a recipe")
     choose_recipe(reference).open(data, Setting())
     return choice.open(data, Setting())
 
 
-def _check_scores(*recipes: Recipe) -> None:
-    for each in recipes:
-        if each.numbers:
-            allowed = "must have a score of classes: numbers are not qualified"
-            raise ConfigError("recipe", each.name, allowed)
+def _open_data(spec: str, recipe: Recipe, notify: Notify = lambda line: None) -> ImageData:
+    """Open the data of both recipes, which agree on resolution and labels."""
+    return open_data(spec, resolution=recipe.resolution, notify=notify, numbers=recipe.numbers)
 
 
 def _check_counts(request: QualifyRequest) -> None:
@@ -193,6 +187,10 @@ def _reference(text: str | None, choice: EvaluatorChoice) -> Recipe:
             text,
             f"must be a recipe at the resolution of {recipe.name}: {recipe.resolution}",
         )
+    if reference.numbers != recipe.numbers:
+        labels = "numbers, score: mae" if recipe.numbers else "classes"
+        allowed = f"must be a recipe for labels that are {labels}, as {recipe.name}"
+        raise ConfigError("reference", text, allowed)
     if reference.score_form != recipe.score_form:
         raise ConfigError(
             "reference",
@@ -266,7 +264,7 @@ def _run(
         return iter(())
     # The longest first, so that no worker is left with a long one at the end.
     by_cost = sorted(trainings, key=lambda one: -one.recipe.epochs)
-    opened = partial(_open, data, by_cost[0].recipe.resolution)
+    opened = partial(_open, data, by_cost[0].recipe)
     return in_processes(_train, by_cost, jobs, "trains networks", opened)
 
 
@@ -274,8 +272,8 @@ _opened: list[ImageData] = []
 """The data of a worker process."""
 
 
-def _open(spec: str, resolution: Resolution | None) -> None:
-    _opened[:] = [open_data(spec, resolution=resolution)]
+def _open(spec: str, recipe: Recipe) -> None:
+    _opened[:] = [_open_data(spec, recipe)]
 
 
 def _train(training: _Training) -> Evaluation:

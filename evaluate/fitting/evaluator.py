@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.fitting.evaluation import Epoch, Evaluation, Trained
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.recipes.scores import IMAGES, LabelKind
 from nas_sv2.resolution import Resolution
 from nas_sv2.space.choices.levels import open_space
 from nas_sv2.space.choices.search_space import SearchSpace
@@ -238,6 +239,17 @@ def trained_form(
         stem_stride=architecture.stem_stride if stride is None else stride,
         stem_pool=architecture.stem_pool if pool is None else pool,
     )
+
+
+def check_class_weights(recipe: Recipe, kind: LabelKind) -> None:
+    """Refuse weights of classes for images that have several labels.
+
+    Raises:
+        ConfigError: If the recipe has such weights; names the field.
+    """
+    if recipe.class_weights != "none" and kind != "classes":
+        allowed = f"must be none for {IMAGES[kind]}"
+        raise ConfigError("recipe.class_weights", recipe.class_weights, allowed)
 
 
 def check_trainable(recipe: Recipe, device: str = "cpu") -> None:

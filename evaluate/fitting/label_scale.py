@@ -6,8 +6,9 @@ classifier as it trains. After the training they are multiplied into its weights
 network then gives the number itself, and no runtime has to know of a scale.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,9 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import kind_of
 from nas_sv2.evaluate.recipes.scores import in_unit_of_labels
 from nas_sv2.space.graph.operators import Graph, Linear
-from nas_sv2.space.runtimes.weights import Array, Weights
+from nas_sv2.space.runtimes.weights import Array
 
+Numbers = TypeVar("Numbers", Array, Tensor)
 FINEST = 1e-4
 """Least deviation as a share of the mean. float32 then has steps of 0.1 % of the deviation."""
 
@@ -59,15 +61,19 @@ class LabelScale:
         """Let `module` of `graph` answer in the unit of the labels, and learn in deviations."""
 
         def scaled(layer: nn.Module, inputs: tuple[Tensor, ...], answer: Tensor) -> Tensor:
-            return answer.float() * self.deviation + self.mean
+            return self.in_unit(answer)
 
         module.get_submodule(_classifier(graph)).register_forward_hook(scaled)
 
-    def folded(self, weights: Weights, graph: Graph) -> dict[str, Array]:
+    def in_unit(self, answers: Tensor) -> Tensor:
+        """Return answers in the unit of the labels, of answers in deviations about the mean."""
+        return answers.float() * self.deviation + self.mean
+
+    def folded(self, weights: Mapping[str, Numbers], graph: Graph) -> dict[str, Numbers]:
         """Return the weights of a trained network that answers in the unit of the labels.
 
         Args:
-            weights: The weights that `apply` let learn.
+            weights: The weights that learnt in deviations.
             graph: The network.
         """
         kernel, bias = (f"{_classifier(graph)}.{each}" for each in ("weight", "bias"))

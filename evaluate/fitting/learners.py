@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
-from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import kind_of
 from nas_sv2.evaluate.fitting.batches import Supply
 from nas_sv2.evaluate.fitting.course import Learner, Step
+from nas_sv2.evaluate.fitting.label_loss import loss_against_labels
 from nas_sv2.evaluate.fitting.label_scale import LabelScale
 from nas_sv2.evaluate.fitting.start import rate_of
 from nas_sv2.evaluate.fitting.teaching import Teaching
@@ -173,9 +173,6 @@ class NetworkLearner:
         chance = ChanceCheck.of(batches.labels, recipe, steps)
         weights, kind = None, kind_of(batches.labels)
         if recipe.class_weights == "balanced":
-            if kind != "classes":
-                allowed = "must be none for images with several labels"
-                raise ConfigError("recipe.class_weights", recipe.class_weights, allowed)
             weights = balanced_weights(batches.labels).to(batches.device)
         scale = LabelScale.of(batches.labels)
         return cls(module, recipe, chance, rates, teaching, weights, kind, scale)
@@ -202,10 +199,17 @@ class NetworkLearner:
         )
         with mixed:
             logits = self.module(inputs)
-            loss = self._loss(logits, labels)
+            loss = loss_against_labels(
+                self.kind,
+                logits,
+                labels,
+                recipe.label_smoothing,
+                self._weights_of(logits.shape[1]),
+                self.scale,
+            )
         against_labels = float(loss.detach())
         if self.teaching is not None:
-            loss = self.teaching.loss(loss, logits, inputs)
+            loss = self.teaching.loss(loss, logits, inputs, self.scale)
         value = float(loss.detach())
         step.check_finite(value)
         self._optimiser.zero_grad()
@@ -213,20 +217,6 @@ class NetworkLearner:
         self._scaler.step(self._optimiser)
         self._scaler.update()
         return value, self.chance.judge(step.number, against_labels, logits, labels)
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss against the labels; smoothing moves yes and no towards one half.
-
-        That of numbers is their mean absolute error, in standard deviations.
-        """
-        if self.scale is not None:
-            return functional.l1_loss(logits[:, 0], labels) / self.scale.deviation
-        smoothing = self.recipe.label_smoothing
-        if self.kind == "labels":
-            targets = labels * (1 - smoothing) + smoothing / 2
-            return functional.binary_cross_entropy_with_logits(logits, targets)
-        weights = self._weights_of(logits.shape[1])
-        return functional.cross_entropy(logits, labels, weights, label_smoothing=smoothing)
 
     def _weights_of(self, classes: int) -> Tensor | None:
         """Return the weights of all classes; those behind the last with an image have 0."""

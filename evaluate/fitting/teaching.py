@@ -1,4 +1,4 @@
-"""Soft labels of a teacher, for one training after another on the same images.
+"""The answers of a teacher, for one training after another on the same images.
 
 The answers to a batch are kept by its content. Candidates of a search see the same images in the
 same order, with the same flips and shifts. So only the first of them waits for the teacher.
@@ -8,6 +8,7 @@ was kept, so a training that is resumed comes to the same bits.
 
 import hashlib
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +21,13 @@ from torch.nn import functional
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.augment import Normalise
+from nas_sv2.evaluate.fitting.evaluation import Figure
+from nas_sv2.evaluate.fitting.label_loss import loss_against_teacher
+from nas_sv2.evaluate.fitting.label_scale import LabelScale
 from nas_sv2.evaluate.fitting.subset import choose_images
+from nas_sv2.evaluate.fitting.validation import mean_average_precision
 from nas_sv2.evaluate.recipes.recipe import Recipe
-from nas_sv2.evaluate.recipes.scores import IMAGES
+from nas_sv2.evaluate.recipes.scores import IMAGES, LabelKind, kind_in
 from nas_sv2.evaluate.recipes.teacher import (
     ENDING,
     FOLDER_FILES,
@@ -41,6 +46,10 @@ MOST_KEPT_BYTES = 256 << 20  # of answers; 6 million images with ten classes
 ASKED = 256  # validation images on which a teacher must be better than chance
 IMAGENET = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])  # torchvision's, in grey levels
 
+RESHUFFLED = (
+    20  # times that a teacher's answers are dealt to other images, for the mean AP by chance
+)
+
 Answers = Callable[[Tensor], Tensor]
 """Maps images (N, C, H, W), in the form that the teacher takes, to logits (N, classes)."""
 
@@ -56,6 +65,7 @@ class OpenTeacher:
         resolution: Resolution of its images; None for any.
         batch: Images that it takes at once; None for any.
         class_names: Names of its classes; None if they are not known.
+        kind: The kind of its labels; None if that is not known.
     """
 
     answers: Answers
@@ -64,6 +74,7 @@ class OpenTeacher:
     resolution: Resolution | None = None
     batch: int | None = None
     class_names: Sequence[str] | None = None
+    kind: LabelKind | None = None
 
     @torch.no_grad()
     def ask(self, levels: Tensor) -> Tensor:
@@ -93,7 +104,8 @@ class Teaching:
         normalise: Normalisation of the student's images.
         by_image: Whether images come again as they are: no augmentation is random.
         shared: Whether other trainings see the same batches, so that answers are worth keeping.
-        right: The teacher's accuracy on validation images.
+        figure: How good the teacher is on validation images.
+        kind: The kind of the labels.
         kept: Answers by the digest of the images.
     """
 
@@ -102,7 +114,8 @@ class Teaching:
     normalise: Normalise
     by_image: bool
     shared: bool
-    right: float
+    figure: Figure
+    kind: LabelKind = "classes"
     kept: dict[bytes, Tensor] = field(default_factory=dict)
     _kept_bytes: int = 0
 
@@ -125,7 +138,7 @@ class Teaching:
             normalise: Normalisation of the student's images.
             device: Torch device of the training.
             threads: CPU threads of the training.
-            notify: Called with a line on the teacher's accuracy.
+            notify: Called with a line on how good the teacher is.
             shared: As the attribute.
 
         Raises:
@@ -137,36 +150,36 @@ class Teaching:
         if recipe.classes is not None and recipe.classes < data.classes:
             allowed = "must be left out beside a teacher, which has all classes"
             raise ConfigError("recipe.classes", recipe.classes, allowed)
-        if data.kind != "classes":
-            allowed = f"must be left out for {IMAGES[data.kind]}"
-            raise ConfigError("teacher", teacher.model, allowed)
         opened = open_teacher(teacher, normalise, data, device, threads)
-        right, said = _checked(teacher, opened, data, device)
+        figure, said = _checked(teacher, opened, data, device)
         notify(said)
-        return cls(teacher, opened, normalise, not augments(recipe), shared, right)
+        return cls(teacher, opened, normalise, not augments(recipe), shared, figure, data.kind)
 
-    def describe_limit(self, accuracy: float) -> str:
-        """Say that a student of this accuracy has outgrown the teacher; empty if it has not."""
-        if accuracy <= self.right:
+    def describe_limit(self, student: Figure) -> str:
+        """Say that a student as good as this has outgrown the teacher; empty if it has not."""
+        if student.score <= self.figure.score:
             return ""
-        return (
-            f"the network is right for {accuracy:.2%} of the validation images, its teacher for "
-            f"{self.right:.2%}: train it without a teacher, or with a better one, and compare"
-        )
+        ours, theirs = student.describe(), self.figure.describe()
+        said = f"the network has {student.name} {ours} on the validation images, its teacher"
+        if student.by == "accuracy":
+            said = f"the network is right for {ours} of the validation images, its teacher for"
+        return f"{said} {theirs}: train it without a teacher, or with a better one, and compare"
 
-    def loss(self, hard: Tensor, logits: Tensor, images: Tensor) -> Tensor:
+    def loss(
+        self, hard: Tensor, logits: Tensor, images: Tensor, scale: LabelScale | None = None
+    ) -> Tensor:
         """Return the loss of a step.
 
         Args:
             hard: The loss against the labels.
-            logits: Those of the student, (N, classes).
+            logits: Those of the student, (N, classes); of numbers, its answers (N, 1).
             images: The student's images, (N, C, H, W), normalised.
+            scale: The scale of numbers; else None.
         """
-        high, share = self.teacher.temperature, self.teacher.share
-        soft = functional.log_softmax(self.ask(images) / high, 1)
-        learnt = functional.log_softmax(logits.float() / high, 1)
-        apart = functional.kl_div(learnt, soft, reduction="batchmean", log_target=True)
-        return (1 - share) * hard + share * high**2 * apart
+        share, taught = self.teacher.share, self.ask(images)
+        high = self.teacher.temperature
+        soft = loss_against_teacher(self.kind, logits, taught, high, scale)
+        return (1 - share) * hard + share * soft
 
     def ask(self, images: Tensor) -> Tensor:
         """The teacher's logits (N, classes) for the student's images (N, C, H, W)."""
@@ -240,7 +253,7 @@ def _of_folder(folder: Path, teacher: Teacher, device: str) -> OpenTeacher:
     described = trained if trained.exists() else plain
     try:
         facts = parse_json(read_bounded(card, MOST_WEIGHT_BYTES))
-        taken, names = facts["input"], facts["class_names"]
+        taken, names, kind = facts["input"], facts["class_names"], kind_in(facts)
         normalise = Normalise(torch.tensor(taken["mean"]), torch.tensor(taken["deviation"]))
         arrays = parse_weights(read_bounded(weights, MOST_WEIGHT_BYTES))
     except (OSError, ValueError, LookupError, TypeError) as error:
@@ -252,7 +265,8 @@ def _of_folder(folder: Path, teacher: Teacher, device: str) -> OpenTeacher:
     module = build_module(graph)
     load_weights(module, graph, arrays)
     module = module.to(device).to(memory_format=torch.channels_last).eval()
-    return OpenTeacher(module, normalise, network.channels, network.resolution, None, names)
+    size = network.resolution
+    return OpenTeacher(module, normalise, network.channels, size, None, names, kind)
 
 
 def _check_input(teacher: Teacher) -> None:
@@ -282,10 +296,10 @@ def _of_onnx(file: Path, teacher: Teacher, normalise: Normalise, threads: int) -
     shape = [size if isinstance(size, int) else None for size in source.shape]
     if len(shape) != 4 or (shape[2] is None) != (shape[3] is None):
         raise ConfigError("teacher", teacher.model, f"must take N×C×H×W; it takes {source.shape}")
-    names = None
+    names = kind = None
     if facts is not None:
         _check_input(teacher)
-        normalise, names = facts
+        normalise, names, kind = facts
 
     def answers(images: Tensor) -> Tensor:
         fed = {source.name: images.cpu().contiguous().numpy()}
@@ -293,22 +307,23 @@ def _of_onnx(file: Path, teacher: Teacher, normalise: Normalise, threads: int) -
 
     batch, channels, height, width = shape
     size = None if height is None or width is None else resolution_of(height, width)
-    return OpenTeacher(answers, normalise, channels, size, batch, names)
+    return OpenTeacher(answers, normalise, channels, size, batch, names, kind)
 
 
-def _facts_of(metadata: Mapping[str, str]) -> tuple[Normalise, Any] | None:
-    """The normalisation and the class names of an ONNX file of ours; None of another's."""
+def _facts_of(metadata: Mapping[str, str]) -> tuple[Normalise, Any, LabelKind] | None:
+    """Normalisation, class names and kind of labels of an ONNX file of ours; None of another's."""
     if "nas_sv2" not in metadata:
         return None
     mean, deviation = (torch.tensor(parse_json(metadata[of])) for of in ("mean", "deviation"))
-    names = metadata.get("class_names")
-    return Normalise(mean, deviation), None if names is None else parse_json(names)
+    names: Any = metadata.get("class_names")
+    names = None if names is None else parse_json(names)
+    return Normalise(mean, deviation), names, kind_in(metadata)
 
 
 def _checked(
     teacher: Teacher, opened: OpenTeacher, data: ImageData, device: str
-) -> tuple[float, str]:
-    """Refuse a teacher of other classes or one that knows nothing; give its accuracy, and say it.
+) -> tuple[Figure, str]:
+    """Refuse a teacher of other classes or one that knows nothing; give its figure, and say it.
 
     A wrong normalisation or another order of the classes shows here.
     """
@@ -320,30 +335,76 @@ def _checked(
         allowed = f"must answer to images {tuple(data.val.images.shape[1:])} ({reason})"
         raise ConfigError("teacher", teacher.model, allowed) from None
     _check_classes(teacher, opened, logits, data)
-    right = int((logits.argmax(1) == part.labels).sum()) / len(part)
-    chance = int(torch.bincount(part.labels).max()) / len(part)
-    said = f"{right:.2%} of {len(part)} validation images right, {chance:.2%} by chance"
-    if not right > chance + math.sqrt(chance * (1 - chance) / len(part)):
+    figure, chance, apart = _BESIDE_CHANCE[data.kind](logits.float(), part.labels)
+    shown, among = figure.describe(), f"{len(part)} validation images"
+    said = f"{figure.name} {shown} on {among}, {chance.describe()} by chance"
+    if data.kind == "classes":
+        said = f"{shown} of {among} right, {chance.describe()} by chance"
+    if data.kind == "numbers":
+        said = f"MAE {shown} on {among}, {chance.describe()} by always answering their median"
+    if not figure.score > chance.score + apart:
         allowed = f"must be better than chance: {said}; does teacher.input say what it takes?"
         raise ConfigError("teacher", teacher.model, allowed)
-    return right, f"teacher {teacher.model} ({teacher.digest}): {said}"
+    return figure, f"teacher {teacher.model} ({teacher.digest}): {said}"
+
+
+BesideChance = tuple[Figure, Figure, float]
+"""How good a teacher is, how good one is that knows nothing, and the latter's standard error."""
+
+
+def _of_classes(logits: Tensor, labels: Tensor) -> BesideChance:
+    """Compare with always naming the commonest class."""
+    right = int((logits.argmax(1) == labels).sum()) / len(labels)
+    chance = int(torch.bincount(labels).max()) / len(labels)
+    error = math.sqrt(chance * (1 - chance) / len(labels))
+    return Figure("accuracy", right), Figure("accuracy", chance), error
+
+
+def _of_several(logits: Tensor, labels: Tensor) -> BesideChance:
+    """Compare with the same answers, each given to another image."""
+    wanted, generator = labels.numpy(), torch.Generator().manual_seed(0)
+    dealt = (torch.randperm(len(labels), generator=generator) for _ in range(RESHUFFLED))
+    found = [mean_average_precision(logits[order].numpy(), wanted) for order in dealt]
+    figure = Figure("mean_ap", mean_average_precision(logits.numpy(), wanted))
+    return figure, Figure("mean_ap", statistics.fmean(found)), statistics.stdev(found)
+
+
+def _of_numbers(answers: Tensor, labels: Tensor) -> BesideChance:
+    """Compare with always answering the median; the error is that of the difference."""
+    ours = (answers[:, 0] - labels).double().abs()
+    theirs = (labels - labels.median()).double().abs()
+    error = float((theirs - ours).std()) / math.sqrt(len(labels))
+    return Figure("mae", float(ours.mean())), Figure("mae", float(theirs.mean())), error
+
+
+_BESIDE_CHANCE: Mapping[LabelKind, Callable[[Tensor, Tensor], BesideChance]] = {
+    "classes": _of_classes,
+    "labels": _of_several,
+    "numbers": _of_numbers,
+}
 
 
 def _check_classes(teacher: Teacher, opened: OpenTeacher, logits: Tensor, data: ImageData) -> None:
-    there = logits.shape[1] if logits.dim() == 2 else 0
-    if there != data.classes:
-        allowed = (
-            f"must have the {data.classes} classes of the data; it gives {there or 'no logits'}"
-        )
+    if opened.kind not in (None, data.kind):
+        allowed = f"must be of {IMAGES[data.kind]}, as the data; it is of {IMAGES[opened.kind]}"
         raise ConfigError("teacher", teacher.model, allowed)
+    there, named = logits.shape[1] if logits.dim() == 2 else 0, _NAMED[data.kind]
+    if there != data.classes:
+        allowed = f"must have the {data.classes} {named} of the data; it gives"
+        if data.kind == "numbers":
+            allowed = "must give one number an image, (N, 1); it gives"
+        raise ConfigError("teacher", teacher.model, f"{allowed} {there or 'no logits'}")
     names = opened.class_names
     if names is None:
         return
     if not isinstance(names, list) or len(names) != data.classes:
-        allowed = f"must name its {data.classes} classes in a list; it names {names!r:.80}"
+        allowed = f"must name its {data.classes} {named} in a list; it names {names!r:.80}"
         raise ConfigError("teacher", teacher.model, allowed)
     if names != list(data.class_names):
         pairs = zip(data.class_names, names, strict=True)
         ours, theirs = next(pair for pair in pairs if pair[0] != pair[1])
-        allowed = f"must have the classes of the data in their order: {ours!r}, not {theirs!r}"
+        allowed = f"must have the {named} of the data in their order: {ours!r}, not {theirs!r}"
         raise ConfigError("teacher", teacher.model, allowed)
+
+
+_NAMED: Mapping[LabelKind, str] = {"classes": "classes", "labels": "labels", "numbers": "number"}

@@ -22,7 +22,7 @@ from nas_sv2.evaluate.fitting.batches import Batches, Mixed, Supply
 from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
 from nas_sv2.evaluate.fitting.course import Course, Learner, Progress
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
-from nas_sv2.evaluate.fitting.evaluator import trained_form
+from nas_sv2.evaluate.fitting.evaluator import check_class_weights, trained_form
 from nas_sv2.evaluate.fitting.int8_form import validate_int8
 from nas_sv2.evaluate.fitting.label_scale import LabelScale
 from nas_sv2.evaluate.fitting.learners import Average, AveragingLearner, NetworkLearner
@@ -99,6 +99,7 @@ class FullRun:
         if size != self.data.resolution:
             raise ConfigError("data resolution", self.data.resolution, f"must be {size} pixels")
         adapted = self.adapt(network)
+        check_class_weights(self.recipe, self.data.kind)
         try_score(self.recipe.score, self.subset.val.labels, self.subset.classes)
         self._tell_counts()
         with cpu_threads(self.threads):
@@ -145,8 +146,7 @@ class FullRun:
         """Tell of a teacher that its student has outgrown."""
         if self.teaching is None or not self.processes.first:
             return
-        assert found.accuracy is not None, "a teacher has classes"
-        if line := self.teaching.describe_limit(found.accuracy):
+        if line := self.teaching.describe_limit(found.figure):
             self.notify(line)
 
     def adapt(self, network: Classifier) -> Classifier:

@@ -25,6 +25,7 @@ from nas_sv2.evaluate.fitting.evaluator import (
     EvaluatorChoice,
     Setting,
     Stops,
+    check_class_weights,
     check_trainable,
     trained_form,
 )
@@ -72,8 +73,9 @@ class ProxyTraining:
     notify: Callable[[str], None] = lambda line: None
 
     def __post_init__(self) -> None:
-        """Refuse a recipe that is not for short trainings, or does not suit the device."""
+        """Refuse a recipe that is not for short trainings, or suits neither labels nor device."""
         check_trainable(self.recipe, self.device)
+        check_class_weights(self.recipe, self.data.kind)
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
         """Train `architecture` and validate it; see `train` for the errors."""

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from nas_sv2.errors import EvaluationError
-from nas_sv2.evaluate.data.image_data import ImageData, Part
+from nas_sv2.evaluate.data.image_data import ImageData, Part, kind_of
 from nas_sv2.evaluate.fitting.augment import Normalise
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
+from nas_sv2.evaluate.fitting.label_loss import loss_against_labels
+from nas_sv2.evaluate.fitting.label_scale import LabelScale
 from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.recipe import Recipe
@@ -42,14 +43,16 @@ class Untrained:
     Attributes:
         graph: The network as it would be trained.
         images: One batch, float32 (N, C, H, W), normalised, no two alike.
-        labels: Classes, int64 (N,).
+        labels: Their labels, as in `Part`.
         seed: Seed of weights and noise.
+        scale: The scale of labels that are numbers; else None.
     """
 
     graph: Graph
     images: Tensor
     labels: Tensor
     seed: int
+    scale: LabelScale | None = None
 
     def network(self) -> GraphModule:
         """The network with its initial weights, in training mode."""
@@ -70,7 +73,8 @@ def untrained_scores(
     adapted = ProxyTraining(recipe, data, seed).adapt(architecture)
     with cpu_threads(1):  # sums over several threads round otherwise
         images, labels = _batch(data, recipe, seed)
-        untrained = Untrained(lower(adapted), images, labels, seed)
+        scale = LabelScale.of(data.train.labels)
+        untrained = Untrained(lower(adapted), images, labels, seed, scale)
         scores = {name: score(untrained) for name, score in SCORES.items()}
     for name, score in scores.items():
         if not math.isfinite(score):
@@ -182,9 +186,14 @@ def zen(untrained: Untrained) -> float:
 
 
 def grad_norm(untrained: Untrained) -> float:
-    """Sum of the kernels' gradient norms (Abdelfattah et al. 2021, section 3.2), one batch."""
-    module = untrained.network()
-    loss = functional.cross_entropy(module(untrained.images), untrained.labels)
+    """Sum of the kernels' gradient norms (Abdelfattah et al. 2021, section 3.2), one batch.
+
+    The loss is that of a training on such labels, without label smoothing.
+    """
+    module, scale = untrained.network(), untrained.scale
+    answers, labels = module(untrained.images), untrained.labels
+    answers = answers if scale is None else scale.in_unit(answers)
+    loss = loss_against_labels(kind_of(labels), answers, labels, scale=scale)
     gradients = torch.autograd.grad(loss, _kernels(module))
     return float(sum(gradient.norm() for gradient in gradients))
 

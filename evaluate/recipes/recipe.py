@@ -26,7 +26,7 @@ from nas_sv2.documents import (
 )
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.recipes.scores import check_score, reads_numbers
-from nas_sv2.evaluate.recipes.teacher import Teacher
+from nas_sv2.evaluate.recipes.teacher import TEMPERATURE, Teacher
 from nas_sv2.resolution import Resolution, check_image_size, read_resolution
 
 Optimiser = Literal["sgd", "adamw"]
@@ -38,7 +38,6 @@ WITH_NUMBERS: Mapping[str, object] = {
     "label_smoothing": 0,
     "class_weights": "none",
     "classes": None,
-    "teacher": None,
     "score_form": "fp32",
 }
 """The values that fields must have if labels are numbers."""
@@ -206,8 +205,10 @@ class Recipe:
         for name, needed in WITH_NUMBERS.items():
             if (value := getattr(self, name)) != needed:
                 shown = "left out" if needed is None else needed
-                given = value.model if isinstance(value, Teacher) else value
-                raise ConfigError(name, given, f"must be {shown} {why}")
+                raise ConfigError(name, value, f"must be {shown} {why}")
+        if self.teacher is not None and self.teacher.temperature != TEMPERATURE:
+            allowed = f"must be left out {why}: a number has none"
+            raise ConfigError("teacher.temperature", self.teacher.temperature, allowed)
         for name in ("mixup", "cutmix"):
             if value := getattr(self.full_training, name, 0):
                 raise ConfigError(name, value, f"must be 0 {why}")

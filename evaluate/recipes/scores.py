@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from nas_sv2.errors import ConfigError
 
@@ -15,6 +15,16 @@ IMAGES: Mapping[LabelKind, str] = {
     "labels": "images with several labels",
     "numbers": "images with a number each",
 }
+
+
+def kind_in(facts: Mapping[str, Any]) -> LabelKind:
+    """Return what images were labelled with, by a card or the metadata of a model.
+
+    Those of older versions say nothing, as they know of classes alone.
+    """
+    if facts.get("number"):
+        return "numbers"
+    return "labels" if facts.get("several_labels") else "classes"
 
 
 @dataclass(frozen=True, slots=True)

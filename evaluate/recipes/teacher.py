@@ -18,6 +18,7 @@ from nas_sv2.space.runtimes.weights import MOST_WEIGHT_BYTES
 ENDING = ".onnx"
 FOLDER_FILES = ("architecture.yaml", "trained.yaml", "weights.safetensors", "card.json")
 """The files of an exported network that say what it answers; the second may be missing."""
+TEMPERATURE = 4.0
 Input = Literal["data", "imagenet", "unit", "levels"]
 
 
@@ -29,6 +30,10 @@ class Teacher:
     labels. Both sides of the divergence are softmax(logits / T), with T the `temperature` (Hinton,
     Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015). The defaults are those
     of the comparison of Tian, Krishnan and Isola (ICLR 2020).
+
+    Several labels have sigmoid(logits / T), and the mean over the labels of each one's divergence
+    (Yang et al., "Multi-Label Knowledge Distillation", ICCV 2023). For numbers the mean absolute
+    difference of the answers takes the place of T² · KL, in standard deviations as L is.
 
     Attributes:
         model: A folder of an exported network, `FILE.onnx`, or the `module:attribute` of a torch
@@ -42,7 +47,7 @@ class Teacher:
     """
 
     model: str
-    temperature: AboveZero = 4.0
+    temperature: AboveZero = TEMPERATURE
     share: PositiveShare = 0.9
     input: Input = "data"
     digest: str = ""

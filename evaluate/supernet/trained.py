@@ -281,7 +281,7 @@ class SupernetEvaluator:
             found = self._training.validated(module, self.seed)
         evaluation = Evaluation(
             accuracy=found.accuracy,
-            loss=found.loss,
+            loss=None if found.mae is not None else found.loss,
             recipe=self.recipe.name,
             recipe_digest=self.recipe.digest,
             data=self.data.provenance,
@@ -298,6 +298,7 @@ class SupernetEvaluator:
             majority=found.majority,
             classes=found.classes,
             mean_ap=found.mean_ap,
+            mae=found.mae,
         )
         return Trained(evaluation, self.adapt(architecture), weights_of(module))
 

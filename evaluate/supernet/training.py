@@ -17,17 +17,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from nas_sv2.errors import ConfigError, InfeasibleError, Rejected
 from nas_sv2.evaluate.data.image_data import ImageData
 from nas_sv2.evaluate.fitting.checkpoint import Checkpoint
 from nas_sv2.evaluate.fitting.course import Course, Progress, Step
 from nas_sv2.evaluate.fitting.determinism import cpu_threads, stream
+from nas_sv2.evaluate.fitting.label_loss import loss_against_labels
 from nas_sv2.evaluate.fitting.learners import PRECISIONS, make_optimiser
 from nas_sv2.evaluate.fitting.own_metric import try_score
 from nas_sv2.evaluate.proxy.training import ProxyTraining
 from nas_sv2.evaluate.recipes.recipe import Recipe
+from nas_sv2.evaluate.recipes.scores import LabelKind
 from nas_sv2.evaluate.supernet.supernet import Supernet
 from nas_sv2.space.choices.extremes import largest, smallest
 from nas_sv2.space.choices.search_space import SearchSpace
@@ -72,9 +73,6 @@ class SupernetTraining:
     def __post_init__(self) -> None:
         """Refuse a recipe that shared weights cannot be trained by."""
         check_supernet_recipe(self.recipe)
-        if self.data.kind != "classes":
-            allowed = "must have one class an image for a supernet"
-            raise ConfigError("data", self.data.name, allowed)
         try_score(self.recipe.score, self.data.val.labels, self.data.classes)
         if self.random < 0:
             raise ConfigError("networks", self.random, "must be a whole number from 0")
@@ -112,6 +110,9 @@ class SupernetTraining:
             course.resume()
             for done in course.passes():
                 course.keep(done)
+        if (scale := self.training.scale) is not None:
+            graph = lower(self.training.adapt(largest(self.space)))
+            supernet.load(scale.folded(supernet.weights(), graph))
         images = sum(record.trained.images for record in course.records)
         loss = course.records[-1].trained.loss
         return TrainedSupernet(supernet, course.step, images, course.seconds, loss)
@@ -173,7 +174,8 @@ class TrainedSupernet:
         steps: Number of steps done.
         images: Number of images trained on, each counted once a step.
         seconds: Wall time.
-        loss: Mean loss of the largest network over the last pass, nats.
+        loss: Mean loss of the largest network over the last pass, nats; of numbers, its mean
+            absolute error in standard deviations.
     """
 
     supernet: Supernet
@@ -203,9 +205,6 @@ def check_supernet_recipe(recipe: Recipe) -> None:
         if getattr(recipe, field) != usual:
             allowed = f"must be {usual} for a supernet"
             raise ConfigError(f"recipe.{field}", getattr(recipe, field), allowed)
-    if recipe.numbers:
-        allowed = "must be of classes for a supernet, which is not trained on numbers"
-        raise ConfigError("recipe.score", recipe.score, allowed)
     if recipe.score == "training_speed":
         allowed = "must not be the speed of a training: a network of a supernet is not trained"
         raise ConfigError("recipe.score", recipe.score, allowed)
@@ -234,13 +233,13 @@ class _SandwichLearner:
         teacher, *others = self.how.networks(step.number)
         count = 1 + len(others)
         smoothing = self.how.recipe.label_smoothing
-        logits, loss = self._logits(teacher, inputs, labels, smoothing)
+        answers, loss = self._answers(teacher, inputs, labels, smoothing)
         value = float(loss.detach())
         step.check_finite(value, "the loss of the largest network")
         torch.autograd.backward(loss / count)
-        taught = logits.detach().float().softmax(1)
+        taught = _TAUGHT[self.how.data.kind](answers.detach().float())
         for network in others:
-            _, loss = self._logits(network, inputs, taught, 0.0)
+            _, loss = self._answers(network, inputs, taught, 0.0)
             step.check_finite(float(loss.detach()), f"the loss of network {network.digest[:8]}")
             torch.autograd.backward(loss / count)
         self._optimiser.step()
@@ -253,12 +252,22 @@ class _SandwichLearner:
         self.supernet.load(state["weights"])
         self._optimiser.load_state_dict(state["optimiser"])
 
-    def _logits(
+    def _answers(
         self, network: Architecture, inputs: Tensor, targets: Tensor, smoothing: float
     ) -> tuple[Tensor, Tensor]:
-        """Return the logits of `network` and their loss against `targets`."""
-        name = self.how.recipe.precision
+        """Return the answers of `network` and their loss against `targets`."""
+        name, scale = self.how.recipe.precision, self.how.training.scale
+        kind = self.how.data.kind
         with torch.autocast("cpu", PRECISIONS[name], enabled=name != "fp32"):
-            logits = self.supernet(inputs, network)
-            loss = functional.cross_entropy(logits, targets, label_smoothing=smoothing)
-        return logits, loss
+            answers = self.supernet(inputs, network)
+            answers = answers if scale is None else scale.in_unit(answers)
+            loss = loss_against_labels(kind, answers, targets, smoothing, scale=scale)
+        return answers, loss
+
+
+_TAUGHT: Mapping[LabelKind, Callable[[Tensor], Tensor]] = {
+    "classes": lambda logits: logits.softmax(1),
+    "labels": torch.sigmoid,
+    "numbers": lambda answers: answers[:, 0],
+}
+"""The targets that the other networks learn from the answers of the largest."""

@@ -277,7 +277,7 @@ def train_supernet(
     check_supernet_recipe(chosen)
     limits = supernet_guidelines(guidelines, named)
     check_unfinished_supernet(folder)
-    opened = _open_images(plan, chosen.resolution, notify)
+    opened = _open_images(plan, chosen.resolution, notify, numbers=chosen.numbers)
     with making_folder(folder) as out:
         training = SupernetTraining(
             named,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import RenderableType
 
 from nas_sv2.evaluate.recipes.recipe import Recipe
-from nas_sv2.evaluate.recipes.scores import SHARES, facts_of
+from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.show.console import plain_table
 from nas_sv2.studies.estimates.certified import FUSED, with_fused
 from nas_sv2.studies.findings.certificate import (
@@ -63,22 +63,23 @@ def certificate_markdown(certificate: Certificate) -> str:
 
 
 def certificate_data(certificate: Certificate) -> dict[str, object]:
-    """Return the figures as plain data."""
+    """Return the figures as plain data; an agreement that there is none of is None."""
     import dataclasses
     import json
 
     fused, lacks = with_fused(certificate)
     sets = {"joint": fused.joint, "matched": fused.matched}
+    rankings = {
+        name: {
+            by or "recipe": dataclasses.asdict(fused.ranking(networks, by))
+            for by in (None, *_counts(fused))
+        }
+        for name, networks in sets.items()
+        if networks
+    }
     return {
         "certificate": json.loads(certificate.to_json()),
-        "rankings": {
-            name: {
-                by or "recipe": dataclasses.asdict(fused.ranking(networks, by))
-                for by in (None, *_counts(fused))
-            }
-            for name, networks in sets.items()
-            if networks
-        },
+        "rankings": json.loads(json.dumps(rankings), parse_constant=lambda nan: None),
         "not_fused": lacks or None,
         "noise": certificate.noise,
         "reference_noise": certificate.reference_noise,
@@ -97,6 +98,7 @@ def _facts(certificate: Certificate) -> list[str]:
         f"mean of {certificate.seeds} seeds",
         f"- networks: {len(certificate.joint)} that vary jointly, {len(certificate.matched)} of "
         f"equal FLOPs (±5 %), space {certificate.space} ({certificate.space_digest})",
+        f"- scores: {_scores(certificate)}; higher is better",
         f"- cost of a candidate: {certificate.seconds:.1f} s on one thread, mean"
         f"{_before(certificate)}",
         f"- trained on: {certificate.place}",
@@ -113,6 +115,12 @@ def _facts(certificate: Certificate) -> list[str]:
         f"{certificate.in_words(smallest)}",
         f"- decisive: pairs further apart than {_gap(certificate)} in the reference",
     ]
+
+
+def _scores(certificate: Certificate) -> str:
+    ours, theirs = certificate.scored_by, certificate.reference_scored_by
+    beside = "" if ours == theirs else f"; of the reference {facts_of(theirs).objective}"
+    return f"{facts_of(ours).objective}{beside}"
 
 
 def _longer(certificate: Certificate) -> str:
@@ -251,4 +259,7 @@ def _signed(difference: float, scored_by: str) -> str:
 
 
 def _score(value: float, scored_by: str) -> str:
-    return f"{value * 100:.2f}" if scored_by in SHARES else f"{value:.4f}"
+    facts = facts_of(scored_by)
+    if facts.unit == "label":
+        return f"-{facts.value(value)}"
+    return f"{value * 100:.2f}" if facts.unit == "share" else f"{value:.4f}"

@@ -14,7 +14,7 @@ from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.fitting.evaluation import FIGURES, Figure, is_uneven
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
-from nas_sv2.evaluate.recipes.scores import LabelKind, facts_of
+from nas_sv2.evaluate.recipes.scores import facts_of, kind_in
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.resolution import height_and_width, in_pixels
 from nas_sv2.space.graph.cost import cost_of
@@ -151,13 +151,6 @@ def page(*parts: Sequence[str]) -> str:
 def figure_in(form: Mapping[str, Any]) -> Figure | None:
     """Return the figure of a form in a card; None if it was not measured."""
     return Figure.find(form)
-
-
-def kind_in(document: Mapping[str, Any]) -> LabelKind:
-    """Return what images were labelled with, by a card; older ones know of classes alone."""
-    if document.get("number", False):
-        return "numbers"
-    return "labels" if document.get("several_labels", False) else "classes"
 
 
 def figure_of(document: Mapping[str, Any]) -> str:
@@ -375,7 +368,8 @@ def teacher_rows(document: Mapping[str, Any]) -> dict[str, str]:
     teacher: Mapping[str, Any] | None = document["recipe"].get("teacher")
     if teacher is None:
         return {}
-    how = f"temperature {teacher['temperature']:g}, share {teacher['share']:g}"
+    high = "" if kind_in(document) == "numbers" else f"temperature {teacher['temperature']:g}, "
+    how = f"{high}share {teacher['share']:g}"
     return {"teacher": f"{escaped(teacher['model'])} ({teacher['digest']}), {how}"}
 
 

@@ -26,6 +26,7 @@ from nas_sv2.evaluate.fitting.determinism import cpu_threads
 from nas_sv2.evaluate.fitting.evaluation import data_key
 from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.evaluate.recipes.files import recipe_from_document
+from nas_sv2.evaluate.recipes.scores import kind_in
 from nas_sv2.resolution import check_image_size, read_resolution
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import Classifier, lower
@@ -46,7 +47,6 @@ from nas_sv2.studies.package.card import (
     PAGE_KEY,
     count_shuffles,
     figure_in,
-    kind_in,
     record_in,
     trial_card,
 )

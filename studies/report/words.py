@@ -239,9 +239,9 @@ def certificate_lines(facts: StudyFacts) -> list[str]:
         )
         return [
             f"Not certified: nobody has tried how well recipe {evaluation.recipe} ranks networks "
-            f"on {evaluation.data}. Any two accuracies of this report may differ by the seed "
+            f"on {evaluation.data}. Any two scores of this report may differ by the seed "
             "alone, and every one of them is of a short training.",
-            *([] if evaluation.mae is not None or evaluation.is_detector else [how]),  # refused
+            *([] if evaluation.is_detector else [how]),  # refused
         ]
     lines = [
         f"Recipe {certificate.recipe} is {certificate.describe()}.",

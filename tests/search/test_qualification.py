@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from doubles import evaluation_of
 
@@ -14,6 +15,7 @@ from nas_sv2.evaluate.data.datasets import open_data
 from nas_sv2.evaluate.fitting.evaluation import Evaluation
 from nas_sv2.search import qualification
 from nas_sv2.search.qualification import QualifyRequest, qualify
+from nas_sv2.show.recipe_tables import certificate_markdown
 from nas_sv2.studies.storage.recipe_evidence import CertificateStore
 
 SPACE = str(Path(__file__).parents[2] / "docs" / "lab" / "certificates" / "space.yaml")
@@ -106,6 +108,56 @@ def test_the_certificate_is_of_what_was_asked_and_is_kept(
     db.close()
 
 
+def table_of(labels: np.ndarray, folder: Path) -> str:
+    images = np.random.default_rng(0).integers(0, 255, (60, 32, 32), np.uint8)
+    np.savez(folder / "drawn.npz", images=images, labels=labels)
+    return f"npz:{folder / 'drawn.npz'}"
+
+
+@pytest.mark.parametrize(
+    ("score", "labels", "said"),
+    [
+        ("mean_ap", np.eye(3)[np.arange(60) % 3] + (np.arange(60) % 2)[:, None], "mean average"),
+        ("mae", np.arange(60.0), "minus mean absolute error; higher is better"),
+    ],
+)
+def test_several_labels_and_numbers_are_qualified_by_their_score(
+    score: str, labels: np.ndarray, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Wider networks are better, and errors are smaller then: FLOPs order both alike."""
+    data = table_of(np.minimum(labels, 1) if score == "mean_ap" else labels, tmp_path)
+    opened = open_data(data, numbers=score == "mae")
+
+    def run(trainings: Sequence[Any], asked: str, jobs: int) -> Iterator[tuple[Any, Evaluation]]:
+        assert asked == data
+        for one, plain in Trainings()(trainings, asked, jobs):
+            value = plain.scores[0]
+            found = dataclasses.replace(
+                plain,
+                accuracy=None,
+                data=opened.provenance,
+                scored_by=score,
+                scores=(value if score == "mean_ap" else value - 10,),
+                mean_ap=value if score == "mean_ap" else None,
+                mae=10 - value if score == "mae" else None,
+            )
+            yield one, found
+
+    monkeypatch.setattr(qualification, "_run", run)
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(f"nas_sv2_recipe: 1\nepochs: 1\nscore: {score}\n")
+    asked = request(tmp_path, data=data, recipe=str(recipe))
+    found = qualify(asked, database(tmp_path), lambda line: None, lambda done, total: None)
+    assert found.scored_by == score
+    assert found.ranking(found.joint).tau.value == pytest.approx(1)
+    assert "MAE" in found.describe() if score == "mae" else "points are ties" in found.describe()
+    page = certificate_markdown(found)
+    assert f"- scores: {said}" in page
+    if score == "mae":
+        lowest = min(one.scores[0] for one in found.joint)
+        assert f"| -{-lowest:.4g} -" in page
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
@@ -134,10 +186,17 @@ def test_what_cannot_be_meant_is_named_and_nothing_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_reference_of_another_form_is_refused(tmp_path: Path) -> None:
-    recipe = tmp_path / "int8.yaml"
-    recipe.write_text("nas_sv2_recipe: 1\nepochs: 1\nscore_form: int8\n")
-    with pytest.raises(ConfigError, match=r"reference .* score_form int8, .* got 'smoke'"):
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("score_form: int8", "with score_form int8, as own; it has fp32"),
+        ("score: mae", "for labels that are numbers, score: mae, as own"),
+    ],
+)
+def test_a_reference_of_another_form_is_refused(field: str, said: str, tmp_path: Path) -> None:
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(f"nas_sv2_recipe: 1\nepochs: 1\n{field}\n")
+    with pytest.raises(ConfigError, match=f"reference must be a recipe {said}.*; got 'smoke'"):
         qualify(
             request(tmp_path, recipe=str(recipe), reference="smoke"),
             database(tmp_path),

@@ -21,8 +21,8 @@ from nas_sv2.evaluate.fitting.validation import Validation, describe_balance, va
 from nas_sv2.evaluate.full.int8_training import check_int8_training
 from nas_sv2.evaluate.full.training import FullRun
 from nas_sv2.evaluate.proxy.training import ProxyTraining, choose_recipe
+from nas_sv2.evaluate.proxy.untrained_scores import untrained_scores
 from nas_sv2.evaluate.recipes.recipe import FullTraining, Recipe
-from nas_sv2.evaluate.supernet.training import check_supernet_recipe
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.torch_lowering import build_module, load_weights, weights_of
 from nas_sv2.space.units.architecture import Architecture, Stage
@@ -176,11 +176,20 @@ def test_a_field_that_means_nothing_for_numbers_is_refused(
     assert refused.value.field == field
 
 
-def test_other_trainings_refuse_numbers() -> None:
-    with pytest.raises(ConfigError, match="must be of classes for a supernet"):
-        check_supernet_recipe(SHORT)
+def test_a_training_with_the_rounding_of_int8_refuses_numbers() -> None:
     with pytest.raises(ConfigError, match="left out for images with a number each"):
         check_int8_training(SHORT, None, 1)
+
+
+def test_untrained_scores_are_of_the_loss_of_numbers(years: ImageData) -> None:
+    """The gradient is that of the error in deviations, whatever the unit of the labels."""
+    other = Part(years.train.images, years.train.labels * 1024)
+    scores = [
+        untrained_scores(SMALL, dataclasses.replace(years, train=part), SHORT)
+        for part in (years.train, other)
+    ]
+    assert scores[0]["grad_norm"] > 0
+    assert scores[1] == pytest.approx(scores[0], rel=1e-3)
 
 
 @pytest.mark.parametrize("score", ["accuracy", "cross_entropy", "mean_ap", "lab:own"])

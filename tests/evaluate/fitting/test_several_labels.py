@@ -17,8 +17,8 @@ from nas_sv2.evaluate.fitting.evaluator import Setting
 from nas_sv2.evaluate.fitting.learners import NetworkLearner
 from nas_sv2.evaluate.full.training import FullRun
 from nas_sv2.evaluate.proxy.training import ProxyTraining, choose_recipe
+from nas_sv2.evaluate.proxy.untrained_scores import untrained_scores
 from nas_sv2.evaluate.recipes.recipe import FullTraining, Recipe
-from nas_sv2.evaluate.recipes.teacher import Teacher
 from nas_sv2.space.networks.lowering import lower
 from nas_sv2.space.runtimes.torch_lowering import build_module
 from nas_sv2.space.units.architecture import Architecture, Stage
@@ -70,6 +70,14 @@ def test_the_loss_is_the_mean_of_the_binary_ones(corners: ImageData) -> None:
     assert loss == pytest.approx(float(wanted), rel=1e-4) and stopped is None
 
 
+def test_untrained_scores_are_of_the_binary_losses(corners: ImageData) -> None:
+    scores = untrained_scores(SMALL, corners, SHORT)
+    turned = dataclasses.replace(corners.train, labels=1 - corners.train.labels)
+    other = untrained_scores(SMALL, dataclasses.replace(corners, train=turned), SHORT)
+    assert scores["grad_norm"] > 0 and scores["grad_norm"] != other.pop("grad_norm")
+    assert all(scores[name] == value for name, value in other.items())
+
+
 @pytest.mark.parametrize("mixes", [{}, {"mixup": 0.2, "random_erase": 0.5}])
 def test_a_full_training_names_its_mean_ap(
     mixes: dict[str, float], corners: ImageData, tmp_path: Path
@@ -92,15 +100,13 @@ def test_a_full_training_names_its_mean_ap(
         ({"score": "balanced_accuracy"}, "recipe.score"),
         ({"classes": 2}, "recipe.classes"),
         ({"class_weights": "balanced"}, "recipe.class_weights"),
-        ({"teacher": Teacher("big", digest="0" * 16)}, "teacher"),
     ],
 )
 def test_a_recipe_for_one_class_an_image_is_refused(
     fields: dict[str, Any], field: str, corners: ImageData
 ) -> None:
     with pytest.raises(ConfigError) as refused:
-        opened = choose_recipe(dataclasses.replace(SHORT, **fields)).open(corners, Setting())
-        opened.train(SMALL)
+        choose_recipe(dataclasses.replace(SHORT, **fields)).open(corners, Setting())
     assert refused.value.field == field
 
 

@@ -18,7 +18,9 @@ from torch.nn import functional
 from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting.augment import Normalise
+from nas_sv2.evaluate.fitting.evaluation import Figure
 from nas_sv2.evaluate.fitting.evaluator import Setting
+from nas_sv2.evaluate.fitting.label_scale import LabelScale
 from nas_sv2.evaluate.fitting.teaching import OpenTeacher, Teaching, open_teacher
 from nas_sv2.evaluate.full import training as full_training
 from nas_sv2.evaluate.full.training import FullRun
@@ -53,6 +55,13 @@ class Halves(nn.Module):
         return self.scale * torch.stack([above, -above], 1)
 
 
+class Number(Halves):
+    """Answers 100 for one half and 200 for the other, to grey levels."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 150 - self.scale / 8 * super().forward(images / self.scale)[:, :1]
+
+
 class Weak(Halves):
     """Is wrong for a fifth of the images: the level of their first pixel is divided by 5."""
 
@@ -69,6 +78,8 @@ def module(monkeypatch: pytest.MonkeyPatch) -> None:
         wise=Halves,
         weak=Weak,
         contrary=lambda: Halves(-4.0),
+        numbers=Number,
+        contrary_numbers=lambda: Number(-4.0),
         random=lambda: nn.Sequential(nn.Flatten(), nn.Linear(256, 2)),
         number=type("Number", (), {"state_dict": None}),
     )
@@ -97,6 +108,99 @@ def test_the_loss_is_that_of_hinton(blobs: ImageData) -> None:
     assert float(teaching.loss(hard, logits, images)) == pytest.approx(float(wanted), rel=1e-5)
     own = teaching.ask(images)
     assert float(teaching.loss(torch.tensor(0.0), own, images)) == pytest.approx(0, abs=1e-6)
+
+
+def several(data: ImageData) -> ImageData:
+    """The classes as labels of which an image may have several."""
+    parts = [
+        Part(part.images, functional.one_hot(part.labels, 2).float())
+        for part in (data.train, data.val)
+    ]
+    return dataclasses.replace(data, train=parts[0], val=parts[1])
+
+
+def numbers(data: ImageData) -> ImageData:
+    """A number for each class, 100 and 200."""
+    parts = [
+        Part(part.images, 100.0 + 100 * part.labels.float()) for part in (data.train, data.val)
+    ]
+    return dataclasses.replace(data, class_names=("year",), train=parts[0], val=parts[1])
+
+
+OF_NUMBERS = dataclasses.replace(SHORT, score="mae", label_smoothing=0, flip=False)
+
+
+def test_each_of_several_labels_has_a_divergence_of_its_own(blobs: ImageData) -> None:
+    """The mean over the labels of T² · KL between yes and no."""
+    teaching = teaching_of(taught(temperature=3.0, share=0.75), several(blobs))
+    logits = torch.randn(6, 2, generator=torch.Generator().manual_seed(1))
+    images = teaching.normalise(blobs.train.images[:6])
+    hard = torch.tensor(0.5)
+    p, q = (teaching.ask(images) / 3).sigmoid().double(), (logits / 3).sigmoid().double()
+    apart = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
+    wanted = 0.25 * hard + 0.75 * 9 * apart.mean()
+    assert float(teaching.loss(hard, logits, images)) == pytest.approx(float(wanted), rel=1e-5)
+    own = teaching.ask(images)
+    assert float(teaching.loss(torch.tensor(0.0), own, images)) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_number_of_the_teacher_is_as_far_as_one_of_the_label(blobs: ImageData) -> None:
+    data = numbers(blobs)
+    teaching = teaching_of(taught(OF_NUMBERS, "mine:numbers", input="levels"), data)
+    assert teaching.figure.value < 5
+    scale, images = LabelScale.of(data.train.labels), teaching.normalise(data.train.images[:6])
+    assert scale is not None and scale.deviation == 50
+    answers = teaching.ask(images) + torch.tensor([[25.0], [-25.0]] * 3)
+    found = float(teaching.loss(torch.tensor(2.0), answers, images, scale))
+    assert found == pytest.approx(0.1 * 2 + 0.9 * 0.5, rel=1e-5)
+
+
+def test_several_labels_and_numbers_are_learnt_from_a_teacher_alone(blobs: ImageData) -> None:
+    data = several(blobs)
+    none = Part(blobs.train.images, torch.zeros_like(data.train.labels))
+    recipe = dataclasses.replace(SHORT, epochs=4, score="mean_ap", label_smoothing=0)
+    found = ProxyTraining(
+        taught(recipe, share=1.0), dataclasses.replace(data, train=none), threads=1
+    ).evaluate(NETWORK)
+    assert found.mean_ap is not None and found.mean_ap > 0.9
+    data = numbers(blobs)
+    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))
+    dealt = dataclasses.replace(data, train=Part(data.train.images, data.train.labels[order]))
+    recipe = dataclasses.replace(OF_NUMBERS, epochs=6, shift=0)
+    teacher: dict[str, Any] = {"model": "mine:numbers", "share": 1.0, "input": "levels"}
+    found = ProxyTraining(taught(recipe, **teacher), dealt, threads=1).evaluate(NETWORK)
+    assert found.mae is not None and found.mae < 25
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "said"),
+    [
+        ("labels", "mine:contrary", r"chance: mean AP \d+.\d+% on 200 validation images, \d+"),
+        ("labels", "mine:numbers", "must have the 2 labels of the data; it gives 1"),
+        ("numbers", "mine:wise", r"must give one number an image, \(N, 1\); it gives 2"),
+        ("numbers", "mine:contrary_numbers", "MAE .* 50 by always answering their median"),
+    ],
+)
+def test_a_teacher_of_other_labels_or_that_knows_nothing_is_refused(
+    kind: str, model: str, said: str, blobs: ImageData
+) -> None:
+    data = several(blobs) if kind == "labels" else numbers(blobs)
+    recipe = SHORT if kind == "labels" else OF_NUMBERS
+    with pytest.raises(ConfigError, match=said):
+        teaching_of(taught(recipe, model, input="levels"), data)
+
+
+def test_a_student_of_numbers_outgrows_a_teacher_of_a_larger_error(blobs: ImageData) -> None:
+    teaching = teaching_of(taught(OF_NUMBERS, "mine:numbers", input="levels"), numbers(blobs))
+    own = teaching.figure.value
+    assert teaching.describe_limit(Figure("mae", own + 1)) == ""
+    said = f"the network has MAE 0.25 on the validation images, its teacher {own:.4g}"
+    assert teaching.describe_limit(Figure("mae", 0.25)).startswith(said)
+
+
+def test_a_number_has_no_temperature() -> None:
+    with pytest.raises(ConfigError, match=r"teacher\.temperature must be left out .* got 3"):
+        taught(OF_NUMBERS, "mine:numbers", temperature=3.0)
 
 
 def test_what_is_learnt_is_the_teachers_and_not_the_labels(blobs: ImageData) -> None:
@@ -157,7 +261,7 @@ def test_a_teacher_that_its_student_outgrows_is_told(
     run = FullRun(recipe, blobs, tmp_path, notify=told.append)
     accuracy = run.train(NETWORK).passes[-1].validation.accuracy
     assert run.teaching is not None and accuracy is not None
-    assert (accuracy > run.teaching.right) == outgrown
+    assert (accuracy > run.teaching.figure.value) == outgrown
     line = f"the network is right for {accuracy:.2%} of the validation images, its teacher for "
     assert any(each.startswith(line) for each in told) == outgrown
 
@@ -320,6 +424,19 @@ def test_a_teacher_that_cannot_teach_is_refused_before_a_candidate(
     with pytest.raises(ConfigError, match=said) as caught:
         choose_recipe(recipe()).open(blobs, Setting())
     assert caught.value.field == field
+
+
+def test_a_teacher_of_other_kinds_of_labels_is_refused(exported: Path) -> None:
+    """Its logits would be taken for those of other questions."""
+    data, winner = data_in(exported), str(exported / "winner")
+    parts = [
+        Part(part.images, functional.one_hot(part.labels, 3).float())
+        for part in (data.train, data.val)
+    ]
+    labelled = dataclasses.replace(data, train=parts[0], val=parts[1], test=None)
+    for model in (winner, f"{winner}/model.onnx"):
+        with pytest.raises(ConfigError, match="must be of images with several labels, as the da"):
+            teaching_of(taught(model=model), labelled)
 
 
 def test_a_teacher_of_other_classes_is_refused(exported: Path, blobs: ImageData) -> None:

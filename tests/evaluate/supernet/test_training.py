@@ -202,11 +202,27 @@ def test_a_fact_that_is_cut_off_or_odd_is_named(
     assert "\n" not in str(refused.value)
 
 
-def test_several_labels_an_image_are_refused(blobs: ImageData) -> None:
-    parts = {
-        name: Part(part.images, functional.one_hot(part.labels, 2).float())
-        for name, part in (("train", blobs.train), ("val", blobs.val))
-    }
-    data = dataclasses.replace(blobs, test=None, **parts)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="must have one class an image for a supernet"):
-        training(data)
+@pytest.mark.parametrize("kind", ["labels", "numbers"])
+def test_every_network_learns_several_labels_or_a_number(
+    kind: str, blobs: ImageData, tmp_path: Path
+) -> None:
+    """The weights in the folder answer in the unit of the labels, for every width."""
+    recipe = dataclasses.replace(RECIPE, epochs=5, images_per_epoch=200, score="mean_ap")
+    parts, names = (blobs.train, blobs.val), blobs.class_names
+    labels = [functional.one_hot(part.labels, 2).float() for part in parts]
+    if kind == "numbers":
+        fields = {"score": "mae", "label_smoothing": 0, "epochs": 8, "learning_rate": 0.3}
+        recipe = dataclasses.replace(recipe, flip=False, **fields)  # type: ignore[arg-type]
+        labels = [2000 + 100 * part.labels.float() for part in parts]
+        names = ("year",)
+    train, val = (Part(part.images, each) for part, each in zip(parts, labels, strict=True))
+    data = ImageData("blobs", "k", names, train, val)
+    how = SupernetTraining(SMALL, recipe, data, Guidelines({}), random=0)
+    asked = SupernetEvaluator(save_supernet(tmp_path, how, how.train()), data, threads=1)
+    for one in (largest(SMALL), smallest(SMALL)):
+        found = asked.evaluate(one)
+        if kind == "labels":
+            assert found.mean_ap is not None and found.mean_ap > 0.8
+        else:
+            assert found.mae is not None and found.mae < 20  # 50 by always answering the median
+            assert (found.loss, found.score) == (None, -found.mae)
