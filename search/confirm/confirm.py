@@ -139,6 +139,7 @@ def confirm(
     identity = classifiers_identity(study.user_attrs, request.study, needed)
     searched = recipe_from_document(identity["recipe_document"])
     _check_numbers(recipe, searched)
+    margin = _margin(request.margin, searched.score)
     with ExitStack() as opened:
         front = read_study(db, request.study).front
         records, finalists = front.records, finalists_of(front, request.trials)
@@ -148,7 +149,7 @@ def confirm(
         source = _source(study, request.data, recipe, field)
         data = _data(source, study, request.data)
         by = confirmed_by(searched.score, data.kind)
-        recipe, margin = _as_searched(recipe, searched, by, data), _margin(request.margin, by)
+        recipe = _as_searched(recipe, searched, by, data)
         for one in field.all:
             form_of(recipe, one.architecture, data)  # raises before anything is run
         opened.enter_context(_hold(db, request.study))
@@ -199,19 +200,26 @@ def _as_searched(recipe: Recipe, searched: Recipe, by: str, data: ImageData) -> 
     return found
 
 
-def _margin(margin: float | None, by: str) -> float | None:
+def _margin(margin: float | None, searched: str) -> float | None:
     """Return the margin in the unit of the score, 0 to 1 of a share.
+
+    It needs no data: a study by a loss is confirmed by a share, whatever the labels are.
+
+    Args:
+        margin: The margin as asked for.
+        searched: The score of the study.
 
     Raises:
         ConfigError: It is not above 0, or too large.
     """
-    facts = facts_of(by)
+    facts = facts_of(searched)
     if margin is None:
         return None
-    share = facts.unit == "share"
+    share = facts.unit in ("share", "nats")
     if not 0 < margin <= (MOST_MARGIN if share else sys.float_info.max):
-        points = f"points of {facts.noun} above 0, at most {MOST_MARGIN:g}"
-        allowed = points if share else f"above 0, in the unit of {facts.noun}"
+        noun = "accuracy or mean AP" if facts.unit == "nats" else facts.noun
+        points = f"points of {noun} above 0, at most {MOST_MARGIN:g}"
+        allowed = points if share else f"above 0, in the unit of {noun}"
         raise ConfigError("margin", margin, f"must be {allowed}")
     return margin / 100 if share else margin
 
