@@ -13,6 +13,7 @@ from nas_sv2.space.families.published import full_name, published_network
 from nas_sv2.space.graph.cost import Cost
 from nas_sv2.space.networks.lowering import Classifier, Network, costs_of, lower
 from nas_sv2.space.onnx_models.model import ENDING, OnnxModel, Shapes, load_model
+from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.storage.named_networks import find_networks, named
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def module(
 ) -> "torch.nn.Module":
     """Build a network as a torch module with fresh weights, ready to be trained.
 
+    A network of the space has `features(images)`, as that of `load` has.
+
     Args:
         network: A network, the name of a hand-designed one, a file, or `STUDY:NUMBER`.
         seed: Seed of the weights.
@@ -66,11 +69,15 @@ def module(
     import torch
 
     from nas_sv2.documents import Seed, check_value
-    from nas_sv2.space.runtimes.torch_lowering import build_module
+    from nas_sv2.space.runtimes.torch_lowering import build_module, weights_of
+    from nas_sv2.studies.package.forms import plain_module
 
     check_value("seed", seed, Seed)
-    graph = lower(named(network, database_of(storage)).network)
-    return build_module(graph, torch.Generator().manual_seed(seed))
+    found = named(network, database_of(storage)).network
+    fresh = build_module(lower(found), torch.Generator().manual_seed(seed))
+    if isinstance(found, Architecture):
+        return plain_module(found, weights_of(fresh)).train()
+    return fresh
 
 
 def onnx(
