@@ -23,7 +23,7 @@ def loss_against_labels(
 ) -> Tensor:
     """Return the mean loss over a batch.
 
-    It is the cross-entropy of classes and the mean of the binary ones of several labels, nats. Of
+    It is the cross-entropy of classes and the mean of the binary ones of several labels, nats. For
     numbers it is the mean absolute error, in standard deviations.
 
     Args:
@@ -54,7 +54,7 @@ def loss_against_teacher(
     """Return the mean loss against the answers of a teacher, both of one shape; see the module.
 
     It is T² · KL(teacher ∥ student) of classes; of several labels, the mean over the labels of
-    the same between yes and no, both nats. Of numbers it is the mean absolute difference, in
+    the same between yes and no, both nats. For numbers it is the mean absolute difference, in
     standard deviations, and there is no temperature.
     """
     if scale is not None:

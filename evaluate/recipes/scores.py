@@ -60,6 +60,11 @@ class ScoreFacts:
         """Its name within a claim: `accuracy` for top-1, otherwise its name."""
         return "accuracy" if self.title == TOP_1 else self.name
 
+    @property
+    def every(self) -> str:
+        """The beginning of a claim about all its figures: `accuracies are` or `each MAE is`."""
+        return "accuracies are" if self.title == TOP_1 else f"each {self.name} is"
+
     def compare(self, better: bool) -> str:
         """Return how a network is beside another one: `more accurate`, or `better`."""
         if self.title == TOP_1:

@@ -495,8 +495,7 @@ def exported_lines(exported: "Exported | ExportedDetector") -> list[str]:
             shown = f"{figure.name} {figure.describe()}"
             line = f"{name}: {shown} of {form.images:,} validation images"
         if name != TORCH:
-            line += f"; {form.differs()}"
-            line += "" if form.same is None else f", the same class first for {form.same:.2%}"
+            line += f"; {form.differs()}{form.alike()}"
         lines.append(line)
     return lines + [_timed(row) for row in exported.latencies]
 

@@ -513,7 +513,7 @@ def _space_lines(plan: SearchPlan, data: DataSet) -> list[str]:
     size = f"{in_pixels(plan.space.resolution)}×{plan.space.channels}"
     return [
         f"space     {plan.space.name}, input {size}",
-        f"          {forms_of(plan, data).describe()}",
+        f"          {forms_of(plan, data).describe(facts_of(FIGURES[data.kind]))}",
         *(f"          {line}" for line in _why_timed(plan, data)),
     ]
 

@@ -26,7 +26,7 @@ from nas_sv2.studies.findings.attributes import DUPLICATE, ERROR, REJECTED
 from nas_sv2.studies.findings.certificate import UNCERTIFIED
 from nas_sv2.studies.findings.front import Entry, compare_all
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.pages.markdown import code, escaped, table
+from nas_sv2.studies.pages.markdown import capital, code, escaped, table
 from nas_sv2.studies.report.charts import axes_of, front_chart
 from nas_sv2.studies.storage.confirmation_store import confirmation_lines
 from nas_sv2.studies.storage.facts import StudyFacts
@@ -48,10 +48,10 @@ def trial_note(facts: StudyFacts, entry: Entry) -> str:
             *(_latency(target, value) for target, value in record.latencies.items()),
         ),
         [f"- {escaped(note)}" for note in notes],
-        ["### Accuracy"],
+        [f"### {capital(facts.figure.noun)}"],
         table(("", ""), *_accuracy(record), *_belief(entry)),
         [] if facts.estimates is None else [f"- {escaped(facts.estimates.describe())}"],
-        [f"The recipe is {escaped(_trust(facts))}. Full training gives other accuracies."],
+        [f"The recipe is {escaped(_trust(facts))}. Full training gives other scores."],
         ["### Confirmation", "", *(f"- {escaped(line)}" for line in confirmed)]
         if confirmed
         else [],

@@ -1,7 +1,7 @@
 """The form that a study times and the form that it trains, and whether they are one network.
 
 A recipe may train a candidate on smaller images, with another stem, or at a share of its widths.
-Such a training is a proxy, and its accuracy is not that of the timed network.
+Such a training is a proxy, and its figures are not those of the timed network.
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ from typing import Any, Self
 import msgspec
 
 from nas_sv2.documents import Positive, PositiveShare
+from nas_sv2.evaluate.recipes.scores import ScoreFacts
 from nas_sv2.resolution import Resolution, in_pixels
 from nas_sv2.space.units.reference import Formed
 
@@ -74,7 +75,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class TimedAndTrained:
-    """The form whose latency counts, and the form whose accuracy counts.
+    """The form whose latency counts, and the form whose score counts.
 
     Attributes:
         timed: The form that is timed.
@@ -104,23 +105,22 @@ class TimedAndTrained:
             self.timed, classes=self.trained.classes
         )
 
-    def describe(self) -> str:
-        """Say in one line what is timed and what is trained."""
+    def describe(self, figure: ScoreFacts) -> str:
+        """Say in one line what is timed and what is trained, and which the figures are of."""
         timed, trained = self.timed, self.trained
         if trained is None:
             return f"timed: {timed}; the evaluator is your own: what it trains is not known"
         if self.is_proxy:
-            return f"timed: {timed}; trained: {trained}, a proxy; accuracies are of it"
+            return f"timed: {timed}; trained: {trained}, a proxy; {figure.every} of it"
         said = f"timed and trained: {timed}, the same network"
         if timed.classes == trained.classes:
             return said
         return f"{said} but for classes, {timed.classes:,} timed and {trained.classes:,} trained"
 
-    @property
-    def accuracy_of(self) -> str:
-        """Say of which network an accuracy is; empty if it is of the timed one."""
+    def describe_proxy(self, figure: ScoreFacts) -> str:
+        """Say of which network the figures are; empty if they are of the timed one."""
         if self.trained is None:
-            return "the accuracy is the evaluator's; which network it trains is not known"
+            return f"the {figure.noun} is the evaluator's; which network it trains is not known"
         if not self.is_proxy:
             return ""
-        return f"accuracies are of a proxy ({self.trained}), not of the network that is timed"
+        return f"{figure.every} of a proxy ({self.trained}), not of the network that is timed"

@@ -14,7 +14,7 @@ from nas_sv2.evaluate.data.data_sample import DataSample
 from nas_sv2.evaluate.fitting.evaluation import FIGURES, Figure, is_uneven
 from nas_sv2.evaluate.recipes.files import recipe_to_document
 from nas_sv2.evaluate.recipes.recipe import Recipe
-from nas_sv2.evaluate.recipes.scores import facts_of, kind_in
+from nas_sv2.evaluate.recipes.scores import LabelKind, facts_of, kind_in
 from nas_sv2.latency.measurements.measurement import Latency
 from nas_sv2.resolution import height_and_width, in_pixels
 from nas_sv2.space.graph.cost import cost_of
@@ -51,13 +51,13 @@ from nas_sv2.studies.package.forms import (
     TrainedNetwork,
     ncnn_weights_of,
 )
-from nas_sv2.studies.pages.markdown import code, escaped, table
+from nas_sv2.studies.pages.markdown import capital, code, escaped, table
 from nas_sv2.studies.storage.runs import PACKAGES
 from nas_sv2.version import __version__
 
 CARD, CARD_JSON = "card.md", "card.json"
 SCHEMA_KEY, SCHEMA_VERSION = "nas_sv2_card", 1
-PAGE_KEY, PAGE = "page", 4
+PAGE_KEY, PAGE = "page", 5
 """Version of `card.json` and of the text of `card.md`, raised whenever one changes, so that
 `verify` does not compare pages of an older version."""
 BATCHES = "several images at once need onnxruntime 1.14, as 1.12 and 1.13 may compute them wrongly"
@@ -171,20 +171,21 @@ def output_of(document: Mapping[str, Any]) -> str:
 def forms_section(document: Mapping[str, Any]) -> list[list[str]]:
     """Return the section on the agreement and accuracy of the forms."""
     forms: Mapping[str, Mapping[str, Any]] = document["forms"]
-    number = kind_in(document) == "numbers"
+    kind = kind_in(document)
+    alike, held = _ALIKE.get(kind, ("", ""))
     rows = [
         (
             name,
             "–" if (figure := figure_in(form)) is None else figure.describe(),
             "" if name == TORCH else f"{form['difference']:.1e} ({form['relative']:.1e})",
-            *([] if number else ["" if name == TORCH else f"{form['same']:.2%}"]),
+            *(["" if name == TORCH else f"{form[held]:.2%}"] if held else []),
         )
         for name, form in forms.items()
     ]
-    head: tuple[str, ...] = ("logits differ by (of the largest)", "same class first")
-    if number:
-        head = ("answers differ by (of their range)",)
-    head = ("form", figure_of(document), *head)
+    differ = "logits differ by (of the largest)"
+    if kind == "numbers":
+        differ = "answers differ by (of their range)"
+    head = ("form", figure_of(document), differ, *([alike] if alike else []))
     said = _images_in_words(document) + _int8_in_words(document)
     if document["set_to_zero"]:
         said += (
@@ -194,6 +195,13 @@ def forms_section(document: Mapping[str, Any]) -> list[list[str]]:
     if document["no_int8"]:
         said += f" There is no int8 form: {escaped(document['no_int8'])}."
     return [["## Forms, checked at export"], table(head, *rows), [said]]
+
+
+_ALIKE: Mapping[LabelKind, tuple[str, str]] = {
+    "classes": ("same class first", "same"),
+    "labels": ("labels alike, yes from a probability of ½", "same_labels"),
+}
+"""The heading of the share of equal answers, and its name in a form; numbers have none."""
 
 
 def _images_in_words(document: Mapping[str, Any]) -> str:
@@ -313,7 +321,7 @@ def files_section(document: Mapping[str, Any], files: Iterable[str]) -> list[lis
     return [
         ["## Files"],
         known,
-        [f"{shuffles if total else ''}{BATCHES[0].upper()}{BATCHES[1:]}. Made with {made}."],
+        [f"{shuffles if total else ''}{capital(BATCHES)}. Made with {made}."],
     ]
 
 
@@ -370,7 +378,7 @@ def teacher_rows(document: Mapping[str, Any]) -> dict[str, str]:
         return {}
     high = "" if kind_in(document) == "numbers" else f"temperature {teacher['temperature']:g}, "
     how = f"{high}share {teacher['share']:g}"
-    return {"teacher": f"{escaped(teacher['model'])} ({teacher['digest']}), {how}"}
+    return {"teacher": f"{teacher['model']} ({teacher['digest']}), {how}"}
 
 
 def labels_row(document: Mapping[str, Any]) -> tuple[str, str]:
@@ -463,7 +471,7 @@ def trial_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
     Raises:
         StoreError: If the record in the document cannot be read.
     """
-    record = record_in(document)
+    record, figure = record_in(document), facts_of(FIGURES[kind_in(document)])
     found, baseline = document["study"], record.baseline
     forms = TimedAndTrained.read(found["timed_and_trained"])
     return page(
@@ -473,7 +481,7 @@ def trial_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
             + (f", the hand-designed network {escaped(baseline)}." if baseline else ".")
         ],
         ["## Network"],
-        table(("", ""), *_network(document, record), ("in the study", forms.describe())),
+        table(("", ""), *_network(document, record), ("in the study", forms.describe(figure))),
         *forms_section(document),
         *classes_section(document),
         *latency_section(document, NOT_ASKED),
@@ -486,12 +494,12 @@ def trial_card(document: Mapping[str, Any], files: Iterable[str]) -> str:
             ),
         ),
         [f"- {escaped(value.note)}" for value in record.latencies.values() if value.note],
-        ["## Accuracy in the study"],
-        [f"**{forms.accuracy_of[0].upper()}{forms.accuracy_of[1:]}.**"] if forms.is_proxy else [],
+        [f"## {capital(figure.noun)} in the study"],
+        [f"**{capital(forms.describe_proxy(figure))}.**"] if forms.is_proxy else [],
         table(("", ""), *_accuracy(record), *_taught_and_expected(document)),
         [
             f"The recipe is {escaped(found['recipe_is'])}. "
-            "The figure is no estimate of the accuracy after full training."
+            f"The figure is no estimate of the {figure.noun} after full training."
         ],
         ["## Confirmation"],
         [f"- {escaped(line)}" for line in found["confirmed"]]

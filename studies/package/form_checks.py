@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nas_sv2.errors import ConfigError, StoreError
 from nas_sv2.evaluate.fitting.evaluation import Figure
 from nas_sv2.evaluate.fitting.validation import mean_average_precision
+from nas_sv2.evaluate.recipes.scores import LabelKind
 from nas_sv2.resolution import Resolution, height_and_width
 from nas_sv2.space.runtimes.weights import Array
 
@@ -56,11 +57,13 @@ class Agreement:
         error: Root mean square of the differences, as a share of that of the network's logits
             about the mean of each image; of several labels an image, or a number, about that of
             each label.
-        same: Share of images with the same first class; None if the answer is one number.
+        same: Share of images with the same first class; None if images have no single class.
         accuracy: Top-1 accuracy of the form, 0 to 1; None without labels.
         by_class: Images of each class, and how many of them were named so; None without labels.
         mean_ap: Mean average precision of images with several labels, 0 to 1; else None.
         mae: Mean absolute error of images with a number each, in its unit; else None.
+        same_labels: Share of the answers to single labels that are on the same side of a
+            probability of ½; None if images have one class or a number.
     """
 
     images: int
@@ -72,6 +75,7 @@ class Agreement:
     by_class: tuple[tuple[int, int], ...] | None = None
     mean_ap: float | None = None
     mae: float | None = None
+    same_labels: float | None = None
 
     @property
     def figure(self) -> Figure | None:
@@ -80,10 +84,21 @@ class Agreement:
 
     def differs(self) -> str:
         """Say by how much the answers differ, as a card and the terminal do."""
-        what, whole = (
-            ("answers", "their range") if self.same is None else ("logits", "the largest")
-        )
+        what, whole = ("answers", "their range") if self.is_number else ("logits", "the largest")
         return f"{what} differ by {self.relative:.1e} of {whole}"
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the answer is one number."""
+        return self.same is None and self.same_labels is None
+
+    def alike(self) -> str:
+        """Say after a comma how many answers are alike; empty if they are numbers."""
+        if self.same is not None:
+            return f", the same class first for {self.same:.2%}"
+        if self.same_labels is not None:
+            return f", {self.same_labels:.2%} of the labels alike, yes from a probability of ½"
+        return ""
 
     def check(self, name: str, quantised: bool) -> None:
         """Refuse a form that disagrees with the network.
@@ -94,13 +109,7 @@ class Agreement:
         if quantised and not self.error < LOST:
             raise StoreError(
                 f"{name} and torch disagree: the error of the int8 logits is {self.error:.0%} of "
-                "their spread"
-                + (
-                    ""
-                    if self.same is None
-                    else f", and the same class comes first for {self.same:.0%} of images"
-                )
-                + "; export it without int8"
+                f"their spread{self.alike()}; export it without int8"
             )
         if not quantised and not self.relative <= EQUAL:
             raise StoreError(f"{name} and torch disagree: {self.differs()}")
@@ -114,6 +123,7 @@ def agreements(
     network: Form,
     forms: Mapping[str, Form],
     batches: Iterator[tuple[Array, Labels | None]],
+    kind: LabelKind = "classes",
 ) -> dict[str, Agreement]:
     """Compare each form with `network` on the same images, one batch at a time.
 
@@ -121,8 +131,9 @@ def agreements(
         network: Form that the others are compared with.
         forms: Forms by name.
         batches: Normalised images, with labels if the accuracy is wanted.
+        kind: The kind of the labels.
     """
-    counts = {name: _Count() for name in forms}
+    counts = {name: _Count(kind) for name in forms}
     for images, labels in batches:
         expected = network(images)
         for name, form in forms.items():
@@ -140,17 +151,17 @@ def noise(channels: int, resolution: Resolution) -> Iterator[tuple[Array, None]]
 class _Count:
     """The running sums of one form."""
 
+    kind: LabelKind
     images: int = 0
-    numbers: int = 0
     largest: float = 0.0
     ends: tuple[float, float] = (np.inf, -np.inf)
-    single: bool = False
     errors: float = 0.0
     numbered: int = 0
     difference: float = 0.0
     squared_error: float = 0.0
     squared_signal: float = 0.0
     same: int = 0
+    answers: int = 0
     by_class: NDArray[np.int64] | None = None
     several: list[tuple[Array, Labels]] = field(default_factory=list)
 
@@ -161,23 +172,31 @@ class _Count:
         self.difference = float(np.maximum(self.difference, apart.max()))
         self.largest = max(self.largest, float(abs(expected).max()))
         self.squared_error += float((apart**2).sum())
-        self.single = expected.shape[1] == 1
         low, high = self.ends
         self.ends = min(low, float(expected.min())), max(high, float(expected.max()))
-        each = 0 if self.single or (labels is not None and labels.ndim == 2) else 1
+        # On noise, which has no labels, each label may have next to no spread of its own.
+        each = 0 if self.kind == "numbers" or (labels is not None and labels.ndim == 2) else 1
         about_mean = expected.astype(np.float64) - expected.mean(each, keepdims=True)
         self.squared_signal += float((about_mean**2).sum())
-        if self.single:
+        if self.kind == "numbers":
             self._add_numbers(logits, labels)
+            return
+        if self.kind == "labels":
+            self._add_several(expected, logits, labels)
             return
         named = logits.argmax(1)
         self.same += int((named == expected.argmax(1)).sum())
-        if labels is not None and labels.ndim == 2:
-            self.several.append((logits, labels))
-        elif labels is not None:
+        self.answers += len(expected)
+        if labels is not None:
             parts = (labels, labels[named == labels])
             counts = np.stack([np.bincount(part, minlength=logits.shape[1]) for part in parts])
             self.by_class = counts if self.by_class is None else self.by_class + counts
+
+    def _add_several(self, expected: Array, logits: Array, labels: Labels | None) -> None:
+        self.same += int(((logits > 0) == (expected > 0)).sum())
+        self.answers += expected.size
+        if labels is not None:
+            self.several.append((logits, labels))
 
     def _add_numbers(self, answers: Array, labels: Labels | None) -> None:
         if labels is not None:
@@ -186,18 +205,19 @@ class _Count:
 
     def agreement(self) -> Agreement:
         counts, whole = self.by_class, self.largest
-        if self.single:
+        if self.kind == "numbers":
             whole = max(self.ends[1] - self.ends[0], LEAST_RANGE * self.largest)
         return Agreement(
             images=self.images,
             difference=self.difference,
             relative=_share(self.difference, whole),
             error=_share(self.squared_error, self.squared_signal) ** 0.5,
-            same=None if self.single else self.same / self.images,
+            same=self.same / self.answers if self.kind == "classes" else None,
             accuracy=None if counts is None else int(counts[1].sum()) / self.images,
             by_class=None if counts is None else tuple((int(n), int(k)) for n, k in counts.T),
             mean_ap=self.mean_ap(),
             mae=self.errors / self.numbered if self.numbered else None,
+            same_labels=self.same / self.answers if self.kind == "labels" else None,
         )
 
     def mean_ap(self) -> float | None:

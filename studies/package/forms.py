@@ -204,11 +204,11 @@ class TrainedNetwork:
         with cpu_threads(1):  # on two, beside other programs, 25 times as long
             network = torch_form(self.trained, self.weights)
             forms = {TORCH: network, **forms_of(files, self.shipped)}
-            found = agreements(network, forms, self._batches())
+            found = agreements(network, forms, self._batches(), self.kind)
             for name, agreement in found.items():
                 agreement.check(name, name in INT8)
             images = noise(self.trained.channels, self.trained.resolution)
-            of_noise = agreements(network, forms, images)
+            of_noise = agreements(network, forms, images, self.kind)
         scales = {name: scales_in(files[name]) for name in TFLITE_INT8 if name in files}
         return Checked(found, of_noise, scales)
 

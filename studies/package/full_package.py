@@ -159,7 +159,7 @@ def _start(start: Mapping[str, Any] | None) -> dict[str, str]:
     rows = {}
     if start["weights"]:
         taken = f"{start['taken']} of {start['of']} weights taken"
-        rows["started from"] = f"{escaped(start['weights'])} ({start['digest']}): {taken}"
+        rows["started from"] = f"{start['weights']} ({start['digest']}): {taken}"
     if start["frozen"]:
         rows["frozen"] = ", ".join(start["frozen"])
     if start["rates"]:

@@ -26,7 +26,7 @@ from nas_sv2.evaluate.fitting.determinism import cpu_threads
 from nas_sv2.evaluate.fitting.evaluation import data_key
 from nas_sv2.evaluate.fitting.subset import choose_subset
 from nas_sv2.evaluate.recipes.files import recipe_from_document
-from nas_sv2.evaluate.recipes.scores import kind_in
+from nas_sv2.evaluate.recipes.scores import IMAGES, kind_in
 from nas_sv2.resolution import check_image_size, read_resolution
 from nas_sv2.space.graph.cost import cost_of
 from nas_sv2.space.networks.lowering import Classifier, lower
@@ -379,16 +379,17 @@ def _forms_check(
     package: Package, files: dict[str, bytes], normalise: Normalise, data: str | None
 ) -> Iterator[Check]:
     """Run the forms in `files`: on the validation images of `data`, or on noise."""
-    network = torch_form(package.trained, package.weights)
+    network, kind = torch_form(package.trained, package.weights), _read(package, kind_in)
     try:
         with cpu_threads(1):
             forms = {TORCH: network, **forms_of(files, package.weights)}
             if data is None:
                 trained = package.trained
-                found = agreements(network, forms, noise(trained.channels, trained.resolution))
+                images = noise(trained.channels, trained.resolution)
+                found = agreements(network, forms, images, kind)
             else:
                 part, same_images = _validation(package, data)
-                found = agreements(network, forms, batches_of(part, normalise))
+                found = agreements(network, forms, batches_of(part, normalise), kind)
     except StoreError as error:
         yield Check("forms", False, str(error))
         return
@@ -437,18 +438,15 @@ def _form_check(package: Package, name: str, agreement: Agreement, on_noise: boo
         agreement.check(name, name in INT8)
     except StoreError as error:
         return Check(name, False, str(error))
-    if agreement.same is None:
-        found = (
-            f"answers differ from torch by {agreement.difference:.1e} at most "
-            f"({agreement.relative:.1e} of their range) on {agreement.images:,} images"
-        )
-    else:
+    what, whole = ("answers", "their range") if agreement.is_number else ("logits", "the largest")
+    alike = f"{agreement.alike()} on {agreement.images:,} images"
+    if agreement.same is not None:
         same = round(agreement.same * agreement.images)
-        found = (
-            f"logits differ from torch by {agreement.difference:.1e} at most "
-            f"({agreement.relative:.1e} of the largest), the same class first for {same:,} of "
-            f"{agreement.images:,} images"
-        )
+        alike = f", the same class first for {same:,} of {agreement.images:,} images"
+    found = (
+        f"{what} differ from torch by {agreement.difference:.1e} at most "
+        f"({agreement.relative:.1e} of {whole}){alike}"
+    )
     if name == MODEL:
         found += f"; {BATCHES}"
     return Check(name, True, found)
@@ -496,7 +494,7 @@ def _validation(package: Package, spec: str) -> tuple[Part, bool]:
         raise ConfigError("data", spec, allowed)
     kind = _read(package, kind_in)
     if data.kind != kind:
-        allowed = f"must have {'several labels' if kind == 'labels' else 'one class'} an image"
+        allowed = f"must be {IMAGES[kind]}, as those of the training"
         raise ConfigError("data", spec, allowed)
     part = Part(centre_of(subset.val.images, trained.resolution), subset.val.labels)
     key = _read(package, lambda card: data_key(str(card["data"])))

@@ -22,6 +22,11 @@ def code(text: str) -> str:
     return f"{fence} {line} {fence}" if longest else f"{fence}{line}{fence}"
 
 
+def capital(text: str) -> str:
+    """Return a text with a capital at its beginning."""
+    return text[0].upper() + text[1:]
+
+
 def table(*rows: tuple[object, ...]) -> list[str]:
     """Return the lines of a table; the first row is its head, and every cell is escaped."""
     head, *body = (f"| {' | '.join(map(escaped, row))} |" for row in rows)

@@ -19,6 +19,7 @@ from nas_sv2.studies.findings.pairwise import (
 )
 from nas_sv2.studies.findings.rank_agreement import BESIDE
 from nas_sv2.studies.findings.record import Record
+from nas_sv2.studies.pages.markdown import capital
 from nas_sv2.studies.report.facts import FEWEST
 from nas_sv2.studies.report.network_card import name_of
 from nas_sv2.studies.storage.facts import StudyFacts
@@ -183,7 +184,7 @@ def _guidelines(guidelines: Mapping[str, Any]) -> str:
 
 
 def accuracy_doubt(facts: StudyFacts, record: Record) -> str:
-    """Describe the uncertainty of an accuracy."""
+    """Describe the uncertainty of an accuracy, or of the figure in its place."""
     evaluation = record.evaluation
     images = f"{evaluation.val_images:,} images"
     if evaluation.accuracy is not None:
@@ -191,7 +192,8 @@ def accuracy_doubt(facts: StudyFacts, record: Record) -> str:
         images += f" alone leave {low:.1%} to {high:.1%}"
     if uneven := evaluation.describe_majority():
         images += f"; {uneven}"
-    if facts.timed_and_trained is not None and (of := facts.timed_and_trained.accuracy_of):
+    forms = facts.timed_and_trained
+    if forms is not None and (of := forms.describe_proxy(facts.figure)):
         images += f"; {of}"
     certificate = facts.certificate
     if certificate is None or certificate.noise is None:
@@ -279,7 +281,7 @@ def bars_are(facts: StudyFacts) -> str:
         sideways = "No interval sideways: an emulated latency has none. "
     if facts.estimates is not None:
         said = facts.estimates.describe()
-        return f"{sideways}Upright: the 90 % interval. {said[0].upper()}{said[1:]}."
+        return f"{sideways}Upright: the 90 % interval. {capital(said)}."
     noise = facts.certificate.noise if facts.certificate is not None else None
     if noise is not None:
         said = f"Upright: one standard deviation between seeds, {BESIDE}; of the certificate."

@@ -122,7 +122,7 @@ def report_markdown(report: ReportFacts, picture: str) -> str:
         [f"# {escaped(facts.study)}", "", *_lead(facts)],
         [f"![Front]({quote(picture)})"],
         ["## Front", "", *_front(facts)],
-        ["## How sure the accuracies are", "", *_lines(words.certificate_lines(facts))],
+        ["## How sure the scores are", "", *_lines(words.certificate_lines(facts))],
         *([["## Confirmation", "", *_lines(confirmed)]] if confirmed else []),
         ["## What was turned away", "", *_turned_away(facts)],
         ["## What mattered", "", *_importances(report)],
@@ -149,7 +149,7 @@ def _lead(facts: StudyFacts) -> list[str]:
             f"{', '.join(times)}, "
             f"{best.cost.flops / 1e6:.1f} M multiply-adds, {best.cost.params / 1e6:.2f} M params"
             f"{' of the backbone' if facts.detector else ''}. "
-            + f"Of the accuracy: {escaped(words.accuracy_doubt(facts, best))}.",
+            + f"Of the {facts.figure.noun}: {escaped(words.accuracy_doubt(facts, best))}.",
             "",
         ]
     for rival, found in words.rivals_of(facts).items():

@@ -11,7 +11,7 @@ from typing import Literal
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_sv2.database.database import Database
-from nas_sv2.evaluate.recipes.scores import facts_of
+from nas_sv2.evaluate.recipes.scores import ScoreFacts, facts_of
 from nas_sv2.studies.estimates.other_study import OtherStudy
 from nas_sv2.studies.estimates.study_estimates import SURE, StudyEstimates, estimate_study
 from nas_sv2.studies.findings.attributes import (
@@ -187,7 +187,9 @@ class StudyFacts:
         if self.detector is not None:
             return describe_detector(self.detector)
         found = self.timed_and_trained
-        return f"timed and trained: {NOT_KNOWN}" if found is None else found.describe()
+        if found is None:
+            return f"timed and trained: {NOT_KNOWN}"
+        return found.describe(self.figure)
 
     @property
     def best(self) -> int | None:
@@ -205,6 +207,13 @@ class StudyFacts:
         if not self.records:
             return list(self.identity["targets"])
         return list(next(iter(self.records.values())).latencies)
+
+    @property
+    def figure(self) -> ScoreFacts:
+        """The score that is shown first, of the first record; top-1 if there is none."""
+        for record in self.records.values():
+            return record.evaluation.figure.facts
+        return facts_of("accuracy")
 
     @property
     def compared_by(self) -> str:

@@ -10,12 +10,15 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.fitting import determinism
 from nas_sv2.evaluate.fitting.determinism import MOST_PER_CORE, core_count, useful_workers
+from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.search.session.plan import (
     describe_precision,
     forms_of,
     plan_search,
 )
 from nas_sv2.space.choices.levels import LEVELS
+
+TOP_1 = facts_of("accuracy")
 
 
 @pytest.mark.parametrize("seed", [0, 2**32 - 1])
@@ -98,10 +101,10 @@ def test_the_input_that_is_deployed_is_the_one_that_is_timed() -> None:
 def test_an_input_that_is_no_square_is_timed_and_trained() -> None:
     plan = plan_search("arm", recipe="quick", input="48x64x3")
     proxy = plan.at_timed_input(images(28))
-    assert forms_of(proxy, images(28)).describe().startswith("timed: 48×64×3, ")
+    assert forms_of(proxy, images(28)).describe(TOP_1).startswith("timed: 48×64×3, ")
     same = plan.at_timed_input(images(48, width=64))
     found = forms_of(same, images(48, width=64))
-    assert found.describe().startswith("timed and trained: 48×64×3, ")
+    assert found.describe(TOP_1).startswith("timed and trained: 48×64×3, ")
     assert same.space.resolution == (48, 64)
     own = plan_search("arm", data=OWN, recipe="quick")
     data = images(48, picture_side=300, width=64)
@@ -131,7 +134,7 @@ def test_an_input_of_the_size_of_the_images_is_timed_as_it_is_trained(
     plan = plan_search("arm", space="40M", recipe="quick", input=text).at_timed_input(data)
     found = forms_of(plan, data)
     assert found.timed == found.trained and not found.is_proxy
-    assert found.describe().startswith(f"timed and trained: {side}×{side}×{channels}")
+    assert found.describe(TOP_1).startswith(f"timed and trained: {side}×{side}×{channels}")
 
 
 def test_an_input_that_no_level_takes_says_what_it_may_be() -> None:
@@ -185,7 +188,7 @@ def test_an_own_space_keeps_its_stem() -> None:
 def test_what_is_timed_and_what_is_trained_is_said() -> None:
     data = images(28, 1)
     plan = plan_search("arm", input="96x96x3", recipe="quick").at_timed_input(data)
-    line = forms_of(plan, data).describe()
+    line = forms_of(plan, data).describe(TOP_1)
     assert "timed: 96×96×3" in line and "trained: 28×28×1" in line and "proxy" in line
 
 

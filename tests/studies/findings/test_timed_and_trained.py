@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.space.choices.levels import LEVELS
 from nas_sv2.studies.findings.timed_and_trained import Form, TimedAndTrained
 
+TOP_1 = facts_of("accuracy")
 FORM = Form(32, 3, 10, 1, False)
 
 
@@ -19,30 +21,41 @@ FORM = Form(32, 3, 10, 1, False)
 def test_another_input_or_stem_is_a_proxy(other: dict[str, Any]) -> None:
     found = TimedAndTrained(dataclasses.replace(FORM, **other), FORM)
     assert found.is_proxy
-    assert found.describe().startswith("timed: ") and "a proxy" in found.describe()
-    assert "not of the network that is timed" in found.accuracy_of
+    said = found.describe(TOP_1)
+    assert said.startswith("timed: ") and said.endswith(", a proxy; accuracies are of it")
+    assert found.describe_proxy(TOP_1).endswith("), not of the network that is timed")
+
+
+@pytest.mark.parametrize(("score", "name"), [("mean_ap", "mean AP"), ("mae", "MAE")])
+def test_the_figure_of_a_proxy_is_named(score: str, name: str) -> None:
+    found = TimedAndTrained(dataclasses.replace(FORM, resolution=28), FORM)
+    assert found.describe(facts_of(score)).endswith(f", a proxy; each {name} is of it")
+    assert found.describe_proxy(facts_of(score)).startswith(f"each {name} is of a proxy (32×32×3")
+    own = TimedAndTrained(FORM, None).describe_proxy(facts_of(score))
+    assert own.startswith(f"the {name} is the evaluator's")
 
 
 def test_narrower_networks_are_a_proxy() -> None:
     found = TimedAndTrained(FORM, dataclasses.replace(FORM, width_factor=0.5))
-    assert found.is_proxy and "widths × 0.5" in found.describe()
+    assert found.is_proxy and "widths × 0.5" in found.describe(TOP_1)
 
 
 def test_the_same_network_is_no_proxy_and_its_classes_are_told() -> None:
     same = TimedAndTrained(FORM, FORM)
-    assert not same.is_proxy and same.accuracy_of == ""
-    assert same.describe() == (
+    assert not same.is_proxy and same.describe_proxy(TOP_1) == ""
+    assert same.describe(TOP_1) == (
         "timed and trained: 32×32×3, stem of stride 1 and no pool, the same network"
     )
     wider = TimedAndTrained(dataclasses.replace(FORM, classes=1000), FORM)
     assert not wider.is_proxy
-    assert wider.describe().endswith("but for classes, 1,000 timed and 10 trained")
+    assert wider.describe(TOP_1).endswith("but for classes, 1,000 timed and 10 trained")
 
 
 def test_an_evaluator_of_the_users_may_train_anything() -> None:
     found = TimedAndTrained(FORM, None)
     assert not found.is_proxy
-    assert "not known" in found.describe() and "not known" in found.accuracy_of
+    for said in (found.describe(TOP_1), found.describe_proxy(TOP_1)):
+        assert "not known" in said
 
 
 def test_plain_data_gives_the_same_again() -> None:

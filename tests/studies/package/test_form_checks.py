@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from collections.abc import Iterator
 
@@ -52,11 +53,29 @@ def test_several_labels_agree_by_their_mean_ap() -> None:
     def off(images: Array) -> Array:
         return flat(images) + np.array([0, 3], np.float32)
 
-    found = agreements(flat, {"torch": flat, "off": off}, iter([(images, labels)]))
+    forms = {"torch": flat, "off": off}
+    found = agreements(flat, forms, iter([(images, labels)]), "labels")
     assert found["torch"].mean_ap == found["off"].mean_ap == pytest.approx((5 / 6 + 1) / 2)
     assert (found["off"].accuracy, found["off"].by_class) == (None, None)
     spread = ((flat(images) - flat(images).mean(0)) ** 2).sum()
     assert found["off"].error == pytest.approx(math.sqrt(27 / spread))
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_several_labels_are_alike_on_the_same_side_of_one_half(labelled: bool) -> None:
+    """The label with the largest logit means nothing; on noise nothing else is known either."""
+    images = np.array([[9, 1], [5, -2], [-1, -3]], np.float32)[:, :, None, None]
+    labels = np.array([[1, 0], [0, 1], [1, 1]], np.float32) if labelled else None
+
+    def off(images: Array) -> Array:
+        return flat(images) + np.array([0, 2.5], np.float32)
+
+    found = agreements(flat, {"off": off}, iter([(images, labels)]), "labels")["off"]
+    assert found.same is None and found.same_labels == pytest.approx(5 / 6)
+    assert found.alike() == ", 83.33% of the labels alike, yes from a probability of ½"
+    assert found.differs().endswith("of the largest")
+    with pytest.raises(StoreError, match=r"spread, 83\.33% of the labels alike, .*; export it"):
+        dataclasses.replace(found, error=2.0).check("off", quantised=True)
 
 
 @pytest.mark.parametrize(
@@ -101,13 +120,15 @@ def test_answers_that_are_one_number_agree_by_their_range_and_error() -> None:
     def off(images: Array) -> Array:
         return flat(images) + np.float32(1)
 
-    found = agreements(flat, {"torch": flat, "off": off}, iter([(images, years + 3)]))
+    forms = {"torch": flat, "off": off}
+    found = agreements(flat, forms, iter([(images, years + 3)]), "numbers")
     assert (found["torch"].mae, found["off"].mae) == (3.0, 2.0)
     assert (found["off"].same, found["off"].accuracy) == (None, None)
     assert found["off"].relative == pytest.approx(1 / 40)
     assert found["off"].differs() == "answers differ by 2.5e-02 of their range"
     with pytest.raises(StoreError, match=r"off and torch disagree: answers differ by 2\.5e-02"):
         found["off"].check("off", quantised=False)
-    constant = agreements(flat, {"near": lambda x: flat(x) + 1e-3}, iter([(images[:1], None)]))
+    near = {"near": lambda x: flat(x) + np.float32(1e-3)}
+    constant = agreements(flat, near, iter([(images[:1], None)]), "numbers")
     constant["near"].check("near", quantised=False)
     assert constant["near"].mae is None
