@@ -535,7 +535,8 @@ def test_what_cannot_be_meant_is_named_before_anything_is_run(
     for changes, named in refused:
         with pytest.raises(ConfigError, match=named):
             confirmed(storage, **changes)
-    lost = made(tmp_path / "lost", RECORDS, data="npz:nowhere.npz")
+    identity = {"data": "npz:nowhere.npz", "data_content": "npz:nowhere.npz@0"}
+    lost = made(tmp_path / "lost", RECORDS, **identity)
     with pytest.raises(ConfigError, match="margin must be points"):  # no image was looked for
         confirmed(lost, margin=20.0)
     assert not trainings.done
