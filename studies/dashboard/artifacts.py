@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from matplotlib.ticker import MaxNLocator
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
@@ -25,13 +24,15 @@ from nas_sv2.latency.devices.local import CPU_PLAN
 from nas_sv2.latency.devices.payload import payload_of
 from nas_sv2.space.units.documents import architecture_to_yaml
 from nas_sv2.studies.findings.record import Record
-from nas_sv2.studies.package.load import ARCHITECTURE, TIMING
+from nas_sv2.studies.package.folder import ARCHITECTURE, TIMING
 from nas_sv2.studies.pages.picture_style import CAPTION_SIZE, COLOURS, DPI, new_figure
 from nas_sv2.studies.storage.catalog import Deleted, delete_study
 
 
 def curve_png(evaluation: Evaluation) -> bytes:
     """Draw `evaluation.history`, which must not be empty, as a PNG."""
+    from matplotlib.ticker import MaxNLocator  # which takes long to load
+
     passes = range(1, len(evaluation.history) + 1)
     figure = new_figure(5.0, 3.6)
     top = figure.add_subplot()

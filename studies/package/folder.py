@@ -19,6 +19,7 @@ from nas_sv2.files import check_writable, read_bounded
 from nas_sv2.space.runtimes.weights import MOST_WEIGHT_BYTES
 
 SUMS = "SHA256SUMS"
+ARCHITECTURE, TIMING = "architecture.yaml", "timing.onnx"
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_][A-Za-z0-9_.-]{0,199})")
 _MOST_BYTES = 1 << 20
 _MOST_BYTES_OF_ONE = MOST_WEIGHT_BYTES

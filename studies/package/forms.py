@@ -36,15 +36,17 @@ from nas_sv2.space.runtimes.tflite_int8 import Scale, find_scales, quantize_tfli
 from nas_sv2.space.runtimes.tflite_lowering import build_tflite, require_litert
 from nas_sv2.space.runtimes.weights import Array, Weights, flush, random_weights
 from nas_sv2.space.units.architecture import Architecture
+from nas_sv2.studies.package.folder import ARCHITECTURE as ARCHITECTURE
+from nas_sv2.studies.package.folder import TIMING as TIMING
 from nas_sv2.studies.package.form_checks import BATCH, Agreement, Form, Labels, agreements, noise
 from nas_sv2.version import __version__
 
 if TYPE_CHECKING:
     import torch
 
-ARCHITECTURE, TRAINED = "architecture.yaml", "trained.yaml"
+TRAINED = "trained.yaml"
 MODEL, MODEL_INT8 = "model.onnx", "model_int8.onnx"
-TIMING, TIMING_INT8 = "timing.onnx", "timing_int8.onnx"
+TIMING_INT8 = "timing_int8.onnx"
 MODEL_TFLITE, TIMING_TFLITE = "model.tflite", "timing.tflite"
 MODEL_TFLITE_INT8, TIMING_TFLITE_INT8 = "model_int8.tflite", "timing_int8.tflite"
 MODEL_NCNN, TIMING_NCNN = "model.ncnn.param", "timing.ncnn.param"

@@ -11,9 +11,7 @@ from nas_sv2.space.networks.lowering import Classifier, lower, network_in
 from nas_sv2.space.runtimes.weights import Array, check_weights, parse_weights
 from nas_sv2.space.units.architecture import Architecture
 from nas_sv2.studies.package.card import CARD_JSON, SCHEMA_KEY, SCHEMA_VERSION
-from nas_sv2.studies.package.folder import SUMS, read_folder
-from nas_sv2.studies.package.forms import ARCHITECTURE as ARCHITECTURE
-from nas_sv2.studies.package.forms import TIMING as TIMING
+from nas_sv2.studies.package.folder import ARCHITECTURE, SUMS, read_folder
 from nas_sv2.studies.package.forms import TRAINED, WEIGHTS, plain_module
 
 if TYPE_CHECKING:
