@@ -1,11 +1,14 @@
 import functools
+import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import alembic.util
 import numpy as np
@@ -15,6 +18,7 @@ import ssh_server
 import torch
 from hypothesis import settings
 from PIL import Image
+from running import running
 
 from nas_sv2 import passwords
 from nas_sv2.cli import main
@@ -110,6 +114,23 @@ def command_line(
         return caught.value.code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def forked() -> Iterator[Callable[..., tuple[int, Any]]]:
+    """Calls `main` of a stand-in in a process of its own: how that ended, what it returned."""
+    program, pipe = Path(__file__).parent / "stand_ins" / "forked.py", subprocess.PIPE
+    with running([sys.executable, str(program)], stdin=pipe, stdout=pipe, text=True) as process:
+        asks, answers = process.stdin, process.stdout
+        assert asks is not None and answers is not None
+
+        def call(module: ModuleType, *arguments: Any) -> tuple[int, Any]:
+            print(json.dumps([module.__name__, *arguments], default=str), file=asks, flush=True)
+            ended, returned = json.loads(answers.readline())
+            return ended, returned
+
+        yield call
+        asks.close()
 
 
 @pytest.fixture

@@ -1,13 +1,8 @@
-"""A detector's training to be killed.
-
-`killed_detector_training.py OUT HEAD STEP` trains in OUT with a checkpoint after every step. At
-STEP it kills itself by SIGKILL.
-"""
+"""A detector's training to be killed."""
 
 import dataclasses
 import os
 import signal
-import sys
 from pathlib import Path
 
 from nas_sv2.evaluate.detection import drawn, training
@@ -26,17 +21,14 @@ def detector(head: str) -> Detector:
     return Detector(NETWORK, head, 64, 64, 10)
 
 
-def main(out: str, head: str, step: str) -> None:
+def main(out: str, head: str, step: int) -> None:
+    """Train in `out` with a checkpoint after every step; killed by SIGKILL at step `step`."""
     training.CHECKPOINT_SECONDS = 0.0
     drawn.TRAIN, drawn.VAL = TRAIN, VAL
     data: SceneData = drawn.open_drawn()
 
     def at_step(done: int, steps: int) -> None:
-        if done == int(step):
+        if done == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
     DetectorRun(detector(head), data, SHORT, Path(out), progress=at_step).train()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

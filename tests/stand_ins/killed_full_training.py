@@ -2,8 +2,7 @@
 
 `killed_full_training.py OUT STEP` trains in OUT with a checkpoint after every step. At STEP it
 kills itself by SIGKILL, of several processes the last; 0 lets it end, and the first writes the
-digest of the weights, figures and what it was told to OUT/came_to.json. Without arguments it reads
-lines `OUT STEP`, does each in a process of its own, and answers with how that ended.
+digest of the weights, figures and what it was told to OUT/came_to.json.
 """
 
 import dataclasses
@@ -14,8 +13,6 @@ import signal
 import sys
 from pathlib import Path
 
-import torch._dynamo
-import torch.utils.tensorboard  # noqa: F401, both once for all children
 from killed_training import data
 
 from nas_sv2.evaluate.full import training as full_training
@@ -32,7 +29,7 @@ STAGES = (Stage(1, 16), Stage(2, 32, residual=True, se=True))
 NETWORK = Architecture(stem=(8,), stages=STAGES, head=64, resolution=14, stem_pool=False)
 
 
-def main(folder: str, step: str) -> None:
+def main(folder: str, step: str | int) -> None:
     full_training.CHECKPOINT_SECONDS = 0.0
     processes, out, told = Processes.of(os.environ), Path(folder), list[str]()
     out.mkdir(exist_ok=True)
@@ -65,12 +62,5 @@ def main(folder: str, step: str) -> None:
         (out / "came_to.json").write_text(json.dumps(came_to))
 
 
-if __name__ == "__main__" and len(sys.argv) > 1:
+if __name__ == "__main__":
     main(*sys.argv[1:])
-elif __name__ == "__main__":
-    for line in sys.stdin:
-        child = os.fork()  # torch has not run anything here, so its threads are not there yet
-        if child == 0:
-            main(*line.split())
-            os._exit(0)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

@@ -1,21 +1,13 @@
-"""Trainings to be killed, and what an undisturbed one comes to.
-
-Reads lines `FOLDER|- STEP WHERE` and trains for each, in a process of its own, two easy classes
-with checkpoints in FOLDER (`-` for none). At step STEP that process kills itself by SIGKILL, as a
-machine does that runs out of memory; 0 lets it end. WHERE is `step` to save after every step,
-`pass` only after passes. Answers with a line of JSON: the signal, or figures and weights.
-"""
+"""A training to be killed, and what an undisturbed one comes to."""
 
 import dataclasses
 import hashlib
-import json
 import os
 import signal
-import sys
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch._dynamo  # by an optimiser, which takes 2 s: once here, not in each process
 
 from nas_sv2.evaluate.data.image_data import ImageData, Part
 from nas_sv2.evaluate.proxy import training
@@ -39,12 +31,17 @@ def data() -> ImageData:
     return ImageData("halves", "k", names, train, val)
 
 
-def main(folder: str, step: str, where: str) -> None:
+def main(folder: str | None, step: int, where: str) -> dict[str, Any]:
+    """Train two easy classes with checkpoints in `folder`; give figures and weights.
+
+    At step `step` the process kills itself by SIGKILL, as a machine does that runs out of memory;
+    0 lets it end. `where` is `step` to save after every step, `pass` only after passes.
+    """
     if where == "step":
         training.CHECKPOINT_SECONDS = 0.0
 
     def at_step(done: int, steps: int) -> None:
-        if done == int(step):
+        if done == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
     stages = (Stage(1, 16), Stage(1, 32, residual=True), Stage(2, 64, se=True))
@@ -56,7 +53,7 @@ def main(folder: str, step: str, where: str) -> None:
         seed=1,
         threads=1,
         progress=at_step,
-        checkpoints=None if folder == "-" else Path(folder),
+        checkpoints=None if folder is None else Path(folder),
         notify=told.append,
     )
     trained = evaluator.train(network)
@@ -64,16 +61,4 @@ def main(folder: str, step: str, where: str) -> None:
     for name in sorted(trained.weights):
         weights.update(trained.weights[name].tobytes())
     figures = dataclasses.replace(trained.evaluation, seconds=0, images_per_second=0)
-    print(json.dumps({"figures": figures.to_json(), "weights": weights.hexdigest(), "told": told}))
-
-
-if __name__ == "__main__":
-    for line in sys.stdin:
-        child = os.fork()  # torch has not run anything here, so its threads are not there yet
-        if child == 0:
-            main(*line.split())
-            sys.stdout.flush()
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        if status:
-            print(json.dumps({"signal": os.waitstatus_to_exitcode(status)}), flush=True)
+    return {"figures": figures.to_json(), "weights": weights.hexdigest(), "told": told}

@@ -2,8 +2,6 @@
 
 import dataclasses
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,12 +45,13 @@ def weights(trained: TrainedDetector) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("head", ["light-head", "ssdlite"])
-def test_a_killed_training_goes_on_to_the_same_weights(run_of: Run, head: str) -> None:
+def test_a_killed_training_goes_on_to_the_same_weights(
+    run_of: Run, head: str, forked: Callable[..., tuple[int, Any]]
+) -> None:
     whole = run_of("whole", head).train()
     said: list[str] = []
     resumed = run_of("killed", head, notify=said.append)
-    ended = subprocess.run([sys.executable, killed.__file__, str(resumed.out), head, "4"])
-    assert ended.returncode == -signal.SIGKILL
+    assert forked(killed, resumed.out, head, 4) == (-signal.SIGKILL, None)
     assert "\n2," not in (resumed.out / "log.csv").read_text()  # one pass of two was finished
     torch.rand(7)  # torch's own generator is elsewhere in another process
     found = resumed.train()

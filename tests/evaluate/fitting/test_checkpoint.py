@@ -1,15 +1,11 @@
-import json
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import killed_training
 import pytest
 import torch
-from running import running
 
 from nas_sv2.evaluate.fitting import checkpoint as checkpoint_module
 from nas_sv2.evaluate.fitting.checkpoint import CHECKSUM_BYTES, ENDING, Checkpoint
@@ -21,30 +17,20 @@ Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
+def run(forked: Callable[..., tuple[int, Any]]) -> Run:
     """Trains in a process of its own; what came out, of one that was not killed."""
-    with running(
-        [sys.executable, killed_training.__file__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        asks, answers = process.stdin, process.stdout
-        assert asks is not None and answers is not None
 
-        def train(folder: Path | str, step: int = 0, where: str = "step") -> dict[str, Any]:
-            print(folder, step, where, file=asks, flush=True)
-            answer: dict[str, Any] = json.loads(answers.readline())
-            assert answer.get("signal") == (-signal.SIGKILL if step else None)
-            return answer
+    def train(folder: Path | None, step: int = 0, where: str = "step") -> dict[str, Any]:
+        ended, answer = forked(killed_training, folder, step, where)
+        assert ended == (-signal.SIGKILL if step else 0)
+        return answer or {}
 
-        yield train
-        asks.close()
+    return train
 
 
 @pytest.fixture(scope="module")
 def undisturbed(run: Run) -> dict[str, Any]:
-    return run("-")
+    return run(None)
 
 
 # Steps 1 to 15 are of the first seed, 16 to 30 of the second, five a pass.

@@ -5,7 +5,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from killed_training import data as halves
-from running import running
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
@@ -42,20 +41,9 @@ Apart = Callable[..., int]
 
 
 @pytest.fixture(scope="module")
-def train_apart() -> Iterator[Apart]:
+def train_apart(forked: Callable[..., tuple[int, Any]]) -> Apart:
     """Trains in a process that kills itself at a step; how it ended."""
-    command = [sys.executable, killed.__file__]
-    pipe = subprocess.PIPE
-    with running(command, stdin=pipe, stdout=pipe, text=True) as process:
-        asks, answers = process.stdin, process.stdout
-        assert asks is not None and answers is not None
-
-        def train(out: Path, step: int = 0) -> int:
-            print(out, step, file=asks, flush=True)
-            return int(answers.readline())
-
-        yield train
-        asks.close()
+    return lambda out, step=0: forked(killed, out, step)[0]
 
 
 def came_to(out: Path) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 import dataclasses
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,41 +138,6 @@ def test_sqlite_waits_and_does_not_lock_readers_out(store: MeasurementStore) -> 
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
         assert connection.execute(text("PRAGMA busy_timeout")).scalar() == 30_000
     assert {"nas_grades", "nas_measurements"} <= set(inspect(store.db.engine).get_table_names())
-
-
-STARTER = """
-import sys, time
-from nas_sv2.database.database import Database
-from nas_sv2.latency.measurements.store import MeasurementStore
-print("ready", flush=True)
-sys.stdin.readline()
-for _ in range(5):
-    MeasurementStore(Database.open(sys.argv[1]))
-"""
-
-
-def test_processes_that_start_at_once_all_find_their_tables(url: str) -> None:
-    starters = [
-        subprocess.Popen(
-            [sys.executable, "-c", STARTER, url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    for starter in starters:
-        assert starter.stdout is not None
-        assert starter.stdout.readline() == "ready\n"
-    for starter in starters:
-        assert starter.stdin is not None
-        starter.stdin.write("go\n")
-        starter.stdin.flush()
-    errors = [starter.communicate(timeout=60)[1] for starter in starters]
-    assert [
-        (starter.returncode, error) for starter, error in zip(starters, errors, strict=True)
-    ] == [(0, "")] * len(starters)
 
 
 @pytest.mark.parametrize("url", ["", "sqlite//x", "nosql://host/name"])
