@@ -23,11 +23,7 @@ from nas_sv2.evaluate.fitting.start import Start
 from nas_sv2.evaluate.full.distributed import Processes
 from nas_sv2.evaluate.full.int8_training import check_int8_training
 from nas_sv2.evaluate.full.training import FullRun, at_input, find_data_resolution
-from nas_sv2.evaluate.recipes.built_in import RECIPES
-from nas_sv2.evaluate.recipes.files import open_recipe as open_recipe
-from nas_sv2.evaluate.recipes.files import recipe_to_document as recipe_to_document
-from nas_sv2.evaluate.recipes.files import recipe_to_yaml as recipe_to_yaml
-from nas_sv2.evaluate.recipes.files import with_teacher
+from nas_sv2.evaluate.recipes.files import open_recipe, with_teacher
 from nas_sv2.evaluate.recipes.recipe import Recipe
 from nas_sv2.evaluate.supernet.trained import SavedSupernet, save_supernet
 from nas_sv2.evaluate.supernet.trained import check_unfinished as check_unfinished_supernet
@@ -311,11 +307,6 @@ def training_device(asked: str | None, local_rank: int = 0) -> str:
         allowed = f"must be cpu: there is no GPU for process {local_rank}"
         raise ConfigError("device", "cuda", allowed)
     return f"cuda:{local_rank}"
-
-
-def built_in_recipes() -> list[Recipe]:
-    """List the built-in recipes."""
-    return list(RECIPES.values())
 
 
 def qualify(

@@ -27,7 +27,7 @@ app = typer.Typer(
 @app.command("list")
 def list_recipes(as_json: AsJson = False) -> None:
     """List the built-in recipes."""
-    from nas_sv2.api.training import built_in_recipes, recipe_to_document
+    from nas_sv2.api.recipes import built_in_recipes, recipe_to_document
     from nas_sv2.show.console import output
     from nas_sv2.show.recipe_tables import recipes_table
 
@@ -42,7 +42,7 @@ def list_recipes(as_json: AsJson = False) -> None:
 @app.command()
 def show(recipe: Annotated[str, typer.Argument(help="A built-in recipe, or a file.")]) -> None:
     """Print every field of a recipe as YAML."""
-    from nas_sv2.api.training import open_recipe, recipe_to_yaml
+    from nas_sv2.api.recipes import open_recipe, recipe_to_yaml
 
     say_text(recipe_to_yaml(open_recipe(recipe)))
 

@@ -19,8 +19,8 @@ def test_a_study_is_shown_without_what_trains_it() -> None:
     assert not {"torch", "sklearn", "onnx", "onnxruntime"} & set(run.stdout.split())
 
 
-def test_the_costs_of_a_device_are_measured_without_torch() -> None:
-    code = "import sys, nas_sv2.api.device_costs; print(*sys.modules)"
+def test_recipes_and_the_costs_of_a_device_need_no_torch() -> None:
+    code = "import sys, nas_sv2.api.device_costs, nas_sv2.api.recipes; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert not {"torch", "optuna"} & set(run.stdout.split())
 
