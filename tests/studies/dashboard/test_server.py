@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import matplotlib.figure  # noqa: F401  here: fonts are found once, not within a request
 import numpy as np
 import optuna
 import pytest
