@@ -13,13 +13,15 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from nas_sv2.documents import Positive, Side, check_choice, check_fields
 from nas_sv2.errors import ConfigError
-from nas_sv2.evaluate.detection.light_head import light_head_rcnn
-from nas_sv2.evaluate.detection.ssdlite import ssdlite
+from nas_sv2.evaluate.detection import light_head, ssdlite
 from nas_sv2.evaluate.fitting.determinism import stream
 from nas_sv2.evaluate.fitting.start import Start, Taken
+from nas_sv2.space.graph.cost import cost_of
+from nas_sv2.space.graph.operators import Value
 from nas_sv2.space.networks.lowering import Classifier
 from nas_sv2.space.networks.trunk import Trunk, trunk_of
 from nas_sv2.space.runtimes.torch_lowering import GraphModule, build_module
@@ -104,6 +106,27 @@ class Detector:
         """The backbone's operators at the size of the images."""
         return trunk_of(self.network, self.height, self.width)
 
+    @property
+    def flops(self) -> int:
+        """Multiply-adds of the whole detector on an image: those of backbone and head."""
+        return cost_of(self.trunk.graph).flops + self.head_flops
+
+    @cached_property
+    def head_flops(self) -> int:
+        """Multiply-adds of the head on an image, in convolutions and fully connected layers.
+
+        Those of Light-Head R-CNN are for as many regions as it may have, mostly 1000. Decoding,
+        pooling and suppression of boxes have none that count.
+        """
+        run = light_head.run_layers if self.head == "light-head" else ssdlite.run_layers
+        ends = {"middle": self.trunk.body.output, "last": self.trunk.tail.output}
+        with torch.device("meta"), torch.no_grad():  # shapes alone
+            module = _headed(nn.Identity(), self.trunk, self).eval()
+            with FlopCounterMode(display=False) as counter:
+                run(module, {name: _empty(value) for name, value in ends.items()})
+        found: int = counter.get_total_flops() // 2  # additions count there beside products
+        return found
+
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits that name the content."""
@@ -147,7 +170,15 @@ def build_detector(detector: Detector, seed: int = 0) -> nn.Module:
     """
     trunk = detector.trunk
     backbone = Backbone(trunk, stream(seed, "weights"))
-    make = light_head_rcnn if detector.head == "light-head" else ssdlite
     with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's own generator
         torch.manual_seed(stream(seed, "head").initial_seed())
-        return make(backbone, trunk, detector.classes)
+        return _headed(backbone, trunk, detector)
+
+
+def _headed(backbone: nn.Module, trunk: Trunk, detector: Detector) -> nn.Module:
+    head = light_head.light_head_rcnn if detector.head == "light-head" else ssdlite.ssdlite
+    return head(backbone, trunk, detector.classes)
+
+
+def _empty(value: Value) -> Tensor:
+    return torch.empty(1, value.channels, value.height, value.width)

@@ -152,6 +152,20 @@ class SharedBoxPredictor(nn.Module):
         return self.scores(value), self.box(value).repeat(1, self.classes)
 
 
+def most_regions(middle: Tensor) -> int:
+    """Return how many regions an image has at most, given the map for the proposals."""
+    height, width = middle.shape[2:]
+    return min(AFTER["testing"], height * width * len(ANCHORS) * len(RATIOS))
+
+
+def run_layers(module: Any, maps: dict[str, Tensor]) -> None:
+    """Run the layers of a detector whose backbone gives its input back, with the most regions."""
+    proposing = module.backbone(maps)["proposals"]
+    module.rpn.rpn.head([proposing])
+    regions = torch.empty(most_regions(proposing), BIN_CHANNELS, BINS, BINS)
+    module.roi_heads.box_predictor(module.roi_heads.box_head(regions))
+
+
 def anchor_sides(height: int, width: int) -> tuple[float, ...]:
     """Sides of the anchors on an image of this size, in pixels."""
     return tuple(side * min(height, width) / SHORT_SIDE for side in ANCHORS)

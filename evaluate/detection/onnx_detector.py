@@ -161,7 +161,8 @@ def export_detector(
 def untrained_model(detector: Detector, name: str) -> OnnxModel:
     """Return the whole detector with random weights as a network to be timed.
 
-    Its last suppression reads boxes by their scores, so its time depends on the weights a little.
+    Suppression compares candidates with the boxes that it keeps, so the time depends on the
+    weights by a few percent.
 
     Args:
         detector: The detector.

@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # it loads torch
 
 DASH = "–"
 RECONSTRUCTED = "†"
+COUNTED = {"light-head": "; for 1000 regions, or for all anchors if they are fewer"}
+"""The things that FLOPs of a head are counted for, by its name."""
 
 
 def detection_table(found: DetectionTable, level: str) -> RenderableType:
@@ -24,6 +26,7 @@ def detection_table(found: DetectionTable, level: str) -> RenderableType:
         "our name",
         "MFLOPs\nat 224×224",
         f"MFLOPs at\n{found.height}×{found.width}",
+        "MFLOPs of\ndetector",
         "backbone\nms",
         "images/s",
         "detector\nms",
@@ -43,6 +46,7 @@ def _cells(found: DetectionTable, row: DetectionRow) -> Iterator[str]:
     yield row.network + (f" {RECONSTRUCTED}" if row.reconstructed else "")
     yield f"{row.classifier_flops / 1e6:.1f}"
     yield f"{row.flops / 1e6:.0f}"
+    yield DASH if row.detector_flops is None else f"{row.detector_flops / 1e6:.0f}"
     for latency in (row.alone, row.whole):
         yield DASH if latency is None else _ms(latency)
         yield DASH if latency is None else f"{found.images_per_s(latency):.1f}"
@@ -108,6 +112,11 @@ def detection_notes(found: DetectionTable) -> list[str]:
         for row in found.rows
         for words, mmap in row.trained
     )
+    if any(row.detector_flops is not None for row in found.rows):
+        notes.append(
+            "MFLOPs of detector: multiply-adds of convolutions and fully connected layers in "
+            "backbone and head, 1000 regions (or all anchors, if they are fewer)"
+        )
     images = "single images" if found.batch == 1 else f"batches of {found.batch} images"
     notes.append(f"here: {images}; backbones end with their last stage, as written")
     notes.append(
@@ -176,10 +185,13 @@ def metrics_lines(metrics: Mapping[str, Any]) -> list[str]:
         f"{name} {DASH if metrics[key] is None else format(metrics[key], '.1f')}"
         for name, key in parts.items()
     ]
+    backbone, whole = (metrics[name] / 1e6 for name in ("backbone_flops", "flops"))
     return [
         f"{metrics['head']} on {metrics['network']}, {metrics['image_size']}: "
         + ", ".join(figures)
         + f" % on {metrics['images']:,} validation images",
+        f"{whole:.1f} M multiply-adds, {backbone:.1f} M of them in the backbone"
+        + COUNTED.get(metrics["head"], ""),
         f"{metrics['passes']} passes in {metrics['seconds']:,.0f} s; "
         f"the ONNX file finds torch's boxes on "
         f"{metrics['onnx_equals_torch_on']} of {metrics['onnx_compared_on']} images",

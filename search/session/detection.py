@@ -2,10 +2,13 @@
 
 Each candidate is the backbone of a detector whose head and size of images are given. The latency
 is that of the whole detector, the score its mmAP after a short training of backbone and head.
-FLOPs and parameters are those of the backbone at the size of the images.
+A budget limits FLOPs and parameters of the backbone at the size of the images. FLOPs of the whole
+detector are noted beside them.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nas_sv2.documents import check_choice
@@ -14,6 +17,7 @@ from nas_sv2.evaluate.evaluators import choose_evaluator
 from nas_sv2.evaluate.fitting.evaluator import DataSet, Evaluator, EvaluatorChoice
 from nas_sv2.latency.targets.target import Target
 from nas_sv2.search.walk.budget import Budget
+from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.choices.extremes import smallest
 from nas_sv2.space.choices.levels import nearest_level, open_space
 from nas_sv2.space.choices.search_space import SearchSpace
@@ -141,6 +145,16 @@ def detector_space(
 def backbone(form: "DetectorForm", architecture: Architecture) -> Graph:
     """Return the operators of a candidate that a detector has, at the size of its images."""
     return trunk_of(architecture, form.height, form.width).graph
+
+
+def counting_detectors(walk: Walk, form: "DetectorForm", data: DataSet) -> Walk:
+    """Let a walk count backbones, which budgets limit, and note the FLOPs of whole detectors."""
+    classes = len(_boxes(data).categories)
+    return replace(
+        walk,
+        counted=partial(backbone, form),
+        detector_flops=lambda architecture: form.on(architecture, classes).flops,
+    )
 
 
 def timed_whole(

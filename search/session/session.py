@@ -57,7 +57,7 @@ from nas_sv2.search.scale.cluster import (
     versions,
 )
 from nas_sv2.search.scale.processes import run_workers
-from nas_sv2.search.session.detection import backbone, timed_whole
+from nas_sv2.search.session.detection import counting_detectors, timed_whole
 from nas_sv2.search.session.guidelines import Chosen, choose
 from nas_sv2.search.session.plan import SearchPlan, describe_search
 from nas_sv2.search.session.warm_start import WarmStart, begun_from
@@ -69,7 +69,6 @@ from nas_sv2.search.walk.predict_first import check_predictable, measure_front, 
 from nas_sv2.search.walk.stored_evaluator import StoredEvaluator
 from nas_sv2.search.walk.walk import Walk
 from nas_sv2.space.graph.guidelines import GuidelineLimits, Guidelines
-from nas_sv2.space.networks.lowering import lower
 from nas_sv2.studies.findings.attributes import THREADS
 from nas_sv2.studies.findings.certificate import UNCERTIFIED
 from nas_sv2.studies.findings.record import Record
@@ -374,15 +373,16 @@ class _Opening:
     ) -> Walk:
         """Return the questions to a candidate."""
         plan = self.plan
-        return Walk(
+        walk = Walk(
             limits,
             plan.budget,
             targets,
             evaluator,
             enter(self.on_event),
             early=EarlyStop.of(evaluator, store, plan.trials) if plan.stop_rule else None,
-            counted=lower if plan.detector is None else partial(backbone, plan.detector),
         )
+        form = plan.detector
+        return walk if form is None else counting_detectors(walk, form, self.data)
 
     @cached_property
     def _sample(self) -> DataSample:

@@ -47,6 +47,8 @@ class Walk:
         screen: Predictions that come before a measurement; none by default.
         early: Ends trainings that cannot lead to the front; None if all run to their end.
         counted: Gives the operators whose cost counts; those of the network by default.
+        detector_flops: Gives the multiply-adds of the whole detector on a candidate; None if no
+            detector is searched.
     """
 
     guidelines: GuidelineLimits
@@ -57,6 +59,7 @@ class Walk:
     screen: Screen = field(default_factory=Screen)
     early: EarlyStop | None = None
     counted: Callable[[Architecture], Graph] = lower
+    detector_flops: Callable[[Architecture], int] | None = None
 
     @property
     def constraints(self) -> list[str]:
@@ -110,6 +113,7 @@ class Walk:
             baseline,
             trained.foreseen,
             self.budget.memory_of(self.counted(architecture)),
+            None if self.detector_flops is None else self.detector_flops(architecture),
         )
         return self.timed(record) if self._may_reach_the_front(record) else record
 

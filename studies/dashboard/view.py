@@ -124,9 +124,16 @@ def _network(record: Record) -> Sequence[tuple[object, ...]]:
         ("digest", architecture.digest),
         *taken,
         (f"multiply-adds{of}", f"{cost.flops / 1e6:.1f} M"),
+        *_of_detector(record),
         (f"params{of}", f"{cost.params / 1e6:.2f} M"),
         (f"memory access{of}", f"{cost.memory_access_bytes / 1e6:.1f} MB (unfused, float32)"),
     ]
+
+
+def _of_detector(record: Record) -> list[tuple[str, str]]:
+    if record.detector_flops is None:
+        return []
+    return [("multiply-adds of the detector", f"{record.detector_flops / 1e6:.1f} M")]
 
 
 def _latency(target: str, latency: Latency) -> tuple[object, ...]:

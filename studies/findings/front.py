@@ -56,6 +56,7 @@ class Entry:
             "flops": cost.flops,
             "params": cost.params,
             "peak_memory_bytes": record.memory_bytes,
+            "detector_flops": record.detector_flops,
             "memory_access_bytes": cost.memory_access_bytes,
             "elementwise_bytes": cost.elementwise_bytes,
             "kernel_count": cost.kernel_count,
@@ -291,7 +292,10 @@ class Front:
     def _costs(self) -> tuple[str, ...]:
         """The heads of the columns of cost, which is that of the backbone of a detector."""
         heads = ("MFLOPs", "Mparams")
-        return tuple(f"backbone\n{head}" for head in heads) if self.of_boxes else heads
+        if not self.of_boxes:
+            return heads
+        whole = ("detector\nMFLOPs",) if self._counts_detectors else ()
+        return (*(f"backbone\n{head}" for head in heads), *whole)
 
     @cached_property
     def _uneven(self) -> bool:
@@ -321,6 +325,10 @@ class Front:
         return all(record.evaluation.mae is None for record in self.records.values())
 
     @cached_property
+    def _counts_detectors(self) -> bool:
+        return any(record.detector_flops is not None for record in self.records.values())
+
+    @cached_property
     def _limits_memory(self) -> bool:
         return any(record.memory_bytes is not None for record in self.records.values())
 
@@ -338,6 +346,7 @@ class Front:
             record.baseline or record.architecture.digest[:8],
             f"{record.cost.flops / 1e6:.1f}",
             *([] if self.estimates else [f"{record.cost.params / 1e6:.2f}"]),
+            *([_millions(record.detector_flops)] if self._counts_detectors else []),
             *([_memory(record.memory_bytes)] if self._limits_memory else []),
             f"{evaluation.figure.describe()} {spread}".rstrip(),
             *([_percent(evaluation.box_ap50)] if self.of_boxes else []),
@@ -353,6 +362,10 @@ class Front:
             *([] if entry.estimate is None else entry.estimate.chances),
             _beaten_by(entry),
         )
+
+
+def _millions(flops: int | None) -> str:
+    return "–" if flops is None else f"{flops / 1e6:.1f}"
 
 
 def _memory(size_bytes: int | None) -> str:

@@ -35,6 +35,8 @@ class Record:
         foreseen: Predicted, where the stop rule ended its training: the score that the whole one
             would most likely have given. None where the score is that of a whole training.
         memory_bytes: Peak memory in the runtimes of the targets; None if no budget limits it.
+        detector_flops: Multiply-adds of the whole detector with this backbone; None for a
+            classifier, and in a study from before they were counted.
     """
 
     architecture: Architecture
@@ -45,6 +47,7 @@ class Record:
     baseline: str | None = None
     foreseen: float | None = None
     memory_bytes: int | None = None
+    detector_flops: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a figure that is not finite, before it is stored or reported.
@@ -91,6 +94,7 @@ class Record:
 
     def to_json(self) -> str:
         """One line that `from_json` reads back to an equal value."""
+        known = {"memory_bytes": self.memory_bytes, "detector_flops": self.detector_flops}
         return json.dumps(
             {
                 "architecture": architecture_to_document(self.architecture),
@@ -100,7 +104,7 @@ class Record:
                 "evaluation": json.loads(self.evaluation.to_json()),
                 "baseline": self.baseline,
                 "foreseen": self.foreseen,
-                **({} if self.memory_bytes is None else {"memory_bytes": self.memory_bytes}),
+                **{name: value for name, value in known.items() if value is not None},
             }
         )
 
@@ -123,6 +127,7 @@ class Record:
                 baseline=data["baseline"],
                 foreseen=data.get("foreseen"),  # records were kept before there was one
                 memory_bytes=data.get("memory_bytes"),
+                detector_flops=data.get("detector_flops"),
             )
 
 

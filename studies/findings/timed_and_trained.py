@@ -23,8 +23,9 @@ def describe_detector(form: str) -> str:
         form: Its head and size of images, as `ssdlite 96x128`.
     """
     return (
-        f"{form}: timed whole, with decoding and suppression of boxes and with random weights; "
-        "trained whole, from fresh weights; FLOPs and parameters are the backbone's"
+        f"{form}: timed whole, with decoding and suppression of boxes and with random weights, "
+        "which may differ by a few % from trained ones; "
+        "trained whole, from fresh weights; budgets limit FLOPs and parameters of the backbone"
     )
 
 

@@ -79,6 +79,8 @@ def write_detector_package(
         "digest": detector.network.digest,
         "head": detector.head,
         "image_size": f"{detector.height}x{detector.width}",
+        "flops": detector.flops,
+        "backbone_flops": detector.flops - detector.head_flops,
         **dataclasses.asdict(trained.score),
         "data": data.provenance,
         "recipe": run.recipe.name,

@@ -20,6 +20,7 @@ from nas_sv2.errors import ConfigError
 from nas_sv2.evaluate.recipes.scores import facts_of
 from nas_sv2.files import checked_out, write_out
 from nas_sv2.latency.measurements.measurement import Latency
+from nas_sv2.studies.findings.record import Record
 from nas_sv2.studies.pages.markdown import code, escaped, table
 from nas_sv2.studies.pages.picture_style import new_figure, write_picture
 from nas_sv2.studies.report import words
@@ -148,7 +149,7 @@ def _lead(facts: StudyFacts) -> list[str]:
             f"{escaped(best.evaluation.describe())}{' of a proxy' * facts.is_proxy}, "
             f"{', '.join(times)}, "
             f"{best.cost.flops / 1e6:.1f} M multiply-adds, {best.cost.params / 1e6:.2f} M params"
-            f"{' of the backbone' if facts.detector else ''}. "
+            f"{' of the backbone' if facts.detector else ''}{_of_detector(best)}. "
             + f"Of the {facts.figure.noun}: {escaped(words.accuracy_doubt(facts, best))}.",
             "",
         ]
@@ -156,6 +157,12 @@ def _lead(facts: StudyFacts) -> list[str]:
         lines += [f"- {_against(rival, each)}" for each in found]
     lines += [f"- {escaped(words.trust_of(facts))}", ""]
     return lines + table(("", ""), *words.question_of(facts))
+
+
+def _of_detector(record: Record) -> str:
+    if record.detector_flops is None:
+        return ""
+    return f", {record.detector_flops / 1e6:.1f} M multiply-adds of the detector"
 
 
 def _interval(latency: Latency) -> str:

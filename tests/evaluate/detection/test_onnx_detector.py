@@ -1,5 +1,7 @@
 """A detector's ONNX file gives the boxes of torch."""
 
+import math
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -9,6 +11,7 @@ from torch import nn
 
 from nas_sv2.evaluate.detection.detector import HEADS, Detector, build_detector
 from nas_sv2.evaluate.detection.onnx_detector import export_detector
+from nas_sv2.evaluate.detection.ssdlite import CANDIDATES, LEAST_SCORE
 from nas_sv2.space.families.published import published_network
 
 HEIGHT, WIDTH = 70, 100  # of no whole number of strides
@@ -60,6 +63,46 @@ def test_the_file_finds_the_boxes_of_torch(name: str, head: str) -> None:
         distance = np.abs(ours[:, None] - theirs[None]).max(-1)
         tied = np.isclose(scores, scores[-1], atol=1e-3)
         assert np.all((distance.min(1) < 0.05) | tied)
+
+
+@pytest.mark.parametrize(
+    ("head", "size"), [("light-head", 64), ("light-head", 320), ("ssdlite", 96)]
+)
+@pytest.mark.parametrize("name", ["shufflenet_v2_star_x0_5", "mobilenet_v2_x0_15"])
+def test_the_flops_of_a_detector_are_those_of_its_file(name: str, head: str, size: int) -> None:
+    detector = Detector(published_network(name), head, size, size + 16, 7)
+    body = export_detector(detector, build_detector(detector).eval())
+    model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(body))
+    weights = {one.name: tuple(one.dims) for one in model.graph.initializer}
+    shapes = {one.name: one.type.tensor_type.shape.dim for one in model.graph.value_info}
+    regions = min(1000, 15 * detector.trunk.body.output.area)
+    counted = 0
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            height, width = (one.dim_value for one in shapes[node.output[0]][2:])
+            counted += math.prod(weights[node.input[1]]) * height * width
+        elif node.op_type == "Gemm":  # of as many rows as there are regions
+            counted += math.prod(weights[node.input[1]]) * regions
+    assert counted == detector.flops
+    assert 0 < detector.head_flops < detector.flops
+
+
+def test_suppression_of_ssdlite_has_equal_work_with_any_weights() -> None:
+    """It compares each candidate with every box that it keeps, and candidates are few."""
+    detector = Detector(published_network("shufflenet_v2_x0_5"), "ssdlite", 128, 160, 5)
+    candidates = []
+    for seed in (None, 5):  # fresh weights, and those of scores that differ
+        module = build_detector(detector).eval()
+        if seed is not None:
+            spread(module, seed)
+        model = onnx.load_model_from_string(export_detector(detector, module))
+        (suppression,) = (one for one in model.graph.node if one.op_type == "NonMaxSuppression")
+        model.graph.output.append(onnx.ValueInfoProto(name=suppression.input[1]))
+        session = onnxruntime.InferenceSession(model.SerializeToString())
+        image = np.random.default_rng(0).integers(0, 256, (1, 3, 128, 160)).astype(np.float32)
+        (scores,) = session.run([suppression.input[1]], {"images": image})
+        candidates.append((scores[0] > LEAST_SCORE).sum(1))
+    assert candidates[0].tolist() == candidates[1].tolist() == [CANDIDATES] * 5
 
 
 def test_an_image_of_one_grey_gives_a_file_that_runs() -> None:

@@ -76,6 +76,7 @@ def test_a_resumed_search_finds_the_same(run: Run) -> None:
     (first, *_) = json.loads(out.splitlines()[-1])["entries"]
     assert first["scored_by"] == "box_ap" and first["accuracy"] is None
     assert 0 <= first["box_ap"] == first["score"] <= 1
+    assert first["detector_flops"] > first["flops"] > 0
     assert first["estimate"] is None  # whose weights are those of classifiers
     assert run("--trials", "1", "--study", "two")[0] == 0
     assert len(figures("two")) == 1
@@ -88,15 +89,21 @@ def test_every_page_of_the_study_names_the_score(run: Run, command_line: Run) ->
     assert code == 0, err
     begun = " ".join(out.split())
     assert "detector ssdlite 64x96: timed whole" in begun and "without credit for latency" in begun
-    assert "backbone" in out and "mmAP" in out and "top-1" not in out
+    assert "detector" in out and "backbone" in out and "mmAP" in out and "top-1" not in out
     assert "mmAP" in command_line("study", "list")[1]
     shown = " ".join(command_line("study", "show", "pets")[1].split())
     assert "ssdlite 64x96: timed whole" in shown
     assert command_line("report", "pets", "--out", "r.md")[0] == 0
     page = Path("r.md").read_text()
-    assert "params of the backbone" in page and "mmAP" in page and "top-1" not in page
+    assert (
+        "params of the backbone" in page
+        and "multiply-adds of the detector" in page
+        and "mmAP" in page
+        and "top-1" not in page
+    )
     assert command_line("report", "pets", "--out", "r.html", "--operators")[0] == 0
     assert "a detector is timed whole" in Path("r.html").read_text()
+    assert "multiply-adds of the detector" in Path("r.html").read_text()
     facts = open_study("pets").facts
     notes = [study_note(facts), *(trial_note(facts, one) for one in facts.front.entries)]
     assert "timed whole" in notes[0] and "mmAP" in notes[1] and "of the backbone" in notes[1]
@@ -118,6 +125,8 @@ def test_a_winner_is_exported_whole(run: Run, command_line: Run) -> None:
     assert code == 0, err
     assert "of 3 images" in out and "scale: " in out and "with random weights" in out
     metrics = json.loads(Path("best/metrics.json").read_text())
+    assert metrics["flops"] == facts.records[facts.best or 0].detector_flops
+    assert f"{metrics['flops'] / 1e6:.1f} M multiply-adds" in out
     found = open_study("pets").best.evaluation.box_ap
     assert found is not None and metrics["mmap_percent"] == pytest.approx(100 * found)
     session = onnxruntime.InferenceSession("best/detector.onnx")
