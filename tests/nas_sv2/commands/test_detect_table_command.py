@@ -22,10 +22,14 @@ def test_table_7_on_the_emulated_core(run: Run) -> None:
     v2 = next(row for row in data["rows"] if row["network"] == "shufflenet_v2_x1_0")
     assert v2["alone_provenance"] == "emulated"
     assert v2["alone_ms"] > 0 and v2["whole_ms"] is None
+    assert v2["detector_flops"] > v2["flops"] > 0  # a target need not time what is counted
     assert data["agreements"][0]["kendall_tau"] > data["flops_agreement"]["kendall_tau"]
     code, out, _ = run("--image-size", "224x224", "--level", "40M")
     assert code == 0
     assert "shufflenet_v2_star_x0_5" in out and "whole detectors: not priced" in out
+    assert "MFLOPs of detector: multiply-adds" in out
+    code, out, _ = run("--image-size", "224x224", "--level", "40M", "--alone")
+    assert code == 0 and "MFLOPs of detector:" not in out
 
 
 def test_images_a_second_count_the_batch_of_the_target(command_line: Run) -> None:
