@@ -113,7 +113,8 @@ def test_a_network_is_written_by_hand() -> None:
     assert module.training and all(each.requires_grad for each in module.parameters())
     fresh = build_module(lower(mine), torch.Generator().manual_seed(0))
     torch.testing.assert_close(module.eval()(images), fresh.eval()(images))
-    assert {name: each.shape[1] for name, each in module.features(images).items()} == {
+    features: Any = module.features
+    assert {name: each.shape[1] for name, each in features(images).items()} == {
         "stem": 16,
         "stage2": 48,
         "stage3": 96,

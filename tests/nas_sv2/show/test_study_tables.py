@@ -155,7 +155,7 @@ def test_an_accuracy_of_a_proxy_is_called_one(tmp_path: Path) -> None:
     assert "proxy" not in text_of(front_table(old.front)) + text_of(study_table(old))
     told = front_data(proxy)["timed_and_trained"]
     assert (told["is_proxy"], told["trained"]["resolution"]) == (True, 28)
-    assert study_notes(proxy)[0] == forms.describe()
+    assert study_notes(proxy)[0] == forms.describe(proxy.figure)
     assert "(proxy)" in text_of(front_table(proxy.front)) and "proxy" in str(proxy.front)
     assert "% of a proxy" in text_of(study_table(proxy))
 

@@ -497,9 +497,9 @@ def test_trainings_of_earlier_studies_calibrate_from_the_first_candidate(tmp_pat
     model, rivals = known_of([], earlier=earlier)
     assert len(model.finals) == len(earlier)
     assert rivals == ()  # a candidate need not stand beside what another study found
-    first = ended[0]
-    model, _ = known_of([first], earlier=earlier)
-    assert model.curves[-1] == earlier[first.architecture.digest]
+    again = ended[0]
+    model, _ = known_of([again], earlier=earlier)
+    assert model.curves[-1] == earlier[again.architecture.digest]
     assert len(model.curves) == len(earlier)
 
 
