@@ -116,7 +116,7 @@ class ConnectionLost(MeasurementError):
 
     Args:
         message: How it ended.
-        words: What came on its stderr before, all lines.
+        words: All lines that came on its stderr before.
     """
 
     def __init__(self, message: str, words: str = "") -> None:

@@ -35,7 +35,7 @@ def in_processes(
         work: Does one piece; can be pickled, like pieces and results.
         pieces: The pieces, in the order in which they are begun.
         count: Number of processes.
-        what: What a process does, for messages.
+        what: The work of a process in words, for messages.
         begin: Called once in each process before its first piece.
 
     Raises:

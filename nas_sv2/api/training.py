@@ -321,7 +321,7 @@ def qualify(
     The same call resumes a qualification that was killed.
 
     Args:
-        request: What is certified, and by which trainings.
+        request: The recipe that is certified, and its trainings.
         storage: The URL of the database that keeps the certificate, or the `db` of a study.
         notify: Is called with a line before each step.
         progress: Is called with the trainings done and all trainings.

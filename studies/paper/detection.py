@@ -189,10 +189,7 @@ def time_table_7(
     """
     rows = detection_rows(levels, height, width, trained)
     if whole:
-        rows = [
-            replace(row, detector_flops=detector_of(row.network, height, width).flops)
-            for row in rows
-        ]
+        rows = [_with_detector(row, height, width) for row in rows]
     runs = target.device is not None
     orders: dict[str, list[tuple[Sequence[str], Orders]]] = {"backbone alone": []}
     if whole and runs:
@@ -210,14 +207,7 @@ def time_table_7(
             detectors, _, order = _timed(target, models)
             orders["whole detector"].append(order)
         rows = [
-            replace(
-                row,
-                alone=times.get(row.network),
-                whole=detectors.get(row.network),
-                lacks=lacks.get(row.network, ""),
-            )
-            if row.level == level
-            else row
+            _with_times(row, times, detectors, lacks) if row.level == level else row
             for row in rows
         ]
     agreements = [_agreement(what, rows, found) for what, found in orders.items()]
@@ -255,6 +245,17 @@ def detector_of(name: str, height: int, width: int) -> "Detector":
     from nas_sv2.evaluate.detection.detector import Detector
 
     return Detector(published_network(name), "light-head", height, width, CATEGORIES)
+
+
+def _with_detector(row: DetectionRow, height: int, width: int) -> DetectionRow:
+    return replace(row, detector_flops=detector_of(row.network, height, width).flops)
+
+
+def _with_times(
+    row: DetectionRow, alone: Times, whole: Times, lacks: Mapping[str, str]
+) -> DetectionRow:
+    name = row.network
+    return replace(row, alone=alone.get(name), whole=whole.get(name), lacks=lacks.get(name, ""))
 
 
 def _timed(
