@@ -181,6 +181,9 @@ def _reference(text: str | None, choice: EvaluatorChoice) -> Recipe:
             "reference", text, "must be a recipe for candidates, not for full training"
         )
     check_trainable(reference)
+    if choice.trains and reference.digest == recipe.digest:
+        allowed = f"must be a longer recipe than {recipe.name}, which agrees with itself"
+        raise ConfigError("reference", text, allowed)
     if reference.resolution != recipe.resolution:
         raise ConfigError(
             "reference",

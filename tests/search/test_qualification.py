@@ -163,6 +163,7 @@ def test_several_labels_and_numbers_are_qualified_by_their_score(
     [
         ({"recipe": "paper"}, "recipe .*; got 'paper'"),
         ({"reference": "megvii"}, "reference .*; got 'megvii'"),
+        ({"reference": "smoke"}, "reference .* than smoke, which agrees with itself; got 'smoke'"),
         ({"trajectories": 0}, "trajectories .*; got 0"),
         ({"seeds": 0}, "seeds .*; got 0"),
         ({"trajectories": 10**9}, "trajectories .* from 1 to 10000; got 1000000000"),
