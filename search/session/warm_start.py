@@ -88,7 +88,7 @@ def begun_from(name: str, study: optuna.Study, db: Database) -> OtherStudy:
     """
     key = study_key(study)
     if study.user_attrs.get(BEGUN_FROM, {}).get(KEY) != key:
-        find_study(db, name, "warm_start")
+        find_study(db, name, "warm_start", asking=study.study_name)
         facts = read_study(db, name)
         check_classifiers(facts.identity, "warm_start", name)
         front = [member.number for member in facts.front.members]

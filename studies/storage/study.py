@@ -244,13 +244,16 @@ def trials_of(study: optuna.Study) -> list[FrozenTrial]:
     return trials
 
 
-def find_study(db: Database, name: str, field: str = "study") -> optuna.Study:
+def find_study(
+    db: Database, name: str, field: str = "study", asking: str | None = None
+) -> optuna.Study:
     """Load an existing study of ours, also one with damaged attributes.
 
     Args:
         db: The database.
         name: The name of the study.
         field: The parameter that names it, for the error if there is none.
+        asking: A study that the error does not offer: it was made for this question.
 
     Raises:
         ConfigError: The database does not exist, or has no such study.
@@ -261,7 +264,8 @@ def find_study(db: Database, name: str, field: str = "study") -> optuna.Study:
     with store_errors():
         names = [str(summary.study_name) for summary in optuna.get_all_study_summaries(backend)]
         if name not in names:
-            known = ", ".join(_nearest(name, names)) or "there is none yet"
+            others = [each for each in names if each != asking]
+            known = ", ".join(_nearest(name, others)) or "there is none yet"
             raise ConfigError(field, name, f"must be a study in {db.shown}: {known}")
         study = optuna.load_study(study_name=name, storage=backend)
         if (key := key_of(study.user_attrs)) is None:

@@ -112,7 +112,7 @@ SEARCH = ("search", "--target", "arm", "--recipe", "smoke", "--trials", "2")
         ((*SEARCH, "--data", "imagefolder:broken"), "torn.png"),
         ((*SEARCH, "--storage", "no url"), "--storage .*; got 'no url'"),
         ((*SEARCH, "--colour", "red"), "--colour"),
-        ((*SEARCH, "--from", "nothing"), "--study .*; got 'nothing'"),
+        ((*SEARCH, "--from", "nothing"), "--from .* there is none yet; got 'nothing'"),
         (("network", "cost", "shufflenet"), "architecture .*; got 'shufflenet'"),
         (("network", "cost", "future.yaml"), "future.yaml: nas_sv2_architecture .*; got 9"),
         (("network", "cost", "unknown.yaml"), "unknown.yaml: colour .*; got 'red'"),

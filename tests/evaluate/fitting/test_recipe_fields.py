@@ -235,9 +235,8 @@ def test_seeds_are_averaged_and_their_spread_is_told(blobs: ImageData, tiny: Arc
     assert Evaluation.from_json(mean.to_json()) == mean
 
 
-def test_no_two_studies_share_a_training() -> None:
-    data: Any = None
-    used = [ProxyTraining(with_(seeds=3), data, seed).seeds for seed in range(4)]
+def test_no_two_studies_share_a_training(many: ImageData) -> None:
+    used = [ProxyTraining(with_(seeds=3), many, seed).seeds for seed in range(4)]
     assert [seed for seeds in used for seed in seeds] == list(range(12))
 
 
