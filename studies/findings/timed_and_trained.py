@@ -22,12 +22,9 @@ def describe_detector(form: str) -> str:
     Args:
         form: Its head and size of images, as `ssdlite 96x128`.
     """
-    apart = "trained ones were not compared"
-    if form.startswith("ssdlite"):
-        apart = "3 % from trained ones on one network"
     return (
-        f"{form}: timed whole, with decoding and suppression of boxes and with random weights "
-        f"({apart}); trained whole, from fresh weights; "
+        f"{form}: timed whole, with decoding and suppression of boxes and with random weights, "
+        "on which the time of suppression depends; trained whole, from fresh weights; "
         "budgets limit FLOPs and parameters of the backbone"
     )
 
