@@ -45,10 +45,7 @@ from nas_sv2.space.runtimes.weights import MOST_WEIGHT_BYTES, parse_weights
 MOST_KEPT_BYTES = 256 << 20  # of answers; 6 million images with ten classes
 ASKED = 256  # validation images on which a teacher must be better than chance
 IMAGENET = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])  # torchvision's, in grey levels
-
-RESHUFFLED = (
-    20  # times that a teacher's answers are dealt to other images, for the mean AP by chance
-)
+RESHUFFLED = 20  # times that answers are dealt to other images, for the mean AP by chance
 
 Answers = Callable[[Tensor], Tensor]
 """Maps images (N, C, H, W), in the form that the teacher takes, to logits (N, classes)."""
