@@ -3,7 +3,6 @@
 Families of one lineage share a file, which gives their structures.
 """
 
-import difflib
 import hashlib
 import re
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ from nas_sv2.space.families.skip_connections import (
 from nas_sv2.space.families.structure import Structure
 from nas_sv2.space.graph.operators import Graph, GraphBuilder, Value
 from nas_sv2.space.units.architecture import Architecture
-from nas_sv2.space.units.reference import REFERENCES, reference, width_named
+from nas_sv2.space.units.reference import REFERENCES, reference, unknown_network, width_named
 
 STRUCTURES: Mapping[str, Structure] = {
     **SHUFFLENET_V1,
@@ -67,7 +66,7 @@ class PaperNetwork:
         check_fields(self)
         object.__setattr__(self, "resolution", read_resolution("resolution", self.resolution))
         if self.name not in STRUCTURES:
-            raise _unknown(self.name)
+            raise unknown_network(self.name, [*REFERENCES, *STRUCTURES])
 
     @property
     def structure(self) -> Structure:
@@ -114,18 +113,10 @@ def published_network(name: str) -> Architecture | PaperNetwork:
         return PaperNetwork(name, STRUCTURES[name].resolution)
     if name in REFERENCES or width_named(name) is not None:
         return reference(name)
-    raise _unknown(name)
+    raise unknown_network(name, [*REFERENCES, *STRUCTURES])
 
 
 def full_name(name: str) -> str:
     """Return the name of ShuffleNet V2 at a width such as `1x` or `0.35x`; others as they are."""
     width = re.fullmatch(r"(\d)(?:\.(\d{1,4}))?x", name)
     return name if width is None else f"shufflenet_v2_x{width[1]}_{width[2] or 0}"
-
-
-def _unknown(name: str) -> ConfigError:
-    known = [*REFERENCES, *STRUCTURES]
-    close = difflib.get_close_matches(name, known, n=3) or known[:3]
-    return ConfigError(
-        "architecture", name, "must be a reference network such as " + ", ".join(close)
-    )

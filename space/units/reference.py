@@ -10,7 +10,7 @@ scaled family.
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Protocol
@@ -98,10 +98,17 @@ def reference(name: str) -> Architecture:
     width = width_named(name)
     if width is not None:
         return scaled_v2(width)
-    close = difflib.get_close_matches(name, REFERENCES, n=3) or sorted(REFERENCES)[:3]
-    raise ConfigError(
-        "architecture", name, "must be a reference network such as " + ", ".join(close)
-    )
+    raise unknown_network(name, REFERENCES)
+
+
+def unknown_network(name: str, known: Iterable[str]) -> ConfigError:
+    """Make the error for a network that is not among `known`; it names the closest."""
+    known = list(known)
+    # Other libraries write a width as 1.0x, x1.0 or 1_0.
+    alike = re.sub(r"[_-]?x?(\d+)[._](\d+)x?$", r"_x\1_\2", name.casefold())
+    close = difflib.get_close_matches(alike, known, n=3) or known[:3]
+    allowed = "must be a reference network such as " + ", ".join(close)
+    return ConfigError("architecture", name, allowed)
 
 
 def width_named(name: str) -> float | None:

@@ -72,6 +72,10 @@ def test_a_network_takes_the_form_of_another() -> None:
     assert in_form_of(small, reference("shufflenet_v2_50")).total_stride == 16
 
 
-def test_an_unknown_name_suggests_the_closest() -> None:
-    with pytest.raises(ConfigError, match="shufflenet_v2_x1_0"):
-        reference("shufflenet_v2_1_0")
+@pytest.mark.parametrize(
+    "name",
+    ["shufflenet_v2_1_0", "shufflenet_v2_1.0x", "shufflenet_v2_x1.0", "ShuffleNet_V2_x1_0x"],
+)
+def test_an_unknown_name_suggests_the_closest(name: str) -> None:
+    with pytest.raises(ConfigError, match="such as shufflenet_v2_x1_0,"):
+        reference(name)
