@@ -3,6 +3,7 @@
     python benchmarks/fused_estimates.py            # the seen half of the table, certificates
     python benchmarks/fused_estimates.py --unseen   # the unseen half: to quote, not to choose by
     python benchmarks/fused_estimates.py --from     # informed by another study's trainings
+    python benchmarks/fused_estimates.py --few      # pairs of few trainings that are called sure
 
 The truth is the longer training. Of a network the estimate never knows its own longer training.
 Kendall's τ is given over all pairs of networks and over those within 10 % of FLOPs, for counting
@@ -23,6 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,7 @@ from nas_sv2.space.units.documents import architecture_from_document
 from nas_sv2.studies.estimates.accuracy_model import AccuracyModel
 from nas_sv2.studies.estimates.features import features
 from nas_sv2.studies.estimates.fusion import fuse
+from nas_sv2.studies.estimates.study_estimates import SURE
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -270,11 +273,29 @@ def report_informed(data: Trainings, other: AccuracyModel, unrelated: AccuracyMo
             print(f"  of {count:2}, {name:22} τ {np.mean(found):.2f}")
 
 
+def report_few(data: Trainings) -> None:
+    """Print how many pairs of few trainings are called sure, and come in that order later."""
+    asked, draw = np.flatnonzero(~np.isnan(data.longer)), np.random.default_rng(0)
+    for count in (n for n in (5, 6, 8, 12, 24) if n <= len(asked)):
+        sure = right = 0
+        for _ in range(60):
+            those, none = draw.permutation(asked)[:count], np.full(count, np.nan)
+            fused = fuse(data.features[those], data.log_ms[those], data.scores[those], none)
+            for better, worse in permutations(range(count), 2):
+                if fused.chance_better(better, worse) >= SURE:
+                    sure += 1
+                    right += int(data.longer[those[better]] > data.longer[those[worse]])
+        print(
+            f"{data.name:36} {count:2} trainings: {right:4} of {sure:4} right, {right / sure:.3f}"
+        )
+
+
 def main() -> None:
     """Print the figures that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--unseen", action="store_true", help="the half to quote")
     parser.add_argument("--from", action="store_true", dest="informed", help="by another study")
+    parser.add_argument("--few", action="store_true", help="how sure few trainings are")
     asked_for = parser.parse_args()
     if asked_for.unseen:
         report(of_table(unseen=True))
@@ -288,6 +309,10 @@ def main() -> None:
         return
     certificates = map(of_certificate, sorted(CERTIFICATES.glob("*-certificate-*.md")))
     sets = [of_table(unseen=False), *map(of_seeds, ("wide", "narrow")), *certificates]
+    if asked_for.few:
+        for data in sets:
+            report_few(data)
+        return
     held, asked = map(sum, zip(*map(report, sets), strict=True))
     print(f"\nin all, 90 % intervals hold {held} of {asked}")
 

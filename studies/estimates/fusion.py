@@ -25,30 +25,52 @@ ERROR = 0.5  # deviation of a longer training from the prior's estimate, in devi
 WEIGHT = 0.25  # deviation of either weight from the prior's
 WORTH = 4  # of the prior's error, in longer trainings
 LEAST_RANGE = 0.2  # deviation of log ms: networks of equal latency are not ordered by it
-NORMAL_90 = 1.645
 
 
 @dataclass(frozen=True)
 class Fused:
-    """The estimates of networks.
+    """The estimates of networks, of Student's t distribution.
 
     Attributes:
         mean: The score that is expected of a longer training, of shape (N,).
-        covariance: The covariance of the scores, of shape (N, N).
-        reach: Deviations on each side of the mean that hold 90 %.
+        covariance: The squared scale of the scores, of shape (N, N).
+        free: The degrees of freedom. Few trainings say little about their own deviation.
         longer: The number of longer trainings that decided the weights. If it is 0, the scale is
             that of the recipe's own scores.
     """
 
     mean: Array
     covariance: Array
-    reach: float
+    free: int
     longer: int
 
     @property
     def deviation(self) -> Array:
         """The deviation of each score."""
         return np.sqrt(np.diag(self.covariance))
+
+    @property
+    def reach(self) -> float:
+        """The deviations on each side of the mean that hold 90 %."""
+        from scipy.stats import t
+
+        return float(t.ppf(0.95, self.free))
+
+    def chance_better(self, ours: int, theirs: int) -> float:
+        """Return the chance that the longer training of one place is better than the other's."""
+        from scipy.stats import t
+
+        to = np.zeros(len(self.mean))
+        to[ours], to[theirs] = 1.0, -1.0
+        return float(t.cdf(to @ self.mean / np.sqrt(to @ self.covariance @ to), self.free))
+
+    def drawn(self, count: int, draws: int) -> Array:
+        """Draw the scores of the first `count` networks together, of shape (count, draws)."""
+        generator = np.random.default_rng(0)
+        root = np.linalg.cholesky(self.covariance[:count, :count])
+        normal = root @ generator.normal(size=(count, draws))
+        wider = np.sqrt(self.free / generator.chisquare(self.free, draws))
+        return np.asarray(self.mean[:count, None] + normal * wider)
 
 
 @on_one_thread
@@ -98,13 +120,12 @@ def _by_prior(both: Array, covariance: Array, scores: Array, trained: Array) -> 
     spread = float(scores.std())
     mean = scores.mean() + spread * signal * table.sum(axis=1)
     inherited = (spread * signal / scale[0]) ** 2 * covariance
-    return Fused(mean, _with_rest(inherited, (ERROR * spread) ** 2, trained), NORMAL_90, 0)
+    full = _with_rest(inherited, (ERROR * spread) ** 2, trained)
+    return Fused(mean, full, max(int(trained.sum()) - 1, 1), 0)
 
 
 def _by_regression(both: Array, covariance: Array, longer: Array, known: Array) -> Fused:
     """Weigh by a Bayesian regression (Bishop 2006, section 3.3) on the longer trainings."""
-    from scipy.stats import t
-
     table, scale = _standard(both, known)
     seen, count = table[known], int(known.sum())
     middle, spread = longer[known].mean(), float(longer[known].std()) or 1.0
@@ -117,7 +138,7 @@ def _by_regression(both: Array, covariance: Array, longer: Array, known: Array) 
     unsure = error * (1 / count + np.einsum("ni,ij,nj->n", table, inverse / ERROR**2, table))
     inherited = (spread * weights[0] / scale[0]) ** 2 * covariance
     full = _with_rest(inherited, spread**2 * error, known) + np.diag(spread**2 * unsure)
-    return Fused(middle + spread * table @ weights, full, float(t.ppf(0.95, free)), count)
+    return Fused(middle + spread * table @ weights, full, free, count)
 
 
 def _standard(both: Array, among: Array) -> tuple[Array, Array]:

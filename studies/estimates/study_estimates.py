@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,11 +49,7 @@ class StudyEstimates:
 
     def chance_better(self, ours: int, theirs: int) -> float:
         """Return the chance that a longer training of trial `ours` is better than `theirs`."""
-        a, b = self._places[ours], self._places[theirs]
-        covariance = self._fused.covariance
-        variance = covariance[a, a] + covariance[b, b] - 2 * covariance[a, b]
-        gap = float(self._fused.mean[a] - self._fused.mean[b])
-        return NormalDist().cdf(gap / float(np.sqrt(variance)))
+        return self._fused.chance_better(self._places[ours], self._places[theirs])
 
     def describe(self) -> str:
         """Say in one line what the estimates are of and what they rest on."""
@@ -154,8 +149,7 @@ def _by_trial(
 ) -> dict[int, FusedEstimate]:
     count = len(records)
     mean, deviation = fused.mean[:count], fused.deviation[:count]
-    root = np.linalg.cholesky(fused.covariance[:count, :count])
-    drawn = mean[:, None] + root @ np.random.default_rng(0).normal(size=(count, DRAWS))
+    drawn = fused.drawn(count, DRAWS)
     times = np.array([record.objectives[1:] for record in records.values()])
     feasible = np.array([record.feasible for record in records.values()])
     baseline = np.array([record.baseline is not None for record in records.values()])

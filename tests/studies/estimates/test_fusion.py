@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nas_sv2.studies.estimates.fusion import FEWEST_LONGER, NORMAL_90, fuse
+from nas_sv2.studies.estimates.fusion import FEWEST_LONGER, fuse
 
 Array = np.ndarray
 
@@ -25,7 +25,7 @@ def some(longer: Array, known: int) -> Array:
 def test_without_longer_trainings_both_weigh_equally_on_the_scale_of_the_recipe() -> None:
     features, scores, longer = problem(0)
     found = fuse(features, features[:, 0], scores, some(longer, FEWEST_LONGER - 1))
-    assert found.longer == 0 and found.reach == NORMAL_90
+    assert found.longer == 0 and found.reach == pytest.approx(1.685, abs=1e-3)
     assert found.mean.mean() == pytest.approx(scores.mean())
     assert found.mean.std() == pytest.approx(scores.std() * np.sqrt(0.75))
     assert found.deviation == pytest.approx(np.full(40, scores.std() / 2), rel=0.2)
@@ -52,6 +52,18 @@ def test_intervals_hold_what_they_say() -> None:
         misses = np.abs(found.mean - longer)[12:]
         held.append(np.mean(misses < found.reach * found.deviation[12:]))
     assert 0.85 < np.mean(held) < 0.97
+
+
+def test_few_trainings_are_less_sure_than_many() -> None:
+    features, scores, longer = problem(4, 5)
+    found = fuse(features, features[:, 0], scores, some(longer, 0))
+    # Student (1908): the 0.95 quantile with 4 degrees of freedom.
+    assert found.reach == pytest.approx(2.132, abs=1e-3)
+    drawn = found.drawn(5, 20_000)
+    above = (drawn < (found.mean + found.reach * found.deviation)[:, None]).mean(axis=1)
+    assert above == pytest.approx(np.full(5, 0.95), abs=0.01)
+    counted = (drawn[0] > drawn[1]).mean()
+    assert found.chance_better(0, 1) == pytest.approx(counted, abs=0.015)
 
 
 def test_a_network_without_a_training_is_estimated_from_the_others_and_less_sure() -> None:

@@ -59,7 +59,7 @@ def test_means_lie_in_their_intervals_and_chances_are_shares(
         assert 0 <= estimate.on_front <= 1
     assert found.by_trial[0].on_front == 1.0  # nothing is as fast
     best = found.by_trial[5]
-    assert best.beats_baseline is not None and best.beats_baseline > 0.9
+    assert best.beats_baseline is not None and best.beats_baseline > 0.8
     assert found.by_trial[6].beats_baseline is None
     assert found.chance_better(5, 0) > 0.95
     assert found.chance_better(5, 0) == pytest.approx(1 - found.chance_better(0, 5))
