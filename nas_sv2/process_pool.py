@@ -8,15 +8,20 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVar
 
 from nas_sv2.errors import EvaluationError
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
+
+TUNABLES, HUGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
+SET_HERE = "NAS_SV2_HUGE_PAGES"
+"""Says that `TUNABLES` is ours and not the user's."""
 
 
 def in_processes(
@@ -46,7 +51,8 @@ def in_processes(
     others = multiprocessing.active_children()
     spawning = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, spawning, _begin, (begin,)) as pool:
-        running = {pool.submit(work, piece): piece for piece in pieces}
+        with huge_pages():  # a process is started as a piece is submitted
+            running = {pool.submit(work, piece): piece for piece in pieces}
         try:
             for done in as_completed(running):
                 yield running[done], done.result()
@@ -62,8 +68,31 @@ def in_processes(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+@contextmanager
+def huge_pages() -> Iterator[None]:
+    """Let processes that are started meanwhile have the kernel's huge pages for their heaps.
+
+    Two trainings at once then take about a tenth less time (docs/lab, the throughput of a
+    training). Each process calls `like_the_users` first. Settings of glibc by the user stay.
+    """
+    if TUNABLES not in os.environ:
+        os.environ[TUNABLES] = HUGE_PAGES
+        os.environ[SET_HERE] = "1"
+    try:
+        yield
+    finally:
+        like_the_users()
+
+
+def like_the_users() -> None:
+    """Give this process the user's environment again, so that what it starts is timed as usual."""
+    if os.environ.pop(SET_HERE, None):
+        del os.environ[TUNABLES]
+
+
 def _begin(begin: Callable[[], None] | None) -> None:
     """Leave Ctrl-C to the parent process, and end when the parent ends."""
+    like_the_users()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None, "run by a pool"

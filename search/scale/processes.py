@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
 from nas_sv2.errors import InfeasibleError, NasError
+from nas_sv2.process_pool import huge_pages, like_the_users
 from nas_sv2.search.events.events import Notice, OnEvent
 from nas_sv2.search.events.interrupts import sigint_ignored, sigterm_interrupts
 from nas_sv2.search.scale.worker_events import MergedEvents, SendEvent, WorkerEnded
@@ -36,7 +37,8 @@ def run_workers(work: Work, count: int, on_event: OnEvent) -> list[NasError]:
     context = multiprocessing.get_context("spawn")
     members: list[_Member] = []
     try:
-        with sigint_ignored():  # the terminal sends it to all; the driver ends its workers
+        # The terminal sends an interrupt to all; the driver ends its workers.
+        with sigint_ignored(), huge_pages():
             for number in range(count):
                 reader, writer = context.Pipe(duplex=False)
                 process = context.Process(target=_worker, args=(work, number, writer))
@@ -134,6 +136,7 @@ def _end(workers: Iterable[_Member]) -> None:
 
 def _worker(work: Work, number: int, writer: Connection) -> None:
     """Run the work in the worker's process."""
+    like_the_users()
     threading.Thread(target=_end_with_driver, daemon=True).start()
     on_event = SendEvent(writer)
     with sigterm_interrupts():

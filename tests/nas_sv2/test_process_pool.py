@@ -1,11 +1,12 @@
 """Pieces of work in several processes; none of these stays behind."""
 
+import os
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from pieces import process_of, squared
+from pieces import process_of, squared, tunables
 from running import running
 
 from nas_sv2.database.processes import process_name
@@ -31,6 +32,19 @@ def gone(pid: int, within_s: float = 60.0) -> bool:
 def test_each_piece_comes_with_its_result() -> None:
     assert sorted(in_processes(squared, [1, 2, 3], 2, "squares")) == [(1, 1), (2, 4), (3, 9)]
     assert list(in_processes(squared, [], 2, "squares")) == []
+
+
+def test_processes_have_huge_pages_and_what_they_start_has_not() -> None:
+    [(_, found)] = in_processes(tunables, [0], 1, "looks")
+    assert found == ("glibc.malloc.hugetlb=1", None)
+    assert not {"GLIBC_TUNABLES", "NAS_SV2_HUGE_PAGES"} & os.environ.keys()
+
+
+def test_the_users_own_settings_of_glibc_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=1")
+    [(_, found)] = in_processes(tunables, [0], 1, "looks")
+    assert found == ("glibc.malloc.check=1",) * 2
+    assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.check=1"
 
 
 def test_a_process_that_is_killed_is_told_in_a_line() -> None:

@@ -4,6 +4,7 @@ import os
 import time
 
 from doubles import V2, record_of
+from pieces import tunables
 
 from nas_sv2.errors import ConfigError, InfeasibleError
 from nas_sv2.search.events.events import (
@@ -26,6 +27,11 @@ def tells(number: int, on_event: OnEvent) -> None:
     on_event(Notice(f"worker {number} waits"))
     record = record_of(0.5, 1.0)
     on_event(TrialFinished(number, "finished", "", record, 1.0, number + 1, 4))
+
+
+def tells_tunables(number: int, on_event: OnEvent) -> None:
+    """Glibc's settings, as it was started and as what it starts has them."""
+    on_event(Notice(str(tunables(number))))
 
 
 def ends(number: int, on_event: OnEvent) -> None:

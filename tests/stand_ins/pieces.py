@@ -23,3 +23,10 @@ def waits(folder: str) -> None:
 def process_of(folder: str) -> int:
     """Return the process."""
     return os.getpid()
+
+
+def tunables(_: int) -> tuple[str, str | None]:
+    """Return glibc's settings as the process was started, and as what it starts has them."""
+    entries = Path("/proc/self/environ").read_text().split("\0")
+    began = dict(entry.split("=", 1) for entry in entries if "=" in entry)
+    return began.get("GLIBC_TUNABLES", ""), os.environ.get("GLIBC_TUNABLES")

@@ -2,7 +2,7 @@
 
 import pytest
 from doubles import EventRecorder
-from jobs import breaks, ends, tells
+from jobs import breaks, ends, tells, tells_tunables
 
 from nas_sv2.database.processes import process_name
 from nas_sv2.errors import ConfigError, InfeasibleError
@@ -44,3 +44,9 @@ def test_a_bug_in_one_ends_all(capfd: pytest.CaptureFixture[str]) -> None:
     assert "ZeroDivisionError" in capfd.readouterr().err
     pids = [int(word) for word in heard.notices if word.isdecimal()]
     assert not any(process_name(pid) for pid in pids)
+
+
+def test_workers_have_huge_pages_and_what_they_time_has_not() -> None:
+    heard = EventRecorder()
+    assert run_workers(tells_tunables, 2, heard) == []
+    assert heard.notices == ["('glibc.malloc.hugetlb=1', None)"] * 2
